@@ -1,0 +1,1 @@
+"""Files become `Interactions`, `Interactions` become a `Split`: numpy and pandas, nothing compiled."""

@@ -1,0 +1,5 @@
+"""The one exception that means: what you gave us cannot be used, and here is what to do about it."""
+
+
+class InputError(ValueError):
+    """Bad input: a file, column, row, key or value. The message names it and says what to do; scripts print it alone."""
