@@ -1,0 +1,254 @@
+"""Ranking metrics against hand-derived values, plain Python and scikit-learn; the bootstrap against statistics."""
+
+import time
+from functools import partial
+from math import log2, sqrt
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
+
+from jaxrec import metrics
+from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
+
+WIDTH = 6  # one width for every drawn list, so that each metric is compiled once
+COMPILED = {key: jax.jit(metric) for key, metric in RANKING.items()}
+
+
+def one(key: str, hits: list[int], n_relevant: int) -> float:
+    """A metric of a single user."""
+    return float(COMPILED[key](np.array([hits], bool), np.array([n_relevant], np.int32))[0])
+
+
+def oracle(key: str, hits: list[bool], n: int) -> float:
+    """The definitions once more, in plain Python."""
+    k, ranks = len(hits), [rank for rank, hit in enumerate(hits, 1) if hit]
+    return {
+        "ndcg": sum(1 / log2(r + 1) for r in ranks) / sum(1 / log2(r + 1) for r in range(1, min(n, k) + 1)),
+        "hit_rate": float(bool(ranks)),
+        "precision": len(ranks) / k,
+        "recall": len(ranks) / n,
+        "recall_min": len(ranks) / min(n, k),
+        "map": sum(found / r for found, r in enumerate(ranks, 1)) / min(n, k),
+        "mrr": 1 / ranks[0] if ranks else 0.0,
+    }[key]
+
+
+@st.composite
+def lists(draw):
+    """Hits of one list and a number of relevant items they are possible with."""
+    hits = draw(st.lists(st.booleans(), min_size=WIDTH, max_size=WIDTH))
+    return hits, draw(st.integers(max(1, sum(hits)), 3 * WIDTH))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("ndcg", (1 / log2(3) + 1 / log2(5)) / (1 + 1 / log2(3) + 1 / log2(4))),
+        ("hit_rate", 1),
+        ("precision", 2 / 4),
+        ("recall", 2 / 3),
+        ("recall_min", 2 / 3),
+        ("map", (1 / 2 + 2 / 4) / 3),
+        ("mrr", 1 / 2),
+    ],
+)
+def test_hits_at_two_and_four_with_three_to_find(key, expected):
+    assert one(key, [0, 1, 0, 1], 3) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("ndcg", 1 / (1 + 1 / log2(3))),
+        ("precision", 1 / 2),
+        ("recall", 1 / 5),
+        ("recall_min", 1 / 2),
+        ("map", 1 / 2),
+    ],
+)
+def test_more_to_find_than_the_list_holds(key, expected):
+    """n = 5 > K = 2 with the first position hit: what is truncated at min(n, K) is 2."""
+    assert one(key, [1, 0], 5) == pytest.approx(expected)
+
+
+@given(lists())
+@settings(max_examples=100, deadline=None)
+def test_oracle(case):
+    hits, n = case
+    for key in RANKING:
+        assert one(key, hits, n) == pytest.approx(oracle(key, hits, n), abs=1e-6), key
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_ndcg_is_scikit_learns(k):
+    """With scores that fall with the rank, scikit-learn ranks the whole catalogue as it stands here."""
+    rng = np.random.default_rng(0)
+    relevant = rng.random((50, 20)) < 0.3
+    relevant[:, 7] = True  # scikit-learn has no answer for a user with nothing to find
+    scores = np.tile(-np.arange(20.0), (50, 1))
+    ours = metrics.ndcg(jnp.array(relevant[:, :k]), jnp.array(relevant.sum(1)))
+    assert float(ours.mean()) == pytest.approx(ndcg_score(relevant, scores, k=k), abs=1e-6)
+
+
+@pytest.mark.parametrize("key", RANKING)
+@pytest.mark.parametrize("width", [1, 4])
+def test_no_hit_is_zero(key, width):
+    assert one(key, [0] * width, 3) == 0
+
+
+@pytest.mark.parametrize("key", RANKING)
+def test_a_perfect_list_is_exactly_one(key):
+    for n in (1, 3, 10):
+        assert one(key, [1] * n, n) == 1
+    if key != "precision":  # K > n: a list cannot be filled with hits
+        assert one(key, [1, 1, 1, 0, 0], 3) == 1
+    if key != "recall":  # n > K: a list cannot hold all
+        assert one(key, [1, 1], 3) == 1
+
+
+@pytest.mark.parametrize("key", RANKING)
+def test_nothing_to_find_is_nan_for_that_user_alone(key):
+    values = RANKING[key](jnp.array([[False, False], [True, False]]), jnp.array([0, 1]))
+    assert jnp.isnan(values).tolist() == [True, False]
+
+
+@given(lists(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_moving_a_hit_up_never_hurts(case, data):
+    hits, n = case
+    upper, lower = sorted(data.draw(st.lists(st.integers(0, WIDTH - 1), min_size=2, max_size=2, unique=True)))
+    swapped = hits.copy()
+    swapped[upper], swapped[lower] = max(hits[upper], hits[lower]), min(hits[upper], hits[lower])
+    for key in RANKING:
+        assert one(key, swapped, n) >= one(key, hits, n) - 1e-6, key
+    if swapped != hits:
+        assert one("ndcg", swapped, n) > one("ndcg", hits, n)
+
+
+@given(lists())
+@settings(max_examples=100, deadline=None)
+def test_range_and_order_among_metrics(case):
+    values = {key: one(key, *case) for key in RANKING}
+    assert all(0 <= value <= 1 for value in values.values())
+    assert values["recall"] <= values["recall_min"] <= values["hit_rate"]
+    assert values["mrr"] <= values["hit_rate"]
+
+
+def test_per_user_names_and_cuts():
+    hits, n = jnp.array([[False, True, True], [True, False, False]]), jnp.array([2, 1])
+    values = per_user(hits, n, (1, 3))
+    assert list(values) == [f"{key}@{k}" for k in (1, 3) for key in RANKING]
+    assert values["recall@1"].tolist() == [0, 1]
+    assert values["recall@3"].tolist() == [1, 1]
+    assert values["mrr@1"].tolist() == [0, 1]
+    assert values["precision@1"].tolist() == [0, 1]
+    np.testing.assert_allclose(values["precision@3"], [2 / 3, 1 / 3], rtol=1e-6)
+
+
+def test_per_user_refuses_lists_too_short():
+    with pytest.raises(ValueError, match="3 items cannot be measured at k = 5"):
+        per_user(jnp.zeros((1, 3), bool), jnp.array([1]), (1, 5))
+
+
+def test_per_user_under_jit_and_vmap():
+    """A population of members over the same users; jit keeps the order of the keys."""
+    hits = jax.random.bernoulli(jax.random.key(0), 0.3, (3, 4, 5))
+    n = jnp.array([5, 6, 0, 7])
+    together = jax.jit(jax.vmap(partial(per_user, ks=(2, 5)), in_axes=(0, None)))(hits, n)
+    assert list(together) == list(per_user(hits[0], n, (2, 5)))
+    for member in range(3):
+        for key, values in per_user(hits[member], n, (2, 5)).items():
+            np.testing.assert_allclose(together[key][member], values, rtol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([[0, 1], [1, 2]], 3 / 8),
+        ([[0, -1], [-1, -1]], 1 / 8),
+        ([[-1, -1]], 0),
+        ([[7, 8]], 1 / 8),
+        ([list(range(8))], 1),
+    ],
+)
+def test_coverage_counts_each_item_once_and_padding_never(items, expected):
+    for dtype in (jnp.int32, jnp.int16):
+        assert float(coverage(jnp.array(items, dtype), 8)) == expected
+
+
+def test_rating_errors():
+    predictions, targets = jnp.array([1.0, 2.0, 5.0]), jnp.array([2.0, 2.0, 3.0])
+    assert {key: pytest.approx(float(error(predictions, targets))) for key, error in metrics.RATING.items()} == {
+        "mse": 5 / 3,
+        "rmse": sqrt(5 / 3),
+        "mae": 1,
+    }
+
+
+def test_rating_errors_are_scikit_learns():
+    predictions, targets = np.random.default_rng(0).normal(3, 1, (2, 1000)).astype(np.float32)
+    ours = [float(error(jnp.array(predictions), jnp.array(targets))) for error in (metrics.mse, metrics.mae)]
+    assert ours == pytest.approx(
+        [mean_squared_error(targets, predictions), mean_absolute_error(targets, predictions)], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("n_users", [100, 25_000])
+def test_interval_of_many_users_is_the_normal_one(n_users):
+    """mean ± 1.96 standard errors, with users pooled or not: by the central limit theorem, to a few percent."""
+    values = np.sort(np.random.default_rng(1).normal(0.3, 0.2, n_users))  # sorted: pools must not be runs of neighbours
+    mean, low, high = mean_and_interval(values, n_resamples=4000)
+    error = values.std() / sqrt(n_users)
+    assert mean == pytest.approx(values.mean())
+    assert (high - mean) / error == pytest.approx(1.96, rel=0.08)
+    assert (mean - low) / error == pytest.approx(1.96, rel=0.08)
+
+
+def test_interval_holds_the_true_mean_as_often_as_it_says():
+    """At 80 %, 300 repetitions hold it 240 times, give or take 7; four standard deviations are allowed."""
+    rng = np.random.default_rng(2)
+    held = 0
+    for seed in range(300):
+        _, low, high = mean_and_interval(rng.exponential(1.0, 200), confidence=0.8, n_resamples=200, seed=seed)
+        held += low <= 1.0 <= high
+    assert abs(held - 240) < 4 * sqrt(300 * 0.8 * 0.2)
+
+
+def test_interval_is_the_plain_bootstrap():
+    """Written out: resample users, take means, take percentiles; both estimates carry noise of their own."""
+    values = np.random.default_rng(3).exponential(1.0, 30)  # skewed: the interval is not symmetric
+    rng = np.random.default_rng(4)
+    means = [rng.choice(values, 30).mean() for _ in range(20_000)]
+    _, low, high = mean_and_interval(values, n_resamples=20_000)
+    np.testing.assert_allclose([low, high], np.quantile(means, [0.025, 0.975]), atol=0.03 * (high - low))
+
+
+def test_interval_is_set_by_its_seed():
+    values = np.random.default_rng(5).random(50)
+    assert mean_and_interval(values) == mean_and_interval(values)
+    assert mean_and_interval(values)[1:] != mean_and_interval(values, seed=1)[1:]
+
+
+def test_interval_leaves_out_users_with_nothing_to_find():
+    values = np.array([0.25, 0.5, 1.0], np.float32)
+    assert mean_and_interval(np.array([np.nan, 0.25, 0.5, np.nan, 1.0], np.float32)) == mean_and_interval(values)
+
+
+def test_interval_of_one_user_of_none_and_of_equals():
+    assert mean_and_interval(np.array([0.5])) == (0.5, 0.5, 0.5)
+    assert np.isnan(mean_and_interval(np.array([np.nan]))).all()
+    assert np.isnan(mean_and_interval(np.array([], np.float32))).all()
+    assert mean_and_interval(np.full(25_001, 0.25)) == (0.25, 0.25, 0.25)
+
+
+def test_interval_does_not_wait_for_many_users():
+    """Work is capped: 1 M users cost about as many draws as 10,000. A generous bound, for busy machines."""
+    values = np.random.default_rng(6).random(1_000_000)
+    start = time.perf_counter()
+    mean_and_interval(values)
+    assert time.perf_counter() - start < 5
