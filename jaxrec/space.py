@@ -1,0 +1,162 @@
+"""Search spaces: what a sweep may try, checked when written down, and turned into Optuna's distributions.
+
+A space is a dict from config keys to dimensions, as written in `conf/sweep/*.yaml`:
+
+    optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
+    negatives.ratio: {low: 1, high: 8, integer: true}
+    model.embedding_dim: {choices: [16, 32, 64]}
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from jaxrec.errors import InputError
+
+LARGEST_GRID = 100_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few values, without order: numbers, strings, true or false, null."""
+
+    choices: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if type(self.choices) not in (tuple, list):
+            raise InputError(f"choices must be a list, got {self.choices!r}")
+        object.__setattr__(self, "choices", tuple(self.choices))
+        if not self.choices:
+            raise InputError("choices is empty: list at least one value")
+        for place, choice in enumerate(self.choices):
+            if not (choice is None or isinstance(choice, bool | int | float | str)):
+                raise InputError(f"choices may hold numbers, strings, true, false and null, got {choice!r}")
+            # Compared as Optuna does, for which 1, 1.0 and True are one choice.
+            if choice in self.choices[:place]:
+                raise InputError(f"choices holds {choice!r} twice")
+
+    def distribution(self) -> BaseDistribution:
+        """This dimension as Optuna knows it."""
+        return CategoricalDistribution(self.choices)
+
+    def points(self) -> list[Any]:
+        """All values, in the order given."""
+        return list(self.choices)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A number from `low` to `high`, both included; `log` draws it evenly over orders of magnitude."""
+
+    low: float | int
+    high: float | int
+    log: bool = False
+    integer: bool = False
+    step: float | int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("log", "integer"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
+        numbers = {"low": self.low, "high": self.high} | ({} if self.step is None else {"step": self.step})
+        for name, number in numbers.items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise InputError(f"{name} must be a finite number, got {number!r}")
+            if self.integer and number != int(number):
+                raise InputError(f"{name} must be a whole number where integer is true, got {number!r}")
+            # One spelling a value: a space built in Python equals the same space read back from a study.
+            object.__setattr__(self, name, int(number) if self.integer else float(number))
+        if self.low > self.high:
+            raise InputError(f"low {self.low} is above high {self.high}")
+        if self.log and self.low <= 0:
+            raise InputError(f"log needs low above 0, got {self.low}")
+        if self.step is not None and self.log:
+            raise InputError("log and step cannot go together")
+        if self.step is not None and self.step <= 0:
+            raise InputError(f"step must be above 0, got {self.step}")
+
+    def distribution(self) -> BaseDistribution:
+        """This dimension as Optuna knows it."""
+        # Optuna wants the highest bound to lie on a step, and warns where it does not.
+        high = self.high if self.step is None else self.points()[-1]
+        if self.integer:
+            return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
+        return FloatDistribution(self.low, high, log=self.log, step=self.step)
+
+    def points(self) -> list[Any]:
+        """All values, lowest first; only where there is a step, which whole numbers always have."""
+        if self.step is None and not self.integer:
+            if self.low == self.high:
+                return [self.low]
+            raise InputError("a grid needs a step (or integer: true, or choices) to know its points")
+        # Decimals, so that 0.1 + 2 * 0.1 is 0.3.
+        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step or 1))
+        number = int if self.integer else float
+        return [number(low + place * step) for place in range(int((high - low) // step) + 1)]
+
+
+Dimension = Choice | Interval
+Space = dict[str, Dimension]
+
+
+def space_from_yaml(mapping: Mapping[str, Any]) -> Space:
+    """Reads a space from plain dicts; what cannot be used is an `InputError` that names the key."""
+    if not isinstance(mapping, Mapping):
+        raise InputError(f"the search space must map config keys to dimensions, got {mapping!r}")
+    return check_space({str(key): _dimension(str(key), fields) for key, fields in mapping.items()})
+
+
+def check_space(space: Mapping[str, Dimension]) -> Space:
+    """The space itself, unless there is nothing in it to search."""
+    if not space:
+        raise InputError("the search space is empty: give sweep.space a key to vary, such as optimizer.learning_rate")
+    return dict(space)
+
+
+def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
+    """The inverse of `space_from_yaml`, as a study stores it."""
+    return {
+        key: {name: list(value) if isinstance(value, tuple) else value for name, value in vars(dimension).items()}
+        for key, dimension in space.items()
+    }
+
+
+def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
+    """The space as Optuna knows it."""
+    return {key: dimension.distribution() for key, dimension in check_space(space).items()}
+
+
+def grid(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
+    """All combinations, the last key running fastest."""
+    axes = {}
+    for key, dimension in check_space(space).items():
+        try:
+            axes[key] = dimension.points()
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from error
+    if (size := math.prod(len(points) for points in axes.values())) > LARGEST_GRID:
+        raise InputError(f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}: use fewer values")
+    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+
+
+def _dimension(key: str, fields: Any) -> Dimension:
+    if not isinstance(fields, Mapping):
+        raise InputError(f"{key}: write {{choices: [...]}} or {{low: ..., high: ...}}, got {fields!r}")
+    kind = Choice if "choices" in fields else Interval
+    allowed = [field.name for field in dataclasses.fields(kind)]
+    if kind is Choice and (bounds := sorted(set(fields) & {"low", "high", "log", "integer", "step"})):
+        raise InputError(f"{key}: has choices and {', '.join(bounds)}: keep one or the other")
+    if unknown := [str(field) for field in fields if field not in allowed]:
+        raise InputError(f"{key}: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+    if kind is Interval and (missing := [name for name in ("low", "high") if name not in fields]):
+        raise InputError(f"{key}: {' and '.join(missing)} missing: write {{low: ..., high: ...}} or {{choices: [...]}}")
+    try:
+        return kind(**fields)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
