@@ -1,10 +1,17 @@
 """Who did what with which item: the one value that every source makes and every split takes."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import NonNegativeInt
+
+from jaxrec.errors import InputError
+
+Duplicates = Literal["first", "last", "error", "keep"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,5 +54,191 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> Self:
         """The same data with only these rows (positions or a mask); the id tables stay as they are."""
-        columns = {c: getattr(self, c) for c in ("user", "item", "value", "time", "part")}
-        return replace(self, **{c: None if column is None else column[rows] for c, column in columns.items()})
+        columns: dict[str, Any] = {c: getattr(self, c) for c in ("user", "item", "value", "time", "part")}
+        columns = {c: column[rows] for c, column in columns.items() if column is not None}
+        return replace(self, **columns)
+
+    def joined(self, later: "Interactions") -> Self:
+        """These rows, then those of another part of the same data."""
+        columns: dict[str, Any] = {}
+        for name in ("user", "item", "value", "time", "part"):
+            one, other = getattr(self, name), getattr(later, name)
+            columns[name] = None if one is None or other is None else np.concatenate([one, other])
+        return replace(self, **columns)
+
+
+def encode(
+    frame: pd.DataFrame,
+    *,
+    user_features: pd.DataFrame | None = None,
+    item_features: pd.DataFrame | None = None,
+    name: str,
+) -> Interactions:
+    """Interactions of the rows of a frame, in their order; the id tables hold the ids that occur in it.
+
+    frame:         columns user_id and item_id; optional value, time (int64, milliseconds) and part (0, 1, 2)
+    user_features: a column user_id, each id once, and one column a feature; ids without a row get missing values
+    item_features: the same with item_id
+    """
+    user, user_ids = _table(frame["user_id"])
+    item, item_ids = _table(frame["item_id"])
+    # Catalogues are often numbered by age or popularity and equal scores are ordered by index, so the item table is
+    # shuffled: a tie must never favour the popular. The seed is fixed: the same ids get the same table in every run.
+    order = np.random.default_rng(20_240_601).permutation(len(item_ids))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    item_ids = item_ids[order]
+
+    def column(key: str, dtype: type) -> np.ndarray | None:
+        return frame[key].to_numpy(dtype) if key in frame else None
+
+    return Interactions(
+        user=user.astype(np.int32),
+        item=place[item].astype(np.int32),
+        value=column("value", np.float32),
+        time=column("time", np.int64),
+        part=column("part", np.int8),
+        user_ids=user_ids,
+        item_ids=item_ids,
+        user_features=_aligned(user_features, "user_id", user_ids),
+        item_features=_aligned(item_features, "item_id", item_ids),
+        name=name,
+    )
+
+
+def canonical(ids: np.ndarray) -> np.ndarray:
+    """Ids as int64 where every one is written as a plain integer that fits, else all as text.
+
+    So "007" is not 7, while 7 and "7" are one id, whatever the mixture they come in.
+    """
+    if np.can_cast(ids.dtype, np.int64):
+        return ids.astype(np.int64)
+    text = pa.array([str(i) for i in ids], pa.string())
+    if pc.all(pc.match_substring_regex(text, r"^(0|-?[1-9][0-9]*)$")).as_py():
+        try:
+            return text.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:  # an integer beyond int64
+            pass
+    return text.to_numpy(zero_copy_only=False)
+
+
+def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's position in the sorted table of the column's ids, and that table."""
+    codes, labels = pd.factorize(column)
+    if (codes < 0).any():
+        rows = np.flatnonzero(codes < 0)
+        raise InputError(f"{len(rows):,} rows have no {column.name}, the first is row {rows[0] + 1}: drop or fill them")
+    ids, position = np.unique(canonical(np.asarray(labels)), return_inverse=True)
+    return position[codes], ids
+
+
+def _aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.DataFrame | None:
+    """Feature rows in the order of the id table; a feature id and an id are one if they read the same."""
+    if features is None:
+        return None
+    own = canonical(features[key].to_numpy())
+    if own.dtype != ids.dtype:
+        own, ids = own.astype(str), ids.astype(str)
+    index = pd.Index(own)
+    if index.has_duplicates:
+        raise InputError(f"the features of {key} {index[index.duplicated()][0]!r} are given twice: keep one row an id")
+    return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
+
+
+def filtered(
+    frame: pd.DataFrame,
+    *,
+    min_value: float | None = None,
+    duplicates: Duplicates = "last",
+    k_core: NonNegativeInt = 0,
+) -> pd.DataFrame:
+    """The rows of a frame (columns as for `encode`) that pass these filters, one after the other, in their order.
+
+    min_value:  keeps rows of at least this value
+    duplicates: what becomes of rows with the same user and item (and part, where given): keep the first or the last
+                in time (in file order where there is no time), raise an error, or keep all
+    k_core:     drops users and items with fewer rows than this, again and again until none is left
+    """
+    if min_value is not None:
+        if "value" not in frame:
+            raise InputError(f"data.min_value={min_value} needs values: name their column in data.value_column")
+        enough = frame["value"].to_numpy() >= np.float32(min_value)  # 0.7 must pass 0.7, which float32 rounds down
+        frame = _kept(frame, enough, f"data.min_value={min_value} (the largest value is {frame['value'].max():g})")
+    user, item = pd.factorize(frame["user_id"])[0], pd.factorize(frame["item_id"])[0]
+    if duplicates != "keep":
+        distinct = _distinct(frame, user, item, duplicates)
+        frame, user, item = frame[distinct], user[distinct], item[distinct]
+    if k_core > 1:
+        frame = _kept(frame, _core(user, item, k_core), f"data.k_core={k_core}")
+    return frame
+
+
+def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:
+    if not mask.any():
+        raise InputError(f"{key} drops all of the {len(frame):,} interactions it is given: set it lower")
+    return frame if mask.all() else frame[mask]
+
+
+def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Duplicates) -> np.ndarray:
+    """Mask [N] of the rows that stay when one of each user, item and part does."""
+    pair = user.astype(np.int64) * (item.max() + 1) + item
+    if "part" in frame:
+        pair = pair * 3 + frame["part"].to_numpy()
+    repeated = pd.Series(pair).duplicated(keep=False).to_numpy()
+    if not repeated.any():
+        return ~repeated
+    rows = np.flatnonzero(repeated)
+    if which == "error":
+        first = frame.iloc[rows[0]]
+        raise InputError(
+            f"user {first['user_id']!r} and item {first['item_id']!r} occur together more than once ({len(rows):,} "
+            "such rows in all) and data.duplicates=error: clean the data, or say data.duplicates=first, last or keep"
+        )
+    if "time" in frame:
+        rows = rows[np.argsort(frame["time"].to_numpy()[rows], kind="stable")]
+    mask = ~repeated
+    mask[rows[~pd.Series(pair[rows]).duplicated(keep=which).to_numpy()]] = True
+    return mask
+
+
+def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
+    """Mask [N] of the largest set of rows in which every user and every item has at least k of them."""
+    mask = np.ones(len(user), bool)
+    rows = np.arange(len(user))
+    while True:
+        keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
+        if keep.all():
+            return mask
+        mask[rows[~keep]] = False
+        rows, user, item = rows[keep], user[keep], item[keep]
+
+
+def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Each user's items, oldest first, ties in file order: `items[offsets[u] : offsets[u + 1]]` are those of user u.
+
+    Returns offsets, int64 [U + 1], and items, int32 [N].
+    """
+    user, time = interactions.user, interactions.time
+    order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
+    offsets = np.zeros(interactions.n_users + 1, np.int64)
+    np.cumsum(np.bincount(user, minlength=interactions.n_users), out=offsets[1:])
+    return offsets, interactions.item[order]
+
+
+def summary(interactions: Interactions) -> dict[str, Any]:
+    """What reports say of the data: sizes, the share of cells filled and, where there is time, its first and last."""
+    cells = interactions.n_users * interactions.n_items
+    sizes: dict[str, Any] = {
+        "users": interactions.n_users,
+        "items": interactions.n_items,
+        "interactions": len(interactions),
+        "density": len(interactions) / cells if cells else 0.0,
+    }
+    if interactions.time is not None and len(interactions):
+        first, last = interactions.time.min(), interactions.time.max()
+        sizes |= {"first": _iso(first), "last": _iso(last)}
+    return sizes
+
+
+def _iso(milliseconds: np.int64) -> str:
+    return str(np.datetime64(int(milliseconds), "ms").astype("datetime64[s]"))

@@ -1,0 +1,156 @@
+"""Your own data: `data=files` reads CSV, TSV, atomic (.inter) and Parquet files, one or already split."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import NonNegativeInt
+
+from jaxrec.data import tables
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.times import Where, milliseconds
+from jaxrec.errors import InputError
+
+
+def files(
+    path: str | Path | None = None,
+    train: str | Path | None = None,
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    value_column: str | None = None,
+    time_column: str | None = None,
+    delimiter: str | None = None,
+    min_value: float | None = None,
+    duplicates: Duplicates = "last",
+    k_core: NonNegativeInt = 0,
+) -> Interactions:
+    """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
+
+    path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq
+    columns:    names in the file; without a column of times, file order is the order
+    delimiter:  one character, where the suffix does not say it
+    min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
+
+    Ids are text, unless every id of the column is a plain integer. Raises InputError for whatever cannot be read,
+    naming the file, the column and the line.
+    """
+    columns = {"data.user_column": user_column, "data.item_column": item_column}
+    columns |= {"data.value_column": value_column} if value_column is not None else {}
+    columns |= {"data.time_column": time_column} if time_column is not None else {}
+    if len(set(columns.values())) < len(columns):
+        raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
+    paths = _paths(path, train, validation, test, k_core)
+
+    read = [tables.read(file, columns, delimiter) for file in paths.values()]
+    wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
+    frame = pd.DataFrame(
+        {
+            "user_id": _ids("data.user_column", user_column, read, wheres),
+            "item_id": _ids("data.item_column", item_column, read, wheres),
+        }
+    )
+    if value_column is not None:
+        values = [_values(t["data.value_column"], w, min_value) for t, w in zip(read, wheres, strict=True)]
+        frame["value"] = np.concatenate(values)
+    if time_column is not None:
+        times = [milliseconds(_plain(t["data.time_column"]), w) for t, w in zip(read, wheres, strict=True)]
+        frame["time"] = np.concatenate(times)
+    if path is None:
+        frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
+    name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
+    return encode(filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core), name=name)
+
+
+def _paths(
+    path: str | Path | None,
+    train: str | Path | None,
+    validation: str | Path | None,
+    test: str | Path | None,
+    k_core: int,
+) -> dict[int, Path]:
+    """The file of each part; one file alone is part 0."""
+    if path is not None:
+        if (train, validation, test) != (None, None, None):
+            raise InputError("data.path is one file to split: give it, or data.train and data.test, not both")
+        return {0: Path(path)}
+    if train is None or test is None:
+        raise InputError("no data: give data.path=FILE, or data.train=FILE and data.test=FILE")
+    if k_core:
+        raise InputError(
+            f"data.k_core={k_core} would drop test rows because of what train holds, and the split would no longer be "
+            "the one that was given: set data.k_core=0, or give one file as data.path and let split=… split it"
+        )
+    return {part: Path(file) for part, file in enumerate((train, validation, test)) if file is not None}
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without dictionary encoding, text as strings, and empty text or NaN as null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), None, column)
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
+
+
+def _ids(key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where]) -> pd.Categorical:
+    """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
+    columns = [_plain(table[key]) for table in read]
+    for column, where in zip(columns, wheres, strict=True):
+        if column.null_count:
+            row = pc.index(pc.is_null(column), True).as_py()
+            raise InputError(
+                f"{key}={name}: {column.null_count:,} rows have no id, the first is {where(row)}: drop or fill them"
+            )
+    columns = [_whole(key, name, column, where) for column, where in zip(columns, wheres, strict=True)]
+    kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
+    chunks = [chunk for column in columns for chunk in column.cast(kind).chunks]
+    codes = pa.chunked_array(chunks, kind).dictionary_encode().combine_chunks()
+    return pd.Categorical.from_codes(codes.indices.to_numpy(), codes.dictionary.to_numpy(zero_copy_only=False))
+
+
+def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.ChunkedArray:
+    """Ids as int64 where Parquet types them as numbers that fit (13085.0 too, as pandas may write 13085), else text."""
+    if pa.types.is_floating(column.type):
+        broken = pc.not_equal(column, pc.floor(column))
+        if pc.any(broken).as_py():
+            row = pc.index(broken, True).as_py()
+            raise InputError(f"{key}={name}: {where(row)} has the id {column[row]}: ids are text or whole numbers")
+    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+        try:
+            return column.cast(pa.int64())
+        except pa.ArrowInvalid:  # beyond int64
+            pass
+    return column.cast(pa.string())
+
+
+def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> np.ndarray:
+    """Values to float32 [N]."""
+    column = _plain(column)
+    try:
+        values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        # Slow and lenient (blanks around numbers), and it tells which rows are no numbers.
+        values = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(f"data.value_column holds {column.type}, not numbers: name another column") from error
+    broken = np.flatnonzero(~np.isfinite(values))
+    if len(broken):
+        row = int(broken[0])
+        said = "no value" if column[row].as_py() is None else f"the value {column[row].as_py()!r}, not a finite number"
+        raise InputError(f"data.value_column: {where(row)} has {said}: mend or drop {len(broken):,} such rows")
+    negative = np.flatnonzero(values < 0)
+    if len(negative) and min_value is None:
+        row = int(negative[0])
+        raise InputError(
+            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(negative):,} such rows): "
+            "data.min_value=1, say, drops them"
+        )
+    return values

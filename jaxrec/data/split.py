@@ -1,0 +1,211 @@
+"""Interactions to a split: what selects (train, validation) apart from what is read once, for the winner (test)."""
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from jaxrec.data.interactions import Interactions, summary
+from jaxrec.data.times import milliseconds
+from jaxrec.errors import InputError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """All that fitting, early stopping, pruning and choosing may see; `validation` is None if none was held out."""
+
+    train: Interactions
+    validation: Interactions | None
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """What selects and, apart from it, what is reported. All three parts share one user and one item table.
+
+    notes: counts and shares worth reporting, see `_assembled`
+    """
+
+    selection: Selection
+    test: Interactions
+    notes: dict[str, int | float]
+
+
+def holdout(
+    interactions: Interactions,
+    *,
+    validation_fraction: Fraction = 0.1,
+    test_fraction: Fraction = 0.1,
+    seed: NonNegativeInt = 0,
+) -> Split:
+    """Splits each user's interactions at random.
+
+    A user with n interactions gives round(n * fraction) of them to each part, halves rounded up: at 0.1 and 0.1 five
+    are enough for one of each. A user who would keep none for training keeps all.
+    """
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
+            "train on: their sum must be below 1"
+        )
+    _unsplit(interactions)
+    part = _carved(interactions, validation_fraction, test_fraction, seed)
+    return _assembled(interactions, part, validated=validation_fraction > 0)
+
+
+def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -> Split:
+    """Each user's last interaction tests, the second last validates, ties in time keep file order.
+
+    Users who would keep fewer than `min_history` interactions keep all for training.
+    """
+    _unsplit(interactions)
+    # Backwards: the last one has rank 0.
+    rank, count = _ranks(interactions, interactions.time)
+    back = count[interactions.user] - 1 - rank
+    part = np.select([back == 0, back == 1], [TEST, VALIDATION], TRAIN)
+    part[count[interactions.user] < min_history + 2] = TRAIN
+    return _assembled(interactions, part.astype(np.int8), validated=True)
+
+
+def global_time(
+    interactions: Interactions, *, test_from: str | int | float, validation_from: str | int | float | None = None
+) -> Split:
+    """Everything from `test_from` on tests, everything from `validation_from` until then validates: as in deployment.
+
+    Each is an ISO date (2015-06-01, read as UTC), a number as in a time column (seconds, milliseconds, ... since 1970),
+    or a fraction between 0 and 1: 0.9 cuts at the time at which 90 % of all interactions have been seen, and rows of
+    exactly that time fall behind the cut. Without `validation_from` there is no validation part.
+    """
+    _unsplit(interactions)
+    time = interactions.time
+    if time is None:
+        raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
+    test_cut = _cut(time, test_from, "split.test_from")
+    part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
+    if validation_from is not None:
+        validation_cut = _cut(time, validation_from, "split.validation_from")
+        if validation_cut >= test_cut:
+            raise InputError(
+                f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
+                "validation comes between train and test"
+            )
+        part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
+    return _assembled(interactions, part, validated=validation_from is not None)
+
+
+def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, seed: NonNegativeInt = 0) -> Split:
+    """Takes the split that the data comes with (`part`).
+
+    Where it has no validation part, `validation_fraction` of each user's train is carved out as `holdout` does; 0
+    carves none.
+    """
+    part = interactions.part
+    if part is None:
+        raise InputError("split=given needs data that comes split: give data.train=FILE and data.test=FILE")
+    if validation_fraction and not (part == VALIDATION).any():
+        train = np.flatnonzero(part == TRAIN)
+        part = part.copy()
+        part[train] = _carved(interactions.take(train), validation_fraction, 0.0, seed)
+    return _assembled(interactions, part, validated=validation_fraction > 0 or bool((part == VALIDATION).any()))
+
+
+def _unsplit(interactions: Interactions) -> None:
+    if interactions.part is not None:
+        raise InputError(
+            "the data comes split already: say split=given, or give one file as data.path to split it anew"
+        )
+
+
+def _ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Each row's place [N] among its user's rows ordered by `key`, ties in row order, and each user's rows [U]."""
+    user = interactions.user
+    order = np.argsort(user, kind="stable") if key is None else np.lexsort((key, user))
+    count = np.bincount(user, minlength=interactions.n_users)
+    rank = np.empty(len(user), np.int64)
+    rank[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
+    return rank, count
+
+
+def _carved(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
+    """Part [N] of each row: a random share of every user's rows."""
+    rank, count = _ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
+    # The small addend takes 15 * 0.7 = 10.499999999999998 for the half it is.
+    n_test, n_validation = (np.floor(count * share + 0.5 + 1e-9).astype(np.int64) for share in (test, validation))
+    small = n_test + n_validation >= count
+    n_test[small], n_validation[small] = 0, 0
+    tested, held = n_test[interactions.user], (n_test + n_validation)[interactions.user]
+    return np.select([rank < tested, rank < held], [TEST, VALIDATION], TRAIN).astype(np.int8)
+
+
+def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
+    """The first millisecond behind a cut."""
+    if not isinstance(given, str) and 0 < given < 1:
+        return int(np.partition(time, row := int(len(time) * given))[row])
+    return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
+
+
+def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool) -> Split:
+    """The split by part [N], without held-out rows that cannot be found, and its notes.
+
+    A pair of user and item is looked for once, and only where it is not known by then, as known positives are never
+    recommended: validation rows whose pair is in train go, test rows whose pair is in train or validation go, and so
+    do repeats within a part.
+
+    users, users_with_test, users_with_validation
+    test_items_not_in_train, test_users_not_in_train: cold ones, which only content or popularity can serve
+    test_already_known, validation_already_known:     rows that went for this reason
+    test_before_last_train: share of test rows older than the newest train row; 0 means nobody trains on the future
+    """
+    pair = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
+    train = np.flatnonzero(part == TRAIN)
+    held = {p: np.flatnonzero(part == p) for p in (VALIDATION, TEST)}
+    kept: dict[int, np.ndarray] = {}
+    known = train
+    for p, rows in held.items():
+        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()
+        kept[p] = rows[~repeated[len(known) :]]
+        known = np.concatenate([known, kept[p]])
+    for p, name in ((TEST, "test"), (VALIDATION, "validation")):
+        if not len(kept[p]) and (validated or p == TEST):
+            raise InputError(f"no user has a {name} item that train does not hold already: {_remedy(interactions)}")
+    if not len(train):
+        raise InputError(f"nothing is left to train on: {_remedy(interactions)}")
+
+    def taken(rows: np.ndarray) -> Interactions:
+        return replace(interactions.take(rows), part=None)
+
+    test = taken(kept[TEST])
+    notes: dict[str, int | float] = {
+        "users": interactions.n_users,
+        "users_with_test": len(pd.unique(test.user)),
+        "users_with_validation": len(pd.unique(interactions.user[kept[VALIDATION]])),
+        "test_items_not_in_train": _cold(test.item, interactions.item[train], interactions.n_items),
+        "test_users_not_in_train": _cold(test.user, interactions.user[train], interactions.n_users),
+        "test_already_known": len(held[TEST]) - len(kept[TEST]),
+        "validation_already_known": len(held[VALIDATION]) - len(kept[VALIDATION]),
+    }
+    if interactions.time is not None:
+        newest = interactions.time[train].max()
+        notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < newest).mean())
+    validation = taken(kept[VALIDATION]) if len(kept[VALIDATION]) else None
+    return Split(Selection(taken(train), validation), test, notes)
+
+
+def _cold(tested: np.ndarray, trained: np.ndarray, size: int) -> int:
+    """How many of `size` ids occur in test but not in train."""
+    return int(np.count_nonzero(np.bincount(tested, minlength=size)[np.bincount(trained, minlength=size) == 0]))
+
+
+def _remedy(interactions: Interactions) -> str:
+    size = summary(interactions)
+    span = f" from {size['first']} to {size['last']}" if "first" in size else ""
+    return (
+        f"the data has {size['interactions']:,} interactions of {size['users']:,} users{span}; check the split's keys "
+        "(fractions, cut dates, min_history) or use another split"
+    )
