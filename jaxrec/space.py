@@ -26,7 +26,7 @@ LARGEST_GRID = 100_000
 class Choice:
     """One of a few values, without order: numbers, strings, true or false, null."""
 
-    choices: tuple[Any, ...]
+    choices: Any  # a tuple, checked below: YAML may hold anything
 
     def __post_init__(self) -> None:
         if type(self.choices) not in (tuple, list):
@@ -54,11 +54,11 @@ class Choice:
 class Interval:
     """A number from `low` to `high`, both included; `log` draws it evenly over orders of magnitude."""
 
-    low: float | int
-    high: float | int
-    log: bool = False
-    integer: bool = False
-    step: float | int | None = None
+    low: Any  # numbers, checked below: YAML may hold anything
+    high: Any
+    log: Any = False
+    integer: Any = False
+    step: Any = None
 
     def __post_init__(self) -> None:
         for name in ("log", "integer"):

@@ -178,6 +178,8 @@ def _sound_length(path: Path) -> int:
                     f"{path}: line {broken} is not a journal record. A process that is killed can only break the last "
                     f"line, so the file was changed by something else: restore it, or choose another sweep.study_name"
                 )
+            if not line.endswith(b"\n"):
+                break  # the last as we read, even if its writer is alive and finishes it now
             if _is_record(line):
                 length += len(line)
             else:
@@ -190,7 +192,7 @@ def _is_record(line: bytes) -> bool:
         record = json.loads(line)
     except ValueError:
         return False
-    return line.endswith(b"\n") and isinstance(record, dict) and "op_code" in record
+    return isinstance(record, dict) and "op_code" in record
 
 
 def _cut(path: Path, length: int) -> None:

@@ -1,7 +1,7 @@
 """Who did what with which item: the one value that every source makes and every split takes."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -52,13 +52,13 @@ class Interactions:
         """Rows of the item table: the catalogue."""
         return len(self.item_ids)
 
-    def take(self, rows: np.ndarray) -> Self:
+    def take(self, rows: np.ndarray) -> "Interactions":
         """The same data with only these rows (positions or a mask); the id tables stay as they are."""
         columns: dict[str, Any] = {c: getattr(self, c) for c in ("user", "item", "value", "time", "part")}
         columns = {c: column[rows] for c, column in columns.items() if column is not None}
         return replace(self, **columns)
 
-    def joined(self, later: "Interactions") -> Self:
+    def joined(self, later: "Interactions") -> "Interactions":
         """These rows, then those of another part of the same data."""
         columns: dict[str, Any] = {}
         for name in ("user", "item", "value", "time", "part"):

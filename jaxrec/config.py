@@ -1,0 +1,140 @@
+"""Where Hydra ends: command line and conf/ → plain trees of dicts, which `jaxrec.launch` runs.
+
+No other module imports hydra or omegaconf.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from jaxrec.errors import InputError
+from jaxrec.settings import Tree, flat
+
+CONF = Path(__file__).parent.parent / "conf"
+AUTOMATIC_SWEEP_DIR = "outputs/sweeps"
+
+
+def train() -> None:
+    """The whole of scripts/train.py: composes the configuration and runs it; bad input is one line and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that `say` can
+    sys.exit(_told(hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run)))
+
+
+def _told(main: Any) -> int:
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {_explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _explain(error: BaseException) -> str:
+    """Hydra's message; for an unknown key also which keys there are."""
+    cause = error.__cause__ if error.__cause__ is not None else error
+    node = getattr(cause, "parent_node", None)
+    if isinstance(cause, ConfigKeyError) and isinstance(node, DictConfig):
+        where = getattr(cause, "full_key", None) or cause.key
+        keys = ", ".join(key for key in map(str, node) if not key.startswith("_")) or "no settings at all"
+        return f"{where} is unknown; there {'is' if keys.startswith('no ') else 'are'} {keys}"
+    return "\n".join(line for line in str(error).splitlines() if line.strip())
+
+
+def _run(cfg: DictConfig) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from jaxrec import launch
+
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    launch.run(plain(cfg), directory, list(HydraConfig.get().overrides.task))
+
+
+def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
+    """What --multirun does: a search if there is a space (from conf/sweep or typed), else every combination once."""
+    from jaxrec import launch
+
+    overrides = OverridesParser.create(config_loader=hydra_context.config_loader).parse_overrides(list(arguments))
+    typed = {o.key_or_group: _dimension(o) for o in overrides if _is_dimension(o)}
+    lists = [o for o in overrides if o.is_sweep_override() and not _is_dimension(o)]
+    fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
+
+    def compose(more: Sequence[str]) -> Tree:
+        cfg = hydra_context.config_loader.load_sweep_config(config, [*fixed, *more])
+        return plain(cfg)
+
+    chosen = [o for o in config.hydra.overrides.hydra if str(o).startswith("hydra.sweep.dir=")]
+    directory = Path(config.hydra.sweep.dir) if chosen else None
+    if not lists:
+        tree = compose([])
+        space = {**tree["sweep"]["space"], **typed}
+        if space:
+            return launch.sweep(tree, space, compose, fixed, directory)
+    elif typed or "space" in str(fixed):
+        raise InputError(
+            f"{lists[0].input_line} asks for every combination, {next(iter(typed))} for a search: write "
+            "choice(a,b) to search over a and b too"
+        )
+    combinations: list[list[str]] = [[]]
+    for override in lists:
+        key = override.get_key_element()
+        values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        combinations = [[*chosen, value] for chosen in combinations for value in values]
+    return launch.grid([(compose(chosen), chosen) for chosen in combinations], fixed, directory)
+
+
+def plain(cfg: DictConfig) -> Tree:
+    """Resolved, without Hydra's own part; every value present; keys in order, lists as tuples."""
+    if missing := OmegaConf.missing_keys(cfg):
+        raise InputError(f"{', '.join(sorted(missing))} must be given")
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(tree, dict)
+    tree.pop("hydra", None)
+    return {str(key): _tuples(value) for key, value in tree.items()}
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _is_dimension(override: Override) -> bool:
+    """`choice(…)`, `interval(…)`, `range(…)`; a plain `a,b` is Hydra's own list of combinations."""
+    value = override.value()
+    return isinstance(value, IntervalSweep | RangeSweep) or (isinstance(value, ChoiceSweep) and not value.simple_form)
+
+
+def _dimension(override: Override) -> dict[str, Any]:
+    """A typed dimension in the words of conf/sweep; `range(1,9)` ends before 9, as Python's and Hydra's does."""
+    value = override.value()
+    match value:
+        case ChoiceSweep():
+            return {"choices": [item.text if hasattr(item, "text") else item for item in value.list]}
+        case RangeSweep(start=start, stop=stop, step=step):
+            if start is None or stop is None or step is None or step <= 0 or stop <= start:
+                raise InputError(f"{override.input_line}: range needs a start below its stop and a step above 0")
+            if all(isinstance(number, int) for number in (start, stop, step)):
+                return {"low": start, "high": start + (stop - 1 - start) // step * step, "integer": True, "step": step}
+            return {"low": start, "high": stop - step, "step": step}
+        case IntervalSweep(start=start, end=end, tags=tags):
+            integer = isinstance(start, int) and isinstance(end, int)
+            return {"low": start, "high": end, "log": "log" in tags, "integer": integer}
+    raise InputError(f"{override.input_line}: not a search space")
+
+
+__all__ = ["CONF", "flat", "multirun", "plain", "train"]

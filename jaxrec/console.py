@@ -1,0 +1,64 @@
+"""What a person at the terminal sees: bars there, plain lines in a file or a pipe."""
+
+import time
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from jaxrec.settings import Tree, get
+
+console = Console(highlight=False, soft_wrap=True)
+SECONDS_BETWEEN_LINES = 10
+
+
+def say(line: str) -> None:
+    """One line."""
+    console.print(line, markup=False)
+
+
+def table(title: str, frame: pd.DataFrame) -> None:
+    """A frame as a table."""
+    shown = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        shown.add_column(str(column), justify="left" if frame[column].dtype == object else "right")
+    for row in frame.itertuples(index=False):
+        shown.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
+    console.print(shown)
+
+
+class Epochs:
+    """Shows training as it goes: pass it as `on_epoch`."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.total, self.monitor = get(tree, "trainer.epochs"), get(tree, "eval.monitor")
+        self.bar = None
+        self.last_line = time.monotonic()
+        if console.is_terminal:
+            columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            self.bar = Progress(*columns, console=console, transient=True)
+
+    def __call__(self, epoch: int, rows: list[dict[str, Any]]) -> None:
+        """One row a member; empty for one that has stopped."""
+        line = self._line(rows)
+        if self.bar is not None:
+            if not self.bar.tasks:
+                self.bar.start()
+                self.bar.add_task("", total=self.total)
+            self.bar.update(self.bar.tasks[0].id, completed=epoch, description=line)
+            if epoch == self.total or not any(rows):
+                self.bar.stop()
+        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            say(f"  epoch {epoch} of {self.total}: {line}")
+
+    def _line(self, rows: list[dict[str, Any]]) -> str:
+        live = [row for row in rows if row]
+        losses = [row["loss"] for row in live]
+        scores = [row[self.monitor] for row in live if self.monitor in row]
+        parts = [f"loss {min(losses):.4f}"] if losses else []
+        parts += [f"validation {self.monitor} {max(scores):.4f}"] if scores else []
+        parts += [f"{len(live)} of {len(rows)} members"] if len(rows) > 1 else []
+        return ", ".join(parts)

@@ -1,0 +1,176 @@
+"""An experiment: split → model → fit → exact ranking → results, for one run or a population of them.
+
+What selects (`select`) takes a `Selection`, which has no test split in it; `finish` is the only reader of that.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.data.split import Selection, Split
+from jaxrec.evaluation import Evaluation, FullCatalogue
+from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.fitting.gradient import Fit
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.models.popularity import Popularity
+from jaxrec.settings import Tree, build
+
+OnEpoch = Callable[[int, list[dict[str, float]]], None]
+
+
+def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
+    """Says nothing."""
+
+
+@dataclass
+class Selected:
+    """A fitted population and its validation metrics; nothing in here has seen the test split."""
+
+    model: nn.Module
+    population: Population
+    fit: Fit
+    validation: Evaluation | None
+    evaluate_s: float = 0.0
+
+
+@dataclass
+class Result:
+    """What one member came to; see the run directory in the README for the units."""
+
+    metrics: dict[str, Any]
+    per_user: pd.DataFrame
+    history: pd.DataFrame
+    model: nn.Module
+    params: Any
+    hyper: Hyper
+    known: Interactions = field(repr=False)
+
+
+def prepare(tree: Tree) -> tuple[Split, float]:
+    """Reads the data and splits it; the seconds that took."""
+    started = time.perf_counter()
+    return build(tree["split"], interactions=build(tree["data"])), time.perf_counter() - started
+
+
+def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
+    """Fits every member on train, with early stopping on validation where there is one."""
+    train, validation = selection.train, selection.validation
+    evaluation: FullCatalogue = build(tree["eval"])
+    model = _model(tree, train)
+    evaluator = evaluation.evaluator(model, train, validation) if validation is not None else None
+
+    def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
+        assert evaluator is not None
+        evaluated = evaluator(params, hyper)
+        return [evaluated.means(member) for member in range(population.size)]
+
+    fit = _trainer(tree)(model, train, population, validate if evaluator else None, on_epoch)
+    started = time.perf_counter()
+    evaluated = evaluator(fit.params, population.hyper) if evaluator else None
+    return Selected(model, population, fit, evaluated, time.perf_counter() - started)
+
+
+def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result]:
+    """Reads the test split: the test metrics of every member, with popularity's beside them.
+
+    With `refit` every member is first trained again, on train and validation together, for its best number of epochs.
+    """
+    selection, fit = split.selection, selected.fit
+    if tree["refit"] and selection.validation is not None and not fit.interrupted:
+        everything = join(selection)
+        fit = _trainer(tree)(_model(tree, everything), everything, selected.population, epochs=fit.best_epoch)
+    known = join(selection)
+    evaluation: FullCatalogue = build(tree["eval"])
+    started = time.perf_counter()
+    evaluator = evaluation.evaluator(_model(tree, known), known, split.test)
+    test = evaluator(fit.params, selected.population.hyper)
+    evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
+    popular = _popularity(evaluation, known, split.test)
+    seconds = {
+        "load_s": load_s,
+        "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
+        "train_s": selected.fit.train_s + (fit.train_s if fit is not selected.fit else 0.0),
+        "evaluate_s": evaluate_s,
+    }
+    return [
+        Result(
+            metrics={
+                "validation": selected.validation.means(member) if selected.validation else {},
+                "test": test.means(member),
+                "test_interval": test.intervals(member),
+                "popularity": popular.means(0),
+                "best_epoch": selected.fit.best_epoch[member],
+                "refit": fit is not selected.fit,
+                "interrupted": selected.fit.interrupted or fit.interrupted,
+                "data": split.notes,
+                "time": {key: round(value, 3) for key, value in seconds.items()},
+                "environment": environment(selected.fit.placement),
+            },
+            per_user=test.table(member, split.test.user_ids),
+            history=pd.DataFrame(selected.fit.history[member]),
+            model=evaluator.ranker.model,
+            params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
+            hyper=Hyper(*(x[member] for x in selected.population.hyper)),
+            known=known,
+        )
+        for member in range(selected.population.size)
+    ]
+
+
+def join(selection: Selection) -> Interactions:
+    """Train and validation as one: all that is known when the test is asked."""
+    train, validation = selection.train, selection.validation
+    return train if validation is None else train.joined(validation)
+
+
+def environment(placement: str) -> dict[str, Any]:
+    """Where the numbers were had."""
+    import platform
+
+    import jaxlib
+
+    from jaxrec import __version__
+
+    device = jax.devices()[0]
+    return {
+        "jaxrec": __version__,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "jaxlib": jaxlib.__version__,
+        "backend": device.platform,
+        "device": device.device_kind,
+        "machine": platform.machine(),
+        "devices": jax.device_count(),
+        "placement": placement,
+    }
+
+
+def _model(tree: Tree, known: Interactions) -> nn.Module:
+    longest = int(np.diff(by_user(known)[0]).max(initial=1))
+    return build(tree["model"], n_users=known.n_users, n_items=known.n_items, history_length=longest)
+
+
+def _trainer(tree: Tree) -> Any:
+    runtime: dict[str, Any] = {"monitor": tree["eval"]["monitor"]}
+    if "_target_" in tree["loss"]:
+        negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
+        runtime |= {"objective": build(tree["loss"], negatives=negatives)}
+        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if k not in _MEMBERS_OWN})}
+    return build(tree["trainer"], **runtime)
+
+
+_MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
+
+
+def _popularity(evaluation: FullCatalogue, known: Interactions, test: Interactions) -> Evaluation:
+    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
+    model = Popularity(n_items=known.n_items)
+    return evaluation.evaluator(model, known, test)(ClosedForm()(model, known, one).params, one.hyper)

@@ -1,0 +1,1 @@
+"""From data and numbers to parameters, for whole populations at once."""

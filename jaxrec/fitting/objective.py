@@ -1,0 +1,113 @@
+"""What a step minimises: which examples a batch is made of, and what each costs.
+
+An objective turns training interactions into examples on the device (once), and a batch of their positions into a
+cost and a weight each; a step minimises the sum of costs over the sum of weights.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.hyper import Hyper
+from jaxrec.losses import multinomial
+from jaxrec.negatives import Candidates
+from jaxrec.query import Query
+from jaxrec.ragged import Ragged, ragged
+
+Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
+
+
+class Objective(Protocol):
+    """One way to learn from interactions."""
+
+    def examples(self, train: Interactions) -> tuple[Any, int]:
+        """A pytree of device arrays, and how many examples it holds."""
+        ...
+
+    def costs(
+        self, model: nn.Module, params: Any, examples: Any, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+    ) -> Costs:
+        """Cost and weight of each example of a batch, `rows` being its positions."""
+        ...
+
+
+class Pairs(NamedTuple):
+    """One example an interaction."""
+
+    user: Int[Array, "E"]
+    item: Int[Array, "E"]
+
+
+@dataclass(frozen=True)
+class SampledObjective:
+    """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`."""
+
+    loss: Callable[..., Float[Array, "B"]]
+    negatives: Callable[..., Candidates]
+
+    def examples(self, train: Interactions) -> tuple[Pairs, int]:
+        """Users and items of the interactions."""
+        return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32)), len(train)
+
+    def costs(
+        self, model: nn.Module, params: Any, examples: Pairs, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+    ) -> Costs:
+        """Loss and weight 1 of each interaction."""
+        query, positive = Query(examples.user[rows]), examples.item[rows]
+        negatives = self.negatives(key, positive, model.n_items, hyper.n_negatives)
+        items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
+        scores = model.apply(params, query, items)
+        cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
+        if hasattr(model, "penalty"):
+            penalty = model.apply(params, query, items, method="penalty")
+            used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
+            cost = cost + jnp.sum(penalty * used, axis=1) / jnp.sum(used, axis=1)
+        return cost, jnp.ones_like(cost)
+
+
+class Bags(NamedTuple):
+    """One example a user: all of their items."""
+
+    user: Int[Array, "E"]
+    items: Ragged
+    longest: Int[Array, "T"]  # its length is the longest bag's: a static number that travels with the data
+
+
+@dataclass(frozen=True)
+class CatalogueObjective:
+    """The full softmax: all items of a user at once against the whole catalogue.
+
+    Minimises what `SampledObjective(softmax)` would with the catalogue for negatives, but scores the catalogue once
+    a user instead of once an interaction. A batch counts users.
+    """
+
+    def examples(self, train: Interactions) -> tuple[Bags, int]:
+        """Users with at least one item, and their items."""
+        offsets, items = by_user(train)
+        lengths = np.diff(offsets)
+        user = np.flatnonzero(lengths)
+        longest = jnp.zeros(lengths.max(initial=1), jnp.int32)
+        return Bags(jnp.asarray(user, jnp.int32), ragged(offsets, items), longest), len(user)
+
+    def costs(
+        self, model: nn.Module, params: Any, examples: Bags, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+    ) -> Costs:
+        """Negative log-likelihood of each user's items; the weight is their number."""
+        user = examples.user[rows]
+        items = examples.items.latest(user, examples.longest.shape[0])
+        known = items >= 0
+        query = Query(user)
+        scores = model.apply(params, query, method="score_catalogue")
+        inside = jnp.where(known, items, model.n_items)  # out of range, so that the scatter drops it
+        chosen = jnp.zeros_like(scores).at[jnp.arange(user.shape[0])[:, None], inside].set(1.0, mode="drop")
+        cost = multinomial(scores, chosen)
+        if hasattr(model, "penalty"):
+            penalty = model.apply(params, query, jnp.maximum(items, 0), method="penalty")
+            cost = cost + jnp.sum(penalty * known, axis=1)
+        return cost, jnp.sum(known, axis=1, dtype=cost.dtype)

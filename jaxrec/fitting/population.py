@@ -1,0 +1,101 @@
+"""How the members of a population share the machine: over devices, and vmapped or in turn within one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxrec.hyper import Hyper
+
+Members = Literal["auto", "vmap", "in_turn"]
+
+# On a CPU, vmap pays while a batch is small enough to leave a core idle between steps; measured by
+# `scripts/benchmark.py case=sweep`, see docs/decisions/0003-populations.md.
+VMAP_ON_CPU_UP_TO = 256
+
+
+class Population(NamedTuple):
+    """What distinguishes the members: seeds [P] and numbers, each [P]."""
+
+    seeds: np.ndarray
+    hyper: Hyper
+
+    @property
+    def size(self) -> int:
+        """P."""
+        return len(self.seeds)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Members are dealt to `n_devices`; within each they are vmapped or take turns."""
+
+    n_members: int
+    n_devices: int
+    in_turn: bool
+
+    @property
+    def per_device(self) -> int:
+        """Members on each device; the last device may hold repeats that are thrown away."""
+        return -(-self.n_members // self.n_devices)
+
+    def __str__(self) -> str:
+        how = "in turn" if self.in_turn else "vmapped"
+        backend = jax.default_backend()
+        return f"{self.n_members} member(s) on {self.n_devices} {backend} device(s), {self.per_device} each, {how}"
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices in use."""
+        return Mesh(np.array(jax.devices()[: self.n_devices]), ("member",))
+
+    def pad(self, members: Any) -> Any:
+        """Repeats the last member until every device has as many."""
+        total = self.per_device * self.n_devices
+        index = np.minimum(np.arange(total), self.n_members - 1)
+        return jax.tree.map(lambda x: x[index], members)
+
+    def deal(self, members: Any) -> Any:
+        """Padded, and each member on its device."""
+        return jax.device_put(self.pad(members), NamedSharding(self.mesh, PartitionSpec("member")))
+
+    def share(self, data: Any) -> Any:
+        """The same data on every device."""
+        return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
+
+    def cut(self, members: Any) -> Any:
+        """Takes the repeats off again."""
+        return jax.tree.map(lambda x: x[: self.n_members], members)
+
+    def map(self, f: Callable[..., Any]) -> Callable[..., Any]:
+        """`f(shared, *member)` for one member becomes a function of stacked members, padded as `pad` does."""
+
+        def local(shared: Any, *members: Any) -> Any:
+            if self.in_turn:
+                return jax.lax.map(lambda member: f(shared, *member), members)
+            return jax.vmap(lambda *member: f(shared, *member))(*members)
+
+        def sharded(shared: Any, *members: Any) -> Any:
+            specs = (PartitionSpec(), *[PartitionSpec("member")] * len(members))
+            return jax.shard_map(
+                local, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("member"), check_vma=False
+            )(shared, *members)
+
+        return sharded
+
+
+def place(n_members: int, batch_size: int, members: Members = "auto") -> Placement:
+    """Members over all devices there are; vmapped within one, except on a CPU whose batches are large."""
+    n_devices = min(jax.device_count(), n_members)
+    on_cpu = jax.default_backend() == "cpu"
+    in_turn = members == "in_turn" or (members == "auto" and on_cpu and batch_size > VMAP_ON_CPU_UP_TO)
+    return Placement(n_members, n_devices, in_turn)
+
+
+def member_keys(seeds: np.ndarray) -> jax.Array:
+    """One random key a member."""
+    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))

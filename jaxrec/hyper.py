@@ -1,0 +1,26 @@
+"""The numbers that members of one population may differ in."""
+
+import dataclasses
+from typing import NamedTuple
+
+import flax.linen as nn
+from jaxtyping import Array, Float, Int
+
+
+class Hyper(NamedTuple):
+    """Numbers in the arithmetic, hence traced: one compiled program serves every value of them.
+
+    Scalars inside a member, [P] arrays for a population.
+    """
+
+    learning_rate: Float[Array, "*P"]
+    weight_decay: Float[Array, "*P"]
+    regularization: Float[Array, "*P"]
+    width: Int[Array, "*P"]  # embedding columns in use; the tables are as wide as the population's widest
+    n_negatives: Int[Array, "*P"]  # negatives in use of those drawn
+
+
+def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:
+    """The model with those of its fields that `Hyper` names set to the member's own numbers."""
+    own = {field.name for field in dataclasses.fields(model)} & set(Hyper._fields)
+    return model.clone(**{name: getattr(hyper, name) for name in own})

@@ -1,0 +1,217 @@
+"""What the command line asks for, done: one run, every combination of a grid, or a search; each ends in a table."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import jax
+import pandas as pd
+import yaml
+
+from jaxrec import experiment, rundir, settings
+from jaxrec.checkpoint import write_text
+from jaxrec.console import Epochs, say, table
+from jaxrec.data.split import Split
+from jaxrec.data.download import cache_dir
+from jaxrec.errors import InputError
+from jaxrec.experiment import Result
+from jaxrec.report import sweep_report
+from jaxrec.settings import Tree
+from jaxrec.space import space_from_yaml
+from jaxrec.storage import open_storage
+from jaxrec.sweep import Outcome, best, leaderboard, search
+
+SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
+
+
+def use_all_cores() -> None:
+    """Cores count as devices, so that members of a population run side by side; compiled programs are kept on disk.
+
+    Does nothing once JAX has started.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        jax.config.update("jax_num_cpu_devices", cores)
+    except RuntimeError:
+        return
+    # Compiled for this very processor: another one that shares the home directory must not load it.
+    flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1:2] if Path("/proc/cpuinfo").exists() else []
+    machine = hashlib.sha256(f"{platform.processor()}{platform.machine()}{flags}".encode()).hexdigest()[:8]
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / f"compiled-{machine}"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def run(tree: Tree, directory: Path, overrides: Sequence[str] = ()) -> Result:
+    """One run: trained, measured, written to its directory."""
+    settings.check(tree)
+    rundir.make(directory)
+    use_all_cores()
+    split, load_s = experiment.prepare(tree)
+    say(_data_line(tree, split))
+    (result,) = _fit_and_finish(tree, [tree], split, load_s)
+    rundir.write(directory, tree, result)
+    table("test", _rows([(settings.get(tree, "model._target_").rpartition(".")[2], result)]))
+    say(f"results: {directory}")
+    if result.metrics["interrupted"]:
+        raise KeyboardInterrupt
+    return result
+
+
+def grid(combinations: list[tuple[Tree, list[str]]], overrides: Sequence[str], directory: Path | None) -> list[Result]:
+    """Every combination once; those that one program can train are one population."""
+    trees = [tree for tree, _ in combinations]
+    for tree in trees:
+        settings.check(tree)
+    directory = rundir.make(directory or Path("outputs/sweeps") / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    use_all_cores()
+    results: dict[int, Result] = {}
+    splits: dict[str, tuple[Split, float]] = {}
+    for positions, shared, population in settings.populations(trees):
+        key = json.dumps([shared["data"], shared["split"]], default=str)
+        if key not in splits:
+            splits[key] = experiment.prepare(shared)
+            say(_data_line(shared, splits[key][0]))
+        split, load_s = splits[key]
+        say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
+        selected = experiment.select(shared, split.selection, population, Epochs(shared))
+        for position, result in zip(positions, experiment.finish(shared, split, selected, load_s), strict=True):
+            results[position] = result
+            rundir.write(directory / str(position), trees[position], result)
+        if selected.fit.interrupted:
+            say(f"what was finished is in {directory}")
+            raise KeyboardInterrupt
+    ordered = [results[position] for position in range(len(trees))]
+    rows = _rows([(" ".join(chosen) or "run", ordered[i]) for i, (_, chosen) in enumerate(combinations)])
+    rows.insert(0, "run", range(len(rows)))
+    write_text(directory / "runs.csv", rows.to_csv(index=False))
+    table("test", rows)
+    say(f"results: {directory}")
+    return ordered
+
+
+def sweep(
+    tree: Tree,
+    space: dict[str, Any],
+    compose: Callable[[Sequence[str]], Tree],
+    overrides: Sequence[str],
+    directory: Path | None,
+) -> Result:
+    """A search for the best settings by validation; the best trial alone is then trained again and tested."""
+    chosen = tree["sweep"]
+    dimensions = space_from_yaml(space)
+    leaves = settings.flat(tree)
+
+    def tree_of(params: dict[str, Any]) -> Tree:
+        if all(key in leaves for key in params):
+            return settings.put(tree, params)
+        return compose([f"{key}={value}" for key, value in params.items()])
+
+    settings.check(tree)
+    for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
+        for value in getattr(dimension, "choices", None) or (dimension.low, dimension.high):
+            settings.check(tree_of({key: value}))
+    fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
+    name = chosen["study_name"] or _study_name(tree, fixed, space)
+    directory = rundir.make(directory or Path("outputs/sweeps") / name)
+    use_all_cores()
+    split, load_s = experiment.prepare(tree)
+    say(_data_line(tree, split))
+    if split.selection.validation is None:
+        raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
+    say(f"study {name}: {chosen['n_trials']} trials, {chosen['population']} at once, in {directory}")
+
+    def evaluate(batch: list[dict[str, Any]]) -> Iterator[Outcome]:
+        trees = [tree_of(params) for params in batch]
+        outcomes: dict[int, Outcome] = {}
+        for positions, shared, population in settings.populations(trees):
+            selected = experiment.select(shared, split.selection, population, Epochs(shared))
+            if selected.fit.interrupted:
+                raise KeyboardInterrupt
+            for member, position in enumerate(positions):
+                means = selected.validation.means(member)
+                attributes = {
+                    **means,
+                    "best_epoch": selected.fit.best_epoch[member],
+                    "seconds": round((selected.fit.compile_s + selected.fit.train_s) / len(positions), 3),
+                }
+                outcomes[position] = Outcome(means[tree["eval"]["monitor"]], attributes=attributes)
+        return iter([outcomes[position] for position in range(len(batch))])
+
+    study = search(
+        study_name=name,
+        storage=open_storage(chosen["storage"], directory),
+        space=dimensions,
+        evaluate=evaluate,
+        n_trials=chosen["n_trials"],
+        population=chosen["population"],
+        sampler=chosen["sampler"],
+        seed=chosen["seed"],
+        metric=f"validation {tree['eval']['monitor']}",
+        fixed=fixed,
+        directory=directory,
+        overrides=[o for o in overrides if not o.startswith("sweep")],
+        on_tell=lambda trial: say(f"  trial {trial.number}: {trial.value}  {_short(trial.params)}"),
+    )
+    winner = best(study)
+    best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen["refit"]}
+    (result,) = _fit_and_finish(best_tree, [best_tree], split, load_s)
+    rundir.write(directory / "best", best_tree, result)
+    text = yaml.safe_dump([f"{key}={value}" for key, value in winner.params.items()])
+    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value}\n{text}")
+    board = leaderboard(study)
+    write_text(directory / "report.html", sweep_report(name, study, result))
+    table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
+    title = f"trial {winner.number}"
+    table(f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"), _rows([(title, result)]))
+    say(f"results: {directory}   look closer: python scripts/study.py study={name}")
+    return result
+
+
+def _fit_and_finish(shared: Tree, trees: list[Tree], split: Split, load_s: float) -> list[Result]:
+    ((_, shared, population),) = settings.populations(trees)
+    selected = experiment.select(shared, split.selection, population, Epochs(shared))
+    return experiment.finish(shared, split, selected, load_s)
+
+
+def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
+    """Another setting, another study: trials that cannot be compared never meet."""
+    text = json.dumps([fixed, space, tree["sweep"]["sampler"]], sort_keys=True, default=str)
+    parts = (tree["data"]["_target_"], tree["model"]["_target_"])
+    names = [part.rpartition(".")[2].lower() for part in parts]
+    return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])
+
+
+def _rows(results: list[tuple[str, Result]]) -> pd.DataFrame:
+    """Test metrics of each result, and popularity's once below."""
+    rows = [{"": name, **_shown(result, "test")} for name, result in results]
+    rows.append({"": "popularity", **_shown(results[0][1], "popularity")})
+    return pd.DataFrame(rows)
+
+
+def _shown(result: Result, part: str) -> dict[str, Any]:
+    metrics = result.metrics[part]
+    keys = [key for key in SHOWN if key in metrics] or list(metrics)[:4]
+    shown = {key: f"{metrics[key]:.4f}" for key in keys}
+    if part == "test" and keys[0] in result.metrics["test_interval"]:
+        low, high = result.metrics["test_interval"][keys[0]]
+        shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
+    return shown
+
+
+def _data_line(tree: Tree, split: Split) -> str:
+    train, test = split.selection.train, split.test
+    validation = split.selection.validation
+    n = 0 if validation is None else len(validation)
+    return (
+        f"{train.name}: {train.n_users:,} users, {train.n_items:,} items; "
+        f"{len(train):,} interactions to train on, {n:,} to validate, {len(test):,} to test"
+    )
+
+
+def _short(params: dict[str, Any]) -> str:
+    return " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items())

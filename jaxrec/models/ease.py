@@ -1,0 +1,63 @@
+"""EASE: score(u, .) = x_u B with B = argmin |X - XB|^2 + regularization |B|^2, diag(B) = 0.
+
+The solution is closed: P = (X'X + regularization I)^-1, B = I - P / diag(P) with a zero diagonal.
+[Steck 2019, Embarrassingly shallow autoencoders for sparse data]
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from pydantic import PositiveFloat
+from scipy import sparse
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.query import Query
+
+
+class EASE(nn.Module):
+    """A linear item-to-item model of the items in a query's history.
+
+    history_length: the longest history there is, so that none is cut
+    regularization: weight of |B|^2; the larger, the smoother. Some hundreds suit dense data
+
+    Memory: two dense [I, I] float32 matrices while solving; time grows with I^3 (2,810 items: about a second).
+    Fidelity: the paper's binary X; repeated interactions count once.
+    """
+
+    n_items: int
+    history_length: int
+    regularization: PositiveFloat = 250.0
+
+    def setup(self) -> None:
+        self.weights = self.param("weights", nn.initializers.zeros, (self.n_items, self.n_items))
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item: the rows of B that belong to the history, added up."""
+        history = query.history
+        assert history is not None
+        rows = jnp.arange(history.shape[0])[:, None]
+        # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
+        items = jnp.where(history < 0, self.n_items, history)
+        x = jnp.zeros((history.shape[0], self.n_items)).at[rows, items].set(1.0, mode="drop")
+        return x @ self.weights
+
+    def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
+        """The Gram matrix X'X: how many users have both of two items."""
+        ones = np.ones(len(train), np.float32)
+        x = sparse.csr_matrix((ones, (train.user, train.item)), shape=(train.n_users, self.n_items))
+        x.data[:] = 1.0  # repeated pairs were added up
+        return (x.T @ x).toarray()
+
+    def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
+        """B from the Gram matrix, by a Cholesky factorisation (the matrix is symmetric and positive definite)."""
+        identity = jnp.eye(self.n_items)
+        factor = jax.scipy.linalg.cho_factor(statistics + self.regularization * identity)
+        precision = jax.scipy.linalg.cho_solve(factor, identity)
+        weights = -precision / jnp.diag(precision)[None, :]
+        return {"weights": weights * (1.0 - identity)}

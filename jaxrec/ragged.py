@@ -1,0 +1,72 @@
+"""Lists of items of different length, one a row, on the device: what a user is known to like, or ought to be shown."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+
+class Ragged(NamedTuple):
+    """Row r is `items[offsets[r]:offsets[r + 1]]`."""
+
+    offsets: Int[Array, "R1"]
+    items: Int[Array, "E"]
+
+    def latest(self, rows: Int[Array, "B"], length: int) -> Int[Array, "B T"]:
+        """The last `length` items of each row, oldest first; -1 on the left where a row has fewer."""
+        end = self.offsets[rows + 1][:, None]
+        index = end - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
+        inside = index >= self.offsets[rows][:, None]
+        return jnp.where(inside, self.items.at[index].get(mode="fill", fill_value=-1), -1)
+
+    def contains(self, rows: Int[Array, "B"], items: Int[Array, "B N"]) -> Bool[Array, "B N"]:
+        """Whether each item is in its row, by bisection: rows must be sorted by item."""
+        low = jnp.broadcast_to(self.offsets[rows][:, None], items.shape)
+        high = jnp.broadcast_to(self.offsets[rows + 1][:, None], items.shape)
+        end = high
+
+        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bounds
+            middle = (low + high) // 2
+            below = (low < high) & (self.items.at[middle].get(mode="clip") < items)
+            return jnp.where(below, middle + 1, low), jnp.where(below | (low >= high), high, middle)
+
+        low, _ = jax.lax.fori_loop(0, int(self.items.shape[0]).bit_length(), halve, (low, high))
+        return (low < end) & (self.items.at[low].get(mode="clip") == items)
+
+    def mask_block(
+        self, scores: Float[Array, "B I"], first_row: Int[Array, ""], max_entries: int
+    ) -> Float[Array, "B I"]:
+        """-inf at the items of rows `first_row` .. `first_row + B`, which together have at most `max_entries`.
+
+        One flat scatter over the block's entries: a padded [B, longest row] one would mostly write padding.
+        """
+        n_rows = scores.shape[0]
+        last = self.offsets.shape[0] - 1
+        entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
+        ends = self.offsets.at[jnp.minimum(first_row + 1 + jnp.arange(n_rows), last)].get(mode="clip")
+        row = jnp.searchsorted(ends, entry, side="right", method="sort")
+        # Entries behind the block's last row get row B, which the scatter drops.
+        return scores.at[row, self.items.at[entry].get(mode="clip")].set(-jnp.inf, mode="drop")
+
+
+def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
+    """Offsets [R + 1] and items [E] as device arrays; an empty list keeps one entry, so that gathers have a target."""
+    items = items if len(items) else np.full(1, -1)
+    return Ragged(jnp.asarray(offsets, jnp.int32), jnp.asarray(items, jnp.int32))
+
+
+def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows asked for, in that order, as offsets and items of their own (on the host)."""
+    lengths = np.diff(offsets)[rows]
+    new_offsets = np.concatenate([[0], np.cumsum(lengths)])
+    source = np.repeat(offsets[:-1][rows] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1])
+    return new_offsets, items[source]
+
+
+def sort_rows(offsets: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Items sorted within each row (on the host), as `contains` wants them."""
+    row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    return items[np.lexsort((items, row))]

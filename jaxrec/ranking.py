@@ -1,0 +1,156 @@
+"""Scores of the whole catalogue → the best k items of each user, exactly, a block of users at a time."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.query import Query
+from jaxrec.ragged import Ragged, ragged
+
+GROUP = 64  # items whose maximum is taken together
+BLOCK_ENTRIES = 1 << 20  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
+
+
+def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    """The k largest of each row and where they stand; equal scores in order of position.
+
+    Only groups with one of the k largest maxima can hold one of the k best, so the rest is never sorted. Ties keep
+    their order because groups are taken, and then laid side by side, in order of position.
+    """
+    n_rows, n_items = scores.shape
+    n_groups = -(-n_items // GROUP)
+    if n_groups <= 2 * k:
+        return jax.lax.top_k(scores, k)
+    padding = ((0, 0), (0, n_groups * GROUP - n_items))
+    groups = jnp.pad(scores, padding, constant_values=-jnp.inf).reshape(n_rows, n_groups, GROUP)
+    _, best = jax.lax.top_k(jnp.max(groups, axis=2), k)
+    best = jnp.sort(best, axis=1)
+    candidates = jnp.take_along_axis(groups, best[:, :, None], axis=1).reshape(n_rows, k * GROUP)
+    values, at = jax.lax.top_k(candidates, k)
+    items = jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
+    return values, items
+
+
+class Ranked(NamedTuple):
+    """Lists of a population: items [P, R, K], -1 where a user has fewer left; scores [P, R, K]."""
+
+    items: Int[Array, "P R K"]
+    scores: Float[Array, "P R K"]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Whom to rank for, on the host: users [R], and what each knows as offsets [R + 1] and items, oldest first."""
+
+    users: np.ndarray
+    offsets: np.ndarray
+    items: np.ndarray
+
+
+class _Block(NamedTuple):
+    users: Int[Array, "R"]
+    known: Ragged
+
+
+class Ranker:
+    """Ranks the catalogue for the users asked about, for every member of a population; compiled at the first call.
+
+    Users are dealt to the devices that members leave free. Memory: scores of `block` users at a time on each device,
+    never users x items.
+    """
+
+    def __init__(
+        self, model: nn.Module, asked: Asked, k: int, *, block: int | None = None, exclude_known: bool = True
+    ) -> None:
+        self.model, self.k, self.exclude_known = model, k, exclude_known
+        self.n_users = len(asked.users)
+        self.block = min(block or max(8, BLOCK_ENTRIES // model.n_items), self.n_users)
+        first_rows = np.arange(0, self.n_users, self.block)
+        last_rows = np.minimum(first_rows + self.block, self.n_users)
+        self._first_rows = first_rows
+        self._max_entries = max(1, int(np.max(asked.offsets[last_rows] - asked.offsets[first_rows])))
+        self._shared = _Block(jnp.asarray(asked.users, jnp.int32), ragged(asked.offsets, asked.items))
+        self._programs: dict[int, Any] = {}
+
+    def __call__(self, params: Any, hyper: Hyper) -> Ranked:
+        """Parameters and numbers with a leading member axis → the lists of every member.
+
+        Raises FloatingPointError if a score is not finite.
+        """
+        n_members = len(jax.tree.leaves(hyper)[0])
+        if n_members not in self._programs:
+            self._programs[n_members] = self._compile(n_members)
+        program, deal = self._programs[n_members]
+        items, scores, finite = program(*deal(params, hyper))
+        if not np.asarray(finite).all():
+            name = type(self.model).__name__
+            raise FloatingPointError(f"{name} gave scores that are not finite: its training diverged")
+        return Ranked(items, scores)
+
+    def _compile(self, n_members: int) -> Any:
+        """Members over as many devices as divide them evenly, users over the rest."""
+        n_devices = jax.device_count()
+        over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
+        over_users = n_devices // over_members
+        devices = np.array(jax.devices()).reshape(over_members, over_users)
+        mesh = Mesh(devices, ("member", "user"))
+        # Every device gets as many blocks; blocks behind the last repeat it and are cut off.
+        n_blocks = -(-len(self._first_rows) // over_users) * over_users
+        first_rows = jnp.asarray(np.resize(self._first_rows, n_blocks), jnp.int32)
+
+        def local(shared: _Block, first_rows: Array, params: Any, hyper: Hyper) -> Any:
+            return jax.lax.map(lambda member: self._rank_member(shared, first_rows, *member), (params, hyper))
+
+        P = PartitionSpec
+        ranked = jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(P(), P("user"), P("member"), P("member")),
+            out_specs=(P("member", "user"), P("member", "user"), P("member", "user")),
+            check_vma=False,
+        )
+
+        @jax.jit
+        def program(shared: _Block, params: Any, hyper: Hyper) -> Any:
+            items, scores, finite = ranked(shared, first_rows, params, hyper)
+            flat = lambda x: x.reshape(n_members, n_blocks * self.block, self.k)[:, : self.n_users]  # noqa: E731
+            return flat(items), flat(scores), finite
+
+        shared = jax.device_put(self._shared, NamedSharding(mesh, P()))
+
+        def deal(params: Any, hyper: Hyper) -> Any:
+            return shared, *jax.device_put((params, hyper), NamedSharding(mesh, P("member")))
+
+        return program, deal
+
+    def _rank_member(self, shared: _Block, first_rows: Int[Array, "b"], params: Any, hyper: Hyper) -> Any:
+        model = with_hyper(self.model, hyper)
+        if hasattr(model, "item_vectors"):
+            vectors = model.apply(params, method="item_vectors")
+            score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731
+        else:
+            score = lambda query: model.apply(params, query, method="score_catalogue")  # noqa: E731
+
+        def rank_block(first_row: Int[Array, ""]) -> tuple[Array, Array, Bool[Array, ""]]:
+            rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_users - 1)
+            scores = score(query_of(model, shared.users[rows], shared.known, rows))
+            finite = jnp.isfinite(scores).all()
+            if self.exclude_known:
+                scores = shared.known.mask_block(scores, first_row, self._max_entries)
+            values, items = top_k(scores, self.k)
+            return jnp.where(values > -jnp.inf, items, -1), values, finite
+
+        return jax.lax.map(rank_block, first_rows)
+
+
+def query_of(model: nn.Module, users: Int[Array, "B"], known: Ragged, rows: Int[Array, "B"]) -> Query:
+    """The query that this model asks for: with a history if it states a `history_length`."""
+    length = getattr(model, "history_length", 0)
+    return Query(users, known.latest(rows, length) if length else None)

@@ -1,0 +1,74 @@
+"""The run directory: everything a run leaves behind, written so that a half-written one cannot be mistaken for whole."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
+from jaxrec.data.interactions import by_user
+from jaxrec.errors import InputError
+from jaxrec.experiment import Result
+from jaxrec.report import run_report
+from jaxrec.settings import Tree
+
+_HYDRA = """
+hydra:
+  run: {dir: "outputs/runs/repeat-${now:%Y%m%d-%H%M%S-%f}"}
+  output_subdir: null
+defaults:
+  - _self_
+  - override hydra/sweeper: jaxrec
+  - override hydra/job_logging: disabled
+  - override hydra/hydra_logging: disabled
+"""
+
+
+def make(directory: Path) -> Path:
+    """The folder, created and seen to be writable before any work starts."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe = directory / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir") from error
+    return directory
+
+
+def write(directory: Path, tree: Tree, result: Result) -> None:
+    """Writes the run; `metrics.json` comes last, so a directory that has it is complete."""
+    make(directory)
+    write_text(directory / "config.yaml", config_text(directory, tree))
+    save_params(
+        directory / "model",
+        result.params,
+        extra={
+            "module": _module(result),
+            "user_ids": result.known.user_ids,
+            "item_ids": result.known.item_ids,
+            **dict(zip(("known_offsets", "known_items"), by_user(result.known), strict=True)),
+        },
+    )
+    write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
+    write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
+    write_text(directory / "report.html", run_report(directory.name, tree, result))
+    write_json(directory / "metrics.json", result.metrics)
+
+
+def config_text(directory: Path, tree: Tree) -> str:
+    """The resolved configuration as YAML that trains the same run again."""
+    head = f"# To train the same run again:\n#   python scripts/train.py --config-path {directory.resolve()} --config-name config\n"
+    body = yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False, allow_unicode=True)
+    return head + body + _HYDRA
+
+
+def _module(result: Result) -> dict[str, Any]:
+    """What builds the model again: its class and its fields, the member's own numbers among them."""
+    fields = {f.name: getattr(result.model, f.name) for f in dataclasses.fields(result.model)}
+    numbers = {name: np.asarray(value).item() for name, value in result.hyper._asdict().items() if name in fields}
+    kept = {name: value for name, value in {**fields, **numbers}.items() if name not in ("parent", "name")}
+    return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **kept}

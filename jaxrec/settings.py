@@ -1,0 +1,176 @@
+"""A composed configuration, as a plain tree of dicts → the objects that a run is made of.
+
+A node with `_target_` names what it builds and gives its arguments, which are checked against the annotations of
+their target before anything runs. Keys whose numbers are traced (`TRACED`) may differ between the members of one
+population; all others name the program.
+"""
+
+import copy
+import dataclasses
+import functools
+import importlib
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_type_hints
+
+import numpy as np
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+
+from jaxrec.errors import InputError
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+
+Tree = dict[str, Any]
+
+TRACED = {  # field of Hyper → key of the configuration
+    "learning_rate": "optimizer.learning_rate",
+    "weight_decay": "optimizer.weight_decay",
+    "regularization": "model.regularization",
+    "width": "model.embedding_dim",
+    "n_negatives": "negatives.ratio",
+}
+# These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
+PADDED = {"width", "n_negatives"}
+
+
+def check(tree: Tree) -> None:
+    """Raises an InputError that names the first key that is unknown, of a wrong type, or out of range."""
+    if isinstance(tree.get("seed"), bool) or not isinstance(tree.get("seed"), int) or tree["seed"] < 0:
+        raise InputError(f"seed={tree.get('seed')}: must be a whole number, 0 or larger")
+    for group, node in tree.items():
+        if isinstance(node, Mapping) and "_target_" in node:
+            _check_node(node, group)
+
+
+def build(node: Tree, **runtime: Any) -> Any:
+    """Calls the node's target with the node's arguments and those `runtime` ones that it takes.
+
+    `_partial_: true` gives the function with these arguments instead of its result.
+    """
+    target = locate(node["_target_"])
+    arguments = {key: _build_value(value) for key, value in node.items() if not key.startswith("_")}
+    takes = inspect.signature(target).parameters
+    arguments |= {key: value for key, value in runtime.items() if key in takes}
+    return functools.partial(target, **arguments) if node.get("_partial_") else target(**arguments)
+
+
+def locate(path: str) -> Any:
+    """The function or class of a dotted path."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"_target_: {path} cannot be imported: {error}") from error
+
+
+def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Population]]:
+    """Groups configurations that one program can train: positions in `trees`, what they share, what they differ in."""
+    groups: dict[str, list[int]] = {}
+    for position, tree in enumerate(trees):
+        groups.setdefault(_program(tree), []).append(position)
+    for positions in groups.values():
+        yield positions, *_population([trees[position] for position in positions])
+
+
+def get(tree: Tree, key: str, default: Any = None) -> Any:
+    """The value at a dotted key."""
+    for name in key.split("."):
+        if not isinstance(tree, Mapping) or name not in tree:
+            return default
+        tree = tree[name]
+    return tree
+
+
+def put(tree: Tree, values: Mapping[str, Any]) -> Tree:
+    """A copy with the values at these dotted keys, which must be there already."""
+    tree = copy.deepcopy(tree)
+    for key, value in values.items():
+        *path, name = key.split(".")
+        node = functools.reduce(lambda node, part: node[part], path, tree)
+        if name not in node:
+            raise InputError(f"{key} is no setting of this run; {'.'.join(path)} has {', '.join(node)}")
+        node[name] = value
+    return tree
+
+
+def flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """Dotted key → value of every leaf."""
+    leaves = {}
+    for key, value in tree.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def is_traced(tree: Tree, field: str) -> bool:
+    """Whether this run has the number, and its program takes it as an argument."""
+    key = TRACED[field]
+    if get(tree, key) is None:
+        return False
+    if key.startswith("model."):
+        return field in {f.name for f in dataclasses.fields(locate(tree["model"]["_target_"]))}
+    return True
+
+
+def _program(tree: Tree) -> str:
+    """What two runs must have in common to be members of one population."""
+    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)}
+    return json.dumps({**put(tree, traced), "seed": None}, sort_keys=True, default=str)
+
+
+def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
+    def numbers(field: str) -> np.ndarray:
+        values = [get(tree, TRACED[field], 0) for tree in trees]
+        return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
+
+    hyper = Hyper(**{field: numbers(field) for field in Hyper._fields})
+    widest = {
+        TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)
+    }
+    return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
+
+
+def _build_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            return build(dict(value))
+        return {key: _build_value(item) for key, item in value.items()}
+    return tuple(_build_value(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _check_node(node: Mapping[str, Any], path: str) -> None:
+    parameters, adapters = _signature(node["_target_"])
+    for key, value in node.items():
+        if key.startswith("_"):
+            continue
+        if key not in parameters:
+            raise InputError(f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}")
+        if isinstance(value, Mapping) and "_target_" in value:
+            _check_node(value, f"{path}.{key}")
+        elif key in adapters:
+            _check_value(adapters[key], value, f"{path}.{key}")
+
+
+def _check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        reasons = dict.fromkeys(reason["msg"].removeprefix("Input should be ") for reason in error.errors())
+        raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
+
+
+@functools.cache
+def _signature(target: str) -> tuple[tuple[str, ...], dict[str, TypeAdapter]]:
+    """Names of a target's arguments, and what checks those whose types a YAML file can hold."""
+    found = locate(target)
+    hints = get_type_hints(found, include_extras=True)
+    adapters = {}
+    for name in inspect.signature(found).parameters:
+        try:
+            adapters[name] = TypeAdapter(hints[name])
+        except (KeyError, PydanticSchemaGenerationError, PydanticUserError):
+            continue  # an array, a module: given at run time, never by a file
+    hidden = {"parent", "name"} if hasattr(found, "apply") else set()  # what linen adds to every module
+    return tuple(name for name in inspect.signature(found).parameters if name not in hidden), adapters
+
+

@@ -1,0 +1,188 @@
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrec.data.interactions import by_user, canonical, encode, filtered, summary
+from jaxrec.errors import InputError
+
+PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=60)
+quick = settings(deadline=None, max_examples=60, database=None)
+
+
+def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
+    """Rows of user, item and time; the value says where the row stood."""
+    columns = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
+    return columns.assign(value=np.arange(len(rows), dtype=np.float32))
+
+
+@quick
+@given(PAIRS)
+def test_encoding_loses_nothing_and_keeps_the_order(rows):
+    data = encode(frame(rows), name="drawn")
+    decoded = zip(data.user_ids[data.user], data.item_ids[data.item], data.time, strict=True)
+    assert [tuple(map(int, row)) for row in decoded] == rows
+    assert data.user_ids.tolist() == sorted({u for u, _, _ in rows})
+    assert sorted(data.item_ids) == sorted({i for _, i, _ in rows})
+    assert (data.user.dtype, data.item.dtype, data.value.dtype) == (np.int32, np.int32, np.float32)
+
+
+def test_the_item_table_is_shuffled_in_the_same_way_every_time():
+    rows = pd.DataFrame({"user_id": 0, "item_id": np.arange(1000)})
+    first, again = encode(rows, name="a"), encode(rows.sample(frac=1, random_state=1), name="b")
+    assert (first.item_ids == again.item_ids).all()
+    # Ids numbered by popularity must not stay in that order: ties are broken by position.
+    assert abs(np.corrcoef(first.item_ids, np.arange(1000))[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["7", "-3", "0"], [7, -3, 0]),
+        (["007", "7"], ["007", "7"]),
+        (["-0", "0"], ["-0", "0"]),
+        (["1", "a"], ["1", "a"]),
+        ([7, "a"], ["7", "a"]),
+        (["9223372036854775807"], [9223372036854775807]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+        (["7\n", "1"], ["7\n", "1"]),
+        ([" 7", "1"], [" 7", "1"]),
+    ],
+)
+def test_ids_are_numbers_only_if_every_one_is_written_as_one(ids, expected):
+    found = canonical(np.array(ids, object))
+    assert found.tolist() == expected
+    assert found.dtype == (np.int64 if isinstance(expected[0], int) else object)
+
+
+def test_a_number_and_its_text_are_one_user():
+    data = encode(pd.DataFrame({"user_id": [7, "7", "x"], "item_id": [1, 2, 3]}, dtype=object), name="mixed")
+    assert data.user_ids.tolist() == ["7", "x"]
+    assert data.user.tolist() == [0, 0, 1]
+
+
+def test_rows_without_an_id_are_refused():
+    with pytest.raises(InputError, match=r"2 rows have no item_id, the first is row 2"):
+        encode(pd.DataFrame({"user_id": ["a", "b", "c"], "item_id": ["x", None, None]}), name="holes")
+
+
+def test_features_follow_the_id_tables():
+    rows = pd.DataFrame({"user_id": [3, 1, 2], "item_id": ["a", "b", "c"]})
+    users = pd.DataFrame({"user_id": ["2", "9", "3"], "age": [22, 99, 33]})
+    items = pd.DataFrame({"item_id": ["c", "a", "b"], "title": ["C", "A", "B"]})
+    data = encode(rows, user_features=users, item_features=items, name="featured")
+    assert data.user_features["age"].fillna(-1).tolist() == [-1, 22, 33]
+    assert [title.lower() for title in data.item_features["title"]] == data.item_ids.tolist()
+
+
+def test_features_of_text_and_number_ids_meet():
+    rows = pd.DataFrame({"user_id": ["7", "x"], "item_id": [1, 2]})
+    data = encode(rows, user_features=pd.DataFrame({"user_id": [7], "age": [70]}), name="mixed")
+    assert data.user_features["age"].fillna(-1).tolist() == [70, -1]
+
+
+def test_features_given_twice_are_refused():
+    rows = pd.DataFrame({"user_id": [1], "item_id": [1]})
+    with pytest.raises(InputError, match="features of user_id 1 are given twice"):
+        encode(rows, user_features=pd.DataFrame({"user_id": [1, 1], "age": [2, 3]}), name="twice")
+
+
+@quick
+@given(PAIRS, st.integers(2, 4))
+def test_k_core_is_what_repeated_counting_leaves(rows, k):
+    left = [row[:2] for row in rows]
+    while True:
+        users, items = Counter(u for u, _ in left), Counter(i for _, i in left)
+        fewer = [(u, i) for u, i in left if users[u] >= k and items[i] >= k]
+        if fewer == left:
+            break
+        left = fewer
+    if left:
+        found = filtered(frame(rows), duplicates="keep", k_core=k)
+        assert list(zip(found["user_id"], found["item_id"], strict=True)) == left
+    else:
+        with pytest.raises(InputError, match=f"data.k_core={k} drops all of the {len(rows)} interactions"):
+            filtered(frame(rows), duplicates="keep", k_core=k)
+
+
+@quick
+@given(PAIRS, st.sampled_from(["first", "last"]), st.booleans())
+def test_one_row_of_each_pair_stays(rows, which, timed):
+    table = frame(rows) if timed else frame(rows).drop(columns="time")
+    pick = min if which == "first" else max
+    best = {}
+    for position, (user, item, time) in enumerate(rows):
+        key = (time if timed else 0, position)
+        best[user, item] = pick(best.get((user, item), key), key)
+    assert filtered(table, duplicates=which)["value"].tolist() == sorted(position for _, position in best.values())
+
+
+def test_duplicates_can_be_kept_refused_and_are_counted_by_part():
+    twice = frame([(1, 2, 0), (3, 4, 0), (1, 2, 5)])
+    assert len(filtered(twice, duplicates="keep")) == 3
+    with pytest.raises(InputError, match=r"user 1 and item 2 occur together more than once \(2 such rows"):
+        filtered(twice, duplicates="error")
+    assert len(filtered(twice.assign(part=np.array([0, 0, 2], np.int8)))) == 3
+    assert len(filtered(twice.assign(part=np.array([2, 0, 2], np.int8)))) == 2
+
+
+def test_min_value_is_exact_in_float32():
+    table = frame([(1, 1, 0), (1, 2, 0), (1, 3, 0)]).assign(value=np.array([0.5, 0.7, 0.9], np.float32))
+    assert filtered(table, min_value=0.7)["item_id"].tolist() == [2, 3]
+
+
+def test_min_value_names_its_key_when_it_cannot_work():
+    with pytest.raises(InputError, match=r"data.min_value=9.0 \(the largest value is 1\) drops all of the 2"):
+        filtered(frame([(1, 1, 0), (1, 2, 0)]), min_value=9.0)
+    with pytest.raises(InputError, match=r"data.value_column"):
+        filtered(frame([(1, 1, 0)]).drop(columns="value"), min_value=1.0)
+
+
+def test_vocabulary_is_what_the_filters_leave():
+    table = frame([(1, 1, 0), (1, 2, 0), (2, 1, 0), (2, 2, 0), (3, 9, 0)])
+    table = table.astype({"user_id": "category"})
+    data = encode(filtered(table, k_core=2), name="core")
+    assert data.user_ids.tolist() == [1, 2]
+    assert sorted(data.item_ids) == [1, 2]
+
+
+@quick
+@given(PAIRS, st.booleans())
+def test_histories_are_oldest_first_and_ties_keep_file_order(rows, timed):
+    table = frame(rows) if timed else frame(rows).drop(columns="time")
+    data = encode(table, name="drawn")
+    offsets, items = by_user(data)
+    assert (offsets.dtype, items.dtype, len(offsets)) == (np.int64, np.int32, data.n_users + 1)
+    for u, user_id in enumerate(data.user_ids):
+        mine = [(row[2] if timed else 0, i, row[1]) for i, row in enumerate(rows) if row[0] == user_id]
+        assert data.item_ids[items[offsets[u] : offsets[u + 1]]].tolist() == [item for _, _, item in sorted(mine)]
+
+
+def test_users_without_rows_have_an_empty_history():
+    data = encode(frame([(1, 1, 0), (2, 1, 0), (3, 1, 0)]), name="three").take(np.array([0, 2]))
+    assert by_user(data)[0].tolist() == [0, 1, 1, 2]
+
+
+def test_summary_counts():
+    data = encode(frame([(1, 1, 0), (1, 2, 86_400_000), (2, 1, 3)]), name="small")
+    assert summary(data) == {
+        "users": 2,
+        "items": 2,
+        "interactions": 3,
+        "density": 0.75,
+        "first": "1970-01-01T00:00:00",
+        "last": "1970-01-02T00:00:00",
+    }
+    assert "first" not in summary(encode(frame([(1, 1, 0)]).drop(columns="time"), name="timeless"))
+
+
+def test_taking_and_joining_rows():
+    data = encode(frame([(1, 1, 0), (2, 2, 1), (3, 3, 2)]).drop(columns="value"), name="three")
+    both = data.take(np.array([2])).joined(data.take(np.array([True, False, False])))
+    assert both.user.tolist() == [2, 0]
+    assert both.time.tolist() == [2, 0]
+    assert both.value is None
+    assert both.n_users == 3
