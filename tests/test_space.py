@@ -72,7 +72,7 @@ def test_what_cannot_be_searched_is_said_with_its_key(fields, said):
 
 
 def test_python_spaces_are_checked_alike():
-    with pytest.raises(InputError, match="low 2.0 is above high 1.0"):
+    with pytest.raises(InputError, match=r"low 2\.0 is above high 1\.0"):
         Interval(2, 1)
     with pytest.raises(InputError, match="choices is empty"):
         Choice(())

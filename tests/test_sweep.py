@@ -1,8 +1,9 @@
 import math
-import os
 import signal
 import subprocess
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import optuna
@@ -11,6 +12,7 @@ import pytest
 from optuna.trial import TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.storage import read_journal
 from jaxrec.sweep import SAMPLERS, Choice, Interval, Outcome, best, leaderboard, open_storage, search
 
 SPACE = {"x": Interval(-1.0, 1.0), "lr": Interval(1e-4, 1e-1, log=True), "width": Choice((16, 32, 64))}
@@ -38,7 +40,7 @@ class Recorder:
         return [params for batch in self.batches for params in batch]
 
 
-def sweep(directory, evaluate=None, **changes):
+def sweep(directory, evaluate=None, storage=None, **changes):
     arguments = {
         "study_name": "study",
         "space": SPACE,
@@ -49,7 +51,8 @@ def sweep(directory, evaluate=None, **changes):
         "seed": 1,
     }
     return search(
-        **{"storage": open_storage(None, directory), **arguments, **changes},
+        **{**arguments, **changes},
+        storage=storage or open_storage(None, directory),
         evaluate=evaluate or Recorder(),
         directory=directory,
     )
@@ -76,7 +79,9 @@ def test_the_target_is_met_exactly_in_batches(tmp_path):
 
 def test_what_is_told_is_what_evaluate_gave(tmp_path):
     values = iter([0.25, 0.5, 0.125])
-    outcomes = [Outcome(v, s, {"seconds": 2.0}) for v, s in zip(values, ["complete", "pruned", "complete"], strict=True)]
+    outcomes = [
+        Outcome(v, s, {"seconds": 2.0}) for v, s in zip(values, ["complete", "pruned", "complete"], strict=True)
+    ]
     outcomes.append(Outcome(None, "pruned"))
     study = sweep(tmp_path, lambda batch: outcomes, n_trials=4, population=4)
     assert [trial.value for trial in study.trials] == [0.25, 0.5, 0.125, None]
@@ -88,10 +93,8 @@ def test_what_is_told_is_what_evaluate_gave(tmp_path):
 def test_best_and_leaderboard_follow_the_direction_and_break_ties_by_number(tmp_path):
     values = [0.5, 0.9, 0.1, 0.9, 0.1]
     for direction, order in {"maximize": [1, 3, 0, 2, 4], "minimize": [2, 4, 0, 1, 3]}.items():
-        answers = iter(values)
-        study = sweep(
-            tmp_path / direction, lambda batch: [Outcome(next(answers)) for _ in batch], n_trials=5, direction=direction
-        )
+        evaluate = partial(map, lambda params, answers=iter(values): Outcome(next(answers)))
+        study = sweep(tmp_path / direction, evaluate, n_trials=5, direction=direction)
         assert best(study).number == order[0]
         assert list(leaderboard(study)["number"]) == order
         assert list(leaderboard(study, 2)["value"]) == [values[number] for number in order[:2]]
@@ -305,7 +308,7 @@ import os, signal, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
 from test_sweep import Outcome, quadratic, sweep
-n_trials, kill_in_batch, pause = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+directory, n_trials, kill_in_batch, pause, together = Path(sys.argv[1]), *(float(text) for text in sys.argv[2:])
 batches = 0
 
 def evaluate(batch):
@@ -317,12 +320,15 @@ def evaluate(batch):
             os.kill(os.getpid(), signal.SIGKILL)
         yield Outcome(quadratic(params), "complete", {{"process": os.getpid()}})
 
-sweep(Path(sys.argv[1]), evaluate, n_trials=n_trials)
+(directory / f"ready-{{os.getpid()}}").touch()
+while len(list(directory.glob("ready-*"))) < together:
+    time.sleep(0.01)
+sweep(directory, evaluate, n_trials=int(n_trials))
 """
 
 
-def process(directory, n_trials, kill_in_batch=0, pause=0.0):
-    arguments = [str(directory), str(n_trials), str(kill_in_batch), str(pause)]
+def process(directory, n_trials, kill_in_batch=0, pause=0.0, together=0):
+    arguments = [str(directory), str(n_trials), str(kill_in_batch), str(pause), str(together)]
     return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
 
 
@@ -354,7 +360,7 @@ def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
 
 
 def test_two_processes_share_a_study(tmp_path):
-    one, two = process(tmp_path, 17, pause=0.05), process(tmp_path, 17, pause=0.05)
+    one, two = (process(tmp_path, 17, pause=0.05, together=2) for _ in range(2))
     assert [finish(one)[0], finish(two)[0]] == [0, 0]
     study = optuna.load_study(study_name="study", storage=open_storage(None, tmp_path))
     assert len(study.trials) == 17
@@ -364,7 +370,7 @@ def test_two_processes_share_a_study(tmp_path):
 
 
 def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
-    doomed, heir = process(tmp_path, 12, kill_in_batch=2, pause=0.1), process(tmp_path, 12, pause=0.1)
+    doomed, heir = (process(tmp_path, 12, kill, pause=0.05, together=2) for kill in (2, 0))
     assert finish(doomed)[0] == -signal.SIGKILL
     code, said = finish(heir)
     assert code == 0
@@ -373,9 +379,9 @@ def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
 
 
 def test_a_process_without_work_waits_for_the_last_trials(tmp_path):
-    slow = process(tmp_path, 3, pause=0.7)
-    while not (tmp_path / "workers").is_dir() or not running(tmp_path):
-        os.sched_yield()
+    slow = process(tmp_path, 3, pause=0.3)
+    while not list((tmp_path / "workers").glob("*")) or n_running(tmp_path) < 3:
+        time.sleep(0.05)
     evaluate = Recorder()
     study = sweep(tmp_path, evaluate, n_trials=3)
     assert not evaluate.seen
@@ -383,9 +389,9 @@ def test_a_process_without_work_waits_for_the_last_trials(tmp_path):
     assert finish(slow)[0] == 0
 
 
-def running(directory):
-    try:
-        study = optuna.load_study(study_name="study", storage=open_storage(None, directory))
-    except KeyError:
-        return False
-    return sum(trial.state == TrialState.RUNNING for trial in study.trials) == 3
+def n_running(directory):
+    studies = optuna.get_all_study_summaries(read_journal(directory / "journal.log"))
+    if not studies:
+        return 0
+    study = optuna.load_study(study_name="study", storage=read_journal(directory / "journal.log"))
+    return len(study.get_trials(states=(TrialState.RUNNING,)))
