@@ -141,7 +141,7 @@ def _aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.Dat
         own, ids = own.astype(str), ids.astype(str)
     index = pd.Index(own)
     if index.has_duplicates:
-        raise InputError(f"the features of {key} {index[index.duplicated()][0]!r} are given twice: keep one row an id")
+        raise InputError(f"the features of {key} {index[index.duplicated()][0]} are given twice: keep one row an id")
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
 
 
@@ -189,9 +189,9 @@ def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Du
         return ~repeated
     rows = np.flatnonzero(repeated)
     if which == "error":
-        first = frame.iloc[rows[0]]
+        user_id, item_id = (frame[key].iloc[rows[0]] for key in ("user_id", "item_id"))
         raise InputError(
-            f"user {first['user_id']!r} and item {first['item_id']!r} occur together more than once ({len(rows):,} "
+            f"user {user_id} and item {item_id} occur together more than once ({len(rows):,} "
             "such rows in all) and data.duplicates=error: clean the data, or say data.duplicates=first, last or keep"
         )
     if "time" in frame:

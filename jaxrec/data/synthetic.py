@@ -114,8 +114,10 @@ def _completed(
     n_items = len(weight)
     missing = wanted - np.bincount(pairs // n_items, minlength=len(wanted))
     share = weight / np.bincount(item_cluster, weight)[item_cluster]  # of an item within its cluster
-    found = [np.empty(0, np.int64)]
     users = np.flatnonzero(missing)
+    if not len(users):
+        return np.empty(0, np.int64)
+    found = []
     for block in np.array_split(users, max(1, len(users) * n_items // 4_000_000)):
         chance = BACKGROUND * weight / weight.sum() * np.ones((len(block), 1))
         for part, of_taste in enumerate(MIXTURE):

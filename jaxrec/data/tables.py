@@ -32,10 +32,7 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None) -
     if path.stat().st_size == 0:
         raise InputError(f"{path} is empty")
     with _explained(path, delimiter):
-        table = _parquet(path, columns) if path.suffix.lower() in PARQUET else _text(path, columns, delimiter)
-    if not len(table):
-        raise InputError(f"{path} has column names and no rows")
-    return table
+        return _parquet(path, columns) if path.suffix.lower() in PARQUET else _text(path, columns, delimiter)
 
 
 def place(path: Path, row: int, delimiter: str | None = None) -> str:
@@ -52,13 +49,18 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
     file = pq.ParquetFile(path)
     header = file.schema_arrow.names
     found = {key: header[_position(path, header, key, name)] for key, name in columns.items()}
+    if not file.metadata.num_rows:
+        raise InputError(f"{path} has column names and no rows")
     table = file.read(columns=list(found.values()))
     return pa.table({key: table[name] for key, name in found.items()})
 
 
 def _text(path: Path, columns: Mapping[str, str], delimiter: str | None) -> pa.Table:
-    lines, header = next(_rows(path, delimiter), (0, []))
+    rows = _rows(path, delimiter)
+    lines, header = next(rows, (0, []))
     found = {key: str(_position(path, header, key, name)) for key, name in columns.items()}
+    if next(rows, None) is None:
+        raise InputError(f"{path} has column names and no rows")
     with pa.input_stream(path) as stream:
         table = pyarrow.csv.read_csv(
             stream,
@@ -151,4 +153,4 @@ def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
     for line, row in rows:
         if len(row) != len(header):
             return f"line {line} of {path} has {len(row)} fields and its column names are {len(header)}: mend that line"
-    return f"{path} has column names and no rows" if "Empty" in str(error) else f"{path} cannot be read: {error}"
+    return f"{path} cannot be read: {error}"

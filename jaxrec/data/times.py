@@ -1,5 +1,6 @@
 """Points in time, as files write them, to int64 milliseconds since 1970."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -70,11 +71,16 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
 
 def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     text = pd.Series(column.to_pandas())
+    numbers = pd.to_numeric(text, errors="coerce")
+    if numbers.notna().all():  # with blanks around them
+        return _from_numbers(numbers.to_numpy(), where)
     time = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
     if time.isna().any():
         time = _local(text, where)
     if time.isna().any():
-        row = int(np.flatnonzero(time.isna())[0])
+        # The row to blame is the first that is not like most.
+        unread = min(time.isna(), numbers.isna(), key=lambda missing: int(missing.sum()))
+        row = int(np.flatnonzero(unread)[0])
         raise InputError(
             f"{where(row)} has a time that cannot be read, {text.iloc[row]!r}: write ISO dates such as "
             "2024-03-31T18:30:00 or numbers since 1970"
@@ -84,16 +90,14 @@ def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
 
 def _local(text: pd.Series, where: Where) -> pd.Series:
     """Times written in one other format, guessed from the first; month and day in either order, if only one fits."""
-    readings = []
-    for day_first in (False, True):
-        written = pd.tseries.api.guess_datetime_format(text.iloc[0], dayfirst=day_first)
-        if written is not None:
-            readings.append(pd.to_datetime(text, format=written, utc=True, errors="coerce"))
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # "13/04/2015 is not month first": we know
+        formats = [pd.tseries.api.guess_datetime_format(text.iloc[0], dayfirst=first) for first in (False, True)]
+    readings = [pd.to_datetime(text, format=f, utc=True, errors="coerce") for f in formats if f is not None]
     if not readings:
         return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
-    month_first, day_first_ = readings[0], readings[-1]
-    if month_first.notna().all() and day_first_.notna().all() and (month_first != day_first_).any():
-        row = int(np.flatnonzero(month_first != day_first_)[0])
+    one, other = readings[0], readings[-1]
+    if one.notna().all() and other.notna().all() and (one != other).any():
+        row = int(np.flatnonzero(one != other)[0])
         raise InputError(
             f"{where(row)} has the time {text.iloc[row]!r}: day or month first? Write ISO dates (2024-03-31)"
         )

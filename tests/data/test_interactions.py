@@ -10,7 +10,7 @@ from jaxrec.data.interactions import by_user, canonical, encode, filtered, summa
 from jaxrec.errors import InputError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=60)
-quick = settings(deadline=None, max_examples=60, database=None)
+quick = settings(deadline=None, max_examples=25, database=None)
 
 
 def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from jaxrec.data.times import milliseconds
 from jaxrec.errors import InputError
 
 INSTANT = 1_442_004_589_123  # milliseconds: 2015-09-11T20:49:49.123Z
-quick = settings(deadline=None, max_examples=60, database=None)
+quick = settings(deadline=None, max_examples=25, database=None)
 
 
 def read(values: list, kind: pa.DataType | None = None) -> list[int]:

@@ -1,0 +1,265 @@
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrec.data.files import files
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+
+GOOD = "user_id,item_id,rating,when\nanna,x1,5,100\nbob,x2,3.5,50\nanna,x2,1,70\n"
+
+
+def rows(data: Interactions) -> list[tuple]:
+    """User, item, and value and time where there are any, as in the file."""
+    columns = [data.user_ids[data.user].tolist(), data.item_ids[data.item].tolist()]
+    columns += [column.tolist() for column in (data.value, data.time) if column is not None]
+    return list(zip(*columns, strict=True))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: str | bytes, name: str = "data.csv") -> Path:
+        path = tmp_path / name
+        content = content.encode() if isinstance(content, str) else content
+        if name.endswith((".gz", ".zst")):
+            content = gzip.compress(content) if name.endswith(".gz") else pa.compress(content, "zstd", asbytes=True)
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+EXPECTED = [("anna", "x1", 5.0, 100_000), ("bob", "x2", 3.5, 50_000), ("anna", "x2", 1.0, 70_000)]
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".inter", "\t"), (".CSV", ",")])
+def test_every_text_format_reads_the_same(write, suffix, delimiter, packed):
+    data = files(write(GOOD.replace(",", delimiter), f"r{suffix}{packed}"), value_column="rating", time_column="when")
+    assert rows(data) == EXPECTED
+    assert data.part is None
+    assert data.name == "r"
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "r.pq"])
+def test_parquet_reads_the_same(tmp_path, name):
+    frame = pd.DataFrame(EXPECTED, columns=["user_id", "item_id", "rating", "when"])
+    frame["when"] //= 1000
+    frame.astype({"item_id": "category", "when": "Int64"}).to_parquet(tmp_path / name)
+    assert rows(files(tmp_path / name, value_column="rating", time_column="when")) == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("\ufeff" + GOOD, {}),
+        (GOOD.replace("\n", "\r\n"), {}),
+        ("\n" + GOOD.replace("\n", "\n\n"), {}),
+        (GOOD.rstrip("\n"), {}),
+        (GOOD.replace("x1", '"x1"'), {}),
+        (GOOD.replace(",", ";"), {"delimiter": ";"}),
+        (GOOD.replace(",", "\t"), {"delimiter": "\\t"}),
+        (GOOD.replace("user_id", "user_id:token").replace("rating", "rating:float"), {}),
+        (GOOD.replace("user_id", "who"), {"user_column": "who"}),
+    ],
+)
+def test_text_files_as_they_come(write, text, options):
+    assert rows(files(write(text), value_column="rating", time_column="when", **options)) == EXPECTED
+
+
+def test_atomic_files_may_hold_lone_quotes(write):
+    path = write('user_id:token\titem_id:token\ttitle:token_seq\n1\t2\t"Great Day\n3\t4\tb"\n', "films.inter")
+    assert rows(files(path)) == [(1, 2), (3, 4)]
+
+
+def test_quoted_fields_may_hold_delimiters_and_line_ends(write):
+    assert rows(files(write('user_id,item_id,note\n1,2,"a,\nb"\n3,4,c\n'))) == [(1, 2), (3, 4)]
+
+
+def test_a_leading_zero_keeps_ids_text(write):
+    assert rows(files(write("user_id,item_id\n007,1\n7,2\nNA,3\n"))) == [("007", 1), ("7", 2), ("NA", 3)]
+
+
+def test_ids_agree_between_files_of_different_types(write, tmp_path):
+    pd.DataFrame({"user_id": [7, 8], "item_id": [1.0, 2.0]}).to_parquet(tmp_path / "train.parquet")
+    test = write("user_id,item_id\n7,2\nx,1\n", "test.csv")
+    data = files(train=tmp_path / "train.parquet", test=test)
+    assert rows(data) == [("7", 1), ("8", 2), ("7", 2), ("x", 1)]
+    assert data.part.tolist() == [0, 0, 2, 2]
+
+
+def test_three_files_fill_three_parts(write):
+    train, validation, test = (
+        write(f"user_id,item_id,rating\n1,{item},{item}\n", f"{item}.csv") for item in (10, 20, 30)
+    )
+    data = files(train=train, validation=validation, test=test, value_column="rating")
+    assert rows(data) == [(1, 10, 10.0), (1, 20, 20.0), (1, 30, 30.0)]
+    assert data.part.tolist() == [0, 1, 2]
+
+
+ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5) | st.integers().map(str)
+table = st.lists(st.tuples(ids, ids, st.floats(0, 1e6, width=32)), min_size=1, max_size=20)
+
+
+@settings(deadline=None, max_examples=25, database=None)
+@given(table)
+def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
+    frame = pd.DataFrame(drawn, columns=["user_id", "item_id", "rating"])
+    folder = tmp_path_factory.mktemp("round")
+    frame.to_csv(folder / "r.csv", index=False)
+    frame.to_parquet(folder / "r.parquet")
+    for name in ("r.csv", "r.parquet"):
+        found = files(folder / name, value_column="rating", duplicates="keep")
+        assert [(str(u), str(i), v) for u, i, v in rows(found)] == drawn
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "data.csv is empty"),
+        ("user_id,item_id\n", {}, "data.csv has column names and no rows"),
+        ("user_id,item_id", {}, "data.csv has column names and no rows"),
+        ("\n\n", {}, "data.csv has no column 'user_id'"),
+        (
+            "user,item_id\n1,2\n",
+            {},
+            "its first line names 'user', 'item_id': set data.user_column",
+        ),
+        ("user_id;item_id\n1;2\n", {}, "set data.delimiter=';'"),
+        ("user_id\titem_id\n1\t2\n", {}, r"set data.delimiter='\\t'"),
+        ("user_id,item_id,user_id\n1,2,3\n", {}, "2 columns 'user_id': rename all but the one for data.user_column"),
+        ("user_id:a,user_id:b,item_id\n1,2,3\n", {}, "2 columns 'user_id'"),
+        ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields and its column names are 2"),
+        ("user_id,item_id\n1,2\n3\n", {}, "line 3 of .*data.csv has 1 fields"),
+        ("user_id,item_id\n1,2\n,3\n\n,4\n", {}, "data.user_column=user_id: 2 rows have no id, the first is line 3 of"),
+        (
+            'user_id,item_id,t\n1,2,"a\nb"\n1,"",3\n',
+            {},
+            "data.item_column=item_id: 1 rows have no id, the first is line 4",
+        ),
+        ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
+        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv has no column 'user_id'"),
+        (GOOD.replace("3.5", "many"), {"value_column": "rating"}, "line 3 of .*the value 'many', not a finite number"),
+        (GOOD.replace("3.5", ""), {"value_column": "rating"}, "line 3 of .* has no value"),
+        (GOOD.replace("3.5", "nan"), {"value_column": "rating"}, "line 3 of .*'nan', not a finite number"),
+        (GOOD.replace("3.5", "inf"), {"value_column": "rating"}, "line 3 of .*'inf', not a finite number"),
+        (GOOD.replace("3.5", "-3.5"), {"value_column": "rating"}, r"line 3 of .*negative value -3.5 \(1 such rows\)"),
+        (GOOD.replace("50\n", "soon\n"), {"time_column": "when"}, "line 3 of .*a time that cannot be read, 'soon'"),
+        (GOOD.replace("50\n", "\n"), {"time_column": "when"}, "line 3 of .*has no time"),
+        (GOOD, {"value_column": "stars"}, "no column 'stars'.*set data.value_column"),
+        (
+            GOOD,
+            {"item_column": "user_id"},
+            "one column is named twice: data.user_column=user_id, data",
+        ),
+        (GOOD, {"delimiter": "::"}, "data.delimiter='::' is not one character"),
+        (GOOD, {"k_core": 3}, "data.k_core=3 drops all of the 3 interactions"),
+    ],
+)
+def test_what_cannot_be_read_is_named(write, content, options, message):
+    with pytest.raises(InputError, match=message):
+        files(write(content), **options)
+
+
+def test_negative_values_may_be_dropped(write):
+    data = files(write(GOOD.replace("3.5", "-3.5")), value_column="rating", min_value=1.0)
+    assert [value for *_, value in rows(data)] == [5.0, 1.0]
+
+
+def test_values_may_stand_between_blanks(write):
+    assert rows(files(write("user_id,item_id,v\n1,2, 3.5 \n"), value_column="v")) == [(1, 2, 3.5)]
+
+
+@pytest.mark.parametrize("name", ["data.csv.gz", "data.csv.zst"])
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:40] + bytes(4) + b[44:], lambda b: b"no"])
+def test_damaged_compression_is_named(write, name, damage):
+    lines = "".join(f"{n * 7919 % 10007},{n}\n" for n in range(5000))
+    path = write("user_id,item_id\n" + lines, name)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(InputError, match=f"{name} is a truncated or corrupt compressed file"):
+        files(path)
+
+
+def test_files_that_are_not_there(tmp_path, write):
+    with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
+        files(tmp_path / "nothing.csv")
+    with pytest.raises(InputError, match="is a folder: name one file in it"):
+        files(tmp_path)
+    with pytest.raises(InputError, match=r"suffix that says nothing of its format"):
+        files(write(GOOD, "data.xlsx"))
+    assert len(files(write(GOOD, "data.txt"), delimiter=",")) == 3
+    with pytest.raises(InputError, match="not a whole Parquet file"):
+        files(write(GOOD, "data.parquet"))
+
+
+def test_sources_exclude_each_other(write):
+    one = write(GOOD)
+    with pytest.raises(InputError, match=r"no data: give data.path=FILE"):
+        files()
+    with pytest.raises(InputError, match="no data"):
+        files(train=one)
+    with pytest.raises(InputError, match="not both"):
+        files(one, test=one)
+    with pytest.raises(InputError, match=r"data.k_core=5 would drop test rows"):
+        files(train=one, test=one, k_core=5)
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or whole numbers"),
+        (pa.array([1, None]), "1 rows have no id, the first is row 2 of"),
+        (pa.array([float("nan"), 1.0]), "1 rows have no id, the first is row 1 of"),
+        (pa.array(["a", ""]), "1 rows have no id, the first is row 2 of"),
+    ],
+)
+def test_parquet_ids_that_are_none(tmp_path, column, message):
+    pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=message):
+        files(tmp_path / "t.parquet")
+
+
+def test_parquet_values_of_no_number(tmp_path):
+    pq.write_table(pa.table({"user_id": [1], "item_id": [1], "v": [[1]]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"data.value_column holds list.* not numbers"):
+        files(tmp_path / "t.parquet", value_column="v")
+
+
+@pytest.mark.parametrize("ids", [pa.array([2**64 - 1, 1], pa.uint64()), pa.array(["b", "a"]).dictionary_encode()])
+def test_parquet_id_types(tmp_path, ids):
+    pq.write_table(pa.table({"user_id": ids, "item_id": [1, 2]}), tmp_path / "t.parquet")
+    assert [user for user, _ in rows(files(tmp_path / "t.parquet"))] == [str(i) for i in ids.to_pylist()]
+
+
+@pytest.mark.shared_data
+def test_a_published_split_has_its_published_size(shared_data):
+    data = files(train=shared_data / "ml-1m-holdout-train.parquet", test=shared_data / "ml-1m-holdout-test.parquet")
+    assert np.bincount(data.part).tolist() == [454_860, 0, 116_671]
+    assert (data.n_users, data.n_items) == (5_949, 2_810)
+
+
+@pytest.mark.shared_data
+def test_real_purchases(shared_data, tmp_path):
+    """Missing customers and returns are refused by name; without them the data reads as pandas counts it."""
+    source = shared_data / "online-retail-ii-2009.parquet"
+    columns = {"user_column": "Customer ID", "item_column": "StockCode"}
+    with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, the first is row 264 of"):
+        files(source, **columns)
+    frame = pd.read_parquet(source).dropna(subset="Customer ID").head(50_000)
+    frame.to_parquet(tmp_path / "known.parquet")
+    columns |= {"value_column": "Quantity", "time_column": "InvoiceDate"}
+    with pytest.raises(InputError, match="negative value"):
+        files(tmp_path / "known.parquet", **columns)
+    data = files(tmp_path / "known.parquet", **columns, min_value=1.0)
+    bought = frame[frame["Quantity"] >= 1]
+    assert len(data) == len(bought.drop_duplicates(["Customer ID", "StockCode"]))
+    assert data.n_users == bought["Customer ID"].nunique()
+    assert data.user_ids[0] == int(bought["Customer ID"].min())
+    assert data.time.max() == pd.Timestamp(bought["InvoiceDate"].max(), tz="UTC").value // 10**6

@@ -1,0 +1,263 @@
+from contextlib import suppress
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from jaxrec.data.interactions import Interactions, encode, filtered
+from jaxrec.data.split import Split, given, global_time, holdout, leave_one_out
+from jaxrec.errors import InputError
+
+quick = settings(deadline=None, max_examples=25, database=None)
+ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(0, 9)), min_size=6, max_size=80)
+
+
+def data(rows: list[tuple[int, int, int]], duplicates: str = "last") -> Interactions:
+    """Rows of user, item and time; the value tells them apart."""
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
+    frame["value"] = np.arange(len(rows), dtype=np.float32)
+    return encode(filtered(frame, duplicates=duplicates), name="drawn")
+
+
+def parts(split: Split) -> list[Interactions]:
+    held = [] if split.selection.validation is None else [split.selection.validation]
+    return [split.selection.train, *held, split.test]
+
+
+def pairs(part: Interactions) -> set[tuple[int, int]]:
+    return set(zip(part.user.tolist(), part.item.tolist(), strict=True))
+
+
+def same(one: Split, other: Split) -> bool:
+    return all(np.array_equal(a.value, b.value) for a, b in zip(parts(one), parts(other), strict=True))
+
+
+def splits(source: Interactions) -> list[Split]:
+    made = []
+    for split in (
+        lambda: holdout(source, validation_fraction=0.2, test_fraction=0.3, seed=1),
+        lambda: holdout(source, validation_fraction=0.0, test_fraction=0.5, seed=1),
+        lambda: leave_one_out(source),
+        lambda: global_time(source, validation_from=0.5, test_from=0.8),
+        lambda: global_time(source, test_from=0.5),
+    ):
+        with suppress(InputError):  # too few rows, or too many of one time
+            made.append(split())
+    return made
+
+
+@quick
+@drawn(ROWS)
+def test_parts_are_disjoint_and_together_everything(rows):
+    source = data(rows)
+    for split in splits(source):
+        values = np.concatenate([part.value for part in parts(split)])
+        assert sorted(values) == sorted(source.value)
+        for part in parts(split):
+            assert (np.diff(part.value) > 0).all(), "rows keep their order"
+            assert part.user_ids is source.user_ids
+            assert part.part is None
+
+
+@quick
+@drawn(ROWS)
+def test_nothing_held_out_is_known(rows):
+    source = data(rows, duplicates="keep")
+    for split in splits(source):
+        sets = [pairs(part) for part in parts(split)]
+        assert sum(map(len, sets)) == len(set().union(*sets))
+        assert len(split.test) == len(sets[-1])
+        lost = split.notes["test_already_known"] + split.notes["validation_already_known"]
+        assert sum(map(len, parts(split))) + lost == len(source)
+
+
+@quick
+@drawn(ROWS, st.floats(0, 0.45), st.floats(0.05, 0.45), st.integers(0, 3))
+def test_holdout_takes_the_rounded_share_of_every_user(rows, validation, test, seed):
+    source = data(rows)
+    counts = np.bincount(source.user, minlength=source.n_users)
+    expected = []
+    for count in counts:
+        held = [int(count * share + 0.5 + 1e-9) for share in (validation, test)]
+        expected.append(held if sum(held) < count else [0, 0])
+    expected = np.array(expected)
+    options = {"validation_fraction": validation, "test_fraction": test, "seed": seed}
+    if not expected[:, 1].any() or (validation and not expected[:, 0].any()):
+        with pytest.raises(InputError, match=r"no user has a (test|validation) item"):
+            holdout(source, **options)
+        return
+    split = holdout(source, **options)
+    held = split.selection.validation
+    found = np.zeros(source.n_users) if held is None else np.bincount(held.user, minlength=source.n_users)
+    assert (found == expected[:, 0]).all()
+    assert (np.bincount(split.test.user, minlength=source.n_users) == expected[:, 1]).all()
+    assert same(split, holdout(source, **options))
+
+
+def test_holdout_is_random_within_users_and_follows_its_seed():
+    source = data([(user, item, 0) for user in range(50) for item in range(20)])
+    first, second = holdout(source, seed=0), holdout(source, seed=1)
+    assert (len(first.selection.train), len(first.selection.validation), len(first.test)) == (800, 100, 100)
+    assert not same(first, second)
+    # 100 draws of 20 places: the mean place is 9.5 with a standard error of 0.58.
+    assert abs((first.test.value % 20).mean() - 9.5) < 3
+
+
+def test_a_share_that_is_a_half_in_floats_rounds_up():
+    source = data([(0, item, 0) for item in range(15)])  # 15 * 0.7 is 10.5, and 10.499999999999998 in floats
+    assert len(holdout(source, validation_fraction=0.0, test_fraction=0.7).test) == 11
+
+
+@quick
+@drawn(ROWS, st.integers(1, 3))
+def test_the_last_one_tests_and_the_one_before_validates(rows, min_history):
+    source = data(rows)
+    train, validation, test = [], [], []
+    for user in range(source.n_users):
+        mine = np.flatnonzero(source.user == user)
+        mine = sorted(mine, key=lambda row: (source.time[row], row))
+        held = 2 if len(mine) >= min_history + 2 else 0
+        train += mine[: len(mine) - held]
+        validation += mine[len(mine) - held :][:1]
+        test += mine[len(mine) - held :][1:]
+    if not test:
+        with pytest.raises(InputError, match="no user has a test item"):
+            leave_one_out(source, min_history=min_history)
+        return
+    split = leave_one_out(source, min_history=min_history)
+    for part, expected in zip(parts(split), (train, validation, test), strict=True):
+        assert part.value.tolist() == sorted(source.value[expected].tolist())
+
+
+def test_without_times_file_order_is_the_order():
+    frame = pd.DataFrame({"user_id": [1, 1, 2, 1, 2, 2], "item_id": [5, 3, 9, 4, 8, 7]})
+    split = leave_one_out(encode(frame, name="timeless"))
+    assert split.test.item_ids[split.test.item].tolist() == [4, 7]
+    assert "test_before_last_train" not in split.notes
+
+
+DAYS = [(user, 10 * user + day, day * 86_400_000) for user in range(3) for day in range(10)]  # from 1970-01-01
+
+
+@pytest.mark.parametrize(
+    ("validation_from", "test_from", "sizes"),
+    [
+        ("1970-01-07", "1970-01-09", [18, 6, 6]),
+        ("1970-01-07T00:00:01", "1970-01-09", [21, 3, 6]),
+        (6 * 86_400, 8.0 * 86_400, [18, 6, 6]),
+        (0.6, 0.8, [18, 6, 6]),
+        (0.65, 0.8, [18, 6, 6]),  # ties fall behind the cut
+        (None, 0.8, [24, 6]),
+    ],
+)
+def test_cuts_in_time(validation_from, test_from, sizes):
+    split = global_time(data(DAYS), validation_from=validation_from, test_from=test_from)
+    assert [len(part) for part in parts(split)] == sizes
+    assert split.selection.train.time.max() < split.test.time.min()
+    assert split.notes["test_before_last_train"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"validation_from": 0.9, "test_from": 0.8},
+            "validation_from=0.9 does not lie before split.test_from=0.8",
+        ),
+        ({"test_from": "1980-01-01"}, "no user has a test item .*from 1970-01-01T00:00:00 to 1970-01-10"),
+        ({"test_from": "1960-01-01"}, "nothing is left to train on"),
+        ({"validation_from": "1970-01-05T01", "test_from": "1970-01-05T02"}, "no user has a validation item"),
+        ({"test_from": "christmas"}, "split.test_from=christmas has a time that cannot be read"),
+    ],
+)
+def test_cuts_that_cannot_be_made(options, message):
+    with pytest.raises(InputError, match=message):
+        global_time(data(DAYS), **options)
+
+
+def test_time_is_needed_for_cuts():
+    frame = pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]})
+    with pytest.raises(InputError, match=r"data.time_column"):
+        global_time(encode(frame, name="timeless"), test_from=0.5)
+
+
+def parted(part: list[int], users: list[int] | None = None, items: list[int] | None = None) -> Interactions:
+    n = len(part)
+    users, items = users or [1] * n, items or list(range(n))
+    frame = pd.DataFrame({"user_id": users, "item_id": items, "part": np.array(part, np.int8)})
+    return encode(frame.assign(value=np.arange(n, dtype=np.float32)), name="parted")
+
+
+def test_given_parts_are_taken_as_they_are():
+    split = given(parted([0, 2, 1, 0, 2]), validation_fraction=0.5)
+    assert [part.value.tolist() for part in parts(split)] == [[0, 3], [2], [1, 4]]
+
+
+def test_given_carves_validation_out_of_train():
+    source = parted([0] * 10 + [2] * 2)
+    assert given(source).selection.validation is None
+    split = given(source, validation_fraction=0.3, seed=4)
+    assert [len(part) for part in parts(split)] == [7, 3, 2]
+    assert split.test.value.tolist() == [10, 11]
+    assert same(split, given(source, validation_fraction=0.3, seed=4))
+    assert any(not same(split, given(source, validation_fraction=0.3, seed=seed)) for seed in range(5))
+    assert source.part.tolist() == [0] * 10 + [2] * 2
+
+
+def test_notes_count_what_is_cold_and_what_is_known():
+    split = given(
+        parted(
+            [0, 0, 1, 1, 2, 2, 2, 2, 2],
+            users=[1, 2, 1, 1, 1, 1, 1, 3, 3],
+            items=[1, 2, 1, 3, 1, 3, 2, 9, 9],
+        )
+    )
+    assert split.notes == {
+        "users": 3,
+        "users_with_test": 2,
+        "users_with_validation": 1,
+        "test_items_not_in_train": 1,  # 9
+        "test_users_not_in_train": 1,  # 3
+        "test_already_known": 3,  # 1 and 3 of user 1, the second 9 of user 3
+        "validation_already_known": 1,
+    }
+    assert split.test.value.tolist() == [6, 7]
+
+
+def test_notes_tell_the_share_that_trains_on_the_future():
+    rows = [(1, 1, 5), (1, 2, 6), (2, 1, 1), (2, 2, 2), (1, 3, 9), (2, 3, 3)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"]).assign(part=[0, 0, 0, 0, 2, 2])
+    assert given(encode(frame, name="leaky")).notes["test_before_last_train"] == 0.5
+
+
+@pytest.mark.parametrize("split", [holdout, leave_one_out, lambda source: global_time(source, test_from=0.5)])
+def test_split_data_is_not_split_again(split):
+    with pytest.raises(InputError, match="comes split already: say split=given"):
+        split(parted([0, 2]))
+
+
+def test_splits_that_cannot_be_made():
+    whole = data([(1, item, item) for item in range(10)])
+    with pytest.raises(InputError, match="data that comes split"):
+        given(whole)
+    with pytest.raises(InputError, match="their sum must be below 1"):
+        holdout(whole, validation_fraction=0.5, test_fraction=0.5)
+    with pytest.raises(InputError, match="no user has a test item that train does not hold already"):
+        given(parted([0, 2], items=[1, 1]))
+    with pytest.raises(InputError, match="no user has a validation item"):
+        given(parted([0, 2]), validation_fraction=0.1)
+    with pytest.raises(InputError, match="nothing is left to train on"):
+        given(parted([2, 2]))
+
+
+def test_one_user_is_enough():
+    split = holdout(data([(1, item, item) for item in range(10)]))
+    assert [len(part) for part in parts(split)] == [8, 1, 1]
+
+
+def test_one_item_is_enough():
+    split = given(parted([0, 0, 2], users=[1, 2, 3], items=[7, 7, 7]))
+    assert split.test.n_items == 1
