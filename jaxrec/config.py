@@ -99,11 +99,11 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
 
 def plain(cfg: DictConfig) -> Tree:
     """Resolved, without Hydra's own part; every value present; keys in order, lists as tuples."""
+    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
     if missing := OmegaConf.missing_keys(cfg):
         raise InputError(f"{', '.join(sorted(missing))} must be given")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
-    tree.pop("hydra", None)
     return {str(key): _tuples(value) for key, value in tree.items()}
 
 

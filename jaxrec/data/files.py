@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
 
@@ -117,7 +117,7 @@ def _ids(key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where])
 
 
 def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.ChunkedArray:
-    """Ids as int64 where Parquet types them as numbers that fit (13085.0 too, as pandas may write 13085), else text."""
+    """Ids as int64 where all are whole numbers that fit (13085.0 of Parquet too: pandas may write so), else text."""
     if pa.types.is_floating(column.type):
         broken = pc.not_equal(column, pc.floor(column))
         if pc.any(broken).as_py():
@@ -128,7 +128,10 @@ def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.Chu
             return column.cast(pa.int64())
         except pa.ArrowInvalid:  # beyond int64
             pass
-    return column.cast(pa.string())
+    text = column.cast(pa.string())
+    # Numbers take a tenth of the time and memory of their text; where another file has text they turn back unchanged.
+    numbers = whole_numbers(text)
+    return text if numbers is None else numbers
 
 
 def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> np.ndarray:

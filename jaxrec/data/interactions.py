@@ -114,12 +114,17 @@ def canonical(ids: np.ndarray) -> np.ndarray:
     if np.can_cast(ids.dtype, np.int64):
         return ids.astype(np.int64)
     text = pa.array([str(i) for i in ids], pa.string())
-    if pc.all(pc.match_substring_regex(text, r"^(0|-?[1-9][0-9]*)$")).as_py():
-        try:
-            return text.cast(pa.int64()).to_numpy(zero_copy_only=False)
-        except pa.ArrowInvalid:  # an integer beyond int64
-            pass
-    return text.to_numpy(zero_copy_only=False)
+    numbers = whole_numbers(text)
+    return (text if numbers is None else numbers).to_numpy(zero_copy_only=False)
+
+
+def whole_numbers(text: Any) -> Any:
+    """Arrow strings as int64, or None unless each is just how its number is written: "007", "-0" and "+7" are not."""
+    try:
+        numbers = text.cast(pa.int64())
+    except pa.ArrowInvalid:  # not a number, or beyond int64
+        return None
+    return numbers if pc.all(pc.equal(numbers.cast(pa.string()), text)).as_py() else None
 
 
 def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:

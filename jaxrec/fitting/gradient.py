@@ -20,6 +20,7 @@ from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, member_keys, place
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
+from jaxrec.random import Stream, stream, substream
 
 Validate = Callable[[Any, Hyper], list[dict[str, float]]]  # parameters [P, ...] → metrics of each member
 
@@ -29,7 +30,7 @@ class State(NamedTuple):
 
     params: Any
     optimizer: Any
-    key: PRNGKeyArray
+    source: Stream
     epoch: Int[Array, ""]
 
 
@@ -145,7 +146,7 @@ class GradientFit:
         init_key, key = jax.random.split(key)
         nobody = Query(jnp.zeros(1, jnp.int32))
         params = with_hyper(model, hyper).init(init_key, nobody, jnp.zeros((1, 1), jnp.int32))
-        return State(params, self._optimizer(hyper).init(params), key, jnp.int32(0))
+        return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> optax.GradientTransformation:
         return self.optimizer(learning_rate=hyper.learning_rate, weight_decay=hyper.weight_decay)
@@ -162,18 +163,17 @@ class GradientFit:
     ) -> tuple[State, Float[Array, ""]]:
         """Every example once, in an order of its own; a member that has stopped is left as it is."""
         model, optimizer = with_hyper(model, hyper), self._optimizer(hyper)
-        epoch_key = jax.random.fold_in(state.key, state.epoch)
-        order_key, draw_key = jax.random.split(epoch_key)
+        of_epoch = substream(state.source, state.epoch)
+        order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
 
         def step(carry: tuple[Any, Any], number: Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
             params, moments = carry
             position = number * batch_size + jnp.arange(batch_size)
-            rows = shuffled(order_key, n_examples, jnp.minimum(position, n_examples - 1))
+            rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
             inside = position < n_examples  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
-                key = jax.random.fold_in(draw_key, number)
-                cost, weight = self.objective.costs(model, params, examples, rows, key, hyper)
+                cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 return total / weights, (total, weights)
 
@@ -184,7 +184,7 @@ class GradientFit:
         def train(state: State) -> tuple[State, Array]:
             steps = jnp.arange(-(-n_examples // batch_size))
             (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
-            return State(params, moments, state.key, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
+            return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
 

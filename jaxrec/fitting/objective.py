@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int
 
 from jaxrec.data.interactions import Interactions, by_user
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.negatives import Candidates
 from jaxrec.query import Query
+from jaxrec.random import Stream
 from jaxrec.ragged import Ragged, ragged
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
@@ -31,7 +32,7 @@ class Objective(Protocol):
         ...
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Any, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+        self, model: nn.Module, params: Any, examples: Any, rows: Int[Array, "B"], source: Stream, hyper: Hyper
     ) -> Costs:
         """Cost and weight of each example of a batch, `rows` being its positions."""
         ...
@@ -56,11 +57,11 @@ class SampledObjective:
         return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32)), len(train)
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Pairs, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+        self, model: nn.Module, params: Any, examples: Pairs, rows: Int[Array, "B"], source: Stream, hyper: Hyper
     ) -> Costs:
         """Loss and weight 1 of each interaction."""
         query, positive = Query(examples.user[rows]), examples.item[rows]
-        negatives = self.negatives(key, positive, model.n_items, hyper.n_negatives)
+        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives)
         items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
         scores = model.apply(params, query, items)
         cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
@@ -96,7 +97,7 @@ class CatalogueObjective:
         return Bags(jnp.asarray(user, jnp.int32), ragged(offsets, items), longest), len(user)
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Bags, rows: Int[Array, "B"], key: PRNGKeyArray, hyper: Hyper
+        self, model: nn.Module, params: Any, examples: Bags, rows: Int[Array, "B"], source: Stream, hyper: Hyper
     ) -> Costs:
         """Negative log-likelihood of each user's items; the weight is their number."""
         user = examples.user[rows]

@@ -8,13 +8,15 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, Int
 
-ROUNDS = 6
+from jaxrec.random import Stream, bits
+
+ROUNDS = 4
 
 
-def shuffled(key: PRNGKeyArray, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
-    """Where the positions `index` (all below `n`) go in the random order that `key` stands for.
+def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
+    """Where the positions `index` (all below `n`) go in the random order that the stream stands for.
 
     A position is a pair (left, right) in a grid hardly larger than n. Each round adds a hash of one half to the
     other, which can be undone, so the whole is a bijection of the grid; what lands outside 0 .. n - 1 walks on until
@@ -22,15 +24,15 @@ def shuffled(key: PRNGKeyArray, n: int, index: Int[Array, "B"]) -> Int[Array, "B
     """
     height = max(1, math.isqrt(n - 1) + 1)
     width = -(-n // height)
-    round_keys = jax.random.bits(key, (ROUNDS,), jnp.uint32)
 
     def once(position: Array) -> Array:
         left, right = position // width, position % width
         for i in range(ROUNDS):
+            # 24 bits, so that adding them to a half cannot overflow.
             if i % 2:
-                right = (right + _hash(left, round_keys[i])) % width
+                right = (right + (bits(source, left, jnp.uint32(i)) >> 8)) % width
             else:
-                left = (left + _hash(right, round_keys[i])) % height
+                left = (left + (bits(source, right, jnp.uint32(i)) >> 8)) % height
         return left * width + right
 
     start = once(index.astype(jnp.uint32))
@@ -40,10 +42,3 @@ def shuffled(key: PRNGKeyArray, n: int, index: Int[Array, "B"]) -> Int[Array, "B
         start,
     )
     return walked.astype(index.dtype)
-
-
-def _hash(x: Array, key: Array) -> Array:
-    """The finaliser of MurmurHash3, keyed, kept below 2^24 so that adding it to a position cannot overflow."""
-    x = (x ^ key) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-    return (x ^ (x >> 16)) >> 8

@@ -1,15 +1,16 @@
 """Embedding tables whose width may differ between the members of a population."""
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+from jaxrec.random import normals, stream
 
 
 class Embedding(nn.Module):
     """A table [n, dim] of which the first `width` columns are in use; the others are zero and stay so.
 
-    Columns are drawn one by one from keys of their own, so the first `width` are the same for every `dim`: a member
+    Each entry is drawn by its row and column, so the first `width` columns are the same for every `dim`: a member
     padded to its population's widest starts as it would alone. Entries are normal with deviation `std / sqrt(width)`:
     the length of a row does not depend on the width.   [Rendle et al. 2022, Revisiting iALS, section 4.5]
     """
@@ -31,9 +32,9 @@ class Embedding(nn.Module):
         return self.table * self._in_use()[None, :]
 
     def _draw(self, key: Array) -> Array:
-        draw = jax.vmap(lambda column: jax.random.normal(jax.random.fold_in(key, column), (self.n,)))
+        rows, columns = jnp.arange(self.n)[:, None], jnp.arange(self.dim)[None, :]
         scale = self.std / jnp.sqrt(jnp.asarray(self.dim if self.width is None else self.width, jnp.float32))
-        return draw(jnp.arange(self.dim)).T * scale * self._in_use()[None, :]
+        return normals(stream(key), rows, columns) * scale * self._in_use()[None, :]
 
     def _in_use(self) -> Float[Array, "D"]:
         columns = jnp.arange(self.dim)

@@ -64,6 +64,7 @@ class MatrixFactorisation(nn.Module):
 
     def penalty(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """What each pair adds to the loss: regularization * (|p_u|^2 + |q_i|^2)."""
-        p = self.user_embedding(query.user)
+        # Squared lengths first, then the rows asked for: only scalars are gathered, and scattered back.
+        p = jnp.sum(self.user_embedding.all() ** 2, axis=1)[query.user]
         q = jnp.sum(self.item_embedding.all() ** 2, axis=1)[items]
-        return self.regularization * (jnp.sum(p**2, axis=1)[:, None] + q)
+        return self.regularization * (p[:, None] + q)

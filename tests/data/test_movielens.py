@@ -85,6 +85,7 @@ def test_the_second_source_serves_when_the_first_does_not(small, tmp_path, monke
     with zipfile.ZipFile(tmp_path / "ml.zip", "w") as archive:
         for file in folder.iterdir():
             archive.write(file, f"ml-100k/{file.name}")
+
     def refuse(requirement, sha256):
         raise UnreachableError("no route")
 
