@@ -70,7 +70,7 @@ class Interval:
                 raise InputError(f"{name} must be a finite number, got {number!r}")
             if self.integer and number != int(number):
                 raise InputError(f"{name} must be a whole number where integer is true, got {number!r}")
-            # One spelling a value: a space built in Python equals the same space read back from a study.
+            # A bound may be written 1 or 1.0; what is tried always has one type.
             object.__setattr__(self, name, int(number) if self.integer else float(number))
         if self.low > self.high:
             raise InputError(f"low {self.low} is above high {self.high}")

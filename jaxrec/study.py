@@ -3,7 +3,6 @@
 import difflib
 import re
 import shlex
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -67,11 +66,9 @@ def open_study(name: str, root: Path, storage: str | None = None) -> Study:
 
 def importances(study: Study) -> dict[str, float]:
     """How much each parameter mattered, largest first, summing to 1; empty where `importance_note` says why."""
-    if len(values := _complete_values(study)) < 2 or len(set(values)) == 1:
+    if len(set(_complete_values(study))) < 2:
         return {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of small samples, which the note says once
-        found = optuna.importance.get_param_importances(study)
+    found = optuna.importance.get_param_importances(study)
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

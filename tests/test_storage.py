@@ -1,5 +1,4 @@
 import json
-import logging
 import signal
 import subprocess
 import sys
@@ -105,10 +104,16 @@ def test_other_places_to_keep_a_study(tmp_path):
     storage.engine.dispose()
 
 
-@pytest.mark.parametrize("url", ["journal.txt", "nosuch://user:secret@host/db", "sqlite:////no/such/folder/x.db"])
-def test_a_storage_that_cannot_be_opened(url, tmp_path, caplog):
-    caplog.set_level(logging.CRITICAL)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("journal.txt", "sweep.storage=journal.txt is neither a journal file"),
+        ("nosuch://user:secret@host/db", "cannot open the storage nosuch://...@host/db"),
+        ("sqlite:////no/such/folder/x.db", "unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
     with pytest.raises(InputError) as error:
         open_storage(url, tmp_path)
+    assert said in str(error.value)
     assert "secret" not in str(error.value)
-    assert "storage" in str(error.value)

@@ -85,11 +85,12 @@ def test_what_is_told_is_what_evaluate_gave(tmp_path):
 
 def test_best_and_leaderboard_follow_the_direction_and_break_ties_by_number(tmp_path):
     values = [0.5, 0.9, 0.1, 0.9, 0.1]
+
+    def given(batch):
+        return map(Outcome, values)
+
     for direction, order in {"maximize": [1, 3, 0, 2, 4], "minimize": [2, 4, 0, 1, 3]}.items():
-        answers = [Outcome(value) for value in values]
-        study = sweep(
-            tmp_path / direction, lambda batch, answers=answers: answers, n_trials=5, population=5, direction=direction
-        )
+        study = sweep(tmp_path / direction, given, n_trials=5, population=5, direction=direction)
         assert best(study).number == order[0]
         assert list(leaderboard(study)["number"]) == order
         assert list(leaderboard(study, 2)["value"]) == [values[number] for number in order[:2]]
