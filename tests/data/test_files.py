@@ -81,6 +81,9 @@ def test_atomic_files_may_hold_lone_quotes(write):
 
 def test_quoted_fields_may_hold_delimiters_and_line_ends(write):
     assert rows(files(write('user_id,item_id,note\n1,2,"a,\nb"\n3,4,c\n'))) == [(1, 2), (3, 4)]
+    note = "one more line,\n" * 10
+    many = "".join(f'{n},1,"{note}"\n' for n in range(20_000))  # more than one block of the reader
+    assert rows(files(write("user_id,item_id,note\n" + many))) == [(n, 1) for n in range(20_000)]
 
 
 def test_a_leading_zero_keeps_ids_text(write):
@@ -217,6 +220,7 @@ def test_sources_exclude_each_other(write):
         (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or whole numbers"),
         (pa.array([1, None]), "1 rows have no id, the first is row 2 of"),
         (pa.array([float("nan"), 1.0]), "1 rows have no id, the first is row 1 of"),
+        (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, the first is row 2 of"),
         (pa.array(["a", ""]), "1 rows have no id, the first is row 2 of"),
     ],
 )

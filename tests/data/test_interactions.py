@@ -108,6 +108,13 @@ def test_k_core_is_what_repeated_counting_leaves(rows, k):
             filtered(frame(rows), duplicates="keep", k_core=k)
 
 
+def test_k_core_peels_a_tail_link_by_link():
+    core = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
+    tail = [(user, item, 0) for user in range(1, 9) for item in (user, user + 1)][1:]  # every link hangs on the next
+    found = filtered(frame(tail + core), k_core=2)
+    assert list(zip(found["user_id"], found["item_id"], strict=True)) == [row[:2] for row in core]
+
+
 @quick
 @given(PAIRS, st.sampled_from(["first", "last"]), st.booleans())
 def test_one_row_of_each_pair_stays(rows, which, timed):
@@ -118,6 +125,12 @@ def test_one_row_of_each_pair_stays(rows, which, timed):
         key = (time if timed else 0, position)
         best[user, item] = pick(best.get((user, item), key), key)
     assert filtered(table, duplicates=which)["value"].tolist() == sorted(position for _, position in best.values())
+
+
+def test_the_last_in_time_need_not_be_the_last_in_the_file():
+    late_first = frame([(1, 2, 5), (1, 2, 0)])
+    assert filtered(late_first, duplicates="last")["time"].tolist() == [5]
+    assert filtered(late_first, duplicates="first")["time"].tolist() == [0]
 
 
 def test_duplicates_can_be_kept_refused_and_are_counted_by_part():
@@ -162,8 +175,9 @@ def test_histories_are_oldest_first_and_ties_keep_file_order(rows, timed):
 
 
 def test_users_without_rows_have_an_empty_history():
-    data = encode(frame([(1, 1, 0), (2, 1, 0), (3, 1, 0)]), name="three").take(np.array([0, 2]))
-    assert by_user(data)[0].tolist() == [0, 1, 1, 2]
+    data = encode(frame([(1, 1, 0), (2, 1, 0), (3, 1, 0)]), name="three")
+    assert by_user(data.take(np.array([0, 2])))[0].tolist() == [0, 1, 1, 2]
+    assert by_user(data.take(np.array([0])))[0].tolist() == [0, 1, 1, 1]
 
 
 def test_summary_counts():
