@@ -1,4 +1,4 @@
-"""The sweeper that Hydra finds here by name; what it does is in jaxrec. Imports are lazy: every Hydra program loads this."""
+"""The sweeper that Hydra finds here by name. Imports are lazy, for every Hydra program loads this file."""
 
 from typing import Any
 

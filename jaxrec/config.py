@@ -5,11 +5,12 @@ No other module imports hydra or omegaconf.
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
@@ -17,19 +18,33 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from jaxrec.errors import InputError
-from jaxrec.settings import Tree, flat
+from jaxrec.settings import Tree
 
 CONF = Path(__file__).parent.parent / "conf"
-AUTOMATIC_SWEEP_DIR = "outputs/sweeps"
 
 
 def train() -> None:
-    """The whole of scripts/train.py: composes the configuration and runs it; bad input is one line and exit code 2."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that `say` can
-    sys.exit(_told(hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(_run)))
+    """scripts/train.py: one run; with --multirun a grid or a search."""
+    _script("config", _train)
 
 
-def _told(main: Any) -> int:
+def study() -> None:
+    """scripts/study.py: what sweeps there are, or how one stands."""
+    _script("study", _study)
+
+
+def benchmark() -> None:
+    """scripts/benchmark.py: times a case."""
+    _script("benchmark", _benchmark)
+
+
+def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
+    """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
+    sys.exit(_told(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(work)))
+
+
+def _told(main: Callable[[], None]) -> int:
     try:
         main()
     except InputError as error:
@@ -55,13 +70,31 @@ def _explain(error: BaseException) -> str:
     return "\n".join(line for line in str(error).splitlines() if line.strip())
 
 
-def _run(cfg: DictConfig) -> None:
-    from hydra.core.hydra_config import HydraConfig
-
+def _train(cfg: DictConfig) -> None:
     from jaxrec import launch
 
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    launch.run(plain(cfg), directory, list(HydraConfig.get().overrides.task))
+    launch.run(plain(cfg), Path(HydraConfig.get().runtime.output_dir))
+
+
+def _study(cfg: DictConfig) -> None:
+    from jaxrec import study
+
+    root = Path(cfg.root)
+    if cfg.study is None:
+        return study.show_studies(study.list_studies(root))
+    found = study.open_study(cfg.study, root, cfg.storage)
+    if cfg.trial is None:
+        return study.show(found, cfg.n)
+    return print(study.command(found, cfg.trial))
+
+
+def _benchmark(cfg: DictConfig) -> None:
+    from jaxrec import benchmark, launch
+
+    launch.use_all_cores()
+    tree = plain(cfg)
+    what = [tree.pop(key) for key in ("case", "repeats", "out", "peer")]
+    benchmark.run(tree, what[0], what[1], Path(what[2]), what[3])
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
@@ -135,6 +168,3 @@ def _dimension(override: Override) -> dict[str, Any]:
             integer = isinstance(start, int) and isinstance(end, int)
             return {"low": start, "high": end, "log": "log" in tags, "integer": integer}
     raise InputError(f"{override.input_line}: not a search space")
-
-
-__all__ = ["CONF", "flat", "multirun", "plain", "train"]

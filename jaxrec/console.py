@@ -37,7 +37,13 @@ class Epochs:
         self.bar = None
         self.last_line = time.monotonic()
         if console.is_terminal:
-            columns = (TextColumn("epoch"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+            columns = (
+                TextColumn("epoch"),
+                MofNCompleteColumn(),
+                BarColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.description}"),
+            )
             self.bar = Progress(*columns, console=console, transient=True)
 
     def __call__(self, epoch: int, rows: list[dict[str, Any]]) -> None:

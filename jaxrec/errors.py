@@ -2,4 +2,4 @@
 
 
 class InputError(ValueError):
-    """Bad input: a file, column, row, key or value. The message names it and says what to do; scripts print it alone."""
+    """A file, column, row, key or value is bad. The message names it and says what to do; scripts print it alone."""

@@ -72,7 +72,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
         evaluated = evaluator(params, hyper)
         return [evaluated.means(member) for member in range(population.size)]
 
-    fit = _trainer(tree)(model, train, population, validate if evaluator else None, on_epoch)
+    fit = trainer(tree)(model, train, population, validate if evaluator else None, on_epoch)
     started = time.perf_counter()
     evaluated = evaluator(fit.params, population.hyper) if evaluator else None
     return Selected(model, population, fit, evaluated, time.perf_counter() - started)
@@ -84,16 +84,17 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     With `refit` every member is first trained again, on train and validation together, for its best number of epochs.
     """
     selection, fit = split.selection, selected.fit
+    fitted_on = selection.train
     if tree["refit"] and selection.validation is not None and not fit.interrupted:
-        everything = join(selection)
-        fit = _trainer(tree)(_model(tree, everything), everything, selected.population, epochs=fit.best_epoch)
+        fitted_on = join(selection)
+        fit = trainer(tree)(_model(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = join(selection)
     evaluation: FullCatalogue = build(tree["eval"])
     started = time.perf_counter()
     evaluator = evaluation.evaluator(_model(tree, known), known, split.test)
     test = evaluator(fit.params, selected.population.hyper)
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
-    popular = _popularity(evaluation, known, split.test)
+    popular = _popularity(evaluation, fitted_on, known, split.test)
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
@@ -158,7 +159,8 @@ def _model(tree: Tree, known: Interactions) -> nn.Module:
     return build(tree["model"], n_users=known.n_users, n_items=known.n_items, history_length=longest)
 
 
-def _trainer(tree: Tree) -> Any:
+def trainer(tree: Tree) -> Any:
+    """The fit that these settings describe: `GradientFit` or `ClosedForm`."""
     runtime: dict[str, Any] = {"monitor": tree["eval"]["monitor"]}
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
@@ -170,7 +172,7 @@ def _trainer(tree: Tree) -> Any:
 _MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
 
 
-def _popularity(evaluation: FullCatalogue, known: Interactions, test: Interactions) -> Evaluation:
+def _popularity(evaluation: FullCatalogue, train: Interactions, known: Interactions, test: Interactions) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
     model = Popularity(n_items=known.n_items)
-    return evaluation.evaluator(model, known, test)(ClosedForm()(model, known, one).params, one.hyper)
+    return evaluation.evaluator(model, known, test)(ClosedForm()(model, train, one).params, one.hyper)

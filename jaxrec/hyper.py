@@ -7,6 +7,9 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
 
+Traced = Float[Array, ""] | Int[Array, ""]  # what a number of the configuration is inside a program
+
+
 class Hyper(NamedTuple):
     """Numbers in the arithmetic, hence traced: one compiled program serves every value of them.
 

@@ -16,8 +16,8 @@ import yaml
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.console import Epochs, say, table
-from jaxrec.data.split import Split
 from jaxrec.data.download import cache_dir
+from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.report import sweep_report
@@ -46,7 +46,7 @@ def use_all_cores() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run(tree: Tree, directory: Path, overrides: Sequence[str] = ()) -> Result:
+def run(tree: Tree, directory: Path) -> Result:
     """One run: trained, measured, written to its directory."""
     settings.check(tree)
     rundir.make(directory)
@@ -167,7 +167,10 @@ def sweep(
     write_text(directory / "report.html", sweep_report(name, study, result))
     table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
     title = f"trial {winner.number}"
-    table(f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"), _rows([(title, result)]))
+    table(
+        f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"),
+        _rows([(title, result)]),
+    )
     say(f"results: {directory}   look closer: python scripts/study.py study={name}")
     return result
 
@@ -214,4 +217,6 @@ def _data_line(tree: Tree, split: Split) -> str:
 
 
 def _short(params: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items())
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
+    )

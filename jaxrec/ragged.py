@@ -27,7 +27,7 @@ class Ragged(NamedTuple):
         high = jnp.broadcast_to(self.offsets[rows + 1][:, None], items.shape)
         end = high
 
-        def halve(_: int, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bounds
             middle = (low + high) // 2
             below = (low < high) & (self.items.at[middle].get(mode="clip") < items)

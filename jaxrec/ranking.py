@@ -27,7 +27,8 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
     n_rows, n_items = scores.shape
     n_groups = -(-n_items // GROUP)
     if n_groups <= 2 * k:
-        return jax.lax.top_k(scores, k)
+        values, items = jax.lax.top_k(scores, k)
+        return values, items
     padding = ((0, 0), (0, n_groups * GROUP - n_items))
     groups = jnp.pad(scores, padding, constant_values=-jnp.inf).reshape(n_rows, n_groups, GROUP)
     _, best = jax.lax.top_k(jnp.max(groups, axis=2), k)

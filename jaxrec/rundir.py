@@ -1,4 +1,4 @@
-"""The run directory: everything a run leaves behind, written so that a half-written one cannot be mistaken for whole."""
+"""The run directory: what a run leaves behind, written so that half of one cannot be mistaken for the whole."""
 
 import dataclasses
 import json
@@ -35,7 +35,9 @@ def make(directory: Path) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir") from error
+        raise InputError(
+            f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir"
+        ) from error
     return directory
 
 
@@ -61,9 +63,9 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
 
 def config_text(directory: Path, tree: Tree) -> str:
     """The resolved configuration as YAML that trains the same run again."""
-    head = f"# To train the same run again:\n#   python scripts/train.py --config-path {directory.resolve()} --config-name config\n"
+    command = f"python scripts/train.py --config-path {directory.resolve()} --config-name config"
     body = yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False, allow_unicode=True)
-    return head + body + _HYDRA
+    return f"# To train the same run again:\n#   {command}\n{body}{_HYDRA}"
 
 
 def _module(result: Result) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import functools
 import importlib
 import inspect
 import json
+import types
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
@@ -124,9 +125,7 @@ def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
     hyper = Hyper(**{field: numbers(field) for field in Hyper._fields})
-    widest = {
-        TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)
-    }
+    widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
     return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
 
 
@@ -151,6 +150,13 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
             _check_value(adapters[key], value, f"{path}.{key}")
 
 
+def _without_arrays(hint: Any) -> Any:
+    """`float | Float[Array, ""]` as a file sees it: a number that the program traces."""
+    kinds = [kind for kind in get_args(hint) if not hasattr(kind, "dtypes")]
+    is_union = get_origin(hint) in (Union, types.UnionType)
+    return Union[tuple(kinds)] if is_union else hint  # noqa: UP007
+
+
 def _check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
     try:
         adapter.validate_python(value, strict=True)
@@ -167,10 +173,8 @@ def _signature(target: str) -> tuple[tuple[str, ...], dict[str, TypeAdapter]]:
     adapters = {}
     for name in inspect.signature(found).parameters:
         try:
-            adapters[name] = TypeAdapter(hints[name])
+            adapters[name] = TypeAdapter(_without_arrays(hints[name]))
         except (KeyError, PydanticSchemaGenerationError, PydanticUserError):
             continue  # an array, a module: given at run time, never by a file
     hidden = {"parent", "name"} if hasattr(found, "apply") else set()  # what linen adds to every module
     return tuple(name for name in inspect.signature(found).parameters if name not in hidden), adapters
-
-

@@ -1,6 +1,7 @@
 """What every test runs under: shape checks, strict promotion, two CPU devices, compiled programs kept on disk."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -14,10 +15,14 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
-install_import_hook("jaxrec", "beartype.beartype")
+SHAPED = "models fitting evaluation hyper losses metrics negatives query ragged random ranking"
+install_import_hook([f"jaxrec.{module}" for module in SHAPED.split()], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("JAXREC_SHARED_DATA", ROOT.parent / "shared" / "datasets"))
+
+# Small, with clusters to find: every model must beat popularity on it within seconds.
+PLANTED = ("data=synthetic", "data.n_users=300", "data.n_items=120", "data.n_interactions=9000", "data.n_clusters=6")
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +31,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the research data sets: no folder {SHARED_DATA} (set JAXREC_SHARED_DATA)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def compose() -> Iterator[Callable[..., dict]]:
+    """`compose("model=ease", …)`: the tree that the command line would give for these overrides."""
+    import hydra
+
+    from jaxrec.config import CONF, plain
+
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        yield lambda *overrides: plain(hydra.compose("config", list(overrides)))

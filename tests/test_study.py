@@ -40,8 +40,8 @@ def sweep(root, name="movies", answer=lambda params: Outcome(-(params["x"] ** 2)
     )
 
 
-def printed(call, *arguments):
-    console = Console(file=io.StringIO(), width=160)
+def printed(call, *arguments, width=160):
+    console = Console(file=io.StringIO(), width=width)
     call(*arguments, console=console)
     return console.file.getvalue()
 
@@ -126,7 +126,7 @@ def test_show_says_how_a_study_stands(tmp_path):
     assert "movies: 12 complete" in text
     assert "to maximize ndcg@10" in text
     assert "only 12 complete trials" in text
-    assert command(study, study.best_trial.number) in text
+    assert command(study, study.best_trial.number) in printed(show, study, width=40)  # to be copied, hence in one line
     with pytest.raises(InputError):
         sweep(tmp_path, "failing", answer=lambda params: Outcome(None, "failed", {"error": "[no] data"}))
     text = printed(show, open_study("failing", tmp_path))

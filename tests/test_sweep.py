@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import optuna
@@ -136,6 +137,25 @@ def test_tpe_learns(tmp_path):
     study = sweep(tmp_path, n_trials=40, population=4)
     late = [abs(trial.params["x"]) for trial in study.trials[20:]]
     assert sum(late) / 20 < 0.4  # 0.5 on average where nothing is learned
+
+
+def test_members_of_a_tpe_batch_are_no_near_copies(tmp_path):
+    space = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0)}
+    distances = []
+    for seed in range(3):
+        evaluate = Recorder(lambda params: Outcome(-(params["x"] ** 2) - params["y"] ** 2))
+        storage = optuna.storages.InMemoryStorage()
+        sweep(tmp_path, evaluate, storage, space=space, n_trials=50, population=10, seed=seed)
+        pairs = itertools.combinations(evaluate.batches[-1], 2)
+        distances += [max(abs(one[key] - two[key]) for key in space) for one, two in pairs]
+    assert sum(distances) / len(distances) > 0.35  # about 0.5 with the constant liar, 0.2 without
+
+
+def test_qmc_stays_on_one_sequence_from_batch_to_batch(tmp_path):
+    study = sweep(tmp_path, n_trials=17, population=5, sampler="qmc")
+    # The first trial is drawn at random; the first 16 Sobol points put one into each sixteenth of an axis.
+    cells = sorted(int(8 * (trial.params["x"] + 1)) for trial in study.trials[1:])
+    assert cells == list(range(16))
 
 
 def test_the_grid_is_covered_once_and_resumed(tmp_path):

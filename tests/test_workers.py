@@ -39,6 +39,7 @@ def test_a_trial_without_a_worker_is_an_orphan(tmp_path):
     study.ask()  # died before it could sign, and before it had parameters: nothing to repeat
     study = sweep(tmp_path, n_trials=4)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 + ["FAIL"] + ["COMPLETE"] * 2
+    assert not any("retry_of" in trial.user_attrs for trial in study.trials)
 
 
 def test_trials_of_another_machine_are_left_alone(tmp_path, caplog):

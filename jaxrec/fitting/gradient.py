@@ -17,7 +17,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
-from jaxrec.fitting.population import Members, Placement, Population, member_keys, place
+from jaxrec.fitting.population import Members, Population, member_keys, place
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
 from jaxrec.random import Stream, stream, substream
@@ -191,11 +191,9 @@ class GradientFit:
     def _check_finite(self, loss: np.ndarray, active: np.ndarray, hyper: Hyper) -> None:
         """A diverged member stays in training but can never be best; if all have diverged there is nothing to keep."""
         if not np.isfinite(loss[active]).any():
-            rates = np.unique(np.asarray(hyper.learning_rate))
-            raise InputError(
-                f"the loss is not finite: training diverged at optimizer.learning_rate={', '.join(f'{r:g}' for r in rates)}; "
-                "choose a smaller one"
-            )
+            rates = ", ".join(f"{rate:g}" for rate in np.unique(np.asarray(hyper.learning_rate)))
+            raise InputError(f"training diverged at optimizer.learning_rate={rates}: choose a smaller one")
+
 
 
 def _keep_better(improved: Array, best: Any, now: Any) -> Any:

@@ -6,7 +6,7 @@ cost and a weight each; a step minimises the sum of costs over the sum of weight
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -18,12 +18,13 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.negatives import Candidates
 from jaxrec.query import Query
-from jaxrec.random import Stream
 from jaxrec.ragged import Ragged, ragged
+from jaxrec.random import Stream
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """One way to learn from interactions."""
 

@@ -13,6 +13,7 @@ from pydantic import PositiveFloat
 from scipy import sparse
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.hyper import Traced
 from jaxrec.query import Query
 
 
@@ -28,7 +29,7 @@ class EASE(nn.Module):
 
     n_items: int
     history_length: int
-    regularization: PositiveFloat = 250.0
+    regularization: PositiveFloat | Traced = 250.0
 
     def setup(self) -> None:
         self.weights = self.param("weights", nn.initializers.zeros, (self.n_items, self.n_items))

@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxrec.hyper import Traced
 from jaxrec.random import normals, stream
 
 
@@ -17,7 +18,7 @@ class Embedding(nn.Module):
 
     n: int
     dim: int
-    width: int | Int[Array, ""] | None = None  # None: all columns
+    width: int | Traced | None = None  # None: all columns
     std: float = 0.1
 
     def setup(self) -> None:
@@ -25,7 +26,7 @@ class Embedding(nn.Module):
 
     def __call__(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """Rows of the table; no gradient reaches columns that are not in use."""
-        return self.table[ids] * self._in_use()
+        return self.table[ids] * self._in_use().reshape(*[1] * ids.ndim, self.dim)
 
     def all(self) -> Float[Array, "n D"]:
         """The whole table."""

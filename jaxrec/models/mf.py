@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
+from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.query import Query
 
@@ -29,9 +30,9 @@ class MatrixFactorisation(nn.Module):
     n_users: int
     n_items: int
     embedding_dim: PositiveInt = 64
-    regularization: NonNegativeFloat = 0.0
+    regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.1
-    width: int | Int[Array, ""] | None = None
+    width: int | Traced | None = None
 
     def setup(self) -> None:
         self.user_embedding = Embedding(self.n_users, self.embedding_dim, self.width, self.init_std)

@@ -1,0 +1,170 @@
+"""Timings that can be trusted: warm-up and compilation apart, medians over repeats, peers in turn in the same run."""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxrec import experiment, settings
+from jaxrec.checkpoint import write_json
+from jaxrec.console import say, table
+from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.errors import InputError
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.query import Query
+from jaxrec.ranking import Asked, Ranker
+from jaxrec.settings import Tree, build, get, put
+
+Row = dict[str, Any]
+
+
+def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None) -> list[Row]:
+    """Runs a case and prints a table; appends nothing, writes `out` as JSON.
+
+    case: fit (seconds an epoch), rank (seconds for every user's top 10), sweep (populations against one trial after
+    another), start (seconds from a fresh process to a trained model)
+    peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets a Parquet file of user and
+    item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}
+    """
+    cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "sweep": sweep, "start": start}
+    if case not in cases:
+        raise InputError(f"case={case}: must be one of {', '.join(cases)}")
+    settings.check({key: value for key, value in tree.items() if key != "peer"})
+    rows = cases[case](tree, repeats, peer)
+    where = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
+    say(f"{where['device']} ({where['placement']}), jax {where['jax']}; peak memory of this process {peak:,.0f} MiB")
+    write_json(
+        out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": where, "settings": tree}
+    )
+    say(f"written to {out}")
+    return rows
+
+
+def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """Epochs of one member on all of the data; the first, which compiles, apart."""
+    data: Interactions = build(tree["data"])
+    _, shared, population = next(settings.populations([tree]))
+    model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
+
+    def ours() -> tuple[list[float], float]:
+        trainer: GradientFit = experiment.trainer(
+            put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None})
+        )
+        fitted = trainer(model, data, population)
+        return [row["seconds"] for row in fitted.history[0]][1:], fitted.compile_s
+
+    seconds, compile_s = ours()
+    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
+    again, _ = ours()
+    rows = [_row("jaxrec", seconds + again, compile_s=round(compile_s, 2)), *theirs]
+    for row in rows:
+        row["interactions_per_s"] = round(len(data) / row["median_s"])
+    return rows
+
+
+def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """The ten best items of every user, what they have masked, from random vectors of the model's width."""
+    data: Interactions = build(tree["data"])
+    _, shared, population = next(settings.populations([tree]))
+    model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
+    hyper = population.hyper
+    params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    params = jax.tree.map(lambda x: x[None], params)  # a population of one
+    asked = Asked(np.arange(data.n_users), *by_user(data))
+    started = time.perf_counter()
+    ranker = Ranker(model, asked, 10, block=get(tree, "eval.block"))
+    jax.block_until_ready(ranker(params, hyper).items)
+    first = time.perf_counter() - started
+
+    def ours() -> list[float]:
+        return [_timed(lambda: np.asarray(ranker(params, hyper).items)) for _ in range(repeats)]
+
+    seconds = ours()
+    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
+    rows = [_row("jaxrec", seconds + ours(), compile_s=round(first - min(seconds), 2)), *theirs]
+    for row in rows:
+        row["users_per_s"] = round(data.n_users / row["median_s"])
+    return rows
+
+
+def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """The same trials as populations, and one after another in the same warm process; no early stopping, equal work."""
+    split, _ = experiment.prepare(tree)
+    size, n_trials = tree["sweep"]["population"], tree["sweep"]["n_trials"]
+    rng = np.random.default_rng(0)
+    widths, rates = [16, 32, 64], np.exp(rng.uniform(np.log(5e-4), np.log(2e-2), n_trials))
+    trials = [
+        put(
+            tree,
+            {
+                "optimizer.learning_rate": float(rates[i]),
+                "model.embedding_dim": widths[i % len(widths)],
+                "negatives.ratio": 1 + i % 8,
+                "trainer.patience": None,
+            },
+        )
+        for i in range(n_trials)
+    ]
+
+    def train(batches: list[list[Tree]]) -> None:
+        for batch in batches:
+            for _, shared, population in settings.populations(batch):
+                experiment.select(shared, split.selection, population)
+
+    together = [trials[at : at + size] for at in range(0, n_trials, size)]
+    alone = [[trial] for trial in trials]
+    # A population is padded to its widest; alone, every width is a program of its own. All are compiled beforehand.
+    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in together + alone[: 8 * len(widths)]])
+    seconds: dict[str, list[float]] = {"as populations": [], "one after another": []}
+    for _ in range(repeats):
+        seconds["as populations"].append(_timed(lambda: train(together)))
+        seconds["one after another"].append(_timed(lambda: train(alone)))
+    return [_row(name, runs) for name, runs in seconds.items()]
+
+
+def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """Whole processes: import, data, compilation, one epoch, evaluation, run directory."""
+    program = "import sys; from jaxrec.config import train; sys.argv[0] = 'train'; train()"
+    with tempfile.TemporaryDirectory() as folder:
+        call = [sys.executable, "-c", program, "trainer.epochs=1", f"hydra.run.dir={folder}"]
+        run_once = lambda: subprocess.run(call, check=True, capture_output=True)  # noqa: E731
+        first = _timed(run_once)
+        return [_row("one epoch", [_timed(run_once) for _ in range(repeats)], first_s=round(first, 2))]
+
+
+def _timed(work: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _row(name: str, seconds: Sequence[float], **more: Any) -> Row:
+    """Median and spread, to four digits."""
+    low, middle, high = (float(f"{value:.4g}") for value in (min(seconds), np.median(seconds), max(seconds)))
+    return {"name": name, "median_s": middle, "min_s": low, "max_s": high, **more, "seconds": list(seconds)}
+
+
+def _peer(peer: str | None, data: Interactions, width: int, repeats: int) -> list[Row]:
+    if peer is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "interactions.parquet"
+        pd.DataFrame({"user": data.user, "item": data.item}).to_parquet(path)
+        call = [*peer.split(), str(path), str(width), str(2 * repeats)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"peer={peer} failed: {done.stderr.strip().splitlines()[-1:]}")
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    return [_row(said["name"], said["seconds"])]

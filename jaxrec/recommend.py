@@ -1,0 +1,90 @@
+"""A trained run, loaded to be asked: what to recommend to whom, and how a user would like given items."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.errors import InputError
+from jaxrec.hyper import Hyper
+from jaxrec.ragged import ragged, select_rows
+from jaxrec.ranking import Asked, Ranker, query_of
+from jaxrec.settings import build
+
+USERS_AT_A_TIME = 1024  # scores are asked for in blocks of so many pairs
+
+
+def load(run_dir: str | Path) -> "Recommender":
+    """The model of a run directory, ready to recommend. Nothing in the directory is executed.
+
+    Raises InputError if the directory has no readable model.
+    """
+    directory = Path(run_dir) / "model"
+    extra = load_extra(directory)
+    return Recommender(build(extra["module"]), load_params(directory), extra)
+
+
+class Recommender:
+    """Answers in original ids."""
+
+    def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
+        self.model = model
+        self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
+        self._params = jax.tree.map(jnp.asarray, params)
+        self._known = np.asarray(extra["known_offsets"]), np.asarray(extra["known_items"])
+        self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
+
+    def recommend(self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
+        """The k best items of each user: columns user_id, item_id, score, rank (from 1), users in the order asked.
+
+        A user with fewer than k items left gets fewer rows. `exclude_seen` leaves out what the user had in the data
+        that the run knew (train and validation). Raises InputError for a user that the run has not seen.
+        """
+        if not 1 <= k <= len(self.item_ids):
+            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
+        users = _positions(self._users, user_ids, "user")
+        asked = Asked(users, *select_rows(*self._known, users))
+        ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
+        items, scores = np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+        row, rank = np.nonzero(items >= 0)
+        return pd.DataFrame(
+            {
+                "user_id": self.user_ids[users][row],
+                "item_id": self.item_ids[items[row, rank]],
+                "score": scores[row, rank],
+                "rank": rank + 1,
+            }
+        )
+
+    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> np.ndarray:
+        """Scores [N] of N pairs of a user and an item; of one user for several items if one user is given."""
+        users, items = _positions(self._users, user_ids, "user"), _positions(self._items, item_ids, "item")
+        users = np.broadcast_to(users, items.shape) if len(users) == 1 else users
+        if len(users) != len(items):
+            raise InputError(f"score takes as many users as items, got {len(users)} and {len(items)}")
+        blocks = range(0, len(users), USERS_AT_A_TIME)
+        parts = [self._score(users[at : at + USERS_AT_A_TIME], items[at : at + USERS_AT_A_TIME]) for at in blocks]
+        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        known = ragged(*select_rows(*self._known, users))
+        query = query_of(self.model, jnp.asarray(users, jnp.int32), known, jnp.arange(len(users)))
+        return np.asarray(self.model.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])[:, 0])
+
+    def _one_member(self) -> tuple[Any, Hyper]:
+        """The parameters as a population of one; its numbers are in the module already."""
+        numbers = {name: getattr(self.model, name, None) or 0 for name in Hyper._fields}
+        return jax.tree.map(lambda x: x[None], (self._params, Hyper(**jax.tree.map(jnp.asarray, numbers))))
+
+
+def _positions(index: pd.Index, ids: Sequence[Any], kind: str) -> np.ndarray:
+    found = index.get_indexer(pd.Index(ids))
+    if (missing := np.flatnonzero(found < 0)).size:
+        raise InputError(f"{kind} {ids[missing[0]]!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
+    return found

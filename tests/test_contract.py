@@ -1,0 +1,135 @@
+"""Every model in conf/model keeps every promise that the rest of jaxrec makes for it. A new yaml is tested unasked."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec import experiment, recommend, rundir, settings
+from jaxrec.data.interactions import by_user
+from jaxrec.evaluation import Evaluator
+from jaxrec.hyper import with_hyper
+from jaxrec.ragged import ragged
+from jaxrec.ranking import Asked, Ranker, query_of
+from tests.conftest import PLANTED, ROOT
+
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+
+
+class Fitted:
+    """A model fitted once on planted data, for all the tests of this file."""
+
+    def __init__(self, tree: dict) -> None:
+        settings.check(tree)
+        self.tree = tree
+        self.split, _ = experiment.prepare(tree)
+        ((_, self.shared, self.population),) = settings.populations([tree])
+        self.selected = experiment.select(self.shared, self.split.selection, self.population)
+        (self.result,) = experiment.finish(self.shared, self.split, self.selected)
+        self.params = jax.tree.map(lambda x: x[0], self.selected.fit.params)
+        self.model = with_hyper(self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper)))
+
+    def query(self, rows: jax.Array):
+        known = ragged(*by_user(self.split.selection.train))
+        return query_of(self.model, rows, known, rows)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def fitted(request, compose) -> Fitted:
+    tree = compose(f"model={request.param}", *PLANTED)
+    if "epochs" in tree["trainer"]:
+        tree = settings.put(tree, {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02})
+    return Fitted(tree)
+
+
+def test_candidates_score_as_in_the_catalogue(fitted):
+    query = fitted.query(jnp.arange(20))
+    items = jax.random.randint(jax.random.key(0), (20, 7), 0, fitted.model.n_items)
+    candidates = fitted.model.apply(fitted.params, query, items)
+    catalogue = fitted.model.apply(fitted.params, query, method="score_catalogue")
+    np.testing.assert_allclose(candidates, jnp.take_along_axis(catalogue, items, axis=1), rtol=1e-5, atol=1e-5)
+    if hasattr(fitted.model, "item_vectors"):
+        users = fitted.model.apply(fitted.params, query, method="query_vectors")
+        vectors = fitted.model.apply(fitted.params, method="item_vectors")
+        np.testing.assert_allclose(users @ vectors.T, catalogue, rtol=1e-5, atol=1e-5)
+
+
+def test_the_planted_clusters_are_found(fitted):
+    test, popularity = fitted.result.metrics["test"], fitted.result.metrics["popularity"]
+    if type(fitted.model).__name__ == "Popularity":
+        assert test == popularity
+    else:
+        assert test["ndcg@10"] > 1.25 * popularity["ndcg@10"]
+
+
+def test_the_same_seed_gives_the_same_parameters(fitted):
+    again = experiment.select(fitted.shared, fitted.split.selection, fitted.population)
+    jax.tree.map(np.testing.assert_array_equal, again.fit.params, fitted.selected.fit.params)
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 10_000])
+def test_no_metric_depends_on_the_block_size(fitted, block):
+    selection = fitted.split.selection
+    k = fitted.tree["eval"]["k"]
+    evaluator = Evaluator(fitted.selected.model, selection.train, selection.validation, k=k, block=block)
+    evaluation = evaluator(fitted.selected.fit.params, fitted.population.hyper)
+    assert evaluation.means(0) == fitted.selected.validation.means(0)
+
+
+def test_what_a_user_has_never_comes_back(fitted):
+    train = fitted.split.selection.train
+    asked = Asked(np.arange(train.n_users), *by_user(train))
+    ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
+    had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
+    shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]
+    assert len(shown) == 20 * train.n_users
+    assert not had & set(shown)
+
+
+def test_members_of_a_population_are_what_they_are_alone(fitted):
+    """Two seeds and, where the model has them, two of every traced number."""
+    different = {"optimizer.learning_rate": 0.01, "model.embedding_dim": 16, "negatives.ratio": 2}
+    different |= {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
+    own = {key: value for key, value in different.items() if settings.get(fitted.tree, key) is not None}
+    trees = [fitted.tree, settings.put(fitted.tree, own | {"seed": 5}), settings.put(fitted.tree, {"seed": 9})]
+    ((positions, shared, population),) = settings.populations(trees)
+    assert positions == [0, 1, 2]
+    together = experiment.select(shared, fitted.split.selection, population)
+    for member, tree in enumerate(trees):
+        ((_, shared_alone, one),) = settings.populations([tree])
+        alone = experiment.select(shared_alone, fitted.split.selection, one)
+        assert together.fit.best_epoch[member] == alone.fit.best_epoch[0]
+        np.testing.assert_allclose(
+            together.validation.per_user["ndcg@20"][member].mean(),
+            alone.validation.per_user["ndcg@20"][0].mean(),
+            atol=2e-3,
+        )
+
+        def agree(wide, narrow, member=member):
+            width = narrow.shape[-1]
+            np.testing.assert_allclose(wide[member][..., :width], narrow[0], rtol=2e-3, atol=2e-4)
+            np.testing.assert_array_equal(wide[member][..., width:], 0)
+
+        jax.tree.map(agree, together.fit.params, alone.fit.params)
+
+
+def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
+    rundir.write(tmp_path, fitted.tree, fitted.result)
+    model = recommend.load(tmp_path)
+    users = fitted.split.test.user_ids[[3, 1, 200]]
+    table = model.recommend(users, k=5)
+    assert table.user_id.drop_duplicates().tolist() == users.tolist()
+    assert table["rank"].tolist() == [1, 2, 3, 4, 5] * 3
+    first = table[table["rank"] == 1]
+    scores = [model.score([user], [item])[0] for user, item in zip(first.user_id, first.item_id, strict=True)]
+    np.testing.assert_allclose(scores, first.score, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_ranking_and_scoring_lower_for_every_backend(fitted, platform):
+    def rank(params, rows):
+        query = fitted.query(rows)
+        return jax.lax.top_k(fitted.model.apply(params, query, method="score_catalogue"), 10)
+
+    exported = jax.export.export(jax.jit(rank), platforms=[platform])(fitted.params, jnp.arange(4))
+    assert exported.platforms == (platform,)
