@@ -1,33 +1,33 @@
 """Losses: pure functions of scores, one number an example, reduced by the caller.
 
 `positive` [B] is the score of the item that was chosen, `negatives` [B, N] those of items it is held against, `used`
-[B, N] which of these count. An example none of whose negatives count has a loss of 0 for `bpr` and `softmax`.
+[B, N] is 1 for those that count, else 0. An example none of whose negatives count has a loss of 0 for `bpr` and `softmax`.
 """
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 
-def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Bool[Array, "B N"]) -> Float[Array, "B"]:
+def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
     """Bayesian personalised ranking: mean over j of -log sigmoid(s_i - s_j).   [Rendle et al. 2009]"""
     loss = jax.nn.softplus(negatives - positive[:, None])
     return jnp.sum(loss * used, axis=1) / jnp.maximum(jnp.sum(used, axis=1), 1)
 
 
-def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Bool[Array, "B N"]) -> Float[Array, "B"]:
+def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
     """Binary cross-entropy, mean over the 1 + N labelled pairs.   [He et al. 2017, eq. 7]"""
     loss = jax.nn.softplus(-positive) + jnp.sum(jax.nn.softplus(negatives) * used, axis=1)
     return loss / (1 + jnp.sum(used, axis=1))
 
 
-def softmax(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Bool[Array, "B N"]) -> Float[Array, "B"]:
+def softmax(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
     """Cross-entropy of the positive among itself and its negatives: the full softmax if these are the whole catalogue.
 
     -s_i + log(exp s_i + sum_j exp s_j). Uniform negatives need no correction: their log-probability is a constant
     that only shifts every s_j.   [Jean et al. 2015]
     """
-    others = jax.nn.logsumexp(jnp.where(used, negatives, -jnp.inf), axis=1)
+    others = jax.nn.logsumexp(jnp.where(used > 0, negatives, -jnp.inf), axis=1)
     return jnp.logaddexp(positive, others) - positive
 
 

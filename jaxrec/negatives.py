@@ -4,17 +4,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Float, Int
 from pydantic import PositiveInt
 
 from jaxrec.random import Stream, integers
 
 
 class Candidates(NamedTuple):
-    """Items to hold a positive against, and which of them count."""
+    """Items to hold a positive against; `used` is 1 for those that count, else 0."""
 
     items: Int[Array, "B N"]
-    used: Bool[Array, "B N"]
+    used: Float[Array, "B N"]
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class Uniform:
         """Draws [B, ratio] items for the examples at these positions of the training data."""
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
         items = integers(source, n_items, examples[:, None], column)
-        return Candidates(items, jnp.broadcast_to(column < n_negatives, items.shape))
+        return Candidates(items, jnp.broadcast_to((column < n_negatives).astype(jnp.float32), items.shape))

@@ -179,8 +179,13 @@ def _fact_tables(result: Result) -> Html:
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))
     time = {key: f"{value:,.2f} s" for key, value in result.metrics.get("time", {}).items()}
     place = {"parameters of the model": size, **result.metrics.get("environment", {})}
-    tables = {"Data": data, "Time": time, "Model and machine": place}
-    return grid([box(tag("h3", title), table([], _facts(values))) for title, values in tables.items()])
+    boxes = ({"Data": data, "Time": time}, {"Model and machine": place})
+    return grid(
+        [
+            box(*(part for title, values in tables.items() for part in (tag("h3", title), table([], _facts(values)))))
+            for tables in boxes
+        ]
+    )
 
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, Any]]:

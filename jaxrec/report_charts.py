@@ -114,7 +114,7 @@ def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> l
         x, axis = _axis(having[0].distributions[key], [trial.params[key] for trial in having])
         stars = [place for place, trial in enumerate(having) if trial.number == winner.number]
         traces = [_dots(having, x), _dots([having[p] for p in stars], [x[p] for p in stars], marker=STAR)]
-        charts.append(_chart(key, traces, "", xaxis=_titled(key, **axis), yaxis=_titled(metric)))
+        charts.append(_chart(key, traces, "", xaxis=axis, yaxis=_titled(metric)))
     return charts
 
 
@@ -139,10 +139,10 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
     value = [trial.value for trial in trials]
     columns.append({"label": _plain(metric), "values": value})
     line = {"color": value, "colorscale": [[0, GREY], [0.7, BLUE], [1, ORANGE]], "reversescale": minimize}
-    lines = go.Parcoords(dimensions=columns, line=line, rangefont_color=CLEAR)
+    lines = go.Parcoords(dimensions=columns, line=line)
     caption = "A line a trial, orange the best. Draw along an axis to keep the lines through there; click it to let go."
     margin = {"l": 60, "r": 80, "t": 60, "b": 20}
-    return tag("div", _chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "wide")
+    return tag("div", _chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "grid wide")
 
 
 def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go.Scatter:

@@ -170,7 +170,7 @@ class GradientFit:
             params, moments = carry
             position = number * batch_size + jnp.arange(batch_size)
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
-            inside = position < n_examples  # the last batch may be short: its padding weighs nothing
+            inside = (position < n_examples).astype(jnp.float32)  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
                 cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper)
@@ -178,7 +178,8 @@ class GradientFit:
                 return total / weights, (total, weights)
 
             gradient, sums = jax.grad(objective, has_aux=True)(params)
-            updates, moments = optimizer.update(gradient, moments, params)
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
+                updates, moments = optimizer.update(gradient, moments, params)
             return (optax.apply_updates(params, updates), moments), sums
 
         def train(state: State) -> tuple[State, Array]:

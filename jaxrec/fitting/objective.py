@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
+from jaxrec.membership import Membership, membership
 from jaxrec.negatives import Candidates
 from jaxrec.query import Query
-from jaxrec.ragged import Ragged, ragged
 from jaxrec.random import Stream
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
@@ -67,18 +67,17 @@ class SampledObjective:
         scores = model.apply(params, query, items)
         cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
         if hasattr(model, "penalty"):
-            penalty = model.apply(params, query, items, method="penalty")
+            of_user, of_item = model.apply(params, query, method="penalty")
             used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
-            cost = cost + jnp.sum(penalty * used, axis=1) / jnp.sum(used, axis=1)
+            cost = cost + of_user + jnp.sum(of_item[items] * used, axis=1) / jnp.sum(used, axis=1)
         return cost, jnp.ones_like(cost)
 
 
 class Bags(NamedTuple):
-    """One example a user: all of their items."""
+    """One example a user: all of their items, one bit an item of the catalogue."""
 
     user: Int[Array, "E"]
-    items: Ragged
-    longest: Int[Array, "T"]  # its length is the longest bag's: a static number that travels with the data
+    items: Membership
 
 
 @dataclass(frozen=True)
@@ -91,25 +90,18 @@ class CatalogueObjective:
 
     def examples(self, train: Interactions) -> tuple[Bags, int]:
         """Users with at least one item, and their items."""
-        offsets, items = by_user(train)
-        lengths = np.diff(offsets)
-        user = np.flatnonzero(lengths)
-        longest = jnp.zeros(lengths.max(initial=1), jnp.int32)
-        return Bags(jnp.asarray(user, jnp.int32), ragged(offsets, items), longest), len(user)
+        user = np.unique(train.user)
+        return Bags(jnp.asarray(user, jnp.int32), membership(train)), len(user)
 
     def costs(
         self, model: nn.Module, params: Any, examples: Bags, rows: Int[Array, "B"], source: Stream, hyper: Hyper
     ) -> Costs:
         """Negative log-likelihood of each user's items; the weight is their number."""
-        user = examples.user[rows]
-        items = examples.items.latest(user, examples.longest.shape[0])
-        known = items >= 0
-        query = Query(user)
-        scores = model.apply(params, query, method="score_catalogue")
-        inside = jnp.where(known, items, model.n_items)  # out of range, so that the scatter drops it
-        chosen = jnp.zeros_like(scores).at[jnp.arange(user.shape[0])[:, None], inside].set(1.0, mode="drop")
-        cost = multinomial(scores, chosen)
+        query = Query(examples.user[rows])
+        chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
+        n_chosen = jnp.sum(chosen, axis=1)
+        cost = multinomial(model.apply(params, query, method="score_catalogue"), chosen)
         if hasattr(model, "penalty"):
-            penalty = model.apply(params, query, jnp.maximum(items, 0), method="penalty")
-            cost = cost + jnp.sum(penalty * known, axis=1)
-        return cost, jnp.sum(known, axis=1, dtype=cost.dtype)
+            of_user, of_item = model.apply(params, query, method="penalty")
+            cost = cost + n_chosen * of_user + chosen @ of_item
+        return cost, n_chosen

@@ -63,9 +63,9 @@ class MatrixFactorisation(nn.Module):
         bias = self.item_bias[:, None]
         return jnp.concatenate([q, jnp.ones_like(bias), bias], axis=1)
 
-    def penalty(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        """What each pair adds to the loss: regularization * (|p_u|^2 + |q_i|^2)."""
-        # Squared lengths first, then the rows asked for: only scalars are gathered, and scattered back.
+    def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
+        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        # Squared lengths of whole tables first: then only scalars are gathered, and scattered back.
         p = jnp.sum(self.user_embedding.all() ** 2, axis=1)[query.user]
-        q = jnp.sum(self.item_embedding.all() ** 2, axis=1)[items]
-        return self.regularization * (p[:, None] + q)
+        q = jnp.sum(self.item_embedding.all() ** 2, axis=1)
+        return self.regularization * p, self.regularization * q
