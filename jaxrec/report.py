@@ -175,17 +175,13 @@ def _users(result: Result) -> Html:
 
 def _fact_tables(result: Result) -> Html:
     sizes = {key: value for key, value in summary(result.known).items() if key not in ("interactions", "density")}
+    sizes |= {key: sizes[key].replace("T", " ") for key in ("first", "last") if key in sizes}
     data = {**sizes, "interactions known before the test": len(result.known), **result.metrics.get("data", {})}
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))
     time = {key: f"{value:,.2f} s" for key, value in result.metrics.get("time", {}).items()}
     place = {"parameters of the model": size, **result.metrics.get("environment", {})}
-    boxes = ({"Data": data, "Time": time}, {"Model and machine": place})
-    return grid(
-        [
-            box(*(part for title, values in tables.items() for part in (tag("h3", title), table([], _facts(values)))))
-            for tables in boxes
-        ]
-    )
+    machine = [tag("h3", "Model and machine"), table([], _facts(place)), tag("h3", "Time"), table([], _facts(time))]
+    return grid([box(tag("h3", "Data"), table([], _facts(data))), box(*machine)])
 
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, Any]]:

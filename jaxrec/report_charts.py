@@ -99,9 +99,7 @@ def importance_bars(found: Mapping[str, float], note: str) -> Html:
     names, shares = [_plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
     tip = "%{y}: %{x:.1%}<extra></extra>"
     bars = go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, hovertemplate=tip)
-    caption = "How much of the differences between trials each parameter explains." + (
-        f" Note: {note}." if note else ""
-    )
+    caption = "Of all that the parameters mattered, the share of each." + (f" Note: {note}." if note else "")
     axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "yaxis": {"type": "category"}}
     return _chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
 

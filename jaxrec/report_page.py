@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from itertools import zip_longest
 from string import Template
 from typing import Any
 
@@ -69,7 +70,12 @@ def cards(*said: tuple[str, str, str]) -> Html:
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[Any]], *, sortable: bool = False) -> Html:
     """A table that scrolls by itself where it is larger than its place; without heads, each row's first cell is one."""
-    named = (tag("th", tag("button", head) if sortable else head) for head in heads)
+    rows = [tuple(row) for row in rows]
+    styles = ["number" if any(_is_number(cell) for cell in column) else "" for column in zip(*rows, strict=True)]
+    named = (
+        tag("th", tag("button", head) if sortable else head, style)
+        for head, style in zip_longest(heads, styles, fillvalue="")
+    )
     head = f"<thead><tr>{''.join(named)}</tr></thead>" if heads else ""
     body = "".join(f"<tr>{''.join(_cell(value, keyed=sortable) for value in row)}</tr>" for row in rows)
     style = ' class="sortable"' if sortable else ""
@@ -93,10 +99,9 @@ def escape(text: Any) -> str:
 
 
 def _cell(value: Any, *, keyed: bool) -> str:
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     # Sorting goes by the value, not by how it is written.
     key = f' data-key="{escape("" if _missing(value) else value)}"' if keyed else ""
-    return f'<td class="{"number" if number else "text"}"{key}>{escape(_text(value))}</td>'
+    return f'<td class="{"number" if _is_number(value) else "text"}"{key}>{escape(_text(value))}</td>'
 
 
 def _text(value: Any) -> Any:
@@ -107,6 +112,10 @@ def _text(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return ", ".join(str(_text(item)) for item in value)
     return f"{value:.5g}" if isinstance(value, float) else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and not _missing(value)
 
 
 def _missing(value: Any) -> bool:

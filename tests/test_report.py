@@ -1,0 +1,299 @@
+import base64
+import gzip
+import json
+import math
+import re
+import shlex
+from html.parser import HTMLParser
+
+import numpy as np
+import optuna
+import pandas as pd
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from plotly.offline import get_plotlyjs
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.experiment import Result
+from jaxrec.hyper import Hyper
+from jaxrec.models.popularity import Popularity
+from jaxrec.report import run_report, sweep_report
+
+EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+TREE = {
+    "model": {"_target_": "jaxrec.models.popularity.Popularity", "note": "a < b"},
+    "eval": {"_target_": "jaxrec.evaluation.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
+}
+SPACE = {
+    "optimizer.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
+    "model.embedding_dim": CategoricalDistribution((16, 32)),
+    "negatives.ratio": IntDistribution(1, 8),
+}
+
+
+class Page(HTMLParser):
+    """Text, attributes and charts of a page; tags that are not closed in their order are an error."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.open, self.text, self.tags, self.charts = [], [], [], []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+        self.said = " ".join(" ".join(self.text).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["script"]:
+            if self.tags[-1][1].get("type") == "application/json":
+                self.charts.append(json.loads(data))
+        elif self.open[-1:] != ["style"]:
+            self.text.append(data)
+
+
+def result(known=None, **changes):
+    known = known or Interactions(
+        user=np.repeat(np.arange(4, dtype=np.int32), [1, 2, 3, 4]),
+        item=np.arange(10, dtype=np.int32) % 5,
+        value=None,
+        time=None,
+        part=None,
+        user_ids=np.array(["a", "b", "c", "d"], object),
+        item_ids=np.arange(5),
+        name="films",
+    )
+    values = {
+        "metrics": {
+            "validation": {},
+            "test": {"ndcg@5": 0.5, "ndcg@10": 0.4321, "coverage@10": 0.25},
+            "test_interval": {"ndcg@10": (0.4111, 0.4555)},
+            "popularity": {"ndcg@5": 0.25, "ndcg@10": 0.2, "coverage@10": 0.125},
+            "best_epoch": 2,
+            "data": {"users": 4, "test_items_not_in_train": 7, "test_before_last_train": 0.375, "novel_key": 3},
+            "time": {"load_s": 1.5},
+            "environment": {"device": "abacus"},
+        },
+        # Their lengths of history are 1, 2, 3 and 4; the order in the table is another.
+        "per_user": pd.DataFrame({"user_id": ["d", "b", "a", "c"], "ndcg@10": [0.82, 0.42, 0.0, 0.62]}),
+        "history": pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "ndcg@10": [0.1, 0.3, math.nan]}),
+        "model": Popularity(n_items=5),
+        "params": {"params": {"count": np.zeros(5, np.float32)}},
+        "hyper": Hyper(*np.zeros((5,), np.float32)),
+        "known": known,
+    }
+    return Result(**{**values, **changes})
+
+
+def study(values=(0.1, 0.3, 0.2), *, failed=0, pruned=0, space=SPACE, direction="maximize", **attributes):
+    made = optuna.create_study(direction=direction)
+    for name, value in {"metric": "validation ndcg@10", "overrides": ["data=films"], **attributes}.items():
+        made.set_user_attr(name, value)
+    states = [(TrialState.COMPLETE, v) for v in values] + [(TrialState.FAIL, None)] * failed
+    for number, (state, value) in enumerate([*states, *[(TrialState.PRUNED, 0.05)] * pruned]):
+        params = {
+            key: d.choices[number % len(d.choices)] if isinstance(d, CategoricalDistribution) else d.low * (number + 1)
+            for key, d in space.items()
+        }
+        error = {"error": "out of memory"} if state == TrialState.FAIL else {"seconds": 1.25}
+        made.add_trial(
+            create_trial(
+                state=state,
+                value=value,
+                params=params,
+                distributions=space,
+                user_attrs=error,
+                intermediate_values={0: value} if state == TrialState.PRUNED else {},
+            )
+        )
+    return made
+
+
+def numbers(chart, trace, axis):
+    """What a chart draws; Plotly packs arrays of numbers."""
+    found = chart["data"][trace][axis]
+    if isinstance(found, list):
+        return found
+    return np.frombuffer(base64.b64decode(found["bdata"]), found["dtype"]).tolist()
+
+
+def test_a_run_says_its_figures_beside_popularity():
+    page = Page(run_report("monday", TREE, result()))
+    said = page.said
+    assert "Popularity on films" in said
+    assert "Run monday. Trained on the train part; the whole catalogue was ranked for every user." in said
+    assert "test NDCG@10 0.4321 95 % interval 0.4111 to 0.4555" in said
+    assert "NDCG@10 of popularity 0.2000" in said
+    assert "times as good 2.16" in said  # 0.4321 / 0.2
+    assert "at 5 at 10 metric model popularity model popularity" in said
+    assert "NDCG 0.5000 0.2500 0.4321 0.4111 to 0.4555 0.2000" in said
+    assert "Coverage 0.2500 0.1250" in said
+    assert "cold items: tested, never seen in training 7" in said
+    assert "37.50%" in said
+    assert "novel key 3" in said
+    assert "interactions known before the test 10" in said
+    assert "parameters of the model 5" in said
+    assert "reading and splitting the data 1.50 s" in said
+    assert "device abacus" in said
+    assert "eval.k 5, 10" in said
+    assert "model.note a < b" in said
+
+
+def test_charts_of_a_run():
+    loss, validation, spread, activity = Page(run_report("r", TREE, result())).charts
+    assert numbers(loss, 0, "y") == [3.0, 2.0, 1.0]
+    assert numbers(validation, 0, "y") == [0.1, 0.3]
+    assert numbers(validation, 1, "y") == [0.3]  # the star of epoch 2
+    assert numbers(spread, 0, "y") == [1, *[0] * 7, 1, *[0] * 3, 1, *[0] * 3, 1, *[0] * 3]
+    assert numbers(activity, 0, "x") == ["1", "2", "3", "4"]
+    assert numbers(activity, 0, "y") == pytest.approx([0.0, 0.42, 0.62, 0.82])
+
+
+def test_users_with_equal_histories_stand_together():
+    known = result().known
+    equal = known.take(np.array([0, 1, 3, 6]))  # one interaction each
+    chart = Page(run_report("r", TREE, result(equal))).charts[-1]
+    assert numbers(chart, 0, "x") == ["1"]
+    assert numbers(chart, 0, "customdata") == [4]
+
+
+def test_a_model_without_epochs_has_no_curves():
+    source = run_report("r", TREE, result(history=pd.DataFrame()))
+    assert "Learning curves" not in source
+    assert len(Page(source).charts) == 2
+
+
+def test_what_is_not_a_number_is_said_and_does_not_break_the_page():
+    broken = result(per_user=pd.DataFrame({"user_id": ["a"], "ndcg@10": [math.nan]}))
+    broken.metrics |= {"test": {"ndcg@10": math.nan}, "popularity": {"ndcg@10": 0.0}, "test_interval": {}}
+    broken.metrics["interrupted"] = True
+    page = Page(run_report("r", TREE, broken))
+    assert "test NDCG@10 n/a" in page.said
+    assert "times as good n/a" in page.said
+    assert "No user has a value of NDCG@10." in page.said
+    assert "Training was interrupted" in page.said
+
+
+def test_sampled_rankings_are_called_so():
+    tree = {**TREE, "eval": {"_target_": "jaxrec.evaluation.Candidates", "monitor": "ndcg@10"}}
+    assert "SAMPLED" in run_report("r", tree, result())
+    assert "SAMPLED" not in run_report("r", TREE, result())
+
+
+def test_a_search_says_what_it_found():
+    page = Page(sweep_report("hunt", study(failed=1, pruned=2), result()))
+    assert "Searched on films for the highest validation ndcg@10." in page.said
+    assert "best validation ndcg@10 0.3000 trial 1" in page.said
+    assert "test NDCG@10 0.4321" in page.said
+    assert "trials complete 3 1 failed, 2 pruned" in page.said
+    assert "model.embedding_dim 32" in page.said
+    assert "failed" in page.said
+    assert "out of memory" in page.said
+    assert "importances of only 3 complete trials" in page.said
+    assert "python scripts/train.py data=films optimizer.learning_rate=0.0002" in page.said
+    leaders = page.said.partition("Leaderboard")[2]
+    assert re.search(r"negatives\.ratio 1 0\.3 0\.0002 32 2 2 0\.2 0\.0003 16 3 0 0\.1 ", leaders)
+
+
+def test_charts_of_a_search():
+    history, _, rate, width, ratio, parallel = Page(sweep_report("s", study(pruned=1), result())).charts
+    assert numbers(history, 0, "y") == [0.1, 0.3, 0.3]
+    assert [trace.get("name") for trace in history["data"]] == ["best so far", "trial", "pruned"]
+    assert rate["layout"]["xaxis"]["type"] == "log"
+    assert width["layout"]["xaxis"]["categoryarray"] == ["16", "32"]
+    assert "type" not in ratio["layout"]["xaxis"]
+    assert numbers(ratio, 1, "x") == [2]  # the star: trial 1
+    labels = [axis["label"] for axis in parallel["data"][0]["dimensions"]]
+    assert labels == ["learning_rate", "embedding_dim", "ratio", "validation ndcg@10"]
+
+
+def test_the_best_of_a_minimised_search_is_the_lowest():
+    page = Page(sweep_report("s", study(direction="minimize"), result()))
+    assert "best validation ndcg@10 0.1000 trial 0" in page.said
+    assert numbers(page.charts[0], 0, "y") == [0.1, 0.1, 0.1]
+
+
+def test_a_search_of_one_trial_has_no_importances():
+    page = Page(sweep_report("s", study([0.2]), result()))
+    assert "no importances: they need at least two complete trials, there are 1" in page.said
+    assert "Value by trial" in page.said
+
+
+def test_parameters_that_only_some_trials_have():
+    made = study([0.1, 0.2])
+    extra = {**SPACE, "model.depth": IntDistribution(1, 4)}
+    params = {"optimizer.learning_rate": 0.01, "model.embedding_dim": 16, "negatives.ratio": 2, "model.depth": 3}
+    for value in (0.3, 0.4):
+        made.add_trial(create_trial(value=value, params=params, distributions=extra))
+    page = Page(sweep_report("s", made, result()))
+    assert "model.depth" in page.said
+    assert len(page.charts[-1]["data"][0]["dimensions"]) == 4  # the three that all have, and the value
+
+
+def hostile_run():
+    known = result().known
+    evil = Interactions(**{**vars(known), "name": EVIL})
+    tree = {**TREE, "model": {"_target_": f"x.{EVIL}", EVIL: EVIL}}
+    made = result(evil)
+    made.metrics["test"] |= {f"{EVIL}@10": 0.1}
+    made.metrics["data"] |= {EVIL: EVIL}
+    made.metrics["environment"] |= {EVIL: [EVIL]}
+    return run_report(EVIL, tree, made)
+
+
+def hostile_search():
+    space = {EVIL: CategoricalDistribution((EVIL, "b")), "y": FloatDistribution(1, 8)}
+    return sweep_report(EVIL, study(failed=1, space=space, metric=EVIL, overrides=[EVIL]), result())
+
+
+@pytest.mark.parametrize("make", [hostile_run, hostile_search])
+def test_hostile_names_stay_text(make):
+    source = make()
+    page = Page(source)
+    assert EVIL in page.said
+    assert "<script>alert" not in source
+    assert "<img" not in source
+    assert "alert" not in {name for _, attributes in page.tags for name in attributes}
+    # Plotly draws tags that it finds in text.
+    texts = re.findall(
+        r"<[a-z/]",
+        json.dumps([chart["data"] for chart in page.charts]).replace("<br>", "").replace("<extra></extra>", ""),
+    )
+    assert texts == []
+    assert "<img" not in json.dumps([chart["layout"] for chart in page.charts])
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: run_report("r", TREE, result()), lambda: sweep_report("s", study(), result())]
+)
+def test_pages_ask_for_nothing_from_outside(make):
+    page = Page(make())
+    asked = [a[key] for _, a in page.tags for key in ("src", "href") if key in a]
+    assert [link for link in asked if "//" in link] == []
+    assert all(link in ("data:,", "best/report.html") for link in asked)
+
+
+def test_plotly_travels_once_and_whole():
+    source = run_report("r", TREE, result())
+    (packed,) = re.findall(r'<script type="application/gzip" id="plotly">(.*?)</script>', source, re.DOTALL)
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert len(source) < 2_500_000
+
+
+def test_repeated_command_is_one_shell_line():
+    page = Page(sweep_report("s", study(), result()))
+    typed = re.search(r"python scripts/train\.py .*?(?= Its own page)", page.said)[0]
+    assert shlex.split(typed)[2:] == [
+        "data=films",
+        "optimizer.learning_rate=0.0002",
+        "model.embedding_dim=32",
+        "negatives.ratio=2",
+    ]
