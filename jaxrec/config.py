@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
@@ -41,7 +41,20 @@ def benchmark() -> None:
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
-    sys.exit(_told(hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(work)))
+    errors: list[InputError] = []
+
+    def guarded(cfg: DictConfig) -> None:
+        try:
+            work(cfg)
+        except InputError as error:  # kept from Hydra, which would print the overrides above it
+            errors.append(error)
+
+    def main() -> None:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+        if errors:
+            raise errors[0]
+
+    sys.exit(_told(main))
 
 
 def _told(main: Callable[[], None]) -> int:
@@ -63,10 +76,9 @@ def _explain(error: BaseException) -> str:
     """Hydra's message; for an unknown key also which keys there are."""
     cause = error.__cause__ if error.__cause__ is not None else error
     node = getattr(cause, "parent_node", None)
-    if isinstance(cause, ConfigKeyError) and isinstance(node, DictConfig):
-        where = getattr(cause, "full_key", None) or cause.key
-        keys = ", ".join(key for key in map(str, node) if not key.startswith("_")) or "no settings at all"
-        return f"{where} is unknown; there {'is' if keys.startswith('no ') else 'are'} {keys}"
+    if "is not in struct" in str(cause) and isinstance(node, DictConfig):
+        keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
+        return f"{cause.full_key} is unknown here; {f'there are {keys}' if keys else 'this choice has no settings'}"
     return "\n".join(line for line in str(error).splitlines() if line.strip())
 
 

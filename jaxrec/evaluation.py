@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from jaxrec.data.interactions import Interactions, by_user
 from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import coverage, mean_and_interval, per_user
+from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
 from jaxrec.ragged import ragged, select_rows, sort_rows
 from jaxrec.ranking import Asked, Ranker
 
@@ -95,6 +95,11 @@ class FullCatalogue:
     monitor: str = "ndcg@10"
     block: PositiveInt | None = None
     exclude_known: bool = True
+
+    def __post_init__(self) -> None:
+        measured = [f"{key}@{k}" for k in self.k for key in (*RANKING, "coverage")]
+        if self.monitor not in measured:
+            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
 
     def evaluator(self, model: nn.Module, known: Interactions, target: Interactions) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""

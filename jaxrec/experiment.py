@@ -111,7 +111,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,
                 "interrupted": selected.fit.interrupted or fit.interrupted,
-                "data": split.notes,
+                "data": facts(split),
                 "time": {key: round(value, 3) for key, value in seconds.items()},
                 "environment": environment(selected.fit.placement),
             },
@@ -130,6 +130,14 @@ def join(selection: Selection) -> Interactions:
     """Train and validation as one: all that is known when the test is asked."""
     train, validation = selection.train, selection.validation
     return train if validation is None else train.joined(validation)
+
+
+def facts(split: Split) -> dict[str, int | float]:
+    """How much data there is, and what is worth knowing about how it was split."""
+    train, validation = split.selection.train, split.selection.validation
+    sizes = {"train": len(train), "validation": 0 if validation is None else len(validation), "test": len(split.test)}
+    counts = {"users": train.n_users, "items": train.n_items, "interactions": sum(sizes.values()), **sizes}
+    return {**counts, **split.notes}
 
 
 def environment(placement: str) -> dict[str, Any]:

@@ -5,13 +5,15 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import pandas as pd
 import yaml
+from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
@@ -25,6 +27,21 @@ from jaxrec.settings import Tree
 from jaxrec.space import space_from_yaml
 from jaxrec.storage import open_storage
 from jaxrec.sweep import Outcome, best, leaderboard, search
+
+
+@dataclass(frozen=True)
+class Search:
+    """What conf/sweep sets; the comments there say what each key means."""
+
+    n_trials: PositiveInt
+    population: PositiveInt
+    sampler: Literal["tpe", "random", "cmaes", "qmc", "nsga2", "grid"]
+    seed: NonNegativeInt
+    refit: bool
+    space: dict[str, Any]
+    study_name: str | None = None
+    storage: str | None = None
+
 
 SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
 
@@ -102,7 +119,8 @@ def sweep(
     directory: Path | None,
 ) -> Result:
     """A search for the best settings by validation; the best trial alone is then trained again and tested."""
-    chosen = tree["sweep"]
+    settings.check(tree)
+    chosen: Search = settings.build(tree["sweep"])
     dimensions = space_from_yaml(space)
     leaves = settings.flat(tree)
 
@@ -111,19 +129,18 @@ def sweep(
             return settings.put(tree, params)
         return compose([f"{key}={value}" for key, value in params.items()])
 
-    settings.check(tree)
     for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
         for value in getattr(dimension, "choices", None) or (dimension.low, dimension.high):
             settings.check(tree_of({key: value}))
     fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
-    name = chosen["study_name"] or _study_name(tree, fixed, space)
+    name = chosen.study_name or _study_name(tree, fixed, space)
     directory = rundir.make(directory or Path("outputs/sweeps") / name)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say(_data_line(tree, split))
     if split.selection.validation is None:
         raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
-    say(f"study {name}: {chosen['n_trials']} trials, {chosen['population']} at once, in {directory}")
+    say(f"study {name}: {chosen.n_trials} trials, {chosen.population} at once, in {directory}")
 
     def evaluate(batch: list[dict[str, Any]]) -> Iterator[Outcome]:
         trees = [tree_of(params) for params in batch]
@@ -144,13 +161,13 @@ def sweep(
 
     study = search(
         study_name=name,
-        storage=open_storage(chosen["storage"], directory),
+        storage=open_storage(chosen.storage, directory),
         space=dimensions,
         evaluate=evaluate,
-        n_trials=chosen["n_trials"],
-        population=chosen["population"],
-        sampler=chosen["sampler"],
-        seed=chosen["seed"],
+        n_trials=chosen.n_trials,
+        population=chosen.population,
+        sampler=chosen.sampler,
+        seed=chosen.seed,
         metric=f"validation {tree['eval']['monitor']}",
         fixed=fixed,
         directory=directory,
@@ -158,7 +175,7 @@ def sweep(
         on_tell=lambda trial: say(f"  trial {trial.number}: {trial.value}  {_short(trial.params)}"),
     )
     winner = best(study)
-    best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen["refit"]}
+    best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
     (result,) = _fit_and_finish(best_tree, [best_tree], split, load_s)
     rundir.write(directory / "best", best_tree, result)
     text = yaml.safe_dump([f"{key}={value}" for key, value in winner.params.items()])

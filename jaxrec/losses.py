@@ -21,7 +21,9 @@ def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float
     return loss / (1 + jnp.sum(used, axis=1))
 
 
-def softmax(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
+def softmax(
+    positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]
+) -> Float[Array, "B"]:
     """Cross-entropy of the positive among itself and its negatives: the full softmax if these are the whole catalogue.
 
     -s_i + log(exp s_i + sum_j exp s_j). Uniform negatives need no correction: their log-probability is a constant

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
@@ -31,17 +31,21 @@ TRACED = {  # field of Hyper → key of the configuration
     "width": "model.embedding_dim",
     "n_negatives": "negatives.ratio",
 }
+_TOP = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives"}
 
 
 def check(tree: Tree) -> None:
     """Raises an InputError that names the first key that is unknown, of a wrong type, or out of range."""
-    if isinstance(tree.get("seed"), bool) or not isinstance(tree.get("seed"), int) or tree["seed"] < 0:
-        raise InputError(f"seed={tree.get('seed')}: must be a whole number, 0 or larger")
-    for group, node in tree.items():
-        if isinstance(node, Mapping) and "_target_" in node:
-            _check_node(node, group)
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            if "_target_" in value:
+                _check_node(value, key)
+        elif key in _TOP:
+            _check_value(_TOP[key], value, key)
+        else:
+            raise InputError(f"{key} is unknown; a run has {', '.join(k for k in tree if k != key)}")
 
 
 def build(node: Tree, **runtime: Any) -> Any:

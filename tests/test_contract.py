@@ -27,7 +27,9 @@ class Fitted:
         self.selected = experiment.select(self.shared, self.split.selection, self.population)
         (self.result,) = experiment.finish(self.shared, self.split, self.selected)
         self.params = jax.tree.map(lambda x: x[0], self.selected.fit.params)
-        self.model = with_hyper(self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper)))
+        self.model = with_hyper(
+            self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper))
+        )
 
     def query(self, rows: jax.Array):
         known = ragged(*by_user(self.split.selection.train))
@@ -89,7 +91,9 @@ def test_what_a_user_has_never_comes_back(fitted):
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "model.embedding_dim": 16, "negatives.ratio": 2}
-    different |= {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
+    different |= (
+        {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
+    )
     own = {key: value for key, value in different.items() if settings.get(fitted.tree, key) is not None}
     trees = [fitted.tree, settings.put(fitted.tree, own | {"seed": 5}), settings.put(fitted.tree, {"seed": 9})]
     ((positions, shared, population),) = settings.populations(trees)

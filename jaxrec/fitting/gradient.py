@@ -170,7 +170,9 @@ class GradientFit:
             params, moments = carry
             position = number * batch_size + jnp.arange(batch_size)
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
-            inside = (position < n_examples).astype(jnp.float32)  # the last batch may be short: its padding weighs nothing
+            inside = (position < n_examples).astype(
+                jnp.float32
+            )  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
                 cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper)
@@ -194,7 +196,6 @@ class GradientFit:
         if not np.isfinite(loss[active]).any():
             rates = ", ".join(f"{rate:g}" for rate in np.unique(np.asarray(hyper.learning_rate)))
             raise InputError(f"training diverged at optimizer.learning_rate={rates}: choose a smaller one")
-
 
 
 def _keep_better(improved: Array, best: Any, now: Any) -> Any:

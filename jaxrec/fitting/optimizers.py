@@ -18,7 +18,9 @@ def adam(
 
 
 def adagrad(
-    learning_rate: PositiveFloat | Traced, weight_decay: NonNegativeFloat | Traced = 0.0, initial_accumulator: NonNegativeFloat = 0.1
+    learning_rate: PositiveFloat | Traced,
+    weight_decay: NonNegativeFloat | Traced = 0.0,
+    initial_accumulator: NonNegativeFloat = 0.1,
 ) -> optax.GradientTransformation:
     """Adagrad, whose steps shrink for what is seen often.   [Duchi et al. 2011]"""
     scale = optax.scale_by_rss(initial_accumulator_value=initial_accumulator)
@@ -26,7 +28,9 @@ def adagrad(
 
 
 def sgd(
-    learning_rate: PositiveFloat | Traced, weight_decay: NonNegativeFloat | Traced = 0.0, momentum: NonNegativeFloat = 0.0
+    learning_rate: PositiveFloat | Traced,
+    weight_decay: NonNegativeFloat | Traced = 0.0,
+    momentum: NonNegativeFloat = 0.0,
 ) -> optax.GradientTransformation:
     """Stochastic gradient descent; weight decay is added to the gradient."""
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum or None))

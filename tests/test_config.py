@@ -1,0 +1,80 @@
+"""The command line: what is typed, what is refused, what it says."""
+
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from jaxrec import config
+from jaxrec.errors import InputError
+from tests.conftest import ROOT
+
+
+def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.CompletedProcess:
+    """The script as a user runs it."""
+    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
+        (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no settings"),
+        (["model=nope"], "ease\n\tmf"),
+        (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
+        (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
+        (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
+        (["--multirun", "optimizer.learning_rate=tag(log,interval(0,0.1))"], "optimizer.learning_rate"),
+        (["--multirun", "trainer.epcohs=choice(1,2)"], "epcohs"),
+        (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'tpe', 'random'"),
+        (["split=given"], "data.train"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_and_leaves_nothing(arguments, message, tmp_path):
+    done = script(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("metrics.json"))
+
+
+def test_help_and_cfg_read_well(tmp_path):
+    told = script("--help", cwd=tmp_path).stdout
+    assert "model: ease, mf, popularity" in told
+    shown = script("--cfg", "job", cwd=tmp_path).stdout
+    assert OmegaConf.create(shown).trainer.epochs == 50
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("typed", "dimension"),
+    [
+        ("x=choice(16,32,64)", {"choices": [16, 32, 64]}),
+        ("x=choice(a,b)", {"choices": ["a", "b"]}),
+        ("x=interval(0.5,2)", {"low": 0.5, "high": 2, "log": False, "integer": False}),
+        ("x=interval(1,8)", {"low": 1, "high": 8, "log": False, "integer": False}),
+        ("x=int(interval(1,8))", {"low": 1, "high": 8, "log": False, "integer": True}),
+        ("x=tag(log,interval(1e-4,1e-1))", {"low": 1e-4, "high": 1e-1, "log": True, "integer": False}),
+        ("x=range(1,9)", {"low": 1, "high": 8, "integer": True, "step": 1}),
+        ("x=range(1,9,3)", {"low": 1, "high": 7, "integer": True, "step": 3}),
+    ],
+)
+def test_a_typed_dimension_means_what_it_does_in_hydra(typed, dimension):
+    (override,) = config.OverridesParser.create().parse_overrides([typed])
+    assert config._is_dimension(override)
+    assert config._dimension(override) == dimension
+
+
+@pytest.mark.parametrize("typed", ["x=a,b", "x=1", "x=[1,2]"])
+def test_plain_lists_are_not_dimensions(typed):
+    (override,) = config.OverridesParser.create().parse_overrides([typed])
+    assert not config._is_dimension(override)
+
+
+def test_a_backward_range_is_refused():
+    (override,) = config.OverridesParser.create().parse_overrides(["x=range(9,1)"])
+    with pytest.raises(InputError, match=r"x=range\(9,1\)"):
+        config._dimension(override)

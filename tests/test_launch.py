@@ -1,0 +1,151 @@
+"""Whole commands: runs, grids and searches, what they leave on disk, and what is left when they are stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from jaxrec import launch, recommend, settings
+from jaxrec.errors import InputError
+from tests.conftest import PLANTED, ROOT
+
+SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
+SPACE = {
+    "optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True},
+    "model.embedding_dim": {"choices": [4, 8]},
+}
+
+
+def train(*arguments: str, cwd) -> subprocess.Popen:
+    """scripts/train.py in a process of its own."""
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def run_dir(compose, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run")
+    launch.run(compose(*SHORT), directory)
+    return directory
+
+
+def test_a_run_directory_holds_what_it_promises(run_dir):
+    names = {path.name for path in run_dir.iterdir()}
+    assert names == {"config.yaml", "metrics.json", "per_user.parquet", "history.csv", "model", "report.html"}
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert {"validation", "test", "popularity", "data", "time", "environment"} <= metrics.keys()
+    assert {"load_s", "compile_s", "train_s", "evaluate_s"} <= metrics["time"].keys()
+    assert {"users", "items", "interactions"} <= metrics["data"].keys()
+    per_user = pd.read_parquet(run_dir / "per_user.parquet")
+    assert per_user["ndcg@10"].mean() == pytest.approx(metrics["test"]["ndcg@10"], abs=1e-6)
+    history = pd.read_csv(run_dir / "history.csv")
+    assert history.columns[:3].tolist() == ["epoch", "loss", "seconds"]
+    assert history["ndcg@10"].max() == pytest.approx(metrics["validation"]["ndcg@10"])
+
+
+def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path):
+    again = train("--config-path", str(run_dir), "--config-name", "config", f"hydra.run.dir={tmp_path}", cwd=tmp_path)
+    assert again.wait() == 0, again.stderr.read()
+    one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (run_dir, tmp_path))
+    assert one["test"] == two["test"]
+    assert one["validation"] == two["validation"]
+
+
+def test_loaded_runs_speak_original_ids(run_dir):
+    model = recommend.load(run_dir)
+    with pytest.raises(InputError, match="user 'nobody' is not in this run's data"):
+        model.recommend(["nobody"])
+    with pytest.raises(InputError, match="k=1000"):
+        model.recommend(model.user_ids[:1], k=1000)
+    everything = model.recommend(model.user_ids[:1], k=len(model.item_ids), exclude_seen=False)
+    assert sorted(everything.item_id) == sorted(model.item_ids)
+    unseen = model.recommend(model.user_ids[:1], k=len(model.item_ids))
+    assert 0 < len(unseen) < len(everything)
+
+
+def test_a_grid_trains_every_combination_once(compose, tmp_path):
+    chosen = [["model=popularity"], ["model=mf", "seed=1"], ["model=mf", "seed=2"]]
+    trees = [compose(*PLANTED, *(("trainer.epochs=2",) if "model=mf" in c else ()), *c) for c in chosen]
+    results = launch.grid(list(zip(trees, chosen, strict=True)), [], tmp_path)
+    assert len(results) == 3
+    assert results[1].metrics["environment"]["placement"].startswith("2 member(s)")
+    table = pd.read_csv(tmp_path / "runs.csv")
+    assert table.run.tolist() == [0, 1, 2, 3]  # the last row is popularity's
+    for number in range(3):
+        assert (tmp_path / str(number) / "metrics.json").exists()
+
+
+def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch):
+    reads = []
+    finish = launch.experiment.finish
+    monkeypatch.setattr(launch.experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
+    tree = compose(*SHORT, "sweep.n_trials=6", "sweep.population=4")
+    result = launch.sweep(tree, SPACE, lambda more: compose(*SHORT, *more), ["data=synthetic"], tmp_path)
+    assert len(reads) == 1
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert {"journal.log", "trials.csv", "best.yaml", "report.html"} <= names
+    assert not [path for path in tmp_path.glob("*/metrics.json") if path.parent.name != "best"]
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert trials.state.tolist() == ["complete"] * 6
+    # What the best trial scored in its population it scores alone, in a run of its own.
+    assert result.metrics["validation"]["ndcg@10"] == pytest.approx(trials.value.max(), abs=2e-3)
+    overrides = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert {text.split("=")[0] for text in overrides} == set(SPACE)
+
+
+def test_a_finished_search_only_reads_its_winner_again(compose, tmp_path):
+    tree = compose(*SHORT, "sweep.n_trials=2", "sweep.population=2")
+    one = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    two = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    assert one.metrics["test"] == two.metrics["test"]
+    assert len(pd.read_csv(tmp_path / "trials.csv")) == 2
+
+
+def test_refit_trains_on_validation_too(compose, tmp_path):
+    tree = compose(*SHORT)
+    alone = launch.run(tree, tmp_path / "a")
+    refitted = launch.run(settings.put(tree, {"refit": True}), tmp_path / "b")
+    assert refitted.metrics["validation"] == alone.metrics["validation"]
+    assert refitted.metrics["refit"]
+    assert refitted.metrics["test"] != alone.metrics["test"]
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(InputError, match=f"cannot write to {blocked}"):
+        launch.run(compose(*SHORT), blocked)
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_was_done(tmp_path):
+    process = train(*PLANTED, "trainer.epochs=100000", "trainer.patience=null", "hydra.run.dir=run", cwd=tmp_path)
+    time.sleep(40)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert metrics["interrupted"]
+    assert metrics["best_epoch"] >= 1
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
+    arguments = ("--multirun", *SHORT, "sweep=mf", "sweep.n_trials=6", "sweep.population=2", "hydra.sweep.dir=s")
+    process = train(*arguments, cwd=tmp_path)
+    while not (tmp_path / "s" / "trials.csv").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    again = train(*arguments, cwd=tmp_path)
+    assert again.wait(300) == 0, again.stderr.read()
+    trials = pd.read_csv(tmp_path / "s" / "trials.csv")
+    assert (trials.state == "complete").sum() == 6
+    assert np.isfinite(trials.value[trials.state == "complete"]).all()

@@ -1,0 +1,76 @@
+"""Strictness of the configuration, and which runs share a program."""
+
+import pytest
+
+from jaxrec import settings
+from jaxrec.errors import InputError
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("group", ["model", "loss", "optimizer", "negatives", "trainer", "split", "data", "eval"])
+def test_every_choice_in_conf_is_accepted(compose, group):
+    for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+        tree = compose(f"{group}={path.stem}")
+        settings.check(tree)
+        assert group in tree
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"trainer.epochs": 0}, "trainer.epochs=0: must be greater than 0"),
+        ({"trainer.epochs": 1.5}, "trainer.epochs=1.5: must be a valid integer"),
+        ({"trainer.patience": "soon"}, "trainer.patience='soon': must be a valid integer"),
+        ({"optimizer.learning_rate": -0.1}, "optimizer.learning_rate=-0.1: must be greater than 0"),
+        ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate='fast': must be a valid number"),
+        ({"model.embedding_dim": 0}, "model.embedding_dim=0: must be greater than 0"),
+        ({"model.regularization": -1.0}, "model.regularization=-1.0: must be greater than or equal to 0"),
+        ({"negatives.ratio": 0}, "negatives.ratio=0: must be greater than 0"),
+        ({"trainer.members": "sideways"}, "trainer.members='sideways': must be 'auto', 'vmap' or 'in_turn'"),
+        ({"eval.k": (10, 0)}, "eval.k=(10, 0): must be greater than 0"),
+        ({"seed": -1}, "seed=-1: must be greater than or equal to 0"),
+        ({"seed": True}, "seed=True: must be a valid integer"),
+        ({"refit": "yes"}, "refit='yes': must be a valid boolean"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(compose, values, message):
+    with pytest.raises(InputError) as error:
+        settings.check(settings.put(compose(), values))
+    assert message in str(error.value)
+
+
+def test_an_unknown_key_is_named_with_the_known_ones(compose):
+    tree = compose("+trainer.epcohs=3")
+    with pytest.raises(InputError, match=r"trainer.epcohs is unknown; trainer takes .*epochs, batch_size"):
+        settings.check(tree)
+    with pytest.raises(InputError, match="epcohs is no setting"):
+        settings.put(compose(), {"trainer.epcohs": 3})
+
+
+def test_eval_monitor_must_be_a_metric_that_is_measured(compose):
+    with pytest.raises(InputError, match="eval.monitor=ndcg@7"):
+        settings.build(compose("eval.monitor=ndcg@7")["eval"])
+
+
+def test_traced_numbers_share_a_program_and_others_do_not(compose):
+    base = compose()
+    members = [
+        base,
+        settings.put(base, {"seed": 2, "optimizer.learning_rate": 0.1, "model.embedding_dim": 16}),
+        settings.put(base, {"trainer.batch_size": 64}),
+        settings.put(base, {"negatives.ratio": 9, "model.regularization": 0.5, "optimizer.weight_decay": 0.1}),
+    ]
+    groups = list(settings.populations(members))
+    assert [positions for positions, _, _ in groups] == [[0, 1, 3], [2]]
+    _, shared, population = groups[0]
+    assert (shared["model"]["embedding_dim"], shared["negatives"]["ratio"]) == (64, 9)
+    assert population.hyper.width.tolist() == [64, 16, 64]
+    assert population.hyper.n_negatives.tolist() == [4, 4, 9]
+    assert population.hyper.learning_rate.tolist() == pytest.approx([0.002, 0.1, 0.002])
+    assert population.seeds.tolist() == [1, 2, 1]
+
+
+def test_put_copies(compose):
+    base = compose()
+    settings.put(base, {"trainer.epochs": 7})
+    assert base["trainer"]["epochs"] == 50
