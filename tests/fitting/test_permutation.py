@@ -1,0 +1,94 @@
+"""The Feistel shuffle: a bijection for every length, uniform over streams, the same however it is batched."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from jaxrec.fitting.permutation import shuffled
+from jaxrec.random import stream, substream
+
+LONGEST = 5000
+SOURCE = stream(jax.random.key(3))
+STREAMS = jax.vmap(substream, in_axes=(None, 0))(SOURCE, jnp.arange(20_000))
+
+
+def order(source: jax.Array, n: int) -> np.ndarray:
+    """The whole order. One shape serves every n, so that nothing is compiled again."""
+    with jax.disable_jit():
+        return np.asarray(shuffled(source, n, jnp.minimum(jnp.arange(LONGEST), n - 1)))[:n]
+
+
+def orders(n: int) -> np.ndarray:
+    """The order of 20,000 streams, [S, n]."""
+    return np.asarray(jax.jit(jax.vmap(lambda source: shuffled(source, n, jnp.arange(n))))(STREAMS))
+
+
+@given(st.integers(1, LONGEST), st.integers(0, 2**32 - 1))
+@example(1, 0)
+@example(4999, 1)  # prime
+@example(4096, 2)  # a square, and a power of two
+@example(4097, 3)
+@example(4095, 4)
+@settings(max_examples=50, deadline=None)
+def test_every_position_goes_to_one_place(n, number):
+    found = order(substream(SOURCE, number), n)
+    np.testing.assert_array_equal(np.sort(found), np.arange(n))
+
+
+def test_short_lengths_are_all_bijections():
+    for n in range(1, 70):
+        np.testing.assert_array_equal(np.sort(order(SOURCE, n)), np.arange(n), err_msg=str(n))
+
+
+def test_compiled_lengths_are_bijections():
+    for n in (2, 49, 1009):
+        found = jax.jit(lambda index, n=n: shuffled(SOURCE, n, index))(jnp.arange(n))
+        np.testing.assert_array_equal(np.sort(found), np.arange(n))
+        np.testing.assert_array_equal(found, order(SOURCE, n))
+
+
+def test_a_million_positions_stay_apart():
+    n = 1_000_003
+    found = np.asarray(jax.jit(lambda index: shuffled(SOURCE, n, index))(jnp.arange(n)))
+    assert (np.bincount(found, minlength=n) == 1).all()
+
+
+def test_streams_have_orders_of_their_own():
+    found = orders(37)
+    assert len(np.unique(found, axis=0)) == len(found)
+    # Two orders agree in one place on average, as a Poisson number does.
+    assert np.mean(found[::2] == found[1::2]) * 37 == pytest.approx(1, abs=5 / np.sqrt(10_000))
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 37, 64])
+def test_every_place_is_as_likely(n):
+    """Counts [position, place] of 20,000 streams; the smallest of n p-values is judged as such."""
+    found = orders(n)
+    p = [stats.chisquare(np.bincount(found[:, position], minlength=n)).pvalue for position in range(n)]
+    assert min(p) * n > 1e-3
+
+
+@pytest.mark.parametrize("n", [37, 64, 99])
+def test_neighbours_do_not_stay_neighbours(n):
+    """Two elements are next to one another in 2 of n orders, whichever they are; 5 deviations for the n of them."""
+    found = orders(n)
+    together = np.mean(np.abs(np.diff(found, axis=1)) == 1, axis=0)
+    deviation = np.sqrt(2 / n / len(found))
+    assert np.abs(together - 2 / n).max() < 5 * deviation
+    assert abs(together.mean() - 2 / n) < 5 * deviation / np.sqrt(n)
+
+
+def test_any_batching_gives_the_same_order():
+    whole = order(SOURCE, 1000)
+    batched = jax.jit(lambda first: shuffled(SOURCE, 1000, first + jnp.arange(8)))
+    np.testing.assert_array_equal(np.concatenate([batched(jnp.int32(first)) for first in range(0, 1000, 8)]), whole)
+    backwards = jnp.arange(999, 980, -1)
+    np.testing.assert_array_equal(shuffled(SOURCE, 1000, backwards), whole[backwards])
+
+
+def test_positions_keep_their_type():
+    assert shuffled(SOURCE, 50, jnp.arange(3)).dtype == jnp.int32

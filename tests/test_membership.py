@@ -1,0 +1,45 @@
+"""The bit matrix against a plain one, at widths around its words of 32 bits."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.membership import membership
+
+
+def interactions(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> Interactions:
+    ids = [np.broadcast_to(np.int64(0), n) for n in (n_users, n_items)]  # of any size, without taking memory
+    return Interactions(user.astype(np.int32), item.astype(np.int32), None, None, None, *ids)
+
+
+@pytest.mark.parametrize("n_items", [1, 31, 32, 33, 64, 100])
+def test_rows_are_those_of_a_plain_matrix(n_items):
+    rng = np.random.default_rng(n_items)
+    user, item = rng.integers(0, 5, 60), rng.integers(0, n_items, 60)  # pairs come up more than once
+    item[0] = n_items - 1
+    plain = np.zeros((7, n_items), bool)  # users 5 and 6 have nothing
+    plain[user, item] = True
+    rows = jnp.array([6, 0, 3, 3, int(user[0])])
+    np.testing.assert_array_equal(membership(interactions(user, item, 7, n_items)).rows(rows, n_items), plain[rows])
+
+
+def test_a_bit_each_and_words_that_fill_up():
+    bits = membership(interactions(np.zeros(33, int), np.arange(33), 2, 33))
+    np.testing.assert_array_equal(bits.words, [[2**32 - 1, 1], [0, 0]])
+
+
+def test_more_than_4_gib_is_refused_with_what_to_use_instead():
+    """2^21 users and 2^15 items are 2^36 bits, 8 GiB; nothing is allocated to find out."""
+    nobody = np.zeros(0, int)
+    with pytest.raises(InputError, match=r"loss=softmax .* 2,097,152 x 32,768 users and items, 8 GiB; use loss=sampled"):
+        membership(interactions(nobody, nobody, 2**21, 2**15))
+
+
+def test_the_limit_itself_is_allowed(monkeypatch):
+    monkeypatch.setattr("jaxrec.membership.LIMIT_GIB", 8 / 2**30)  # two words of four bytes
+    one = np.zeros(1, int)
+    assert membership(interactions(one, one, 2, 32)).words.shape == (2, 1)
+    with pytest.raises(InputError, match="use loss=sampled_softmax"):
+        membership(interactions(one, one, 3, 32))

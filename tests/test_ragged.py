@@ -1,0 +1,103 @@
+"""Ragged rows against plain Python lists. Always six rows and twelve entries, so that each function compiles once."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrec.ragged import Ragged, ragged, select_rows, sort_rows
+
+ROWS, ENTRIES, ITEMS = 6, 12, 9
+
+
+@st.composite
+def row_lists(draw):
+    """Six lists of twelve entries in all, some of them empty."""
+    cuts = sorted(draw(st.lists(st.integers(0, ENTRIES), min_size=ROWS - 1, max_size=ROWS - 1)))
+    entries = draw(st.lists(st.integers(0, ITEMS - 1), min_size=ENTRIES, max_size=ENTRIES))
+    bounds = [0, *cuts, ENTRIES]
+    return [entries[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def flat(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.cumsum([0, *map(len, lists)])
+    return offsets, np.array([item for row in lists for item in row], np.int32)
+
+
+rows_drawn = st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4)
+latest = jax.jit(Ragged.latest, static_argnums=2)
+contains = jax.jit(Ragged.contains)
+mask_block = jax.jit(Ragged.mask_block, static_argnums=3)
+quick = settings(max_examples=60, deadline=None)
+
+
+@given(row_lists(), rows_drawn, st.sampled_from([1, 3, ENTRIES + 2]))
+@quick
+def test_latest(lists, rows, length):
+    found = latest(ragged(*flat(lists)), jnp.array(rows), length)
+    padded = [[-1] * length + lists[row] for row in rows]
+    np.testing.assert_array_equal(found, [row[-length:] for row in padded])
+
+
+@given(row_lists(), rows_drawn)
+@quick
+def test_contains(lists, rows):
+    """Every item of the catalogue is asked for, an id beyond it, and the padding of lists too short."""
+    offsets, items = flat(lists)
+    asked = [-1, *range(ITEMS + 1)]
+    found = contains(ragged(offsets, sort_rows(offsets, items)), jnp.array(rows), jnp.tile(jnp.array(asked), (4, 1)))
+    np.testing.assert_array_equal(found, [[item in lists[row] for item in asked] for row in rows])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8, 9, 31, 32, 33])
+def test_contains_bisects_rows_of_any_length(length):
+    """One row of the even numbers: each is there, the odd ones between and around them are not."""
+    row = ragged(np.array([0, length]), 2 * np.arange(length))
+    asked = jnp.arange(-1, 2 * length + 1)[None, :]
+    np.testing.assert_array_equal(row.contains(jnp.array([0]), asked)[0], (asked[0] % 2 == 0) & (asked[0] < 2 * length))
+
+
+@given(row_lists(), st.integers(0, ROWS - 1))
+@quick
+def test_mask_block(lists, first):
+    """Blocks of four rows: from row 3 on the block reaches behind the last row, where nothing is masked."""
+    scores = jnp.arange(4 * ITEMS, dtype=jnp.float32).reshape(4, ITEMS)
+    expected = np.asarray(scores).copy()
+    for row, items in enumerate(lists[first : first + 4]):
+        expected[row, items] = -np.inf
+    np.testing.assert_array_equal(mask_block(ragged(*flat(lists)), scores, jnp.int32(first), ENTRIES), expected)
+
+
+def test_mask_block_with_no_entry_to_spare():
+    """max_entries is that of the fullest block and no more."""
+    lists = [[0], [1, 2], [], [3, 0]]
+    for first, expected in [(0, [[-np.inf, 0, 0, 0], [0, -np.inf, -np.inf, 0]]), (2, [[0] * 4, [-np.inf, 0, 0, -np.inf]])]:
+        scores = jnp.zeros((2, 4))
+        np.testing.assert_array_equal(ragged(*flat(lists)).mask_block(scores, jnp.int32(first), 3), expected)
+
+
+def test_rows_without_any_entry():
+    nothing = ragged(np.zeros(4, int), np.zeros(0, np.int32))
+    rows = jnp.array([0, 2])
+    np.testing.assert_array_equal(nothing.latest(rows, 3), np.full((2, 3), -1))
+    assert not nothing.contains(rows, jnp.array([[-1, 0], [5, 1]])).any()
+    assert (nothing.mask_block(jnp.zeros((2, 5)), jnp.int32(1), 1) == 0).all()
+
+
+@given(row_lists(), st.lists(st.integers(0, ROWS - 1), max_size=8))
+@quick
+def test_select_rows(lists, rows):
+    offsets, items = select_rows(*flat(lists), np.array(rows, int))
+    expected_offsets, expected = flat([lists[row] for row in rows])
+    np.testing.assert_array_equal(offsets, expected_offsets)
+    np.testing.assert_array_equal(items, expected)
+
+
+@given(row_lists())
+@quick
+def test_sort_rows(lists):
+    offsets, items = flat(lists)
+    _, expected = flat([sorted(row) for row in lists])
+    np.testing.assert_array_equal(sort_rows(offsets, items), expected)
