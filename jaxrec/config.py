@@ -74,7 +74,7 @@ def _told(main: Callable[[], None]) -> int:
 
 def _explain(error: BaseException) -> str:
     """Hydra's message; for an unknown key also which keys there are."""
-    cause = error.__cause__ if error.__cause__ is not None else error
+    cause: Any = error.__cause__ or error
     node = getattr(cause, "parent_node", None)
     if "is not in struct" in str(cause) and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
@@ -116,7 +116,7 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
     overrides = OverridesParser.create(config_loader=hydra_context.config_loader).parse_overrides(list(arguments))
     typed = {o.key_or_group: _dimension(o) for o in overrides if _is_dimension(o)}
     lists = [o for o in overrides if o.is_sweep_override() and not _is_dimension(o)]
-    fixed = [o.input_line for o in overrides if not o.is_sweep_override()]
+    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
 
     def compose(more: Sequence[str]) -> Tree:
         cfg = hydra_context.config_loader.load_sweep_config(config, [*fixed, *more])
@@ -137,14 +137,14 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
     combinations: list[list[str]] = [[]]
     for override in lists:
         key = override.get_key_element()
-        values = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
         combinations = [[*chosen, value] for chosen in combinations for value in values]
     return launch.grid([(compose(chosen), chosen) for chosen in combinations], fixed, directory)
 
 
 def plain(cfg: DictConfig) -> Tree:
     """Resolved, without Hydra's own part; every value present; keys in order, lists as tuples."""
-    cfg = OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
+    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     if missing := OmegaConf.missing_keys(cfg):
         raise InputError(f"{', '.join(sorted(missing))} must be given")
     tree = OmegaConf.to_container(cfg, resolve=True)
@@ -169,7 +169,7 @@ def _dimension(override: Override) -> dict[str, Any]:
     value = override.value()
     match value:
         case ChoiceSweep():
-            return {"choices": [item.text if hasattr(item, "text") else item for item in value.list]}
+            return {"choices": [getattr(item, "text", item) for item in value.list or []]}
         case RangeSweep(start=start, stop=stop, step=step):
             if start is None or stop is None or step is None or step <= 0 or stop <= start:
                 raise InputError(f"{override.input_line}: range needs a start below its stop and a step above 0")
@@ -177,6 +177,6 @@ def _dimension(override: Override) -> dict[str, Any]:
                 return {"low": start, "high": start + (stop - 1 - start) // step * step, "integer": True, "step": step}
             return {"low": start, "high": stop - step, "step": step}
         case IntervalSweep(start=start, end=end, tags=tags):
-            integer = isinstance(start, int) and isinstance(end, int)
+            integer = {type(start), type(end)} == {int}  # int(interval(1, 8)); without int( ) Hydra makes them floats
             return {"low": start, "high": end, "log": "log" in tags, "integer": integer}
     raise InputError(f"{override.input_line}: not a search space")

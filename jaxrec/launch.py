@@ -130,7 +130,7 @@ def sweep(
         return compose([f"{key}={value}" for key, value in params.items()])
 
     for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
-        for value in getattr(dimension, "choices", None) or (dimension.low, dimension.high):
+        for value in dimension.extremes():
             settings.check(tree_of({key: value}))
     fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
     name = chosen.study_name or _study_name(tree, fixed, space)
@@ -150,6 +150,7 @@ def sweep(
             if selected.fit.interrupted:
                 raise KeyboardInterrupt
             for member, position in enumerate(positions):
+                assert selected.validation is not None  # seen to above
                 means = selected.validation.means(member)
                 attributes = {
                     **means,

@@ -134,7 +134,7 @@ class Ranker:
     def _rank_member(self, shared: _Block, first_rows: Int[Array, "b"], params: Any, hyper: Hyper) -> Any:
         model = with_hyper(self.model, hyper)
         if hasattr(model, "item_vectors"):
-            vectors = model.apply(params, method="item_vectors")
+            vectors: Any = model.apply(params, method="item_vectors")
             score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731
         else:
             score = lambda query: model.apply(params, query, method="score_catalogue")  # noqa: E731

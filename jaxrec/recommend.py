@@ -75,7 +75,8 @@ class Recommender:
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         known = ragged(*select_rows(*self._known, users))
         query = query_of(self.model, jnp.asarray(users, jnp.int32), known, jnp.arange(len(users)))
-        return np.asarray(self.model.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])[:, 0])
+        scores: Any = self.model.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
+        return np.asarray(scores[:, 0])
 
     def _one_member(self) -> tuple[Any, Hyper]:
         """The parameters as a population of one; its numbers are in the module already."""

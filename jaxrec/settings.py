@@ -31,7 +31,7 @@ TRACED = {  # field of Hyper → key of the configuration
     "width": "model.embedding_dim",
     "n_negatives": "negatives.ratio",
 }
-_TOP = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
+_TOP: dict[str, TypeAdapter] = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives"}
 
@@ -99,9 +99,9 @@ def put(tree: Tree, values: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def flat(tree: Tree, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted key → value of every leaf."""
-    leaves = {}
+    leaves: dict[str, Any] = {}
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
@@ -124,11 +124,11 @@ def _program(tree: Tree) -> str:
 
 
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
-    def numbers(field: str) -> np.ndarray:
+    def numbers(field: str) -> Any:
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
-    hyper = Hyper(**{field: numbers(field) for field in Hyper._fields})
+    hyper = Hyper(*(numbers(field) for field in Hyper._fields))
     widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
     return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
 

@@ -49,6 +49,10 @@ class Choice:
         """All values, in the order given."""
         return list(self.choices)
 
+    def extremes(self) -> list[Any]:
+        """What must be allowed for the whole dimension to be."""
+        return self.points()
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -88,6 +92,10 @@ class Interval:
         if self.integer:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
+
+    def extremes(self) -> list[Any]:
+        """What must be allowed for the whole dimension to be."""
+        return [self.low, self.high]
 
     def points(self) -> list[Any]:
         """All values, lowest first; only where there is a step, which whole numbers always have."""

@@ -94,8 +94,8 @@ class GradientFit:
         epoch_of_one = lambda examples, *member: self._epoch(model, n_examples, batch_size, examples, *member)  # noqa: E731
         limit = placement.pad(np.full(population.size, self.epochs) if epochs is None else np.array(epochs))
         active = np.ones(len(keys), bool)
-        program = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
-        program = program.lower(examples, states, hyper, active).compile()
+        jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
+        program = jitted.lower(examples, states, hyper, active).compile()
         keep_better = jax.jit(_keep_better, donate_argnums=1)
         best = jax.tree.map(jnp.copy, states.params)
         fit = Fit(None, [[] for _ in range(population.size)], [0] * population.size, str(placement))

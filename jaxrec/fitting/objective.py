@@ -64,10 +64,11 @@ class SampledObjective:
         query, positive = Query(examples.user[rows]), examples.item[rows]
         negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives)
         items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
-        scores = model.apply(params, query, items)
+        scores: Any = model.apply(params, query, items)
         cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
         if hasattr(model, "penalty"):
-            of_user, of_item = model.apply(params, query, method="penalty")
+            penalty: Any = model.apply(params, query, method="penalty")
+            of_user, of_item = penalty
             used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
             cost = cost + of_user + jnp.sum(of_item[items] * used, axis=1) / jnp.sum(used, axis=1)
         return cost, jnp.ones_like(cost)
@@ -100,8 +101,10 @@ class CatalogueObjective:
         query = Query(examples.user[rows])
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
         n_chosen = jnp.sum(chosen, axis=1)
-        cost = multinomial(model.apply(params, query, method="score_catalogue"), chosen)
+        scores: Any = model.apply(params, query, method="score_catalogue")
+        cost = multinomial(scores, chosen)
         if hasattr(model, "penalty"):
-            of_user, of_item = model.apply(params, query, method="penalty")
+            penalty: Any = model.apply(params, query, method="penalty")
+            of_user, of_item = penalty
             cost = cost + n_chosen * of_user + chosen @ of_item
         return cost, n_chosen
