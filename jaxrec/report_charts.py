@@ -38,7 +38,7 @@ def learning_curve(title: str, history: pd.DataFrame, key: str, kept: int) -> Ht
         go.Scatter(x=marked["epoch"], y=marked[key], mode="markers", marker=STAR),
     ]
     caption = f"By epoch; the star marks epoch {kept}, the one kept." if len(marked) else "By epoch."
-    return _chart(title, traces, caption, xaxis=_titled("epoch", tickformat="d"))
+    return _chart(title, traces, caption, xaxis=_counted("epoch", len(history)))
 
 
 def spread(label: str, values: np.ndarray) -> Html:
@@ -89,7 +89,7 @@ def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], met
     if pruned:
         hollow = {"color": GREY, "size": 8, "symbol": "circle-open"}
         traces.append(_dots(pruned, [trial.number for trial in pruned], name="pruned", marker=hollow))
-    axes = {"xaxis": _titled("trial", tickformat="d"), "yaxis": _titled(metric)}
+    axes = {"xaxis": _counted("trial", len(complete) + len(pruned)), "yaxis": _titled(metric)}
     legend = {"orientation": "h", "y": 1, "yanchor": "bottom"}
     return _chart("Value by trial", traces, "Each trial, and the best so far.", showlegend=True, legend=legend, **axes)
 
@@ -177,6 +177,11 @@ def _titled(title: str, **axis: Any) -> dict[str, Any]:
     return {"title": {"text": _plain(title)}, **axis}
 
 
+def _counted(title: str, n: int) -> dict[str, Any]:
+    """An axis of whole numbers, which Plotly would halve where there are few."""
+    return _titled(title, **({"dtick": 1} if n <= 10 else {}))
+
+
 def _chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Html:
     """A figure whose title and caption are page text, which wraps on a phone as Plotly's would not."""
     figure = go.Figure(list(traces), LAYOUT)
@@ -184,8 +189,8 @@ def _chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Ht
     figure.update_xaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_layout(**layout)
-    data = str(figure.to_json()).replace("<", "\\u003c")  # a `</script>` within would end the script
-    script = f'<script type="application/json">{data}</script>'
+    # Plotly writes `<` as \u003c, so that nothing in here ends the script.
+    script = f'<script type="application/json">{figure.to_json()}</script>'
     drawn = f'<div class="chart" role="img" aria-label="{escape(title)}">{script}</div>'
     return Html(f"<figure>{tag('h3', title)}{tag('div', Html(drawn), 'scroll')}{tag('figcaption', caption)}</figure>")
 
