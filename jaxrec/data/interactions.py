@@ -202,7 +202,7 @@ def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Du
     if "time" in frame:
         rows = rows[np.argsort(frame["time"].to_numpy()[rows], kind="stable")]
     mask = ~repeated
-    mask[rows[~pd.Series(pair[rows]).duplicated(keep=which).to_numpy()]] = True
+    mask[rows[~pd.Series(pair[rows]).duplicated(keep="last" if which == "last" else "first").to_numpy()]] = True
     return mask
 
 

@@ -135,7 +135,7 @@ def _ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarr
 def _carved(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
     """Part [N] of each row: a random share of every user's rows."""
     rank, count = _ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
-    # The small addend takes 15 * 0.7 = 10.499999999999998 for the half it is.
+    # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
     n_test, n_validation = (np.floor(count * share + 0.5 + 1e-9).astype(np.int64) for share in (test, validation))
     small = n_test + n_validation >= count
     n_test[small], n_validation[small] = 0, 0

@@ -107,8 +107,14 @@ def test_holdout_is_random_within_users_and_follows_its_seed():
 
 
 def test_a_share_that_is_a_half_in_floats_rounds_up():
-    source = data([(0, item, 0) for item in range(15)])  # 15 * 0.7 is 10.5, and 10.499999999999998 in floats
-    assert len(holdout(source, validation_fraction=0.0, test_fraction=0.7).test) == 11
+    source = data([(0, item, 0) for item in range(50)])  # 50 * 0.29 is 14.5, and 14.499999999999998 in floats
+    assert len(holdout(source, validation_fraction=0.0, test_fraction=0.29).test) == 15
+
+
+def test_users_who_would_keep_nothing_keep_all():
+    source = data([(0, 0, 0), (0, 1, 0), *((1, item, 0) for item in range(10))])
+    split = holdout(source, validation_fraction=0.3, test_fraction=0.3)
+    assert [np.bincount(part.user, minlength=2).tolist() for part in parts(split)] == [[2, 4], [0, 3], [0, 3]]
 
 
 @quick
@@ -210,21 +216,21 @@ def test_given_carves_validation_out_of_train():
 def test_notes_count_what_is_cold_and_what_is_known():
     split = given(
         parted(
-            [0, 0, 1, 1, 2, 2, 2, 2, 2],
-            users=[1, 2, 1, 1, 1, 1, 1, 3, 3],
-            items=[1, 2, 1, 3, 1, 3, 2, 9, 9],
+            [0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 2],
+            users=[1, 2, 1, 1, 1, 1, 1, 3, 3, 3, 4],
+            items=[1, 2, 1, 3, 1, 3, 2, 9, 9, 8, 9],
         )
     )
     assert split.notes == {
-        "users": 3,
-        "users_with_test": 2,
+        "users": 4,
+        "users_with_test": 3,
         "users_with_validation": 1,
-        "test_items_not_in_train": 1,  # 9
-        "test_users_not_in_train": 1,  # 3
+        "test_items_not_in_train": 2,  # 8 and 9
+        "test_users_not_in_train": 2,  # 3 and 4
         "test_already_known": 3,  # 1 and 3 of user 1, the second 9 of user 3
         "validation_already_known": 1,
     }
-    assert split.test.value.tolist() == [6, 7]
+    assert split.test.value.tolist() == [6, 7, 9, 10]
 
 
 def test_notes_tell_the_share_that_trains_on_the_future():
