@@ -32,6 +32,10 @@ METRICS = {
     "mae": ("MAE", "mean absolute error"),
 }
 FACTS = {
+    "interactions": "interactions in all",
+    "train": "interactions to train on",
+    "validation": "interactions to validate",
+    "test": "interactions to test",
     "first": "first interaction",
     "last": "last interaction",
     "density": "share of all pairs of user and item that occur",
