@@ -1,11 +1,12 @@
 """Whole commands: runs, grids and searches, what they leave on disk, and what is left when they are stopped."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,13 @@ SPACE = {
 }
 
 
-def train(*arguments: str, cwd) -> subprocess.Popen:
-    """scripts/train.py in a process of its own."""
+@contextmanager
+def training(*arguments: str, cwd) -> Iterator[subprocess.Popen]:
+    """scripts/train.py in a process of its own, what it says in `log`; killed if the test ends before it does."""
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with (cwd / "log").open("w") as log, subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log) as process:
+        yield process
+        process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +55,9 @@ def test_a_run_directory_holds_what_it_promises(run_dir):
 
 
 def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path):
-    again = train("--config-path", str(run_dir), "--config-name", "config", f"hydra.run.dir={tmp_path}", cwd=tmp_path)
-    assert again.wait() == 0, again.stderr.read()
+    arguments = ("--config-path", str(run_dir), "--config-name", "config", f"hydra.run.dir={tmp_path}")
+    with training(*arguments, cwd=tmp_path) as again:
+        assert again.wait(300) == 0, (tmp_path / "log").read_text()
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (run_dir, tmp_path))
     assert one["test"] == two["test"]
     assert one["validation"] == two["validation"]
@@ -126,10 +131,13 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_pa
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_done(tmp_path):
-    process = train(*PLANTED, "trainer.epochs=100000", "trainer.patience=null", "hydra.run.dir=run", cwd=tmp_path)
-    time.sleep(40)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    arguments = (*PLANTED, "trainer.epochs=100000", "trainer.patience=null", "hydra.run.dir=run")
+    with training(*arguments, cwd=tmp_path) as process:
+        while "epoch" not in (tmp_path / "log").read_text():  # the first line about training, some seconds into it
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["interrupted"]
     assert metrics["best_epoch"] >= 1
@@ -138,14 +146,13 @@ def test_ctrl_c_keeps_what_was_done(tmp_path):
 @pytest.mark.slow
 def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
     arguments = ("--multirun", *SHORT, "sweep=mf", "sweep.n_trials=6", "sweep.population=2", "hydra.sweep.dir=s")
-    process = train(*arguments, cwd=tmp_path)
-    while not (tmp_path / "s" / "trials.csv").exists():
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    again = train(*arguments, cwd=tmp_path)
-    assert again.wait(300) == 0, again.stderr.read()
+    with training(*arguments, cwd=tmp_path) as process:
+        while not (tmp_path / "s" / "trials.csv").exists():
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        process.kill()
+    with training(*arguments, cwd=tmp_path) as again:
+        assert again.wait(300) == 0, (tmp_path / "log").read_text()
     trials = pd.read_csv(tmp_path / "s" / "trials.csv")
     assert (trials.state == "complete").sum() == 6
     assert np.isfinite(trials.value[trials.state == "complete"]).all()

@@ -1,0 +1,257 @@
+"""Gradient fits: training against a plain numpy loop, stopping against scripted validations, members against twins."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.fitting.optimizers import adagrad, adam, sgd
+from jaxrec.fitting.permutation import shuffled
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.losses import bce, bpr
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.negatives import Uniform
+from jaxrec.query import Query
+from jaxrec.random import integers, stream, substream
+
+USERS, ITEMS, N, BATCH, RATIO, WIDTH = 6, 9, 22, 8, 3, 4  # batches of 8, 8 and 6
+MODEL = MatrixFactorisation(USERS, ITEMS, WIDTH, init_std=1.0)
+OBJECTIVE = SampledObjective(bpr, Uniform(RATIO))
+# For comparisons to a tolerance: with BPR a user's bias has no gradient but rounding, which Adam scales up.
+LABELLED = SampledObjective(bce, Uniform(RATIO))
+
+
+def train() -> Interactions:
+    user, item = np.random.default_rng(0).integers(0, [[USERS], [ITEMS]], (2, N)).astype(np.int32)
+    return Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS))
+
+
+def population(n: int = 2, rate: tuple = (0.5,), decay: tuple = (0.01,), penalty: tuple = (0.02,), **whole) -> Population:
+    """Seeds 3, 4, …; each number is repeated for the members that state none."""
+    real = [np.resize(np.array(values, np.float32), n) for values in (rate, decay, penalty)]
+    widths, negatives = (np.resize(np.array(whole.get(k, d), np.int32), n) for k, d in (("width", WIDTH), ("used", RATIO)))
+    return Population(np.arange(3, 3 + n), Hyper(*real, widths, negatives))
+
+
+def member(params: dict, m: int) -> dict:
+    return jax.tree.map(lambda x: np.asarray(x[m]), params)
+
+
+def same(one: dict, other: dict) -> None:
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+class Script:
+    """A validation that says what it is told, epoch by epoch, and keeps the parameters it was shown."""
+
+    def __init__(self, *epochs: list[float]) -> None:
+        self.epochs, self.seen = epochs, [None]
+
+    def __call__(self, params: dict, hyper: Hyper) -> list[dict[str, float]]:
+        self.seen.append(jax.tree.map(lambda x: np.asarray(x).copy(), params))
+        values = self.epochs[len(self.seen) - 2]
+        if values is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return [{"ndcg@10": value} for value in values]
+
+
+def start(seed: int) -> tuple[dict[str, np.ndarray], jax.Array]:
+    """Fresh parameters in float64, and the member's stream."""
+    init, key = jax.random.split(jax.random.key(seed))
+    tables = MODEL.init(init, Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))["params"]
+    flat = {"p": tables["user_embedding"]["table"], "q": tables["item_embedding"]["table"]}
+    flat |= {"b": tables["user_bias"], "c": tables["item_bias"]}
+    return {name: np.asarray(x, np.float64) for name, x in flat.items()}, stream(key)
+
+
+def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float) -> tuple[dict, list[float]]:
+    """BPR by stochastic gradient descent, an example, a negative, a parameter at a time."""
+    data, (w, source) = train(), start(seed)
+    losses = []
+    for epoch in range(epochs):
+        of_epoch = substream(source, epoch)
+        order = np.asarray(shuffled(substream(of_epoch, 0), N, jnp.arange(N)))
+        drawn = np.asarray(integers(substream(of_epoch, 1), ITEMS, jnp.arange(N)[:, None], jnp.arange(RATIO)[None, :]))
+        total = 0.0
+        for first in range(0, N, BATCH):
+            rows = order[first : first + BATCH]
+            g = {name: np.zeros_like(x) for name, x in w.items()}
+            for row in rows:
+                u, i = data.user[row], data.item[row]
+                g["p"][u] += 2 * penalty * w["p"][u]
+                total += penalty * w["p"][u] @ w["p"][u]
+                for shown in [i, *drawn[row]]:
+                    g["q"][shown] += 2 * penalty * w["q"][shown] / (1 + RATIO)
+                    total += penalty * w["q"][shown] @ w["q"][shown] / (1 + RATIO)
+                for j in drawn[row]:
+                    above = w["p"][u] @ (w["q"][i] - w["q"][j]) + w["c"][i] - w["c"][j]
+                    wrong = 1 / (1 + np.exp(above)) / RATIO
+                    total += np.log1p(np.exp(-above)) / RATIO
+                    g["p"][u] -= wrong * (w["q"][i] - w["q"][j])
+                    g["q"][i] -= wrong * w["p"][u]
+                    g["q"][j] += wrong * w["p"][u]
+                    g["c"][i] -= wrong
+                    g["c"][j] += wrong
+            w = {name: x - rate * (g[name] / len(rows) + decay * x) for name, x in w.items()}
+        losses.append(total / N)
+    return w, losses
+
+
+def test_training_is_a_plain_loop():
+    """Two epochs, a short last batch, weight decay and penalty; two seeds with numbers of their own."""
+    rates, decays, penalties = (0.5, 0.2), (0.01, 0.1), (0.02, 0.0)
+    fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(2, rates, decays, penalties))
+    for m in range(2):
+        expected, losses = plain_sgd(3 + m, 2, rates[m], decays[m], penalties[m])
+        found = member(fit.params, m)["params"]
+        np.testing.assert_allclose(found["user_embedding"]["table"], expected["p"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["item_embedding"]["table"], expected["q"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["user_bias"], expected["b"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found["item_bias"], expected["c"], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-5)
+        assert not np.allclose(expected["p"], start(3 + m)[0]["p"], atol=0.01)
+
+
+def test_a_batch_larger_than_the_data_is_the_data():
+    """One step of full gradient descent an epoch, whatever the order: bags of users, on which chance has no part."""
+    fits = [
+        GradientFit(CatalogueObjective(), sgd, epochs=2, batch_size=size)(MODEL, train(), population(1)) for size in (6, 1000)
+    ]
+    assert len(np.unique(train().user)) == 6
+    same(fits[0].params, fits[1].params)
+
+
+def test_the_best_epoch_is_kept_and_patience_counts():
+    """Member 0 is best at 2 and stops after 4, member 1 at 3 and after 5; what stopped is not touched again."""
+    script = Script([0.1, 0.1], [0.3, 0.2], [0.3, 0.4], [0.2, 0.3], [0.9, 0.4])
+    heard = []
+    fit = GradientFit(OBJECTIVE, adam, epochs=10, batch_size=BATCH, patience=2)(
+        MODEL, train(), population(), script, lambda epoch, rows: heard.append((epoch, [bool(row) for row in rows]))
+    )
+    assert fit.best_epoch == [2, 3]
+    assert not fit.interrupted
+    same(member(fit.params, 0), member(script.seen[2], 0))
+    same(member(fit.params, 1), member(script.seen[3], 1))
+    assert [[row["epoch"] for row in rows] for rows in fit.history] == [[1, 2, 3, 4], [1, 2, 3, 4, 5]]
+    assert [row["ndcg@10"] for row in fit.history[1]] == [0.1, 0.2, 0.4, 0.3, 0.4]
+    assert heard == [*((epoch, [True, True]) for epoch in (1, 2, 3, 4)), (5, [False, True])]
+    same(member(script.seen[5], 0), member(script.seen[4], 0))
+    for m, (before, after) in enumerate([(3, 4), (4, 5)]):  # who is in training moves
+        one, other = (member(script.seen[e], m)["params"]["user_embedding"]["table"] for e in (before, after))
+        assert (one != other).all()
+
+
+def test_without_patience_training_goes_on_to_the_end():
+    script = Script([0.5], [0.4], [0.3], [0.2])
+    fit = GradientFit(OBJECTIVE, sgd, epochs=4, batch_size=BATCH, patience=None)(MODEL, train(), population(1), script)
+    assert fit.best_epoch == [1]
+    assert len(fit.history[0]) == 4
+    same(fit.params, script.seen[1])
+
+
+def test_validation_every_other_epoch_and_after_the_last():
+    """Patience counts validations: after epochs 2 and 4; the fifth and last epoch is looked at in any case."""
+    script = Script([0.1], [0.2], [0.3])
+    fit = GradientFit(OBJECTIVE, sgd, epochs=5, batch_size=BATCH, validate_every=2, patience=1)(
+        MODEL, train(), population(1), script
+    )
+    assert ["ndcg@10" in row for row in fit.history[0]] == [False, True, False, True, True]
+    assert fit.best_epoch == [5]
+    same(fit.params, script.seen[3])
+
+
+def test_another_metric_may_decide():
+    script = lambda params, hyper: [{"ndcg@10": 1.0, "mrr@5": next(values)}]  # noqa: E731
+    values = iter([0.1, 0.5, 0.2])
+    fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH, monitor="mrr@5")(MODEL, train(), population(1), script)
+    assert fit.best_epoch == [2]
+
+
+def test_members_train_for_epochs_of_their_own():
+    """Three members on two devices, so that one is repeated; without validation the last parameters are kept."""
+    whole = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(3))
+    fit = GradientFit(OBJECTIVE, sgd, epochs=9, batch_size=BATCH)(MODEL, train(), population(3), epochs=[2, 1, 3])
+    assert [len(rows) for rows in fit.history] == [2, 1, 3]
+    assert fit.best_epoch == [2, 1, 3]
+    same(member(fit.params, 0), member(whole.params, 0))
+    one_epoch, two_epochs, three_epochs = (member(f.params, m)["params"] for f, m in ((fit, 1), (whole, 1), (fit, 2)))
+    assert (one_epoch["item_embedding"]["table"] != two_epochs["item_embedding"]["table"]).all()
+    assert (three_epochs["item_embedding"]["table"] != member(whole.params, 2)["params"]["item_embedding"]["table"]).all()
+
+
+def test_ctrl_c_returns_the_best_so_far():
+    script = Script([0.3, 0.1], [0.2, 0.2], KeyboardInterrupt)
+    fit = GradientFit(OBJECTIVE, adam, epochs=10, batch_size=BATCH)(MODEL, train(), population(), script)
+    assert fit.interrupted
+    assert fit.best_epoch == [1, 2]
+    assert [len(rows) for rows in fit.history] == [2, 2]
+    same(member(fit.params, 0), member(script.seen[1], 0))
+    same(member(fit.params, 1), member(script.seen[2], 1))
+
+
+def test_divergence_names_the_learning_rate():
+    fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)
+    with pytest.raises(InputError, match=r"diverged at optimizer\.learning_rate=1e\+25, 1e\+30: choose a smaller one"):
+        fit(MODEL, train(), population(2, rate=(1e30, 1e25)))
+
+
+def test_one_diverged_member_leaves_the_others_alone():
+    """Its validation is not a number, which is never better than anything: it keeps the parameters it started with."""
+    script = Script([0.1, np.nan], [0.2, np.nan])
+    fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(2, rate=(0.5, 1e30)), script)
+    alone = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(1))
+    assert fit.best_epoch == [2, 0]
+    assert np.isnan(fit.history[1][1]["loss"])
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6), member(fit.params, 0), member(alone.params, 0))
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(fit.params))
+
+
+def test_vmapped_and_in_turn_members_train_alike():
+    """Five members on two devices: three each, one of them a repeat."""
+    vmapped, in_turn = (
+        GradientFit(LABELLED, adam, epochs=2, batch_size=BATCH, members=how)(MODEL, train(), population(5, (0.1, 0.02)))
+        for how in ("vmap", "in_turn")
+    )
+    assert ("vmapped" in vmapped.placement, "in turn" in in_turn.placement) == (True, True)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), vmapped.params, in_turn.params)
+    first, second = (member(vmapped.params, m)["params"]["user_embedding"]["table"] for m in (0, 2))
+    assert (first != second).all()  # seeds differ
+
+
+OPTIMIZERS = {
+    "adam": (adam, 0.1),
+    "adagrad": (adagrad, 0.5),
+    "sgd with momentum": (partial(sgd, momentum=0.9), 0.2),
+}
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_members_that_differ_in_every_number_are_their_lone_twins(optimizer, rate):
+    """The twin has no padding: its tables are as wide, and it draws as many negatives, as the member uses."""
+    rates, decays, penalties, widths, used = (rate, rate / 3), (0.0, 0.1), (0.02, 0.1), (4, 2), (1, 3)
+    together = GradientFit(LABELLED, optimizer, epochs=2, batch_size=BATCH)(
+        MODEL, train(), population(2, rates, decays, penalties, width=widths, used=used)
+    )
+    for m in range(2):
+        numbers = Hyper(*(np.asarray(x, t)[None] for x, t in zip(
+            (rates[m], decays[m], penalties[m], widths[m], used[m]), [np.float32] * 3 + [np.int32] * 2, strict=True
+        )))
+        alone = GradientFit(SampledObjective(bce, Uniform(used[m])), optimizer, epochs=2, batch_size=BATCH)(
+            MatrixFactorisation(USERS, ITEMS, widths[m], init_std=1.0), train(), Population(np.array([3 + m]), numbers)
+        )
+
+        def agree(wide, narrow, m=m):
+            cut = tuple(map(slice, narrow.shape[1:]))
+            np.testing.assert_allclose(wide[m][cut], narrow[0], rtol=1e-4, atol=1e-5)
+            assert np.count_nonzero(wide[m]) <= narrow[0].size  # padding is zero
+
+        jax.tree.map(agree, together.params, alone.params)
+        losses = [[row["loss"] for row in rows] for rows in (together.history[m], alone.history[0])]
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)

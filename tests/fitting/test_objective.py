@@ -1,0 +1,117 @@
+"""What a step minimises: by hand, and the two forms of the full softmax against one another."""
+
+from math import exp, log, log1p
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.hyper import Hyper
+from jaxrec.losses import bce, bpr, softmax
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.negatives import Candidates
+from jaxrec.query import Query
+
+USERS, ITEMS = 5, 6
+USER = np.array([3, 0, 0, 4, 3, 3, 1], np.int32)  # user 2 has nothing
+ITEM = np.array([5, 2, 0, 1, 0, 4, 5], np.int32)
+TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS))
+HYPER = Hyper(jnp.float32(0.1), jnp.float32(0), jnp.float32(0), jnp.int32(3), jnp.int32(2))
+SOURCE = jnp.zeros(2, jnp.uint32)
+
+
+def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, dict]:
+    model = MatrixFactorisation(USERS, ITEMS, 3, regularization=regularization, init_std=1.0)
+    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    bias = jnp.linspace(-1, 1, ITEMS)
+    return model, {"params": params["params"] | {"item_bias": bias}}
+
+
+def scores(params: dict) -> np.ndarray:
+    tables = params["params"]
+    p, q = (np.asarray(tables[t]["table"], np.float64) for t in ("user_embedding", "item_embedding"))
+    return p @ q.T + np.asarray(tables["item_bias"])
+
+
+def the_rest(source, rows, n_items, n_negatives) -> Candidates:
+    """Every item but the positive."""
+    items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
+    return Candidates(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
+
+
+def always(*items: int):
+    """Negatives that do not depend on chance; the last of them does not count."""
+
+    def draw(source, rows, n_items, n_negatives) -> Candidates:
+        drawn = jnp.broadcast_to(jnp.array(items)[None, :], (rows.shape[0], len(items)))
+        counts = (jnp.arange(len(items)) < len(items) - 1).astype(jnp.float32)
+        return Candidates(drawn, jnp.broadcast_to(counts[None, :], drawn.shape))
+
+    return draw
+
+
+@pytest.mark.parametrize("loss", [bpr, bce, softmax], ids=lambda loss: loss.__name__)
+def test_a_sampled_cost_by_hand(loss):
+    """Items 1 and 3 count as negatives, item 0 does not; row 4 is user 3 with item 0, row 1 user 0 with item 2."""
+    model, params = model_and_params()
+    objective = SampledObjective(loss, always(1, 3, 0))
+    examples, n = objective.examples(TRAIN)
+    assert n == 7
+    cost, weight = objective.costs(model, params, examples, jnp.array([4, 1]), SOURCE, HYPER)
+    np.testing.assert_array_equal(weight, 1)
+    for row, (user, item) in enumerate([(3, 0), (0, 2)]):
+        s = scores(params)[user]
+        expected = {
+            "bpr": (log1p(exp(s[1] - s[item])) + log1p(exp(s[3] - s[item]))) / 2,
+            "bce": (log1p(exp(-s[item])) + log1p(exp(s[1])) + log1p(exp(s[3]))) / 3,
+            "softmax": log(exp(s[item]) + exp(s[1]) + exp(s[3])) - s[item],
+        }[loss.__name__]
+        assert float(cost[row]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items():
+    (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
+    objective = SampledObjective(bpr, always(1, 3, 0))
+    examples, _ = objective.examples(TRAIN)
+    without, added = (objective.costs(m, params, examples, jnp.arange(7), SOURCE, HYPER)[0] for m in (plain, penalised))
+    p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
+    np.testing.assert_allclose(added - without, 0.3 * (p[USER] + (q[ITEM] + q[1] + q[3]) / 3), rtol=1e-4)
+
+
+def test_a_bag_holds_each_user_with_items_once():
+    examples, n = CatalogueObjective().examples(TRAIN)
+    assert n == 4
+    np.testing.assert_array_equal(examples.user, [0, 1, 3, 4])
+
+
+def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
+    """Cost, weight and gradient, summed over the data."""
+    model, params = model_and_params()
+    sampled, catalogue = SampledObjective(softmax, the_rest), CatalogueObjective()
+
+    def total(objective, params):
+        examples, n = objective.examples(TRAIN)
+        cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER)
+        return jnp.sum(cost), jnp.sum(weight)
+
+    (one, weight), gradient = jax.value_and_grad(lambda p: total(sampled, p), has_aux=True)(params)
+    (other, other_weight), other_gradient = jax.value_and_grad(lambda p: total(catalogue, p), has_aux=True)(params)
+    s = scores(params)
+    expected = sum(np.log(np.exp(s[u]).sum()) - s[u, i] for u, i in zip(USER, ITEM, strict=True))
+    assert float(one) == pytest.approx(expected, rel=1e-5)
+    assert float(other) == pytest.approx(expected, rel=1e-5)
+    assert float(weight) == float(other_weight) == 7
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradient, other_gradient)
+
+
+def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
+    (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
+    examples, n = CatalogueObjective().examples(TRAIN)
+    rows = jnp.arange(n)
+    without, added = (CatalogueObjective().costs(m, params, examples, rows, SOURCE, HYPER)[0] for m in (plain, penalised))
+    p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
+    expected = [sum(p[user] + q[i] for i in ITEM[user == USER]) for user in (0, 1, 3, 4)]
+    np.testing.assert_allclose(added - without, 0.3 * np.array(expected), rtol=1e-4)

@@ -1,0 +1,107 @@
+"""Matrix factorisation by hand, and tables of which only some columns are in use."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.objective import SampledObjective
+from jaxrec.fitting.optimizers import adam
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.losses import bpr
+from jaxrec.models.embedding import Embedding
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.negatives import Uniform
+from jaxrec.query import Query
+
+P = np.array([[1.0, 2.0], [0.5, -1.0]], np.float32)
+Q = np.array([[3.0, 1.0], [0.0, 2.0], [-1.0, 1.0]], np.float32)
+BY_HAND = {  # <p_u, q_i> + b_u + b_i with b_u = (0.25, 0), b_i = (0, 1, 2)
+    2: [[5.25, 5.25, 3.25], [0.5, -1.0, 0.5]],
+    1: [[3.25, 1.25, 1.25], [1.5, 1.0, 1.5]],  # the first column alone
+}
+
+
+def params() -> dict:
+    return {
+        "params": {
+            "user_embedding": {"table": jnp.asarray(P)},
+            "item_embedding": {"table": jnp.asarray(Q)},
+            "user_bias": jnp.array([0.25, 0.0]),
+            "item_bias": jnp.array([0.0, 1.0, 2.0]),
+        }
+    }
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_scores_by_hand(width):
+    model, users = MatrixFactorisation(2, 3, 2, width=width), Query(jnp.array([1, 0]))
+    expected = np.array(BY_HAND[width])[[1, 0]]
+    np.testing.assert_allclose(model.apply(params(), users, method="score_catalogue"), expected, rtol=1e-6)
+    np.testing.assert_allclose(model.apply(params(), users, jnp.array([[2, 0], [1, 1]])), [[expected[0, 2], expected[0, 0]], [expected[1, 1]] * 2], rtol=1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_penalty_is_the_squared_length_of_what_is_in_use(width):
+    model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=width)
+    of_user, of_item = model.apply(params(), Query(jnp.array([1, 0, 1])), method="penalty")
+    np.testing.assert_allclose(of_user, 0.1 * (P[[1, 0, 1], :width] ** 2).sum(axis=1), rtol=1e-6)
+    np.testing.assert_allclose(of_item, 0.1 * (Q[:, :width] ** 2).sum(axis=1), rtol=1e-6)
+
+
+def test_no_gradient_reaches_columns_out_of_use():
+    model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=1)
+
+    def total(params):
+        of_user, of_item = model.apply(params, Query(jnp.array([0])), method="penalty")
+        scores = model.apply(params, Query(jnp.array([0])), jnp.array([[0, 1, 2]]))
+        return scores.sum() + of_user.sum() + of_item.sum()
+
+    gradient = jax.grad(total)(params())["params"]
+    for table in ("user_embedding", "item_embedding"):
+        found = np.asarray(gradient[table]["table"])
+        assert found[0, 0] != 0
+        np.testing.assert_array_equal(found[:, 1], 0)
+
+
+def test_a_fresh_table_has_rows_as_long_as_said_whatever_its_width():
+    """Squared lengths of rows are std^2 chi^2(width) / width: mean std^2, deviation std^2 sqrt(2 / width)."""
+    for width in (2, 32):
+        table = Embedding(4000, 32, width, std=0.3).init(jax.random.key(0), jnp.zeros(1, jnp.int32))["params"]["table"]
+        lengths = np.sum(np.asarray(table, np.float64) ** 2, axis=1) / 0.3**2
+        assert lengths.mean() == pytest.approx(1, abs=5 * np.sqrt(2 / width / 4000))
+        np.testing.assert_array_equal(table[:, width:], 0)
+
+
+def test_a_wider_table_starts_with_the_same_columns():
+    draw = lambda dim: Embedding(50, dim, 3).init(jax.random.key(1), jnp.zeros(1, jnp.int32))["params"]["table"]  # noqa: E731
+    np.testing.assert_array_equal(draw(8)[:, :3], draw(3))
+    other = Embedding(50, 3, 3).init(jax.random.key(2), jnp.zeros(1, jnp.int32))["params"]["table"]
+    assert not (np.asarray(draw(3)) == np.asarray(other)).any()
+
+
+def test_users_and_items_start_with_tables_of_their_own():
+    start = MatrixFactorisation(4, 4, 3).init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    tables = start["params"]
+    assert not (np.asarray(tables["user_embedding"]["table"]) == np.asarray(tables["item_embedding"]["table"])).any()
+    np.testing.assert_array_equal(tables["user_bias"], 0)
+    np.testing.assert_array_equal(tables["item_bias"], 0)
+
+
+def test_padding_stays_zero_in_training_and_the_rest_moves():
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, [[5], [7]], (2, 30)).astype(np.int32)
+    train = Interactions(user, item, None, None, None, np.arange(5), np.arange(7))
+    number = lambda *values: np.array(values, np.float32)  # noqa: E731
+    hyper = Hyper(number(0.1, 0.1), number(0.01, 0.01), number(0.01, 0.01), np.array([2, 4]), np.array([2, 2]))
+    fit = GradientFit(SampledObjective(bpr, Uniform(2)), adam, epochs=3, batch_size=8)
+    model = MatrixFactorisation(5, 7, 4)
+    trained = fit(model, train, Population(np.array([0, 0]), hyper)).params["params"]
+    for table in ("user_embedding", "item_embedding"):
+        found = np.asarray(trained[table]["table"])
+        np.testing.assert_array_equal(found[0, :, 2:], 0)
+        assert (found[0, :, :2] != 0).all()
+        assert (found[1] != 0).all()

@@ -1,0 +1,138 @@
+"""Losses by hand, at their limits, against scipy and scikit-learn, and their gradients against differences."""
+
+from math import exp, log, log1p
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.metrics import log_loss
+
+from jaxrec.losses import bce, bpr, multinomial, softmax
+
+SAMPLED = {"bpr": bpr, "bce": bce, "softmax": softmax}
+sampled = pytest.mark.parametrize("loss", SAMPLED.values(), ids=SAMPLED)
+
+
+def case(n: int = 4, batch: int = 5, seed: int = 0) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Random scores; the first example uses no negative, the last uses all."""
+    rng = np.random.default_rng(seed)
+    used = np.arange(n)[None, :] < np.linspace(0, n, batch).astype(int)[:, None]
+    return tuple(jnp.asarray(x, jnp.float32) for x in (rng.normal(size=batch), rng.normal(size=(batch, n)), used))
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        (bpr, (log1p(exp(0 - 2)) + log1p(exp(3 - 2))) / 2),  # -log sigmoid(2 - 0), -log sigmoid(2 - 3)
+        (bce, (log1p(exp(-2)) + log1p(exp(0)) + log1p(exp(3))) / 3),
+        (softmax, -log(exp(2) / (exp(2) + exp(0) + exp(3)))),
+    ],
+)
+def test_by_hand(loss, expected):
+    """A positive of 2 against 0, 3 and a third that does not count."""
+    value = loss(jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]]))
+    assert value.shape == (1,)
+    assert float(value[0]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 4, 50])
+def test_scores_of_zero_know_nothing(n):
+    zeros = jnp.zeros(2), jnp.zeros((2, n)), jnp.ones((2, n))
+    np.testing.assert_allclose(bpr(*zeros), log(2), rtol=1e-6)
+    np.testing.assert_allclose(bce(*zeros), log(2), rtol=1e-6)
+    np.testing.assert_allclose(softmax(*zeros), log(1 + n), rtol=1e-6)
+
+
+@sampled
+def test_a_positive_far_above_costs_nothing_and_far_below_its_distance(loss):
+    one, negatives = jnp.ones((1, 1)), jnp.zeros((1, 1))
+    assert float(loss(jnp.array([100.0]), negatives, one)[0]) == pytest.approx(log(2) / 2 if loss is bce else 0, abs=1e-6)
+    below = (100 + log(2)) / 2 if loss is bce else 100
+    assert float(loss(jnp.array([-100.0]), negatives, one)[0]) == pytest.approx(below, rel=1e-6)
+
+
+@sampled
+def test_scores_in_the_thousands_stay_finite(loss):
+    scores = jnp.array([5000.0, -5000.0]), jnp.array([[-5000.0, 5000.0], [5000.0, -5000.0]]), jnp.ones((2, 2))
+    value, gradient = jax.value_and_grad(lambda p, n: loss(p, n, scores[2]).sum(), argnums=(0, 1))(*scores[:2])
+    assert np.isfinite(value)
+    jax.tree.map(lambda x: np.testing.assert_array_equal(np.isfinite(x), True), gradient)
+
+
+@sampled
+def test_negatives_that_do_not_count_change_nothing(loss):
+    positive, negatives, used = case()
+    expected = loss(positive, negatives, used)
+    wild = jnp.where(used > 0, negatives, jnp.float32(1e4))
+    np.testing.assert_array_equal(loss(positive, wild, used), expected)
+    for row in range(len(positive)):  # as if they had never been drawn
+        n = int(used[row].sum())
+        alone = loss(positive[row : row + 1], negatives[row : row + 1, :n], jnp.ones((1, n)))
+        np.testing.assert_allclose(alone[0], expected[row], rtol=1e-6, atol=1e-7)
+    of_negatives = jax.grad(lambda negatives: loss(positive, negatives, used).sum())(negatives)
+    np.testing.assert_array_equal(np.asarray(of_negatives)[np.asarray(used) == 0], 0)
+
+
+def test_an_example_without_negatives():
+    positive, nothing = jnp.array([1.5]), (jnp.array([[7.0, 8.0]]), jnp.zeros((1, 2)))
+    assert float(bpr(positive, *nothing)[0]) == 0
+    assert float(softmax(positive, *nothing)[0]) == 0
+    assert float(bce(positive, *nothing)[0]) == pytest.approx(log1p(exp(-1.5)), rel=1e-6)
+    for loss in (bpr, softmax):
+        gradient = jax.grad(lambda p, loss=loss: loss(p, *nothing).sum())(positive)
+        assert float(gradient[0]) == 0
+
+
+@sampled
+def test_gradients_are_differences(loss):
+    positive, negatives, used = case()
+    of_positive, of_negatives = jax.grad(lambda p, n: loss(p, n, used).sum(), argnums=(0, 1))(positive, negatives)
+    step = 2.0**-7
+
+    def difference(dp, dn):
+        up = loss(positive + dp, negatives + dn, used).sum()
+        return float(up - loss(positive - dp, negatives - dn, used).sum()) / (2 * step)
+
+    for row in range(positive.shape[0]):
+        dp = jnp.zeros_like(positive).at[row].set(step)
+        assert float(of_positive[row]) == pytest.approx(difference(dp, jnp.zeros_like(negatives)), abs=2e-4)
+        for column in range(negatives.shape[1]):
+            dn = jnp.zeros_like(negatives).at[row, column].set(step)
+            assert float(of_negatives[row, column]) == pytest.approx(difference(jnp.zeros_like(positive), dn), abs=2e-4)
+
+
+def test_bce_is_scikit_learns_log_loss():
+    positive, negatives, _ = case()
+    value = bce(positive, negatives, jnp.ones_like(negatives))
+    scores = np.concatenate([positive[:, None], negatives], axis=1)
+    for row in range(len(scores)):
+        probabilities = 1 / (1 + np.exp(-scores[row].astype(np.float64)))
+        assert float(value[row]) == pytest.approx(log_loss([1, 0, 0, 0, 0], probabilities), rel=1e-5)
+
+
+def test_softmax_against_the_rest_of_the_catalogue_is_scipys():
+    scores = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
+    chosen = [5, 0, 7]
+    negatives = jnp.asarray([np.delete(row, item) for row, item in zip(scores, chosen, strict=True)])
+    value = softmax(jnp.asarray(scores[np.arange(3), chosen]), negatives, jnp.ones_like(negatives))
+    np.testing.assert_allclose(value, -log_softmax(scores.astype(np.float64), axis=1)[np.arange(3), chosen], rtol=1e-5)
+
+
+def test_multinomial_is_the_sum_over_a_users_items():
+    rng = np.random.default_rng(2)
+    scores, chosen = rng.normal(size=(4, 8)).astype(np.float32), rng.random((4, 8)) < 0.4
+    chosen[2] = False
+    value = multinomial(jnp.asarray(scores), jnp.asarray(chosen, jnp.float32))
+    expected = [-log_softmax(row.astype(np.float64))[mask].sum() for row, mask in zip(scores, chosen, strict=True)]
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+    assert float(value[2]) == 0
+    gradient = jax.grad(lambda s: multinomial(s, jnp.asarray(chosen, jnp.float32)).sum())(jnp.asarray(scores))
+    softmaxed = np.exp(log_softmax(scores.astype(np.float64), axis=1))
+    np.testing.assert_allclose(gradient, chosen.sum(1)[:, None] * softmaxed - chosen, atol=1e-5)
+
+
+def test_multinomial_does_not_see_a_shift_of_all_scores():
+    scores, chosen = jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[1.0, 0.0, 1.0]])
+    np.testing.assert_allclose(multinomial(scores + 50, chosen), multinomial(scores, chosen), rtol=1e-5)

@@ -1,0 +1,165 @@
+"""Exact top k against a stable sort, and the streamed Ranker against one loop over users in numpy."""
+
+import math
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.hyper import Hyper
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.query import Query
+from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
+from jaxrec.ragged import ragged
+
+USERS, ITEMS, K = 23, 40, 7
+
+
+class Table(nn.Module):
+    """Scores that are given."""
+
+    n_users: int = USERS
+    n_items: int = ITEMS
+
+    def setup(self) -> None:
+        self.scores = self.param("scores", nn.initializers.zeros, (self.n_users, self.n_items))
+
+    def score_catalogue(self, query: Query) -> jax.Array:
+        return self.scores[query.user]
+
+
+def hyper(n_members: int) -> Hyper:
+    return Hyper(*(np.zeros(n_members, np.float32),) * 3, *(np.ones(n_members, np.int32),) * 2)
+
+
+def best(scores: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the k largest of each row, equal ones in order of position."""
+    return np.argsort(-scores, axis=1, kind="stable")[:, :k]
+
+
+# Around one, two, three, five and six groups; from 2k groups on all items are sorted, below only k groups' are.
+@pytest.mark.parametrize(
+    ("width", "ks"),
+    [
+        (1, [1]),
+        (6, range(1, 7)),
+        (GROUP - 1, [1, 5, GROUP - 1]),
+        (GROUP, [1, GROUP]),
+        (GROUP + 1, [1, GROUP + 1]),
+        (2 * GROUP, [1]),
+        (2 * GROUP + 1, [1, 2, 2 * GROUP + 1]),
+        (5 * GROUP, [1, 2, 3]),
+        (5 * GROUP + 1, [1, 2, 3]),
+        (16 * GROUP - 24, [1, 2, 5, 7, 8, 9, 16 * GROUP - 24]),
+    ],
+)
+def test_top_k_is_a_stable_sort(width, ks):
+    rng = np.random.default_rng(width)
+    scores = np.concatenate(
+        [
+            rng.normal(size=(4, width)),
+            rng.integers(0, 3, (8, width)),  # many ties
+            np.where(rng.random((4, width)) < 0.9, -np.inf, rng.integers(0, 2, (4, width))),
+            np.where(np.arange(width) < width - 1, -np.inf, np.zeros((1, width))),  # the last alone is left
+            np.full((1, width), 3.0),
+            np.full((1, width), -np.inf),
+            np.arange(width, dtype=float)[None, :],  # the best stand at the end, beside the padding
+        ]
+    ).astype(np.float32)
+    for k in ks:
+        values, items = top_k(jnp.asarray(scores), k)
+        np.testing.assert_array_equal(items, best(scores, k), err_msg=f"k={k}")
+        np.testing.assert_array_equal(values, -np.sort(-scores, axis=1)[:, :k], err_msg=f"k={k}")
+
+
+def known_lists() -> tuple[np.ndarray, np.ndarray]:
+    """Random rows; user 5 has but four items left, user 6 none, user 7 knows nothing, the last knows much."""
+    rng = np.random.default_rng(1)
+    lists = [rng.permutation(ITEMS)[: rng.integers(0, 12)] for _ in range(USERS)]
+    lists[5], lists[6], lists[7], lists[-1] = np.arange(36), np.arange(ITEMS), np.arange(0), np.arange(1, 30)
+    return np.cumsum([0, *map(len, lists)]), np.concatenate(lists)
+
+
+def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray, np.ndarray]:
+    offsets, known = known_lists()
+    scores = scores.copy()
+    if excluded:
+        for user in range(len(scores)):
+            scores[user, known[offsets[user] : offsets[user + 1]]] = -np.inf
+    items = best(scores, k)
+    values = np.take_along_axis(scores, items, axis=1)
+    return np.where(values > -np.inf, items, -1), values
+
+
+@pytest.mark.parametrize("excluded", [True, False])
+@pytest.mark.parametrize(("n_members", "block"), [(1, 4), (2, None), (3, 5), (3, 100)])
+def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
+    """Two devices: one member's users are shared among them, two members have one each, three again share."""
+    tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
+    asked = Asked(np.arange(USERS), *known_lists())
+    ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)({"params": {"scores": tables}}, hyper(n_members))
+    for member in range(n_members):
+        items, values = brute_force(tables[member], K, excluded)
+        np.testing.assert_array_equal(ranked.items[member], items)
+        np.testing.assert_array_equal(ranked.scores[member], values)
+    left = (np.asarray(ranked.items)[:, 5:8] >= 0).sum(axis=2)
+    assert (left == ([4, 0, K] if excluded else [K] * 3)).all()
+
+
+def test_users_are_ranked_in_the_order_asked():
+    table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
+    users = np.array([20, 3, 3, 11])
+    nothing = np.zeros(5, int), np.zeros(0, int)
+    ranked = Ranker(Table(), Asked(users, *nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
+    np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
+
+
+def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
+    rng = np.random.default_rng(3)
+    ranker = Ranker(Table(), Asked(np.arange(USERS), *known_lists()), K)
+    for n_members in (1, 2, 1):
+        tables = rng.random((n_members, USERS, ITEMS)).astype(np.float32)
+        items = ranker({"params": {"scores": tables}}, hyper(n_members)).items
+        np.testing.assert_array_equal(items, [brute_force(table, K, True)[0] for table in tables])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_scores_that_are_not_finite_name_the_model(bad):
+    """One score of one user of one member, of an item that the user knows and that no list would hold."""
+    tables = np.zeros((2, USERS, ITEMS), np.float32)
+    tables[1, USERS - 1, 5] = bad
+    ranker = Ranker(Table(), Asked(np.arange(USERS), *known_lists()), K, block=4)
+    with pytest.raises(FloatingPointError, match="^Table gave scores that are not finite"):
+        ranker({"params": {"scores": tables}}, hyper(2))
+
+
+def test_memory_is_a_block_and_never_users_times_items():
+    """Every array of the compiled program, by the shapes in its text; 1,009 and 2,003 divide nothing else."""
+    n_users, n_items, block = 1009, 2003, 16
+    model = MatrixFactorisation(n_users, n_items, 2)
+    known = np.arange(n_users + 1), np.arange(n_users) % n_items
+    ranker = Ranker(model, Asked(np.arange(n_users), *known), 5, block=block)
+    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    ranker(jax.tree.map(lambda x: x[None], params), hyper(1))
+    ((program, deal),) = ranker._programs.values()
+    compiled = program.lower(*deal(jax.tree.map(lambda x: x[None], params), hyper(1))).compile()
+    shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
+    largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
+    assert block * n_items <= largest <= block * (n_items + GROUP)  # padded to whole groups
+    assert compiled.memory_analysis().temp_size_in_bytes < 4 * n_users * n_items / 4
+
+
+def test_a_query_has_the_history_that_the_model_asks_for():
+    known = ragged(np.array([0, 3, 3]), np.array([4, 5, 6]))
+    users, rows = jnp.array([8, 9]), jnp.array([0, 1])
+    assert query_of(Table(), users, known, rows).history is None
+
+    class Sequence(Table):
+        history_length: int = 2
+
+    query = query_of(Sequence(), users, known, rows)
+    np.testing.assert_array_equal(query.user, users)
+    np.testing.assert_array_equal(query.history, [[5, 6], [-1, -1]])
