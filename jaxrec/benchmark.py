@@ -33,7 +33,7 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
 
     case: fit (seconds an epoch), rank (seconds for every user's top 10), sweep (populations against one trial after
     another), start (seconds from a fresh process to a trained model)
-    peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets a Parquet file of user and
+    peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
     item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "sweep": sweep, "start": start}
@@ -160,8 +160,8 @@ def _peer(peer: str | None, data: Interactions, width: int, repeats: int) -> lis
     if peer is None:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "interactions.parquet"
-        pd.DataFrame({"user": data.user, "item": data.item}).to_parquet(path)
+        path = Path(folder) / "interactions.npz"
+        np.savez(path, user=data.user, item=data.item)
         call = [*peer.split(), str(path), str(width), str(2 * repeats)]
         done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:

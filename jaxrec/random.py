@@ -25,13 +25,12 @@ def substream(parent: Stream, number: Int[Array, ""] | int) -> Stream:
 def bits(source: Stream, *counters: Array) -> UInt32[Array, "*S"]:
     """32 random bits for each combination of counters, which broadcast against one another.
 
-    Rounds of MurmurHash3's finaliser, a bijection of 32 bits in which every input bit moves every output bit half of
-    the time, with the stream's two words mixed in before and after.   [Appleby 2011]
+    Rounds of MurmurHash3's finaliser, with the stream's two words mixed in before and after.   [Appleby 2011]
     """
     x = source[0]
     for counter in counters:
-        x = _finalise(x + jnp.asarray(counter).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
-    return _finalise(x ^ source[1])
+        x = finalise(x + jnp.asarray(counter).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
+    return finalise(x ^ source[1])
 
 
 def integers(source: Stream, below: int, *counters: Array) -> Int[Array, "*S"]:
@@ -45,7 +44,8 @@ def normals(source: Stream, *counters: Array) -> Float[Array, "*S"]:
     return jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(2 * uniform - 1)
 
 
-def _finalise(x: Array) -> Array:
+def finalise(x: UInt32[Array, "*S"]) -> UInt32[Array, "*S"]:
+    """A bijection of 32 bits in which every input bit moves every output bit half of the time."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

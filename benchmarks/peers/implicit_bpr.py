@@ -1,4 +1,4 @@
-"""Seconds a pass of implicit's BPR. Usage: implicit_bpr.py INTERACTIONS.parquet WIDTH REPEATS (see README.md)."""
+"""Seconds a pass of implicit's BPR. Usage: implicit_bpr.py INTERACTIONS.npz WIDTH REPEATS (see README.md)."""
 
 import json
 import os
@@ -7,13 +7,12 @@ import time
 
 import implicit
 import numpy as np
-import pandas as pd
 from implicit.bpr import BayesianPersonalizedRanking
 from scipy.sparse import csr_matrix
 
 path, width, repeats = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-frame = pd.read_parquet(path)
-matrix = csr_matrix((np.ones(len(frame), np.float32), (frame.user, frame.item)))
+data = np.load(path)
+matrix = csr_matrix((np.ones(len(data["user"]), np.float32), (data["user"], data["item"])))
 model = BayesianPersonalizedRanking(
     factors=width, iterations=repeats + 1, num_threads=os.cpu_count(), use_gpu=False, random_state=1
 )

@@ -7,13 +7,12 @@ import time
 
 import implicit
 import numpy as np
-import pandas as pd
 from implicit.bpr import BayesianPersonalizedRanking
 from scipy.sparse import csr_matrix
 
 path, width, repeats = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-frame = pd.read_parquet(path)
-matrix = csr_matrix((np.ones(len(frame), np.float32), (frame.user, frame.item)))
+data = np.load(path)
+matrix = csr_matrix((np.ones(len(data["user"]), np.float32), (data["user"], data["item"])))
 model = BayesianPersonalizedRanking(
     factors=width - 1, iterations=1, num_threads=os.cpu_count(), use_gpu=False, random_state=1
 )  # implicit adds a column for the bias

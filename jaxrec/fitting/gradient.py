@@ -91,7 +91,11 @@ class GradientFit:
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda _, key, hyper: self._start(model, key, hyper)))
         states = start((), keys, hyper)
-        epoch_of_one = lambda examples, *member: self._epoch(model, n_examples, batch_size, examples, *member)  # noqa: E731
+        penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
+
+        def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
+            return self._epoch(model, n_examples, batch_size, penalised, examples, *member)
+
         limit = placement.pad(np.full(population.size, self.epochs) if epochs is None else np.array(epochs))
         active = np.ones(len(keys), bool)
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
@@ -156,6 +160,7 @@ class GradientFit:
         model: nn.Module,
         n_examples: int,
         batch_size: int,
+        penalised: bool,
         examples: Any,
         state: State,
         hyper: Hyper,
@@ -175,7 +180,7 @@ class GradientFit:
             )  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper)
+                cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper, penalised)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 return total / weights, (total, weights)
 

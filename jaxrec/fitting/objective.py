@@ -33,9 +33,19 @@ class Objective(Protocol):
         ...
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Any, rows: Int[Array, "B"], source: Stream, hyper: Hyper
+        self,
+        model: nn.Module,
+        params: Any,
+        examples: Any,
+        rows: Int[Array, "B"],
+        source: Stream,
+        hyper: Hyper,
+        penalised: bool,
     ) -> Costs:
-        """Cost and weight of each example of a batch, `rows` being its positions."""
+        """Cost and weight of each example of a batch, `rows` being its positions.
+
+        `penalised` adds the model's own `penalty`: static, so that a population that wants none does not pay for it.
+        """
         ...
 
 
@@ -58,7 +68,14 @@ class SampledObjective:
         return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32)), len(train)
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Pairs, rows: Int[Array, "B"], source: Stream, hyper: Hyper
+        self,
+        model: nn.Module,
+        params: Any,
+        examples: Pairs,
+        rows: Int[Array, "B"],
+        source: Stream,
+        hyper: Hyper,
+        penalised: bool,
     ) -> Costs:
         """Loss and weight 1 of each interaction."""
         query, positive = Query(examples.user[rows]), examples.item[rows]
@@ -66,7 +83,7 @@ class SampledObjective:
         items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
         scores: Any = model.apply(params, query, items)
         cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
-        if hasattr(model, "penalty"):
+        if penalised:
             penalty: Any = model.apply(params, query, method="penalty")
             of_user, of_item = penalty
             used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
@@ -95,7 +112,14 @@ class CatalogueObjective:
         return Bags(jnp.asarray(user, jnp.int32), membership(train)), len(user)
 
     def costs(
-        self, model: nn.Module, params: Any, examples: Bags, rows: Int[Array, "B"], source: Stream, hyper: Hyper
+        self,
+        model: nn.Module,
+        params: Any,
+        examples: Bags,
+        rows: Int[Array, "B"],
+        source: Stream,
+        hyper: Hyper,
+        penalised: bool,
     ) -> Costs:
         """Negative log-likelihood of each user's items; the weight is their number."""
         query = Query(examples.user[rows])
@@ -103,7 +127,7 @@ class CatalogueObjective:
         n_chosen = jnp.sum(chosen, axis=1)
         scores: Any = model.apply(params, query, method="score_catalogue")
         cost = multinomial(scores, chosen)
-        if hasattr(model, "penalty"):
+        if penalised:
             penalty: Any = model.apply(params, query, method="penalty")
             of_user, of_item = penalty
             cost = cost + n_chosen * of_user + chosen @ of_item

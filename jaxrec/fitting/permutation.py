@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxrec.random import Stream, bits
+from jaxrec.random import Stream, bits, finalise
 
 ROUNDS = 4
 
@@ -22,17 +22,17 @@ def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
     other, which can be undone, so the whole is a bijection of the grid; what lands outside 0 .. n - 1 walks on until
     it is inside, which keeps it a bijection of the range.
     """
-    height = max(1, math.isqrt(n - 1) + 1)
-    width = -(-n // height)
+    height, width = _grid(n)
+    keys = [bits(source, jnp.uint32(i)) for i in range(ROUNDS)]
 
     def once(position: Array) -> Array:
         left, right = position // width, position % width
-        for i in range(ROUNDS):
+        for i, key in enumerate(keys):
             # 24 bits, so that adding them to a half cannot overflow.
             if i % 2:
-                right = (right + (bits(source, left, jnp.uint32(i)) >> 8)) % width
+                right = (right + (finalise(left ^ key) >> 8)) % width
             else:
-                left = (left + (bits(source, right, jnp.uint32(i)) >> 8)) % height
+                left = (left + (finalise(right ^ key) >> 8)) % height
         return left * width + right
 
     start = once(index.astype(jnp.uint32))
@@ -42,3 +42,10 @@ def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
         start,
     )
     return walked.astype(index.dtype)
+
+
+def _grid(n: int) -> tuple[int, int]:
+    """Height and width, each near the root of n, of the grid with the fewest places to spare: walks are rare there."""
+    root = max(1, math.isqrt(n))
+    heights = range(max(1, root - 500), root + 500)
+    return min(((height, -(-n // height)) for height in heights), key=lambda grid: grid[0] * grid[1])

@@ -28,9 +28,13 @@ class Embedding(nn.Module):
         """Rows of the table; no gradient reaches columns that are not in use."""
         return self.table[ids] * self._in_use().reshape(*[1] * ids.ndim, self.dim)
 
+    def unmasked(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
+        """As `__call__`, for products with another table of this width: there, zero columns keep each other zero."""
+        return self.table[ids]
+
     def all(self) -> Float[Array, "n D"]:
         """The whole table."""
-        return self.table * self._in_use()[None, :]
+        return self.table
 
     def _draw(self, key: Array) -> Array:
         rows, columns = jnp.arange(self.n)[:, None], jnp.arange(self.dim)[None, :]

@@ -42,8 +42,8 @@ class MatrixFactorisation(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        p = self.user_embedding(query.user)
-        q = self.item_embedding(items)
+        p = self.user_embedding.unmasked(query.user)
+        q = self.item_embedding.unmasked(items)
         bias = self.user_bias[query.user][:, None] + self.item_bias[items]
         return jnp.einsum("bd,bnd->bn", p, q) + bias
 
@@ -53,7 +53,7 @@ class MatrixFactorisation(nn.Module):
 
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
         """(p_u, b_u, 1): with `item_vectors`, the score as one dot product."""
-        p = self.user_embedding(query.user)
+        p = self.user_embedding.unmasked(query.user)
         bias = self.user_bias[query.user][:, None]
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
 
