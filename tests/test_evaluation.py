@@ -144,7 +144,9 @@ def test_a_constant_model_is_no_better_than_a_random_order():
     scores = np.concatenate([np.zeros((1, n_items)), by_id[None], orders])
     model = Table(data.n_users, n_items)
     tables = np.broadcast_to(scores[:, None], (2 + n_orders, data.n_users, n_items))
-    found = Evaluator(model, nothing, target, k=(10,))(params(tables), hyper(2 + n_orders)).per_user["ndcg@10"].mean(axis=1)
+    found = (
+        Evaluator(model, nothing, target, k=(10,))(params(tables), hyper(2 + n_orders)).per_user["ndcg@10"].mean(axis=1)
+    )
     limit = found[2:].mean() + 3 * found[2:].std()
     assert found[0] < limit < found[1]
 
@@ -153,7 +155,9 @@ def test_a_constant_model_is_no_better_than_a_random_order():
 def test_no_number_depends_on_the_block(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))
-    whole, blocks = (Evaluator(Table(), known, target, k=(5,), block=b)(params(tables), hyper(1)) for b in (None, block))
+    whole, blocks = (
+        Evaluator(Table(), known, target, k=(5,), block=b)(params(tables), hyper(1)) for b in (None, block)
+    )
     assert whole.means(0) == blocks.means(0)
 
 

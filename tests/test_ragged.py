@@ -1,5 +1,7 @@
 """Ragged rows against plain Python lists. Always six rows and twelve entries, so that each function compiles once."""
 
+from itertools import pairwise
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,7 +20,7 @@ def row_lists(draw):
     cuts = sorted(draw(st.lists(st.integers(0, ENTRIES), min_size=ROWS - 1, max_size=ROWS - 1)))
     entries = draw(st.lists(st.integers(0, ITEMS - 1), min_size=ENTRIES, max_size=ENTRIES))
     bounds = [0, *cuts, ENTRIES]
-    return [entries[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [entries[low:high] for low, high in pairwise(bounds)]
 
 
 def flat(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -51,12 +53,13 @@ def test_contains(lists, rows):
     np.testing.assert_array_equal(found, [[item in lists[row] for item in asked] for row in rows])
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 4, 7, 8, 9, 31, 32, 33])
+@pytest.mark.parametrize("length", [1, 2, 3, 8, 31, 32, 33])
 def test_contains_bisects_rows_of_any_length(length):
     """One row of the even numbers: each is there, the odd ones between and around them are not."""
     row = ragged(np.array([0, length]), 2 * np.arange(length))
-    asked = jnp.arange(-1, 2 * length + 1)[None, :]
-    np.testing.assert_array_equal(row.contains(jnp.array([0]), asked)[0], (asked[0] % 2 == 0) & (asked[0] < 2 * length))
+    asked = np.arange(-1, 2 * length + 1)
+    found = contains(row, jnp.array([0]), jnp.asarray(asked)[None, :])
+    np.testing.assert_array_equal(found[0], (asked % 2 == 0) & (asked < 2 * length))
 
 
 @given(row_lists(), st.integers(0, ROWS - 1))
@@ -73,17 +76,20 @@ def test_mask_block(lists, first):
 def test_mask_block_with_no_entry_to_spare():
     """max_entries is that of the fullest block and no more."""
     lists = [[0], [1, 2], [], [3, 0]]
-    for first, expected in [(0, [[-np.inf, 0, 0, 0], [0, -np.inf, -np.inf, 0]]), (2, [[0] * 4, [-np.inf, 0, 0, -np.inf]])]:
+    for first, expected in [
+        (0, [[-np.inf, 0, 0, 0], [0, -np.inf, -np.inf, 0]]),
+        (2, [[0] * 4, [-np.inf, 0, 0, -np.inf]]),
+    ]:
         scores = jnp.zeros((2, 4))
-        np.testing.assert_array_equal(ragged(*flat(lists)).mask_block(scores, jnp.int32(first), 3), expected)
+        np.testing.assert_array_equal(mask_block(ragged(*flat(lists)), scores, jnp.int32(first), 3), expected)
 
 
 def test_rows_without_any_entry():
     nothing = ragged(np.zeros(4, int), np.zeros(0, np.int32))
     rows = jnp.array([0, 2])
-    np.testing.assert_array_equal(nothing.latest(rows, 3), np.full((2, 3), -1))
-    assert not nothing.contains(rows, jnp.array([[-1, 0], [5, 1]])).any()
-    assert (nothing.mask_block(jnp.zeros((2, 5)), jnp.int32(1), 1) == 0).all()
+    np.testing.assert_array_equal(latest(nothing, rows, 3), np.full((2, 3), -1))
+    assert not contains(nothing, rows, jnp.array([[-1, 0], [5, 1]])).any()
+    assert (mask_block(nothing, jnp.zeros((2, 5)), jnp.int32(1), 1) == 0).all()
 
 
 @given(row_lists(), st.lists(st.integers(0, ROWS - 1), max_size=8))

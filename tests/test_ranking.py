@@ -12,8 +12,8 @@ import pytest
 from jaxrec.hyper import Hyper
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
-from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
 from jaxrec.ragged import ragged
+from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
 
 USERS, ITEMS, K = 23, 40, 7
 
@@ -100,7 +100,9 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     """Two devices: one member's users are shared among them, two members have one each, three again share."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
     asked = Asked(np.arange(USERS), *known_lists())
-    ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)({"params": {"scores": tables}}, hyper(n_members))
+    ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)(
+        {"params": {"scores": tables}}, hyper(n_members)
+    )
     for member in range(n_members):
         items, values = brute_force(tables[member], K, excluded)
         np.testing.assert_array_equal(ranked.items[member], items)
@@ -132,7 +134,7 @@ def test_scores_that_are_not_finite_name_the_model(bad):
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
     ranker = Ranker(Table(), Asked(np.arange(USERS), *known_lists()), K, block=4)
-    with pytest.raises(FloatingPointError, match="^Table gave scores that are not finite"):
+    with pytest.raises(FloatingPointError, match=r"^Table gave scores that are not finite"):
         ranker({"params": {"scores": tables}}, hyper(2))
 
 
@@ -142,10 +144,12 @@ def test_memory_is_a_block_and_never_users_times_items():
     model = MatrixFactorisation(n_users, n_items, 2)
     known = np.arange(n_users + 1), np.arange(n_users) % n_items
     ranker = Ranker(model, Asked(np.arange(n_users), *known), 5, block=block)
-    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
-    ranker(jax.tree.map(lambda x: x[None], params), hyper(1))
-    ((program, deal),) = ranker._programs.values()
-    compiled = program.lower(*deal(jax.tree.map(lambda x: x[None], params), hyper(1))).compile()
+    nobody = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
+    params = jax.tree.map(
+        lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
+    )
+    program, deal = ranker._compile(1)
+    compiled = program.lower(*deal(params, hyper(1))).compile()
     shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
     largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
     assert block * n_items <= largest <= block * (n_items + GROUP)  # padded to whole groups

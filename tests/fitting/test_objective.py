@@ -25,9 +25,16 @@ SOURCE = jnp.zeros(2, jnp.uint32)
 
 def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, dict]:
     model = MatrixFactorisation(USERS, ITEMS, 3, regularization=regularization, init_std=1.0)
-    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    init = jax.jit(lambda: model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)))
+    params = init()
     bias = jnp.linspace(-1, 1, ITEMS)
     return model, {"params": params["params"] | {"item_bias": bias}}
+
+
+def costs(objective, model: MatrixFactorisation, params: dict, rows: list[int]) -> tuple[jax.Array, jax.Array]:
+    examples, _ = objective.examples(TRAIN)
+    cost = jax.jit(lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER))
+    return cost(examples, params, jnp.array(rows))
 
 
 def scores(params: dict) -> np.ndarray:
@@ -58,9 +65,8 @@ def test_a_sampled_cost_by_hand(loss):
     """Items 1 and 3 count as negatives, item 0 does not; row 4 is user 3 with item 0, row 1 user 0 with item 2."""
     model, params = model_and_params()
     objective = SampledObjective(loss, always(1, 3, 0))
-    examples, n = objective.examples(TRAIN)
-    assert n == 7
-    cost, weight = objective.costs(model, params, examples, jnp.array([4, 1]), SOURCE, HYPER)
+    assert objective.examples(TRAIN)[1] == 7
+    cost, weight = costs(objective, model, params, [4, 1])
     np.testing.assert_array_equal(weight, 1)
     for row, (user, item) in enumerate([(3, 0), (0, 2)]):
         s = scores(params)[user]
@@ -75,8 +81,7 @@ def test_a_sampled_cost_by_hand(loss):
 def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items():
     (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
     objective = SampledObjective(bpr, always(1, 3, 0))
-    examples, _ = objective.examples(TRAIN)
-    without, added = (objective.costs(m, params, examples, jnp.arange(7), SOURCE, HYPER)[0] for m in (plain, penalised))
+    without, added = (costs(objective, m, params, list(range(7)))[0] for m in (plain, penalised))
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     np.testing.assert_allclose(added - without, 0.3 * (p[USER] + (q[ITEM] + q[1] + q[3]) / 3), rtol=1e-4)
 
@@ -92,13 +97,17 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
     model, params = model_and_params()
     sampled, catalogue = SampledObjective(softmax, the_rest), CatalogueObjective()
 
-    def total(objective, params):
+    def total(objective):
         examples, n = objective.examples(TRAIN)
-        cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER)
-        return jnp.sum(cost), jnp.sum(weight)
 
-    (one, weight), gradient = jax.value_and_grad(lambda p: total(sampled, p), has_aux=True)(params)
-    (other, other_weight), other_gradient = jax.value_and_grad(lambda p: total(catalogue, p), has_aux=True)(params)
+        def of_params(params):
+            cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER)
+            return jnp.sum(cost), jnp.sum(weight)
+
+        return jax.jit(jax.value_and_grad(of_params, has_aux=True))(params)
+
+    (one, weight), gradient = total(sampled)
+    (other, other_weight), other_gradient = total(catalogue)
     s = scores(params)
     expected = sum(np.log(np.exp(s[u]).sum()) - s[u, i] for u, i in zip(USER, ITEM, strict=True))
     assert float(one) == pytest.approx(expected, rel=1e-5)
@@ -109,9 +118,7 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
 
 def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
     (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
-    examples, n = CatalogueObjective().examples(TRAIN)
-    rows = jnp.arange(n)
-    without, added = (CatalogueObjective().costs(m, params, examples, rows, SOURCE, HYPER)[0] for m in (plain, penalised))
+    without, added = (costs(CatalogueObjective(), m, params, [0, 1, 2, 3])[0] for m in (plain, penalised))
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     expected = [sum(p[user] + q[i] for i in ITEM[user == USER]) for user in (0, 1, 3, 4)]
     np.testing.assert_allclose(added - without, 0.3 * np.array(expected), rtol=1e-4)

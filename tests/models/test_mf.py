@@ -1,5 +1,6 @@
 """Matrix factorisation by hand, and tables of which only some columns are in use."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,18 +37,30 @@ def params() -> dict:
     }
 
 
+def fresh(model: nn.Module, seed: int) -> dict:
+    """The parameters that a model starts with."""
+    asked = (
+        (jnp.zeros(1, jnp.int32),)
+        if isinstance(model, Embedding)
+        else (Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    )
+    return jax.tree.map(np.asarray, jax.jit(lambda key: model.init(key, *asked))(jax.random.key(seed))["params"])
+
+
 @pytest.mark.parametrize("width", [1, 2])
 def test_scores_by_hand(width):
     model, users = MatrixFactorisation(2, 3, 2, width=width), Query(jnp.array([1, 0]))
     expected = np.array(BY_HAND[width])[[1, 0]]
-    np.testing.assert_allclose(model.apply(params(), users, method="score_catalogue"), expected, rtol=1e-6)
-    np.testing.assert_allclose(model.apply(params(), users, jnp.array([[2, 0], [1, 1]])), [[expected[0, 2], expected[0, 0]], [expected[1, 1]] * 2], rtol=1e-6)
+    catalogue = jax.jit(lambda p: model.apply(p, users, method="score_catalogue"))(params())
+    candidates = jax.jit(lambda p: model.apply(p, users, jnp.array([[2, 0], [1, 1]])))(params())
+    np.testing.assert_allclose(catalogue, expected, rtol=1e-6)
+    np.testing.assert_allclose(candidates, [expected[0, [2, 0]], expected[1, [1, 1]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_penalty_is_the_squared_length_of_what_is_in_use(width):
     model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=width)
-    of_user, of_item = model.apply(params(), Query(jnp.array([1, 0, 1])), method="penalty")
+    of_user, of_item = jax.jit(lambda p: model.apply(p, Query(jnp.array([1, 0, 1])), method="penalty"))(params())
     np.testing.assert_allclose(of_user, 0.1 * (P[[1, 0, 1], :width] ** 2).sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(of_item, 0.1 * (Q[:, :width] ** 2).sum(axis=1), rtol=1e-6)
 
@@ -60,7 +73,7 @@ def test_no_gradient_reaches_columns_out_of_use():
         scores = model.apply(params, Query(jnp.array([0])), jnp.array([[0, 1, 2]]))
         return scores.sum() + of_user.sum() + of_item.sum()
 
-    gradient = jax.grad(total)(params())["params"]
+    gradient = jax.jit(jax.grad(total))(params())["params"]
     for table in ("user_embedding", "item_embedding"):
         found = np.asarray(gradient[table]["table"])
         assert found[0, 0] != 0
@@ -70,23 +83,21 @@ def test_no_gradient_reaches_columns_out_of_use():
 def test_a_fresh_table_has_rows_as_long_as_said_whatever_its_width():
     """Squared lengths of rows are std^2 chi^2(width) / width: mean std^2, deviation std^2 sqrt(2 / width)."""
     for width in (2, 32):
-        table = Embedding(4000, 32, width, std=0.3).init(jax.random.key(0), jnp.zeros(1, jnp.int32))["params"]["table"]
+        table = fresh(Embedding(4000, 32, width, std=0.3), 0)["table"]
         lengths = np.sum(np.asarray(table, np.float64) ** 2, axis=1) / 0.3**2
         assert lengths.mean() == pytest.approx(1, abs=5 * np.sqrt(2 / width / 4000))
         np.testing.assert_array_equal(table[:, width:], 0)
 
 
 def test_a_wider_table_starts_with_the_same_columns():
-    draw = lambda dim: Embedding(50, dim, 3).init(jax.random.key(1), jnp.zeros(1, jnp.int32))["params"]["table"]  # noqa: E731
-    np.testing.assert_array_equal(draw(8)[:, :3], draw(3))
-    other = Embedding(50, 3, 3).init(jax.random.key(2), jnp.zeros(1, jnp.int32))["params"]["table"]
-    assert not (np.asarray(draw(3)) == np.asarray(other)).any()
+    wide, narrow, other = (fresh(Embedding(50, dim, 3), seed)["table"] for dim, seed in ((8, 1), (3, 1), (3, 2)))
+    np.testing.assert_array_equal(wide[:, :3], narrow)
+    assert not (narrow == other).any()
 
 
 def test_users_and_items_start_with_tables_of_their_own():
-    start = MatrixFactorisation(4, 4, 3).init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
-    tables = start["params"]
-    assert not (np.asarray(tables["user_embedding"]["table"]) == np.asarray(tables["item_embedding"]["table"])).any()
+    tables = fresh(MatrixFactorisation(4, 4, 3), 0)
+    assert not (tables["user_embedding"]["table"] == tables["item_embedding"]["table"]).any()
     np.testing.assert_array_equal(tables["user_bias"], 0)
     np.testing.assert_array_equal(tables["item_bias"], 0)
 
