@@ -6,7 +6,6 @@ from typing import NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
 
-
 Traced = Float[Array, ""] | Int[Array, ""]  # what a number of the configuration is inside a program
 
 

@@ -14,8 +14,8 @@ from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
 
-GROUP = 64  # items whose maximum is taken together
-BLOCK_ENTRIES = 1 << 20  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
+GROUP = 32  # items whose maximum is taken together
+BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
 
 
 def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:

@@ -21,7 +21,7 @@ def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.Complet
     ("arguments", "message"),
     [
         (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
-        (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no settings"),
+        (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
         (["model=nope"], "ease\n\tmf"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),

@@ -48,7 +48,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(compose):
 
 
 def test_eval_monitor_must_be_a_metric_that_is_measured(compose):
-    with pytest.raises(InputError, match="eval.monitor=ndcg@7"):
+    with pytest.raises(InputError, match=r"eval\.monitor=ndcg@7"):
         settings.build(compose("eval.monitor=ndcg@7")["eval"])
 
 
