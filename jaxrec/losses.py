@@ -1,7 +1,8 @@
 """Losses: pure functions of scores, one number an example, reduced by the caller.
 
 `positive` [B] is the score of the item that was chosen, `negatives` [B, N] those of items it is held against, `used`
-[B, N] is 1 for those that count, else 0. An example none of whose negatives count has a loss of 0 for `bpr` and `softmax`.
+[B, N] is 1 for those that count, else 0. An example none of whose negatives count has a loss of 0 for `bpr` and for
+`softmax`.
 """
 
 import jax

@@ -31,9 +31,13 @@ def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, 
     return model, {"params": params["params"] | {"item_bias": bias}}
 
 
-def costs(objective, model: MatrixFactorisation, params: dict, rows: list[int]) -> tuple[jax.Array, jax.Array]:
+def costs(
+    objective, model: MatrixFactorisation, params: dict, rows: list[int], penalised: bool = False
+) -> tuple[jax.Array, jax.Array]:
     examples, _ = objective.examples(TRAIN)
-    cost = jax.jit(lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER))
+    cost = jax.jit(
+        lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER, penalised)
+    )
     return cost(examples, params, jnp.array(rows))
 
 
@@ -79,9 +83,9 @@ def test_a_sampled_cost_by_hand(loss):
 
 
 def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items():
-    (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
+    model, params = model_and_params(0.3)
     objective = SampledObjective(bpr, always(1, 3, 0))
-    without, added = (costs(objective, m, params, list(range(7)))[0] for m in (plain, penalised))
+    without, added = (costs(objective, model, params, list(range(7)), penalised)[0] for penalised in (False, True))
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     np.testing.assert_allclose(added - without, 0.3 * (p[USER] + (q[ITEM] + q[1] + q[3]) / 3), rtol=1e-4)
 
@@ -101,7 +105,7 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
         examples, n = objective.examples(TRAIN)
 
         def of_params(params):
-            cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER)
+            cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER, False)
             return jnp.sum(cost), jnp.sum(weight)
 
         return jax.jit(jax.value_and_grad(of_params, has_aux=True))(params)
@@ -117,8 +121,10 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
 
 
 def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
-    (plain, params), (penalised, _) = model_and_params(), model_and_params(0.3)
-    without, added = (costs(CatalogueObjective(), m, params, [0, 1, 2, 3])[0] for m in (plain, penalised))
+    model, params = model_and_params(0.3)
+    without, added = (
+        costs(CatalogueObjective(), model, params, [0, 1, 2, 3], penalised)[0] for penalised in (False, True)
+    )
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     expected = [sum(p[user] + q[i] for i in ITEM[user == USER]) for user in (0, 1, 3, 4)]
     np.testing.assert_allclose(added - without, 0.3 * np.array(expected), rtol=1e-4)

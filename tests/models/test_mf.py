@@ -26,11 +26,12 @@ BY_HAND = {  # <p_u, q_i> + b_u + b_i with b_u = (0.25, 0), b_i = (0, 1, 2)
 }
 
 
-def params() -> dict:
+def params(width: int) -> dict:
+    in_use = np.arange(2) < width  # columns out of use are zero
     return {
         "params": {
-            "user_embedding": {"table": jnp.asarray(P)},
-            "item_embedding": {"table": jnp.asarray(Q)},
+            "user_embedding": {"table": jnp.asarray(P * in_use)},
+            "item_embedding": {"table": jnp.asarray(Q * in_use)},
             "user_bias": jnp.array([0.25, 0.0]),
             "item_bias": jnp.array([0.0, 1.0, 2.0]),
         }
@@ -51,8 +52,8 @@ def fresh(model: nn.Module, seed: int) -> dict:
 def test_scores_by_hand(width):
     model, users = MatrixFactorisation(2, 3, 2, width=width), Query(jnp.array([1, 0]))
     expected = np.array(BY_HAND[width])[[1, 0]]
-    catalogue = jax.jit(lambda p: model.apply(p, users, method="score_catalogue"))(params())
-    candidates = jax.jit(lambda p: model.apply(p, users, jnp.array([[2, 0], [1, 1]])))(params())
+    catalogue = jax.jit(lambda p: model.apply(p, users, method="score_catalogue"))(params(width))
+    candidates = jax.jit(lambda p: model.apply(p, users, jnp.array([[2, 0], [1, 1]])))(params(width))
     np.testing.assert_allclose(catalogue, expected, rtol=1e-6)
     np.testing.assert_allclose(candidates, [expected[0, [2, 0]], expected[1, [1, 1]]], rtol=1e-6)
 
@@ -60,7 +61,7 @@ def test_scores_by_hand(width):
 @pytest.mark.parametrize("width", [1, 2])
 def test_penalty_is_the_squared_length_of_what_is_in_use(width):
     model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=width)
-    of_user, of_item = jax.jit(lambda p: model.apply(p, Query(jnp.array([1, 0, 1])), method="penalty"))(params())
+    of_user, of_item = jax.jit(lambda p: model.apply(p, Query(jnp.array([1, 0, 1])), method="penalty"))(params(width))
     np.testing.assert_allclose(of_user, 0.1 * (P[[1, 0, 1], :width] ** 2).sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(of_item, 0.1 * (Q[:, :width] ** 2).sum(axis=1), rtol=1e-6)
 
@@ -73,7 +74,7 @@ def test_no_gradient_reaches_columns_out_of_use():
         scores = model.apply(params, Query(jnp.array([0])), jnp.array([[0, 1, 2]]))
         return scores.sum() + of_user.sum() + of_item.sum()
 
-    gradient = jax.jit(jax.grad(total))(params())["params"]
+    gradient = jax.jit(jax.grad(total))(params(1))["params"]
     for table in ("user_embedding", "item_embedding"):
         found = np.asarray(gradient[table]["table"])
         assert found[0, 0] != 0
