@@ -9,10 +9,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Ragged(NamedTuple):
-    """Row r is `items[offsets[r]:offsets[r + 1]]`."""
+    """Row r is `items[offsets[r]:offsets[r + 1]]`; `owners` says of each entry which row it is in."""
 
     offsets: Int[Array, "R1"]
     items: Int[Array, "E"]
+    owners: Int[Array, "E"]
 
     def latest(self, rows: Int[Array, "B"], length: int) -> Int[Array, "B T"]:
         """The last `length` items of each row, oldest first; -1 on the left where a row has fewer."""
@@ -43,19 +44,18 @@ class Ragged(NamedTuple):
 
         One flat scatter over the block's entries: a padded [B, longest row] one would mostly write padding.
         """
-        n_rows = scores.shape[0]
-        last = self.offsets.shape[0] - 1
         entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
-        ends = self.offsets.at[jnp.minimum(first_row + 1 + jnp.arange(n_rows), last)].get(mode="clip")
-        row = jnp.searchsorted(ends, entry, side="right", method="sort")
-        # Entries behind the block's last row get row B, which the scatter drops.
+        # What lies behind the block's last row gets a row behind its last, which the scatter drops.
+        row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
         return scores.at[row, self.items.at[entry].get(mode="clip")].set(-jnp.inf, mode="drop")
 
 
 def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
     """Offsets [R + 1] and items [E] as device arrays; an empty list keeps one entry, so that gathers have a target."""
-    items = items if len(items) else np.full(1, -1)
-    return Ragged(jnp.asarray(offsets, jnp.int32), jnp.asarray(items, jnp.int32))
+    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    if not len(items):
+        items, owners = np.full(1, -1), np.full(1, len(offsets))
+    return Ragged(*(jnp.asarray(array, jnp.int32) for array in (offsets, items, owners)))
 
 
 def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
 
-GROUP = 32  # items whose maximum is taken together
+GROUP = 16  # items whose maximum is taken together
 BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
 
 
@@ -72,7 +72,8 @@ class Ranker:
     ) -> None:
         self.model, self.k, self.exclude_known = model, k, exclude_known
         self.n_users = len(asked.users)
-        self.block = min(block or max(8, BLOCK_ENTRIES // model.n_items), self.n_users)
+        share = -(-self.n_users // jax.device_count())  # so that few users still keep every device busy
+        self.block = min(block or max(8, BLOCK_ENTRIES // model.n_items), share)
         first_rows = np.arange(0, self.n_users, self.block)
         last_rows = np.minimum(first_rows + self.block, self.n_users)
         self._first_rows = first_rows
