@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pandas as pd
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -21,12 +22,24 @@ def say(line: str) -> None:
 
 def table(title: str, frame: pd.DataFrame) -> None:
     """A frame as a table."""
-    shown = Table(title=title, title_justify="left")
+    console.print(as_table(title, frame))
+
+
+def as_table(title: str, frame: pd.DataFrame) -> Table:
+    """Numbers to the right, text whole: what is too long for the terminal is folded, never cut."""
+    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in frame.columns:
-        shown.add_column(str(column), justify="left" if frame[column].dtype == object else "right")
+        numeric = pd.api.types.is_numeric_dtype(frame[column])
+        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        shown.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in row])
-    console.print(shown)
+        shown.add_row(*(_text(cell) for cell in row))
+    return shown
+
+
+def _text(cell: Any) -> str:
+    if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
+        return ""
+    return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("[", r"\[")
 
 
 class Epochs:

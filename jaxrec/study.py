@@ -14,10 +14,9 @@ import pandas as pd
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import TrialState
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
+from jaxrec.console import as_table
 from jaxrec.errors import InputError
 from jaxrec.storage import open_storage, read_journal
 from jaxrec.trials import best, leaderboard
@@ -121,7 +120,7 @@ def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
     trials = [_counts(row) for row in studies.to_dict("records")]
     shown = studies.drop(columns=list(STATES))
     shown.insert(1, "trials", trials)
-    console.print(_table("", shown))
+    console.print(as_table("", shown))
 
 
 def show(study: Study, n: int = 10, console: Console | None = None) -> None:
@@ -136,9 +135,9 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
-    console.print(_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked))
+    console.print(as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked))
     if found := importances(study):
-        console.print(_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"])))
+        console.print(as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"])))
     if note := importance_note(study):
         console.print(note, highlight=False)
     # Not wrapped and not coloured, so that it can be copied.
@@ -168,18 +167,3 @@ def _summary(study: Study) -> dict[str, Any]:
         "best_value": best(study).value if counts[TrialState.COMPLETE] else None,
         "metric": study.user_attrs.get("metric", ""),
     }
-
-
-def _table(title: str, frame: pd.DataFrame) -> Table:
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
-    for column in frame.columns:
-        table.add_column(str(column), justify="right" if pd.api.types.is_numeric_dtype(frame[column]) else "left")
-    for row in frame.itertuples(index=False):
-        table.add_row(*(_text(cell) for cell in row))
-    return table
-
-
-def _text(cell: Any) -> str:
-    if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
-        return ""
-    return f"{cell:.5g}" if isinstance(cell, float) else str(cell).replace("[", r"\[")
