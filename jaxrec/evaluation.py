@@ -66,13 +66,14 @@ class Evaluator:
         self._measure = jax.jit(jax.vmap(self._measure_member, in_axes=(None, None, 0)))
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
-        """Parameters and numbers with a leading member axis → metrics of every member."""
+        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranked = self.ranker(params, hyper)
         by_metric, overall = self._measure(self._relevant, self._n_relevant, ranked.items)
+        valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
             self.users,
-            {key: np.asarray(values) for key, values in by_metric.items()},
-            {key: np.asarray(values) for key, values in overall.items()},
+            {key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
+            {key: np.asarray(values) * valid for key, values in overall.items()},
         )
 
     def _measure_member(self, relevant: Any, n_relevant: Any, items: Any) -> Any:

@@ -15,6 +15,7 @@ import pandas as pd
 
 from jaxrec.data.interactions import Interactions, by_user
 from jaxrec.data.split import Selection, Split
+from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation, FullCatalogue
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.gradient import Fit
@@ -22,6 +23,8 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.popularity import Popularity
 from jaxrec.settings import Tree, build
+
+DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
 
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
@@ -84,6 +87,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     With `refit` every member is first trained again, on train and validation together, for its best number of epochs.
     """
     selection, fit = split.selection, selected.fit
+    if any(fit.diverged):
+        raise InputError(f"{type(selected.model).__name__}: {DIVERGED}")
     fitted_on = selection.train
     if tree["refit"] and selection.validation is not None and not fit.interrupted:
         fitted_on = join(selection)
@@ -93,6 +98,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     started = time.perf_counter()
     evaluator = evaluation.evaluator(_model(tree, known), known, split.test)
     test = evaluator(fit.params, selected.population.hyper)
+    if np.isnan(test.per_user[f"ndcg@{evaluation.k[0]}"]).any():
+        raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, known, split.test)
     seconds = {

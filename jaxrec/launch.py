@@ -150,6 +150,9 @@ def sweep(
             if selected.fit.interrupted:
                 raise KeyboardInterrupt
             for member, position in enumerate(positions):
+                if selected.fit.diverged[member]:
+                    outcomes[position] = Outcome(None, "failed", {"error": experiment.DIVERGED})
+                    continue
                 assert selected.validation is not None  # seen to above
                 means = selected.validation.means(member)
                 attributes = {

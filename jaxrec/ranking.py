@@ -40,10 +40,15 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
 
 
 class Ranked(NamedTuple):
-    """Lists of a population: items [P, R, K], -1 where a user has fewer left; scores [P, R, K]."""
+    """Lists of a population: items [P, R, K], -1 where a user has fewer left; scores [P, R, K].
+
+    `finite` [P] is False for a member that gave any item a score that is not a number or infinite: its lists mean
+    nothing.
+    """
 
     items: Int[Array, "P R K"]
     scores: Float[Array, "P R K"]
+    finite: Any  # numpy bool [P]
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +87,13 @@ class Ranker:
         self._programs: dict[int, Any] = {}
 
     def __call__(self, params: Any, hyper: Hyper) -> Ranked:
-        """Parameters and numbers with a leading member axis → the lists of every member.
-
-        Raises FloatingPointError if a score is not finite.
-        """
+        """Parameters and numbers with a leading member axis → the lists of every member."""
         n_members = len(jax.tree.leaves(hyper)[0])
         if n_members not in self._programs:
             self._programs[n_members] = self._compile(n_members)
         program, deal = self._programs[n_members]
         items, scores, finite = program(*deal(params, hyper))
-        if not np.asarray(finite).all():
-            name = type(self.model).__name__
-            raise FloatingPointError(f"{name} gave scores that are not finite: its training diverged")
-        return Ranked(items, scores)
+        return Ranked(items, scores, np.all(finite, axis=1))
 
     def _compile(self, n_members: int) -> Any:
         """Members over as many devices as divide them evenly, users over the rest."""

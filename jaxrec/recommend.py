@@ -51,6 +51,8 @@ class Recommender:
         users = _positions(self._users, user_ids, "user")
         asked = Asked(users, *select_rows(*self._known, users))
         ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
+        if not ranked.finite[0]:
+            raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
         items, scores = np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
         row, rank = np.nonzero(items >= 0)
         return pd.DataFrame(

@@ -36,7 +36,7 @@ def make(directory: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise InputError(
-            f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir"
+            f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir or hydra.sweep.dir"
         ) from error
     return directory
 

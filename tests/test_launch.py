@@ -156,3 +156,20 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
     trials = pd.read_csv(tmp_path / "s" / "trials.csv")
     assert (trials.state == "complete").sum() == 6
     assert np.isfinite(trials.value[trials.state == "complete"]).all()
+
+
+def test_a_run_that_diverges_says_what_to_do(compose, tmp_path):
+    tree = settings.put(compose(*SHORT, "optimizer=sgd"), {"optimizer.learning_rate": 1e30})
+    with pytest.raises(InputError, match=r"training diverged; choose a smaller optimizer\.learning_rate"):
+        launch.run(tree, tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_a_trial_that_diverges_fails_alone(compose, tmp_path):
+    tree = compose(*SHORT, "optimizer=sgd", "sweep.sampler=grid", "sweep.population=3")
+    space = {"optimizer.learning_rate": {"choices": [0.05, 1e30, 0.1]}}
+    launch.sweep(tree, space, lambda more: tree, [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv").set_index("optimizer.learning_rate")
+    assert set(trials.state[[0.05, 0.1]]) == {"complete"}
+    assert set(trials.state[[1e30]]) == {"failed"}
+    assert "diverged" in trials.error[1e30].iloc[0]

@@ -38,4 +38,5 @@ class ClosedForm:
         params = jax.block_until_ready(jax.jit(placement.map(solve))(statistics, placement.deal(population.hyper)))
         seconds = time.perf_counter() - started
         history: list[list[dict[str, float]]] = [[] for _ in range(population.size)]
-        return Fit(placement.cut(params), history, [0] * population.size, str(placement), train_s=seconds)
+        nobody = [False] * population.size
+        return Fit(placement.cut(params), history, [0] * population.size, str(placement), nobody, train_s=seconds)

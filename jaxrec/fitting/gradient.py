@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
@@ -42,6 +41,7 @@ class Fit:
     history: list[list[dict[str, float]]]
     best_epoch: list[int]
     placement: str
+    diverged: list[bool] = field(default_factory=list)  # members without one epoch of finite loss and scores
     compile_s: float = 0.0
     train_s: float = 0.0
     validate_s: float = 0.0
@@ -100,7 +100,7 @@ class GradientFit:
         active = np.ones(len(keys), bool)
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
         program = jitted.lower(examples, states, hyper, active).compile()
-        keep_better = jax.jit(_keep_better, donate_argnums=1)
+        keep_better = jax.jit(_keep_better)
         best = jax.tree.map(jnp.copy, states.params)
         fit = Fit(None, [[] for _ in range(population.size)], [0] * population.size, str(placement))
         fit.compile_s = time.perf_counter() - started
@@ -114,7 +114,7 @@ class GradientFit:
                 loss = np.asarray(loss)
                 seconds = time.perf_counter() - started
                 fit.train_s += seconds
-                self._check_finite(loss, active, hyper)
+                trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
                 rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
                 if validate is None:
                     improved = active
@@ -131,11 +131,11 @@ class GradientFit:
                 else:
                     improved = np.zeros_like(active)
                 best = keep_better(improved, best, states.params)
-                for m in np.flatnonzero(active[: population.size]):
+                for m in np.flatnonzero(trained[: population.size]):
                     fit.history[m].append(rows[m])
                     if improved[m]:
                         fit.best_epoch[m] = epoch
-                on_epoch(epoch, [rows[m] if active[m] else {} for m in range(population.size)])
+                on_epoch(epoch, [rows[m] if trained[m] else {} for m in range(population.size)])
                 active = active & (epoch < limit)
                 if self.patience is not None and validate is not None:
                     active = active & (stale < self.patience)
@@ -144,6 +144,7 @@ class GradientFit:
         except KeyboardInterrupt:
             fit.interrupted = True
         fit.params = placement.cut(best)
+        fit.diverged = [best_epoch == 0 and not fit.interrupted for best_epoch in fit.best_epoch]
         return fit
 
     def _start(self, model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> State:
@@ -195,12 +196,6 @@ class GradientFit:
             return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
-
-    def _check_finite(self, loss: np.ndarray, active: np.ndarray, hyper: Hyper) -> None:
-        """A diverged member stays in training but can never be best; if all have diverged there is nothing to keep."""
-        if not np.isfinite(loss[active]).any():
-            rates = ", ".join(f"{rate:g}" for rate in np.unique(np.asarray(hyper.learning_rate)))
-            raise InputError(f"training diverged at optimizer.learning_rate={rates}: choose a smaller one")
 
 
 def _keep_better(improved: Array, best: Any, now: Any) -> Any:

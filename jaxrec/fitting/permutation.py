@@ -47,5 +47,6 @@ def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
 def _grid(n: int) -> tuple[int, int]:
     """Height and width, each near the root of n, of the grid with the fewest places to spare: walks are rare there."""
     root = max(1, math.isqrt(n))
-    heights = range(max(1, root - 500), root + 500)
+    spread = min(root // 4, 500)  # a flat grid would only rotate the range
+    heights = range(root - spread, root + spread + 1)
     return min(((height, -(-n // height)) for height in heights), key=lambda grid: grid[0] * grid[1])
