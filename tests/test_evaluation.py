@@ -128,6 +128,17 @@ def test_a_perfect_model_scores_one_and_its_reverse_nothing():
     assert (evaluation.per_user["hit_rate@1"][1][enough] == 0).all()
 
 
+def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
+    known, target = known_and_target()
+    tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
+    evaluator = Evaluator(Table(), known, target, k=(5,))
+    expected = evaluator(params(tables), hyper(2))
+    tables[1, 0, 0] = np.nan
+    found = evaluator(params(tables), hyper(2))
+    assert found.means(0) == expected.means(0)
+    assert np.isnan(list(found.means(1).values())).all()
+
+
 def test_a_constant_model_is_no_better_than_a_random_order():
     """Ids are numbered by popularity, as catalogues often are: who breaks ties by them finds what most people chose."""
     rng = np.random.default_rng(2)

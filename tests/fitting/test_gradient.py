@@ -217,10 +217,13 @@ def test_ctrl_c_returns_the_best_so_far():
     same(member(fit.params, 1), member(script.seen[2], 1))
 
 
-def test_members_that_diverge_are_marked():
+def test_members_that_diverge_stop_and_are_marked():
+    """The loss of the first epoch is no number already: what is kept is what it started with."""
     fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)(MODEL, train(), population(2, rate=(1e30, 0.1)))
     assert fit.diverged == [True, False]
-    assert [len(rows) for rows in fit.history][1] == 3
+    assert [len(rows) for rows in fit.history] == [1, 3]
+    assert fit.best_epoch == [0, 3]
+    np.testing.assert_allclose(member(fit.params, 0)["params"]["user_embedding"]["table"], start(3)[0]["p"], rtol=1e-6)
 
 
 def test_one_diverged_member_leaves_the_others_alone():
