@@ -13,8 +13,8 @@ from jaxrec.hyper import Hyper
 
 Members = Literal["auto", "vmap", "in_turn"]
 
-# On a CPU, vmap pays while a batch is small enough to leave a core idle between steps; measured by
-# `scripts/benchmark.py case=sweep`, see docs/decisions/0003-populations.md.
+# On a CPU, vmap pays only while a batch is too small to keep a core busy; `scripts/benchmark.py case=sweep` with
+# trainer.members=vmap and in_turn tells for another machine, see docs/decisions/0003-how-members-share-the-machine.md.
 VMAP_ON_CPU_UP_TO = 256
 
 

@@ -260,6 +260,37 @@ OPTIMIZERS = {
 }
 
 
+def by_hand(name: str, w: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float) -> np.ndarray:
+    """Three steps by the papers' formulas."""
+    m = v = np.zeros_like(w)
+    for t, g in enumerate(gradients, 1):
+        if name == "adam":
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+            w = w - rate * (m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8) + decay * w)
+        elif name == "adagrad":
+            g = g + decay * w
+            v = v + g**2
+            w = w - rate * g / np.sqrt(0.1 + v)
+        else:
+            m = 0.9 * m + g + decay * w
+            w = w - rate * m
+    return w
+
+
+@pytest.mark.parametrize(("name", "optimizer"), [(name, optimizer) for name, (optimizer, _) in OPTIMIZERS.items()])
+def test_optimizers_take_the_steps_of_their_papers(name, optimizer):
+    rng = np.random.default_rng(5)
+    w, *gradients = rng.normal(size=(4, 5))
+    one = optimizer(learning_rate=0.1, weight_decay=0.05)
+    found = jnp.asarray(w, jnp.float32)
+    state = one.init(found)
+    with jax.numpy_dtype_promotion("standard"):
+        for gradient in gradients:
+            updates, state = one.update(jnp.asarray(gradient, jnp.float32), state, found)
+            found = found + updates
+    np.testing.assert_allclose(found, by_hand(name, w, gradients, 0.1, 0.05), rtol=1e-4)
+
+
 @pytest.mark.parametrize(("optimizer", "rate"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_member_that_differs_in_every_number_is_its_lone_twin(optimizer, rate):
     """The twin has no padding: its tables are as wide, and it draws as many negatives, as the member uses."""
