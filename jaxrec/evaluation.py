@@ -58,6 +58,8 @@ class Evaluator:
         self.k, self.n_items = tuple(sorted(k)), target.n_items
         offsets, items = by_user(target)
         self.users = np.flatnonzero(np.diff(offsets))
+        if not len(self.users):
+            raise InputError(f"{target.name}: no user has a held-out item to be found; hold out more")
         offsets, items = select_rows(offsets, items, self.users)
         self._relevant = ragged(offsets, sort_rows(offsets, items))
         self._n_relevant = jnp.asarray(np.diff(offsets), jnp.int32)

@@ -24,6 +24,7 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
     Only groups with one of the k largest maxima can hold one of the k best, so the rest is never sorted. Ties keep
     their order because groups are taken, and then laid side by side, in order of position.
     """
+    scores = jnp.where(scores == 0, 0.0, scores)  # to lax.top_k, 0.0 is larger than -0.0
     n_rows, n_items = scores.shape
     n_groups = -(-n_items // GROUP)
     if n_groups <= 2 * k:

@@ -80,7 +80,7 @@ class GradientFit:
     ) -> Fit:
         """Fits every member, for `epochs` of its own where given. Without `validate` the last parameters are kept.
 
-        Ctrl-C ends training after the epoch in progress; what was best until then is returned, marked interrupted.
+        Ctrl-C ends training and drops the epoch in progress; what was best until then is returned, marked interrupted.
         """
         examples, n_examples = self.objective.examples(train)
         batch_size = min(self.batch_size, n_examples)

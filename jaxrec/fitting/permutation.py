@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 
 from jaxrec.random import Stream, bits, finalise
 
-ROUNDS = 4
+ROUNDS = 6
 
 
 def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
