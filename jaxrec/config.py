@@ -124,22 +124,21 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
 
     chosen = [o for o in config.hydra.overrides.hydra if str(o).startswith("hydra.sweep.dir=")]
     directory = Path(config.hydra.sweep.dir) if chosen else None
-    if not lists:
-        tree = compose([])
-        space = {**tree["sweep"]["space"], **typed}
-        if space:
-            return launch.sweep(tree, space, compose, fixed, directory)
-    elif typed or "space" in str(fixed):
+    tree = compose([])
+    space = {**tree["sweep"]["space"], **typed}
+    if space and lists:
         raise InputError(
-            f"{lists[0].input_line} asks for every combination, {next(iter(typed))} for a search: write "
+            f"{lists[0].input_line} asks for every combination, {next(iter(space))} for a search: write "
             "choice(a,b) to search over a and b too"
         )
+    if space:
+        return launch.sweep(tree, space, compose, fixed, directory)
     combinations: list[list[str]] = [[]]
     for override in lists:
         key = override.get_key_element()
         values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
         combinations = [[*chosen, value] for chosen in combinations for value in values]
-    return launch.grid([(compose(chosen), chosen) for chosen in combinations], fixed, directory)
+    return launch.grid([(compose(chosen), chosen) for chosen in combinations], directory)
 
 
 def plain(cfg: DictConfig) -> Tree:

@@ -69,8 +69,8 @@ def run(tree: Tree, directory: Path) -> Result:
     rundir.make(directory)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
-    say(_data_line(tree, split))
-    (result,) = _fit_and_finish(tree, [tree], split, load_s)
+    say(_data_line(split))
+    (result,) = _fit_and_finish(tree, split, load_s)
     rundir.write(directory, tree, result)
     table("test", _rows([(settings.get(tree, "model._target_").rpartition(".")[2], result)]))
     say(f"results: {directory}")
@@ -79,7 +79,7 @@ def run(tree: Tree, directory: Path) -> Result:
     return result
 
 
-def grid(combinations: list[tuple[Tree, list[str]]], overrides: Sequence[str], directory: Path | None) -> list[Result]:
+def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> list[Result]:
     """Every combination once; those that one program can train are one population."""
     trees = [tree for tree, _ in combinations]
     for tree in trees:
@@ -92,7 +92,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], overrides: Sequence[str], d
         key = json.dumps([shared["data"], shared["split"]], default=str)
         if key not in splits:
             splits[key] = experiment.prepare(shared)
-            say(_data_line(shared, splits[key][0]))
+            say(_data_line(splits[key][0]))
         split, load_s = splits[key]
         say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
         selected = experiment.select(shared, split.selection, population, Epochs(shared))
@@ -137,7 +137,7 @@ def sweep(
     directory = rundir.make(directory or Path("outputs/sweeps") / name)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
-    say(_data_line(tree, split))
+    say(_data_line(split))
     if split.selection.validation is None:
         raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
     say(f"study {name}: {chosen.n_trials} trials, {chosen.population} at once, in {directory}")
@@ -180,7 +180,7 @@ def sweep(
     )
     winner = best(study)
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
-    (result,) = _fit_and_finish(best_tree, [best_tree], split, load_s)
+    (result,) = _fit_and_finish(best_tree, split, load_s)
     rundir.write(directory / "best", best_tree, result)
     text = yaml.safe_dump([f"{key}={value}" for key, value in winner.params.items()])
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value}\n{text}")
@@ -196,8 +196,8 @@ def sweep(
     return result
 
 
-def _fit_and_finish(shared: Tree, trees: list[Tree], split: Split, load_s: float) -> list[Result]:
-    ((_, shared, population),) = settings.populations(trees)
+def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
+    ((_, shared, population),) = settings.populations([tree])
     selected = experiment.select(shared, split.selection, population, Epochs(shared))
     return experiment.finish(shared, split, selected, load_s)
 
@@ -227,7 +227,7 @@ def _shown(result: Result, part: str) -> dict[str, Any]:
     return shown
 
 
-def _data_line(tree: Tree, split: Split) -> str:
+def _data_line(split: Split) -> str:
     train, test = split.selection.train, split.test
     validation = split.selection.validation
     n = 0 if validation is None else len(validation)

@@ -78,7 +78,7 @@ def test_loaded_runs_speak_original_ids(run_dir):
 def test_a_grid_trains_every_combination_once(compose, tmp_path):
     chosen = [["model=popularity"], ["model=mf", "seed=1"], ["model=mf", "seed=2"]]
     trees = [compose(*PLANTED, *(("trainer.epochs=2",) if "model=mf" in c else ()), *c) for c in chosen]
-    results = launch.grid(list(zip(trees, chosen, strict=True)), [], tmp_path)
+    results = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path)
     assert len(results) == 3
     assert results[1].metrics["environment"]["placement"].startswith("2 member(s)")
     table = pd.read_csv(tmp_path / "runs.csv")
