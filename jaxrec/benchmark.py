@@ -18,7 +18,8 @@ import pandas as pd
 from jaxrec import experiment, settings
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
-from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.data.histories import histories
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.query import Query
@@ -82,7 +83,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     hyper = population.hyper
     params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
     params = jax.tree.map(lambda x: x[None], params)  # a population of one
-    asked = Asked(np.arange(data.n_users), *by_user(data))
+    asked = Asked.about(np.arange(data.n_users), histories(data))
     started = time.perf_counter()
     ranker = Ranker(model, asked, 10, block=get(tree, "eval.block"))
     jax.block_until_ready(ranker(params, hyper).items)

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveInt
 
-from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.data.histories import histories, select_rows
+from jaxrec.data.interactions import by_user
+from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
-from jaxrec.ragged import ragged, select_rows, sort_rows
+from jaxrec.ragged import ragged, sort_rows
 from jaxrec.ranking import Asked, Ranker
 
 
@@ -43,27 +45,26 @@ class Evaluation:
 
 
 class Evaluator:
-    """Ranks for every user who has something to find in `target`, with what is in `known` masked; see `Ranker`."""
+    """Ranks for every user who has something to find, with the targets they know masked; see `Ranker`."""
 
     def __init__(
         self,
         model: nn.Module,
-        known: Interactions,
-        target: Interactions,
+        held: Held,
         *,
         k: tuple[int, ...],
         block: int | None = None,
         exclude_known: bool = True,
     ) -> None:
-        self.k, self.n_items = tuple(sorted(k)), target.n_items
-        offsets, items = by_user(target)
+        self.k, self.n_items = tuple(sorted(k)), held.target.n_items
+        offsets, items = by_user(held.target)
         self.users = np.flatnonzero(np.diff(offsets))
         if not len(self.users):
-            raise InputError(f"{target.name}: no user has a held-out item to be found; hold out more")
+            raise InputError(f"{held.target.name}: no user has a held-out item to be found; hold out more")
         offsets, items = select_rows(offsets, items, self.users)
         self._relevant = ragged(offsets, sort_rows(offsets, items))
         self._n_relevant = jnp.asarray(np.diff(offsets), jnp.int32)
-        asked = Asked(self.users, *select_rows(*by_user(known), self.users))
+        asked = Asked.about(self.users, histories(held.known))
         self.ranker = Ranker(model, asked, self.k[-1], block=block, exclude_known=exclude_known)
         self._measure = jax.jit(jax.vmap(self._measure_member, in_axes=(None, None, 0)))
 
@@ -104,8 +105,8 @@ class FullCatalogue:
         if self.monitor not in measured:
             raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
 
-    def evaluator(self, model: nn.Module, known: Interactions, target: Interactions) -> Evaluator:
+    def evaluator(self, model: nn.Module, held: Held) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""
-        if max(self.k) > target.n_items:
-            raise InputError(f"eval.k={max(self.k)} is more than the {target.n_items} items of the catalogue")
-        return Evaluator(model, known, target, k=self.k, block=self.block, exclude_known=self.exclude_known)
+        if max(self.k) > (n_items := held.target.n_items):
+            raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")
+        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known)

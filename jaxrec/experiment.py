@@ -13,8 +13,8 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxrec.data.interactions import Interactions, by_user
-from jaxrec.data.split import Selection, Split
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation, FullCatalogue
 from jaxrec.fitting.closed_form import ClosedForm
@@ -67,8 +67,8 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     """Fits every member on train, with early stopping on validation where there is one."""
     train, validation = selection.train, selection.validation
     evaluation: FullCatalogue = build(tree["eval"])
-    model = _model(tree, train)
-    evaluator = evaluation.evaluator(model, train, validation) if validation is not None else None
+    model = _model(tree, train if validation is None else validation.known)
+    evaluator = evaluation.evaluator(model, validation) if validation is not None else None
 
     def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
@@ -91,17 +91,17 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         raise InputError(f"{type(selected.model).__name__}: {DIVERGED}")
     fitted_on = selection.train
     if tree["refit"] and selection.validation is not None and not fit.interrupted:
-        fitted_on = join(selection)
+        fitted_on = selection.joined()
         fit = trainer(tree)(_model(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
-    known = join(selection)
+    known = split.test.known
     evaluation: FullCatalogue = build(tree["eval"])
     started = time.perf_counter()
-    evaluator = evaluation.evaluator(_model(tree, known), known, split.test)
+    evaluator = evaluation.evaluator(_model(tree, known), split.test)
     test = evaluator(fit.params, selected.population.hyper)
     if np.isnan(test.per_user[f"ndcg@{evaluation.k[0]}"]).any():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
-    popular = _popularity(evaluation, fitted_on, known, split.test)
+    popular = _popularity(evaluation, fitted_on, split.test)
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
@@ -122,7 +122,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "time": {key: round(value, 3) for key, value in seconds.items()},
                 "environment": environment(selected.fit.placement),
             },
-            per_user=test.table(member, split.test.user_ids),
+            per_user=test.table(member, known.user_ids),
             history=pd.DataFrame(selected.fit.history[member]),
             model=evaluator.ranker.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
@@ -133,16 +133,11 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     ]
 
 
-def join(selection: Selection) -> Interactions:
-    """Train and validation as one: all that is known when the test is asked."""
-    train, validation = selection.train, selection.validation
-    return train if validation is None else train.joined(validation)
-
-
 def facts(split: Split) -> dict[str, int | float]:
     """How much data there is, and what is worth knowing about how it was split."""
     train, validation = split.selection.train, split.selection.validation
-    sizes = {"train": len(train), "validation": 0 if validation is None else len(validation), "test": len(split.test)}
+    held_out = 0 if validation is None else len(validation.target)
+    sizes = {"train": len(train), "validation": held_out, "test": len(split.test.target)}
     counts = {"users": train.n_users, "items": train.n_items, "interactions": sum(sizes.values()), **sizes}
     return {**counts, **split.notes}
 
@@ -170,8 +165,10 @@ def environment(placement: str) -> dict[str, Any]:
 
 
 def _model(tree: Tree, known: Interactions) -> nn.Module:
-    longest = int(np.diff(by_user(known)[0]).max(initial=1))
-    return build(tree["model"], n_users=known.n_users, n_items=known.n_items, history_length=longest)
+    """For a catalogue of this size; a model that states no length of its own gets every history whole."""
+    longest = int(np.bincount(known.user).max(initial=1))
+    sizes = {"n_users": known.n_users, "n_items": known.n_items, "history_length": longest}
+    return build(tree["model"], **{name: size for name, size in sizes.items() if name not in tree["model"]})
 
 
 def trainer(tree: Tree) -> Any:
@@ -187,7 +184,7 @@ def trainer(tree: Tree) -> Any:
 _MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
 
 
-def _popularity(evaluation: FullCatalogue, train: Interactions, known: Interactions, test: Interactions) -> Evaluation:
+def _popularity(evaluation: FullCatalogue, train: Interactions, test: Held) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
-    model = Popularity(n_items=known.n_items)
-    return evaluation.evaluator(model, known, test)(ClosedForm()(model, train, one).params, one.hyper)
+    model = Popularity(n_items=train.n_items)
+    return evaluation.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

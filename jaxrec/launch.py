@@ -228,9 +228,9 @@ def _shown(result: Result, part: str) -> dict[str, Any]:
 
 
 def _data_line(split: Split) -> str:
-    train, test = split.selection.train, split.test
+    train, test = split.selection.train, split.test.target
     validation = split.selection.validation
-    n = 0 if validation is None else len(validation)
+    n = 0 if validation is None else len(validation.target)
     return (
         f"{train.name}: {train.n_users:,} users, {train.n_items:,} items; "
         f"{len(train):,} interactions to train on, {n:,} to validate, {len(test):,} to test"

@@ -4,12 +4,11 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Int
 
+from jaxrec.history import History
+
 
 class Query(NamedTuple):
-    """`user` [B] positions in the user table; `history` [B, T] latest items, oldest first, padded on the left with -1.
-
-    `history` is there for models that state a `history_length`; T is that length.
-    """
+    """`user` [B] positions in the user table; `history` of length T for models that state a `history_length` T."""
 
     user: Int[Array, "B"]
-    history: Int[Array, "B T"] | None = None
+    history: History | None = None

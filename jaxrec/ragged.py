@@ -15,13 +15,6 @@ class Ragged(NamedTuple):
     items: Int[Array, "E"]
     owners: Int[Array, "E"]
 
-    def latest(self, rows: Int[Array, "B"], length: int) -> Int[Array, "B T"]:
-        """The last `length` items of each row, oldest first; -1 on the left where a row has fewer."""
-        end = self.offsets[rows + 1][:, None]
-        index = end - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
-        inside = index >= self.offsets[rows][:, None]
-        return jnp.where(inside, self.items.at[index].get(mode="fill", fill_value=-1), -1)
-
     def contains(self, rows: Int[Array, "B"], items: Int[Array, "B N"]) -> Bool[Array, "B N"]:
         """Whether each item is in its row, by bisection: rows must be sorted by item."""
         low = jnp.broadcast_to(self.offsets[rows][:, None], items.shape)
@@ -56,14 +49,6 @@ def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
     if not len(items):
         items, owners = np.full(1, -1), np.full(1, len(offsets))
     return Ragged(*(jnp.asarray(array, jnp.int32) for array in (offsets, items, owners)))
-
-
-def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows asked for, in that order, as offsets and items of their own (on the host)."""
-    lengths = np.diff(offsets)[rows]
-    new_offsets = np.concatenate([[0], np.cumsum(lengths)])
-    source = np.repeat(offsets[:-1][rows] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1])
-    return new_offsets, items[source]
 
 
 def sort_rows(offsets: np.ndarray, items: np.ndarray) -> np.ndarray:

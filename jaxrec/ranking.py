@@ -10,6 +10,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec.data.histories import Histories
+from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
@@ -54,16 +56,42 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Whom to rank for, on the host: users [R], and what each knows as offsets [R + 1] and items, oldest first."""
+    """Whom to rank for, on the host: users [R], each with the entries `start .. end` of `known` for a history.
+
+    `masked` says what is left out of each list, as offsets [R + 1] and items.
+    """
 
     users: np.ndarray
-    offsets: np.ndarray
-    items: np.ndarray
+    known: Histories
+    start: np.ndarray
+    end: np.ndarray
+    masked: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def about(cls, users: np.ndarray, known: Histories) -> "Asked":
+        """With all that is known of these users; what of it is a target is left out of their lists."""
+        return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users))
 
 
-class _Block(NamedTuple):
+def query_of(model: nn.Module, asked: Asked) -> Query:
+    """All rows as one query, with the history that this model states; for scores of a few pairs."""
+    start, end, user = (jnp.asarray(x, jnp.int32) for x in (asked.start, asked.end, asked.users))
+    length = getattr(model, "history_length", 0)
+    return Query(user, past(asked.known).latest(start, end, length) if length else None)
+
+
+class _Rows(NamedTuple):
+    """Users and their histories' bounds on the device."""
+
     users: Int[Array, "R"]
-    known: Ragged
+    start: Int[Array, "R"]
+    end: Int[Array, "R"]
+    past: Past | None
+    masked: Ragged | None
+
+    def query(self, rows: Int[Array, "B"], length: int) -> Query:
+        history = self.past.latest(self.start[rows], self.end[rows], length) if self.past is not None else None
+        return Query(self.users[rows], history)
 
 
 class Ranker:
@@ -76,15 +104,21 @@ class Ranker:
     def __init__(
         self, model: nn.Module, asked: Asked, k: int, *, block: int | None = None, exclude_known: bool = True
     ) -> None:
-        self.model, self.k, self.exclude_known = model, k, exclude_known
+        self.model, self.k = model, k
         self.n_users = len(asked.users)
         share = -(-self.n_users // jax.device_count())  # so that few users still keep every device busy
         self.block = min(block or max(8, BLOCK_ENTRIES // model.n_items), share)
         first_rows = np.arange(0, self.n_users, self.block)
-        last_rows = np.minimum(first_rows + self.block, self.n_users)
         self._first_rows = first_rows
-        self._max_entries = max(1, int(np.max(asked.offsets[last_rows] - asked.offsets[first_rows])))
-        self._shared = _Block(jnp.asarray(asked.users, jnp.int32), ragged(asked.offsets, asked.items))
+        masked = None
+        if exclude_known:
+            offsets, items = asked.masked
+            last_rows = np.minimum(first_rows + self.block, self.n_users)
+            self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
+            masked = ragged(offsets, items)
+        self._history_length = getattr(model, "history_length", 0)
+        users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
+        self._shared = _Rows(users, start, end, past(asked.known) if self._history_length else None, masked)
         self._programs: dict[int, Any] = {}
 
     def __call__(self, params: Any, hyper: Hyper) -> Ranked:
@@ -107,7 +141,7 @@ class Ranker:
         n_blocks = -(-len(self._first_rows) // over_users) * over_users
         first_rows = jnp.asarray(np.resize(self._first_rows, n_blocks), jnp.int32)
 
-        def local(shared: _Block, first_rows: Array, params: Any, hyper: Hyper) -> Any:
+        def local(shared: _Rows, first_rows: Array, params: Any, hyper: Hyper) -> Any:
             return jax.lax.map(lambda member: self._rank_member(shared, first_rows, *member), (params, hyper))
 
         P = PartitionSpec
@@ -120,7 +154,7 @@ class Ranker:
         )
 
         @jax.jit
-        def program(shared: _Block, params: Any, hyper: Hyper) -> Any:
+        def program(shared: _Rows, params: Any, hyper: Hyper) -> Any:
             items, scores, finite = ranked(shared, first_rows, params, hyper)
             flat = lambda x: x.reshape(n_members, n_blocks * self.block, self.k)[:, : self.n_users]  # noqa: E731
             return flat(items), flat(scores), finite
@@ -132,7 +166,7 @@ class Ranker:
 
         return program, deal
 
-    def _rank_member(self, shared: _Block, first_rows: Int[Array, "b"], params: Any, hyper: Hyper) -> Any:
+    def _rank_member(self, shared: _Rows, first_rows: Int[Array, "b"], params: Any, hyper: Hyper) -> Any:
         model = with_hyper(self.model, hyper)
         if hasattr(model, "item_vectors"):
             vectors: Any = model.apply(params, method="item_vectors")
@@ -142,17 +176,11 @@ class Ranker:
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[Array, Array, Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_users - 1)
-            scores = score(query_of(model, shared.users[rows], shared.known, rows))
+            scores = score(shared.query(rows, self._history_length))
             finite = jnp.isfinite(scores).all()
-            if self.exclude_known:
-                scores = shared.known.mask_block(scores, first_row, self._max_entries)
+            if shared.masked is not None:
+                scores = shared.masked.mask_block(scores, first_row, self._max_entries)
             values, items = top_k(scores, self.k)
             return jnp.where(values > -jnp.inf, items, -1), values, finite
 
         return jax.lax.map(rank_block, first_rows)
-
-
-def query_of(model: nn.Module, users: Int[Array, "B"], known: Ragged, rows: Int[Array, "B"]) -> Query:
-    """The query that this model asks for: with a history if it states a `history_length`."""
-    length = getattr(model, "history_length", 0)
-    return Query(users, known.latest(rows, length) if length else None)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.data.histories import Histories
 from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
-from jaxrec.ragged import ragged, select_rows
 from jaxrec.ranking import Asked, Ranker, query_of
 from jaxrec.settings import build
 
@@ -37,7 +37,7 @@ class Recommender:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
-        self._known = np.asarray(extra["known_offsets"]), np.asarray(extra["known_items"])
+        self._known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
 
     def recommend(self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
@@ -49,7 +49,7 @@ class Recommender:
         if not 1 <= k <= len(self.item_ids):
             raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
         users = _positions(self._users, user_ids, "user")
-        asked = Asked(users, *select_rows(*self._known, users))
+        asked = Asked.about(users, self._known)
         ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
         if not ranked.finite[0]:
             raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
@@ -75,8 +75,7 @@ class Recommender:
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        known = ragged(*select_rows(*self._known, users))
-        query = query_of(self.model, jnp.asarray(users, jnp.int32), known, jnp.arange(len(users)))
+        query = query_of(self.model, Asked.about(users, self._known))
         scores: Any = self.model.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
         return np.asarray(scores[:, 0])
 

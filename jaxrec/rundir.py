@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
-from jaxrec.data.interactions import by_user
+from jaxrec.data.histories import histories
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.report import run_report
@@ -52,7 +52,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
             "module": _module(result),
             "user_ids": result.known.user_ids,
             "item_ids": result.known.item_ids,
-            **dict(zip(("known_offsets", "known_items"), by_user(result.known), strict=True)),
+            **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
         },
     )
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))

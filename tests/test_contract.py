@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, recommend, rundir, settings
-from jaxrec.data.interactions import by_user
+from jaxrec.data.histories import histories
 from jaxrec.evaluation import Evaluator
 from jaxrec.hyper import with_hyper
-from jaxrec.ragged import ragged
 from jaxrec.ranking import Asked, Ranker, query_of
 from tests.conftest import PLANTED, ROOT
 
@@ -31,9 +30,8 @@ class Fitted:
             self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper))
         )
 
-    def query(self, rows: jax.Array):
-        known = ragged(*by_user(self.split.selection.train))
-        return query_of(self.model, rows, known, rows)
+    def query(self, n_users: int):
+        return query_of(self.model, Asked.about(np.arange(n_users), histories(self.split.selection.train)))
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -45,7 +43,7 @@ def fitted(request, compose) -> Fitted:
 
 
 def test_candidates_score_as_in_the_catalogue(fitted):
-    query = fitted.query(jnp.arange(20))
+    query = fitted.query(20)
     items = jax.random.randint(jax.random.key(0), (20, 7), 0, fitted.model.n_items)
     candidates = fitted.model.apply(fitted.params, query, items)
     catalogue = fitted.model.apply(fitted.params, query, method="score_catalogue")
@@ -73,14 +71,14 @@ def test_the_same_seed_gives_the_same_parameters(fitted):
 def test_no_metric_depends_on_the_block_size(fitted, block):
     selection = fitted.split.selection
     k = fitted.tree["eval"]["k"]
-    evaluator = Evaluator(fitted.selected.model, selection.train, selection.validation, k=k, block=block)
+    evaluator = Evaluator(fitted.selected.model, selection.validation, k=k, block=block)
     evaluation = evaluator(fitted.selected.fit.params, fitted.population.hyper)
     assert evaluation.means(0) == fitted.selected.validation.means(0)
 
 
 def test_what_a_user_has_never_comes_back(fitted):
     train = fitted.split.selection.train
-    asked = Asked(np.arange(train.n_users), *by_user(train))
+    asked = Asked.about(np.arange(train.n_users), histories(train))
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
     had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]
@@ -120,7 +118,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
 def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
     rundir.write(tmp_path, fitted.tree, fitted.result)
     model = recommend.load(tmp_path)
-    users = fitted.split.test.user_ids[[3, 1, 200]]
+    users = fitted.split.test.known.user_ids[[3, 1, 200]]
     table = model.recommend(users, k=5)
     assert table.user_id.drop_duplicates().tolist() == users.tolist()
     assert table["rank"].tolist() == [1, 2, 3, 4, 5] * 3
@@ -131,9 +129,8 @@ def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_ranking_and_scoring_lower_for_every_backend(fitted, platform):
-    def rank(params, rows):
-        query = fitted.query(rows)
+    def rank(params, query):
         return jax.lax.top_k(fitted.model.apply(params, query, method="score_catalogue"), 10)
 
-    exported = jax.export.export(jax.jit(rank), platforms=[platform])(fitted.params, jnp.arange(4))
+    exported = jax.export.export(jax.jit(rank), platforms=[platform])(fitted.params, fitted.query(4))
     assert exported.platforms == (platform,)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.ragged import Ragged, ragged, select_rows, sort_rows
+from jaxrec.ragged import Ragged, ragged, sort_rows
 
 ROWS, ENTRIES, ITEMS = 6, 12, 9
 
@@ -29,18 +29,9 @@ def flat(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 rows_drawn = st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4)
-latest = jax.jit(Ragged.latest, static_argnums=2)
 contains = jax.jit(Ragged.contains)
 mask_block = jax.jit(Ragged.mask_block, static_argnums=3)
 quick = settings(max_examples=60, deadline=None)
-
-
-@given(row_lists(), rows_drawn, st.sampled_from([1, 3, ENTRIES + 2]))
-@quick
-def test_latest(lists, rows, length):
-    found = latest(ragged(*flat(lists)), jnp.array(rows), length)
-    padded = [[-1] * length + lists[row] for row in rows]
-    np.testing.assert_array_equal(found, [row[-length:] for row in padded])
 
 
 @given(row_lists(), rows_drawn)
@@ -87,18 +78,8 @@ def test_mask_block_with_no_entry_to_spare():
 def test_rows_without_any_entry():
     nothing = ragged(np.zeros(4, int), np.zeros(0, np.int32))
     rows = jnp.array([0, 2])
-    np.testing.assert_array_equal(latest(nothing, rows, 3), np.full((2, 3), -1))
     assert not contains(nothing, rows, jnp.array([[-1, 0], [5, 1]])).any()
     assert (mask_block(nothing, jnp.zeros((2, 5)), jnp.int32(1), 1) == 0).all()
-
-
-@given(row_lists(), st.lists(st.integers(0, ROWS - 1), max_size=8))
-@quick
-def test_select_rows(lists, rows):
-    offsets, items = select_rows(*flat(lists), np.array(rows, int))
-    expected_offsets, expected = flat([lists[row] for row in rows])
-    np.testing.assert_array_equal(offsets, expected_offsets)
-    np.testing.assert_array_equal(items, expected)
 
 
 @given(row_lists())

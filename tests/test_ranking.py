@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.data.histories import Histories
 from jaxrec.hyper import Hyper
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
-from jaxrec.ragged import ragged
 from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
 
 USERS, ITEMS, K = 23, 40, 7
@@ -99,7 +99,7 @@ def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray,
 def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     """Two devices: one member's users are shared among them, two members have one each, three again share."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
-    asked = Asked(np.arange(USERS), *known_lists())
+    asked = Asked.about(np.arange(USERS), Histories(*known_lists()))
     ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)(
         {"params": {"scores": tables}}, hyper(n_members)
     )
@@ -114,14 +114,14 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
 def test_users_are_ranked_in_the_order_asked():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
-    nothing = np.zeros(5, int), np.zeros(0, int)
-    ranked = Ranker(Table(), Asked(users, *nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
+    nothing = Histories(np.zeros(USERS + 1, int), np.zeros(0, int))
+    ranked = Ranker(Table(), Asked.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
     np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
 
 
 def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
     rng = np.random.default_rng(3)
-    ranker = Ranker(Table(), Asked(np.arange(USERS), *known_lists()), K)
+    ranker = Ranker(Table(), Asked.about(np.arange(USERS), Histories(*known_lists())), K)
     for n_members in (1, 2, 1):
         tables = rng.random((n_members, USERS, ITEMS)).astype(np.float32)
         items = ranker({"params": {"scores": tables}}, hyper(n_members)).items
@@ -133,7 +133,7 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
     """One score of one user of one member, of an item that the user knows and that no list would hold."""
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
-    ranker = Ranker(Table(), Asked(np.arange(USERS), *known_lists()), K, block=4)
+    ranker = Ranker(Table(), Asked.about(np.arange(USERS), Histories(*known_lists())), K, block=4)
     assert ranker({"params": {"scores": tables}}, hyper(2)).finite.tolist() == [True, False]
 
 
@@ -141,8 +141,8 @@ def test_memory_is_a_block_and_never_users_times_items():
     """Every array of the compiled program, by the shapes in its text; 1,009 and 2,003 divide nothing else."""
     n_users, n_items, block = 1009, 2003, 16
     model = MatrixFactorisation(n_users, n_items, 2)
-    known = np.arange(n_users + 1), np.arange(n_users) % n_items
-    ranker = Ranker(model, Asked(np.arange(n_users), *known), 5, block=block)
+    known = Histories(np.arange(n_users + 1), np.arange(n_users) % n_items)
+    ranker = Ranker(model, Asked.about(np.arange(n_users), known), 5, block=block)
     nobody = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
     params = jax.tree.map(
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
@@ -156,13 +156,13 @@ def test_memory_is_a_block_and_never_users_times_items():
 
 
 def test_a_query_has_the_history_that_the_model_asks_for():
-    known = ragged(np.array([0, 3, 3]), np.array([4, 5, 6]))
-    users, rows = jnp.array([8, 9]), jnp.array([0, 1])
-    assert query_of(Table(), users, known, rows).history is None
+    users = np.array([1, 0])
+    asked = Asked.about(users, Histories(np.array([0, 3, 3]), np.array([4, 5, 6])))
+    assert query_of(Table(), asked).history is None
 
     class Sequence(Table):
         history_length: int = 2
 
-    query = query_of(Sequence(), users, known, rows)
+    query = query_of(Sequence(), asked)
     np.testing.assert_array_equal(query.user, users)
-    np.testing.assert_array_equal(query.history, [[5, 6], [-1, -1]])
+    np.testing.assert_array_equal(query.history.items, [[-1, -1], [5, 6]])

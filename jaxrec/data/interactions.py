@@ -1,6 +1,7 @@
 """Who did what with which item: the one value that every source makes and every split takes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import NonNegativeInt
 from jaxrec.errors import InputError
 
 Duplicates = Literal["first", "last", "error", "keep"]
+COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight")  # one entry a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +25,14 @@ class Interactions:
     value:  float32 [N], rating or quantity; None where the data has none
     time:   int64 [N], milliseconds since 1970; None where the data has none (then row order is the order)
     part:   int8 [N], 0 train, 1 validation, 2 test; None unless the data comes already split
+    event:  int8 [N], positions in `event_names`; None where the data knows one kind of event only
+    target: bool [N], whether the row is what is to be recommended; the others, such as views where purchases are
+            wanted, are history only: never held out, never masked. None: every row is
+    weight: float32 [N], how much the row counts in training; None: each counts 1
     user_ids, item_ids: the original ids (int64 or str objects); `item_ids` is in a shuffled order, see `encode`
     user_features, item_features: one row an id, in the order of the id tables; None where the data has none
+    event_names: what the codes of `event` mean
+    notes:  what was dropped or repaired while reading, each a reason and how many rows
     name:   what reports call the data
     """
 
@@ -37,6 +45,11 @@ class Interactions:
     item_ids: np.ndarray
     user_features: pd.DataFrame | None = None
     item_features: pd.DataFrame | None = None
+    event: np.ndarray | None = None
+    target: np.ndarray | None = None
+    weight: np.ndarray | None = None
+    event_names: tuple[str, ...] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
     name: str = "data"
 
     def __len__(self) -> int:
@@ -54,14 +67,14 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """The same data with only these rows (positions or a mask); the id tables stay as they are."""
-        columns: dict[str, Any] = {c: getattr(self, c) for c in ("user", "item", "value", "time", "part")}
+        columns: dict[str, Any] = {c: getattr(self, c) for c in COLUMNS}
         columns = {c: column[rows] for c, column in columns.items() if column is not None}
         return replace(self, **columns)
 
     def joined(self, later: "Interactions") -> "Interactions":
         """These rows, then those of another part of the same data."""
         columns: dict[str, Any] = {}
-        for name in ("user", "item", "value", "time", "part"):
+        for name in COLUMNS:
             one, other = getattr(self, name), getattr(later, name)
             columns[name] = None if one is None or other is None else np.concatenate([one, other])
         return replace(self, **columns)
@@ -72,11 +85,14 @@ def encode(
     *,
     user_features: pd.DataFrame | None = None,
     item_features: pd.DataFrame | None = None,
+    event_names: tuple[str, ...] = (),
+    notes: Mapping[str, int] | None = None,
     name: str,
 ) -> Interactions:
     """Interactions of the rows of a frame, in their order; the id tables hold the ids that occur in it.
 
-    frame:         columns user_id and item_id; optional value, time (int64, milliseconds) and part (0, 1, 2)
+    frame:         columns user_id and item_id; optional value, time (int64, milliseconds), part (0, 1, 2), event (codes
+                   of event_names), target and weight
     user_features: a column user_id, each id once, and one column a feature; ids without a row get missing values
     item_features: the same with item_id
     """
@@ -98,10 +114,15 @@ def encode(
         value=column("value", np.float32),
         time=column("time", np.int64),
         part=column("part", np.int8),
+        event=column("event", np.int8),
+        target=column("target", bool),
+        weight=column("weight", np.float32),
         user_ids=user_ids,
         item_ids=item_ids,
         user_features=_aligned(user_features, "user_id", user_ids),
         item_features=_aligned(item_features, "item_id", item_ids),
+        event_names=event_names,
+        notes=notes or {},
         name=name,
     )
 
@@ -160,8 +181,8 @@ def filtered(
     """The rows of a frame (columns as for `encode`) that pass these filters, one after the other, in their order.
 
     min_value:  keeps rows of at least this value
-    duplicates: what becomes of rows with the same user and item (and part, where given): keep the first or the last
-                in time (in file order where there is no time), raise an error, or keep all
+    duplicates: what becomes of rows with the same user and item (and part and event, where given): keep the first or
+                the last in time (in file order where there is no time), raise an error, or keep all
     k_core:     drops users and items with fewer rows than this, again and again until none is left
     """
     if min_value is not None:
@@ -185,10 +206,11 @@ def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:
 
 
 def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Duplicates) -> np.ndarray:
-    """Mask [N] of the rows that stay when one of each user, item and part does."""
+    """Mask [N] of the rows that stay when one of each user, item, part and event does."""
     pair = user.astype(np.int64) * (item.max() + 1) + item
-    if "part" in frame:
-        pair = pair * 3 + frame["part"].to_numpy()
+    for column in {"part", "event"} & set(frame):
+        codes = frame[column].to_numpy()
+        pair = pair * (int(codes.max()) + 1) + codes
     repeated = pd.Series(pair).duplicated(keep=False).to_numpy()
     if not repeated.any():
         return ~repeated
@@ -218,16 +240,27 @@ def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
         rows, user, item = rows[keep], user[keep], item[keep]
 
 
-def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Each user's items, oldest first, ties in file order: `items[offsets[u] : offsets[u + 1]]` are those of user u.
+def user_order(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers by user, oldest first, ties in file order: `rows[offsets[u] : offsets[u + 1]]` are those of user u.
 
-    Returns offsets, int64 [U + 1], and items, int32 [N].
+    Returns offsets, int64 [U + 1], and rows, int64 [N].
     """
     user, time = interactions.user, interactions.time
-    order = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
+    rows = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
     offsets = np.zeros(interactions.n_users + 1, np.int64)
     np.cumsum(np.bincount(user, minlength=interactions.n_users), out=offsets[1:])
-    return offsets, interactions.item[order]
+    return offsets, rows
+
+
+def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
+    """Each user's items, oldest first: offsets, int64 [U + 1], and items, int32 [N]; see `user_order`."""
+    offsets, rows = user_order(interactions)
+    return offsets, interactions.item[rows]
+
+
+def targets(interactions: Interactions) -> Interactions:
+    """The rows that are what is to be recommended."""
+    return interactions if interactions.target is None else interactions.take(interactions.target)
 
 
 def summary(interactions: Interactions) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Interactions to a split: what selects (train, validation) apart from what is read once, for the winner (test)."""
+"""Interactions to a split: what selects (train, validation) apart from what is read once, for the winner (test).
+
+Only rows of `Interactions.target` are held out. The others, such as views where purchases are wanted, are history: what
+lies in the time of a held-out part is known only to the parts after it, and the rest is dropped.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -8,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from jaxrec.data.interactions import Interactions, summary
+from jaxrec.data.interactions import Interactions, summary, targets
 from jaxrec.data.times import milliseconds
 from jaxrec.errors import InputError
 
@@ -18,11 +22,23 @@ TRAIN, VALIDATION, TEST = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
+class Held:
+    """Held-out interactions, and all that is known when they are asked for; what of it is a target is masked."""
+
+    known: Interactions
+    target: Interactions
+
+
+@dataclass(frozen=True, eq=False)
 class Selection:
     """All that fitting, early stopping, pruning and choosing may see; `validation` is None if none was held out."""
 
     train: Interactions
-    validation: Interactions | None
+    validation: Held | None
+
+    def joined(self) -> Interactions:
+        """Train and validation as one, to train on once everything is chosen."""
+        return self.train if self.validation is None else self.validation.known.joined(self.validation.target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +49,7 @@ class Split:
     """
 
     selection: Selection
-    test: Interactions
+    test: Held
     notes: dict[str, int | float]
 
 
@@ -65,12 +81,13 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
     Users who would keep fewer than `min_history` interactions keep all for training.
     """
     _unsplit(interactions)
+    wanted = targets(interactions)
     # Backwards: the last one has rank 0.
-    rank, count = _ranks(interactions, interactions.time)
-    back = count[interactions.user] - 1 - rank
+    rank, count = _ranks(wanted, wanted.time)
+    back = count[wanted.user] - 1 - rank
     part = np.select([back == 0, back == 1], [TEST, VALIDATION], TRAIN)
-    part[count[interactions.user] < min_history + 2] = TRAIN
-    return _assembled(interactions, part.astype(np.int8), validated=True)
+    part[count[wanted.user] < min_history + 2] = TRAIN
+    return _assembled(interactions, _with_history(interactions, part.astype(np.int8)), validated=True)
 
 
 def global_time(
@@ -115,6 +132,22 @@ def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, se
     return _assembled(interactions, part, validated=validation_fraction > 0 or bool((part == VALIDATION).any()))
 
 
+def _with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
+    """Part [N] of each row from the part of each target row: history belongs where it lies in its user's order."""
+    if interactions.target is None:
+        return part
+    moment = np.arange(len(interactions)) if interactions.time is None else interactions.time
+    whole = np.full(len(interactions), TRAIN, np.int8)
+    whole[interactions.target] = part
+    history = ~interactions.target
+    for p in (VALIDATION, TEST):
+        start = np.full(interactions.n_users, np.iinfo(np.int64).max)
+        rows = interactions.target & (whole == p)
+        np.minimum.at(start, interactions.user[rows], moment[rows])
+        whole[history & (moment >= start[interactions.user])] = p
+    return whole
+
+
 def _unsplit(interactions: Interactions) -> None:
     if interactions.part is not None:
         raise InputError(
@@ -133,7 +166,11 @@ def _ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarr
 
 
 def _carved(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
-    """Part [N] of each row: a random share of every user's rows."""
+    """Part [N] of each row: a random share of every user's target rows; history stays in train."""
+    if interactions.target is not None:
+        whole = np.full(len(interactions), TRAIN, np.int8)
+        whole[interactions.target] = _carved(replace(targets(interactions), target=None), validation, test, seed)
+        return whole
     rank, count = _ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
     # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
     n_test, n_validation = (np.floor(count * share + 0.5 + 1e-9).astype(np.int64) for share in (test, validation))
@@ -161,12 +198,14 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     test_items_not_in_train, test_users_not_in_train: cold ones, which only content or popularity can serve
     test_already_known, validation_already_known:     rows that went for this reason
     test_before_last_train: share of test rows older than the newest train row; 0 means nobody trains on the future
+    history_after_test_dropped: rows that are history only and lie after what is tested
     """
     pair = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
+    wanted = np.ones(len(interactions), bool) if interactions.target is None else interactions.target
     train = np.flatnonzero(part == TRAIN)
-    held = {p: np.flatnonzero(part == p) for p in (VALIDATION, TEST)}
+    held = {p: np.flatnonzero((part == p) & wanted) for p in (VALIDATION, TEST)}
     kept: dict[int, np.ndarray] = {}
-    known = train
+    known = np.flatnonzero((part == TRAIN) & wanted)
     for p, rows in held.items():
         repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()
         kept[p] = rows[~repeated[len(known) :]]
@@ -181,6 +220,8 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
         return replace(interactions.take(rows), part=None)
 
     test = taken(kept[TEST])
+    # In the order of the data, history of the time of validation included.
+    before_test = np.sort(np.concatenate([train, kept[VALIDATION], np.flatnonzero((part == VALIDATION) & ~wanted)]))
     notes: dict[str, int | float] = {
         "users": interactions.n_users,
         "users_with_test": len(pd.unique(test.user)),
@@ -193,8 +234,11 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     if interactions.time is not None:
         newest = interactions.time[train].max()
         notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < newest).mean())
-    validation = taken(kept[VALIDATION]) if len(kept[VALIDATION]) else None
-    return Split(Selection(taken(train), validation), test, notes)
+    if interactions.target is not None:
+        notes["history_after_test_dropped"] = int(np.count_nonzero((part == TEST) & ~wanted))
+    trained = taken(train)
+    validation = Held(trained, taken(kept[VALIDATION])) if len(kept[VALIDATION]) else None
+    return Split(Selection(trained, validation), Held(taken(before_test), test), notes)
 
 
 def _cold(tested: np.ndarray, trained: np.ndarray, size: int) -> int:

@@ -54,6 +54,7 @@ class Pairs(NamedTuple):
 
     user: Int[Array, "E"]
     item: Int[Array, "E"]
+    weight: Float[Array, "E"] | None  # None: each weighs 1
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class SampledObjective:
     negatives: Callable[..., Candidates]
 
     def examples(self, train: Interactions) -> tuple[Pairs, int]:
-        """Users and items of the interactions."""
-        return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32)), len(train)
+        """Users, items and weights of the interactions."""
+        weight = None if train.weight is None else jnp.asarray(train.weight, jnp.float32)
+        return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32), weight), len(train)
 
     def costs(
         self,
@@ -77,7 +79,7 @@ class SampledObjective:
         hyper: Hyper,
         penalised: bool,
     ) -> Costs:
-        """Loss and weight 1 of each interaction."""
+        """Loss and weight of each interaction."""
         query, positive = Query(examples.user[rows]), examples.item[rows]
         negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives)
         items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
@@ -88,7 +90,10 @@ class SampledObjective:
             of_user, of_item = penalty
             used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
             cost = cost + of_user + jnp.sum(of_item[items] * used, axis=1) / jnp.sum(used, axis=1)
-        return cost, jnp.ones_like(cost)
+        if examples.weight is None:
+            return cost, jnp.ones_like(cost)
+        weight = examples.weight[rows]
+        return weight * cost, weight
 
 
 class Bags(NamedTuple):

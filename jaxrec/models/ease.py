@@ -40,8 +40,8 @@ class EASE(nn.Module):
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item: the rows of B that belong to the history, added up."""
-        history = query.history
-        assert history is not None
+        assert query.history is not None
+        history = query.history.items
         rows = jnp.arange(history.shape[0])[:, None]
         # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
         items = jnp.where(history < 0, self.n_items, history)

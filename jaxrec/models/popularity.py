@@ -26,8 +26,8 @@ class Popularity(nn.Module):
         return jnp.broadcast_to(self.count[None, :], (query.user.shape[0], self.n_items))
 
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I"]:
-        """Interactions of each item."""
-        return np.bincount(train.item, minlength=self.n_items).astype(np.float32)
+        """Interactions of each item, by their weight."""
+        return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)
 
     def solve(self, statistics: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:
         """The counts are the parameters."""

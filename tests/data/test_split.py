@@ -23,8 +23,8 @@ def data(rows: list[tuple[int, int, int]], duplicates: str = "last") -> Interact
 
 
 def parts(split: Split) -> list[Interactions]:
-    held = [] if split.selection.validation is None else [split.selection.validation]
-    return [split.selection.train, *held, split.test]
+    held = [] if split.selection.validation is None else [split.selection.validation.target]
+    return [split.selection.train, *held, split.test.target]
 
 
 def pairs(part: Interactions) -> set[tuple[int, int]]:
@@ -69,7 +69,7 @@ def test_nothing_held_out_is_known(rows):
     for split in splits(source):
         sets = [pairs(part) for part in parts(split)]
         assert sum(map(len, sets)) == len(set().union(*sets))
-        assert len(split.test) == len(sets[-1])
+        assert len(split.test.target) == len(sets[-1])
         lost = split.notes["test_already_known"] + split.notes["validation_already_known"]
         assert sum(map(len, parts(split))) + lost == len(source)
 
@@ -90,25 +90,25 @@ def test_holdout_takes_the_rounded_share_of_every_user(rows, validation, test, s
             holdout(source, **options)
         return
     split = holdout(source, **options)
-    held = split.selection.validation
+    held = split.selection.validation.target
     found = np.zeros(source.n_users) if held is None else np.bincount(held.user, minlength=source.n_users)
     assert (found == expected[:, 0]).all()
-    assert (np.bincount(split.test.user, minlength=source.n_users) == expected[:, 1]).all()
+    assert (np.bincount(split.test.target.user, minlength=source.n_users) == expected[:, 1]).all()
     assert same(split, holdout(source, **options))
 
 
 def test_holdout_is_random_within_users_and_follows_its_seed():
     source = data([(user, item, 0) for user in range(50) for item in range(20)])
     first, second = holdout(source, seed=0), holdout(source, seed=1)
-    assert (len(first.selection.train), len(first.selection.validation), len(first.test)) == (800, 100, 100)
+    assert [len(part) for part in parts(first)] == [800, 100, 100]
     assert not same(first, second)
     # 100 draws of 20 places: the mean place is 9.5 with a standard error of 0.58.
-    assert abs((first.test.value % 20).mean() - 9.5) < 3
+    assert abs((first.test.target.value % 20).mean() - 9.5) < 3
 
 
 def test_a_share_that_is_a_half_in_floats_rounds_up():
     source = data([(0, item, 0) for item in range(50)])  # 50 * 0.29 is 14.5, and 14.499999999999998 in floats
-    assert len(holdout(source, validation_fraction=0.0, test_fraction=0.29).test) == 15
+    assert len(holdout(source, validation_fraction=0.0, test_fraction=0.29).test.target) == 15
 
 
 def test_users_who_would_keep_nothing_keep_all():
@@ -141,7 +141,7 @@ def test_the_last_one_tests_and_the_one_before_validates(rows, min_history):
 def test_without_times_file_order_is_the_order():
     frame = pd.DataFrame({"user_id": [1, 1, 2, 1, 2, 2], "item_id": [5, 3, 9, 4, 8, 7]})
     split = leave_one_out(encode(frame, name="timeless"))
-    assert split.test.item_ids[split.test.item].tolist() == [4, 7]
+    assert split.test.target.item_ids[split.test.target.item].tolist() == [4, 7]
     assert "test_before_last_train" not in split.notes
 
 
@@ -162,7 +162,7 @@ DAYS = [(user, 10 * user + day, day * 86_400_000) for user in range(3) for day i
 def test_cuts_in_time(validation_from, test_from, sizes):
     split = global_time(data(DAYS), validation_from=validation_from, test_from=test_from)
     assert [len(part) for part in parts(split)] == sizes
-    assert split.selection.train.time.max() < split.test.time.min()
+    assert split.selection.train.time.max() < split.test.target.time.min()
     assert split.notes["test_before_last_train"] == 0
 
 
@@ -207,7 +207,7 @@ def test_given_carves_validation_out_of_train():
     assert given(source).selection.validation is None
     split = given(source, validation_fraction=0.3, seed=4)
     assert [len(part) for part in parts(split)] == [7, 3, 2]
-    assert split.test.value.tolist() == [10, 11]
+    assert split.test.target.value.tolist() == [10, 11]
     assert same(split, given(source, validation_fraction=0.3, seed=4))
     assert any(not same(split, given(source, validation_fraction=0.3, seed=seed)) for seed in range(5))
     assert source.part.tolist() == [0] * 10 + [2] * 2
@@ -230,7 +230,7 @@ def test_notes_count_what_is_cold_and_what_is_known():
         "test_already_known": 3,  # 1 and 3 of user 1, the second 9 of user 3
         "validation_already_known": 1,
     }
-    assert split.test.value.tolist() == [6, 7, 9, 10]
+    assert split.test.target.value.tolist() == [6, 7, 9, 10]
 
 
 def test_notes_tell_the_share_that_trains_on_the_future():
@@ -266,4 +266,44 @@ def test_one_user_is_enough():
 
 def test_one_item_is_enough():
     split = given(parted([0, 0, 2], users=[1, 2, 3], items=[7, 7, 7]))
-    assert split.test.n_items == 1
+    assert split.test.target.n_items == 1
+
+
+def views_and_purchases() -> Interactions:
+    """User 0 views 0, 1, 2, buys 1, views 3, buys 2, views 4, buys 3, views 0; user 1 only views."""
+    rows = [(0, 0, 1, 0), (0, 1, 2, 0), (0, 2, 3, 0), (0, 1, 4, 1), (0, 3, 5, 0), (0, 2, 6, 1), (0, 4, 7, 0)]
+    rows += [(0, 3, 8, 1), (0, 0, 9, 0), (1, 2, 2, 0), (1, 4, 8, 0)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time", "event"])
+    frame["value"], frame["target"] = np.arange(len(frame)), frame.event == 1
+    return encode(frame, event_names=("view", "purchase"), name="drawn")
+
+
+def test_history_that_is_no_target_is_known_only_to_what_comes_after_it():
+    split = leave_one_out(views_and_purchases())
+    # The purchases of value 5 and 7 validate and test; what user 0 views between them is known to the test alone.
+    assert split.selection.train.value.tolist() == [0, 1, 2, 3, 4, 9, 10]
+    validation = split.selection.validation
+    assert validation.target.value.tolist() == [5]
+    assert validation.known.value.tolist() == [0, 1, 2, 3, 4, 9, 10]
+    assert split.test.target.value.tolist() == [7]
+    assert split.test.known.value.tolist() == [0, 1, 2, 3, 4, 5, 6, 9, 10]
+    assert split.notes["history_after_test_dropped"] == 1
+
+
+def test_history_after_a_cut_is_dropped():
+    split = global_time(
+        views_and_purchases(), validation_from="1970-01-01T00:00:00.006", test_from="1970-01-01T00:00:00.008"
+    )
+    assert split.selection.train.value.tolist() == [0, 1, 2, 3, 4, 9]
+    assert split.selection.validation.target.value.tolist() == [5]
+    assert split.test.known.value.tolist() == [0, 1, 2, 3, 4, 5, 6, 9]
+    assert split.test.target.value.tolist() == [7]
+    assert split.notes["history_after_test_dropped"] == 2
+
+
+def test_holdout_holds_out_targets_only():
+    split = holdout(views_and_purchases(), validation_fraction=0.33, test_fraction=0.33)
+    held = [*split.selection.validation.target.value, *split.test.target.value]
+    assert len(held) == 2
+    assert set(held) < {3, 5, 7}
+    assert {0, 1, 2, 4, 6, 8, 9, 10} < set(split.selection.train.value)

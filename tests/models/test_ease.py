@@ -7,6 +7,7 @@ import numpy as np
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.population import Population
+from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.models.ease import EASE
 from jaxrec.query import Query
@@ -72,7 +73,7 @@ def test_scores_add_the_rows_of_the_history():
     weights = np.random.default_rng(1).normal(size=(ITEMS, ITEMS)).astype(np.float32)
     model, params = EASE(ITEMS, 4), {"params": {"weights": jnp.asarray(weights)}}
     history = jnp.array([[-1, -1, 2, 5], [-1, -1, -1, -1], [8, 0, 8, 8], [-1, 8, 0, 1]])
-    query = Query(jnp.arange(4), history)
+    query = Query(jnp.arange(4), History(history))
     expected = np.stack([weights[[2, 5]].sum(0), np.zeros(ITEMS), weights[[8, 0]].sum(0), weights[[8, 0, 1]].sum(0)])
     found = jax.jit(lambda params: model.apply(params, query, method="score_catalogue"))(params)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,58 @@
+"""What every user did, by user and oldest first: the host's side of the histories that models are asked with."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxrec.data.interactions import Interactions, user_order
+
+LISTS = ("items", "event", "gap", "value", "target")  # one entry a row
+
+
+class Histories(NamedTuple):
+    """Entries `offsets[u] .. offsets[u + 1]` are those of user u; what the data lacks is None.
+
+    items:  int32 [N]
+    event:  int8 [N], codes of `Interactions.event_names`
+    gap:    float32 [N], seconds since the user's entry before; 0 for the first
+    value:  float32 [N], rating or quantity
+    target: bool [N], whether the entry is masked when its user is recommended to; None: every one is
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    event: np.ndarray | None = None
+    gap: np.ndarray | None = None
+    value: np.ndarray | None = None
+    target: np.ndarray | None = None
+
+    def masked(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Offsets [R + 1] and items of what is left out for these users, in their order."""
+        offsets, rows = select_rows(self.offsets, np.arange(len(self.items)), users)
+        if self.target is None:
+            return offsets, self.items[rows]
+        kept = self.target[rows]
+        return np.concatenate([[0], np.cumsum(kept)])[offsets], self.items[rows[kept]]
+
+
+def histories(interactions: Interactions) -> Histories:
+    """The rows of the data by user, oldest first, ties in file order."""
+    offsets, rows = user_order(interactions)
+
+    def column(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else values[rows]
+
+    gap = None
+    if interactions.time is not None:
+        gap = np.diff(interactions.time[rows], prepend=0).astype(np.float32) / np.float32(1000)
+        gap[offsets[:-1][np.diff(offsets) > 0]] = 0
+    event, value, target = (column(values) for values in (interactions.event, interactions.value, interactions.target))
+    return Histories(offsets, interactions.item[rows], event, gap, value, target)
+
+
+def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows asked for, in that order, as offsets and items of their own."""
+    lengths = np.diff(offsets)[rows]
+    new_offsets = np.concatenate([[0], np.cumsum(lengths)])
+    source = np.repeat(offsets[:-1][rows] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1])
+    return new_offsets, items[source]

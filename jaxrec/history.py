@@ -1,0 +1,61 @@
+"""Histories on the device: everything users did, once, and windows of it as models see them."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrec.data.histories import Histories
+
+
+class History(NamedTuple):
+    """The latest T entries before a moment, oldest first, padded on the left: items by -1, the rest by 0.
+
+    `event` (codes), `gap` (seconds since the entry before) and `value` are there where the data has them.
+    """
+
+    items: Int[Array, "B T"]
+    event: Int[Array, "B T"] | None = None
+    gap: Float[Array, "B T"] | None = None
+    value: Float[Array, "B T"] | None = None
+
+
+class Past(NamedTuple):
+    """What all users did, by user and oldest first; a history is the end of a stretch of it."""
+
+    items: Int[Array, "E"]
+    event: Int[Array, "E"] | None = None
+    gap: Float[Array, "E"] | None = None
+    value: Float[Array, "E"] | None = None
+
+    def latest(self, start: Int[Array, "B"], end: Int[Array, "B"], length: int) -> History:
+        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen."""
+        index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
+        inside = index >= start[:, None]
+
+        def window(column: Array | None, padding: int) -> Array | None:
+            if column is None:
+                return None
+            return jnp.where(inside, column.at[index].get(mode="clip"), jnp.asarray(padding, column.dtype))
+
+        items = window(self.items, -1)
+        assert items is not None
+        return History(items, *(window(column, 0) for column in self[1:]))
+
+
+def past(source: Histories) -> Past:
+    """The lists of the host as device arrays; an empty one keeps one entry, so that gathers have a target."""
+
+    def column(values: np.ndarray, kind: type) -> Array:
+        return jnp.asarray(values if len(values) else np.zeros(1), kind)
+
+    def optional(values: np.ndarray | None, kind: type) -> Array | None:
+        return None if values is None else column(values, kind)
+
+    return Past(
+        items=column(source.items, jnp.int32),
+        event=optional(source.event, jnp.int32),
+        gap=optional(source.gap, jnp.float32),
+        value=optional(source.value, jnp.float32),
+    )

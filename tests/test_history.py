@@ -1,0 +1,33 @@
+"""Windows of histories on the device against plain Python lists."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.histories import Histories
+from jaxrec.history import Past, past
+
+latest = jax.jit(Past.latest, static_argnums=3)
+ENTRIES = 12
+
+
+@pytest.mark.parametrize("length", [1, 3, ENTRIES + 2])
+def test_latest(length):
+    """Any stretch, empty ones included: the entries before its end, padded on the left, every column alike."""
+    rng = np.random.default_rng(0)
+    items, event = rng.integers(0, 9, (2, ENTRIES))
+    gap, value = rng.random((2, ENTRIES)).astype(np.float32)
+    source = past(Histories(np.array([0, ENTRIES]), items, event, gap, value))
+    bounds = np.array([(low, high) for low in range(ENTRIES + 1) for high in range(low, ENTRIES + 1)])
+    found = latest(source, *jnp.asarray(bounds.T), length)
+    for column, padding, window in zip((items, event, gap, value), (-1, 0, 0, 0), found, strict=True):
+        expected = [[padding] * length + column[low:high].tolist() for low, high in bounds]
+        np.testing.assert_array_equal(window, np.array([row[-length:] for row in expected], column.dtype))
+
+
+def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
+    nothing = past(Histories(np.zeros(3, int), np.zeros(0, np.int32)))
+    history = latest(nothing, jnp.array([0, 0]), jnp.array([0, 0]), 3)
+    np.testing.assert_array_equal(history.items, np.full((2, 3), -1))
+    assert history[1:] == (None, None, None)
