@@ -90,7 +90,7 @@ def test_holdout_takes_the_rounded_share_of_every_user(rows, validation, test, s
             holdout(source, **options)
         return
     split = holdout(source, **options)
-    held = split.selection.validation.target
+    held = split.selection.validation and split.selection.validation.target
     found = np.zeros(source.n_users) if held is None else np.bincount(held.user, minlength=source.n_users)
     assert (found == expected[:, 0]).all()
     assert (np.bincount(split.test.target.user, minlength=source.n_users) == expected[:, 1]).all()
