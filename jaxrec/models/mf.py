@@ -43,9 +43,12 @@ class MatrixFactorisation(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
         p = self.user_embedding.unmasked(query.user)
-        q = self.item_embedding.unmasked(items)
-        bias = self.user_bias[query.user][:, None] + self.item_bias[items]
-        return jnp.einsum("bd,bnd->bn", p, q) + bias
+        if items.shape[1] <= 2:  # with one negative, a product a column takes three quarters of the time of an einsum
+            columns = [(self.item_embedding.unmasked(i), self.item_bias[i]) for i in items.T]
+            scores = jnp.stack([jnp.sum(p * q, axis=1) + b for q, b in columns], axis=1)
+        else:
+            scores = jnp.einsum("bd,bnd->bn", p, self.item_embedding.unmasked(items)) + self.item_bias[items]
+        return scores + self.user_bias[query.user][:, None]
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
