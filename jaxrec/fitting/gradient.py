@@ -1,5 +1,6 @@
 """Gradient fits: one epoch of a whole population is one device program."""
 
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,11 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.descent import Dense, RowDescent
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
@@ -61,7 +62,7 @@ class GradientFit:
     """
 
     objective: Objective
-    optimizer: Callable[..., optax.GradientTransformation]
+    optimizer: Callable[..., Dense | RowDescent]
     epochs: PositiveInt = 50
     batch_size: PositiveInt = 2048
     patience: PositiveInt | None = 5
@@ -153,8 +154,10 @@ class GradientFit:
         params = with_hyper(model, hyper).init(init_key, nobody, jnp.zeros((1, 1), jnp.int32))
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
-    def _optimizer(self, hyper: Hyper) -> optax.GradientTransformation:
-        return self.optimizer(learning_rate=hyper.learning_rate, weight_decay=hyper.weight_decay)
+    def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
+        numbers = {"learning_rate": hyper.learning_rate, "weight_decay": hyper.weight_decay}
+        takes = inspect.signature(self.optimizer).parameters
+        return self.optimizer(**{name: number for name, number in numbers.items() if name in takes})
 
     def _epoch(
         self,
@@ -185,10 +188,8 @@ class GradientFit:
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 return total / weights, (total, weights)
 
-            gradient, sums = jax.grad(objective, has_aux=True)(params)
-            with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
-                updates, moments = optimizer.update(gradient, moments, params)
-            return (optax.apply_updates(params, updates), moments), sums
+            params, moments, sums = optimizer.step(objective, params, moments)
+            return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:
             steps = jnp.arange(-(-n_examples // batch_size))

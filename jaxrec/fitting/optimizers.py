@@ -1,8 +1,10 @@
-"""Optimizers of optax as functions of the two numbers that may differ between the members of a population."""
+"""Optimizers as functions of the two numbers that may differ between the members of a population."""
 
+import jax.numpy as jnp
 import optax
 from pydantic import NonNegativeFloat, PositiveFloat
 
+from jaxrec.fitting.descent import Dense, RowDescent, adagrad_rule, sgd_rule
 from jaxrec.hyper import Traced
 
 
@@ -12,25 +14,49 @@ def adam(
     b1: NonNegativeFloat = 0.9,
     b2: NonNegativeFloat = 0.999,
     eps: PositiveFloat = 1e-8,
-) -> optax.GradientTransformation:
+) -> Dense:
     """Adam with decoupled weight decay.   [Kingma and Ba 2015; Loshchilov and Hutter 2019]"""
-    return optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    return Dense(optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay))
 
 
 def adagrad(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
     initial_accumulator: NonNegativeFloat = 0.1,
-) -> optax.GradientTransformation:
+) -> Dense:
     """Adagrad, whose steps shrink for what is seen often.   [Duchi et al. 2011]"""
     scale = optax.scale_by_rss(initial_accumulator_value=initial_accumulator)
-    return optax.chain(optax.add_decayed_weights(weight_decay), scale, optax.scale_by_learning_rate(learning_rate))
+    return Dense(
+        optax.chain(optax.add_decayed_weights(weight_decay), scale, optax.scale_by_learning_rate(learning_rate))
+    )
 
 
 def sgd(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
     momentum: NonNegativeFloat = 0.0,
-) -> optax.GradientTransformation:
+) -> Dense:
     """Stochastic gradient descent; weight decay is added to the gradient."""
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum or None))
+    return Dense(
+        optax.chain(optax.add_decayed_weights(weight_decay), optax.sgd(learning_rate, momentum=momentum or None))
+    )
+
+
+def row_sgd(learning_rate: PositiveFloat | Traced) -> RowDescent:
+    """SGD that touches only the rows of a batch: the same steps as `sgd` without weight decay and momentum."""
+    return RowDescent(sgd_rule(learning_rate), lambda n: (), optax.sgd(learning_rate))
+
+
+def row_adagrad(
+    learning_rate: PositiveFloat | Traced,
+    initial_accumulator: NonNegativeFloat = 0.1,
+    eps: PositiveFloat = 1e-8,
+) -> RowDescent:
+    """Adagrad with one accumulator a row, which touches only the rows of a batch: for tables of a million rows.
+
+    [Duchi et al. 2011; the row-wise form of Naumov et al. 2019, Deep learning recommendation model]
+    """
+    rest = optax.chain(
+        optax.scale_by_rss(initial_accumulator_value=initial_accumulator), optax.scale_by_learning_rate(learning_rate)
+    )
+    return RowDescent(adagrad_rule(learning_rate, eps), lambda n: jnp.full(n, initial_accumulator, jnp.float32), rest)

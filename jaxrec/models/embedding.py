@@ -1,4 +1,7 @@
-"""Embedding tables whose width may differ between the members of a population."""
+"""Tables with a row for every user or item: vectors, whose width may differ between members, and biases.
+
+Rows are had by `lookup`, so that an optimizer that moves only the rows of a batch finds out which they are.
+"""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -26,13 +29,13 @@ class Embedding(nn.Module):
 
     def __call__(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """Rows of the table; no gradient reaches columns that are not in use."""
-        return self.table[ids] * self._in_use().reshape(*[1] * ids.ndim, self.dim)
+        return self.lookup(ids) * self._in_use().reshape(*[1] * ids.ndim, self.dim)
 
-    def unmasked(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
+    def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """As `__call__`, for products with another table of this width: there, zero columns keep each other zero."""
         return self.table[ids]
 
-    def all(self) -> Float[Array, "n D"]:
+    def whole(self) -> Float[Array, "n D"]:
         """The whole table."""
         return self.table
 
@@ -44,3 +47,20 @@ class Embedding(nn.Module):
     def _in_use(self) -> Float[Array, "D"]:
         columns = jnp.arange(self.dim)
         return (columns < (self.dim if self.width is None else self.width)).astype(jnp.float32)
+
+
+class Bias(nn.Module):
+    """A number [n] for every user or item, zero at the start."""
+
+    n: int
+
+    def setup(self) -> None:
+        self.table = self.param("table", nn.initializers.zeros, (self.n,))
+
+    def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S"]:
+        """The numbers of these."""
+        return self.table[ids]
+
+    def whole(self) -> Float[Array, "n"]:
+        """The number of each."""
+        return self.table

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
-from jaxrec.models.embedding import Embedding
+from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.query import Query
 
 
@@ -37,18 +37,17 @@ class MatrixFactorisation(nn.Module):
     def setup(self) -> None:
         self.user_embedding = Embedding(self.n_users, self.embedding_dim, self.width, self.init_std)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, self.width, self.init_std)
-        self.user_bias = self.param("user_bias", nn.initializers.zeros, (self.n_users,))
-        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        self.user_bias, self.item_bias = Bias(self.n_users), Bias(self.n_items)
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        p = self.user_embedding.unmasked(query.user)
+        p = self.user_embedding.lookup(query.user)
         if items.shape[1] <= 2:  # with one negative, a product a column takes three quarters of the time of an einsum
-            columns = [(self.item_embedding.unmasked(i), self.item_bias[i]) for i in items.T]
+            columns = [(self.item_embedding.lookup(i), self.item_bias.lookup(i)) for i in items.T]
             scores = jnp.stack([jnp.sum(p * q, axis=1) + b for q, b in columns], axis=1)
         else:
-            scores = jnp.einsum("bd,bnd->bn", p, self.item_embedding.unmasked(items)) + self.item_bias[items]
-        return scores + self.user_bias[query.user][:, None]
+            scores = jnp.einsum("bd,bnd->bn", p, self.item_embedding.lookup(items)) + self.item_bias.lookup(items)
+        return scores + self.user_bias.lookup(query.user)[:, None]
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
@@ -56,19 +55,19 @@ class MatrixFactorisation(nn.Module):
 
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
         """(p_u, b_u, 1): with `item_vectors`, the score as one dot product."""
-        p = self.user_embedding.unmasked(query.user)
-        bias = self.user_bias[query.user][:, None]
+        p = self.user_embedding.lookup(query.user)
+        bias = self.user_bias.lookup(query.user)[:, None]
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
 
     def item_vectors(self) -> Float[Array, "I D2"]:
         """(q_i, 1, b_i) of the whole catalogue."""
-        q = self.item_embedding.all()
-        bias = self.item_bias[:, None]
+        q = self.item_embedding.whole()
+        bias = self.item_bias.whole()[:, None]
         return jnp.concatenate([q, jnp.ones_like(bias), bias], axis=1)
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         # Squared lengths of whole tables first: then only scalars are gathered, and scattered back.
-        p = jnp.sum(self.user_embedding.all() ** 2, axis=1)[query.user]
-        q = jnp.sum(self.item_embedding.all() ** 2, axis=1)
+        p = jnp.sum(self.user_embedding.whole() ** 2, axis=1)[query.user]
+        q = jnp.sum(self.item_embedding.whole() ** 2, axis=1)
         return self.regularization * p, self.regularization * q

@@ -28,7 +28,7 @@ def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, 
     init = jax.jit(lambda: model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)))
     params = init()
     bias = jnp.linspace(-1, 1, ITEMS)
-    return model, {"params": params["params"] | {"item_bias": bias}}
+    return model, {"params": params["params"] | {"item_bias": {"table": bias}}}
 
 
 def costs(
@@ -44,7 +44,7 @@ def costs(
 def scores(params: dict) -> np.ndarray:
     tables = params["params"]
     p, q = (np.asarray(tables[t]["table"], np.float64) for t in ("user_embedding", "item_embedding"))
-    return p @ q.T + np.asarray(tables["item_bias"])
+    return p @ q.T + np.asarray(tables["item_bias"]["table"])
 
 
 def the_rest(source, rows, n_items, n_negatives) -> Candidates:

@@ -32,8 +32,8 @@ def params(width: int) -> dict:
         "params": {
             "user_embedding": {"table": jnp.asarray(P * in_use)},
             "item_embedding": {"table": jnp.asarray(Q * in_use)},
-            "user_bias": jnp.array([0.25, 0.0]),
-            "item_bias": jnp.array([0.0, 1.0, 2.0]),
+            "user_bias": {"table": jnp.array([0.25, 0.0])},
+            "item_bias": {"table": jnp.array([0.0, 1.0, 2.0])},
         }
     }
 
@@ -99,8 +99,8 @@ def test_a_wider_table_starts_with_the_same_columns():
 def test_users_and_items_start_with_tables_of_their_own():
     tables = fresh(MatrixFactorisation(4, 4, 3), 0)
     assert not (tables["user_embedding"]["table"] == tables["item_embedding"]["table"]).any()
-    np.testing.assert_array_equal(tables["user_bias"], 0)
-    np.testing.assert_array_equal(tables["item_bias"], 0)
+    np.testing.assert_array_equal(tables["user_bias"]["table"], 0)
+    np.testing.assert_array_equal(tables["item_bias"]["table"], 0)
 
 
 def test_padding_stays_zero_in_training_and_the_rest_moves():
