@@ -14,15 +14,17 @@ NOBODY = ("", "-1", "-1.0", "nan", "none", "null")  # beside missing ids; blanks
 
 def marked(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """User ids with -1 (text "-1" among text) for every one that names nobody: missing, NaN or one of NOBODY."""
+    if pa.types.is_null(ids.type):
+        ids = ids.cast(pa.int64())
+    if pa.types.is_floating(ids.type):
+        ids = pc.if_else(pc.is_nan(ids), None, ids)
     if not pa.types.is_string(ids.type):
-        return pc.if_else(pc.fill_null(pc.is_nan(ids), True), -1, ids) if _floats(ids) else pc.fill_null(ids, -1)
+        return ids.fill_null(-1)
     codes = ids.dictionary_encode().unify_dictionaries()  # so that each id is looked at once
-    if not codes.num_chunks:
-        return ids
     names = codes.chunk(0).dictionary
     nobody = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(NOBODY))
     names = pc.if_else(nobody, "-1", names)
-    return pa.chunked_array([names.take(pc.cast(chunk.indices, pa.int64())) for chunk in codes.chunks]).fill_null("-1")
+    return pa.chunked_array([names.take(chunk.indices) for chunk in codes.chunks]).fill_null("-1")
 
 
 def settled(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -40,7 +42,3 @@ def settled(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, di
     if nobody.all():
         raise InputError(f"none of the {len(frame):,} rows names a user: data.anonymous=keep makes them all one user")
     return frame[~nobody], {"rows without a user, dropped": int(nobody.sum())}
-
-
-def _floats(ids: pa.ChunkedArray) -> bool:
-    return pa.types.is_floating(ids.type)

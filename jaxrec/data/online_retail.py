@@ -140,7 +140,7 @@ def _typed(table: pa.Table, where: Where) -> tuple[pd.DataFrame, Notes]:
     text = {}
     for name in COLUMNS:
         column = table[name]
-        if name in ("quantity", "price") or pa.types.is_temporal(column.type):
+        if name in ("quantity", "price", "time") and pa.types.is_primitive(column.type):
             text[name] = column
             continue
         column = pc.utf8_trim_whitespace(column.cast(pa.string()))
@@ -237,7 +237,7 @@ def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "dr
         before = frame["quantity"].to_numpy()
         notes |= _counted(
             {
-                "cancellations, taken from purchases before": int((cancelled & (lost < -before)).sum()),
+                "cancellations, taken from purchases before": int((cancelled & (lost == 0)).sum()),
                 "cancellations of more than was bought before, the rest ignored": int((cancelled & (lost > 0)).sum()),
                 "purchases cancelled whole, dropped": int((~cancelled & (left <= 0)).sum()),
                 "purchases cancelled in part, lowered": int((~cancelled & (left > 0) & (left < before)).sum()),
