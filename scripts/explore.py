@@ -1,4 +1,4 @@
-"""Looks at data before training: `python scripts/explore.py data=…` writes one page of charts, and their tables as CSV."""
+"""Looks at data before training: `python scripts/explore.py data=…` writes a page of charts and their tables."""
 
 from jaxrec.config import explore
 

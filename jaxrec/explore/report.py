@@ -7,9 +7,9 @@ import pandas as pd
 from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_text
 from jaxrec.data.interactions import Interactions
-from jaxrec.explore import charts, sentences
-from jaxrec.explore.charts import COLOURS
-from jaxrec.report_page import Html, box, cards, escape, frame, grid, page, section, tag
+from jaxrec.explore import charts, sentences, time_charts, value_charts
+from jaxrec.explore.bars import COLOURS
+from jaxrec.report_page import Html, box, cards, frame, grid, page, section, tag
 from jaxrec.settings import Tree, build, check
 
 LACKING = {  # table → what would make it
@@ -55,7 +55,7 @@ def report(name: str, tables: dict[str, pd.DataFrame]) -> str:
         section("Values", _values(tables)),
         section(
             "Correlations",
-            charts.correlations(tables["correlations"]) if "correlations" in tables else _lacking("correlations"),
+            value_charts.correlations(tables["correlations"]) if "correlations" in tables else _lacking("correlations"),
         ),
         section("Sparsity", _sparsity(tables)),
         section(
@@ -103,12 +103,12 @@ def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:
         return [_lacking("over_time")]
     hours = tables["hours"]
     whole = hours.hour.isna().all()
-    daily = [] if whole else [charts.week(hours), charts.by_hour(hours)]
+    daily = [] if whole else [time_charts.week(hours), time_charts.by_hour(hours)]
     note = [tag("p", "Left out: hours need times of the day; all times here are whole days.", "soft")] if whole else []
     return [
-        grid([charts.over_time(tables["over_time"])]),
+        grid([time_charts.over_time(tables["over_time"])]),
         Html("<br>"),
-        grid([*daily, charts.by_weekday(hours)]),
+        grid([*daily, time_charts.by_weekday(hours)]),
         *note,
     ]
 
@@ -132,12 +132,12 @@ def _sessions(tables: dict[str, pd.DataFrame]) -> Html:
     if "sessions" not in tables:
         return _lacking("sessions")
     sizes, summary = tables["session_sizes"], tables["sessions"]
-    return grid([charts.session_sizes(sizes, summary, of) for of in ("actions", "seconds")])
+    return grid([time_charts.session_sizes(sizes, summary, of) for of in ("actions", "seconds")])
 
 
 def _values(tables: dict[str, pd.DataFrame]) -> Html:
     drawn = [
-        charts.spread(tables[f"{name}s"], name, colour)
+        value_charts.spread(tables[f"{name}s"], name, colour)
         for name, colour in (("value", COLOURS[0]), ("weight", COLOURS[1]))
         if f"{name}s" in tables
     ]
@@ -145,8 +145,8 @@ def _values(tables: dict[str, pd.DataFrame]) -> Html:
 
 
 def _sparsity(tables: dict[str, pd.DataFrame]) -> Html:
-    drawn = [charts.pairs(tables["pair_histogram"], of) for of in ("users", "items")]
-    return grid([*drawn, charts.cores(tables["k_cores"])])
+    drawn = [value_charts.pairs(tables["pair_histogram"], of) for of in ("users", "items")]
+    return grid([*drawn, value_charts.cores(tables["k_cores"])])
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,17 @@
 """What to see in a table, said in one sentence that is computed from it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Named tuples of the rows."""
+    return table.itertuples(index=False)
 
 
 def percent(share: float) -> str:
@@ -70,9 +76,7 @@ def of_concentration(table: pd.DataFrame) -> str:
 
 def of_activity(table: pd.DataFrame) -> str:
     """How much the middle and the upper tenth do."""
-    parts = [
-        f"{row.action} {number(row.median)} and {number(row.p90)} ({row.most:,} the most)" for row in table.itertuples()
-    ]
+    parts = [f"{row.action} {number(row.median)} and {number(row.p90)} ({row.most:,} the most)" for row in rows(table)]
     return (
         "Of the users who do it at all, half do so at most, and nine in ten at most, this often: "
         + "; ".join(parts)
