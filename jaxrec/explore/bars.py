@@ -18,8 +18,9 @@ LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "l
 
 
 def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, colour: str) -> Html:
+    """Counts by ranges of numbers."""
     labels = [
-        say.number(low) if low == high else f"{say.number(low)}–{say.number(high)}"
+        say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
         for low, high in zip(table.low, table.high, strict=True)
     ]
     return bars(title, labels, table["count"], x, y, caption, colour)
@@ -33,9 +34,9 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
     ]
     bars = go.Bar(x=places, y=counts, marker_color=colour, hovertext=tips, hoverinfo="text")
     step = -(-len(labels) // 8)  # as many labels as a phone has room for
-    axis = titled(
-        x, tickvals=places[::step], ticktext=list(labels)[::step], tickangle=0 if step == 1 and len(labels) < 6 else -40
-    )
+    shown = list(labels)[::step]
+    flat = len("".join(shown)) <= 30
+    axis = titled(x, tickvals=places[::step], ticktext=shown, tickangle=0 if flat else -40)
     return chart(title, [bars], caption, bargap=0.08, xaxis=axis, yaxis=titled(y, tickformat="~s", rangemode="tozero"))
 
 
@@ -80,6 +81,7 @@ def listing(
 
 
 def legend(traces: Sequence[Any]) -> dict[str, Any]:
+    """A legend above the chart, where there is more than one thing to tell apart."""
     return {"showlegend": True, "legend": LEGEND} if len(traces) > 1 else {}
 
 
@@ -90,5 +92,6 @@ def short(text: Any, most: int = 24) -> str:
 
 
 def faint(colour: str) -> str:
+    """The colour, as what lies below a line is filled with."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.15)"

@@ -21,18 +21,18 @@ def actions(table: pd.DataFrame) -> Html:
     ]
     colours = list(COLOURS[: len(table)])
     bars = ranked(list(table.action), table.interactions, colours, tips, texts)
-    return listing("Actions", [bars], say.of_actions(table), table.action, room=1.9)
+    return listing("Actions", [bars], say.of_actions(table), list(table.action), room=1.9)
 
 
 def top_items(table: pd.DataFrame, colour: str) -> Html:
     """The most frequent items of one action."""
     tips = [
-        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} by {row.users:,} users, {say.percent(row.share)}"
+        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} by {say.plural(row.users, 'user')}"
         for row in say.rows(table)
     ]
     bars = ranked(list(table.title), table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
     return listing(
-        f"Most frequent items: {table.action.iloc[0]}", [bars], say.of_top_items(table), table.title, room=1.25
+        f"Most frequent items: {table.action.iloc[0]}", [bars], say.of_top_items(table), list(table.title), room=1.25
     )
 
 
@@ -100,7 +100,7 @@ def activity(table: pd.DataFrame) -> Html:
         for place, row in enumerate(say.rows(table))
     ]
     names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
-    caption = f"{say.of_activity(table)} Boxes hold the middle half, whiskers 90 %; dashes are means."
+    caption = say.of_activity(table)
     axes = {"xaxis": titled("per user", **LOG), "yaxis": {**names, "showgrid": False}}
     return chart("Actions per visitor", boxes, caption, height=120 + 60 * len(table), **axes)
 
@@ -157,7 +157,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         for row in say.rows(table)
     ]
     bars = go.Funnel(
-        y=[-place for place in range(len(table))],
+        y=list(range(len(table))),
         x=through,
         text=texts,
         textinfo="text",
@@ -169,7 +169,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         constraintext="none",
         textangle=0,
     )
-    names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
+    names = {"tickvals": list(range(len(table))), "ticktext": [short(name) for name in table.action]}
     title = {"pairs": "Pairs of user and item", "users": "Users"}[of]
     return chart(
         title, [bars], say.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}

@@ -1,5 +1,6 @@
 """The page of an exploration, and the folder that it and its tables are written to."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,10 +14,11 @@ from jaxrec.report_page import Html, box, cards, frame, grid, page, section, tag
 from jaxrec.settings import Tree, build, check
 
 LACKING = {  # table → what would make it
+    "actions": "Left out: counts per action need a column of events; all interactions here are of one kind.",
     "funnel": "Left out: the funnel needs events that name steps of a sale, such as view, cart and purchase.",
-    "over_time": "Left out: counts over time, by weekday and by hour need a column of times (data.time_column of own files).",
+    "over_time": "Left out: counts over time need a column of times (data.time_column of own files).",
     "sessions": "Left out: sessions need times of the day (data.time_column of own files).",
-    "values": "Left out: the spread of ratings or quantities needs a column of values (data.value_column of own files).",
+    "values": "Left out: ratings or quantities need a column of values (data.value_column of own files).",
     "correlations": "Left out: correlations need two numerical columns that vary: values, times or numerical features.",
     "features": "Left out: the data has no features of users or items.",
 }
@@ -28,7 +30,7 @@ def run(tree: Tree, directory: Path) -> None:
     interactions: Interactions = build(tree["data"])
     tables: dict[str, pd.DataFrame] = build(tree["explore"], interactions=interactions)
     for name, table in tables.items():
-        write_atomic(directory / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
+        write_atomic(directory / f"{name}.csv", partial(table.to_csv, index=False))
     # The page comes last: where it is, the tables are.
     write_text(directory / "report.html", report(interactions.name, tables))
     console.table(interactions.name, tables["summary"].astype({"value": object}).map(_shown))
@@ -46,8 +48,8 @@ def report(name: str, tables: dict[str, pd.DataFrame]) -> str:
         _when(tables["summary"]),
         cards(*_cards(tables["summary"], tables["problems"])),
         section("In short", tag("ul", points)),
-        section("Actions", grid([charts.actions(tables["actions"]), charts.activity(tables["user_activity"])])),
-        section("Items", grid(_items(tables))),
+        section("Actions", _actions(tables["actions"])),
+        section("Items", *_items(tables)),
         section("Users", grid(_users(tables))),
         section("Time", *_time(tables)),
         section("The way to a sale", _funnel(tables)),
@@ -86,16 +88,23 @@ def _cards(summary: pd.DataFrame, problems: pd.DataFrame) -> list[tuple[str, str
     ]
 
 
+def _actions(table: pd.DataFrame) -> Html:
+    return grid([charts.actions(table)]) if len(table) > 1 else _lacking("actions")
+
+
 def _items(tables: dict[str, pd.DataFrame]) -> list[Html]:
     groups = tables["top_items"].groupby("action", sort=False)
     tops = [charts.top_items(mine, colour) for (_, mine), colour in zip(groups, COLOURS, strict=False)]
-    return [*tops, charts.ranks(tables["item_ranks"]), charts.lorenz(tables["lorenz"], tables["concentration"])]
+    tail = [charts.ranks(tables["item_ranks"]), charts.lorenz(tables["lorenz"], tables["concentration"])]
+    return [grid(tops, "grid three"), grid(tail)]
 
 
 def _users(tables: dict[str, pd.DataFrame]) -> list[Html]:
     spread, names = tables["user_histogram"], list(tables["actions"].action)
     drawn = [charts.users(spread, group) for group in spread.group.unique()]
-    return [*drawn, charts.most_active(tables["top_users"], names, int(tables["actions"].interactions.sum()))]
+    total = int(tables["actions"].interactions.sum())
+    most = charts.most_active(tables["top_users"], names, total)
+    return [*drawn, charts.activity(tables["user_activity"]), most]
 
 
 def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:
@@ -105,12 +114,8 @@ def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:
     whole = hours.hour.isna().all()
     daily = [] if whole else [time_charts.week(hours), time_charts.by_hour(hours)]
     note = [tag("p", "Left out: hours need times of the day; all times here are whole days.", "soft")] if whole else []
-    return [
-        grid([time_charts.over_time(tables["over_time"])]),
-        Html("<br>"),
-        grid([*daily, time_charts.by_weekday(hours)]),
-        *note,
-    ]
+    weekly = grid([*daily, time_charts.by_weekday(hours)], "grid three")
+    return [grid([time_charts.over_time(tables["over_time"])]), weekly, *note]
 
 
 def _funnel(tables: dict[str, pd.DataFrame]) -> Html:
@@ -120,10 +125,9 @@ def _funnel(tables: dict[str, pd.DataFrame]) -> Html:
     shown = table.rename(columns=lambda column: column.replace("_", " ")).astype(object)
     for column in ("pairs rate", "users rate"):
         shown[column] = ["" if pd.isna(rate) else sentences.percent(rate) for rate in shown[column]]
-    note = "“through” have every step before as well, in whatever order of time; a rate is of those through the step before."
+    note = "“Through” have every step before too, in whatever order; rates are of those through the step before."
     return Html(
         grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
-        + "<br>"
         + box(frame(shown), tag("p", note, "soft note"))
     )
 
@@ -146,7 +150,7 @@ def _values(tables: dict[str, pd.DataFrame]) -> Html:
 
 def _sparsity(tables: dict[str, pd.DataFrame]) -> Html:
     drawn = [value_charts.pairs(tables["pair_histogram"], of) for of in ("users", "items")]
-    return grid([*drawn, value_charts.cores(tables["k_cores"])])
+    return grid([*drawn, value_charts.cores(tables["k_cores"])], "grid three")
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame:

@@ -38,21 +38,17 @@ def of_actions(table: pd.DataFrame) -> str:
     """What most actions are, and how many of them there are for each of the rarest."""
     first, last = table.iloc[0], table.iloc[-1]
     if len(table) == 1:
-        return f"All {first.interactions:,} are of one kind: the data names no events."
+        return f"All {first.interactions:,} are of one kind, “{first.action}”."
     per = number(first.interactions / last.interactions)
-    return f"{percent(first.share)} of the actions are {first.action}; there are {per} of them for each {last.action}."
+    return f"{percent(first.share)} of all actions are “{first.action}”: {per} for each “{last.action}”."
 
 
 def of_top_items(table: pd.DataFrame) -> str:
     """What the first and all that are listed make up."""
-    first, noun = table.iloc[0], table.action.iloc[0]
-    together = (
-        f"the {len(table)} listed together {percent(table.share.sum())}" if len(table) > 1 else "it is all there is"
-    )
-    return (
-        f"“{first.title}” is first with {percent(first.share)} of every {noun} ({plural(first.interactions, noun)} by "
-        f"{plural(first.users, 'user')}); {together}."
-    )
+    first, action = table.iloc[0], table.action.iloc[0]
+    listed = f"; the {len(table)} listed make up {percent(table.share.sum())}" if len(table) > 1 else ""
+    by = plural(first.users, "user")
+    return f"“{first.title}” has {first.interactions:,} by {by}, {percent(first.share)} of every {action}{listed}."
 
 
 def of_ranks(table: pd.DataFrame) -> str:
@@ -67,69 +63,61 @@ def of_ranks(table: pd.DataFrame) -> str:
 def of_concentration(table: pd.DataFrame) -> str:
     """What the most frequent items and the most active users have."""
     items, users = table.iloc[0], table.iloc[1]
+    one, ten, twenty = (percent(items[f"top_{p}_percent"]) for p in (1, 10, 20))
     return (
-        f"The most frequent 1 % of items have {percent(items.top_1_percent)} of the interactions, 10 % have "
-        f"{percent(items.top_10_percent)} and 20 % have {percent(items.top_20_percent)} (Gini {items.gini:.2f}); the most "
-        f"active 10 % of users have {percent(users.top_10_percent)} (Gini {users.gini:.2f})."
+        f"The most frequent 1 % of items have {one} of the interactions, 10 % have {ten} and 20 % have {twenty} "
+        f"(Gini {items.gini:.2f}); the most active 10 % of users have {percent(users.top_10_percent)} "
+        f"(Gini {users.gini:.2f})."
     )
 
 
 def of_activity(table: pd.DataFrame) -> str:
-    """How much the middle and the upper tenth do."""
-    parts = [f"{row.action} {number(row.median)} and {number(row.p90)} ({row.most:,} the most)" for row in rows(table)]
-    return (
-        "Of the users who do it at all, half do so at most, and nine in ten at most, this often: "
-        + "; ".join(parts)
-        + "."
-    )
+    """How much the middle one, the upper tenth and the first do."""
+    parts = [f"{row.action} {number(row.median)}, {number(row.p90)} and {row.most:,}" for row in rows(table)]
+    said = "Of the users who do it at all, the middle one, the most active tenth's least and the very first have"
+    return f"{said}: {'; '.join(parts)}. Boxes hold the middle half, whiskers 90 %; dashes are means."
 
 
 def of_all_users(table: pd.DataFrame) -> str:
     """How many users have a single row."""
     mine = table[table.group == "all users"]
-    single = mine["count"][mine.high == 1].sum() / mine["count"].sum()
-    return f"{percent(single)} of the {plural(int(mine['count'].sum()), 'user')} have a single {table.action.iloc[0]}."
+    n = int(mine["count"].sum())
+    single = mine["count"][mine.high == 1].sum() / n
+    return f"{percent(single)} of the {plural(n, 'user')} with “{table.action.iloc[0]}” have just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:
     """How many users the upper tenth is, and what it has."""
     everyone, mine = (table[table.group == group] for group in ("all users", "top users"))
     n, action = int(mine["count"].sum()), table.action.iloc[0]
-    return (
-        f"{plural(n, 'user')} with {table.cut.iloc[0]:,} or more, {percent(n / everyone['count'].sum())} of all, have "
-        f"{percent(mine.share.iloc[0])} of every {action}."
-    )
+    who = f"{plural(n, 'user')} with {table.cut.iloc[0]:,} or more, {percent(n / everyone['count'].sum())} of all"
+    return f"{who}, have {percent(mine.share.iloc[0])} of every {action}."
 
 
 def of_most_active(table: pd.DataFrame, total: int) -> str:
     """What the first and all that are listed did."""
-    first, listed = table.iloc[0], table.interactions.sum()
-    return (
-        f"User {first.user_id} did most: {first.interactions:,} on {plural(first['items'], 'item')}; the {len(table)} listed "
-        f"did {percent(listed / total)} of everything."
-    )
+    first = table.iloc[0]
+    did = f"User {first.user_id} did most: {first.interactions:,} on {plural(first['items'], 'item')}"
+    return f"{did}; the {len(table)} listed did {percent(table.interactions.sum() / total)} of everything."
 
 
 def of_time(table: pd.DataFrame) -> str:
     """The busiest and the middling period."""
     period = table.period.iloc[0]
-    by_start = table.groupby("start").interactions.sum()
-    noun = "periods" if len(by_start) > 1 else "period"
-    return (
-        f"By {period} (UTC): the busiest began {by_start.idxmax()} with {by_start.max():,}; the middle one of "
-        f"{len(by_start):,} {noun} has {number(by_start.median())}."
-    )
+    totals = table.groupby("start").interactions.sum()
+    busiest = f"The busiest {period} began {totals.idxmax()} (UTC) with {totals.max():,}"
+    return f"{busiest}; the middle one of {plural(len(totals), period)} has {number(totals.median())}."
 
 
 def of_hours(table: pd.DataFrame) -> str:
     """The busiest and the quietest hour of the week."""
-    cells = table.groupby(["weekday", "hour"]).interactions.sum()
-    (day, hour), (low_day, low_hour) = cells.idxmax(), cells.idxmin()
-    return (
-        f"Busiest is {WEEKDAYS[day]} from {hour}:00 with {percent(cells.max() / cells.sum())} of everything, quietest "
-        f"{WEEKDAYS[low_day]} from {low_hour}:00 with {percent(cells.min() / cells.sum())}; an even week would have 0.6 % "
-        "in each hour. Times are UTC."
+    counts = table.groupby(["weekday", "hour"], as_index=False).interactions.sum()
+    most, least = (counts.loc[int(place)] for place in (counts.interactions.argmax(), counts.interactions.argmin()))
+    busiest, quietest = (
+        f"{WEEKDAYS[cell.weekday]} from {cell.hour}:00 with {percent(cell.interactions / counts.interactions.sum())}"
+        for cell in (most, least)
     )
+    return f"Busiest is {busiest} of everything, quietest {quietest}; an even week would have 0.6 % in each hour (UTC)."
 
 
 def of_peaks(table: pd.DataFrame, column: str) -> str:
@@ -137,37 +125,35 @@ def of_peaks(table: pd.DataFrame, column: str) -> str:
     parts = []
     for action, mine in table.groupby("action", sort=False):
         counts = mine.groupby(column).interactions.sum()
-        peak = WEEKDAYS[counts.idxmax()] if column == "weekday" else f"{counts.idxmax()}:00"
-        parts.append(f"{action} at {peak} ({percent(counts.max() / counts.sum())})")
+        place = int(np.asarray(counts.index)[int(counts.argmax())])
+        peak = WEEKDAYS[place] if column == "weekday" else f"{place}:00"
+        parts.append(f"{action} {peak} ({percent(counts.max() / counts.sum())})")
     return f"Share of each action by {column} (UTC); the peaks: {', '.join(parts)}."
 
 
 def of_funnel(table: pd.DataFrame, of: str) -> str:
     """How many go on at each step, from first to last, and how many skip one."""
     names, noun = list(table.action), {"pairs": "pairs of user and item", "users": "users"}[of]
-    steps = [
-        f"{percent(rate)} go on from {before} to {after}"
-        for before, after, rate in zip(names, names[1:], table[f"{of}_rate"].iloc[1:], strict=False)
-    ]
+    rates = [percent(rate) for rate in table[f"{of}_rate"].iloc[1:]]
+    steps = [f"{rate} from {a} to {b}" for a, b, rate in zip(names, names[1:], rates, strict=False)]
     first, last = table.iloc[0], table.iloc[-1]
-    whole = last[f"{of}_through"] / first[of] if first[of] else np.nan
+    whole = percent(last[f"{of}_through"] / first[of] if first[of] else np.nan)
+    each = f" ({', '.join(steps)})" if len(steps) > 1 else ""
     skipped = int(last[of] - last[f"{of}_through"])
-    aside = f" {skipped:,} {noun} have {names[-1]} without all the steps before." if skipped else ""
-    return f"Of {first[of]:,} {noun} with {names[0]}, {percent(whole)} get to {names[-1]}: {', '.join(steps)}.{aside}"
+    aside = f" {skipped:,} more have “{names[-1]}” without every step before." if skipped else ""
+    return f"Of {first[of]:,} {noun} with “{names[0]}”, {whole} reach “{names[-1]}”{each}.{aside}"
 
 
 def of_sessions(table: pd.DataFrame) -> str:
-    """How long sessions are, in actions."""
+    """How long sessions are, in actions, and what they hold."""
     fact = dict(zip(table.fact, table.value, strict=True))
-    reached = [
-        f"{percent(value)} hold {name[11:]}"
-        for name, value in fact.items()
-        if name.startswith("share with ") and "single" not in name
-    ]
+    count = f"{plural(int(fact['sessions']), 'session')}, {number(fact['sessions per user'])} a user"
+    holding = "share with "
+    held = {name.removeprefix(holding): value for name, value in fact.items() if name.startswith(holding)}
+    single = percent(held.pop("a single action"))
+    parts = [f"; {percent(value)} have “{name}”" for name, value in held.items()]
     return (
-        f"{fact['sessions']:,.0f} sessions, {number(fact['sessions per user'])} a user, of {number(fact['mean actions'])} "
-        f"actions in the mean; {percent(fact['share with a single action'])} are a single action"
-        + (f"; {', '.join(reached[1:])}." if len(reached) > 1 else ".")
+        f"{count}, of {number(fact['mean actions'])} actions in the mean; {single} are a single action{''.join(parts)}."
     )
 
 
@@ -176,20 +162,19 @@ def of_durations(table: pd.DataFrame) -> str:
     fact = dict(zip(table.fact, table.value, strict=True))
     gap = number(fact["minutes of pause that end one"])
     median = fact.get("median minutes, of those with more than one")
-    said = (
-        f"half of those with more than one action last at most {number(round(median, 1))} minutes"
-        if median is not None
-        else "none has more than one action"
-    )
-    return f"From first to last action; {said}. A pause of more than {gap} minutes ends a session."
+    said = "none has more than one action"
+    if median is not None:
+        said = f"half of those with more than one action last at most {number(round(median, 1))} minutes"
+    return f"From first to last action: {said}. A pause of more than {gap} minutes ends a session."
 
 
 def of_spread(table: pd.DataFrame, name: str) -> str:
-    """The most frequent value, or where the middle half lies."""
-    most = table.loc[table["count"].idxmax()]
-    where = number(most.low) if most.low == most.high else f"{number(most.low)} to {number(most.high)}"
-    share = percent(most["count"] / table["count"].sum())
-    return f"The most frequent {name} is {where}, {share} of the rows; they go from {number(table.low.min())} to {number(table.high.max())}."
+    """The most frequent value, and the ends."""
+    low, high, count = (table[column].to_numpy() for column in ("low", "high", "count"))
+    most = int(count.argmax())
+    where = number(low[most]) if low[most] == high[most] else f"{number(low[most])} to {number(high[most])}"
+    ends = f"they go from {number(low.min())} to {number(high.max())}"
+    return f"The most frequent {name} is {where}, in {percent(count[most] / count.sum())} of the rows; {ends}."
 
 
 def of_correlations(table: pd.DataFrame) -> str:
@@ -216,11 +201,9 @@ def of_pairs(table: pd.DataFrame, of: str, other: str) -> str:
 def of_cores(table: pd.DataFrame) -> str:
     """What the 5-core leaves."""
     first, chosen = table.iloc[0], table[table.k <= 5].iloc[-1]
-    kept = {of: percent(chosen[of] / first[of]) for of in ("users", "items", "interactions")}
-    return (
-        f"With k = {int(chosen.k)}, {kept['users']} of the users, {kept['items']} of the items and {kept['interactions']} of the "
-        "interactions remain (data.k_core)."
-    )
+    kept = [f"{percent(chosen[of] / first[of])} of the {of}" for of in ("users", "items", "interactions")]
+    core = f"Where each user and item must have {int(chosen.k)} (data.k_core={int(chosen.k)})"
+    return f"{core}, {kept[0]}, {kept[1]} and {kept[2]} are left."
 
 
 def of_problems(table: pd.DataFrame) -> str:

@@ -1,5 +1,7 @@
 """Charts of when things happen, each with the sentence that says what to see in it."""
 
+from typing import Any
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -12,18 +14,17 @@ from jaxrec.report_page import Html
 def over_time(table: pd.DataFrame) -> Html:
     """Each action over time, one below the other on axes of their own: views would hide purchases."""
     groups = list(table.groupby("action", sort=False))
-    n, gap = len(groups), 0.12 if len(groups) > 1 else 0
-    height = (1 - gap * (n - 1)) / n
-    lines, layout = [], {}
-    for place, (action, mine) in enumerate(groups):
+    n = len(groups)
+    lines, names = [], []
+    layout: dict[str, Any] = {}
+    for place, ((action, mine), colour) in enumerate(zip(groups, COLOURS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
-        top = 1 - place * (height + gap)
-        colour = COLOURS[place]
+        bottom, top = 1 - (place + 0.72) / n, 1 - place / n
         lines.append(
             go.Scatter(
                 x=mine.start,
                 y=mine.interactions,
-                mode="lines" if len(mine) > 2 else "lines+markers",
+                mode="lines" if len(mine) > 2 else "markers",
                 line={"color": colour, "width": 1.75},
                 fill="tozeroy",
                 fillcolor=faint(colour),
@@ -31,40 +32,15 @@ def over_time(table: pd.DataFrame) -> Html:
                 hovertemplate=f"%{{x}}<br>{plain(action)}: %{{y:,}}<extra></extra>",
             )
         )
-        layout[f"yaxis{axis}"] = {
-            "domain": [max(0.0, top - height), top],
-            "rangemode": "tozero",
-            "nticks": 4,
-            "tickformat": "~s",
-        }
-        if n > 1:
-            layout.setdefault("annotations", []).append(
-                {
-                    "text": plain(action),
-                    "x": 0,
-                    "xref": "paper",
-                    "xanchor": "left",
-                    "y": top,
-                    "yref": "paper",
-                    "yanchor": "bottom",
-                    "showarrow": False,
-                }
-            )
-    layout["xaxis"] = {
-        "anchor": "y" if n == 1 else f"y{n}",
-        "type": "date",
-        "showgrid": False,
-        "nticks": 8,
-        "tickangle": 0,
-    }
-    return chart(
-        f"Over time, by {table.period.iloc[0]}",
-        lines,
-        say.of_time(table),
-        height=140 + 130 * n,
-        margin={"l": 10, "r": 14, "t": 26, "b": 10},
-        **layout,
-    )
+        layout[f"yaxis{axis}"] = {"domain": [bottom, top], "rangemode": "tozero", "nticks": 4, "tickformat": "~s"}
+        where = {"x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom"}
+        names.append({"text": plain(action), "showarrow": False, **where})
+    last = "y" if n == 1 else f"y{n}"
+    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 6, "tickangle": 0}
+    layout["annotations"] = names if n > 1 else []
+    margin = {"l": 10, "r": 14, "t": 26, "b": 10}
+    title = f"Over time, by {table.period.iloc[0]}"
+    return chart(title, lines, say.of_time(table), height=110 + 140 * n, margin=margin, **layout)
 
 
 def week(table: pd.DataFrame) -> Html:
