@@ -38,6 +38,11 @@ def benchmark() -> None:
     _script("benchmark", _benchmark)
 
 
+def explore() -> None:
+    """scripts/explore.py: what is in the data."""
+    _script("explore", _explore)
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
@@ -107,6 +112,13 @@ def _benchmark(cfg: DictConfig) -> None:
     tree = plain(cfg)
     what = [tree.pop(key) for key in ("case", "repeats", "out", "peer")]
     benchmark.run(tree, what[0], what[1], Path(what[2]), what[3])
+
+
+def _explore(cfg: DictConfig) -> None:
+    from jaxrec.explore import report
+
+    tree = plain(cfg)
+    report.run(tree, Path(tree.pop("out")))
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

@@ -1,6 +1,5 @@
 """Charts of the reports, drawn by Plotly in the browser; their colours are seen well on a light and on a dark page."""
 
-import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,21 +11,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from jaxrec.metrics import mean_and_interval
-from jaxrec.report_page import Html, escape, tag
+from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, counted, log_ticks, plain, titled
+from jaxrec.report_page import Html, tag
 
-BLUE, ORANGE, GREY = "#3d8bd4", "#e08a1e", "#8d97a3"
 STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
-CLEAR = "rgba(0,0,0,0)"  # the page shows through, light or dark
-LAYOUT = {
-    "template": "none",
-    "height": 300,
-    "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
-    "showlegend": False,
-    "dragmode": False,
-    "paper_bgcolor": CLEAR,
-    "plot_bgcolor": CLEAR,
-    "font": {"family": "system-ui, sans-serif", "size": 13},
-}
 
 
 def learning_curve(title: str, history: pd.DataFrame, key: str, kept: int) -> Html:
@@ -38,7 +26,7 @@ def learning_curve(title: str, history: pd.DataFrame, key: str, kept: int) -> Ht
         go.Scatter(x=marked["epoch"], y=marked[key], mode="markers", marker=STAR),
     ]
     caption = f"By epoch; the star marks epoch {kept}, the one kept." if len(marked) else "By epoch."
-    return _chart(title, traces, caption, xaxis=_counted("epoch", len(history)))
+    return chart(title, traces, caption, xaxis=counted("epoch", len(history)))
 
 
 def spread(label: str, values: np.ndarray) -> Html:
@@ -52,8 +40,8 @@ def spread(label: str, values: np.ndarray) -> Html:
         hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}: %{y:,} users<extra></extra>",
     )
     caption = f"{len(values):,} users by their test {label}; {(values == 0).mean():.0%} of them have 0."
-    axes = {"xaxis": _titled(label), "yaxis": _titled("users")}
-    return _chart(f"{label} of each user", [bars], caption, bargap=0.05, **axes)
+    axes = {"xaxis": titled(label), "yaxis": titled("users")}
+    return chart(f"{label} of each user", [bars], caption, bargap=0.05, **axes)
 
 
 def by_activity(label: str, values: np.ndarray, lengths: np.ndarray) -> Html:
@@ -72,8 +60,8 @@ def by_activity(label: str, values: np.ndarray, lengths: np.ndarray) -> Html:
         hovertemplate="%{customdata:,} users: %{y:.4f}<extra></extra>",
     )
     caption = "Quarters of the users, by how many interactions of theirs were known before the test; 95 % intervals."
-    axes = {"xaxis": _titled("interactions known of a user", type="category"), "yaxis": _titled(label)}
-    return _chart(f"{label} by activity", [bars], caption, bargap=0.3, **axes)
+    axes = {"xaxis": titled("interactions known of a user", type="category"), "yaxis": titled(label)}
+    return chart(f"{label} by activity", [bars], caption, bargap=0.3, **axes)
 
 
 def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
@@ -89,19 +77,19 @@ def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], met
     if pruned:
         hollow = {"color": GREY, "size": 8, "symbol": "circle-open"}
         traces.append(_dots(pruned, [trial.number for trial in pruned], name="pruned", marker=hollow))
-    axes = {"xaxis": _counted("trial", len(complete) + len(pruned)), "yaxis": _titled(metric)}
+    axes = {"xaxis": counted("trial", len(complete) + len(pruned)), "yaxis": titled(metric)}
     legend = {"orientation": "h", "y": 1, "yanchor": "bottom"}
-    return _chart("Value by trial", traces, "Each trial, and the best so far.", showlegend=True, legend=legend, **axes)
+    return chart("Value by trial", traces, "Each trial, and the best so far.", showlegend=True, legend=legend, **axes)
 
 
 def importance_bars(found: Mapping[str, float], note: str) -> Html:
     """How much each parameter mattered."""
-    names, shares = [_plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
+    names, shares = [plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
     tip = "%{y}: %{x:.1%}<extra></extra>"
     bars = go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, hovertemplate=tip)
     caption = "Of all that the parameters mattered, the share of each." + (f" Note: {note}." if note else "")
     axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "yaxis": {"type": "category"}}
-    return _chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
+    return chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
 
 
 def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> list[Html]:
@@ -112,7 +100,7 @@ def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> l
         x, axis = _axis(having[0].distributions[key], [trial.params[key] for trial in having])
         stars = [place for place, trial in enumerate(having) if trial.number == winner.number]
         traces = [_dots(having, x), _dots([having[p] for p in stars], [x[p] for p in stars], marker=STAR)]
-        charts.append(_chart(key, traces, "", xaxis=axis, yaxis=_titled(metric)))
+        charts.append(chart(key, traces, "", xaxis=axis, yaxis=titled(metric)))
     return charts
 
 
@@ -123,24 +111,24 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
     for key in shared:
         values = [trial.params[key] for trial in trials]
         distribution = trials[0].distributions[key]
-        label = _plain(key.rpartition(".")[2])  # all of a dotted key would run into its neighbour
+        label = plain(key.rpartition(".")[2])  # all of a dotted key would run into its neighbour
         if isinstance(distribution, CategoricalDistribution):
-            names = [_plain(choice) for choice in distribution.choices]
+            names = [plain(choice) for choice in distribution.choices]
             places = [distribution.choices.index(value) for value in values]
             columns.append({"label": label, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
         elif getattr(distribution, "log", False):
-            ticks = _log_ticks(min(values), max(values))
+            ticks = log_ticks(min(values), max(values))
             ticks["tickvals"] = [math.log10(tick) for tick in ticks["tickvals"]]
             columns.append({"label": label, "values": np.log10(values), **ticks})
         else:
             columns.append({"label": label, "values": values})
     value = [trial.value for trial in trials]
-    columns.append({"label": _plain(metric), "values": value})
+    columns.append({"label": plain(metric), "values": value})
     line = {"color": value, "colorscale": [[0, GREY], [0.7, BLUE], [1, ORANGE]], "reversescale": minimize}
     lines = go.Parcoords(dimensions=columns, line=line)
     caption = "A line a trial, orange the best. Draw along an axis to keep the lines through there; click it to let go."
     margin = {"l": 60, "r": 80, "t": 60, "b": 20}
-    return tag("div", _chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "grid wide")
+    return tag("div", chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "grid wide")
 
 
 def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go.Scatter:
@@ -156,45 +144,9 @@ def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go
 def _axis(distribution: BaseDistribution, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
     """Values as they stand on the axis of their distribution, and that axis."""
     if isinstance(distribution, CategoricalDistribution):
-        order = [_plain(choice) for choice in distribution.choices]
+        order = [plain(choice) for choice in distribution.choices]
         ends = [-0.5, len(order) - 0.5]  # choices never tried have a place too
-        return [_plain(value) for value in values], {"type": "category", "categoryarray": order, "range": ends}
+        return [plain(value) for value in values], {"type": "category", "categoryarray": order, "range": ends}
     if getattr(distribution, "log", False):
-        return values, {"type": "log", **_log_ticks(min(values), max(values))}
+        return values, {"type": "log", **log_ticks(min(values), max(values))}
     return values, {}
-
-
-def _log_ticks(low: float, high: float) -> dict[str, list[Any]]:
-    """1, 2, 5, 10, … written in full: Plotly's own writes 0.002 as a bare 2."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    ticks = [m * 10.0**p for p in powers for m in ((1,) if high / low > 300 else (1, 2, 5))]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    ticks = ticks if len(ticks) > 1 else [low, high]
-    return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
-
-
-def _titled(title: str, **axis: Any) -> dict[str, Any]:
-    return {"title": {"text": _plain(title)}, **axis}
-
-
-def _counted(title: str, n: int) -> dict[str, Any]:
-    """An axis of whole numbers, which Plotly would halve where there are few."""
-    return _titled(title, **({"dtick": 1} if n <= 10 else {}))
-
-
-def _chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Html:
-    """A figure whose title and caption are page text, which wraps on a phone as Plotly's would not."""
-    figure = go.Figure(list(traces), LAYOUT)
-    # Without zoom, a finger on a chart scrolls the page.
-    figure.update_xaxes(automargin=True, fixedrange=True, zeroline=False)
-    figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
-    figure.update_layout(**layout)
-    # Plotly writes `<` as \u003c, so that nothing in here ends the script.
-    script = f'<script type="application/json">{figure.to_json()}</script>'
-    drawn = f'<div class="chart" role="img" aria-label="{escape(title)}">{script}</div>'
-    return Html(f"<figure>{tag('h3', title)}{tag('div', Html(drawn), 'scroll')}{tag('figcaption', caption)}</figure>")
-
-
-def _plain(text: Any) -> str:
-    """Text for a chart: Plotly reads tags in its labels."""
-    return html.escape(str(text), quote=False)

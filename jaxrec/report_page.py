@@ -52,9 +52,9 @@ def box(*parts: Html) -> Html:
     return tag("div", Html("".join(parts)), "box")
 
 
-def grid(parts: Sequence[Html]) -> Html:
-    """Parts side by side where there is room."""
-    return tag("div", Html("".join(parts)), "grid")
+def grid(parts: Sequence[Html], style: str = "grid") -> Html:
+    """Parts side by side where there is room; `grid three` puts up to three in a row."""
+    return tag("div", Html("".join(parts)), style)
 
 
 def details(title: str, content: Html) -> Html:

@@ -1,0 +1,136 @@
+"""What is odd in the data: each check counts what it finds and says what that may mean."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.interactions import Interactions
+
+DAY = 86_400_000
+EARLIEST = 631_152_000_000  # 1990, in milliseconds: shops and ratings on the net are younger
+LATEST = 4_102_444_800_000  # 2100
+BUSY = 1_000  # actions, and a hundred times the median user's: hardly a person
+PER_MINUTE = 60  # actions within a minute of the clock: hardly by hand
+
+Finding = tuple[str, int, int, str]  # what, how many, out of how many, what it may mean
+
+
+def problems(interactions: Interactions) -> pd.DataFrame:
+    """Everything found: what it is, how many, their share of the rows, users or items looked at, what it may mean.
+
+    What reading dropped or repaired comes first, then what the checks found; a check that finds nothing has no row.
+    """
+    rows = [("while reading", what, count, np.nan, "") for what, count in interactions.notes.items()]
+    checks = (_repeats, _order, _single, _busy, _values, _moments, _features)
+    for check in checks if len(interactions) else ():
+        found = check(interactions)
+        rows += [("found", what, count, count / of, meaning) for what, count, of, meaning in found if count]
+    return pd.DataFrame(rows, columns=["when", "problem", "count", "share", "meaning"])
+
+
+def _repeats(data: Interactions) -> Iterator[Finding]:
+    key = data.user.astype(np.int64) * data.n_items + data.item
+    if data.event is not None:
+        key = key * (int(data.event.max()) + 1) + data.event
+    pair, copies = pd.Series(key), 0
+    repeated = pair.duplicated().to_numpy()
+    if data.time is not None:
+        mine = np.flatnonzero(pair.duplicated(keep=False))
+        copies = int(pd.DataFrame({"pair": key[mine], "time": data.time[mine]}).duplicated().sum())
+        said = "the same row may have been written twice; data.duplicates says what to keep, where the source has it"
+        yield "rows that repeat another's user, item, action and time", copies, len(data), said
+    said = "habit, such as buying again, or double clicks: choose whether a pair counts once or each time"
+    yield "rows that repeat an earlier user, item and action", int(repeated.sum()), len(data), said
+
+
+def _order(data: Interactions) -> Iterator[Finding]:
+    if data.time is None:
+        return
+    by_user = np.argsort(data.user, kind="stable")
+    back = (np.diff(data.time[by_user]) < 0) & (np.diff(data.user[by_user]) == 0)
+    said = "the file is not in the order of time; splits and histories sort by time, so only ties follow the file"
+    yield "rows older than the row of the same user before", int(back.sum()), len(data), said
+    odd = (data.time < EARLIEST) | (data.time >= LATEST)
+    yield "times before 1990 or after 2099", int(odd.sum()), len(data), "wrong unit, or 0 written for missing"
+
+
+def _single(data: Interactions) -> Iterator[Finding]:
+    for what, ids, said in (
+        ("users", data.user, "nothing is left to test such a user with, or to train on: see what k-cores leave"),
+        ("items", data.item, "nothing can be learnt of such an item from what others did with it"),
+    ):
+        counts = np.bincount(ids)
+        yield f"{what} with a single interaction", int((counts == 1).sum()), int((counts > 0).sum()), said
+
+
+def _busy(data: Interactions) -> Iterator[Finding]:
+    counts = np.bincount(data.user)
+    users = int((counts > 0).sum())
+    limit = max(BUSY, 100 * float(np.median(counts[counts > 0])))
+    said = "bots, staff or resellers; they weigh much in popularity and training"
+    yield (
+        f"users with more than {limit:,.0f} interactions, far above the median",
+        int((counts > limit).sum()),
+        users,
+        said,
+    )
+    most = int(counts.argmax())
+    if users >= 20 and counts[most] > 0.1 * len(data):
+        said = f"user {data.user_ids[most]}: one id for all who are not known, such as -1 or 0?"
+        yield "interactions that belong to one single user", int(counts[most]), len(data), said
+    if data.time is not None and (data.time % DAY).any():
+        minute = data.time // 60_000
+        n = int(minute.max() - minute.min()) + 1
+        moments, rows = np.unique(data.user * np.int64(n) + minute - minute.min(), return_counts=True)
+        fast = len(np.unique(moments[rows > PER_MINUTE] // n))
+        said = "a bot, or a whole basket or import written at one moment"
+        yield f"users with more than {PER_MINUTE} interactions within one minute", fast, users, said
+
+
+def _values(data: Interactions) -> Iterator[Finding]:
+    for name, values in (("value", data.value), ("weight", data.weight)):
+        if values is None:
+            continue
+        finite = values[np.isfinite(values)]
+        yield f"rows whose {name} is missing or not finite", len(values) - len(finite), len(values), "mend or drop them"
+        negative = int((finite < 0).sum())
+        yield (
+            f"rows with a negative {name}",
+            negative,
+            len(values),
+            "returns or cancellations? data.min_value drops them",
+        )
+        if len(finite) > 1 and finite.min() == finite.max():
+            yield f"rows that all have the {name} {finite[0]:g}", len(finite), len(values), "it tells nothing"
+        elif len(finite) >= 100 and np.abs(finite).max() > 100 * (near := float(np.quantile(np.abs(finite), 0.99))) > 0:
+            far = int((np.abs(finite) > 100 * near).sum())
+            said = f"typing errors or wholesale; the 99th percentile is {near:g}, the largest {np.abs(finite).max():g}"
+            yield f"rows with a {name} beyond 100 times the 99th percentile", far, len(values), said
+
+
+def _moments(data: Interactions) -> Iterator[Finding]:
+    if data.time is None:
+        return
+    if not (data.time % DAY).any():
+        said = "the time of day is not known, so that order within a day is the file's, and there are no sessions"
+        yield "rows whose time is a whole day", len(data), len(data), said
+        return
+    moments, rows = np.unique(data.time, return_counts=True)
+    most = int(rows.argmax())
+    if rows[most] >= max(100, 0.005 * len(data)):
+        when = str(np.datetime64(int(moments[most]), "ms").astype("datetime64[s]")).replace("T", " ")
+        said = f"all at {when}: an import, or a default written where the time was missing"
+        yield "rows at one single moment", int(rows[most]), len(data), said
+
+
+def _features(data: Interactions) -> Iterator[Finding]:
+    for what, table in (("user", data.user_features), ("item", data.item_features)):
+        if table is None or not len(table.columns):
+            continue
+        missing = table.isna()
+        said = f"no row of the {what} features has their id, or it is empty"
+        yield f"{what}s without any feature", int(missing.all(axis=1).sum()), len(table), said
+        for column in table if len(table.columns) > 1 else ():
+            lacking = int(missing[column].sum())
+            yield f"{what}s without {column}", lacking, len(table), "models see a value of its own for missing"

@@ -1,0 +1,97 @@
+"""Bars, rankings and axes that the charts of an exploration share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from jaxrec.explore import sentences as say
+from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.report_page import Html
+
+COLOURS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GREY)
+FAINT = "rgba(61,139,212,0.06)"
+LOG = {"type": "log", "dtick": 1, "tickformat": "~s"}
+SHARE = {"tickformat": ".0%", "rangemode": "tozero"}
+LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
+
+
+def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, colour: str) -> Html:
+    """Counts by ranges of numbers."""
+    labels = [
+        say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
+        for low, high in zip(table.low, table.high, strict=True)
+    ]
+    return bars(title, labels, table["count"], x, y, caption, colour)
+
+
+def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, caption: str, colour: str) -> Html:
+    """Bars by place, so that labels which read like numbers or dates stay labels."""
+    places = list(range(len(labels)))
+    tips = [
+        f"{label} {x}: {n:,} {y} ({say.percent(n / counts.sum())})" for label, n in zip(labels, counts, strict=True)
+    ]
+    bars = go.Bar(x=places, y=counts, marker_color=colour, hovertext=tips, hoverinfo="text")
+    step = -(-len(labels) // 8)  # as many labels as a phone has room for
+    shown = list(labels)[::step]
+    flat = len("".join(shown)) <= 30
+    axis = titled(x, tickvals=places[::step], ticktext=shown, tickangle=0 if flat else -40)
+    return chart(title, [bars], caption, bargap=0.08, xaxis=axis, yaxis=titled(y, tickformat="~s", rangemode="tozero"))
+
+
+def ranked(
+    labels: Sequence[str],
+    lengths: pd.Series,
+    colour: Any,
+    tips: Sequence[str],
+    texts: Sequence[str] | None,
+    **more: Any,
+) -> go.Bar:
+    """Bars from left to right, the first on top."""
+    return go.Bar(
+        x=lengths,
+        y=[-place for place in range(len(labels))],
+        orientation="h",
+        marker_color=colour,
+        hovertext=tips,
+        hoverinfo="text",
+        text=texts,
+        textposition="outside",
+        cliponaxis=False,
+        **more,
+    )
+
+
+def listing(
+    title: str,
+    bars: Sequence[go.Bar],
+    caption: str,
+    labels: Sequence[str],
+    *,
+    room: float,
+    most: int | None = None,
+    **layout: Any,
+) -> Html:
+    """A ranking; `room` times the longest bar leaves place for the numbers behind."""
+    names = {"tickvals": [-place for place in range(len(labels))], "ticktext": [short(label) for label in labels]}
+    end = room * float(most if most is not None else max(bars[0].x))
+    axes = {"xaxis": {"visible": False, "range": [0, end]}, "yaxis": {**names, "showgrid": False}}
+    return chart(title, bars, caption, height=60 + 26 * len(labels), bargap=0.25, **axes, **layout)
+
+
+def legend(traces: Sequence[Any]) -> dict[str, Any]:
+    """A legend above the chart, where there is more than one thing to tell apart."""
+    return {"showlegend": True, "legend": LEGEND} if len(traces) > 1 else {}
+
+
+def short(text: Any, most: int = 24) -> str:
+    """Text cut to fit beside a chart on a phone; what hovers has all of it."""
+    text = str(text)
+    return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")
+
+
+def faint(colour: str) -> str:
+    """The colour, as what lies below a line is filled with."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.15)"

@@ -1,0 +1,182 @@
+"""Charts of actions, items, users and sales: tables → Plotly figures, each with a sentence of what to see in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from jaxrec.explore import sentences as say
+from jaxrec.explore.bars import COLOURS, FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
+from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.report_page import Html
+
+
+def actions(table: pd.DataFrame) -> Html:
+    """How many of each kind of action."""
+    texts = [f"{row.interactions:,} ({say.percent(row.share)})" for row in say.rows(table)]
+    tips = [
+        f"{plain(row.action)}: {row.interactions:,} by {row.users:,} users on {row.items:,} items"
+        for row in say.rows(table)
+    ]
+    colours = list(COLOURS[: len(table)])
+    bars = ranked(list(table.action), table.interactions, colours, tips, texts)
+    return listing("Actions", [bars], say.of_actions(table), list(table.action), room=1.9)
+
+
+def top_items(table: pd.DataFrame, colour: str) -> Html:
+    """The most frequent items of one action."""
+    tips = [
+        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} by {say.plural(row.users, 'user')}"
+        for row in say.rows(table)
+    ]
+    bars = ranked(list(table.title), table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
+    return listing(
+        f"Most frequent items: {table.action.iloc[0]}", [bars], say.of_top_items(table), list(table.title), room=1.25
+    )
+
+
+def ranks(table: pd.DataFrame) -> Html:
+    """How often the item of each rank occurs."""
+    lines = [
+        go.Scatter(
+            x=mine["rank"],
+            y=mine.interactions,
+            mode="lines",
+            name=plain(action),
+            line={"color": colour, "width": 2.5},
+            hovertemplate="rank %{x:,}: %{y:,}<extra></extra>",
+        )
+        for (action, mine), colour in zip(table.groupby("action", sort=False), COLOURS, strict=False)
+    ]
+    axes = {"xaxis": titled("rank of the item", **LOG), "yaxis": titled("times it occurs", **LOG)}
+    return chart("The long tail", lines, say.of_ranks(table), **legend(lines), **axes)
+
+
+def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
+    """Which share of the interactions the most frequent share of ids has."""
+    lines: list[Any] = [
+        go.Scatter(
+            x=mine.share_of_ids,
+            y=mine.share_of_interactions,
+            mode="lines",
+            name=of,
+            line={"color": colour, "width": 2.5},
+            hovertemplate=f"%{{x:.0%}} of the {of} have %{{y:.1%}}<extra></extra>",
+        )
+        for (of, mine), colour in zip(table.groupby("of", sort=False), COLOURS, strict=False)
+    ]
+    items = concentration.iloc[0]
+    marks = {"x": [0.01, 0.1, 0.2], "y": [items.top_1_percent, items.top_10_percent, items.top_20_percent]}
+    lines.append(
+        go.Scatter(**marks, mode="markers", marker={"color": BLUE, "size": 9}, showlegend=False, hoverinfo="skip")
+    )
+    dotted = {"color": GREY, "dash": "dot", "width": 1}
+    lines.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="if all were equal", hoverinfo="skip"))
+    axes = {
+        "xaxis": titled("share of items or users, most frequent first", **SHARE),
+        "yaxis": titled("share of interactions", **SHARE),
+    }
+    return chart("Concentration", lines, say.of_concentration(concentration), **legend(lines), **axes)
+
+
+def activity(table: pd.DataFrame) -> Html:
+    """How much of each action a user does who does it at all."""
+    boxes = [
+        go.Box(
+            y=[-place],
+            q1=[row.p25],
+            median=[row.median],
+            q3=[row.p75],
+            lowerfence=[row.p5],
+            upperfence=[row.p95],
+            mean=[row.mean],
+            orientation="h",
+            width=0.5,
+            line_color=COLOURS[place],
+            hoverinfo="x",
+            name=plain(row.action),
+        )
+        for place, row in enumerate(say.rows(table))
+    ]
+    names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
+    caption = say.of_activity(table)
+    axes = {"xaxis": titled("per user", **LOG), "yaxis": {**names, "showgrid": False}}
+    return chart("Actions per visitor", boxes, caption, height=120 + 60 * len(table), **axes)
+
+
+def users(table: pd.DataFrame, group: str) -> Html:
+    """Users by how many of an action they have: everyone, or the upper tenth."""
+    mine, action = table[table.group == group], table.action.iloc[0]
+    everyone = group == "all users"
+    title = f"{action.capitalize()}s per user: {'everyone' if everyone else 'from the 90th percentile on'}"
+    caption = say.of_all_users(table) if everyone else say.of_top_users(table)
+    mine = mine if everyone else mine[mine["high"] >= table.cut.iloc[0]]
+    return histogram(title, mine, f"{action}s", "users", caption, BLUE if everyone else ORANGE)
+
+
+def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
+    """The most active users and what they did."""
+    kinds = [name for name in names if name in table] or ["interactions"]
+    labels = [f"user {user}" for user in table.user_id]
+    bars = [
+        ranked(
+            labels,
+            table[kind],
+            colour,
+            [
+                f"user {plain(row.user_id)}: {row.interactions:,} on {row.items:,} items<br>{plain(kind)}: {n:,}"
+                for row, n in zip(say.rows(table), table[kind], strict=True)
+            ],
+            [f"{n:,}" for n in table.interactions] if kind == kinds[-1] else None,
+            name=plain(kind),
+        )
+        for kind, colour in zip(kinds, COLOURS, strict=False)
+    ]
+    return listing(
+        "Most active users",
+        bars,
+        say.of_most_active(table, total),
+        labels,
+        room=1.25,
+        most=table.interactions.max(),
+        barmode="stack",
+        **legend(bars),
+    )
+
+
+def funnel(table: pd.DataFrame, of: str) -> Html:
+    """How many get to each step of a sale."""
+    through = table[f"{of}_through"]
+    texts = [
+        f"{n:,}" if place == 0 else f"{n:,} ({say.percent(rate)})"
+        for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
+    ]
+    tips = [
+        f"{plain(row.action)}: {getattr(row, of):,} in all,<br>{getattr(row, f'{of}_through'):,} with every step before"
+        for row in say.rows(table)
+    ]
+    bars = go.Funnel(
+        y=list(range(len(table))),
+        x=through,
+        text=texts,
+        textinfo="text",
+        textposition="auto",
+        marker_color=list(COLOURS[: len(table)]),
+        connector={"fillcolor": FAINT, "line": {"width": 0}},
+        hovertext=tips,
+        hoverinfo="text",
+        constraintext="none",
+        textangle=0,
+    )
+    names = {"tickvals": list(range(len(table))), "ticktext": [short(name) for name in table.action]}
+    title = {"pairs": "Pairs of user and item", "users": "Users"}[of]
+    return chart(
+        title, [bars], say.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
+    )
+
+
+def _wrapped(text: str) -> str:
+    """Long text in lines, 300 characters at most."""
+    words = [plain(text[start : start + 50]) for start in range(0, min(len(text), 300), 50)]
+    return "<br>".join(words)

@@ -1,0 +1,60 @@
+"""Interactions → every table of the report; one is behind each chart."""
+
+import pandas as pd
+from pydantic import PositiveFloat, PositiveInt
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.problems import problems
+from jaxrec.errors import InputError
+from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes
+from jaxrec.explore.funnel import funnel_counts, funnel_stages
+from jaxrec.explore.items import item_ranks, top_items
+from jaxrec.explore.long_tail import concentration, lorenz
+from jaxrec.explore.sparsity import k_cores, pair_histogram
+from jaxrec.explore.times import hours, over_time, session_sizes, session_summary
+from jaxrec.explore.users import top_users, user_activity, user_histogram
+from jaxrec.explore.values import correlations, features, spread
+
+
+def tables(
+    interactions: Interactions,
+    session_gap: PositiveFloat = 30,
+    top: PositiveInt = 20,
+    funnel: tuple[str, ...] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Every table that the data can fill, by its name.
+
+    session_gap: minutes without an action that end a session
+    top:         how many of the most frequent items and most active users to list
+    funnel:      names of the events of a sale, in their order; None guesses them
+    """
+    if not len(interactions):
+        raise InputError(f"{interactions.name} holds no interactions: there is nothing to explore")
+    codes, names = actions(interactions)
+    stages = funnel_stages(interactions.event_names, funnel)
+    views = next((name for name in stages[:1] if name in names), None)
+    viewers = interactions.user if views is None else interactions.user[codes == names.index(views)]
+    made = {
+        "summary": sizes(interactions),
+        "actions": action_counts(interactions, codes, names),
+        "top_items": top_items(interactions, codes, names, top),
+        "item_ranks": item_ranks(interactions, codes, names),
+        "concentration": concentration(interactions),
+        "lorenz": lorenz(interactions),
+        "user_activity": user_activity(interactions, codes, names),
+        "user_histogram": user_histogram(viewers, views or ONE_KIND),
+        "top_users": top_users(interactions, codes, names, top),
+        "over_time": over_time(interactions.time, codes, names),
+        "hours": hours(interactions.time, codes, names),
+        "funnel": funnel_counts(interactions, stages),
+        "sessions": session_summary(interactions, codes, names, session_gap),
+        "session_sizes": session_sizes(interactions, session_gap),
+        "values": spread(interactions.value),
+        "weights": spread(interactions.weight),
+        "correlations": correlations(interactions),
+        "pair_histogram": pair_histogram(interactions),
+        "k_cores": k_cores(interactions),
+        "features": features(interactions),
+        "problems": problems(interactions),
+    }
+    return {name: table for name, table in made.items() if table is not None and (len(table) or name == "problems")}

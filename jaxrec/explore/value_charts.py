@@ -1,0 +1,71 @@
+"""Charts of values, correlations and sparsity, each with the sentence that says what to see in it."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from jaxrec.explore import sentences as say
+from jaxrec.explore.bars import COLOURS, SHARE, histogram, legend, short
+from jaxrec.report_figure import BLUE, ORANGE, chart, plain, titled
+from jaxrec.report_page import Html, tag
+
+NONE = "rgba(141,151,163,0)"
+
+
+def spread(table: pd.DataFrame, name: str, colour: str) -> Html:
+    """Rows by value or weight."""
+    return histogram(f"{name.capitalize()}s", table, name, "interactions", say.of_spread(table, name), colour)
+
+
+def correlations(table: pd.DataFrame) -> Html:
+    """Every two numerical columns against each other."""
+    names = [short(name, 18) for name in table.column]
+    values = table.drop(columns="column").to_numpy(np.float64)
+    places = list(range(len(names)))
+    heat = go.Heatmap(
+        z=values,
+        x=places,
+        y=places,
+        zmin=-1,
+        zmax=1,
+        colorscale=[[0, ORANGE], [0.5, NONE], [1, BLUE]],
+        xgap=1,
+        ygap=1,
+        texttemplate="%{z:.2f}" if len(names) <= 14 else None,
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickvals": [-1, 0, 1]},
+        customdata=[[f"{plain(a)} and {plain(b)}" for b in table.column] for a in table.column],
+        hovertemplate="%{customdata}: %{z:.2f}<extra></extra>",
+        hoverongaps=False,
+    )
+    labels = {"tickvals": places, "ticktext": names, "showgrid": False}
+    axes = {"xaxis": {**labels, "tickangle": -40}, "yaxis": {**labels, "autorange": "reversed"}}
+    drawn = chart("Which numbers go together", [heat], say.of_correlations(table), height=190 + 32 * len(names), **axes)
+    return tag("div", drawn, "grid wide")
+
+
+def pairs(table: pd.DataFrame, of: str) -> Html:
+    """Users by different items, or items by different users."""
+    other, colour = ("items", BLUE) if of == "users" else ("users", ORANGE)
+    title = f"Different {other} {'of a user' if of == 'users' else 'of an item'}"
+    return histogram(title, table[table.of == of], f"different {other}", of, say.of_pairs(table, of, other), colour)
+
+
+def cores(table: pd.DataFrame) -> Html:
+    """What k-cores would leave."""
+    lines = [
+        go.Scatter(
+            x=[str(k) for k in table.k],
+            y=table[of] / table[of].iloc[0],
+            mode="lines+markers",
+            name=of,
+            line={"color": colour, "width": 2.5},
+            customdata=table[of],
+            hovertemplate=f"k = %{{x}}: %{{customdata:,}} {of}, %{{y:.1%}}<extra></extra>",
+        )
+        for of, colour in zip(("users", "items", "interactions"), COLOURS, strict=False)
+    ]
+    axes = {
+        "xaxis": titled("k: interactions that each user and item must have", type="category"),
+        "yaxis": titled("share left", **SHARE),
+    }
+    return chart("What k-cores would leave", lines, say.of_cores(table), **legend(lines), **axes)

@@ -1,0 +1,68 @@
+"""How values, weights and features are spread, and which numbers go together."""
+
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.explore.actions import actions
+from jaxrec.explore.histogram import histogram
+from jaxrec.explore.times import calendar
+
+SAMPLE = 200_000  # rows that correlations are had from
+
+
+def spread(values: np.ndarray | None) -> pd.DataFrame | None:
+    """Rows by value: each one where there are few, else 40 equal bins of the middle 99 %, and one bin at either end."""
+    finite = values[np.isfinite(values)] if values is not None else np.empty(0)
+    if not len(finite):
+        return None
+    distinct, counts = np.unique(finite, return_counts=True)
+    if len(distinct) <= 30:
+        return pd.DataFrame({"low": distinct, "high": distinct, "count": counts})
+    if distinct[0] >= 0 and (distinct == np.rint(distinct)).all():
+        zeros = pd.DataFrame({"low": [0], "high": [0], "count": [int((finite == 0).sum())]})
+        counted = histogram(finite[finite > 0].astype(np.int64))
+        return pd.concat([zeros, counted], ignore_index=True) if distinct[0] == 0 else counted
+    low, high = np.quantile(finite, [0.005, 0.995])
+    edges = np.unique(np.concatenate([[distinct[0]], np.linspace(low, high, 41), [distinct[-1]]]))
+    counts, edges = np.histogram(finite, edges)
+    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
+
+
+def correlations(interactions: Interactions) -> pd.DataFrame | None:
+    """Spearman's rank correlation of every two numerical columns over rows (a sample of 200,000 beyond that).
+
+    The columns: value, weight, target, hour, weekday, day, each action (1 or 0), how active the user and how frequent
+    the item of the row is, and numerical features. Columns that do not vary are left out.
+    """
+    n = len(interactions)
+    sampled = np.sort(np.random.default_rng(0).choice(n, SAMPLE, replace=False)) if n > SAMPLE else np.arange(n)
+    rows, (codes, names) = interactions.take(sampled), actions(interactions)
+    columns: dict[str, np.ndarray | None] = {"value": rows.value, "weight": rows.weight, "target": rows.target}
+    columns |= {f"is {name}": codes[sampled] == code for code, name in enumerate(names)}
+    columns |= calendar(rows.time)
+    columns |= {"user activity": np.bincount(interactions.user)[rows.user]}
+    columns |= {"item frequency": np.bincount(interactions.item)[rows.item]}
+    for of, table, ids in (("user", rows.user_features, rows.user), ("item", rows.item_features, rows.item)):
+        if table is None:
+            continue
+        numeric = table.select_dtypes(["number", "bool", "boolean"])
+        columns |= {f"{of} {name}": numeric[name].to_numpy(np.float64, na_value=np.nan)[ids] for name in numeric}
+    frame = pd.DataFrame({name: column.astype(np.float64) for name, column in columns.items() if column is not None})
+    frame = frame.loc[:, frame.nunique() > 1].iloc[:, :20]
+    if frame.shape[1] < 2:
+        return None
+    return frame.rank().corr().rename_axis("column").reset_index()
+
+
+def features(interactions: Interactions) -> pd.DataFrame | None:
+    """Each feature of users and items: how many have it, how many different values, and the most frequent one."""
+    rows = []
+    for of, table in (("user", interactions.user_features), ("item", interactions.item_features)):
+        for name, column in {} if table is None else table.items():
+            given = column.dropna()
+            counts = given.explode().astype(str).value_counts()
+            common = {"most_frequent": counts.index[0], "its_share": counts.iloc[0] / len(given)} if len(counts) else {}
+            filled = len(given) / len(column) if len(column) else np.nan
+            rows.append({"of": of, "feature": name, "filled": filled, "different": len(counts), **common})
+    return pd.DataFrame(rows) if rows else None

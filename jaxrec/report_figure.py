@@ -1,0 +1,60 @@
+"""One chart of a page, and the pieces all charts share; colours are seen well on a light and on a dark page."""
+
+import html
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from jaxrec.report_page import Html, escape, tag
+
+BLUE, ORANGE, GREY = "#3d8bd4", "#e08a1e", "#8d97a3"
+CLEAR = "rgba(0,0,0,0)"  # the page shows through, light or dark
+LAYOUT = {
+    "template": "none",
+    "height": 300,
+    "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+    "showlegend": False,
+    "dragmode": False,
+    "paper_bgcolor": CLEAR,
+    "plot_bgcolor": CLEAR,
+    "font": {"family": "system-ui, sans-serif", "size": 13},
+}
+
+
+def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Html:
+    """A figure whose title and caption are page text, which wraps on a phone as Plotly's would not."""
+    figure = go.Figure(list(traces), LAYOUT)
+    # Without zoom, a finger on a chart scrolls the page.
+    figure.update_xaxes(automargin=True, fixedrange=True, zeroline=False)
+    figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
+    figure.update_layout(**layout)
+    # Plotly writes `<` as \u003c, so that nothing in here ends the script.
+    script = f'<script type="application/json">{figure.to_json()}</script>'
+    drawn = f'<div class="chart" role="img" aria-label="{escape(title)}">{script}</div>'
+    return Html(f"<figure>{tag('h3', title)}{tag('div', Html(drawn), 'scroll')}{tag('figcaption', caption)}</figure>")
+
+
+def titled(title: str, **axis: Any) -> dict[str, Any]:
+    """An axis with a title."""
+    return {"title": {"text": plain(title)}, **axis}
+
+
+def counted(title: str, n: int) -> dict[str, Any]:
+    """An axis of whole numbers, which Plotly would halve where there are few."""
+    return titled(title, **({"dtick": 1} if n <= 10 else {}))
+
+
+def log_ticks(low: float, high: float) -> dict[str, list[Any]]:
+    """1, 2, 5, 10, … written in full: Plotly's own writes 0.002 as a bare 2."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [m * 10.0**p for p in powers for m in ((1,) if high / low > 300 else (1, 2, 5))]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    ticks = ticks if len(ticks) > 1 else [low, high]
+    return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
+
+
+def plain(text: Any) -> str:
+    """Text for a chart: Plotly reads tags in its labels."""
+    return html.escape(str(text), quote=False)
