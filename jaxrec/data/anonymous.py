@@ -12,7 +12,7 @@ Anonymous = Literal["drop", "keep"]
 NOBODY = ("", "-1", "-1.0", "nan", "none", "null")  # beside missing ids; blanks around them and capitals aside
 
 
-def marked(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     """User ids with -1 (text "-1" among text) for every one that names nobody: missing, NaN or one of NOBODY."""
     if pa.types.is_null(ids.type):
         ids = ids.cast(pa.int64())
@@ -28,7 +28,7 @@ def marked(ids: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def settled(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of a frame (`user_id` as of `marked`, categorical) and a note of what became of those of nobody.
+    """The rows of a frame (`user_id` as of `nobody_as_null`, categorical) and a note of what became of those of nobody.
 
     drop: they go
     keep: they are one user, whose id is -1

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.anonymous import Anonymous, marked, settled
+from jaxrec.data.anonymous import Anonymous, nobody_as_null, settled
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import milliseconds
@@ -64,7 +64,7 @@ def complete_journey(
     households = _read(folder / "demographics.parquet", HOUSEHOLDS).to_pandas()
     frame = pd.DataFrame(
         {
-            "user_id": marked(bought["user_id"]).dictionary_encode().to_pandas(),
+            "user_id": nobody_as_null(bought["user_id"]).dictionary_encode().to_pandas(),
             "item_id": bought["item_id"].to_numpy(),
             "value": bought["value"].to_numpy(),
             "time": milliseconds(bought["time"], partial(tables.place, file)),

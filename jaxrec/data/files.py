@@ -1,6 +1,6 @@
 """Your own data: `data=files` reads CSV, TSV, atomic (.inter) and Parquet files, one or already split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeFloat, NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.anonymous import marked, settled
+from jaxrec.data.anonymous import nobody_as_null, settled
+from jaxrec.data.events import marked
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import Where, milliseconds
@@ -28,6 +29,10 @@ def files(
     item_column: str = "item_id",
     value_column: str | None = None,
     time_column: str | None = None,
+    event_column: str | None = None,
+    events: Sequence[str] | None = None,
+    target_event: str | None = None,
+    event_weights: Mapping[str, NonNegativeFloat] | None = None,
     delimiter: str | None = None,
     min_value: float | None = None,
     duplicates: Duplicates = "last",
@@ -41,6 +46,7 @@ def files(
 
     path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq
     columns:    names in the file; without a column of times, file order is the order
+    events, target_event, event_weights: names of events, see `marked`
     delimiter:  one character, where the suffix does not say it
     min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
@@ -54,6 +60,9 @@ def files(
     columns = {"data.user_column": user_column, "data.item_column": item_column}
     columns |= {"data.value_column": value_column} if value_column is not None else {}
     columns |= {"data.time_column": time_column} if time_column is not None else {}
+    columns |= {"data.event_column": event_column} if event_column is not None else {}
+    if event_column is None and (events, target_event, event_weights) != (None, None, None):
+        raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
         raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
@@ -74,12 +83,18 @@ def files(
         frame["time"] = np.concatenate(times)
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
-    name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
+    names: tuple[str, ...] = ()
     notes: dict[str, int] = {}
+    if event_column is not None:
+        frame["event"] = _categorical([_plain(t["data.event_column"]).cast(pa.string()) for t in read])
+        where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
+        frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
     if anonymous != "error":
-        frame, notes = settled(frame, anonymous)
+        frame, nobody = settled(frame, anonymous)
+        notes |= nobody
     frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
-    return encode(weighed(frame, quantity, quantity_as), notes=notes, name=name)
+    name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
+    return encode(weighed(frame, quantity, quantity_as), event_names=names, notes=notes, name=name)
 
 
 def _paths(
@@ -119,7 +134,7 @@ def _ids(
     key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
 ) -> pd.Categorical:
     """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
-    columns = [marked(_plain(table[key])) if may_miss else _plain(table[key]) for table in read]
+    columns = [nobody_as_null(_plain(table[key])) if may_miss else _plain(table[key]) for table in read]
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
@@ -129,9 +144,21 @@ def _ids(
             )
     columns = [_whole(key, name, column, where) for column, where in zip(columns, wheres, strict=True)]
     kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
-    chunks = [chunk for column in columns for chunk in column.cast(kind).chunks]
-    codes = pa.chunked_array(chunks, kind).dictionary_encode().combine_chunks()
-    return pd.Categorical.from_codes(codes.indices.to_numpy(), codes.dictionary.to_numpy(zero_copy_only=False))
+    return _categorical([column.cast(kind) for column in columns])
+
+
+def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
+    """Columns of one type after each other; what is null has no category."""
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    codes = pa.chunked_array(chunks, columns[0].type).dictionary_encode().combine_chunks()
+    indices = codes.indices.fill_null(-1).to_numpy()
+    return pd.Categorical.from_codes(indices, codes.dictionary.to_numpy(zero_copy_only=False))
+
+
+def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
+    """Where row `row` of all files after each other stands."""
+    file = int(np.searchsorted(ends, row, side="right"))
+    return wheres[file](row - (int(ends[file - 1]) if file else 0))
 
 
 def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.ChunkedArray:

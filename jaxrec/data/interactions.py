@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
+from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
 Duplicates = Literal["first", "last", "error", "keep"]
@@ -31,6 +32,8 @@ class Interactions:
     weight: float32 [N], how much the row counts in training; None: each counts 1
     user_ids, item_ids: the original ids (int64 or str objects); `item_ids` is in a shuffled order, see `encode`
     user_features, item_features: one row an id, in the order of the id tables; None where the data has none
+    properties: what is known of items, and since when; a split makes item features of what was known by the end of
+            train. Needs times; None where the data has none
     event_names: what the codes of `event` mean
     notes:  what was dropped or repaired while reading, each a reason and how many rows
     name:   what reports call the data
@@ -48,6 +51,7 @@ class Interactions:
     event: np.ndarray | None = None
     target: np.ndarray | None = None
     weight: np.ndarray | None = None
+    properties: Properties | None = None
     event_names: tuple[str, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
     name: str = "data"

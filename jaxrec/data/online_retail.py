@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.anonymous import Anonymous, marked, settled
+from jaxrec.data.anonymous import Anonymous, nobody_as_null, settled
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import Where, milliseconds
@@ -161,7 +161,7 @@ def _typed(table: pa.Table, where: Where) -> tuple[pd.DataFrame, Notes]:
             "quantity": _numbers(text["quantity"], "quantity", where),
             "time": milliseconds(text["time"], where),
             "price": _numbers(text["price"], "price", where),
-            "user_id": marked(users).dictionary_encode().to_pandas(),
+            "user_id": nobody_as_null(users).dictionary_encode().to_pandas(),
             "country": text["country"].to_pandas(),
         }
     )

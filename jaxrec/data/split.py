@@ -216,6 +216,8 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     if not len(train):
         raise InputError(f"nothing is left to train on: {_remedy(interactions)}")
 
+    interactions = _featured(interactions, train)
+
     def taken(rows: np.ndarray) -> Interactions:
         return replace(interactions.take(rows), part=None)
 
@@ -239,6 +241,15 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     trained = taken(train)
     validation = Held(trained, taken(kept[VALIDATION])) if len(kept[VALIDATION]) else None
     return Split(Selection(trained, validation), Held(taken(before_test), test), notes)
+
+
+def _featured(interactions: Interactions, train: np.ndarray) -> Interactions:
+    """With what was known of items at the time of the newest train row among the item features, and nothing later."""
+    if interactions.properties is None:
+        return interactions
+    assert interactions.time is not None
+    known = interactions.properties.as_of(int(interactions.time[train].max()))
+    return replace(interactions, item_features=pd.concat([interactions.item_features, known], axis=1))
 
 
 def _cold(tested: np.ndarray, trained: np.ndarray, size: int) -> int:

@@ -2,10 +2,12 @@
 
 import csv
 import io
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,7 +17,7 @@ from jaxrec.errors import InputError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 PARQUET = (".parquet", ".pq")
-PACKED = (".gz", ".zst")
+PACKED = (".gz", ".zst", ".zip")  # a .zip holds the one file
 
 
 def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
@@ -40,6 +42,20 @@ def header(path: Path, encoding: str = "utf-8") -> list[str]:
         return next(_rows(path, None, encoding), (0, []))[1]
 
 
+def batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    """What `read` gives of a text file, piece by piece: for files larger than memory."""
+    with _explained(path, None), _stream(path) as stream:
+        found, options = _options(path, columns, None, "utf-8")
+        for batch in pyarrow.csv.open_csv(stream, **options):
+            yield batch.rename_columns(list(found))
+
+
+def content(path: Path) -> bytes:
+    """All bytes of a file, unpacked."""
+    with _explained(path, None), _stream(path) as stream:
+        return stream.read()
+
+
 def place(path: Path, row: int, delimiter: str | None = None) -> str:
     """Where row `row` (from 0) of a file stands, for messages; reads text files anew, as lines and rows may differ."""
     if path.suffix.lower() in PARQUET:
@@ -53,7 +69,7 @@ def place(path: Path, row: int, delimiter: str | None = None) -> str:
 def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
     file = pq.ParquetFile(path)
     header = file.schema_arrow.names
-    found = {key: header[_position(path, header, key, name)] for key, name in columns.items()}
+    found = {key: header[position(path, header, key, name)] for key, name in columns.items()}
     if not file.metadata.num_rows:
         raise InputError(f"{path} has column names and no rows")
     table = file.read(columns=list(found.values()))
@@ -61,30 +77,54 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
 
 
 def _text(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
+    found, options = _options(path, columns, delimiter, encoding)
+    with _stream(path) as stream:
+        return pyarrow.csv.read_csv(stream, **options).rename_columns(list(found))
+
+
+def _options(
+    path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """The names of the wanted columns by config key, and how Arrow is to read them."""
     rows = _rows(path, delimiter, encoding)
     lines, header = next(rows, (0, []))
-    found = {key: str(_position(path, header, key, name)) for key, name in columns.items()}
+    found = {key: str(position(path, header, key, name)) for key, name in columns.items()}
     if next(rows, None) is None:
         raise InputError(f"{path} has column names and no rows")
-    with pa.input_stream(path) as stream:
-        names = [str(i) for i in range(len(header))]
-        table = pyarrow.csv.read_csv(
-            stream,
-            read_options=pyarrow.csv.ReadOptions(skip_rows=lines, column_names=names, encoding=encoding),
-            parse_options=pyarrow.csv.ParseOptions(
-                delimiter=_delimiter(path, delimiter),
-                quote_char='"' if _quoted(path) else False,
-                newlines_in_values=True,
-            ),
-            convert_options=pyarrow.csv.ConvertOptions(
-                include_columns=list(found.values()), column_types={name: pa.string() for name in found.values()}
-            ),
-        )
-    return table.rename_columns(list(found))
+    names = [str(i) for i in range(len(header))]
+    options = {
+        "read_options": pyarrow.csv.ReadOptions(skip_rows=lines, column_names=names, encoding=encoding),
+        "parse_options": pyarrow.csv.ParseOptions(
+            delimiter=_delimiter(path, delimiter),
+            quote_char='"' if _quoted(path) else False,
+            newlines_in_values=True,
+        ),
+        "convert_options": pyarrow.csv.ConvertOptions(
+            include_columns=list(found.values()), column_types={name: pa.string() for name in found.values()}
+        ),
+    }
+    return found, options
 
 
-def _position(path: Path, header: list[str], key: str, name: str) -> int:
-    """Where the column that `key` names stands in the header."""
+@contextmanager
+def _stream(path: Path) -> Iterator[Any]:
+    """The bytes of a file, unpacked, as a file of Arrow."""
+    if path.suffix.lower() != ".zip":
+        with pa.input_stream(path) as stream:
+            yield stream
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
+        if len(members) != 1:
+            raise InputError(
+                f"{path} holds {len(members)} files ({', '.join(members[:5])}): unpack it, name one of them"
+            )
+        with archive.open(members[0]) as member:
+            yield pa.PythonFile(member, "r")
+
+
+def position(path: Path, header: list[str], key: str, name: str) -> int:
+    """Where the column `name`, which `key` of the configuration asks for, stands in the header."""
     for names in (header, [column.split(":")[0] for column in header]):
         if names.count(name) == 1:
             return names.index(name)
@@ -125,7 +165,7 @@ def _rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterato
     delimiter = _delimiter(path, delimiter)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quoted(path) else csv.QUOTE_NONE
     encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    with pa.input_stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
+    with _stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
         yield from ((reader.line_num, row) for row in reader if row)
 
@@ -145,7 +185,7 @@ def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
         raise InputError(f"data.encoding: {error}; utf-8, latin-1 and cp1252 are the usual ones") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read: {error.strerror}") from error
-    except OSError as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         what = "a truncated or corrupt compressed file" if path.suffix.lower() in PACKED else "unreadable"
         raise InputError(f"{path} is {what} ({error}): fetch or write it again") from error
     except pa.ArrowInvalid as error:
@@ -157,10 +197,10 @@ def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
 def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
     """What is wrong with a text file that Arrow refuses; read again in Python, which counts lines."""
     if "UTF8" in str(error):
-        with pa.input_stream(path) as stream:
-            for line, content in enumerate(io.BufferedReader(stream), 1):
+        with _stream(path) as stream:
+            for line, said in enumerate(io.BufferedReader(stream), 1):
                 try:
-                    content.decode()
+                    said.decode()
                 except UnicodeDecodeError:
                     return (
                         f"line {line} of {path} is not UTF-8: say what it is (data.encoding=latin-1), or write it anew"

@@ -111,7 +111,7 @@ def _measured(interactions: Interactions, gap_minutes: float) -> tuple[np.ndarra
     time = interactions.time
     if time is None or whole_days(time):
         return None
-    number = sessions(interactions.user, time, round(gap_minutes * 60_000))
+    number = sessions(interactions, gap_minutes * 60)
     first, last = np.full(number.max() + 1, time.max()), np.full(number.max() + 1, time.min())
     np.minimum.at(first, number, time)
     np.maximum.at(last, number, time)

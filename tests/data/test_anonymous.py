@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrec.data.anonymous import marked, settled
+from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.files import files
 from jaxrec.errors import InputError
 
@@ -19,7 +19,7 @@ from jaxrec.errors import InputError
     ],
 )
 def test_who_is_nobody(ids, expected):
-    assert marked(pa.chunked_array(ids)).to_pylist() == expected
+    assert nobody_as_null(pa.chunked_array(ids)).to_pylist() == expected
 
 
 @pytest.mark.parametrize("names", [["7", "-1", "8", "-1"], [7, -1, 8, -1]])

@@ -1,4 +1,6 @@
 import gzip
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,10 @@ def write(tmp_path):
         content = content.encode() if isinstance(content, str) else content
         if name.endswith((".gz", ".zst")):
             content = gzip.compress(content) if name.endswith(".gz") else pa.compress(content, "zstd", asbytes=True)
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(packed := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(name.removesuffix(".zip"), content)
+            content = packed.getvalue()
         path.write_bytes(content)
         return path
 
@@ -39,7 +45,7 @@ def write(tmp_path):
 EXPECTED = [("anna", "x1", 5.0, 100_000), ("bob", "x2", 3.5, 50_000), ("anna", "x2", 1.0, 70_000)]
 
 
-@pytest.mark.parametrize("packed", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".zst", ".zip"])
 @pytest.mark.parametrize(("suffix", "delimiter"), [(".csv", ","), (".tsv", "\t"), (".inter", "\t"), (".CSV", ",")])
 def test_every_text_format_reads_the_same(write, suffix, delimiter, packed):
     data = files(write(GOOD.replace(",", delimiter), f"r{suffix}{packed}"), value_column="rating", time_column="when")
@@ -180,7 +186,7 @@ def test_values_may_stand_between_blanks(write):
     assert rows(files(write("user_id,item_id,v\n1,2, 3.5 \n"), value_column="v")) == [(1, 2, 3.5)]
 
 
-@pytest.mark.parametrize("name", ["data.csv.gz", "data.csv.zst"])
+@pytest.mark.parametrize("name", ["data.csv.gz", "data.csv.zst", "data.csv.zip"])
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b[:40] + bytes(4) + b[44:], lambda b: b"no"])
 def test_damaged_compression_is_named(write, name, damage):
     lines = "".join(f"{n * 7919 % 10007},{n}\n" for n in range(5000))
