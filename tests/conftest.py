@@ -15,7 +15,10 @@ jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent 
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
-SHAPED = "models fitting evaluation history hyper losses membership metrics negatives query ragged random ranking"
+SHAPED = (
+    "models fitting candidates evaluation groups history hyper losses membership metrics negatives query ragged random "
+    "ranking streaming"
+)
 install_import_hook([f"jaxrec.{module}" for module in SHAPED.split()], "beartype.beartype")
 
 ROOT = Path(__file__).parent.parent
