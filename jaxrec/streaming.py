@@ -40,7 +40,7 @@ class Stream:
             self._programs[n_members] = self.compile(n_members)
         program, deal = self._programs[n_members]
         rows, finite = program(*deal(params, hyper))
-        return rows, np.all(finite, axis=1)
+        return rows, np.asarray(np.asarray(finite).all(axis=1))
 
     def compile(self, n_members: int) -> tuple[Any, Any]:
         """The jitted program, and what deals its arguments to the devices."""
@@ -49,9 +49,9 @@ class Stream:
         over_rows = n_devices // over_members
         mesh = Mesh(np.array(jax.devices()).reshape(over_members, over_rows), ("member", "row"))
         # Every device gets as many blocks; blocks behind the last repeat it and are cut off.
-        first_rows = np.arange(0, self.n_rows, self.block)
-        n_blocks = -(-len(first_rows) // over_rows) * over_rows
-        first_rows = jnp.asarray(np.resize(first_rows, n_blocks), jnp.int32)
+        starts = np.arange(0, self.n_rows, self.block)
+        n_blocks = -(-len(starts) // over_rows) * over_rows
+        first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
         def local(shared: Any, first_rows: Array, params: Any, hyper: Any) -> Any:
             return jax.lax.map(lambda member: jax.lax.map(self.member(shared, *member), first_rows), (params, hyper))

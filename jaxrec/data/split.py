@@ -174,7 +174,8 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 
 def rounded(count: Any, share: float) -> Any:
-    """A share of a count, halves rounded up; the small addend takes 50 * 0.29 = 14.499999999999998 for the half it is."""
+    """A share of a count, halves rounded up."""
+    # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
     return np.floor(count * share + 0.5 + 1e-9).astype(np.int64)
 
 
@@ -217,9 +218,7 @@ def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
     return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
 
 
-def assembled(
-    interactions: Interactions, part: np.ndarray, *, validated: bool, every_step: bool = False
-) -> Split:
+def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, every_step: bool = False) -> Split:
     """The split by part [N], without held-out rows that cannot be found, and its notes.
 
     A pair of user and item is looked for once, and only where it is not known by then, as known positives are never
