@@ -61,11 +61,8 @@ class CandidateEvaluator:
             raise InputError(f"eval.k={self.k[-1]} is more than the {self._width + 1} items that are ranked")
         self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
         self._history_length = getattr(model, "history_length", 0)
-        shared = (
-            rows_of(model, asked),
-            Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items))),
-        )
-        self.stream = Stream(self._rank_member, shared, len(asked.users), self._block)
+        ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
+        self.stream = Stream(self._rank_member, (rows_of(model, asked), ranked), len(asked.users), self._block)
         self._measure = jax.jit(jax.vmap(self._measure_member))
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:

@@ -53,12 +53,13 @@ def activity_groups(n_known: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[str, Any]]:
-    """For every member {"items": {group: …}, "users": {group: …}}: ndcg@k, recall@k, users, rows and, of users, `known`.
+    """ndcg@k and recall@k of every member by group: {"items": {group: …}, "users": {group: …}}.
 
     For a group of items only relevant items of the group count, and users without one are left out: lists are those of
-    the whole catalogue still. For a group of users the metrics are the mean over them. `users` says how many there are,
-    `rows` how many rows asked (more where a user has several); groups with none are left out. `known` is the fewest and the most
-    interactions known of a row of the group.
+    the whole catalogue still. For a group of users the metrics are the mean over them. Groups with nobody are left out.
+
+    users, rows: how many users, and how many rows asked (more where a user has several), the means are over
+    known:       of a group of users, the fewest and the most interactions known of one of them
     """
     of_items = item_groups(train)
     of_users = activity_groups(evaluation.sought.n_known)

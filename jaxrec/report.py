@@ -163,7 +163,7 @@ def _metric_table(result: Result) -> Html:
         Html(f'<div class="scroll" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'),
         tag(
             "p",
-            "Small: 95 % bootstrap intervals over users (or sessions), which know nothing of training seeds.",
+            "Small: 95 % bootstrap intervals over users, which know nothing of training seeds.",
             "soft note",
         ),
         details("What these metrics are", table([], legend)),
