@@ -38,16 +38,18 @@ def item_groups(train: Interactions) -> dict[str, np.ndarray]:
     return {"warm": count > 0, "cold": count == 0, "head": head, "tail": ~head}
 
 
-def activity_groups(n_known: np.ndarray) -> dict[str, np.ndarray]:
-    """Masks over rows [R] by the number of interactions known of each.
+def activity_groups(users: np.ndarray, n_known: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks over rows [R] by the number of interactions known when a row's user is asked about.
 
-    new: none. low, middle, high: the others in thirds; equal numbers stay together, in the lower group, so the thirds
-    may differ in size or be empty.
+    new: none. low, middle, high: the other users in thirds, or the other steps of sessions, each user counting once for
+    each number. Equal numbers stay together, in the lower group, so the thirds may differ in size or be empty.
     """
     some = n_known > 0
     if not some.any():
         return {"new": ~some}
-    third, two_thirds = np.quantile(n_known[some], [1 / 3, 2 / 3], method="inverted_cdf")
+    width = np.int64(n_known.max()) + 1
+    numbers = np.unique(users[some] * width + n_known[some]) % width
+    third, two_thirds = np.quantile(numbers, [1 / 3, 2 / 3], method="inverted_cdf")
     low, high = n_known <= third, n_known > two_thirds
     return {"new": ~some, "low": some & low, "middle": some & ~low & ~high, "high": some & high}
 
@@ -62,7 +64,7 @@ def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[s
     known:       of a group of users, the fewest and the most interactions known of one of them
     """
     of_items = item_groups(train)
-    of_users = activity_groups(evaluation.sought.n_known)
+    of_users = activity_groups(evaluation.users, evaluation.sought.n_known)
     return [_of_member(evaluation, member, k, of_items, of_users) for member in range(len(evaluation.lists))]
 
 
