@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
-from jaxrec.data.candidates import draw_candidates, read_candidates
+from jaxrec.data.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation

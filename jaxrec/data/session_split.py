@@ -59,6 +59,15 @@ def by_session(
     kept &= ~unknown
     kept &= _lengths(session, kept, n_sessions) >= 2
 
+    for p, name in ((TRAIN, "train on"), (VALIDATION, "validate"), (TEST, "test")):
+        if not (kept & (part == p)).any() and (p != VALIDATION or validation_days):
+            days = (time.max(initial=0) - time.min(initial=0)) / DAY
+            raise InputError(
+                f"split=sessions leaves no session of two events or more to {name}: the data lasts {days:.1f} days, "
+                f"split.validation_days={validation_days:g} and split.test_days={test_days:g}; change "
+                "them, or set split.gap_minutes higher"
+            )
+
     split_rows = np.flatnonzero(kept)
     data = _as_users(interactions, session, split_rows, numbered=gap_minutes is not None)
     part = part[split_rows]

@@ -39,7 +39,7 @@ def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_vie
     try:
         split = by_session(source, gap_minutes=MINUTES, validation_days=1.0, test_days=1.0, drop_unknown_items=drop)
     except InputError as error:
-        assert "no user has a" in str(error) or "nothing is left" in str(error)  # noqa: PT017
+        assert "no user has a" in str(error) or "leaves no session" in str(error)  # noqa: PT017
         return
     train, validation, test = split.selection.train, split.selection.validation, split.test
     users = [set(part.user.tolist()) for part in parts(split)]
@@ -125,6 +125,19 @@ def test_a_session_is_cut_where_the_next_part_begins():
     split = by_session(data(rows), gap_minutes=None, validation_days=0.0, test_days=1.0)  # from hour 76 on
     assert split.selection.train.value.tolist() == [0, 1]
     assert split.notes["rows_after_cut_dropped"] == 1
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        ((1.0, 30.0), "no session of two events or more to train on: the data lasts 4.2 days"),
+        ((3.0, 0.1), "no session of two events or more to test"),
+    ],
+)
+def test_days_that_leave_nothing_are_named(days, message):
+    rows = [(1, 0, 0, 1), (1, 1, 1, 1), (2, 0, 50, 1), (2, 1, 51, 1), (3, 0, 100, 1)]
+    with pytest.raises(InputError, match=message):
+        by_session(data(rows), validation_days=days[0], test_days=days[1])
 
 
 def test_times_are_needed():

@@ -91,7 +91,7 @@ def _distinct(rng: np.random.Generator, left: np.ndarray, n: int) -> np.ndarray:
 
 def _positions(column: pd.Series, ids: np.ndarray, where: str) -> np.ndarray:
     """Where each id stands in the id table, -1 if it does not; ids are one if they read the same."""
-    codes, labels = pd.factorize(column)
+    codes, labels = pd.factorize(column.mask(column == ""))
     if (codes < 0).any():
         raise InputError(f"{where}: row {int(np.argmin(codes)) + 1} has no id: fill or drop {(codes < 0).sum():,} rows")
     own = canonical(np.asarray(labels))
