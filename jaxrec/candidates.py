@@ -107,7 +107,7 @@ class Candidates:
 
     path:    a file with one row a candidate, .csv .tsv .parquet; the same for validation and test. None: drawn
     user_column, item_column: of that file, holding original ids
-    n:       candidates drawn for each user, from what the user neither knows nor is to find
+    n:       candidates drawn for each user, from what the user neither knows nor is to find; all of it where it is less
     seed:    of the draw
     k:       list lengths to report
     monitor: the validation metric that early stopping and searches look at

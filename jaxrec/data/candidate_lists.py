@@ -43,8 +43,8 @@ def read_candidates(path: Path, held: Held, *, user_column: str, item_column: st
 def draw_candidates(held: Held, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """For every user with something to find `n` items, each set of that size as likely as any other.
 
-    They come from what the user neither knows nor is to find. Returns offsets, int64 [U + 1], and items, int32 [E].
-    Raises InputError where a user has fewer such items left than `n`.
+    They come from what the user neither knows nor is to find; a user who has fewer such items left gets all of them.
+    Returns offsets, int64 [U + 1], and items, int32 [E].
     """
     data, n_items = held.target, held.target.n_items
     users = np.unique(data.user)
@@ -57,32 +57,30 @@ def draw_candidates(held: Held, n: int, seed: int) -> tuple[np.ndarray, np.ndarr
     row, item = np.divmod(taken, n_items)
     bounds = np.searchsorted(row, np.arange(len(users) + 1))
     left = n_items - np.diff(bounds)
-    if (short := np.flatnonzero(left < n)).size:
-        raise InputError(
-            f"eval.n={n}: user {data.user_ids[users[short[0]]]} has only {left[short[0]]} items left that the user "
-            f"neither knows nor is to find ({short.size:,} users have fewer than {n}): set eval.n lower"
-        )
+    wanted = np.minimum(left, n)
     rng = np.random.default_rng(seed)
-    blocks = [left[at : at + USERS_AT_A_TIME] for at in range(0, len(users), USERS_AT_A_TIME)]
-    place = np.concatenate([_distinct(rng, block, n) for block in blocks]).ravel()
+    blocks = [slice(at, at + USERS_AT_A_TIME) for at in range(0, len(users), USERS_AT_A_TIME)]
+    drawn = np.concatenate([_distinct(rng, left[block], wanted[block], n) for block in blocks])
+    place = drawn[np.arange(n) < wanted[:, None]]
     # The item at place j of those left is j plus the taken items before it: taken item i of a user has item - i free
     # ones before it. Users are set apart by more than an item number, so that one search serves all.
-    owner = np.repeat(np.arange(len(users)), n)
+    owner = np.repeat(np.arange(len(users)), wanted)
     free_before = row * (n_items + 1) + item - (np.arange(len(item)) - bounds[row])
     n_before = np.searchsorted(free_before, owner * (n_items + 1) + place, side="right") - bounds[owner]
-    offsets = np.zeros(data.n_users + 1, np.int64)
-    offsets[1:] = np.cumsum(mine) * n
-    return offsets, (place + n_before).astype(np.int32)
+    lengths = np.zeros(data.n_users, np.int64)
+    lengths[users] = wanted
+    return np.concatenate([[0], np.cumsum(lengths)]), (place + n_before).astype(np.int32)
 
 
-def _distinct(rng: np.random.Generator, left: np.ndarray, n: int) -> np.ndarray:
-    """In each row b `n` distinct numbers below `left[b]`: a draw that is there already gives way to the largest.
+def _distinct(rng: np.random.Generator, left: np.ndarray, wanted: np.ndarray, n: int) -> np.ndarray:
+    """In the first `wanted[b]` of n columns of row b distinct numbers below `left[b]`.
 
-    [Floyd, in Bentley 1987, A sample of brilliance]
+    A draw that is there already gives way to the largest number possible. [Floyd, in Bentley 1987, A sample of
+    brilliance]
     """
     drawn = np.full((len(left), n), -1, np.int64)
     for position in range(n):
-        largest = left - n + position
+        largest = left - wanted + position
         number = rng.integers(largest + 1)
         there = (drawn[:, :position] == number[:, None]).any(axis=1)
         drawn[:, position] = np.where(there, largest, number)

@@ -29,14 +29,10 @@ PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 11)), max_size=40)
 def test_drawn_candidates_are_distinct_and_neither_known_nor_sought(known, sought, n, seed):
     taken = {user: {item for owner, item in known + sought if owner == user} for user in range(6)}
     asked = sorted({user for user, _ in sought})
-    if any(len(taken[user]) + n > 12 for user in asked):
-        with pytest.raises(InputError, match=f"eval.n={n}: user .* has only"):
-            draw_candidates(held(known, sought), n, seed)
-        return
     offsets, items = draw_candidates(held(known, sought), n, seed)
     for user in range(6):
         drawn_items = items[offsets[user] : offsets[user + 1]].tolist()
-        assert len(drawn_items) == (n if user in asked else 0)
+        assert len(drawn_items) == (min(n, 12 - len(taken[user])) if user in asked else 0)
         assert len(set(drawn_items)) == len(drawn_items)
         assert set(drawn_items) <= set(range(12)) - taken[user]
     assert np.array_equal(items, draw_candidates(held(known, sought), n, seed)[1])
@@ -55,11 +51,6 @@ def test_every_set_of_candidates_is_as_likely():
     counts = Counter(frozenset(pair) for pair in items.reshape(n_users, 2).tolist())
     assert set(counts) == {frozenset(pair) for pair in ((2, 4), (2, 6), (2, 10), (4, 6), (4, 10), (6, 10))}
     assert max(abs(count - 500) for count in counts.values()) < 80
-
-
-def test_a_user_may_be_left_with_just_enough():
-    offsets, items = draw_candidates(held([(0, 0)], [(0, 1)]), 10, seed=0)
-    assert sorted(items[offsets[0] : offsets[1]]) == list(range(2, 12))
 
 
 IDS = np.array(["u", "v", "w"], object), np.array([30, 10, 20])
