@@ -1,4 +1,4 @@
-"""Exact full-catalogue evaluation: ranking + held-out interactions → metrics of each user and in the mean."""
+"""Exact full-catalogue evaluation: ranking + held-out interactions → metrics of each row asked and in the mean."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -11,41 +11,58 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveInt
 
-from jaxrec.data.histories import histories, select_rows
-from jaxrec.data.interactions import by_user
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
-from jaxrec.ragged import ragged, sort_rows
-from jaxrec.ranking import Asked, Ranker
+from jaxrec.ranking import Ranker
+from jaxrec.sought import Sought, sought
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Metrics of a population: of each user [P, R] by key, and over the lists together [P] (coverage)."""
+    """Metrics of a population: of each row asked [P, R] by key, and over the lists together [P] (coverage).
 
-    users: np.ndarray
+    sought: the rows, one a user or, at every step of a session and among candidates, one a held-out interaction
+    lists:  [P, R, K], the items by rank, -1 where there is none; among candidates the item sought alone, at its rank
+    prefix: of every key that is not of a full-catalogue ranking: `sampled_`
+    """
+
+    sought: Sought
     per_user: dict[str, np.ndarray]
     overall: dict[str, np.ndarray]
+    lists: jax.Array
+    prefix: str = ""
+
+    @property
+    def users(self) -> np.ndarray:
+        """Whom each row asks about, [R]."""
+        return self.sought.asked.users
 
     def means(self, member: int) -> dict[str, float]:
-        """Every metric of one member, in the mean over users with something to find."""
+        """Every metric of one member, in the mean over rows; each has something to find."""
         means = {key: float(np.mean(values[member], dtype=np.float64)) for key, values in self.per_user.items()}
         return means | {key: float(values[member]) for key, values in self.overall.items()}
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval, over users, of each mean."""
-        return {key: mean_and_interval(values[member])[1:] for key, values in self.per_user.items()}
+        """95 % bootstrap interval of each mean; users are drawn again, each with all its rows."""
+        units = self.users if self.sought.singly else None
+        return {key: mean_and_interval(values[member], units=units)[1:] for key, values in self.per_user.items()}
 
-    def table(self, member: int, user_ids: np.ndarray) -> pd.DataFrame:
-        """One row a user: user_id and each metric."""
-        columns = {key: values[member] for key, values in self.per_user.items()}
-        return pd.DataFrame({"user_id": user_ids[self.users], **columns})
+    def table(self, member: int, data: Interactions) -> pd.DataFrame:
+        """One row a row asked: user_id and each metric; where rows seek one item each, also item_id and `known`.
+
+        `known` counts the interactions known when the row is asked: in a session those of the steps before.
+        """
+        columns: dict[str, np.ndarray] = {"user_id": data.user_ids[self.users]}
+        if self.sought.singly:
+            columns |= {"item_id": data.item_ids[self.sought.items], "known": self.sought.n_known}
+        return pd.DataFrame(columns | {key: values[member] for key, values in self.per_user.items()})
 
 
 class Evaluator:
-    """Ranks for every user who has something to find, with the targets they know masked; see `Ranker`."""
+    """Ranks the catalogue for every row that `sought` makes, with the targets that are known masked; see `Ranker`."""
 
     def __init__(
         self,
@@ -56,16 +73,11 @@ class Evaluator:
         block: int | None = None,
         exclude_known: bool = True,
     ) -> None:
-        self.k, self.n_items = tuple(sorted(k)), held.target.n_items
-        offsets, items = by_user(held.target)
-        self.users = np.flatnonzero(np.diff(offsets))
-        if not len(self.users):
-            raise InputError(f"{held.target.name}: no user has a held-out item to be found; hold out more")
-        offsets, items = select_rows(offsets, items, self.users)
-        self._relevant = ragged(offsets, sort_rows(offsets, items))
-        self._n_relevant = jnp.asarray(np.diff(offsets), jnp.int32)
-        asked = Asked.about(self.users, histories(held.known))
-        self.ranker = Ranker(model, asked, self.k[-1], block=block, exclude_known=exclude_known)
+        self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
+        self.sought = sought(held)
+        self._relevant = self.sought.relevant
+        self._n_relevant = jnp.asarray(np.diff(self.sought.offsets), jnp.int32)
+        self.ranker = Ranker(model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known)
         self._measure = jax.jit(jax.vmap(self._measure_member, in_axes=(None, None, 0)))
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
@@ -74,25 +86,26 @@ class Evaluator:
         by_metric, overall = self._measure(self._relevant, self._n_relevant, ranked.items)
         valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
-            self.users,
+            self.sought,
             {key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
             {key: np.asarray(values) * valid for key, values in overall.items()},
+            ranked.items,
         )
 
     def _measure_member(self, relevant: Any, n_relevant: Any, items: Any) -> Any:
-        hits = relevant.contains(jnp.arange(len(self.users)), items)
+        hits = relevant.contains(jnp.arange(len(n_relevant)), items)
         overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], self.n_items)) for k in self.k)
         return per_user(hits, n_relevant, self.k), overall
 
 
 @dataclass(frozen=True)
 class FullCatalogue:
-    """How a fitted model is measured: the whole catalogue ranked for each user.
+    """How a fitted model is measured: the whole catalogue ranked for each user, or at each step of a session.
 
     k:       list lengths to report
     monitor: the validation metric that early stopping and searches look at
     block:   users ranked at a time on a device; null chooses by the catalogue's size. No number depends on it
-    exclude_known: leave out what a user already has (train, and validation when testing)
+    exclude_known: leave out what a user already has (train, and validation when testing); never at steps of a session
     """
 
     k: tuple[PositiveInt, ...] = (5, 10, 20)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from jaxrec.candidates import Candidates
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
@@ -20,6 +21,7 @@ from jaxrec.evaluation import Evaluation, FullCatalogue
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.gradient import Fit
 from jaxrec.fitting.population import Population
+from jaxrec.groups import by_group
 from jaxrec.hyper import Hyper
 from jaxrec.models.popularity import Popularity
 from jaxrec.settings import Tree, build
@@ -66,8 +68,10 @@ def prepare(tree: Tree) -> tuple[Split, float]:
 def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
     """Fits every member on train, with early stopping on validation where there is one."""
     train, validation = selection.train, selection.validation
-    evaluation: FullCatalogue = build(tree["eval"])
-    model = _model(tree, train if validation is None else validation.known)
+    evaluation: FullCatalogue | Candidates = build(tree["eval"])
+    model = _model(tree, train if validation is None else validation.context())
+    if selection.new_users:
+        _check_new_users(model)
     evaluator = evaluation.evaluator(model, validation) if validation is not None else None
 
     def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
@@ -94,14 +98,15 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         fitted_on = selection.joined()
         fit = trainer(tree)(_model(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = split.test.known
-    evaluation: FullCatalogue = build(tree["eval"])
+    evaluation: FullCatalogue | Candidates = build(tree["eval"])
     started = time.perf_counter()
-    evaluator = evaluation.evaluator(_model(tree, known), split.test)
+    evaluator = evaluation.evaluator(_model(tree, split.test.context()), split.test)
     test = evaluator(fit.params, selected.population.hyper)
-    if np.isnan(test.per_user[f"ndcg@{evaluation.k[0]}"]).any():
+    if np.isnan(next(iter(test.per_user.values()))).any():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, split.test)
+    groups = by_group(test, fitted_on, int(evaluation.monitor.partition("@")[2]))
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
@@ -114,6 +119,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "validation": selected.validation.means(member) if selected.validation else {},
                 "test": test.means(member),
                 "test_interval": test.intervals(member),
+                "test_groups": groups[member],
                 "popularity": popular.means(0),
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,
@@ -122,9 +128,9 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "time": {key: round(value, 3) for key, value in seconds.items()},
                 "environment": environment(selected.fit.placement),
             },
-            per_user=test.table(member, known.user_ids),
+            per_user=test.table(member, known),
             history=pd.DataFrame(selected.fit.history[member]),
-            model=evaluator.ranker.model,
+            model=evaluator.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
             hyper=Hyper(*(x[member] for x in selected.population.hyper)),
             known=known,
@@ -133,13 +139,13 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     ]
 
 
-def facts(split: Split) -> dict[str, int | float]:
-    """How much data there is, and what is worth knowing about how it was split."""
+def facts(split: Split) -> dict[str, Any]:
+    """How much data there is, what is worth knowing about how it was split, and what was repaired in reading it."""
     train, validation = split.selection.train, split.selection.validation
     held_out = 0 if validation is None else len(validation.target)
     sizes = {"train": len(train), "validation": held_out, "test": len(split.test.target)}
     counts = {"users": train.n_users, "items": train.n_items, "interactions": sum(sizes.values()), **sizes}
-    return {**counts, **split.notes}
+    return {**counts, **split.notes, "reading": dict(train.notes)}
 
 
 def environment(placement: str) -> dict[str, Any]:
@@ -171,6 +177,16 @@ def _model(tree: Tree, known: Interactions) -> nn.Module:
     return build(tree["model"], **{name: size for name, size in sizes.items() if name not in tree["model"]})
 
 
+def _check_new_users(model: nn.Module) -> None:
+    """Raises an InputError for a model that could say nothing of users it was not trained on."""
+    if hasattr(model, "n_users") and not getattr(model, "history_length", 0):
+        raise InputError(
+            f"every user who is asked about is new, in no row that is trained on, and {type(model).__name__} knows "
+            "users only by their id: choose a model that reads histories, such as model=ease, or model=popularity, or "
+            "a split that trains on every user, such as split=holdout"
+        )
+
+
 def trainer(tree: Tree) -> Any:
     """The fit that these settings describe: `GradientFit` or `ClosedForm`."""
     runtime: dict[str, Any] = {"monitor": tree["eval"]["monitor"]}
@@ -184,7 +200,7 @@ def trainer(tree: Tree) -> Any:
 _MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
 
 
-def _popularity(evaluation: FullCatalogue, train: Interactions, test: Held) -> Evaluation:
+def _popularity(evaluation: FullCatalogue | Candidates, train: Interactions, test: Held) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
     model = Popularity(n_items=train.n_items)
     return evaluation.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

@@ -19,6 +19,7 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.console import Epochs, say, table
 from jaxrec.data.download import cache_dir
+from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
@@ -43,7 +44,7 @@ class Search:
     storage: str | None = None
 
 
-SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
+SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10", "sampled_ndcg@10", "sampled_hit_rate@10")
 
 
 def use_all_cores() -> None:
@@ -69,7 +70,7 @@ def run(tree: Tree, directory: Path) -> Result:
     rundir.make(directory)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
-    say(_data_line(split))
+    _say_data(split)
     (result,) = _fit_and_finish(tree, split, load_s)
     rundir.write(directory, tree, result)
     table("test", _rows([(settings.get(tree, "model._target_").rpartition(".")[2], result)]))
@@ -92,7 +93,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> 
         key = json.dumps([shared["data"], shared["split"]], default=str)
         if key not in splits:
             splits[key] = experiment.prepare(shared)
-            say(_data_line(splits[key][0]))
+            _say_data(splits[key][0])
         split, load_s = splits[key]
         say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
         selected = experiment.select(shared, split.selection, population, Epochs(shared))
@@ -137,7 +138,7 @@ def sweep(
     directory = rundir.make(directory or Path("outputs/sweeps") / name)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
-    say(_data_line(split))
+    _say_data(split)
     if split.selection.validation is None:
         raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
     say(f"study {name}: {chosen.n_trials} trials, {chosen.population} at once, in {directory}")
@@ -227,14 +228,17 @@ def _shown(result: Result, part: str) -> dict[str, Any]:
     return shown
 
 
-def _data_line(split: Split) -> str:
+def _say_data(split: Split) -> None:
+    """One line of sizes, and what should be known before a number is believed."""
     train, test = split.selection.train, split.test.target
     validation = split.selection.validation
     n = 0 if validation is None else len(validation.target)
-    return (
+    say(
         f"{train.name}: {train.n_users:,} users, {train.n_items:,} items; "
         f"{len(train):,} interactions to train on, {n:,} to validate, {len(test):,} to test"
     )
+    for line in notices(split):
+        say(line)
 
 
 def _short(params: dict[str, Any]) -> str:

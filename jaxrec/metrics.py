@@ -114,7 +114,12 @@ CHUNK = 1_000_000  # draws held at once: 8 MB of indices, 8 MB of values
 
 
 def mean_and_interval(
-    values: Float[np.ndarray, "U"], *, confidence: float = 0.95, n_resamples: int = 1000, seed: int = 0
+    values: Float[np.ndarray, "U"],
+    *,
+    units: Int[np.ndarray, "U"] | None = None,
+    confidence: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """Mean over users whose value is not NaN, and its percentile bootstrap interval; all NaN where no user is left.
 
@@ -125,6 +130,8 @@ def mean_and_interval(
 
     Args:
         values: one metric of each user, in any float type; sums are float64.
+        units: whose value each is, where users have several, such as the steps of a session: they are drawn together,
+            and the interval is for the mean over values. None: each has one.
         confidence: share of repetitions whose interval should hold the true mean.
         n_resamples: bootstrap repetitions; the same seed gives the same interval.
         seed: of the draws.
@@ -132,18 +139,21 @@ def mean_and_interval(
     Returns:
         mean, low, high.
     """
-    known = values[~np.isnan(values)].astype(np.float64)
+    defined = ~np.isnan(values)
+    known = values[defined].astype(np.float64)
     if known.size == 0:
         return np.nan, np.nan, np.nan
     rng = np.random.default_rng(seed)
     mean = known.mean()
-    n_units = min(known.size, MAX_UNITS)
-    # Deviations, not values: groups may differ by a user in size, and the mean of their sum is still zero.
-    units = np.bincount(rng.permutation(known.size) % n_units, weights=known - mean, minlength=n_units)
+    owner = np.arange(known.size) if units is None else np.unique(units[defined], return_inverse=True)[1]
+    n_owners = int(owner.max()) + 1
+    n_units = min(n_owners, MAX_UNITS)
+    # Deviations, not values: groups may differ in size, and the mean of their sum is still zero.
+    sums = np.bincount(rng.permutation(n_owners)[owner] % n_units, weights=known - mean, minlength=n_units)
     rows = max(1, CHUNK // n_units)
     deviations = np.concatenate(
         [
-            units[rng.integers(n_units, size=(min(rows, n_resamples - start), n_units))].sum(axis=1)
+            sums[rng.integers(n_units, size=(min(rows, n_resamples - start), n_units))].sum(axis=1)
             for start in range(0, n_resamples, rows)
         ]
     )

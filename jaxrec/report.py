@@ -11,8 +11,10 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec import report_charts as charts
+from jaxrec.candidates import PREFIX
 from jaxrec.data.interactions import summary
 from jaxrec.experiment import Result
+from jaxrec.groups import DEFINITIONS
 from jaxrec.report_page import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
 from jaxrec.settings import Tree, flat, get
 from jaxrec.study import command, importance_note, importances
@@ -46,6 +48,11 @@ FACTS = {
     "test_already_known": "test rows left out, as the user had the item already",
     "validation_already_known": "validation rows left out, as the user had the item already",
     "test_before_last_train": "leak share: test rows older than the newest training row (0: nobody saw the future)",
+    "sessions": "sessions, each in the part of a user",
+    "sessions_too_short_dropped": "sessions left out, of fewer than two events",
+    "rows_after_cut_dropped": "rows left out, after the cut of a session that began before it",
+    "rows_of_unknown_items_dropped": "held-out rows left out, as train does not hold the item",
+    "history_after_test_dropped": "history left out, as it lies after what is tested",
     "load_s": "reading and splitting the data",
     "compile_s": "compiling",
     "train_s": "training",
@@ -65,6 +72,7 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
         section("Test metrics", _metric_table(result)),
         _learning_curves(result, get(tree, "eval.monitor", "")),
         section("Users", _users(result)),
+        _groups(result),
         section("Data, time and place", _fact_tables(result)),
         section("Settings", details("All settings of this run", table(["setting", "value"], flat(tree).items()))),
         tag("p", "config.yaml, beside this page, trains the same run again; its first lines say how.", "soft"),
@@ -104,7 +112,8 @@ def sweep_report(name: str, study: optuna.Study, result: Result) -> str:
 
 def _protocol(tree: Tree, result: Result) -> str:
     whole = get(tree, "eval._target_", "").endswith("FullCatalogue")
-    ranked = "the whole catalogue was ranked for every user" if whole else "SAMPLED: only given candidates were ranked"
+    each = "at every step of a session" if get(tree, "split._target_", "").endswith("by_session") else "for every user"
+    ranked = f"the whole catalogue was ranked {each}" if whole else "SAMPLED: only given candidates were ranked"
     trained = "train and validation" if result.metrics.get("refit") else "the train part"
     return f"Trained on {trained}; {ranked}."
 
@@ -129,7 +138,8 @@ def _test_cards(result: Result) -> list[tuple[str, str, str]]:
 
 def _leading(result: Result) -> str:
     test = result.metrics["test"]
-    return "ndcg@10" if "ndcg@10" in test else next(iter(test), "ndcg@10")
+    leading = [key for key in ("ndcg@10", f"{PREFIX}ndcg@10") if key in test]
+    return leading[0] if leading else next(iter(test), "ndcg@10")
 
 
 def _metric_table(result: Result) -> Html:
@@ -148,10 +158,14 @@ def _metric_table(result: Result) -> Html:
             rows += tag("td", decimals(popular.get(key)) if key in test else "", "number soft")
         rows += "</tr>"
     head = f"<thead><tr><th></th>{top}</tr><tr><th>metric</th>{below}</tr></thead>"
-    legend = [(_label(name), METRICS[name][1]) for name in names if name in METRICS]
+    legend = [(_label(name), METRICS[plain][1]) for name in names if (plain := name.removeprefix(PREFIX)) in METRICS]
     return box(
         Html(f'<div class="scroll" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'),
-        tag("p", "Small: 95 % bootstrap intervals over users, which know nothing of training seeds.", "soft note"),
+        tag(
+            "p",
+            "Small: 95 % bootstrap intervals over users, which know nothing of training seeds.",
+            "soft note",
+        ),
         details("What these metrics are", table([], legend)),
     )
 
@@ -172,15 +186,43 @@ def _users(result: Result) -> Html:
     if measured.empty:
         return tag("p", f"No user has a value of {_label(key)}.", "soft")
     values = measured[key].to_numpy(np.float64)
-    users = pd.Index(known.user_ids).get_indexer(pd.Index(measured["user_id"]))
-    lengths = np.bincount(known.user, minlength=known.n_users)[users]
+    if "known" in measured:
+        lengths = measured["known"].to_numpy()
+    else:
+        users = pd.Index(known.user_ids).get_indexer(pd.Index(measured["user_id"]))
+        lengths = np.bincount(known.user, minlength=known.n_users)[users]
     return grid([charts.spread(_label(key), values), charts.by_activity(_label(key), values, lengths)])
+
+
+def _groups(result: Result) -> Html:
+    """Test metrics of groups of items and of users, with what the groups are."""
+    groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = result.metrics.get("test_groups", {})
+    shown = [(kind, name, found) for kind, named in groups.items() for name, found in named.items()]
+    if not shown:
+        return Html()
+    keys = [key for key in shown[0][2] if "@" in key]
+    counted = ["users", "rows"] if any(found["users"] != found["rows"] for _, _, found in shown) else ["users"]
+    heads = ["group", "", *({"rows": "times asked"}.get(c, c) for c in counted), *map(_label, keys), "known of each"]
+    rows = [
+        [
+            kind,
+            name,
+            *(f"{found[count]:,}" for count in counted),
+            *(decimals(found[key]) for key in keys),
+            " to ".join(f"{n:,}" for n in dict.fromkeys(found.get("known", ()))),
+        ]
+        for kind, name, found in shown
+    ]
+    said = "For a group of items only its items count as relevant; for a group of users the mean is over them."
+    legend = details("What these groups are", table([], [(name, DEFINITIONS[name]) for _, name, _ in shown]))
+    return section("Groups", box(table(heads, rows), tag("p", said, "soft note"), legend))
 
 
 def _fact_tables(result: Result) -> Html:
     sizes = {key: value for key, value in summary(result.known).items() if key not in ("interactions", "density")}
     sizes |= {key: sizes[key].replace("T", " ") for key in ("first", "last") if key in sizes}
-    data = {**sizes, "interactions known before the test": len(result.known), **result.metrics.get("data", {})}
+    facts = dict(result.metrics.get("data", {}))
+    data = {**sizes, "interactions known before the test": len(result.known), **facts.pop("reading", {}), **facts}
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))
     time = {key: f"{value:,.2f} s" for key, value in result.metrics.get("time", {}).items()}
     place = {"parameters of the model": size, **result.metrics.get("environment", {})}
@@ -228,6 +270,7 @@ def _interval(result: Result, key: str) -> str:
 
 
 def _label(key: str) -> str:
-    """`ndcg@10` is written NDCG@10."""
+    """`ndcg@10` is written NDCG@10, and what was measured among candidates only says so."""
     name, at, k = key.partition("@")
-    return METRICS.get(name, (name, ""))[0] + at + k
+    sampled, name = name.startswith(PREFIX), name.removeprefix(PREFIX)
+    return ("Sampled " if sampled else "") + METRICS.get(name, (name, ""))[0] + at + k

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, recommend, rundir, settings
+from jaxrec.candidates import CandidateEvaluator
+from jaxrec.data.candidate_lists import draw_candidates
 from jaxrec.data.histories import histories
 from jaxrec.evaluation import Evaluator
 from jaxrec.hyper import with_hyper
@@ -74,6 +76,29 @@ def test_no_metric_depends_on_the_block_size(fitted, block):
     evaluator = Evaluator(fitted.selected.model, selection.validation, k=k, block=block)
     evaluation = evaluator(fitted.selected.fit.params, fitted.population.hyper)
     assert evaluation.means(0) == fitted.selected.validation.means(0)
+
+
+@pytest.mark.parametrize("block", [7])
+def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, block):
+    """Two members, of which the second is the first: both rank each held-out item as the catalogue's scores do."""
+    held = fitted.split.selection.validation
+    drawn = draw_candidates(held, 20, seed=0)
+    two = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), (fitted.selected.fit.params, fitted.population.hyper))
+    found = [
+        CandidateEvaluator(fitted.selected.model, held, drawn, k=(10,), block=b)(*members)
+        for b, members in ((block, two), (None, (fitted.selected.fit.params, fitted.population.hyper)))
+    ]
+    assert found[0].means(0) == found[0].means(1) == found[1].means(0)
+    users, items = found[0].users, found[0].sought.items
+    scores = np.asarray(fitted.model.apply(fitted.params, fitted.query(users.max() + 1), method="score_catalogue"))
+    entry = drawn[0][users][:, None] + np.arange(20)  # a user who knows nearly everything has fewer
+    others = drawn[1][np.minimum(entry, len(drawn[1]) - 1)]
+    gap = scores[users[:, None], others] - scores[users, items][:, None]
+    gap[entry >= drawn[0][users + 1][:, None]] = -np.inf
+    clear = ~((np.abs(gap) < 1e-5) & (gap != 0)).any(axis=1)  # sums in another order may differ in the last digits
+    hit = (gap >= 0).sum(axis=1) < 10
+    np.testing.assert_array_equal(found[0].per_user["sampled_hit_rate@10"][0][clear], hit[clear])
+    assert clear.mean() > 0.9
 
 
 def test_what_a_user_has_never_comes_back(fitted):

@@ -1,5 +1,6 @@
 """Exact evaluation against an evaluator in plain Python, and the protocol's small print."""
 
+from dataclasses import replace
 from math import log2
 
 import flax.linen as nn
@@ -112,7 +113,8 @@ def test_users_with_nothing_to_find_are_left_out_and_counted():
     np.testing.assert_array_equal(evaluation.users, np.delete(np.arange(USERS), [3, 29]))
     assert evaluation.per_user["ndcg@5"].shape == (1, 28)
     assert not np.isnan(evaluation.per_user["ndcg@5"]).any()
-    table = evaluation.table(0, np.array([f"u{user}" for user in range(USERS)]))
+    named = replace(known, user_ids=np.array([f"u{user}" for user in range(USERS)]))
+    table = evaluation.table(0, named)
     assert table.user_id.tolist() == [f"u{user}" for user in range(USERS) if user not in (3, 29)]
     low, high = evaluation.intervals(0)["ndcg@5"]
     assert low <= evaluation.means(0)["ndcg@5"] <= high

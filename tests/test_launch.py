@@ -122,6 +122,36 @@ def test_refit_trains_on_validation_too(compose, tmp_path):
     assert refitted.metrics["test"] != alone.metrics["test"]
 
 
+def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp_path):
+    message = "every user who is asked about is new.* MatrixFactorisation knows users only by their id: .*model=ease"
+    for split in (["split=new_users"], ["split=sessions", "split.gap_minutes=null", "split.validation_days=0"]):
+        with pytest.raises(InputError, match=message):
+            launch.run(compose(*SHORT, *split), tmp_path)
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tmp_path, capsys):
+    launch.run(compose(*PLANTED, "split=new_users", "model=ease", "refit=true"), tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["test"]["ndcg@10"] > 1.25 * metrics["popularity"]["ndcg@10"]
+    assert metrics["data"]["test_users_not_in_train"] == metrics["data"]["users_with_test"] == 30
+    assert metrics["test_groups"]["items"]["warm"]["ndcg@10"] == pytest.approx(metrics["test"]["ndcg@10"])
+    assert "all 30 test users are new to the model" in capsys.readouterr().out.replace("\n", " ")
+    assert metrics["data"]["reading"] == {}
+
+
+def test_every_number_of_a_sampled_run_says_so(compose, tmp_path):
+    launch.run(compose(*SHORT, "eval=candidates", "eval.n=9", "eval.k=[5]", "eval.monitor=sampled_ndcg@5"), tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    for part in ("validation", "test", "test_interval", "popularity"):
+        assert metrics[part]
+        assert all(key.startswith("sampled_") for key in metrics[part])
+    keys = {key for groups in metrics["test_groups"].values() for found in groups.values() for key in found}
+    measured = {*pd.read_parquet(tmp_path / "per_user.parquet"), *pd.read_csv(tmp_path / "history.csv"), *keys}
+    assert {key for key in measured if "@" in key and not key.startswith("sampled_")} == set()
+    assert "SAMPLED" in (tmp_path / "report.html").read_text()
+
+
 def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

@@ -183,9 +183,38 @@ def test_what_is_not_a_number_is_said_and_does_not_break_the_page():
 
 
 def test_sampled_rankings_are_called_so():
-    tree = {**TREE, "eval": {"_target_": "jaxrec.evaluation.Candidates", "monitor": "ndcg@10"}}
-    assert "SAMPLED" in run_report("r", tree, result())
+    tree = {**TREE, "eval": {"_target_": "jaxrec.candidates.Candidates", "monitor": "sampled_ndcg@10"}}
+    sampled = result(per_user=result().per_user.rename(columns={"ndcg@10": "sampled_ndcg@10"}))
+    for part in ("test", "popularity", "test_interval"):
+        sampled.metrics[part] = {f"sampled_{key}": value for key, value in sampled.metrics[part].items()}
+    said = Page(run_report("r", tree, sampled)).said
+    assert "SAMPLED" in said
+    assert "test Sampled NDCG@10 0.4321 95 % interval 0.4111 to 0.4555" in said
+    assert re.search(r"(?<!Sampled )(?<!Sampled )NDCG@", said) is None, "no number without the word"
     assert "SAMPLED" not in run_report("r", TREE, result())
+
+
+def test_groups_are_a_table():
+    found = {"ndcg@10": 0.1234, "recall@10": 0.25}
+    groups = {
+        "items": {"cold": {"users": 3, "rows": 3, **found}},
+        "users": {"low": {"users": 1200, "rows": 1200, **found, "known": [1, 5]}},
+    }
+    made = result()
+    made.metrics["test_groups"] = groups
+    said = Page(run_report("r", TREE, made)).said
+    assert "group users NDCG@10 Recall@10 known of each items cold 3 0.1234 0.2500 users low 1,200 0.1234" in said
+    assert "0.2500 1 to 5" in said
+    assert "cold items that it never saw" in said
+    groups["users"]["low"]["rows"] = 2400
+    assert "group users times asked NDCG@10" in Page(run_report("r", TREE, made)).said
+    assert "What these groups are" not in Page(run_report("r", TREE, result())).said
+
+
+def test_what_reading_dropped_is_among_the_facts():
+    made = result()
+    made.metrics["data"]["reading"] = {"rows without a customer, dropped": 1234}
+    assert "rows without a customer, dropped 1,234" in Page(run_report("r", TREE, made)).said
 
 
 def test_a_search_says_what_it_found():

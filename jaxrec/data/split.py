@@ -5,7 +5,7 @@ lies in the time of a held-out part is known only to the parts after it, and the
 """
 
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -19,33 +19,53 @@ from jaxrec.errors import InputError
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
+KNOWN = 2  # VALIDATION + KNOWN: known when validation is asked for, and never trained on; TEST + KNOWN likewise
 
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Held-out interactions, and all that is known when they are asked for; what of it is a target is masked."""
+    """Held-out interactions, and all that is known when they are asked for; what of it is a target is masked.
+
+    order: int64, places in the data of the rows of `known`, then of those of `target`, where a split asks at every
+           step: for each target with what its user did before it, earlier targets among it, and nothing is masked.
+           None: all targets of a user are asked for at once, with all that is known
+    """
 
     known: Interactions
     target: Interactions
+    order: np.ndarray | None = None
+
+    def joined(self) -> Interactions:
+        """What is known and what is sought, in the order of the data where that counts."""
+        joined = self.known.joined(self.target)
+        return joined if self.order is None else joined.take(np.argsort(self.order))
+
+    def context(self) -> Interactions:
+        """The rows that histories are cut from."""
+        return self.known if self.order is None else self.joined()
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """All that fitting, early stopping, pruning and choosing may see; `validation` is None if none was held out."""
+    """All that fitting, early stopping, pruning and choosing may see; `validation` is None if none was held out.
+
+    new_users: whether every user who is asked about is new, that is, in no row that is trained on
+    """
 
     train: Interactions
     validation: Held | None
+    new_users: bool = False
 
     def joined(self) -> Interactions:
         """Train and validation as one, to train on once everything is chosen."""
-        return self.train if self.validation is None else self.validation.known.joined(self.validation.target)
+        return self.train if self.validation is None else self.validation.joined()
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
     """What selects and, apart from it, what is reported. All three parts share one user and one item table.
 
-    notes: counts and shares worth reporting, see `_assembled`
+    notes: counts and shares worth reporting, see `assembled`
     """
 
     selection: Selection
@@ -65,14 +85,10 @@ def holdout(
     A user with n interactions gives round(n * fraction) of them to each part, halves rounded up: at 0.1 and 0.1 five
     are enough for one of each. A user who would keep none for training keeps all.
     """
-    if validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
-            "train on: their sum must be below 1"
-        )
-    _unsplit(interactions)
+    check_fractions(validation_fraction, test_fraction)
+    unsplit(interactions)
     part = _carved(interactions, validation_fraction, test_fraction, seed)
-    return _assembled(interactions, part, validated=validation_fraction > 0)
+    return assembled(interactions, part, validated=validation_fraction > 0)
 
 
 def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -> Split:
@@ -80,14 +96,14 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
 
     Users who would keep fewer than `min_history` interactions keep all for training.
     """
-    _unsplit(interactions)
+    unsplit(interactions)
     wanted = targets(interactions)
     # Backwards: the last one has rank 0.
-    rank, count = _ranks(wanted, wanted.time)
+    rank, count = ranks(wanted, wanted.time)
     back = count[wanted.user] - 1 - rank
     part = np.select([back == 0, back == 1], [TEST, VALIDATION], TRAIN)
     part[count[wanted.user] < min_history + 2] = TRAIN
-    return _assembled(interactions, _with_history(interactions, part.astype(np.int8)), validated=True)
+    return assembled(interactions, with_history(interactions, part.astype(np.int8)), validated=True)
 
 
 def global_time(
@@ -99,7 +115,7 @@ def global_time(
     or a fraction between 0 and 1: 0.9 cuts at the time at which 90 % of all interactions have been seen, and rows of
     exactly that time fall behind the cut. Without `validation_from` there is no validation part.
     """
-    _unsplit(interactions)
+    unsplit(interactions)
     time = interactions.time
     if time is None:
         raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
@@ -113,7 +129,7 @@ def global_time(
                 "validation comes between train and test"
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
-    return _assembled(interactions, part, validated=validation_from is not None)
+    return assembled(interactions, part, validated=validation_from is not None)
 
 
 def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, seed: NonNegativeInt = 0) -> Split:
@@ -129,10 +145,10 @@ def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, se
         train = np.flatnonzero(part == TRAIN)
         part = part.copy()
         part[train] = _carved(interactions.take(train), validation_fraction, 0.0, seed)
-    return _assembled(interactions, part, validated=validation_fraction > 0 or bool((part == VALIDATION).any()))
+    return assembled(interactions, part, validated=validation_fraction > 0 or bool((part == VALIDATION).any()))
 
 
-def _with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
+def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     """Part [N] of each row from the part of each target row: history belongs where it lies in its user's order."""
     if interactions.target is None:
         return part
@@ -148,14 +164,30 @@ def _with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _unsplit(interactions: Interactions) -> None:
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Raises an InputError where they leave nothing to train on."""
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
+            "train on: their sum must be below 1"
+        )
+
+
+def rounded(count: Any, share: float) -> Any:
+    """A share of a count, halves rounded up."""
+    # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
+    return np.floor(count * share + 0.5 + 1e-9).astype(np.int64)
+
+
+def unsplit(interactions: Interactions) -> None:
+    """Raises an InputError for data that comes split."""
     if interactions.part is not None:
         raise InputError(
             "the data comes split already: say split=given, or give one file as data.path to split it anew"
         )
 
 
-def _ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Each row's place [N] among its user's rows ordered by `key`, ties in row order, and each user's rows [U]."""
     user = interactions.user
     order = np.argsort(user, kind="stable") if key is None else np.lexsort((key, user))
@@ -171,9 +203,8 @@ def _carved(interactions: Interactions, validation: float, test: float, seed: in
         whole = np.full(len(interactions), TRAIN, np.int8)
         whole[interactions.target] = _carved(replace(targets(interactions), target=None), validation, test, seed)
         return whole
-    rank, count = _ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
-    # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
-    n_test, n_validation = (np.floor(count * share + 0.5 + 1e-9).astype(np.int64) for share in (test, validation))
+    rank, count = ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
+    n_test, n_validation = rounded(count, test), rounded(count, validation)
     small = n_test + n_validation >= count
     n_test[small], n_validation[small] = 0, 0
     tested, held = n_test[interactions.user], (n_test + n_validation)[interactions.user]
@@ -187,12 +218,12 @@ def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
     return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
 
 
-def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool) -> Split:
+def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, every_step: bool = False) -> Split:
     """The split by part [N], without held-out rows that cannot be found, and its notes.
 
     A pair of user and item is looked for once, and only where it is not known by then, as known positives are never
     recommended: validation rows whose pair is in train go, test rows whose pair is in train or validation go, and so
-    do repeats within a part.
+    do repeats within a part. With `every_step` (see `Held.order`) repeats are sought like everything else.
 
     users, users_with_test, users_with_validation
     test_items_not_in_train, test_users_not_in_train: cold ones, which only content or popularity can serve
@@ -205,10 +236,10 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     train = np.flatnonzero(part == TRAIN)
     held = {p: np.flatnonzero((part == p) & wanted) for p in (VALIDATION, TEST)}
     kept: dict[int, np.ndarray] = {}
-    known = np.flatnonzero((part == TRAIN) & wanted)
+    known = np.flatnonzero(((part == TRAIN) | (part > TEST)) & wanted)
     for p, rows in held.items():
-        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()
-        kept[p] = rows[~repeated[len(known) :]]
+        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()[len(known) :]
+        kept[p] = rows if every_step else rows[~repeated]
         known = np.concatenate([known, kept[p]])
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
         if not len(kept[p]) and (validated or p == TEST):
@@ -221,15 +252,24 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
     def taken(rows: np.ndarray) -> Interactions:
         return replace(interactions.take(rows), part=None)
 
-    test = taken(kept[TEST])
-    # In the order of the data, history of the time of validation included.
-    before_test = np.sort(np.concatenate([train, kept[VALIDATION], np.flatnonzero((part == VALIDATION) & ~wanted)]))
+    trained = taken(train)
+
+    def asked(known: np.ndarray, sought: np.ndarray) -> Held:
+        known = np.sort(known)  # in the order of the data
+        order = np.concatenate([known, sought]) if every_step else None
+        return Held(trained if len(known) == len(train) else taken(known), taken(sought), order)
+
+    before_validation = np.concatenate([train, np.flatnonzero(part == VALIDATION + KNOWN)])
+    # History of the time of validation is known by then too.
+    meanwhile = np.flatnonzero(((part == VALIDATION) & ~wanted) | (part == TEST + KNOWN))
+    before_test = np.concatenate([before_validation, kept[VALIDATION], meanwhile])
+    test = asked(before_test, kept[TEST])
     notes: dict[str, int | float] = {
         "users": interactions.n_users,
-        "users_with_test": len(pd.unique(test.user)),
+        "users_with_test": len(pd.unique(test.target.user)),
         "users_with_validation": len(pd.unique(interactions.user[kept[VALIDATION]])),
-        "test_items_not_in_train": _cold(test.item, interactions.item[train], interactions.n_items),
-        "test_users_not_in_train": _cold(test.user, interactions.user[train], interactions.n_users),
+        "test_items_not_in_train": _cold(test.target.item, interactions.item[train], interactions.n_items),
+        "test_users_not_in_train": _cold(test.target.user, interactions.user[train], interactions.n_users),
         "test_already_known": len(held[TEST]) - len(kept[TEST]),
         "validation_already_known": len(held[VALIDATION]) - len(kept[VALIDATION]),
     }
@@ -238,9 +278,9 @@ def _assembled(interactions: Interactions, part: np.ndarray, *, validated: bool)
         notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < newest).mean())
     if interactions.target is not None:
         notes["history_after_test_dropped"] = int(np.count_nonzero((part == TEST) & ~wanted))
-    trained = taken(train)
-    validation = Held(trained, taken(kept[VALIDATION])) if len(kept[VALIDATION]) else None
-    return Split(Selection(trained, validation), Held(taken(before_test), test), notes)
+    validation = asked(before_validation, kept[VALIDATION]) if len(kept[VALIDATION]) else None
+    new_users = notes["test_users_not_in_train"] == notes["users_with_test"]
+    return Split(Selection(trained, validation, new_users), test, notes)
 
 
 def _featured(interactions: Interactions, train: np.ndarray) -> Interactions:

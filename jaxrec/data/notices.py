@@ -1,0 +1,45 @@
+"""What a person should know of the data before believing a number: what was dropped, what leaks, what is cold."""
+
+from jaxrec.data.split import Split
+
+DROPPED = {
+    "sessions_too_short_dropped": "sessions of fewer than two events",
+    "rows_after_cut_dropped": "interactions after the cut of a session that began before it",
+    "rows_of_unknown_items_dropped": "held-out interactions with items that train does not hold",
+    "test_already_known": "test interactions with an item that the user had already",
+    "validation_already_known": "validation interactions with an item that the user had already",
+    "history_after_test_dropped": "interactions that are history only and lie after what is tested",
+}
+
+
+def notices(split: Split) -> list[str]:
+    """Lines in plain words, of what there is to say: none for data that needed no repair and a split without leaks."""
+    train, notes = split.selection.train, split.notes
+    lines = [f"  read: {_listed({reason: rows for reason, rows in train.notes.items() if rows})}"]
+    lines.append(f"  left out: {_listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})}")
+    return [line for line in lines if not line.endswith(": ")] + _cautions(notes)
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return "; ".join(f"{rows:,} {what}" for what, rows in counts.items())
+
+
+def _cautions(notes: dict[str, int | float]) -> list[str]:
+    said = []
+    if leak := notes.get("test_before_last_train", 0):
+        said.append(
+            f"{_percent(leak)} of the test interactions are older than the newest training interaction, so models may "
+            "learn from the future (split=global_time lets none)"
+        )
+    users, items = int(notes["test_users_not_in_train"]), int(notes["test_items_not_in_train"])
+    if users and users == notes["users_with_test"]:
+        said.append(f"all {users:,} test users are new to the model (it knows them by their history alone)")
+    elif users:
+        said.append(f"{users:,} of {int(notes['users_with_test']):,} test users are not in train")
+    if items:
+        said.append(f"{items:,} test items are not in train (only item features could find them; see test_groups)")
+    return [f"  note: {'; '.join(said)}"] if said else []
+
+
+def _percent(share: float) -> str:
+    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
