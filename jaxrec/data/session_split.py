@@ -11,7 +11,7 @@ from jaxrec.data.sessions import sessions
 from jaxrec.data.split import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
 from jaxrec.errors import InputError
 
-MINUTE, DAY = 60_000, 86_400_000  # milliseconds
+DAY = 86_400_000  # milliseconds
 
 
 def by_session(

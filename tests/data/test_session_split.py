@@ -66,7 +66,7 @@ def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_vie
 def test_the_split_is_that_of_a_loop(rows, with_views, drop):
     """Which rows train, and which are sought of which session, one session after the other in plain Python."""
     source = data(rows, with_views)
-    number = sessions(source.user, source.time, MINUTES * 60_000)
+    number = sessions(source, MINUTES * 60)
     newest = source.time.max()
     cuts = [newest - 2 * DAY, newest - DAY, np.inf]
     kept: dict[int, list[list[int]]] = {0: [], 1: [], 2: []}
