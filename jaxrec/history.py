@@ -20,6 +20,13 @@ class History(NamedTuple):
     gap: Float[Array, "B T"] | None = None
     value: Float[Array, "B T"] | None = None
 
+    def multihot(self, n_items: int) -> Float[Array, "B I"]:
+        """1 for every item that is in a history, 0 for the others."""
+        rows = jnp.arange(self.items.shape[0])[:, None]
+        # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
+        items = jnp.where(self.items < 0, n_items, self.items)
+        return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].set(1.0, mode="drop")
+
 
 class Past(NamedTuple):
     """What all users did, by user and oldest first; a history is the end of a stretch of it."""

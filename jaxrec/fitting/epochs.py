@@ -61,7 +61,7 @@ class Epochs:
         on_epoch: OnEpoch,
         epochs: Sequence[int] | None,
     ) -> Fit:
-        """Runs `program`, which takes the states (each with `params`) of all members one epoch on and gives a loss each.
+        """Runs `program`: states (each with `params`) of all members → states one epoch on, and a loss each.
 
         Members that are not `active` are to be left as they are. A member trains for `epochs` of its own where given.
         Without `validate` the last parameters are kept. Ctrl-C ends training and drops the epoch in progress; what was

@@ -128,4 +128,3 @@ class GradientFit(Epochs):
             return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
-
