@@ -187,4 +187,4 @@ _MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hype
 def _popularity(evaluation: FullCatalogue, train: Interactions, test: Held) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
     model = Popularity(n_items=train.n_items)
-    return evaluation.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)
+    return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

@@ -13,6 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from pydantic import PositiveInt
 
 from jaxrec.fitting.population import Placement, Population
+from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.metrics import larger_is_better
 from jaxrec.query import Query
@@ -85,6 +86,7 @@ class Epochs:
                 fit.train_s += seconds
                 trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
                 rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
+                improved: Any
                 if validate is None:
                     improved = active
                 elif epoch % self.validate_every == 0 or epoch == limit.max():
@@ -119,7 +121,8 @@ class Epochs:
 
 def fresh(model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> Any:
     """The parameters that a member starts with."""
-    nobody = Query(jnp.zeros(1, jnp.int32))
+    length = getattr(model, "history_length", 0)
+    nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1)) if length else None)
     return with_hyper(model, hyper).init(key, nobody, jnp.zeros((1, 1), jnp.int32))
 
 

@@ -62,8 +62,8 @@ class GradientFit(Epochs):
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
-        start = jax.jit(placement.map(lambda _, key, hyper: self._start(model, key, hyper)))
-        states = start((), keys, hyper)
+        start = jax.jit(placement.map(lambda examples, key, hyper: self._start(model, examples, key, hyper)))
+        states = start(examples, keys, hyper)
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
@@ -80,9 +80,11 @@ class GradientFit(Epochs):
         fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: nn.Module, examples: Any, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
         params = fresh(model, init_key, hyper)
+        if hasattr(self.objective, "start"):
+            params = self.objective.start(params, examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> optax.GradientTransformation:

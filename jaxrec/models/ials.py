@@ -92,8 +92,8 @@ class ImplicitALS(nn.Module):
         """
         p, _, _ = self._solve(self.item_embedding.all(), sides.users, self.n_users)
         q, left, n = self._solve(p, sides.items, self.n_items)
-        penalty = self._penalties(jnp.ravel(sides.users.length), self.n_items)
-        row = jnp.ravel(sides.users.row)
+        penalty = self._penalties(jnp.asarray(sides.users.length).ravel(), self.n_items)
+        row = jnp.asarray(sides.users.row).ravel()
         squared = jnp.sum(p.at[row].get(mode="fill", fill_value=0) ** 2, axis=1)
         loss = (left + jnp.sum(penalty * squared)) / n
         return {"user_embedding": {"table": p}, "item_embedding": {"table": q}}, loss

@@ -1,0 +1,79 @@
+"""Blocks of rows, one after the other, for every member of a population, over all devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Int
+
+BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
+
+Block = Callable[[Int[Array, ""]], tuple[Any, Bool[Array, ""]]]
+
+
+def block_size(n_rows: int, row_entries: int, block: int | None = None) -> int:
+    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, and few enough to keep every device busy."""
+    share = -(-n_rows // jax.device_count())
+    return min(block or max(8, BLOCK_ENTRIES // row_entries), share)
+
+
+class Stream:
+    """Runs the blocks of `n_rows` rows for every member; compiled at the first call.
+
+    `member(shared, params, hyper)` gives one member's function of a block's first row: a pytree of [block, ...] arrays,
+    and whether all was finite. Rows behind the last are computed and cut off. Members are spread over as many devices
+    as divide them evenly, rows over the rest. Memory: a block on each device.
+    """
+
+    def __init__(self, member: Callable[[Any, Any, Any], Block], shared: Any, n_rows: int, block: int) -> None:
+        self.member, self.shared = member, shared
+        self.n_rows, self.block = n_rows, block
+        self._programs: dict[int, Any] = {}
+
+    def __call__(self, params: Any, hyper: Any) -> tuple[Any, np.ndarray]:
+        """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
+        n_members = len(jax.tree.leaves(hyper)[0])
+        if n_members not in self._programs:
+            self._programs[n_members] = self.compile(n_members)
+        program, deal = self._programs[n_members]
+        rows, finite = program(*deal(params, hyper))
+        return rows, np.asarray(np.asarray(finite).all(axis=1))
+
+    def compile(self, n_members: int) -> tuple[Any, Any]:
+        """The jitted program, and what deals its arguments to the devices."""
+        n_devices = jax.device_count()
+        over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
+        over_rows = n_devices // over_members
+        mesh = Mesh(np.array(jax.devices()).reshape(over_members, over_rows), ("member", "row"))
+        # Every device gets as many blocks; blocks behind the last repeat it and are cut off.
+        starts = np.arange(0, self.n_rows, self.block)
+        n_blocks = -(-len(starts) // over_rows) * over_rows
+        first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
+
+        def local(shared: Any, first_rows: Array, params: Any, hyper: Any) -> Any:
+            return jax.lax.map(lambda member: jax.lax.map(self.member(shared, *member), first_rows), (params, hyper))
+
+        P = PartitionSpec
+        streamed = jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(P(), P("row"), P("member"), P("member")),
+            out_specs=P("member", "row"),
+            check_vma=False,
+        )
+
+        @jax.jit
+        def program(shared: Any, params: Any, hyper: Any) -> Any:
+            rows, finite = streamed(shared, first_rows, params, hyper)
+            flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
+            return jax.tree.map(flat, rows), finite
+
+        shared = jax.device_put(self.shared, NamedSharding(mesh, P()))
+
+        def deal(params: Any, hyper: Any) -> Any:
+            return shared, *jax.device_put((params, hyper), NamedSharding(mesh, P("member")))
+
+        return program, deal
