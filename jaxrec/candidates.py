@@ -128,6 +128,11 @@ class Candidates:
         if self.monitor not in measured:
             raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
 
+    @property
+    def ranking(self) -> "Candidates":
+        """The part of it that any model can be measured by: all of it."""
+        return self
+
     def evaluator(self, model: nn.Module, held: Held) -> CandidateEvaluator:
         """For a model of this catalogue, with the candidates of these held-out items."""
         if self.path is None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from jaxrec.metrics import larger_is_better
 from jaxrec.settings import Tree, get
 
 console = Console(highlight=False, soft_wrap=True)
@@ -77,7 +78,8 @@ class Epochs:
         live = [row for row in rows if row]
         losses = [row["loss"] for row in live]
         scores = [row[self.monitor] for row in live if self.monitor in row]
+        best = max if larger_is_better(self.monitor) else min
         parts = [f"loss {min(losses):.4f}"] if losses else []
-        parts += [f"validation {self.monitor} {max(scores):.4f}"] if scores else []
+        parts += [f"validation {self.monitor} {best(scores):.4f}"] if scores else []
         parts += [f"{len(live)} of {len(rows)} members"] if len(rows) > 1 else []
         return ", ".join(parts)

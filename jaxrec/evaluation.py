@@ -114,9 +114,18 @@ class FullCatalogue:
     exclude_known: bool = True
 
     def __post_init__(self) -> None:
-        measured = [f"{key}@{k}" for k in self.k for key in (*RANKING, "coverage")]
-        if self.monitor not in measured:
-            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
+        if self.monitor not in self.measured:
+            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(self.measured)}")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Keys of all metrics."""
+        return tuple(f"{key}@{k}" for k in self.k for key in (*RANKING, "coverage"))
+
+    @property
+    def ranking(self) -> "FullCatalogue":
+        """What of this any model can be measured by."""
+        return self
 
     def evaluator(self, model: nn.Module, held: Held) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""

@@ -19,7 +19,7 @@ from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation, FullCatalogue
 from jaxrec.fitting.closed_form import ClosedForm
-from jaxrec.fitting.gradient import Fit
+from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.population import Population
 from jaxrec.groups import by_group
 from jaxrec.hyper import Hyper
@@ -132,7 +132,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             history=pd.DataFrame(selected.fit.history[member]),
             model=evaluator.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
-            hyper=Hyper(*(x[member] for x in selected.population.hyper)),
+            hyper=jax.tree.map(lambda x: x[member], selected.population.hyper),  # noqa: B023
             known=known,
         )
         for member in range(selected.population.size)
@@ -203,4 +203,4 @@ _MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hype
 def _popularity(evaluation: FullCatalogue | Candidates, train: Interactions, test: Held) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
     model = Popularity(n_items=train.n_items)
-    return evaluation.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)
+    return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

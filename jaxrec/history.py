@@ -20,6 +20,13 @@ class History(NamedTuple):
     gap: Float[Array, "B T"] | None = None
     value: Float[Array, "B T"] | None = None
 
+    def multihot(self, n_items: int) -> Float[Array, "B I"]:
+        """1 for every item that is in a history, 0 for the others."""
+        rows = jnp.arange(self.items.shape[0])[:, None]
+        # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
+        items = jnp.where(self.items < 0, n_items, self.items)
+        return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].set(1.0, mode="drop")
+
 
 class Past(NamedTuple):
     """What all users did, by user and oldest first; a history is the end of a stretch of it."""
@@ -29,9 +36,16 @@ class Past(NamedTuple):
     gap: Float[Array, "E"] | None = None
     value: Float[Array, "E"] | None = None
 
-    def latest(self, start: Int[Array, "B"], end: Int[Array, "B"], length: int) -> History:
-        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen."""
+    def latest(
+        self, start: Int[Array, "B"], end: Int[Array, "B"], length: int, but: Int[Array, "B"] | None = None
+    ) -> History:
+        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen.
+
+        `but` is the position of an entry of each stretch that is left out, as if it had never been.
+        """
         index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
+        if but is not None:
+            index = index - (index <= but[:, None]).astype(index.dtype)
         inside = index >= start[:, None]
 
         def window(column: Array | None, padding: int) -> Array | None:

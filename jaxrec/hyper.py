@@ -20,6 +20,9 @@ class Hyper(NamedTuple):
     regularization: Float[Array, "*P"]
     width: Int[Array, "*P"]  # embedding columns in use; the tables are as wide as the population's widest
     n_negatives: Int[Array, "*P"]  # negatives in use of those drawn
+    unobserved_weight: Float[Array, "*P"] | None = None  # of every pair of user and item; None: no such number
+    shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
+    n_neighbours: Int[Array, "*P"] | None = None  # neighbours in use of those kept
 
 
 def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:

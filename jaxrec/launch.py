@@ -23,6 +23,7 @@ from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.metrics import larger_is_better
 from jaxrec.report import sweep_report
 from jaxrec.settings import Tree
 from jaxrec.space import space_from_yaml
@@ -175,6 +176,7 @@ def sweep(
         seed=chosen.seed,
         metric=f"validation {tree['eval']['monitor']}",
         fixed=fixed,
+        direction="maximize" if larger_is_better(tree["eval"]["monitor"]) else "minimize",
         directory=directory,
         overrides=[o for o in overrides if not o.startswith("sweep")],
         on_tell=lambda trial: say(f"  trial {trial.number}: {trial.value}  {_short(trial.params)}"),

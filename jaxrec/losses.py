@@ -40,3 +40,13 @@ def multinomial(scores: Float[Array, "B I"], chosen: Float[Array, "B I"]) -> Flo
     The same objective as `softmax` over the catalogue summed over the user's interactions, for the price of one.
     """
     return jnp.sum(chosen, axis=1) * jax.nn.logsumexp(scores, axis=1) - jnp.sum(chosen * scores, axis=1)
+
+
+def squared_error(scores: Float[Array, "B"], values: Float[Array, "B"]) -> Float[Array, "B"]:
+    """(value - score)^2: the score is the prediction."""
+    return jnp.square(values - scores)
+
+
+def logistic(scores: Float[Array, "B"], labels: Float[Array, "B"]) -> Float[Array, "B"]:
+    """-log of the probability given to the label, 0 or 1; the probability of a 1 is sigmoid(score)."""
+    return jax.nn.softplus(scores) - labels * scores

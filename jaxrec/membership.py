@@ -28,8 +28,8 @@ def membership(interactions: Interactions) -> Membership:
     n_words = -(-interactions.n_items // 32)
     if (gib := interactions.n_users * n_words * 4 / 2**30) > LIMIT_GIB:
         raise InputError(
-            f"loss=softmax keeps a bit a user and item, here {interactions.n_users:,} x {interactions.n_items:,} "
-            f"or {gib:.0f} GiB; use loss=sampled_softmax"
+            f"loss=softmax and model=user_knn keep a bit a user and item, here {interactions.n_users:,} x "
+            f"{interactions.n_items:,} or {gib:.0f} GiB; use loss=sampled_softmax, or another model than user_knn"
         )
     words = np.zeros((interactions.n_users, n_words), np.uint32)
     word, bit = np.divmod(interactions.item, 32)

@@ -7,6 +7,7 @@ relevant items there are to be found (n below), whether or not they made the lis
 from collections import OrderedDict
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
@@ -108,6 +109,36 @@ def mae(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Arr
 
 RATING: dict[str, Callable[..., Array]] = {"mse": mse, "rmse": rmse, "mae": mae}
 """Published key → function of predictions and targets."""
+
+
+def log_loss(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
+    """Mean over all N rows of -log of the probability given to the label, 0 or 1; NaN if there are none.
+
+    The probability of a 1 is sigmoid(score): scores are logits.
+    """
+    return jnp.mean(jax.nn.softplus(scores) - labels * scores)
+
+
+def auc(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
+    """Share of pairs of a row labelled 1 and a row labelled 0 in which the 1 scores higher; NaN if a label is missing.
+
+    Equal scores count half. All rows at once, not per user.   [Hanley and McNeil 1982]
+    """
+    zeros = jnp.sort(jnp.where(labels > 0, jnp.inf, scores))  # those of ones stand behind
+    n_zeros = jnp.sum(labels <= 0)
+    below, up_to = (jnp.minimum(jnp.searchsorted(zeros, scores, side=s), n_zeros) for s in ("left", "right"))
+    wins = (below + up_to).astype(jnp.float32) / (2 * n_zeros).astype(jnp.float32)
+    return jnp.sum(jnp.where(labels > 0, wins, 0.0)) / jnp.sum(labels > 0).astype(jnp.float32)
+
+
+CLICK: dict[str, Callable[..., Array]] = {"auc": auc, "log_loss": log_loss}
+"""Published key → function of scores and labels."""
+
+
+def larger_is_better(key: str) -> bool:
+    """Whether a larger value of this metric is the better one: not so for errors and losses."""
+    return key not in {*RATING, "log_loss"}
+
 
 MAX_UNITS = 10_000  # users beyond this are pooled before they are resampled
 CHUNK = 1_000_000  # draws held at once: 8 MB of indices, 8 MB of values

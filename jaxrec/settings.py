@@ -30,10 +30,13 @@ TRACED = {  # field of Hyper → key of the configuration
     "regularization": "model.regularization",
     "width": "model.embedding_dim",
     "n_negatives": "negatives.ratio",
+    "unobserved_weight": "model.unobserved_weight",
+    "shrinkage": "model.shrinkage",
+    "n_neighbours": "model.k",
 }
 _TOP: dict[str, TypeAdapter] = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
-PADDED = {"width", "n_negatives"}
+PADDED = {"width", "n_negatives", "n_neighbours"}
 
 
 def check(tree: Tree) -> None:

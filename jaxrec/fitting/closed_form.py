@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.fitting.gradient import Fit
+from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.population import Population, place
 from jaxrec.hyper import Hyper, with_hyper
 

@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -15,14 +15,12 @@ from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.descent import Dense, RowDescent
+from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
 from jaxrec.hyper import Hyper, with_hyper
-from jaxrec.query import Query
 from jaxrec.random import Stream, stream, substream
-
-Validate = Callable[[Any, Hyper], list[dict[str, float]]]  # parameters [P, ...] → metrics of each member
 
 
 class State(NamedTuple):
@@ -34,41 +32,19 @@ class State(NamedTuple):
     epoch: Int[Array, ""]
 
 
-@dataclass
-class Fit:
-    """A fitted population: parameters [P, ...], and a record of how each member got there."""
-
-    params: Any
-    history: list[list[dict[str, float]]]
-    best_epoch: list[int]
-    placement: str
-    diverged: list[bool] = field(default_factory=list)  # members without one epoch of finite loss and scores
-    compile_s: float = 0.0
-    train_s: float = 0.0
-    validate_s: float = 0.0
-    interrupted: bool = False
-
-
 @dataclass(frozen=True)
-class GradientFit:
-    """Trains for up to `epochs`, keeps the parameters of each member's best validation.
+class GradientFit(Epochs):
+    """Trains for up to `epochs`, keeps the parameters of each member's best validation; see `Epochs`.
 
     objective, optimizer: what a step minimises, and how
     batch_size:     examples a step (interactions; users for `loss=softmax`)
-    patience:       validations without improvement after which a member stops; None trains to the end
-    validate_every: epochs between validations
-    monitor:        the validation metric that decides, larger being better
     members:        `vmap` or `in_turn` within a device; `auto` decides by backend and size
     """
 
     objective: Objective
     optimizer: Callable[..., Dense | RowDescent]
-    epochs: PositiveInt = 50
     batch_size: PositiveInt = 2048
-    patience: PositiveInt | None = 5
-    validate_every: PositiveInt = 1
     members: Members = "auto"
-    monitor: str = field(default="ndcg@10", kw_only=True)
 
     def __call__(
         self,
@@ -76,13 +52,10 @@ class GradientFit:
         train: Interactions,
         population: Population,
         validate: Validate | None = None,
-        on_epoch: Callable[[int, list[dict[str, float]]], None] = lambda epoch, rows: None,
+        on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
     ) -> Fit:
-        """Fits every member, for `epochs` of its own where given. Without `validate` the last parameters are kept.
-
-        Ctrl-C ends training and drops the epoch in progress; what was best until then is returned, marked interrupted.
-        """
+        """Fits every member, for `epochs` of its own where given."""
         examples, n_examples = self.objective.examples(train)
         batch_size = min(self.batch_size, n_examples)
         placement = place(population.size, batch_size, self.members)
@@ -90,68 +63,29 @@ class GradientFit:
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
-        start = jax.jit(placement.map(lambda _, key, hyper: self._start(model, key, hyper)))
-        states = start((), keys, hyper)
+        start = jax.jit(placement.map(lambda examples, key, hyper: self._start(model, examples, key, hyper)))
+        states = start(examples, keys, hyper)
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
             return self._epoch(model, n_examples, batch_size, penalised, examples, *member)
 
-        limit = placement.pad(np.full(population.size, self.epochs) if epochs is None else np.array(epochs))
-        active = np.ones(len(keys), bool)
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
-        program = jitted.lower(examples, states, hyper, active).compile()
-        keep_better = jax.jit(_keep_better)
-        best = jax.tree.map(jnp.copy, states.params)
-        fit = Fit(None, [[] for _ in range(population.size)], [0] * population.size, str(placement))
-        fit.compile_s = time.perf_counter() - started
+        program = jitted.lower(examples, states, hyper, np.ones(len(keys), bool)).compile()
+        compile_s = time.perf_counter() - started
 
-        score = np.full(len(keys), -np.inf)
-        stale = np.zeros(len(keys), int)
-        try:
-            for epoch in range(1, limit.max() + 1):
-                started = time.perf_counter()
-                states, loss = program(examples, states, hyper, active)
-                loss = np.asarray(loss)
-                seconds = time.perf_counter() - started
-                fit.train_s += seconds
-                trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
-                rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
-                if validate is None:
-                    improved = active
-                elif epoch % self.validate_every == 0 or epoch == limit.max():
-                    started = time.perf_counter()
-                    metrics = validate(placement.cut(states.params), population.hyper)
-                    fit.validate_s += time.perf_counter() - started
-                    for row, found in zip(rows, metrics, strict=True):
-                        row.update(found)
-                    now = placement.pad(np.array([found[self.monitor] for found in metrics]))
-                    improved = active & (now > score)
-                    score = np.where(improved, now, score)
-                    stale = np.where(improved, 0, stale + 1)
-                else:
-                    improved = np.zeros_like(active)
-                best = keep_better(improved, best, states.params)
-                for m in np.flatnonzero(trained[: population.size]):
-                    fit.history[m].append(rows[m])
-                    if improved[m]:
-                        fit.best_epoch[m] = epoch
-                on_epoch(epoch, [rows[m] if trained[m] else {} for m in range(population.size)])
-                active = active & (epoch < limit)
-                if self.patience is not None and validate is not None:
-                    active = active & (stale < self.patience)
-                if not active.any():
-                    break
-        except KeyboardInterrupt:
-            fit.interrupted = True
-        fit.params = placement.cut(best)
-        fit.diverged = [best_epoch == 0 and not fit.interrupted for best_epoch in fit.best_epoch]
+        def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
+            return program(examples, states, hyper, active)
+
+        fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs)
+        fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: nn.Module, examples: Any, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        nobody = Query(jnp.zeros(1, jnp.int32))
-        params = with_hyper(model, hyper).init(init_key, nobody, jnp.zeros((1, 1), jnp.int32))
+        params = fresh(model, init_key, hyper)
+        if hasattr(self.objective, "start"):
+            params = self.objective.start(params, examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
@@ -197,12 +131,3 @@ class GradientFit:
             return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
-
-
-def _keep_better(improved: Array, best: Any, now: Any) -> Any:
-    """Parameters of the members that improved, the best so far of the others."""
-
-    def choose(best: Array, now: Array) -> Array:
-        return jnp.where(improved.reshape(-1, *[1] * (now.ndim - 1)), now, best)
-
-    return jax.tree.map(choose, best, now)

@@ -41,12 +41,7 @@ class EASE(nn.Module):
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item: the rows of B that belong to the history, added up."""
         assert query.history is not None
-        history = query.history.items
-        rows = jnp.arange(history.shape[0])[:, None]
-        # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
-        items = jnp.where(history < 0, self.n_items, history)
-        x = jnp.zeros((history.shape[0], self.n_items)).at[rows, items].set(1.0, mode="drop")
-        return x @ self.weights
+        return query.history.multihot(self.n_items) @ self.weights
 
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""

@@ -1,4 +1,4 @@
-"""Matrix factorisation: score(u, i) = <p_u, q_i> + b_u + b_i.
+"""Matrix factorisation: score(u, i) = <p_u, q_i> + b_u + b_i + b.
 
 [Koren, Bell, Volinsky 2009, Matrix factorization techniques for recommender systems; Rendle et al. 2020, Neural
 collaborative filtering vs. matrix factorization revisited]
@@ -15,7 +15,7 @@ from jaxrec.query import Query
 
 
 class MatrixFactorisation(nn.Module):
-    """Dot product of a user's and an item's vector, with a bias each.
+    """Dot product of a user's and an item's vector, with a bias each and one for all.
 
     n_users, n_items: sizes of the tables
     embedding_dim:    columns of the vectors
@@ -24,7 +24,8 @@ class MatrixFactorisation(nn.Module):
     init_std:         standard deviation of a fresh vector's length
     width:            columns in use, see `Hyper`
 
-    Fidelity: the biased dot product of the paper without its global mean, which no ranking depends on.
+    Fidelity: the biased dot product of the paper. Its global mean is where `b` starts when values are predicted
+    (loss=mse), and is trained like the other biases; no ranking depends on it.
     """
 
     n_users: int
@@ -38,6 +39,7 @@ class MatrixFactorisation(nn.Module):
         self.user_embedding = Embedding(self.n_users, self.embedding_dim, self.width, self.init_std)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, self.width, self.init_std)
         self.user_bias, self.item_bias = Bias(self.n_users), Bias(self.n_items)
+        self.bias = self.param("bias", nn.initializers.zeros, (1,))
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
@@ -47,16 +49,16 @@ class MatrixFactorisation(nn.Module):
             scores = jnp.stack([jnp.sum(p * q, axis=1) + b for q, b in columns], axis=1)
         else:
             scores = jnp.einsum("bd,bnd->bn", p, self.item_embedding.lookup(items)) + self.item_bias.lookup(items)
-        return scores + self.user_bias.lookup(query.user)[:, None]
+        return scores + (self.user_bias.lookup(query.user) + self.bias)[:, None]
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
         return self.query_vectors(query) @ self.item_vectors().T
 
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
-        """(p_u, b_u, 1): with `item_vectors`, the score as one dot product."""
+        """(p_u, b_u + b, 1): with `item_vectors`, the score as one dot product."""
         p = self.user_embedding.lookup(query.user)
-        bias = self.user_bias.lookup(query.user)[:, None]
+        bias = (self.user_bias.lookup(query.user) + self.bias)[:, None]
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
 
     def item_vectors(self) -> Float[Array, "I D2"]:

@@ -4,15 +4,23 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from pydantic import PositiveFloat
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
 from jaxrec.query import Query
+
+MILLISECONDS_A_DAY = 86_400_000
 
 
 class Popularity(nn.Module):
-    """The same list for everybody, but for what they know already."""
+    """The same list for everybody, but for what they know already.
+
+    window_days: only what lies less than so many days before the newest interaction of train counts; None: everything
+    """
 
     n_items: int
+    window_days: PositiveFloat | None = None
 
     def setup(self) -> None:
         self.count = self.param("count", nn.initializers.zeros, (self.n_items,))
@@ -26,7 +34,14 @@ class Popularity(nn.Module):
         return jnp.broadcast_to(self.count[None, :], (query.user.shape[0], self.n_items))
 
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I"]:
-        """Interactions of each item, by their weight."""
+        """Interactions of each item within the window, by their weight."""
+        if self.window_days is not None:
+            if train.time is None:
+                raise InputError(
+                    f"model.window_days={self.window_days:g} needs times: name their column in data.time_column, or "
+                    "leave model.window_days null to count everything"
+                )
+            train = train.take(train.time > train.time.max(initial=0) - self.window_days * MILLISECONDS_A_DAY)
         return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)
 
     def solve(self, statistics: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:

@@ -295,7 +295,7 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(optimizer, rate)
     """The twin has no padding: its tables are as wide, and it draws as many negatives, as the member uses."""
     members = population(2, (rate, rate / 3), (0.0, 0.1), (0.02, 0.1), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELLED, optimizer, epochs=2, batch_size=BATCH)(MODEL, train(), members)
-    twin = Population(members.seeds[1:], Hyper(*(numbers[1:] for numbers in members.hyper)))
+    twin = Population(members.seeds[1:], jax.tree.map(lambda numbers: numbers[1:], members.hyper))
     alone = GradientFit(SampledObjective(bce, Uniform(1)), optimizer, epochs=2, batch_size=BATCH)(
         MatrixFactorisation(USERS, ITEMS, 2, init_std=1.0), train(), twin
     )

@@ -1,0 +1,68 @@
+"""Alternating fits: an epoch solves for one half of the parameters, then for the other."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
+from jaxrec.fitting.population import Population, member_keys, place
+from jaxrec.hyper import with_hyper
+
+
+class State(NamedTuple):
+    """A member between two sweeps."""
+
+    params: Any
+
+
+@dataclass(frozen=True)
+class AlternatingFit(Epochs):
+    """Fits a model that has `statistics(train)` (on the host) and `sweep(statistics)` (on the device).
+
+    A sweep gives new parameters and the objective they reach. One is an epoch, see `Epochs` for when it ends.
+    """
+
+    def __call__(
+        self,
+        model: nn.Module,
+        train: Interactions,
+        population: Population,
+        validate: Validate | None = None,
+        on_epoch: OnEpoch = lambda epoch, rows: None,
+        epochs: Sequence[int] | None = None,
+    ) -> Fit:
+        """Fits every member, in turn within a device: one member's matrices fill it."""
+        placement = place(population.size, 1, "in_turn")
+        statistics = placement.share(jax.tree.map(jnp.asarray, model.statistics(train)))
+        keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
+
+        started = time.perf_counter()
+        start = jax.jit(placement.map(lambda _, key, hyper: State(fresh(model, key, hyper))))
+        states = start((), keys, hyper)
+
+        def sweep(statistics: Any, state: State, hyper: Any, active: Array) -> tuple[State, Array]:
+            def improve(state: State) -> tuple[State, Array]:
+                found: Any = with_hyper(model, hyper).apply(state.params, statistics, method="sweep")
+                params, loss = found
+                return State({"params": params}), loss
+
+            return jax.lax.cond(active, improve, lambda state: (state, jnp.float32(jnp.nan)), state)
+
+        jitted = jax.jit(placement.map(sweep), donate_argnums=1)
+        program = jitted.lower(statistics, states, hyper, np.ones(len(keys), bool)).compile()
+        compile_s = time.perf_counter() - started
+
+        def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
+            return program(statistics, states, hyper, active)
+
+        fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs)
+        fit.compile_s = compile_s
+        return fit

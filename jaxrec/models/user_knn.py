@@ -1,0 +1,101 @@
+"""User nearest neighbours: score(u, i) = sum of s(u, v) over those of the k users nearest to u who have had i.
+
+s is a shrunk similarity of two users' sets of items, see `models/similarity.py`.
+[Resnick et al. 1994, GroupLens; Ferrari Dacrema et al. 2021]
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, UInt32
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.hyper import Traced
+from jaxrec.membership import Membership, membership
+from jaxrec.models.similarity import Similarity, similarity
+from jaxrec.query import Query
+
+CHUNK = 1024  # users of train that a block of queries is compared with at a time
+
+
+class UserKNN(nn.Module):
+    """Compares a query's history with those of all users of train when asked: new users are served as known ones.
+
+    history_length: the longest history there is, so that none is cut
+    k:              neighbours looked for
+    similarity:     cosine, jaccard or dice
+    shrinkage:      added to the similarity's denominator: few common items count for less
+    idf:            an item counts log(users / (1 + users who have had it)): what everybody has had says little
+    n_neighbours:   neighbours in use, see `Hyper`
+
+    Memory: a bit a user and item; for a block of B queries [B, U] similarities. Time: nothing to fit, and two passes
+    over users x items for each block that is scored, one a matrix product.
+    Fidelity: binary, scores not divided by the sum of similarities. The user who asks is no neighbour of theirs.
+    """
+
+    n_users: int
+    n_items: int
+    history_length: int
+    k: PositiveInt = 100
+    similarity: Similarity = "cosine"
+    shrinkage: NonNegativeFloat | Traced = 10.0
+    idf: bool = False
+    n_neighbours: int | Traced | None = None
+
+    def setup(self) -> None:
+        zeros, words = nn.initializers.zeros, -(-self.n_items // 32)
+        self.words = self.param("words", zeros, (self.n_users, words), jnp.uint32)
+        self.size = self.param("size", zeros, (self.n_users,))
+        self.item_weight = self.param("item_weight", zeros, (self.n_items,))
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item: the neighbours' rows, one neighbour of each query at a time."""
+        similarities, neighbours = self._nearest(query)
+        had = Membership(self.words)
+
+        def add(scores: Array, neighbour: tuple[Array, Array]) -> tuple[Array, None]:
+            similarity, user = neighbour
+            return scores + jnp.where(had.rows(user, self.n_items), similarity[:, None], 0.0), None
+
+        nothing = jnp.zeros((len(neighbours), self.n_items))
+        scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbours.T))
+        return scores
+
+    def statistics(self, train: Interactions) -> dict[str, Array]:
+        """Who has had what, the weight of each item, and the size of each user's set."""
+        words = membership(train).words
+        pairs = np.unique(train.user.astype(np.int64) * self.n_items + train.item)
+        user, item = np.divmod(pairs, self.n_items)
+        weight = np.ones(self.n_items)
+        if self.idf:
+            weight = np.log(self.n_users / (1.0 + np.bincount(item, minlength=self.n_items))).clip(0) ** 2
+        size = np.bincount(user, weight[item], minlength=self.n_users)
+        return {"words": words, "size": jnp.asarray(size, jnp.float32), "item_weight": jnp.asarray(weight, jnp.float32)}
+
+    def solve(self, statistics: dict[str, Array]) -> dict[str, Array]:
+        """The data are the parameters."""
+        return statistics
+
+    def _nearest(self, query: Query) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+        """Similarities, nearest first, and the users; 0 and 0 where there are fewer."""
+        assert query.history is not None
+        x = query.history.multihot(self.n_items) * self.item_weight[None, :]
+
+        def in_common(words: UInt32[Array, "W"]) -> Float[Array, "B"]:
+            row = Membership(words[None]).rows(jnp.zeros(1, jnp.int32), self.n_items)[0]
+            return x @ row.astype(jnp.float32)
+
+        common = jax.lax.map(in_common, self.words, batch_size=min(CHUNK, self.n_users)).T
+        near = similarity(self.similarity, common, jnp.sum(x, axis=1), self.size, self.shrinkage)
+        itself = query.user[:, None] == jnp.arange(self.n_users)[None, :]
+        k = min(self.k, self.n_users)
+        similarities, users = jax.lax.top_k(jnp.where(itself, 0.0, near), k)
+        in_use = jnp.arange(k) < (k if self.n_neighbours is None else self.n_neighbours)
+        kept = in_use[None, :] & (similarities > 0)
+        return jnp.where(kept, similarities, 0.0), jnp.where(kept, users, 0)
