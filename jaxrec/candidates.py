@@ -19,7 +19,7 @@ from jaxrec.data.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, per_user
 from jaxrec.ranking import Rows, rows_of
 from jaxrec.sought import sought
@@ -80,7 +80,7 @@ class CandidateEvaluator:
 
     def _rank_member(self, shared: tuple[Rows, Lists], params: Any, hyper: Hyper) -> Block:
         asked, lists = shared
-        model = with_hyper(self.model, hyper)
+        model = asked.member(self.model, hyper)
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), len(lists.target) - 1)

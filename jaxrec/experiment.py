@@ -3,6 +3,7 @@
 What selects (`select`) takes a `Selection`, which has no test split in it; `finish` is the only reader of that.
 """
 
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,13 +19,14 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import Evaluation, FullCatalogue
+from jaxrec.features import Tables, sizes
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.population import Population
 from jaxrec.groups import by_group
 from jaxrec.hyper import Hyper
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import Tree, build
+from jaxrec.settings import Tree, build, locate
 
 DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
 
@@ -173,8 +175,11 @@ def environment(placement: str) -> dict[str, Any]:
 def _model(tree: Tree, known: Interactions) -> nn.Module:
     """For a catalogue of this size; a model that states no length of its own gets every history whole."""
     longest = int(np.bincount(known.user).max(initial=1))
-    sizes = {"n_users": known.n_users, "n_items": known.n_items, "history_length": longest}
-    return build(tree["model"], **{name: size for name, size in sizes.items() if name not in tree["model"]})
+    given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": longest}
+    takes = inspect.signature(locate(tree["model"]["_target_"])).parameters
+    if set(Tables._fields) & set(takes):
+        given |= sizes(known.encoded)
+    return build(tree["model"], **{name: value for name, value in given.items() if name not in tree["model"]})
 
 
 def _check_new_users(model: nn.Module) -> None:

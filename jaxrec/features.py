@@ -1,11 +1,13 @@
 """Features on the device: one row a user or an item, gathered by id, for models to embed."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.features import Features
+from jaxrec.data.features import Encoded, Features
 
 
 class FeatureTable(NamedTuple):
@@ -28,3 +30,33 @@ class FeatureTable(NamedTuple):
 def table(features: Features) -> FeatureTable:
     """The arrays of the host as arrays of the device."""
     return FeatureTable(*(jnp.asarray(part) for part in (features.categories, features.bags, features.numbers)))
+
+
+class Tables(NamedTuple):
+    """What a model asks for by having fields of these names; None where it does not ask, or where nothing is known."""
+
+    user_table: FeatureTable | None = None
+    item_table: FeatureTable | None = None
+
+
+def tables(model: nn.Module, encoded: Encoded | None) -> Tables:
+    """The tables that this model wants of this data, on the device."""
+    wanted = {field.name for field in dataclasses.fields(model)} & set(Tables._fields)
+    if encoded is None or not wanted:
+        return Tables()
+    users = encoded.of_users if "user_table" in wanted else None
+    items = encoded.of_items if "item_table" in wanted else None
+    return Tables(table(users) if users is not None else None, table(items) if items is not None else None)
+
+
+def with_tables(model: nn.Module, found: Tables) -> nn.Module:
+    """The model with these tables for fields, as it is used inside a program."""
+    return model.clone(**{name: value for name, value in found._asdict().items() if value is not None})
+
+
+def sizes(encoded: Encoded | None) -> dict[str, Any]:
+    """Fields that say what the tables are made of, for models that have them: `user_sizes` and `item_sizes`."""
+    if encoded is None:
+        return {}
+    parts = {"user_sizes": encoded.of_users, "item_sizes": encoded.of_items}
+    return {name: part.sizes for name, part in parts.items() if part is not None}

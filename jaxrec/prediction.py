@@ -13,7 +13,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.split import Held
 from jaxrec.evaluation import Evaluation, Evaluator, FullCatalogue
 from jaxrec.fitting.pointwise import targets_of
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper
 from jaxrec.metrics import CLICK, RATING
 from jaxrec.ranking import Asked, Rows, rows_of
 from jaxrec.streaming import Block, Stream, block_size
@@ -25,7 +25,7 @@ class Predictor:
     def __init__(self, model: nn.Module, held: Held, block: int | None = None) -> None:
         self.model, self.length = model, getattr(model, "history_length", 0)
         known, user = histories(held.known), held.target.user
-        asked = Asked(user, known, known.offsets[user], known.offsets[user + 1])
+        asked = Asked(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
         pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32)
         # A model may score the catalogue in order to score a pair.
         self.block = block_size(len(user), model.n_items, block)
@@ -37,7 +37,7 @@ class Predictor:
 
     def _member(self, pairs: tuple[Rows, Int[Array, "R"]], params: Any, hyper: Hyper) -> Block:
         asked, items = pairs
-        model, last = with_hyper(self.model, hyper), items.shape[0] - 1
+        model, last = asked.member(self.model, hyper), items.shape[0] - 1
 
         def score(first_row: Int[Array, ""]) -> tuple[Any, Any]:
             at = jnp.minimum(first_row + jnp.arange(self.block), last)

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec.data.features import Encoded
 from jaxrec.data.histories import Histories
+from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
@@ -58,7 +60,7 @@ class Asked:
     """Whom to rank for, on the host: users [R], each with the entries `start .. end` of `known` for a history.
 
     A user may have several rows. `masked` says what is left out of each list, as offsets [R + 1] and items; None:
-    nothing.
+    nothing. `encoded`: what is known of users and items, for models that ask for it.
     """
 
     users: np.ndarray
@@ -66,11 +68,12 @@ class Asked:
     start: np.ndarray
     end: np.ndarray
     masked: tuple[np.ndarray, np.ndarray] | None = None
+    encoded: Encoded | None = None
 
     @classmethod
-    def about(cls, users: np.ndarray, known: Histories) -> "Asked":
+    def about(cls, users: np.ndarray, known: Histories, encoded: Encoded | None = None) -> "Asked":
         """With all that is known of these users; what of it is a target is left out of their lists."""
-        return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users))
+        return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
 
 def query_of(model: nn.Module, asked: Asked) -> Query:
@@ -81,12 +84,17 @@ def query_of(model: nn.Module, asked: Asked) -> Query:
 
 
 class Rows(NamedTuple):
-    """Users and their histories' bounds on the device; `past` is there for models that ask for a history."""
+    """Users and their histories' bounds on the device; `past` and `tables` are there for models that ask for them."""
 
     users: Int[Array, "R"]
     start: Int[Array, "R"]
     end: Int[Array, "R"]
     past: Past | None
+    tables: Tables
+
+    def member(self, model: nn.Module, hyper: Hyper) -> nn.Module:
+        """The model as one member has it, inside a program."""
+        return with_tables(with_hyper(model, hyper), self.tables)
 
     def query(self, rows: Int[Array, "B"], length: int) -> Query:
         """These rows as one query, with histories of this length."""
@@ -97,7 +105,8 @@ class Rows(NamedTuple):
 def rows_of(model: nn.Module, asked: Asked) -> Rows:
     """What is asked, as this model wants it."""
     users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
-    return Rows(users, start, end, past(asked.known) if getattr(model, "history_length", 0) else None)
+    histories = past(asked.known) if getattr(model, "history_length", 0) else None
+    return Rows(users, start, end, histories, tables(model, asked.encoded))
 
 
 class Ranker:
@@ -129,7 +138,7 @@ class Ranker:
 
     def _rank_member(self, shared: tuple[Rows, Ragged | None], params: Any, hyper: Hyper) -> Block:
         asked, masked = shared
-        model = with_hyper(self.model, hyper)
+        model = asked.member(self.model, hyper)
         if hasattr(model, "item_vectors"):
             vectors: Any = model.apply(params, method="item_vectors")
             score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731

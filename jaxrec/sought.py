@@ -48,12 +48,12 @@ def sought(held: Held, *, singly: bool = False) -> Sought:
     if singly:
         _, rows = user_order(held.target)
         users = held.target.user[rows]
-        asked = Asked(users, known, known.offsets[users], known.offsets[users + 1])
+        asked = Asked(users, known, known.offsets[users], known.offsets[users + 1], encoded=held.known.encoded)
         return Sought(asked, np.arange(len(rows) + 1), held.target.item[rows], singly=True)
     offsets, items = by_user(held.target)
     users = np.flatnonzero(np.diff(offsets))
     offsets, items = select_rows(offsets, items, users)
-    return Sought(Asked.about(users, known), offsets, sort_rows(offsets, items), singly=False)
+    return Sought(Asked.about(users, known, held.known.encoded), offsets, sort_rows(offsets, items), singly=False)
 
 
 def _steps(held: Held, order: np.ndarray) -> Sought:
@@ -68,6 +68,5 @@ def _steps(held: Held, order: np.ndarray) -> Sought:
     _, rows = user_order(context)
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
-    return Sought(
-        Asked(users, known, known.offsets[users], end), np.arange(len(end) + 1), known.items[end], singly=True
-    )
+    asked = Asked(users, known, known.offsets[users], end, encoded=held.known.encoded)
+    return Sought(asked, np.arange(len(end) + 1), known.items[end], singly=True)

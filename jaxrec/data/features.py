@@ -12,7 +12,8 @@ Vocabularies, means and deviations are fitted on some rows, those of ids that oc
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -127,6 +128,43 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.categories)
+
+    @property
+    def sizes(self) -> "Sizes":
+        """Of the vocabularies and of the numbers."""
+        of = self.schema
+        return Sizes(tuple(c.size for c in of.categories), tuple(b.size for b in of.bags), self.numbers.shape[1])
+
+
+class Sizes(NamedTuple):
+    """What a model builds its embeddings by: codes of each category and of each bag, and how many numbers there are."""
+
+    categories: tuple[int, ...] = ()
+    bags: tuple[int, ...] = ()
+    numbers: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Features of users and of items, encoded when they are first asked for: vocabularies are those of train.
+
+    users, items: frames as in `Interactions`, or None; seen_users, seen_items: positions of those that occur in train
+    """
+
+    users: pd.DataFrame | None
+    items: pd.DataFrame | None
+    seen_users: np.ndarray
+    seen_items: np.ndarray
+
+    @cached_property
+    def of_users(self) -> Features | None:
+        """None where the data knows nothing of users but their ids."""
+        return None if self.users is None else features(self.users, self.seen_users)
+
+    @cached_property
+    def of_items(self) -> Features | None:
+        """None where the data knows nothing of items but their ids."""
+        return None if self.items is None else features(self.items, self.seen_items)
 
 
 def features(

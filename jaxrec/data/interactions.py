@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
+from jaxrec.data.features import Encoded
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
@@ -34,6 +35,7 @@ class Interactions:
     user_features, item_features: one row an id, in the order of the id tables; None where the data has none
     properties: what is known of items, and since when; a split makes item features of what was known by the end of
             train. Needs times; None where the data has none
+    encoded: the features as codes and numbers, fitted on train; None before the data is split
     event_names: what the codes of `event` mean
     notes:  what was dropped or repaired while reading, each a reason and how many rows
     name:   what reports call the data
@@ -52,6 +54,7 @@ class Interactions:
     target: np.ndarray | None = None
     weight: np.ndarray | None = None
     properties: Properties | None = None
+    encoded: Encoded | None = None
     event_names: tuple[str, ...] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
     name: str = "data"

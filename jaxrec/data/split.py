@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, summary, targets
 from jaxrec.data.times import milliseconds
 from jaxrec.errors import InputError
@@ -248,6 +249,9 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
         raise InputError(f"nothing is left to train on: {_remedy(interactions)}")
 
     interactions = _featured(interactions, train)
+    seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
+    encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
+    interactions = replace(interactions, encoded=encoded)
 
     def taken(rows: np.ndarray) -> Interactions:
         return replace(interactions.take(rows), part=None)

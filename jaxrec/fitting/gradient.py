@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.features import Tables, tables, with_tables
 from jaxrec.fitting.descent import Dense, RowDescent
 from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
 from jaxrec.fitting.objective import Objective
@@ -59,31 +60,31 @@ class GradientFit(Epochs):
         examples, n_examples = self.objective.examples(train)
         batch_size = min(self.batch_size, n_examples)
         placement = place(population.size, batch_size, self.members)
-        examples = placement.share(examples)
+        examples, given = placement.share((examples, tables(model, train.encoded)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
-        start = jax.jit(placement.map(lambda examples, key, hyper: self._start(model, examples, key, hyper)))
-        states = start(examples, keys, hyper)
+        start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
+        states = start((examples, given), keys, hyper)
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
-        def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
-            return self._epoch(model, n_examples, batch_size, penalised, examples, *member)
+        def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:
+            return self._epoch(model, n_examples, batch_size, penalised, *shared, *member)
 
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
-        program = jitted.lower(examples, states, hyper, np.ones(len(keys), bool)).compile()
+        program = jitted.lower((examples, given), states, hyper, np.ones(len(keys), bool)).compile()
         compile_s = time.perf_counter() - started
 
         def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
-            return program(examples, states, hyper, active)
+            return program((examples, given), states, hyper, active)
 
         fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs)
         fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: nn.Module, examples: Any, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: nn.Module, examples: Any, given: Tables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        params = fresh(model, init_key, hyper)
+        params = fresh(with_tables(model, given), init_key, hyper)
         if hasattr(self.objective, "start"):
             params = self.objective.start(params, examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
@@ -100,12 +101,13 @@ class GradientFit(Epochs):
         batch_size: int,
         penalised: bool,
         examples: Any,
+        given: Tables,
         state: State,
         hyper: Hyper,
         active: Array,
     ) -> tuple[State, Float[Array, ""]]:
         """Every example once, in an order of its own; a member that has stopped is left as it is."""
-        model, optimizer = with_hyper(model, hyper), self._optimizer(hyper)
+        model, optimizer = with_tables(with_hyper(model, hyper), given), self._optimizer(hyper)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
 
