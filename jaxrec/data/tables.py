@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jaxrec.errors import InputError
 
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+ATOMIC = (".inter", ".user", ".item")
+DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst")
 
@@ -25,14 +27,29 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None) -
     colon of a header such as `user_id:token`. `delimiter` overrides the one that the suffix implies.
     Raises InputError, naming the file and what to do, for a file that is not there, not readable or lacks a column.
     """
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one file in it")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty")
+    _present(path)
     with _explained(path, delimiter):
         return _parquet(path, columns) if path.suffix.lower() in PARQUET else _text(path, columns, delimiter)
+
+
+def header(path: Path, delimiter: str | None = None) -> list[str]:
+    """The names of a file's columns, as they stand there (`user_id:token`)."""
+    _present(path)
+    with _explained(path, delimiter):
+        return (
+            pq.read_schema(path).names if path.suffix.lower() in PARQUET else next(_rows(path, delimiter), (0, []))[1]
+        )
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without dictionary encoding, text as strings, and empty text or NaN as null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), None, column)
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
 
 
 def place(path: Path, row: int, delimiter: str | None = None) -> str:
@@ -43,6 +60,15 @@ def place(path: Path, row: int, delimiter: str | None = None) -> str:
     next(rows)
     line = next(line for i, (line, _) in enumerate(rows) if i == row)
     return f"line {line} of {path}"
+
+
+def _present(path: Path) -> None:
+    if not path.exists():
+        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one file in it")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
 
 
 def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
@@ -97,7 +123,7 @@ def _suffix(path: Path) -> str:
 
 
 def _quoted(path: Path) -> bool:
-    return _suffix(path) != ".inter"  # atomic files never quote, and titles may hold a lone quote
+    return _suffix(path) not in ATOMIC  # atomic files never quote, and titles may hold a lone quote
 
 
 def _delimiter(path: Path, delimiter: str | None) -> str:
