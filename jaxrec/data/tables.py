@@ -27,14 +27,14 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None) -
     colon of a header such as `user_id:token`. `delimiter` overrides the one that the suffix implies.
     Raises InputError, naming the file and what to do, for a file that is not there, not readable or lacks a column.
     """
-    _present(path)
+    present(path)
     with _explained(path, delimiter):
         return _parquet(path, columns) if path.suffix.lower() in PARQUET else _text(path, columns, delimiter)
 
 
 def header(path: Path, delimiter: str | None = None) -> list[str]:
     """The names of a file's columns, as they stand there (`user_id:token`)."""
-    _present(path)
+    present(path)
     with _explained(path, delimiter):
         return (
             pq.read_schema(path).names if path.suffix.lower() in PARQUET else next(_rows(path, delimiter), (0, []))[1]
@@ -62,7 +62,8 @@ def place(path: Path, row: int, delimiter: str | None = None) -> str:
     return f"line {line} of {path}"
 
 
-def _present(path: Path) -> None:
+def present(path: Path) -> None:
+    """Raises InputError unless there is a file with something in it."""
     if not path.exists():
         raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
     if path.is_dir():
