@@ -18,6 +18,7 @@ ITEMS = (
     'x1,acme,Comedy|Drama,3.5,2024-01-02,007,"a, ""b"""\n'
     "x2,,Drama, 4 ,,011,\n"
     "x9,other,,,2024-01-03,7,c\n"
+    "x8,,,,,,\n"
 )
 
 
@@ -49,7 +50,7 @@ def test_what_columns_are_is_told_by_their_values(data):
     assert by_id(found, "code") == ["007", "011", None]
     assert by_id(found, "note") == ['a, "b"', None, None]
     assert found.notes == {
-        "items of data.item_features that never occur, dropped": 1,
+        "items of data.item_features that never occur, dropped": 2,
         "items without a row in data.item_features, their features missing": 1,
     }
 
@@ -159,6 +160,7 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
         ),
         (ITEMS, {"numerical": ("price",), "categorical": ("price",)}, "the feature 'price' is named twice"),
         (ITEMS, {"numerical": ("brand",)}, "line 2 of .*items.csv has 'acme' as brand, which is neither a number"),
+        ("item_id,a\nx1,\nx2,b\n", {"numerical": ("a",)}, "line 3 of .*items.csv has 'b' as a, which is neither"),
         (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: give data.user_features"),
         (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
     ],
