@@ -3,19 +3,21 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import NonNegativeFloat, NonNegativeInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data import tables
 from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.events import marked
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
+from jaxrec.data.feature_files import Columns, feature_columns
+from jaxrec.data.interactions import Duplicates, Interactions, canonical, encode, filtered, whole_numbers
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
+from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
 
@@ -41,6 +43,13 @@ def files(
     quantity: Quantity = "raw",
     quantity_as: QuantityAs = "value",
     encoding: str = "utf-8",
+    user_features: str | Path | None = None,
+    item_features: str | Path | None = None,
+    categorical: tuple[str, ...] = (),
+    multi_valued: tuple[str, ...] = (),
+    numerical: tuple[str, ...] = (),
+    separator: Annotated[str, Field(min_length=1)] = "|",
+    max_text: PositiveInt | None = None,
 ) -> Interactions:
     """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
 
@@ -53,6 +62,8 @@ def files(
                 user; error refuses missing and empty ones, and takes all others for users
     quantity, quantity_as: see `jaxrec.data.quantities`
     encoding:   of text files
+    user_features, item_features: files with a column of ids (named as above) and a column a feature, one row an id
+    categorical, multi_valued, numerical, separator, max_text: what feature columns are, see `feature_columns`
 
     Ids are text, unless every id of the column is a plain integer. Raises InputError for whatever cannot be read,
     naming the file, the column and the line.
@@ -79,14 +90,14 @@ def files(
         values = [_values(t["data.value_column"], w, min_value) for t, w in zip(read, wheres, strict=True)]
         frame["value"] = np.concatenate(values)
     if time_column is not None:
-        times = [milliseconds(_plain(t["data.time_column"]), w) for t, w in zip(read, wheres, strict=True)]
+        times = [milliseconds(plain(t["data.time_column"]), w) for t, w in zip(read, wheres, strict=True)]
         frame["time"] = np.concatenate(times)
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
     names: tuple[str, ...] = ()
     notes: dict[str, int] = {}
     if event_column is not None:
-        frame["event"] = _categorical([_plain(t["data.event_column"]).cast(pa.string()) for t in read])
+        frame["event"] = _categorical([plain(t["data.event_column"]).cast(pa.string()) for t in read])
         where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
         frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
     if anonymous != "error":
@@ -94,7 +105,37 @@ def files(
         notes |= nobody
     frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
-    return encode(weighed(frame, quantity, quantity_as), event_names=names, notes=notes, name=name)
+    wanted = {
+        "user": (user_features, "data.user_column", user_column),
+        "item": (item_features, "data.item_column", item_column),
+    }
+    given = {kind: (Path(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None}
+    columns_of = Columns(categorical, multi_valued, numerical, separator, max_text)
+    columns_of.check([file for file, *_ in given.values()], delimiter)
+    features: dict[str, pd.DataFrame] = {}
+    for kind, (file, key, column) in given.items():
+        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter)
+        place = partial(tables.place, file, delimiter=delimiter)
+        features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
+        notes |= cut | _unmatched(kind, features[kind], frame)
+    frame = weighed(frame, quantity, quantity_as)
+    return encode(
+        frame,
+        user_features=features.get("user"),
+        item_features=features.get("item"),
+        event_names=names,
+        notes=notes,
+        name=name,
+    )
+
+
+def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[str, int]:
+    """How many rows of the features have an id that never occurs, and how many ids have no row."""
+    own, ids = (canonical(np.asarray(f[f"{kind}_id"].unique())).astype(str) for f in (features, frame))
+    missing = len(ids) - (found := len(np.intersect1d(own, ids)))
+    notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
+    notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
+    return {reason: count for reason, count in notes.items() if count}
 
 
 def _paths(
@@ -119,22 +160,11 @@ def _paths(
     return {part: Path(file) for part, file in enumerate((train, validation, test)) if file is not None}
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without dictionary encoding, text as strings, and empty text or NaN as null."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        return pc.if_else(pc.is_nan(column), None, column)
-    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
-        column = column.cast(pa.string())
-    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
-
-
 def _ids(
     key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
 ) -> pd.Categorical:
     """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
-    columns = [nobody_as_null(_plain(table[key])) if may_miss else _plain(table[key]) for table in read]
+    columns = [nobody_as_null(plain(table[key])) if may_miss else plain(table[key]) for table in read]
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
@@ -181,7 +211,7 @@ def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.Chu
 
 def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> np.ndarray:
     """Values to float32 [N]."""
-    column = _plain(column)
+    column = plain(column)
     try:
         values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jaxrec.errors import InputError
 
-DELIMITERS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+ATOMIC = (".inter", ".user", ".item")
+DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
 PACKED = (".gz", ".zst", ".zip")  # a .zip holds the one file
 
@@ -34,12 +36,23 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, e
         return _text(path, columns, delimiter, encoding)
 
 
-def header(path: Path, encoding: str = "utf-8") -> list[str]:
-    """The names of a file's columns; raises InputError as `read` does."""
-    with _explained(path, None):
+def header(path: Path, delimiter: str | None = None, encoding: str = "utf-8") -> list[str]:
+    """The names of a file's columns, as they stand there (`user_id:token`); raises InputError as `read` does."""
+    with _explained(path, delimiter):
         if path.suffix.lower() in PARQUET:
             return list(pq.read_schema(path).names)
-        return next(_rows(path, None, encoding), (0, []))[1]
+        return next(_rows(path, delimiter, encoding), (0, []))[1]
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The column without dictionary encoding, text as strings, and empty text or NaN as null."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        return pc.if_else(pc.is_nan(column), None, column)
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
 
 
 def batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -54,6 +67,16 @@ def content(path: Path) -> bytes:
     """All bytes of a file, unpacked."""
     with _explained(path, None), _stream(path) as stream:
         return stream.read()
+
+
+def present(path: Path) -> None:
+    """Raises InputError unless there is a file with something in it."""
+    if not path.exists():
+        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: name one file in it")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is empty")
 
 
 def place(path: Path, row: int, delimiter: str | None = None) -> str:
@@ -143,7 +166,7 @@ def _suffix(path: Path) -> str:
 
 
 def _quoted(path: Path) -> bool:
-    return _suffix(path) != ".inter"  # atomic files never quote, and titles may hold a lone quote
+    return _suffix(path) not in ATOMIC  # atomic files never quote, and titles may hold a lone quote
 
 
 def _delimiter(path: Path, delimiter: str | None) -> str:
@@ -173,12 +196,7 @@ def _rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterato
 @contextmanager
 def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
     """Turns what Arrow says of an unreadable file into where it is broken and what to do."""
-    if not path.exists():
-        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder: name one file in it")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is empty")
+    present(path)
     try:
         yield
     except LookupError as error:
