@@ -78,7 +78,7 @@ def online_retail(
     frequent). Raises InputError for what cannot be read, naming the row.
     """
     if path is None:
-        raise InputError("data.path=FILE is needed: fetch Online Retail II (.xlsx) from the UCI repository, data set 502")
+        raise InputError("data.path=FILE is needed: fetch Online Retail II from the UCI repository (data set 502)")
     path = Path(path)
     frame, notes = _products(*_typed(*_read(path, encoding)))
     frame, nobody = settled(frame, anonymous)
