@@ -57,7 +57,7 @@ Notes = dict[str, int]
 
 
 def online_retail(
-    path: str | Path,
+    path: str | Path | None = None,
     cancellations: Literal["net", "drop"] = "net",
     anonymous: Anonymous = "drop",
     quantity: Quantity = "log",
@@ -77,6 +77,8 @@ def online_retail(
     Item features: description (the most frequent), price (the median, in pounds). User feature: country (the most
     frequent). Raises InputError for what cannot be read, naming the row.
     """
+    if path is None:
+        raise InputError("data.path=FILE is needed: fetch Online Retail II from the UCI repository (data set 502)")
     path = Path(path)
     frame, notes = _products(*_typed(*_read(path, encoding)))
     frame, nobody = settled(frame, anonymous)

@@ -70,35 +70,41 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
 
 
 def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
-    text = pd.Series(column.to_pandas())
-    numbers = pd.to_numeric(text, errors="coerce")
+    # Piece by piece: pandas makes a Python string of each, and ten million of these take gigabytes.
+    numbers = pd.concat([pd.to_numeric(piece.to_pandas(), errors="coerce") for piece in column.chunks])
     if numbers.notna().all():  # with blanks around them
         return _from_numbers(numbers.to_numpy(), where)
-    time = pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+    time = _read(column, "ISO8601")
     if time.isna().any():
-        time = _local(text, where)
+        time = _local(column, where)
     if time.isna().any():
         # The row to blame is the first that is not like most.
         unread = min(time.isna(), numbers.isna(), key=lambda missing: int(missing.sum()))
         row = int(np.flatnonzero(unread)[0])
         raise InputError(
-            f"{where(row)} has a time that cannot be read, {text.iloc[row]!r}: write ISO dates such as "
+            f"{where(row)} has a time that cannot be read, {column[row].as_py()!r}: write ISO dates such as "
             "2024-03-31T18:30:00 or numbers since 1970"
         )
-    return time.dt.as_unit("ms").to_numpy(dtype="datetime64[ms]").astype(np.int64)
+    return time.to_numpy(dtype="datetime64[ms]").astype(np.int64)
 
 
-def _local(text: pd.Series, where: Where) -> pd.Series:
+def _read(column: pa.ChunkedArray, layout: str) -> pd.Series:
+    """Times [N] of a text column in UTC, to the millisecond; missing where it is not laid out so."""
+    pieces = [pd.to_datetime(p.to_pandas(), format=layout, utc=True, errors="coerce") for p in column.chunks]
+    return pd.concat([piece.dt.as_unit("ms") for piece in pieces], ignore_index=True)
+
+
+def _local(column: pa.ChunkedArray, where: Where) -> pd.Series:
     """Times written in one other format, guessed from the first; month and day in either order, if only one fits."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # "13/04/2015 is not month first": we know
-        formats = [pd.tseries.api.guess_datetime_format(text.iloc[0], dayfirst=first) for first in (False, True)]
-    readings = [pd.to_datetime(text, format=f, utc=True, errors="coerce") for f in formats if f is not None]
+        layouts = [pd.tseries.api.guess_datetime_format(column[0].as_py(), dayfirst=first) for first in (False, True)]
+    readings = [_read(column, layout) for layout in layouts if layout is not None]
     if not readings:
-        return pd.to_datetime(text, format="ISO8601", utc=True, errors="coerce")
+        return _read(column, "ISO8601")
     one, other = readings[0], readings[-1]
     if one.notna().all() and other.notna().all() and (one != other).any():
         row = int(np.flatnonzero(one != other)[0])
         raise InputError(
-            f"{where(row)} has the time {text.iloc[row]!r}: day or month first? Write ISO dates (2024-03-31)"
+            f"{where(row)} has the time {column[row].as_py()!r}: day or month first? Write ISO dates (2024-03-31)"
         )
     return max(readings, key=lambda reading: int(reading.notna().sum()))

@@ -309,6 +309,8 @@ def test_what_cannot_be_read_is_named(write, frame, message):
 
 
 def test_files_that_are_none(tmp_path, write, monkeypatch):
+    with pytest.raises(InputError, match=r"data.path=FILE is needed: fetch Online Retail II"):
+        online_retail()
     for name in ("no.xlsx", "no.parquet", "no.csv"):
         with pytest.raises(InputError, match=f"there is no file .*{name}: check data.path"):
             read(tmp_path / name)
