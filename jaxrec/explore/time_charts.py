@@ -40,7 +40,7 @@ def over_time(table: pd.DataFrame) -> Html:
     layout["annotations"] = names if n > 1 else []
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Over time, by {table.period.iloc[0]}"
-    return chart(title, lines, say.of_time(table), height=110 + 140 * n, margin=margin, **layout)
+    return chart(title, lines, say.of_time(table), height=90 + 130 * n, margin=margin, **layout)
 
 
 def week(table: pd.DataFrame) -> Html:
