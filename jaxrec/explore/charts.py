@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
+from jaxrec.explore.actions import ONE_KIND
 from jaxrec.explore.bars import COLOURS, FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
 from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
 from jaxrec.report_page import Html
@@ -32,7 +33,11 @@ def top_items(table: pd.DataFrame, colour: str) -> Html:
     ]
     bars = ranked(list(table.title), table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
     return listing(
-        f"Most frequent items: {table.action.iloc[0]}", [bars], say.of_top_items(table), list(table.title), room=1.25
+        "Most frequent items" + ("" if table.action.iloc[0] == ONE_KIND else f": {table.action.iloc[0]}"),
+        [bars],
+        say.of_top_items(table),
+        list(table.title),
+        room=1.6,
     )
 
 

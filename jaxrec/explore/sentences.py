@@ -84,7 +84,7 @@ def of_all_users(table: pd.DataFrame) -> str:
     mine = table[table.group == "all users"]
     n = int(mine["count"].sum())
     single = mine["count"][mine.high == 1].sum() / n
-    return f"{percent(single)} of the {plural(n, 'user')} with “{table.action.iloc[0]}” have just one."
+    return f"{percent(single)} of the {plural(n, 'user')} with any {table.action.iloc[0]} have just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:
