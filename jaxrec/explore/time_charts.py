@@ -36,7 +36,7 @@ def over_time(table: pd.DataFrame) -> Html:
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom"}
         names.append({"text": plain(action), "showarrow": False, **where})
     last = "y" if n == 1 else f"y{n}"
-    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 6, "tickangle": 0}
+    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 4, "tickangle": 0}
     layout["annotations"] = names if n > 1 else []
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Over time, by {table.period.iloc[0]}"

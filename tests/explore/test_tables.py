@@ -225,7 +225,7 @@ def test_sparsity(both):
     pairs = frame[["user_id", "item_id"]].drop_duplicates()
     for of, key in (("users", "user_id"), ("items", "item_id")):
         counts = pairs[key].value_counts()
-        rows = found["pair_histogram"].query("of == @of")
+        rows = found["pair_histogram"][found["pair_histogram"].of == of]
         assert rows["count"].tolist() == [counts.between(a, b).sum() for a, b in rows[["low", "high"]].to_numpy()]
     for row in found["k_cores"].itertuples():
         left = frame
