@@ -161,13 +161,14 @@ def test_over_time_and_hours(both):
     ],
 )
 def test_the_period_suits_the_span(days, period, starts):
-    time = np.array([0, int(days * DAY)])
+    time = np.array([0, int(days * DAY) + 3 * DAY * (days == 300)])
     table = over_time(time, np.zeros(2, int), ["view"])
     assert (table.period == period).all()
     assert table.interactions.sum() == 2
     assert starts is None or table.start.tolist() == starts
     last = pd.Timestamp(table.start.iloc[-1])
-    assert last <= pd.Timestamp(time[1], unit="ms") < last + pd.Timedelta(366, "D")
+    longest = {"hour": 1 / 24, "day": 1, "week": 7, "month": 31, "year": 366}[period]
+    assert last <= pd.Timestamp(time[1], unit="ms") < last + pd.Timedelta(longest * 24, "h")
     assert period != "week" or {pd.Timestamp(start).weekday() for start in table.start} == {0}
 
 
@@ -291,6 +292,7 @@ def test_data_that_lacks_everything():
     }
     assert not absent & set(found)
     assert found["top_items"].title.tolist() == ["item b"]
+    assert found["k_cores"].interactions.tolist() == [1, 0]
 
 
 def test_nothing_to_explore():

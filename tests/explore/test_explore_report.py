@@ -12,7 +12,7 @@ import pytest
 from jaxrec.data.interactions import encode
 from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
-from tests.explore.test_tables import made
+from tests.explore.test_explore_tables import made
 from tests.test_config import script
 from tests.test_report import EVIL, Page
 
