@@ -30,12 +30,13 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
     """Bars by place, so that labels which read like numbers or dates stay labels."""
     places = list(range(len(labels)))
     tips = [
-        f"{label} {x}: {n:,} {y} ({say.percent(n / counts.sum())})" for label, n in zip(labels, counts, strict=True)
+        f"{label} {plain(x)}: {n:,} {y} ({say.percent(n / counts.sum())})"
+        for label, n in zip(labels, counts, strict=True)
     ]
     bars = go.Bar(x=places, y=counts, marker_color=colour, hovertext=tips, hoverinfo="text")
     step = -(-len(labels) // 8)  # as many labels as a phone has room for
     shown = list(labels)[::step]
-    flat = len("".join(shown)) <= 30
+    flat = len("".join(shown)) <= 22
     axis = titled(x, tickvals=places[::step], ticktext=shown, tickangle=0 if flat else -40)
     return chart(title, [bars], caption, bargap=0.08, xaxis=axis, yaxis=titled(y, tickformat="~s", rangemode="tozero"))
 

@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
+from jaxrec.explore.actions import ONE_KIND
 from jaxrec.explore.bars import COLOURS, FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
 from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
 from jaxrec.report_page import Html
@@ -30,10 +31,10 @@ def top_items(table: pd.DataFrame, colour: str) -> Html:
         f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} by {say.plural(row.users, 'user')}"
         for row in say.rows(table)
     ]
-    bars = ranked(list(table.title), table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
-    return listing(
-        f"Most frequent items: {table.action.iloc[0]}", [bars], say.of_top_items(table), list(table.title), room=1.25
-    )
+    titles, action = list(table.title), table.action.iloc[0]
+    bars = ranked(titles, table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
+    title = "Most frequent items" if action == ONE_KIND else f"Most frequent items: {action}"
+    return listing(title, [bars], say.of_top_items(table), titles, room=1.6)
 
 
 def ranks(table: pd.DataFrame) -> Html:
@@ -74,7 +75,7 @@ def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
     dotted = {"color": GREY, "dash": "dot", "width": 1}
     lines.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="if all were equal", hoverinfo="skip"))
     axes = {
-        "xaxis": titled("share of items or users, most frequent first", **SHARE),
+        "xaxis": titled("share of items or users", **SHARE),
         "yaxis": titled("share of interactions", **SHARE),
     }
     return chart("Concentration", lines, say.of_concentration(concentration), **legend(lines), **axes)

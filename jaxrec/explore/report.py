@@ -50,7 +50,7 @@ def report(name: str, tables: dict[str, pd.DataFrame]) -> str:
         section("In short", tag("ul", points)),
         section("Actions", _actions(tables["actions"])),
         section("Items", *_items(tables)),
-        section("Users", grid(_users(tables))),
+        section("Users", *_users(tables)),
         section("Time", *_time(tables)),
         section("The way to a sale", _funnel(tables)),
         section("Sessions", _sessions(tables)),
@@ -104,7 +104,7 @@ def _users(tables: dict[str, pd.DataFrame]) -> list[Html]:
     drawn = [charts.users(spread, group) for group in spread.group.unique()]
     total = int(tables["actions"].interactions.sum())
     most = charts.most_active(tables["top_users"], names, total)
-    return [*drawn, charts.activity(tables["user_activity"]), most]
+    return [grid([charts.activity(tables["user_activity"]), *drawn], "grid three"), grid([most])]
 
 
 def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:

@@ -15,13 +15,14 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 
 
 def percent(share: float) -> str:
-    """`1.2 %`: three digits at most, and never nothing for something."""
+    """`1.2 %`: two or three digits, never nothing for something and never all for less."""
     if np.isnan(share):
         return "n/a"
-    shown = (
-        f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}" if share >= 1e-4 or not share else "under 0.01"
-    )
-    return f"{shown} %"
+    if 0.995 <= share < 1:
+        return "over 99 %"
+    if 0 < share < 1e-4:
+        return "under 0.01 %"
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
 
 
 def plural(count: int, noun: str) -> str:
@@ -83,7 +84,7 @@ def of_all_users(table: pd.DataFrame) -> str:
     mine = table[table.group == "all users"]
     n = int(mine["count"].sum())
     single = mine["count"][mine.high == 1].sum() / n
-    return f"{percent(single)} of the {plural(n, 'user')} with “{table.action.iloc[0]}” have just one."
+    return f"{percent(single)} of the {plural(n, 'user')} with any {table.action.iloc[0]} have just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:

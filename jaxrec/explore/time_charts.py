@@ -19,7 +19,7 @@ def over_time(table: pd.DataFrame) -> Html:
     layout: dict[str, Any] = {}
     for place, ((action, mine), colour) in enumerate(zip(groups, COLOURS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
-        bottom, top = 1 - (place + 0.72) / n, 1 - place / n
+        bottom, top = 1 - (place + 0.72) / (n - 0.28), 1 - place / (n - 0.28)
         lines.append(
             go.Scatter(
                 x=mine.start,
@@ -36,11 +36,11 @@ def over_time(table: pd.DataFrame) -> Html:
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom"}
         names.append({"text": plain(action), "showarrow": False, **where})
     last = "y" if n == 1 else f"y{n}"
-    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 6, "tickangle": 0}
+    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 4, "tickangle": 0}
     layout["annotations"] = names if n > 1 else []
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Over time, by {table.period.iloc[0]}"
-    return chart(title, lines, say.of_time(table), height=110 + 140 * n, margin=margin, **layout)
+    return chart(title, lines, say.of_time(table), height=90 + 120 * n, margin=margin, **layout)
 
 
 def week(table: pd.DataFrame) -> Html:

@@ -65,7 +65,7 @@ def cores(table: pd.DataFrame) -> Html:
         for of, colour in zip(("users", "items", "interactions"), COLOURS, strict=False)
     ]
     axes = {
-        "xaxis": titled("k: interactions that each user and item must have", type="category"),
+        "xaxis": titled("k", type="category"),
         "yaxis": titled("share left", **SHARE),
     }
     return chart("What k-cores would leave", lines, say.of_cores(table), **legend(lines), **axes)

@@ -1,0 +1,140 @@
+"""The page: what it says, that names stay text, and that a real browser draws every chart without the net."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.data.interactions import encode
+from jaxrec.explore.report import report
+from jaxrec.explore.tables import tables
+from tests.explore.test_explore_tables import made
+from tests.test_config import script
+from tests.test_report import EVIL, Page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="module")
+def full():
+    interactions, _ = made()
+    return report("made", tables(interactions))
+
+
+def bare(**columns):
+    return encode(pd.DataFrame({"user_id": ["u"], "item_id": ["i"], **columns}), name="bare")
+
+
+DEGENERATE = {
+    "one row": bare(),
+    "one row with all columns": bare(time=[1_600_000_000_001], value=[2.5], weight=[1.0]),
+    "one user": encode(pd.DataFrame({"user_id": 1, "item_id": range(60), "time": 0}), name="one user"),
+    "one item": encode(pd.DataFrame({"user_id": range(60), "item_id": 1, "value": np.nan}), name="one item"),
+    "whole days": encode(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "time": [0, 86_400_000]}), name="days"),
+    "one event": encode(
+        pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "event": [0, 0]}), event_names=("view", "buy"), name="event"
+    ),
+}
+
+
+def test_the_page_says_what_the_tables_hold(full):
+    said = Page(full).said
+    assert "interactions 3,000" in said
+    assert "rows dropped 3" in said
+    assert "Left out" not in said
+    assert "film 0" in said
+
+
+def test_every_chart_says_what_to_see(full):
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", full)
+    assert len(captions) == len(Page(full).charts) == 24
+    assert all(re.search(r"\d.*\.$", caption) for caption in captions)
+    assert "nan" not in " ".join(captions)
+
+
+@pytest.mark.parametrize("name", DEGENERATE)
+def test_data_that_lacks_nearly_everything_has_a_page(name):
+    page = Page(report(name, tables(DEGENERATE[name])))
+    assert "Left out: the data has no features of users or items." in page.said
+    assert len(page.charts) >= 9
+    assert not re.search(r"\bnan\b", page.said)
+
+
+def test_markup_in_names_stays_text():
+    frame = pd.DataFrame({"user_id": [EVIL, "b"], "item_id": [EVIL, "d"], "event": [0, 1], "time": [1, 2]})
+    items = pd.DataFrame({"item_id": [EVIL, "d"], "title": [EVIL, "plain"], EVIL: [1.0, 2.0]})
+    data = encode(frame, item_features=items, event_names=(f"view{EVIL}", f"buy{EVIL}"), notes={EVIL: 3}, name=EVIL)
+    source = report(EVIL, tables(data))
+    page = Page(source)
+    assert EVIL in page.said
+    assert "<script>alert" not in source
+    assert "<img" not in source
+    # Plotly draws tags that it finds in text.
+    drawn = str(page.charts).replace("<br>", "").replace("<extra></extra>", "")
+    assert re.findall(r"<[a-z/]", drawn) == []
+
+
+def test_large_data_makes_a_small_page():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"user_id": rng.integers(0, 50_000, 200_000), "item_id": rng.integers(0, 20_000, 200_000)})
+    data = encode(rows.assign(time=rng.integers(0, 10**12, 200_000), value=rng.normal(size=200_000)), name="large")
+    source = report("large", tables(replace(data, user_features=pd.DataFrame({"age": rng.random(data.n_users)}))))
+    assert len(source) < 2_300_000  # 2 MB of them are Plotly
+
+
+def test_the_script_writes_the_page_and_its_tables(tmp_path):
+    small = ("data=synthetic", "data.n_users=60", "data.n_items=50", "data.n_interactions=900")
+    done = script(*small, f"out={tmp_path}/x", name="explore", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "interactions" in done.stdout
+    assert "report.html has the charts" in done.stdout
+    written = {path.name for path in (tmp_path / "x").iterdir()}
+    assert {"report.html", "summary.csv", "top_items.csv", "over_time.csv", "k_cores.csv", "problems.csv"} <= written
+    assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["explore.top=0"], "explore.top=0: must be greater than 0"),
+        (["explore.gap=3"], "explore.gap"),
+        (["data=synthetic", "explore.funnel=[view]"], "the data has one kind of action only"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, message, tmp_path):
+    done = script(*arguments, name="explore", cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not list(tmp_path.rglob("report.html"))
+
+
+# Said by the page itself, as the browser has requests of its own.
+SAYS = """<script>setTimeout(() => {
+  const asked = performance.getEntriesByType("resource").map((entry) => entry.name);
+  document.body.dataset.asked = JSON.stringify(asked);
+}, 20000)</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium or google-chrome is installed")
+@pytest.mark.parametrize("name", ["full", "one row with all columns"])
+def test_a_browser_draws_every_chart_without_the_net(name, full, tmp_path):
+    source = full if name == "full" else report(name, tables(DEGENERATE[name]))
+    path = tmp_path / "report.html"
+    path.write_text(source.replace("</body>", f"{SAYS}</body>"), encoding="utf-8")
+    flags = "--no-sandbox --headless --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    flags += "--disable-component-update --disable-sync --enable-logging=stderr --virtual-time-budget=60000 --dump-dom"
+    own = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", path.as_uri()]
+    command = [str(CHROMIUM), *flags.split(), *own]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "CONSOLE" not in done.stderr  # where a page's errors and warnings are logged
+    wanted = source.count('<div class="chart"')
+    drawn = done.stdout.split('class="chart js-plotly-plot"')[1:]
+    assert len(drawn) == wanted
+    assert all('class="main-svg"' in chart for chart in drawn)
+    assert all(re.search(r"<text[^>]*>[^<]*\w", chart) or "<tspan" in chart for chart in drawn)
+    assert re.search(r'data-asked="(.*?)"', done.stdout)[1] == "[]"
