@@ -180,6 +180,15 @@ def test_what_cannot_be_read_is_named(folder, file, old, new, message):
         read(folder(**{file: content}))
 
 
+def test_a_row_far_down_is_found(folder):
+    """Files are read piece by piece, and of the pieces only the rows of wanted properties stay."""
+    filler = "".join(f"{T},{n},790,n1.000 {n * 7919 % 10007} {n}\n" for n in range(70_000))
+    content = FILES["item_properties_part1.csv"] + filler
+    assert len(content) > 2 << 20
+    with pytest.raises(InputError, match=r"line 70005 of .*part1\.csv has the categoryid value 'x'"):
+        read(folder(item_properties_part1=f"{content}{T},1,categoryid,x\n"))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_files_that_are_missing_or_cut(folder, name):
     path = folder()
@@ -213,7 +222,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "target_event": st.sampled_from([None, "transaction"]),
         "visitors": st.sampled_from([None, 150]),
-        "max_per_user": st.sampled_from([None, 25]),
+        "max_per_user": st.sampled_from([None, 1, 3, 25]),
         "duplicates": st.sampled_from(["last", "first", "keep"]),
         "min_per_item": st.integers(0, 3),
         "min_per_user": st.integers(0, 3),
@@ -239,6 +248,10 @@ def test_the_steps_are_those_of_pandas(made, options):
     frame = frame[frame.groupby("visitorid")["itemid"].transform("size") >= options["min_per_user"]]
     wanted = frame["event"] == "transaction" if options["target_event"] else frame["event"].notna()
     frame = frame[wanted.groupby(frame["visitorid"]).transform("sum") >= options["min_targets"]]
+    if frame.empty:
+        with pytest.raises(InputError, match="no row is left"):
+            read(made, item_properties=(), **options)
+        return
     data = read(made, item_properties=(), **options)
     expected = frame[["visitorid", "itemid", "timestamp", "event"]].assign(timestamp=frame["timestamp"] - T)
     assert rows(data) == list(expected.itertuples(index=False, name=None))
