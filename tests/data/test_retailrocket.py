@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrec.data.files import files
 from jaxrec.data.interactions import COLUMNS
 from jaxrec.data.retailrocket import EVENTS, retailrocket
 from jaxrec.data.retailrocket_made import write
-from jaxrec.data.split import global_time
+from jaxrec.data.sessions import sessions
+from jaxrec.data.split import global_time, leave_one_out
 from jaxrec.errors import InputError
 
 SIZES = {"n_events": 500, "n_visitors": 200, "n_items": 60, "n_properties": 4000, "n_categories": 30}
@@ -299,3 +301,36 @@ def test_made_files_have_the_shape_of_real_ones(made, tmp_path):
         assert file.read_bytes() == (again / file.name).read_bytes()
     with pytest.raises(InputError, match="too few for 100 visitors"):
         write(tmp_path / "no", n_events=100, n_visitors=100)
+
+
+@pytest.mark.shared_data
+def test_the_real_reduction_with_events(shared_data):
+    path = shared_data / "retailrocket-filtered.parquet"
+    columns = {"user_column": "visitorid", "item_column": "itemid", "event_column": "event"}
+    data = files(path, **columns, target_event="transaction", event_weights={"view": 0.1, "addtocart": 0.3})
+    assert (data.n_users, data.n_items, len(data)) == (3_431, 8_885, 92_487)
+    named = dict(zip(data.event_names, np.bincount(data.event).tolist(), strict=True))
+    assert named == {"view": 78_371, "addtocart": 9_028, "transaction": 5_088}
+    assert data.target.sum() == 5_088
+    assert data.weight.astype(float).sum() == pytest.approx(7_837.1 + 2_708.4 + 5_088, rel=1e-5)
+    frame = pd.read_parquet(path)
+    bought = frame[frame["event"] == "transaction"].groupby("visitorid").size()
+    split = leave_one_out(data)
+    assert len(split.test.target) == (bought >= 3).sum()
+    assert split.test.known.target.sum() == 5_088 - (bought >= 3).sum()
+    with pytest.raises(InputError, match=r"data\.target_event names 'buy', and the events are addtocart, transaction"):
+        files(path, **columns, target_event="buy")
+
+
+@pytest.mark.shared_data
+def test_the_real_sessions_are_those_of_half_an_hour(shared_data):
+    """Where the file starts a session so do we; rows that it leaves out make a few gaps longer than they were."""
+    path = shared_data / "retailrocket-sample.parquet"
+    data = files(path, time_column="timestamp", duplicates="keep")
+    frame = pd.read_parquet(path).assign(ours=sessions(data)).sort_values(["user_id", "timestamp"], kind="stable")
+    assert len(data) == 10_080
+    same_user = frame["user_id"].diff() == 0
+    theirs, ours = (same_user & (frame[name].diff() != 0) for name in ("session_id", "ours"))
+    assert not (theirs & ~ours).any()
+    assert 0 < (ours & ~theirs).sum() < 0.005 * len(data)
+    assert frame["ours"].max() + 1 == ours.sum() + data.n_users
