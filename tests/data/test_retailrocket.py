@@ -334,3 +334,33 @@ def test_the_real_sessions_are_those_of_half_an_hour(shared_data):
     assert not (theirs & ~ours).any()
     assert 0 < (ours & ~theirs).sum() < 0.005 * len(data)
     assert frame["ours"].max() + 1 == ours.sum() + data.n_users
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 12), st.binary(max_size=3) | st.sampled_from([b"\n", b",", b'"', b"\r"])
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=150, database=None)
+@given(st.sampled_from(sorted(FILES)), EDITS)
+def test_whatever_the_bytes_it_is_data_or_a_clear_error(tmp_path_factory, name, edits):
+    folder = tmp_path_factory.mktemp("edited")
+    for other, content in FILES.items():
+        raw = content.encode()
+        for start, length, more in edits if other == name else ():
+            start %= len(raw) + 1
+            raw = raw[:start] + more + raw[start + length :]
+        (folder / other).write_bytes(raw)
+    try:
+        data, said = read(folder), ""
+    except InputError as error:
+        data, said = None, str(error)
+    assert (name in said) or ("item_properties names" in said) or (data and not said)
+    if data:
+        assert len(data) == len(data.time) > 0
+        assert (np.diff(data.time) >= 0).all()
+        assert len(data.properties.as_of(T + 5)) == data.n_items
