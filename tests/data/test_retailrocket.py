@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrec.data.files import files
 from jaxrec.data.interactions import COLUMNS
 from jaxrec.data.retailrocket import EVENTS, retailrocket
 from jaxrec.data.retailrocket_made import write
-from jaxrec.data.split import global_time
+from jaxrec.data.sessions import sessions
+from jaxrec.data.split import global_time, leave_one_out
 from jaxrec.errors import InputError
 
 SIZES = {"n_events": 500, "n_visitors": 200, "n_items": 60, "n_properties": 4000, "n_categories": 30}
@@ -180,6 +182,15 @@ def test_what_cannot_be_read_is_named(folder, file, old, new, message):
         read(folder(**{file: content}))
 
 
+def test_a_row_far_down_is_found(folder):
+    """Files are read piece by piece, and of the pieces only the rows of wanted properties stay."""
+    filler = "".join(f"{T},{n},790,n1.000 {n * 7919 % 10007} {n}\n" for n in range(70_000))
+    content = FILES["item_properties_part1.csv"] + filler
+    assert len(content) > 2 << 20
+    with pytest.raises(InputError, match=r"line 70005 of .*part1\.csv has the categoryid value 'x'"):
+        read(folder(item_properties_part1=f"{content}{T},1,categoryid,x\n"))
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_files_that_are_missing_or_cut(folder, name):
     path = folder()
@@ -213,7 +224,7 @@ OPTIONS = st.fixed_dictionaries(
     {
         "target_event": st.sampled_from([None, "transaction"]),
         "visitors": st.sampled_from([None, 150]),
-        "max_per_user": st.sampled_from([None, 25]),
+        "max_per_user": st.sampled_from([None, 1, 3, 25]),
         "duplicates": st.sampled_from(["last", "first", "keep"]),
         "min_per_item": st.integers(0, 3),
         "min_per_user": st.integers(0, 3),
@@ -239,6 +250,10 @@ def test_the_steps_are_those_of_pandas(made, options):
     frame = frame[frame.groupby("visitorid")["itemid"].transform("size") >= options["min_per_user"]]
     wanted = frame["event"] == "transaction" if options["target_event"] else frame["event"].notna()
     frame = frame[wanted.groupby(frame["visitorid"]).transform("sum") >= options["min_targets"]]
+    if frame.empty:
+        with pytest.raises(InputError, match="no row is left"):
+            read(made, item_properties=(), **options)
+        return
     data = read(made, item_properties=(), **options)
     expected = frame[["visitorid", "itemid", "timestamp", "event"]].assign(timestamp=frame["timestamp"] - T)
     assert rows(data) == list(expected.itertuples(index=False, name=None))
@@ -286,3 +301,66 @@ def test_made_files_have_the_shape_of_real_ones(made, tmp_path):
         assert file.read_bytes() == (again / file.name).read_bytes()
     with pytest.raises(InputError, match="too few for 100 visitors"):
         write(tmp_path / "no", n_events=100, n_visitors=100)
+
+
+@pytest.mark.shared_data
+def test_the_real_reduction_with_events(shared_data):
+    path = shared_data / "retailrocket-filtered.parquet"
+    columns = {"user_column": "visitorid", "item_column": "itemid", "event_column": "event"}
+    data = files(path, **columns, target_event="transaction", event_weights={"view": 0.1, "addtocart": 0.3})
+    assert (data.n_users, data.n_items, len(data)) == (3_431, 8_885, 92_487)
+    named = dict(zip(data.event_names, np.bincount(data.event).tolist(), strict=True))
+    assert named == {"view": 78_371, "addtocart": 9_028, "transaction": 5_088}
+    assert data.target.sum() == 5_088
+    assert data.weight.astype(float).sum() == pytest.approx(7_837.1 + 2_708.4 + 5_088, rel=1e-5)
+    frame = pd.read_parquet(path)
+    bought = frame[frame["event"] == "transaction"].groupby("visitorid").size()
+    split = leave_one_out(data)
+    assert len(split.test.target) == (bought >= 3).sum()
+    assert split.test.known.target.sum() == 5_088 - (bought >= 3).sum()
+    with pytest.raises(InputError, match=r"data\.target_event names 'buy', and the events are addtocart, transaction"):
+        files(path, **columns, target_event="buy")
+
+
+@pytest.mark.shared_data
+def test_the_real_sessions_are_those_of_half_an_hour(shared_data):
+    """Where the file starts a session so do we; rows that it leaves out make a few gaps longer than they were."""
+    path = shared_data / "retailrocket-sample.parquet"
+    data = files(path, time_column="timestamp", duplicates="keep")
+    frame = pd.read_parquet(path).assign(ours=sessions(data)).sort_values(["user_id", "timestamp"], kind="stable")
+    assert len(data) == 10_080
+    same_user = frame["user_id"].diff() == 0
+    theirs, ours = (same_user & (frame[name].diff() != 0) for name in ("session_id", "ours"))
+    assert not (theirs & ~ours).any()
+    assert 0 < (ours & ~theirs).sum() < 0.005 * len(data)
+    assert frame["ours"].max() + 1 == ours.sum() + data.n_users
+
+
+EDITS = st.lists(
+    st.tuples(
+        st.integers(0, 400), st.integers(0, 12), st.binary(max_size=3) | st.sampled_from([b"\n", b",", b'"', b"\r"])
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(deadline=None, max_examples=150, database=None)
+@given(st.sampled_from(sorted(FILES)), EDITS)
+def test_whatever_the_bytes_it_is_data_or_a_clear_error(tmp_path_factory, name, edits):
+    folder = tmp_path_factory.mktemp("edited")
+    for other, content in FILES.items():
+        raw = content.encode()
+        for start, length, more in edits if other == name else ():
+            start %= len(raw) + 1
+            raw = raw[:start] + more + raw[start + length :]
+        (folder / other).write_bytes(raw)
+    try:
+        data, said = read(folder), ""
+    except InputError as error:
+        data, said = None, str(error)
+    assert (name in said) or ("item_properties names" in said) or (data and not said)
+    if data:
+        assert len(data) == len(data.time) > 0
+        assert (np.diff(data.time) >= 0).all()
+        assert len(data.properties.as_of(T + 5)) == data.n_items
