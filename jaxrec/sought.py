@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrec.data.histories import histories, select_rows
-from jaxrec.data.interactions import by_user, user_order
+from jaxrec.data.interactions import Interactions, by_user, user_order
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.ragged import Ragged, ragged, sort_rows
@@ -44,7 +44,7 @@ def sought(held: Held, *, singly: bool = False) -> Sought:
         raise InputError(f"{held.target.name}: no user has a held-out item to be found; hold out more")
     if held.order is not None:
         return _steps(held, held.order)
-    known = histories(held.known)
+    known = histories(held.known.take(_mine(held.known, held)))
     if singly:
         _, rows = user_order(held.target)
         users = held.target.user[rows]
@@ -58,11 +58,9 @@ def sought(held: Held, *, singly: bool = False) -> Sought:
 
 def _steps(held: Held, order: np.ndarray) -> Sought:
     """Every target after what its user did before it; nothing is masked."""
-    asked_about = np.zeros(held.target.n_users, bool)
-    asked_about[held.target.user] = True
     context = held.joined()
     is_target = np.argsort(order) >= len(held.known)  # `order` names the rows of known first
-    mine = asked_about[context.user]
+    mine = _mine(context, held)
     context, is_target = context.take(mine), is_target[mine]
     known = histories(context)
     _, rows = user_order(context)
@@ -70,3 +68,10 @@ def _steps(held: Held, order: np.ndarray) -> Sought:
     users = context.user[rows[end]]
     asked = Asked(users, known, known.offsets[users], end, encoded=held.known.encoded)
     return Sought(asked, np.arange(len(end) + 1), known.items[end], singly=True)
+
+
+def _mine(rows: Interactions, held: Held) -> np.ndarray:
+    """Mask of the rows of users who are asked about: nobody else's need to be sorted, or to lie on a device."""
+    asked_about = np.zeros(rows.n_users, bool)
+    asked_about[held.target.user] = True
+    return asked_about[rows.user]

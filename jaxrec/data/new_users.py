@@ -54,9 +54,8 @@ def new_users(
 
     rank, _ = ranks(wanted, wanted.time if known_by == "time" else rng.random(len(wanted)))
     n_known = np.clip(rounded(count, known_fraction), 1, np.maximum(count - 1, 1))
-    part = part_of[wanted.user]
-    part = with_history(interactions, np.where((part != TRAIN) & (rank < n_known[wanted.user]), part + KNOWN, part))
-    # History that no sought row comes before is in train by now; nobody trains on a held-out user's.
+    part = with_history(interactions, np.where(rank < n_known[wanted.user], TRAIN, part_of[wanted.user]))
+    # What is known of a user is in train by now; nobody trains on a held-out user's.
     owner = part_of[interactions.user]
     part = np.where((owner != TRAIN) & (part == TRAIN), owner + KNOWN, part).astype(np.int8)
     return assembled(interactions, part, validated=validation_fraction > 0)

@@ -239,8 +239,11 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     kept: dict[int, np.ndarray] = {}
     known = np.flatnonzero(((part == TRAIN) | (part > TEST)) & wanted)
     for p, rows in held.items():
-        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()[len(known) :]
-        kept[p] = rows if every_step else rows[~repeated]
+        if every_step:
+            kept[p] = rows
+            continue
+        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()
+        kept[p] = rows[~repeated[len(known) :]]
         known = np.concatenate([known, kept[p]])
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
         if not len(kept[p]) and (validated or p == TEST):
