@@ -77,6 +77,7 @@ class Epochs:
         score = np.full(len(limit), -np.inf)
         sign = 1 if larger_is_better(self.monitor) else -1
         stale = np.zeros(len(limit), int)
+        improved: Any
         try:
             for epoch in range(1, limit.max() + 1):
                 started = time.perf_counter()
@@ -86,7 +87,6 @@ class Epochs:
                 fit.train_s += seconds
                 trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
                 rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
-                improved: Any
                 if validate is None:
                     improved = active
                 elif epoch % self.validate_every == 0 or epoch == limit.max():
