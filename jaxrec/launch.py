@@ -44,7 +44,7 @@ class Search:
     storage: str | None = None
 
 
-SHOWN = ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
+SHOWN = ("rmse", "mae", "auc", "log_loss", "ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
 
 
 def use_all_cores() -> None:

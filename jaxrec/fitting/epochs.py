@@ -54,7 +54,7 @@ class Epochs:
 
     def train(
         self,
-        program: Callable[[Any, np.ndarray], tuple[Any, Array]],
+        program: Callable[[Any, np.ndarray], tuple[Any, Any]],
         states: Any,
         population: Population,
         placement: Placement,
@@ -77,7 +77,6 @@ class Epochs:
         score = np.full(len(limit), -np.inf)
         sign = 1 if larger_is_better(self.monitor) else -1
         stale = np.zeros(len(limit), int)
-        improved: Any
         try:
             for epoch in range(1, limit.max() + 1):
                 started = time.perf_counter()

@@ -51,7 +51,7 @@ class ImplicitALS(nn.Module):
     n_users: int
     n_items: int
     embedding_dim: PositiveInt = 64
-    regularization: PositiveFloat | Traced = 0.003
+    regularization: PositiveFloat | Traced = 0.03
     unobserved_weight: PositiveFloat | Traced = 0.1
     nu: NonNegativeFloat = 1.0
     init_std: PositiveFloat = 0.1
@@ -116,7 +116,7 @@ class ImplicitALS(nn.Module):
             grams = jnp.einsum("cld,cle->cde", weighted, vectors)
             matrix = jnp.zeros((n, dim, dim)).at[batch.owner].add(grams, mode="drop") + everything[None]
             right = jnp.zeros((n, dim)).at[batch.owner].add(jnp.sum(weighted, axis=1), mode="drop")
-            penalty = self._penalties(batch.length, others.shape[0] - 1)
+            penalty = self._penalties(jnp.asarray(batch.length), others.shape[0] - 1)
             matrix = matrix + penalty[:, None, None] * jnp.eye(dim)[None]
             solved = _solved(matrix, right)
             # At the solution a row's part of the objective, its own penalty included, is sum of weights - right . p.
