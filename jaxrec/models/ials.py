@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.pieces import Pieces, pieces
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
@@ -78,8 +78,9 @@ class ImplicitALS(nn.Module):
         return self.item_embedding.all()
 
     def statistics(self, train: Interactions) -> Sides:
-        """The interactions by user and by item, in batches of one shape."""
-        user, item, weight, (u, i) = train.user, train.item, train.weight, (self.n_users, self.n_items)
+        """The interactions that are targets, by user and by item, in batches of one shape."""
+        chosen, u, i = targets(train), self.n_users, self.n_items
+        user, item, weight = chosen.user, chosen.item, chosen.weight
         return Sides(
             pieces(user, item, weight, n_rows=u, padding=i),
             pieces(item, user, weight, n_rows=i, padding=u),
