@@ -203,3 +203,24 @@ def test_a_trial_that_diverges_fails_alone(compose, tmp_path):
     assert set(trials.state[[0.05, 0.1]]) == {"complete"}
     assert set(trials.state[[1e30]]) == {"failed"}
     assert "diverged" in trials.error[1e30].iloc[0]
+
+
+def test_a_search_for_the_smallest_error(compose, tmp_path):
+    """Ratings that are sums of a user's and an item's part: the best trial has the smallest rmse, near the noise."""
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(rng.permutation(60 * 40)[:1500], 40)
+    rating = 3 + rng.normal(0, 0.5, 60)[user] + rng.normal(0, 0.5, 40)[item] + rng.normal(0, 0.1, 1500)
+    path = tmp_path / "ratings.parquet"
+    pd.DataFrame({"user_id": user, "item_id": item, "rating": rating}).to_parquet(path)
+    short = [f"data.path={path}", "data=files", "data.value_column=rating", "loss=mse", "model.embedding_dim=4"]
+    short += ["trainer.epochs=8", "trainer.batch_size=128", "eval.k=[5]", "sweep.n_trials=3", "sweep.population=3"]
+    space = {
+        "optimizer.learning_rate": {"choices": [0.0001, 0.02]},
+        "model.regularization": {"low": 0.01, "high": 0.02},
+    }
+    result = launch.sweep(compose(*short), space, lambda more: compose(*short, *more), [], tmp_path / "sweep")
+    trials = pd.read_csv(tmp_path / "sweep" / "trials.csv")
+    assert result.metrics["validation"]["rmse"] == pytest.approx(trials.value.min(), abs=1e-3)
+    assert trials.value.max() > 0.5 > 0.3 > trials.value.min()
+    assert result.metrics["test"]["rmse"] < 0.3
+    assert "rmse" not in result.metrics["popularity"]

@@ -54,7 +54,7 @@ class Epochs:
 
     def train(
         self,
-        program: Callable[[Any, np.ndarray], tuple[Any, Array]],
+        program: Callable[[Any, np.ndarray], tuple[Any, Any]],
         states: Any,
         population: Population,
         placement: Placement,
@@ -86,7 +86,6 @@ class Epochs:
                 fit.train_s += seconds
                 trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
                 rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
-                improved: Any
                 if validate is None:
                     improved = active
                 elif epoch % self.validate_every == 0 or epoch == limit.max():

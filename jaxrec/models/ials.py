@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.pieces import Pieces, pieces
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
@@ -51,7 +51,7 @@ class ImplicitALS(nn.Module):
     n_users: int
     n_items: int
     embedding_dim: PositiveInt = 64
-    regularization: PositiveFloat | Traced = 0.003
+    regularization: PositiveFloat | Traced = 0.03
     unobserved_weight: PositiveFloat | Traced = 0.1
     nu: NonNegativeFloat = 1.0
     init_std: PositiveFloat = 0.1
@@ -78,8 +78,9 @@ class ImplicitALS(nn.Module):
         return self.item_embedding.whole()
 
     def statistics(self, train: Interactions) -> Sides:
-        """The interactions by user and by item, in batches of one shape."""
-        user, item, weight, (u, i) = train.user, train.item, train.weight, (self.n_users, self.n_items)
+        """The interactions that are targets, by user and by item, in batches of one shape."""
+        chosen, u, i = targets(train), self.n_users, self.n_items
+        user, item, weight = chosen.user, chosen.item, chosen.weight
         return Sides(
             pieces(user, item, weight, n_rows=u, padding=i),
             pieces(item, user, weight, n_rows=i, padding=u),
@@ -92,14 +93,14 @@ class ImplicitALS(nn.Module):
         """
         p, _, _ = self._solve(self.item_embedding.whole(), sides.users, self.n_users)
         q, left, n = self._solve(p, sides.items, self.n_items)
-        penalty = self._penalties(jnp.asarray(sides.users.length).ravel(), self.n_items)
+        penalty = self._penalties(jnp.ravel(jnp.asarray(sides.users.length)), self.n_items)
         row = jnp.asarray(sides.users.row).ravel()
         squared = jnp.sum(p.at[row].get(mode="fill", fill_value=0) ** 2, axis=1)
         loss = (left + jnp.sum(penalty * squared)) / n
         return {"user_embedding": {"table": p}, "item_embedding": {"table": q}}, loss
 
     def _penalties(self, length: Float[Array, "B"], n_others: int) -> Float[Array, "B"]:
-        return self.regularization * (length + self.unobserved_weight * n_others) ** self.nu
+        return jnp.asarray(self.regularization * (length + self.unobserved_weight * n_others) ** self.nu)
 
     def _solve(
         self, others: Float[Array, "N D"], batches: Pieces, n_rows: int
@@ -118,8 +119,7 @@ class ImplicitALS(nn.Module):
             right = jnp.zeros((n, dim)).at[batch.owner].add(jnp.sum(weighted, axis=1), mode="drop")
             penalty = self._penalties(jnp.asarray(batch.length), others.shape[0] - 1)
             matrix = matrix + penalty[:, None, None] * jnp.eye(dim)[None]
-            factor = jax.scipy.linalg.cho_factor(matrix, lower=True)
-            solved = jax.scipy.linalg.cho_solve(factor, right[:, :, None])[:, :, 0]
+            solved = _solved(matrix, right)
             # At the solution a row's part of the objective, its own penalty included, is sum of weights - right . p.
             chosen = jnp.sum(batch.length) if batch.weight is None else jnp.sum(batch.weight)
             return total + jnp.stack([chosen - jnp.sum(right * solved), jnp.sum(batch.length)]), solved
@@ -127,3 +127,17 @@ class ImplicitALS(nn.Module):
         sums, solved = jax.lax.scan(solve_batch, jnp.zeros(2), batches)
         table = jnp.zeros((n_rows, dim)).at[jnp.ravel(batches.row)].set(solved.reshape(-1, dim), mode="drop")
         return table, sums[0], sums[1]
+
+
+def _solved(matrices: Float[Array, "B D D"], right: Float[Array, "B D"]) -> Float[Array, "B D"]:
+    """Solutions of positive definite systems by Cholesky factorisation."""
+
+    def one(system: tuple[Array, Array]) -> Array:
+        matrix, right = system
+        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix, lower=True), right)
+
+    # Batched, LAPACK's calls wait for threads of the pool that runs them: with as many devices as cores, for ever.
+    # In turn they take no longer.
+    return jax.lax.platform_dependent(
+        (matrices, right), cpu=lambda systems: jax.lax.map(one, systems), default=jax.vmap(one)
+    )

@@ -41,7 +41,7 @@ class Popularity(nn.Module):
                     f"model.window_days={self.window_days:g} needs times: name their column in data.time_column, or "
                     "leave model.window_days null to count everything"
                 )
-            train = train.take(train.time > train.time.max(initial=0) - self.window_days * MILLISECONDS_A_DAY)
+            train = train.take(train.time > train.time.max() - self.window_days * MILLISECONDS_A_DAY)
         return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)
 
     def solve(self, statistics: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:

@@ -193,6 +193,14 @@ def test_another_metric_may_decide():
     assert fit.best_epoch == [2]
 
 
+def test_of_an_error_the_smallest_decides():
+    values = iter([0.9, 0.7, 0.8, 0.75, 0.1])
+    fit = GradientFit(OBJECTIVE, sgd, epochs=5, batch_size=BATCH, monitor="rmse", patience=2)(
+        MODEL, train(), population(1), lambda params, hyper: [{"rmse": next(values)}]
+    )
+    assert (fit.best_epoch, len(fit.history[0])) == ([2], 4)
+
+
 def test_members_train_for_epochs_of_their_own():
     """Three members on two devices, so that one is repeated; without validation the last parameters are kept."""
     whole = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(3))

@@ -20,9 +20,9 @@ from jaxrec.query import Query
 
 P = np.array([[1.0, 2.0], [0.5, -1.0]], np.float32)
 Q = np.array([[3.0, 1.0], [0.0, 2.0], [-1.0, 1.0]], np.float32)
-BY_HAND = {  # <p_u, q_i> + b_u + b_i with b_u = (0.25, 0), b_i = (0, 1, 2)
-    2: [[5.25, 5.25, 3.25], [0.5, -1.0, 0.5]],
-    1: [[3.25, 1.25, 1.25], [1.5, 1.0, 1.5]],  # the first column alone
+BY_HAND = {  # <p_u, q_i> + b_u + b_i + b with b_u = (0.25, 0), b_i = (0, 1, 2), b = 0.5
+    2: [[5.75, 5.75, 3.75], [1.0, -0.5, 1.0]],
+    1: [[3.75, 1.75, 1.75], [2.0, 1.5, 2.0]],  # the first column alone
 }
 
 
@@ -34,6 +34,7 @@ def params(width: int) -> dict:
             "item_embedding": {"table": jnp.asarray(Q * in_use)},
             "user_bias": {"table": jnp.array([0.25, 0.0])},
             "item_bias": {"table": jnp.array([0.0, 1.0, 2.0])},
+            "bias": jnp.array([0.5]),
         }
     }
 

@@ -1,9 +1,13 @@
 """Popularity counts."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
@@ -23,3 +27,17 @@ def test_scores_are_counts_for_everybody():
     query = Query(jnp.array([3, 0]))
     np.testing.assert_array_equal(Popularity(5).apply(params, query, method="score_catalogue"), [COUNTS] * 2)
     np.testing.assert_array_equal(Popularity(5).apply(params, query, jnp.array([[4, 3], [0, 1]])), [[0, 3], [2, 1]])
+
+
+def test_only_the_window_counts():
+    """Days 0, 1, 4, 9, 9.5 and 10: within a day of the newest lie the last two, a day ago to the second is outside."""
+    days = np.array([0, 1, 4, 9, 9.5, 10])
+    timed = replace(TRAIN, time=(days * 86_400_000).astype(np.int64))
+    np.testing.assert_array_equal(Popularity(5, window_days=1.0).statistics(timed), [2, 0, 0, 0, 0])
+    np.testing.assert_array_equal(Popularity(5, window_days=1.01).statistics(timed), [2, 0, 0, 1, 0])
+    np.testing.assert_array_equal(Popularity(5, window_days=1000.0).statistics(timed), COUNTS)
+
+
+def test_a_window_needs_times():
+    with pytest.raises(InputError, match=r"model\.window_days=30 needs times: name their column in data\.time_column"):
+        Popularity(5, window_days=30.0).statistics(TRAIN)

@@ -1,0 +1,81 @@
+"""Values and labels as they are: costs by hand, the constant that training starts from, bad input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.optimizers import sgd
+from jaxrec.fitting.pointwise import PointwiseObjective
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.losses import logistic, squared_error
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.query import Query
+from jaxrec.random import stream
+
+USER, ITEM = np.array([0, 1, 1, 2], np.int32), np.array([0, 2, 1, 2], np.int32)
+VALUE = np.array([1.0, 4.0, 3.0, 5.0], np.float32)
+WEIGHT = np.array([1.0, 2.0, 1.0, 4.0], np.float32)
+DATA = Interactions(USER, ITEM, VALUE, None, None, np.arange(3), np.arange(3), weight=WEIGHT)
+MODEL = MatrixFactorisation(3, 3, 2, regularization=0.1)
+ONE = Hyper(*(np.array([x], np.float32) for x in (0.0, 0.0, 0.1)), *(np.array([x], np.int32) for x in (2, 1)))
+
+
+def params() -> dict:
+    return MODEL.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+
+
+@pytest.mark.parametrize(("loss", "threshold"), [(squared_error, None), (logistic, 4.0)])
+def test_costs_by_hand(loss, threshold):
+    objective = PointwiseObjective(loss, threshold)
+    examples, n = objective.examples(DATA)
+    assert n == 4
+    rows, tables = np.array([3, 0]), params()
+    hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), ONE)
+    cost, weight = objective.costs(MODEL, tables, examples, jnp.asarray(rows), stream(jax.random.key(0)), hyper, True)
+    scores = np.asarray(MODEL.apply(tables, Query(jnp.asarray(USER[rows])), jnp.asarray(ITEM[rows])[:, None]))[:, 0]
+    if threshold is None:
+        expected = (VALUE[rows] - scores) ** 2
+    else:
+        chance = 1 / (1 + np.exp(-scores))
+        expected = -np.log(np.where(VALUE[rows] >= 4, chance, 1 - chance))
+    p, q = (np.asarray(tables["params"][name]["table"]) for name in ("user_embedding", "item_embedding"))
+    expected = expected + 0.1 * ((p[USER[rows]] ** 2).sum(1) + (q[ITEM[rows]] ** 2).sum(1))
+    np.testing.assert_allclose(cost, WEIGHT[rows] * expected, rtol=1e-5)
+    np.testing.assert_array_equal(weight, WEIGHT[rows])
+
+
+@pytest.mark.parametrize(
+    ("loss", "threshold", "constant"),
+    [(squared_error, None, (1 + 8 + 3 + 20) / 8), (logistic, 4.0, np.log(6 / 2))],  # weights 6 of 8 are ones
+)
+def test_training_starts_at_the_best_constant(loss, threshold, constant):
+    """With a learning rate of 0 the start is what is returned."""
+    fit = GradientFit(PointwiseObjective(loss, threshold), sgd, epochs=1)(
+        MODEL, DATA, Population(np.zeros(1, int), ONE)
+    )
+    np.testing.assert_allclose(fit.params["params"]["bias"], [[constant]], rtol=1e-5)
+
+
+def test_history_is_what_else_the_user_did():
+    examples, _ = PointwiseObjective(squared_error).examples(DATA, 2)
+    found = examples.seen.history(jnp.array([1, 2, 0]), 2, "others").items
+    np.testing.assert_array_equal(found, [[-1, 1], [-1, 2], [-1, -1]])
+
+
+def test_data_without_values_says_what_to_add():
+    data = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(3))
+    with pytest.raises(InputError, match=r"data has no values to learn from .* data\.value_column"):
+        PointwiseObjective(squared_error).examples(data)
+    broken = Interactions(USER, ITEM, np.array([1, np.nan, 3, 4], np.float32), None, None, np.arange(3), np.arange(3))
+    with pytest.raises(InputError, match="the value of row 2 is nan"):
+        PointwiseObjective(squared_error).examples(broken)
+
+
+def test_a_threshold_that_all_reach_is_refused():
+    with pytest.raises(InputError, match=r"loss\.threshold=0\.5 makes every label of train 1; .* from 1 to 5"):
+        PointwiseObjective(logistic, 0.5).examples(DATA)

@@ -1,0 +1,95 @@
+"""iALS against the normal equations of each user and item, dense and in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.als import AlternatingFit
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.models.ials import ImplicitALS
+from jaxrec.query import Query
+
+USERS, ITEMS, WIDTH = 30, 12, 4
+
+
+def train(weighted: bool = False) -> tuple[Interactions, np.ndarray]:
+    """Distinct pairs and their weights [U, I], 0 where there is none; user 29 and item 11 have none."""
+    rng = np.random.default_rng(0)
+    chosen = rng.random((USERS, ITEMS)) < 0.3
+    chosen[-1] = chosen[:, -1] = False
+    user, item = (column.astype(np.int32) for column in np.nonzero(chosen))
+    weight = rng.uniform(0.5, 3, len(user)).astype(np.float32) if weighted else None
+    dense = np.zeros((USERS, ITEMS))
+    dense[user, item] = 1 if weight is None else weight
+    data = Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS), weight=weight)
+    return data, dense
+
+
+def population(regularization: list[float], unobserved: list[float], width: list[int]) -> Population:
+    n = len(width)
+    zero, one = np.zeros(n, np.float32), np.ones(n, np.int32)
+    numbers = np.array(regularization, np.float32), np.array(width, np.int32), np.array(unobserved, np.float32)
+    return Population(np.arange(n), Hyper(zero, zero, numbers[0], numbers[1], one, numbers[2]))
+
+
+def half(weights: np.ndarray, others: np.ndarray, reg: float, unobserved: float, nu: float) -> np.ndarray:
+    """Rendle et al. 2022: each row's exact solution."""
+    rows = []
+    for w in weights:
+        n = np.count_nonzero(w) + unobserved * len(others)
+        matrix = (others.T * w) @ others + unobserved * others.T @ others + reg * n**nu * np.eye(others.shape[1])
+        rows.append(np.linalg.solve(matrix, others.T @ w))
+    return np.array(rows)
+
+
+def objective(w: np.ndarray, p: np.ndarray, q: np.ndarray, reg: float, unobserved: float, nu: float) -> float:
+    scores = p @ q.T
+    n, m = (np.count_nonzero(w, axis=axis) + unobserved * w.shape[axis] for axis in (1, 0))
+    penalty = reg * (n**nu @ (p**2).sum(1) + m**nu @ (q**2).sum(1))
+    return (np.sum(w * (1 - scores) ** 2) + unobserved * np.sum(scores**2) + penalty) / np.count_nonzero(w)
+
+
+@pytest.mark.parametrize(("weighted", "nu"), [(False, 1.0), (True, 0.5)])
+def test_sweeps_are_the_normal_equations(weighted, nu):
+    """Three sweeps of two members that differ in every number; the narrower is padded."""
+    data, w = train(weighted)
+    model = ImplicitALS(USERS, ITEMS, WIDTH, nu=nu)
+    members = population([0.01, 0.1], [0.1, 0.5], [4, 2])
+    fit = AlternatingFit(epochs=3)(model, data, members)
+    for m, (reg, unobserved, width) in enumerate([(0.01, 0.1, 4), (0.1, 0.5, 2)]):
+        key = jax.random.key(m)
+        alone = ImplicitALS(USERS, ITEMS, width, nu=nu)
+        fresh = jax.jit(
+            lambda key, alone=alone: alone.init(key, Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+        )(key)
+        q = np.asarray(fresh["params"]["item_embedding"]["table"], np.float64)
+        losses = []
+        for _ in range(3):
+            p = half(w, q, reg, unobserved, nu)
+            q = half(w.T, p, reg, unobserved, nu)
+            losses.append(objective(w, p, q, reg, unobserved, nu))
+        found = jax.tree.map(lambda x, m=m: np.asarray(x[m]), fit.params["params"])
+        np.testing.assert_allclose(found["user_embedding"]["table"][:, :width], p, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(found["item_embedding"]["table"][:, :width], q, rtol=2e-3, atol=2e-4)
+        assert (found["item_embedding"]["table"][:, width:] == 0).all()
+        np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-4)
+        assert losses[0] > losses[1] > losses[2]
+        assert (found["user_embedding"]["table"][-1] == 0).all()
+
+
+def test_the_best_sweep_is_kept():
+    data, _ = train()
+    seen = []
+
+    def validate(params, hyper):
+        seen.append(jax.tree.map(np.array, params))
+        return [{"ndcg@10": [0.1, 0.3, 0.2, 0.2][len(seen) - 1]}]
+
+    fit = AlternatingFit(epochs=9, patience=2)(
+        ImplicitALS(USERS, ITEMS, WIDTH), data, population([0.01], [0.1], [4]), validate
+    )
+    assert (fit.best_epoch, len(fit.history[0])) == ([2], 4)
+    jax.tree.map(np.testing.assert_array_equal, fit.params, seen[1])

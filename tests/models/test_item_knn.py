@@ -1,0 +1,94 @@
+"""Item neighbours against loops over sets of users."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.fitting.population import Population
+from jaxrec.history import History
+from jaxrec.hyper import Hyper
+from jaxrec.models.item_knn import ItemKNN
+from jaxrec.query import Query
+
+USERS, ITEMS = 20, 9
+KINDS = {
+    "cosine": lambda both, a, b: both / (np.sqrt(a * b) + 2.0),
+    "jaccard": lambda both, a, b: both / (a + b - both + 2.0),
+    "dice": lambda both, a, b: both / ((a + b) / 2 + 2.0),
+}
+
+
+def train() -> tuple[Interactions, np.ndarray]:
+    """Random pairs, some of them twice, as interactions and as the binary matrix; nobody has the last item."""
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, [[USERS], [ITEMS - 1]], (2, 80)).astype(np.int32)
+    x = np.zeros((USERS, ITEMS))
+    x[user, item] = 1
+    return Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS)), x
+
+
+def population(shrinkage: list[float], neighbours: list[int]) -> Population:
+    n = len(shrinkage)
+    zero, one = np.zeros(n, np.float32), np.ones(n, np.int32)
+    hyper = Hyper(zero, zero, zero, one, one, None, np.array(shrinkage, np.float32), np.array(neighbours, np.int32))
+    return Population(np.arange(n), hyper)
+
+
+def by_hand(x: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:
+    """W [I, I]: column i holds the similarities of the k items nearest to i."""
+    w = np.zeros((ITEMS, ITEMS))
+    for i in range(ITEMS):
+        both = {j: float(weight @ (x[:, i] * x[:, j])) for j in range(ITEMS) if j != i}
+        size = [float(weight @ x[:, j]) for j in range(ITEMS)]
+        near = {j: KINDS[kind](both[j], size[i], size[j]) for j in both if both[j] > 0}
+        for j in sorted(near, key=lambda j: (-near[j], j))[:k]:
+            w[j, i] = near[j]
+    return w
+
+
+def dense(params: dict) -> np.ndarray:
+    w = np.zeros((ITEMS, ITEMS))
+    for i, (items, similarities) in enumerate(zip(params["neighbours"], params["similarities"], strict=True)):
+        np.add.at(w[:, i], np.asarray(items), np.asarray(similarities))
+    return w
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neighbours_are_the_nearest_by_hand(kind):
+    data, x = train()
+    fit = ClosedForm()(ItemKNN(ITEMS, 9, 5, kind), data, population([2.0, 2.0], [5, 3]))
+    for member, k in enumerate((5, 3)):
+        found = jax.tree.map(lambda values, m=member: values[m], fit.params["params"])
+        np.testing.assert_allclose(dense(found), by_hand(x, kind, k, np.ones(USERS)), rtol=1e-5)
+        assert (np.asarray(found["similarities"])[:, k:] == 0).all()
+
+
+def test_who_has_everything_says_little():
+    data, x = train()
+    weight = np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2
+    assert weight.min() < weight.max() / 4
+    fit = ClosedForm()(ItemKNN(ITEMS, 9, 4, idf=True), data, population([2.0], [4]))
+    found = jax.tree.map(lambda values: values[0], fit.params["params"])
+    np.testing.assert_allclose(dense(found), by_hand(x, "cosine", 4, weight), rtol=1e-5)
+
+
+def test_scores_add_up_the_similarities_of_what_was_had():
+    data, x = train()
+    model = ItemKNN(ITEMS, 4, 5)
+    params = jax.tree.map(lambda values: values[0], ClosedForm()(model, data, population([2.0], [5])).params)
+    history = History(jnp.array([[-1, -1, 2, 5], [-1, -1, -1, -1], [7, 0, 7, 7]]))
+    had = np.zeros((3, ITEMS))
+    had[0, [2, 5]] = had[2, [0, 7]] = 1
+    found = model.apply(params, Query(jnp.arange(3), history), method="score_catalogue")
+    np.testing.assert_allclose(found, had @ by_hand(x, "cosine", 5, np.ones(USERS)), rtol=1e-5, atol=1e-7)
+
+
+def test_a_catalogue_too_large_is_refused():
+    nobody = np.zeros(0, np.int32)
+    data = Interactions(nobody, nobody, None, None, None, np.arange(1), np.arange(50_000))
+    with pytest.raises(InputError, match="model=item_knn counts the common users of every two items, here 50,000"):
+        ItemKNN(50_000, 1).statistics(data)
