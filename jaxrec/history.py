@@ -29,9 +29,16 @@ class Past(NamedTuple):
     gap: Float[Array, "E"] | None = None
     value: Float[Array, "E"] | None = None
 
-    def latest(self, start: Int[Array, "B"], end: Int[Array, "B"], length: int) -> History:
-        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen."""
+    def latest(
+        self, start: Int[Array, "B"], end: Int[Array, "B"], length: int, but: Int[Array, "B"] | None = None
+    ) -> History:
+        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen.
+
+        `but` is the position of an entry of each stretch that is left out, as if it had never been.
+        """
         index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
+        if but is not None:
+            index = index - (index <= but[:, None]).astype(index.dtype)
         inside = index >= start[:, None]
 
         def window(column: Array | None, padding: int) -> Array | None:

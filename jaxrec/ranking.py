@@ -107,7 +107,9 @@ class Ranker:
         self.model, self.k = model, k
         self.n_users = len(asked.users)
         share = -(-self.n_users // jax.device_count())  # so that few users still keep every device busy
-        self.block = min(block or max(8, BLOCK_ENTRIES // model.n_items), share)
+        # A model that does not factorise takes more than its score for a pair while it computes it.
+        floats = getattr(model, "pair_floats", 1)
+        self.block = min(block or max(1, 8 // floats, BLOCK_ENTRIES // (model.n_items * floats)), share)
         first_rows = np.arange(0, self.n_users, self.block)
         self._first_rows = first_rows
         masked = None
@@ -171,6 +173,9 @@ class Ranker:
         if hasattr(model, "item_vectors"):
             vectors: Any = model.apply(params, method="item_vectors")
             score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731
+        elif hasattr(model, "item_parts"):
+            parts: Any = model.apply(params, method="item_parts")
+            score = lambda query: model.apply(params, query, parts, method="score_parts")  # noqa: E731
         else:
             score = lambda query: model.apply(params, query, method="score_catalogue")  # noqa: E731
 

@@ -17,6 +17,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
+from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.query import Query
 from jaxrec.random import Stream, stream, substream
@@ -82,7 +83,7 @@ class GradientFit:
 
         Ctrl-C ends training and drops the epoch in progress; what was best until then is returned, marked interrupted.
         """
-        examples, n_examples = self.objective.examples(train)
+        examples, n_examples = self.objective.examples(train, getattr(model, "history_length", 0))
         batch_size = min(self.batch_size, n_examples)
         placement = place(population.size, batch_size, self.members)
         examples = placement.share(examples)
@@ -91,6 +92,9 @@ class GradientFit:
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda _, key, hyper: self._start(model, key, hyper)))
         states = start((), keys, hyper)
+        if hasattr(model, "pretrained"):
+            given = model.pretrained(states.params, train)
+            states = states._replace(params=jax.tree.map(_placed_as, given, states.params))
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
@@ -149,7 +153,8 @@ class GradientFit:
 
     def _start(self, model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        nobody = Query(jnp.zeros(1, jnp.int32))
+        length = getattr(model, "history_length", 0)
+        nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1)) if length else None)
         params = with_hyper(model, hyper).init(init_key, nobody, jnp.zeros((1, 1), jnp.int32))
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
@@ -196,6 +201,11 @@ class GradientFit:
             return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
+
+
+def _placed_as(given: Any, fresh: Array) -> Array:
+    """On the devices of `fresh`, in memory of its own: the state it enters is donated."""
+    return jax.device_put(jnp.array(given, fresh.dtype), fresh.sharding)
 
 
 def _keep_better(improved: Array, best: Any, now: Any) -> Any:
