@@ -132,7 +132,7 @@ class NeuMF(nn.Module):
         if sizes != own:
             name = next(name for name in own.keys() | sizes.keys() if own.get(name) != sizes.get(name))
             raise InputError(
-                f"model.gmf_run and model.mlp_run: {name} has shape {sizes.get(name)} there and {own.get(name)} in this "
+                f"model.gmf_run and model.mlp_run: {name} has shape {sizes.get(name)} there, {own.get(name)} in this "
                 "model; give all three the same embedding_dim and layers"
             )
         return {"params": jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape), started, fresh["params"])}
