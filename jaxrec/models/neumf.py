@@ -130,7 +130,7 @@ class NeuMF(nn.Module):
         }
         sizes, own = (_sizes(tree, skip) for tree, skip in ((started, 0), (fresh["params"], 1)))
         if sizes != own:
-            name = next(name for name in own.keys() | sizes.keys() if own.get(name) != sizes.get(name))
+            name = next(name for name in sorted(own.keys() | sizes.keys()) if own.get(name) != sizes.get(name))
             raise InputError(
                 f"model.gmf_run and model.mlp_run: {name} has shape {sizes.get(name)} there, {own.get(name)} in this "
                 "model; give all three the same embedding_dim and layers"

@@ -1,5 +1,6 @@
 """Which entries an example is shown: by hand, in an order that is neither that of users nor of time."""
 
+import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,25 +52,25 @@ def test_rows_that_are_no_target_are_history_but_no_examples(which):
     np.testing.assert_array_equal(query.history.items, [EXPECTED[which][row] for row in (0, 1, 2, 4, 5)])
 
 
-class Nearest:
+class Nearest(nn.Module):
     """Scores a candidate by how often it is in the history."""
 
-    n_items, history_length = 5, 3
+    n_items: int = 5
+    history_length: int = 3
 
-    def apply(self, params, query, items):
+    def __call__(self, query, items):
         return (query.history.items[:, None, :] == items[:, :, None]).sum(axis=2).astype(jnp.float32)
 
 
 @pytest.mark.parametrize("which", ["before", "others"])
 def test_a_model_is_trained_with_the_history_it_asks_for(which):
     """The positive is never in it; item 2, the only negative, is where it is in the history."""
-    objective = SampledObjective(
-        bce, lambda source, rows, n_items, n: Candidates(jnp.full((6, 1), 2), jnp.ones((6, 1))), which
-    )
+    item_2 = lambda source, rows, n_items, n: Candidates(jnp.full((6, 1), 2), jnp.ones((6, 1)))  # noqa: E731
+    objective = SampledObjective(bce, item_2, which)
     examples, _ = objective.examples(data(), 3)
     hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(1))
     cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), hyper, False)
-    negative = np.array([2 in history for history in EXPECTED[which].values()])
+    negative = np.array([2 in history for history in EXPECTED[which].values()], float)
     np.testing.assert_allclose(cost, (np.log(2) + np.log1p(np.exp(negative))) / 2, rtol=1e-6)
     np.testing.assert_array_equal(weight, 1)
 
