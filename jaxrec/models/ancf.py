@@ -78,7 +78,7 @@ class ANCF(nn.Module):
     layers: tuple[PositiveInt, ...] | None = None
     beta: NonNegativeFloat = 0.5
     regularization: NonNegativeFloat | Traced = 0.0
-    init_std: NonNegativeFloat = 1.0
+    init_std: NonNegativeFloat = 0.3
 
     @property
     def _sizes(self) -> tuple[int, ...]:
