@@ -45,8 +45,11 @@ class Search:
     storage: str | None = None
 
 
-SHOWN = ("rmse", "mae", "auc", "log_loss", "ndcg@10", "recall@10", "hit_rate@10", "coverage@10")
-SHOWN += ("sampled_ndcg@10", "sampled_hit_rate@10")
+SHOWN = (
+    *("rmse", "mae", "auc", "log_loss"),
+    *("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"),
+    *("sampled_ndcg@10", "sampled_hit_rate@10"),
+)
 
 
 def use_all_cores() -> None:

@@ -14,10 +14,13 @@ BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or
 Block = Callable[[Int[Array, ""]], tuple[Any, Bool[Array, ""]]]
 
 
-def block_size(n_rows: int, row_entries: int, block: int | None = None) -> int:
-    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, and few enough to keep every device busy."""
+def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
+    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, and few enough to keep every device busy.
+
+    floats: held for each pair of a row and an item; more than its score for a model that does not factorise
+    """
     share = -(-n_rows // jax.device_count())
-    return min(block or max(8, BLOCK_ENTRIES // row_entries), share)
+    return min(block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats)), share)
 
 
 class Stream:

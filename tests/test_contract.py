@@ -17,12 +17,16 @@ from tests.conftest import PLANTED, ROOT
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 
 
+# Test NDCG@10 of neural models on the planted data, by their conf/model; popularity has .250.
+PLANTED_NDCG = {"gmf": 0.404, "mlp": 0.337, "neumf": 0.414, "ancf": 0.383, "ancf_history": 0.440}
+
+
 class Fitted:
     """A model fitted once on planted data, for all the tests of this file."""
 
-    def __init__(self, tree: dict) -> None:
+    def __init__(self, name: str, tree: dict) -> None:
         settings.check(tree)
-        self.tree = tree
+        self.name, self.tree = name, tree
         self.split, _ = experiment.prepare(tree)
         ((_, self.shared, self.population),) = settings.populations([tree])
         self.selected = experiment.select(self.shared, self.split.selection, self.population)
@@ -42,7 +46,7 @@ def fitted(request, compose) -> Fitted:
     if "epochs" in tree["trainer"]:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
-    return Fitted(tree)
+    return Fitted(request.param, tree)
 
 
 def test_candidates_score_as_in_the_catalogue(fitted):
@@ -63,6 +67,7 @@ def test_the_planted_clusters_are_found(fitted):
         assert test == popularity
     else:
         assert test["ndcg@10"] > 1.25 * popularity["ndcg@10"]
+        assert test["ndcg@10"] == pytest.approx(PLANTED_NDCG.get(fitted.name, test["ndcg@10"]), abs=0.04)
 
 
 def test_the_same_seed_gives_the_same_parameters(fitted):
@@ -119,8 +124,11 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )
-    own = {key: value for key, value in different.items() if settings.get(fitted.tree, key) is not None}
-    trees = [fitted.tree, settings.put(fitted.tree, own | {"seed": 5}), settings.put(fitted.tree, {"seed": 9})]
+    traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
+    own = {key: value for key, value in different.items() if key in traced}
+    # Few epochs: what layers of relu make of a rounding error grows with every step.
+    short = settings.put(fitted.tree, {"trainer.epochs": 4} if "epochs" in fitted.tree["trainer"] else {})
+    trees = [short, settings.put(short, own | {"seed": 5}), settings.put(short, {"seed": 9})]
     ((positions, shared, population),) = settings.populations(trees)
     assert positions == [0, 1, 2]
     together = experiment.select(shared, fitted.split.selection, population)

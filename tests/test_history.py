@@ -31,3 +31,17 @@ def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
     history = latest(nothing, jnp.array([0, 0]), jnp.array([0, 0]), 3)
     np.testing.assert_array_equal(history.items, np.full((2, 3), -1))
     assert history[1:] == (None, None, None)
+
+
+@pytest.mark.parametrize("length", [1, 3, ENTRIES + 2])
+def test_an_entry_left_out_is_as_if_it_had_never_been(length):
+    """Every stretch, and every entry in it."""
+    items = np.arange(ENTRIES) + 20
+    source = past(Histories(np.array([0, ENTRIES]), items))
+    cases = [
+        (low, high, but) for low in range(ENTRIES) for high in range(low + 1, ENTRIES + 1) for but in range(low, high)
+    ]
+    low, high, but = jnp.asarray(np.array(cases).T)
+    found = latest(source, low, high, length, but)
+    expected = [[-1] * length + [i for i in items[a:b].tolist() if i != 20 + c] for a, b, c in cases]
+    np.testing.assert_array_equal(found.items, [row[-length:] for row in expected])

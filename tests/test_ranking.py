@@ -166,3 +166,32 @@ def test_a_query_has_the_history_that_the_model_asks_for():
     query = query_of(Sequence(), asked)
     np.testing.assert_array_equal(query.user, users)
     np.testing.assert_array_equal(query.history.items, [[-1, -1], [5, 6]])
+
+
+class Parts(Table):
+    """Says what depends on items alone apart, and that a pair takes many numbers while it is scored."""
+
+    pair_floats: int = 1
+
+    def item_parts(self) -> jax.Array:
+        return 2 * self.scores.T
+
+    def score_parts(self, query: Query, parts: jax.Array) -> jax.Array:
+        return parts.T[query.user]
+
+
+def test_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks():
+    """2^21 numbers a block, shared by its users; one user at least."""
+    nothing = Histories(np.zeros(4001, int), np.zeros(0, np.int32))
+    asked = Asked.about(np.arange(4000), nothing)
+    for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 128), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
+        assert Ranker(Parts(4000, n_items, floats), asked, 1).block == users
+
+
+def test_parts_of_items_are_computed_once_and_used():
+    scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
+    nothing = Histories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
+    ranker = Ranker(Parts(), Asked.about(np.arange(USERS), nothing), K, block=4)
+    ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, hyper(1))
+    np.testing.assert_array_equal(ranked.items[0], best(scores, K))
+    np.testing.assert_allclose(ranked.scores[0], 2 * np.sort(scores, axis=1)[:, ::-1][:, :K], rtol=1e-6)
