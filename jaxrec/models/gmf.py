@@ -56,7 +56,7 @@ class GMF(nn.Module):
 
     def item_vectors(self) -> Float[Array, "I D1"]:
         """(q_i, 1) of the whole catalogue."""
-        return jnp.concatenate([self.item_embedding.all(), jnp.ones((self.n_items, 1))], axis=1)
+        return jnp.concatenate([self.item_embedding.whole(), jnp.ones((self.n_items, 1))], axis=1)
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
