@@ -108,7 +108,9 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, split.test)
-    groups = by_group(test, fitted_on, int(evaluation.monitor.partition("@")[2]))
+    groups = by_group(
+        test, fitted_on, evaluation.k[0] if "@" not in evaluation.monitor else int(evaluation.monitor.partition("@")[2])
+    )
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
