@@ -108,9 +108,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, split.test)
-    groups = by_group(
-        test, fitted_on, evaluation.k[0] if "@" not in evaluation.monitor else int(evaluation.monitor.partition("@")[2])
-    )
+    length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # errors are of no list
+    groups = by_group(test, fitted_on, int(length))
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
