@@ -123,11 +123,11 @@ class ANCF(nn.Module):
         """e_ij of all pairs of items (j a row), which users share; None where that is too much to keep."""
         if not self.history_length or self.n_items**2 > TABLE_ENTRIES:
             return None
-        return self._weights_of_rows(self.history_embedding.all())
+        return self._weights_of_rows(self.history_embedding.whole())
 
     def score_parts(self, query: Query, parts: Float[Array, "I I"] | None) -> Float[Array, "B I"]:
         """Scores of every item, from `item_parts`."""
-        q = self.item_embedding.all()
+        q = self.item_embedding.whole()
         if query.history is not None and self.history_length:
             j = jnp.maximum(query.history.items, 0)
             p = self.history_embedding(j)
@@ -164,7 +164,7 @@ class ANCF(nn.Module):
 
     def _weights_of_rows(self, p: Float[Array, "*S D"]) -> Float[Array, "*S I"]:
         """e_ij of each of these with every item, a row at a time."""
-        q = self.item_embedding.all()
+        q = self.item_embedding.whole()
         rows = jax.lax.map(lambda row: self.weights(row[None, :], q), p.reshape(-1, self.embedding_dim))
         return rows.reshape(*p.shape[:-1], self.n_items)
 

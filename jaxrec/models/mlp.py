@@ -96,7 +96,7 @@ class MLP(nn.Module):
 
     def item_parts(self) -> Float[Array, "I H"]:
         """What the first layer makes of each item."""
-        return self.tower.item_part(self.item_embedding.all())
+        return self.tower.item_part(self.item_embedding.whole())
 
     def score_parts(self, query: Query, parts: Float[Array, "I H"]) -> Float[Array, "B I"]:
         """Scores of every item, from `item_parts`."""

@@ -91,8 +91,8 @@ class NeuMF(nn.Module):
 
     def item_parts(self) -> tuple[Float[Array, "I D"], Float[Array, "I H"]]:
         """GMF's vector of each item, and what MLP's first layer makes of the other."""
-        q_mlp = (self.gmf_item if self.shared else self.mlp_item).all()
-        return self.gmf_item.all(), self.tower.item_part(q_mlp)
+        q_mlp = (self.gmf_item if self.shared else self.mlp_item).whole()
+        return self.gmf_item.whole(), self.tower.item_part(q_mlp)
 
     def score_parts(self, query: Query, parts: tuple[Float[Array, "I D"], Float[Array, "I H"]]) -> Float[Array, "B I"]:
         """Scores of every item, from `item_parts`."""
@@ -141,7 +141,7 @@ class NeuMF(nn.Module):
         """h * p_u, and what MLP's first layer makes of the user."""
         p = self.gmf_user(query.user)
         p_mlp = p if self.shared else self.mlp_user(query.user)
-        return self.output.all() * p, self.tower.user_part(p_mlp)
+        return self.output.lookup(jnp.zeros(1, jnp.int32)) * p, self.tower.user_part(p_mlp)
 
 
 def _parameters(run: str, key: str, kind: type[nn.Module], train: Interactions) -> Any:
