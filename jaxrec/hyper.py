@@ -20,9 +20,11 @@ class Hyper(NamedTuple):
     regularization: Float[Array, "*P"]
     width: Int[Array, "*P"]  # embedding columns in use; the tables are as wide as the population's widest
     n_negatives: Int[Array, "*P"]  # negatives in use of those drawn
+    dropout: Float[Array, "*P"] | None = None  # share of numbers that training zeroes; None: as the model says
 
 
 def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:
     """The model with those of its fields that `Hyper` names set to the member's own numbers."""
     own = {field.name for field in dataclasses.fields(model)} & set(Hyper._fields)
-    return model.clone(**{name: getattr(hyper, name) for name in own})
+    numbers = {name: getattr(hyper, name) for name in own}
+    return model.clone(**{name: number for name, number in numbers.items() if number is not None})

@@ -30,6 +30,7 @@ TRACED = {  # field of Hyper → key of the configuration
     "regularization": "model.regularization",
     "width": "model.embedding_dim",
     "n_negatives": "negatives.ratio",
+    "dropout": "model.dropout",
 }
 _TOP: dict[str, TypeAdapter] = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.

@@ -84,7 +84,7 @@ class GradientFit:
         """
         examples, n_examples = self.objective.examples(train)
         batch_size = min(self.batch_size, n_examples)
-        placement = place(population.size, batch_size, self.members)
+        placement = place(population.size, batch_size, self.members, getattr(self.objective, "split_batch", False))
         examples = placement.share(examples)
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
@@ -94,7 +94,7 @@ class GradientFit:
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(examples: Any, *member: Any) -> tuple[State, Array]:
-            return self._epoch(model, n_examples, batch_size, penalised, examples, *member)
+            return self._epoch(model, n_examples, batch_size, placement.n_split, penalised, examples, *member)
 
         limit = placement.pad(np.full(population.size, self.epochs) if epochs is None else np.array(epochs))
         active = np.ones(len(keys), bool)
@@ -161,6 +161,7 @@ class GradientFit:
         model: nn.Module,
         n_examples: int,
         batch_size: int,
+        n_split: int,
         penalised: bool,
         examples: Any,
         state: State,
@@ -172,9 +173,12 @@ class GradientFit:
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
 
+        share = batch_size // n_split  # what this device has of every batch
+        own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
+
         def step(carry: tuple[Any, Any], number: Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
             params, moments = carry
-            position = number * batch_size + jnp.arange(batch_size)
+            position = number * batch_size + own
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
             inside = (position < n_examples).astype(
                 jnp.float32
@@ -183,9 +187,13 @@ class GradientFit:
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
                 cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper, penalised)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
-                return total / weights, (total, weights)
+                # Each device divides by the weight of the whole batch, then their gradients add up.
+                whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
+                return total / whole, (total, weights)
 
             gradient, sums = jax.grad(objective, has_aux=True)(params)
+            if n_split > 1:
+                gradient, sums = jax.lax.psum((gradient, sums), "batch")
             with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
                 updates, moments = optimizer.update(gradient, moments, params)
             return (optax.apply_updates(params, updates), moments), sums
