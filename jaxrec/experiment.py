@@ -126,7 +126,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             history=pd.DataFrame(selected.fit.history[member]),
             model=evaluator.ranker.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
-            hyper=Hyper(*(x[member] for x in selected.population.hyper)),
+            hyper=jax.tree.map(lambda x: x[member], selected.population.hyper),  # noqa: B023
             known=known,
         )
         for member in range(selected.population.size)

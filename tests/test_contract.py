@@ -38,7 +38,10 @@ class Fitted:
 def fitted(request, compose) -> Fitted:
     tree = compose(f"model={request.param}", *PLANTED)
     if "epochs" in tree["trainer"]:
-        tree = settings.put(tree, {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02})
+        small = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
+        if "history_length" in tree["model"]:  # its batches count users
+            small |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.01, "model.history_length": 12}
+        tree = settings.put(tree, small)
     return Fitted(tree)
 
 
@@ -88,7 +91,9 @@ def test_what_a_user_has_never_comes_back(fitted):
 
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
-    different = {"optimizer.learning_rate": 0.01, "model.embedding_dim": 16, "negatives.ratio": 2}
+    different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
+    if settings.is_traced(fitted.tree, "width"):
+        different |= {"model.embedding_dim": 16}
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )

@@ -1,7 +1,7 @@
 """What the positions of sequences cost: the item that came next, held against others.
 
-`h` [B, T, D] is what a model answers at each position, `target` [B, T] the item that came next, `weight` [B, T] how much
-it counts: 0 where nothing came next. Each cost is the weighted sum over positions of a loss.
+`h` [B, T, D] is what a model answers at each position, `target` [B, T] the item that came next, `weight` [B, T] how
+much it counts: 0 where nothing came next. Each cost is the weighted sum over positions of a loss.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from pydantic import NonNegativeFloat
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives import Candidates
 
-BLOCK = 512  # positions whose scores are held at once: 24 MiB for 12,000 items
+BLOCK = 256  # positions whose scores are held at once: 12 MiB for 12,000 items
 
 PLACES = 1 << 12  # numbers a user has for the positions of one window
 
@@ -113,7 +113,7 @@ def _against(
 ) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
     """Scores of the target and of its negatives, and which of these count: not the target itself, if it comes up."""
     assert draw is not None
-    n_rows, length, dim = h.shape
+    n_rows, length = target.shape
     if share == "position":
         # Counted from the end, so that no number depends on the padding before.
         back = jnp.arange(length - 1, -1, -1, dtype=rows.dtype)
@@ -126,7 +126,7 @@ def _against(
         others = vectors[drawn.items]
         negatives = jnp.einsum("btd,bnd->btn", h, others) if share == "user" else h @ others[0].T
     positive = jnp.sum(h * vectors[target], axis=2)
-    used = used * (items != target[:, :, None])
+    used = jnp.where(items == target[:, :, None], 0, used)
     return positive.reshape(-1), negatives.reshape(n_rows * length, -1), used.reshape(n_rows * length, -1)
 
 

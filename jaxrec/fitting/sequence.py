@@ -133,7 +133,8 @@ class MaskedItem:
         wanted = examples.wanted.latest(first, end, length)
         hidden = self.hidden(substream(source, MASKS), rows, wanted.items)
         target = jnp.where(hidden, wanted.items, -1)
-        lesson = Lesson(rows, jnp.where(hidden, model.n_items, items), target, _weight(wanted) * hidden)
+        weight = jnp.where(hidden, _weight(wanted), 0)
+        lesson = Lesson(rows, jnp.where(hidden, model.n_items, items), target, weight)
         return _costs(self, model, params, lesson, source, hyper)
 
     def hidden(self, source: Stream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:

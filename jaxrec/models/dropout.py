@@ -16,9 +16,7 @@ class Noise(NamedTuple):
     rows: Int[Array, "B"]
 
 
-def dropout(
-    x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, site: int
-) -> Float[Array, "B *S"]:
+def dropout(x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, site: int) -> Float[Array, "B *S"]:
     """Zeroes entries with probability `rate` and scales the others up; the identity without noise.
 
     Every `site` of a model draws numbers of its own. Places are counted from the end of each axis, so what a history's
@@ -27,8 +25,10 @@ def dropout(
     if noise is None:
         return x
     along = [jnp.arange(n - 1, -1, -1) for n in x.shape[1:]]
-    counters = [index.reshape([-1 if axis == own else 1 for axis in range(x.ndim)]) for own, index in
-                enumerate([noise.rows, *along])]
+    counters = [
+        index.reshape([-1 if axis == own else 1 for axis in range(x.ndim)])
+        for own, index in enumerate([noise.rows, *along])
+    ]
     drawn = bits(substream(noise.source, site), *counters) >> 8
     kept = drawn >= (jnp.asarray(rate, jnp.float32) * 2**24).astype(jnp.uint32)
     return jnp.where(kept, x / (1 - rate), 0)

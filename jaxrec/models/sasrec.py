@@ -4,19 +4,17 @@ x_t = sqrt(D) e_t + p_t; per block x = a + Attention(a, x, x) with a = LN(x), th
 h = LN(x) and score(u, i) = <h_T, e_i>.   [Kang and McAuley 2018, Self-attentive sequential recommendation]
 """
 
-from typing import Annotated
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
-from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
+from jaxrec.models.attention import attention
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import SequenceModel
+from jaxrec.models.sequence import Rate, SequenceModel
 
 
 class SASRec(SequenceModel):
@@ -36,12 +34,10 @@ class SASRec(SequenceModel):
     embedding_dim: PositiveInt = 64
     n_blocks: PositiveInt = 2
     n_heads: PositiveInt = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] | Traced = 0.2
+    dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
 
     def setup(self) -> None:
-        if self.embedding_dim % self.n_heads:
-            raise InputError(f"model.n_heads={self.n_heads} must divide model.embedding_dim={self.embedding_dim}")
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout) for _ in range(self.n_blocks)]
@@ -52,9 +48,9 @@ class SASRec(SequenceModel):
         real = items >= 0
         x = self.item_embedding.unmasked(items) * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.all()[None, -items.shape[1] :]
-        x = dropout(x, self.dropout, noise, 0) * real[:, :, None]
+        x = jnp.where(real[:, :, None], dropout(x, self.dropout, noise, 0), 0)
         for i, block in enumerate(self.blocks):
-            x = block(x, real, noise, 1 + 3 * i) * real[:, :, None]
+            x = jnp.where(real[:, :, None], block(x, real, noise, 1 + 3 * i), 0)
         return self.norm(x)
 
     def item_vectors(self) -> Float[Array, "I D"]:
@@ -82,23 +78,3 @@ class Block(nn.Module):
         b = nn.LayerNorm(epsilon=1e-8, name="forward_norm")(x)
         inner = jax.nn.relu(dropout(nn.Dense(self.dim, name="inner")(b), self.dropout, noise, site + 1))
         return b + dropout(nn.Dense(self.dim, name="outer")(inner), self.dropout, noise, site + 2)
-
-
-def attention(
-    query: Float[Array, "B T D"],
-    key: Float[Array, "B T D"],
-    value: Float[Array, "B T D"],
-    seen: Bool[Array, "B T T"],
-    n_heads: int,
-    rate: float | Traced,
-    noise: Noise | None,
-    site: int,
-) -> Float[Array, "B T D"]:
-    """softmax(q k' / sqrt(d)) v of each head over the positions that are seen."""
-    b, t, d = query.shape
-    q, k, v = (x.reshape(b, t, n_heads, d // n_heads) for x in (query, key, value))
-    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.float32(d // n_heads))
-    # Finite, so that padding, which sees nothing, gets an even mixture instead of NaN.
-    weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9), axis=-1)
-    weights = dropout(weights, rate, noise, site)
-    return jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)

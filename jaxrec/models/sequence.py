@@ -3,13 +3,17 @@
 score(u, i) = <h_T, q_i>, h = encode(the latest T items of u).
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from jaxrec.models.dropout import Noise
 from jaxrec.query import Query
+
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SequenceModel(nn.Module):
