@@ -7,17 +7,17 @@ up, so memory does not grow with the batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import Field, PositiveInt
 
 from jaxrec.data.histories import histories
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, user_order
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs
 from jaxrec.fitting.positions import Cost
@@ -29,6 +29,8 @@ from jaxrec.random import Stream, bits, substream
 
 CHUNK = 1_600  # positions encoded at once
 SHORTEST = 8  # a chunk is cut to a half or a quarter of the history length, but not below this
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # streams of a batch
 
@@ -85,8 +87,8 @@ class NextItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost, spread evenly over its examples, and the weight of each."""
+        _check(model, self.stride, causal=True)
         length = model.history_length
-        _check(self.stride, length)
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         # What follows position t is t + 1: both windows end one entry apart.
         items = examples.past.latest(start, end - 1, length).items
@@ -107,8 +109,8 @@ class MaskedItem:
     cost: Cost
     negatives: Callable[..., Candidates] | None = None
     stride: PositiveInt | None = None
-    mask: NonNegativeFloat = 0.2
-    trailing: NonNegativeFloat = 0.1
+    mask: Fraction = 0.2
+    trailing: Fraction = 0.1
     split_batch = True
 
     def examples(self, train: Interactions) -> tuple[Windows, int]:
@@ -126,8 +128,8 @@ class MaskedItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost at hidden items, spread evenly over its examples, and the weight of each."""
+        _check(model, self.stride, causal=False)
         length = model.history_length
-        _check(self.stride, length)
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         items = examples.past.latest(start, end, length).items
         wanted = examples.wanted.latest(first, end, length)
@@ -166,21 +168,23 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     end = stop[user] - back * (stride or 0)
     first = np.maximum(start[user] + before, end - stride) if stride else start[user] + before
     wanted = known.items if known.target is None else np.where(known.target, known.items, -1)
-    weight = None if train.weight is None else jnp.asarray(_by_user(train), jnp.float32)
+    weight = None if train.weight is None else jnp.asarray(train.weight[user_order(train)[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
     stretches = device(start[user]), device(first), device(end)
     return Windows(*stretches, Past(device(known.items)), Past(device(wanted), value=weight)), len(user)
 
 
-def _by_user(train: Interactions) -> np.ndarray:
-    from jaxrec.data.interactions import user_order
-
-    assert train.weight is not None
-    return train.weight[user_order(train)[1]]
-
-
-def _check(stride: int | None, length: int) -> None:
-    if stride is not None and stride > length:
+def _check(model: nn.Module, stride: int | None, *, causal: bool) -> None:
+    name = type(model).__name__
+    if not hasattr(model, "encode"):
+        raise InputError(f"{name} does not read sequences: choose loss=bpr or softmax, or model=sasrec")
+    if model.causal != causal:
+        raise InputError(
+            f"{name} looks only back, and guesses no hidden items: choose loss=sequence_softmax"
+            if model.causal
+            else f"{name} looks at both sides, and would see the item it is to predict: choose loss=masked_softmax"
+        )
+    if stride is not None and stride > (length := model.history_length):
         raise InputError(f"loss.stride={stride} must not exceed model.history_length={length}: items would be left out")
 
 

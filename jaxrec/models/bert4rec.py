@@ -36,6 +36,7 @@ class BERT4Rec(SequenceModel):
     n_heads: PositiveInt = 2
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
+    causal = False
 
     def setup(self) -> None:
         self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # the last: a mask

@@ -1,4 +1,4 @@
-"""Costs at positions against the same sums written out, their gradients against autodiff, and what is never paid for."""
+"""Costs at positions against the same sums written out, and their gradients against plain autodiff."""
 
 import jax
 import jax.numpy as jnp

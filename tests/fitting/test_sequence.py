@@ -17,6 +17,8 @@ from jaxrec.fitting.population import Population
 from jaxrec.fitting.positions import Softmax
 from jaxrec.fitting.sequence import MaskedItem, NextItem
 from jaxrec.hyper import Hyper
+from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.models.sasrec import SASRec
 
 ITEMS = 9
@@ -44,6 +46,7 @@ class Spy(nn.Module):
 
     n_items: int = ITEMS
     history_length: int = 4
+    causal: bool = True
 
     def encode(self, items, noise=None):
         return items[:, :, None].astype(jnp.float32)
@@ -61,14 +64,18 @@ def asked(objective, train: Interactions) -> tuple[Asked, int]:
 
     def record(h, target, weight, vectors, rows, draw):
         def keep(h, target, weight, rows):
-            seen.extend(zip(rows.tolist(), h[:, :, 0].astype(int).tolist(), target.tolist(), weight.tolist(), strict=True))
+            seen.extend(
+                zip(rows.tolist(), h[:, :, 0].astype(int).tolist(), target.tolist(), weight.tolist(), strict=True)
+            )
 
         jax.debug.callback(keep, h, target, weight, rows)
         return jnp.sum(weight) + 0 * jnp.sum(h)
 
     objective = type(objective)(record, **{k: v for k, v in vars(objective).items() if k not in ("cost",)})
     examples, n = objective.examples(train)
-    costs, weights = objective.costs(Spy(), {}, examples, jnp.arange(n), SOURCE, HYPER, False)
+    costs, weights = objective.costs(
+        Spy(causal=isinstance(objective, NextItem)), {}, examples, jnp.arange(n), SOURCE, HYPER, False
+    )
     jax.effects_barrier()
     seen.sort()
     assert float(jnp.sum(costs)) == pytest.approx(float(jnp.sum(weights)))
@@ -104,8 +111,13 @@ def test_history_that_is_no_target_is_read_and_not_asked_and_weights_count():
 
 def test_masks_hide_what_they_ask_for_and_one_at_least():
     many = Interactions(
-        np.repeat(np.arange(2000), 4).astype(np.int32), np.tile(np.arange(4, dtype=np.int32), 2000),
-        None, None, None, np.arange(2000), np.arange(ITEMS),
+        np.repeat(np.arange(2000), 4).astype(np.int32),
+        np.tile(np.arange(4, dtype=np.int32), 2000),
+        None,
+        None,
+        None,
+        np.arange(2000),
+        np.arange(ITEMS),
     )
     found, n = asked(MaskedItem(Softmax(), mask=0.3, trailing=0.25), many)
     items, target = np.array(found.items), np.array(found.target)
@@ -135,6 +147,20 @@ def test_what_cannot_be_learnt_from_is_said():
         asked(NextItem(Softmax(), stride=9), data())
 
 
+@pytest.mark.parametrize(
+    ("objective", "model", "message"),
+    [
+        (NextItem(Softmax()), MatrixFactorisation(5, ITEMS), "MatrixFactorisation does not read sequences"),
+        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it is to predict: choose loss=masked_softmax"),
+        (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
+    ],
+)
+def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, message):
+    examples, _ = objective.examples(data())
+    with pytest.raises(InputError, match=message):
+        objective.costs(model, {}, examples, jnp.arange(2), SOURCE, HYPER, False)
+
+
 def test_chunks_and_cuts_change_no_number(monkeypatch):
     """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
     model = SASRec(ITEMS, 16, embedding_dim=4)
@@ -162,6 +188,7 @@ def test_chunks_and_cuts_change_no_number(monkeypatch):
 
 def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
+
     def population(n):
         numbers = [np.full(n, x) for x in HYPER]
         return Population(np.zeros(n, int), Hyper(*numbers))
