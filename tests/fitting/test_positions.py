@@ -12,6 +12,7 @@ from jaxrec.negatives import Uniform
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)
+ROW = jnp.arange(ROWS)
 
 
 def case(seed: int = 0) -> tuple:
@@ -50,14 +51,14 @@ def test_catalogue_cross_entropy_and_its_gradient(monkeypatch, block):
 
 def test_nothing_asked_costs_nothing():
     h, weight, vectors, target = case()
-    value, gradient = jax.jit(jax.value_and_grad(lambda h: Softmax()(h, target, 0 * weight, vectors, None, None)))(h)
+    value, gradient = jax.jit(jax.value_and_grad(lambda h: Softmax()(h, target, 0 * weight, vectors, ROW, None)))(h)
     assert float(value) == 0
     np.testing.assert_array_equal(gradient, 0)
 
 
 def test_large_scores_neither_overflow_nor_vanish():
     h, weight, vectors, target = case()
-    value = jax.jit(lambda h: Softmax()(h, target, weight, vectors, None, None))(1e3 * h)
+    value = jax.jit(lambda h: Softmax()(h, target, weight, vectors, ROW, None))(1e3 * h)
     scores = 1e3 * np.asarray(h, np.float64) @ np.asarray(vectors, np.float64).T
     largest = scores.max(axis=2)
     lse = np.log(np.exp(scores - largest[:, :, None]).sum(axis=2)) + largest

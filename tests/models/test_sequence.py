@@ -118,6 +118,16 @@ def test_dropout_keeps_the_mean_and_its_rate():
     np.testing.assert_array_equal(jax.jit(lambda rate: dropout(x, rate, noise, 0))(0.0), x)
 
 
+def test_cosines_with_a_temperature():
+    params = params_of("sasrec")
+    query = Query(jnp.zeros(2, jnp.int32), History(jnp.asarray(HISTORY)))
+    model = MODELS["sasrec"].clone(temperature=0.5)
+    found = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    h, table = encode(MODELS["sasrec"], params, HISTORY)[:, -1], params["params"]["item_embedding"]["table"]
+    length = lambda x: np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    np.testing.assert_allclose(found, 2 * (h / length(h)) @ (table / length(table)).T, rtol=1e-4)
+
+
 def test_heads_must_divide_the_width():
     with pytest.raises(InputError, match=r"model.n_heads=3 must divide model.embedding_dim=4"):
         SASRec(ITEMS, LENGTH, embedding_dim=4, n_heads=3).init(
