@@ -40,7 +40,7 @@ def fitted(request, compose) -> Fitted:
     if "epochs" in tree["trainer"]:
         small = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
         if "history_length" in tree["model"]:  # its batches count users
-            small |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.01, "model.history_length": 12}
+            small |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.005, "model.history_length": 12}
         tree = settings.put(tree, small)
     return Fitted(tree)
 

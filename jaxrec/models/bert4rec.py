@@ -77,7 +77,8 @@ class Block(nn.Module):
     def __call__(
         self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], noise: Noise | None, site: int
     ) -> Float[Array, "B T D"]:
-        query, key, value = (nn.Dense(self.dim, name=name)(x) for name in ("query", "key", "value"))
+        query, value = nn.Dense(self.dim, name="query")(x), nn.Dense(self.dim, name="value")(x)
+        key = nn.Dense(self.dim, use_bias=False, name="key")(x)  # softmax would not see a bias of keys
         mixed = attention(query, key, value, real[:, None, :], self.n_heads, self.dropout, noise, site)
         mixed = dropout(nn.Dense(self.dim, name="mix")(mixed), self.dropout, noise, site + 1)
         x = nn.LayerNorm(name="attention_norm")(x + mixed)

@@ -80,7 +80,8 @@ class Block(nn.Module):
     ) -> Float[Array, "B T D"]:
         a = nn.LayerNorm(epsilon=1e-8, name="attention_norm")(x)
         query = nn.Dense(self.dim, name="query")(a)
-        key, value = nn.Dense(self.dim, name="key")(x), nn.Dense(self.dim, name="value")(x)
+        # A bias of keys would move all weights of a query alike, which softmax does not see.
+        key, value = nn.Dense(self.dim, use_bias=False, name="key")(x), nn.Dense(self.dim, name="value")(x)
         n = x.shape[1]
         seen = real[:, None, :] & jnp.tri(n, dtype=bool)[None]
         x = a + attention(query, key, value, seen, self.n_heads, self.dropout, noise, site)

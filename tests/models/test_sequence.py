@@ -144,7 +144,7 @@ def norm(x, p, epsilon=1e-6):
 
 
 def dense(x, p):
-    return x @ p["kernel"] + p["bias"]
+    return x @ p["kernel"] + p.get("bias", 0)
 
 
 def attend(q, k, v, heads, causal):
