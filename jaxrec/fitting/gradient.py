@@ -189,7 +189,8 @@ class GradientFit:
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, then their gradients add up.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
-                return total / whole, (total, weights)
+                # Where nothing weighs anything, as in a window without a target, nothing is learnt.
+                return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
             gradient, sums = jax.grad(objective, has_aux=True)(params)
             if n_split > 1:
