@@ -23,9 +23,11 @@ class Hyper(NamedTuple):
     unobserved_weight: Float[Array, "*P"] | None = None  # of every pair of user and item; None: no such number
     shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
     n_neighbours: Int[Array, "*P"] | None = None  # neighbours in use of those kept
+    dropout: Float[Array, "*P"] | None = None  # share of numbers that training zeroes; None: as the model says
 
 
 def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:
     """The model with those of its fields that `Hyper` names set to the member's own numbers."""
     own = {field.name for field in dataclasses.fields(model)} & set(Hyper._fields)
-    return model.clone(**{name: getattr(hyper, name) for name in own})
+    numbers = {name: getattr(hyper, name) for name in own}
+    return model.clone(**{name: number for name, number in numbers.items() if number is not None})

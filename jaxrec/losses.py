@@ -22,6 +22,20 @@ def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float
     return loss / (1 + jnp.sum(used, axis=1))
 
 
+def gbce(
+    positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"], n_items: int, t: float
+) -> Float[Array, "B"]:
+    """Binary cross-entropy in which positives weigh 1 - t (1 - a), a = N / (I - 1) being the share that is sampled.
+
+    With few negatives, plain binary cross-entropy learns probabilities that are far too high and tells the best items
+    badly apart; t = 1 makes up for the sampling, t = 0 is `bce`.   [Petrov and Macdonald 2023, gSASRec, eq. 15]
+    """
+    n = jnp.sum(used, axis=1)
+    weight = 1 - t * (1 - n / (n_items - 1))
+    loss = weight * jax.nn.softplus(-positive) + jnp.sum(jax.nn.softplus(negatives) * used, axis=1)
+    return loss / (1 + n)
+
+
 def softmax(
     positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]
 ) -> Float[Array, "B"]:

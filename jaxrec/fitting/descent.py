@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.errors import InputError
 
 Cost = Callable[[Any], tuple[Float[Array, ""], Any]]  # parameters → what is minimised, and what else is to be known
+Reduce = Callable[[Any], Any]
 RowRule = Callable[[Any, Any, Any, Any], tuple[Any, Any]]  # table, state, ids, gradient of rows → table, state
 
 
@@ -30,9 +31,12 @@ class Dense:
         """The optimizer's state at the start."""
         return self.transformation.init(params)
 
-    def step(self, cost: Cost, params: Any, state: Any) -> tuple[Any, Any, Any]:
-        """New parameters, new state, and what the cost reports beside its value."""
-        gradient, report = jax.grad(cost, has_aux=True)(params)
+    def step(self, cost: Cost, params: Any, state: Any, reduce: Reduce = lambda sums: sums) -> tuple[Any, Any, Any]:
+        """New parameters, new state, and what the cost reports beside its value.
+
+        `reduce` adds up gradients and reports where several devices share a batch.
+        """
+        gradient, report = reduce(jax.grad(cost, has_aux=True)(params))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
             updates, state = self.transformation.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, report
@@ -70,8 +74,13 @@ class RowDescent:
         tables, others = _apart(params)
         return RowState(self.rest.init(others), {path: self.start(len(table)) for path, table in tables.items()})
 
-    def step(self, cost: Cost, params: Any, state: RowState) -> tuple[Any, RowState, Any]:
-        """As `Dense.step`. The cost is traced twice: for the ids, and then as a function of the rows they found."""
+    def step(
+        self, cost: Cost, params: Any, state: RowState, reduce: Reduce = lambda sums: sums
+    ) -> tuple[Any, RowState, Any]:
+        """As `Dense.step`, for batches of one device.
+
+        The cost is traced twice: for the ids, and then as a function of the rows they found.
+        """
         looked_up: list[_Lookup] = []
 
         def note(call: Any, ids: Array, path: tuple[str, ...]) -> Array:

@@ -59,7 +59,7 @@ class GradientFit(Epochs):
         """Fits every member, for `epochs` of its own where given."""
         examples, n_examples = self.objective.examples(train, getattr(model, "history_length", 0))
         batch_size = min(self.batch_size, n_examples)
-        placement = place(population.size, batch_size, self.members)
+        placement = place(population.size, batch_size, self.members, getattr(self.objective, "split_batch", False))
         examples, given = placement.share((examples, tables(model, train.encoded)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
@@ -72,7 +72,7 @@ class GradientFit(Epochs):
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:
-            return self._epoch(model, n_examples, batch_size, penalised, *shared, *member)
+            return self._epoch(model, n_examples, batch_size, placement.n_split, penalised, *shared, *member)
 
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
         program = jitted.lower((examples, given), states, hyper, np.ones(len(keys), bool)).compile()
@@ -102,6 +102,7 @@ class GradientFit(Epochs):
         model: nn.Module,
         n_examples: int,
         batch_size: int,
+        n_split: int,
         penalised: bool,
         examples: Any,
         given: Tables,
@@ -114,9 +115,12 @@ class GradientFit(Epochs):
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
 
+        share = batch_size // n_split  # what this device has of every batch
+        own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
+
         def step(carry: tuple[Any, Any], number: Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
             params, moments = carry
-            position = number * batch_size + jnp.arange(batch_size)
+            position = number * batch_size + own
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
             inside = (position < n_examples).astype(
                 jnp.float32
@@ -125,9 +129,13 @@ class GradientFit(Epochs):
             def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
                 cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper, penalised)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
-                return total / weights, (total, weights)
+                # Each device divides by the weight of the whole batch, then their gradients add up.
+                whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
+                # Where nothing weighs anything, as in a window without a target, nothing is learnt.
+                return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
-            params, moments, sums = optimizer.step(objective, params, moments)
+            reduce = (lambda sums: jax.lax.psum(sums, "batch")) if n_split > 1 else (lambda sums: sums)
+            params, moments, sums = optimizer.step(objective, params, moments, reduce)
             return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:

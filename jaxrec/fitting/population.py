@@ -32,11 +32,15 @@ class Population(NamedTuple):
 
 @dataclass(frozen=True)
 class Placement:
-    """Members are dealt to `n_devices`; within each they are vmapped or take turns."""
+    """Members are dealt to `n_devices`; within each they are vmapped or take turns.
+
+    n_split: devices that share the batches of each member, as the axis "batch" of the program
+    """
 
     n_members: int
     n_devices: int
     in_turn: bool
+    n_split: int = 1
 
     @property
     def per_device(self) -> int:
@@ -46,12 +50,15 @@ class Placement:
     def __str__(self) -> str:
         how = "in turn" if self.in_turn else "vmapped"
         backend = jax.default_backend()
-        return f"{self.n_members} member(s) on {self.n_devices} {backend} device(s), {self.per_device} each, {how}"
+        split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
+        devices = self.n_devices * self.n_split
+        return f"{self.n_members} member(s) on {devices} {backend} device(s), {self.per_device} each, {how}{split}"
 
     @property
     def mesh(self) -> Mesh:
         """The devices in use."""
-        return Mesh(np.array(jax.devices()[: self.n_devices]), ("member",))
+        devices = np.array(jax.devices()[: self.n_devices * self.n_split])
+        return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
 
     def pad(self, members: Any) -> Any:
         """Repeats the last member until every device has as many."""
@@ -88,12 +95,16 @@ class Placement:
         return sharded
 
 
-def place(n_members: int, batch_size: int, members: Members = "auto") -> Placement:
-    """Members over all devices there are; vmapped within one, except on a CPU whose batches are large."""
+def place(n_members: int, batch_size: int, members: Members = "auto", split_batch: bool = False) -> Placement:
+    """Members over all devices there are; vmapped within one, except on a CPU whose batches are large.
+
+    `split_batch` lets a few members share out their batches, evenly, over devices that would idle.
+    """
     n_devices = min(jax.device_count(), n_members)
     on_cpu = jax.default_backend() == "cpu"
     in_turn = members == "in_turn" or (members == "auto" and on_cpu and batch_size > VMAP_ON_CPU_UP_TO)
-    return Placement(n_members, n_devices, in_turn)
+    n_split = jax.device_count() // n_devices if split_batch else 1
+    return Placement(n_members, n_devices, in_turn, n_split if batch_size % n_split == 0 else 1)
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

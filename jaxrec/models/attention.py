@@ -1,0 +1,31 @@
+"""Scaled dot-product attention.   [Vaswani et al. 2017]"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxrec.errors import InputError
+from jaxrec.hyper import Traced
+from jaxrec.models.dropout import Noise, dropout
+
+
+def attention(
+    query: Float[Array, "B T D"],
+    key: Float[Array, "B T D"],
+    value: Float[Array, "B T D"],
+    seen: Bool[Array, "B #T T"],
+    n_heads: int,
+    rate: float | Traced,
+    noise: Noise | None,
+    site: int,
+) -> Float[Array, "B T D"]:
+    """softmax(q k' / sqrt(d)) v of each head over the positions that are seen."""
+    b, t, d = query.shape
+    if d % n_heads:
+        raise InputError(f"model.n_heads={n_heads} must divide model.embedding_dim={d}")
+    q, k, v = (x.reshape(b, t, n_heads, d // n_heads) for x in (query, key, value))
+    scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.float32(d // n_heads))
+    # Finite, so that padding, which sees nothing, gets an even mixture instead of NaN.
+    weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9), axis=-1)
+    weights = dropout(weights, rate, noise, site)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)

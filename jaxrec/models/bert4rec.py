@@ -1,0 +1,86 @@
+"""BERT4Rec: self-attention to both sides, trained to guess hidden items.
+
+x_t = LN(e_t + p_t); per block x = LN(x + Attention(x, x, x)), then x = LN(x + W_2 GELU(W_1 x));
+h = LN(GELU(W x)) and score(u, i) = <h_T, e_i> + b_i, the item at T being hidden.   [Sun et al. 2019, BERT4Rec:
+Sequential recommendation with bidirectional encoder representations from Transformer]
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.hyper import Traced
+from jaxrec.models.attention import attention
+from jaxrec.models.dropout import Noise, dropout
+from jaxrec.models.embedding import Embedding
+from jaxrec.models.sequence import Rate, SequenceModel
+
+
+class BERT4Rec(SequenceModel):
+    """Self-attention in which every position looks everywhere; trained by `loss=masked_softmax`.
+
+    history_length: see `SequenceModel`; one of them is the hidden item, so one less is read
+    embedding_dim:  width of all vectors; static, because layer normalisation sees it
+    n_blocks, n_heads: depth, and how many attentions a block has side by side
+    dropout:        of the embeddings, of attention weights and of what each layer adds; traced
+    init_std:       standard deviation of a fresh item vector's length
+
+    Fidelity: the authors' code, which is BERT's: normalised embeddings, the feed-forward nets four times as wide, an
+    output layer and a bias. Weights start as usual for linen's dense layers, not from a truncated normal.
+    """
+
+    embedding_dim: PositiveInt = 64
+    n_blocks: PositiveInt = 2
+    n_heads: PositiveInt = 2
+    dropout: Rate | Traced = 0.2
+    init_std: NonNegativeFloat = 0.2
+    causal = False
+
+    def setup(self) -> None:
+        self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # the last: a mask
+        self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
+        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        self.embedding_norm, self.output_norm = nn.LayerNorm(), nn.LayerNorm()
+        self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout) for _ in range(self.n_blocks)]
+        self.output = nn.Dense(self.embedding_dim)
+
+    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
+        """What is hidden at every position, and a 1 for the bias; the item `n_items` is the mask."""
+        real = items >= 0
+        x = self.item_embedding.lookup(items) + self.position_embedding.whole()[None, -items.shape[1] :]
+        x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
+        for i, block in enumerate(self.blocks):
+            x = block(x, real, noise, 1 + 3 * i)
+        h = self.output_norm(jax.nn.gelu(self.output(x)))
+        return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2)
+
+    def item_vectors(self) -> Float[Array, "I D1"]:
+        """(e_i, b_i) of the whole catalogue."""
+        return jnp.concatenate([self.item_embedding.whole()[: self.n_items], self.item_bias[:, None]], axis=1)
+
+    def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D1"]:
+        """What is hidden behind the latest items."""
+        mask = jnp.full_like(items[:, :1], self.n_items)
+        return self.encode(jnp.concatenate([items[:, 1:], mask], axis=1))[:, -1]
+
+
+class Block(nn.Module):
+    """Attention to all positions, then a feed-forward net at each."""
+
+    dim: int
+    n_heads: int
+    dropout: float | Traced
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], noise: Noise | None, site: int
+    ) -> Float[Array, "B T D"]:
+        query, value = nn.Dense(self.dim, name="query")(x), nn.Dense(self.dim, name="value")(x)
+        key = nn.Dense(self.dim, use_bias=False, name="key")(x)  # softmax would not see a bias of keys
+        mixed = attention(query, key, value, real[:, None, :], self.n_heads, self.dropout, noise, site)
+        mixed = dropout(nn.Dense(self.dim, name="mix")(mixed), self.dropout, noise, site + 1)
+        x = nn.LayerNorm(name="attention_norm")(x + mixed)
+        outer = nn.Dense(self.dim, name="outer")(jax.nn.gelu(nn.Dense(4 * self.dim, name="inner")(x)))
+        return nn.LayerNorm(name="forward_norm")(x + dropout(outer, self.dropout, noise, site + 2))

@@ -1,0 +1,34 @@
+"""Dropout whose numbers depend on the example and the place, not on the batch: see `jaxrec.random`."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxrec.hyper import Traced
+from jaxrec.random import Stream, bits, substream
+
+
+class Noise(NamedTuple):
+    """What the dropout of one batch is drawn from: a stream, and where each example lies in the training data."""
+
+    source: Stream
+    rows: Int[Array, "B"]
+
+
+def dropout(x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, site: int) -> Float[Array, "B *S"]:
+    """Zeroes entries with probability `rate` and scales the others up; the identity without noise.
+
+    Every `site` of a model draws numbers of its own. Places are counted from the end of each axis, so what a history's
+    latest entries draw does not depend on how much padding lies before them.   [Srivastava et al. 2014]
+    """
+    if noise is None:
+        return x
+    along = [jnp.arange(n - 1, -1, -1) for n in x.shape[1:]]
+    counters = [
+        index.reshape([-1 if axis == own else 1 for axis in range(x.ndim)])
+        for own, index in enumerate([noise.rows, *along])
+    ]
+    drawn = bits(substream(noise.source, site), *counters) >> 8
+    kept = drawn >= (jnp.asarray(rate, jnp.float32) * 2**24).astype(jnp.uint32)
+    return jnp.where(kept, x / (1 - rate), 0)

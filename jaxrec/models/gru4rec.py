@@ -1,0 +1,101 @@
+"""GRU4Rec: a recurrent net reads a history item by item.
+
+h_t = GRU(e_t, h_(t-1)) and score(u, i) = <h_T, e_i> + b_i.   [Hidasi et al. 2016, Session-based recommendations with
+recurrent neural networks; Hidasi and Karatzoglou 2018; cells: Cho et al. 2014, Hochreiter and Schmidhuber 1997]
+"""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.hyper import Traced
+from jaxrec.models.dropout import Noise, dropout
+from jaxrec.models.embedding import Embedding
+from jaxrec.models.sequence import Rate, SequenceModel
+
+
+class GRU4Rec(SequenceModel):
+    """A recurrent net whose state is compared with the items.
+
+    history_length: see `SequenceModel`
+    embedding_dim:  width of items and of the state; static
+    n_layers, cell: nets on top of one another, of GRUs or LSTMs
+    dropout:        of each layer's input; traced
+    init_std:       standard deviation of a fresh item vector's length
+
+    Fidelity: items to read and to score share one table (the paper's "constrained embedding", 2018), scores have a
+    bias. Windows of users are padded in place of the session-parallel batches, which carry state from batch to batch: a
+    window has all of its history in it. The loss is cross-entropy over the catalogue; the papers' losses on the
+    other items of a batch are `loss=sequence_sampled_softmax` and `sequence_bce`.
+    """
+
+    embedding_dim: PositiveInt = 64
+    n_layers: PositiveInt = 1
+    cell: Literal["gru", "lstm"] = "gru"
+    dropout: Rate | Traced = 0.2
+    init_std: NonNegativeFloat = 0.5
+
+    def setup(self) -> None:
+        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        self.layers = [Recurrent(self.embedding_dim, self.cell) for _ in range(self.n_layers)]
+
+    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
+        """The last layer's state after every position, and a 1 for the bias."""
+        real = items >= 0
+        x = self.item_embedding.lookup(items)
+        for site, layer in enumerate(self.layers):
+            x = layer(dropout(x, self.dropout, noise, site), real)
+        return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
+
+    def item_vectors(self) -> Float[Array, "I D1"]:
+        """(e_i, b_i) of the whole catalogue."""
+        return jnp.concatenate([self.item_embedding.whole(), self.item_bias[:, None]], axis=1)
+
+
+class Recurrent(nn.Module):
+    """One layer, its products with the input made for all positions at once. Padding leaves the state as it is."""
+
+    dim: int
+    cell: str
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"], real: Bool[Array, "B T"]) -> Float[Array, "B T D"]:
+        n_gates, step = {"gru": (3, gru), "lstm": (4, lstm)}[self.cell]
+        width = n_gates * self.dim
+        inputs = nn.Dense(width, name="input")(x)
+        weights = self.param("state", nn.initializers.orthogonal(), (self.dim, width))
+        bias = self.param("state_bias", nn.initializers.zeros, (width,))
+
+        def move(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
+            gates, is_real = entry
+            moved = step(gates, state[0] @ weights + bias[None, :], *state)
+            state = jax.tree.map(lambda new, old: jnp.where(is_real[:, None], new, old), moved, state)
+            return state, state[0]
+
+        nothing = jnp.zeros((x.shape[0], self.dim))
+        _, states = jax.lax.scan(move, (nothing, nothing), (inputs.swapaxes(0, 1), real.T))
+        return states.swapaxes(0, 1)
+
+
+def gru(
+    inputs: Float[Array, "B G"], states: Float[Array, "B G"], h: Float[Array, "B D"], unused: Float[Array, "B D"]
+) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
+    """h' = (1 - z) n + z h with r, z = sigmoid(. + .) and n = tanh(. + r .)."""
+    (xr, xz, xn), (hr, hz, hn) = jnp.split(inputs, 3, axis=1), jnp.split(states, 3, axis=1)
+    z = jax.nn.sigmoid(xz + hz)
+    n = jnp.tanh(xn + jax.nn.sigmoid(xr + hr) * hn)
+    return (1 - z) * n + z * h, unused
+
+
+def lstm(
+    inputs: Float[Array, "B G"], states: Float[Array, "B G"], h: Float[Array, "B D"], c: Float[Array, "B D"]
+) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
+    """c' = f c + i g and h' = o tanh(c') with i, f, o = sigmoid and g = tanh of the sums."""
+    i, f, g, o = jnp.split(inputs + states, 4, axis=1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c

@@ -1,0 +1,201 @@
+"""Windows of histories as examples, what each position is asked, and chunks that change no number."""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting import sequence
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.optimizers import adam
+from jaxrec.fitting.population import Population
+from jaxrec.fitting.positions import Softmax
+from jaxrec.fitting.sequence import MaskedItem, NextItem
+from jaxrec.hyper import Hyper
+from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.sasrec import SASRec
+
+ITEMS = 9
+LISTS = [[1, 2, 3, 4, 5, 6, 7], [8], [], [0, 5], [6, 6, 2, 1]]
+HYPER = Hyper(jnp.float32(0.1), jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0.4))
+SOURCE = jnp.array([1, 2], jnp.uint32)
+
+
+def data(**columns) -> Interactions:
+    user = np.repeat(np.arange(len(LISTS)), [len(items) for items in LISTS]).astype(np.int32)
+    item = np.concatenate([np.array(items, np.int32) for items in LISTS])
+    return Interactions(user, item, None, None, None, np.arange(len(LISTS)), np.arange(ITEMS), **columns)
+
+
+class Asked(NamedTuple):
+    """What reached the cost."""
+
+    items: list
+    target: list
+    weight: list
+
+
+class Spy(nn.Module):
+    """A model that answers with what it reads."""
+
+    n_items: int = ITEMS
+    history_length: int = 4
+    causal: bool = True
+
+    def encode(self, items, noise=None):
+        return items[:, :, None].astype(jnp.float32)
+
+    def item_vectors(self):
+        return jnp.zeros((ITEMS, 1))
+
+    def __call__(self, query, items):
+        return items
+
+
+def asked(objective, train: Interactions) -> tuple[Asked, int]:
+    """Each example's items, targets and weights, by example."""
+    seen = []
+
+    def record(h, target, weight, vectors, rows, draw):
+        def keep(h, target, weight, rows):
+            seen.extend(
+                zip(rows.tolist(), h[:, :, 0].astype(int).tolist(), target.tolist(), weight.tolist(), strict=True)
+            )
+
+        jax.debug.callback(keep, h, target, weight, rows)
+        return jnp.sum(weight) + 0 * jnp.sum(h)
+
+    objective = type(objective)(record, **{k: v for k, v in vars(objective).items() if k not in ("cost",)})
+    examples, n = objective.examples(train)
+    costs, weights = objective.costs(
+        Spy(causal=isinstance(objective, NextItem)), {}, examples, jnp.arange(n), SOURCE, HYPER, False
+    )
+    jax.effects_barrier()
+    seen.sort()
+    assert float(jnp.sum(costs)) == pytest.approx(float(jnp.sum(weights)))
+    return Asked(*zip(*((items, target, weight) for _, items, target, weight in seen), strict=True)), n
+
+
+def test_every_position_of_the_latest_window_is_asked_for_what_comes_next():
+    found, n = asked(NextItem(Softmax()), data())
+    assert n == 3  # users with two or more items
+    assert list(found.items) == [[3, 4, 5, 6], [-1, -1, -1, 0], [-1, 6, 6, 2]]
+    assert list(found.target) == [[4, 5, 6, 7], [-1, -1, -1, 5], [-1, 6, 2, 1]]
+    np.testing.assert_array_equal(np.array(found.weight), np.array(found.target) >= 0)
+
+
+def test_windows_with_a_stride_ask_everything_once():
+    found, n = asked(NextItem(Softmax(), stride=2), data())
+    assert n == 3 + 1 + 2
+    assert list(found.items)[:3] == [[3, 4, 5, 6], [1, 2, 3, 4], [-1, -1, 1, 2]]
+    assert list(found.target)[:3] == [[-1, -1, 6, 7], [-1, -1, 4, 5], [-1, -1, 2, 3]]
+    targets = np.array(found.target)
+    assert sorted(targets[targets >= 0]) == sorted(item for items in LISTS for item in items[1:])
+
+
+def test_history_that_is_no_target_is_read_and_not_asked_and_weights_count():
+    target = np.ones(14, bool)
+    target[4] = False  # the first user's item 5
+    weight = np.arange(1, 15, dtype=np.float32)
+    found, _ = asked(NextItem(Softmax()), data(target=target, weight=weight))
+    assert found.items[0] == [3, 4, 5, 6]
+    assert found.target[0] == [4, -1, 6, 7]
+    assert found.weight[0] == [4, 0, 6, 7]
+
+
+def test_masks_hide_what_they_ask_for_and_one_at_least():
+    many = Interactions(
+        np.repeat(np.arange(2000), 4).astype(np.int32),
+        np.tile(np.arange(4, dtype=np.int32), 2000),
+        None,
+        None,
+        None,
+        np.arange(2000),
+        np.arange(ITEMS),
+    )
+    found, n = asked(MaskedItem(Softmax(), mask=0.3, trailing=0.25), many)
+    items, target = np.array(found.items), np.array(found.target)
+    assert n == 2000
+    hidden = items == ITEMS
+    np.testing.assert_array_equal(target, np.where(hidden, np.arange(4), -1))
+    assert hidden.any(axis=1).all()
+    # The last alone: a quarter of the windows and, of the rest, those where chance took none or just it.
+    share = 0.25 + 0.75 * (0.7**4 + 0.3 * 0.7**3)
+    alone = (hidden.sum(axis=1) == 1) & hidden[:, 3]
+    assert alone.mean() == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / n))
+    assert hidden[:, 0].mean() == pytest.approx(0.75 * 0.3, abs=0.05)
+
+
+def test_the_mask_sees_users_of_one_item_too():
+    found, n = asked(MaskedItem(Softmax(), mask=0.0, trailing=1.0), data())
+    assert n == 4
+    assert found.items[1] == [-1, -1, -1, ITEMS]
+    assert found.target[1] == [-1, -1, -1, 8]
+
+
+def test_what_cannot_be_learnt_from_is_said():
+    alone = data().take(np.array([0, 7]))
+    with pytest.raises(InputError, match="no user has 2 interactions"):
+        NextItem(Softmax()).examples(alone)
+    with pytest.raises(InputError, match=r"loss.stride=9 must not exceed model.history_length=4"):
+        asked(NextItem(Softmax(), stride=9), data())
+
+
+@pytest.mark.parametrize(
+    ("objective", "model", "message"),
+    [
+        (NextItem(Softmax()), MatrixFactorisation(5, ITEMS), "MatrixFactorisation does not read sequences"),
+        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it is to predict: choose loss=masked_softmax"),
+        (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
+    ],
+)
+def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, message):
+    examples, _ = objective.examples(data())
+    with pytest.raises(InputError, match=message):
+        objective.costs(model, {}, examples, jnp.arange(2), SOURCE, HYPER, False)
+
+
+def test_chunks_and_cuts_change_no_number(monkeypatch):
+    """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
+    model = SASRec(ITEMS, 16, embedding_dim=4, n_blocks=1, dropout=0.4)
+    objective = NextItem(Softmax())
+    examples, n = objective.examples(data())
+    params = jax.jit(lambda: model.init(jax.random.key(0), jnp.full((1, 16), -1), method="encode"))()
+
+    def total():
+        def of(params, rows):
+            cost, weight = objective.costs(model, params, examples, rows, SOURCE, HYPER, False)
+            return jnp.sum(cost), jnp.sum(weight)
+
+        return jax.jit(jax.value_and_grad(of, has_aux=True))
+
+    monkeypatch.setattr(sequence, "SHORTEST", 99)
+    one = total()
+    expected = jax.tree.map(lambda *x: sum(x), *(one(params, jnp.array([row])) for row in range(n)))
+    monkeypatch.setattr(sequence, "SHORTEST", 4)
+    for chunk in (32, 1600):
+        monkeypatch.setattr(sequence, "CHUNK", chunk)
+        found = total()(params, jnp.array([2, 0, 1, 1, 1]))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+
+
+def test_a_split_batch_learns_what_a_whole_one_does():
+    """One member over two devices, and twice the same member, one a device; the last batch is short."""
+
+    def population(n):
+        numbers = [np.full(n, x) for x in HYPER]
+        return Population(np.zeros(n, int), Hyper(*numbers))
+
+    model = SASRec(ITEMS, 4, embedding_dim=4, n_blocks=1)
+    fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="in_turn")
+    split, whole = (fit(model, data(), population(n)) for n in (1, 2))
+    assert "split over 2" in split.placement
+    assert "split" not in whole.placement
+    assert split.history[0][1]["loss"] == pytest.approx(whole.history[0][1]["loss"], rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-4), split.params, whole.params)

@@ -1,0 +1,243 @@
+"""What every sequence model promises: no look ahead, nothing from padding, and its paper's arithmetic in numpy."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import expit
+from scipy.special import softmax as normalised
+
+from jaxrec.errors import InputError
+from jaxrec.history import History
+from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.dropout import Noise, dropout
+from jaxrec.models.gru4rec import GRU4Rec
+from jaxrec.models.nextitnet import NextItNet
+from jaxrec.models.sasrec import SASRec
+from jaxrec.query import Query
+
+ITEMS, LENGTH, DIM = 7, 6, 4
+MODELS = {
+    "sasrec": SASRec(ITEMS, LENGTH, embedding_dim=DIM, n_heads=2, init_std=1.0),
+    "gru": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_layers=2),
+    "lstm": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, cell="lstm"),
+    "nextitnet": NextItNet(ITEMS, LENGTH, embedding_dim=DIM, dilations=(1, 2)),
+    "bert4rec": BERT4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1, init_std=1.0),
+}
+CAUSAL = [name for name in MODELS if name != "bert4rec"]
+HISTORY = np.array([[-1, -1, 3, 0, 5, 5], [6, 1, 2, 3, 4, 0]], np.int32)
+
+
+def params_of(name: str) -> dict:
+    """Random numbers for every parameter, so that biases and scales count too."""
+    model = MODELS[name]
+    shapes = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    )
+    rng = np.random.default_rng(3)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(0.3, 0.6, x.shape), jnp.float32), shapes)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    return MODELS[request.param], params_of(request.param), request.param
+
+
+def encode(model, params, items, noise=None):
+    return jax.jit(lambda p, i: model.apply(p, i, noise, method="encode"))(params, jnp.asarray(items))
+
+
+@pytest.mark.parametrize("name", CAUSAL)
+def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
+    """The gradient of each position's answer with respect to the embedding of each distinct item of the history."""
+    model, params = MODELS[name], params_of(name)
+    items = jnp.arange(LENGTH)[None, :]  # item t stands at position t, so its row of the table is that position's input
+
+    def answers(table):
+        changed = {"params": params["params"] | {"item_embedding": {"table": table}}}
+        h = model.apply(changed, items, method="encode")[0]
+        return h @ jnp.arange(1.0, h.shape[1] + 1)
+
+    found = np.abs(jax.jit(jax.jacobian(answers))(params["params"]["item_embedding"]["table"])).sum(axis=2)[:, :LENGTH]
+    assert (np.triu(found, 1) == 0).all()
+    assert (np.tril(found) > 0).sum() == LENGTH * (LENGTH + 1) // 2
+
+
+def test_padding_leaks_nothing(model):
+    """A shorter window of the same items answers the same, and padding's row of the table has no gradient."""
+    model, params, _ = model
+    whole, cut = encode(model, params, HISTORY[:1]), encode(model, params, HISTORY[:1, 2:])
+    np.testing.assert_allclose(whole[:, 2:], cut, rtol=1e-5, atol=1e-6)
+
+    def total(params):
+        return jnp.sum(model.apply(params, jnp.asarray(HISTORY[:1]), method="encode")[:, 2:] ** 2)
+
+    gradient = jax.jit(jax.grad(total))(params)["params"]
+    table = gradient["item_embedding"]["table"]
+    in_history = np.isin(np.arange(len(table)), HISTORY[0])
+    assert (np.asarray(table)[~in_history] == 0).all()
+    assert (np.abs(np.asarray(table)[in_history]).sum(axis=1) > 0).all()
+    if "position_embedding" in gradient:
+        assert (np.asarray(gradient["position_embedding"]["table"])[:2] == 0).all()
+
+
+def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(model):
+    model, params, _ = model
+    users = jnp.zeros(1, jnp.int32)
+    score = jax.jit(lambda p, query: model.apply(p, query, method="score_catalogue"))
+    empty = score(params, Query(users, History(jnp.full((1, LENGTH), -1))))
+    assert np.isfinite(empty).all()
+    with pytest.raises(InputError, match="choose loss=sequence_softmax"):
+        score(params, Query(users))
+    one, other = (score(params, Query(users + user, History(jnp.asarray(HISTORY[1:])))) for user in (0, 5))
+    np.testing.assert_array_equal(one, other)  # nobody needs to be known
+    assert not np.allclose(one, empty)
+
+
+def test_noise_is_drawn_by_example_and_place(model):
+    """In another batch, and with less padding, an example draws what it draws here; without noise it draws nothing."""
+    model, params, _ = model
+    source = jnp.array([3, 4], jnp.uint32)
+    plain = encode(model, params, HISTORY)
+    both = encode(model, params, HISTORY, Noise(source, jnp.array([8, 9])))
+    alone = encode(model, params, HISTORY[1:], Noise(source, jnp.array([9])))
+    short = encode(model, params, HISTORY[:1, 2:], Noise(source, jnp.array([8])))
+    assert not np.allclose(plain, both)
+    np.testing.assert_allclose(both[1:], alone, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(both[:1, 2:], short, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_keeps_the_mean_and_its_rate():
+    x = jnp.ones((50, 400))
+    noise = Noise(jnp.array([1, 2], jnp.uint32), jnp.arange(50))
+    found = np.asarray(jax.jit(lambda rate: dropout(x, rate, noise, 0))(0.25))
+    np.testing.assert_allclose(np.unique(found), [0, 4 / 3], rtol=1e-6)
+    assert (found == 0).mean() == pytest.approx(0.25, abs=5 * np.sqrt(0.25 * 0.75 / x.size))
+    other = np.asarray(jax.jit(lambda rate: dropout(x, rate, noise, 1))(0.25))
+    assert ((found == 0) & (other == 0)).mean() == pytest.approx(0.0625, abs=0.01)
+    np.testing.assert_array_equal(jax.jit(lambda rate: dropout(x, rate, noise, 0))(0.0), x)
+
+
+def test_cosines_with_a_temperature():
+    params = params_of("sasrec")
+    query = Query(jnp.zeros(2, jnp.int32), History(jnp.asarray(HISTORY)))
+    model = MODELS["sasrec"].clone(temperature=0.5)
+    found = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    h, table = encode(MODELS["sasrec"], params, HISTORY)[:, -1], params["params"]["item_embedding"]["table"]
+    length = lambda x: np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
+    np.testing.assert_allclose(found, 2 * (h / length(h)) @ (table / length(table)).T, rtol=1e-4)
+
+
+def test_heads_must_divide_the_width():
+    with pytest.raises(InputError, match=r"model.n_heads=3 must divide model.embedding_dim=4"):
+        SASRec(ITEMS, LENGTH, embedding_dim=4, n_heads=3).init(
+            jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
+        )
+
+
+# The papers' arithmetic for one history without padding, position by position, in float64.
+
+
+def norm(x, p, epsilon=1e-6):
+    x = x - x.mean(axis=-1, keepdims=True)
+    return x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + epsilon) * p["scale"] + p["bias"]
+
+
+def dense(x, p):
+    return x @ p["kernel"] + p.get("bias", 0)
+
+
+def attend(q, k, v, heads, causal):
+    out = np.zeros_like(q)
+    for columns in np.split(np.arange(q.shape[1]), heads):
+        for t in range(len(q)):
+            seen = slice(0, t + 1) if causal else slice(None)
+            weights = normalised(k[seen][:, columns] @ q[t, columns] / np.sqrt(len(columns)))
+            out[t, columns] = weights @ v[seen][:, columns]
+    return out
+
+
+def sasrec(p, items):
+    x = 2.0 * p["item_embedding"]["table"][items] + p["position_embedding"]["table"][-len(items) :]
+    for i in range(2):
+        block = p[f"blocks_{i}"]
+        a = norm(x, block["attention_norm"], 1e-8)
+        x = a + attend(dense(a, block["query"]), dense(x, block["key"]), dense(x, block["value"]), 2, True)
+        b = norm(x, block["forward_norm"], 1e-8)
+        x = b + dense(np.maximum(dense(b, block["inner"]), 0), block["outer"])
+    return norm(x, p["norm"], 1e-8)
+
+
+def gru(p, items):
+    x = p["item_embedding"]["table"][items]
+    for layer in (p["layers_0"], p["layers_1"]):
+        h, states = np.zeros(DIM), []
+        for entry in x:
+            xr, xz, xn = np.split(dense(entry, layer["input"]), 3)
+            hr, hz, hn = np.split(h @ layer["state"] + layer["state_bias"], 3)
+            z = expit(xz + hz)
+            h = (1 - z) * np.tanh(xn + expit(xr + hr) * hn) + z * h
+            states.append(h)
+        x = np.array(states)
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+
+def lstm(p, items):
+    layer, h, c, states = p["layers_0"], np.zeros(DIM), np.zeros(DIM), []
+    for entry in p["item_embedding"]["table"][items]:
+        i, f, g, o = np.split(dense(entry, layer["input"]) + h @ layer["state"] + layer["state_bias"], 4)
+        c = expit(f) * c + expit(i) * np.tanh(g)
+        h = expit(o) * np.tanh(c)
+        states.append(h)
+    return np.concatenate([states, np.ones((len(states), 1))], axis=1)
+
+
+def nextitnet(p, items):
+    x = p["item_embedding"]["table"][items]
+    for i, dilation in enumerate((1, 2)):
+        inner = x
+        for j, step in enumerate((dilation, 2 * dilation)):
+            kernel, bias = p[f"blocks_{i}"][f"convolution_{j}"].values()
+            kernel, bias = (kernel, bias) if kernel.ndim == 2 else (bias, kernel)
+            taps = kernel.reshape(3, DIM, DIM)
+            mixed = np.tile(bias, (len(x), 1))
+            for t in range(len(x)):
+                for tap in range(3):
+                    if t - tap * step >= 0:
+                        mixed[t] += inner[t - tap * step] @ taps[tap]
+            inner = np.maximum(norm(mixed, p[f"blocks_{i}"][f"norm_{j}"]), 0)
+        x = x + inner
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+
+def gelu(x):
+    return x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def bert4rec(p, items):
+    x = norm(p["item_embedding"]["table"][items] + p["position_embedding"]["table"][-len(items) :], p["embedding_norm"])
+    block = p["blocks_0"]
+    mixed = attend(*(dense(x, block[name]) for name in ("query", "key", "value")), 2, False)
+    x = norm(x + dense(mixed, block["mix"]), block["attention_norm"])
+    x = norm(x + dense(gelu(dense(x, block["inner"])), block["outer"]), block["forward_norm"])
+    h = norm(gelu(dense(x, p["output"])), p["output_norm"])
+    return np.concatenate([h, np.ones((len(h), 1))], axis=1)
+
+
+REFERENCE = {"sasrec": sasrec, "gru": gru, "lstm": lstm, "nextitnet": nextitnet, "bert4rec": bert4rec}
+
+
+@pytest.mark.parametrize("items", [HISTORY[1], HISTORY[0]], ids=["full", "padded"])
+def test_against_numpy(model, items):
+    model, params, name = model
+    p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
+    real = items[items >= 0]
+    expected = REFERENCE[name](p, real)
+    np.testing.assert_allclose(encode(model, params, items[None])[0, -len(real) :], expected, rtol=2e-4, atol=2e-5)
+    vectors = p["item_embedding"]["table"][:ITEMS]
+    if "item_bias" in p:
+        vectors = np.concatenate([vectors, p["item_bias"][:, None]], axis=1)
+    asked = REFERENCE[name](p, np.append(items[items >= 0][-LENGTH + 1 :], ITEMS)) if name == "bert4rec" else expected
+    query = Query(jnp.zeros(1, jnp.int32), History(jnp.asarray(items[None])))
+    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    np.testing.assert_allclose(scores[0], vectors @ asked[-1], rtol=2e-4, atol=2e-5)
