@@ -23,6 +23,7 @@ class Hyper(NamedTuple):
     unobserved_weight: Float[Array, "*P"] | None = None  # of every pair of user and item; None: no such number
     shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
     n_neighbours: Int[Array, "*P"] | None = None  # neighbours in use of those kept
+    temperature: Float[Array, "*P"] | None = None  # divides scores
 
 
 def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:

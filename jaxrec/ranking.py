@@ -121,7 +121,8 @@ class Ranker:
         self.model, self.k = model, k
         self._n_rows = len(asked.users)
         # A model that does not factorise takes more than its score for a pair while it computes it.
-        self._block = block_size(self._n_rows, model.n_items * getattr(model, "pair_floats", 1), block)
+        floats = getattr(model, "pair_floats", 1)
+        self._block = block_size(self._n_rows, model.n_items * floats, block, least=max(1, 8 // floats))
         masked = None
         if exclude_known and asked.masked is not None:
             offsets, items = asked.masked
