@@ -38,7 +38,7 @@ class SoftmaxDNN(nn.Module):
     tied:             the bag is made of the q_i, else of vectors of its own as in the paper
     cosine:           cosine over temperature, without biases, else the dot product
     temperature:      divides the scores
-    regularization:   L2 penalty on x_u, p_u and q_i of a batch, weighted by how often they are seen
+    regularization:   L2 penalty on x_u and q_i of a batch, weighted by how often they are seen
     init_std:         standard deviation of a fresh vector's length
     user_table, item_table, user_sizes, item_sizes: features, given where there are any
 
@@ -129,8 +129,6 @@ class SoftmaxDNN(nn.Module):
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         of_user = jnp.sum(self.queries(query) ** 2, axis=1)
-        if self.user_ids:
-            of_user = of_user + self.user_embedding.squared_lengths()[query.user]
         return self.regularization * of_user, self.regularization * self.item_embedding.squared_lengths()
 
     def _items(
