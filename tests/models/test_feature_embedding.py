@@ -15,7 +15,7 @@ PARAMS = jax.tree.map(np.asarray, MODEL.init(jax.random.key(0), table(OF_ITEMS),
 
 
 def flat(rows) -> np.ndarray:
-    return np.asarray(jax.jit(lambda rows: MODEL.apply(PARAMS, rows, method="flat"))(rows))
+    return np.asarray(jax.jit(lambda params, rows: MODEL.apply(params, rows, method="flat"))(PARAMS, rows))
 
 
 def test_a_row_is_its_vectors_then_its_numbers():
