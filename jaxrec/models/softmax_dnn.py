@@ -38,7 +38,7 @@ class SoftmaxDNN(nn.Module):
     tied:             the bag is made of the q_i, else of vectors of its own as in the paper
     cosine:           cosine over temperature, without biases, else the dot product
     temperature:      divides the scores
-    regularization:   L2 penalty on x_u and q_i of a batch, weighted by how often they are seen
+    regularization:   L2 penalty on x_u and v_i of a batch, weighted by how often they are seen
     init_std:         standard deviation of a fresh vector's length
     user_table, item_table, user_sizes, item_sizes: features, given where there are any
 
@@ -73,8 +73,8 @@ class SoftmaxDNN(nn.Module):
             self.history_embedding = Embedding(self.n_items, self.embedding_dim, std=1.0)
         if self.user_ids:
             self.user_embedding = Embedding(self.n_users, self.embedding_dim, std=self.init_std)
-        self.user_features = FeatureEmbedding(Sizes(*self.user_sizes), self.feature_dim)
-        self.item_features = FeatureEmbedding(Sizes(*self.item_sizes), self.feature_dim)
+        self.user_features = FeatureEmbedding(Sizes(*self.user_sizes), self.feature_dim, self.init_std)
+        self.item_features = FeatureEmbedding(Sizes(*self.item_sizes), self.feature_dim, self.init_std)
         self.hidden = [nn.Dense(units, kernel_init=nn.initializers.he_normal()) for units in self.layers]
         self.last = nn.Dense(self.embedding_dim, use_bias=False, kernel_init=self._small())
         self.item_layer = nn.Dense(self.embedding_dim, use_bias=False, kernel_init=self._small())
@@ -128,13 +128,17 @@ class SoftmaxDNN(nn.Module):
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
-        of_user = jnp.sum(self.queries(query) ** 2, axis=1)
-        return self.regularization * of_user, self.regularization * self.item_embedding.squared_lengths()
+        x, v = self.queries(query), self._vectors(self.item_embedding.whole(), self.item_table)
+        return self.regularization * jnp.sum(x**2, axis=1), self.regularization * jnp.sum(v**2, axis=1)
+
+    def _vectors(self, q: Float[Array, "*S D"], rows: FeatureTable | None) -> Float[Array, "*S D"]:
+        """v_i."""
+        return q if rows is None else q + self.item_layer(self.item_features.flat(rows))
 
     def _items(
         self, q: Float[Array, "*S D"], bias: Float[Array, "*S"], rows: FeatureTable | None
     ) -> Float[Array, "*S D1"]:
-        v = q if rows is None else q + self.item_layer(self.item_features.flat(rows))
+        v = self._vectors(q, rows)
         return _unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
 
     def _small(self) -> Any:
