@@ -29,8 +29,8 @@ def restored(values: Mapping[str, Any]) -> Encoded:
     parts = []
     for kind in KINDS:
         schema = values.get(f"features_{kind}_schema")
-        arrays = (np.asarray(values[f"features_{kind}_{array}"]) for array in ARRAYS)
-        parts.append(None if schema is None else Features(*arrays, _schema(schema)))
+        arrays = {array: np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS}
+        parts.append(None if schema is None else Features(**arrays, schema=_schema(schema)))
     return Encoded.holding(*parts)
 
 
