@@ -29,7 +29,7 @@ def restored(values: Mapping[str, Any]) -> Encoded:
     parts = []
     for kind in KINDS:
         schema = values.get(f"features_{kind}_schema")
-        arrays = {array: np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS}
+        arrays: dict[str, Any] = {array: np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS}
         parts.append(None if schema is None else Features(**arrays, schema=_schema(schema)))
     return Encoded.holding(*parts)
 
