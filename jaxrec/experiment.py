@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.candidates import Candidates
+from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
@@ -72,6 +73,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     train, validation = selection.train, selection.validation
     evaluation: FullCatalogue | Candidates = build(tree["eval"])
     model = _model(tree, train if validation is None else validation.context())
+    _check_features(model, train.encoded)
     if selection.new_users:
         _check_new_users(model)
     evaluator = evaluation.evaluator(model, validation) if validation is not None else None
@@ -181,6 +183,23 @@ def _model(tree: Tree, known: Interactions) -> nn.Module:
     if set(Tables._fields) & set(takes):
         given |= sizes(known.encoded)
     return build(tree["model"], **{name: value for name, value in given.items() if name not in tree["model"]})
+
+
+def _check_features(model: nn.Module, encoded: Encoded | None) -> None:
+    """Raises an InputError for a model that lives on features where there are none."""
+    if not getattr(model, "needs_features", False):
+        return
+    parts = [part for part in (encoded.of_users, encoded.of_items) if part is not None] if encoded else []
+    if any(part.schema.categories or part.schema.bags or part.schema.numbers for part in parts):
+        return
+    left_out = {column: why for part in parts for column, why in part.schema.left_out.items()}
+    said = (
+        f"none of the columns can be used ({'; '.join(f'{c}: {w}' for c, w in left_out.items())})" if left_out else ""
+    )
+    raise InputError(
+        f"{type(model).__name__} learns from features of users and items, and {said or 'this data has none'}: name "
+        "files of them in data.user_features and data.item_features, or choose a model without, such as model=mf"
+    )
 
 
 def _check_new_users(model: nn.Module) -> None:

@@ -27,6 +27,12 @@ class History(NamedTuple):
         items = jnp.where(self.items < 0, n_items, self.items)
         return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].set(1.0, mode="drop")
 
+    def counts(self, n_items: int) -> Float[Array, "B I"]:
+        """How often every item is in a history."""
+        rows = jnp.arange(self.items.shape[0])[:, None]
+        items = jnp.where(self.items < 0, n_items, self.items)
+        return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].add(1.0, mode="drop")
+
 
 class Past(NamedTuple):
     """What all users did, by user and oldest first; a history is the end of a stretch of it."""

@@ -24,6 +24,7 @@ class Hyper(NamedTuple):
     shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
     n_neighbours: Int[Array, "*P"] | None = None  # neighbours in use of those kept
     dropout: Float[Array, "*P"] | None = None  # share of numbers that training zeroes; None: as the model says
+    temperature: Float[Array, "*P"] | None = None  # divides scores
 
 
 def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:

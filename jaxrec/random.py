@@ -38,10 +38,14 @@ def integers(source: Stream, below: int, *counters: Array) -> Int[Array, "*S"]:
     return (bits(source, *counters) % jnp.uint32(below)).astype(jnp.int32)
 
 
+def uniforms(source: Stream, *counters: Array) -> Float[Array, "*S"]:
+    """Numbers in 0 .. 1, the ends excluded."""
+    return ((bits(source, *counters) >> 9).astype(jnp.float32) + 0.5) / 2**23
+
+
 def normals(source: Stream, *counters: Array) -> Float[Array, "*S"]:
     """Standard normal numbers, by the inverse of the distribution function."""
-    uniform = ((bits(source, *counters) >> 9).astype(jnp.float32) + 0.5) / 2**23  # inside (0, 1)
-    return jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(2 * uniform - 1)
+    return jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(2 * uniforms(source, *counters) - 1)
 
 
 def finalise(x: UInt32[Array, "*S"]) -> UInt32[Array, "*S"]:

@@ -12,7 +12,9 @@ import pandas as pd
 
 from jaxrec.checkpoint import load_extra, load_params
 from jaxrec.data.histories import Histories
+from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
+from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
 from jaxrec.ranking import Asked, Ranker, query_of
 from jaxrec.settings import build
@@ -37,7 +39,9 @@ class Recommender:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
+        self._encoded = restored(extra)
         self._known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
+        self._whole = with_tables(model, tables(model, self._encoded))
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
 
     def recommend(self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
@@ -49,7 +53,7 @@ class Recommender:
         if not 1 <= k <= len(self.item_ids):
             raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
         users = _positions(self._users, user_ids, "user")
-        asked = Asked.about(users, self._known)
+        asked = Asked.about(users, self._known, self._encoded)
         ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
         if not ranked.finite[0]:
             raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
@@ -76,7 +80,7 @@ class Recommender:
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         query = query_of(self.model, Asked.about(users, self._known))
-        scores: Any = self.model.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
+        scores: Any = self._whole.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
         return np.asarray(scores[:, 0])
 
     def _one_member(self) -> tuple[Any, Hyper]:

@@ -10,8 +10,10 @@ import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
 from jaxrec.data.histories import histories
+from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.features import Tables
 from jaxrec.report import run_report
 from jaxrec.settings import Tree
 
@@ -53,6 +55,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
             "user_ids": result.known.user_ids,
             "item_ids": result.known.item_ids,
             **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
+            **_features(result),
         },
     )
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
@@ -66,6 +69,12 @@ def config_text(directory: Path, tree: Tree) -> str:
     command = f"python scripts/train.py --config-path {directory.resolve()} --config-name config"
     body = yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False, allow_unicode=True)
     return f"# To train the same run again:\n#   {command}\n{body}{_HYDRA}"
+
+
+def _features(result: Result) -> dict[str, Any]:
+    """Of users and items, for a model that has fields for them."""
+    asks = {f.name for f in dataclasses.fields(result.model)} & set(Tables._fields)
+    return stored(result.known.encoded) if asks and result.known.encoded is not None else {}
 
 
 def _module(result: Result) -> dict[str, Any]:

@@ -34,6 +34,7 @@ TRACED = {  # field of Hyper → key of the configuration
     "shrinkage": "model.shrinkage",
     "n_neighbours": "model.k",
     "dropout": "model.dropout",
+    "temperature": "model.temperature",
 }
 _TOP: dict[str, TypeAdapter] = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.

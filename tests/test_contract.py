@@ -10,6 +10,7 @@ from jaxrec.candidates import CandidateEvaluator
 from jaxrec.data.candidate_lists import draw_candidates
 from jaxrec.data.histories import histories
 from jaxrec.evaluation import Evaluator
+from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
 from jaxrec.ranking import Asked, Ranker, query_of
 from tests.conftest import PLANTED, ROOT
@@ -32,9 +33,9 @@ class Fitted:
         self.selected = experiment.select(self.shared, self.split.selection, self.population)
         (self.result,) = experiment.finish(self.shared, self.split, self.selected)
         self.params = jax.tree.map(lambda x: x[0], self.selected.fit.params)
-        self.model = with_hyper(
-            self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper))
-        )
+        member = with_hyper(self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper)))
+        self.encoded = self.split.selection.train.encoded
+        self.model = with_tables(member, tables(member, self.encoded))
 
     def query(self, n_users: int):
         return query_of(self.model, Asked.about(np.arange(n_users), histories(self.split.selection.train)))
@@ -111,7 +112,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
 
 def test_what_a_user_has_never_comes_back(fitted):
     train = fitted.split.selection.train
-    asked = Asked.about(np.arange(train.n_users), histories(train))
+    asked = Asked.about(np.arange(train.n_users), histories(train), fitted.encoded)
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
     had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]
@@ -122,7 +123,7 @@ def test_what_a_user_has_never_comes_back(fitted):
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
-    different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3}
+    different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
     if settings.is_traced(fitted.tree, "width"):
         different |= {"model.embedding_dim": 16}
     different |= (

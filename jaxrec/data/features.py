@@ -156,6 +156,13 @@ class Encoded:
     seen_users: np.ndarray
     seen_items: np.ndarray
 
+    @classmethod
+    def holding(cls, of_users: Features | None, of_items: Features | None) -> "Encoded":
+        """Features that are encoded already."""
+        encoded = cls(None, None, np.empty(0, np.int64), np.empty(0, np.int64))
+        encoded.__dict__.update(of_users=of_users, of_items=of_items)  # where cached properties keep what they found
+        return encoded
+
     @cached_property
     def of_users(self) -> Features | None:
         """None where the data knows nothing of users but their ids."""

@@ -67,8 +67,8 @@ class GradientFit(Epochs):
         start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
         states = start((examples, given), keys, hyper)
         if hasattr(model, "pretrained"):
-            trained = model.pretrained(states.params, train)
-            states = states._replace(params=jax.tree.map(_placed_as, trained, states.params))
+            loaded = model.pretrained(states.params, train)
+            states = states._replace(params=jax.tree.map(_placed_as, loaded, states.params))
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:

@@ -6,22 +6,24 @@ cost and a weight each; a step minimises the sum of costs over the sum of weight
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from pydantic import Field
 
-from jaxrec.data.interactions import Interactions
-from jaxrec.errors import InputError
+from jaxrec.data.histories import histories
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.fitting.seen import Seen, Which, seen
+from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
 from jaxrec.negatives import Candidates
 from jaxrec.query import Query
-from jaxrec.random import Stream
+from jaxrec.random import Stream, uniforms
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
@@ -116,10 +118,22 @@ class SampledObjective:
 
 
 class Bags(NamedTuple):
-    """One example a user: all of their items, one bit an item of the catalogue."""
+    """One example a user: all of their items, one bit an item of the catalogue, and the stretch of what they did."""
 
     user: Int[Array, "E"]
     items: Membership
+    past: Past | None = None  # None: the model asks for no history
+    start: Int[Array, "E"] | None = None
+    end: Int[Array, "E"] | None = None
+
+    def query(self, rows: Int[Array, "B"], length: int, share: float, source: Stream) -> Query:
+        """With a part of each history, drawn for this step; what is not in it is padding."""
+        if self.past is None or self.start is None or self.end is None:
+            return Query(self.user[rows])
+        history = self.past.latest(self.start[rows], self.end[rows], length)
+        # By item, not by entry: an item had twice is history or target, never both.
+        shown = uniforms(source, rows[:, None], history.items) < share
+        return Query(self.user[rows], history._replace(items=jnp.where(shown, history.items, -1)))
 
 
 @dataclass(frozen=True)
@@ -128,17 +142,23 @@ class CatalogueObjective:
 
     Minimises what `SampledObjective(softmax)` would with the catalogue for negatives, but scores the catalogue once
     a user instead of once an interaction. A batch counts users.
+
+    A model that asks for histories would find all it is to predict in them. So each step deals the items of a user at
+    random: `history_share` of them are shown as history, and the loss is that of the others, which the history lacks.
+    For models to which the order of a history means nothing: what is not shown leaves gaps.
     """
 
+    history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Bags, int]:
-        """Users with at least one item, and their items."""
-        if history_length:
-            raise InputError(
-                "loss=softmax learns all items of a user at once, none of which can be their history; this model asks "
-                "for one: use loss=bce, bpr or sampled_softmax"
-            )
+        """Users with at least one item, their items, and their histories."""
         user = np.unique(train.user)
-        return Bags(jnp.asarray(user, jnp.int32), membership(train)), len(user)
+        bags = Bags(jnp.asarray(user, jnp.int32), membership(targets(train)))
+        if history_length:
+            known = histories(train)
+            start, end = (jnp.asarray(known.offsets[at], jnp.int32) for at in (user, user + 1))
+            bags = bags._replace(past=past(known), start=start, end=end)
+        return bags, len(user)
 
     def costs(
         self,
@@ -150,9 +170,11 @@ class CatalogueObjective:
         hyper: Hyper,
         penalised: bool,
     ) -> Costs:
-        """Negative log-likelihood of each user's items; the weight is their number."""
-        query = Query(examples.user[rows])
+        """Negative log-likelihood of each user's items (of those not shown as history); the weight is their number."""
+        query = examples.query(rows, getattr(model, "history_length", 0), self.history_share, source)
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
+        if query.history is not None:
+            chosen = chosen * (1 - query.history.multihot(model.n_items))
         n_chosen = jnp.sum(chosen, axis=1)
         scores: Any = model.apply(params, query, method="score_catalogue")
         cost = multinomial(scores, chosen)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.errors import InputError
 from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
 from jaxrec.fitting.seen import seen
 from jaxrec.hyper import Hyper
@@ -81,6 +80,44 @@ def test_a_model_that_asks_for_no_history_gets_none():
     assert examples.query(jnp.arange(2), 0, "others").history is None
 
 
-def test_the_catalogue_softmax_refuses_models_that_ask_for_a_history():
-    with pytest.raises(InputError, match="use loss=bce, bpr or sampled_softmax"):
-        CatalogueObjective().examples(data(), 3)
+class Echo(nn.Module):
+    """Scores an item by how often it is in the history."""
+
+    n_items: int = 400
+    history_length: int = 400
+
+    def score_catalogue(self, query):
+        return query.history.counts(self.n_items)
+
+
+def test_the_catalogue_softmax_deals_the_items_of_a_user_to_history_and_targets():
+    """User 0 has items 0 .. 299, 5 of them twice; with scores of 1 and 0 the cost follows from the sizes of both."""
+    item = np.concatenate([np.arange(300), np.arange(5)]).astype(np.int32)
+    train = Interactions(np.zeros(305, np.int32), item, None, None, None, np.arange(1), np.arange(400))
+    objective = CatalogueObjective(history_share=0.7)
+    examples, _ = objective.examples(train, 400)
+    shown = []
+    for seed in (1, 2):
+        source = jnp.array([seed, 7], jnp.uint32)
+        query = examples.query(jnp.array([0]), 400, 0.7, source)
+        entries = np.asarray(query.history.items[0])
+        counts = np.bincount(entries[entries >= 0], minlength=400)
+        np.testing.assert_array_equal(counts[:5] % 2, 0)  # both entries of an item are shown, or neither
+        known = counts > 0
+        assert abs(known.sum() - 210) < 5 * np.sqrt(300 * 0.7 * 0.3)
+        hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(0))
+        cost, weight = objective.costs(Echo(), {}, examples, jnp.array([0]), source, hyper, False)
+        assert int(weight[0]) == 300 - known.sum()  # none of what is shown is a target, and all of the rest is
+        np.testing.assert_allclose(
+            cost, np.asarray(weight) * np.log(np.exp(counts).sum()), rtol=1e-5
+        )  # targets have a score of 0
+        shown.append(known)
+    assert (shown[0] != shown[1]).any()
+
+
+def test_the_catalogue_softmax_takes_rows_that_are_no_target_for_history_alone():
+    examples, n = CatalogueObjective().examples(data(TARGET), 3)
+    assert n == 2
+    np.testing.assert_array_equal(examples.items.rows(jnp.arange(2), 5), [[0, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+    query = examples.query(jnp.arange(2), 3, 1.0, jnp.zeros(2, jnp.uint32))  # all shown
+    np.testing.assert_array_equal(query.history.items, [[-1, 1, 2], [2, 0, 3]])

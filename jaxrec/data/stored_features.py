@@ -1,0 +1,62 @@
+"""Encoded features as arrays and plain values, and back, vocabularies and scales too: what a checkpoint keeps."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.features import Encoded, Features, Scale, Schema, Vocabulary
+
+ARRAYS = ("categories", "bags", "numbers")
+KINDS = {"users": "of_users", "items": "of_items"}
+
+
+def stored(encoded: Encoded) -> dict[str, Any]:
+    """Name → array or JSON value; nothing for what is not known."""
+    values: dict[str, Any] = {}
+    for kind, name in KINDS.items():
+        part: Features | None = getattr(encoded, name)
+        if part is not None:
+            values |= {f"features_{kind}_{array}": getattr(part, array) for array in ARRAYS}
+            values[f"features_{kind}_schema"] = _plain(part.schema)
+    return values
+
+
+def restored(values: Mapping[str, Any]) -> Encoded:
+    """What `stored` was given; None for what it was not given."""
+    parts = []
+    for kind in KINDS:
+        schema = values.get(f"features_{kind}_schema")
+        arrays: dict[str, Any] = {array: np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS}
+        parts.append(None if schema is None else Features(**arrays, schema=_schema(schema)))
+    return Encoded.holding(*parts)
+
+
+def _plain(schema: Schema) -> dict[str, Any]:
+    def vocabularies(of: tuple[Vocabulary, ...]) -> list[dict[str, Any]]:
+        return [{"column": vocabulary.column, "names": vocabulary.names.tolist()} for vocabulary in of]
+
+    return {
+        "categories": vocabularies(schema.categories),
+        "bags": vocabularies(schema.bags),
+        "numbers": [dataclasses.asdict(scale) for scale in schema.numbers],
+        "left_out": dict(schema.left_out),
+        "bag_length": schema.bag_length,
+        "max_text": schema.max_text,
+    }
+
+
+def _schema(plain: Mapping[str, Any]) -> Schema:
+    def vocabularies(of: list[dict[str, Any]]) -> tuple[Vocabulary, ...]:
+        return tuple(Vocabulary(part["column"], pd.Index(part["names"], dtype=str)) for part in of)
+
+    return Schema(
+        categories=vocabularies(plain["categories"]),
+        bags=vocabularies(plain["bags"]),
+        numbers=tuple(Scale(**scale) for scale in plain["numbers"]),
+        left_out=plain["left_out"],
+        bag_length=plain["bag_length"],
+        max_text=plain["max_text"],
+    )

@@ -1,0 +1,186 @@
+"""DLRM: score(u, i) = top([z, <e_1, e_2>, <e_1, e_3>, ...]), the dot products of all pairs of vectors of user and item.
+
+The vectors e are those of the ids, of every category and of every bag, and z, what the bottom layers make of numbers.
+[Naumov et al. 2019, Deep learning recommendation model for personalization and recommendation systems]
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from jaxrec.data.features import Sizes
+from jaxrec.errors import InputError
+from jaxrec.features import FeatureTable
+from jaxrec.hyper import Traced
+from jaxrec.models.embedding import Embedding
+from jaxrec.models.feature_embedding import FeatureEmbedding
+from jaxrec.query import Query
+
+
+class Side(NamedTuple):
+    """What depends on users alone, or on items alone: vectors, and their share of the first top layer."""
+
+    vectors: Float[Array, "*S V D"]
+    part: Float[Array, "*S H"]
+
+
+class DLRM(nn.Module):
+    """Vectors of what is known of a user and of an item, their dot products, and layers over these.
+
+    n_users, n_items: sizes of the tables
+    embedding_dim:    columns of every vector
+    bottom:           units of the hidden layers over numbers; the last layer, of embedding_dim units, is added
+    top:              units of the hidden layers over dot products; one output is added
+    ids:              whether the ids of user and item are categories too
+    regularization:   L2 penalty on the vectors of the ids that a batch touches
+    init_std:         standard deviation of a fresh vector's length
+    user_table, item_table, user_sizes, item_sizes: features, one of them at least
+
+    Fidelity: dot products of distinct pairs, z beside them, and layers of ReLU as in the paper. Its one bottom network
+    over all numbers is two here, over those of the user and those of the item, so that a catalogue is ranked by
+    computing once what depends on one of them alone; only products across, the rest of the top's first layer, and the
+    layers above are computed by pair. Numbers are standardised where the authors' code takes logarithms. A bag is
+    averaged where theirs is summed. Nothing but the ids' vectors is regularised.
+    """
+
+    n_users: int
+    n_items: int
+    embedding_dim: PositiveInt = 16
+    bottom: tuple[PositiveInt, ...] = (64,)
+    top: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (64, 32)
+    ids: bool = True
+    regularization: NonNegativeFloat | Traced = 0.0
+    init_std: NonNegativeFloat = 0.3
+    user_table: FeatureTable | None = None
+    item_table: FeatureTable | None = None
+    user_sizes: Any = Sizes()
+    item_sizes: Any = Sizes()
+
+    needs_features = True
+
+    def setup(self) -> None:
+        if self.ids:
+            self.user_embedding = Embedding(self.n_users, self.embedding_dim, std=self.init_std)
+            self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        self.user_features = FeatureEmbedding(Sizes(*self.user_sizes), self.embedding_dim, self.init_std)
+        self.item_features = FeatureEmbedding(Sizes(*self.item_sizes), self.embedding_dim, self.init_std)
+        self.user_bottom, self.item_bottom = self._bottom(), self._bottom()
+        n_user, n_item = self._n_vectors()
+        user_inputs, item_inputs = self._n_inputs()
+        if not n_user or not n_item:
+            raise InputError(
+                "model.ids=false leaves DLRM nothing to tell users, or items, apart by: add features of both"
+            )
+        total = user_inputs + item_inputs + n_user * n_item
+        he, fan_in = nn.initializers.he_normal(), (total, self.top[0])
+        first = self.param("first", he, fan_in)
+        self.user_kernel, self.item_kernel, self.pair_kernel = jnp.split(
+            first, [user_inputs, user_inputs + item_inputs]
+        )
+        self.first_bias = self.param("first_bias", nn.initializers.zeros, (self.top[0],))
+        self.hidden = [nn.Dense(units, kernel_init=he) for units in self.top[1:]]
+        self.output = nn.Dense(1, use_bias=False)
+        self.bias = self.param("bias", nn.initializers.zeros, (1,))
+
+    @property
+    def pair_floats(self) -> int:
+        """Numbers that a pair of user and item takes while it is scored."""
+        n_user, n_item = self._n_vectors()
+        return 2 * n_user * n_item + sum(self.top)
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates; the logit of a click."""
+        user, item = self.users(query.user), self._items(items)
+        return self._score(user, item, jnp.einsum("bud,bnid->bnui", user.vectors, item.vectors))
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item."""
+        return self.score_parts(query, self.item_parts())
+
+    def item_parts(self) -> Side:
+        """What depends on each item alone."""
+        return self._items(jnp.arange(self.n_items, dtype=jnp.int32))
+
+    def score_parts(self, query: Query, parts: Side) -> Float[Array, "B I"]:
+        """Scores of every item, from `item_parts`."""
+        user = self.users(query.user)
+        item = Side(parts.vectors, parts.part[None])
+        return self._score(user, item, jnp.einsum("bud,nid->bnui", user.vectors, item.vectors))
+
+    def users(self, user: Int[Array, "B"]) -> Side:
+        """What depends on each user alone."""
+        of_id = self.user_embedding.lookup(user) if self.ids else None
+        rows = None if self.user_table is None else self.user_table.rows(user)
+        vectors, inputs = self._side(of_id, rows, self.user_features, self.user_bottom)
+        return Side(vectors, inputs @ self.user_kernel + self.first_bias[None, :])
+
+    def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
+        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        if not self.ids:
+            return jnp.zeros(query.user.shape), jnp.zeros(self.n_items)
+        p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
+        return self.regularization * p[query.user], self.regularization * q
+
+    def _items(self, items: Int[Array, "*S"]) -> Side:
+        of_id = self.item_embedding.lookup(items) if self.ids else None
+        rows = None if self.item_table is None else self.item_table.rows(items)
+        vectors, inputs = self._side(of_id, rows, self.item_features, self.item_bottom)
+        return Side(vectors, inputs @ self.item_kernel)
+
+    def _side(
+        self,
+        of_id: Float[Array, "*S D"] | None,
+        rows: FeatureTable | None,
+        features: FeatureEmbedding,
+        bottom: Sequence[nn.Dense],
+    ) -> tuple[Float[Array, "*S V D"], Float[Array, "*S X"]]:
+        """Its vectors, and its share of what the top reads: z, and the dot products within."""
+        parts = [] if of_id is None else [of_id[..., None, :]]
+        inputs = []
+        if rows is not None:
+            parts.append(features.vectors(rows))
+            if rows.numbers.shape[-1]:
+                z = features.numbers(rows)
+                for layer in bottom:
+                    z = nn.relu(layer(z))
+                parts.append(z[..., None, :])
+                inputs.append(z)
+        vectors = jnp.concatenate(parts, axis=-2)
+        first, second = np.triu_indices(vectors.shape[-2], 1)
+        dots = jnp.einsum("...ud,...vd->...uv", vectors, vectors)[..., first, second]
+        return vectors, jnp.concatenate([*inputs, dots], axis=-1)
+
+    def _score(self, user: Side, item: Side, dots: Float[Array, "B N V W"]) -> Float[Array, "B N"]:
+        """The top layers over everything; `item.part` is by pair, or the same for all users."""
+        across = dots.reshape(*dots.shape[:2], -1) @ self.pair_kernel
+        x = nn.relu(user.part[:, None, :] + item.part + across)
+        for layer in self.hidden:
+            x = nn.relu(layer(x))
+        return self.output(x)[..., 0] + self.bias[:, None]
+
+    def _bottom(self) -> list[nn.Dense]:
+        return [
+            nn.Dense(units, kernel_init=nn.initializers.he_normal()) for units in (*self.bottom, self.embedding_dim)
+        ]
+
+    def _n_vectors(self) -> tuple[int, int]:
+        """How many vectors a user and an item has."""
+
+        def count(sizes: Sizes) -> int:
+            return int(self.ids) + len(sizes.categories) + len(sizes.bags) + (sizes.numbers > 0)
+
+        return count(Sizes(*self.user_sizes)), count(Sizes(*self.item_sizes))
+
+    def _n_inputs(self) -> tuple[int, int]:
+        """How much of a user alone and of an item alone the top reads."""
+
+        def count(n: int, sizes: Sizes) -> int:
+            return n * (n - 1) // 2 + (self.embedding_dim if sizes.numbers else 0)
+
+        n_user, n_item = self._n_vectors()
+        return count(n_user, Sizes(*self.user_sizes)), count(n_item, Sizes(*self.item_sizes))

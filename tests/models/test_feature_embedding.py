@@ -1,0 +1,50 @@
+"""Vectors of features by hand, unknown ones among them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.features import table
+from jaxrec.models.feature_embedding import FAR, FeatureEmbedding
+from tests.models.made_features import ITEMS, OF_ITEMS, vectors
+
+MODEL = FeatureEmbedding(OF_ITEMS.sizes, 3)
+PARAMS = jax.tree.map(np.asarray, MODEL.init(jax.random.key(0), table(OF_ITEMS), method="flat"))
+
+
+def flat(rows) -> np.ndarray:
+    return np.asarray(jax.jit(lambda params, rows: MODEL.apply(params, rows, method="flat"))(PARAMS, rows))
+
+
+def test_a_row_is_its_vectors_then_its_numbers():
+    found = flat(table(OF_ITEMS))
+    for row in range(6):
+        by_hand = np.concatenate([vectors(PARAMS["params"], OF_ITEMS, row).ravel(), OF_ITEMS.numbers[row]])
+        np.testing.assert_allclose(found[row], by_hand, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ids", [[3, 0], [[3, 0, -1], [1, -1, 2]]])
+def test_ids_of_any_shape(ids):
+    whole = flat(table(OF_ITEMS))
+    found = flat(table(OF_ITEMS).rows(jnp.array(ids)))
+    known = np.array(ids) >= 0
+    np.testing.assert_allclose(found[known], whole[np.array(ids)[known]], rtol=1e-6)
+
+
+def test_a_category_never_seen_is_unknown():
+    """As one that is missing; so are the values of a bag, which count for nothing beside known ones."""
+    later = ITEMS.iloc[[0, 0, 2]].assign(
+        brand=["never seen", None, "x"], tags=[["a", "never seen"], ["a"], ["never seen"]]
+    )
+    found = flat(table(OF_ITEMS.schema.encode(later)))
+    np.testing.assert_array_equal(found[0], found[1])
+    tables = PARAMS["params"]
+    np.testing.assert_allclose(found[0, :3], tables["categories_0"]["table"][0])
+    np.testing.assert_allclose(found[2, 3:6], tables["bags_0"]["table"][0])
+
+
+def test_numbers_far_from_all_that_was_fitted_on_stay_finite():
+    later = pd.concat([ITEMS.iloc[:1].assign(price=1e300), ITEMS.iloc[:1].assign(price=-1e300)])
+    np.testing.assert_array_equal(flat(table(OF_ITEMS.schema.encode(later)))[:, 6], [FAR, -FAR])
