@@ -80,6 +80,7 @@ def _features(result: Result) -> dict[str, Any]:
 def _module(result: Result) -> dict[str, Any]:
     """What builds the model again: its class and its fields, the member's own numbers among them."""
     fields = {f.name: getattr(result.model, f.name) for f in dataclasses.fields(result.model)}
-    numbers = {name: np.asarray(value).item() for name, value in result.hyper._asdict().items() if name in fields}
+    own = {name: value for name, value in result.hyper._asdict().items() if name in fields and value is not None}
+    numbers = {name: np.asarray(value).item() for name, value in own.items()}
     kept = {name: value for name, value in {**fields, **numbers}.items() if name not in ("parent", "name")}
     return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **kept}

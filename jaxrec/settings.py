@@ -130,6 +130,8 @@ def _program(tree: Tree) -> str:
 
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     def numbers(field: str) -> Any:
+        if field in Hyper._field_defaults and not is_traced(trees[0], field):
+            return None  # there is no such number, or the model does without
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 

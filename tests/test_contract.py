@@ -33,7 +33,7 @@ class Fitted:
         self.selected = experiment.select(self.shared, self.split.selection, self.population)
         (self.result,) = experiment.finish(self.shared, self.split, self.selected)
         self.params = jax.tree.map(lambda x: x[0], self.selected.fit.params)
-        member = with_hyper(self.selected.model, settings.Hyper(*(jnp.asarray(x[0]) for x in self.population.hyper)))
+        member = with_hyper(self.selected.model, jax.tree.map(lambda x: jnp.asarray(x[0]), self.population.hyper))
         self.encoded = self.split.selection.train.encoded
         self.model = with_tables(member, tables(member, self.encoded))
 

@@ -72,7 +72,7 @@ class NextItem:
     stride: PositiveInt | None = None
     split_batch = True  # over the devices that members leave free
 
-    def examples(self, train: Interactions) -> tuple[Windows, int]:
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of users with at least two interactions."""
         return windows(train, self.stride, 1)
 
@@ -113,7 +113,7 @@ class MaskedItem:
     trailing: Fraction = 0.1
     split_batch = True
 
-    def examples(self, train: Interactions) -> tuple[Windows, int]:
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of all users."""
         return windows(train, self.stride, 0)
 

@@ -37,7 +37,7 @@ class SASRec(SequenceModel):
     n_heads: PositiveInt = 1
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
-    temperature: PositiveFloat | None = None
+    temperature: PositiveFloat | Traced | None = None
 
     def setup(self) -> None:
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
