@@ -85,7 +85,8 @@ class Recommender:
 
     def _one_member(self) -> tuple[Any, Hyper]:
         """The parameters as a population of one; its numbers are in the module already."""
-        numbers = {name: getattr(self.model, name, Hyper._field_defaults.get(name, 0)) for name in Hyper._fields}
+        absent = Hyper._field_defaults
+        numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
         return jax.tree.map(lambda x: jnp.asarray(x)[None], (self._params, Hyper(**numbers)))
 
 
