@@ -120,7 +120,9 @@ class Ranker:
     ) -> None:
         self.model, self.k = model, k
         self._n_rows = len(asked.users)
-        self._block = block_size(self._n_rows, model.n_items, block)
+        # A model that does not factorise takes more than its score for a pair while it computes it.
+        floats = getattr(model, "pair_floats", 1)
+        self._block = block_size(self._n_rows, model.n_items * floats, block, least=max(1, 8 // floats))
         masked = None
         if exclude_known and asked.masked is not None:
             offsets, items = asked.masked
@@ -142,6 +144,9 @@ class Ranker:
         if hasattr(model, "item_vectors"):
             vectors: Any = model.apply(params, method="item_vectors")
             score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731
+        elif hasattr(model, "item_parts"):
+            parts: Any = model.apply(params, method="item_parts")
+            score = lambda query: model.apply(params, query, parts, method="score_parts")  # noqa: E731
         else:
             score = lambda query: model.apply(params, query, method="score_catalogue")  # noqa: E731
 

@@ -14,10 +14,10 @@ BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or
 Block = Callable[[Int[Array, ""]], tuple[Any, Bool[Array, ""]]]
 
 
-def block_size(n_rows: int, row_entries: int, block: int | None = None) -> int:
+def block_size(n_rows: int, row_entries: int, block: int | None = None, least: int = 8) -> int:
     """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, and few enough to keep every device busy."""
     share = -(-n_rows // jax.device_count())
-    return min(block or max(8, BLOCK_ENTRIES // row_entries), share)
+    return min(block or max(least, BLOCK_ENTRIES // row_entries), share)
 
 
 class Stream:

@@ -119,8 +119,11 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )
-    own = {key: value for key, value in different.items() if settings.get(fitted.tree, key) is not None}
-    trees = [fitted.tree, settings.put(fitted.tree, own | {"seed": 5}), settings.put(fitted.tree, {"seed": 9})]
+    traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
+    own = {key: value for key, value in different.items() if key in traced}
+    # Few epochs: what layers of relu make of a rounding error grows with every step.
+    short = settings.put(fitted.tree, {"trainer.epochs": 4} if "epochs" in fitted.tree["trainer"] else {})
+    trees = [short, settings.put(short, own | {"seed": 5}), settings.put(short, {"seed": 9})]
     ((positions, shared, population),) = settings.populations(trees)
     assert positions == [0, 1, 2]
     together = experiment.select(shared, fitted.split.selection, population)

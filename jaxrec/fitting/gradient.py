@@ -57,7 +57,7 @@ class GradientFit(Epochs):
         epochs: Sequence[int] | None = None,
     ) -> Fit:
         """Fits every member, for `epochs` of its own where given."""
-        examples, n_examples = self.objective.examples(train)
+        examples, n_examples = self.objective.examples(train, getattr(model, "history_length", 0))
         batch_size = min(self.batch_size, n_examples)
         placement = place(population.size, batch_size, self.members)
         examples, given = placement.share((examples, tables(model, train.encoded)))
@@ -66,6 +66,9 @@ class GradientFit(Epochs):
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
         states = start((examples, given), keys, hyper)
+        if hasattr(model, "pretrained"):
+            own = model.pretrained(states.params, train)
+            states = states._replace(params=jax.tree.map(_placed_as, own, states.params))
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:
@@ -133,3 +136,8 @@ class GradientFit(Epochs):
             return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
+
+
+def _placed_as(given: Any, fresh: Array) -> Array:
+    """On the devices of `fresh`, in memory of its own: the state it enters is donated."""
+    return jax.device_put(jnp.array(given, fresh.dtype), fresh.sharding)

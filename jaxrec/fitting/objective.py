@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.seen import Seen, Which, seen
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
@@ -28,8 +30,8 @@ Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 class Objective(Protocol):
     """One way to learn from interactions."""
 
-    def examples(self, train: Interactions) -> tuple[Any, int]:
-        """A pytree of device arrays, and how many examples it holds."""
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Any, int]:
+        """A pytree of device arrays, and how many examples it holds; with histories for a model that asks for them."""
         ...
 
     def costs(
@@ -54,20 +56,36 @@ class Pairs(NamedTuple):
 
     user: Int[Array, "E"]
     item: Int[Array, "E"]
-    weight: Float[Array, "E"] | None  # None: each weighs 1
+    weight: Float[Array, "E"] | None = None  # None: each weighs 1
+    seen: Seen | None = None  # None: the model asks for no history
+
+    def query(self, rows: Int[Array, "B"], length: int, which: Which) -> Query:
+        """What is known at these examples."""
+        return Query(self.user[rows], None if self.seen is None else self.seen.history(rows, length, which))
+
+
+def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
+    """Every interaction that is a target; the others are history only."""
+    rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
+    user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
+    weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
+    return Pairs(user, item, weight, seen(train, rows) if history_length else None), len(rows)
 
 
 @dataclass(frozen=True)
 class SampledObjective:
-    """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`."""
+    """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`.
+
+    history: what a model that asks for histories is shown of them, see `Seen`
+    """
 
     loss: Callable[..., Float[Array, "B"]]
     negatives: Callable[..., Candidates]
+    history: Which = "others"
 
-    def examples(self, train: Interactions) -> tuple[Pairs, int]:
-        """Users, items and weights of the interactions."""
-        weight = None if train.weight is None else jnp.asarray(train.weight, jnp.float32)
-        return Pairs(jnp.asarray(train.user, jnp.int32), jnp.asarray(train.item, jnp.int32), weight), len(train)
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
+        """Users, items and weights of the interactions, and their histories."""
+        return pairs(train, history_length)
 
     def costs(
         self,
@@ -80,7 +98,8 @@ class SampledObjective:
         penalised: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
-        query, positive = Query(examples.user[rows]), examples.item[rows]
+        query = examples.query(rows, getattr(model, "history_length", 0), self.history)
+        positive = examples.item[rows]
         negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives)
         items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
         scores: Any = model.apply(params, query, items)
@@ -111,8 +130,13 @@ class CatalogueObjective:
     a user instead of once an interaction. A batch counts users.
     """
 
-    def examples(self, train: Interactions) -> tuple[Bags, int]:
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Bags, int]:
         """Users with at least one item, and their items."""
+        if history_length:
+            raise InputError(
+                "loss=softmax learns all items of a user at once, none of which can be their history; this model asks "
+                "for one: use loss=bce, bpr or sampled_softmax"
+            )
         user = np.unique(train.user)
         return Bags(jnp.asarray(user, jnp.int32), membership(train)), len(user)
 

@@ -69,7 +69,5 @@ class MatrixFactorisation(nn.Module):
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
-        # Squared lengths of whole tables first: then only scalars are gathered, and scattered back.
-        p = jnp.sum(self.user_embedding.whole() ** 2, axis=1)[query.user]
-        q = jnp.sum(self.item_embedding.whole() ** 2, axis=1)
-        return self.regularization * p, self.regularization * q
+        p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
+        return self.regularization * p[query.user], self.regularization * q

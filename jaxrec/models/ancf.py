@@ -1,0 +1,173 @@
+"""Attention neural collaborative filtering: what matters of an interaction is weighed, then layers make it a score.
+
+    score(u, i) = h . a_L(... a_1(x_ui)) + b_i + b        a_l(x) = relu(W_l x + b_l)
+
+over latent features:  x = D softmax(W' relu(W z + c)) * z  with  z = p_u * q_i;  b_u is added to the score
+over the history:      x = v_ui * q_i  with  v_ui = sum_j e_ij p_j / (sum_j e_ij)^beta
+                       and  e_ij = exp(w . relu(W (p_j * q_i) + c))
+
+with j the items of the user's history, * element by element and D the number of features.
+[He et al. 2017, Neural collaborative filtering; the attention over histories is that of He et al. 2018, NAIS: Neural
+attentive item similarity model, eq. 9 and 12]
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from jaxrec.history import History
+from jaxrec.hyper import Traced
+from jaxrec.models.embedding import Embedding
+from jaxrec.query import Query
+
+TABLE_ENTRIES = 1 << 28  # e of all pairs of items is kept while a catalogue is ranked if it is no larger: 1 GiB
+
+
+class Attention(nn.Module):
+    """W' relu(W x + c): one hidden layer and as many outputs as things to be weighed."""
+
+    units: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*S D"]) -> Float[Array, "*S O"]:
+        hidden = nn.relu(nn.Dense(self.units, kernel_init=nn.initializers.glorot_uniform(), name="hidden")(x))
+        kernel_init = nn.initializers.glorot_uniform()
+        return nn.Dense(self.outputs, use_bias=False, kernel_init=kernel_init, name="output")(hidden)
+
+
+class Layers(nn.Module):
+    """h . a_L(... a_1(x)); h . x without layers."""
+
+    sizes: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*S D"]) -> Float[Array, "*S"]:
+        for size in self.sizes:
+            x = nn.relu(nn.Dense(size, kernel_init=nn.initializers.glorot_uniform())(x))
+        return nn.Dense(1, use_bias=False, name="output")(x)[..., 0]
+
+
+class ANCF(nn.Module):
+    """Attention over latent features, or over the history with the candidate as the query.
+
+    n_users, n_items: sizes of the tables
+    history_length:   0 attends over latent features; above, over so many latest items of the user's history, which
+                      then stands for the user: new users can be scored, and one without a history gets b_i + b and
+                      what the layers make of nothing
+    embedding_dim:    columns of the vectors
+    attention_units:  units of the hidden layer of the attention; None: embedding_dim
+    layers:           units of the layers over the interaction; None: embedding_dim and its half; (): none, which over
+                      a history is NAIS with weighted columns
+    beta:             smoothing of the attention over histories: 1 is softmax, 0 a plain sum
+    regularization:   L2 penalty on the vectors that a batch touches (over a history: of the items that are scored)
+    init_std:         standard deviation of a fresh vector's length
+
+    Fidelity: no published code goes by this name; the parts are those of the papers. Attention over a history is
+    NAIS-prod without its pretraining; where the item itself is in the history it is not left out here but by
+    `loss.history`. Scaled by D, features of equal weight leave z as it is.
+    """
+
+    n_users: int
+    n_items: int
+    history_length: NonNegativeInt = 0
+    embedding_dim: PositiveInt = 32
+    attention_units: PositiveInt | None = None
+    layers: tuple[PositiveInt, ...] | None = None
+    beta: NonNegativeFloat = 0.5
+    regularization: NonNegativeFloat | Traced = 0.0
+    init_std: NonNegativeFloat = 1.0
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        return (self.embedding_dim, max(1, self.embedding_dim // 2)) if self.layers is None else self.layers
+
+    @property
+    def pair_floats(self) -> int:
+        """Numbers that a pair of user and item takes while it is scored."""
+        attended = self.history_length or 2 * self.embedding_dim + (self.attention_units or self.embedding_dim)
+        return attended + self.embedding_dim + sum(self._sizes)
+
+    def setup(self) -> None:
+        units = self.attention_units or self.embedding_dim
+        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        if self.history_length:
+            self.history_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+            self.attention = Attention(units, 1)
+        else:
+            self.user_embedding = Embedding(self.n_users, self.embedding_dim, std=self.init_std)
+            self.user_bias = self.param("user_bias", nn.initializers.zeros, (self.n_users,))
+            self.attention = Attention(units, self.embedding_dim)
+        self.score = Layers(self._sizes)
+        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        self.bias = self.param("bias", nn.initializers.zeros, (1,))
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        q = self.item_embedding(items)
+        if query.history is not None and self.history_length:
+            p = self.history_embedding(jnp.maximum(query.history.items, 0))
+            weights = self.weights(p[:, :, None, :], q[:, None, :, :])
+            x = self.attend(query.history, p, weights) * q
+        else:
+            x = self.weigh(self.user_embedding(query.user)[:, None, :] * q)
+        return self._score(query, x, self.item_bias[items])
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item."""
+        return self.score_parts(query, self.item_parts())
+
+    def item_parts(self) -> Float[Array, "I I"] | None:
+        """e_ij of all pairs of items (j a row), which users share; None where that is too much to keep."""
+        if not self.history_length or self.n_items**2 > TABLE_ENTRIES:
+            return None
+        return self._weights_of_rows(self.history_embedding.whole())
+
+    def score_parts(self, query: Query, parts: Float[Array, "I I"] | None) -> Float[Array, "B I"]:
+        """Scores of every item, from `item_parts`."""
+        q = self.item_embedding.whole()
+        if query.history is not None and self.history_length:
+            j = jnp.maximum(query.history.items, 0)
+            p = self.history_embedding(j)
+            weights = self._weights_of_rows(p) if parts is None else parts[j]
+            x = self.attend(query.history, p, weights) * q[None]
+        else:
+            x = self.weigh(self.user_embedding(query.user)[:, None, :] * q[None])
+        return self._score(query, x, self.item_bias[None, :])
+
+    def weigh(self, z: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
+        """z with its features weighted."""
+        return self.embedding_dim * nn.softmax(self.attention(z)) * z
+
+    def weights(self, p: Float[Array, "*#S D"], q: Float[Array, "*#S D"]) -> Float[Array, "*#S"]:
+        """e_ij."""
+        return jnp.exp(self.attention(p * q)[..., 0])
+
+    def attend(
+        self, history: History, p: Float[Array, "B T D"], weights: Float[Array, "B T N"]
+    ) -> Float[Array, "B N D"]:
+        """v_ui of each candidate; zero for an empty history."""
+        weights = jnp.where(history.items[:, :, None] >= 0, weights, 0.0)
+        total = jnp.sum(weights, axis=1)
+        total = jnp.where(total > 0, total, 1.0)  # an empty history divides nothing, and has no gradient
+        return jnp.einsum("btn,btd->bnd", weights, p) / (total**self.beta)[:, :, None]
+
+    def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
+        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        q = self.item_embedding.squared_lengths()
+        if self.history_length:
+            q = q + self.history_embedding.squared_lengths()
+            return jnp.zeros(query.user.shape), self.regularization * q
+        return self.regularization * self.user_embedding.squared_lengths()[query.user], self.regularization * q
+
+    def _weights_of_rows(self, p: Float[Array, "*S D"]) -> Float[Array, "*S I"]:
+        """e_ij of each of these with every item, a row at a time."""
+        q = self.item_embedding.whole()
+        rows = jax.lax.map(lambda row: self.weights(row[None, :], q), p.reshape(-1, self.embedding_dim))
+        return rows.reshape(*p.shape[:-1], self.n_items)
+
+    def _score(self, query: Query, x: Float[Array, "B N D"], item_bias: Float[Array, "#B N"]) -> Float[Array, "B N"]:
+        scores = self.score(x) + item_bias + self.bias[:, None]
+        return scores if self.history_length else scores + self.user_bias[query.user][:, None]

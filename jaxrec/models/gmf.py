@@ -1,0 +1,64 @@
+"""Generalised matrix factorisation: score(u, i) = h . (p_u * q_i) + b, * being element by element.
+
+[He et al. 2017, Neural collaborative filtering, section 3.2]
+"""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.hyper import Traced
+from jaxrec.models.embedding import Embedding
+from jaxrec.query import Query
+
+
+class GMF(nn.Module):
+    """A dot product whose columns are weighted.
+
+    n_users, n_items: sizes of the tables
+    embedding_dim:    columns of the vectors
+    regularization:   L2 penalty on the vectors that a batch touches
+    init_std:         standard deviation of a fresh vector's length
+    width:            columns in use, see `Hyper`
+
+    Fidelity: the paper's model; its sigmoid is in the loss (`loss=bce`). Fresh weights h are normal with variance
+    1 / width, where the authors' code draws them uniformly with the same variance; fresh vectors are normal as there,
+    but as long for every width.
+    """
+
+    n_users: int
+    n_items: int
+    embedding_dim: PositiveInt = 32
+    regularization: NonNegativeFloat | Traced = 0.0
+    init_std: NonNegativeFloat = 0.1
+    width: int | Traced | None = None
+
+    def setup(self) -> None:
+        self.user_embedding = Embedding(self.n_users, self.embedding_dim, self.width, self.init_std)
+        self.item_embedding = Embedding(self.n_items, self.embedding_dim, self.width, self.init_std)
+        self.output = Embedding(1, self.embedding_dim, self.width, std=1.0)  # h
+        self.bias = self.param("bias", nn.initializers.zeros, (1,))
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        weighted = self.output.whole() * self.user_embedding.lookup(query.user)
+        return jnp.einsum("bd,bnd->bn", weighted, self.item_embedding.lookup(items)) + self.bias[:, None]
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item."""
+        return self.query_vectors(query) @ self.item_vectors().T
+
+    def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
+        """(h * p_u, b): with `item_vectors`, the score as one dot product."""
+        weighted = self.output.whole() * self.user_embedding.lookup(query.user)
+        return jnp.concatenate([weighted, jnp.broadcast_to(self.bias[:, None], (len(weighted), 1))], axis=1)
+
+    def item_vectors(self) -> Float[Array, "I D1"]:
+        """(q_i, 1) of the whole catalogue."""
+        return jnp.concatenate([self.item_embedding.whole(), jnp.ones((self.n_items, 1))], axis=1)
+
+    def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
+        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
+        return self.regularization * p[query.user], self.regularization * q

@@ -1,0 +1,109 @@
+"""Multi-layer perceptron on a user's and an item's vector: score(u, i) = h . a_L(... a_1([p_u; q_i])) + b.
+
+a_l(x) = relu(W_l x + b_l)   [He et al. 2017, Neural collaborative filtering, section 3.3]
+"""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Int
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.errors import InputError
+from jaxrec.hyper import Traced
+from jaxrec.models.embedding import Embedding
+from jaxrec.query import Query
+
+
+class Tower(nn.Module):
+    """h . a_L(... a_1([p; q])), from what the first layer makes of p and of q.
+
+    A layer over a concatenation is a sum: W [p; q] = W_p p + W_q q. Each part is computed once a user or once an item,
+    and a pair of them costs an addition.
+    """
+
+    dim: int  # of p and of q
+    layers: tuple[int, ...]
+
+    def setup(self) -> None:
+        self.first = self.param("first", nn.initializers.glorot_uniform(), (2 * self.dim, self.layers[0]))
+        self.first_bias = self.param("first_bias", nn.initializers.zeros, (self.layers[0],))
+        self.rest = [nn.Dense(size, kernel_init=nn.initializers.glorot_uniform()) for size in self.layers[1:]]
+        self.output = nn.Dense(1, use_bias=False, kernel_init=nn.initializers.lecun_uniform())
+
+    def user_part(self, p: Float[Array, "B D"]) -> Float[Array, "B H"]:
+        """W_p p + b_1."""
+        return p @ self.first[: self.dim] + self.first_bias[None, :]
+
+    def item_part(self, q: Float[Array, "*S D"]) -> Float[Array, "*S H"]:
+        """W_q q."""
+        return q @ self.first[self.dim :]
+
+    def __call__(self, user_part: Float[Array, "B H"], item_part: Float[Array, "#B N H"]) -> Float[Array, "B N"]:
+        """Scores of every user with its own candidates, or with the same ones for all."""
+        x = jax.nn.relu(user_part[:, None, :] + item_part)
+        for layer in self.rest:
+            x = jax.nn.relu(layer(x))
+        return self.output(x)[..., 0]
+
+
+def tower_layers(dim: int, layers: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The layers given, or the paper's: as wide as the concatenation, then halved twice."""
+    if layers == ():
+        raise InputError("model.layers is empty; name the units of at least one layer, or null for the usual tower")
+    return (2 * dim, dim, max(1, dim // 2)) if layers is None else layers
+
+
+class MLP(nn.Module):
+    """A tower of layers over both vectors.
+
+    n_users, n_items: sizes of the tables
+    embedding_dim:    columns of each vector
+    layers:           units of the hidden layers; None: 2, 1 and 1/2 times embedding_dim
+    regularization:   L2 penalty on the vectors that a batch touches
+    init_std:         standard deviation of a fresh vector's length
+
+    Fidelity: the paper's model and its tower of three layers; its sigmoid is in the loss (`loss=bce`). Layers start as
+    in the authors' code (Glorot; LeCun for the last); vectors are normal as there, but as long for every width. There
+    is no `width`: layers start by their sizes, so that a padded one would start as another model.
+    """
+
+    n_users: int
+    n_items: int
+    embedding_dim: PositiveInt = 32
+    layers: tuple[PositiveInt, ...] | None = None
+    regularization: NonNegativeFloat | Traced = 0.0
+    init_std: NonNegativeFloat = 0.1
+
+    def setup(self) -> None:
+        self.user_embedding = Embedding(self.n_users, self.embedding_dim, std=self.init_std)
+        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        self.tower = Tower(self.embedding_dim, tower_layers(self.embedding_dim, self.layers))
+        self.bias = self.param("bias", nn.initializers.zeros, (1,))
+
+    @property
+    def pair_floats(self) -> int:
+        """Numbers that a pair of user and item takes while it is scored."""
+        return sum(tower_layers(self.embedding_dim, self.layers))
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        user_part = self.tower.user_part(self.user_embedding(query.user))
+        return self.tower(user_part, self.tower.item_part(self.item_embedding(items))) + self.bias[:, None]
+
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item."""
+        return self.score_parts(query, self.item_parts())
+
+    def item_parts(self) -> Float[Array, "I H"]:
+        """What the first layer makes of each item."""
+        return self.tower.item_part(self.item_embedding.whole())
+
+    def score_parts(self, query: Query, parts: Float[Array, "I H"]) -> Float[Array, "B I"]:
+        """Scores of every item, from `item_parts`."""
+        user_part = self.tower.user_part(self.user_embedding(query.user))
+        return self.tower(user_part, parts[None]) + self.bias[:, None]
+
+    def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
+        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
+        return self.regularization * p[query.user], self.regularization * q

@@ -1,0 +1,33 @@
+"""Parameters that no training made, for forward passes by hand."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec.query import Query
+
+
+def drawn(model: nn.Module, query: Query, seed: int = 0) -> dict:
+    """Every parameter of the model, biases too, standard normal."""
+    rng = np.random.default_rng(seed)
+    items = jnp.zeros((len(query.user), 1), jnp.int32)
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), query, items))
+    return jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
+
+
+def call(model: nn.Module, params: dict, method: str, *arguments: Any) -> Any:
+    """What a method of the model says with these parameters."""
+    return jax.jit(lambda params, *arguments: model.apply(params, *arguments, method=method))(params, *arguments)
+
+
+def assert_scores(model: nn.Module, params: dict, query: Query, expected: np.ndarray) -> None:
+    """The catalogue's scores are these, and so are those of candidates, some of them twice."""
+    items = np.random.default_rng(1).integers(0, expected.shape[1], (len(expected), 4)).astype(np.int32)
+    close = {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(call(model, params, "score_catalogue", query), expected, **close)
+    np.testing.assert_allclose(
+        call(model, params, "__call__", query, jnp.asarray(items)), np.take_along_axis(expected, items, 1), **close
+    )
