@@ -47,7 +47,7 @@ def scores(params: dict) -> np.ndarray:
     return p @ q.T + np.asarray(tables["item_bias"]["table"])
 
 
-def the_rest(source, rows, n_items, n_negatives) -> Candidates:
+def the_rest(source, rows, n_items, n_negatives, given) -> Candidates:
     """Every item but the positive."""
     items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
     return Candidates(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
@@ -56,7 +56,7 @@ def the_rest(source, rows, n_items, n_negatives) -> Candidates:
 def always(*items: int):
     """Negatives that do not depend on chance; the last of them does not count."""
 
-    def draw(source, rows, n_items, n_negatives) -> Candidates:
+    def draw(source, rows, n_items, n_negatives, given) -> Candidates:
         drawn = jnp.broadcast_to(jnp.array(items)[None, :], (rows.shape[0], len(items)))
         counts = (jnp.arange(len(items)) < len(items) - 1).astype(jnp.float32)
         return Candidates(drawn, jnp.broadcast_to(counts[None, :], drawn.shape))
