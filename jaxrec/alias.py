@@ -12,6 +12,8 @@ from jaxtyping import Array, Int, UInt32
 
 from jaxrec.random import Stream, bits, integers, substream
 
+OWN = 301  # number of the stream that decides between a place and whose the rest of it is
+
 
 class Alias(NamedTuple):
     """Place i stands for itself where 32 random bits are below `below[i]`, else for `other[i]`. 8 bytes a place."""
@@ -22,7 +24,7 @@ class Alias(NamedTuple):
     def draw(self, source: Stream, *counters: Array) -> Int[Array, "*S"]:
         """One number for each combination of counters."""
         place = integers(source, self.below.shape[0], *counters)
-        own = bits(substream(source, -1), *counters) < self.below[place]
+        own = bits(substream(source, OWN), *counters) < self.below[place]
         return jnp.where(own, place, self.other[place])
 
 
