@@ -51,7 +51,7 @@ def mine(
     counts = {"history": 0, "mined": 0}
 
     def write(temporary: Path) -> None:
-        schema, writer = _schema(model), None
+        schema = _schema(model)
         kind: Any = pa.csv.CSVWriter if path.suffix == ".csv" else pa.parquet.ParquetWriter
         with kind(str(temporary), schema) as writer:
             for table in _tables(model, ranks, per_user, history, np.random.default_rng(seed)):

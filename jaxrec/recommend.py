@@ -69,7 +69,7 @@ class Recommender:
         return self.score_at(users, items)
 
     def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items of users, and scores, [R, k], all by position in the id tables; items are -1 behind the last."""
+        """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
         ranked = Ranker(self.model, Asked.about(users, self.known), k, exclude_known=exclude_seen)(*self._one_member())
         if not ranked.finite[0]:
             raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")

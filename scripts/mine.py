@@ -1,4 +1,4 @@
-"""Mines negatives: `python scripts/mine.py run=RUN_DIR out=negatives.parquet`, then train on them; see docs/negatives.md."""
+"""Mines negatives: `python scripts/mine.py run=RUN_DIR out=negatives.parquet`; see docs/negatives.md."""
 
 from jaxrec.config import mine
 

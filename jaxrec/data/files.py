@@ -128,7 +128,7 @@ def files(
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame)
     frame = weighed(frame, quantity, quantity_as)
-    return encode(
+    encoded = encode(
         frame,
         user_features=features.get("user"),
         item_features=features.get("item"),
@@ -136,6 +136,7 @@ def files(
         notes=notes,
         name=name,
     )
+    return encoded if label_column is None else with_negatives(encoded, refused)
 
 
 def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[str, int]:

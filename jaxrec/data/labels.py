@@ -33,10 +33,8 @@ def chosen(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
 
 def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interactions:
     """The data with the rows of a frame (user_id, item_id) as its negatives; counts those that cannot be any."""
-    user, item = (
-        _positions(ids, frame[key])
-        for ids, key in ((interactions.user_ids, "user_id"), (interactions.item_ids, "item_id"))
-    )
+    user = _positions(interactions.user_ids, frame["user_id"])
+    item = _positions(interactions.item_ids, frame["item_id"])
     known = (user >= 0) & (item >= 0)
     pairs = user[known].astype(np.int64) * interactions.n_items + item[known]
     own = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
@@ -46,8 +44,8 @@ def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interacti
     pairs = np.unique(pairs[~contradicted])
     dropped = {UNKNOWN: int((~known).sum()), CHOSEN: int(contradicted.sum())}
     notes = {**interactions.notes, **{reason: n for reason, n in dropped.items() if n}}
-    rows = tuple(x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
-    return replace(interactions, negatives=rows, notes=notes)
+    users, items = (x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
+    return replace(interactions, negatives=(users, items), notes=notes)
 
 
 def _positions(ids: np.ndarray, column: pd.Series) -> np.ndarray:
