@@ -42,7 +42,8 @@ def mine(
     if path.suffix not in (".parquet", ".pq", ".csv"):
         raise InputError(f"out={out}: the suffix says how to write, .parquet, .pq or .csv")
     model = load(run)
-    if not 1 <= first <= last <= (n_items := len(model.item_ids)):
+    n_items = len(model.item_ids)
+    if not 1 <= first <= last <= n_items:
         raise InputError(f"ranks={[first, last]}: must be first and last, from 1 to the {n_items:,} items of the run")
     if per_user is not None and not 1 <= per_user <= last - first + 1:
         raise InputError(

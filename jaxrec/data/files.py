@@ -107,7 +107,7 @@ def files(
         where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
         frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
-        labels = chosen(_plain(read[0]["data.label_column"]), wheres[0], len(frame))
+        labels = chosen(plain(read[0]["data.label_column"]), wheres[0], len(frame))
         frame, refused = frame[labels], frame[~labels]
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
