@@ -16,7 +16,7 @@ from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.interactions import Duplicates, Interactions, canonical, encode, filtered, whole_numbers
-from jaxrec.data.labels import chosen
+from jaxrec.data.labels import chosen, with_negatives
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds

@@ -47,7 +47,7 @@ def test_without_a_label_column_there_are_no_negatives(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([1, 2, 0], r"line 3 has the label 2 \(1 such rows\)"),
+        ([1, 2, 0], r"line 3 has the label '2' \(1 such rows\)"),
         ([0, 0, 0], "every label is 0"),
         (["1", "yes", "0"], "'yes'"),
     ],
