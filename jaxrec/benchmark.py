@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxrec import experiment, settings
+from jaxrec import benchmark_mining, experiment, settings
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.histories import histories
@@ -33,11 +33,13 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     """Runs a case and prints a table; appends nothing, writes `out` as JSON.
 
     case: fit (seconds an epoch), rank (seconds for every user's top 10), sweep (populations against one trial after
-    another), start (seconds from a fresh process to a trained model)
+    another), start (seconds from a fresh process to a trained model), mining (seconds for every user's 50 hardest
+    negatives, and how far that is from the arithmetic), samplers (seconds an epoch with each kind of negatives)
     peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
     item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "sweep": sweep, "start": start}
+    cases |= {"mining": mining, "samplers": samplers}
     if case not in cases:
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
     settings.check({key: value for key, value in tree.items() if key != "peer"})
@@ -143,6 +145,19 @@ def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
         run_once = lambda: subprocess.run(call, check=True, capture_output=True)  # noqa: E731
         first = _timed(run_once)
         return [_row("one epoch", [_timed(run_once) for _ in range(repeats)], first_s=round(first, 2))]
+
+
+def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """The 50 hardest negatives of every user; see `jaxrec.benchmark_mining`."""
+    found = benchmark_mining.mine(tree, repeats)
+    return [_row(tree["model"]["_target_"].rpartition(".")[2], found.pop("seconds"), **found)]
+
+
+def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """Epochs with every sampler, beside uniform negatives."""
+    found = benchmark_mining.epochs(tree, repeats)
+    uniform = min(min(seconds) for name, seconds in (found[0], found[-1]))
+    return [_row(name, seconds, times_uniform=round(min(seconds) / uniform, 2)) for name, seconds in found]
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -43,6 +43,11 @@ def explore() -> None:
     _script("explore", _explore)
 
 
+def mine() -> None:
+    """scripts/mine.py: negatives to a file."""
+    _script("mine", _mine)
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
@@ -119,6 +124,16 @@ def _explore(cfg: DictConfig) -> None:
 
     tree = plain(cfg)
     report.run(tree, Path(tree.pop("out")))
+
+
+def _mine(cfg: DictConfig) -> None:
+    from jaxrec import launch, mining
+    from jaxrec.console import say
+
+    tree = plain(cfg)
+    launch.use_all_cores()
+    counts = mining.mine(**tree)
+    say(f"{counts['mined']:,} mined and {counts['history']:,} rows of history in {tree['out']}")
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

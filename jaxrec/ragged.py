@@ -31,16 +31,24 @@ class Ragged(NamedTuple):
         return (low < end) & (self.items.at[low].get(mode="clip") == items)
 
     def mask_block(
-        self, scores: Float[Array, "B I"], first_row: Int[Array, ""], max_entries: int
+        self,
+        scores: Float[Array, "B I"],
+        first_row: Int[Array, ""],
+        max_entries: int,
+        place: Int[Array, "C"] | None = None,
     ) -> Float[Array, "B I"]:
         """-inf at the items of rows `first_row` .. `first_row + B`, which together have at most `max_entries`.
+
+        `place` says in which column of `scores` each item of the catalogue is, beyond the last if in none; None: items
+        are columns.
 
         One flat scatter over the block's entries: a padded [B, longest row] one would mostly write padding.
         """
         entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
         # What lies behind the block's last row gets a row behind its last, which the scatter drops.
         row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
-        return scores.at[row, self.items.at[entry].get(mode="clip")].set(-jnp.inf, mode="drop")
+        items = self.items.at[entry].get(mode="clip")
+        return scores.at[row, items if place is None else place[items]].set(-jnp.inf, mode="drop")
 
 
 def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:

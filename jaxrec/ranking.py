@@ -1,6 +1,8 @@
 """Scores of the whole catalogue → the best k items of each user, exactly, a block of users at a time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -112,15 +114,24 @@ def rows_of(model: nn.Module, asked: Asked) -> Rows:
 class Ranker:
     """Ranks the catalogue for the rows asked about, for every member of a population; compiled at the first call.
 
+    pool: so many items of the catalogue are ranked alone, those of each call; None: all
+
     Memory: scores of `block` rows at a time on each device, never users x items; see `Stream`.
     """
 
     def __init__(
-        self, model: nn.Module, asked: Asked, k: int, *, block: int | None = None, exclude_known: bool = True
+        self,
+        model: nn.Module,
+        asked: Asked,
+        k: int,
+        *,
+        block: int | None = None,
+        exclude_known: bool = True,
+        pool: int | None = None,
     ) -> None:
         self.model, self.k = model, k
         self._n_rows = len(asked.users)
-        self._block = block_size(self._n_rows, model.n_items, block, getattr(model, "pair_floats", 1))
+        self._block = block_size(self._n_rows, pool or model.n_items, block, getattr(model, "pair_floats", 1))
         masked = None
         if exclude_known and asked.masked is not None:
             offsets, items = asked.masked
@@ -131,30 +142,42 @@ class Ranker:
         self._history_length = getattr(model, "history_length", 0)
         self.stream = Stream(self._rank_member, (rows_of(model, asked), masked), self._n_rows, self._block)
 
-    def __call__(self, params: Any, hyper: Hyper) -> Ranked:
-        """Parameters and numbers with a leading member axis → the lists of every member."""
-        (items, scores), finite = self.stream(params, hyper)
+    def __call__(self, params: Any, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
+        """Parameters and numbers with a leading member axis → the lists of every member, of its pool of items."""
+        (items, scores), finite = self.stream((params, pools), hyper)
         return Ranked(items, scores, finite)
 
-    def _rank_member(self, shared: tuple[Rows, Ragged | None], params: Any, hyper: Hyper) -> Block:
-        asked, masked = shared
+    def _rank_member(self, shared: tuple[Rows, Ragged | None], member: tuple[Any, Array | None], hyper: Hyper) -> Block:
+        (asked, masked), (params, pool) = shared, member
         model = asked.member(self.model, hyper)
-        if hasattr(model, "item_vectors"):
-            vectors: Any = model.apply(params, method="item_vectors")
-            score = lambda query: model.apply(params, query, method="query_vectors") @ vectors.T  # noqa: E731
-        elif hasattr(model, "item_parts"):
-            parts: Any = model.apply(params, method="item_parts")
-            score = lambda query: model.apply(params, query, parts, method="score_parts")  # noqa: E731
-        else:
-            score = lambda query: model.apply(params, query, method="score_catalogue")  # noqa: E731
+        score = scorer(model, params, pool)
+        place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), self._n_rows - 1)
             scores = score(asked.query(rows, self._history_length))
             finite = jnp.isfinite(scores).all()
             if masked is not None:
-                scores = masked.mask_block(scores, first_row, self._max_entries)
+                scores = masked.mask_block(scores, first_row, self._max_entries, place)
             values, items = top_k(scores, self.k)
+            items = items if pool is None else pool[items]
             return (jnp.where(values > -jnp.inf, items, -1), values), finite
 
         return rank_block
+
+
+def scorer(
+    model: nn.Module, params: Any, pool: Int[Array, "C"] | None = None
+) -> Callable[[Query], Float[Array, "B C"]]:
+    """Scores of all items, or of a pool of them; what depends on items alone is computed once."""
+    of_pool = lambda x: x if pool is None else x[pool]  # noqa: E731
+    ask: Any = partial(model.apply, params)
+    if hasattr(model, "item_vectors"):
+        vectors = of_pool(ask(method="item_vectors"))
+        return lambda query: ask(query, method="query_vectors") @ vectors.T
+    if hasattr(model, "item_parts"):
+        parts = jax.tree.map(of_pool, ask(method="item_parts"))
+        return lambda query: ask(query, parts, method="score_parts")
+    if pool is None:
+        return lambda query: ask(query, method="score_catalogue")
+    return lambda query: ask(query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))

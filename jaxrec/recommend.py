@@ -40,7 +40,7 @@ class Recommender:
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
-        self._known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
+        self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         self._whole = with_tables(model, tables(model, self._encoded))
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
 
@@ -53,11 +53,7 @@ class Recommender:
         if not 1 <= k <= len(self.item_ids):
             raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
         users = _positions(self._users, user_ids, "user")
-        asked = Asked.about(users, self._known, self._encoded)
-        ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
-        if not ranked.finite[0]:
-            raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
-        items, scores = np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+        items, scores = self.rank(users, k, exclude_seen)
         row, rank = np.nonzero(items >= 0)
         return pd.DataFrame(
             {
@@ -74,12 +70,24 @@ class Recommender:
         users = np.broadcast_to(users, items.shape) if len(users) == 1 else users
         if len(users) != len(items):
             raise InputError(f"score takes as many users as items, got {len(users)} and {len(items)}")
+        return self.score_at(users, items)
+
+    def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
+        asked = Asked.about(users, self.known, self._encoded)
+        ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
+        if not ranked.finite[0]:
+            raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
+        return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+
+    def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores [N] of pairs of positions."""
         blocks = range(0, len(users), USERS_AT_A_TIME)
         parts = [self._score(users[at : at + USERS_AT_A_TIME], items[at : at + USERS_AT_A_TIME]) for at in blocks]
         return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        query = query_of(self.model, Asked.about(users, self._known))
+        query = query_of(self.model, Asked.about(users, self.known))
         scores: Any = self._whole.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
         return np.asarray(scores[:, 0])
 

@@ -1,4 +1,4 @@
-"""Times a case: `python scripts/benchmark.py case=fit`, `rank`, `sweep` or `start`; see benchmarks/README.md."""
+"""Times a case: `python scripts/benchmark.py case=fit` (rank, sweep, start, mining, samplers)."""
 
 from jaxrec.config import benchmark
 

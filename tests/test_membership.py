@@ -6,7 +6,7 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.membership import membership
+from jaxrec.membership import Membership, known, membership
 
 
 def interactions(user: np.ndarray, item: np.ndarray, n_users: int, n_items: int) -> Interactions:
@@ -43,3 +43,17 @@ def test_the_limit_itself_is_allowed(monkeypatch):
     assert membership(interactions(one, one, 2, 32)).words.shape == (2, 1)
     with pytest.raises(InputError, match="use loss=sampled_softmax"):
         membership(interactions(one, one, 3, 32))
+
+
+@pytest.mark.parametrize("bits_mib", [256, 0], ids=["bits", "rows"])
+def test_known_says_of_pairs_what_the_data_says(bits_mib, monkeypatch):
+    monkeypatch.setattr("jaxrec.membership.BITS_MIB", bits_mib)
+    rng = np.random.default_rng(5)
+    user, item = rng.integers(0, 6, 80), rng.integers(0, 40, 80)
+    plain = np.zeros((7, 40), bool)
+    plain[user, item] = True
+    found = known(interactions(user, item, 7, 40))
+    assert isinstance(found, Membership) == (bits_mib == 256)
+    rows = jnp.array([6, 2, 0, 2])
+    items = jnp.asarray(rng.integers(0, 40, (4, 30)))
+    np.testing.assert_array_equal(found.contains(rows, items), plain[np.asarray(rows)[:, None], np.asarray(items)])

@@ -16,6 +16,7 @@ from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.interactions import Duplicates, Interactions, canonical, encode, filtered, whole_numbers
+from jaxrec.data.labels import chosen, with_negatives
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds
@@ -35,6 +36,7 @@ def files(
     events: Sequence[str] | None = None,
     target_event: str | None = None,
     event_weights: Mapping[str, NonNegativeFloat] | None = None,
+    label_column: str | None = None,
     delimiter: str | None = None,
     min_value: float | None = None,
     duplicates: Duplicates = "last",
@@ -56,6 +58,7 @@ def files(
     path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq
     columns:    names in the file; without a column of times, file order is the order
     events, target_event, event_weights: names of events, see `marked`
+    label_column: 1 for what was chosen, 0 for negatives, see `jaxrec.data.labels`; of the one file, or of train
     delimiter:  one character, where the suffix does not say it
     min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
@@ -72,13 +75,16 @@ def files(
     columns |= {"data.value_column": value_column} if value_column is not None else {}
     columns |= {"data.time_column": time_column} if time_column is not None else {}
     columns |= {"data.event_column": event_column} if event_column is not None else {}
+    columns |= {"data.label_column": label_column} if label_column is not None else {}
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
         raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
 
-    read = [tables.read(file, columns, delimiter, encoding) for file in paths.values()]
+    unlabelled = {key: column for key, column in columns.items() if key != "data.label_column"}
+    parts = [columns, *[unlabelled] * (len(paths) - 1)]
+    read = [tables.read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
     frame = pd.DataFrame(
         {
@@ -100,6 +106,9 @@ def files(
         frame["event"] = _categorical([plain(t["data.event_column"]).cast(pa.string()) for t in read])
         where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
         frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
+    if label_column is not None:
+        labels = chosen(plain(read[0]["data.label_column"]), wheres[0], len(frame))
+        frame, refused = frame[labels], frame[~labels]
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
         notes |= nobody
@@ -119,7 +128,7 @@ def files(
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame)
     frame = weighed(frame, quantity, quantity_as)
-    return encode(
+    encoded = encode(
         frame,
         user_features=features.get("user"),
         item_features=features.get("item"),
@@ -127,6 +136,7 @@ def files(
         notes=notes,
         name=name,
     )
+    return encoded if label_column is None else with_negatives(encoded, refused)
 
 
 def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[str, int]:

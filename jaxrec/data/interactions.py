@@ -37,6 +37,8 @@ class Interactions:
             train. Needs times; None where the data has none
     encoded: the features as codes and numbers, fitted on train; None before the data is split
     event_names: what the codes of `event` mean
+    negatives: users and items, as positions, of pairs that are known as not wanted, or taken for it: nothing counts or
+            shows them, samplers may draw from them. None where the data has none
     notes:  what was dropped or repaired while reading, each a reason and how many rows
     name:   what reports call the data
     """
@@ -56,6 +58,7 @@ class Interactions:
     properties: Properties | None = None
     encoded: Encoded | None = None
     event_names: tuple[str, ...] = ()
+    negatives: tuple[np.ndarray, np.ndarray] | None = None
     notes: Mapping[str, int] = field(default_factory=dict)
     name: str = "data"
 

@@ -61,9 +61,11 @@ class Epochs:
         validate: Validate | None,
         on_epoch: OnEpoch,
         epochs: Sequence[int] | None,
+        before: Callable[[int, Any], Any] = lambda epoch, states: states,
     ) -> Fit:
         """Runs `program`: states (each with `params`) of all members → states one epoch on, and a loss each.
 
+        `before` an epoch (counted from 1) states may be changed, by what their parameters say then; its time counts.
         Members that are not `active` are to be left as they are. A member trains for `epochs` of its own where given.
         Without `validate` the last parameters are kept. Ctrl-C ends training and drops the epoch in progress; what was
         best until then is returned, marked interrupted.
@@ -80,7 +82,7 @@ class Epochs:
         try:
             for epoch in range(1, limit.max() + 1):
                 started = time.perf_counter()
-                states, losses = program(states, active)
+                states, losses = program(before(epoch, states), active)
                 loss = np.asarray(losses)
                 seconds = time.perf_counter() - started
                 fit.train_s += seconds

@@ -17,6 +17,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.fitting.descent import Dense, RowDescent
 from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
+from jaxrec.fitting.mining import miner_of
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
@@ -31,6 +32,7 @@ class State(NamedTuple):
     optimizer: Any
     source: Stream
     epoch: Int[Array, ""]
+    mined: Any = None  # negatives that the model was asked for, where the objective asks; see `jaxrec.fitting.mining`
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class GradientFit(Epochs):
         if hasattr(model, "pretrained"):
             loaded = model.pretrained(states.params, train)
             states = states._replace(params=jax.tree.map(_placed_as, loaded, states.params))
+        miner = miner_of(self.objective, model, train, population)
+        if miner is not None:
+            states = states._replace(mined=placement.deal(miner.nothing()))
         penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:
@@ -81,7 +86,12 @@ class GradientFit(Epochs):
         def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
             return program((examples, given), states, hyper, active)
 
-        fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs)
+        def before(epoch: int, states: Any) -> Any:
+            if miner is None or not miner.due(epoch):
+                return states
+            return states._replace(mined=placement.deal(miner(epoch, placement.cut(states.params))))
+
+        fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs, before)
         fit.compile_s = compile_s
         return fit
 
@@ -114,6 +124,8 @@ class GradientFit(Epochs):
         model, optimizer = with_tables(with_hyper(model, hyper), given), self._optimizer(hyper)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
+        if state.mined is not None:
+            examples = examples._replace(mined=state.mined)
 
         share = batch_size // n_split  # what this device has of every batch
         own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
@@ -141,7 +153,9 @@ class GradientFit(Epochs):
         def train(state: State) -> tuple[State, Array]:
             steps = jnp.arange(-(-n_examples // batch_size))
             (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
-            return State(params, moments, state.source, state.epoch + 1), jnp.sum(totals) / jnp.sum(weights)
+            return State(params, moments, state.source, state.epoch + 1, state.mined), jnp.sum(totals) / jnp.sum(
+                weights
+            )
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
 

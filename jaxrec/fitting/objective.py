@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -21,7 +22,7 @@ from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
-from jaxrec.negatives import Candidates
+from jaxrec.negatives import Candidates, Given
 from jaxrec.query import Query
 from jaxrec.random import Stream, uniforms
 
@@ -60,6 +61,8 @@ class Pairs(NamedTuple):
     item: Int[Array, "E"]
     weight: Float[Array, "E"] | None = None  # None: each weighs 1
     seen: Seen | None = None  # None: the model asks for no history
+    tables: Any = None  # the sampler's own
+    mined: Any = None  # what the member's model was last asked for, see `jaxrec.fitting.mining`
 
     def query(self, rows: Int[Array, "B"], length: int, which: Which) -> Query:
         """What is known at these examples."""
@@ -78,16 +81,22 @@ def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
 class SampledObjective:
     """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`.
 
-    history: what a model that asks for histories is shown of them, see `Seen`
+    negatives: a sampler, see `jaxrec.negatives`
+    history:   what a model that asks for histories is shown of them, see `Seen`
+    corrected: scores of positives and negatives less log q, for a softmax: what is drawn often would else be pushed
+               down for that alone.   [Bengio and Senecal 2008; Yi et al. 2019]
     """
 
     loss: Callable[..., Float[Array, "B"]]
     negatives: Callable[..., Candidates]
     history: Which = "others"
+    corrected: bool = False
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
-        """Users, items and weights of the interactions, and their histories."""
-        return pairs(train, history_length)
+        """Users, items and weights of the interactions, their histories, and what the sampler needs of the data."""
+        examples, n = pairs(train, history_length)
+        prepare = getattr(self.negatives, "prepare", lambda train: None)
+        return examples._replace(tables=prepare(train)), n
 
     def costs(
         self,
@@ -102,19 +111,47 @@ class SampledObjective:
         """Loss and weight of each interaction."""
         query = examples.query(rows, getattr(model, "history_length", 0), self.history)
         positive = examples.item[rows]
-        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives)
-        items = jnp.concatenate([positive[:, None], negatives.items], axis=1)
-        scores: Any = model.apply(params, query, items)
-        cost = self.loss(scores[:, 0], scores[:, 1:], negatives.used)
+        given = Given(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
+        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, given)
+        of_positive, of_negatives = _scores(model, params, query, positive, negatives.items)
+        if self.corrected and negatives.log_q is not None:
+            of_positive = of_positive - negatives.log_q[positive]
+            of_negatives = of_negatives - negatives.log_q[negatives.items]
+        cost = self.loss(of_positive, of_negatives, negatives.used)
         if penalised:
             penalty: Any = model.apply(params, query, method="penalty")
             of_user, of_item = penalty
-            used = jnp.concatenate([jnp.ones_like(negatives.used[:, :1]), negatives.used], axis=1)
-            cost = cost + of_user + jnp.sum(of_item[items] * used, axis=1) / jnp.sum(used, axis=1)
+            of_items = of_item[positive] + jnp.sum(of_item[negatives.items] * negatives.used, axis=1)
+            cost = cost + of_user + of_items / (1 + jnp.sum(negatives.used, axis=1))
         if examples.weight is None:
             return cost, jnp.ones_like(cost)
         weight = examples.weight[rows]
         return weight * cost, weight
+
+
+def _scorer(model: nn.Module, params: Any, query: Query) -> Callable[[Array], Array]:
+    """Scores of candidates as numbers, through which nothing is learnt."""
+
+    def score(items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        scores: Any = model.apply(params, query, items)
+        return jax.lax.stop_gradient(scores)
+
+    return score
+
+
+def _scores(
+    model: nn.Module, params: Any, query: Query, positive: Int[Array, "B"], negatives: Int[Array, "#B N"]
+) -> tuple[Float[Array, "B"], Float[Array, "B N"]]:
+    """Scores of each positive and of its negatives; negatives that all share are one matrix product if possible."""
+    n_rows = positive.shape[0]
+    if negatives.shape[0] < n_rows and hasattr(model, "vectors_of"):
+        asked: Any = model.apply(params, query, method="query_vectors")
+        own: Any = model.apply(params, positive, method="vectors_of")
+        shared: Any = model.apply(params, negatives[0], method="vectors_of")
+        return jnp.sum(asked * own, axis=1), asked @ shared.T
+    negatives = jnp.broadcast_to(negatives, (n_rows, negatives.shape[1]))
+    scores: Any = model.apply(params, query, jnp.concatenate([positive[:, None], negatives], axis=1))
+    return scores[:, 0], scores[:, 1:]
 
 
 class Bags(NamedTuple):

@@ -118,11 +118,11 @@ def _against(
         # Counted from the end, so that no number depends on the padding before.
         back = jnp.arange(length - 1, -1, -1, dtype=rows.dtype)
         drawn: Candidates = draw((rows[:, None] * PLACES + back[None, :]).reshape(-1))
-        items, used = (x.reshape(n_rows, length, -1) for x in drawn)
+        items, used = (x.reshape(n_rows, length, -1) for x in (drawn.items, drawn.used))
         negatives = jnp.einsum("btd,btnd->btn", h, vectors[items])
     else:
         drawn = draw(rows if share == "user" else jnp.zeros(1, rows.dtype))
-        items, used = (x[:, None, :] for x in drawn)
+        items, used = (x[:, None, :] for x in (drawn.items, drawn.used))
         others = vectors[drawn.items]
         negatives = jnp.einsum("btd,bnd->btn", h, others) if share == "user" else h @ others[0].T
     positive = jnp.sum(h * vectors[target], axis=2)

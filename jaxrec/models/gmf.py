@@ -58,6 +58,10 @@ class GMF(nn.Module):
         """(q_i, 1) of the whole catalogue."""
         return jnp.concatenate([self.item_embedding.whole(), jnp.ones((self.n_items, 1))], axis=1)
 
+    def vectors_of(self, items: Int[Array, "N"]) -> Float[Array, "N D1"]:
+        """`item_vectors` of these items alone."""
+        return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones((items.shape[0], 1))], axis=1)
+
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()

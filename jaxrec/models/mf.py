@@ -67,6 +67,11 @@ class MatrixFactorisation(nn.Module):
         bias = self.item_bias.whole()[:, None]
         return jnp.concatenate([q, jnp.ones_like(bias), bias], axis=1)
 
+    def vectors_of(self, items: Int[Array, "N"]) -> Float[Array, "N D2"]:
+        """`item_vectors` of these items alone."""
+        bias = self.item_bias.lookup(items)[:, None]
+        return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones_like(bias), bias], axis=1)
+
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()

@@ -321,7 +321,7 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(optimizer, rate)
 def test_members_that_move_rows_only_are_their_lone_twins():
     members = population(2, (0.05, 0.02), (0.0, 0.0), (0.0, 0.0), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELLED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)
-    twin = Population(members.seeds[1:], Hyper(*(numbers[1:] for numbers in members.hyper)))
+    twin = Population(members.seeds[1:], jax.tree.map(lambda x: x[1:], members.hyper))
     alone = GradientFit(LABELLED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), twin)
     for wide, one in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(wide[1], one[0], rtol=1e-4, atol=1e-6)

@@ -47,7 +47,7 @@ def scores(params: dict) -> np.ndarray:
     return p @ q.T + np.asarray(tables["item_bias"]["table"])
 
 
-def the_rest(source, rows, n_items, n_negatives) -> Candidates:
+def the_rest(source, rows, n_items, n_negatives, given) -> Candidates:
     """Every item but the positive."""
     items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
     return Candidates(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
@@ -56,7 +56,7 @@ def the_rest(source, rows, n_items, n_negatives) -> Candidates:
 def always(*items: int):
     """Negatives that do not depend on chance; the last of them does not count."""
 
-    def draw(source, rows, n_items, n_negatives) -> Candidates:
+    def draw(source, rows, n_items, n_negatives, given) -> Candidates:
         drawn = jnp.broadcast_to(jnp.array(items)[None, :], (rows.shape[0], len(items)))
         counts = (jnp.arange(len(items)) < len(items) - 1).astype(jnp.float32)
         return Candidates(drawn, jnp.broadcast_to(counts[None, :], drawn.shape))
@@ -128,3 +128,42 @@ def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     expected = [sum(p[user] + q[i] for i in ITEM[user == USER]) for user in (0, 1, 3, 4)]
     np.testing.assert_allclose(added - without, 0.3 * np.array(expected), rtol=1e-4)
+
+
+def shared(*items: int, log_q: jax.Array | None = None):
+    """The same negatives for every example, but its own item."""
+
+    def draw(source, rows, n_items, n_negatives, given) -> Candidates:
+        drawn = jnp.array([items])
+        return Candidates(drawn, (drawn != given.positive[:, None]).astype(jnp.float32), log_q)
+
+    return draw
+
+
+@pytest.mark.parametrize("penalised", [False, True])
+def test_shared_negatives_cost_what_they_would_apart(penalised):
+    """The matrix product against gathers, values and gradients."""
+    model, params = model_and_params(0.3)
+
+    def apart(source, rows, n_items, n_negatives, given) -> Candidates:
+        found = shared(1, 3, 0)(source, rows, n_items, n_negatives, given)
+        return found._replace(items=jnp.broadcast_to(found.items, found.used.shape))
+
+    found = []
+    for sampler in (shared(1, 3, 0), apart):
+        total = lambda params, sampler=sampler: costs(  # noqa: E731
+            SampledObjective(softmax, sampler), model, params, list(range(7)), penalised
+        )[0].sum()
+        found.append(jax.value_and_grad(total)(params))
+    assert float(found[0][0]) == pytest.approx(float(found[1][0]), rel=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("corrected", [False, True])
+def test_log_q_is_taken_from_every_score_where_that_is_wanted(corrected):
+    model, params = model_and_params()
+    log_q = jnp.log(jnp.array([0.3, 0.1, 0.25, 0.05, 0.2, 0.1]))
+    cost, _ = costs(SampledObjective(softmax, shared(1, 3, log_q=log_q), corrected=corrected), model, params, [4, 1])
+    for row, (user, item) in enumerate([(3, 0), (0, 2)]):
+        s = scores(params)[user] - np.asarray(log_q) * corrected
+        assert float(cost[row]) == pytest.approx(log(exp(s[item]) + exp(s[1]) + exp(s[3])) - s[item], rel=1e-5)

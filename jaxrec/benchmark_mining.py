@@ -1,0 +1,134 @@
+"""What mining costs, and what an epoch costs with each sampler of negatives."""
+
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec import experiment, settings
+from jaxrec.data.histories import histories
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.epochs import fresh
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.ranking import Asked, Ranker, query_of
+from jaxrec.settings import Tree, build, get, put
+
+HARDEST = 50  # items a user
+CHECKED = 32  # users whose lists are made again in numpy
+
+SAMPLERS: list[Tree] = [
+    {"_target_": "jaxrec.negatives.Uniform"},
+    {"_target_": "jaxrec.negatives.Uniform", "exclude_known": True},
+    {"_target_": "jaxrec.negatives.Popularity"},
+    {"_target_": "jaxrec.negatives.Popularity", "exclude_known": True},
+    {"_target_": "jaxrec.negatives.InBatch"},
+    {"_target_": "jaxrec.negatives.BatchShared", "ratio": 64},
+    {
+        "_target_": "jaxrec.negatives.Mixed",
+        "first": {"_target_": "jaxrec.negatives.Popularity"},
+        "second": {"_target_": "jaxrec.negatives.Uniform"},
+    },
+    {"_target_": "jaxrec.fitting.mining.Hard", "warmup": 1, "refresh": 1_000_000},  # mines in the first epoch timed
+    {"_target_": "jaxrec.negatives.Dynamic", "candidates": 4},
+    {"_target_": "jaxrec.negatives.Dynamic", "candidates": 8},
+]
+
+
+def mine(tree: Tree, repeats: int) -> dict[str, Any]:
+    """The 50 hardest items of every user, those that a user has masked, from a fresh model: seconds, and their limit.
+
+    `limit_s` is what the multiplications alone would take at the rate of a large matrix product, measured in between.
+    Raises InputError if a list differs from one that numpy makes of the scores of all candidates.
+    """
+    data: Interactions = build(tree["data"])
+    _, shared, population = next(settings.populations([tree]))
+    model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
+    hyper = population.hyper
+    params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(jax.tree.map(lambda x: x[0], hyper))
+    stacked = jax.tree.map(lambda x: x[None], params)
+    asked = Asked.about(np.arange(data.n_users), histories(data))
+    started = time.perf_counter()
+    ranker = Ranker(model, asked, HARDEST, block=get(tree, "eval.block"))
+    items = np.asarray(ranker(stacked, hyper).items)[0]
+    first = time.perf_counter() - started
+    _check(model, params, data, items)
+    seconds, rates = [], []
+    for _ in range(repeats):
+        rates.append(matrix_rate())
+        seconds.append(_timed(lambda: np.asarray(ranker(stacked, hyper).items)))
+    flops = data.n_users * flops_of_a_user(model, params, data)
+    return {
+        "seconds": seconds,
+        "compile_s": round(first - min(seconds), 2),
+        "gflop": round(flops / 1e9),
+        "gflop_per_s": round(max(rates) / 1e9),
+        "limit_s": round(flops / max(rates), 2),
+        "times_limit": round(min(seconds) * max(rates) / flops, 1),
+    }
+
+
+def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
+    """Seconds an epoch with each sampler, uniform first and last again; a mining epoch is the first of its row."""
+    data: Interactions = build(tree["data"])
+    found = []
+    for node in [*SAMPLERS, SAMPLERS[0]]:
+        ratio = node.get("ratio", tree["negatives"]["ratio"])
+        one = put(tree, {"trainer.epochs": repeats + 1, "trainer.patience": None}) | {
+            "negatives": node | {"ratio": ratio}
+        }
+        _, shared, population = next(settings.populations([one]))
+        model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
+        trainer: GradientFit = experiment.trainer(shared)
+        seconds = [row["seconds"] for row in trainer(model, data, population).history[0]][1:]
+        name = node["_target_"].rpartition(".")[2] + "".join(
+            f" {key}={node[key]}" for key in ("ratio", "candidates", "exclude_known") if key in node
+        )
+        if "refresh" in node:
+            found.append((f"{name} an epoch that mines", seconds[:1]))
+            seconds = seconds[1:]
+        found.append((name, seconds))
+    return found
+
+
+def matrix_rate(n: int = 2048) -> float:
+    """Floating-point operations a second of a product of two n x n matrices on all devices, each with its own."""
+    product = jax.pmap(lambda a, b: a @ b)
+    a = jnp.ones((jax.device_count(), n, n), jnp.float32)
+    jax.block_until_ready(product(a, a))
+    seconds = min(_timed(lambda: jax.block_until_ready(product(a, a))) for _ in range(3))
+    return jax.device_count() * 2.0 * n**3 / seconds
+
+
+def flops_of_a_user(model: nn.Module, params: Any, data: Interactions, users: int = 8) -> float:
+    """Operations that scoring the catalogue takes for one more user, by the compiler's own count."""
+
+    def counted(n: int) -> float:
+        query = query_of(model, Asked.about(np.arange(n), histories(data)))
+        score = jax.jit(lambda params, query: model.apply(params, query, method="score_catalogue"))
+        cost: Any = score.lower(params, query).compile().cost_analysis()
+        return float((cost[0] if isinstance(cost, list) else cost)["flops"])
+
+    return (counted(2 * users) - counted(users)) / users
+
+
+def _check(model: nn.Module, params: Any, data: Interactions, items: np.ndarray) -> None:
+    known = histories(data)
+    everything = jnp.arange(data.n_items, dtype=jnp.int32)[None, :]
+    for user in np.random.default_rng(0).choice(data.n_users, CHECKED, replace=False):
+        query = query_of(model, Asked.about(np.array([user]), known))
+        scores: Any = model.apply(params, query, everything)
+        scores = np.array(scores[0])
+        scores[known.masked(np.array([user]))[1]] = -np.inf
+        best = np.sort(scores)[::-1][: items.shape[1]]
+        if len(set(items[user].tolist())) < items.shape[1] or not np.allclose(scores[items[user]], best, atol=1e-5):
+            raise InputError(f"the items mined for user {user} are not the {items.shape[1]} best of all its scores")
+
+
+def _timed(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
