@@ -44,10 +44,14 @@ class Fitted:
 @pytest.fixture(scope="module", params=MODELS)
 def fitted(request, compose) -> Fitted:
     tree = compose(f"model={request.param}", *PLANTED)
+    of_sequences = tree["split"]["_target_"].endswith("leave_one_out")
+    if of_sequences:  # what comes next is to be found, which is not planted otherwise
+        tree = settings.put(tree, {"data.sequential": True})
     if "epochs" in tree["trainer"]:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
-        if tree["split"]["_target_"].endswith("leave_one_out"):  # a model of sequences, whose batches count users
-            short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.005, "model.history_length": 12}
+        if of_sequences:  # batches count users
+            short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
+            short |= {"trainer.epochs": 50, "trainer.patience": 10}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(request.param, tree)
 
@@ -131,8 +135,10 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     )
     traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
     own = {key: value for key, value in different.items() if key in traced}
-    # Few epochs: what layers of relu make of a rounding error grows with every step.
-    short = settings.put(fitted.tree, {"trainer.epochs": 4} if "epochs" in fitted.tree["trainer"] else {})
+    # Two epochs, and an Adam that does not scale up gradients that are nothing but rounding: what layers make of a
+    # rounding error grows with every step.
+    few = {"trainer.epochs": 2, "optimizer.eps": 1e-4} if "epochs" in fitted.tree["trainer"] else {}
+    short = settings.put(fitted.tree, {key: value for key, value in few.items() if settings.get(fitted.tree, key)})
     trees = [short, settings.put(short, own | {"seed": 5}), settings.put(short, {"seed": 9})]
     ((positions, shared, population),) = settings.populations(trees)
     assert positions == [0, 1, 2]

@@ -185,7 +185,7 @@ def test_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks():
     nothing = Histories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = Asked.about(np.arange(4000), nothing)
     for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 128), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
-        assert Ranker(Parts(4000, n_items, floats), asked, 1).block == users
+        assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 
 
 def test_parts_of_items_are_computed_once_and_used():

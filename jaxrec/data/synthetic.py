@@ -19,13 +19,15 @@ def synthetic(
     zipf: NonNegativeFloat = 0.9,
     activity: NonNegativeFloat = 1.0,
     min_per_user: PositiveInt = 5,
+    sequential: bool = False,
     seed: NonNegativeInt = 0,
 ) -> Interactions:
     """Exactly `n_interactions` distinct pairs of users and items, by user, with times that increase within each.
 
     An item belongs to one cluster and a user's taste is a mixture of three. Within a cluster an item is drawn with
     weight (r + 1)^-zipf, r being its popularity rank in the whole catalogue. Users' activity is lognormal with sigma
-    `activity`, from `min_per_user` up. Features: `cluster` of an item, main `cluster` of a user.
+    `activity`, from `min_per_user` up. `sequential`: users take their items in the order of one hidden circle, each from
+    a place of its own, so that what comes next follows from what came before; else in any order. Features: `cluster` of an item, main `cluster` of a user.
     Raises InputError where so many distinct pairs do not exist or do not suffice for `min_per_user`.
     """
     least, most = n_users * min_per_user, n_users * n_items
@@ -49,6 +51,9 @@ def synthetic(
     pairs = _sampled(rng, wanted, taste, item_cluster, weight)
     pairs = np.concatenate([pairs, _completed(rng, pairs, wanted, taste, item_cluster, weight)])
     pairs = rng.permutation(pairs)  # sorted pairs would put every user's items in the order of their index
+    if sequential:
+        turn, start = rng.permutation(n_items), rng.integers(n_items, size=n_users)
+        pairs = pairs[np.argsort((turn[pairs % n_items] - start[pairs // n_items]) % n_items, kind="stable")]
     pairs = pairs[np.argsort(pairs // n_items, kind="stable")]
     user, item = np.divmod(pairs, n_items)
     return Interactions(

@@ -6,7 +6,6 @@ import pytest
 
 from jaxrec.data.files import files
 from jaxrec.data.labels import CHOSEN, UNKNOWN
-from jaxrec.data.split import holdout
 from jaxrec.errors import InputError
 
 ROWS = [("a", 10, 1), ("a", 11, 0), ("b", 11, 1), ("b", 10, 0), ("b", 10, 0), ("c", 10, 1), ("c", 10, 0), ("d", 10, 0)]
@@ -26,8 +25,7 @@ def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
     assert named(*data.negatives) == [("a", 11), ("b", 10)]
     assert data.notes == {UNKNOWN: 2, CHOSEN: 1}
     assert data.user_ids.tolist() == ["a", "b", "c"]
-    split = holdout(data, validation_fraction=0.0, test_fraction=0.5)
-    assert split.selection.train.negatives is data.negatives
+    assert data.take(np.array([0])).negatives is data.negatives
 
 
 def test_the_label_is_of_train_where_the_data_comes_split(tmp_path):
@@ -47,7 +45,7 @@ def test_without_a_label_column_there_are_no_negatives(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
-        ([1, 2, 0], r"line 3 has the label '2' \(1 such rows\)"),
+        ([1, 2, 0], r"line 3 of .*bad\.csv has the label '2' \(1 such rows\)"),
         ([0, 0, 0], "every label is 0"),
         (["1", "yes", "0"], "'yes'"),
     ],

@@ -71,3 +71,15 @@ def test_activity_is_lognormal_and_can_be_even():
 def test_sizes_that_cannot_be_met(sizes, message):
     with pytest.raises(InputError, match=message):
         synthetic(**sizes)
+
+
+def test_users_go_round_the_hidden_circle():
+    """Hardly a pair of items follows one another both ways on a circle; in any order many do."""
+    shares = []
+    for sequential in (True, False):
+        data = synthetic(n_users=60, n_items=20, n_interactions=600, sequential=sequential)
+        same = data.user[1:] == data.user[:-1]
+        follows = np.zeros((20, 20))
+        np.add.at(follows, (data.item[:-1][same], data.item[1:][same]), 1)
+        shares.append(np.minimum(follows, follows.T).sum() / follows.sum())
+    assert shares[0] < shares[1] / 2

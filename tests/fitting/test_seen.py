@@ -64,7 +64,7 @@ class Nearest(nn.Module):
 @pytest.mark.parametrize("which", ["before", "others"])
 def test_a_model_is_trained_with_the_history_it_asks_for(which):
     """The positive is never in it; item 2, the only negative, is where it is in the history."""
-    item_2 = lambda source, rows, n_items, n: Candidates(jnp.full((6, 1), 2), jnp.ones((6, 1)))  # noqa: E731
+    item_2 = lambda source, rows, n_items, n, given=None: Candidates(jnp.full((6, 1), 2), jnp.ones((6, 1)))  # noqa: E731
     objective = SampledObjective(bce, item_2, which)
     examples, _ = objective.examples(data(), 3)
     hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(1))

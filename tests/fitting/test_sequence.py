@@ -189,7 +189,7 @@ def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
 
     def population(n):
-        numbers = [np.full(n, x) for x in HYPER]
+        numbers = [None if x is None else np.full(n, x) for x in HYPER]
         return Population(np.zeros(n, int), Hyper(*numbers))
 
     model = SASRec(ITEMS, 4, embedding_dim=4, n_blocks=1)

@@ -57,12 +57,12 @@ def test_all_ranks_without_history_and_nothing_that_a_user_has(run, tmp_path):
 
 def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
     out = tmp_path / "sample2.parquet"
-    mining.mine(run[0], out, (20, 60), per_user=10)
+    mining.mine(run[0], out, (1, 5), per_user=3)
     tree = compose("data=files", f"data.path={out}", "data.label_column=label", "negatives=given", "trainer.epochs=2")
     settings.check(tree)
     split, _ = experiment.prepare(tree)
     train = split.selection.train
-    assert len(train.negatives[0]) == 10 * 300
+    assert len(train.negatives[0]) == 3 * 300
     ((_, shared, population),) = settings.populations([tree])
     assert np.isfinite(experiment.select(shared, split.selection, population).fit.history[0][-1]["loss"])
 
