@@ -26,8 +26,9 @@ def synthetic(
 
     An item belongs to one cluster and a user's taste is a mixture of three. Within a cluster an item is drawn with
     weight (r + 1)^-zipf, r being its popularity rank in the whole catalogue. Users' activity is lognormal with sigma
-    `activity`, from `min_per_user` up. `sequential`: users take their items in the order of one hidden circle, each from
-    a place of its own, so that what comes next follows from what came before; else in any order. Features: `cluster` of an item, main `cluster` of a user.
+    `activity`, from `min_per_user` up. `sequential`: users take their items in the order of one hidden circle, each
+    from a place of its own, so that what comes next follows from what came before; else in any order. Features:
+    `cluster` of an item, main `cluster` of a user.
     Raises InputError where so many distinct pairs do not exist or do not suffice for `min_per_user`.
     """
     least, most = n_users * min_per_user, n_users * n_items
