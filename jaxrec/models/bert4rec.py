@@ -35,7 +35,7 @@ class BERT4Rec(SequenceModel):
     n_blocks: PositiveInt = 2
     n_heads: PositiveInt = 2
     dropout: Rate | Traced = 0.2
-    init_std: NonNegativeFloat = 0.2
+    init_std: NonNegativeFloat = 1.0
     causal = False
 
     def setup(self) -> None:
