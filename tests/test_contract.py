@@ -100,7 +100,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
     own = {key: value for key, value in different.items() if key in traced}
     # Few epochs: what layers of relu make of a rounding error grows with every step.
-    short = settings.put(fitted.tree, {"trainer.epochs": 4} if "epochs" in fitted.tree["trainer"] else {})
+    short = settings.put(fitted.tree, {"trainer.epochs": 2} if "epochs" in fitted.tree["trainer"] else {})
     trees = [short, settings.put(short, own | {"seed": 5}), settings.put(short, {"seed": 9})]
     ((positions, shared, population),) = settings.populations(trees)
     assert positions == [0, 1, 2]
