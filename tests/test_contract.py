@@ -51,7 +51,7 @@ def fitted(request, compose) -> Fitted:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
-            short |= {"trainer.epochs": 50, "trainer.patience": 10}
+            short |= {"trainer.epochs": 40, "trainer.patience": 10}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(request.param, tree)
 
@@ -77,12 +77,7 @@ def test_the_planted_clusters_are_found(fitted):
         assert test["ndcg@10"] == pytest.approx(PLANTED_NDCG.get(fitted.name, test["ndcg@10"]), abs=0.04)
 
 
-def test_the_same_seed_gives_the_same_parameters(fitted):
-    again = experiment.select(fitted.shared, fitted.split.selection, fitted.population)
-    jax.tree.map(np.testing.assert_array_equal, again.fit.params, fitted.selected.fit.params)
-
-
-@pytest.mark.parametrize("block", [1, 7, 64, 10_000])
+@pytest.mark.parametrize("block", [7, 10_000])
 def test_no_metric_depends_on_the_block_size(fitted, block):
     selection = fitted.split.selection
     k = fitted.tree["eval"]["k"]
@@ -125,7 +120,7 @@ def test_what_a_user_has_never_comes_back(fitted):
 
 
 def test_members_of_a_population_are_what_they_are_alone(fitted):
-    """Two seeds and, where the model has them, two of every traced number."""
+    """Twice the same seed is the same; two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
     if settings.is_traced(fitted.tree, "width"):
@@ -139,9 +134,9 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     # rounding error grows with every step.
     few = {"trainer.epochs": 2, "optimizer.eps": 1e-4} if "epochs" in fitted.tree["trainer"] else {}
     short = settings.put(fitted.tree, {key: value for key, value in few.items() if settings.get(fitted.tree, key)})
-    trees = [short, settings.put(short, own | {"seed": 5}), settings.put(short, {"seed": 9})]
+    trees = [short, settings.put(short, own | {"seed": 5})]
     ((positions, shared, population),) = settings.populations(trees)
-    assert positions == [0, 1, 2]
+    assert positions == [0, 1]
     together = experiment.select(shared, fitted.split.selection, population)
     for member, tree in enumerate(trees):
         ((_, shared_alone, one),) = settings.populations([tree])
@@ -159,6 +154,8 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
             np.testing.assert_array_equal(wide[member][..., width:], 0)
 
         jax.tree.map(agree, together.fit.params, alone.fit.params)
+    again = experiment.select(shared_alone, fitted.split.selection, one)
+    jax.tree.map(np.testing.assert_array_equal, again.fit.params, alone.fit.params)  # the same seed
 
 
 def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
@@ -173,10 +170,9 @@ def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
     np.testing.assert_allclose(scores, first.score, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_ranking_and_scoring_lower_for_every_backend(fitted, platform):
+def test_ranking_and_scoring_lower_for_every_backend(fitted):
     def rank(params, query):
         return jax.lax.top_k(fitted.model.apply(params, query, method="score_catalogue"), 10)
 
-    exported = jax.export.export(jax.jit(rank), platforms=[platform])(fitted.params, fitted.query(4))
-    assert exported.platforms == (platform,)
+    exported = jax.export.export(jax.jit(rank), platforms=["cuda", "tpu"])(fitted.params, fitted.query(4))
+    assert exported.platforms == ("cuda", "tpu")
