@@ -22,7 +22,7 @@ def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.Complet
     [
         (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
         (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
-        (["model=nope"], "ease\n\tmf"),
+        (["model=nope"], "\tease\n\tgmf"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
@@ -43,7 +43,7 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(arguments, message, tmp_
 
 def test_help_and_cfg_read_well(tmp_path):
     told = script("--help", cwd=tmp_path).stdout
-    assert "model: ease, mf, popularity" in told
+    assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in told
     shown = script("--cfg", "job", cwd=tmp_path).stdout
     assert OmegaConf.create(shown).trainer.epochs == 40
     assert not list(tmp_path.iterdir())
