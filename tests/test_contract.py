@@ -51,7 +51,7 @@ def fitted(request, compose) -> Fitted:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
-            short |= {"trainer.epochs": 40, "trainer.patience": 10}
+            short |= {"trainer.epochs": 60, "trainer.patience": 60, "model.dropout": 0.1}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(request.param, tree)
 

@@ -213,10 +213,10 @@ def test_a_search_for_the_smallest_error(compose, tmp_path):
     path = tmp_path / "ratings.parquet"
     pd.DataFrame({"user_id": user, "item_id": item, "rating": rating}).to_parquet(path)
     short = [f"data.path={path}", "data=files", "data.value_column=rating", "loss=mse", "model.embedding_dim=4"]
-    short += ["trainer.epochs=8", "trainer.batch_size=128", "eval.k=[5]", "sweep.n_trials=3", "sweep.population=3"]
+    short += ["trainer.epochs=8", "trainer.batch_size=128", "eval.k=[5]", "sweep.sampler=grid", "sweep.population=3"]
     space = {
         "optimizer.learning_rate": {"choices": [0.0001, 0.02]},
-        "model.regularization": {"low": 0.01, "high": 0.02},
+        "model.regularization": {"choices": [0.01]},
     }
     result = launch.sweep(compose(*short), space, lambda more: compose(*short, *more), [], tmp_path / "sweep")
     trials = pd.read_csv(tmp_path / "sweep" / "trials.csv")
