@@ -6,7 +6,6 @@ from jaxrec import settings
 from jaxrec.errors import InputError
 from tests.conftest import ROOT
 
-
 NEEDS = {"sequences": ["data.path=FILE"], "clicks": ["loss=click"]}  # what a choice does not work without
 
 
