@@ -80,9 +80,7 @@ class Asked:
 
 def query_of(model: nn.Module, asked: Asked) -> Query:
     """All rows as one query, with the history that this model states; for scores of a few pairs."""
-    start, end, user = (jnp.asarray(x, jnp.int32) for x in (asked.start, asked.end, asked.users))
-    length = getattr(model, "history_length", 0)
-    return Query(user, past(asked.known).latest(start, end, length) if length else None)
+    return rows_of(model, asked).query(jnp.arange(len(asked.users)), getattr(model, "history_length", 0))
 
 
 class Rows(NamedTuple):

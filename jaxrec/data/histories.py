@@ -6,8 +6,6 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions, user_order
 
-LISTS = ("items", "event", "gap", "value", "target")  # one entry a row
-
 
 class Histories(NamedTuple):
     """Entries `offsets[u] .. offsets[u + 1]` are those of user u; what the data lacks is None.
