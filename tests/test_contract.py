@@ -49,9 +49,12 @@ def fitted(request, compose) -> Fitted:
         tree = settings.put(tree, {"data.sequential": True})
     if "epochs" in tree["trainer"]:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
+        # An Adam that does not scale up gradients that are nothing but rounding, so that equals stay equal.
+        short |= {"optimizer.eps": 1e-6}
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
             short |= {"trainer.epochs": 60, "trainer.patience": 60, "model.dropout": 0.1}
+            short |= {"optimizer.eps": 1e-4}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(request.param, tree)
 
@@ -120,7 +123,7 @@ def test_what_a_user_has_never_comes_back(fitted):
 
 
 def test_members_of_a_population_are_what_they_are_alone(fitted):
-    """Twice the same seed is the same; two seeds and, where the model has them, two of every traced number."""
+    """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
     if settings.is_traced(fitted.tree, "width"):
@@ -130,32 +133,29 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     )
     traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
     own = {key: value for key, value in different.items() if key in traced}
-    # Two epochs, and an Adam that does not scale up gradients that are nothing but rounding: what layers make of a
-    # rounding error grows with every step.
-    few = {"trainer.epochs": 2, "optimizer.eps": 1e-4} if "epochs" in fitted.tree["trainer"] else {}
-    short = settings.put(fitted.tree, {key: value for key, value in few.items() if settings.get(fitted.tree, key)})
-    trees = [short, settings.put(short, own | {"seed": 5})]
-    ((positions, shared, population),) = settings.populations(trees)
+    # Two epochs: what layers make of a rounding error grows with every step.
+    short = settings.put(fitted.tree, {"trainer.epochs": 2} if "epochs" in fitted.tree["trainer"] else {})
+    other = settings.put(short, own | {"seed": 5})
+    ((positions, shared, population),) = settings.populations([short, other])
     assert positions == [0, 1]
-    together = experiment.select(shared, fitted.split.selection, population)
-    for member, tree in enumerate(trees):
-        ((_, shared_alone, one),) = settings.populations([tree])
-        alone = experiment.select(shared_alone, fitted.split.selection, one)
-        assert together.fit.best_epoch[member] == alone.fit.best_epoch[0]
-        np.testing.assert_allclose(
-            together.validation.per_user["ndcg@20"][member].mean(),
-            alone.validation.per_user["ndcg@20"][0].mean(),
-            atol=2e-3,
-        )
+    together = experiment.select(shared, fitted.split.selection, population).fit
+    ((_, shared_alone, one),) = settings.populations([other])
+    alone = experiment.select(shared_alone, fitted.split.selection, one).fit
 
-        def agree(wide, narrow, member=member):
-            width = narrow.shape[-1]
-            np.testing.assert_allclose(wide[member][..., :width], narrow[0], rtol=2e-3, atol=2e-4)
-            np.testing.assert_array_equal(wide[member][..., width:], 0)
+    def agree(wide, narrow, member):
+        width = narrow.shape[-1]
+        np.testing.assert_allclose(wide[member][..., :width], narrow[0], rtol=2e-3, atol=2e-4)
+        np.testing.assert_array_equal(wide[member][..., width:], 0)
 
-        jax.tree.map(agree, together.fit.params, alone.fit.params)
-    again = experiment.select(shared_alone, fitted.split.selection, one)
-    jax.tree.map(np.testing.assert_array_equal, again.fit.params, alone.fit.params)  # the same seed
+    assert together.best_epoch[1] == alone.best_epoch[0]
+    jax.tree.map(lambda wide, narrow: agree(wide, narrow, 1), together.params, alone.params)
+    # The first member is the model of this file, which trained on for longer.
+    first = fitted.selected.fit
+    for now, then in zip(together.history[0], first.history[0], strict=False):
+        assert now["loss"] == pytest.approx(then["loss"], rel=1e-4)
+        assert now.get("ndcg@20") == pytest.approx(then.get("ndcg@20"), abs=2e-3)
+    if "epochs" not in fitted.tree["trainer"]:
+        jax.tree.map(lambda wide, narrow: agree(wide, narrow, 0), together.params, first.params)
 
 
 def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):

@@ -163,10 +163,10 @@ def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, messag
 
 def test_chunks_and_cuts_change_no_number(monkeypatch):
     """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
-    model = SASRec(ITEMS, 16, embedding_dim=4, n_blocks=1, dropout=0.4)
+    model = SASRec(ITEMS, 8, embedding_dim=4, n_blocks=1, dropout=0.4)
     objective = NextItem(Softmax())
     examples, n = objective.examples(data())
-    params = jax.jit(lambda: model.init(jax.random.key(0), jnp.full((1, 16), -1), method="encode"))()
+    params = jax.jit(lambda: model.init(jax.random.key(0), jnp.full((1, 8), -1), method="encode"))()
 
     def total():
         def of(params, rows):
