@@ -1,88 +1,58 @@
-"""What people call items: a title each and the categories it is in, kept with a run to be shown and grouped by.
+"""Rows that say what was not chosen: label 0 beside label 1, as `scripts/mine.py` writes them."""
 
-Of the item features, the first of these columns that is there, whatever its capitals: `TITLE_COLUMNS`,
-`CATEGORY_COLUMNS`.
-"""
-
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
-TITLE_COLUMNS = ("title", "name", "product_name", "item_name", "description")
-CATEGORY_COLUMNS = ("genres", "genre", "categories", "category", "department", "product_category", "cluster")
-LONGEST = 100  # characters kept of a title or a category
+from jaxrec.data.interactions import Interactions, canonical
+from jaxrec.data.times import Where
+from jaxrec.errors import InputError
 
-
-class Categories(NamedTuple):
-    """Item i is in the categories `names[codes[offsets[i] : offsets[i + 1]]]`; in none where nothing is known.
-
-    names: str [C] in alphabetical order; offsets: int64 [I + 1]; codes: int32, each once an item
-    """
-
-    names: np.ndarray
-    offsets: np.ndarray
-    codes: np.ndarray
-
-    def of(self, item: int) -> list[str]:
-        """Names of an item's categories."""
-        return self.names[self.codes[self.offsets[item] : self.offsets[item + 1]]].tolist()
-
-    def multihot(self) -> np.ndarray:
-        """Which items are in which categories, bool [I, C]."""
-        member = np.zeros((len(self.offsets) - 1, len(self.names)), bool)
-        member[np.repeat(np.arange(len(member)), np.diff(self.offsets)), self.codes] = True
-        return member
+UNKNOWN = "rows of label 0 whose user or item has no row of label 1, dropped"
+CHOSEN = "rows of label 0 whose pair has a row of label 1 as well, dropped"
 
 
-class Labels(NamedTuple):
-    """Titles, str [I], empty where an item has none; None for what the data does not know."""
-
-    titles: np.ndarray | None = None
-    categories: Categories | None = None
-
-
-def labels(item_features: pd.DataFrame | None) -> Labels:
-    """Of a frame with one row an item, such as `Interactions.item_features`."""
-    if item_features is None:
-        return Labels()
-    title, category = (_column(item_features, names) for names in (TITLE_COLUMNS, CATEGORY_COLUMNS))
-    return Labels(
-        None if title is None else _text(title).fillna("").to_numpy(object),
-        None if category is None else _categories(category),
-    )
-
-
-def stored(of: Labels) -> dict[str, np.ndarray]:
-    """Name → array; nothing for what is not known."""
-    values = {} if of.titles is None else {"titles": of.titles}
-    parts = {} if of.categories is None else of.categories._asdict()
-    return values | {f"categories_{name}": part for name, part in parts.items()}
+def chosen(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
+    """Mask [n_rows] of the rows of label 1; rows behind the labelled file's last are chosen, too."""
+    numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
+    wrong = np.flatnonzero((numbers != 0) & (numbers != 1))
+    if len(wrong):
+        said = column[int(wrong[0])].as_py()
+        raise InputError(
+            f"data.label_column: {where(int(wrong[0]))} has the label {said!r} ({len(wrong):,} such rows): labels are "
+            "1 for what was chosen and 0 for negatives"
+        )
+    if not numbers.any():
+        raise InputError("data.label_column: every label is 0; name a column that is 1 for what was chosen")
+    mask = np.ones(n_rows, bool)
+    mask[: len(numbers)] = numbers == 1
+    return mask
 
 
-def restored(values: Mapping[str, Any]) -> Labels:
-    """What `stored` was given, also where it was given nothing."""
-    parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
-    categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})
-    return Labels(values.get("titles"), categories)
+def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interactions:
+    """The data with the rows of a frame (user_id, item_id) as its negatives; counts those that cannot be any."""
+    user = _positions(interactions.user_ids, frame["user_id"])
+    item = _positions(interactions.item_ids, frame["item_id"])
+    known = (user >= 0) & (item >= 0)
+    pairs = user[known].astype(np.int64) * interactions.n_items + item[known]
+    own = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
+    # Of part 0 alone where the data comes split: what is held out must not be told apart from other negatives.
+    own = own if interactions.part is None else own[interactions.part == 0]
+    contradicted = np.isin(pairs, own)
+    pairs = np.unique(pairs[~contradicted])
+    dropped = {UNKNOWN: int((~known).sum()), CHOSEN: int(contradicted.sum())}
+    notes = {**interactions.notes, **{reason: n for reason, n in dropped.items() if n}}
+    users, items = (x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
+    return replace(interactions, negatives=(users, items), notes=notes)
 
 
-def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
-    found = {str(column).lower(): column for column in reversed(frame.columns)}
-    return next((frame[found[name]] for name in names if name in found and frame[found[name]].notna().any()), None)
-
-
-def _categories(column: pd.Series) -> Categories:
-    entries = _text(column.reset_index(drop=True).explode()).dropna()
-    entries = entries[~pd.DataFrame({"row": entries.index, "text": entries.to_numpy()}).duplicated().to_numpy()]
-    codes, names = pd.factorize(entries, sort=True)
-    counts = np.bincount(entries.index.to_numpy(np.int64), minlength=len(column))
-    return Categories(np.asarray(names, object), np.concatenate([[0], np.cumsum(counts)]), codes.astype(np.int32))
-
-
-def _text(column: pd.Series) -> pd.Series:
-    """Cut to `LONGEST` characters; what is unknown or blank is missing."""
-    text = column.astype(object).where(column.notna()).map(str, na_action="ignore").astype(object)
-    text = text.map(lambda value: " ".join(value.split())[:LONGEST], na_action="ignore")
-    return text.where(text != "")
+def _positions(ids: np.ndarray, column: pd.Series) -> np.ndarray:
+    codes, labels = pd.factorize(column)
+    if not len(labels):
+        return codes
+    asked = canonical(np.asarray(labels))
+    if asked.dtype != ids.dtype:
+        asked, ids = asked.astype(str), ids.astype(str)
+    return pd.Index(ids).get_indexer(pd.Index(asked))[codes]

@@ -1,48 +1,56 @@
-"""Titles and categories out of item features, as text of bounded length, and back from where a run keeps them."""
+"""Files with labels: rows of 0 are negatives and nothing else."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec.checkpoint import load_extra, save_params
-from jaxrec.data.labels import LONGEST, Labels, labels, restored, stored
+from jaxrec.data.files import files
+from jaxrec.data.labels import CHOSEN, UNKNOWN
+from jaxrec.errors import InputError
+
+ROWS = [("a", 10, 1), ("a", 11, 0), ("b", 11, 1), ("b", 10, 0), ("b", 10, 0), ("c", 10, 1), ("c", 10, 0), ("d", 10, 0)]
+FRAME = pd.DataFrame([*ROWS, ("a", 12, 0)], columns=["user_id", "item_id", "label"])
 
 
-def test_titles_and_genres():
-    frame = pd.DataFrame(
-        {
-            "year": [1995, 1996, 1997, 1998],
-            "Title": ["Toy  Story\n", "x" * 500, None, " "],
-            "Genres": [["Drama", "Comedy", "Drama"], [], None, ["War"]],
-        }
-    )
-    found = labels(frame)
-    assert found.titles.tolist() == ["Toy Story", "x" * LONGEST, "", ""]
-    categories = found.categories
-    assert categories.names.tolist() == ["Comedy", "Drama", "War"]
-    assert [categories.of(item) for item in range(4)] == [["Drama", "Comedy"], [], [], ["War"]]
-    assert categories.multihot().tolist() == [[True, True, False], [False] * 3, [False] * 3, [False, False, True]]
+def write(frame: pd.DataFrame, path):
+    frame.to_csv(path, index=False)
+    return path
 
 
-def test_the_best_column_that_says_something_is_taken():
-    frame = pd.DataFrame({"description": ["a", "b"], "name": [None, None], "category": pd.Categorical(["x", "y"])})
-    found = labels(frame.assign(department=[3, 4]))
-    assert found.titles.tolist() == ["a", "b"]
-    assert [found.categories.of(item) for item in (0, 1)] == [["x"], ["y"]]
-    assert labels(frame[["category"]]).titles is None
-    assert labels(frame[["name"]]) == labels(None) == Labels()
+def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
+    """User d and item 12 are in no row of label 1; c with item 10 is in one; b with item 10 is there twice."""
+    data = files(write(FRAME, tmp_path / "sample.csv"), label_column="label")
+    named = lambda user, item: sorted(zip(data.user_ids[user], data.item_ids[item], strict=True))  # noqa: E731
+    assert named(data.user, data.item) == [("a", 10), ("b", 11), ("c", 10)]
+    assert named(*data.negatives) == [("a", 11), ("b", 10)]
+    assert data.notes == {UNKNOWN: 2, CHOSEN: 1}
+    assert data.user_ids.tolist() == ["a", "b", "c"]
+    assert data.take(np.array([0])).negatives is data.negatives
 
 
-@pytest.mark.parametrize("columns", [["title", "genre"], ["title"], ["genre"], []])
-def test_what_a_checkpoint_keeps_is_what_it_was_given(tmp_path, columns):
-    frame = pd.DataFrame({"title": ["a", None], "genre": ["x", None]})
-    given = labels(frame[columns])
-    save_params(tmp_path, {}, extra=stored(given))
-    found = restored(load_extra(tmp_path))
-    assert (found.titles is None) == ("title" not in columns)
-    assert (found.categories is None) == ("genre" not in columns)
-    if found.titles is not None:
-        assert found.titles.tolist() == given.titles.tolist()
-    if found.categories is not None:
-        for one, other in zip(found.categories, given.categories, strict=True):
-            np.testing.assert_array_equal(one, other)
+def test_the_label_is_of_train_where_the_data_comes_split(tmp_path):
+    """What only test holds may be a negative: nobody knew."""
+    train = write(FRAME, tmp_path / "train.csv")
+    test = write(pd.DataFrame({"user_id": ["a", "b"], "item_id": [12, 10]}), tmp_path / "test.csv")
+    data = files(train=train, test=test, label_column="label")
+    pairs = set(zip(data.user_ids[data.negatives[0]], data.item_ids[data.negatives[1]], strict=True))
+    assert pairs == {("a", 11), ("a", 12), ("b", 10)}
+    assert np.bincount(data.part).tolist() == [3, 0, 2]
+
+
+def test_without_a_label_column_there_are_no_negatives(tmp_path):
+    assert files(write(FRAME, tmp_path / "sample.csv")).negatives is None
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([1, 2, 0], r"line 3 of .*bad\.csv has the label '2' \(1 such rows\)"),
+        ([0, 0, 0], "every label is 0"),
+        (["1", "yes", "0"], "'yes'"),
+    ],
+)
+def test_labels_that_are_none_are_refused(tmp_path, labels, said):
+    path = write(pd.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 1, 1], "label": labels}), tmp_path / "bad.csv")
+    with pytest.raises(InputError, match=said):
+        files(path, label_column="label")
