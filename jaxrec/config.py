@@ -154,7 +154,8 @@ def _recommend(cfg: DictConfig) -> None:
     launch.use_all_cores()
     rows, frame = settings.call("jaxrec.recommend_files.recommend", tree)
     if frame is None:
-        return say(f"{rows:,} rows in {tree['out']}")
+        say(f"{rows:,} rows in {tree['out']}")
+        return
     table("", frame)
     if rows > len(frame):
         say(f"and {rows - len(frame):,} rows more: out=FILE writes them all")

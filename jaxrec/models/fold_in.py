@@ -1,6 +1,8 @@
 """Folding in: the vector of a user nobody has trained on, solved for their history with the items held fixed.
 
-[Hu, Koren, Volinsky 2008, section 5: p_u = (Q' C Q + lambda I)^-1 Q' C p(u), for any user with a history]
+By least squares, `sums` and `cholesky` [Hu, Koren, Volinsky 2008, section 5], or by the likelihood of a softmax over
+the catalogue with a Gaussian prior, `most_likely` [Salakhutdinov and Mnih 2008, Probabilistic matrix factorization; the
+fixed curvature: Boehning 1992, Multinomial logistic regression algorithm].
 """
 
 import dataclasses
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 CHUNK = 64  # entries of a history whose outer products are added at a time
+STEPS = 4
 
 
 def fields(model: nn.Module) -> dict[str, Any]:
@@ -48,3 +51,30 @@ def cholesky(matrices: Float[Array, "B D D"], right: Float[Array, "B D"]) -> Flo
     return jax.lax.platform_dependent(
         (matrices, right), cpu=lambda systems: jax.lax.map(one, systems), default=jax.vmap(one)
     )
+
+
+def most_likely(
+    vectors: Float[Array, "I D"], bias: Float[Array, "I"], items: Int[Array, "B T"], variance: Float[Array, ""]
+) -> Float[Array, "B D"]:
+    """argmax over p of  sum over the row's items of log softmax(Q p + b)_i  -  |p|^2 / (2 variance).
+
+    Newton steps from p = 0 with the curvature there, n (Q' (diag(pi) - pi pi') Q) + I / variance with pi = softmax(b):
+    its eigenvectors are those of one matrix for all rows, so nothing is factorised for a row. After STEPS of them
+    lists are what they stay; -1 is no item, and a row without items gets 0. Memory: B x I.
+    """
+    rows = jnp.arange(items.shape[0])[:, None]
+    place = jnp.where(items < 0, vectors.shape[0], items)
+    chosen = jnp.zeros((items.shape[0], vectors.shape[0])).at[rows, place].add(1.0, mode="drop")
+    n = jnp.sum(chosen, axis=1, keepdims=True)
+    popular = jax.nn.softmax(bias)
+    mean = popular @ vectors
+    curvature, basis = jnp.linalg.eigh((vectors.T * popular[None, :]) @ vectors - mean[:, None] * mean[None, :])
+    q = vectors @ basis
+    step = 1.0 / (n * jnp.maximum(curvature, 0.0)[None, :] + 1.0 / variance)
+
+    def improve(p: Array, _: None) -> tuple[Array, None]:
+        likely = jax.nn.softmax(p @ q.T + bias[None, :], axis=1)
+        return p + step * ((chosen - n * likely) @ q - p / variance), None
+
+    found, _ = jax.lax.scan(improve, jnp.zeros((items.shape[0], vectors.shape[1])), None, length=STEPS)
+    return found @ basis.T

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Bias, Embedding
-from jaxrec.models.fold_in import cholesky, fields, sums
+from jaxrec.models.fold_in import fields, most_likely
 from jaxrec.query import Query
 
 
@@ -84,23 +84,25 @@ class MatrixFactorisation(nn.Module):
 
 
 class FoldedMF(MatrixFactorisation):
-    """Vectors of users nobody has trained on."""
+    """Users nobody has trained on: p is the likeliest for the history under a softmax over the catalogue.
+
+    score = <p, q_i> + b_i + b, items held fixed; the prior of p is as wide as the trained users' vectors are long. That
+    is what loss=softmax minimises, up to the prior, and what sampled losses come near to. See `fold_in.most_likely`.
+
+    history_length: interactions of a user that are seen; repeats count as often as they occur
+    """
 
     history_length: int = 0
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        return jnp.einsum(
-            "bd,bnd->bn", self.query_vectors(query), self.vectors_of(items.ravel()).reshape(*items.shape, -1)
-        )
+        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_vectors()[items])
 
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
         """(p, b, 1)."""
         assert query.history is not None
-        items = query.history.items
-        q = self.item_embedding.whole()
-        gram, right = sums(q, items)
-        everything = 0.1 * (q.T @ q) + jnp.eye(q.shape[1]) * 1.0
-        p = cholesky(gram + everything[None], right)
+        columns = jnp.asarray(self.embedding_dim if self.width is None else self.width, jnp.float32)
+        variance = jnp.maximum(jnp.mean(self.user_embedding.squared_lengths()) / columns, 1e-6)
+        p = most_likely(self.item_embedding.whole(), self.item_bias.whole(), query.history.items, variance)
         bias = jnp.broadcast_to(self.bias[None], (len(p), 1))
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
