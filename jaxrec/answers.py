@@ -56,7 +56,7 @@ class Answers:
         self.reads = getattr(model, "history_length", 0)
         self.folds = by_history(model, length)
         side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
-        self._shared = given, params, side, jnp.asarray(popular)
+        self.shared = given, params, side, jnp.asarray(popular)
         self._program = jax.jit(self._rank, static_argnames="exclude")
 
     def __call__(
@@ -76,7 +76,7 @@ class Answers:
         padding = self.batch - n
         users = np.pad(users.astype(np.int32), (0, padding), constant_values=NEW)
         histories = np.pad(histories.astype(np.int32), ((0, padding), (0, 0)), constant_values=-1)
-        items, scores, finite = self._program(self._shared, users, histories, exclude=exclude)
+        items, scores, finite = self._program(self.shared, users, histories, exclude=exclude)
         if not finite:
             raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
         return np.asarray(items)[:n], np.asarray(scores)[:n]
@@ -92,7 +92,7 @@ class Answers:
         row = jnp.minimum(jnp.arange(n_blocks * block), self.batch - 1).reshape(n_blocks, block)
 
         def rank(rows: Array) -> tuple[Array, Array, Array]:
-            scores = self._scores(shared, users[rows], histories[rows])
+            scores = self.scores(shared, users[rows], histories[rows])
             finite = jnp.isfinite(scores).all()
             if exclude:
                 hidden = jnp.where(histories[rows] < 0, self.n_items, histories[rows])
@@ -104,7 +104,8 @@ class Answers:
         flat = lambda x: x.reshape(n_blocks * block, -1)[: self.batch]  # noqa: E731
         return flat(items), flat(scores), finite.all()
 
-    def _scores(self, shared: Any, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
+    def scores(self, shared: Any, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
+        """Scores of every item; a pure function of arrays. `shared` is what `self.shared` holds."""
         given, params, side, popular = shared
         model = with_tables(self.model, given)
         scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))

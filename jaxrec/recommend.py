@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array
 
 from jaxrec.answers import NEW, Answers, by_history, windows
 from jaxrec.checkpoint import load_extra, load_params
@@ -16,9 +17,11 @@ from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
-from jaxrec.features import tables
+from jaxrec.features import Tables, tables, with_tables
+from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.pair_scorer import PairScorer
+from jaxrec.query import Query
 from jaxrec.ranking import Asked, Ranker
 from jaxrec.settings import build
 
@@ -118,6 +121,33 @@ class Recommender:
             found[block], scores[block] = answers(users, asked, exclude_seen)
             source[block] = answers.is_model(users, asked)
         return found, scores, source
+
+    def item_vectors(self) -> np.ndarray | None:
+        """Float32 [I, D] in the order of `item_ids`, for models whose scores are dot products; else None."""
+        if not hasattr(self.model, "item_vectors"):
+            return None
+        model = with_tables(self.model, self._given)
+        return np.asarray(model.apply(self._params, method="item_vectors"))
+
+    def user_vectors(self, users: np.ndarray) -> np.ndarray | None:
+        """Float32 [R, D] of users at these positions: times `item_vectors`, their scores."""
+        if not hasattr(self.model, "query_vectors"):
+            return None
+        reads = getattr(self.model, "history_length", 0)
+
+        @jax.jit
+        def vectors(given: Tables, params: Any, users: Array, histories: Array | None) -> Array:
+            query = Query(users, None if histories is None else History(histories))
+            found: Any = with_tables(self.model, given).apply(params, query, method="query_vectors")
+            return found
+
+        parts = []
+        for start in range(0, len(users), MANY):
+            block = np.resize(users[start : start + MANY], MANY).astype(np.int32)
+            histories = self.histories(block, reads) if reads else None
+            found = np.asarray(vectors(self._given, self._params, block, histories))
+            parts.append(found[: len(users) - start])
+        return np.concatenate(parts)
 
     def answers(self, k: int, batch: int, length: int) -> Answers:
         """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""

@@ -36,7 +36,7 @@ def sums(vectors: Float[Array, "I D"], items: Int[Array, "B T"]) -> tuple[Float[
         return (total[0] + jnp.einsum("bcd,bce->bde", q, q), total[1] + jnp.sum(q, axis=1)), None
 
     nothing = jnp.zeros((n_rows, dim, dim)), jnp.zeros((n_rows, dim))
-    return jax.lax.scan(add, nothing, padded.reshape(n_rows, -1, CHUNK).swapaxes(0, 1))[0]
+    return jax.lax.scan(add, nothing, padded.reshape(n_rows, padded.shape[1] // CHUNK, CHUNK).swapaxes(0, 1))[0]
 
 
 def cholesky(matrices: Float[Array, "B D D"], right: Float[Array, "B D"]) -> Float[Array, "B D"]:

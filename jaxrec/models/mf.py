@@ -104,5 +104,5 @@ class FoldedMF(MatrixFactorisation):
         columns = jnp.asarray(self.embedding_dim if self.width is None else self.width, jnp.float32)
         variance = jnp.maximum(jnp.mean(self.user_embedding.squared_lengths()) / columns, 1e-6)
         p = most_likely(self.item_embedding.whole(), self.item_bias.whole(), query.history.items, variance)
-        bias = jnp.broadcast_to(self.bias[None], (len(p), 1))
+        bias = jnp.broadcast_to(self.bias[None], (p.shape[0], 1))
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
