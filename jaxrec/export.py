@@ -11,6 +11,7 @@ about.json           last, so that a folder that has it is complete
 
 import io
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +47,8 @@ def export(
     """
     if unknown := sorted(set(platforms) - set(PLATFORMS)):
         raise InputError(f"platforms={unknown[0]}: there are {', '.join(PLATFORMS)}")
+    if find_spec("flatbuffers") is None:
+        raise InputError("an export is written with flatbuffers, which is missing: pip install 'jaxrec[export]'")
     model, folder = load(run), Path(out)
     k = min(k, len(model.item_ids))
     answers = model.answers(k, 1, _history_length(model))
