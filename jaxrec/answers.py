@@ -108,15 +108,19 @@ class Answers:
         """Scores of every item; a pure function of arrays. `shared` is what `self.shared` holds."""
         given, params, side, popular = shared
         model = with_tables(self.model, given)
-        scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
-        popular = jnp.broadcast_to(popular[None, :], scores.shape)
-        unknown = popular
-        if self.folds is self.model:
-            unknown = scores
-        elif self.folds is not None:
-            unknown = score_all(self.folds, params, side, Query(users, self._window(histories, self.length)))
-        unknown = jnp.where((histories >= 0).any(axis=1, keepdims=True), unknown, popular)
-        return jnp.where((users >= 0)[:, None], scores, unknown)
+        own = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
+        popular = jnp.broadcast_to(popular[None, :], own.shape)
+        known, told = users[:, None] >= 0, (histories >= 0).any(axis=1, keepdims=True)
+        if self.folds is None or self.folds is self.model:
+            new = popular if self.folds is None else own
+            return jnp.where(known, own, jnp.where(told, new, popular))
+
+        def fold() -> Array:
+            return score_all(self.folds, params, side, Query(users, self._window(histories, self.length)))
+
+        # Nothing is solved for a batch of known users.
+        new = jax.lax.cond((told & ~known).any(), fold, lambda: popular)
+        return jnp.where(known, own, jnp.where(told, new, popular))
 
     def _window(self, histories: Int[Array, "B T"], length: int) -> History | None:
         """The latest `length` items."""
