@@ -111,12 +111,13 @@ class Answers:
         own = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
         popular = jnp.broadcast_to(popular[None, :], own.shape)
         known, told = users[:, None] >= 0, (histories >= 0).any(axis=1, keepdims=True)
-        if self.folds is None or self.folds is self.model:
-            new = popular if self.folds is None else own
+        folds = self.folds
+        if folds is None or folds is self.model:
+            new = popular if folds is None else own
             return jnp.where(known, own, jnp.where(told, new, popular))
 
         def fold() -> Array:
-            return score_all(self.folds, params, side, Query(users, self._window(histories, self.length)))
+            return score_all(folds, params, side, Query(users, self._window(histories, self.length)))
 
         # Nothing is solved for a batch of known users.
         new = jax.lax.cond((told & ~known).any(), fold, lambda: popular)

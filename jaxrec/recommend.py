@@ -27,6 +27,7 @@ from jaxrec.settings import build
 
 FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
 
+Ids = Sequence[Any] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
@@ -64,7 +65,7 @@ class Recommender:
         self._answers: dict[tuple[int, int, int], Answers] = {}
 
     def recommend(
-        self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+        self, user_ids: Ids, k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
     ) -> pd.DataFrame:
         """The k best items of each user: columns user_id, item_id, score, rank (from 1), users in the order asked.
 
@@ -83,7 +84,7 @@ class Recommender:
         return self._frame("user_id", np.asarray(pd.Index(user_ids)), items, scores, source)
 
     def recommend_histories(
-        self, histories: Sequence[Sequence[Any]], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+        self, histories: Sequence[Ids], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
     ) -> pd.DataFrame:
         """The k best items for users known by a history alone, each a list of item ids, oldest first.
 
@@ -162,7 +163,7 @@ class Recommender:
         """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
         return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
 
-    def positions_of_items(self, item_ids: Sequence[Any]) -> np.ndarray:
+    def positions_of_items(self, item_ids: Ids) -> np.ndarray:
         """Where items stand in `item_ids`, and so in titles; an unknown one is an InputError."""
         return self._positions("item", item_ids)
 
@@ -171,7 +172,7 @@ class Recommender:
         """Whether the model itself answers for a user by a history alone; if not, popularity does."""
         return by_history(self.model, 1) is not None
 
-    def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> np.ndarray:
+    def score(self, user_ids: Ids, item_ids: Ids) -> np.ndarray:
         """Scores [N] of N pairs of a user and an item; of one user for several items if one user is given."""
         users, items = self._positions("user", user_ids), self._positions("item", item_ids)
         users = np.broadcast_to(users, items.shape) if len(users) == 1 else users
@@ -201,7 +202,7 @@ class Recommender:
         if not 1 <= k <= len(self.item_ids):
             raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
 
-    def _positions(self, kind: Literal["user", "item"], ids: Sequence[Any], unknown: Unknown = "error") -> np.ndarray:
+    def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
         """Where ids stand in their table; -1 for unknown ones unless they are an error."""
         index = self._users if kind == "user" else self._items
         if not len(ids):

@@ -1,6 +1,6 @@
 """Recommendations to a file or to the terminal: of a run, for users it knows or for histories of new ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow.parquet
 from jaxrec.checkpoint import write_atomic
 from jaxrec.data import tables
 from jaxrec.errors import InputError
-from jaxrec.recommend import Recommender, Unknown, load
+from jaxrec.recommend import Ids, Recommender, Unknown, load
 
 USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
 SHOWN = 200  # rows on a terminal
@@ -81,7 +81,7 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame]) -> int:
     return rows
 
 
-def known_as(ids: Sequence[Any], table: np.ndarray) -> np.ndarray:
+def known_as(ids: Ids, table: np.ndarray) -> np.ndarray:
     """Ids that were typed or read from a file as they stand in the id table, be it 7 or "7"; unknown ones unchanged."""
     found = pd.Index(table.astype(str)).get_indexer([str(i) for i in ids])
     known = np.asarray(ids, object).copy()
