@@ -123,10 +123,10 @@ def test_refit_trains_on_validation_too(compose, tmp_path):
 
 
 def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp_path):
-    message = "every user who is asked about is new.* MatrixFactorisation knows users only by their id: .*model=ease"
+    message = "every user who is asked about is new.* GMF knows users only by their id: .*model=ease"
     for split in (["split=new_users"], ["split=sessions", "split.gap_minutes=null", "split.validation_days=0"]):
         with pytest.raises(InputError, match=message):
-            launch.run(compose(*SHORT, *split), tmp_path)
+            launch.run(compose(*SHORT, *split, "model=gmf"), tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 
 

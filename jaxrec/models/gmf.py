@@ -52,7 +52,7 @@ class GMF(nn.Module):
     def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
         """(h * p_u, b): with `item_vectors`, the score as one dot product."""
         weighted = self.output.lookup(jnp.zeros(1, jnp.int32)) * self.user_embedding.lookup(query.user)
-        return jnp.concatenate([weighted, jnp.broadcast_to(self.bias[:, None], (len(weighted), 1))], axis=1)
+        return jnp.concatenate([weighted, jnp.broadcast_to(self.bias[:, None], (weighted.shape[0], 1))], axis=1)
 
     def item_vectors(self) -> Float[Array, "I D1"]:
         """(q_i, 1) of the whole catalogue."""

@@ -11,6 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Bias, Embedding
+from jaxrec.models.fold_in import fields, most_likely
 from jaxrec.query import Query
 
 
@@ -72,7 +73,36 @@ class MatrixFactorisation(nn.Module):
         bias = self.item_bias.lookup(items)[:, None]
         return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones_like(bias), bias], axis=1)
 
+    def by_history(self, length: int) -> "FoldedMF":
+        """As it answers for users who are known by up to `length` interactions, with the same parameters."""
+        return FoldedMF(**fields(self), history_length=length, parent=None)
+
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
+
+
+class FoldedMF(MatrixFactorisation):
+    """Users nobody has trained on: p is the likeliest for the history under a softmax over the catalogue.
+
+    score = <p, q_i> + b_i + b, items held fixed; the prior of p is as wide as the trained users' vectors are long. That
+    is what loss=softmax minimises, up to the prior, and what sampled losses come near to. See `fold_in.most_likely`.
+
+    history_length: interactions of a user that are seen; repeats count as often as they occur
+    """
+
+    history_length: int = 0
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_vectors()[items])
+
+    def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
+        """(p, b, 1)."""
+        assert query.history is not None
+        columns = jnp.asarray(self.embedding_dim if self.width is None else self.width, jnp.float32)
+        variance = jnp.maximum(jnp.mean(self.user_embedding.squared_lengths()) / columns, 1e-6)
+        p = most_likely(self.item_embedding.whole(), self.item_bias.whole(), query.history.items, variance)
+        bias = jnp.broadcast_to(self.bias[None], (p.shape[0], 1))
+        return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)

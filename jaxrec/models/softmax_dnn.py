@@ -34,7 +34,7 @@ class SoftmaxDNN(nn.Module):
     embedding_dim:    columns of item vectors and of the query
     feature_dim:      columns of the vectors of categories and bags
     layers:           units of the tower's hidden layers; () is a linear tower
-    user_ids:         adds a vector of the user's own, which no new user has
+    user_ids:         adds a vector of the user's own; a new user, -1, has none
     tied:             the bag is made of the q_i, else of vectors of its own as in the paper
     cosine:           cosine over temperature, without biases, else the dot product
     temperature:      divides the scores
@@ -114,7 +114,10 @@ class SoftmaxDNN(nn.Module):
         for layer in self.hidden:
             x = nn.relu(layer(x))
         x = self.last(x)
-        return x + self.user_embedding.lookup(query.user) if self.user_ids else x
+        if not self.user_ids:
+            return x
+        own = self.user_embedding.lookup(jnp.maximum(query.user, 0))
+        return x + jnp.where(query.user[:, None] >= 0, own, 0.0)
 
     def bag(self, history: History) -> Float[Array, "B D"]:
         """h; zero for an empty history."""

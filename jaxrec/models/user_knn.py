@@ -63,7 +63,7 @@ class UserKNN(nn.Module):
             similarity, user = neighbour
             return scores + jnp.where(had.rows(user, self.n_items), similarity[:, None], 0.0), None
 
-        nothing = jnp.zeros((len(neighbours), self.n_items))
+        nothing = jnp.zeros((neighbours.shape[0], self.n_items))
         scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbours.T))
         return scores
 

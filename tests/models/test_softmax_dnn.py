@@ -92,3 +92,15 @@ def test_nothing_known_has_finite_gradients():
     params = drawn(made, ASKED)
     total = lambda params: made.apply(params, ASKED, jnp.zeros((2, 1), jnp.int32)).sum()  # noqa: E731
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(jax.jit(jax.grad(total))(params)))
+
+
+def test_a_new_user_has_no_vector_of_their_own():
+    """-1 is nobody, not the last of the table."""
+    model = SoftmaxDNN(n_users=3, n_items=5, history_length=2, embedding_dim=4, layers=(), user_ids=True)
+    history = History(jnp.array([[1, 2]], jnp.int32))
+    ask = lambda params, user: model.apply(  # noqa: E731
+        params, Query(jnp.array([user], jnp.int32), history), method="query_vectors"
+    )
+    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32), history), jnp.zeros((1, 1), jnp.int32))
+    table = params["params"]["user_embedding"]["table"]
+    np.testing.assert_allclose(ask(params, 2)[0, :4] - ask(params, -1)[0, :4], table[2], atol=1e-6)
