@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 Number = float | Float[Array, ""] | Float[Array, "B"]
 """One number for all users or one each; traced."""
@@ -29,9 +29,9 @@ def unit(vectors: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     return vectors / jnp.where(length > 0, length, 1.0)
 
 
-def each(number: Any, scores: Float[Array, "B C"]) -> Float[Array, "B"]:
+def each(number: Any, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
     """A number of every user."""
-    return jnp.broadcast_to(jnp.asarray(number, jnp.float32), scores.shape[:1])
+    return jnp.broadcast_to(jnp.asarray(number, jnp.float32), lists.shape[:1])
 
 
 def greedy(
