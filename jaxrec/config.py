@@ -48,6 +48,11 @@ def mine() -> None:
     _script("mine", _mine)
 
 
+def pipeline() -> None:
+    """scripts/pipeline.py: candidates, scoring and re-ranking of a run."""
+    _script("pipeline", _pipeline)
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
@@ -134,6 +139,14 @@ def _mine(cfg: DictConfig) -> None:
     launch.use_all_cores()
     counts = mining.mine(**tree)
     say(f"{counts['mined']:,} mined and {counts['history']:,} rows of history in {tree['out']}")
+
+
+def _pipeline(cfg: DictConfig) -> None:
+    from jaxrec import launch, pipeline_run
+
+    tree = plain(cfg)
+    launch.use_all_cores()
+    pipeline_run.run(tree, Path(tree.pop("out")))
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

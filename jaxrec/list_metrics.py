@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.rerank.fairness import attention, divergence
 from jaxrec.rerank.freshness import freshness
-from jaxrec.rerank.greedy import unit
+from jaxrec.rerank.greedy import Number, unit
 
 
 def intra_list_diversity(vectors: Float[Array, "B K D"], listed: Bool[Array, "B K"]) -> Float[Array, "B"]:
@@ -107,7 +107,7 @@ def calibration_error(
     return jnp.where((size[:, 0] > 0) & (own.sum(axis=1) > 0), error, jnp.nan)
 
 
-def mean_freshness(ages: Float[Array, "B K"], listed: Bool[Array, "B K"], half_life: float) -> Float[Array, "B"]:
+def mean_freshness(ages: Float[Array, "B K"], listed: Bool[Array, "B K"], half_life: Number) -> Float[Array, "B"]:
     """Mean of 2^(-age / half_life) over the items whose age at the time of asking is known; NaN for none."""
     return _mean(freshness(ages, half_life), listed & ~jnp.isnan(ages))
 
