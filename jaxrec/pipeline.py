@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import yaml
@@ -65,7 +66,8 @@ class Run:
         tree = {key: value for key, value in tree.items() if key not in ("hydra", "defaults")}
         known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        return cls(directory, tree, Fitted(build(extra["module"]), load_params(directory / "model")), known, ids)
+        params = jax.tree.map(jnp.asarray, load_params(directory / "model"))
+        return cls(directory, tree, Fitted(build(extra["module"]), params), known, ids)
 
     def split(self) -> Split:
         """Its data, read again. Raises InputError where that is no longer what the run was trained on."""

@@ -140,7 +140,7 @@ class Candidates:
         return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
 
     def _popular(self, asked: Asked, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
-        popular = Fitted(Popularity(n_items=n_items), {"params": {"count": self._counts(known)}})
+        popular = Fitted(Popularity(n_items=n_items), {"params": {"count": jnp.asarray(self._counts(known))}})
         return popular.rank(asked, self.popular, exclude_known)[0]
 
     def _of_category(

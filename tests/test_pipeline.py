@@ -138,6 +138,23 @@ def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scor
         np.testing.assert_allclose(scores[row][: len(mine)], [of_all[i] for i in mine], rtol=1e-4, atol=1e-5)
 
 
+def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so(tree, runs):
+    pytest.importorskip("faiss", reason="needs the extra ann")
+    mf = Run.open(runs["mf"][0])
+    split = mf.split()
+    found = {}
+    for probes in (3, 6):
+        sources = Candidates(n=20, search="faiss", lists=6, probes=probes)
+        pipeline = opened(tree, runs, candidates=sources)
+        pipeline.run = mf
+        stages = pipeline.stages(split.test, split)
+        found[probes] = stages.first[0], stages.said["recall of faiss against exact"]
+    exact = mf.fitted.rank(sought(split.test).asked, 20)[0]
+    assert (np.sort(found[6][0]) == np.sort(exact)).all()
+    assert found[6][1] == 1
+    assert 0.1 < found[3][1] < 1
+
+
 def test_union_and_overlap():
     made = union([np.array([[3, 1, -1], [2, 5, 7]]), np.array([[1, 4], [9, 2]])])
     assert made.tolist() == [[3, 1, 4, -1], [2, 5, 7, 9]]

@@ -54,8 +54,8 @@ def _fitted(positions: np.ndarray, sums: pd.DataFrame) -> np.ndarray:
     if (alone := np.flatnonzero(~_linked(laplacian != 0))).size:
         raise InputError(
             f"data.position_column: what is looked at at position {positions[alone[0]]} cannot be told "
-            f"({alone.size} of {n} positions): no pair of user and item was shown, and clicked, there and at positions that lead to "
-            f"position {positions[0]}; leave these positions out, or the column"
+            f"({alone.size} of {n} positions): no pair of user and item was shown and clicked both there and at "
+            f"positions that lead to position {positions[0]}; leave these positions out, or the column"
         )
     x = np.zeros(n)
     x[1:] = np.linalg.solve(laplacian[1:, 1:], right[1:]) if n > 1 else 0.0
