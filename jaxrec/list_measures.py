@@ -77,7 +77,7 @@ class Measures:
     def _block(self, named: tuple, items: Any, relevant: Any, rows: Any, *block: Any) -> Any:
         candidates, scores, row, knobs = block
         listed = Shortlist(candidates, scores)
-        about = About(items, row["own"])
+        about = About(items, row["own"], min(self.k, candidates.shape[1]))
         for name, step in named:
             own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
             listed = dataclasses.replace(step, **own)(listed, about)

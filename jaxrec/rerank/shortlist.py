@@ -16,6 +16,13 @@ class Shortlist(NamedTuple):
         """These positions, in this order; scores go with their items, so they may no longer fall."""
         return Shortlist(*(jnp.take_along_axis(column, order, axis=1) for column in self))
 
+    def led_by(self, order: Int[Array, "B K"]) -> "Shortlist":
+        """These positions first, in this order; the others behind them, in theirs."""
+        n = self.items.shape[1]
+        rows, ranks = jnp.arange(order.shape[0])[:, None], jnp.arange(order.shape[1])[None, :]
+        place = jnp.broadcast_to(n + jnp.arange(n)[None, :], self.items.shape).at[rows, order].set(ranks)
+        return self.ordered(jnp.argsort(place, axis=1))
+
     def only(self, stays: Bool[Array, "B C"]) -> "Shortlist":
         """Without the others; what is behind them moves up."""
         stays = stays & (self.items >= 0)
@@ -45,7 +52,8 @@ class Items(NamedTuple):
 
 
 class About(NamedTuple):
-    """What re-ranking is told beside the list: all items, and the mix of categories of each user's history."""
+    """What re-ranking is told beside the list: all items, the mix of each user's history, and how many are shown."""
 
     items: Items
     own: Float[Array, "B G"]
+    k: int

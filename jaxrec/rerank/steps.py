@@ -38,9 +38,9 @@ class Mmr:
     metric: ClassVar[str | None] = "diversity"
 
     def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """All candidates, in the order in which they are chosen."""
-        vectors, k = about.items.vectors[listed.items], listed.items.shape[1]
-        return listed.ordered(mmr(listed.scores, vectors, self.strength, k=k))
+        """Those chosen, then the others."""
+        vectors = about.items.vectors[listed.items]
+        return listed.led_by(mmr(listed.scores, vectors, self.strength, k=about.k))
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Dpp:
     metric: ClassVar[str | None] = "diversity"
 
     def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """All candidates, in the order in which they are chosen."""
-        vectors, k = about.items.vectors[listed.items], listed.items.shape[1]
-        return listed.ordered(dpp(listed.scores, vectors, self.strength, k=k))
+        """Those chosen, then the others."""
+        vectors = about.items.vectors[listed.items]
+        return listed.led_by(dpp(listed.scores, vectors, self.strength, k=about.k))
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ class Exposure:
     metric: ClassVar[str | None] = "exposure_disparity"
 
     def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """All candidates, in the order in which they are chosen."""
-        groups, k = about.items.groups[listed.items], listed.items.shape[1]
-        return listed.ordered(within_band(listed.scores, groups, about.items.target, self.band, k=k))
+        """Those chosen, then the others."""
+        groups = about.items.groups[listed.items]
+        return listed.led_by(within_band(listed.scores, groups, about.items.target, self.band, k=about.k))
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,9 @@ class Calibration:
     metric: ClassVar[str | None] = "calibration_error"
 
     def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """All candidates, in the order in which they are chosen."""
-        mixes, k = about.items.mixes[listed.items], listed.items.shape[1]
-        return listed.ordered(calibrated(listed.scores, mixes, about.own, self.strength, k=k))
+        """Those chosen, then the others."""
+        mixes = about.items.mixes[listed.items]
+        return listed.led_by(calibrated(listed.scores, mixes, about.own, self.strength, k=about.k))
 
 
 @dataclass(frozen=True)
