@@ -24,7 +24,7 @@ METRICS = {
     "popularity": ("Popularity", "interactions in train of an item, in the mean"),
     "popularity_bias": ("Popularity bias", "popularity of the list over that of the user's own history, less 1"),
     "exposure_disparity": ("Exposure disparity", "share of all exposure that is with the wrong group of items"),
-    "list_exposure_disparity": ("The same of each list", "in the mean over lists"),
+    "list_exposure_disparity": ("Exposure disparity of a list", "the same of each list, in the mean"),
     "calibration_error": ("Calibration error", "KL of the user's own mix of categories and the list's"),
     "freshness": ("Freshness", "2^(-age / half-life), in the mean"),
 }
@@ -85,7 +85,7 @@ def _table(stages: pd.DataFrame, k: int) -> Html:
 
 
 def _candidates(said: Mapping[str, float]) -> Html:
-    return table(["of candidates", ""], [(what, float(value)) for what, value in said.items()])
+    return box(table(["of candidates", ""], [(what, float(value)) for what, value in said.items()]))
 
 
 def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked: float | None) -> Html:
@@ -97,11 +97,11 @@ def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked
         + (f", the star is the value chosen, {picked:g}." if picked is not None else ".")
         + " No number in here has seen the test split."
     )
-    drawn = [_chart(curve, str(knob), key, quality, picked) for key in (metric, *others)]
+    drawn = [_chart(curve, str(knob), key, quality, picked, labelled=key == metric) for key in (metric, *others)]
     return section("What it costs and buys", tag("p", note, "soft"), grid(drawn[:1]), grid(drawn[1:], "grid three"))
 
 
-def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None) -> Html:
+def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None, *, labelled: bool) -> Html:
     base, along = curve.iloc[:1], curve.iloc[1:]
     tip = f"{knob} %{{text}}<br>{key} %{{x:.4f}}<br>{quality} %{{y:.4f}}<extra></extra>"
 
@@ -109,9 +109,9 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
         return go.Scatter(x=of[key], y=of[quality], text=text, hovertemplate=tip, **look)
 
     strengths = [f"{value:g}" for value in along[knob]]
-    labelled = {"mode": "lines+markers+text", "textposition": "top center", "cliponaxis": False}
+    mode = "lines+markers+text" if labelled else "lines+markers"
     traces = [
-        points(along, strengths, line_color=BLUE, **labelled),
+        points(along, strengths, mode=mode, textposition="top center", cliponaxis=False, line_color=BLUE),
         points(base, ["none"], mode="markers", marker={"color": GREY, "size": 11}),
     ]
     if picked is not None:
