@@ -58,6 +58,11 @@ def export() -> None:
     _script("export", _export)
 
 
+def pipeline() -> None:
+    """scripts/pipeline.py: candidates, scoring and re-ranking of a run."""
+    _script("pipeline", _pipeline)
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
@@ -167,6 +172,14 @@ def _export(cfg: DictConfig) -> None:
 
     for line in settings.call("jaxrec.export.export", plain(cfg)):
         say(line)
+
+
+def _pipeline(cfg: DictConfig) -> None:
+    from jaxrec import launch, pipeline_run
+
+    tree = plain(cfg)
+    launch.use_all_cores()
+    pipeline_run.run(tree, Path(tree.pop("out")))
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

@@ -17,6 +17,7 @@ from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.interactions import Duplicates, Interactions, canonical, encode, filtered, whole_numbers
 from jaxrec.data.labels import chosen, with_negatives
+from jaxrec.data.positions import inverse, ranks
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds
@@ -37,6 +38,7 @@ def files(
     target_event: str | None = None,
     event_weights: Mapping[str, NonNegativeFloat] | None = None,
     label_column: str | None = None,
+    position_column: str | None = None,
     delimiter: str | None = None,
     min_value: float | None = None,
     duplicates: Duplicates = "last",
@@ -59,6 +61,8 @@ def files(
     columns:    names in the file; without a column of times, file order is the order
     events, target_event, event_weights: names of events, see `marked`
     label_column: 1 for what was chosen, 0 for negatives, see `jaxrec.data.labels`; of the one file, or of train
+    position_column: ranks, from 1, at which labelled rows were shown: clicks (label 1) weigh the inverse of how likely
+                their position is looked at, see `jaxrec.data.positions`
     delimiter:  one character, where the suffix does not say it
     min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
@@ -76,13 +80,17 @@ def files(
     columns |= {"data.time_column": time_column} if time_column is not None else {}
     columns |= {"data.event_column": event_column} if event_column is not None else {}
     columns |= {"data.label_column": label_column} if label_column is not None else {}
+    columns |= {"data.position_column": position_column} if position_column is not None else {}
+    if position_column is not None and label_column is None:
+        raise InputError("data.position_column needs data.label_column=COLUMN: 1 for clicks, 0 for what was only shown")
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
         raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
 
-    unlabelled = {key: column for key, column in columns.items() if key != "data.label_column"}
+    of_log = ("data.label_column", "data.position_column")
+    unlabelled = {key: column for key, column in columns.items() if key not in of_log}
     parts = [columns, *[unlabelled] * (len(paths) - 1)]
     read = [tables.read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
@@ -108,6 +116,12 @@ def files(
         frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
         labels = chosen(plain(read[0]["data.label_column"]), wheres[0], len(frame))
+        if position_column is not None:
+            shown = ranks(plain(read[0]["data.position_column"]), wheres[0])
+            weights, cut = inverse(frame.iloc[: len(shown)], shown, labels[: len(shown)])
+            own = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
+            frame["weight"] = own * np.concatenate([weights, np.ones(len(frame) - len(shown), np.float32)])
+            notes |= cut
         frame, refused = frame[labels], frame[~labels]
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)

@@ -1,0 +1,221 @@
+"""What re-ranking and its metrics know of items: likeness, categories, groups, ages, and what may be shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from pydantic import PositiveFloat
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from jaxrec.data.features import features
+from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.split import Held
+from jaxrec.errors import InputError
+from jaxrec.groups import item_groups
+from jaxrec.ranking import Asked
+from jaxrec.rerank.shortlist import Items
+
+MILLISECONDS_A_DAY = 86_400_000
+DIRECTIONS = 64  # of `interactions`
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`items` on the device, names of its categories and groups, and how many users train has."""
+
+    items: Items
+    categories: tuple[str, ...]
+    groups: tuple[str, ...]
+    n_users: int
+
+    def own(self, asked: Asked) -> np.ndarray:
+        """The mix of categories of each row's history, [R, G]: the mean over its items of a known category."""
+        total = _histories(asked, len(self.items.counts)) @ np.asarray(self.items.mixes, np.float64)
+        size = total.sum(axis=1, keepdims=True)
+        return np.divide(total, size, out=np.zeros_like(total), where=size > 0).astype(np.float32)
+
+    def usual(self, asked: Asked) -> np.ndarray:
+        """The mean count of the items of each row's history, [R]; NaN where there is none."""
+        histories = _histories(asked, len(self.items.counts))
+        n = np.asarray(histories.sum(axis=1), np.float64)
+        total = histories @ np.asarray(self.items.counts, np.float64)
+        return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """Where what is known comes from; columns are those of the item features of the run's data.
+
+    category:  a column of categories, or of several values; numbers are cut into quarters. None: none is known
+    vectors:   what is alike: of one category; had by the same users (`interactions`: 64 directions of train's matrix);
+               near to each other for the model. None: category where there is one, else interactions
+    group:     whose exposure is counted: `popularity` (head and tail, see `jaxrec.groups`), or a column of categories
+    target:    the share of exposure that each group should have, by name; None: its share of train's interactions
+    born:      a column of dates, or of numbers such as years; None: the first interaction known, where there are times
+    half_life: of freshness, in days, or in the unit of `born`
+    available: a column of yes and no (true and false, 1 and 0); None: everything is
+    without:   categories that are never shown
+    """
+
+    category: str | None = None
+    vectors: Literal["category", "interactions", "model"] | None = None
+    group: str = "popularity"
+    target: Mapping[str, float] | None = None
+    born: str | None = None
+    half_life: PositiveFloat = 30.0
+    available: str | None = None
+    without: tuple[str, ...] = ()
+
+    def __call__(self, held: Held, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
+        """As known when `held` is asked for. Raises InputError for a column that is missing or of no use."""
+        wanted = targets(train)
+        counts = np.bincount(wanted.item, minlength=train.n_items).astype(np.float32)
+        seen = np.flatnonzero(counts)
+        categories, mixes = self._mixes(train.item_features, seen, train.n_items)
+        groups, names = self._groups(train, seen)
+        available = self._available(train.item_features, train.n_items)
+        if unknown := [name for name in self.without if name not in categories]:
+            raise InputError(
+                f"items.without={unknown[0]}: no such category in items.category={self.category}; "
+                f"there are {', '.join(categories) or 'none'}"
+            )
+        available = available & ~(mixes[:, [categories.index(name) for name in self.without]] > 0).any(axis=1)
+        items = Items(
+            vectors=jnp.asarray(self._vectors(wanted, mixes, model_vectors), jnp.float32),
+            mixes=jnp.asarray(mixes),
+            groups=jnp.asarray(groups, jnp.int32),
+            target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
+            counts=jnp.asarray(counts),
+            ages=jnp.asarray(self._ages(held.known, seen)),
+            half_life=jnp.float32(self.half_life),
+            available=jnp.asarray(available),
+        )
+        return Facts(items, categories, names, len(np.unique(wanted.user)))
+
+    def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], np.ndarray]:
+        if self.category is None:
+            return (), np.zeros((n_items, 0), np.float32)
+        column = _column(frame, self.category, "items.category")
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            column = _quarters(column, seen)
+        names, codes = _codes(column.to_frame(), seen, "items.category")
+        member = np.zeros((n_items, len(names) + 1), np.float32)
+        np.put_along_axis(member, codes, 1.0, axis=1)
+        member = member[:, 1:]  # code 0 is unknown
+        return names, member / np.maximum(member.sum(axis=1, keepdims=True), 1)
+
+    def _vectors(self, train: Interactions, mixes: np.ndarray, of_model: np.ndarray | None) -> np.ndarray:
+        chosen = self.vectors or ("category" if self.category else "interactions")
+        if chosen == "category":
+            if self.category is None:
+                raise InputError("items.vectors=category needs items.category=COLUMN")
+            return mixes
+        if chosen == "model":
+            if of_model is None:
+                raise InputError(
+                    "items.vectors=model: this model has no vectors of items; choose interactions or category"
+                )
+            return of_model - of_model.mean(axis=0)  # what all have in common, such as a constant beside a bias, is out
+        ones = np.ones(len(train), np.float32)
+        matrix = sparse.csr_array((ones, (train.item, train.user)), shape=(train.n_items, train.n_users))
+        directions = min(DIRECTIONS, min(matrix.shape) - 1)
+        start = np.random.default_rng(0).normal(size=min(matrix.shape))
+        left, size, _ = svds(matrix, k=directions, v0=start)
+        return left * size
+
+    def _groups(self, train: Interactions, seen: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        if self.group == "popularity":
+            return item_groups(train)["tail"].astype(np.int32), ("head", "tail")
+        column = _column(train.item_features, self.group, "items.group")
+        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+            column = _quarters(column, seen)
+        names, codes = _codes(column.to_frame(), seen, "items.group")
+        if codes.shape[1] > 1:
+            raise InputError(f"items.group={self.group}: items have several values; a group is one of an item's")
+        return codes[:, 0], ("unknown", *names)
+
+    def _target(self, names: tuple[str, ...], counts: np.ndarray) -> np.ndarray:
+        if self.target is None:
+            return counts / counts.sum()
+        if set(self.target) != set(names) - ({"unknown"} - set(self.target)):
+            raise InputError(f"items.target names {', '.join(self.target)}; the groups are {', '.join(names)}")
+        shares = np.array([self.target.get(name, 0.0) for name in names])
+        if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+            raise InputError(f"items.target={dict(self.target)}: shares of exposure, which must sum to 1")
+        return shares
+
+    def _ages(self, known: Interactions, seen: np.ndarray) -> np.ndarray:
+        if self.born is not None:
+            born, dates = _born(_column(known.item_features, self.born, "items.born"))
+            now = np.nanmax(born[seen])
+            if dates and known.time is not None:
+                now = known.time.max() / MILLISECONDS_A_DAY
+            return (now - born).astype(np.float32)
+        if known.time is None:
+            return np.full(known.n_items, np.nan, np.float32)
+        first = np.full(known.n_items, np.inf)
+        np.minimum.at(first, known.item, known.time)
+        ages = (known.time.max() - first) / MILLISECONDS_A_DAY
+        return np.where(np.isfinite(ages), ages, np.nan).astype(np.float32)
+
+    def _available(self, frame: pd.DataFrame | None, n_items: int) -> np.ndarray:
+        if self.available is None:
+            return np.ones(n_items, bool)
+        column = _column(frame, self.available, "items.available")
+        text = column.astype(str).str.lower()
+        yes, no = text.isin(["true", "1", "1.0", "yes"]), text.isin(["false", "0", "0.0", "no"])
+        if (~(yes | no) & column.notna()).any():
+            value = column[~(yes | no) & column.notna()].iloc[0]
+            raise InputError(f"items.available={self.available}: {value!r} is neither yes nor no")
+        return yes.to_numpy()
+
+
+def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
+    if frame is None or name not in frame:
+        there = "none" if frame is None else ", ".join(map(str, frame))
+        raise InputError(f"{key}={name}: no such column among the item features of the run's data; there are {there}")
+    return frame[name]
+
+
+def _codes(frame: pd.DataFrame, seen: np.ndarray, key: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and codes [I, L] of each item, 0 for unknown."""
+    found = features(frame, seen)
+    if found.schema.bags:
+        return tuple(found.schema.bags[0].names), found.bags[:, 0]
+    if found.schema.categories:
+        return tuple(found.schema.categories[0].names), found.categories
+    why = next(iter(found.schema.left_out.values()), "numbers")
+    raise InputError(f"{key}={frame.columns[0]} is no category: {why}")
+
+
+def _quarters(column: pd.Series, seen: np.ndarray) -> pd.Series:
+    """Numbers as names of the quarters of those that occur in train."""
+    values = column.to_numpy(np.float64, na_value=np.nan)
+    edges = np.unique(np.nanquantile(values[seen], [0.25, 0.5, 0.75]))
+    names = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(edges))]
+    names.append(f"above {edges[-1]:g}")
+    codes = np.where(np.isnan(values), -1, np.searchsorted(edges, values))
+    return pd.Series(pd.Categorical.from_codes(codes.astype(np.int64), pd.Index(names)), name=column.name)
+
+
+def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
+    """Numbers as they are, dates in days since 1970; and whether they are dates."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column.to_numpy(np.float64, na_value=np.nan), False
+    try:
+        days = (pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"items.born={column.name} holds neither numbers nor dates: {error}") from error
+    return days.to_numpy(np.float64), True
+
+
+def _histories(asked: Asked, n_items: int) -> Any:
+    """Rows asked x items, how often each is in what is masked, the targets known of the user."""
+    offsets, items = asked.known.masked(asked.users)
+    ones = np.ones(len(items))
+    return sparse.csr_array((ones, items, offsets), shape=(len(asked.users), n_items))

@@ -1,0 +1,122 @@
+"""Lists of a held part → every metric: of hits, and of what lists are like; re-ranked on the way, in one program."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxrec import list_metrics as lists
+from jaxrec.item_facts import Facts
+from jaxrec.metrics import hit_rate, ndcg, recall
+from jaxrec.rerank.shortlist import About, Shortlist
+from jaxrec.rerank.steps import Step
+from jaxrec.sought import Sought
+
+ROWS = 512  # re-ranked at a time
+SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparity", "calibration_error"}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """Metrics of each row [R] by key, those of all lists together, and the lists, [R, K]."""
+
+    per_user: dict[str, np.ndarray]
+    overall: dict[str, float]
+    lists: np.ndarray
+
+    def means(self) -> dict[str, float]:
+        """Every metric; rows without one (NaN) left out. NaN where no row has it."""
+        known = {key: values[~np.isnan(values)] for key, values in self.per_user.items()}
+        means = {key: float(values.mean(dtype=np.float64)) if len(values) else np.nan for key, values in known.items()}
+        return means | self.overall
+
+
+class Measures:
+    """Re-ranks and measures the shortlists of the rows of `sought`; one compiled program for all values of a knob.
+
+    expected: the k most popular items that each row's user has not, [R, k]; see `list_metrics.serendipity`
+    """
+
+    def __init__(self, sought: Sought, facts: Facts, expected: np.ndarray, k: int) -> None:
+        self.facts, self.k, self.n_rows = facts, k, len(sought.asked.users)
+        self._relevant = sought.relevant
+        self._rows = {
+            "n_relevant": np.diff(sought.offsets).astype(np.int32),
+            "expected": expected[:, :k].astype(np.int32),
+            "own": facts.own(sought.asked),
+            "usual": facts.usual(sought.asked),
+        }
+        self._programs: dict[tuple, Any] = {}
+
+    def __call__(
+        self, items: np.ndarray, scores: np.ndarray, steps: Mapping[str, Step], knobs: Mapping[str, float] | None = None
+    ) -> Measured:
+        """The lists after these steps, measured; knobs (`mmr.strength`) replace the steps' own numbers."""
+        named = tuple(steps.items())
+        if named not in self._programs:
+            self._programs[named] = jax.jit(partial(self._block, named))
+        program, numbers = self._programs[named], dict(knobs or {})
+        parts = []
+        for start in range(0, self.n_rows, ROWS):
+            rows = np.minimum(start + np.arange(min(ROWS, self.n_rows)), self.n_rows - 1)
+            block = {name: values[rows] for name, values in self._rows.items()}
+            found = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
+            parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], found))
+        per_user, exposed, made = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
+        return Measured(
+            {f"{key}@{self.k}": values for key, values in per_user.items() if not np.isnan(values).all()},
+            self._overall(exposed, made),
+            made,
+        )
+
+    def _block(self, named: tuple, items: Any, relevant: Any, rows: Any, *block: Any) -> Any:
+        candidates, scores, row, knobs = block
+        listed = Shortlist(candidates, scores)
+        about = About(items, row["own"], min(self.k, candidates.shape[1]))
+        for name, step in named:
+            own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
+            listed = dataclasses.replace(step, **own)(listed, about)
+        made = listed.items[:, : self.k]
+        made = jnp.pad(made, ((0, 0), (0, self.k - made.shape[1])), constant_values=-1)
+        return (*self._measure(items, relevant, rows, made, row), made)
+
+    def _measure(self, items: Any, relevant: Any, rows: Any, made: Any, row: Any) -> Any:
+        there, n_relevant = made >= 0, row["n_relevant"]
+        hits = relevant.contains(rows, made)
+        expected = (made[:, :, None] == row["expected"][:, None, :]).any(axis=2)
+        exposed = lists.exposure(items.groups[made], there, len(items.target))
+        per_user = {
+            "ndcg": ndcg(hits, n_relevant),
+            "recall": recall(hits, n_relevant),
+            "hit_rate": hit_rate(hits, n_relevant),
+            "diversity": lists.intra_list_diversity(items.vectors[made], there),
+            "novelty": lists.novelty(items.counts[made], self.facts.n_users, there),
+            "serendipity": lists.serendipity(hits, expected, n_relevant),
+            "popularity": lists.popularity(items.counts[made], there),
+            "popularity_bias": lists.popularity_bias(items.counts[made], there, row["usual"]),
+            "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
+            "freshness": lists.mean_freshness(items.ages[made], there, items.half_life),
+        }
+        if items.mixes.shape[1]:
+            per_user["calibration_error"] = lists.calibration_error(items.mixes[made], there, row["own"])
+        return per_user, exposed
+
+    def _overall(self, exposed: np.ndarray, made: np.ndarray) -> dict[str, float]:
+        n_items = len(self.facts.items.counts)
+        counts = np.bincount(made[made >= 0], minlength=n_items)
+        disparity = lists.exposure_disparity(jnp.asarray(exposed.sum(axis=0)), self.facts.items.target)
+        return {
+            f"coverage@{self.k}": float((counts > 0).mean()),
+            f"gini@{self.k}": float(lists.gini(jnp.asarray(counts, jnp.float32))),
+            f"exposure_disparity@{self.k}": float(disparity),
+        }
+
+
+def larger_is_better(key: str) -> bool:
+    """Of a metric of lists, which way is up."""
+    return key.partition("@")[0].removeprefix("list_") not in SMALLER_IS_BETTER

@@ -1,0 +1,216 @@
+"""Candidates → scoring → re-ranking, measured whole on the data of a run.
+
+Whatever is chosen is chosen on validation: `curve` takes the selection and never the test split, which is read once,
+for the setting that was chosen.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import yaml
+
+from jaxrec import experiment
+from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.data.histories import Histories, histories
+from jaxrec.data.split import Held, Split
+from jaxrec.errors import InputError
+from jaxrec.item_facts import ItemFacts
+from jaxrec.list_measures import Measured, Measures, larger_is_better
+from jaxrec.metrics import mean_and_interval
+from jaxrec.models.popularity import Popularity
+from jaxrec.ranking import Asked
+from jaxrec.rerank.greedy import relevance
+from jaxrec.rerank.steps import Step
+from jaxrec.retrieval import Candidates, Fitted
+from jaxrec.settings import Tree, build, get
+from jaxrec.sought import sought
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """The second stage: another run's model scores the candidates; without a run the first one's scores stay.
+
+    run:    a run directory, of the same data and split
+    weight: of its scores, each brought between 0 and 1 among a user's candidates; the rest is the first model's
+    """
+
+    run: str | Path | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run directory, opened: its settings, its model, and its data, split as it was."""
+
+    directory: Path
+    tree: Tree
+    fitted: Fitted
+    known: Histories
+    ids: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def open(cls, directory: str | Path) -> "Run":
+        """Raises InputError for a folder that holds no run."""
+        directory = Path(directory)
+        extra = load_extra(directory / "model")
+        try:
+            tree = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, yaml.YAMLError) as error:
+            raise InputError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
+        tree = {key: value for key, value in tree.items() if key not in ("hydra", "defaults")}
+        known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
+        ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
+        params = jax.tree.map(jnp.asarray, load_params(directory / "model"))
+        return cls(directory, tree, Fitted(build(extra["module"]), params), known, ids)
+
+    def split(self) -> Split:
+        """Its data, read again. Raises InputError where that is no longer what the run was trained on."""
+        split, _ = experiment.prepare(self.tree)
+        if split.test.order is not None:
+            raise InputError(
+                f"{self.directory}: its split asks at every step of a session, and a pipeline makes one list a user"
+            )
+        now = split.test.known
+        if not _same((now.user_ids, now.item_ids), self.ids) or not _same_known(histories(now), self.known):
+            raise InputError(f"{self.directory}: its data is not what it was when the run was trained; train it again")
+        return split
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A held part after the first and after the second stage: items and scores [R, C], and what measures lists of it.
+
+    said:    of candidates: the share of what is to be found that is among them, and what sources have to say
+    """
+
+    first: tuple[np.ndarray, np.ndarray]
+    scored: tuple[np.ndarray, np.ndarray]
+    measures: Measures
+    said: dict[str, float]
+
+
+class Pipeline:
+    """Two models and the steps between a query and a list.
+
+    k: length of lists
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        second: Run | None,
+        *,
+        candidates: Candidates,
+        weight: float,
+        steps: Mapping[str, Step],
+        facts: ItemFacts,
+        k: int,
+    ) -> None:
+        self.run, self.second, self.candidates, self.weight = run, second, candidates, weight
+        self.steps, self.facts, self.k = steps, facts, k
+        self.exclude_known = bool(get(run.tree, "eval.exclude_known", True))
+        if second is not None and not (_same(run.ids, second.ids) and _same_known(run.known, second.known)):
+            raise InputError(
+                f"scoring.run={second.directory} was trained on other data, or on another split of it, than "
+                f"run={run.directory}: what one was trained on, the other would be tested by"
+            )
+
+    def stages(self, held: Held, split: Split) -> Stages:
+        """The first two stages for those who have something to find in `held`."""
+        found = sought(held)
+        asked, train = found.asked, split.selection.train
+        model_vectors = None
+        if hasattr(self.run.fitted.model, "item_vectors"):
+            fitted: Any = self.run.fitted
+            model_vectors = np.asarray(fitted.model.apply(fitted.params, method="item_vectors"))
+        facts = self.facts(held, train, model_vectors)
+        if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
+            raise InputError(
+                "the age of no item is known: the data has no times; name a column of dates or years in items.born"
+            )
+        mixes, own = np.asarray(facts.items.mixes), facts.own(asked)
+        if not mixes.shape[1] and any(type(step).__name__ in ("Calibration", "Cap") for step in self.steps.values()):
+            raise InputError("calibration and caps need categories: name a column of item features in items.category")
+        items, scores, said = self.candidates(self.run.fitted, asked, held.known, own, mixes, self.exclude_known)
+        if items.shape[1] < self.k:
+            raise InputError(f"k={self.k} is more than the {items.shape[1]} candidates of a user: raise candidates.n")
+        hits = np.asarray(jax.jit(found.relevant.contains)(np.arange(len(items)), items))
+        said = {"candidates hold, of what is to be found": float(hits.sum() / len(found.items)), **said}
+        popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
+        expected, _ = popular.rank(asked, self.k, self.exclude_known)
+        first = items, scores
+        return Stages(first, self._scored(asked, *first), Measures(found, facts, expected, self.k), said)
+
+    def _scored(self, asked: Asked, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.second is None:
+            return items, scores
+        second = self.second.fitted.score(asked, items)
+        if self.weight < 1:
+            one, other = (np.asarray(jax.jit(relevance)(x)) for x in (scores, second))
+            second = self.weight * other + (1 - self.weight) * one
+        order = np.argsort(-second, axis=1, kind="stable")
+        return np.take_along_axis(items, order, 1), np.take_along_axis(second, order, 1)
+
+    def measured(self, stages: Stages, knobs: Mapping[str, float]) -> dict[str, Measured]:
+        """Lists after each stage, by its name."""
+        done = {"first stage": stages.measures(*stages.first, {})}
+        if self.second is not None:
+            done["+ scoring"] = stages.measures(*stages.scored, {})
+        if self.steps:
+            done["+ re-ranking"] = stages.measures(*stages.scored, self.steps, knobs)
+        return done
+
+
+def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) -> pd.DataFrame:
+    """Every metric on validation at each value of a knob (`mmr.strength`); the first row is without re-ranking."""
+    validation = split.selection.validation
+    assert validation is not None
+    stages = pipeline.stages(validation, split)
+    base = {knob: np.nan, **stages.measures(*stages.scored, {}).means()}
+    along = [stages.measures(*stages.scored, pipeline.steps, {knob: value}).means() for value in values]
+    return pd.DataFrame([base, *({knob: v, **means} for v, means in zip(values, along, strict=True))])
+
+
+def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: float) -> float:
+    """The value of the knob that is best by `metric` among those that keep so large a share of the quality.
+
+    Raises InputError if none does.
+    """
+    base, curve_ = table.iloc[0], table.iloc[1:]
+    kept = curve_[curve_[quality] >= keep * base[quality]]
+    if kept.empty:
+        raise InputError(
+            f"keep={keep:g}: no value of {knob} keeps that share of validation {quality} ({base[quality]:.4f} without "
+            f"re-ranking, {curve_[quality].max():.4f} at best with it): ask for less, or for values nearer to none"
+        )
+    by_metric = kept[metric] if larger_is_better(metric) else -kept[metric]
+    ties = kept[by_metric == by_metric.max()]
+    return float(ties.loc[ties[quality].idxmax(), knob])
+
+
+def stage_table(done: Mapping[str, Measured], quality: str) -> pd.DataFrame:
+    """A row a stage: every metric, and the interval of the quality and of its difference to the first stage's."""
+    first = done["first stage"].per_user[quality]
+    rows = []
+    for name, measured in done.items():
+        values = measured.per_user[quality]
+        _, low, high = mean_and_interval(values)
+        gain, gain_low, gain_high = mean_and_interval(values - first)
+        interval = {f"{quality} low": low, f"{quality} high": high}
+        difference = {"difference": gain, "difference low": gain_low, "difference high": gain_high}
+        rows.append({"stage": name, **measured.means(), **interval, **difference})
+    return pd.DataFrame(rows)
+
+
+def _same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> bool:
+    return all(a.shape == b.shape and bool((a == b).all()) for a, b in zip(one, other, strict=True))
+
+
+def _same_known(one: Histories, other: Histories) -> bool:
+    return _same((np.asarray(one.offsets), np.asarray(one.items)), (np.asarray(other.offsets), np.asarray(other.items)))

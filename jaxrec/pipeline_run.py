@@ -1,0 +1,119 @@
+"""scripts/pipeline.py, done: choose on validation, measure on test once, write tables and a page."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jaxrec import console
+from jaxrec.checkpoint import write_atomic, write_json, write_text
+from jaxrec.errors import InputError
+from jaxrec.list_measures import Measured
+from jaxrec.pipeline import Pipeline, Run, Scoring, chosen, curve, stage_table
+from jaxrec.pipeline_report import report
+from jaxrec.rerank.steps import Step
+from jaxrec.settings import Tree, build, check
+
+SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "popularity_bias", "exposure_disparity")
+
+
+def run(tree: Tree, directory: Path) -> dict[str, Measured]:
+    """Measures the pipeline that these settings describe; see conf/pipeline.yaml for what they mean."""
+    _check(tree)
+    knob, metric = _knob(tree["rerank"], tree["tradeoff"], tree["metric"], tree["k"])
+    scoring: Scoring = build(tree["scoring"])
+    first = Run.open(tree["run"])
+    pipeline = Pipeline(
+        first,
+        Run.open(scoring.run) if scoring.run is not None else None,
+        candidates=build(tree["candidates"]),
+        weight=scoring.weight,
+        steps={name: build(node) for name, node in tree["rerank"].items()},
+        facts=build(tree["items"]),
+        k=tree["k"],
+    )
+    split = first.split()
+    quality = f"ndcg@{tree['k']}"
+    table, picked = None, None
+    if knob is not None:
+        _check_validation(first, split.selection.validation)
+        table = curve(pipeline, split, knob, tree["values"])
+        if metric not in table:
+            raise InputError(f"metric={metric} is not measured here; there are {', '.join(table.columns[1:])}")
+        picked = None if tree["keep"] is None else chosen(table, knob, metric, quality, tree["keep"])
+        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
+        console.table(f"validation, by {knob} (the first row is without re-ranking)", table[[knob, quality, metric]])
+        console.say(
+            f"chosen on validation: {knob}={picked:g}, the best {metric} that keeps {tree['keep']:g} of {quality}"
+            if picked is not None
+            else f"{knob} stays as it was set; keep=0.95 would choose it on validation"
+        )
+    stages = pipeline.stages(split.test, split)
+    done = pipeline.measured(stages, {} if picked is None else {str(knob): picked})
+    stages_table = stage_table(done, quality)
+    write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
+    said = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
+    write_json(directory / "pipeline.json", said | {"candidates": stages.said, "test": stages_table.to_dict("records")})
+    title = f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked"
+    page = report(title, tree, stages_table, stages.said, table, knob=knob, metric=metric, picked=picked)
+    write_text(directory / "report.html", page)
+    _say(stages_table, stages.said, quality, tree["k"])
+    console.say(f"results: {directory}")
+    return done
+
+
+def _check(tree: Tree) -> None:
+    """Raises an InputError for the first setting that is unknown, of a wrong type, or out of range."""
+    check({key: tree[key] for key in ("candidates", "scoring", "items")})
+    check({f"rerank.{name}": node for name, node in tree["rerank"].items()})
+    if not isinstance(tree["k"], int) or tree["k"] < 1:
+        raise InputError(f"k={tree['k']}: the length of lists, 1 or more")
+    if tree["keep"] is not None and not 0 <= tree["keep"] <= 1:
+        raise InputError(f"keep={tree['keep']}: a share of NDCG, from 0 to 1")
+    if not 0 <= tree["scoring"]["weight"] <= 1:
+        raise InputError(f"scoring.weight={tree['scoring']['weight']}: from 0 to 1")
+
+
+def _knob(steps: dict[str, Any], knob: str | None, metric: str | None, k: int) -> tuple[str | None, str]:
+    """The number to vary and the metric to watch, where the step says which; checked against the steps there are."""
+    if knob is None:
+        return None, metric or f"diversity@{k}"
+    name, _, number = knob.partition(".")
+    if name not in steps:
+        raise InputError(f"tradeoff={knob}: no step {name}; rerank has {', '.join(steps) or 'none'}")
+    step: Step = build(steps[name])
+    number = number or step.knob or ""
+    if number not in steps[name] or number.startswith("_"):
+        numbers = [f"{name}.{key}" for key in steps[name] if not key.startswith("_")]
+        raise InputError(f"tradeoff={knob} is no number of this step; there are {', '.join(numbers) or 'none'}")
+    return f"{name}.{number}", metric or f"{step.metric}@{k}"
+
+
+def _check_validation(first: Run, validation: Any) -> None:
+    if validation is None:
+        raise InputError(f"{first.directory} has no validation part: strengths are chosen on it, never on test")
+    if first.tree.get("refit"):
+        raise InputError(
+            f"{first.directory} was trained again on train and validation (refit=true): it knows what strengths would "
+            "be chosen by. Take a run with refit=false, or set strengths yourself and leave tradeoff out"
+        )
+
+
+def _plain(tree: Tree) -> Any:
+    return json.loads(json.dumps(tree, default=str))
+
+
+def _say(table: pd.DataFrame, said: dict[str, float], quality: str, k: int) -> None:
+    keys = [f"{key}@{k}" for key in (*SHOWN, "calibration_error", "freshness", "serendipity")]
+    shown = table[["stage", *(key for key in keys if key in table)]].set_index("stage").T
+    console.table("test", shown.reset_index(names="metric"))
+    for row in table.iloc[1:].itertuples(index=False):
+        named = dict(zip(table.columns, row, strict=True))
+        console.say(
+            f"{named['stage']}: {quality} {named['difference']:+.4f} "
+            f"({named['difference low']:+.4f} to {named['difference high']:+.4f}) against the first stage alone"
+        )
+    for what, value in said.items():
+        console.say(f"{what}: {value:.4f}" if value <= 1 else f"{what}: {value:.1f}")

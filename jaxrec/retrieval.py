@@ -1,0 +1,197 @@
+"""The first stage: from the whole catalogue to some candidates a user, of one source or of several."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+
+from jaxrec.approximate import Index
+from jaxrec.data.interactions import Interactions, targets
+from jaxrec.errors import InputError
+from jaxrec.hyper import Hyper
+from jaxrec.models.popularity import MILLISECONDS_A_DAY, Popularity
+from jaxrec.query import Query
+from jaxrec.ranking import Asked, Ranker, Rows, rows_of
+from jaxrec.streaming import Block, Stream, block_size
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model with the parameters of one run."""
+
+    model: nn.Module
+    params: Any
+
+    def members(self) -> tuple[Any, Hyper]:
+        """As a population of one; its numbers are in the module already."""
+        absent = Hyper._field_defaults
+        numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self.params, Hyper(**numbers)))
+
+    def rank(self, asked: Asked, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""
+        ranked = Ranker(self.model, asked, k, exclude_known=exclude_known)(*self.members())
+        _check_finite(self.model, ranked.finite[0])
+        return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+
+    def score(self, asked: Asked, items: np.ndarray) -> np.ndarray:
+        """Scores [R, C] of each row's candidates [R, C]; -inf for -1."""
+        scores, finite = _Candidates(self.model, asked, items).stream(*self.members())
+        _check_finite(self.model, finite[0])
+        return np.asarray(scores[0])
+
+
+class _Candidates:
+    """Scores given candidates, a block of rows at a time."""
+
+    def __init__(self, model: nn.Module, asked: Asked, items: np.ndarray) -> None:
+        self.model, self.n_rows = model, len(items)
+        self.block = block_size(self.n_rows, items.shape[1], None, getattr(model, "pair_floats", 64))
+        self.length = getattr(model, "history_length", 0)
+        shared = rows_of(model, asked), jnp.asarray(items, jnp.int32)
+        self.stream = Stream(self.member, shared, self.n_rows, self.block)
+
+    def member(self, shared: tuple[Rows, Int[Array, "R C"]], params: Any, hyper: Hyper) -> Block:
+        """One member's scores of a block."""
+        asked, candidates = shared
+        model = asked.member(self.model, hyper)
+
+        def score_block(first_row: Int[Array, ""]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
+            rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
+            items = candidates[rows]
+            scores: Any = model.apply(params, asked.query(rows, self.length), jnp.maximum(items, 0))
+            return jnp.where(items < 0, -jnp.inf, scores), jnp.isfinite(scores).all()
+
+        return score_block
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Whom the later stages choose from: sources merged, each item once; what a user has is left out.
+
+    n:           of the model's own ranking of the whole catalogue
+    search:      how: `exact`, by blocks; `faiss`, an inverted index of item vectors (the extra `ann`), with its recall
+                 against exact said
+    lists, probes: of `faiss`: into how many lists items are dealt, and how many of them are searched
+    popular:     so many of the most popular items besides
+    window_days: they are counted in so many days before the newest interaction known; None: in all of it
+    category:    so many of the most popular items of the categories of the user's history, by their shares
+
+    The model scores all of them alike, whatever their source.
+    """
+
+    n: PositiveInt = 100
+    search: Literal["exact", "faiss"] = "exact"
+    lists: PositiveInt = 64
+    probes: PositiveInt = 8
+    popular: NonNegativeInt = 0
+    window_days: PositiveFloat | None = None
+    category: NonNegativeInt = 0
+
+    def __call__(
+        self,
+        fitted: Fitted,
+        asked: Asked,
+        known: Interactions,
+        own: np.ndarray,
+        mixes: np.ndarray,
+        exclude_known: bool = True,
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
+        """Items and the model's scores [R, C], best first, -1 and -inf behind the last; and what there is to say.
+
+        own: the mix of categories of each row's history; mixes: of each item, [I, G]
+        """
+        n_items, said = len(mixes), {}
+        if (most := max(self.n, self.popular, self.category)) > n_items:
+            raise InputError(f"candidates: {most} of one source are more than the {n_items} items of the catalogue")
+        if self.search == "exact":
+            items, scores = fitted.rank(asked, self.n, exclude_known)
+        else:
+            index = Index(fitted.model, fitted.params, lists=self.lists, probes=self.probes)
+            items = index.search(asked, self.n, exclude_known)
+            exact = fitted.rank(asked, self.n, exclude_known)[0]
+            said["recall of faiss against exact"] = overlap(items, exact)
+        sources = [items]
+        if self.popular:
+            sources.append(self._popular(asked, known, n_items, exclude_known))
+        if self.category:
+            if not mixes.shape[1]:
+                raise InputError("candidates.category needs categories: name their column in items.category")
+            sources.append(self._of_category(asked, known, own, mixes, exclude_known))
+        if self.search == "exact" and len(sources) == 1:
+            return items, scores, said
+        merged = union(sources)
+        said["candidates of a user in the mean"] = float((merged >= 0).sum(axis=1).mean())
+        scores = fitted.score(asked, merged)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        return np.take_along_axis(merged, order, 1), np.take_along_axis(scores, order, 1), said
+
+    def _counts(self, known: Interactions) -> np.ndarray:
+        rows = targets(known)
+        if self.window_days is not None:
+            if rows.time is None:
+                raise InputError("candidates.window_days needs data with times; leave it null to count everything")
+            rows = rows.take(rows.time > rows.time.max() - self.window_days * MILLISECONDS_A_DAY)
+        return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
+
+    def _popular(self, asked: Asked, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
+        popular = Fitted(Popularity(n_items=n_items), {"params": {"count": jnp.asarray(self._counts(known))}})
+        return popular.rank(asked, self.popular, exclude_known)[0]
+
+    def _of_category(
+        self, asked: Asked, known: Interactions, own: np.ndarray, mixes: np.ndarray, exclude_known: bool
+    ) -> np.ndarray:
+        of_user = np.zeros((len(known.user_ids), own.shape[1]), np.float32)
+        of_user[asked.users] = own
+        params = {"params": {"users": of_user, "items": mixes * self._counts(known)[:, None]}}
+        return Fitted(Products(*of_user.shape, len(mixes)), params).rank(asked, self.category, exclude_known)[0]
+
+
+class Products(nn.Module):
+    """Dot products of vectors that are given."""
+
+    n_users: int
+    n_vector: int
+    n_items: int
+
+    def setup(self) -> None:
+        """Nothing is learned."""
+        self.users = self.param("users", nn.initializers.zeros, (self.n_users, self.n_vector))
+        self.items = self.param("items", nn.initializers.zeros, (self.n_items, self.n_vector))
+
+    def query_vectors(self, query: Query) -> Float[Array, "B D"]:
+        """Of users."""
+        return self.users[query.user]
+
+    def item_vectors(self) -> Float[Array, "I D"]:
+        """Of the catalogue."""
+        return self.items
+
+
+def union(sources: list[np.ndarray]) -> np.ndarray:
+    """Each row's items of all sources, [R, C], each once and where it stood first; -1 behind the last."""
+    items = np.concatenate(sources, axis=1)
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, 1)
+    repeated = np.zeros(items.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], 1)
+    items = np.where(repeated, -1, items)
+    items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), 1)
+    return items[:, : max(1, int((items >= 0).sum(axis=1).max()))]
+
+
+def overlap(found: np.ndarray, exact: np.ndarray) -> float:
+    """The share of the exact lists' items that were found, all rows together."""
+    wide = max(int(found.max()), int(exact.max())) + 1
+    row = np.arange(len(exact))[:, None] * np.int64(wide)
+    return float(np.isin((exact + row)[exact >= 0], (found + row)[found >= 0]).mean())
+
+
+def _check_finite(model: nn.Module, finite: Any) -> None:
+    if not finite:
+        raise InputError(f"{type(model).__name__} gives scores that are not finite; train it again")

@@ -1,0 +1,129 @@
+"""Metrics of lists against loops over their definitions in numpy."""
+
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec import list_metrics as m
+
+LISTS, K, D, G, ITEMS, USERS = 9, 6, 4, 3, 30, 50
+
+
+@pytest.fixture(scope="module")
+def lists():
+    """Of 0, 1, 2, … items: some lists are short, the first is empty."""
+    rng = np.random.default_rng(1)
+    items = np.stack([rng.permutation(ITEMS)[:K] for _ in range(LISTS)]).astype(np.int32)
+    listed = np.arange(K)[None, :] < np.minimum(np.arange(LISTS), K)[:, None]
+    vectors = rng.normal(size=(ITEMS, D)).astype(np.float32)
+    vectors[3] = 0
+    counts = rng.integers(0, 40, ITEMS).astype(np.float32)
+    mixes = rng.dirichlet([0.4] * G, ITEMS).astype(np.float32)
+    mixes[5] = 0
+    own = rng.dirichlet([1.0] * G, LISTS).astype(np.float32)
+    own[4] = 0
+    groups = rng.integers(0, G, ITEMS).astype(np.int32)
+    found = {"items": items, "listed": listed, "vectors": vectors, "counts": counts, "groups": groups}
+    return found | {"mixes": mixes, "own": own}
+
+
+def on_device(*arrays):
+    return [jax.numpy.asarray(array) for array in arrays]
+
+
+def of_each(lists, value):
+    """Of each list's items, a number by definition."""
+    return [value(b, lists["items"][b][lists["listed"][b]]) for b in range(LISTS)]
+
+
+def mean(values):
+    return np.mean(values) if len(values) else np.nan
+
+
+def test_intra_list_diversity(lists):
+    items, listed, vectors = lists["items"], lists["listed"], lists["vectors"]
+    length = np.linalg.norm(vectors, axis=1)
+
+    def cosine(i, j):
+        return vectors[i] @ vectors[j] / (length[i] * length[j]) if length[i] * length[j] else 0.0
+
+    found = m.intra_list_diversity(*on_device(vectors[items], listed))
+    expected = of_each(lists, lambda b, own: mean([1 - cosine(i, j) for i, j in itertools.combinations(own, 2)]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.isnan(found[:2]).all()
+    assert not np.isnan(found[2:]).any()
+
+
+def test_novelty_and_popularity(lists):
+    counts = lists["counts"]
+    given = on_device(counts[lists["items"]], lists["listed"])
+    bits = of_each(lists, lambda b, own: mean([np.log2(USERS / max(counts[i], 1)) for i in own]))
+    np.testing.assert_allclose(m.novelty(given[0], USERS, given[1]), bits, rtol=1e-5)
+    popular = of_each(lists, lambda b, own: mean(counts[own]))
+    np.testing.assert_allclose(m.popularity(*given), popular, rtol=1e-6)
+    usual = np.linspace(5, 20, LISTS, dtype=np.float32)
+    found = m.popularity_bias(*given, jax.numpy.asarray(usual))
+    np.testing.assert_allclose(found, [p / u - 1 for p, u in zip(popular, usual, strict=True)], rtol=1e-4, atol=1e-6)
+
+
+def test_serendipity():
+    hits = [[True, True, False, True], [False, False, True, False]]
+    expected = [[True, False, True, False], [False, False, True, True]]
+    found = m.serendipity(*on_device(hits + hits, expected + expected, np.array([5, 1, 0, 1], np.int32)))
+    np.testing.assert_allclose(found, [0.5, 0, np.nan, 0])
+
+
+def test_gini_is_the_mean_difference_over_twice_the_mean(lists):
+    items = np.where(lists["listed"], lists["items"], -1)
+    counts = m.recommended(*on_device(items), ITEMS)
+    own = np.bincount(items[items >= 0], minlength=ITEMS)
+    np.testing.assert_array_equal(counts, own)
+    expected = np.abs(own[:, None] - own[None, :]).sum() / (2 * ITEMS**2 * own.mean())
+    np.testing.assert_allclose(m.gini(counts), expected, rtol=1e-5)
+    assert m.gini(*on_device(np.ones(7, np.float32))) == pytest.approx(0, abs=1e-6)
+    assert m.gini(*on_device(np.eye(8, dtype=np.float32)[2])) == pytest.approx(7 / 8)
+    assert np.isnan(m.gini(*on_device(np.zeros(4, np.float32))))
+
+
+def test_exposure_and_its_disparity(lists):
+    target = np.array([0.5, 0.3, 0.2], np.float32)
+    exposed = m.exposure(*on_device(lists["groups"][lists["items"]], lists["listed"]), G)
+
+    def by_group(b, own):
+        total = np.zeros(G)
+        for rank, item in enumerate(own, 1):
+            total[lists["groups"][item]] += 1 / np.log2(rank + 1)
+        return total
+
+    expected = np.array(of_each(lists, by_group))
+    np.testing.assert_allclose(exposed, expected, rtol=1e-5)
+    with np.errstate(invalid="ignore"):
+        gaps = np.abs(expected / expected.sum(1, keepdims=True) - target).sum(1) / 2
+    np.testing.assert_allclose(m.exposure_disparity(exposed, *on_device(target)), gaps, rtol=1e-5)
+    together = np.abs(expected.sum(0) / expected.sum() - target).sum() / 2
+    np.testing.assert_allclose(m.exposure_disparity(exposed.sum(axis=0), *on_device(target)), together, rtol=1e-5)
+
+
+def test_calibration_error(lists):
+    mixes, own = lists["mixes"], lists["own"]
+
+    def error(b, items):
+        total = mixes[items].sum(axis=0)
+        if not total.sum() or not own[b].sum():
+            return np.nan
+        smooth = 0.99 * total / total.sum() + 0.01 * own[b]
+        return (own[b] * np.log(own[b] / smooth)).sum()
+
+    found = m.calibration_error(*on_device(mixes[lists["items"]], lists["listed"], own))
+    np.testing.assert_allclose(found, of_each(lists, error), rtol=1e-4, atol=1e-6)
+    assert np.isnan(found[jax.numpy.array([0, 4])]).all()
+
+
+def test_mean_freshness(lists):
+    ages = np.linspace(0, 40, ITEMS, dtype=np.float32)
+    ages[::4] = np.nan
+    known = of_each(lists, lambda b, own: mean([2 ** (-ages[i] / 7) for i in own if i % 4]))
+    found = m.mean_freshness(*on_device(ages[lists["items"]], lists["listed"]), 7.0)
+    np.testing.assert_allclose(found, known, rtol=1e-5)

@@ -1,0 +1,226 @@
+"""Three stages on a small shop: what each keeps of the one before, what is chosen where, and what is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec import launch, pipeline_run
+from jaxrec.errors import InputError
+from jaxrec.pipeline import Pipeline, Run, chosen
+from jaxrec.rerank.steps import Available, Cap, Mmr
+from jaxrec.retrieval import Candidates, overlap, union
+from jaxrec.settings import build
+from jaxrec.sought import sought
+
+USERS, ITEMS, CATEGORIES = 120, 60, 4
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """Purchases with times; users keep to one category two times of three."""
+    folder, rng = tmp_path_factory.mktemp("shop"), np.random.default_rng(0)
+    category = rng.integers(0, CATEGORIES, ITEMS)
+    taste = rng.integers(0, CATEGORIES, USERS)
+    weight = np.where(category == taste[:, None], 6.0, 1.0) / np.arange(1, ITEMS + 1) ** 0.5
+    item = np.stack([rng.choice(ITEMS, 14, replace=False, p=w / w.sum()) for w in weight])
+    time = 1_600_000_000 + rng.integers(0, 86_400 * 90, item.size)
+    frame = pd.DataFrame({"user_id": np.repeat(range(USERS), 14), "item_id": item.ravel(), "time": time})
+    frame.to_csv(folder / "purchases.csv", index=False)
+    names = np.array(["hats", "shoes", "gloves", "socks"])[category]
+    stock = np.where(np.arange(ITEMS) % 5 == 0, "no", "yes")
+    items = pd.DataFrame({"item_id": range(ITEMS), "kind": names, "price": rng.gamma(2, 10, ITEMS), "stock": stock})
+    items.to_csv(folder / "items.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(shop, compose):
+    """EASE and matrix factorisation on one split, and EASE on another."""
+    data = ("data=files", f"data.path={shop / 'purchases.csv'}", "data.time_column=time")
+    data += (f"data.item_features={shop / 'items.csv'}", "data.categorical=[kind,stock]")
+    eval_ = ("eval.k=[5,10]",)
+    made = {
+        "ease": ("model=ease", "model.regularization=20.0"),
+        "mf": ("trainer.epochs=3", "trainer.batch_size=256", "model.embedding_dim=8", "optimizer.learning_rate=0.03"),
+        "other": ("model=ease", "split.seed=5"),
+        "refit": ("model=ease", "refit=true"),
+    }
+    found = {}
+    for name, overrides in made.items():
+        result = launch.run(compose(*data, *eval_, *overrides), shop / name)
+        found[name] = (shop / name, result.metrics)
+    return found
+
+
+@pytest.fixture(scope="module")
+def tree(compose_pipeline, runs):
+    return lambda *more: compose_pipeline(
+        f"run={runs['ease'][0]}", "candidates.n=40", "items.category=kind", "items.available=stock", *more
+    )
+
+
+@pytest.fixture(scope="module")
+def compose_pipeline(compose):
+    """As the command line would."""
+    import hydra
+
+    from jaxrec.config import plain
+
+    return lambda *overrides: {k: v for k, v in plain(hydra.compose("pipeline", list(overrides))).items() if k != "out"}
+
+
+def opened(tree, runs, steps=None, second=None, **changes):
+    node = tree()
+    given = {"candidates": build(node["candidates"]), "weight": 1.0, "steps": steps or {}, "k": 10}
+    return Pipeline(Run.open(runs["ease"][0]), second, facts=build(node["items"]), **given | changes)
+
+
+def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run(tree, runs):
+    everything = Candidates(n=ITEMS)
+    pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), candidates=everything)
+    split = pipeline.run.split()
+    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    for stage, name in (("first stage", "ease"), ("+ scoring", "mf")):
+        for key in ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"):
+            assert done[stage].means()[key] == pytest.approx(runs[name][1]["test"][key], abs=1e-6), (stage, key)
+
+
+def relevances(scores):
+    return (scores - scores.min()) / (scores.max() - scores.min())
+
+
+def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
+    pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), weight=0.5)
+    split = pipeline.run.split()
+    stages = pipeline.stages(split.test, split)
+    (items, ease), (mixed_items, mixed) = stages.first, stages.scored
+    user = 3
+    asked = sought(split.test).asked
+    mf = dict(zip(items[user], relevances(pipeline.second.fitted.score(asked, items)[user]), strict=True))
+    expected = dict(zip(items[user], 0.5 * relevances(ease[user]) + 0.5 * np.array(list(mf.values())), strict=True))
+    np.testing.assert_allclose(mixed[user], [expected[i] for i in mixed_items[user]], rtol=1e-5)
+    assert (np.diff(mixed[user]) <= 0).all()
+
+
+def test_rules_hold_in_every_list(tree, runs, shop):
+    steps = {"available": Available(), "mmr": Mmr(0.3), "cap": Cap(3)}
+    pipeline = opened(tree, runs, steps)
+    split = pipeline.run.split()
+    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    table = pd.read_csv(shop / "items.csv").set_index("item_id").loc[split.test.known.item_ids]
+    lists = done["+ re-ranking"].lists
+    assert (table.stock.to_numpy()[lists[lists >= 0]] == "yes").all()
+    assert not (table.stock.to_numpy()[done["first stage"].lists] == "yes").all()
+    kinds = pd.factorize(table.kind)[0]
+    for list_ in lists:
+        assert np.bincount(kinds[list_[list_ >= 0]]).max() <= 3
+    assert (lists >= 0).any(axis=1).all()
+
+
+def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scored_by_the_model(tree, runs):
+    sources = Candidates(n=12, popular=15, category=15, window_days=40.0)
+    pipeline = opened(tree, runs, candidates=sources)
+    split = pipeline.run.split()
+    stages = pipeline.stages(split.test, split)
+    items, scores = stages.first
+    assert items.shape[1] > 15
+    whole = opened(tree, runs, candidates=Candidates(n=ITEMS)).stages(split.test, split).first
+    known = split.test.known
+    users = sought(split.test).asked.users
+    for row, user in enumerate(users):
+        mine = items[row][items[row] >= 0]
+        assert len(set(mine)) == len(mine)
+        assert not set(mine) & set(known.item[known.user == user])
+        assert set(whole[0][row, :12]) <= set(mine)
+        of_all = dict(zip(whole[0][row], whole[1][row], strict=True))
+        np.testing.assert_allclose(scores[row][: len(mine)], [of_all[i] for i in mine], rtol=1e-4, atol=1e-5)
+
+
+def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so(tree, runs):
+    pytest.importorskip("faiss", reason="needs the extra ann")
+    mf = Run.open(runs["mf"][0])
+    split = mf.split()
+    found = {}
+    for probes in (3, 6):
+        sources = Candidates(n=20, search="faiss", lists=6, probes=probes)
+        pipeline = opened(tree, runs, candidates=sources)
+        pipeline.run = mf
+        stages = pipeline.stages(split.test, split)
+        found[probes] = stages.first[0], stages.said["recall of faiss against exact"]
+    exact = mf.fitted.rank(sought(split.test).asked, 20)[0]
+    assert (np.sort(found[6][0]) == np.sort(exact)).all()
+    assert found[6][1] == 1
+    assert 0.1 < found[3][1] < 1
+
+
+def test_union_and_overlap():
+    made = union([np.array([[3, 1, -1], [2, 5, 7]]), np.array([[1, 4], [9, 2]])])
+    assert made.tolist() == [[3, 1, 4, -1], [2, 5, 7, 9]]
+    assert overlap(np.array([[1, 2], [4, -1]]), np.array([[2, 3], [1, 4]])) == 0.5
+
+
+def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, runs, tmp_path):
+    settings = tree("rerank=mmr", "tradeoff=mmr", "keep=0.5", "values=[0.0,0.4,0.8]")
+    done = pipeline_run.run(settings, tmp_path)
+    curve = pd.read_csv(tmp_path / "tradeoff.csv")
+    assert curve["mmr.strength"].tolist()[1:] == [0.0, 0.4, 0.8]
+    assert np.isnan(curve["mmr.strength"][0])
+    # No strength is no re-ranking, and these are the run's own validation metrics.
+    pd.testing.assert_series_equal(curve.iloc[0, 1:], curve.iloc[1, 1:], check_names=False, rtol=1e-6)
+    assert curve["ndcg@10"][0] == pytest.approx(runs["ease"][1]["validation"]["ndcg@10"], abs=1e-6)
+    assert curve["diversity@10"].is_monotonic_increasing
+    written = json.loads((tmp_path / "pipeline.json").read_text())
+    (strength,) = written["chosen on validation"].values()
+    kept = curve.iloc[1:][curve.iloc[1:]["ndcg@10"] >= 0.5 * curve["ndcg@10"][0]]
+    assert kept.set_index("mmr.strength")["diversity@10"][strength] == kept["diversity@10"].max()
+    stages = pd.read_csv(tmp_path / "stages.csv").set_index("stage")
+    assert stages.loc["first stage", "ndcg@10"] == pytest.approx(runs["ease"][1]["test"]["ndcg@10"], abs=1e-6)
+    assert stages.loc["+ re-ranking", "ndcg@10"] == pytest.approx(done["+ re-ranking"].means()["ndcg@10"])
+    page = (tmp_path / "report.html").read_text()
+    assert "chosen on validation" in page
+    assert "No number in here has seen the test split" in page
+
+
+def test_what_is_chosen_is_the_best_that_keeps_enough():
+    table = pd.DataFrame(
+        {"s": [np.nan, 0, 1, 2, 3], "q": [1.0, 1.0, 0.96, 0.95, 0.8], "gini@10": [0.9, 0.9, 0.7, 0.8, 0.1]}
+    )
+    assert chosen(table, "s", "gini@10", "q", 0.95) == 1
+    assert chosen(table, "s", "gini@10", "q", 0.5) == 3
+    table["diversity@10"] = [0.1, 0.1, 0.2, 0.2, 0.9]
+    assert chosen(table, "s", "diversity@10", "q", 0.9) == 1  # of equals, what costs less
+    with pytest.raises(InputError, match="no value of s keeps that share"):
+        chosen(table, "s", "gini@10", "q", 1.01)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["rerank=mmr", "rerank.mmr.strength=2.0"], "rerank.mmr.strength=2.0: must be"),
+        (["tradeoff=mmr"], "no step mmr"),
+        (["rerank=mmr", "tradeoff=mmr.weight"], "is no number of this step; there are mmr.strength"),
+        (["rerank=mmr", "tradeoff=mmr", "metric=fame@10"], "metric=fame@10 is not measured"),
+        (["rerank=cap", "items.category=null"], "calibration and caps need categories"),
+        (["items.category=colour"], "no such column among the item features"),
+        (["items.without=[ties]"], "no such category in items.category=kind; there are gloves, hats"),
+        (["items.available=kind"], "is neither yes nor no"),
+        (["candidates.n=61"], "more than the 60 items"),
+        (["candidates.n=5"], "k=10 is more than the 5 candidates"),
+        (["items.target={head: 0.5, tail: 0.6}"], "must sum to 1"),
+        (["items.vectors=model"], "has no vectors of items"),
+    ],
+)
+def test_what_cannot_be_done_is_said(tree, tmp_path, more, said):
+    with pytest.raises(InputError, match=said):
+        pipeline_run.run(tree(*more), tmp_path)
+
+
+def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):
+    with pytest.raises(InputError, match="on another split of it"):
+        pipeline_run.run(tree("scoring=model", f"scoring.run={runs['other'][0]}"), tmp_path)
+    with pytest.raises(InputError, match="refit=true"):
+        pipeline_run.run(tree(f"run={runs['refit'][0]}", "rerank=mmr", "tradeoff=mmr"), tmp_path)
+    with pytest.raises(InputError, match="There is no file"):
+        pipeline_run.run(tree(f"run={tmp_path}"), tmp_path)
