@@ -133,3 +133,19 @@ def test_what_the_run_has_not_seen(loaded):
         model.recommend_histories(["50"])
     with pytest.raises(InputError, match="k=121: must be from 1 to the 120 items"):
         model.recommend_histories([[item]], k=121)
+
+
+@pytest.mark.parametrize("name", ["mf", "ials"])
+def test_users_held_out_are_folded_in_and_measured(compose, tmp_path, name):
+    """split=new_users ranks for users by their histories; the run, loaded, answers for them as it was measured."""
+    settings = {"mf": ("trainer.epochs=8", "trainer.batch_size=512", "optimizer.learning_rate=0.02"), "ials": ()}[name]
+    tree = compose(
+        *PLANTED, "split=new_users", "split.test_fraction=0.3", f"model={name}", "model.embedding_dim=8", *settings
+    )
+    result = launch.run(tree, tmp_path)
+    assert result.metrics["test"]["ndcg@10"] > 1.25 * result.metrics["popularity"]["ndcg@10"]
+    model = recommend.load(tmp_path)
+    users = pd.Index(model.user_ids).get_indexer(result.per_user.user_id[:5])
+    histories = [model.item_ids[model.known.items[slice(*model.known.offsets[u : u + 2])]] for u in users]
+    by_user = model.recommend(model.user_ids[users], k=5)
+    assert model.recommend_histories(histories, k=5).item_id.tolist() == by_user.item_id.tolist()

@@ -3,6 +3,10 @@
 By least squares, `sums` and `cholesky` [Hu, Koren, Volinsky 2008, section 5], or by the likelihood of a softmax over
 the catalogue with a Gaussian prior, `most_likely` [Salakhutdinov and Mnih 2008, Probabilistic matrix factorization; the
 fixed curvature: Boehning 1992, Multinomial logistic regression algorithm].
+
+Measured on 2,000 users of MovieLens-1M, a fifth of them held out (split=new_users, a random 80 % of theirs known), test
+NDCG@10, untuned: EASE .436 (.410 to .462), iALS .398 (.373 to .424), MF trained by BPR .390 (.364 to .416), popularity
+.212.
 """
 
 import dataclasses
