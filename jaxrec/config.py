@@ -138,6 +138,8 @@ def _explore(cfg: DictConfig) -> None:
     from jaxrec.explore import report
 
     tree = plain(cfg)
+    if "quantity" in tree["data"] and not any(o.startswith("data.quantity=") for o in HydraConfig.get().overrides.task):
+        tree["data"]["quantity"] = "raw"  # people want to see pieces, not their logarithms
     report.run(tree, Path(tree.pop("out")))
 
 

@@ -68,8 +68,13 @@ def cards(*said: tuple[str, str, str]) -> Html:
     return tag("div", Html("".join(shown)), "cards")
 
 
-def table(heads: Sequence[str], rows: Iterable[Iterable[Any]], *, sortable: bool = False) -> Html:
-    """A table that scrolls by itself where it is larger than its place; without heads, each row's first cell is one."""
+def table(
+    heads: Sequence[str], rows: Iterable[Iterable[Any]], *, sortable: bool = False, thousands: bool = False
+) -> Html:
+    """A table that scrolls by itself where it is larger than its place; without heads, each row's first cell is one.
+
+    sortable: a click on a head sorts; thousands: whole numbers are counts, written 12,997
+    """
     rows = [tuple(row) for row in rows]
     styles = ["number" if any(_is_number(cell) for cell in column) else "" for column in zip(*rows, strict=True)]
     named = (
@@ -77,15 +82,15 @@ def table(heads: Sequence[str], rows: Iterable[Iterable[Any]], *, sortable: bool
         for head, style in zip_longest(heads, styles, fillvalue="")
     )
     head = f"<thead><tr>{''.join(named)}</tr></thead>" if heads else ""
-    body = "".join(f"<tr>{''.join(_cell(value, keyed=sortable) for value in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell(value, sortable, thousands) for value in row)}</tr>" for row in rows)
     style = ' class="sortable"' if sortable else ""
     return Html(f'<div class="scroll" tabindex="0"><table{style}>{head}<tbody>{body}</tbody></table></div>')
 
 
-def frame(data: pd.DataFrame, *, sortable: bool = False) -> Html:
+def frame(data: pd.DataFrame, *, sortable: bool = False, thousands: bool = False) -> Html:
     """A data frame as a table."""
     rows = data.astype(object).itertuples(index=False)
-    return table([str(column) for column in data], rows, sortable=sortable)
+    return table([str(column) for column in data], rows, sortable=sortable, thousands=thousands)
 
 
 def decimals(value: float | None) -> str:
@@ -98,19 +103,21 @@ def escape(text: Any) -> str:
     return text if isinstance(text, Html) else html.escape(str(text))
 
 
-def _cell(value: Any, *, keyed: bool) -> str:
+def _cell(value: Any, keyed: bool, thousands: bool) -> str:
     # Sorting goes by the value, not by how it is written.
     key = f' data-key="{escape("" if _missing(value) else value)}"' if keyed else ""
-    return f'<td class="{"number" if _is_number(value) else "text"}"{key}>{escape(_text(value))}</td>'
+    return f'<td class="{"number" if _is_number(value) else "text"}"{key}>{escape(_text(value, thousands))}</td>'
 
 
-def _text(value: Any) -> Any:
+def _text(value: Any, thousands: bool = False) -> Any:
     if _missing(value):
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(str(_text(item)) for item in value)
+    if thousands and isinstance(value, int | np.integer):
+        return f"{value:,}"
     return f"{value:.5g}" if isinstance(value, float) else value
 
 

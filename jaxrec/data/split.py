@@ -251,7 +251,7 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     if not len(train):
         raise InputError(f"nothing is left to train on: {_remedy(interactions)}")
 
-    interactions = _featured(interactions, train)
+    interactions = featured(interactions, train)
     seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
     encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
     interactions = replace(interactions, encoded=encoded)
@@ -290,7 +290,7 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     return Split(Selection(trained, validation, new_users), test, notes)
 
 
-def _featured(interactions: Interactions, train: np.ndarray) -> Interactions:
+def featured(interactions: Interactions, train: np.ndarray) -> Interactions:
     """With what was known of items at the time of the newest train row among the item features, and nothing later."""
     if interactions.properties is None:
         return interactions

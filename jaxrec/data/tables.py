@@ -19,6 +19,7 @@ from jaxrec.errors import InputError
 ATOMIC = (".inter", ".user", ".item")
 DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
+REMEDY = "write it again as such, or say what it is (data.encoding=latin-1) if the source takes that"
 PACKED = (".gz", ".zst", ".zip")  # a .zip holds the one file
 
 
@@ -153,10 +154,13 @@ def position(path: Path, header: list[str], key: str, name: str) -> int:
             return names.index(name)
         if names.count(name) > 1:
             raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one for {key}")
+    if any("\0" in column for column in header):
+        raise InputError(f"{path} is UTF-16, or no text: write it again as UTF-8")
     hint = next((d for d in "\t;,| " if len(header) == 1 and d in header[0]), None)
+    choose = f"set {key} to one of them, or" if "." in key else "it is another file, or has lost its head:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "
-        + (f"set data.delimiter={hint!r}" if hint else f"set {key} to one of them, or add a line of column names")
+        + (f"set data.delimiter={hint!r}" if hint else f"{choose} add a line of column names")
     )
 
 
@@ -220,9 +224,7 @@ def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
                 try:
                     said.decode()
                 except UnicodeDecodeError:
-                    return (
-                        f"line {line} of {path} is not UTF-8: say what it is (data.encoding=latin-1), or write it anew"
-                    )
+                    return f"line {line} of {path} is not UTF-8: {REMEDY}"
     rows = _rows(path, delimiter)
     _, header = next(rows)
     for line, row in rows:

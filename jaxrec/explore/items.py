@@ -9,6 +9,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.explore.actions import by
 
 TITLES = ("title", "name", "description", "product_name", "item_name", "product")  # of a feature to call an item by
+KINDS = ("product_type", "type", "product_category")  # what it is, where nothing names it; many share one
 
 
 def top_items(interactions: Interactions, codes: np.ndarray, names: Sequence[str], top: int) -> pd.DataFrame:
@@ -27,17 +28,20 @@ def top_items(interactions: Interactions, codes: np.ndarray, names: Sequence[str
 
 
 def item_titles(interactions: Interactions) -> np.ndarray:
-    """What each item is called, str [I]: its title, name or description where its features have one, else its id."""
+    """What each item is called, str [I]: its title, name or description; else its id and, where known, its kind."""
     ids = np.array([f"item {item}" for item in interactions.item_ids], object)
     if interactions.item_features is None:
         return ids
     named = {str(column).lower(): column for column in interactions.item_features}
-    column = next((named[name] for name in TITLES if name in named), None)
+    column = next((named[name] for name in (*TITLES, *KINDS) if name in named), None)
     if column is None:
         return ids
     given = interactions.item_features[column]
     text = given.astype(str).str.strip().to_numpy(object)
-    return np.where(given.notna().to_numpy(bool) & (text != ""), text, ids)
+    known = given.notna().to_numpy(bool) & (text != "")
+    if str(column).lower() in KINDS:
+        text = np.array([f"{item} {kind}" for item, kind in zip(interactions.item_ids, text, strict=True)], object)
+    return np.where(known, text, ids)
 
 
 def item_ranks(interactions: Interactions, codes: np.ndarray, names: Sequence[str]) -> pd.DataFrame:

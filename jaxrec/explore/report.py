@@ -61,7 +61,8 @@ def report(name: str, tables: dict[str, pd.DataFrame]) -> str:
         ),
         section("Sparsity", _sparsity(tables)),
         section(
-            "Features", box(frame(_features(tables["features"]))) if "features" in tables else _lacking("features")
+            "Features",
+            box(frame(_features(tables["features"]), thousands=True)) if "features" in tables else _lacking("features"),
         ),
         section("Problems found", tag("p", sentences.of_problems(tables["problems"])), _problems(tables["problems"])),
         tag("p", f"Beside this page, the tables behind it: {', '.join(f'{key}.csv' for key in tables)}.", "soft"),
@@ -128,7 +129,7 @@ def _funnel(tables: dict[str, pd.DataFrame]) -> Html:
     note = "“Through” have every step before too, in whatever order; rates are of those through the step before."
     return Html(
         grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
-        + box(frame(shown), tag("p", note, "soft note"))
+        + box(frame(shown, thousands=True), tag("p", note, "soft note"))
     )
 
 
@@ -166,7 +167,7 @@ def _problems(table: pd.DataFrame) -> Html:
     if table.empty:
         return Html()
     shown = table.assign(share=["" if pd.isna(share) else sentences.percent(share) for share in table["share"]])
-    return box(frame(shown.rename(columns={"meaning": "what it may mean"})))
+    return box(frame(shown.rename(columns={"meaning": "what it may mean"}), thousands=True))
 
 
 def _lacking(name: str) -> Html:

@@ -74,17 +74,21 @@ def of_concentration(table: pd.DataFrame) -> str:
 
 def of_activity(table: pd.DataFrame) -> str:
     """How much the middle one, the upper tenth and the first do."""
-    parts = [f"{row.action} {number(row.median)}, {number(row.p90)} and {row.most:,}" for row in rows(table)]
-    said = "Of the users who do it at all, the middle one, the most active tenth's least and the very first have"
-    return f"{said}: {'; '.join(parts)}. Boxes hold the middle half, whiskers 90 %; dashes are means."
+    parts = [
+        f"{row.action}: median {number(row.median)}, 90th percentile {number(row.p90)}, most {row.most:,}"
+        for row in rows(table)
+    ]
+    said = "; ".join(parts)
+    return f"Of the users who do it at all, {said}. Boxes hold the middle half, whiskers 90 %; dashes are means."
 
 
 def of_all_users(table: pd.DataFrame) -> str:
     """How many users have a single row."""
     mine = table[table.group == "all users"]
     n = int(mine["count"].sum())
-    single = mine["count"][mine.high == 1].sum() / n
-    return f"{percent(single)} of the {plural(n, 'user')} with any {table.action.iloc[0]} have just one."
+    single = int(mine["count"][mine.high == 1].sum())
+    of = f"{single:,} ({percent(single / n)}) of the {plural(n, 'user')} with any {table.action.iloc[0]}"
+    return f"{of} {'has' if single == 1 else 'have'} just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:
@@ -163,9 +167,13 @@ def of_durations(table: pd.DataFrame) -> str:
     fact = dict(zip(table.fact, table.value, strict=True))
     gap = number(fact["minutes of pause that end one"])
     median = fact.get("median minutes, of those with more than one")
-    said = "none has more than one action"
-    if median is not None:
-        said = f"half of those with more than one action last at most {number(round(median, 1))} minutes"
+    if median is None:
+        said = "none has more than one action"
+    elif median == 0:
+        said = "half of those with more than one action have all of them at one moment"
+    else:
+        longest = f"{number(round(median, 1))} minutes" if median >= 1 else f"{60 * median:.0f} seconds"
+        said = f"half of those with more than one action last at most {longest}"
     return f"From first to last action: {said}. A pause of more than {gap} minutes ends a session."
 
 
@@ -183,12 +191,14 @@ def of_correlations(table: pd.DataFrame) -> str:
     values = table.drop(columns="column").to_numpy(np.float64, copy=True)
     names = list(table.column)
     values[np.tril_indices(len(names))] = np.nan
+    kinds = np.array([name.startswith("is ") for name in names])
+    values[np.ix_(kinds, kinds)] = np.nan  # a row is of one kind: that they exclude each other is no news
     if np.isnan(values).all():
         return "No two columns have values in the same rows."
     row, column = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
     return (
         f"Spearman's rank correlation over interactions, -1 to 1; the strongest is {values[row, column]:.2f}, between "
-        f"{names[row]} and {names[column]}."
+        f"“{names[row]}” and “{names[column]}”."
     )
 
 

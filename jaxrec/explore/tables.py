@@ -1,10 +1,12 @@
 """Interactions → every table of the report; one is behind each chart."""
 
+import numpy as np
 import pandas as pd
 from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.problems import problems
+from jaxrec.data.split import featured
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes
 from jaxrec.explore.funnel import funnel_counts, funnel_stages
@@ -22,7 +24,7 @@ def tables(
     top: PositiveInt = 20,
     funnel: tuple[str, ...] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Every table that the data can fill, by its name.
+    """Every table that the data can fill, by its name; of what changes of an item, what is known at the end.
 
     session_gap: minutes without an action that end a session
     top:         how many of the most frequent items and most active users to list
@@ -30,6 +32,7 @@ def tables(
     """
     if not len(interactions):
         raise InputError(f"{interactions.name} holds no interactions: there is nothing to explore")
+    interactions = featured(interactions, np.arange(len(interactions)))
     codes, names = actions(interactions)
     stages = funnel_stages(interactions.event_names, funnel)
     views = next((name for name in stages[:1] if name in names), None)

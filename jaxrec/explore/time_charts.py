@@ -40,7 +40,8 @@ def over_time(table: pd.DataFrame) -> Html:
     layout["annotations"] = names if n > 1 else []
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Over time, by {table.period.iloc[0]}"
-    return chart(title, lines, say.of_time(table), height=90 + 120 * n, margin=margin, **layout)
+    edges = " The first and the last may not be whole." if table.start.nunique() > 2 else ""
+    return chart(title, lines, say.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
 
 
 def week(table: pd.DataFrame) -> Html:

@@ -16,6 +16,8 @@ from jaxrec.errors import InputError
         ([[3, None, -1, 0, -2]], [3, -1, -1, 0, -2]),
         ([[3.0, None, float("nan"), -1.0]], [3.0, -1.0, -1.0, -1.0]),
         ([pa.nulls(2)], [-1, -1]),
+        ([pa.array([2**64 - 1, None], pa.uint64())], [str(2**64 - 1), "-1"]),
+        ([pa.array([2**64 - 1], pa.uint64())], [2**64 - 1]),
     ],
 )
 def test_who_is_nobody(ids, expected):
@@ -46,7 +48,7 @@ def bought(tmp_path):
 
 
 def test_files_leave_them_out(bought):
-    data = files(bought, value_column="v", anonymous="drop")
+    data = files(bought, value_column="v")
     assert (data.user_ids.tolist(), data.value.tolist()) == ([7], [1, 4])
     assert sorted(data.item_ids) == ["a", "b"]  # nobody's items are not in the catalogue
     assert data.notes == {"rows without a user, dropped": 3}
@@ -59,11 +61,11 @@ def test_files_keep_them_as_one_user_beside_numbers(bought):
     assert data.notes == {"rows without a user, kept as the one user -1": 3}
 
 
-def test_files_refuse_missing_users_unless_told_what_to_do(bought):
+def test_files_refuse_missing_users_if_asked_to(bought):
     with pytest.raises(InputError, match=r"1 rows have no id, the first is line 4 of .*data.anonymous=drop or keep"):
-        files(bought)
+        files(bought, anonymous="error")
     bought.write_text(TEXT.replace("\n,b", "\n9,b"))
-    assert sorted(files(bought).user_ids.tolist()) == ["-1", "7", "9", "NULL"]  # whoever they are
+    assert sorted(files(bought, anonymous="error").user_ids.tolist()) == ["-1", "7", "9", "NULL"]  # whoever they are
 
 
 def test_missing_items_stay_an_error(bought):

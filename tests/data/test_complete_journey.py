@@ -81,6 +81,17 @@ def test_goods_in_the_order_of_the_file(write):
     assert data.name == "The Complete Journey"
 
 
+def test_a_product_without_a_type_is_no_fuel(write):
+    more = [(900, 319, 8, 42, 1, 1.0, "2017-01-06 09:00:00"), (900, 319, 8, 78, 1, 1.0, "2017-01-06 09:00:00")]
+    bought = tables()["transactions"]
+    later = pd.DataFrame(more, columns=BOUGHT)
+    later["transaction_timestamp"] = pd.to_datetime(later["transaction_timestamp"])
+    data = complete_journey(write(transactions=pd.concat([bought, later])))
+    assert {42, 78} <= set(data.item_ids.tolist())
+    unlisted = "rows of products that products.parquet does not list, kept without features"
+    assert data.notes == NOTES | {unlisted: 2}  # what is dropped by another rule is not among them
+
+
 def test_features(write):
     data = complete_journey(write())
     items = data.item_features.set_index(data.item_ids)

@@ -147,14 +147,18 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         ("user_id:a,user_id:b,item_id\n1,2,3\n", {}, "2 columns 'user_id'"),
         ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields and its column names are 2"),
         ("user_id,item_id\n1,2\n3\n", {}, "line 3 of .*data.csv has 1 fields"),
-        ("user_id,item_id\n1,2\n,3\n\n,4\n", {}, "data.user_column=user_id: 2 rows have no id, the first is line 3 of"),
+        (
+            "user_id,item_id\n1,2\n,3\n\n,4\n",
+            {"anonymous": "error"},
+            "data.user_column=user_id: 2 rows have no id, the first is line 3 of",
+        ),
         (
             'user_id,item_id,t\n1,2,"a\nb"\n1,"",3\n',
             {},
             "data.item_column=item_id: 1 rows have no id, the first is line 4",
         ),
         ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
-        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv has no column 'user_id'"),
+        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16, or no text"),
         (GOOD.replace("3.5", "many"), {"value_column": "rating"}, "line 3 of .*the value 'many', not a finite number"),
         (GOOD.replace("3.5", ""), {"value_column": "rating"}, "line 3 of .* has no value"),
         (GOOD.replace("3.5", "nan"), {"value_column": "rating"}, "line 3 of .*'nan', not a finite number"),
@@ -233,7 +237,7 @@ def test_sources_exclude_each_other(write):
 def test_parquet_ids_that_are_none(tmp_path, column, message):
     pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=message):
-        files(tmp_path / "t.parquet")
+        files(tmp_path / "t.parquet", anonymous="error")
 
 
 def test_parquet_values_of_no_number(tmp_path):
@@ -257,11 +261,11 @@ def test_a_published_split_has_its_published_size(shared_data):
 
 @pytest.mark.shared_data
 def test_real_purchases(shared_data, tmp_path):
-    """Missing customers and returns are refused by name; without them the data reads as pandas counts it."""
+    """Missing customers (if so asked) and returns are refused; without them the data reads as pandas counts it."""
     source = shared_data / "online-retail-ii-2009.parquet"
     columns = {"user_column": "Customer ID", "item_column": "StockCode"}
     with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, the first is row 264 of"):
-        files(source, **columns)
+        files(source, **columns, anonymous="error")
     frame = pd.read_parquet(source).dropna(subset="Customer ID").head(50_000)
     frame.to_parquet(tmp_path / "known.parquet")
     columns |= {"value_column": "Quantity", "time_column": "InvoiceDate"}

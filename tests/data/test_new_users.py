@@ -92,3 +92,10 @@ def test_mistakes_are_named():
         new_users(data([(0, 0, 0, 1)]), validation_fraction=0.5, test_fraction=0.5)
     with pytest.raises(InputError, match="no user has a test item"):
         new_users(data([(user, user, 0, 1) for user in range(9)]))  # one interaction each
+
+
+def test_no_validation_is_no_error():
+    rows = [(user, user + n, n, 1) for user in range(8) for n in range(4)]
+    _, split = split_of(rows, validation_fraction=0.0)
+    assert split.selection.validation is None
+    assert split.notes["users_with_test"] == 2  # .3 of 8

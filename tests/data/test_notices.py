@@ -30,6 +30,11 @@ def test_what_was_dropped_and_what_leaks_is_said_in_words():
     ]
 
 
+def test_nothing_is_said_of_a_leak_where_there_is_no_time():
+    frame = pd.DataFrame([(1, 1, 0), (1, 2, 2)], columns=["user_id", "item_id", "part"])
+    assert not any("older than" in line for line in notices(given(encode(frame, name="told"))))
+
+
 def test_users_who_are_all_new_are_said_to_be():
     split = split_of([(1, 1, 1, 0), (1, 2, 2, 0), (3, 1, 9, 2)])
     assert notices(split) == ["  note: all 1 test users are new to the model (it knows them by their history alone)"]

@@ -82,7 +82,8 @@ def test_moments():
 
 
 def test_missing_features():
-    features = pd.DataFrame({"item_id": [1, 2], "title": ["a", None], "price": [1.0, 2.0]})
+    features = pd.DataFrame({"item_id": [1, 2], "title": ["a", None], "price": [1.0, 2.0]})  # of item 3 nothing
     made = data([1, 1, 2, 2, 3, 3], [1, 2, 3, 1, 2, 3], item_features=features)
     assert found(made, "items without any feature") == (1, 1 / 3)
-    assert found(made, "items without title") == (2, 2 / 3)
+    assert found(made, "items with others but without title") == (1, 1 / 3)
+    assert found(made, "without price") is None

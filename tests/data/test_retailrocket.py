@@ -136,6 +136,13 @@ def test_files_as_they_come(folder, change):
     assert data.notes.get("rows repeated exactly, dropped", 0) == max(repeated, 0)
 
 
+def test_nobody_is_no_visitor(folder):
+    data = read(folder(events=FILES["events.csv"] + f"{T},-1,view,2,\n" * 2))
+    assert rows(data) == EXPECTED
+    assert data.notes["rows of the visitor -1, dropped"] == 2
+    assert "rows repeated exactly, dropped" not in data.notes
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "message"),
     [
@@ -153,7 +160,7 @@ def test_files_as_they_come(folder, change):
         ("events", f"{T},8", HEADER + f"{T},8", r"line 3 of .* has the visitorid 'visitorid', no whole number"),
         ("events", f"{T},8", f"{T},8,8", r"line 3 of .*events\.csv has 6 fields and its column names are 5"),
         ("events", ",transactionid", ",itemid", r"events\.csv has 2 columns 'itemid': rename"),
-        ("events", "visitorid", "visitor", r"events\.csv has no column 'visitorid'"),
+        ("events", "visitorid", "visitor", r"events\.csv has no column 'visitorid'.*: it is another file, or has lost"),
         ("events", FILES["events.csv"], "", r"events\.csv is empty"),
         ("events", FILES["events.csv"], HEADER, r"events\.csv has column names and no rows"),
         ("events", "7,view", "7\xe9,view", r"line 2 of .*events\.csv is not UTF-8"),

@@ -47,6 +47,11 @@ def test_lists(write):
     assert data.notes == {"users without items, dropped": 1}
 
 
+def test_a_user_who_is_no_number_heads_no_columns(write):
+    assert pairs_of(sequences(write("anna 7\n"))) == [("anna", 7)]
+    assert pairs_of(sequences(write("anna 7\n3 4\nbert 5\n"))) == [("anna", 7), ("3", 4), ("bert", 5)]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -54,7 +59,9 @@ def test_lists(write):
         ("\n \n", "has no line with a user and an item"),
         ("1 2\n\n1 2 3\n", "line 3 of .*data.txt has 3 ids, .* say data.layout=lists"),
         ("\nuser item\n1 2\n3 4\n", "begins with 'user item' and then all users are numbers: delete that line"),
+        ("user item\n1 2\n", "begins with 'user item' and then all users are numbers"),
         ("1 2\n1\n", "line 2 of .*data.txt has one id"),
+        ("1 2\n3\0 4\n", "line 2 of .*data.txt is not UTF-8 text"),
         ("1 2\ncafé 1\n".encode("latin-1"), "line 2 of .*data.txt is not UTF-8 text"),
         ("1 2\n3 4\n".encode("utf-16"), "line 1 of .*data.txt is not UTF-8 text"),
         ("1 2\n3 4\n".encode("utf-16-le"), "line 1 of .*data.txt is not UTF-8 text"),

@@ -144,3 +144,19 @@ def test_times_are_needed():
     source = encode(pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]}), name="timeless")
     with pytest.raises(InputError, match=r"split=sessions needs times.*data\.time_column"):
         by_session(source)
+
+
+def test_what_lies_on_an_edge():
+    """A session that begins at a cut is behind it; a pause of exactly the gap ends none."""
+    minute, newest = 60_000, 10 * DAY
+    first = {1: 0, 2: newest - 2 * DAY, 3: newest - DAY, 4: newest - 10 * minute, 5: DAY, 6: DAY}
+    pause = {5: 60 * minute, 6: 60 * minute + 30_000}
+    rows = [(user, n, start + n * pause.get(user, 10 * minute)) for user, start in first.items() for n in range(2)]
+    source = encode(pd.DataFrame(rows, columns=["user_id", "item_id", "time"]), name="edges")
+    split = by_session(source, validation_days=1.0, test_days=1.0)
+    assert [sorted(part.user_ids[np.unique(part.user)]) for part in parts(split)] == [
+        ["1:1", "5:1"],
+        ["2:1"],
+        ["3:1", "4:1"],
+    ]
+    assert split.notes["sessions_too_short_dropped"] == 2  # those of user 6

@@ -1,4 +1,5 @@
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,7 @@ def test_cuts_in_time(validation_from, test_from, sizes):
             {"validation_from": 0.9, "test_from": 0.8},
             "validation_from=0.9 does not lie before split.test_from=0.8",
         ),
+        ({"validation_from": 0.8, "test_from": 0.8}, "validation_from=0.8 does not lie before split.test_from=0.8"),
         ({"test_from": "1980-01-01"}, "no user has a test item .*from 1970-01-01T00:00:00 to 1970-01-10"),
         ({"test_from": "1960-01-01"}, "nothing is left to train on"),
         ({"validation_from": "1970-01-05T01", "test_from": "1970-01-05T02"}, "no user has a validation item"),
@@ -290,6 +292,15 @@ def test_history_that_is_no_target_is_known_only_to_what_comes_after_it():
     assert split.notes["history_after_test_dropped"] == 1
 
 
+def test_history_of_the_moment_of_what_is_sought_is_not_known():
+    """A view of the same millisecond may be what a purchase left behind."""
+    rows = pd.DataFrame({"user_id": 1, "item_id": [1, 2, 3, 9, 9], "time": [1, 2, 3, 2, 3]})
+    source = encode(rows.assign(target=[True, True, True, False, False], value=np.arange(5.0)), name="views")
+    split = leave_one_out(source)
+    assert split.selection.validation.known.value.tolist() == [0]
+    assert split.test.known.value.tolist() == [0, 1, 3]  # the view of the moment that validation asks about
+
+
 def test_history_after_a_cut_is_dropped():
     split = global_time(
         views_and_purchases(), validation_from="1970-01-01T00:00:00.006", test_from="1970-01-01T00:00:00.008"
@@ -307,3 +318,8 @@ def test_holdout_holds_out_targets_only():
     assert len(held) == 2
     assert set(held) < {3, 5, 7}
     assert {0, 1, 2, 4, 6, 8, 9, 10} < set(split.selection.train.value)
+
+
+def test_the_very_moment_of_the_newest_training_row_is_no_past():
+    split = given(replace(data([(1, 1, 5), (1, 2, 5), (2, 1, 4), (2, 3, 3)]), part=np.array([0, 2, 0, 2], np.int8)))
+    assert split.notes["test_before_last_train"] == 0.5

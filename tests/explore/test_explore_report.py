@@ -12,6 +12,7 @@ import pytest
 from jaxrec.data.interactions import encode
 from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
+from tests.data.test_complete_journey import tables as complete_journey_tables
 from tests.explore.test_explore_tables import made
 from tests.test_config import script
 from tests.test_report import EVIL, Page
@@ -95,6 +96,16 @@ def test_the_script_writes_the_page_and_its_tables(tmp_path):
     written = {path.name for path in (tmp_path / "x").iterdir()}
     assert {"report.html", "summary.csv", "top_items.csv", "over_time.csv", "k_cores.csv", "problems.csv"} <= written
     assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]
+
+
+@pytest.mark.parametrize(("typed", "least"), [((), 1.0), (("data.quantity=log",), np.log(2))])
+def test_quantities_are_shown_as_they_are_unless_asked_otherwise(typed, least, tmp_path):
+    for name, table in complete_journey_tables().items():
+        table.to_parquet(tmp_path / f"{name}.parquet", index=False)
+    given = ("data=complete_journey", f"data.path={tmp_path}", f"out={tmp_path}/x", *typed)
+    done = script(*given, name="explore", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_csv(tmp_path / "x" / "values.csv").low.min() == pytest.approx(least)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Every table against a plain computation on made data, and on data that lacks nearly everything."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from jaxrec.data.interactions import encode
+from jaxrec.data.properties import Changes, properties
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import MOST_ACTIONS, actions
 from jaxrec.explore.funnel import funnel_stages
@@ -293,6 +295,20 @@ def test_data_that_lacks_everything():
     assert not absent & set(found)
     assert found["top_items"].title.tolist() == ["item b"]
     assert found["k_cores"].interactions.tolist() == [1, 0]
+
+
+def test_an_item_without_a_title_is_called_by_its_id_and_kind():
+    frame = pd.DataFrame({"user_id": 1, "item_id": [7, 7, 7, 8, 8, 9]})
+    kinds = pd.DataFrame({"item_id": [7, 8], "brand": ["x", "y"], "Product_Type": ["BANANAS", " "]})
+    found = tables(encode(frame, item_features=kinds, name="kinds"))
+    assert found["top_items"].title.tolist() == ["7 BANANAS", "item 8", "item 9"]
+
+
+def test_of_what_changes_the_last_value_is_shown():
+    data = encode(pd.DataFrame({"user_id": [1, 2], "item_id": [5, 5], "time": [10, 20]}), name="made")
+    known = properties(1, {"color": Changes(np.zeros(3, int), np.array([5, 15, 25]), pd.Categorical(["a", "b", "c"]))})
+    found = tables(replace(data, properties=known))["features"]
+    assert found[["of", "feature", "most_frequent"]].to_numpy().tolist() == [["item", "color", "b"]]
 
 
 def test_nothing_to_explore():

@@ -1,0 +1,41 @@
+"""What the sentences say, on tables small enough to read."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.explore import sentences as say
+
+
+@pytest.mark.parametrize(
+    ("median", "said"),
+    [
+        (None, "none has more than one action"),
+        (0.0, "half of those with more than one action have all of them at one moment"),
+        (0.5, "half of those with more than one action last at most 30 seconds"),
+        (2.54, "half of those with more than one action last at most 2.5 minutes"),
+    ],
+)
+def test_durations(median, said):
+    facts = {"minutes of pause that end one": 30.0}
+    facts |= {} if median is None else {"median minutes, of those with more than one": median}
+    table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
+    assert (
+        say.of_durations(table) == f"From first to last action: {said}. A pause of more than 30 minutes ends a session."
+    )
+
+
+@pytest.mark.parametrize(
+    ("single", "said"),
+    [(0, "0 (0 %) of the 40 users with any view have"), (1, "1 (2.5 %) of the 40 users with any view has")],
+)
+def test_users_with_a_single_row(single, said):
+    rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
+    assert say.of_all_users(pd.DataFrame(rows)) == f"{said} just one."
+
+
+def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
+    names = ["is view", "is buy", "hour"]
+    values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
+    table = pd.DataFrame(values, columns=names).assign(column=names)
+    assert say.of_correlations(table).endswith("the strongest is -0.30, between “is buy” and “hour”.")
