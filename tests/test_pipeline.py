@@ -1,6 +1,7 @@
 """Three stages on a small shop: what each keeps of the one before, what is chosen where, and what is refused."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -45,7 +46,6 @@ def runs(shop, compose):
         "ease": ("model=ease", "model.regularization=20.0"),
         "mf": ("trainer.epochs=3", "trainer.batch_size=256", "model.embedding_dim=8", "optimizer.learning_rate=0.03"),
         "other": ("model=ease", "split.seed=5"),
-        "refit": ("model=ease", "refit=true"),
     }
     found = {}
     for name, overrides in made.items():
@@ -220,7 +220,15 @@ def test_what_cannot_be_done_is_said(tree, tmp_path, more, said):
 def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):
     with pytest.raises(InputError, match="on another split of it"):
         pipeline_run.run(tree("scoring=model", f"scoring.run={runs['other'][0]}"), tmp_path)
-    with pytest.raises(InputError, match="refit=true"):
-        pipeline_run.run(tree(f"run={runs['refit'][0]}", "rerank=mmr", "tradeoff=mmr"), tmp_path)
+    for name, was, now, said in (
+        ("refit", "refit: false", "refit: true", "it knows what strengths would be chosen by"),
+        ("moved", "  seed: 0", "  seed: 9", "its data is not what it was"),
+    ):
+        shutil.copytree(runs["ease"][0], tmp_path / name)
+        config = tmp_path / name / "config.yaml"
+        assert was in config.read_text()
+        config.write_text(config.read_text().replace(was, now))
+        with pytest.raises(InputError, match=said):
+            pipeline_run.run(tree(f"run={tmp_path / name}", "rerank=mmr", "tradeoff=mmr"), tmp_path)
     with pytest.raises(InputError, match="There is no file"):
         pipeline_run.run(tree(f"run={tmp_path}"), tmp_path)
