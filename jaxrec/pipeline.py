@@ -20,6 +20,7 @@ from jaxrec.checkpoint import load_extra, load_params
 from jaxrec.data.histories import Histories, histories
 from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
+from jaxrec.fitted import Fitted
 from jaxrec.item_facts import ItemFacts
 from jaxrec.list_measures import Measured, Measures, larger_is_better
 from jaxrec.metrics import mean_and_interval
@@ -27,7 +28,7 @@ from jaxrec.models.popularity import Popularity
 from jaxrec.ranking import Asked
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
-from jaxrec.retrieval import Candidates, Fitted
+from jaxrec.retrieval import Candidates
 from jaxrec.settings import Tree, build, get
 from jaxrec.sought import sought
 

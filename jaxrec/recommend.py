@@ -19,10 +19,9 @@ from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import History
-from jaxrec.hyper import Hyper
 from jaxrec.pair_scorer import PairScorer
 from jaxrec.query import Query
-from jaxrec.ranking import Asked, Ranker
+from jaxrec.ranking import Asked
 from jaxrec.settings import build
 
 FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
@@ -183,20 +182,11 @@ class Recommender:
     def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
         asked = Asked.about(users, self.known, self._encoded)
-        ranked = Ranker(self.model, asked, k, exclude_known=exclude_seen)(*self._one_member())
-        if not ranked.finite[0]:
-            raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
-        return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+        return Fitted(self.model, self._params).rank(asked, k, exclude_seen)
 
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [N] of pairs of positions."""
         return self._pairs(users, items)
-
-    def _one_member(self) -> tuple[Any, Hyper]:
-        """The parameters as a population of one; its numbers are in the module already."""
-        absent = Hyper._field_defaults
-        numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self._params, Hyper(**numbers)))
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):

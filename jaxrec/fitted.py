@@ -1,0 +1,70 @@
+"""A model with the parameters of one run: the best items of rows of users, and scores of given candidates."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrec.errors import InputError
+from jaxrec.hyper import Hyper
+from jaxrec.ranking import Asked, Ranker, Rows, rows_of
+from jaxrec.streaming import Block, Stream, block_size
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model with its parameters."""
+
+    model: nn.Module
+    params: Any
+
+    def members(self) -> tuple[Any, Hyper]:
+        """As a population of one; its numbers are in the module already."""
+        absent = Hyper._field_defaults
+        numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self.params, Hyper(**numbers)))
+
+    def rank(self, asked: Asked, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""
+        ranked = Ranker(self.model, asked, k, exclude_known=exclude_known)(*self.members())
+        _check_finite(self.model, ranked.finite[0])
+        return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
+
+    def score(self, asked: Asked, items: np.ndarray) -> np.ndarray:
+        """Scores [R, C] of each row's candidates [R, C]; -inf for -1."""
+        scores, finite = _Candidates(self.model, asked, items).stream(*self.members())
+        _check_finite(self.model, finite[0])
+        return np.asarray(scores[0])
+
+
+class _Candidates:
+    """Scores given candidates, a block of rows at a time."""
+
+    def __init__(self, model: nn.Module, asked: Asked, items: np.ndarray) -> None:
+        self.model, self.n_rows = model, len(items)
+        self.block = block_size(self.n_rows, items.shape[1], None, getattr(model, "pair_floats", 64))
+        self.length = getattr(model, "history_length", 0)
+        shared = rows_of(model, asked), jnp.asarray(items, jnp.int32)
+        self.stream = Stream(self.member, shared, self.n_rows, self.block)
+
+    def member(self, shared: tuple[Rows, Int[Array, "R C"]], params: Any, hyper: Hyper) -> Block:
+        """One member's scores of a block."""
+        asked, candidates = shared
+        model = asked.member(self.model, hyper)
+
+        def score_block(first_row: Int[Array, ""]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
+            rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
+            items = candidates[rows]
+            scores: Any = model.apply(params, asked.query(rows, self.length), jnp.maximum(items, 0))
+            return jnp.where(items < 0, -jnp.inf, scores), jnp.isfinite(scores).all()
+
+        return score_block
+
+
+def _check_finite(model: nn.Module, finite: Any) -> None:
+    if not finite:
+        raise InputError(f"{type(model).__name__} gives scores that are not finite; train it again")
