@@ -38,8 +38,8 @@ class HardTables(NamedTuple):
 class Hard(Uniform):
     """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalogue.
 
-    ranks:   first and last, from 1; what a user has in train is left out before. The top is full of what the user would
-             like, and a model that is told otherwise got worse, see docs/negatives.md
+    ranks:   first and last, from 1; what a user has in train is left out before. The top may be full of what the user
+             would like: ranks from 1 on hurt on MovieLens, see docs/negatives.md
     share:   of negatives that are mined; the others are uniform
     warmup:  epochs on uniform negatives alone: what a fresh model ranks high is noise
     refresh: epochs between two minings
