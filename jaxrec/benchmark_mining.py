@@ -32,7 +32,8 @@ SAMPLERS: list[Tree] = [
         "first": {"_target_": "jaxrec.negatives.Popularity"},
         "second": {"_target_": "jaxrec.negatives.Uniform"},
     },
-    {"_target_": "jaxrec.fitting.mining.Hard", "warmup": 1, "refresh": 1_000_000},  # mines in the first epoch timed
+    # mines in the first epoch timed
+    {"_target_": "jaxrec.fitting.mining.Hard", "ranks": (1, HARDEST), "warmup": 1, "refresh": 1_000_000},
     {"_target_": "jaxrec.negatives.Dynamic", "candidates": 4},
     {"_target_": "jaxrec.negatives.Dynamic", "candidates": 8},
 ]

@@ -29,20 +29,24 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
     Only groups with one of the k largest maxima can hold one of the k best, so the rest is never sorted. Ties keep
     their order because groups are taken, and then laid side by side, in order of position.
     """
-    scores = jnp.where(scores == 0, 0.0, scores)  # to lax.top_k, 0.0 is larger than -0.0
     n_rows, n_items = scores.shape
     n_groups = -(-n_items // GROUP)
     if n_groups <= 2 * k:
-        values, items = jax.lax.top_k(scores, k)
-        return values, items
+        return _sorted(scores, k)
     padding = ((0, 0), (0, n_groups * GROUP - n_items))
     groups = jnp.pad(scores, padding, constant_values=-jnp.inf).reshape(n_rows, n_groups, GROUP)
-    _, best = jax.lax.top_k(jnp.max(groups, axis=2), k)
+    _, best = _sorted(jnp.max(groups, axis=2), k)
     best = jnp.sort(best, axis=1)
     candidates = jnp.take_along_axis(groups, best[:, :, None], axis=1).reshape(n_rows, k * GROUP)
-    values, at = jax.lax.top_k(candidates, k)
+    values, at = _sorted(candidates, k)
     items = jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
     return values, items
+
+
+def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    """`lax.top_k`, to which 0.0 would be larger than -0.0; of the catalogue only what is sorted is mended for it."""
+    values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
+    return values, at
 
 
 class Ranked(NamedTuple):
@@ -154,7 +158,7 @@ class Ranker:
         def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), self._n_rows - 1)
             scores = score(asked.query(rows, self._history_length))
-            finite = jnp.isfinite(scores).all()
+            finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
             if masked is not None:
                 scores = masked.mask_block(scores, first_row, self._max_entries, place)
             values, items = top_k(scores, self.k)

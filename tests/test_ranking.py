@@ -64,6 +64,7 @@ def test_top_k_is_a_stable_sort(width, ks):
             rng.integers(0, 3, (8, width)),  # many ties
             np.where(rng.random((4, width)) < 0.9, -np.inf, rng.integers(0, 2, (4, width))),
             np.where(np.arange(width) < width - 1, -np.inf, np.zeros((1, width))),  # the last alone is left
+            np.where(rng.random((4, width)) < 0.5, 0.0, -0.0),  # equal
             np.full((1, width), 3.0),
             np.full((1, width), -np.inf),
             np.arange(width, dtype=float)[None, :],  # the best stand at the end, beside the padding

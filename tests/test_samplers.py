@@ -126,7 +126,7 @@ def test_hard_takes_its_share_of_what_was_mined(power):
 
 
 def test_ranks_beyond_the_catalogue_or_the_pool_are_refused():
-    with pytest.raises(InputError, match="go beyond the 40 items of the catalogue"):
+    with pytest.raises(InputError, match="go beyond the 40 items of the catalogue: choose"):
         Hard(ranks=(1, 41)).prepare(TRAIN)
     with pytest.raises(InputError, match=r"go beyond the 10 items of negatives\.pool"):
         Hard(ranks=(1, 11), pool=10).prepare(TRAIN)

@@ -38,7 +38,8 @@ class HardTables(NamedTuple):
 class Hard(Uniform):
     """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalogue.
 
-    ranks:   first and last, from 1; what a user has in train is left out before
+    ranks:   first and last, from 1; what a user has in train is left out before. The top may be full of what the user
+             would like: ranks from 1 on hurt on MovieLens, see docs/negatives.md
     share:   of negatives that are mined; the others are uniform
     warmup:  epochs on uniform negatives alone: what a fresh model ranks high is noise
     refresh: epochs between two minings
@@ -49,7 +50,7 @@ class Hard(Uniform):
     up to ranks[1].
     """
 
-    ranks: tuple[PositiveInt, PositiveInt] = (1, 50)
+    ranks: tuple[PositiveInt, PositiveInt] = (100, 500)
     share: Share = 0.5
     warmup: NonNegativeInt = 5
     refresh: PositiveInt = 5
@@ -69,7 +70,9 @@ class Hard(Uniform):
         """The tables of both kinds of negatives."""
         if (most := self.pool or train.n_items) < self.ranks[1]:
             what = "items of the catalogue" if self.pool is None else "items of negatives.pool"
-            raise InputError(f"negatives.ranks={list(self.ranks)} go beyond the {most:,} {what}")
+            raise InputError(
+                f"negatives.ranks={list(self.ranks)} go beyond the {most:,} {what}: choose ranks that are there"
+            )
         weight = np.arange(1, self.width + 1) ** -float(self.power)
         places = alias(weight / weight.sum()) if self.power else None
         return HardTables(self._random.prepare(train), places)
