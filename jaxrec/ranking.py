@@ -168,14 +168,26 @@ def scorer(
     model: nn.Module, params: Any, pool: Int[Array, "C"] | None = None
 ) -> Callable[[Query], Float[Array, "B C"]]:
     """Scores of all items, or of a pool of them; what depends on items alone is computed once."""
-    of_pool = lambda x: x if pool is None else x[pool]  # noqa: E731
+    side = item_side(model, params)
+    if pool is None:
+        return lambda query: score_all(model, params, side, query)
+    if side is None:
+        return lambda query: model.apply(params, query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))  # type: ignore[return-value]
+    side = jax.tree.map(lambda x: x[pool], side)
+    return lambda query: score_all(model, params, side, query)
+
+
+def item_side(model: nn.Module, params: Any) -> Any:
+    """What scores of the catalogue need of items alone: their vectors or parts; None for a model that has neither."""
+    method = next((name for name in ("item_vectors", "item_parts") if hasattr(model, name)), None)
+    return None if method is None else model.apply(params, method=method)
+
+
+def score_all(model: nn.Module, params: Any, side: Any, query: Query) -> Float[Array, "B C"]:
+    """Scores of every item of an `item_side`."""
     ask: Any = partial(model.apply, params)
     if hasattr(model, "item_vectors"):
-        vectors = of_pool(ask(method="item_vectors"))
-        return lambda query: ask(query, method="query_vectors") @ vectors.T
+        return ask(query, method="query_vectors") @ side.T
     if hasattr(model, "item_parts"):
-        parts = jax.tree.map(of_pool, ask(method="item_parts"))
-        return lambda query: ask(query, parts, method="score_parts")
-    if pool is None:
-        return lambda query: ask(query, method="score_catalogue")
-    return lambda query: ask(query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))
+        return ask(query, side, method="score_parts")
+    return ask(query, method="score_catalogue")

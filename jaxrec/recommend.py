@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
+from jaxrec.answers import NEW, Answers, by_history, windows
 from jaxrec.checkpoint import load_extra, load_params
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
@@ -20,6 +21,9 @@ from jaxrec.ranking import Asked, Ranker, query_of
 from jaxrec.settings import build
 
 USERS_AT_A_TIME = 1024  # scores are asked for in blocks of so many pairs
+FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
+
+Unknown = Literal["error", "popularity"]
 
 
 def load(run_dir: str | Path) -> "Recommender":
@@ -33,40 +37,103 @@ def load(run_dir: str | Path) -> "Recommender":
 
 
 class Recommender:
-    """Answers in original ids."""
+    """Answers in original ids.
+
+    known:   what every user had in the data that the run knew (train and validation)
+    popular: how often every item was chosen in it, the fallback for those the model knows nothing of
+    whole:   the model with its tables of features, to be asked with `params`
+    """
 
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        self._params = jax.tree.map(jnp.asarray, params)
+        self.params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
         self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
-        self._whole = with_tables(model, tables(model, self._encoded))
+        chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
+        self.popular = np.bincount(chosen, minlength=len(self.item_ids)).astype(np.float32)
+        self.whole = with_tables(model, tables(model, self._encoded))
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
+        self._answers: dict[tuple[int, int, int], Answers] = {}
 
-    def recommend(self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True) -> pd.DataFrame:
+    def recommend(
+        self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+    ) -> pd.DataFrame:
         """The k best items of each user: columns user_id, item_id, score, rank (from 1), users in the order asked.
 
         A user with fewer than k items left gets fewer rows. `exclude_seen` leaves out what the user had in the data
-        that the run knew (train and validation). Raises InputError for a user that the run has not seen.
+        that the run knew (train and validation). A user that the run has not seen is an InputError, or, with
+        unknown="popularity", gets the most popular items, the score being how often each was chosen; a column `source`
+        then says of each row whether it is the model's or popularity's.
         """
-        if not 1 <= k <= len(self.item_ids):
-            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
-        users = _positions(self._users, user_ids, "user")
-        items, scores = self.rank(users, k, exclude_seen)
-        row, rank = np.nonzero(items >= 0)
-        return pd.DataFrame(
-            {
-                "user_id": self.user_ids[users][row],
-                "item_id": self.item_ids[items[row, rank]],
-                "score": scores[row, rank],
-                "rank": rank + 1,
-            }
-        )
+        self._check_k(k)
+        users = self._positions("user", user_ids, unknown)
+        items, scores = self._popular_lists(len(users), k)
+        seen = users >= 0
+        if seen.any():
+            items[seen], scores[seen] = self.rank(users[seen], k, exclude_seen)
+        source = None if unknown == "error" else seen
+        return self._frame("user_id", np.asarray(pd.Index(user_ids)), items, scores, source)
+
+    def recommend_histories(
+        self, histories: Sequence[Sequence[Any]], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+    ) -> pd.DataFrame:
+        """The k best items for users known by a history alone, each a list of item ids, oldest first.
+
+        Columns history (position in what was asked), item_id, score, rank (from 1) and source: `model`, or
+        `popularity` where the history is empty or the model knows users by their ids only and cannot fold in
+        (`knows_new_users` is False). A model sees of a history what it was trained to see, its latest items.
+        An item that the run does not know is an InputError; with unknown="popularity" such items are left out, and a
+        history of nothing else is an empty one. `exclude_seen` leaves out what is in the history.
+        """
+        self._check_k(k)
+        if any(isinstance(history, str) for history in histories):
+            raise InputError("histories must be lists of item ids, one a user, such as [[50, 181], [127]]")
+        ids = [item for history in histories for item in history]
+        given = self._positions("item", ids, unknown)
+        kept = np.concatenate([[0], np.cumsum(given >= 0)])
+        offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
+        items, scores, source = self.rank_histories(offsets, given[given >= 0], k, exclude_seen)
+        return self._frame("history", np.arange(len(histories)), items, scores, source)
+
+    def rank_histories(
+        self, offsets: np.ndarray, items: np.ndarray, k: int, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Items and scores [R, k] for histories of positions, -1 behind the last item, and which lists are the model's.
+
+        History r is `items[offsets[r] : offsets[r + 1]]`.
+        """
+        n = len(offsets) - 1
+        longest = int(np.diff(offsets).max(initial=1))
+        answers = self.answers(k, FEW if n <= FEW else MANY, max(16, 1 << (longest - 1).bit_length()))
+        found, scores, source = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
+        for start in range(0, n, answers.batch):
+            block = slice(start, min(start + answers.batch, n))
+            asked = windows(offsets[:-1][block], offsets[1:][block], items, answers.length)
+            users = np.full(len(asked), NEW)
+            found[block], scores[block] = answers(users, asked, exclude_seen)
+            source[block] = answers.is_model(users, asked)
+        return found, scores, source
+
+    def answers(self, k: int, batch: int, length: int) -> Answers:
+        """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""
+        self._check_k(k)
+        if (key := (k, batch, length)) not in self._answers:
+            self._answers[key] = Answers(self.whole, self.params, self.popular, k=k, batch=batch, length=length)
+        return self._answers[key]
+
+    def histories(self, users: np.ndarray, length: int) -> np.ndarray:
+        """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
+        return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
+
+    @property
+    def knows_new_users(self) -> bool:
+        """Whether the model itself answers for a user by a history alone; if not, popularity does."""
+        return by_history(self.model, 1) is not None
 
     def score(self, user_ids: Sequence[Any], item_ids: Sequence[Any]) -> np.ndarray:
         """Scores [N] of N pairs of a user and an item; of one user for several items if one user is given."""
-        users, items = _positions(self._users, user_ids, "user"), _positions(self._items, item_ids, "item")
+        users, items = self._positions("user", user_ids), self._positions("item", item_ids)
         users = np.broadcast_to(users, items.shape) if len(users) == 1 else users
         if len(users) != len(items):
             raise InputError(f"score takes as many users as items, got {len(users)} and {len(items)}")
@@ -88,18 +155,46 @@ class Recommender:
 
     def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         query = query_of(self.model, Asked.about(users, self.known))
-        scores: Any = self._whole.apply(self._params, query, jnp.asarray(items, jnp.int32)[:, None])
+        scores: Any = self.whole.apply(self.params, query, jnp.asarray(items, jnp.int32)[:, None])
         return np.asarray(scores[:, 0])
 
     def _one_member(self) -> tuple[Any, Hyper]:
         """The parameters as a population of one; its numbers are in the module already."""
         absent = Hyper._field_defaults
         numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self._params, Hyper(**numbers)))
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self.params, Hyper(**numbers)))
 
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= len(self.item_ids):
+            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
 
-def _positions(index: pd.Index, ids: Sequence[Any], kind: str) -> np.ndarray:
-    found = index.get_indexer(pd.Index(ids))
-    if (missing := np.flatnonzero(found < 0)).size:
-        raise InputError(f"{kind} {ids[missing[0]]!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
-    return found
+    def _positions(self, kind: Literal["user", "item"], ids: Sequence[Any], unknown: Unknown = "error") -> np.ndarray:
+        """Where ids stand in their table; -1 for unknown ones unless they are an error."""
+        index = self._users if kind == "user" else self._items
+        if not len(ids):
+            return np.zeros(0, np.int64)
+        found = index.get_indexer(pd.Index(ids))
+        if unknown == "error" and (missing := np.flatnonzero(found < 0)).size:
+            shown = np.asarray(ids, object)[missing[0]]
+            raise InputError(f"{kind} {shown!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
+        return found
+
+    def _popular_lists(self, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The most popular items, and how often they were chosen, [n, k]."""
+        best = np.argsort(-self.popular, kind="stable")[:k].astype(np.int32)
+        return np.tile(best, (n, 1)), np.tile(self.popular[best], (n, 1))
+
+    def _frame(
+        self, key: str, asked: np.ndarray, items: np.ndarray, scores: np.ndarray, source: np.ndarray | None
+    ) -> pd.DataFrame:
+        """One row an item of a list."""
+        row, rank = np.nonzero(items >= 0)
+        columns = {
+            key: asked[row],
+            "item_id": self.item_ids[items[row, rank]],
+            "score": scores[row, rank],
+            "rank": rank + 1,
+        }
+        if source is not None:
+            columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
+        return pd.DataFrame(columns)

@@ -20,6 +20,7 @@ from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.pieces import Pieces, pieces
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.fold_in import cholesky, fields, sums
 from jaxrec.query import Query
 
 
@@ -77,6 +78,10 @@ class ImplicitALS(nn.Module):
         """q_i of the whole catalogue."""
         return self.item_embedding.whole()
 
+    def by_history(self, length: int) -> "FoldedALS":
+        """As it answers for users who are known by up to `length` interactions, with the same parameters."""
+        return FoldedALS(**fields(self), history_length=length, parent=None)
+
     def statistics(self, train: Interactions) -> Sides:
         """The interactions that are targets, by user and by item, in batches of one shape."""
         chosen, u, i = targets(train), self.n_users, self.n_items
@@ -119,7 +124,7 @@ class ImplicitALS(nn.Module):
             right = jnp.zeros((n, dim)).at[batch.owner].add(jnp.sum(weighted, axis=1), mode="drop")
             penalty = self._penalties(jnp.asarray(batch.length), others.shape[0] - 1)
             matrix = matrix + penalty[:, None, None] * jnp.eye(dim)[None]
-            solved = _solved(matrix, right)
+            solved = cholesky(matrix, right)
             # At the solution a row's part of the objective, its own penalty included, is sum of weights - right . p.
             chosen = jnp.sum(batch.length) if batch.weight is None else jnp.sum(batch.weight)
             return total + jnp.stack([chosen - jnp.sum(right * solved), jnp.sum(batch.length)]), solved
@@ -129,15 +134,25 @@ class ImplicitALS(nn.Module):
         return table, sums[0], sums[1]
 
 
-def _solved(matrices: Float[Array, "B D D"], right: Float[Array, "B D"]) -> Float[Array, "B D"]:
-    """Solutions of positive definite systems by Cholesky factorisation."""
+class FoldedALS(ImplicitALS):
+    """Vectors of users nobody has trained on: those that the sweep over users would give them, items held fixed.
 
-    def one(system: tuple[Array, Array]) -> Array:
-        matrix, right = system
-        return jax.scipy.linalg.cho_solve(jax.scipy.linalg.cho_factor(matrix, lower=True), right)
+    history_length: interactions of a user that are seen, each of weight 1; repeats count as often as they occur
+    """
 
-    # Batched, LAPACK's calls wait for threads of the pool that runs them: with as many devices as cores, for ever.
-    # In turn they take no longer.
-    return jax.lax.platform_dependent(
-        (matrices, right), cpu=lambda systems: jax.lax.map(one, systems), default=jax.vmap(one)
-    )
+    history_length: int = 0
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_embedding.lookup(items))
+
+    def query_vectors(self, query: Query) -> Float[Array, "B D"]:
+        """p solved for the history; zero for an empty one."""
+        assert query.history is not None
+        items = query.history.items
+        q = self.item_embedding.whole()
+        gram, right = sums(q, items)
+        n = jnp.sum(items >= 0, axis=1).astype(jnp.float32)
+        everything = self.unobserved_weight * (q.T @ q)
+        penalty = self._penalties(n, self.n_items)[:, None, None] * jnp.eye(q.shape[1])[None]
+        return cholesky(gram + everything[None] + penalty, right)

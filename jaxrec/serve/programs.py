@@ -105,7 +105,7 @@ class Programs:
         answers = self.recommender.answers(self.n_candidates if reranked else k, size, length)
         users = np.array([row.user for row in rows], np.int32)
         histories, hidden = (padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True))
-        items, scores = answers(users, histories, hidden)
+        items, scores = answers(users, histories, hidden=hidden)
         if reranked:
             items, scores = self._reranked(rows, size, items, scores, k)
         by_model = answers.is_model(users, histories)

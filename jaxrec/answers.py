@@ -1,0 +1,140 @@
+"""One compiled program that answers every request of a server: users and their histories in, lists of items out."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrec.errors import InputError
+from jaxrec.history import History
+from jaxrec.query import Query
+from jaxrec.ranking import item_side, score_all, top_k
+from jaxrec.streaming import BLOCK_ENTRIES
+
+NEW = -1  # the user of a row that is known by its history alone
+
+
+def by_history(model: nn.Module, length: int) -> nn.Module | None:
+    """The model as it answers for users it was not trained on, with the same parameters; None: it cannot.
+
+    A model that reads histories (or nothing of users) is asked as it is. One that knows users by their ids answers if
+    it has `by_history`: it then solves for a user's vector, items held fixed (fold-in).
+    """
+    if getattr(model, "history_length", 0) or not hasattr(model, "n_users"):
+        return model
+    return model.by_history(length) if hasattr(model, "by_history") else None
+
+
+class Answers:
+    """The k best items for rows of one shape: up to `batch` rows, histories of up to `length` items.
+
+    Compiled at the first call, once. Of a row the model reads what it was trained to read: the id, or the latest of
+    the history. A row of user `NEW` is known by its history alone: models of user ids fold it in, see `by_history`;
+    where they cannot, and for an empty history, the list is that of the most popular items (see `is_model`), its
+    scores how often they were chosen.
+
+    Memory: scores of a block of rows, as in `Ranker`; what depends on items alone is computed once and kept.
+    """
+
+    def __init__(
+        self, model: nn.Module, params: Any, popular: Float[np.ndarray, "I"], *, k: int, batch: int, length: int
+    ) -> None:
+        self.model, self.k, self.batch, self.length = model, k, batch, length
+        self.n_items: int = len(popular)
+        self.reads = getattr(model, "history_length", 0)
+        self.folds = by_history(model, length)
+        side = jax.jit(lambda params: item_side(model, params))(params)
+        self._shared = params, side, jnp.asarray(popular)
+        self._program = jax.jit(self._rank)
+
+    def __call__(
+        self,
+        users: Int[np.ndarray, "B"],
+        histories: Int[np.ndarray, "B T"],
+        exclude: bool = True,
+        hidden: Int[np.ndarray, "B T"] | None = None,
+    ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
+        """Items and scores, best first, -1 behind the last.
+
+        users:     positions in the user table, or `NEW`
+        histories: positions in the item table, oldest first, padded on the left by -1; see `windows`
+        exclude:   leave out what is hidden
+        hidden:    positions in the item table, padded by -1; None: what is in the history
+
+        Raises InputError where a score is not finite.
+        """
+        n = len(users)
+        hidden = histories if hidden is None else hidden
+        if n > self.batch or not histories.shape == hidden.shape == (n, self.length):
+            raise ValueError(f"{n} rows of {histories.shape[1:]}, where up to {self.batch} of {self.length} are taken")
+        padding = self.batch - n
+        users = np.pad(users.astype(np.int32), (0, padding), constant_values=NEW)
+        hidden = hidden if exclude else np.full_like(hidden, -1)
+        histories, hidden = (
+            np.pad(items.astype(np.int32), ((0, padding), (0, 0)), constant_values=-1) for items in (histories, hidden)
+        )
+        items, scores, finite = self._program(self._shared, users, histories, hidden)
+        if not finite:
+            raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
+        return np.asarray(items)[:n], np.asarray(scores)[:n]
+
+    def is_model(self, users: np.ndarray, histories: np.ndarray) -> np.ndarray:
+        """Whether each row's list is the model's [B]; else it is popularity's."""
+        return (users >= 0) | ((histories >= 0).any(axis=1) & (self.folds is not None))
+
+    def _rank(self, shared: Any, users: Array, histories: Array, hidden: Array) -> tuple[Array, Array, Array]:
+        floats = getattr(self.model, "pair_floats", 1)
+        block = min(self.batch, max(1, 8 // floats, BLOCK_ENTRIES // (self.n_items * floats)))
+        n_blocks = -(-self.batch // block)
+        row = jnp.minimum(jnp.arange(n_blocks * block), self.batch - 1).reshape(n_blocks, block)
+
+        def rank(rows: Array) -> tuple[Array, Array, Array]:
+            scores = self._scores(shared, users[rows], histories[rows])
+            finite = jnp.isfinite(scores).all()
+            out = jnp.where(hidden[rows] < 0, self.n_items, hidden[rows])
+            scores = scores.at[jnp.arange(block)[:, None], out].set(-jnp.inf, mode="drop")
+            values, items = top_k(scores, self.k)
+            return jnp.where(values > -jnp.inf, items, -1), values, finite
+
+        items, scores, finite = jax.lax.map(rank, row)
+        flat = lambda x: x.reshape(n_blocks * block, -1)[: self.batch]  # noqa: E731
+        return flat(items), flat(scores), finite.all()
+
+    def _scores(self, shared: Any, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
+        params, side, popular = shared
+        scores = score_all(self.model, params, side, Query(users, self._window(histories, self.reads)))
+        popular = jnp.broadcast_to(popular[None, :], scores.shape)
+        told = (histories >= 0).any(axis=1, keepdims=True)
+        unknown = popular
+        if self.folds is self.model:
+            unknown = scores
+        elif self.folds is not None:
+            folds, query = self.folds, Query(users, self._window(histories, self.length))
+            # Most rows of a server are of users it knows: without a new one nothing is solved.
+            unknown = jax.lax.cond(
+                jnp.any((users == NEW)[:, None] & told),
+                lambda: score_all(folds, params, side, query),
+                lambda: popular,
+            )
+        unknown = jnp.where(told, unknown, popular)
+        return jnp.where((users >= 0)[:, None], scores, unknown)
+
+    def _window(self, histories: Int[Array, "B T"], length: int) -> History | None:
+        """The latest `length` items."""
+        if not length:
+            return None
+        missing = max(0, length - self.length)
+        padded = jnp.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)
+        return History(padded[:, padded.shape[1] - length :])
+
+
+def windows(start: np.ndarray, end: np.ndarray, items: np.ndarray, length: int) -> Int[np.ndarray, "B T"]:
+    """The latest `length` items of each stretch `start .. end`, padded on the left by -1: what `Answers` takes."""
+    at = end[:, None] - np.arange(length, 0, -1)[None, :]
+    inside = at >= start[:, None]
+    return (
+        np.where(inside, items[np.where(inside, at, 0)], -1).astype(np.int32) if len(items) else np.full(at.shape, -1)
+    )
