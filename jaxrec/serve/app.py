@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from jaxrec.errors import InputError
-from jaxrec.serve.batching import Overloaded
+from jaxrec.serve.batching import OverloadedError
 from jaxrec.serve.catalogue import UnknownIdError
 from jaxrec.serve.endpoints import ENDPOINTS, Endpoint, openapi
 from jaxrec.serve.messages import Message
@@ -89,7 +89,7 @@ async def _answered(endpoint: Endpoint, service: Service, request: Request) -> R
         return _problem(404, str(error))
     except InputError as error:
         return _problem(422, str(error))
-    except Overloaded as error:
+    except OverloadedError as error:
         return _problem(503, str(error), {"retry-after": str(error.retry_after)})
     except HTTPException as error:
         return _problem(error.status_code, error.detail, error.headers)

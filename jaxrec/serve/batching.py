@@ -17,7 +17,7 @@ Q = TypeVar("Q")
 A = TypeVar("A")
 
 
-class Overloaded(Exception):
+class OverloadedError(Exception):
     """Nothing was done: the queue is full, or the server is stopping. Worth another try in `retry_after` seconds."""
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
@@ -68,16 +68,18 @@ class Batcher(Generic[Q, A]):
         self._worker = None
         for _request, future in self._waiting:
             if not future.done():
-                future.set_exception(Overloaded("the server is stopping"))
+                future.set_exception(OverloadedError("the server is stopping"))
         self._waiting.clear()
         self._thread.shutdown()
 
     async def ask(self, request: Q) -> A:
-        """The answer to this request. Raises Overloaded, at once, where too many wait already."""
+        """The answer to this request. Raises OverloadedError, at once, where too many wait already."""
         if self._worker is None:
-            raise Overloaded("the server is stopping")
+            raise OverloadedError("the server is stopping")
         if len(self._waiting) >= self.queue:
-            raise Overloaded(f"{self.queue} requests wait already", max(1, math.ceil(self.queue * self._seconds_each)))
+            raise OverloadedError(
+                f"{self.queue} requests wait already", max(1, math.ceil(self.queue * self._seconds_each))
+            )
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         self._arrived.set()

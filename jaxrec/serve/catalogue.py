@@ -1,13 +1,13 @@
 """Ids of people and items as they come over the wire, and what can be said of an item: its title and its categories."""
 
 import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jaxrec.data.labels import Categories
 from jaxrec.errors import InputError
 
 
@@ -41,22 +41,23 @@ class Ids:
 class Catalogue:
     """Items of a run.
 
-    titles, categories: by position; None where the run has none
-    popular: how often each was chosen
+    titles:     by position, empty where an item has none; None where the run has none
+    categories: None where the run has none
+    popular:    how often each was chosen
     """
 
     def __init__(
         self,
         item_ids: np.ndarray,
         popular: np.ndarray,
-        titles: Sequence[str | None] | None = None,
-        categories: Sequence[Sequence[str]] | None = None,
+        titles: np.ndarray | None = None,
+        categories: Categories | None = None,
     ) -> None:
         self.ids = Ids("item", item_ids)
         self.titles, self.categories = titles, categories
         # Words are looked for in all items at once, in the order in which they would be shown.
         self._order = np.argsort(-popular, kind="stable")
-        names = [str(value) for value in self.ids.values] if titles is None else [title or "" for title in titles]
+        names = [str(value) for value in self.ids.values] if titles is None else titles.tolist()
         self._names = pa.array([folded(names[position]) for position in self._order], pa.large_string())
 
     def __len__(self) -> int:
@@ -66,8 +67,8 @@ class Catalogue:
         """What is known of an item."""
         return {
             "id": self.ids.values[position],
-            "title": None if self.titles is None else self.titles[position],
-            "categories": [] if self.categories is None else list(self.categories[position]),
+            "title": None if self.titles is None else self.titles[position] or None,
+            "categories": [] if self.categories is None else self.categories.of(position),
         }
 
     def search(self, text: str, limit: int) -> list[int]:

@@ -44,7 +44,8 @@ class Explainer:
         self.why_not = None
         if not self.reads:
             self.why_not = f"{name} cannot say: its scores depend on no history"
-        self._programs = {n: jax.jit(self._contributions if self.linear else self._scores, static_argnums=0) for n in lengths}
+        score = self._contributions if self.linear else self._scores
+        self._program = jax.jit(score, static_argnums=0)
 
     def warm(self) -> int:
         """Compiles every program; how many there are."""
@@ -62,7 +63,7 @@ class Explainer:
 
     def _exact(self, user: int, history: np.ndarray, item: int) -> Explained:
         n = self._length(history)
-        parts, score = self._programs[n](n, self.recommender.params, user, padded([history], n), item)
+        parts, score = self._program(n, self.recommender.params, user, padded([history], n), item)
         parts = np.asarray(parts)[n - len(history) :]
         return Explained(
             float(score),
@@ -89,7 +90,7 @@ class Explainer:
     def _scored(self, user: int, lists: list[np.ndarray], item: int) -> Float[np.ndarray, "B"]:
         n = self._length(max(lists, key=len))
         histories = np.pad(padded(lists, n), ((0, TOGETHER - len(lists)), (0, 0)), constant_values=-1)
-        return np.asarray(self._programs[n](n, self.recommender.params, user, histories, item))[: len(lists)]
+        return np.asarray(self._program(n, self.recommender.params, user, histories, item))[: len(lists)]
 
     def _contributions(self, n: int, params: Any, user: Any, histories: Int[Array, "1 T"], item: Any) -> Any:
         query, items = self._query(n, user, histories), jnp.full((1, 1), item, jnp.int32)

@@ -155,8 +155,8 @@ class Explanation(Message):
     score: float | None = Field(description="what contributions are parts of")
     rest: float | None = Field(description="what of the score no item of the history has to do with, such as a bias")
     method: str = Field(
-        description="exact: rest and the contributions of all items add up to the score; leave_one_out: by how much the score falls "
-        "when one item is left out, which need not add up; none: this model cannot say"
+        description="exact: rest and the contributions of all items add up to the score; leave_one_out: by how much "
+        "the score falls when one item is left out, which need not add up; none: this model cannot say"
     )
     reason: str = Field(description="how it was found, or why it cannot be")
     history: list[Contribution]
@@ -208,4 +208,3 @@ class Problem(Message):
     """Why there is no answer."""
 
     error: str
-

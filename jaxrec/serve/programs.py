@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from jaxrec.recommend import Recommender
 from jaxrec.rerank.diversity import mmr
 from jaxrec.rerank.freshness import freshened
 from jaxrec.serve.limits import Limits
+from jaxrec.serve.traits import Traits
 
 SHORT = 20  # lists of up to so many items need fewer candidates, and take half the time
 LENGTHS = (64, 512)  # of histories; one more holds the longest
@@ -49,18 +49,6 @@ class Listed(NamedTuple):
     items: list[int]
     scores: list[float]
     by_model: bool
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What re-ranking knows of items.
-
-    vectors: [I, D], alike for items that are alike; None: diversity cannot be had
-    born:    [I] days, up to 0 for the newest moment that the run knows, NaN where not known; None: no freshness
-    """
-
-    vectors: Float[np.ndarray, "I D"] | None = None
-    born: Float[np.ndarray, "I"] | None = None
 
 
 class Programs:
@@ -104,14 +92,14 @@ class Programs:
         length = next(length for length in self.lengths if length >= longest)
         answers = self.recommender.answers(self.n_candidates if reranked else k, size, length)
         users = np.array([row.user for row in rows], np.int32)
-        histories, hidden = (padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True))
+        histories, hidden = (
+            padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)
+        )
         items, scores = answers(users, histories, hidden=hidden)
         if reranked:
             items, scores = self._reranked(rows, size, items, scores, k)
         by_model = answers.is_model(users, histories)
-        return [
-            _listed(items[at, : row.k], scores[at, : row.k], bool(by_model[at])) for at, row in enumerate(rows)
-        ]
+        return [_listed(items[at, : row.k], scores[at, : row.k], bool(by_model[at])) for at, row in enumerate(rows)]
 
     def _reranked(
         self, rows: Sequence[Row], size: int, items: np.ndarray, scores: np.ndarray, k: int

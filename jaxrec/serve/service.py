@@ -23,8 +23,9 @@ from jaxrec.serve.messages import (
     SimilarRequest,
     Someone,
 )
-from jaxrec.serve.programs import Listed, Programs, Row, Traits
+from jaxrec.serve.programs import Listed, Programs, Row
 from jaxrec.serve.similar import Neighbours
+from jaxrec.serve.traits import Traits, traits
 from jaxrec.serve.updates import Updates
 
 STUCK = 30.0  # seconds for a batch after which something is wrong
@@ -32,13 +33,15 @@ EXAMPLES = 8  # users to try
 
 
 class Service:
-    """A trained run that answers; used from one event loop, as a context. Entering it compiles all there is to compile.
+    """A trained run that answers; used from one event loop, as a context, once `warm` has compiled all programs.
 
     Every method raises InputError for what cannot be answered, UnknownIdError for an id that the run does not have, and
-    Overloaded where too much waits already.
+    OverloadedError where too much waits already.
     """
 
-    def __init__(self, recommender: Recommender, catalogue: Catalogue, traits: Traits, limits: Limits, run: str) -> None:
+    def __init__(
+        self, recommender: Recommender, catalogue: Catalogue, traits: Traits, limits: Limits, run: str
+    ) -> None:
         self.recommender, self.catalogue, self.limits, self.run = recommender, catalogue, limits, run
         self.traits = traits
         self.users = Ids("user", recommender.user_ids)
@@ -53,8 +56,18 @@ class Service:
         self.aside: Batcher[Callable[[], Any], Any] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
         self._stack = AsyncExitStack()
 
+    @classmethod
+    def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
+        """Of a loaded run, with what it knows of its items."""
+        known = recommender
+        catalogue = Catalogue(known.item_ids, known.popular, known.titles, known.categories)
+        return cls(recommender, catalogue, traits(recommender), limits, run)
+
+    def warm(self) -> int:
+        """Compiles every program, so that none is at request time; how many there are."""
+        return self.programs.warm() + self.explainer.warm()
+
     async def __aenter__(self) -> "Service":
-        self.n_programs = self.programs.warm() + self.explainer.warm()
         await self._stack.enter_async_context(self.lists)
         await self._stack.enter_async_context(self.aside)
         return self
@@ -145,7 +158,7 @@ class Service:
         """What is served, and what it can do."""
         lengths = np.diff(self.recommender.known.offsets)
         busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
-        some = busy[np.linspace(0, len(busy) - 1, min(EXAMPLES, len(busy)), dtype=int)] if len(busy) else []
+        some = busy[np.linspace(0, max(len(busy) - 1, 0), min(EXAMPLES, len(busy)), dtype=int)]
         return {
             "run": self.run,
             "model": type(self.recommender.model).__name__,
@@ -202,7 +215,9 @@ class Service:
         """Of what not every run can do: why this one cannot."""
         model = type(self.recommender.model).__name__
         return {
-            "diversity": None if self.traits.vectors is not None else "this run knows no categories or vectors of items",
+            "diversity": None
+            if self.traits.vectors is not None
+            else "this run knows no categories or vectors of items",
             "freshness": None if self.traits.born is not None else "the data of this run has no times",
             "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
             "explain": self.explainer.why_not,

@@ -1,19 +1,12 @@
-"""Items like an item: by the model's vectors where it has some, else by what it recommends to who has had nothing else."""
+"""Items like an item: by the model's vectors where it has some, else by what it recommends to who had it alone."""
 
-from typing import Any
-
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxrec.answers import NEW
 from jaxrec.errors import InputError
-from jaxrec.history import History
-from jaxrec.query import Query
 from jaxrec.recommend import Recommender
 from jaxrec.serve.programs import Programs, Row
-
-PROBES = 64  # users whose queries tell taste from bias
+from jaxrec.serve.traits import taste
 
 
 class Neighbours:
@@ -46,25 +39,3 @@ class Neighbours:
         alone = np.array([item], np.int32)
         (listed,) = self.programs([Row(NEW, alone, alone, k)])
         return [pair for pair in zip(listed.items, listed.scores, strict=True) if pair[1] > 0]
-
-
-def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
-    """Item vectors of length 1 without their biases; None for a model without vectors.
-
-    A bias is a column that meets the same number in every query, or is the same for all items: it says nothing of
-    what an item is like.
-    """
-    model = recommender.whole
-    if not hasattr(model, "item_vectors"):
-        return None
-    vectors: Any = np.asarray(model.apply(recommender.params, method="item_vectors"))
-    users = np.arange(min(PROBES, len(recommender.user_ids)))
-    length = getattr(model, "history_length", 0)
-    history = History(jnp.asarray(recommender.histories(users, length), jnp.int32)) if length else None
-    queries: Any = model.apply(recommender.params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors")
-    varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
-    vectors = vectors[:, varies]
-    length_of = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(length_of > 0, length_of, 1.0)).astype(np.float32)
-
-

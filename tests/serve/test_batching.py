@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from jaxrec.serve.batching import Batcher, Overloaded
+from jaxrec.serve.batching import Batcher, OverloadedError
 
 
 class Doubling:
@@ -78,7 +78,7 @@ def test_one_too_many_is_turned_away_at_once_and_the_rest_is_answered():
             waiting = [asyncio.create_task(batches.ask(number)) for number in range(5)]
             await asyncio.sleep(0.001)
             started = time.monotonic()
-            with pytest.raises(Overloaded, match="5 requests wait already") as turned_away:
+            with pytest.raises(OverloadedError, match="5 requests wait already") as turned_away:
                 await batches.ask(9)
             assert time.monotonic() - started < 0.05
             assert turned_away.value.retry_after >= 1
@@ -131,9 +131,9 @@ def test_what_was_begun_is_answered_before_the_end_and_the_rest_turned_away():
             await asyncio.sleep(0.001)
             asyncio.get_running_loop().call_later(0.05, doubling.go.set)
         assert await first == 6
-        with pytest.raises(Overloaded, match="stopping"):
+        with pytest.raises(OverloadedError, match="stopping"):
             await waits
-        with pytest.raises(Overloaded, match="stopping"):
+        with pytest.raises(OverloadedError, match="stopping"):
             await batches.ask(5)
 
     asyncio.run(main())

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from jaxrec.data.labels import Categories
 from jaxrec.serve.catalogue import Catalogue, Ids, UnknownIdError
 
-TITLES = ["Amélie (2001)", "Alien (1979)", "Aliens (1986)", None, "Das Boot (1981)"]
+TITLES = np.array(["Amélie (2001)", "Alien (1979)", "Aliens (1986)", "", "Das Boot (1981)"], object)
 
 
 def catalogue(**changes):
@@ -53,6 +54,7 @@ def test_without_titles_ids_are_searched():
 
 
 def test_what_is_known_of_an_item():
-    found = catalogue(categories=[["Comedy"], [], [], [], ["War", "Drama"]])
+    names, offsets, codes = np.array(["Comedy", "Drama", "War"], object), np.array([0, 1, 1, 1, 1, 3]), np.array([0, 2, 1])
+    found = catalogue(categories=Categories(names, offsets, codes))
     assert found.item(4) == {"id": 4, "title": "Das Boot (1981)", "categories": ["War", "Drama"]}
     assert found.item(3)["title"] is None
