@@ -66,7 +66,7 @@ class Programs:
         self.longest = max(longest, limits.max_history)
         self.lengths = [*(length for length in LENGTHS if length < self.longest), self.longest]
         self._vectors = jnp.asarray(np.zeros((n_items, 1)) if traits.vectors is None else traits.vectors, jnp.float32)
-        self._born = jnp.asarray(np.full(n_items, np.nan) if traits.born is None else traits.born, jnp.float32)
+        self._ages = jnp.asarray(np.full(n_items, np.nan) if traits.ages is None else traits.ages, jnp.float32)
         self._started = time.monotonic()
         self._rerank = jax.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
 
@@ -107,9 +107,9 @@ class Programs:
         missing = size - len(rows)
         ask = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
         padding = ((0, missing), (0, 0))
-        today = np.float32((time.monotonic() - self._started) / 86_400)
+        later = np.float32((time.monotonic() - self._started) / 86_400)
         order: Any = self._rerank(
-            np.pad(scores, padding), self._vectors, self._born, np.pad(items, padding), today, ask[:, 0], ask[:, 1], k=k
+            np.pad(scores, padding), self._vectors, self._ages, np.pad(items, padding), later, ask[:, 0], ask[:, 1], k=k
         )
         order = np.asarray(order)[: len(rows)]
         return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1)
@@ -118,18 +118,21 @@ class Programs:
 def rerank(
     scores: Float[Array, "B C"],
     vectors: Float[Array, "I D"],
-    born: Float[Array, "I"],
+    ages: Float[Array, "I"],
     items: Int[Array, "B C"],
-    today: Float[Array, ""],
+    later: Float[Array, ""],
     diversity: Float[Array, "B"],
     freshness: Float[Array, "B"],
     *,
     half_life: float,
     k: int,
 ) -> Int[Array, "B K"]:
-    """Freshness first, as part of the score, then diversity: positions of candidates by rank."""
+    """Freshness first, as part of the score, then diversity: positions of candidates by rank.
+
+    ages: days at the newest moment that the run knows, which is `later` days ago
+    """
     at = jnp.maximum(items, 0)  # what is no candidate has a score of -inf
-    fresh = freshened(scores, today - born[at], freshness, half_life)
+    fresh = freshened(scores, ages[at] + later, freshness, half_life)
     return mmr(fresh, vectors[at], diversity, k=k)
 
 

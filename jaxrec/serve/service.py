@@ -78,7 +78,7 @@ class Service:
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """A list for a user or a history."""
         k = self._k(request.k)
-        for name, what in (("diversity", self.traits.vectors), ("freshness", self.traits.born)):
+        for name, what in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
             if getattr(request, name) and what is None:
                 raise InputError(f"{name}: {self._can()[name]}")
         row, unknown = self._row(request)
@@ -218,7 +218,7 @@ class Service:
             "diversity": None
             if self.traits.vectors is not None
             else "this run knows no categories or vectors of items",
-            "freshness": None if self.traits.born is not None else "the data of this run has no times",
+            "freshness": None if self.traits.ages is not None else "the data of this run has no times",
             "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
             "explain": self.explainer.why_not,
         }

@@ -12,7 +12,6 @@ from jaxrec.query import Query
 from jaxrec.recommend import Recommender
 
 PROBES = 64  # users whose queries tell taste from bias
-MILLISECONDS_A_DAY = 86_400_000
 CATEGORIES = 256  # the most frequent, by which items are compared
 
 
@@ -21,11 +20,11 @@ class Traits:
     """What re-ranking knows of items.
 
     vectors: [I, D], near one another for items that are alike; None: diversity cannot be had
-    born:    [I] days, up to 0 for the newest moment that the run knows, NaN where not known; None: no freshness
+    ages:    [I] days, at the newest moment that the run knows; NaN where not known; None: no freshness
     """
 
     vectors: Float[np.ndarray, "I D"] | None = None
-    born: Float[np.ndarray, "I"] | None = None
+    ages: Float[np.ndarray, "I"] | None = None
 
 
 def traits(recommender: Recommender) -> Traits:
@@ -36,14 +35,7 @@ def traits(recommender: Recommender) -> Traits:
         member = categories.multihot()
         often = np.argsort(-member.sum(axis=0), kind="stable")[:CATEGORIES]
         vectors = member[:, often].astype(np.float32)
-    return Traits(vectors, ages(recommender.first_seen))
-
-
-def ages(first_seen: np.ndarray | None) -> Float[np.ndarray, "I"] | None:
-    """Days from the newest first occurrence of an item back to each; NaN for one that never occurred."""
-    if first_seen is None or not (first_seen >= 0).any():
-        return None
-    return np.where(first_seen < 0, np.nan, (first_seen - first_seen.max()) / MILLISECONDS_A_DAY)
+    return Traits(vectors, recommender.ages)
 
 
 def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:

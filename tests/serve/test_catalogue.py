@@ -54,7 +54,11 @@ def test_without_titles_ids_are_searched():
 
 
 def test_what_is_known_of_an_item():
-    names, offsets, codes = np.array(["Comedy", "Drama", "War"], object), np.array([0, 1, 1, 1, 1, 3]), np.array([0, 2, 1])
+    names, offsets, codes = (
+        np.array(["Comedy", "Drama", "War"], object),
+        np.array([0, 1, 1, 1, 1, 3]),
+        np.array([0, 2, 1]),
+    )
     found = catalogue(categories=Categories(names, offsets, codes))
     assert found.item(4) == {"id": 4, "title": "Das Boot (1981)", "categories": ["War", "Drama"]}
     assert found.item(3)["title"] is None
