@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec.errors import InputError
+from jaxrec.features import Tables, with_tables
 from jaxrec.history import History
 from jaxrec.query import Query
 from jaxrec.ranking import item_side, score_all, top_k
@@ -40,14 +41,22 @@ class Answers:
     """
 
     def __init__(
-        self, model: nn.Module, params: Any, popular: Float[np.ndarray, "I"], *, k: int, batch: int, length: int
+        self,
+        model: nn.Module,
+        given: Tables,
+        params: Any,
+        popular: Float[np.ndarray, "I"],
+        *,
+        k: int,
+        batch: int,
+        length: int,
     ) -> None:
         self.model, self.k, self.batch, self.length = model, k, batch, length
         self.n_items: int = len(popular)
         self.reads = getattr(model, "history_length", 0)
         self.folds = by_history(model, length)
-        side = jax.jit(lambda params: item_side(model, params))(params)
-        self._shared = params, side, jnp.asarray(popular)
+        side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
+        self._shared = given, params, side, jnp.asarray(popular)
         self._program = jax.jit(self._rank)
 
     def __call__(
@@ -104,8 +113,9 @@ class Answers:
         return flat(items), flat(scores), finite.all()
 
     def _scores(self, shared: Any, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
-        params, side, popular = shared
-        scores = score_all(self.model, params, side, Query(users, self._window(histories, self.reads)))
+        given, params, side, popular = shared
+        model = with_tables(self.model, given)
+        scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
         popular = jnp.broadcast_to(popular[None, :], scores.shape)
         told = (histories >= 0).any(axis=1, keepdims=True)
         unknown = popular

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from jaxrec.answers import by_history
 from jaxrec.candidates import Candidates
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
@@ -72,11 +73,11 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     """Fits every member on train, with early stopping on validation where there is one."""
     train, validation = selection.train, selection.validation
     evaluation: FullCatalogue | Candidates = build(tree["eval"])
-    model = _model(tree, train if validation is None else validation.context())
+    known = train if validation is None else validation.context()
+    model = _model(tree, known)
     _check_features(model, train.encoded)
-    if selection.new_users:
-        _check_new_users(model)
-    evaluator = evaluation.evaluator(model, validation) if validation is not None else None
+    asked = _asked(model, selection, known)
+    evaluator = evaluation.evaluator(asked, validation) if validation is not None else None
 
     def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
@@ -104,7 +105,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     known = split.test.known
     evaluation: FullCatalogue | Candidates = build(tree["eval"])
     started = time.perf_counter()
-    evaluator = evaluation.evaluator(_model(tree, split.test.context()), split.test)
+    context = split.test.context()
+    evaluator = evaluation.evaluator(_asked(_model(tree, context), selection, context), split.test)
     test = evaluator(fit.params, selected.population.hyper)
     if np.isnan(next(iter(test.per_user.values()))).any():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
@@ -177,8 +179,7 @@ def environment(placement: str) -> dict[str, Any]:
 
 def _model(tree: Tree, known: Interactions) -> nn.Module:
     """For a catalogue of this size; a model that states no length of its own gets every history whole."""
-    longest = int(np.bincount(known.user).max(initial=1))
-    given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": longest}
+    given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
     takes = inspect.signature(locate(tree["model"]["_target_"])).parameters
     if set(Tables._fields) & set(takes):
         given |= sizes(known.encoded)
@@ -202,14 +203,26 @@ def _check_features(model: nn.Module, encoded: Encoded | None) -> None:
     )
 
 
-def _check_new_users(model: nn.Module) -> None:
-    """Raises an InputError for a model that could say nothing of users it was not trained on."""
-    if hasattr(model, "n_users") and not getattr(model, "history_length", 0):
+def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Module:
+    """The model as it is asked: about users it was not trained on by what they are known to have done.
+
+    Raises an InputError for a model that could say nothing of them.
+    """
+    if not selection.new_users:
+        return model
+    asked = by_history(model, _longest(known))
+    if asked is None:
         raise InputError(
             f"every user who is asked about is new, in no row that is trained on, and {type(model).__name__} knows "
-            "users only by their id: choose a model that reads histories, such as model=ease, or model=popularity, or "
-            "a split that trains on every user, such as split=holdout"
+            "users only by their id: choose a model that reads histories or folds new users in, such as model=ease or "
+            "model=ials, or model=popularity, or a split that trains on every user, such as split=holdout"
         )
+    return asked
+
+
+def _longest(known: Interactions) -> int:
+    """Interactions of the user who has most."""
+    return int(np.bincount(known.user).max(initial=1))
 
 
 def trainer(tree: Tree) -> Any:

@@ -12,15 +12,16 @@ import pandas as pd
 
 from jaxrec.answers import NEW, Answers, by_history, windows
 from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.data import captions
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
-from jaxrec.ranking import Asked, Ranker, query_of
+from jaxrec.pair_scorer import PairScorer
+from jaxrec.ranking import Asked, Ranker
 from jaxrec.settings import build
 
-USERS_AT_A_TIME = 1024  # scores are asked for in blocks of so many pairs
 FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
 
 Unknown = Literal["error", "popularity"]
@@ -39,20 +40,26 @@ def load(run_dir: str | Path) -> "Recommender":
 class Recommender:
     """Answers in original ids.
 
-    known:   what every user had in the data that the run knew (train and validation)
-    popular: how often every item was chosen in it, the fallback for those the model knows nothing of
-    whole:   the model with its tables of features, to be asked with `params`
+    user_ids, item_ids:  the id tables; positions in them are what the methods that speak of positions take
+    known:               what every user had in the data that the run knew (train and validation)
+    popular:             how often every item was chosen in it, the fallback for those the model knows nothing of
+    titles, categories:  of items, see `jaxrec.data.captions`; None where the data has none
+    ages:                days from each item's first row in it to the newest row of all, NaN for an item without a row;
+                         None where the data has no times
     """
 
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        self.params = jax.tree.map(jnp.asarray, params)
+        self._params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
+        self.titles, self.categories = captions.restored(extra)
+        self.ages = extra.get("ages")
         self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
         self.popular = np.bincount(chosen, minlength=len(self.item_ids)).astype(np.float32)
-        self.whole = with_tables(model, tables(model, self._encoded))
+        self._given = tables(model, self._encoded)
+        self._pairs = PairScorer(model, self._given, self._params, self.known)
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
         self._answers: dict[tuple[int, int, int], Answers] = {}
 
@@ -119,12 +126,19 @@ class Recommender:
         """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""
         self._check_k(k)
         if (key := (k, batch, length)) not in self._answers:
-            self._answers[key] = Answers(self.whole, self.params, self.popular, k=k, batch=batch, length=length)
+            self._answers[key] = Answers(
+                self.model, self._given, self._params, self.popular, k=k, batch=batch, length=length
+            )
         return self._answers[key]
 
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
         return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
+
+    @property
+    def asked(self) -> tuple[nn.Module, Any]:
+        """The model with its tables of features, and its parameters: for what no method here answers."""
+        return with_tables(self.model, self._given), self._params
 
     @property
     def knows_new_users(self) -> bool:
@@ -149,20 +163,13 @@ class Recommender:
 
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [N] of pairs of positions."""
-        blocks = range(0, len(users), USERS_AT_A_TIME)
-        parts = [self._score(users[at : at + USERS_AT_A_TIME], items[at : at + USERS_AT_A_TIME]) for at in blocks]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-    def _score(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        query = query_of(self.model, Asked.about(users, self.known))
-        scores: Any = self.whole.apply(self.params, query, jnp.asarray(items, jnp.int32)[:, None])
-        return np.asarray(scores[:, 0])
+        return self._pairs(users, items)
 
     def _one_member(self) -> tuple[Any, Hyper]:
         """The parameters as a population of one; its numbers are in the module already."""
         absent = Hyper._field_defaults
         numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self.params, Hyper(**numbers)))
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self._params, Hyper(**numbers)))
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):

@@ -11,6 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Bias, Embedding
+from jaxrec.models.fold_in import cholesky, fields, sums
 from jaxrec.query import Query
 
 
@@ -72,7 +73,34 @@ class MatrixFactorisation(nn.Module):
         bias = self.item_bias.lookup(items)[:, None]
         return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones_like(bias), bias], axis=1)
 
+    def by_history(self, length: int) -> "FoldedMF":
+        """As it answers for users who are known by up to `length` interactions, with the same parameters."""
+        return FoldedMF(**fields(self), history_length=length, parent=None)
+
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
+
+
+class FoldedMF(MatrixFactorisation):
+    """Vectors of users nobody has trained on."""
+
+    history_length: int = 0
+
+    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
+        """Scores of each query's own candidates."""
+        return jnp.einsum(
+            "bd,bnd->bn", self.query_vectors(query), self.vectors_of(items.ravel()).reshape(*items.shape, -1)
+        )
+
+    def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
+        """(p, b, 1)."""
+        assert query.history is not None
+        items = query.history.items
+        q = self.item_embedding.whole()
+        gram, right = sums(q, items)
+        everything = 0.1 * (q.T @ q) + jnp.eye(q.shape[1]) * 1.0
+        p = cholesky(gram + everything[None], right)
+        bias = jnp.broadcast_to(self.bias[None], (len(p), 1))
+        return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)

@@ -37,7 +37,8 @@ class Explainer:
         self.recommender, self.lengths = recommender, lengths
         name = type(recommender.model).__name__
         # A model of user ids is explained as it answers for a history: see `by_history`.
-        self._models = {n: by_history(recommender.whole, n) for n in lengths}
+        whole, self._params = recommender.asked
+        self._models = {n: by_history(whole, n) for n in lengths}
         model = self._models[lengths[0]]
         self.linear = hasattr(model, "contributions")
         self.reads: int = getattr(model, "history_length", 0)
@@ -63,7 +64,7 @@ class Explainer:
 
     def _exact(self, user: int, history: np.ndarray, item: int) -> Explained:
         n = self._length(history)
-        parts, score = self._program(n, self.recommender.params, user, padded([history], n), item)
+        parts, score = self._program(n, self._params, user, padded([history], n), item)
         parts = np.asarray(parts)[n - len(history) :]
         return Explained(
             float(score),
@@ -90,7 +91,7 @@ class Explainer:
     def _scored(self, user: int, lists: list[np.ndarray], item: int) -> Float[np.ndarray, "B"]:
         n = self._length(max(lists, key=len))
         histories = np.pad(padded(lists, n), ((0, TOGETHER - len(lists)), (0, 0)), constant_values=-1)
-        return np.asarray(self._program(n, self.recommender.params, user, histories, item))[: len(lists)]
+        return np.asarray(self._program(n, self._params, user, histories, item))[: len(lists)]
 
     def _contributions(self, n: int, params: Any, user: Any, histories: Int[Array, "1 T"], item: Any) -> Any:
         query, items = self._query(n, user, histories), jnp.full((1, 1), item, jnp.int32)

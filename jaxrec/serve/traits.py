@@ -44,15 +44,15 @@ def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
     A bias is a column that meets the same number in every query, or is the same for all items: it says nothing of
     what an item is like.
     """
-    model = recommender.whole
+    model, params = recommender.asked
     if not hasattr(model, "item_vectors"):
         return None
-    vectors: Any = np.asarray(model.apply(recommender.params, method="item_vectors"))
+    vectors: Any = np.asarray(model.apply(params, method="item_vectors"))
     users = np.arange(min(PROBES, len(recommender.user_ids)))
     length = getattr(model, "history_length", 0)
     history = History(jnp.asarray(recommender.histories(users, length), jnp.int32)) if length else None
     queries: Any = model.apply(
-        recommender.params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors"
+        params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors"
     )
     varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
     vectors = vectors[:, varies]

@@ -1,0 +1,88 @@
+"""What people call items: a title each and the categories it is in, kept with a run to be shown and grouped by.
+
+Of the item features, the first of these columns that is there, whatever its capitals: `TITLE_COLUMNS`,
+`CATEGORY_COLUMNS`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+TITLE_COLUMNS = ("title", "name", "product_name", "item_name", "description")
+CATEGORY_COLUMNS = ("genres", "genre", "categories", "category", "department", "product_category", "cluster")
+LONGEST = 100  # characters kept of a title or a category
+
+
+class Categories(NamedTuple):
+    """Item i is in the categories `names[codes[offsets[i] : offsets[i + 1]]]`; in none where nothing is known.
+
+    names: str [C] in alphabetical order; offsets: int64 [I + 1]; codes: int32, each once an item
+    """
+
+    names: np.ndarray
+    offsets: np.ndarray
+    codes: np.ndarray
+
+    def of(self, item: int) -> list[str]:
+        """Names of an item's categories."""
+        return self.names[self.codes[self.offsets[item] : self.offsets[item + 1]]].tolist()
+
+    def multihot(self) -> np.ndarray:
+        """Which items are in which categories, bool [I, C]."""
+        member = np.zeros((len(self.offsets) - 1, len(self.names)), bool)
+        member[np.repeat(np.arange(len(member)), np.diff(self.offsets)), self.codes] = True
+        return member
+
+
+class Captions(NamedTuple):
+    """Titles, str [I], empty where an item has none; None for what the data does not know."""
+
+    titles: np.ndarray | None = None
+    categories: Categories | None = None
+
+
+def captions(item_features: pd.DataFrame | None) -> Captions:
+    """Of a frame with one row an item, such as `Interactions.item_features`."""
+    if item_features is None:
+        return Captions()
+    title, category = (_column(item_features, names) for names in (TITLE_COLUMNS, CATEGORY_COLUMNS))
+    return Captions(
+        None if title is None else _text(title).fillna("").to_numpy(object),
+        None if category is None else _categories(category),
+    )
+
+
+def stored(of: Captions) -> dict[str, np.ndarray]:
+    """Name → array; nothing for what is not known."""
+    values = {} if of.titles is None else {"titles": of.titles}
+    parts = {} if of.categories is None else of.categories._asdict()
+    return values | {f"categories_{name}": part for name, part in parts.items()}
+
+
+def restored(values: Mapping[str, Any]) -> Captions:
+    """What `stored` was given, also where it was given nothing."""
+    parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
+    categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})
+    return Captions(values.get("titles"), categories)
+
+
+def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
+    found = {str(column).lower(): column for column in reversed(frame.columns)}
+    return next((frame[found[name]] for name in names if name in found and frame[found[name]].notna().any()), None)
+
+
+def _categories(column: pd.Series) -> Categories:
+    entries = _text(column.reset_index(drop=True).explode()).dropna()
+    entries = entries[~pd.DataFrame({"row": entries.index, "text": entries.to_numpy()}).duplicated().to_numpy()]
+    codes, names = pd.factorize(entries, sort=True)
+    counts = np.bincount(entries.index.to_numpy(np.int64), minlength=len(column))
+    return Categories(np.asarray(names, object), np.concatenate([[0], np.cumsum(counts)]), codes.astype(np.int32))
+
+
+def _text(column: pd.Series) -> pd.Series:
+    """Cut to `LONGEST` characters; what is unknown or blank is missing."""
+    text = column.astype(object).where(column.notna()).map(str, na_action="ignore").astype(object)
+    text = text.map(lambda value: " ".join(value.split())[:LONGEST], na_action="ignore")
+    return text.where(text != "")

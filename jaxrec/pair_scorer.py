@@ -1,0 +1,81 @@
+"""Scores of given pairs of users and items, by programs that are compiled once."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrec.data.histories import Histories
+from jaxrec.features import Tables, with_tables
+from jaxrec.history import Past, past
+from jaxrec.query import Query
+from jaxrec.streaming import BLOCK_ENTRIES
+
+FEW, MANY = 8, 4096  # rows at a time
+
+
+class PairScorer:
+    """A block of rows at a time, each a user and a few of the items asked for.
+
+    A model of histories looks at one once a row: so many items share it as users are asked about on average. To other
+    models every pair is a row.
+    """
+
+    def __init__(self, model: nn.Module, given: Tables, params: Any, known: Histories) -> None:
+        self.model, self.known = model, known
+        self.reads = getattr(model, "history_length", 0)
+        self._shared = given, params, past(known) if self.reads else None
+        self._program = jax.jit(self._score)
+
+    def __call__(self, users: Int[np.ndarray, "N"], items: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
+        """Scores of pairs of positions, in their order."""
+        scores = np.empty(len(users), np.float32)
+        order = np.argsort(users, kind="stable") if self.reads else np.arange(len(users))
+        row, column, width = self._laid_out(users[order])
+        owners = np.zeros(row[-1] + 1 if len(row) else 0, np.int32)
+        owners[row] = users[order]
+        candidates = np.zeros((len(owners), width), np.int32)
+        candidates[row, column] = items[order]
+        found = np.empty(candidates.shape, np.float32)
+        block = self._block(len(owners), width)
+        for start in range(0, len(owners), block):
+            part = slice(start, start + block)
+            n = len(owners[part])
+            user = np.pad(owners[part], (0, block - n))
+            asked = np.pad(candidates[part], ((0, block - n), (0, 0)))
+            bounds = (self.known.offsets[user + end].astype(np.int32) for end in (0, 1))
+            found[part] = np.asarray(self._program(self._shared, user, *bounds, asked))[:n]
+        scores[order] = found[row, column]
+        return scores
+
+    def _laid_out(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+        """Row and column of every pair, users in order, and how many columns there are."""
+        n = len(users)
+        if not self.reads:
+            return np.arange(n), np.zeros(n, np.int64), 1
+        first = np.flatnonzero(np.diff(users, prepend=-1))
+        count = np.diff(first, append=n)
+        width = next(w for w in (1, 8, 64) if n <= 2 * w * len(first) or w == 64)
+        at = np.arange(n) - np.repeat(first, count)
+        rows = -(-count // width)
+        return np.repeat(np.cumsum(rows) - rows, count) + at // width, at % width, width
+
+    def _block(self, n_rows: int, width: int) -> int:
+        """Rows at a time; a model of histories may score the catalogue in order to score a pair."""
+        floats = max(self.model.n_items if self.reads else 1, width * getattr(self.model, "pair_floats", 1))
+        return FEW if n_rows <= FEW else max(FEW, min(MANY, BLOCK_ENTRIES // floats))
+
+    def _score(
+        self,
+        shared: tuple[Tables, Any, Past | None],
+        users: Int[Array, "B"],
+        start: Int[Array, "B"],
+        end: Int[Array, "B"],
+        items: Int[Array, "B N"],
+    ) -> Float[Array, "B N"]:
+        given, params, known = shared
+        history = known.latest(start, end, self.reads) if known is not None else None
+        scores: Any = with_tables(self.model, given).apply(params, Query(users, history), items)
+        return scores

@@ -1,0 +1,48 @@
+"""Titles and categories out of item features, as text of bounded length, and back from where a run keeps them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.checkpoint import load_extra, save_params
+from jaxrec.data.captions import LONGEST, Captions, captions, restored, stored
+
+
+def test_titles_and_genres():
+    frame = pd.DataFrame(
+        {
+            "year": [1995, 1996, 1997, 1998],
+            "Title": ["Toy  Story\n", "x" * 500, None, " "],
+            "Genres": [["Drama", "Comedy", "Drama"], [], None, ["War"]],
+        }
+    )
+    found = captions(frame)
+    assert found.titles.tolist() == ["Toy Story", "x" * LONGEST, "", ""]
+    categories = found.categories
+    assert categories.names.tolist() == ["Comedy", "Drama", "War"]
+    assert [categories.of(item) for item in range(4)] == [["Drama", "Comedy"], [], [], ["War"]]
+    assert categories.multihot().tolist() == [[True, True, False], [False] * 3, [False] * 3, [False, False, True]]
+
+
+def test_the_best_column_that_says_something_is_taken():
+    frame = pd.DataFrame({"description": ["a", "b"], "name": [None, None], "category": pd.Categorical(["x", "y"])})
+    found = captions(frame.assign(department=[3, 4]))
+    assert found.titles.tolist() == ["a", "b"]
+    assert [found.categories.of(item) for item in (0, 1)] == [["x"], ["y"]]
+    assert captions(frame[["category"]]).titles is None
+    assert captions(frame[["name"]]) == captions(None) == Captions()
+
+
+@pytest.mark.parametrize("columns", [["title", "genre"], ["title"], ["genre"], []])
+def test_what_a_checkpoint_keeps_is_what_it_was_given(tmp_path, columns):
+    frame = pd.DataFrame({"title": ["a", None], "genre": ["x", None]})
+    given = captions(frame[columns])
+    save_params(tmp_path, {}, extra=stored(given))
+    found = restored(load_extra(tmp_path))
+    assert (found.titles is None) == ("title" not in columns)
+    assert (found.categories is None) == ("genre" not in columns)
+    if found.titles is not None:
+        assert found.titles.tolist() == given.titles.tolist()
+    if found.categories is not None:
+        for one, other in zip(found.categories, given.categories, strict=True):
+            np.testing.assert_array_equal(one, other)
