@@ -51,9 +51,7 @@ def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
     users = np.arange(min(PROBES, len(recommender.user_ids)))
     length = getattr(model, "history_length", 0)
     history = History(jnp.asarray(recommender.histories(users, length), jnp.int32)) if length else None
-    queries: Any = model.apply(
-        params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors"
-    )
+    queries: Any = model.apply(params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors")
     varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
     vectors = vectors[:, varies]
     length_of = np.linalg.norm(vectors, axis=1, keepdims=True)

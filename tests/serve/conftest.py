@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 
 from jaxrec.data.histories import Histories
+from jaxrec.history import History
 from jaxrec.models.ease import EASE
 from jaxrec.models.ials import ImplicitALS
 from jaxrec.models.popularity import Popularity
 from jaxrec.models.sasrec import SASRec
+from jaxrec.query import Query
 from jaxrec.recommend import Recommender
 from jaxrec.serve.app import application
 from jaxrec.serve.limits import Limits
@@ -39,9 +41,8 @@ CATEGORIES = {  # every item is in one, of three
 
 def params(model) -> dict:
     """Random, so that no two items have the same score."""
-    from jaxrec.query import Query
-
-    query = Query(np.zeros(1, np.int32))
+    nothing = np.full((1, getattr(model, "history_length", 0)), -1, np.int32)
+    query = Query(np.zeros(1, np.int32), History(nothing))
     shapes = jax.eval_shape(model.init, jax.random.key(0), query, np.zeros((1, 1), np.int32))
     rng = np.random.default_rng(3)
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), shapes)
@@ -61,7 +62,7 @@ def recommender(name: str, **changes: Any) -> Recommender:
         **CATEGORIES,
         **{f"known_{field}": column for field, column in known._asdict().items()},
     }
-    return Recommender(model, params(model), {k: v for k, v in (extra | changes).items() if v is not None})
+    return Recommender(model, params(model), extra | changes)
 
 
 class Client:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jaxrec.serve.app import application
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
 from jaxrec.serve.service import Service
 from tests.serve.conftest import ITEMS, KNOWN, LIMITS, Client, recommender
@@ -237,7 +236,7 @@ WRONG = [
     ("/recommend", {"history": [[]]}, 422, "history.0: must be an id"),
     ("/recommend", {"history": [103] * 11}, 422, "history: must have at most 10 entries, not 11"),
     ("/recommend", [], 422, "Input should be an object"),
-    ("/explain", {"user": "u1", "item": "x\ud800"}, 404, r"there is no item 'x\ud800' in this run"),
+    ("/explain", {"user": "u1", "item": "x"}, 404, "there is no item 'x' in this run"),
     ("/events", {"events": []}, 422, "events: List should have at least 1 item"),
     ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, not 11"),
 ]
@@ -255,6 +254,7 @@ BROKEN = [
     (b"{", JSON, 400, "Invalid JSON"),
     (b"\xff\xfe", JSON, 400, "Invalid JSON"),
     (b"[" * 1900, JSON, 400, "Invalid JSON"),
+    (b'{"user": "u1", "history": ["\\ud800"]}', JSON, 400, "Invalid JSON"),
     (b'{"user": "u1", "diversity": NaN}', JSON, 422, "diversity"),
     (b'{"user": "u1", "k": 1' + b"0" * 1900 + b"}", JSON, 422, "k: "),
     (b'{"user": 1' + b"0" * 1900 + b"}", JSON, 422, "user: must be an id"),
@@ -343,11 +343,12 @@ def test_a_failure_is_logged_and_told_without_its_insides(caplog):
         assert client.post("/recommend", {"user": "u1"}).status_code == 200
 
 
-def test_overload_is_answered_at_once_and_passes(asked):
+def test_overload_is_answered_at_once_and_passes():
     service = Service.of(recommender("EASE"), LIMITS, "shop")
-    go, answer = threading.Event(), service.lists.answer
+    begun, go, answer = threading.Event(), threading.Event(), service.lists.answer
 
     def slow(rows):
+        begun.set()
         assert go.wait(10)
         return answer(rows)
 
@@ -355,23 +356,25 @@ def test_overload_is_answered_at_once_and_passes(asked):
     with Client(service) as client:
 
         async def rush() -> list[httpx.Response]:
-            """More than fit: one batch of up to 4 is answered, 8 wait, the others are refused while these wait."""
-            tasks = [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"})) for _ in range(30)]
-            while len(done := [task for task in tasks if task.done()]) < 18:
-                await asyncio.sleep(0.01)
-            assert {task.result().status_code for task in done} == {503}
+            """One is being answered, 8 wait, and the other 21 are refused while they do."""
+            tasks = [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"}))]
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            tasks += [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"})) for _ in range(29)]
+            while sum(task.done() for task in tasks) < 21:
+                await asyncio.sleep(0.001)
             assert (await client.http.get("/health")).json() == {"status": "ready", "waiting": 8}
             go.set()
             return await asyncio.gather(*tasks)
 
         responses = client.runner.run(asyncio.wait_for(rush(), 10))
         refused = [response for response in responses if response.status_code == 503]
-        assert len(refused) == 18
+        assert len(refused) == 21
         assert {response.headers["retry-after"] for response in refused} == {"1"}
         assert refused[0].json() == {"error": "8 requests wait already"}
         assert {response.status_code for response in responses} == {200, 503}
         assert client.post("/recommend", {"user": "u1"}).status_code == 200
-        assert 'jaxrec_requests_total{path="/recommend",status="503"} 18.0' in client.get("/metrics").text
+        assert 'jaxrec_requests_total{path="/recommend",status="503"} 21.0' in client.get("/metrics").text
 
 
 def test_a_batch_that_never_ends_is_seen_in_the_health(asked, monkeypatch):
@@ -412,8 +415,3 @@ def test_the_page_needs_nothing_from_elsewhere(asked):
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert not re.findall(r"(?:https?:)?//[a-z]", response.text.replace("// ", ""))
     assert "innerHTML" not in response.text
-
-
-def test_two_servers_count_for_themselves():
-    one, other = (application(Service.of(recommender("Popularity"), LIMITS, name)) for name in ("a", "b"))
-    assert one is not other
