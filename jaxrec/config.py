@@ -53,6 +53,16 @@ def serve() -> None:
     _script("serve", _serve)
 
 
+def recommend() -> None:
+    """scripts/recommend.py: lists for users or histories."""
+    _script("recommend", _recommend)
+
+
+def export() -> None:
+    """scripts/export.py: a run as one compiled artefact."""
+    _script("export", _export)
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
@@ -152,6 +162,28 @@ def _serve(cfg: DictConfig) -> None:
         raise InputError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
     launch.use_all_cores()
     server.run(str(tree["run"]), str(tree["host"]), tree["port"], settings.build(tree["limits"]))
+
+
+def _recommend(cfg: DictConfig) -> None:
+    from jaxrec import launch, settings
+    from jaxrec.console import say, table
+
+    tree = plain(cfg)
+    launch.use_all_cores()
+    rows, frame = settings.call("jaxrec.recommend_files.recommend", tree)
+    if frame is None:
+        return say(f"{rows:,} rows in {tree['out']}")
+    table("", frame)
+    if rows > len(frame):
+        say(f"and {rows - len(frame):,} rows more: out=FILE writes them all")
+
+
+def _export(cfg: DictConfig) -> None:
+    from jaxrec import settings
+    from jaxrec.console import say
+
+    for line in settings.call("jaxrec.export.export", plain(cfg)):
+        say(line)
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from jaxrec.answers import NEW, Answers, by_history, windows
 from jaxrec.checkpoint import load_extra, load_params
-from jaxrec.data import captions
+from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
@@ -43,7 +43,7 @@ class Recommender:
     user_ids, item_ids:  the id tables; positions in them are what the methods that speak of positions take
     known:               what every user had in the data that the run knew (train and validation)
     popular:             how often every item was chosen in it, the fallback for those the model knows nothing of
-    titles, categories:  of items, see `jaxrec.data.captions`; None where the data has none
+    titles, categories:  of items, see `jaxrec.data.item_labels`; None where the data has none
     ages:                days from each item's first row in it to the newest row of all, NaN for an item without a row;
                          None where the data has no times
     """
@@ -53,7 +53,7 @@ class Recommender:
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
-        self.titles, self.categories = captions.restored(extra)
+        self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
         self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
@@ -134,6 +134,10 @@ class Recommender:
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
         return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
+
+    def positions_of_items(self, item_ids: Sequence[Any]) -> np.ndarray:
+        """Where items stand in `item_ids`, and so in titles; an unknown one is an InputError."""
+        return self._positions("item", item_ids)
 
     @property
     def asked(self) -> tuple[nn.Module, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
-from jaxrec.data import captions
+from jaxrec.data import item_labels
 from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
 from jaxrec.data.stored_features import stored
@@ -59,7 +59,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
             **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
             **_features(result),
             "ages": ages(result.known),
-            **captions.stored(captions.captions(result.known.item_features)),
+            **item_labels.stored(item_labels.labels(result.known.item_features)),
         },
     )
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))

@@ -65,6 +65,14 @@ def build(node: Tree, **runtime: Any) -> Any:
     return functools.partial(target, **arguments) if node.get("_partial_") else target(**arguments)
 
 
+def call(path: str, tree: Tree) -> Any:
+    """Calls a target with a script's own keys, each checked against its annotation."""
+    adapters = _signature(path)[1]
+    for key, value in tree.items():
+        _check_value(adapters[key], value, key)
+    return locate(path)(**tree)
+
+
 def locate(path: str) -> Any:
     """The function or class of a dotted path."""
     module, _, name = path.rpartition(".")

@@ -96,11 +96,22 @@ class FoldedMF(MatrixFactorisation):
 
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
         """(p, b, 1)."""
-        assert query.history is not None
-        items = query.history.items
-        q = self.item_embedding.whole()
-        gram, right = sums(q, items)
-        everything = 0.1 * (q.T @ q) + jnp.eye(q.shape[1]) * 1.0
-        p = cholesky(gram + everything[None], right)
+        p = cholesky(*self._system(query))
         bias = jnp.broadcast_to(self.bias[None], (len(p), 1))
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
+
+    def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
+        """What each entry j of the history adds to the score of each query's item i: q_i' M^-1 q_j, M p = sum of q_j."""
+        assert query.history is not None
+        entries, (matrix, _) = query.history.items, self._system(query)
+        weights = cholesky(matrix, self.item_embedding.lookup(items))
+        q = self.item_embedding.lookup(jnp.maximum(entries, 0))
+        return jnp.where(entries < 0, 0.0, jnp.einsum("btd,bd->bt", q, weights))
+
+    def _system(self, query: Query) -> tuple[Float[Array, "B D D"], Float[Array, "B D"]]:
+        """M and the right-hand side of each row's least squares problem."""
+        assert query.history is not None
+        q = self.item_embedding.whole()
+        gram, right = sums(q, query.history.items)
+        everything = 0.1 * (q.T @ q) + jnp.eye(q.shape[1]) * 1.0
+        return gram + everything[None], right

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jaxrec.data.captions import Categories
+from jaxrec.data.item_labels import Categories
 from jaxrec.errors import InputError
 
 

@@ -13,6 +13,7 @@ from jaxrec.data.histories import Histories
 from jaxrec.history import History
 from jaxrec.models.ease import EASE
 from jaxrec.models.ials import ImplicitALS
+from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.models.popularity import Popularity
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
@@ -29,6 +30,7 @@ KNOWN = {  # what users had; user 0 nothing
 MODELS = {
     "EASE": EASE(n_items=ITEMS, history_length=LONGEST),
     "ImplicitALS": ImplicitALS(n_users=USERS, n_items=ITEMS, embedding_dim=4),
+    "MatrixFactorisation": MatrixFactorisation(n_users=USERS, n_items=ITEMS, embedding_dim=4),
     "SASRec": SASRec(n_items=ITEMS, history_length=4, embedding_dim=8, n_blocks=1),
     "Popularity": Popularity(n_items=ITEMS),
 }

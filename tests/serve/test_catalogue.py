@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.data.captions import Categories
+from jaxrec.data.item_labels import Categories
 from jaxrec.serve.catalogue import Catalogue, Ids, UnknownIdError
 
 TITLES = np.array(["Amélie (2001)", "Alien (1979)", "Aliens (1986)", "", "Das Boot (1981)"], object)

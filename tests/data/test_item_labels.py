@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jaxrec.checkpoint import load_extra, save_params
-from jaxrec.data.captions import LONGEST, Captions, captions, restored, stored
+from jaxrec.data.item_labels import LONGEST, Labels, labels, restored, stored
 
 
 def test_titles_and_genres():
@@ -16,7 +16,7 @@ def test_titles_and_genres():
             "Genres": [["Drama", "Comedy", "Drama"], [], None, ["War"]],
         }
     )
-    found = captions(frame)
+    found = labels(frame)
     assert found.titles.tolist() == ["Toy Story", "x" * LONGEST, "", ""]
     categories = found.categories
     assert categories.names.tolist() == ["Comedy", "Drama", "War"]
@@ -26,17 +26,17 @@ def test_titles_and_genres():
 
 def test_the_best_column_that_says_something_is_taken():
     frame = pd.DataFrame({"description": ["a", "b"], "name": [None, None], "category": pd.Categorical(["x", "y"])})
-    found = captions(frame.assign(department=[3, 4]))
+    found = labels(frame.assign(department=[3, 4]))
     assert found.titles.tolist() == ["a", "b"]
     assert [found.categories.of(item) for item in (0, 1)] == [["x"], ["y"]]
-    assert captions(frame[["category"]]).titles is None
-    assert captions(frame[["name"]]) == captions(None) == Captions()
+    assert labels(frame[["category"]]).titles is None
+    assert labels(frame[["name"]]) == labels(None) == Labels()
 
 
 @pytest.mark.parametrize("columns", [["title", "genre"], ["title"], ["genre"], []])
 def test_what_a_checkpoint_keeps_is_what_it_was_given(tmp_path, columns):
     frame = pd.DataFrame({"title": ["a", None], "genre": ["x", None]})
-    given = captions(frame[columns])
+    given = labels(frame[columns])
     save_params(tmp_path, {}, extra=stored(given))
     found = restored(load_extra(tmp_path))
     assert (found.titles is None) == ("title" not in columns)

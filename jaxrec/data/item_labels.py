@@ -36,36 +36,36 @@ class Categories(NamedTuple):
         return member
 
 
-class Captions(NamedTuple):
+class Labels(NamedTuple):
     """Titles, str [I], empty where an item has none; None for what the data does not know."""
 
     titles: np.ndarray | None = None
     categories: Categories | None = None
 
 
-def captions(item_features: pd.DataFrame | None) -> Captions:
+def labels(item_features: pd.DataFrame | None) -> Labels:
     """Of a frame with one row an item, such as `Interactions.item_features`."""
     if item_features is None:
-        return Captions()
+        return Labels()
     title, category = (_column(item_features, names) for names in (TITLE_COLUMNS, CATEGORY_COLUMNS))
-    return Captions(
+    return Labels(
         None if title is None else _text(title).fillna("").to_numpy(object),
         None if category is None else _categories(category),
     )
 
 
-def stored(of: Captions) -> dict[str, np.ndarray]:
+def stored(of: Labels) -> dict[str, np.ndarray]:
     """Name → array; nothing for what is not known."""
     values = {} if of.titles is None else {"titles": of.titles}
     parts = {} if of.categories is None else of.categories._asdict()
     return values | {f"categories_{name}": part for name, part in parts.items()}
 
 
-def restored(values: Mapping[str, Any]) -> Captions:
+def restored(values: Mapping[str, Any]) -> Labels:
     """What `stored` was given, also where it was given nothing."""
     parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
     categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})
-    return Captions(values.get("titles"), categories)
+    return Labels(values.get("titles"), categories)
 
 
 def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
