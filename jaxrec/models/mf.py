@@ -101,7 +101,7 @@ class FoldedMF(MatrixFactorisation):
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
 
     def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
-        """What each entry j of the history adds to the score of each query's item i: q_i' M^-1 q_j, M p = sum of q_j."""
+        """What each entry j adds to the score of each query's item i: q_i' M^-1 q_j, with M p = sum of q_j."""
         assert query.history is not None
         entries, (matrix, _) = query.history.items, self._system(query)
         weights = cholesky(matrix, self.item_embedding.lookup(items))
