@@ -74,23 +74,23 @@ class Programs:
         """Compiles every program; how many there are."""
         nothing = np.zeros(0, np.int32)
         user = 0 if len(self.recommender.user_ids) else NEW
-        n = 0
+        short = min(SHORT, self.max_k)
         for size, length in product(self.limits.batch_sizes, self.lengths):
             row = Row(user, np.zeros(length, np.int32), nothing)
-            n_short = min(SHORT, self.max_k)
-            for k, diversity in {(n_short, 0.0), (self.max_k, 0.0), (n_short, 0.5), (self.max_k, 0.5)}:
-                self([row._replace(k=k, diversity=diversity)] * size)
-                n += 1
-        return n
+            self([row._replace(k=short)] * size)
+            self([row._replace(k=self.max_k)] * size)
+        for size, k in product(self.limits.batch_sizes, {short, self.max_k}):  # of lists; histories do not matter
+            self([Row(user, nothing, nothing, k, diversity=0.5)] * size)
+        return len(self.limits.batch_sizes) * (2 * len(self.lengths) + 2)
 
     def __call__(self, rows: Sequence[Row]) -> list[Listed]:
         """One list a row."""
         size = next(size for size in self.limits.batch_sizes if size >= len(rows))
-        k = SHORT if all(row.k <= SHORT for row in rows) else self.max_k
-        k, reranked = min(k, self.max_k), any(row.reranked for row in rows)
+        short, reranked = all(row.k <= SHORT for row in rows), any(row.reranked for row in rows)
+        k = min(SHORT, self.max_k) if short else self.max_k
         longest = max(max(len(row.history), len(row.hidden)) for row in rows)
         length = next(length for length in self.lengths if length >= longest)
-        answers = self.recommender.answers(self.n_candidates if reranked else k, size, length)
+        answers = self.recommender.answers(k if short and not reranked else self.n_candidates, size, length)
         users = np.array([row.user for row in rows], np.int32)
         histories, hidden = (
             padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)

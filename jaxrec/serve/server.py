@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +46,7 @@ class _Announced(uvicorn.Server):
         for bound in sockets or ():
             host, port = bound.getsockname()[:2]
             say(f"ready: http://{f'[{host}]' if ':' in host else host}:{port}")
+        sys.stdout.flush()  # who waits for this line may read it through a pipe
 
 
 def _bound(host: str, port: int) -> socket.socket:
