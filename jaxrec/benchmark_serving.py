@@ -24,7 +24,7 @@ from jaxrec.query import Query
 from jaxrec.recommend import load
 from jaxrec.settings import Tree, build
 
-CONNECTIONS, SECONDS = 64, 10.0
+CONNECTIONS, SECONDS = 64, 6.0
 OVERLOAD = 400  # connections, where so few may wait:
 QUEUE = 32
 START = "import sys; from jaxrec.config import serve; sys.argv[0] = 'serve'; serve()"

@@ -1,5 +1,6 @@
 """A run directory → a server that answers, on this machine alone unless told otherwise."""
 
+import contextlib
 import logging
 import socket
 import sys
@@ -53,9 +54,11 @@ def _bound(host: str, port: int) -> socket.socket:
     """Taken before the work of compiling, so that a port in use is known at once; nobody is let in before that ends."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
+        with contextlib.ExitStack() as opened:
+            bound = opened.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+            opened.pop_all()  # it stays open
     except (OSError, OverflowError) as error:
         raise InputError(f"cannot listen at host={host} port={port}: {error}; choose others") from error
     return bound
