@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import subprocess
 import sys
@@ -131,6 +132,8 @@ def _server(run: str, *overrides: str) -> Iterator[int]:
 
 async def _load(port: int, n_users: int, connections: int, seconds: float) -> Load:
     """Every connection asks for the list of some user, and for the next once it is answered."""
+    gc.collect()
+    gc.freeze()  # the client's own pauses are none of the server's
     taken: dict[int, list[float]] = {}
     rng = np.random.default_rng(0)
     started = time.perf_counter()

@@ -1,6 +1,7 @@
 """A run directory → a server that answers, on this machine alone unless told otherwise."""
 
 import contextlib
+import gc
 import logging
 import socket
 import sys
@@ -33,6 +34,9 @@ def run(run: str, host: str, port: int, limits: Limits) -> None:
         started = time.perf_counter()
         n_programs = service.warm()
         say(f"{n_programs} programs compiled in {time.perf_counter() - started:.1f} s")
+        # Python looks through all objects now and then, and stops the world for that; those of compiling are left out.
+        gc.collect()
+        gc.freeze()
         config = uvicorn.Config(
             application(service), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE
         )
