@@ -57,26 +57,35 @@ class Answers:
         self.folds = by_history(model, length)
         side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
         self.shared = given, params, side, jnp.asarray(popular)
-        self._program = jax.jit(self._rank, static_argnames="exclude")
+        self._program = jax.jit(self._rank)
 
     def __call__(
-        self, users: Int[np.ndarray, "B"], histories: Int[np.ndarray, "B T"], exclude: bool = True
+        self,
+        users: Int[np.ndarray, "B"],
+        histories: Int[np.ndarray, "B T"],
+        exclude: bool = True,
+        hidden: Int[np.ndarray, "B T"] | None = None,
     ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
         """Items and scores, best first, -1 behind the last.
 
         users:     positions in the user table, or `NEW`
         histories: positions in the item table, oldest first, padded on the left by -1; see `windows`
-        exclude:   leave out what is in the history
+        exclude:   leave out what is hidden
+        hidden:    positions in the item table, padded by -1; None: what is in the history
 
         Raises InputError where a score is not finite.
         """
         n = len(users)
-        if n > self.batch or histories.shape != (n, self.length):
+        hidden = histories if hidden is None else hidden
+        if n > self.batch or not histories.shape == hidden.shape == (n, self.length):
             raise ValueError(f"{n} rows of {histories.shape[1:]}, where up to {self.batch} of {self.length} are taken")
         padding = self.batch - n
         users = np.pad(users.astype(np.int32), (0, padding), constant_values=NEW)
-        histories = np.pad(histories.astype(np.int32), ((0, padding), (0, 0)), constant_values=-1)
-        items, scores, finite = self._program(self.shared, users, histories, exclude=exclude)
+        hidden = hidden if exclude else np.full_like(hidden, -1)
+        histories, hidden = (
+            np.pad(items.astype(np.int32), ((0, padding), (0, 0)), constant_values=-1) for items in (histories, hidden)
+        )
+        items, scores, finite = self._program(self.shared, users, histories, hidden)
         if not finite:
             raise InputError(f"{type(self.model).__name__} gives scores that are not finite; train it again")
         return np.asarray(items)[:n], np.asarray(scores)[:n]
@@ -85,7 +94,7 @@ class Answers:
         """Whether each row's list is the model's [B]; else it is popularity's."""
         return (users >= 0) | ((histories >= 0).any(axis=1) & (self.folds is not None))
 
-    def _rank(self, shared: Any, users: Array, histories: Array, exclude: bool) -> tuple[Array, Array, Array]:
+    def _rank(self, shared: Any, users: Array, histories: Array, hidden: Array) -> tuple[Array, Array, Array]:
         floats = getattr(self.model, "pair_floats", 1)
         block = min(self.batch, max(1, 8 // floats, BLOCK_ENTRIES // (self.n_items * floats)))
         n_blocks = -(-self.batch // block)
@@ -94,9 +103,8 @@ class Answers:
         def rank(rows: Array) -> tuple[Array, Array, Array]:
             scores = self.scores(shared, users[rows], histories[rows])
             finite = jnp.isfinite(scores).all()
-            if exclude:
-                hidden = jnp.where(histories[rows] < 0, self.n_items, histories[rows])
-                scores = scores.at[jnp.arange(block)[:, None], hidden].set(-jnp.inf, mode="drop")
+            out = jnp.where(hidden[rows] < 0, self.n_items, hidden[rows])
+            scores = scores.at[jnp.arange(block)[:, None], out].set(-jnp.inf, mode="drop")
             values, items = top_k(scores, self.k)
             return jnp.where(values > -jnp.inf, items, -1), values, finite
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxrec import benchmark_mining, experiment, settings
+from jaxrec import benchmark_mining, benchmark_serving, experiment, settings
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.histories import histories
@@ -34,12 +34,13 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
 
     case: fit (seconds an epoch), rank (seconds for every user's top 10), sweep (populations against one trial after
     another), start (seconds from a fresh process to a trained model), mining (seconds for every user's 50 hardest
-    negatives, and how far that is from the arithmetic), samplers (seconds an epoch with each kind of negatives)
+    negatives, and how far that is from the arithmetic), samplers (seconds an epoch with each kind of negatives), serve
+    (seconds within which 99 % of the lists come from a server that 64 connections ask)
     peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
     item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "sweep": sweep, "start": start}
-    cases |= {"mining": mining, "samplers": samplers}
+    cases |= {"mining": mining, "samplers": samplers, "serve": serve}
     if case not in cases:
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
     settings.check({key: value for key, value in tree.items() if key != "peer"})
@@ -158,6 +159,11 @@ def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     found = benchmark_mining.epochs(tree, repeats)
     uniform = min(min(seconds) for name, seconds in (found[0], found[-1]))
     return [_row(name, seconds, times_uniform=round(min(seconds) / uniform, 2)) for name, seconds in found]
+
+
+def serve(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """The 99th percentile of a server under load; see `jaxrec.benchmark_serving`."""
+    return [_row(name, seconds, **figures) for name, seconds, figures in benchmark_serving.serve(tree, repeats)]
 
 
 def _timed(work: Callable[[], Any]) -> float:

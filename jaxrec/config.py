@@ -48,6 +48,11 @@ def mine() -> None:
     _script("mine", _mine)
 
 
+def serve() -> None:
+    """scripts/serve.py: recommendations over HTTP."""
+    _script("serve", _serve)
+
+
 def recommend() -> None:
     """scripts/recommend.py: lists for users or histories."""
     _script("recommend", _recommend)
@@ -151,6 +156,19 @@ def _mine(cfg: DictConfig) -> None:
     launch.use_all_cores()
     counts = mining.mine(**tree)
     say(f"{counts['mined']:,} mined and {counts['history']:,} rows of history in {tree['out']}")
+
+
+def _serve(cfg: DictConfig) -> None:
+    from jaxrec import launch, settings
+
+    tree = plain(cfg)
+    settings.check({"limits": tree["limits"]})
+    try:
+        from jaxrec.serve import server
+    except ModuleNotFoundError as error:
+        raise InputError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
+    launch.use_all_cores()
+    server.run(str(tree["run"]), str(tree["host"]), tree["port"], settings.build(tree["limits"]))
 
 
 def _recommend(cfg: DictConfig) -> None:

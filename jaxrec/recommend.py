@@ -47,6 +47,8 @@ class Recommender:
     known:               what every user had in the data that the run knew (train and validation)
     popular:             how often every item was chosen in it, the fallback for those the model knows nothing of
     titles, categories:  of items, see `jaxrec.data.item_labels`; None where the data has none
+    ages:                days from each item's first row in it to the newest row of all, NaN for an item without a row;
+                         None where the data has no times
     """
 
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
@@ -55,6 +57,7 @@ class Recommender:
         self._params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
+        self.ages = extra.get("ages")
         self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
         chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
         self.popular = np.bincount(chosen, minlength=len(self.item_ids)).astype(np.float32)
@@ -165,6 +168,11 @@ class Recommender:
     def positions_of_items(self, item_ids: Ids) -> np.ndarray:
         """Where items stand in `item_ids`, and so in titles; an unknown one is an InputError."""
         return self._positions("item", item_ids)
+
+    @property
+    def asked(self) -> tuple[nn.Module, Any]:
+        """The model with its tables of features, and its parameters: for what no method here answers."""
+        return with_tables(self.model, self._given), self._params
 
     @property
     def knows_new_users(self) -> bool:

@@ -10,6 +10,7 @@ import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
 from jaxrec.data import item_labels
+from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
@@ -57,6 +58,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
             "item_ids": result.known.item_ids,
             **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
             **_features(result),
+            "ages": ages(result.known),
             **item_labels.stored(item_labels.labels(result.known.item_features)),
         },
     )

@@ -43,6 +43,13 @@ class EASE(nn.Module):
         assert query.history is not None
         return query.history.multihot(self.n_items) @ self.weights
 
+    def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
+        """What each entry of the history adds to the score of each query's item; entries of one item share alike."""
+        assert query.history is not None
+        entries = query.history.items
+        often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
+        return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
+
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""
         ones = np.ones(len(train), np.float32)

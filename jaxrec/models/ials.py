@@ -148,6 +148,21 @@ class FoldedALS(ImplicitALS):
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """p solved for the history; zero for an empty one."""
+        return cholesky(*self._system(query))
+
+    def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
+        """What each entry j of the history adds to the score of each query's item i: q_i' M^-1 q_j, M p = sum of q_j.
+
+        [Hu, Koren, Volinsky 2008, section 5]
+        """
+        assert query.history is not None
+        entries, (matrix, _) = query.history.items, self._system(query)
+        weights = cholesky(matrix, self.item_embedding.lookup(items))
+        q = self.item_embedding.lookup(jnp.maximum(entries, 0))
+        return jnp.where(entries < 0, 0.0, jnp.einsum("btd,bd->bt", q, weights))
+
+    def _system(self, query: Query) -> tuple[Float[Array, "B D D"], Float[Array, "B D"]]:
+        """M and the right-hand side of each row's least squares problem."""
         assert query.history is not None
         items = query.history.items
         q = self.item_embedding.whole()
@@ -155,4 +170,4 @@ class FoldedALS(ImplicitALS):
         n = jnp.sum(items >= 0, axis=1).astype(jnp.float32)
         everything = self.unobserved_weight * (q.T @ q)
         penalty = self._penalties(n, self.n_items)[:, None, None] * jnp.eye(q.shape[1])[None]
-        return cholesky(gram + everything[None] + penalty, right)
+        return gram + everything[None] + penalty, right

@@ -70,6 +70,15 @@ class ItemKNN(nn.Module):
         scores, _ = jax.lax.scan(add, jnp.zeros_like(x), (self.neighbours.T, self.similarities.T))
         return scores.T
 
+    def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
+        """What each entry of the history adds to the score of each query's item; entries of one item share alike."""
+        assert query.history is not None
+        entries = query.history.items
+        often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
+        is_near = entries[:, :, None] == self.neighbours[items][:, None, :]
+        near = jnp.sum(jnp.where(is_near, self.similarities[items][:, None, :], 0.0), axis=2)
+        return near / jnp.maximum(often, 1.0)
+
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """How many users have had both of two items, each user by their squared weight."""
         if (gib := self.n_items**2 * 4 / 2**30) > LIMIT_GIB:

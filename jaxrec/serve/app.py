@@ -1,0 +1,143 @@
+"""The service over HTTP, as an ASGI application: what comes in is checked, and every answer, a refusal too, is JSON."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from jaxrec.errors import InputError
+from jaxrec.serve.batching import OverloadedError
+from jaxrec.serve.catalogue import UnknownIdError
+from jaxrec.serve.endpoints import ENDPOINTS, Endpoint, openapi
+from jaxrec.serve.messages import Message
+from jaxrec.serve.service import Service
+from jaxrec.serve.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+# The page is one file: whatever a title of the data may contain, nothing is fetched from elsewhere, nor framed.
+POLICY = "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+PAGE_HEADERS = {"content-security-policy": f"{POLICY}; frame-ancestors 'none'", "x-content-type-options": "nosniff"}
+SAID = 3  # problems of a request that are named
+
+
+def application(service: Service) -> Starlette:
+    """The service's endpoints, its page at /, /openapi.json and /metrics. Its start compiles all programs."""
+    telemetry = Telemetry()
+    service.lists.on_batch = telemetry.batch_rows.observe
+    telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.aside.waiting)
+    telemetry.gauge("jaxrec_updated_users", "Users whose events are kept.", lambda: len(service.updates))
+    telemetry.gauge("jaxrec_forgotten_users", "Users forgotten for others.", lambda: service.updates.forgotten)
+    page = files("jaxrec.serve").joinpath("page.html").read_text(encoding="utf-8")
+    described = json.dumps(openapi(service.run))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with service:
+            yield
+
+    async def show_page(request: Request) -> Response:
+        return HTMLResponse(page, headers=PAGE_HEADERS)
+
+    async def show_description(request: Request) -> Response:
+        return Response(described, media_type="application/json")
+
+    async def show_metrics(request: Request) -> Response:
+        return Response(telemetry.text(), headers={"content-type": telemetry.content_type})
+
+    return Starlette(
+        routes=[
+            *(Route(e.path, _handler(e, service, telemetry), methods=[e.method]) for e in ENDPOINTS),
+            Route("/", show_page),
+            Route("/openapi.json", show_description),
+            Route("/metrics", show_metrics),
+        ],
+        exception_handlers={HTTPException: _refused},
+        lifespan=lifespan,
+    )
+
+
+def _handler(endpoint: Endpoint, service: Service, telemetry: Telemetry) -> Callable[[Request], Any]:
+    async def handle(request: Request) -> Response:
+        started = time.perf_counter()
+        response = await _answered(endpoint, service, request)
+        telemetry.answered(endpoint.path, response.status_code, time.perf_counter() - started)
+        return response
+
+    return handle
+
+
+async def _answered(endpoint: Endpoint, service: Service, request: Request) -> Response:
+    try:
+        taken = await _taken(endpoint, request, service.limits.max_body)
+        given = await endpoint.answer(service, taken)
+        return _json(503 if given.get("status") == "stuck" else 200, given)
+    except ValidationError as error:
+        status = 400 if error.errors(include_url=False)[0]["type"] == "json_invalid" else 422
+        return _problem(status, _said(error))
+    except UnknownIdError as error:
+        return _problem(404, str(error))
+    except InputError as error:
+        return _problem(422, str(error))
+    except OverloadedError as error:
+        return _problem(503, str(error), {"retry-after": str(error.retry_after)})
+    except HTTPException as error:
+        return _problem(error.status_code, error.detail, error.headers)
+    except ClientDisconnect:
+        return _problem(400, "the client has gone")
+    except Exception:
+        log.exception("%s %s failed", endpoint.method, endpoint.path)
+        return _problem(500, "this could not be answered, and it is the server's fault: its log says why")
+
+
+async def _taken(endpoint: Endpoint, request: Request, max_body: int) -> Message:
+    """The request as a message. Of a body that is too large no more is read than may be."""
+    if endpoint.method == "GET":
+        return endpoint.takes.model_validate(dict(request.query_params))
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
+    body = bytearray()
+    too_large = int(request.headers.get("content-length", "0")) > max_body
+    if not too_large:
+        async for part in request.stream():
+            body += part
+            if too_large := len(body) > max_body:
+                break
+    if too_large:
+        raise HTTPException(413, f"the body may have at most {max_body} bytes", {"connection": "close"})
+    return endpoint.takes.model_validate_json(bytes(body), strict=True)
+
+
+def _said(error: ValidationError) -> str:
+    """Which value is wrong, and how; without what was sent, which may be long."""
+    said = []
+    for problem in error.errors(include_url=False, include_input=False, include_context=False):
+        where = ".".join(str(part) for part in problem["loc"])[:100]
+        what = problem["msg"].removeprefix("Value error, ")
+        said.append(f"{where}: {what}" if where else what)
+    more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
+    return "; ".join(said[:SAID]) + more
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """What Starlette itself refuses: a path or a method that is not there."""
+    assert isinstance(error, HTTPException)
+    return _problem(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}", error.headers)
+
+
+def _problem(status: int, message: str, headers: Any = None) -> Response:
+    return _json(status, {"error": message}, headers)
+
+
+def _json(status: int, value: dict[str, Any], headers: Any = None) -> Response:
+    return Response(json.dumps(value), status, headers, media_type="application/json")

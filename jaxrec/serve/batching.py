@@ -1,0 +1,147 @@
+"""Requests gathered on the fly: those that arrive within the same few milliseconds are answered together.
+
+One batch is answered at a time, on a thread of its own, and what arrives meanwhile waits for the next: the busier the
+server, the larger its batches. Who would have to wait behind a full queue is turned away at once.
+"""
+
+import asyncio
+import contextlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+
+class OverloadedError(Exception):
+    """Nothing was done: the queue is full, or the server is stopping. Worth another try in `retry_after` seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Batcher(Generic[Q, A]):
+    """Answers requests by a function of many of them; used from one event loop, as a context.
+
+    answer:    requests → as many answers, in their order; runs on one thread, never twice at a time
+    size:      so many requests at most in a batch
+    window:    seconds that the first of a batch waits for others, unless the batch is full before
+    queue:     so many requests may wait; one more is turned away
+    on_batch:  is told the size of each batch
+
+    An exception in `answer` is that of every request of its batch, and the next batch is answered as ever. A request
+    that nobody waits for any more, because its client has gone, is not answered.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Sequence[Q]], Sequence[A]],
+        *,
+        size: int,
+        window: float,
+        queue: int,
+        on_batch: Callable[[int], Any] = lambda size: None,
+    ) -> None:
+        self.answer, self.size, self.window, self.queue, self.on_batch = answer, size, window, queue, on_batch
+        self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()
+        self._arrived, self._full = asyncio.Event(), asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        self._worker: asyncio.Task[None] | None = None
+        self._running_since: float | None = None
+        self._seconds_each = 0.0  # of late, smoothed
+
+    async def __aenter__(self) -> "Batcher[Q, A]":
+        self._worker = asyncio.create_task(self._work())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Ends with the batch that is being answered; who still waits is turned away."""
+        assert self._worker is not None
+        self._worker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._worker
+        self._worker = None
+        for _request, future in self._waiting:
+            if not future.done():
+                future.set_exception(OverloadedError("the server is stopping"))
+        self._waiting.clear()
+        self._thread.shutdown()
+
+    async def ask(self, request: Q) -> A:
+        """The answer to this request. Raises OverloadedError, at once, where too many wait already."""
+        if self._worker is None:
+            raise OverloadedError("the server is stopping")
+        if len(self._waiting) >= self.queue:
+            raise OverloadedError(
+                f"{self.queue} requests wait already", max(1, math.ceil(self.queue * self._seconds_each))
+            )
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((request, future))
+        self._arrived.set()
+        if len(self._waiting) >= self.size:
+            self._full.set()
+        return await future
+
+    @property
+    def waiting(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting)
+
+    @property
+    def busy_for(self) -> float:
+        """Seconds that the batch which is being answered has taken up to now; 0 between batches."""
+        return 0.0 if self._running_since is None else time.monotonic() - self._running_since
+
+    async def _work(self) -> None:
+        while True:
+            await self._arrived.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), self.window)
+            batch = self._take()
+            if batch:
+                await self._answer(batch)
+
+    def _take(self) -> list[tuple[Q, asyncio.Future[A]]]:
+        batch: list[tuple[Q, asyncio.Future[A]]] = []
+        while self._waiting and len(batch) < self.size:
+            request, future = self._waiting.popleft()
+            if not future.done():
+                batch.append((request, future))
+        if not self._waiting:
+            self._arrived.clear()
+        if len(self._waiting) < self.size:
+            self._full.clear()
+        return batch
+
+    async def _answer(self, batch: list[tuple[Q, asyncio.Future[A]]]) -> None:
+        self.on_batch(len(batch))
+        self._running_since = started = time.monotonic()
+        requests = [request for request, _ in batch]
+        call = asyncio.get_running_loop().run_in_executor(self._thread, self.answer, requests)
+        try:
+            # Once begun, a batch is answered, also when the server is told to stop meanwhile.
+            answers = await asyncio.shield(call)
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):
+                self._give(batch, await call)
+            raise
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            self._give(batch, answers)
+        finally:
+            self._running_since = None
+            each = (time.monotonic() - started) / len(batch)
+            self._seconds_each += 0.1 * (each - self._seconds_each)
+
+    def _give(self, batch: list[tuple[Q, asyncio.Future[A]]], answers: Sequence[A]) -> None:
+        for (_, future), answer in zip(batch, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,86 @@
+"""What can be asked of the server: the routes, and their description by OpenAPI, from one table."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from pydantic.json_schema import models_json_schema
+
+from jaxrec import __version__
+from jaxrec.serve import messages
+from jaxrec.serve.messages import Message, Problem
+from jaxrec.serve.service import Service
+
+
+class Endpoint(NamedTuple):
+    """A method and path, the message it takes (body of a POST, else query parameters), and the one it gives."""
+
+    method: str
+    path: str
+    takes: type[Message]
+    gives: type[Message]
+    answer: Callable[[Service, Any], Awaitable[dict[str, Any]]]
+
+    @property
+    def summary(self) -> str:
+        """What it answers, in a sentence."""
+        return (self.answer.__doc__ or "").strip()
+
+
+ENDPOINTS = (
+    Endpoint("POST", "/recommend", messages.RecommendRequest, messages.Recommendations, Service.recommend),
+    Endpoint("POST", "/explain", messages.ExplainRequest, messages.Explanation, Service.explain),
+    Endpoint("POST", "/events", messages.EventsRequest, messages.Accepted, Service.events),
+    Endpoint("GET", "/similar", messages.SimilarRequest, messages.SimilarItems, Service.similar),
+    Endpoint("GET", "/items", messages.ItemsRequest, messages.Items, Service.items),
+    Endpoint("GET", "/history", messages.HistoryRequest, messages.UserHistory, Service.history),
+    Endpoint("GET", "/about", messages.Nothing, messages.About, Service.about),
+    Endpoint("GET", "/health", messages.Nothing, messages.Health, Service.health),
+)
+
+PROBLEMS = {
+    "400": "The body is not JSON.",
+    "404": "There is no such user or item.",
+    "413": "The body is too large.",
+    "415": "The body is not said to be JSON.",
+    "422": "A value is missing, unknown, of a wrong type or out of range; the message names it.",
+    "500": "Something is wrong with the server; its log says what.",
+    "503": "Too many requests wait already; try again in as many seconds as Retry-After says.",
+}
+
+
+def openapi(name: str) -> dict[str, Any]:
+    """The OpenAPI 3.1 description of all endpoints."""
+    used = {message for endpoint in ENDPOINTS for message in (endpoint.takes, endpoint.gives)} | {Problem}
+    ordered = sorted(used, key=lambda message: message.__name__)
+    _, schemas = models_json_schema(
+        [(message, "validation") for message in ordered], ref_template="#/components/schemas/{model}"
+    )
+    definitions = schemas["$defs"]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": f"jaxrec: {name}", "version": __version__},
+        "paths": {e.path: {e.method.lower(): _operation(e, definitions)} for e in ENDPOINTS},
+        "components": {"schemas": definitions},
+    }
+
+
+def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any]:
+    taken: dict[str, Any]
+    if endpoint.method == "POST":
+        taken = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
+    else:
+        schema = definitions[endpoint.takes.__name__]
+        required = schema.get("required", [])
+        taken = {
+            "parameters": [
+                {"name": name, "in": "query", "required": name in required, "schema": about}
+                for name, about in schema.get("properties", {}).items()
+            ]
+        }
+    responses = {"200": {"description": (endpoint.gives.__doc__ or "").strip(), "content": _json(endpoint.gives)}}
+    problems = {status: {"description": why, "content": _json(Problem)} for status, why in PROBLEMS.items()}
+    return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **taken, "responses": responses | problems}
+
+
+def _json(message: type[Message]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{message.__name__}"}}}

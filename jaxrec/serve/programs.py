@@ -1,0 +1,149 @@
+"""Rows of requests → lists, by programs of a few shapes, all of them compiled before the first request comes."""
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrec.answers import NEW
+from jaxrec.recommend import Recommender
+from jaxrec.rerank.diversity import mmr
+from jaxrec.rerank.freshness import freshened
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.traits import Traits
+
+SHORT = 20  # lists of up to so many items need fewer candidates, and take half the time
+LENGTHS = (64, 512)  # of histories; one more holds the longest
+
+
+class Row(NamedTuple):
+    """Whom to recommend to.
+
+    user:    position, or `NEW` for one known by the history alone
+    history: positions of items, oldest first
+    hidden:  positions of items that must not be in the list
+    """
+
+    user: int
+    history: np.ndarray
+    hidden: np.ndarray
+    k: int = 10
+    diversity: float = 0.0
+    freshness: float = 0.0
+
+    @property
+    def reranked(self) -> bool:
+        """Whether the order by score is not what is wanted."""
+        return self.diversity > 0 or self.freshness > 0
+
+
+class Listed(NamedTuple):
+    """A list: positions and scores by the model, best first; `by_model` is False for the most popular items."""
+
+    items: list[int]
+    scores: list[float]
+    by_model: bool
+
+
+class Programs:
+    """Answers up to `limits.batch_sizes[-1]` rows at a time; used from one thread.
+
+    Ages are counted from the newest moment that the run knows, and grow with the clock while the server runs.
+    """
+
+    def __init__(self, recommender: Recommender, traits: Traits, limits: Limits) -> None:
+        self.recommender, self.limits = recommender, limits
+        n_items = len(recommender.item_ids)
+        self.n_candidates = min(limits.candidates, n_items)
+        self.max_k = min(limits.max_k, n_items)
+        longest = int(np.diff(recommender.known.offsets).max(initial=0)) + limits.user_items
+        self.longest = max(longest, limits.max_history)
+        self.lengths = [*(length for length in LENGTHS if length < self.longest), self.longest]
+        self._vectors = jnp.asarray(np.zeros((n_items, 1)) if traits.vectors is None else traits.vectors, jnp.float32)
+        self._ages = jnp.asarray(np.full(n_items, np.nan) if traits.ages is None else traits.ages, jnp.float32)
+        self._started = time.monotonic()
+        self._rerank = jax.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
+
+    def warm(self) -> int:
+        """Compiles every program; how many there are."""
+        nothing = np.zeros(0, np.int32)
+        user = 0 if len(self.recommender.user_ids) else NEW
+        short = min(SHORT, self.max_k)
+        for size, length in product(self.limits.batch_sizes, self.lengths):
+            row = Row(user, np.zeros(length, np.int32), nothing)
+            self([row._replace(k=short)] * size)
+            self([row._replace(k=self.max_k)] * size)
+        for size, k in product(self.limits.batch_sizes, {short, self.max_k}):  # of lists; histories do not matter
+            self([Row(user, nothing, nothing, k, diversity=0.5)] * size)
+        return len(self.limits.batch_sizes) * (2 * len(self.lengths) + 2)
+
+    def __call__(self, rows: Sequence[Row]) -> list[Listed]:
+        """One list a row."""
+        size = next(size for size in self.limits.batch_sizes if size >= len(rows))
+        short, reranked = all(row.k <= SHORT for row in rows), any(row.reranked for row in rows)
+        k = min(SHORT, self.max_k) if short else self.max_k
+        longest = max(max(len(row.history), len(row.hidden)) for row in rows)
+        length = next(length for length in self.lengths if length >= longest)
+        answers = self.recommender.answers(k if short and not reranked else self.n_candidates, size, length)
+        users = np.array([row.user for row in rows], np.int32)
+        histories, hidden = (
+            padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)
+        )
+        items, scores = answers(users, histories, hidden=hidden)
+        if reranked:
+            items, scores = self._reranked(rows, size, items, scores, k)
+        by_model = answers.is_model(users, histories)
+        return [_listed(items[at, : row.k], scores[at, : row.k], bool(by_model[at])) for at, row in enumerate(rows)]
+
+    def _reranked(
+        self, rows: Sequence[Row], size: int, items: np.ndarray, scores: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        missing = size - len(rows)
+        ask = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
+        padding = ((0, missing), (0, 0))
+        later = np.float32((time.monotonic() - self._started) / 86_400)
+        order: Any = self._rerank(
+            np.pad(scores, padding), self._vectors, self._ages, np.pad(items, padding), later, ask[:, 0], ask[:, 1], k=k
+        )
+        order = np.asarray(order)[: len(rows)]
+        return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def rerank(
+    scores: Float[Array, "B C"],
+    vectors: Float[Array, "I D"],
+    ages: Float[Array, "I"],
+    items: Int[Array, "B C"],
+    later: Float[Array, ""],
+    diversity: Float[Array, "B"],
+    freshness: Float[Array, "B"],
+    *,
+    half_life: float,
+    k: int,
+) -> Int[Array, "B K"]:
+    """Freshness first, as part of the score, then diversity: positions of candidates by rank.
+
+    ages: days at the newest moment that the run knows, which is `later` days ago
+    """
+    at = jnp.maximum(items, 0)  # what is no candidate has a score of -inf
+    fresh = freshened(scores, ages[at] + later, freshness, half_life)
+    return mmr(fresh, vectors[at], diversity, k=k)
+
+
+def padded(lists: Sequence[np.ndarray], length: int) -> Int[np.ndarray, "B T"]:
+    """Lists of one length, padded on the left by -1."""
+    rows = np.full((len(lists), length), -1, np.int32)
+    for row, items in zip(rows, lists, strict=True):
+        row[length - len(items) :] = items
+    return rows
+
+
+def _listed(items: np.ndarray, scores: np.ndarray, by_model: bool) -> Listed:
+    n = int((items >= 0).sum())
+    return Listed(items[:n].tolist(), scores[:n].tolist(), by_model)

@@ -1,0 +1,226 @@
+"""What the server answers, without a word of HTTP: messages in, plain values out."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import numpy as np
+
+from jaxrec.answers import NEW
+from jaxrec.errors import InputError
+from jaxrec.recommend import Recommender
+from jaxrec.serve.batching import Batcher
+from jaxrec.serve.catalogue import Catalogue, Ids
+from jaxrec.serve.explain import Explainer
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.messages import (
+    EventsRequest,
+    ExplainRequest,
+    HistoryRequest,
+    ItemsRequest,
+    Nothing,
+    RecommendRequest,
+    SimilarRequest,
+    Someone,
+)
+from jaxrec.serve.programs import Listed, Programs, Row
+from jaxrec.serve.similar import Neighbours
+from jaxrec.serve.traits import Traits, traits
+from jaxrec.serve.updates import Updates
+
+STUCK = 30.0  # seconds for a batch after which something is wrong
+EXAMPLES = 8  # users to try
+
+
+class Service:
+    """A trained run that answers; used from one event loop, as a context, once `warm` has compiled all programs.
+
+    Every method raises InputError for what cannot be answered, UnknownIdError for an id that the run does not have, and
+    OverloadedError where too much waits already.
+    """
+
+    def __init__(
+        self, recommender: Recommender, catalogue: Catalogue, traits: Traits, limits: Limits, run: str
+    ) -> None:
+        self.recommender, self.catalogue, self.limits, self.run = recommender, catalogue, limits, run
+        self.traits = traits
+        self.users = Ids("user", recommender.user_ids)
+        self.updates = Updates(limits.users, limits.user_items)
+        self.programs = Programs(recommender, traits, limits)
+        self.explainer = Explainer(recommender, self.programs.lengths)
+        self.neighbours = Neighbours(recommender, self.programs)
+        self.lists: Batcher[Row, Listed] = Batcher(
+            self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
+        )
+        # What is asked for less often takes its turn one by one, within the same bound.
+        self.aside: Batcher[Callable[[], Any], Any] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
+        """Of a loaded run, with what it knows of its items."""
+        known = recommender
+        catalogue = Catalogue(known.item_ids, known.popular, known.titles, known.categories)
+        return cls(recommender, catalogue, traits(recommender), limits, run)
+
+    def warm(self) -> int:
+        """Compiles every program, so that none is at request time; how many there are."""
+        return self.programs.warm() + self.explainer.warm()
+
+    async def __aenter__(self) -> "Service":
+        await self._stack.enter_async_context(self.lists)
+        await self._stack.enter_async_context(self.aside)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
+        """A list for a user or a history."""
+        k = self._k(request.k)
+        for name, what in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
+            if getattr(request, name) and what is None:
+                raise InputError(f"{name}: {self._can()[name]}")
+        row, unknown = self._row(request)
+        if not request.exclude_seen:
+            row = row._replace(hidden=row.hidden[:0])
+        row = row._replace(k=k, diversity=request.diversity, freshness=request.freshness)
+        listed = await self.lists.ask(row)
+        item = self.catalogue.item
+        return {
+            "items": [
+                {**item(position), "rank": rank, "score": score}
+                for rank, (position, score) in enumerate(zip(listed.items, listed.scores, strict=True), 1)
+            ],
+            "answered_by": ("history" if row.user == NEW else "user") if listed.by_model else "popularity",
+            "unknown_items": unknown,
+        }
+
+    async def similar(self, request: SimilarRequest) -> dict[str, Any]:
+        """Items like an item."""
+        position, k = self.catalogue.ids.position(request.item), self._k(request.k)
+        found = await self.aside.ask(lambda: self.neighbours(position, k))
+        item = self.catalogue.item
+        return {
+            "item": item(position),
+            "items": [{**item(other), "similarity": similarity} for other, similarity in found],
+            "by": self.neighbours.by,
+        }
+
+    async def explain(self, request: ExplainRequest) -> dict[str, Any]:
+        """Which items of a history speak for an item."""
+        position = self.catalogue.ids.position(request.item)
+        row, unknown = self._row(request)
+        found = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
+        item = self.catalogue.item
+        return {
+            "item": item(position),
+            "score": found.score,
+            "rest": found.rest,
+            "method": found.method,
+            "reason": found.reason,
+            "history": [
+                {**item(other), "contribution": contribution} for other, contribution in found.parts[: request.top]
+            ],
+            "unknown_items": unknown,
+        }
+
+    async def items(self, request: ItemsRequest) -> dict[str, Any]:
+        """Items by title or id."""
+        found = await self.aside.ask(lambda: self.catalogue.search(request.search, request.limit))
+        return {"items": [self.catalogue.item(position) for position in found]}
+
+    async def history(self, request: HistoryRequest) -> dict[str, Any]:
+        """What a user has had, the latest first."""
+        position, updates = self.users.find(request.user), self.updates.of(str(request.user))
+        if position < 0 and not updates:
+            self.users.position(request.user)
+        had = np.concatenate([self._known(position), np.array(updates, np.int32)])[::-1]
+        return {
+            "user": request.user,
+            "known": position >= 0,
+            "since": len(updates),
+            "items": [self.catalogue.item(int(item)) for item in had[: request.limit]],
+        }
+
+    async def events(self, request: EventsRequest) -> dict[str, Any]:
+        """Takes what users have had; the next list knows it."""
+        self._check_length("events", request.events)
+        items = [self.catalogue.ids.find(event.item) for event in request.events]
+        if -1 in items:
+            at = items.index(-1)
+            raise InputError(f"events.{at}.item: there is no item {request.events[at].item!r}; no event was taken")
+        for event, item in zip(request.events, items, strict=True):
+            self.updates.add(str(event.user), [item])
+        return {"accepted": len(items)}
+
+    async def about(self, request: Nothing) -> dict[str, Any]:
+        """What is served, and what it can do."""
+        lengths = np.diff(self.recommender.known.offsets)
+        busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
+        some = busy[np.linspace(0, max(len(busy) - 1, 0), min(EXAMPLES, len(busy)), dtype=int)]
+        return {
+            "run": self.run,
+            "model": type(self.recommender.model).__name__,
+            "users": len(self.users),
+            "items": len(self.catalogue),
+            "max_k": self.programs.max_k,
+            "max_history": self.limits.max_history,
+            "can": self._can(),
+            "examples": [self.users.values[user] for user in some],
+        }
+
+    async def health(self, request: Nothing) -> dict[str, Any]:
+        """Whether batches are being answered."""
+        stuck = max(self.lists.busy_for, self.aside.busy_for) > STUCK
+        return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.aside.waiting}
+
+    def _row(self, request: Someone) -> tuple[Row, list[Any]]:
+        """Who asks, and which items of their history the run does not know."""
+        if request.history is not None:
+            self._check_length("history", request.history)
+            found = np.array([self.catalogue.ids.find(item) for item in request.history], np.int32)
+            unknown = [item for item, position in zip(request.history, found, strict=True) if position < 0]
+            return Row(NEW, found[found >= 0], found[found >= 0]), unknown
+        position, updates = self.users.find(request.user), self.updates.of(str(request.user))
+        new = np.array(updates, np.int32)
+        history = np.concatenate([self._known(position), new])
+        hidden = np.concatenate([self._known(position, masked=True), new])
+        return Row(self._asked(position, bool(updates)), history, hidden), []
+
+    def _asked(self, position: int, updated: bool) -> int:
+        """As whom the model is asked: a vector that was learned of a user knows nothing of what they did since."""
+        reads = getattr(self.recommender.model, "history_length", 0)
+        return NEW if updated and not reads and self.recommender.knows_new_users else position
+
+    def _known(self, user: int, masked: bool = False) -> np.ndarray:
+        """What the run knows of a user; nothing of one it does not know."""
+        known = self.recommender.known
+        if user < 0:
+            return np.zeros(0, np.int32)
+        own = slice(known.offsets[user], known.offsets[user + 1])
+        items = known.items[own]
+        return items[known.target[own]] if masked and known.target is not None else items
+
+    def _k(self, k: int) -> int:
+        if k > self.programs.max_k:
+            raise InputError(f"k: must be at most {self.programs.max_k}, not {k}")
+        return k
+
+    def _check_length(self, name: str, entries: Sequence[Any]) -> None:
+        if len(entries) > self.limits.max_history:
+            raise InputError(f"{name}: must have at most {self.limits.max_history} entries, not {len(entries)}")
+
+    def _can(self) -> dict[str, str | None]:
+        """Of what not every run can do: why this one cannot."""
+        model = type(self.recommender.model).__name__
+        return {
+            "diversity": None if self.traits.vectors is not None else f"{model} has no vectors of items to compare",
+            "freshness": None if self.traits.ages is not None else "the data of this run has no times",
+            "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
+            "explain": self.explainer.why_not,
+        }
+
+
+def _each(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    return [call() for call in calls]

@@ -1,0 +1,37 @@
+"""How the server does, in the text format that Prometheus reads."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class Telemetry:
+    """Counts of one server."""
+
+    content_type = "text/plain; version=0.0.4; charset=utf-8"
+
+    def __init__(self) -> None:
+        self._all = CollectorRegistry()
+        self.requests = Counter("jaxrec_requests", "Requests answered.", ["path", "status"], registry=self._all)
+        self.seconds = Histogram(
+            "jaxrec_request_seconds", "From request to answer.", ["path"], buckets=SECONDS, registry=self._all
+        )
+        self.batch_rows = Histogram(
+            "jaxrec_batch_rows", "Requests that were answered together.", buckets=ROWS, registry=self._all
+        )
+
+    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """A number that is read when asked for."""
+        Gauge(name, what, registry=self._all).set_function(value)
+
+    def answered(self, path: str, status: int, seconds: float) -> None:
+        """One request more."""
+        self.requests.labels(path, status).inc()
+        self.seconds.labels(path).observe(seconds)
+
+    def text(self) -> bytes:
+        """All of it."""
+        return generate_latest(self._all)

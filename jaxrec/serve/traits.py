@@ -1,0 +1,58 @@
+"""What re-ranking and similarity know of items: how alike they are, and how old."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from jaxrec.history import History
+from jaxrec.query import Query
+from jaxrec.recommend import Recommender
+
+PROBES = 64  # users whose queries tell taste from bias
+CATEGORIES = 256  # the most frequent, by which items are compared
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What re-ranking knows of items.
+
+    vectors: [I, D], near one another for items that are alike; None: diversity cannot be had
+    ages:    [I] days, at the newest moment that the run knows; NaN where not known; None: no freshness
+    """
+
+    vectors: Float[np.ndarray, "I D"] | None = None
+    ages: Float[np.ndarray, "I"] | None = None
+
+
+def traits(recommender: Recommender) -> Traits:
+    """Items are alike that share categories; where the run knows none, those that the model's vectors say are."""
+    categories = recommender.categories
+    vectors = taste(recommender)
+    if categories is not None:
+        member = categories.multihot()
+        often = np.argsort(-member.sum(axis=0), kind="stable")[:CATEGORIES]
+        vectors = member[:, often].astype(np.float32)
+    return Traits(vectors, recommender.ages)
+
+
+def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
+    """Item vectors of length 1 without their biases; None for a model without vectors.
+
+    A bias is a column that meets the same number in every query, or is the same for all items: it says nothing of
+    what an item is like.
+    """
+    model, params = recommender.asked
+    if not hasattr(model, "item_vectors"):
+        return None
+    vectors: Any = np.asarray(model.apply(params, method="item_vectors"))
+    users = np.arange(min(PROBES, len(recommender.user_ids)))
+    length = getattr(model, "history_length", 0)
+    history = History(jnp.asarray(recommender.histories(users, length), jnp.int32)) if length else None
+    queries: Any = model.apply(params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors")
+    varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
+    vectors = vectors[:, varies]
+    length_of = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(length_of > 0, length_of, 1.0)).astype(np.float32)

@@ -1,0 +1,418 @@
+"""What the server answers, beside numpy; what it refuses, and how it says so."""
+
+import asyncio
+import json
+import re
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jaxrec.serve.endpoints import ENDPOINTS, openapi
+from jaxrec.serve.service import Service
+from tests.serve.conftest import ITEMS, KNOWN, LIMITS, Client, recommender
+
+
+def best(scores: np.ndarray, hidden: list[int], k: int = 10) -> list[int]:
+    """Ids of the best items that are not hidden."""
+    order = np.argsort(-np.where(np.isin(np.arange(ITEMS), hidden), -np.inf, scores), kind="stable")
+    return (order[: min(k, ITEMS - len(set(hidden)))] + 100).tolist()
+
+
+def ease_scores(client: Client, history: list[int]) -> np.ndarray:
+    weights = np.asarray(client.service.recommender.asked[1]["params"]["weights"], np.float64)
+    return weights[sorted(set(history))].sum(axis=0)
+
+
+def ids(items: list[int]) -> list[int]:
+    return [item + 100 for item in items]
+
+
+@pytest.mark.parametrize("user", [1, 5, 11])
+def test_a_user_gets_the_best_of_what_they_have_not_had(asked, user):
+    client = asked("EASE")
+    scores = ease_scores(client, KNOWN[user])
+    assert client.recommend(user=f"u{user}") == best(scores, KNOWN[user])
+    assert client.recommend(user=f"u{user}", k=3) == best(scores, KNOWN[user], 3)
+    assert client.recommend(user=f"u{user}", exclude_seen=False) == best(scores, [])
+    answer = client.post("/recommend", {"user": f"u{user}", "k": 2}).json()
+    assert answer["answered_by"] == "user"
+    first = answer["items"][0]
+    assert first["score"] == pytest.approx(scores[first["id"] - 100], rel=1e-5)
+    assert first["title"] == f"Film {first['id'] - 100} <b>"
+    assert first["categories"] == [["Comedy", "Drama", "War"][first["id"] % 3 - 100 % 3]]
+    assert [item["rank"] for item in answer["items"]] == [1, 2]
+
+
+def test_a_posted_history_is_a_user_who_had_it(asked):
+    client = asked("EASE")
+    assert client.recommend(history=ids(KNOWN[5])) == client.recommend(user="u5")
+    answer = client.post("/recommend", {"history": ["103", 999, 104, "no such"]}).json()
+    assert answer["answered_by"] == "history"
+    assert answer["unknown_items"] == [999, "no such"]
+    assert [item["id"] for item in answer["items"]] == best(ease_scores(client, [3, 4]), [3, 4])
+
+
+def test_ials_folds_a_history_in(asked):
+    """The list is that of the vector solved for the history, by numpy."""
+    client = asked("ImplicitALS")
+    run = client.service.recommender
+    q = np.asarray(run.asked[1]["params"]["item_embedding"]["table"], np.float64)
+    own = q[[3, 8, 20]]
+    penalty = run.model.regularization * (3 + run.model.unobserved_weight * ITEMS) ** run.model.nu
+    matrix = own.T @ own + run.model.unobserved_weight * q.T @ q + penalty * np.eye(4)
+    scores = q @ np.linalg.solve(matrix, own.sum(axis=0))
+    assert client.recommend(history=[103, 108, 120]) == best(scores, [3, 8, 20])
+
+
+@pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "SASRec", "Popularity"])
+def test_who_has_no_history_gets_the_most_popular_items(asked, name):
+    client = asked(name)
+    popular = np.bincount(np.concatenate(list(KNOWN.values())), minlength=ITEMS)
+    for body in ({"user": "nobody"}, {"history": []}):
+        answer = client.post("/recommend", body).json()
+        assert answer["answered_by"] == "popularity"
+        assert [item["score"] for item in answer["items"]] == sorted(popular, reverse=True)[:10]
+
+
+def test_requests_that_share_a_batch_get_what_they_get_alone(asked):
+    client = asked("EASE")
+    bodies = [{"user": f"u{user}", "k": 1 + user % 10, "diversity": 0.1 * (user % 3)} for user in range(1, 9)]
+    alone = [client.post("/recommend", body).json() for body in bodies]
+
+    async def at_once():
+        return await asyncio.gather(*(client.http.post("/recommend", json=body) for body in bodies))
+
+    together = client.runner.run(at_once())
+    assert [response.json() for response in together] == alone
+    sizes = re.findall(r'jaxrec_batch_rows_bucket{le="(\d+)\.0"} (\d+)', client.get("/metrics").text)
+    assert dict(sizes)["4"] > dict(sizes)["1"]  # some were answered together
+
+
+@pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "SASRec"])
+def test_what_a_user_has_just_had_counts_at_once(name):
+    with Client(Service.of(recommender(name), LIMITS, "shop")) as client:
+        before = client.recommend(user="u5")
+        had = before[0]
+        assert client.post("/events", {"events": [{"user": "u5", "item": had}]}).json() == {"accepted": 1}
+        after = client.recommend(user="u5")
+        assert had not in after
+        assert after == client.recommend(history=[*ids(KNOWN[5]), had])
+        assert after != before[1:]  # it has not only gone: the rest is in another order
+        past = client.get("/history", user="u5").json()
+        assert (past["known"], past["since"], past["items"][0]["id"]) == (True, 1, had)
+        assert [item["id"] for item in past["items"][1:]] == ids(KNOWN[5])[::-1]
+
+
+def test_someone_new_is_known_by_their_events(asked):
+    with Client(Service.of(recommender("EASE"), LIMITS, "shop")) as client:
+        assert client.get("/history", user="eve").status_code == 404
+        client.post("/events", {"events": [{"user": "eve", "item": 103}, {"user": "eve", "item": "104"}]})
+        answer = client.post("/recommend", {"user": "eve"}).json()
+        assert answer["answered_by"] == "history"
+        assert [item["id"] for item in answer["items"]] == client.recommend(history=[103, 104])
+        assert client.get("/history", user="eve").json()["known"] is False
+
+
+def test_no_event_is_taken_where_one_is_wrong(asked):
+    client = asked("EASE")
+    before = client.recommend(user="u3")
+    response = client.post("/events", {"events": [{"user": "u3", "item": before[0]}, {"user": "u3", "item": 7}]})
+    assert response.status_code == 422
+    assert response.json()["error"] == "events.1.item: there is no item 7; no event was taken"
+    assert client.recommend(user="u3") == before
+
+
+def test_diversity_and_freshness_are_what_they_say(asked):
+    client = asked("EASE")
+    plain = client.recommend(user="u5", k=6)
+    assert client.recommend(user="u5", k=6, diversity=1e-9) == plain
+    scores = ease_scores(client, KNOWN[5])
+    candidates = best(scores, KNOWN[5], LIMITS.candidates)
+    # Of ages 0, 10, … days the newest candidates come first where nothing else counts.
+    assert client.recommend(user="u5", k=6, freshness=1) == sorted(candidates)[:6]
+    diverse = client.recommend(user="u5", k=6, diversity=1)
+    assert diverse[0] == plain[0]
+    assert sorted(item % 3 for item in diverse[:3]) == [0, 1, 2]  # one of each category
+
+
+def test_what_a_run_cannot_do_is_said(asked):
+    bare = recommender("EASE", ages=None, categories_names=None)
+    with Client(Service.of(bare, LIMITS, "shop")) as client:
+        can = client.get("/about").json()["can"]
+        assert can["diversity"] == "EASE has no vectors of items to compare"
+        assert can["freshness"] == "the data of this run has no times"
+        response = client.post("/recommend", {"user": "u5", "freshness": 0.5})
+        assert response.status_code == 422
+        assert response.json()["error"] == "freshness: the data of this run has no times"
+    assert set(asked("EASE").get("/about").json()["can"].values()) == {None}
+
+
+@pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "MatrixFactorisation"])
+def test_linear_models_explain_their_scores_exactly(asked, name):
+    client = asked(name)
+    history = [3, 8, 8, 20]
+    item = client.post("/recommend", {"history": ids(history), "k": 1}).json()["items"][0]
+    said = client.post("/explain", {"history": ids(history), "item": item["id"]}).json()
+    parts = {part["id"]: part["contribution"] for part in said["history"]}
+    assert said["method"] == "exact"
+    assert set(parts) == {103, 108, 120}
+    assert said["score"] == pytest.approx(item["score"], rel=1e-4)
+    assert sum(parts.values()) + said["rest"] == pytest.approx(item["score"], rel=1e-4)
+    if name != "MatrixFactorisation":  # which has biases
+        assert said["rest"] == pytest.approx(0, abs=1e-4)
+    assert list(parts.values()) == sorted(parts.values(), reverse=True)
+    if name == "EASE":
+        weights = np.asarray(client.service.recommender.asked[1]["params"]["weights"])
+        for part, contribution in parts.items():
+            assert contribution == pytest.approx(weights[part - 100, item["id"] - 100], rel=1e-5)
+
+
+def test_a_sequence_model_explains_by_leaving_out(asked):
+    client = asked("SASRec")
+    history = [103, 108, 120]
+
+    def score(items: list[int]) -> float:
+        answer = client.post("/recommend", {"history": items, "exclude_seen": False, "k": 10, "diversity": 0}).json()
+        return {item["id"]: item["score"] for item in answer["items"]}.get(best, np.nan)
+
+    best = client.post("/recommend", {"history": history, "k": 1}).json()["items"][0]["id"]
+    said = client.post("/explain", {"history": history, "item": best}).json()
+    assert said["method"] == "leave_one_out"
+    whole = score(history)
+    assert said["score"] == pytest.approx(whole, rel=1e-4)
+    found = {part["id"]: part["contribution"] for part in said["history"]}
+    compared = 0
+    for item in history:
+        without = score([other for other in history if other != item])
+        if not np.isnan(without):
+            assert found[item] == pytest.approx(whole - without, abs=1e-4)
+            compared += 1
+    assert compared
+
+
+def test_popularity_says_that_it_cannot_say(asked):
+    client = asked("Popularity")
+    said = client.post("/explain", {"user": "u5", "item": 103}).json()
+    assert (said["method"], said["history"], said["score"]) == ("none", [], None)
+    assert said["reason"] == "Popularity cannot say: its scores depend on no history"
+    response = client.get("/similar", item=103)
+    assert response.status_code == 422
+    assert "cannot say what is similar" in response.json()["error"]
+
+
+def test_similar_items(asked):
+    client = asked("ImplicitALS")
+    q = np.asarray(client.service.recommender.asked[1]["params"]["item_embedding"]["table"], np.float64)
+    q = q / np.linalg.norm(q, axis=1, keepdims=True)
+    cosines = q @ q[4]
+    found = client.get("/similar", item="104", k=5).json()
+    assert found["item"]["title"] == "Film 4 <b>"
+    assert [item["id"] for item in found["items"]] == best(cosines, [4], 5)
+    assert found["items"][0]["similarity"] == pytest.approx(np.sort(cosines)[-2], rel=1e-5)
+    by_history = asked("EASE").get("/similar", item=104, k=5).json()
+    weights = np.asarray(asked("EASE").service.recommender.asked[1]["params"]["weights"])
+    assert [item["id"] for item in by_history["items"]] == best(weights[4], [4], 5)
+
+
+def test_items_are_found_by_title(asked):
+    found = asked("EASE").get("/items", search="film 12", limit=3).json()["items"]
+    assert [item["id"] for item in found] == [112]
+
+
+WRONG = [
+    ("/recommend", {}, 422, "give either user or history"),
+    ("/recommend", {"user": "u1", "history": [103]}, 422, "give either user or history"),
+    ("/recommend", {"user": "u1", "k": 11}, 422, "k: must be at most 10, not 11"),
+    ("/recommend", {"user": "u1", "k": 0}, 422, "k: Input should be greater than or equal to 1"),
+    ("/recommend", {"user": "u1", "k": "5"}, 422, "k: Input should be a valid integer"),
+    ("/recommend", {"user": "u1", "k": True}, 422, "k: Input should be a valid integer"),
+    ("/recommend", {"user": "u1", "K": 5}, 422, "K: Extra inputs are not permitted"),
+    ("/recommend", {"user": "u1", "diversity": 1.5}, 422, "diversity: Input should be less than or equal to 1"),
+    ("/recommend", {"user": 1.5}, 422, "user: must be an id"),
+    ("/recommend", {"user": 2**64}, 422, "user: must be an id"),
+    ("/recommend", {"history": [[]]}, 422, "history.0: must be an id"),
+    ("/recommend", {"history": [103] * 11}, 422, "history: must have at most 10 entries, not 11"),
+    ("/recommend", [], 422, "Input should be an object"),
+    ("/explain", {"user": "u1", "item": "x"}, 404, "there is no item 'x' in this run"),
+    ("/events", {"events": []}, 422, "events: List should have at least 1 item"),
+    ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, not 11"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "said"), WRONG)
+def test_a_wrong_request_is_told_what_is_wrong(asked, path, body, status, said):
+    response = asked("EASE").post(path, body)
+    assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
+    assert said in response.json()["error"]
+
+
+JSON = {"content-type": "application/json"}
+BROKEN = [
+    (b"{", JSON, 400, "Invalid JSON"),
+    (b"\xff\xfe", JSON, 400, "Invalid JSON"),
+    (b"[" * 1900, JSON, 400, "Invalid JSON"),
+    (b'{"user": "u1", "history": ["\\ud800"]}', JSON, 400, "Invalid JSON"),
+    (b'{"user": "u1", "diversity": NaN}', JSON, 422, "diversity"),
+    (b'{"user": "u1", "k": 1' + b"0" * 1900 + b"}", JSON, 422, "k: "),
+    (b'{"user": 1' + b"0" * 1900 + b"}", JSON, 422, "user: must be an id"),
+    (b'{"user": "u1"}', {"content-type": "text/plain"}, 415, "Content-Type: application/json"),
+    (b" " * 2001, JSON, 413, "the body may have at most 2000 bytes"),
+]
+
+
+@pytest.mark.parametrize(("content", "headers", "status", "said"), BROKEN)
+def test_a_body_that_cannot_be_read_is_refused(asked, content, headers, status, said):
+    response = asked("EASE").post("/recommend", content=content, headers=headers)
+    assert response.status_code == status
+    assert said in response.json()["error"]
+
+
+def test_a_body_without_a_length_is_read_no_further_than_allowed(asked):
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        while sent < 1_000_000:
+            sent += 500
+            yield b" " * 500
+
+    response = asked("EASE").post("/recommend", content=endless(), headers=JSON)
+    assert response.status_code == 413
+    assert response.headers["connection"] == "close"
+    assert "error" in response.json()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/recommend", 405), ("GET", "/nowhere", 404), ("POST", "/similar", 405)]
+)
+def test_what_is_not_there_is_said_in_json(asked, method, path, status):
+    client = asked("EASE")
+    response = client.runner.run(client.http.request(method, path))
+    assert response.status_code == status
+    assert response.json()["error"].startswith(f"{method} {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "said"),
+    [
+        ("/similar", {}, 422, "item: Field required"),
+        ("/similar", {"item": 7}, 404, "there is no item '7' in this run"),
+        ("/similar", {"item": 104, "k": "many"}, 422, "k: Input should be a valid integer"),
+        ("/history", {"user": "nobody"}, 404, "there is no user 'nobody' in this run"),
+        ("/items", {"limit": 101}, 422, "limit: Input should be less than or equal to 100"),
+        ("/about", {"more": 1}, 422, "more: Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_parameters_are_told_what_is_wrong(asked, path, parameters, status, said):
+    response = asked("EASE").get(path, **parameters)
+    assert response.status_code == status
+    assert said in response.json()["error"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["u1", 103]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=6,
+)
+KEYS = ["user", "history", "item", "k", "events", "diversity", "freshness", "exclude_seen", "top"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.sampled_from(["/recommend", "/explain", "/events"]), st.dictionaries(st.sampled_from(KEYS), json_values))
+def test_no_json_is_the_servers_fault(asked, path, body):
+    content = json.dumps(body).encode()
+    response = asked("SASRec").post(path, content=content, headers=JSON)
+    assert response.status_code in (200, 400, 404, 413, 422)
+    assert response.json()
+
+
+def test_a_failure_is_logged_and_told_without_its_insides(caplog):
+    service = Service.of(recommender("EASE"), LIMITS, "shop")
+    with Client(service) as client:
+        answer, service.lists.answer = service.lists.answer, lambda rows: [][0]
+        response = client.post("/recommend", {"user": "u1"})
+        assert response.status_code == 500
+        assert response.json() == {
+            "error": "this could not be answered, and it is the server's fault: its log says why"
+        }
+        assert "IndexError" in caplog.text
+        service.lists.answer = answer
+        assert client.post("/recommend", {"user": "u1"}).status_code == 200
+
+
+def test_overload_is_answered_at_once_and_passes():
+    service = Service.of(recommender("EASE"), LIMITS, "shop")
+    begun, go, answer = threading.Event(), threading.Event(), service.lists.answer
+
+    def slow(rows):
+        begun.set()
+        assert go.wait(10)
+        return answer(rows)
+
+    service.lists.answer = slow
+    with Client(service) as client:
+
+        async def rush() -> list[httpx.Response]:
+            """One is being answered, 8 wait, and the other 21 are refused while they do."""
+            tasks = [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"}))]
+            while not begun.is_set():
+                await asyncio.sleep(0.001)
+            tasks += [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"})) for _ in range(29)]
+            while sum(task.done() for task in tasks) < 21:
+                await asyncio.sleep(0.001)
+            assert (await client.http.get("/health")).json() == {"status": "ready", "waiting": 8}
+            go.set()
+            return await asyncio.gather(*tasks)
+
+        responses = client.runner.run(asyncio.wait_for(rush(), 10))
+        refused = [response for response in responses if response.status_code == 503]
+        assert len(refused) == 21
+        assert {response.headers["retry-after"] for response in refused} == {"1"}
+        assert refused[0].json() == {"error": "8 requests wait already"}
+        assert {response.status_code for response in responses} == {200, 503}
+        assert client.post("/recommend", {"user": "u1"}).status_code == 200
+        assert 'jaxrec_requests_total{path="/recommend",status="503"} 21.0' in client.get("/metrics").text
+
+
+def test_a_batch_that_never_ends_is_seen_in_the_health(asked, monkeypatch):
+    client = asked("EASE")
+    monkeypatch.setattr(type(client.service.lists), "busy_for", 31.0)
+    response = client.get("/health")
+    assert (response.status_code, response.json()["status"]) == (503, "stuck")
+
+
+def test_the_description_describes_what_is_answered(asked):
+    client = asked("EASE")
+    described = client.get("/openapi.json").json()
+    assert described == json.loads(json.dumps(openapi("shop")))
+    schemas = described["components"]["schemas"]
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)):
+        assert reference in schemas
+    asks = {
+        "/recommend": {"user": "u5"},
+        "/explain": {"user": "u5", "item": 103},
+        "/events": {"events": [{"user": "someone else", "item": 103}]},
+        "/similar": {"item": 103},
+        "/items": {},
+        "/history": {"user": "u5"},
+        "/about": {},
+        "/health": {},
+    }
+    assert set(described["paths"]) == set(asks)
+    for endpoint in ENDPOINTS:
+        ask = asks[endpoint.path]
+        response = client.post(endpoint.path, ask) if endpoint.method == "POST" else client.get(endpoint.path, **ask)
+        assert response.status_code == 200
+        endpoint.gives.model_validate(response.json())
+
+
+def test_the_page_needs_nothing_from_elsewhere(asked):
+    response = asked("EASE").get("/")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.findall(r"(?:https?:)?//[a-z]", response.text.replace("// ", ""))
+    assert "innerHTML" not in response.text

@@ -1,0 +1,139 @@
+"""Requests share batches, are turned away at once where too many wait, and one failure is not the next one's."""
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from jaxrec.serve.batching import Batcher, OverloadedError
+
+
+class Doubling:
+    """Answers twice the number, when told to; remembers its batches."""
+
+    def __init__(self) -> None:
+        self.batches, self.go, self.begun = [], threading.Event(), threading.Event()
+        self.go.set()
+
+    def __call__(self, numbers):
+        self.begun.set()
+        assert self.go.wait(10)
+        self.batches.append(list(numbers))
+        if -1 in numbers:
+            raise ArithmeticError("no such number")
+        return [2 * number for number in numbers]
+
+    async def busy(self, batcher, number=0):
+        """A request whose batch is being answered, and goes on being so until `go` is set."""
+        self.go.clear()
+        self.begun.clear()
+        task = asyncio.create_task(batcher.ask(number))
+        while not self.begun.is_set():
+            await asyncio.sleep(0.001)
+        return task
+
+
+def batcher(answer, **changes):
+    return Batcher(answer, **{"size": 4, "window": 0.0, "queue": 100, **changes})
+
+
+def test_what_arrives_meanwhile_is_the_next_batch():
+    async def main():
+        doubling, sizes = Doubling(), []
+        async with batcher(doubling, on_batch=sizes.append) as batches:
+            first = await doubling.busy(batches, 10)
+            others = [asyncio.create_task(batches.ask(number)) for number in range(6)]
+            await asyncio.sleep(0.01)
+            assert batches.waiting == 6
+            assert batches.busy_for > 0.005
+            doubling.go.set()
+            assert await asyncio.gather(first, *others) == [20, 0, 2, 4, 6, 8, 10]
+            assert batches.busy_for == 0
+        assert doubling.batches == [[10], [0, 1, 2, 3], [4, 5]]
+        assert sizes == [1, 4, 2]
+
+    asyncio.run(main())
+
+
+def test_the_first_waits_for_others_but_not_for_more_than_fit():
+    async def main():
+        doubling = Doubling()
+        async with batcher(doubling, window=0.2) as batches:
+            started = time.monotonic()
+            await asyncio.gather(*map(batches.ask, range(4)))
+            assert time.monotonic() - started < 0.15  # the batch was full
+            await asyncio.gather(batches.ask(7), batches.ask(8))
+            assert time.monotonic() - started >= 0.2
+        assert doubling.batches == [[0, 1, 2, 3], [7, 8]]
+
+    asyncio.run(main())
+
+
+def test_one_too_many_is_turned_away_at_once_and_the_rest_is_answered():
+    async def main():
+        doubling = Doubling()
+        async with batcher(doubling, queue=5) as batches:
+            first = await doubling.busy(batches)
+            waiting = [asyncio.create_task(batches.ask(number)) for number in range(5)]
+            await asyncio.sleep(0.001)
+            started = time.monotonic()
+            with pytest.raises(OverloadedError, match="5 requests wait already") as turned_away:
+                await batches.ask(9)
+            assert time.monotonic() - started < 0.05
+            assert turned_away.value.retry_after >= 1
+            doubling.go.set()
+            assert await asyncio.gather(first, *waiting) == [0, 0, 2, 4, 6, 8]
+            assert await batches.ask(9) == 18  # there is room again
+
+    asyncio.run(main())
+
+
+def test_a_batch_that_fails_fails_alone():
+    async def main():
+        doubling = Doubling()
+        async with batcher(doubling) as batches:
+            first = await doubling.busy(batches)
+            together = asyncio.gather(batches.ask(-1), batches.ask(1), return_exceptions=True)
+            await asyncio.sleep(0.001)
+            doubling.go.set()
+            failed = await together
+            assert [type(error) for error in failed] == [ArithmeticError] * 2
+            assert await first == 0
+            assert await batches.ask(4) == 8
+
+    asyncio.run(main())
+
+
+def test_who_has_gone_is_not_answered():
+    async def main():
+        doubling = Doubling()
+        async with batcher(doubling) as batches:
+            first = await doubling.busy(batches)
+            gone, stays = asyncio.create_task(batches.ask(1)), asyncio.create_task(batches.ask(2))
+            await asyncio.sleep(0.001)
+            gone.cancel()
+            await asyncio.sleep(0.001)
+            doubling.go.set()
+            assert await asyncio.gather(first, stays) == [0, 4]
+        assert doubling.batches == [[0], [2]]
+
+    asyncio.run(main())
+
+
+def test_what_was_begun_is_answered_before_the_end_and_the_rest_turned_away():
+    async def main():
+        doubling = Doubling()
+        batches = batcher(doubling)
+        async with batches:
+            first = await doubling.busy(batches, 3)
+            waits = asyncio.create_task(batches.ask(4))
+            await asyncio.sleep(0.001)
+            asyncio.get_running_loop().call_later(0.05, doubling.go.set)
+        assert await first == 6
+        with pytest.raises(OverloadedError, match="stopping"):
+            await waits
+        with pytest.raises(OverloadedError, match="stopping"):
+            await batches.ask(5)
+
+    asyncio.run(main())

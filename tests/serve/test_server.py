@@ -1,0 +1,34 @@
+"""How a server starts, and what keeps it from starting."""
+
+import socket
+
+import pytest
+
+from jaxrec.errors import InputError
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.server import _bound
+
+
+def test_a_port_in_use_is_named():
+    with _bound("127.0.0.1", 0) as taken:
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"cannot listen at host=127.0.0.1 port={port}: .*; choose others"):
+            _bound("127.0.0.1", port)
+
+
+def test_nobody_is_let_in_before_the_server_listens():
+    with _bound("127.0.0.1", 0) as bound, pytest.raises(ConnectionRefusedError):
+        socket.create_connection(bound.getsockname(), timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"batch_sizes": (8, 1)}, r"limits.batch_sizes=\[8, 1\]: must grow"),
+        ({"candidates": 50}, "limits.candidates=50"),
+    ],
+)
+def test_limits_that_contradict_themselves(changes, said):
+    with pytest.raises(InputError, match=said):
+        Limits(**changes)
