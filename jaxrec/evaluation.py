@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -18,6 +18,17 @@ from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
 from jaxrec.ranking import Ranker
 from jaxrec.sought import Sought, sought
+
+
+class Lists(NamedTuple):
+    """Lists of one model: users [R], items [R, K] by rank, -1 behind the last, and what row r was to find:
+    `sought[offsets[r] : offsets[r + 1]]`.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    offsets: np.ndarray
+    sought: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +50,12 @@ class Evaluation:
     def users(self) -> np.ndarray:
         """Whom each row asks about, [R]."""
         return self.sought.asked.users
+
+    def shown(self, member: int) -> Lists | None:
+        """The lists of one member; None where only candidates were ranked."""
+        if self.prefix:
+            return None
+        return Lists(self.users, np.asarray(self.lists[member]), self.sought.offsets, self.sought.items)
 
     def means(self, member: int) -> dict[str, float]:
         """Every metric of one member, in the mean over rows; each has something to find."""

@@ -20,7 +20,7 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
-from jaxrec.evaluation import Evaluation, FullCatalogue
+from jaxrec.evaluation import Evaluation, FullCatalogue, Lists
 from jaxrec.features import Tables, sizes
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
@@ -61,6 +61,7 @@ class Result:
     params: Any
     hyper: Hyper
     known: Interactions = field(repr=False)
+    lists: Lists | None = field(default=None, repr=False)
 
 
 def prepare(tree: Tree) -> tuple[Split, float]:
@@ -141,6 +142,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
             hyper=jax.tree.map(lambda x: x[member], selected.population.hyper),  # noqa: B023
             known=known,
+            lists=test.shown(member),
         )
         for member in range(selected.population.size)
     ]

@@ -15,6 +15,7 @@ from jaxrec.candidates import PREFIX
 from jaxrec.data.interactions import summary
 from jaxrec.experiment import Result
 from jaxrec.groups import DEFINITIONS
+from jaxrec.report_items import item_section
 from jaxrec.report_page import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
 from jaxrec.settings import Tree, flat, get
 from jaxrec.study import command, importance_note, importances
@@ -73,6 +74,7 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
         _learning_curves(result, get(tree, "eval.monitor", "")),
         section("Users", _users(result)),
         _groups(result),
+        item_section(result),
         section("Data, time and place", _fact_tables(result)),
         section("Settings", details("All settings of this run", table(["setting", "value"], flat(tree).items()))),
         tag("p", "config.yaml, beside this page, trains the same run again; its first lines say how.", "soft"),
