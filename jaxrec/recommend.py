@@ -18,6 +18,7 @@ from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.features import Tables, tables, with_tables
+from jaxrec.fitted import Fitted
 from jaxrec.history import History
 from jaxrec.pair_scorer import PairScorer
 from jaxrec.query import Query
