@@ -42,7 +42,8 @@ def shares(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     and more is then filled up by the next. Who fills whom follows from the running sums of what lacks and of excess.
     """
     weight = probabilities * len(probabilities)
-    light, heavy = np.flatnonzero(weight < 1), np.flatnonzero(weight >= 1)
+    full = min(1.0, weight.max())  # rounded, equal probabilities may all lie below 1
+    light, heavy = np.flatnonzero(weight < full), np.flatnonzero(weight >= full)
     lacks, excess = np.cumsum(1 - weight[light]), np.cumsum(weight[heavy] - 1)
     own, other = np.ones(len(weight)), np.arange(len(weight))
     own[light] = weight[light]
