@@ -21,6 +21,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.history import History
+from jaxrec.models.fold_in import fields
 from jaxrec.query import Query
 from jaxrec.recommend import load
 from jaxrec.settings import Tree, build
@@ -85,16 +86,10 @@ def _run(tree: Tree, folder: Path) -> int:
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
     known = {f"known_{name}": column for name, column in histories(data)._asdict().items()}
-    fields = {name: getattr(model, name) for name in _fields(model)}
-    module = {"_target_": tree["model"]["_target_"], **fields}
+    module = {"_target_": tree["model"]["_target_"], **fields(model)}
     extra = {"module": module, "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
     save_params(folder / "model", params, extra=extra)
     return data.n_users
-
-
-def _fields(model: Any) -> list[str]:
-    """Names of the fields that a model is built with."""
-    return [name for name in model.__dataclass_fields__ if name not in ("parent", "name")]
 
 
 def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, Any]]:

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
+from jaxrec.data.ages import MILLISECONDS_A_DAY, ages
 from jaxrec.data.features import features
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.split import Held
@@ -20,7 +21,6 @@ from jaxrec.groups import item_groups
 from jaxrec.ranking import Asked
 from jaxrec.rerank.shortlist import Items
 
-MILLISECONDS_A_DAY = 86_400_000
 DIRECTIONS = 64  # of `interactions`
 
 
@@ -101,9 +101,7 @@ class ItemFacts:
         if self.category is None:
             return (), np.zeros((n_items, 0), np.float32)
         column = _column(frame, self.category, "items.category")
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            column = _quarters(column, seen)
-        names, codes = _codes(column.to_frame(), seen, "items.category")
+        names, codes = _codes(column, seen, "items.category")
         member = np.zeros((n_items, len(names) + 1), np.float32)
         np.put_along_axis(member, codes, 1.0, axis=1)
         member = member[:, 1:]  # code 0 is unknown
@@ -132,9 +130,7 @@ class ItemFacts:
         if self.group == "popularity":
             return item_groups(train)["tail"].astype(np.int32), ("head", "tail")
         column = _column(train.item_features, self.group, "items.group")
-        if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-            column = _quarters(column, seen)
-        names, codes = _codes(column.to_frame(), seen, "items.group")
+        names, codes = _codes(column, seen, "items.group")
         if codes.shape[1] > 1:
             raise InputError(f"items.group={self.group}: items have several values; a group is one of an item's")
         return codes[:, 0], ("unknown", *names)
@@ -156,12 +152,8 @@ class ItemFacts:
             if dates and known.time is not None:
                 now = known.time.max() / MILLISECONDS_A_DAY
             return (now - born).astype(np.float32)
-        if known.time is None:
-            return np.full(known.n_items, np.nan, np.float32)
-        first = np.full(known.n_items, np.inf)
-        np.minimum.at(first, known.item, known.time)
-        ages = (known.time.max() - first) / MILLISECONDS_A_DAY
-        return np.where(np.isfinite(ages), ages, np.nan).astype(np.float32)
+        first_seen = ages(known)
+        return np.full(known.n_items, np.nan, np.float32) if first_seen is None else first_seen
 
     def _available(self, frame: pd.DataFrame | None, n_items: int) -> np.ndarray:
         if self.available is None:
@@ -182,15 +174,17 @@ def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
     return frame[name]
 
 
-def _codes(frame: pd.DataFrame, seen: np.ndarray, key: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and codes [I, L] of each item, 0 for unknown."""
-    found = features(frame, seen)
+def _codes(column: pd.Series, seen: np.ndarray, key: str) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names, and codes [I, L] of each item, 0 for unknown; numbers are cut into quarters."""
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        column = _quarters(column, seen)
+    found = features(column.to_frame(), seen)
     if found.schema.bags:
         return tuple(found.schema.bags[0].names), found.bags[:, 0]
     if found.schema.categories:
         return tuple(found.schema.categories[0].names), found.categories
     why = next(iter(found.schema.left_out.values()), "numbers")
-    raise InputError(f"{key}={frame.columns[0]} is no category: {why}")
+    raise InputError(f"{key}={column.name} is no category: {why}")
 
 
 def _quarters(column: pd.Series, seen: np.ndarray) -> pd.Series:

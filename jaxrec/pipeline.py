@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import yaml
 
 from jaxrec import experiment
-from jaxrec.checkpoint import load_extra, load_params
 from jaxrec.data.histories import Histories, histories
 from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
@@ -26,10 +24,11 @@ from jaxrec.list_measures import Measured, Measures, larger_is_better
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.ranking import Asked
+from jaxrec.recommend import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
 from jaxrec.retrieval import Candidates
-from jaxrec.settings import Tree, build, get
+from jaxrec.settings import Tree, get
 from jaxrec.sought import sought
 
 
@@ -59,16 +58,14 @@ class Run:
     def open(cls, directory: str | Path) -> "Run":
         """Raises InputError for a folder that holds no run."""
         directory = Path(directory)
-        extra = load_extra(directory / "model")
+        recommender = load(directory)
         try:
             tree = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError) as error:
             raise InputError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
         tree = {key: value for key, value in tree.items() if key not in ("hydra", "defaults")}
-        known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
-        ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        params = jax.tree.map(jnp.asarray, load_params(directory / "model"))
-        return cls(directory, tree, Fitted(build(extra["module"]), params), known, ids)
+        ids = recommender.user_ids, recommender.item_ids
+        return cls(directory, tree, recommender.fitted, recommender.known, ids)
 
     def split(self) -> Split:
         """Its data, read again. Raises InputError where that is no longer what the run was trained on."""

@@ -56,6 +56,7 @@ class Recommender:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
+        self.fitted = Fitted(model, self._params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
@@ -191,7 +192,7 @@ class Recommender:
     def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
         asked = Asked.about(users, self.known, self._encoded)
-        return Fitted(self.model, self._params).rank(asked, k, exclude_seen)
+        return self.fitted.rank(asked, k, exclude_seen)
 
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [N] of pairs of positions."""

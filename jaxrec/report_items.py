@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from jaxrec.data.histories import histories
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.item_labels import Categories, labels
 from jaxrec.evaluation import Lists
 from jaxrec.experiment import Result
@@ -28,15 +29,14 @@ def item_section(result: Result) -> Html:
     named = labels(known.item_features)
     names = known.item_ids.astype(str) if named.titles is None else np.asarray(named.titles, object)
     names = np.where(names == "", known.item_ids.astype(str), names)
-    entries = histories(known)
-    counts = np.bincount(entries.masked(np.arange(known.n_users))[1], minlength=known.n_items)
+    counts = np.bincount(targets(known).item, minlength=known.n_items)
     parts: list[Html] = []
     if (vectors := _vectors(result)) is not None and known.n_items > 2:
         parts.append(embedding_map(vectors, counts, names, named.categories))
     if result.lists is None:
         return section("Items", grid(parts)) if parts else Html()
     parts.append(frequency(result.lists.items[:, :LENGTH], counts, names))
-    shown = [_example(result.lists, row, what, entries, known, names) for row, what in _examples(result.lists, entries)]
+    shown = [_example(result.lists, row, what, known, names) for row, what in _examples(result.lists, known)]
     examples = section("Three users", grid(shown, "grid three"))
     return Html(section("Items", grid(parts)) + examples)
 
@@ -139,23 +139,23 @@ def _first_categories(items: np.ndarray, of: Categories | None) -> list[tuple[st
     ]
 
 
-def _examples(lists: Lists, known: Any) -> list[tuple[int, str]]:
+def _examples(lists: Lists, known: Interactions) -> list[tuple[int, str]]:
     """Rows of a user with a short, a middling and a long history: the 10th, 50th and 90th of a hundred."""
-    lengths = np.diff(known.offsets)[lists.users]
+    lengths = np.bincount(known.user, minlength=known.n_users)[lists.users]
     order = np.argsort(lengths, kind="stable")
     places = dict.fromkeys(int(order[round(q * (len(order) - 1))]) for q in (0.1, 0.5, 0.9))
     return [(row, f"{lengths[row]:,} interactions known") for row in places]
 
 
-def _example(lists: Lists, row: int, what: str, known: Any, data: Any, names: np.ndarray) -> Html:
+def _example(lists: Lists, row: int, what: str, known: Interactions, names: np.ndarray) -> Html:
     user = lists.users[row]
-    latest = known.items[known.offsets[user] : known.offsets[user + 1]][::-1][:LENGTH]
+    latest = histories(known.take(known.user == user)).items[::-1][:LENGTH]
     sought = set(lists.sought[lists.offsets[row] : lists.offsets[row + 1]].tolist())
     listed = [item for item in lists.items[row, :LENGTH].tolist() if item >= 0]
     rows = [(rank, names[item], "hit" if item in sought else "") for rank, item in enumerate(listed, 1)]
     hits = sum(item in sought for item in listed)
     return box(
-        tag("h3", f"User {data.user_ids[user]}"),
+        tag("h3", f"User {known.user_ids[user]}"),
         tag("p", f"{what}; {hits} of {len(sought)} held-out items are in the list.", "soft"),
         table(["the latest of the history"], [(name,) for name in names[latest]]),
         table(["", "recommended", ""], rows),

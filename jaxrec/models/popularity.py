@@ -6,11 +6,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from pydantic import PositiveFloat
 
+from jaxrec.data.ages import MILLISECONDS_A_DAY
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.query import Query
-
-MILLISECONDS_A_DAY = 86_400_000
 
 
 class Popularity(nn.Module):
