@@ -6,7 +6,6 @@ others are CSV.
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydantic import NonNegativeInt
 
 from jaxrec.data.download import fetch_url, first_of
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.tables import DAMAGED
 from jaxrec.errors import InputError
 
 Version = Literal["1m", "20m", "25m", "32m", "latest-small"]
@@ -185,7 +185,7 @@ def _explained(source: Path, member: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise InputError(f"there is no file or folder {source}: check data.path") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except DAMAGED as error:
         raise InputError(f"{source} is damaged, {member} cannot be read ({error}): fetch it again") from error
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
         raise InputError(f"{source}: {member} is not as published ({error}): fetch it again") from error

@@ -16,6 +16,9 @@ import pyarrow.parquet as pq
 
 from jaxrec.errors import InputError
 
+# What reading a damaged file raises; of an archive whose flags are damaged, zipfile says that it cannot do that.
+DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
+
 ATOMIC = (".inter", ".user", ".item")
 DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
@@ -207,7 +210,7 @@ def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
         raise InputError(f"data.encoding: {error}; utf-8, latin-1 and cp1252 are the usual ones") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read: {error.strerror}") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except DAMAGED as error:
         what = "a truncated or corrupt compressed file" if path.suffix.lower() in PACKED else "unreadable"
         raise InputError(f"{path} is {what} ({error}): fetch or write it again") from error
     except pa.ArrowInvalid as error:

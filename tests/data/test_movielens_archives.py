@@ -163,6 +163,17 @@ def test_nothing_there(tmp_path):
         movielens("25m", tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(("place", "value"), [(6, 84), (8, 1), (8, 32), (8, 64), (10, 64)])
+def test_an_archive_whose_directory_asks_for_what_zip_cannot_do_is_damaged(tmp_path, place, value):
+    """A later version, a password, patches, strong encryption, an unknown compression."""
+    path = pack(tmp_path / "ml.zip", {"ratings.csv": contents("25m")["ratings.csv"]}, "ml-latest-small")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] = value
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"ml\.zip is damaged, ratings\.csv cannot be read"):
+        movielens("latest-small", path)
+
+
 @settings(deadline=None, max_examples=40, database=None)
 @given(st.data())
 def test_damaged_archives_are_errors_or_the_same_data(tmp_path_factory, drawn):
