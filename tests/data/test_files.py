@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxrec.data.files import files
@@ -119,13 +119,15 @@ table = st.lists(st.tuples(ids, ids, st.floats(0, 1e6, width=32)), min_size=1, m
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(table)
+@example([("NONE", "0", 0.0)])
 def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
     frame = pd.DataFrame(drawn, columns=["user_id", "item_id", "rating"])
     folder = tmp_path_factory.mktemp("round")
     frame.to_csv(folder / "r.csv", index=False)
     frame.to_parquet(folder / "r.parquet")
     for name in ("r.csv", "r.parquet"):
-        found = files(folder / name, value_column="rating", duplicates="keep")
+        # Ids as they are: "none" and "-1" would be nobody.
+        found = files(folder / name, value_column="rating", duplicates="keep", anonymous="error")
         assert [(str(u), str(i), v) for u, i, v in rows(found)] == drawn
 
 
