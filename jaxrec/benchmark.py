@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,8 +22,11 @@ from jaxrec.console import say, table
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.features import Tables, tables, with_tables
+from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.query import Query
+from jaxrec.hyper import Hyper
+from jaxrec.random import stream
 from jaxrec.ranking import Asked, Ranker
 from jaxrec.settings import Tree, build, get, put
 
@@ -32,15 +36,17 @@ Row = dict[str, Any]
 def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None) -> list[Row]:
     """Runs a case and prints a table; appends nothing, writes `out` as JSON.
 
-    case: fit (seconds an epoch), rank (seconds for every user's top 10), sweep (populations against one trial after
-    another), start (seconds from a fresh process to a trained model), mining (seconds for every user's 50 hardest
-    negatives, and how far that is from the arithmetic), samplers (seconds an epoch with each kind of negatives), serve
-    (seconds within which 99 % of the lists come from a server that 64 connections ask)
+    case: fit (seconds an epoch), rank (seconds for every user's top 10), evaluate (seconds for the metrics of all
+    validation users), sweep (populations against one trial after another), start (seconds from a fresh process to a
+    trained model), mining (seconds for every user's 50 hardest negatives, and how far that is from the arithmetic),
+    samplers (seconds an epoch with each kind of negatives), serve (seconds within which 99 % of the lists come from a
+    server that 64 connections ask)
     peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
-    item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}
+    item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}, with
+    "targets" where it timed less than all of the work: how many interactions each time learnt, or users it ranked for
     """
-    cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "sweep": sweep, "start": start}
-    cases |= {"mining": mining, "samplers": samplers, "serve": serve}
+    cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "evaluate": evaluate}
+    cases |= {"sweep": sweep, "start": start, "mining": mining, "samplers": samplers, "serve": serve}
     if case not in cases:
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
     settings.check({key: value for key, value in tree.items() if key != "peer"})
@@ -62,45 +68,78 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     _, shared, population = next(settings.populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
 
-    def ours() -> tuple[list[float], float]:
-        trainer: GradientFit = experiment.trainer(
-            put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None})
-        )
-        fitted = trainer(model, data, population)
-        return [row["seconds"] for row in fitted.history[0]][1:], fitted.compile_s
+    trainer: GradientFit = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
+    first, theirs, again = (
+        trainer(model, data, population),
+        _peer(peer, data, int(population.hyper.width[0]), repeats),
+        trainer(model, data, population),
+    )
+    seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
+    targets = _targets(trainer, model, data, first.params, population.hyper)
+    return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *theirs], targets)
 
-    seconds, compile_s = ours()
-    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
-    again, _ = ours()
-    rows = [_row("jaxrec", seconds + again, compile_s=round(compile_s, 2)), *theirs]
-    for row in rows:
-        row["interactions_per_s"] = round(len(data) / row["median_s"])
-    return rows
+
+def _targets(trainer: GradientFit, model: nn.Module, data: Interactions, params: Any, hyper: Hyper) -> int:
+    """Interactions that an epoch learns: the weight of its examples. Sequences are cut to their latest, or hidden."""
+    examples, n = trainer.objective.examples(data, getattr(model, "history_length", 0))
+    params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
+
+    def weights(given: Tables, examples: Any) -> Any:  # what else a batch costs is not asked for, hence not computed
+        source, known = stream(jax.random.key(0)), with_tables(model, given)
+        return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
+
+    each = np.asarray(jax.jit(weights)(tables(model, data.encoded), examples))
+    return round(each.sum(dtype=np.float64))
 
 
 def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """The ten best items of every user, what they have masked, from random vectors of the model's width."""
     data: Interactions = build(tree["data"])
-    _, shared, population = next(settings.populations([tree]))
-    model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
-    hyper = population.hyper
-    params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
-    params = jax.tree.map(lambda x: x[None], params)  # a population of one
+    model, params, hyper = _fresh(tree, data)
     asked = Asked.about(np.arange(data.n_users), histories(data))
-    started = time.perf_counter()
     ranker = Ranker(model, asked, 10, block=get(tree, "eval.block"))
-    jax.block_until_ready(ranker(params, hyper).items)
-    first = time.perf_counter() - started
-
-    def ours() -> list[float]:
-        return [_timed(lambda: np.asarray(ranker(params, hyper).items)) for _ in range(repeats)]
-
-    seconds = ours()
-    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
-    rows = [_row("jaxrec", seconds + ours(), compile_s=round(first - min(seconds), 2)), *theirs]
+    rows = _beside(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
     for row in rows:
         row["users_per_s"] = round(data.n_users / row["median_s"])
     return rows
+
+
+def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
+    """What a validation does: the catalogue ranked for each of its users, and the metrics of their lists."""
+    split, _ = experiment.prepare(tree)
+    validation = split.selection.validation
+    if validation is None:
+        raise InputError("case=evaluate needs validation data: set split.validation_fraction or data.validation")
+    model, params, hyper = _fresh(tree, validation.target)
+    evaluator = build(tree["eval"]).evaluator(model, validation)
+    rows = _beside(lambda: evaluator(params, hyper).means(0), repeats, peer, build(tree["data"]), hyper)
+    return _rates(rows, len(evaluator.sought.asked.users))
+
+
+def _fresh(tree: Tree, data: Interactions) -> tuple[nn.Module, Any, Hyper]:
+    """The model for this data as it starts, as a population of one."""
+    _, shared, population = next(settings.populations([tree]))
+    model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
+    one = jax.tree.map(lambda x: x[0], population.hyper)
+    params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(one)
+    return model, jax.tree.map(lambda x: x[None], params), population.hyper
+
+
+def _beside(work: Callable[[], Any], repeats: int, peer: str | None, data: Interactions, hyper: Hyper) -> list[Row]:
+    """Our work before and after the peer's; the first time, which compiles, apart."""
+    first = _timed(work)
+    seconds = [_timed(work) for _ in range(repeats)]
+    theirs = _peer(peer, data, int(hyper.width[0]), repeats)
+    seconds += [_timed(work) for _ in range(repeats)]
+    return [_row("jaxrec", seconds, compile_s=round(first - min(seconds), 2)), *theirs]
+
+
+def _rates(rows: list[Row], targets: int) -> list[Row]:
+    """With targets a second, of those that each time was for: ours, unless the peer says its own."""
+    return [
+        {"targets": targets, **row} | {"targets_per_s": float(f"{row.get('targets', targets) / row['median_s']:.4g}")}
+        for row in rows
+    ]
 
 
 def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
@@ -189,4 +228,5 @@ def _peer(peer: str | None, data: Interactions, width: int, repeats: int) -> lis
     if done.returncode:
         raise InputError(f"peer={peer} failed: {done.stderr.strip().splitlines()[-1:]}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
-    return [_row(said["name"], said["seconds"])]
+    own = {"targets": round(said["targets"])} if "targets" in said else {}
+    return [_row(said["name"], said["seconds"], **own)]

@@ -1,4 +1,4 @@
-"""Times a case: `python scripts/benchmark.py case=fit` (rank, sweep, start, mining, samplers, serve)."""
+"""Times a case: `python scripts/benchmark.py case=fit` (rank, evaluate, sweep, start, mining, samplers, serve)."""
 
 from jaxrec.config import benchmark
 

@@ -1,0 +1,57 @@
+"""Benchmarks count what was learnt, for ours and for a peer."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from jaxrec import benchmark, settings
+from tests.conftest import PLANTED
+
+LENGTH = 10
+PEER = """
+import json, sys
+import numpy as np
+n = len(np.load(sys.argv[2])["user"])
+print(json.dumps({"name": f"{sys.argv[1]} of {n}", "seconds": [2.0] * int(sys.argv[4]), "targets": 7.0}))
+"""
+
+
+@pytest.fixture
+def timed(compose, tmp_path):
+    """`timed(case, overrides, peer)`: the rows of a case on planted data, and how much each user did."""
+
+    def run(case, *overrides, peer=None):
+        tree = compose(*PLANTED, *overrides)
+        counts = np.bincount(settings.build(tree["data"]).user)
+        return benchmark.run(tree, case, 1, tmp_path / "out.json", peer), counts
+
+    return run
+
+
+def test_a_sequence_model_learns_the_latest_of_each_history(timed):
+    (row,), counts = timed("fit", "model=sasrec", f"model.history_length={LENGTH}")
+    assert row["targets"] == np.minimum(counts - 1, LENGTH).sum()  # what comes first follows nothing
+    assert row["targets_per_s"] == pytest.approx(row["targets"] / row["median_s"], rel=1e-3)
+
+
+def test_a_model_of_hidden_items_learns_those(timed):
+    masks = ("loss.mask=0.4", "loss.trailing=0.0")
+    (row,), counts = timed("fit", "model=bert4rec", f"model.history_length={LENGTH}", *masks)
+    assert row["targets"] == pytest.approx(0.4 * np.minimum(counts, LENGTH).sum(), rel=0.1)
+
+
+def test_every_interaction_is_learnt_and_a_peer_counts_for_itself(timed, tmp_path):
+    script = tmp_path / "peer.py"
+    script.write_text(PEER)
+    (ours, theirs), counts = timed("fit", "model=neumf", peer=f"{sys.executable} {script} model")
+    assert ours["targets"] == counts.sum() == 9000
+    assert theirs["name"] == "model of 9000"
+    assert theirs["targets"] == 7
+    assert theirs["targets_per_s"] == 3.5
+
+
+def test_evaluation_is_of_every_validation_user(timed):
+    (row,), counts = timed("evaluate", "model=neumf", "split=leave_one_out")
+    assert row["targets"] == (counts >= 3).sum() == 300
+    assert row["targets_per_s"] == pytest.approx(300 / row["median_s"], rel=1e-3)
