@@ -26,6 +26,8 @@ from jaxrec.negatives import Candidates, Given
 from jaxrec.query import Query
 from jaxrec.random import Stream, uniforms
 
+NEVER = -1e9  # the score of what cannot be chosen; finite, for it is multiplied by 0
+
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
 
@@ -182,7 +184,8 @@ class CatalogueObjective:
 
     A model that asks for histories would find all it is to predict in them. So each step deals the items of a user at
     random: `history_share` of them are shown as history, and the loss is that of the others, which the history lacks.
-    For models to which the order of a history means nothing: what is not shown leaves gaps.
+    What is shown is left out of the softmax too: it is never a target, and a model that learned so would push down
+    whatever is like it. For models to which the order of a history means nothing: what is not shown leaves gaps.
     """
 
     history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -210,10 +213,11 @@ class CatalogueObjective:
         """Negative log-likelihood of each user's items (of those not shown as history); the weight is their number."""
         query = examples.query(rows, getattr(model, "history_length", 0), self.history_share, source)
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
-        if query.history is not None:
-            chosen = chosen * (1 - query.history.multihot(model.n_items))
-        n_chosen = jnp.sum(chosen, axis=1)
         scores: Any = model.apply(params, query, method="score_catalogue")
+        if query.history is not None:
+            shown = query.history.multihot(model.n_items)
+            chosen, scores = chosen * (1 - shown), jnp.where(shown > 0, NEVER, scores)
+        n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
         if penalised:
             penalty: Any = model.apply(params, query, method="penalty")

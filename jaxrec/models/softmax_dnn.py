@@ -1,11 +1,11 @@
 """Softmax DNN: who asks is made a vector, and the softmax over the catalogue is learned of what they chose.
 
     P(i | u) = exp s(u, i) / sum_j exp s(u, j)      s(u, i) = <x_u, v_i> + b_i,  or  cos(x_u, v_i) / temperature
-    x_u = W relu(... relu(W_1 [h, f_u, n_u])) + p_u      v_i = q_i + W' [f_i, n_i]
+    x_u = W relu(... relu(W_1 [h, f_u, n_u])) + h + p_u      v_i = q_i + W' [f_i, n_i]
 
 h is the mean of vectors of the items in the user's history, f are vectors of categories and bags, n numbers: those of
-the user table with their squares and roots, and how long the history is. p_u is there with `user_ids`; f_i and n_i
-where something is known of items.
+the user table with their squares and roots, and how long the history is. The h past the layers is there with
+`residual`, p_u with `user_ids`; f_i and n_i where something is known of items.
 [Covington, Adams, Sargin 2016, Deep neural networks for YouTube recommendations, section 3; cosine with temperature
 and logQ correction: Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations]
 """
@@ -34,6 +34,7 @@ class SoftmaxDNN(nn.Module):
     embedding_dim:    columns of item vectors and of the query
     feature_dim:      columns of the vectors of categories and bags
     layers:           units of the tower's hidden layers; () is a linear tower
+    residual:         adds the bag to what the layers make of it
     user_ids:         adds a vector of the user's own; a new user, -1, has none
     tied:             the bag is made of the q_i, else of vectors of its own as in the paper
     cosine:           cosine over temperature, without biases, else the dot product
@@ -45,7 +46,7 @@ class SoftmaxDNN(nn.Module):
     Fidelity: the paper's candidate generation: bag, categories and powers of normalised numbers into layers of ReLU
     and a softmax over items. Its example age, search tokens and impressions are features that a user table may have;
     powers are x, x^2 and the root of |x| with the sign of x, as standardised numbers may be negative where quantiles
-    are not. p_u and features of items are not in the paper. Which items are history and which are to be predicted is
+    are not. p_u, features of items, and the bag past the layers are not in the paper. Which items are history and which are to be predicted is
     the objective's to say: never is an item in the bag of the query that it is a target of.
     """
 
@@ -57,6 +58,7 @@ class SoftmaxDNN(nn.Module):
     layers: tuple[PositiveInt, ...] = (256,)
     user_ids: bool = False
     tied: bool = False
+    residual: bool = False
     cosine: bool = False
     temperature: PositiveFloat | Traced = 1.0
     regularization: NonNegativeFloat | Traced = 0.0
@@ -102,9 +104,11 @@ class SoftmaxDNN(nn.Module):
     def queries(self, query: Query) -> Float[Array, "B D"]:
         """x_u."""
         parts = []
+        bag = None
         if query.history is not None and self.history_length:
             n = jnp.sum(query.history.items >= 0, axis=1, keepdims=True).astype(jnp.float32)
-            parts += [self.bag(query.history), jnp.log1p(n) / jnp.log1p(jnp.float32(self.history_length))]
+            bag = self.bag(query.history)
+            parts += [bag, jnp.log1p(n) / jnp.log1p(jnp.float32(self.history_length))]
         if self.user_table is not None:
             rows = self.user_table.rows(query.user)
             numbers = self.user_features.numbers(rows)
@@ -114,6 +118,8 @@ class SoftmaxDNN(nn.Module):
         for layer in self.hidden:
             x = nn.relu(layer(x))
         x = self.last(x)
+        if self.residual and bag is not None:
+            x = x + bag
         if not self.user_ids:
             return x
         own = self.user_embedding.lookup(jnp.maximum(query.user, 0))

@@ -23,14 +23,17 @@ def model(with_features: bool = True, **fields) -> SoftmaxDNN:
     return with_tables(made, GIVEN) if with_features else made
 
 
-def by_hand(w: dict, with_features: bool, user_ids: bool, tied: bool, cosine: bool, temperature: float) -> np.ndarray:
+def by_hand(
+    w: dict, with_features: bool, user_ids=False, tied=False, residual=False, cosine=False, temperature=1.0
+) -> np.ndarray:
     """As in the module's docstring, a pair at a time."""
     q = w["item_embedding"]["table"]
     h = q if tied else w["history_embedding"]["table"]
     scores = np.zeros((2, 6))
     for row, user in enumerate((2, 0)):
         items = HISTORIES[row]
-        x = [h[items].mean(axis=0) if items else np.zeros(4), [np.log1p(len(items)) / np.log(4)]]
+        bag = h[items].mean(axis=0) if items else np.zeros(4)
+        x = [bag, [np.log1p(len(items)) / np.log(4)]]
         if with_features:
             n = OF_USERS.numbers[user]
             x += [vectors(w["user_features"], OF_USERS, user).ravel(), n, n**2, np.sign(n) * np.sqrt(np.abs(n))]
@@ -38,6 +41,8 @@ def by_hand(w: dict, with_features: bool, user_ids: bool, tied: bool, cosine: bo
         for layer in ("hidden_0", "hidden_1"):
             x = np.maximum(x @ w[layer]["kernel"] + w[layer]["bias"], 0)
         x = x @ w["last"]["kernel"]
+        if residual:
+            x = x + bag
         if user_ids:
             x = x + w["user_embedding"]["table"][user]
         for i in range(6):
@@ -53,13 +58,18 @@ def by_hand(w: dict, with_features: bool, user_ids: bool, tied: bool, cosine: bo
 
 
 @pytest.mark.parametrize(
-    ("with_features", "user_ids", "tied", "cosine", "temperature"),
-    [(True, False, False, False, 1.0), (True, True, True, False, 0.5), (False, False, False, True, 0.1)],
+    ("with_features", "fields"),
+    [
+        (True, {}),
+        (True, {"user_ids": True, "tied": True, "temperature": 0.5}),
+        (True, {"user_ids": True, "residual": True}),
+        (False, {"cosine": True, "temperature": 0.1}),
+    ],
 )
-def test_scores(with_features, user_ids, tied, cosine, temperature):
-    made = model(with_features, user_ids=user_ids, tied=tied, cosine=cosine, temperature=temperature)
+def test_scores(with_features, fields):
+    made = model(with_features, **fields)
     params = drawn(made, ASKED)
-    assert_scores(made, params, ASKED, by_hand(params["params"], with_features, user_ids, tied, cosine, temperature))
+    assert_scores(made, params, ASKED, by_hand(params["params"], with_features, **fields))
 
 
 @pytest.mark.parametrize("length", [1, 40])
