@@ -46,8 +46,8 @@ class SoftmaxDNN(nn.Module):
     Fidelity: the paper's candidate generation: bag, categories and powers of normalised numbers into layers of ReLU
     and a softmax over items. Its example age, search tokens and impressions are features that a user table may have;
     powers are x, x^2 and the root of |x| with the sign of x, as standardised numbers may be negative where quantiles
-    are not. p_u, features of items, and the bag past the layers are not in the paper. Which items are history and which are to be predicted is
-    the objective's to say: never is an item in the bag of the query that it is a target of.
+    are not. p_u, features of items, and the bag past the layers are not in the paper. Which items are history and which
+    are to be predicted is the objective's to say: never is an item in the bag of the query that it is a target of.
     """
 
     n_users: int
