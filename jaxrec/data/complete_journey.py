@@ -73,12 +73,12 @@ def complete_journey(
     )
     frame, notes = _goods(frame, products.set_index("item_id"))
     frame, nobody = settled(frame, anonymous)
-    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     return encode(
         weighed(frame, quantity, quantity_as),
         user_features=households,
         item_features=products,
-        notes=notes | nobody,
+        notes=notes | nobody | filtered_out,
         name="The Complete Journey",
     )
 

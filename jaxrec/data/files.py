@@ -126,7 +126,8 @@ def files(
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
         notes |= nobody
-    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    notes |= filtered_out
     name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
     wanted = {
         "user": (user_features, "data.user_column", user_column),

@@ -187,26 +187,34 @@ def filtered(
     min_value: float | None = None,
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
-) -> pd.DataFrame:
-    """The rows of a frame (columns as for `encode`) that pass these filters, one after the other, in their order.
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The rows of a frame (columns as for `encode`) that pass these filters, in their order, and how many each dropped.
 
     min_value:  keeps rows of at least this value
     duplicates: what becomes of rows with the same user and item (and part and event, where given): keep the first or
                 the last in time (in file order where there is no time), raise an error, or keep all
     k_core:     drops users and items with fewer rows than this, again and again until none is left
+
+    One filter comes after the other; the counts are notes for `encode`.
     """
+    notes: dict[str, int] = {}
     if min_value is not None:
         if "value" not in frame:
             raise InputError(f"data.min_value={min_value} needs values: name their column in data.value_column")
         enough = frame["value"].to_numpy() >= np.float32(min_value)  # 0.7 must pass 0.7, which float32 rounds down
         frame = _kept(frame, enough, f"data.min_value={min_value} (the largest value is {frame['value'].max():g})")
+        notes[f"rows below data.min_value={min_value:g}, dropped"] = int(np.count_nonzero(~enough))
     user, item = pd.factorize(frame["user_id"])[0], pd.factorize(frame["item_id"])[0]
     if duplicates != "keep":
         distinct = _distinct(frame, user, item, duplicates)
         frame, user, item = frame[distinct], user[distinct], item[distinct]
+        same = "user, item and event" if "event" in frame else "user and item"
+        notes[f"rows of the same {same} as a kept one, dropped"] = int(np.count_nonzero(~distinct))
     if k_core > 1:
-        frame = _kept(frame, _core(user, item, k_core), f"data.k_core={k_core}")
-    return frame
+        core = _core(user, item, k_core)
+        frame = _kept(frame, core, f"data.k_core={k_core}")
+        notes[f"rows outside data.k_core={k_core}, dropped"] = int(np.count_nonzero(~core))
+    return frame, {reason: rows for reason, rows in notes.items() if rows}
 
 
 def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:

@@ -74,8 +74,8 @@ def movielens_100k(
     table = np.array(rows.split(), np.int64).reshape(-1, 4)
     frame = pd.DataFrame({"user_id": table[:, 0], "item_id": table[:, 1]})
     frame = frame.assign(value=table[:, 2].astype(np.float32), time=table[:, 3] * 1000)
-    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
-    return encode(frame, user_features=users, item_features=items, name="MovieLens-100K")
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    return encode(frame, user_features=users, item_features=items, notes=filtered_out, name="MovieLens-100K")
 
 
 def _from_zip(archive: Path, member: str) -> bytes:

@@ -82,9 +82,9 @@ def movielens(
     frame = _ratings(source, published)
     users = _users(source, published) if version == "1m" else None
     films = _films(source, published)
-    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     name = f"MovieLens-{version if version == 'latest-small' else version.upper()}"
-    return encode(frame, user_features=users, item_features=films, name=name)
+    return encode(frame, user_features=users, item_features=films, notes=filtered_out, name=name)
 
 
 def _fetched(archive: Archive) -> Path:

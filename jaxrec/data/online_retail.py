@@ -86,12 +86,12 @@ def online_retail(
     items = pd.DataFrame({"description": _mode(frame, "item_id", "description"), "price": price}).reset_index()
     users = _mode(frame, "user_id", "country").reset_index()
     frame, returned = _netted(*_summed(frame), cancellations)
-    frame = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     return encode(
         weighed(frame, quantity, quantity_as),
         user_features=users,
         item_features=items,
-        notes=notes | nobody | returned,
+        notes=notes | nobody | returned | filtered_out,
         name="Online Retail II",
     )
 

@@ -129,22 +129,22 @@ def _prepare(
     )
     notes |= odd
     if visitors is not None:
-        frame = frame[_drawn(frame["user_id"].to_numpy(), visitors, seed)]
+        drawn = _drawn(frame["user_id"].to_numpy(), visitors, seed)
+        frame = _kept(frame, drawn, f"rows of visitors not among the data.visitors={visitors} drawn, dropped", notes)
     if max_per_user is not None:
         few = _count(frame["user_id"]) <= max_per_user
         frame = _kept(frame, few, f"rows of visitors with more than data.max_per_user={max_per_user}, dropped", notes)
-    distinct = filtered(frame, duplicates=duplicates)
-    notes["rows of the same visitor, item and event as a kept one, dropped"] = len(frame) - len(distinct)
-    frame = distinct
+    frame, repeated = filtered(frame, duplicates=duplicates)
+    notes |= repeated
     for key, column, least in (("min_per_item", "item_id", min_per_item), ("min_per_user", "user_id", min_per_user)):
         often = _count(frame[column]) >= least
         frame = _kept(frame, often, f"rows below data.{key}={least}, dropped", notes)
     if min_targets:
         often = _count(frame["user_id"], frame.get("target")) >= min_targets
         frame = _kept(frame, often, f"rows of visitors below data.min_targets={min_targets}, dropped", notes)
-    core = filtered(frame, duplicates="keep", k_core=k_core)
-    notes[f"rows outside data.k_core={k_core}, dropped"] = len(frame) - len(core)
-    data = encode(core, event_names=event_names, name="Retailrocket")
+    frame, outside = filtered(frame, duplicates="keep", k_core=k_core)
+    notes |= outside
+    data = encode(frame, event_names=event_names, name="Retailrocket")
     if item_properties:
         data = replace(data, properties=_properties(files, item_properties, data.item_ids, notes))
     return replace(data, notes={reason: rows for reason, rows in notes.items() if rows})

@@ -60,9 +60,9 @@ def sequences(
             "that line if it names columns, or read the file with data=files"
         )
     frame = pd.DataFrame({"user_id": _ids(users).repeat(length - 1), "item_id": _ids(ids.filter(pa.array(is_item)))})
-    frame = filtered(frame, duplicates=duplicates, k_core=k_core)
+    frame, filtered_out = filtered(frame, duplicates=duplicates, k_core=k_core)
     alone = int((count == 1).sum())
-    notes = {"users without items, dropped": alone} if alone else {}
+    notes = ({"users without items, dropped": alone} if alone else {}) | filtered_out
     return encode(frame, notes=notes, name=path.resolve().name.split(".")[0])
 
 

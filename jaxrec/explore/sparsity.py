@@ -27,7 +27,7 @@ def k_cores(interactions: Interactions) -> pd.DataFrame:
     found, n_items = [], interactions.n_items
     for k in K_CORES:
         try:  # a core holds those of all larger k
-            rows = filtered(rows, duplicates="keep", k_core=k)
+            rows, _ = filtered(rows, duplicates="keep", k_core=k)
         except InputError:  # nothing left
             rows = rows.head(0)
         users, items = rows["user_id"].nunique(), rows["item_id"].nunique()

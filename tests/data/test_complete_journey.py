@@ -113,7 +113,9 @@ def test_options(write):
     assert complete_journey(write(), quantity="per_user").value == pytest.approx([1 / 4, 3 / 4, 1, 1, 1 / 2])
     assert complete_journey(write(), quantity="raw", min_value=2.0).value.tolist() == [3, 2, 4]
     assert complete_journey(write(), quantity="raw", duplicates="first").value.tolist() == [1, 3, 2, 1]
-    assert complete_journey(write(), k_core=2).item_ids.tolist() == [1095275]
+    core = complete_journey(write(), k_core=2)
+    assert core.item_ids.tolist() == [1095275]
+    assert core.notes == NOTES | {"rows outside data.k_core=2, dropped": 5 - len(core)}
 
 
 @pytest.mark.parametrize("missing", [-1, None])

@@ -94,7 +94,10 @@ def test_events_of_a_file(tmp_path):
     assert data.weight.tolist() == [1.0, 0.5, 0.5, 0.5]
     only = files(path, event_column="what", events=["view"])
     assert (only.event, only.target, only.weight, len(only)) == (None, None, None, 3)
-    assert only.notes == {"rows of events that data.events does not keep, dropped": 1}
+    assert only.notes == {
+        "rows of events that data.events does not keep, dropped": 1,
+        "rows of the same user and item as a kept one, dropped": 1,
+    }
 
 
 def test_a_row_without_an_event_is_found_in_its_own_file(tmp_path):

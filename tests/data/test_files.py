@@ -188,6 +188,16 @@ def test_negative_values_may_be_dropped(write):
     assert [value for *_, value in rows(data)] == [5.0, 1.0]
 
 
+def test_what_filters_drop_is_counted(write):
+    path = write(GOOD + "anna,x2,4,90\nbob,x2,0.5,95\n")
+    data = files(path, value_column="rating", time_column="when", min_value=1.0)
+    assert rows(data) == [*EXPECTED[:2], ("anna", "x2", 4.0, 90_000)]
+    assert data.notes == {
+        "rows below data.min_value=1, dropped": 1,
+        "rows of the same user and item as a kept one, dropped": 1,
+    }
+
+
 def test_values_may_stand_between_blanks(write):
     assert rows(files(write("user_id,item_id,v\n1,2, 3.5 \n"), value_column="v")) == [(1, 2, 3.5)]
 

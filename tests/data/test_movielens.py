@@ -70,7 +70,8 @@ def test_atomic_files_with_or_without_features(small, tmp_path):
 
 
 def test_filters_reach_the_data(small, tmp_path):
-    assert len(movielens_100k(original(tmp_path / "ml"), min_value=2.0)) == 2
+    data = movielens_100k(original(tmp_path / "ml"), min_value=2.0)
+    assert (len(data), data.notes) == (2, {"rows below data.min_value=2, dropped": 1})
 
 
 def test_folders_that_hold_something_else(tmp_path):

@@ -111,6 +111,7 @@ def test_filters_reach_the_data_and_features_may_be_absent(small, tmp_path):
     files = {"ratings.dat": contents("1m")["ratings.dat"]}
     data = movielens("1m", lay("1m", files, "folder", tmp_path), min_value=4.0)
     assert data.value.tolist() == [5, 4]
+    assert data.notes == {"rows below data.min_value=4, dropped": 1}
     assert data.user_features is None
     assert data.item_features is None
 

@@ -21,7 +21,7 @@ def data(rows: list[tuple[int, int, int, int]], with_views: bool = False) -> Int
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time", "target"], dtype=np.int64)
     frame["value"] = np.arange(len(rows), dtype=np.float32)
     frame["target"] = frame["target"].astype(bool) | (not with_views)
-    return encode(filtered(frame, duplicates="keep" if with_views else "last"), name="drawn")
+    return encode(filtered(frame, duplicates="keep" if with_views else "last")[0], name="drawn")
 
 
 def split_of(rows, with_views=False, **options) -> tuple[Interactions, Split | None]:

@@ -67,6 +67,7 @@ def test_the_small_files_read_as_they_stand(folder):
         "rows older than the one above them, put in the order of time": 1,
         "property rows of items without events, dropped": 1,
     }
+    assert data.properties.item.min() == 0  # none of what was dropped
     known = data.properties.at(data.item, data.time)
     assert known["category_path"].map(str).tolist() == ["nan", "nan", "[1, 5]", "[1, 5]"]
     assert known["available"].astype(object).fillna("none").tolist() == ["none", "none", False, False]
@@ -134,6 +135,26 @@ def test_files_as_they_come(folder, change):
     assert data.properties.as_of(T + 2)["category_path"].map(str).sort_values().tolist() == ["[1, 5]", "nan"]
     repeated = change.get("events", "").count(f"{T},8,view,2,") - 1
     assert data.notes.get("rows repeated exactly, dropped", 0) == max(repeated, 0)
+
+
+def test_rows_of_one_time_keep_the_order_of_the_file(folder):
+    lines = [f"{T},7,view,3,", f"{T - 1},-1,view,3,", f"{T},7,view,1,", f"{T},7,view,2,"]
+    data = read(folder(events=HEADER + "\n".join(lines)), item_properties=())
+    assert rows(data) == [(7, item, 0, "view") for item in (3, 1, 2)]
+    assert data.notes == {"rows of the visitor -1, dropped": 1}
+
+
+def test_events_are_kept_and_weighed(folder):
+    weighed = read(folder(), event_weights={"view": 0.5})
+    assert weighed.weight.tolist() == [0.5, 0.5, 0.5, 1]
+    views = read(folder(), events=("view",), item_properties=())
+    assert views.time.tolist() == [T, T + 1, T + 2]
+    assert views.notes["rows of events that data.events does not keep, dropped"] == 1
+
+
+def test_of_two_values_of_one_time_that_of_the_later_part_counts(folder):
+    data = read(folder(item_properties_part2=FILES["item_properties_part2.csv"] + f"{T + 2},1,categoryid,1\n"))
+    assert data.properties.as_of(T + 2)["category_path"].map(str).sort_values().tolist() == ["[1]", "nan"]
 
 
 def test_nobody_is_no_visitor(folder):
@@ -264,7 +285,7 @@ def test_the_steps_are_those_of_pandas(made, options):
     data = read(made, item_properties=(), **options)
     expected = frame[["visitorid", "itemid", "timestamp", "event"]].assign(timestamp=frame["timestamp"] - T)
     assert rows(data) == list(expected.itertuples(index=False, name=None))
-    assert len(data) + sum(n for reason, n in data.notes.items() if "dropped" in reason) <= SIZES["n_events"]
+    assert len(data) + sum(n for reason, n in data.notes.items() if "dropped" in reason) == SIZES["n_events"]
     if options["target_event"]:
         assert data.target.tolist() == (frame["event"] == "transaction").tolist()
 

@@ -38,7 +38,9 @@ def test_pairs(write, text):
     assert (data.time, data.value, data.name, data.notes) == (None, None, "data", {})
     assert pairs_of(sequences(write(gzip.compress(text.encode()), "data.txt.gz"))) == pairs_of(data)
     assert pairs_of(sequences(write(pa.compress(text.encode(), "zstd", asbytes=True), "d.zst"))) == pairs_of(data)
-    assert pairs_of(sequences(write(text), duplicates="last")) == [(1, 30), (2, 10), (1, 10)]
+    last = sequences(write(text), duplicates="last")
+    assert pairs_of(last) == [(1, 30), (2, 10), (1, 10)]
+    assert last.notes == {"rows of the same user and item as a kept one, dropped": 1}
 
 
 def test_lists(write):

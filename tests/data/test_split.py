@@ -20,7 +20,7 @@ def data(rows: list[tuple[int, int, int]], duplicates: str = "last") -> Interact
     """Rows of user, item and time; the value tells them apart."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
     frame["value"] = np.arange(len(rows), dtype=np.float32)
-    return encode(filtered(frame, duplicates=duplicates), name="drawn")
+    return encode(filtered(frame, duplicates=duplicates)[0], name="drawn")
 
 
 def parts(split: Split) -> list[Interactions]:
