@@ -37,10 +37,10 @@ class Columns:
         """Column → kind."""
         return {name: kind for kind in TYPES.values() for name in getattr(self, kind)}
 
-    def check(self, files: Sequence[Path], delimiter: str | None = None) -> None:
+    def check(self, files: Sequence[Path], delimiter: str | None = None, encoding: str = "utf-8") -> None:
         """Raises InputError at a name that no file has, or that is given two kinds."""
         named = [name for kind in TYPES.values() for name in getattr(self, kind)]
-        there = [name.split(":")[0] for file in files for name in tables.header(file, delimiter)]
+        there = [name.split(":")[0] for file in files for name in tables.header(file, delimiter, encoding)]
         for name in named:
             if name not in there:
                 have = (
@@ -52,14 +52,15 @@ class Columns:
 
 
 def feature_columns(
-    path: Path, key: str, id_column: str, columns: Columns, delimiter: str | None = None
+    path: Path, key: str, id_column: str, columns: Columns, delimiter: str | None = None, encoding: str = "utf-8"
 ) -> tuple[pa.ChunkedArray, pd.DataFrame, dict[str, int]]:
     """The ids of a file, its other columns as `features` takes them, and notes: what was left out or cut.
 
     key: the setting that names the column of ids, for messages
     """
-    typed = dict(name.partition(":")[::2] for name in tables.header(path, delimiter))
-    table = tables.read(path, {key: id_column} | {name: name for name in typed if name != id_column}, delimiter)
+    typed = dict(name.partition(":")[::2] for name in tables.header(path, delimiter, encoding))
+    wanted = {key: id_column} | {name: name for name in typed if name != id_column}
+    table = tables.read(path, wanted, delimiter, encoding)
     where = partial(tables.place, path, delimiter=delimiter)
     kinds = {name: TYPES[kind] for name, kind in typed.items() if kind in TYPES} | columns.kinds()
     frame: dict[str, pd.Series] = {}

@@ -68,7 +68,7 @@ def files(
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
                 user; error refuses missing and empty ones, and takes all others for users
     quantity, quantity_as: see `jaxrec.data.quantities`
-    encoding:   of text files
+    encoding:   of all text files, those of features too
     user_features, item_features: files with a column of ids (named as above) and a column a feature, one row an id
     categorical, multi_valued, numerical, separator, max_text: what feature columns are, see `feature_columns`
 
@@ -135,10 +135,10 @@ def files(
     }
     given = {kind: (Path(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None}
     columns_of = Columns(categorical, multi_valued, numerical, separator, max_text)
-    columns_of.check([file for file, *_ in given.values()], delimiter)
+    columns_of.check([file for file, *_ in given.values()], delimiter, encoding)
     features: dict[str, pd.DataFrame] = {}
     for kind, (file, key, column) in given.items():
-        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter)
+        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding)
         place = partial(tables.place, file, delimiter=delimiter)
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame)

@@ -197,3 +197,11 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
     for position, column in enumerate(("name", "other", "number")):
         given = [row[position] for row in drawn]
         assert [None if pd.isna(v) else v for v in read[column]] == [None if v == "" else v for v in given]
+
+
+def test_the_encoding_is_that_of_feature_files_too(data):
+    items = "item_id,maker é\nx1,Café\n".encode("latin-1")
+    with pytest.raises(InputError, match=r"items\.csv is not UTF-8"):
+        data(items)
+    found = data(items, encoding="latin-1", categorical=("maker é",))
+    assert by_id(found, "maker é") == ["Café", None, None]
