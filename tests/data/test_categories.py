@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxrec.data.categories import category_paths
@@ -70,6 +70,7 @@ def test_trees_that_are_none(tree, content, message):
 
 @settings(deadline=None, max_examples=80, database=None)
 @given(st.dictionaries(st.integers(0, 30), st.none() | st.integers(0, 30), min_size=1, max_size=25))
+@example({n: n - 1 if n else None for n in range(9)})
 def test_every_path_is_a_walk_up(tmp_path_factory, parents):
     """Any pairs of child and parent: either each path is what a walk gives, or the walk never ends."""
     file = tmp_path_factory.mktemp("drawn") / "tree.csv"

@@ -1,7 +1,9 @@
 import os
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -98,8 +100,26 @@ def test_other_contents_settings_or_preparations_are_prepared_anew(cache, source
     assert len(list(cache.iterdir())) == 4
 
 
+def test_other_code_prepares_anew(cache, source, tmp_path, monkeypatch):
+    from jaxrec.data import prepared as module
+
+    calls = []
+
+    def prepare(files):
+        calls.append(1)
+        return bare()
+
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "code" / "prepared.py"))
+    (tmp_path / "code").mkdir()
+    for code in ("x = 1", "x = 2", "x = 1"):
+        (tmp_path / "code" / "times.py").write_text(code)
+        prepared(prepare, {"source": source}, {})
+    assert len(calls) == 2
+
+
 DAMAGE = {
     "a bit": lambda folder: (folder / "rows").write_bytes((folder / "rows").read_bytes()[:-9] + b"wrong one"),
+    "another": lambda folder: (folder / "user_ids").write_bytes((folder / "item_ids").read_bytes()),
     "gone": lambda folder: (folder / "user_ids").unlink(),
     "about": lambda folder: (folder / "about.json").write_text('{"digests"'),
     "nothing": lambda folder: [file.unlink() for file in folder.iterdir()],
@@ -147,6 +167,18 @@ def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
     assert prepared(prepare, {"source": source}, {}).item_features["odd"].tolist() == [1, "text"]
     assert "cannot be kept" in capsys.readouterr().err
     assert list(cache.iterdir()) == []
+
+
+def test_who_is_second_says_nothing(cache, source, monkeypatch, capsys):
+    def rename(self, target, real=Path.rename):
+        if self.name == "made":
+            shutil.copytree(self, target)  # another process is there a moment before
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    prepared(lambda files: bare(), {"source": source}, {})
+    assert capsys.readouterr().err == ""
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_two_at_once_leave_one(cache, source):

@@ -121,7 +121,7 @@ def test_without_a_gap_each_user_is_a_session_under_its_own_id():
 
 
 def test_a_session_is_cut_where_the_next_part_begins():
-    rows = [(1, 0, 0, 1), (1, 1, 70, 1), (1, 0, 80, 1), (2, 0, 99, 1), (2, 1, 100, 1)]
+    rows = [(1, 0, 0, 1), (1, 1, 70, 1), (1, 0, 76, 1), (2, 0, 99, 1), (2, 1, 100, 1)]
     split = by_session(data(rows), gap_minutes=None, validation_days=0.0, test_days=1.0)  # from hour 76 on
     assert split.selection.train.value.tolist() == [0, 1]
     assert split.notes["rows_after_cut_dropped"] == 1
