@@ -31,6 +31,8 @@ def test_groups_of_items():
     head = count[groups["head"]]
     assert head.min() >= count[groups["tail"]].max()
     assert head.sum() >= 200 > head.sum() - head.min(), "as few as make up half"
+    halved = item_groups(interactions(np.array([[0, 1, 2, 3], [5, 5, 3, 4]])))
+    assert np.flatnonzero(halved["head"]).tolist() == [5], "exactly half is enough"
 
 
 def test_groups_of_users():

@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,14 @@ def test_every_set_of_candidates_is_as_likely():
     counts = Counter(frozenset(pair) for pair in items.reshape(n_users, 2).tolist())
     assert set(counts) == {frozenset(pair) for pair in ((2, 4), (2, 6), (2, 10), (4, 6), (4, 10), (6, 10))}
     assert max(abs(count - 500) for count in counts.values()) < 80
+    assert not np.array_equal(items, draw_candidates(source, 2, seed=1)[1])
+
+
+def test_what_was_only_viewed_may_be_a_candidate():
+    viewed = held([(0, item) for item in range(12)], [(0, 5)])
+    viewed = replace(viewed, known=replace(viewed.known, target=np.arange(12) == 3))  # but one was bought
+    _, items = draw_candidates(viewed, 12, seed=0)
+    assert sorted(items) == [0, 1, 2, 4, *range(6, 12)]
 
 
 IDS = np.array(["u", "v", "w"], object), np.array([30, 10, 20])

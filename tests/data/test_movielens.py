@@ -42,8 +42,11 @@ def check(data):
 
 
 def test_original_files(small, tmp_path):
-    data = movielens_100k(original(tmp_path / "ml"))
+    folder = original(tmp_path / "ml")
+    data = movielens_100k(folder)
     check(data)
+    (folder / "u.data").write_bytes(RATINGS.replace(b"\n", b"\r\n"))
+    check(movielens_100k(folder))
     assert data.user_features.to_dict("list") == {
         "age": [25, 39, 49],
         "gender": ["M", "F", "M"],
