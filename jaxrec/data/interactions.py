@@ -201,7 +201,7 @@ def filtered(
     if min_value is not None:
         if "value" not in frame:
             raise InputError(f"data.min_value={min_value} needs values: name their column in data.value_column")
-        enough = frame["value"].to_numpy() >= min_value  # compared as float32, so that 0.7 passes 0.7
+        enough = frame["value"].to_numpy() >= min_value  # in the precision of the column, so that 0.7 passes 0.7
         frame = _kept(frame, enough, f"data.min_value={min_value} (the largest value is {frame['value'].max():g})")
         notes[f"rows below data.min_value={min_value:g}, dropped"] = int(np.count_nonzero(~enough))
     user, item = pd.factorize(frame["user_id"])[0], pd.factorize(frame["item_id"])[0]
