@@ -15,7 +15,7 @@ from jaxrec.data import tables
 from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
-from jaxrec.data.interactions import Duplicates, Interactions, canonical, encode, filtered, whole_numbers
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
 from jaxrec.data.labels import chosen, with_negatives
 from jaxrec.data.positions import inverse, ranks
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
@@ -156,7 +156,7 @@ def files(
 
 def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[str, int]:
     """How many rows of the features have an id that never occurs, and how many ids have no row."""
-    own, ids = (canonical(np.asarray(f[f"{kind}_id"].unique())).astype(str) for f in (features, frame))
+    own, ids = (np.asarray(f[f"{kind}_id"].unique()).astype(str) for f in (features, frame))
     missing = len(ids) - (found := len(np.intersect1d(own, ids)))
     notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing

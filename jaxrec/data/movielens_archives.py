@@ -144,7 +144,7 @@ def _films(source: Path, archive: Archive) -> pd.DataFrame | None:
 def _table(source: Path, archive: Archive, stem: str, columns: Mapping[str, pa.DataType]) -> pa.Table | None:
     """These columns of a file of the archive, none of their fields empty; None if there is no such file."""
     member = f"{stem}.{archive.suffix}"
-    read, parse = pyarrow.csv.ReadOptions(block_size=1 << 24), pyarrow.csv.ParseOptions(newlines_in_values=False)
+    read, parse = pyarrow.csv.ReadOptions(block_size=1 << 24), pyarrow.csv.ParseOptions()
     with _explained(source, member), _opened(source, archive, member) as file:
         if file is None:
             return None

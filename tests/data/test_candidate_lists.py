@@ -8,6 +8,7 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from jaxrec.data import candidate_lists
 from jaxrec.data.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held
@@ -39,8 +40,9 @@ def test_drawn_candidates_are_distinct_and_neither_known_nor_sought(known, sough
     assert np.array_equal(items, draw_candidates(held(known, sought), n, seed)[1])
 
 
-def test_every_set_of_candidates_is_as_likely():
-    """3,000 users draw 2 of the same 4 items: each of 6 sets 500 times, with a deviation of 20."""
+def test_every_set_of_candidates_is_as_likely(monkeypatch):
+    """3,000 users in three blocks draw 2 of the same 4 items: each of 6 sets 500 times, with a deviation of 20."""
+    monkeypatch.setattr(candidate_lists, "USERS_AT_A_TIME", 1100)
     n_users = 3000
     known = [(user, item) for user in range(n_users) for item in (0, 3, 11)]
     source = held(known, [(user, 5) for user in range(n_users)], n_users=n_users, n_items=8 + 4)
@@ -77,6 +79,9 @@ def test_files_speak_original_ids(tmp_path, suffix):
     offsets, items = read_candidates(path, source, user_column="who", item_column="what")
     assert offsets.tolist() == [0, 1, 3, 3]
     assert items.tolist() == [1, 0, 2]  # each once, sorted
+    ids = IDS[0], np.array(["30", "10", "20"], object)  # text, as where another id is no number
+    as_text = held([], [(0, 2), (1, 1)], ids=ids)
+    assert read_candidates(path, as_text, user_column="who", item_column="what")[1].tolist() == [1, 0, 2]
 
 
 @pytest.mark.parametrize(

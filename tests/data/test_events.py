@@ -100,6 +100,13 @@ def test_events_of_a_file(tmp_path):
     }
 
 
+def test_as_many_kinds_of_events_as_codes(tmp_path):
+    (tmp_path / "many.csv").write_text("user_id,item_id,what\n" + "".join(f"a,{n},e{n}\n" for n in range(127)))
+    data = files(tmp_path / "many.csv", event_column="what")
+    assert [data.event_names[code] for code in data.event] == [f"e{n}" for n in range(127)]
+    assert data.event_names == tuple(sorted(data.event_names)), "whatever the order of the rows"
+
+
 def test_a_row_without_an_event_is_found_in_its_own_file(tmp_path):
     (tmp_path / "train.csv").write_text(FILE)
     (tmp_path / "test.csv").write_text(FILE.replace("a,x,view", "a,x,", 1))

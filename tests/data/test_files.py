@@ -72,6 +72,7 @@ def test_parquet_reads_the_same(tmp_path, name):
         (GOOD.replace("x1", '"x1"'), {}),
         (GOOD.replace(",", ";"), {"delimiter": ";"}),
         (GOOD.replace(",", "\t"), {"delimiter": "\\t"}),
+        (GOOD.replace(",", "\t"), {"delimiter": "tab"}),
         (GOOD.replace("user_id", "user_id:token").replace("rating", "rating:float"), {}),
         (GOOD.replace("user_id", "who"), {"user_column": "who"}),
     ],
@@ -90,6 +91,11 @@ def test_quoted_fields_may_hold_delimiters_and_line_ends(write):
     note = "one more line,\n" * 10
     many = "".join(f'{n},1,"{note}"\n' for n in range(20_000))  # more than one block of the reader
     assert rows(files(write("user_id,item_id,note\n" + many))) == [(n, 1) for n in range(20_000)]
+
+
+def test_text_is_read_in_the_encoding_that_is_said(write):
+    path = write("user_id,item_id\ncafé,2\n".encode("cp1252"))
+    assert rows(files(path, encoding="cp1252")) == [("café", 2)]
 
 
 def test_a_leading_zero_keeps_ids_text(write):
@@ -111,6 +117,7 @@ def test_three_files_fill_three_parts(write):
     data = files(train=train, validation=validation, test=test, value_column="rating")
     assert rows(data) == [(1, 10, 10.0), (1, 20, 20.0), (1, 30, 30.0)]
     assert data.part.tolist() == [0, 1, 2]
+    assert data.name == train.parent.name
 
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=5) | st.integers().map(str)
@@ -212,6 +219,18 @@ def test_damaged_compression_is_named(write, name, damage):
         files(path)
 
 
+def test_an_archive_holds_one_file(tmp_path):
+    path = tmp_path / "data.csv.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", GOOD)
+        archive.writestr("__MACOSX/a.csv", "what a Mac adds")
+    assert len(files(path)) == 3
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("b.csv", GOOD)
+    with pytest.raises(InputError, match=r"holds 2 files \(a\.csv, b\.csv\): unpack it"):
+        files(path)
+
+
 def test_files_that_are_not_there(tmp_path, write):
     with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
         files(tmp_path / "nothing.csv")
@@ -222,6 +241,16 @@ def test_files_that_are_not_there(tmp_path, write):
     assert len(files(write(GOOD, "data.txt"), delimiter=",")) == 3
     with pytest.raises(InputError, match="not a whole Parquet file"):
         files(write(GOOD, "data.parquet"))
+
+
+def test_a_file_that_may_not_be_read(write, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied")
+
+    path = write(GOOD)
+    monkeypatch.setattr(pa, "input_stream", refused)
+    with pytest.raises(InputError, match=r"data\.csv may not be read: Permission denied"):
+        files(path)
 
 
 def test_sources_exclude_each_other(write):
@@ -250,6 +279,14 @@ def test_parquet_ids_that_are_none(tmp_path, column, message):
     pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=message):
         files(tmp_path / "t.parquet", anonymous="error")
+
+
+def test_parquet_without_rows(tmp_path):
+    pq.write_table(
+        pa.table({"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())}), tmp_path / "t.pq"
+    )
+    with pytest.raises(InputError, match=r"t\.pq has column names and no rows"):
+        files(tmp_path / "t.pq")
 
 
 def test_parquet_values_of_no_number(tmp_path):

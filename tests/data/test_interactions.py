@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -214,4 +215,5 @@ def test_taking_and_joining_rows():
     assert both.user.tolist() == [2, 0]
     assert both.time.tolist() == [2, 0]
     assert both.value is None
+    assert replace(data, value=np.ones(3, np.float32)).joined(data).value is None
     assert both.n_users == 3

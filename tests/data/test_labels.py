@@ -28,6 +28,15 @@ def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
     assert data.take(np.array([0])).negatives is data.negatives
 
 
+def test_labels_beside_ids_of_mixed_kinds_and_rows_of_nobody(tmp_path):
+    """Where one id is text all are, though those of the rows of label 0 look like numbers."""
+    rows = [("x", 10, 1), (7, 11, 1), (7, 10, 0), (None, 10, 1)]
+    frame = pd.DataFrame(rows, columns=FRAME.columns)
+    data = files(write(frame, tmp_path / "mixed.csv"), label_column="label")
+    assert [data.user_ids[user] for user in data.negatives[0]] == ["7"]
+    assert data.notes == {"rows without a user, dropped": 1}
+
+
 def test_the_label_is_of_train_where_the_data_comes_split(tmp_path):
     """What only test holds may be a negative: nobody knew."""
     train = write(FRAME, tmp_path / "train.csv")

@@ -98,6 +98,18 @@ def test_csv_versions(small, tmp_path, version, line_end):
     assert films["genres"].tolist() == [["Comedy", "Drama"], []]
 
 
+def test_quotes_of_1m_are_part_of_the_title(small, tmp_path):
+    files = contents("1m")
+    files["movies.dat"] = b'661::"Great Day" (1994)::Drama\n1193::"One (1975)::Drama\n'
+    films = movielens("1m", lay("1m", files, "archive", tmp_path)).item_features
+    assert sorted(films["title"]) == ['"Great Day"', '"One']
+
+
+def test_what_else_lies_in_an_archive_is_not_read(small, tmp_path):
+    files = {"notes/ratings.csv": b"mine", "users.csv": b"mine"} | contents("25m")
+    assert len(movielens("25m", lay("25m", files, "archive", tmp_path))) == 3
+
+
 def test_titles_without_a_year_have_none(small, tmp_path):
     files = contents("25m")
     files["movies.csv"] = b"movieId,title,genres\n3,Nine (2) (1995-1999),A\n7,(500) Days,B\n"
@@ -109,9 +121,12 @@ def test_titles_without_a_year_have_none(small, tmp_path):
 
 def test_filters_reach_the_data_and_features_may_be_absent(small, tmp_path):
     files = {"ratings.dat": contents("1m")["ratings.dat"]}
-    data = movielens("1m", lay("1m", files, "folder", tmp_path), min_value=4.0)
+    folder = lay("1m", files, "folder", tmp_path)
+    data = movielens("1m", folder, min_value=4.0)
     assert data.value.tolist() == [5, 4]
     assert data.notes == {"rows below data.min_value=4, dropped": 1}
+    with pytest.raises(InputError, match=r"data\.k_core=3 drops all"):
+        movielens("1m", folder, k_core=3)
     assert data.user_features is None
     assert data.item_features is None
 

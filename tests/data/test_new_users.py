@@ -77,6 +77,13 @@ def test_the_share_of_each_user_and_of_users_is_rounded(rows, known_fraction, se
         assert np.count_nonzero(split.test.target.user == user) == count[user] - n_known
 
 
+def test_views_do_not_count_for_the_share_that_is_known():
+    rows = [(user, item, item, int(item >= 6)) for user in range(10) for item in range(10)]
+    test = new_users(data(rows, with_views=True), known_fraction=0.5).test
+    mine = test.known.take(test.known.user == test.target.user[0])
+    assert [mine.item_ids[mine.item].tolist(), test.target.item_ids[test.target.item].tolist()] == [[*range(8)], [8, 9]]
+
+
 def test_the_draw_follows_its_seed_and_ways_to_know_differ():
     rows = [(user, item, item, 1) for user in range(40) for item in range(10)]
     splits = [new_users(data(rows), seed=seed, known_by=by) for seed, by in ((0, "time"), (0, "time"), (1, "time"))]

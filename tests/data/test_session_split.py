@@ -78,9 +78,11 @@ def test_the_split_is_that_of_a_loop(rows, with_views, drop):
             kept[part].append(mine)
     in_train = {source.item[row] for mine in kept[0] for row in mine}
     expected = [sorted(row for mine in kept[0] for row in mine)]
+    known = [*expected[0]]  # and in the end all that was ever asked about
     for part in (1, 2):
         held = [[row for row in mine if not drop or source.item[row] in in_train] for mine in kept[part]]
         target = [row for mine in held if len(mine) >= 2 for row in mine[1:]]
+        known += [row for mine in held if len(mine) >= 2 for row in mine]
         expected.append(sorted(row for row in target if not with_views or source.target[row]))
     try:
         split = by_session(source, gap_minutes=MINUTES, validation_days=1.0, test_days=1.0, drop_unknown_items=drop)
@@ -89,10 +91,12 @@ def test_the_split_is_that_of_a_loop(rows, with_views, drop):
         return
     for part, rows_of_part in zip(parts(split), expected, strict=True):
         np.testing.assert_array_equal(part.value, source.value[rows_of_part])
+    np.testing.assert_array_equal(split.test.joined().value, source.value[sorted(known)])
 
 
 def test_sessions_are_named_by_user_and_number_and_bring_features():
     rows = [(7, 0, 0, 1), (7, 1, 1, 1), (7, 0, 20, 1), (7, 0, 90, 1), (7, 1, 91, 1), (8, 0, 2, 1), (8, 1, 2, 1)]
+    rows += [(8, 0, 30, 1), (8, 1, 30, 1)]
     source = encode(
         pd.DataFrame(rows, columns=["user_id", "item_id", "time", "target"])
         .assign(time=lambda frame: frame.time * HOUR)
@@ -101,12 +105,12 @@ def test_sessions_are_named_by_user_and_number_and_bring_features():
         name="named",
     )
     split = by_session(source, gap_minutes=120.0, validation_days=0.0, test_days=1.0)
-    assert split.test.target.user_ids.tolist() == ["7:1", "7:3", "8:1"]  # 7:2 is a single event
-    assert split.test.target.user_features.age.tolist() == [70, 70, 80]
+    assert split.test.target.user_ids.tolist() == ["7:1", "7:3", "8:1", "8:2"]  # 7:2 is a single event
+    assert split.test.target.user_features.age.tolist() == [70, 70, 80, 80]
     assert split.test.target.user.tolist() == [1]
     assert split.selection.validation is None
     assert split.notes["sessions_too_short_dropped"] == 1
-    assert split.notes["sessions"] == 3
+    assert split.notes["sessions"] == 4
 
 
 def test_without_a_gap_each_user_is_a_session_under_its_own_id():

@@ -158,6 +158,7 @@ DAYS = [(user, 10 * user + day, day * 86_400_000) for user in range(3) for day i
         (0.6, 0.8, [18, 6, 6]),
         (0.65, 0.8, [18, 6, 6]),  # ties fall behind the cut
         (None, 0.8, [24, 6]),
+        (None, 1.0, [3, 27]),  # a second, no share
     ],
 )
 def test_cuts_in_time(validation_from, test_from, sizes):
@@ -232,6 +233,8 @@ def test_notes_count_what_is_cold_and_what_is_known():
         "test_already_known": 3,  # 1 and 3 of user 1, the second 9 of user 3
         "validation_already_known": 1,
     }
+    assert not split.selection.new_users  # 1 is not
+    assert split.selection.joined().value.tolist() == [0, 1, 3]
     assert split.test.target.value.tolist() == [6, 7, 9, 10]
 
 
