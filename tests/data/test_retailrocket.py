@@ -257,8 +257,14 @@ OPTIONS = st.fixed_dictionaries(
         "min_per_item": st.integers(0, 3),
         "min_per_user": st.integers(0, 3),
         "min_targets": st.integers(0, 1),
+        "k_core": st.integers(0, 3),
     }
 )
+
+
+def rarest(frame: pd.DataFrame) -> pd.Series:
+    """How often the visitor or the item of each row occurs, whichever occurs less."""
+    return frame[["visitorid", "itemid"]].apply(lambda ids: ids.map(ids.value_counts())).min(axis=1)
 
 
 @settings(deadline=None, max_examples=25, database=None)
@@ -278,8 +284,10 @@ def test_the_steps_are_those_of_pandas(made, options):
     frame = frame[frame.groupby("visitorid")["itemid"].transform("size") >= options["min_per_user"]]
     wanted = frame["event"] == "transaction" if options["target_event"] else frame["event"].notna()
     frame = frame[wanted.groupby(frame["visitorid"]).transform("sum") >= options["min_targets"]]
+    while (rare := rarest(frame) < options["k_core"]).any():
+        frame = frame[~rare]
     if frame.empty:
-        with pytest.raises(InputError, match="no row is left"):
+        with pytest.raises(InputError, match=r"no row is left|data\.k_core=. drops all"):
             read(made, item_properties=(), **options)
         return
     data = read(made, item_properties=(), **options)

@@ -238,6 +238,15 @@ def test_notes_count_what_is_cold_and_what_is_known():
     assert split.test.target.value.tolist() == [6, 7, 9, 10]
 
 
+def test_features_are_fitted_on_what_train_holds():
+    """Numbers of 1 and 3 in train are -1 and 1, and 9, which only test holds, changes neither."""
+    source = parted([0, 0, 2], users=[1, 3, 9], items=[3, 1, 9])
+    numbers = {f"{of}_features": pd.DataFrame({"x": getattr(source, f"{of}_ids")}) for of in ("user", "item")}
+    encoded = given(replace(source, **numbers)).test.target.encoded
+    for found, ids in ((encoded.of_users, source.user_ids), (encoded.of_items, source.item_ids)):
+        assert dict(zip(ids, found.numbers[:, 0], strict=True)) == {1: -1, 3: 1, 9: 7}
+
+
 def test_notes_tell_the_share_that_trains_on_the_future():
     rows = [(1, 1, 5), (1, 2, 6), (2, 1, 1), (2, 2, 2), (1, 3, 9), (2, 3, 3)]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"]).assign(part=[0, 0, 0, 0, 2, 2])
