@@ -78,3 +78,8 @@ def test_a_backward_range_is_refused():
     (override,) = config.OverridesParser.create().parse_overrides(["x=range(9,1)"])
     with pytest.raises(InputError, match=r"x=range\(9,1\)"):
         config._dimension(override)
+
+
+def test_an_experiment_has_the_last_word_over_the_defaults(compose):
+    assert compose("experiment=ml1m_holdout_mf")["refit"] is True
+    assert compose("experiment=ml1m_holdout_mf", "refit=false")["refit"] is False
