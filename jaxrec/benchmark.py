@@ -69,11 +69,9 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
 
     trainer: GradientFit = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
-    first, theirs, again = (
-        trainer(model, data, population),
-        _peer(peer, data, int(population.hyper.width[0]), repeats),
-        trainer(model, data, population),
-    )
+    first = trainer(model, data, population)
+    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
+    again = trainer(model, data, population)
     seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
     targets = _targets(trainer, model, data, first.params, population.hyper)
     return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *theirs], targets)
@@ -106,13 +104,13 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """What a validation does: the catalogue ranked for each of its users, and the metrics of their lists."""
-    split, _ = experiment.prepare(tree)
-    validation = split.selection.validation
+    data: Interactions = build(tree["data"])
+    validation = build(tree["split"], interactions=data).selection.validation
     if validation is None:
         raise InputError("case=evaluate needs validation data: set split.validation_fraction or data.validation")
     model, params, hyper = _fresh(tree, validation.target)
     evaluator = build(tree["eval"]).evaluator(model, validation)
-    rows = _beside(lambda: evaluator(params, hyper).means(0), repeats, peer, build(tree["data"]), hyper)
+    rows = _beside(lambda: evaluator(params, hyper).means(0), repeats, peer, data, hyper)
     return _rates(rows, len(evaluator.sought.asked.users))
 
 
