@@ -131,12 +131,13 @@ def _study(cfg: DictConfig) -> None:
 
 
 def _benchmark(cfg: DictConfig) -> None:
-    from jaxrec import benchmark, launch
+    from jaxrec import launch
+    from jaxrec.benchmark import cases
 
     launch.use_all_cores()
     tree = plain(cfg)
     what = [tree.pop(key) for key in ("case", "repeats", "out", "peer")]
-    benchmark.run(tree, what[0], what[1], Path(what[2]), what[3])
+    cases.run(tree, what[0], what[1], Path(what[2]), what[3])
 
 
 def _explore(cfg: DictConfig) -> None:
@@ -195,11 +196,12 @@ def _export(cfg: DictConfig) -> None:
 
 
 def _pipeline(cfg: DictConfig) -> None:
-    from jaxrec import launch, pipeline_run
+    from jaxrec import launch
+    from jaxrec.pipeline import run
 
     tree = plain(cfg)
     launch.use_all_cores()
-    pipeline_run.run(tree, Path(tree.pop("out")))
+    run.run(tree, Path(tree.pop("out")))
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:

@@ -24,7 +24,7 @@ from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.metrics import larger_is_better
-from jaxrec.report import sweep_report
+from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
 from jaxrec.space import space_from_yaml
 from jaxrec.storage import open_storage

@@ -16,7 +16,7 @@ from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import Tables
-from jaxrec.report import run_report
+from jaxrec.report.report import run_report
 from jaxrec.settings import Tree
 
 _HYDRA = """

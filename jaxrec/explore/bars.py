@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
-from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
-from jaxrec.report_page import Html
+from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.page.html import Html
 
 COLOURS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GREY)
 FAINT = "rgba(61,139,212,0.06)"

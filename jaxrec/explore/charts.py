@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from jaxrec.explore import sentences as say
 from jaxrec.explore.actions import ONE_KIND
 from jaxrec.explore.bars import COLOURS, FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
-from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
-from jaxrec.report_page import Html
+from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.page.html import Html
 
 
 def actions(table: pd.DataFrame) -> Html:

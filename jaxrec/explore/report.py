@@ -10,7 +10,7 @@ from jaxrec.checkpoint import write_atomic, write_text
 from jaxrec.data.interactions import Interactions
 from jaxrec.explore import charts, sentences, time_charts, value_charts
 from jaxrec.explore.bars import COLOURS
-from jaxrec.report_page import Html, box, cards, frame, grid, page, section, tag
+from jaxrec.page.html import Html, box, cards, frame, grid, page, section, tag
 from jaxrec.settings import Tree, build, check
 
 LACKING = {  # table → what would make it

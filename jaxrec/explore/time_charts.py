@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
 from jaxrec.explore.bars import COLOURS, FAINT, SHARE, bars, faint, histogram, legend
-from jaxrec.report_figure import BLUE, ORANGE, chart, plain, titled
-from jaxrec.report_page import Html
+from jaxrec.page.figure import BLUE, ORANGE, chart, plain, titled
+from jaxrec.page.html import Html
 
 
 def over_time(table: pd.DataFrame) -> Html:

@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
 from jaxrec.explore.bars import COLOURS, SHARE, histogram, legend, short
-from jaxrec.report_figure import BLUE, ORANGE, chart, plain, titled
-from jaxrec.report_page import Html, tag
+from jaxrec.page.figure import BLUE, ORANGE, chart, plain, titled
+from jaxrec.page.html import Html, tag
 
 NONE = "rgba(141,151,163,0)"
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec import list_metrics as lists
-from jaxrec.item_facts import Facts
 from jaxrec.metrics import hit_rate, ndcg, recall
+from jaxrec.pipeline import list_metrics as lists
+from jaxrec.pipeline.item_facts import Facts
 from jaxrec.rerank.shortlist import About, Shortlist
 from jaxrec.rerank.steps import Step
 from jaxrec.sought import Sought

@@ -15,7 +15,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.models.popularity import Popularity
 from jaxrec.query import Query
-from jaxrec.report_items import embedding_map, frequency, item_section
+from jaxrec.report.items import embedding_map, frequency, item_section
 
 
 def traces(html):

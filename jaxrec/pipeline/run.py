@@ -10,9 +10,9 @@ import pandas as pd
 from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_json, write_text
 from jaxrec.errors import InputError
-from jaxrec.list_measures import Measured
-from jaxrec.pipeline import Pipeline, Run, Scoring, chosen, curve, stage_table
-from jaxrec.pipeline_report import report
+from jaxrec.pipeline.list_measures import Measured
+from jaxrec.pipeline.pipeline import Pipeline, Run, Scoring, chosen, curve, stage_table
+from jaxrec.pipeline.report import report
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, build, check
 

@@ -15,8 +15,8 @@ from jaxrec.evaluation import Lists
 from jaxrec.experiment import Result
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
-from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, plain, titled
-from jaxrec.report_page import Html, box, grid, section, table, tag
+from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.page.html import Html, box, grid, section, table, tag
 
 DRAWN = 2000  # items of a chart, the most chosen ones: more make a page heavy and a chart no clearer
 LENGTH = 10  # of the lists looked at

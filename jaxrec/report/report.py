@@ -10,13 +10,13 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxrec import report_charts as charts
 from jaxrec.candidates import PREFIX
 from jaxrec.data.interactions import summary
 from jaxrec.experiment import Result
 from jaxrec.groups import DEFINITIONS
-from jaxrec.report_items import item_section
-from jaxrec.report_page import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
+from jaxrec.page.html import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
+from jaxrec.report import charts
+from jaxrec.report.items import item_section
 from jaxrec.settings import Tree, flat, get
 from jaxrec.study import command, importance_note, importances
 from jaxrec.trials import best, leaderboard, params_of

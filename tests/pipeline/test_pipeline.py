@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec import launch, pipeline_run
+from jaxrec import launch
 from jaxrec.errors import InputError
-from jaxrec.pipeline import Pipeline, Run, chosen
+from jaxrec.pipeline import run as pipeline_run
+from jaxrec.pipeline.pipeline import Pipeline, Run, chosen
+from jaxrec.pipeline.retrieval import Candidates, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
-from jaxrec.retrieval import Candidates, overlap, union
 from jaxrec.settings import build
 from jaxrec.sought import sought
 

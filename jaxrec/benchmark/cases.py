@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from jaxrec import benchmark_mining, benchmark_serving, experiment, settings
+from jaxrec import experiment, settings
+from jaxrec.benchmark import mining as mining_case
+from jaxrec.benchmark import serving
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.histories import histories
@@ -186,21 +188,21 @@ def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The 50 hardest negatives of every user; see `jaxrec.benchmark_mining`."""
-    found = benchmark_mining.mine(tree, repeats)
+    """The 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
+    found = mining_case.mine(tree, repeats)
     return [_row(tree["model"]["_target_"].rpartition(".")[2], found.pop("seconds"), **found)]
 
 
 def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Epochs with every sampler, beside uniform negatives."""
-    found = benchmark_mining.epochs(tree, repeats)
+    found = mining_case.epochs(tree, repeats)
     uniform = min(min(seconds) for name, seconds in (found[0], found[-1]))
     return [_row(name, seconds, times_uniform=round(min(seconds) / uniform, 2)) for name, seconds in found]
 
 
 def serve(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The 99th percentile of a server under load; see `jaxrec.benchmark_serving`."""
-    return [_row(name, seconds, **figures) for name, seconds, figures in benchmark_serving.serve(tree, repeats)]
+    """The 99th percentile of a server under load; see `jaxrec.benchmark.serving`."""
+    return [_row(name, seconds, **figures) for name, seconds, figures in serving.serve(tree, repeats)]
 
 
 def _timed(work: Callable[[], Any]) -> float:

@@ -27,7 +27,7 @@ class Html(str):
 
 def page(title: str, body: Iterable[Html]) -> str:
     """The whole page, charts drawn by a Plotly that it brings along."""
-    template = Template(files("jaxrec").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("jaxrec.page").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(title=escape(title), body="\n".join(body), plotly=_plotly())
 
 

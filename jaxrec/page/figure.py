@@ -7,7 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from jaxrec.report_page import Html, escape, tag
+from jaxrec.page.html import Html, escape, tag
 
 BLUE, ORANGE, GREY = "#3d8bd4", "#e08a1e", "#8d97a3"
 CLEAR = "rgba(0,0,0,0)"  # the page shows through, light or dark

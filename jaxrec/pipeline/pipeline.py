@@ -19,15 +19,15 @@ from jaxrec.data.histories import Histories, histories
 from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
 from jaxrec.fitted import Fitted
-from jaxrec.item_facts import ItemFacts
-from jaxrec.list_measures import Measured, Measures, larger_is_better
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
+from jaxrec.pipeline.item_facts import ItemFacts
+from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
+from jaxrec.pipeline.retrieval import Candidates
 from jaxrec.ranking import Asked
 from jaxrec.recommend import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
-from jaxrec.retrieval import Candidates
 from jaxrec.settings import Tree, get
 from jaxrec.sought import sought
 

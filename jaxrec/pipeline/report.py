@@ -6,10 +6,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.list_measures import larger_is_better
-from jaxrec.report_charts import STAR
-from jaxrec.report_figure import BLUE, GREY, chart, titled
-from jaxrec.report_page import Html, box, cards, decimals, details, grid, page, section, table, tag
+from jaxrec.page.figure import BLUE, GREY, chart, titled
+from jaxrec.page.html import Html, box, cards, decimals, details, grid, page, section, table, tag
+from jaxrec.pipeline.list_measures import larger_is_better
+from jaxrec.report.charts import STAR
 from jaxrec.settings import Tree, flat
 
 METRICS = {

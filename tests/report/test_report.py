@@ -18,7 +18,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
 from jaxrec.models.popularity import Popularity
-from jaxrec.report import run_report, sweep_report
+from jaxrec.report.report import run_report, sweep_report
 
 EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "link", "br", "img", "input", "hr"}

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec import list_metrics as m
+from jaxrec.pipeline import list_metrics as m
 
 LISTS, K, D, G, ITEMS, USERS = 9, 6, 4, 3, 30, 50
 

@@ -9,12 +9,12 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from jaxrec.approximate import Index
 from jaxrec.data.ages import MILLISECONDS_A_DAY
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
 from jaxrec.fitted import Fitted
 from jaxrec.models.popularity import Popularity
+from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
 from jaxrec.ranking import Asked
 

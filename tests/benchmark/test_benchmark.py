@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from jaxrec import benchmark, settings
+from jaxrec import settings
+from jaxrec.benchmark import cases
 from tests.conftest import PLANTED
 
 LENGTH = 10
@@ -24,7 +25,7 @@ def timed(compose, tmp_path):
     def run(case, *overrides, peer=None):
         tree = compose(*PLANTED, *overrides)
         counts = np.bincount(settings.build(tree["data"]).user)
-        return benchmark.run(tree, case, 1, tmp_path / "out.json", peer), counts
+        return cases.run(tree, case, 1, tmp_path / "out.json", peer), counts
 
     return run
 

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from jaxrec.metrics import mean_and_interval
-from jaxrec.report_figure import BLUE, GREY, ORANGE, chart, counted, log_ticks, plain, titled
-from jaxrec.report_page import Html, tag
+from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, counted, log_ticks, plain, titled
+from jaxrec.page.html import Html, tag
 
 STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
 

@@ -1,0 +1,1 @@
+"""What a run and a search leave to look at: `report.html`."""
