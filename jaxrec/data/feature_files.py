@@ -59,6 +59,12 @@ def feature_columns(
     key: the setting that names the column of ids, for messages
     """
     typed = dict(name.partition(":")[::2] for name in tables.header(path, delimiter, encoding))
+    if id_column not in typed and len(typed) > 1:  # one column: the delimiter is another, which `tables` tells
+        names = ", ".join(map(repr, typed))
+        raise InputError(
+            f"{path} has no column {id_column!r}, the name of ids by {key}: rename the column that holds them; "
+            f"it has {names}"
+        )
     wanted = {key: id_column} | {name: name for name in typed if name != id_column}
     table = tables.read(path, wanted, delimiter, encoding)
     where = partial(tables.place, path, delimiter=delimiter)
