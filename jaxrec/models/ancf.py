@@ -58,7 +58,8 @@ class ANCF(nn.Module):
                       then stands for the user: new users can be scored, and one without a history gets b_i + b and
                       what the layers make of nothing
     embedding_dim:    columns of the vectors
-    attention_units:  units of the hidden layer of the attention; None: embedding_dim
+    attention_units:  units of the hidden layer of the attention; None: embedding_dim; 0: no attention, all weights are
+                      equal (over a history that is FISM, e_ij = 1), to see what attention is good for
     layers:           units of the layers over the interaction; None: embedding_dim and its half; (): none, which over
                       a history is NAIS with weighted columns
     beta:             smoothing of the attention over histories: 1 is softmax, 0 a plain sum
@@ -74,7 +75,7 @@ class ANCF(nn.Module):
     n_items: int
     history_length: NonNegativeInt = 0
     embedding_dim: PositiveInt = 32
-    attention_units: PositiveInt | None = None
+    attention_units: NonNegativeInt | None = None
     layers: tuple[PositiveInt, ...] | None = None
     beta: NonNegativeFloat = 0.5
     regularization: NonNegativeFloat | Traced = 0.0
@@ -85,21 +86,24 @@ class ANCF(nn.Module):
         return (self.embedding_dim, max(1, self.embedding_dim // 2)) if self.layers is None else self.layers
 
     @property
+    def _units(self) -> int:
+        return self.embedding_dim if self.attention_units is None else self.attention_units
+
+    @property
     def pair_floats(self) -> int:
         """Numbers that a pair of user and item takes while it is scored."""
-        attended = self.history_length or 2 * self.embedding_dim + (self.attention_units or self.embedding_dim)
+        attended = self.history_length or 2 * self.embedding_dim + self._units
         return attended + self.embedding_dim + sum(self._sizes)
 
     def setup(self) -> None:
-        units = self.attention_units or self.embedding_dim
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         if self.history_length:
             self.history_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
-            self.attention = Attention(units, 1)
         else:
             self.user_embedding = Embedding(self.n_users, self.embedding_dim, std=self.init_std)
             self.user_bias = self.param("user_bias", nn.initializers.zeros, (self.n_users,))
-            self.attention = Attention(units, self.embedding_dim)
+        if self._units:
+            self.attention = Attention(self._units, 1 if self.history_length else self.embedding_dim)
         self.score = Layers(self._sizes)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.bias = self.param("bias", nn.initializers.zeros, (1,))
@@ -121,7 +125,7 @@ class ANCF(nn.Module):
 
     def item_parts(self) -> Float[Array, "I I"] | None:
         """e_ij of all pairs of items (j a row), which users share; None where that is too much to keep."""
-        if not self.history_length or self.n_items**2 > TABLE_ENTRIES:
+        if not self.history_length or not self._units or self.n_items**2 > TABLE_ENTRIES:
             return None
         return self._weights_of_rows(self.history_embedding.whole())
 
@@ -139,10 +143,12 @@ class ANCF(nn.Module):
 
     def weigh(self, z: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
         """z with its features weighted."""
-        return self.embedding_dim * nn.softmax(self.attention(z)) * z
+        return self.embedding_dim * nn.softmax(self.attention(z)) * z if self._units else z
 
     def weights(self, p: Float[Array, "*#S D"], q: Float[Array, "*#S D"]) -> Float[Array, "*#S"]:
         """e_ij."""
+        if not self._units:
+            return jnp.ones(jnp.broadcast_shapes(p.shape, q.shape)[:-1], p.dtype)
         return jnp.exp(self.attention(p * q)[..., 0])
 
     def attend(

@@ -26,34 +26,34 @@ def layers(w: dict, x: np.ndarray) -> float:
     return float(x @ w["output"]["kernel"][:, 0])
 
 
-@pytest.mark.parametrize("sizes", [None, ()])
-def test_scores_over_latent_features(sizes):
-    model = ANCF(3, 6, embedding_dim=4, attention_units=5, layers=sizes)
+@pytest.mark.parametrize(("sizes", "units"), [(None, 5), ((), 5), (None, 0)])
+def test_scores_over_latent_features(sizes, units):
+    model = ANCF(3, 6, embedding_dim=4, attention_units=units, layers=sizes)
     params = drawn(model, USERS)
     w = params["params"]
     expected = np.zeros((2, 6))
     for row, u in enumerate((2, 0)):
         for i in range(6):
             z = w["user_embedding"]["table"][u] * w["item_embedding"]["table"][i]
-            weights = np.exp(attention(w["attention"], z))
+            weights = np.exp(attention(w["attention"], z)) if units else np.ones(4)
             x = 4 * weights / weights.sum() * z
             expected[row, i] = layers(w["score"], x) + w["item_bias"][i] + w["user_bias"][u] + w["bias"][0]
     assert_scores(model, params, USERS, expected)
 
 
 @pytest.mark.parametrize("table_entries", [1 << 28, 10], ids=["pairs kept", "pairs computed"])
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-def test_scores_over_the_history(beta, table_entries, monkeypatch):
-    """The second user has none: only layers of nothing and the biases are left."""
+@pytest.mark.parametrize(("beta", "units"), [(0.5, 5), (1.0, 5), (0.5, 0)])
+def test_scores_over_the_history(beta, units, table_entries, monkeypatch):
+    """The second user has none: only layers of nothing and the biases are left. Without units all weights are 1."""
     monkeypatch.setattr(ancf, "TABLE_ENTRIES", table_entries)
-    model = ANCF(3, 6, history_length=3, embedding_dim=4, attention_units=5, beta=beta)
+    model = ANCF(3, 6, history_length=3, embedding_dim=4, attention_units=units, beta=beta)
     params = drawn(model, ASKED)
     w = params["params"]
     p, q = w["history_embedding"]["table"], w["item_embedding"]["table"]
     expected = np.zeros((2, 6))
     for row, history in enumerate(([5, 1], [])):
         for i in range(6):
-            e = [np.exp(attention(w["attention"], p[j] * q[i])[0]) for j in history]
+            e = [np.exp(attention(w["attention"], p[j] * q[i])[0]) if units else 1.0 for j in history]
             v = sum((e_j * p[j] for e_j, j in zip(e, history, strict=True)), np.zeros(4))
             x = v / (sum(e) ** beta if e else 1) * q[i]
             expected[row, i] = layers(w["score"], x) + w["item_bias"][i] + w["bias"][0]
