@@ -116,8 +116,7 @@ class Recommender:
         History r is `items[offsets[r] : offsets[r + 1]]`.
         """
         n = len(offsets) - 1
-        longest = int(np.diff(offsets).max(initial=1))
-        answers = self.answers(k, FEW if n <= FEW else MANY, max(16, 1 << (longest - 1).bit_length()))
+        answers = self._answers_for(k, n, offsets)
         found, scores, source = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
         for start in range(0, n, answers.batch):
             block = slice(start, min(start + answers.batch, n))
@@ -163,6 +162,11 @@ class Recommender:
             )
         return self._answers[key]
 
+    def _answers_for(self, k: int, n: int, offsets: np.ndarray) -> Answers:
+        """A program for n rows whose items are among these stretches: of few lengths, so that few are compiled."""
+        longest = int(np.diff(offsets).max(initial=1))
+        return self.answers(k, FEW if n <= FEW else MANY, max(16, 1 << (longest - 1).bit_length()))
+
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
         return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
@@ -191,8 +195,12 @@ class Recommender:
 
     def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
-        asked = Asked.about(users, self.known, self._encoded)
-        return self.fitted.rank(asked, k, exclude_seen)
+        if len(users) > MANY:  # worth a program of its own, in which devices share the users
+            return self.fitted.rank(Asked.about(users, self.known, self._encoded), k, exclude_seen)
+        offsets, had = self.known.masked(users)
+        answers = self._answers_for(k, len(users), self.known.offsets)
+        hidden = windows(offsets[:-1], offsets[1:], had, answers.length)
+        return answers(users, self.histories(users, answers.length), exclude_seen, hidden)
 
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [N] of pairs of positions."""
