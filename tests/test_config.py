@@ -6,7 +6,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from jaxrec import config
+from jaxrec import config, settings
 from jaxrec.errors import InputError
 from tests.conftest import ROOT
 
@@ -78,6 +78,11 @@ def test_a_backward_range_is_refused():
     (override,) = config.OverridesParser.create().parse_overrides(["x=range(9,1)"])
     with pytest.raises(InputError, match=r"x=range\(9,1\)"):
         config._dimension(override)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+def test_every_experiment_is_a_run(compose, name):
+    settings.check(compose(f"experiment={name}", "data.path=FILE"))
 
 
 def test_an_experiment_has_the_last_word_over_the_defaults(compose):
