@@ -3,8 +3,7 @@
 import numpy as np
 
 from jaxrec.data.interactions import Interactions
-
-MILLISECONDS_A_DAY = 86_400_000
+from jaxrec.data.times import DAY
 
 
 def ages(interactions: Interactions) -> np.ndarray | None:
@@ -17,4 +16,4 @@ def ages(interactions: Interactions) -> np.ndarray | None:
     newest = interactions.time.max()
     first = np.full(interactions.n_items, newest + 1)
     np.minimum.at(first, interactions.item, interactions.time)
-    return np.where(first > newest, np.nan, (newest - first) / MILLISECONDS_A_DAY).astype(np.float32)
+    return np.where(first > newest, np.nan, (newest - first) / DAY).astype(np.float32)

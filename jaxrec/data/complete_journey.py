@@ -21,6 +21,7 @@ from pydantic import NonNegativeInt
 from jaxrec.data import tables
 from jaxrec.data.anonymous import Anonymous, nobody_as_null, settled
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.notes import occurred
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import milliseconds
 from jaxrec.errors import InputError
@@ -136,4 +137,4 @@ def _goods(frame: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, d
     notes["rows of products that products.parquet does not list, kept without features"] = int(
         (~known & ~dropped).sum()
     )
-    return frame[~dropped], {reason: rows for reason, rows in notes.items() if rows}
+    return frame[~dropped], occurred(notes)

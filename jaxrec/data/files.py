@@ -17,6 +17,7 @@ from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
 from jaxrec.data.labels import chosen, with_negatives
+from jaxrec.data.notes import occurred
 from jaxrec.data.positions import inverse, ranks
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.tables import plain
@@ -160,7 +161,7 @@ def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[s
     missing = len(ids) - (found := len(np.intersect1d(own, ids)))
     notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
-    return {reason: count for reason, count in notes.items() if count}
+    return occurred(notes)
 
 
 def _paths(

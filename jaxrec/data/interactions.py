@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data.features import Encoded
+from jaxrec.data.notes import occurred
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
@@ -214,7 +215,7 @@ def filtered(
         core = _core(user, item, k_core)
         frame = _kept(frame, core, f"data.k_core={k_core}")
         notes[f"rows outside data.k_core={k_core}, dropped"] = int(np.count_nonzero(~core))
-    return frame, {reason: rows for reason, rows in notes.items() if rows}
+    return frame, occurred(notes)
 
 
 def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jaxrec.data.interactions import Interactions, canonical
+from jaxrec.data.notes import occurred
 from jaxrec.data.times import Where
 from jaxrec.errors import InputError
 
@@ -43,7 +44,7 @@ def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interacti
     contradicted = np.isin(pairs, own)
     pairs = np.unique(pairs[~contradicted])
     dropped = {UNKNOWN: int((~known).sum()), CHOSEN: int(contradicted.sum())}
-    notes = {**interactions.notes, **{reason: n for reason, n in dropped.items() if n}}
+    notes = {**interactions.notes, **occurred(dropped)}
     users, items = (x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
     return replace(interactions, negatives=(users, items), notes=notes)
 

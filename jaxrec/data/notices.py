@@ -1,5 +1,6 @@
 """What a person should know of the data before believing a number: what was dropped, what leaks, what is cold."""
 
+from jaxrec.data.notes import occurred
 from jaxrec.data.split import Split
 
 DROPPED = {
@@ -15,7 +16,7 @@ DROPPED = {
 def notices(split: Split) -> list[str]:
     """Lines in plain words, of what there is to say: none for data that needed no repair and a split without leaks."""
     train, notes = split.selection.train, split.notes
-    lines = [f"  read: {_listed({reason: rows for reason, rows in train.notes.items() if rows})}"]
+    lines = [f"  read: {_listed(occurred(train.notes))}"]
     lines.append(f"  left out: {_listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})}")
     return [line for line in lines if not line.endswith(": ")] + _cautions(notes)
 

@@ -30,6 +30,7 @@ from pydantic import NonNegativeInt
 from jaxrec.data import tables
 from jaxrec.data.anonymous import Anonymous, nobody_as_null, settled
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.notes import Notes, occurred
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
@@ -52,8 +53,6 @@ NO_PRODUCTS = {  # stock codes → what their rows are
     r"ADJUST\d*|AMAZONFEE|B|BANK CHARGES|CRUK|D|M|S|TEST\d*": "rows of fees, discounts, corrections, samples, dropped",
     rf"(?!(?:{PRODUCT})$).*": "rows of stock codes of an unknown kind, dropped",
 }
-
-Notes = dict[str, int]
 
 
 def online_retail(
@@ -168,7 +167,7 @@ def _typed(table: pa.Table, where: Where) -> tuple[pd.DataFrame, Notes]:
         }
     )
     respelled = pc.sum(pc.not_equal(codes, table["item_id"].cast(pa.string()))).as_py()
-    return frame, _counted({"rows whose stock code had small letters or blanks, mended": respelled})
+    return frame, occurred({"rows whose stock code had small letters or blanks, mended": respelled})
 
 
 def _numbers(column: pa.ChunkedArray, name: str, where: Where) -> np.ndarray:
@@ -203,7 +202,7 @@ def _products(frame: pd.DataFrame, notes: Notes) -> tuple[pd.DataFrame, Notes]:
     dropped = np.zeros(len(frame), bool)
     for reason, rule in rules.items():
         mask = np.asarray(rule, bool) & ~dropped
-        notes |= _counted({reason: int(mask.sum())})
+        notes |= occurred({reason: int(mask.sum())})
         dropped |= mask
     if dropped.all():
         raise InputError(f"no row of the {len(frame):,} is a purchase or its cancellation: {_told(notes)}")
@@ -225,7 +224,7 @@ def _summed(frame: pd.DataFrame) -> tuple[pd.DataFrame, Notes]:
     key = ["invoice", "user_id", "item_id"]
     lines = frame.groupby(key, sort=False, observed=True)
     summed = lines.agg(quantity=("quantity", "sum"), time=("time", "first")).reset_index()
-    return summed, _counted({"further lines of an item in its invoice, summed into one": len(frame) - len(summed)})
+    return summed, occurred({"further lines of an item in its invoice, summed into one": len(frame) - len(summed)})
 
 
 def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "drop"]) -> tuple[pd.DataFrame, Notes]:
@@ -233,11 +232,11 @@ def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "dr
     cancelled = frame["invoice"].str.startswith("C").to_numpy(bool)
     left, lost = frame["quantity"].to_numpy(), np.zeros(len(frame))
     if cancellations == "drop":
-        notes |= _counted({"cancellations, dropped": int(cancelled.sum())})
+        notes |= occurred({"cancellations, dropped": int(cancelled.sum())})
     else:
         left, lost = _last_in_first_out(frame)
         before = frame["quantity"].to_numpy()
-        notes |= _counted(
+        notes |= occurred(
             {
                 "cancellations, taken from purchases before": int((cancelled & (lost == 0)).sum()),
                 "cancellations of more than was bought before, the rest ignored": int((cancelled & (lost > 0)).sum()),
@@ -276,10 +275,6 @@ def _mode(frame: pd.DataFrame, key: str, column: str) -> pd.Series:
     counts = frame.groupby([key, column], observed=True).size().reset_index(name="n")
     counts = counts.sort_values([key, "n", column], ascending=[True, False, True])
     return counts.drop_duplicates(key).set_index(key)[column]
-
-
-def _counted(notes: Notes) -> Notes:
-    return {reason: rows for reason, rows in notes.items() if rows}
 
 
 def _told(notes: Notes) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.times import DAY
 
-DAY = 86_400_000
 EARLIEST = 631_152_000_000  # 1990, in milliseconds: shops and ratings on the net are younger
 LATEST = 4_102_444_800_000  # 2100
 BUSY = 1_000  # actions, and a hundred times the median user's: hardly a person

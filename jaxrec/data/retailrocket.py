@@ -21,6 +21,7 @@ from jaxrec.data import tables
 from jaxrec.data.categories import category_paths
 from jaxrec.data.events import marked
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.notes import Notes, occurred
 from jaxrec.data.prepared import prepared
 from jaxrec.data.properties import Changes, Properties, properties
 from jaxrec.data.times import Where, milliseconds
@@ -29,8 +30,6 @@ from jaxrec.errors import InputError
 EVENTS = ("view", "addtocart", "transaction")
 PARTS, TREE = ("item_properties_part1.csv", "item_properties_part2.csv"), "category_tree.csv"
 CATEGORY, AVAILABLE = CLEAR = ("categoryid", "available")  # the two whose names and values are not hashed
-
-Notes = dict[str, int]
 
 
 def retailrocket(
@@ -147,7 +146,7 @@ def _prepare(
     data = encode(frame, event_names=event_names, name="Retailrocket")
     if item_properties:
         data = replace(data, properties=_properties(files, item_properties, data.item_ids, notes))
-    return replace(data, notes={reason: rows for reason, rows in notes.items() if rows})
+    return replace(data, notes=occurred(notes))
 
 
 def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:

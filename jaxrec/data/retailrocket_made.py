@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 
 START, DAYS, WEEKS = 1_430_622_000_000, 138, 18  # from 2015-05-03 03:00 UTC
-DAY, MINUTE = 86_400_000, 60_000  # milliseconds
+MINUTE = 60_000  # milliseconds
 CARTS, TRANSACTIONS = 0.0252, 0.00815  # shares of all events
 NAMED = {"categoryid": 0.039, "available": 0.074}  # shares of the property rows; the other properties are hashed
 HASHED, VALUES = 1_102, 50_000  # how many hashed properties there are, and different values of theirs

@@ -9,9 +9,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.sessions import sessions
 from jaxrec.data.split import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
-
-DAY = 86_400_000  # milliseconds
 
 
 def by_session(

@@ -5,6 +5,7 @@ import pandas as pd
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 
 MIXTURE = np.array([0.7, 0.2, 0.1])  # how much of a user's taste lies in the main, the second and the third cluster
@@ -144,5 +145,5 @@ def _times(rng: np.random.Generator, count: np.ndarray) -> np.ndarray:
     step = 1_000 + rng.exponential(7_200_000.0, count.sum()).astype(np.int64)
     elapsed = np.cumsum(step)
     before = np.repeat(elapsed[np.cumsum(count) - count], count)
-    start = 1_577_836_800_000 + rng.integers(365 * 86_400_000, size=len(count))  # 2020-01-01
+    start = 1_577_836_800_000 + rng.integers(365 * DAY, size=len(count))  # 2020-01-01
     return np.repeat(start, count) + elapsed - before

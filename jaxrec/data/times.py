@@ -10,6 +10,8 @@ import pyarrow.compute as pc
 
 from jaxrec.errors import InputError
 
+DAY = 86_400_000  # milliseconds
+
 # A number below 1e11 is in seconds (the year 5138), below 1e14 in milliseconds, and so on: the ranges of two units
 # meet only in 1973, so data of one unit is read as such. Positions such as 0, 1, 2 are seconds and keep their order.
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")

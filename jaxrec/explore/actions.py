@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions, summary
+from jaxrec.data.times import DAY
 
 MOST_ACTIONS = 6  # kinds of action told apart; beyond these the rarest are one
 OTHERS = "others"
@@ -36,7 +37,7 @@ def sizes(interactions: Interactions) -> pd.DataFrame:
     facts |= {"density": pairs / (users * items)}
     facts |= {"interactions per user": len(interactions) / users, "interactions per item": len(interactions) / items}
     if interactions.time is not None:
-        days = (int(interactions.time.max()) - int(interactions.time.min())) / 86_400_000
+        days = (int(interactions.time.max()) - int(interactions.time.min())) / DAY
         facts |= {"first": found["first"].replace("T", " "), "last": found["last"].replace("T", " "), "days": days}
     return pd.DataFrame({"fact": list(facts), "value": pd.Series(list(facts.values()), dtype=object)})
 

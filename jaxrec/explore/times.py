@@ -7,9 +7,9 @@ import pandas as pd
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.sessions import sessions
+from jaxrec.data.times import DAY
 from jaxrec.explore.histogram import histogram
 
-DAY = 86_400_000
 PERIODS = {"hour": 3, "day": 200, "week": 4 * 365, "month": 100 * 365}  # name → longest span that it suits, in days
 DURATIONS = [0, 1, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 86400]  # seconds
 

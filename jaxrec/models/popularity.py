@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from pydantic import PositiveFloat
 
-from jaxrec.data.ages import MILLISECONDS_A_DAY
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.query import Query
 
@@ -40,7 +40,7 @@ class Popularity(nn.Module):
                     f"model.window_days={self.window_days:g} needs times: name their column in data.time_column, or "
                     "leave model.window_days null to count everything"
                 )
-            train = train.take(train.time > train.time.max() - self.window_days * MILLISECONDS_A_DAY)
+            train = train.take(train.time > train.time.max() - self.window_days * DAY)
         return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)
 
     def solve(self, statistics: Float[Array, "I"]) -> dict[str, Float[Array, "I"]]:

@@ -12,10 +12,11 @@ from pydantic import PositiveFloat
 from scipy import sparse
 from scipy.sparse.linalg import svds
 
-from jaxrec.data.ages import MILLISECONDS_A_DAY, ages
+from jaxrec.data.ages import ages
 from jaxrec.data.features import features
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.split import Held
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.groups import item_groups
 from jaxrec.ranking import Asked
@@ -150,7 +151,7 @@ class ItemFacts:
             born, dates = _born(_column(known.item_features, self.born, "items.born"))
             now = np.nanmax(born[seen])
             if dates and known.time is not None:
-                now = known.time.max() / MILLISECONDS_A_DAY
+                now = known.time.max() / DAY
             return (now - born).astype(np.float32)
         first_seen = ages(known)
         return np.full(known.n_items, np.nan, np.float32) if first_seen is None else first_seen

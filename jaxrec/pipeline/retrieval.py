@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
-from jaxrec.data.ages import MILLISECONDS_A_DAY
 from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.fitted import Fitted
 from jaxrec.models.popularity import Popularity
@@ -85,7 +85,7 @@ class Candidates:
         if self.window_days is not None:
             if rows.time is None:
                 raise InputError("candidates.window_days needs data with times; leave it null to count everything")
-            rows = rows.take(rows.time > rows.time.max() - self.window_days * MILLISECONDS_A_DAY)
+            rows = rows.take(rows.time > rows.time.max() - self.window_days * DAY)
         return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
 
     def _popular(self, asked: Asked, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:

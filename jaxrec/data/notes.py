@@ -1,0 +1,10 @@
+"""What reading dropped or mended: a reason in words → how many rows."""
+
+from collections.abc import Mapping
+
+Notes = dict[str, int]
+
+
+def occurred(notes: Mapping[str, int]) -> Notes:
+    """The reasons that any row gave."""
+    return {reason: rows for reason, rows in notes.items() if rows}
