@@ -46,10 +46,12 @@ def counted(title: str, n: int) -> dict[str, Any]:
     return titled(title, **({"dtick": 1} if n <= 10 else {}))
 
 
-def log_ticks(low: float, high: float) -> dict[str, list[Any]]:
-    """1, 2, 5, 10, … written in full: Plotly's own writes 0.002 as a bare 2."""
+def log_ticks(low: float, high: float, *, around: bool = False) -> dict[str, list[Any]]:
+    """1, 2, 5, 10, … written in full: Plotly's own writes 0.002 as a bare 2. `around` takes one more at either end."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [m * 10.0**p for p in powers for m in ((1,) if high / low > 300 else (1, 2, 5))]
+    if around:
+        low, high = max(t for t in ticks if t <= low), min(t for t in ticks if t >= high)
     ticks = [tick for tick in ticks if low <= tick <= high]
     ticks = ticks if len(ticks) > 1 else [low, high]
     return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}

@@ -83,7 +83,8 @@ def table(
     )
     head = f"<thead><tr>{''.join(named)}</tr></thead>" if heads else ""
     body = "".join(f"<tr>{''.join(_cell(value, sortable, thousands) for value in row)}</tr>" for row in rows)
-    style = ' class="sortable"' if sortable else ""
+    kinds = " ".join(name for name, wanted in (("sortable", sortable), ("many", len(heads) > 3)) if wanted)
+    style = f' class="{kinds}"' if kinds else ""
     return Html(f'<div class="scroll" tabindex="0"><table{style}>{head}<tbody>{body}</tbody></table></div>')
 
 

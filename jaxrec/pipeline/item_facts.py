@@ -10,19 +10,17 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveFloat
 from scipy import sparse
-from scipy.sparse.linalg import svds
 
 from jaxrec.data.ages import ages
 from jaxrec.data.features import features
 from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.likeness import had_together
 from jaxrec.data.split import Held
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.groups import item_groups
 from jaxrec.ranking import Asked
 from jaxrec.rerank.shortlist import Items
-
-DIRECTIONS = 64  # of `interactions`
 
 
 @dataclass(frozen=True)
@@ -120,12 +118,7 @@ class ItemFacts:
                     "items.vectors=model: this model has no vectors of items; choose interactions or category"
                 )
             return of_model - of_model.mean(axis=0)  # what all have in common, such as a constant beside a bias, is out
-        ones = np.ones(len(train), np.float32)
-        matrix = sparse.csr_array((ones, (train.item, train.user)), shape=(train.n_items, train.n_users))
-        directions = min(DIRECTIONS, min(matrix.shape) - 1)
-        start = np.random.default_rng(0).normal(size=min(matrix.shape))
-        left, size, _ = svds(matrix, k=directions, v0=start)
-        return left * size
+        return had_together(train.user, train.item, train.n_users, train.n_items)
 
     def _groups(self, train: Interactions, seen: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
         if self.group == "popularity":

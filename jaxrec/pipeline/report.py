@@ -85,7 +85,8 @@ def _table(stages: pd.DataFrame, k: int) -> Html:
 
 
 def _candidates(said: Mapping[str, float]) -> Html:
-    return box(table(["of candidates", ""], [(what, float(value)) for what, value in said.items()]))
+    shown = [(what, f"{100 * value:.1f} %" if value <= 1 else f"{value:.1f}") for what, value in said.items()]
+    return box(table(["of candidates", ""], shown))
 
 
 def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked: float | None) -> Html:
@@ -108,7 +109,7 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
     def points(of: pd.DataFrame, text: list[str], **look: Any) -> go.Scatter:
         return go.Scatter(x=of[key], y=of[quality], text=text, hovertemplate=tip, **look)
 
-    strengths = [f"{value:g}" for value in along[knob]]
+    strengths = [f"{value:g}" if value != picked else "" for value in along[knob]]  # that one has its star
     mode = "lines+markers+text" if labelled else "lines+markers"
     traces = [
         points(along, strengths, mode=mode, textposition="top center", cliponaxis=False, line_color=BLUE),

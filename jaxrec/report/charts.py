@@ -39,7 +39,7 @@ def spread(label: str, values: np.ndarray) -> Html:
         customdata=np.stack([edges[:-1], edges[1:]], axis=1),
         hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}: %{y:,} users<extra></extra>",
     )
-    caption = f"{len(values):,} users by their test {label}; {(values == 0).mean():.0%} of them have 0."
+    caption = f"{len(values):,} users by their test {label}; {100 * (values == 0).mean():.0f} % of them have 0."
     axes = {"xaxis": titled(label), "yaxis": titled("users")}
     return chart(f"{label} of each user", [bars], caption, bargap=0.05, **axes)
 
@@ -117,7 +117,8 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
             places = [distribution.choices.index(value) for value in values]
             columns.append({"label": label, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
         elif getattr(distribution, "log", False):
-            ticks = log_ticks(min(values), max(values))
+            # An axis is drawn from its first tick to its last, so these must hold all values.
+            ticks = log_ticks(min(values), max(values), around=True)
             ticks["tickvals"] = [math.log10(tick) for tick in ticks["tickvals"]]
             columns.append({"label": label, "values": np.log10(values), **ticks})
         else:

@@ -68,7 +68,9 @@ def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, ca
         for name, colour, mine in groups
     ]
     which = f"The {len(items):,} most chosen items" if len(items) < len(vectors) else f"All {len(items):,} items"
-    caption = f"{which}, by the two principal components of their vectors, with {share:.0%} of what they differ by."
+    caption = (
+        f"{which}, by the two principal components of their vectors, with {100 * share:.0f} % of what they differ by."
+    )
     if len(groups) > 1:
         caption += " Colours: the first category of each."
     bare: dict[str, Any] = {"showticklabels": False, "showgrid": False}
@@ -102,8 +104,8 @@ def frequency(lists: np.ndarray, counts: np.ndarray, names: np.ndarray) -> Html:
         hovertemplate="%{text}<br>had by %{customdata[0]:,}, in %{customdata[1]:,} lists<extra></extra>",
     )
     caption = (
-        f"Lists of {lists.shape[1]}. {np.mean(shown == 0):.0%} of the catalogue is in nobody's list; the most shown "
-        f"hundredth of it takes {most[:hundredth].sum() / max(1, shown.sum()):.0%} of all places."
+        f"Lists of {lists.shape[1]}. {100 * np.mean(shown == 0):.0f} % of the catalogue is in nobody's list; the most "
+        f"shown hundredth of it takes {100 * most[:hundredth].sum() / max(1, shown.sum()):.0f} % of all places."
     )
     axes = {
         "xaxis": titled("had before, times", type="log", **_from_zero(counts.max())),

@@ -234,7 +234,7 @@ def _fact_tables(result: Result) -> Html:
 
 def _facts(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
     shown = {key: f"{value:,}" if type(value) is int else value for key, value in values.items()}
-    shown |= {key: f"{value:.2%}" for key, value in values.items() if key in SHARES}
+    shown |= {key: f"{100 * value:.2f} %" for key, value in values.items() if key in SHARES}
     return [(FACTS.get(key, key.replace("_", " ")), value) for key, value in shown.items()]
 
 

@@ -215,7 +215,7 @@ class Service:
         """Of what not every run can do: why this one cannot."""
         model = type(self.recommender.model).__name__
         return {
-            "diversity": None if self.traits.vectors is not None else f"{model} has no vectors of items to compare",
+            "diversity": None if self.traits.vectors is not None else "nothing says which items of this run are alike",
             "freshness": None if self.traits.ages is not None else "the data of this run has no times",
             "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
             "explain": self.explainer.why_not,

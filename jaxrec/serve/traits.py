@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from jaxrec.data.likeness import had_together
 from jaxrec.history import History
 from jaxrec.query import Query
 from jaxrec.recommend import Recommender
@@ -28,14 +29,26 @@ class Traits:
 
 
 def traits(recommender: Recommender) -> Traits:
-    """Items are alike that share categories; where the run knows none, those that the model's vectors say are."""
-    categories = recommender.categories
-    vectors = taste(recommender)
+    """Items are alike that share categories; where the run knows none, those that the model's vectors say are; where
+    the model has none, those that the same users had.
+    """
+    return Traits(_vectors(recommender), recommender.ages)
+
+
+def _vectors(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
+    categories, known = recommender.categories, recommender.known
     if categories is not None:
         member = categories.multihot()
         often = np.argsort(-member.sum(axis=0), kind="stable")[:CATEGORIES]
-        vectors = member[:, often].astype(np.float32)
-    return Traits(vectors, recommender.ages)
+        return member[:, often].astype(np.float32)
+    if (vectors := taste(recommender)) is not None:
+        return vectors
+    n_users, n_items = len(recommender.user_ids), len(recommender.item_ids)
+    offsets, items = known.masked(np.arange(n_users))
+    if not len(items) or min(n_users, n_items) < 2:
+        return None
+    users = np.repeat(np.arange(n_users), np.diff(offsets))
+    return had_together(users, items, n_users, n_items).astype(np.float32)
 
 
 def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:

@@ -14,8 +14,8 @@ from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
 from tests.data.test_complete_journey import tables as complete_journey_tables
 from tests.explore.test_explore_tables import made
+from tests.report.test_report import EVIL, Page
 from tests.test_config import script
-from tests.test_report import EVIL, Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

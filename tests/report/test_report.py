@@ -137,7 +137,7 @@ def test_a_run_says_its_figures_beside_popularity():
     assert "NDCG 0.5000 0.2500 0.4321 0.4111 to 0.4555 0.2000" in said
     assert "Coverage 0.2500 0.1250" in said
     assert "cold items: tested, never seen in training 7" in said
-    assert "37.50%" in said
+    assert "37.50 %" in said
     assert "novel key 3" in said
     assert "interactions known before the test 10" in said
     assert "parameters of the model 5" in said

@@ -57,8 +57,8 @@ def test_rare_categories_share_a_colour():
 def test_frequency_counts_places_in_lists():
     lists = np.array([[0, 1], [0, 2], [0, -1]])
     html = frequency(lists, np.array([5, 0, 1, 7]), np.array(list("abcd")))
-    assert "25% of the catalogue is in nobody" in html
-    assert "takes 60% of all places" in html
+    assert "25 % of the catalogue is in nobody" in html
+    assert "takes 60 % of all places" in html
     (dots,) = traces(html)[0]
     assert numbers(dots["customdata"]).reshape(-1, 2).tolist() == [[5, 3], [0, 1], [1, 1], [7, 0]]
 
@@ -117,4 +117,4 @@ def test_what_is_not_there_is_left_out():
 
 @pytest.mark.parametrize("vectors", [np.zeros((5, 2)), np.ones((5, 3))])
 def test_vectors_that_are_all_alike_are_drawn(vectors):
-    assert "with 0%" in embedding_map(vectors, np.ones(5, int), np.arange(5), None)
+    assert "with 0 %" in embedding_map(vectors, np.ones(5, int), np.arange(5), None)

@@ -67,6 +67,11 @@ def recommender(name: str, **changes: Any) -> Recommender:
     return Recommender(model, params(model), extra | changes)
 
 
+def nothing_known() -> dict[str, np.ndarray]:
+    """Of any user: changes to a run."""
+    return {"known_offsets": np.zeros(USERS + 1, np.int64), "known_items": np.zeros(0, np.int32)}
+
+
 class Client:
     """Asks an application in this process; its server is started and stopped by `with`."""
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+from dataclasses import replace
 
 import httpx
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
 from jaxrec.serve.service import Service
-from tests.serve.conftest import ITEMS, KNOWN, LIMITS, Client, recommender
+from tests.serve.conftest import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
 
 
 def best(scores: np.ndarray, hidden: list[int], k: int = 10) -> list[int]:
@@ -140,15 +141,27 @@ def test_diversity_and_freshness_are_what_they_say(asked):
 
 
 def test_what_a_run_cannot_do_is_said(asked):
-    bare = recommender("EASE", ages=None, categories_names=None)
+    bare = recommender("Popularity", ages=None, categories_names=None, **nothing_known())
     with Client(Service.of(bare, LIMITS, "shop")) as client:
         can = client.get("/about").json()["can"]
-        assert can["diversity"] == "EASE has no vectors of items to compare"
+        assert can["diversity"] == "nothing says which items of this run are alike"
         assert can["freshness"] == "the data of this run has no times"
         response = client.post("/recommend", {"user": "u5", "freshness": 0.5})
         assert response.status_code == 422
         assert response.json()["error"] == "freshness: the data of this run has no times"
     assert set(asked("EASE").get("/about").json()["can"].values()) == {None}
+
+
+def test_without_categories_and_vectors_items_are_alike_that_the_same_users_had():
+    """Users had items 0 to 9, or 10 to 19, never some of both: a diverse list has one of each kind at most."""
+    kinds = [np.arange(10), 10 + np.arange(10)]
+    had = np.concatenate([kinds[user % 2] for user in range(USERS)]).astype(np.int32)
+    bare = recommender("EASE", categories_names=None, known_offsets=np.arange(USERS + 1) * 10, known_items=had)
+    with Client(Service.of(bare, replace(LIMITS, candidates=ITEMS), "shop")) as client:
+        plain, diverse = (client.recommend(user="u0", exclude_seen=False, diversity=weight) for weight in (0, 1))
+    of_kinds = [[np.isin(kind + 100, found).sum() for kind in kinds] for found in (plain, diverse)]
+    assert max(of_kinds[0]) > 1
+    assert max(of_kinds[1]) <= 1
 
 
 @pytest.mark.parametrize("name", ["EASE", "ImplicitALS"])

@@ -1,13 +1,12 @@
-"""The page in a real browser, against a real server on a port of its own."""
+"""The page in a real browser, against a real server on a port of its own: read, typed into, clicked."""
 
-import html
-import re
-import shutil
-import subprocess
+import json
 import threading
 import time
 from collections.abc import Iterator
-from urllib.parse import urlencode
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx
 import pytest
@@ -15,16 +14,47 @@ import uvicorn
 
 from jaxrec.serve.app import application
 from jaxrec.serve.service import Service
-from tests.serve.conftest import LIMITS, recommender
+from tests.browser import END, LEFT, RIGHT, Browser, browser, needed
+from tests.serve.conftest import KNOWN, LIMITS, nothing_known, recommender
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
+pytestmark = [pytest.mark.slow, needed]
+
+ROWS, PAST, FOUND = "#list > li", "#history > li", "#found > li"
 
 
-@pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    service = Service.of(recommender("EASE"), LIMITS, "shop")
-    server = uvicorn.Server(uvicorn.Config(application(service), port=0, log_level="warning"))
+class Shop:
+    """A server, and its page in a window."""
+
+    def __init__(self, service: Service, address: str, window: Browser) -> None:
+        self.service, self.address, self.window = service, address, window
+
+    def open(self, **state: Any) -> None:
+        """The page with this state in its address, once all that it asks for at first has come."""
+        self.window.open(f"{self.address}/#{urlencode(state)}")
+        self.window.until(lambda: self.window.texts("#status") not in ([], [""]))
+
+    def answer(self, **asked: Any) -> dict[str, Any]:
+        """What the server recommends."""
+        return httpx.post(f"{self.address}/recommend", json={"k": 10, **asked}).json()
+
+    def shows(self, **asked: Any) -> None:
+        """Passes once the list is what the server answers to this; fails if it never is."""
+        wanted = [item["title"] for item in self.answer(**asked)["items"]]
+        self.window.until(lambda: self.window.texts(f"{ROWS} .title") == wanted)
+
+    def says(self, text: str) -> None:
+        """Passes once the line above the list is this."""
+        self.window.until(lambda: self.window.texts("#status") == [text])
+
+    def state(self) -> dict[str, str]:
+        """What the address says."""
+        return dict(parse_qsl(urlsplit(self.window.run("return location.href")).fragment))
+
+
+@contextmanager
+def served(service: Service) -> Iterator[str]:
+    """The address of its server."""
+    server = uvicorn.Server(uvicorn.Config(application(service), port=0, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -34,31 +64,217 @@ def address() -> Iterator[str]:
     thread.join()
 
 
-def seen(address: str, tmp_path, **state: str | float) -> str:
-    """The page's elements once its script has run; the state is in its address."""
-    call = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
-    call += ["--virtual-time-budget=10000", "--dump-dom", f"{address}/#{urlencode(state)}"]
-    return subprocess.run(call, capture_output=True, text=True, check=True, timeout=120).stdout
+@pytest.fixture(scope="module")
+def window(tmp_path_factory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
-def titles(page: str) -> list[str]:
-    shown = page[page.index('id="list"') : page.index("<footer")]
-    return [html.unescape(title) for title in re.findall(r'class="title">(.*?)</span>', shown)]
+@pytest.fixture(scope="module")
+def shop(window) -> Iterator[Shop]:
+    service = Service.of(recommender("EASE"), LIMITS, "shop")
+    with served(service) as address:
+        yield Shop(service, address, window)
+
+
+@pytest.fixture(autouse=True)
+def no_complaints(window) -> Iterator[None]:
+    """The console hears of nothing but answers that are refusals, which the page says itself."""
+    yield
+    assert [said for said in window.complaints() if "Failed to load resource" not in said] == []
 
 
 @pytest.mark.parametrize("weights", [{}, {"diversity": 1.0}, {"freshness": 1.0}])
 @pytest.mark.parametrize("who", [{"user": "u5"}, {"history": [103, 108]}])
-def test_the_page_shows_what_the_server_recommends(address, tmp_path, who, weights):
-    state = {name: str(value) for name, value in (who | weights).items()}
-    page = seen(address, tmp_path, **state, k="5")
-    answer = httpx.post(f"{address}/recommend", json={**who, **weights, "k": 5}).json()
-    assert titles(page) == [item["title"] for item in answer["items"]]
-    assert len(answer["items"]) == 5
-    assert all("<b>" in title for title in titles(page))  # markup of a title is shown, not obeyed
-    assert "undefined" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)
+def test_an_address_says_what_is_shown(shop, who, weights):
+    shop.open(**{name: str(value) for name, value in (who | weights).items()}, k="5")
+    shop.shows(**who, **weights, k=5)
+    titles = shop.window.texts(f"{ROWS} .title")
+    assert len(titles) == 5
+    assert all("<b>" in title for title in titles)  # markup of a title is shown, not obeyed
+    assert "undefined" not in shop.window.text("body")
 
 
-def test_the_page_says_that_a_user_is_unknown(address, tmp_path):
-    page = seen(address, tmp_path, user="nobody")
-    assert "there is no user 'nobody' in this run: an unknown user." in html.unescape(page)
-    assert "The most popular items" in page
+@pytest.mark.parametrize("weight", ["diversity", "freshness"])
+def test_a_slider_changes_the_list(shop, weight):
+    shop.open(user="u5")
+    shop.shows(user="u5")
+    plain = shop.window.texts(f"{ROWS} .title")
+    shop.window.type(f"#{weight}", RIGHT * 6)
+    assert shop.window.run(f"return document.querySelector('#{weight}-value').value") == "0.3"
+    shop.shows(user="u5", **{weight: 0.3})
+    shop.window.type(f"#{weight}", END)
+    shop.shows(user="u5", **{weight: 1.0})
+    shop.window.until(lambda: shop.state()[weight] == "1")
+    assert shop.window.texts(f"{ROWS} .title") != plain
+    ranks = {item["id"]: item["rank"] for item in shop.answer(user="u5")["items"]}
+    for row, item in enumerate(shop.answer(user="u5", **{weight: 1.0})["items"], 1):
+        said = shop.window.texts(f"{ROWS}:nth-child({row}) .moved")
+        assert said == moved(ranks.get(item["id"]), row)
+    shop.window.type(f"#{weight}", LEFT * 20)
+    shop.shows(user="u5")
+    assert shop.window.texts(f"{ROWS} .moved") == []
+
+
+def moved(before: int | None, now: int) -> list[str]:
+    """What is said of an item that was elsewhere by score alone."""
+    if before is None:
+        return ["▲ from further down"]
+    return [] if before == now else [f"{'▲' if before > now else '▼'} #{before} by score"]
+
+
+def test_both_sliders_at_once_and_a_shorter_list(shop):
+    shop.open(user="u7")
+    shop.window.type("#diversity", RIGHT * 10)
+    shop.window.type("#freshness", RIGHT * 4)
+    shop.shows(user="u7", diversity=0.5, freshness=0.2)
+    shop.window.type("#k", "5")
+    shop.shows(user="u7", diversity=0.5, freshness=0.2, k=5)
+    asked = json.loads(shop.window.run("return document.querySelector('#curl').textContent").split("-d '")[1][:-1])
+    assert asked == {"user": "u7", "k": 5, "diversity": 0.5, "freshness": 0.2}
+
+
+def test_what_a_run_cannot_do_is_said_beside_its_slider(window):
+    service = Service.of(recommender("Popularity", ages=None, categories_names=None, **nothing_known()), LIMITS, "bare")
+    with served(service) as address:
+        shop = Shop(service, address, window)
+        shop.open(user="u5", diversity="0.5")
+        shop.shows(user="u5")
+        assert window.run("return [...document.querySelectorAll('[type=range]')].map(e => e.disabled)") == [True, True]
+        assert window.text("#diversity-note") == "Not here: nothing says which items of this run are alike."
+        assert window.text("#freshness-note") == "Not here: the data of this run has no times."
+        assert "why?" not in window.texts(f"{ROWS} button")
+
+
+def test_a_history_is_built_searched_for_and_taken_back(shop):
+    shop.open(user="u5")
+    shop.window.click("#tab-history")
+    shop.says("Search for something you like, and add it.")
+    assert shop.window.texts(ROWS) == []
+    shop.window.until(lambda: len(shop.window.texts(FOUND)) > 1)  # popular ones, to begin with
+    shop.window.type("#search", "film 29")
+    shop.window.until(lambda: [text.split(" <b>")[0] for text in shop.window.texts(FOUND)] == ["Film 29"])
+    shop.window.click(f"{FOUND} button")
+    shop.shows(history=[129])
+    shop.says("By the items of the history.")
+    shop.window.clear("#search")
+    shop.window.type("#search", "115")  # an id
+    shop.window.until(lambda: shop.window.texts(f"{FOUND} .body")[0].startswith("Film 15 "))
+    shop.window.click(f"{FOUND} button")
+    shop.shows(history=[129, 115])
+    shop.window.until(lambda: shop.state()["history"] == "[129,115]")
+    first = shop.answer(history=[129, 115])["items"][0]
+    shop.window.click(f"{ROWS} .tools button:last-child")  # add to history
+    shop.shows(history=[129, 115, first["id"]])
+    assert [text.split(" <b>")[0] for text in shop.window.texts(PAST)] == [first["title"][:-4], "Film 15", "Film 29"]
+    shop.window.click(f"{PAST}:nth-child(2) button")
+    shop.shows(history=[129, first["id"]])
+    shop.window.click("#clear")
+    shop.says("Search for something you like, and add it.")
+    assert (shop.window.texts(PAST), shop.window.text("#history-note")) == ([], "Nothing yet.")
+    shop.window.clear("#search")
+    shop.window.type("#search", "no such film")
+    shop.window.until(lambda: shop.window.texts(FOUND) == ["Nothing found."])
+
+
+def test_an_item_of_an_address_that_there_is_not_is_left_out(shop):
+    # 3 is no id, but a word of many titles.
+    shop.open(history="[3, 108]")
+    shop.shows(history=[108])
+    assert [text.split(" <b>")[0] for text in shop.window.texts(PAST)] == ["Film 8"]
+
+
+def test_what_a_user_had_meanwhile_counts_at_once(shop):
+    shop.open(user="u4")
+    shop.shows(user="u4")
+    first = shop.answer(user="u4")["items"][0]
+    shop.window.click(f"{ROWS} .tools button:last-child")  # had it
+    shop.window.until(lambda: first["title"] not in shop.window.texts(f"{ROWS} .title"))
+    shop.shows(user="u4")
+    past = shop.window.until(lambda: len(lines := shop.window.texts(PAST)) == 1 + len(KNOWN[4]) and lines)
+    assert past[0].startswith(first["title"])
+    assert past[0].endswith("new")
+    assert not any(line.endswith("new") for line in past[1:])
+
+
+def test_why_and_what_is_similar(shop):
+    shop.open(user="u5")
+    shop.shows(user="u5")
+    first = shop.answer(user="u5")["items"][0]
+    shop.window.click(f"{ROWS} .tools button:nth-child(1)")
+    explained = httpx.post(f"{shop.address}/explain", json={"user": "u5", "item": first["id"]}).json()
+    parts = [part["title"] for part in explained["history"]][:6]
+    shop.window.until(lambda: shop.window.texts(f"{ROWS} .more li span:first-child") == parts)
+    assert "The score is a sum over the items of the history." in shop.window.text(f"{ROWS} .more p")
+    widths = shop.window.run("return [...document.querySelectorAll('.more .bar')].map(bar => bar.style.width)")
+    largest = max(abs(part["contribution"]) for part in explained["history"])
+    assert [float(width[:-1]) for width in widths] == pytest.approx(
+        [100 * abs(part["contribution"]) / largest for part in explained["history"]], abs=0.51
+    )
+    shop.window.click(f"{ROWS} .tools button:nth-child(2)")
+    similar = httpx.get(f"{shop.address}/similar", params={"item": first["id"], "k": 6}).json()
+    wanted = [item["title"] for item in similar["items"]]
+    shop.window.until(lambda: shop.window.texts(f"{ROWS} .more li span:first-child") == wanted)
+    shop.window.click(f"{ROWS} .tools button:nth-child(2)")
+    shop.window.until(lambda: shop.window.texts(f"{ROWS} .more") == [])
+
+
+def test_a_user_is_typed_or_taken_from_examples(shop):
+    shop.open(user="")
+    shop.says("Choose a user.")
+    shop.window.type("#user", "u7")
+    shop.shows(user="u7")
+    example = shop.window.texts("#examples button")[0]
+    shop.window.click("#examples button")
+    shop.shows(user=example)
+    shop.window.until(lambda: shop.state()["user"] == example)
+
+
+def test_an_unknown_user_is_said_to_be_one(shop):
+    shop.open(user="u5")
+    shop.window.clear("#user")
+    shop.window.type("#user", "nobody")
+    shop.window.until(lambda: shop.window.texts("#history-note") == ["there is no user 'nobody' in this run"])
+    shop.says("The most popular items: of this user or history the model can say nothing.")
+    shop.shows(user="nobody")
+
+
+def test_a_servers_error_is_said_in_words_and_passes(shop, monkeypatch):
+    shop.open(user="u5")
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.service.lists, "answer", lambda rows: 1 / 0)
+        shop.window.type("#diversity", RIGHT)
+        shop.says("this could not be answered, and it is the server's fault: its log says why")
+        assert shop.window.texts(ROWS) == []
+        assert shop.window.texts("#status.error") != []
+    shop.window.type("#diversity", LEFT)
+    shop.shows(user="u5")
+    assert shop.window.texts("#status.error") == []
+
+
+def test_overload_is_said_in_words(shop, monkeypatch):
+    shop.open(user="u5")
+    monkeypatch.setattr(shop.service.lists, "queue", 0)
+    shop.window.type("#diversity", RIGHT)
+    shop.says("0 requests wait already")
+
+
+def test_a_server_that_is_gone_is_no_unknown_user(shop):
+    shop.open(user="u5")
+    shop.window.command("Network.enable")
+    nothing = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    shop.window.command("Network.emulateNetworkConditions", offline=True, **nothing)
+    try:
+        shop.window.type("#user", "0")
+        shop.says("The server does not answer.")
+        shop.window.until(lambda: shop.window.texts("#history-note") == ["The server does not answer."])
+    finally:
+        shop.window.command("Network.emulateNetworkConditions", offline=False, **nothing)
+
+
+def test_an_answer_that_is_no_json_is_said_in_words(shop):
+    """As of a proxy that stands before the server."""
+    shop.open(user="u5")
+    shop.window.run("window.fetch = async () => new Response('<html>Bad gateway', { status: 502 })")
+    shop.window.type("#diversity", RIGHT)
+    shop.says("The server's answer cannot be read (502).")
