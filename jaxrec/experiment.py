@@ -85,7 +85,9 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
         evaluated = evaluator(params, hyper)
         return [evaluated.means(member) for member in range(population.size)]
 
-    fit = trainer(tree)(model, train, population, validate if evaluator else None, on_epoch)
+    fitter = trainer(tree)
+    _check_positions(fitter, train)
+    fit = fitter(model, train, population, validate if evaluator else None, on_epoch)
     started = time.perf_counter()
     evaluated = evaluator(fit.params, population.hyper) if evaluator else None
     return Selected(model, population, fit, evaluated, time.perf_counter() - started)
@@ -203,6 +205,15 @@ def _check_features(model: nn.Module, encoded: Encoded | None) -> None:
         f"{type(model).__name__} learns from features of users and items, and {said or 'this data has none'}: name "
         "files of them in data.user_features and data.item_features, or choose a model without, such as model=mf"
     )
+
+
+def _check_positions(fitter: Any, train: Interactions) -> None:
+    """Raises an InputError where the data says at which ranks rows were shown, and nothing would learn from it."""
+    if train.position is not None and not getattr(getattr(fitter, "objective", None), "reads_positions", False):
+        raise InputError(
+            "data.position_column: of where rows were shown only loss=click and loss=mse learn; with other losses name "
+            "data.label_column too, and clicks weigh the inverse of how likely their position is looked at"
+        )
 
 
 def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Module:

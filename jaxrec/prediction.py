@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.data.histories import histories
 from jaxrec.data.split import Held
 from jaxrec.evaluation import Evaluation, Evaluator, FullCatalogue
-from jaxrec.fitting.pointwise import targets_of
+from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import CLICK, RATING
 from jaxrec.ranking import Asked, Rows, rows_of
@@ -20,13 +20,18 @@ from jaxrec.streaming import Block, Stream, block_size
 
 
 class Predictor:
-    """The score of every held-out pair, a block of them at a time, for every member of a population."""
+    """The score of every held-out pair, a block of them at a time, for every member of a population.
+
+    Where the data says at which rank a row was shown, what the loss has learned of that rank is added.
+    """
 
     def __init__(self, model: nn.Module, held: Held, block: int | None = None) -> None:
         self.model, self.length = model, getattr(model, "history_length", 0)
         known, user = histories(held.known), held.target.user
         asked = Asked(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
-        pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32)
+        shown = held.target.position
+        below = None if shown is None else jnp.asarray(shown - 1, jnp.int32)
+        pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32), below
         # A model may score the catalogue in order to score a pair.
         self.block = block_size(len(user), model.n_items, block)
         self.stream = Stream(self._member, pairs, len(user), self.block)
@@ -35,14 +40,15 @@ class Predictor:
         """Parameters and numbers with a leading member axis → scores in the order of the held-out rows."""
         return self.stream(params, hyper)[0]
 
-    def _member(self, pairs: tuple[Rows, Int[Array, "R"]], params: Any, hyper: Hyper) -> Block:
-        asked, items = pairs
+    def _member(self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Any, hyper: Hyper) -> Block:
+        asked, items, below = pairs
         model, last = asked.member(self.model, hyper), items.shape[0] - 1
 
         def score(first_row: Int[Array, ""]) -> tuple[Any, Any]:
             at = jnp.minimum(first_row + jnp.arange(self.block), last)
             scores: Any = model.apply(params, asked.query(at, self.length), items[at][:, None])
-            return scores[:, 0], jnp.isfinite(scores).all()
+            predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[at])
+            return predicted, jnp.isfinite(scores).all()
 
         return score
 

@@ -62,8 +62,8 @@ def files(
     columns:    names in the file; without a column of times, file order is the order
     events, target_event, event_weights: names of events, see `marked`
     label_column: 1 for what was chosen, 0 for negatives, see `jaxrec.data.labels`; of the one file, or of train
-    position_column: ranks, from 1, at which labelled rows were shown: clicks (label 1) weigh the inverse of how likely
-                their position is looked at, see `jaxrec.data.positions`
+    position_column: ranks, from 1, at which rows were shown. With label_column clicks (label 1) weigh the inverse of
+                how likely their rank is looked at, see `jaxrec.data.positions`; without, `Interactions.position`
     delimiter:  one character, where the suffix does not say it
     min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
@@ -82,15 +82,13 @@ def files(
     columns |= {"data.event_column": event_column} if event_column is not None else {}
     columns |= {"data.label_column": label_column} if label_column is not None else {}
     columns |= {"data.position_column": position_column} if position_column is not None else {}
-    if position_column is not None and label_column is None:
-        raise InputError("data.position_column needs data.label_column=COLUMN: 1 for clicks, 0 for what was only shown")
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
         raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
 
-    of_log = ("data.label_column", "data.position_column")
+    of_log = ("data.label_column", "data.position_column") if label_column is not None else ()
     unlabelled = {key: column for key, column in columns.items() if key not in of_log}
     parts = [columns, *[unlabelled] * (len(paths) - 1)]
     read = [tables.read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
@@ -124,6 +122,9 @@ def files(
             frame["weight"] = own * np.concatenate([weights, np.ones(len(frame) - len(shown), np.float32)])
             notes |= cut
         frame, refused = frame[labels], frame[~labels]
+    elif position_column is not None:
+        shown_at = [ranks(plain(t["data.position_column"]), w) for t, w in zip(read, wheres, strict=True)]
+        frame["position"] = np.concatenate(shown_at)
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
         notes |= nobody

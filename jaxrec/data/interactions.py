@@ -16,7 +16,7 @@ from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
 Duplicates = Literal["first", "last", "error", "keep"]
-COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight")  # one entry a row
+COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight", "position")  # one entry a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,8 @@ class Interactions:
     target: bool [N], whether the row is what is to be recommended; the others, such as views where purchases are
             wanted, are history only: never held out, never masked. None: every row is
     weight: float32 [N], how much the row counts in training; None: each counts 1
+    position: int32 [N], the rank, from 1, at which the item was shown to the user; None where that is not known or not
+            to be learned from
     user_ids, item_ids: the original ids (int64 or str objects); `item_ids` is in a shuffled order, see `encode`
     user_features, item_features: one row an id, in the order of the id tables; None where the data has none
     properties: what is known of items, and since when; a split makes item features of what was known by the end of
@@ -56,6 +58,7 @@ class Interactions:
     event: np.ndarray | None = None
     target: np.ndarray | None = None
     weight: np.ndarray | None = None
+    position: np.ndarray | None = None
     properties: Properties | None = None
     encoded: Encoded | None = None
     event_names: tuple[str, ...] = ()
@@ -103,7 +106,7 @@ def encode(
     """Interactions of the rows of a frame, in their order; the id tables hold the ids that occur in it.
 
     frame:         columns user_id and item_id; optional value, time (int64, milliseconds), part (0, 1, 2), event (codes
-                   of event_names), target and weight
+                   of event_names), target, weight and position
     user_features: a column user_id, each id once, and one column a feature; ids without a row get missing values
     item_features: the same with item_id
     """
@@ -128,6 +131,7 @@ def encode(
         event=column("event", np.int8),
         target=column("target", bool),
         weight=column("weight", np.float32),
+        position=column("position", np.int32),
         user_ids=user_ids,
         item_ids=item_ids,
         user_features=_aligned(user_features, "user_id", user_ids),

@@ -17,6 +17,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.query import Query
 from jaxrec.random import Stream
 
+RANKS = "rank_bias"  # the parameter that is learned beside the model's own
+
 
 class Judged(NamedTuple):
     """One example an interaction: what is to be predicted of it, a value or a label 0 or 1."""
@@ -26,6 +28,8 @@ class Judged(NamedTuple):
     target: Float[Array, "E"]
     weight: Float[Array, "E"] | None  # None: each weighs 1
     seen: Seen | None  # None: the model asks for no history
+    below: Int[Array, "E"] | None = None  # ranks below the first at which it was shown; None: not known
+    ranks: Float[Array, "K"] | None = None  # zeros, one a rank
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,15 @@ class PointwiseObjective:
 
     A model with a parameter `bias` (one number added to every score) starts where a constant prediction is best: at
     the mean value, or at the logit of the share of ones.
+
+    Where the data says at which rank each row was shown, a number a rank is learned beside the model and added to its
+    score, less that of the first rank: score + b_k - b_1; b_k starts at the best constant of its rank. What is clicked
+    for where it stands is learned by b; the model itself never sees ranks, and recommends as if everything stood first.
+    Held-out rows are predicted where they were shown.
+    [Zhao et al. 2019, Recommending what video to watch next, section 4.3: a shallow tower]
     """
+
+    reads_positions = True
 
     loss: Callable[..., Float[Array, "B"]]
     threshold: float | None = None
@@ -56,16 +68,28 @@ class PointwiseObjective:
         user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
         weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
         histories = seen(train, rows) if history_length else None
-        return Judged(user, item, jnp.asarray(target), weight, histories), len(rows)
+        judged = Judged(user, item, jnp.asarray(target), weight, histories)
+        if train.position is not None:
+            below = train.position[rows] - 1
+            judged = judged._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
+        return judged, len(rows)
 
     def start(self, params: Any, examples: Judged) -> Any:
-        """The parameters with the `bias`, where there is one, at the best constant."""
-        if "bias" not in params["params"]:
-            return params
-        mean = jnp.average(examples.target, weights=examples.weight)
-        constant = mean if self.threshold is None else jnp.log(mean) - jnp.log1p(-mean)
-        bias = jnp.full_like(params["params"]["bias"], constant)
-        return {**params, "params": {**params["params"], "bias": bias}}
+        """The parameters with the best constants: in the `bias`, where there is one, and in a number a rank."""
+        own, of_all = {}, jnp.average(examples.target, weights=examples.weight)
+        constant = self._constant(of_all)
+        if examples.below is not None and examples.ranks is not None:
+            weight = jnp.ones_like(examples.target) if examples.weight is None else examples.weight
+            total, n = (examples.ranks.at[examples.below].add(x) for x in (weight * examples.target, weight))
+            # A row more at each rank, of the mean of all: none is without, and none all or nothing.
+            own[RANKS] = self._constant((total + of_all) / (n + 1))
+            constant = own[RANKS][0]
+        if "bias" in params["params"]:
+            own["bias"] = jnp.full_like(params["params"]["bias"], constant)
+        return {**params, "params": {**params["params"], **own}}
+
+    def _constant(self, mean: Float[Array, "*K"]) -> Float[Array, "*K"]:
+        return mean if self.threshold is None else jnp.log(mean) - jnp.log1p(-mean)
 
     def costs(
         self,
@@ -83,7 +107,10 @@ class PointwiseObjective:
             histories = examples.seen.history(rows, getattr(model, "history_length", 0), self.history)
         query, item = Query(examples.user[rows], histories), examples.item[rows]
         scores: Any = model.apply(params, query, item[:, None])
-        cost = self.loss(scores[:, 0], examples.target[rows])
+        scores = scores[:, 0]
+        if examples.below is not None:
+            scores = scores + rank_bias(params, examples.below[rows])
+        cost = self.loss(scores, examples.target[rows])
         if penalised:
             penalty: Any = model.apply(params, query, method="penalty")
             of_user, of_item = penalty
@@ -92,6 +119,12 @@ class PointwiseObjective:
             return cost, jnp.ones_like(cost)
         weight = examples.weight[rows]
         return weight * cost, weight
+
+
+def rank_bias(params: Any, below: Int[Array, "B"]) -> Float[Array, "B"]:
+    """What was learned that ranks, so many `below` the first, add to a score; deeper than any counts as the last."""
+    of_rank = params["params"][RANKS]
+    return of_rank[jnp.minimum(below, of_rank.shape[0] - 1)] - of_rank[0]
 
 
 def targets_of(interactions: Interactions, threshold: float | None) -> Float[np.ndarray, "N"]:

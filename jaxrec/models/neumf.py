@@ -128,14 +128,16 @@ class NeuMF(nn.Module):
             "tower": mlp["tower"] | {"output": jax.tree.map(lambda h: beta * h, mlp["tower"]["output"])},
             "bias": self.alpha * gmf["bias"] + beta * mlp["bias"],
         }
-        sizes, own = (_sizes(tree, skip) for tree, skip in ((started, 0), (fresh["params"], 1)))
+        asked = {name: fresh["params"][name] for name in started}  # a loss may have parameters of its own beside them
+        sizes, own = (_sizes(tree, skip) for tree, skip in ((started, 0), (asked, 1)))
         if sizes != own:
             name = next(name for name in sorted(own.keys() | sizes.keys()) if own.get(name) != sizes.get(name))
             raise InputError(
                 f"model.gmf_run and model.mlp_run: {name} has shape {sizes.get(name)} there, {own.get(name)} in this "
                 "model; give all three the same embedding_dim and layers"
             )
-        return {"params": jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape), started, fresh["params"])}
+        started = jax.tree.map(lambda x, like: np.broadcast_to(x, like.shape), started, asked)
+        return {"params": fresh["params"] | started}
 
     def _user_parts(self, query: Query) -> tuple[Float[Array, "B D"], Float[Array, "B H"]]:
         """h * p_u, and what MLP's first layer makes of the user."""

@@ -81,10 +81,7 @@ def test_what_is_no_position_is_named():
             )
 
 
-def test_positions_that_nothing_links_to_the_first_are_named(tmp_path):
+def test_positions_that_nothing_links_to_the_first_are_named():
     pair, position = np.array([0, 0, 1, 1]), np.array([1, 2, 5, 6])
     with pytest.raises(InputError, match=r"position 5 cannot be told \(2 of 4 positions\)"):
         propensities(pair, position, np.ones(4))
-    pd.DataFrame({"user_id": [1], "item_id": [1], "position": [1]}).to_csv(tmp_path / "log.csv")
-    with pytest.raises(InputError, match=r"data.position_column needs data.label_column"):
-        files(tmp_path / "log.csv", position_column="position")

@@ -98,6 +98,15 @@ def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
         np.testing.assert_allclose(scores, 0.3 * parts[0] + 0.7 * parts[1], rtol=1e-4, atol=1e-5)
 
 
+def test_what_a_loss_adds_to_the_parameters_stays(runs):
+    model = NeuMF(3, 5, 4, 2, (6, 3), **runs["fields"])
+    fresh = jax.tree.map(lambda x: np.stack([x, x]), drawn(model, USERS))
+    own = {"rank_bias": np.array([[1.0, 2.0], [3.0, 4.0]])}
+    found = model.pretrained({"params": fresh["params"] | own}, TRAIN)["params"]
+    np.testing.assert_array_equal(found["rank_bias"], own["rank_bias"])
+    assert found.keys() == fresh["params"].keys() | own.keys()
+
+
 def test_without_runs_members_start_by_their_seeds():
     table = started(NeuMF(3, 5, 4, 2, (6, 3)))["params"]["gmf_user"]["table"]
     assert not (table[0] == table[1]).any()
