@@ -134,8 +134,8 @@ def encode(
         position=column("position", np.int32),
         user_ids=user_ids,
         item_ids=item_ids,
-        user_features=_aligned(user_features, "user_id", user_ids),
-        item_features=_aligned(item_features, "item_id", item_ids),
+        user_features=aligned(user_features, "user_id", user_ids),
+        item_features=aligned(item_features, "item_id", item_ids),
         event_names=event_names,
         notes=notes or {},
         name=name,
@@ -173,7 +173,7 @@ def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     return position[codes], ids
 
 
-def _aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.DataFrame | None:
+def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.DataFrame | None:
     """Feature rows in the order of the id table; a feature id and an id are one if they read the same."""
     if features is None:
         return None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from pydantic import PositiveFloat
 from scipy import sparse
 
 from jaxrec.data.ages import ages
+from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.features import features
-from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.likeness import had_together
 from jaxrec.data.split import Held
 from jaxrec.data.times import DAY
@@ -48,8 +50,9 @@ class Facts:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """Where what is known comes from; columns are those of the item features of the run's data.
+    """Where what is known comes from; columns are those of `file`, and of the item features of the run's data.
 
+    file:      one row an item, its id in a column item_id; None: there is none
     category:  a column of categories, or of several values; numbers are cut into quarters. None: none is known
     vectors:   what is alike: of one category; had by the same users (`interactions`: 64 directions of train's matrix);
                near to each other for the model. None: category where there is one, else interactions
@@ -61,6 +64,7 @@ class ItemFacts:
     without:   categories that are never shown
     """
 
+    file: str | None = None
     category: str | None = None
     vectors: Literal["category", "interactions", "model"] | None = None
     group: str = "popularity"
@@ -74,10 +78,10 @@ class ItemFacts:
         """As known when `held` is asked for. Raises InputError for a column that is missing or of no use."""
         wanted = targets(train)
         counts = np.bincount(wanted.item, minlength=train.n_items).astype(np.float32)
-        seen = np.flatnonzero(counts)
-        categories, mixes = self._mixes(train.item_features, seen, train.n_items)
-        groups, names = self._groups(train, seen)
-        available = self._available(train.item_features, train.n_items)
+        seen, features = np.flatnonzero(counts), self._features(train)
+        categories, mixes = self._mixes(features, seen, train.n_items)
+        groups, names = self._groups(train, features, seen)
+        available = self._available(features, train.n_items)
         if unknown := [name for name in self.without if name not in categories]:
             raise InputError(
                 f"items.without={unknown[0]}: no such category in items.category={self.category}; "
@@ -90,11 +94,22 @@ class ItemFacts:
             groups=jnp.asarray(groups, jnp.int32),
             target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
             counts=jnp.asarray(counts),
-            ages=jnp.asarray(self._ages(held.known, seen)),
+            ages=jnp.asarray(self._ages(held.known, features, seen)),
             half_life=jnp.float32(self.half_life),
             available=jnp.asarray(available),
         )
         return Facts(items, categories, names, len(np.unique(wanted.user)))
+
+    def _features(self, train: Interactions) -> pd.DataFrame | None:
+        """The item features of the data, and in their place those that the file has."""
+        own = train.item_features
+        if self.file is None:
+            return own
+        ids, columns, _ = feature_columns(Path(self.file), "items.file", "item_id", Columns())
+        added = aligned(columns.assign(item_id=ids.to_pandas()), "item_id", train.item_ids)
+        if added is None or added.isna().all(axis=None):
+            raise InputError(f"items.file={self.file} knows no item of the run: its ids are to be in a column item_id")
+        return added if own is None else pd.concat([own.drop(columns=added.columns, errors="ignore"), added], axis=1)
 
     def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], np.ndarray]:
         if self.category is None:
@@ -120,10 +135,12 @@ class ItemFacts:
             return of_model - of_model.mean(axis=0)  # what all have in common, such as a constant beside a bias, is out
         return had_together(train.user, train.item, train.n_users, train.n_items)
 
-    def _groups(self, train: Interactions, seen: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _groups(
+        self, train: Interactions, frame: pd.DataFrame | None, seen: np.ndarray
+    ) -> tuple[np.ndarray, tuple[str, ...]]:
         if self.group == "popularity":
             return item_groups(train)["tail"].astype(np.int32), ("head", "tail")
-        column = _column(train.item_features, self.group, "items.group")
+        column = _column(frame, self.group, "items.group")
         names, codes = _codes(column, seen, "items.group")
         if codes.shape[1] > 1:
             raise InputError(f"items.group={self.group}: items have several values; a group is one of an item's")
@@ -139,9 +156,9 @@ class ItemFacts:
             raise InputError(f"items.target={dict(self.target)}: shares of exposure, which must sum to 1")
         return shares
 
-    def _ages(self, known: Interactions, seen: np.ndarray) -> np.ndarray:
+    def _ages(self, known: Interactions, frame: pd.DataFrame | None, seen: np.ndarray) -> np.ndarray:
         if self.born is not None:
-            born, dates = _born(_column(known.item_features, self.born, "items.born"))
+            born, dates = _born(_column(frame, self.born, "items.born"))
             now = np.nanmax(born[seen])
             if dates and known.time is not None:
                 now = known.time.max() / DAY
@@ -164,7 +181,9 @@ class ItemFacts:
 def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
     if frame is None or name not in frame:
         there = "none" if frame is None else ", ".join(map(str, frame))
-        raise InputError(f"{key}={name}: no such column among the item features of the run's data; there are {there}")
+        raise InputError(
+            f"{key}={name}: no such column among the item features of the run's data and in items.file; there are {there}"
+        )
     return frame[name]
 
 

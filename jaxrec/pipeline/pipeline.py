@@ -24,12 +24,13 @@ from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
 from jaxrec.pipeline.retrieval import Candidates
-from jaxrec.ranking import Asked
 from jaxrec.recommend import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, get
 from jaxrec.sought import sought
+
+WEIGHT = "scoring.weight"  # the knob of the second stage
 
 
 @dataclass(frozen=True)
@@ -82,15 +83,28 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """A held part after the first and after the second stage: items and scores [R, C], and what measures lists of it.
+    """A held part after the first stage, items and scores [R, C], and what measures lists of it.
 
+    second:  the second model's scores of the same candidates; None where there is no such model
     said:    of candidates: the share of what is to be found that is among them, and what sources have to say
     """
 
     first: tuple[np.ndarray, np.ndarray]
-    scored: tuple[np.ndarray, np.ndarray]
+    second: np.ndarray | None
     measures: Measures
     said: dict[str, float]
+
+    def scored(self, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        """After the second stage: items and scores, best first; `weight` is the second model's, see `Scoring`."""
+        items, scores = self.first
+        if self.second is None or weight == 0:
+            return items, scores
+        mixed = self.second
+        if weight < 1:
+            one, other = (np.asarray(jax.jit(relevance)(x)) for x in (scores, self.second))
+            mixed = weight * other + (1 - weight) * one
+        order = np.argsort(-mixed, axis=1, kind="stable")
+        return np.take_along_axis(items, order, 1), np.take_along_axis(mixed, order, 1)
 
 
 class Pipeline:
@@ -142,36 +156,34 @@ class Pipeline:
         said = {"candidates hold, of what is to be found": float(hits.sum() / len(found.items)), **said}
         popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
         expected, _ = popular.rank(asked, self.k, self.exclude_known)
-        first = items, scores
-        return Stages(first, self._scored(asked, *first), Measures(found, facts, expected, self.k), said)
-
-    def _scored(self, asked: Asked, items: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self.second is None:
-            return items, scores
-        second = self.second.fitted.score(asked, items)
-        if self.weight < 1:
-            one, other = (np.asarray(jax.jit(relevance)(x)) for x in (scores, second))
-            second = self.weight * other + (1 - self.weight) * one
-        order = np.argsort(-second, axis=1, kind="stable")
-        return np.take_along_axis(items, order, 1), np.take_along_axis(second, order, 1)
+        second = None if self.second is None else self.second.fitted.score(asked, items)
+        return Stages((items, scores), second, Measures(found, facts, expected, self.k), said)
 
     def measured(self, stages: Stages, knobs: Mapping[str, float]) -> dict[str, Measured]:
-        """Lists after each stage, by its name."""
+        """Lists after each stage, by its name; knobs (`mmr.strength`, `scoring.weight`) replace what is set."""
         done = {"first stage": stages.measures(*stages.first, {})}
         if self.second is not None:
-            done["+ scoring"] = stages.measures(*stages.scored, {})
+            done["+ scoring"] = self.lists(stages, knobs, {})
         if self.steps:
-            done["+ re-ranking"] = stages.measures(*stages.scored, self.steps, knobs)
+            done["+ re-ranking"] = self.lists(stages, knobs, self.steps)
         return done
+
+    def lists(self, stages: Stages, knobs: Mapping[str, float], steps: Mapping[str, Step]) -> Measured:
+        """Lists after the second stage and these steps."""
+        return stages.measures(*stages.scored(knobs.get(WEIGHT, self.weight)), steps, knobs)
 
 
 def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) -> pd.DataFrame:
-    """Every metric on validation at each value of a knob (`mmr.strength`); the first row is without re-ranking."""
+    """Every metric on validation at each value of a knob.
+
+    The first row is without re-ranking; of the second model's weight, without that model.
+    """
     validation = split.selection.validation
     assert validation is not None
-    stages = pipeline.stages(validation, split)
-    base = {knob: np.nan, **stages.measures(*stages.scored, {}).means()}
-    along = [stages.measures(*stages.scored, pipeline.steps, {knob: value}).means() for value in values]
+    stages, steps = pipeline.stages(validation, split), pipeline.steps
+    without = pipeline.lists(stages, {WEIGHT: 0.0}, steps) if knob == WEIGHT else pipeline.lists(stages, {}, {})
+    base = {knob: np.nan, **without.means()}
+    along = [pipeline.lists(stages, {knob: value}, steps).means() for value in values]
     return pd.DataFrame([base, *({knob: v, **means} for v, means in zip(values, along, strict=True))])
 
 
@@ -185,7 +197,7 @@ def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: floa
     if kept.empty:
         raise InputError(
             f"keep={keep:g}: no value of {knob} keeps that share of validation {quality} ({base[quality]:.4f} without "
-            f"re-ranking, {curve_[quality].max():.4f} at best with it): ask for less, or for values nearer to none"
+            f"it, {curve_[quality].max():.4f} at best with it): ask for less, or for values nearer to none"
         )
     by_metric = kept[metric] if larger_is_better(metric) else -kept[metric]
     ties = kept[by_metric == by_metric.max()]

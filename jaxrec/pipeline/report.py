@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from jaxrec.page.figure import BLUE, GREY, chart, titled
 from jaxrec.page.html import Html, box, cards, decimals, details, grid, page, section, table, tag
 from jaxrec.pipeline.list_measures import larger_is_better
+from jaxrec.pipeline.pipeline import WEIGHT
 from jaxrec.report.charts import STAR
 from jaxrec.settings import Tree, flat
 
@@ -94,12 +95,19 @@ def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked
     quality = f"ndcg@{k}"
     others = [key for key in curve.columns[1:] if key not in (quality, metric)]
     note = (
-        f"On validation, by {knob}: each point is a value of it, the grey one is without re-ranking"
+        f"On validation, by {knob}: each point is a value of it, the grey one is {without(knob)}"
         + (f", the star is the value chosen, {picked:g}." if picked is not None else ".")
         + " No number in here has seen the test split."
     )
-    drawn = [_chart(curve, str(knob), key, quality, picked, labelled=key == metric) for key in (metric, *others)]
+    # Quality itself is drawn by the value.
+    first = str(knob) if metric == quality else metric
+    drawn = [_chart(curve, str(knob), key, quality, picked, labelled=key == metric) for key in (first, *others)]
     return section("What it costs and buys", tag("p", note, "soft"), grid(drawn[:1]), grid(drawn[1:], "grid three"))
+
+
+def without(knob: str | None) -> str:
+    """What the first row of a curve is."""
+    return "the first model alone" if knob == WEIGHT else "without re-ranking"
 
 
 def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None, *, labelled: bool) -> Html:
@@ -117,7 +125,9 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
     ]
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))
-    name = METRICS.get(key.partition("@")[0], (key, ""))[0]
+    axes = {"xaxis": titled(key), "yaxis": titled(quality)}
+    if key == knob:
+        return chart(f"NDCG by {knob}", traces, "", **axes)
+    name, meaning = METRICS.get(key.partition("@")[0], (key, key))
     better = "larger" if larger_is_better(key) else "smaller"
-    caption = f"{METRICS.get(key.partition('@')[0], ('', key))[1]}; {better} is better."
-    return chart(f"{name} and NDCG", traces, caption, xaxis=titled(key), yaxis=titled(quality))
+    return chart(f"{name} and NDCG", traces, f"{meaning}; {better} is better.", **axes)

@@ -1,6 +1,7 @@
 """scripts/pipeline.py, done: choose on validation, measure on test once, write tables and a page."""
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_json, write_text
 from jaxrec.errors import InputError
 from jaxrec.pipeline.list_measures import Measured
-from jaxrec.pipeline.pipeline import Pipeline, Run, Scoring, chosen, curve, stage_table
-from jaxrec.pipeline.report import report
+from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, chosen, curve, stage_table
+from jaxrec.pipeline.report import report, without
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, build, check
 
@@ -22,12 +23,13 @@ SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "populari
 def run(tree: Tree, directory: Path) -> dict[str, Measured]:
     """Measures the pipeline that these settings describe; see conf/pipeline.yaml for what they mean."""
     _check(tree)
-    knob, metric = _knob(tree["rerank"], tree["tradeoff"], tree["metric"], tree["k"])
+    knob, metric = _knob(tree)
     scoring: Scoring = build(tree["scoring"])
     first = Run.open(tree["run"])
+    second = Run.open(scoring.run) if scoring.run is not None else None
     pipeline = Pipeline(
         first,
-        Run.open(scoring.run) if scoring.run is not None else None,
+        second,
         candidates=build(tree["candidates"]),
         weight=scoring.weight,
         steps={name: build(node) for name, node in tree["rerank"].items()},
@@ -38,13 +40,14 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
     quality = f"ndcg@{tree['k']}"
     table, picked = None, None
     if knob is not None:
-        _check_validation(first, split.selection.validation)
+        _check_validation([first] if second is None else [first, second], split.selection.validation)
         table = curve(pipeline, split, knob, tree["values"])
         if metric not in table:
             raise InputError(f"metric={metric} is not measured here; there are {', '.join(table.columns[1:])}")
         picked = None if tree["keep"] is None else chosen(table, knob, metric, quality, tree["keep"])
         write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
-        console.table(f"validation, by {knob} (the first row is without re-ranking)", table[[knob, quality, metric]])
+        watched = table[list(dict.fromkeys([knob, quality, metric]))]
+        console.table(f"validation, by {knob} (the first row is {without(knob)})", watched)
         console.say(
             f"chosen on validation: {knob}={picked:g}, the best {metric} that keeps {tree['keep']:g} of {quality}"
             if picked is not None
@@ -76,11 +79,18 @@ def _check(tree: Tree) -> None:
         raise InputError(f"scoring.weight={tree['scoring']['weight']}: from 0 to 1")
 
 
-def _knob(steps: dict[str, Any], knob: str | None, metric: str | None, k: int) -> tuple[str | None, str]:
-    """The number to vary and the metric to watch, where the step says which; checked against the steps there are."""
+def _knob(tree: Tree) -> tuple[str | None, str]:
+    """The number to vary and the metric to watch, where the step says which; checked against the stages there are."""
+    steps, knob, metric, k = tree["rerank"], tree["tradeoff"], tree["metric"], tree["k"]
     if knob is None:
         return None, metric or f"diversity@{k}"
     name, _, number = knob.partition(".")
+    if name == "scoring" and number in ("", "weight"):
+        if tree["scoring"]["run"] is None:
+            raise InputError(f"tradeoff={knob} needs a second model: scoring=model scoring.run=RUN_DIR")
+        if not all(0 <= value <= 1 for value in tree["values"]):
+            raise InputError(f"values={list(tree['values'])}: weights of the second model, from 0 to 1")
+        return WEIGHT, metric or f"ndcg@{k}"
     if name not in steps:
         raise InputError(f"tradeoff={knob}: no step {name}; rerank has {', '.join(steps) or 'none'}")
     step: Step = build(steps[name])
@@ -91,14 +101,15 @@ def _knob(steps: dict[str, Any], knob: str | None, metric: str | None, k: int) -
     return f"{name}.{number}", metric or f"{step.metric}@{k}"
 
 
-def _check_validation(first: Run, validation: Any) -> None:
+def _check_validation(runs: Sequence[Run], validation: Any) -> None:
     if validation is None:
-        raise InputError(f"{first.directory} has no validation part: strengths are chosen on it, never on test")
-    if first.tree.get("refit"):
-        raise InputError(
-            f"{first.directory} was trained again on train and validation (refit=true): it knows what strengths would "
-            "be chosen by. Take a run with refit=false, or set strengths yourself and leave tradeoff out"
-        )
+        raise InputError(f"{runs[0].directory} has no validation part: strengths are chosen on it, never on test")
+    for run in runs:
+        if run.tree.get("refit"):
+            raise InputError(
+                f"{run.directory} was trained again on train and validation (refit=true): it knows what strengths "
+                "would be chosen by. Take a run with refit=false, or set strengths yourself and leave tradeoff out"
+            )
 
 
 def _plain(tree: Tree) -> Any:

@@ -96,7 +96,7 @@ def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
     pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), weight=0.5)
     split = pipeline.run.split()
     stages = pipeline.stages(split.test, split)
-    (items, ease), (mixed_items, mixed) = stages.first, stages.scored
+    (items, ease), (mixed_items, mixed) = stages.first, stages.scored(0.5)
     user = 3
     asked = sought(split.test).asked
     mf = dict(zip(items[user], relevances(pipeline.second.fitted.score(asked, items)[user]), strict=True))
@@ -184,6 +184,45 @@ def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, run
     assert "No number in here has seen the test split" in page
 
 
+def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_path):
+    mf = [f"scoring.run={runs['mf'][0]}", "scoring=model", "candidates.n=60"]
+    settings = tree(*mf, "tradeoff=scoring", "keep=0.9", "values=[0.0,0.25,0.5,1.0]")
+    done = pipeline_run.run(settings, tmp_path)
+    curve = pd.read_csv(tmp_path / "tradeoff.csv").set_index("scoring.weight")["ndcg@10"]
+    validation = {name: metrics["validation"]["ndcg@10"] for name, (_, metrics) in runs.items()}
+    # Alone, each model is its run.
+    assert curve.iloc[0] == pytest.approx(validation["ease"], abs=1e-6)
+    assert curve[0.0] == pytest.approx(validation["ease"], abs=1e-6)
+    assert curve[1.0] == pytest.approx(validation["mf"], abs=1e-6)
+    written = json.loads((tmp_path / "pipeline.json").read_text())
+    assert written["chosen on validation"] == {"scoring.weight": curve.iloc[1:].idxmax()}
+    chosen_weight = curve.iloc[1:].idxmax()
+    by_hand = pipeline_run.run(tree(*mf, f"scoring.weight={chosen_weight}"), tmp_path / "by hand")
+    assert done["+ scoring"].means() == by_hand["+ scoring"].means()
+    page = (tmp_path / "report.html").read_text()
+    assert "the grey one is the first model alone" in page
+    assert "NDCG by scoring.weight" in page
+
+
+def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):
+    items = pd.read_csv(shop / "items.csv")
+    colours = items.item_id.map(lambda item: ["red", "blue"][item % 2])
+    changed = pd.DataFrame({"item_id": items.item_id, "colour": colours, "stock": "yes"})
+    changed[5:].to_csv(tmp_path / "more.csv", index=False)  # of five items nothing is known
+    node = tree(f"items.file={tmp_path / 'more.csv'}", "items.category=colour", "items.without=[red]")["items"]
+    run = Run.open(runs["ease"][0])
+    split = run.split()
+    found = build(node)(split.test, split.selection.train, None)
+    assert found.categories == ("blue", "red")
+    ids = run.ids[1].astype(int)
+    expected = np.where(ids[:, None] < 5, 0.0, np.stack([ids % 2 == 1, ids % 2 == 0], axis=1))
+    np.testing.assert_array_equal(found.items.mixes, expected)
+    np.testing.assert_array_equal(found.items.available, (ids >= 5) & (ids % 2 == 1))
+    changed.assign(item_id=900).drop_duplicates("item_id").to_csv(tmp_path / "none.csv", index=False)
+    with pytest.raises(InputError, match=r"none.csv knows no item of the run"):
+        pipeline_run.run(tree(f"items.file={tmp_path / 'none.csv'}"), tmp_path)
+
+
 def test_what_is_chosen_is_the_best_that_keeps_enough():
     table = pd.DataFrame(
         {"s": [np.nan, 0, 1, 2, 3], "q": [1.0, 1.0, 0.96, 0.95, 0.8], "gini@10": [0.9, 0.9, 0.7, 0.8, 0.1]}
@@ -202,6 +241,7 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
         (["rerank=mmr", "rerank.mmr.strength=2.0"], "rerank.mmr.strength=2.0: must be"),
         (["tradeoff=mmr"], "no step mmr"),
         (["rerank=mmr", "tradeoff=mmr.weight"], "is no number of this step; there are mmr.strength"),
+        (["tradeoff=scoring.weight"], "tradeoff=scoring.weight needs a second model"),
         (["rerank=mmr", "tradeoff=mmr", "metric=fame@10"], "metric=fame@10 is not measured"),
         (["rerank=cap", "items.category=null"], "calibration and caps need categories"),
         (["items.category=colour"], "no such column among the item features"),
