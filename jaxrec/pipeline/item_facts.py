@@ -182,7 +182,8 @@ def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
     if frame is None or name not in frame:
         there = "none" if frame is None else ", ".join(map(str, frame))
         raise InputError(
-            f"{key}={name}: no such column among the item features of the run's data and in items.file; there are {there}"
+            f"{key}={name}: no such column among the item features of the run's data and in items.file; there are "
+            f"{there}"
         )
     return frame[name]
 
