@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.errors import InputError
 from jaxrec.features import Tables, with_tables
 from jaxrec.history import History
+from jaxrec.pairs import held_floats
 from jaxrec.query import Query
 from jaxrec.ranking import item_side, score_all, top_k
 from jaxrec.streaming import BLOCK_ENTRIES
@@ -95,7 +96,7 @@ class Answers:
         return (users >= 0) | ((histories >= 0).any(axis=1) & (self.folds is not None))
 
     def _rank(self, shared: Any, users: Array, histories: Array, hidden: Array) -> tuple[Array, Array, Array]:
-        floats = getattr(self.model, "pair_floats", 1)
+        floats = held_floats(self.model)
         block = min(self.batch, max(1, 8 // floats, BLOCK_ENTRIES // (self.n_items * floats)))
         n_blocks = -(-self.batch // block)
         row = jnp.minimum(jnp.arange(n_blocks * block), self.batch - 1).reshape(n_blocks, block)

@@ -16,6 +16,7 @@ from jaxrec.data.histories import Histories
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.pairs import held_floats
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
 from jaxrec.streaming import Block, Stream, block_size
@@ -133,7 +134,7 @@ class Ranker:
     ) -> None:
         self.model, self.k = model, k
         self._n_rows = len(asked.users)
-        self._block = block_size(self._n_rows, pool or model.n_items, block, getattr(model, "pair_floats", 1))
+        self._block = block_size(self._n_rows, pool or model.n_items, block, held_floats(model))
         masked = None
         if exclude_known and asked.masked is not None:
             offsets, items = asked.masked
@@ -177,7 +178,7 @@ def scorer(
         return lambda query: score_all(model, params, side, query)
     if side is None:
         return lambda query: model.apply(params, query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))  # type: ignore[return-value]
-    side = jax.tree.map(lambda x: x[pool], side)
+    side = jax.tree.map(lambda x: x[..., pool], side) if hasattr(model, "item_parts") else side[pool]
     return lambda query: score_all(model, params, side, query)
 
 

@@ -15,12 +15,14 @@ Block = Callable[[Int[Array, ""]], tuple[Any, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
-    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, and few enough to keep every device busy.
+    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, or fewer, so that devices and blocks have alike many.
 
     floats: held for each pair of a row and an item; more than its score for a model that does not factorise
     """
     share = -(-n_rows // jax.device_count())
-    return min(block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats)), share)
+    most = block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats))
+    n_blocks = -(-share // most)
+    return -(-share // n_blocks)
 
 
 class Stream:

@@ -122,6 +122,22 @@ def test_what_a_user_has_never_comes_back(fitted):
     assert not had & set(shown)
 
 
+def test_a_pool_is_ranked_by_the_scores_of_the_catalogue(fitted):
+    train = fitted.split.selection.train
+    asked = Asked.about(np.arange(train.n_users), histories(train), fitted.encoded)
+    pool = np.random.default_rng(0).permutation(train.n_items)[:50].astype(np.int32)
+    members = fitted.selected.fit.params, fitted.population.hyper
+    ranked = Ranker(fitted.selected.model, asked, 5, pool=len(pool))(*members, pool[None])
+    whole = Ranker(fitted.selected.model, asked, train.n_items)(*members)
+    scores = np.full((train.n_users, train.n_items), -np.inf, np.float32)  # of what a user does not have
+    items = np.asarray(whole.items[0])
+    np.put_along_axis(scores, np.maximum(items, 0), np.where(items >= 0, whole.scores[0], -np.inf), axis=1)
+    np.testing.assert_allclose(ranked.scores[0], -np.sort(-scores[:, pool])[:, :5], rtol=1e-5, atol=1e-5)
+    of_items = np.take_along_axis(scores, np.asarray(ranked.items[0]), axis=1)
+    np.testing.assert_allclose(of_items, ranked.scores[0], rtol=1e-5, atol=1e-5)
+    assert np.isin(ranked.items[0], pool).all()
+
+
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}

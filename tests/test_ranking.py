@@ -175,17 +175,19 @@ class Parts(Table):
     pair_floats: int = 1
 
     def item_parts(self) -> jax.Array:
-        return 2 * self.scores.T
+        return 2 * self.scores
 
     def score_parts(self, query: Query, parts: jax.Array) -> jax.Array:
-        return parts.T[query.user]
+        return parts[query.user]
 
 
-def test_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks():
-    """2^21 numbers a block, shared by its users; one user at least."""
+def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
+    """2^21 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
     nothing = Histories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = Asked.about(np.arange(4000), nothing)
-    for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 128), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
+    assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 125), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
         assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 
 

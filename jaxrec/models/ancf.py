@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from jaxrec.history import History
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.layer import Layer
+from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
 TABLE_ENTRIES = 1 << 28  # e of all pairs of items is kept while a catalogue is ranked if it is no larger: 1 GiB
@@ -32,10 +33,10 @@ class Attention(nn.Module):
     outputs: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*S D"]) -> Float[Array, "*S O"]:
-        hidden = nn.relu(nn.Dense(self.units, kernel_init=nn.initializers.glorot_uniform(), name="hidden")(x))
-        kernel_init = nn.initializers.glorot_uniform()
-        return nn.Dense(self.outputs, use_bias=False, kernel_init=kernel_init, name="output")(hidden)
+    def __call__(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+        glorot = nn.initializers.glorot_uniform()
+        hidden = nn.relu(Layer(self.units, kernel_init=glorot, name="hidden")(x, axis))
+        return Layer(self.outputs, use_bias=False, kernel_init=glorot, name="output")(hidden, axis)
 
 
 class Layers(nn.Module):
@@ -44,10 +45,10 @@ class Layers(nn.Module):
     sizes: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: Float[Array, "*S D"]) -> Float[Array, "*S"]:
-        for size in self.sizes:
-            x = nn.relu(nn.Dense(size, kernel_init=nn.initializers.glorot_uniform())(x))
-        return nn.Dense(1, use_bias=False, name="output")(x)[..., 0]
+    def __call__(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+        for place, size in enumerate(self.sizes):
+            x = nn.relu(Layer(size, kernel_init=nn.initializers.glorot_uniform(), name=f"Dense_{place}")(x, axis))
+        return jnp.squeeze(Layer(1, use_bias=False, name="output")(x, axis), axis)
 
 
 class ANCF(nn.Module):
@@ -113,8 +114,8 @@ class ANCF(nn.Module):
         q = self.item_embedding(items)
         if query.history is not None and self.history_length:
             p = self.history_embedding(jnp.maximum(query.history.items, 0))
-            weights = self.weights(p[:, :, None, :], q[:, None, :, :])
-            x = self.attend(query.history, p, weights) * q
+            weights, total = self.attend(query.history.items, self.weights(p[:, :, None, :], q[:, None, :, :]))
+            x = jnp.einsum("btn,btd->bnd", weights, p) / total[:, :, None] * q
         else:
             x = self.weigh(self.user_embedding(query.user)[:, None, :] * q)
         return self._score(query, x, self.item_bias[items])
@@ -123,42 +124,50 @@ class ANCF(nn.Module):
         """Scores of every item."""
         return self.score_parts(query, self.item_parts())
 
-    def item_parts(self) -> Float[Array, "I I"] | None:
-        """e_ij of all pairs of items (j a row), which users share; None where that is too much to keep."""
+    def item_parts(self) -> tuple[Float[Array, "D I"], Float[Array, "I"], Float[Array, "I I"] | None]:
+        """Vectors, biases, and e_ij of all pairs of items (j a row), which users share: None where that is too much."""
+        q, bias = self.item_embedding.whole().T, self.item_bias
         if not self.history_length or not self._units or self.n_items**2 > TABLE_ENTRIES:
-            return None
-        return self._weights_of_rows(self.history_embedding.whole())
+            return q, bias, None
+        return q, bias, self._weights_of_rows(self.history_embedding.whole(), q)
 
-    def score_parts(self, query: Query, parts: Float[Array, "I I"] | None) -> Float[Array, "B I"]:
-        """Scores of every item, from `item_parts`."""
-        q = self.item_embedding.whole()
-        if query.history is not None and self.history_length:
-            j = jnp.maximum(query.history.items, 0)
-            p = self.history_embedding(j)
-            weights = self._weights_of_rows(p) if parts is None else parts[j]
-            x = self.attend(query.history, p, weights) * q[None]
-        else:
-            x = self.weigh(self.user_embedding(query.user)[:, None, :] * q[None])
-        return self._score(query, x, self.item_bias[None, :])
+    def score_parts(self, query: Query, parts: tuple[Array, Array, Array | None]) -> Float[Array, "B N"]:
+        """Scores of all items of `item_parts`, or of the columns given of it."""
 
-    def weigh(self, z: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
+        def of_one(user: tuple[Array, Array], items: tuple[Array, Array, None]) -> Float[Array, "N"]:
+            (p, user_bias), (q, bias, _) = user, items
+            return self.score(self.weigh(p[:, None] * q, axis=0), axis=0) + bias + self.bias + user_bias
+
+        def of_history(user: tuple[Array, Array], items: tuple[Array, Array, Array | None]) -> Float[Array, "N"]:
+            (j, p), (q, bias, table) = user, items
+            e = self._weights_of_rows(p, q) if table is None else table[jnp.maximum(j, 0)]
+            weights, total = self.attend(j, e)
+            return self.score(p.T @ weights / total[None] * q, axis=0) + bias + self.bias
+
+        if query.history is None or not self.history_length:
+            users = self.user_embedding(query.user), self.user_bias[query.user]
+            return every_pair(of_one, users, parts, self.pair_floats)
+        j = query.history.items
+        # The table is not cut into tiles: that would copy it.
+        floats = self.pair_floats if parts[2] is None else 1
+        return every_pair(of_history, (j, self.history_embedding(jnp.maximum(j, 0))), parts, floats)
+
+    def weigh(self, z: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
         """z with its features weighted."""
-        return self.embedding_dim * nn.softmax(self.attention(z)) * z if self._units else z
+        return self.embedding_dim * nn.softmax(self.attention(z, axis), axis) * z if self._units else z
 
-    def weights(self, p: Float[Array, "*#S D"], q: Float[Array, "*#S D"]) -> Float[Array, "*#S"]:
+    def weights(self, p: Float[Array, "..."], q: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
         """e_ij."""
-        if not self._units:
-            return jnp.ones(jnp.broadcast_shapes(p.shape, q.shape)[:-1], p.dtype)
-        return jnp.exp(self.attention(p * q)[..., 0])
+        z = p * q
+        return jnp.exp(jnp.squeeze(self.attention(z, axis), axis)) if self._units else jnp.ones_like(z.take(0, axis))
 
     def attend(
-        self, history: History, p: Float[Array, "B T D"], weights: Float[Array, "B T N"]
-    ) -> Float[Array, "B N D"]:
-        """v_ui of each candidate; zero for an empty history."""
-        weights = jnp.where(history.items[:, :, None] >= 0, weights, 0.0)
-        total = jnp.sum(weights, axis=1)
-        total = jnp.where(total > 0, total, 1.0)  # an empty history divides nothing, and has no gradient
-        return jnp.einsum("btn,btd->bnd", weights, p) / (total**self.beta)[:, :, None]
+        self, j: Int[Array, "*S T"], weights: Float[Array, "*S T N"]
+    ) -> tuple[Float[Array, "*S T N"], Float[Array, "*S N"]]:
+        """What v_ui is made of: e_ij, zero where there is no j, and what their products with p_j are divided by."""
+        weights = jnp.where(j[..., None] >= 0, weights, 0.0)
+        total = jnp.sum(weights, axis=-2)
+        return weights, jnp.where(total > 0, total, 1.0) ** self.beta  # an empty history divides nothing
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
@@ -168,12 +177,10 @@ class ANCF(nn.Module):
             return jnp.zeros(query.user.shape), self.regularization * q
         return self.regularization * self.user_embedding.squared_lengths()[query.user], self.regularization * q
 
-    def _weights_of_rows(self, p: Float[Array, "*S D"]) -> Float[Array, "*S I"]:
+    def _weights_of_rows(self, p: Float[Array, "J D"], q: Float[Array, "D N"]) -> Float[Array, "J N"]:
         """e_ij of each of these with every item, a row at a time."""
-        q = self.item_embedding.whole()
-        rows = jax.lax.map(lambda row: self.weights(row[None, :], q), p.reshape(-1, self.embedding_dim))
-        return rows.reshape(*p.shape[:-1], self.n_items)
+        return jax.lax.map(lambda p_j: self.weights(p_j[:, None], q, axis=0), p)
 
-    def _score(self, query: Query, x: Float[Array, "B N D"], item_bias: Float[Array, "#B N"]) -> Float[Array, "B N"]:
+    def _score(self, query: Query, x: Float[Array, "B N D"], item_bias: Float[Array, "B N"]) -> Float[Array, "B N"]:
         scores = self.score(x) + item_bias + self.bias[:, None]
         return scores if self.history_length else scores + self.user_bias[query.user][:, None]

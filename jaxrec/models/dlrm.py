@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -19,6 +20,8 @@ from jaxrec.features import FeatureTable
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.feature_embedding import FeatureEmbedding
+from jaxrec.models.layer import Layer
+from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
 
@@ -83,8 +86,8 @@ class DLRM(nn.Module):
             first, [user_inputs, user_inputs + item_inputs]
         )
         self.first_bias = self.param("first_bias", nn.initializers.zeros, (self.top[0],))
-        self.hidden = [nn.Dense(units, kernel_init=he) for units in self.top[1:]]
-        self.output = nn.Dense(1, use_bias=False)
+        self.hidden = [Layer(units, kernel_init=he) for units in self.top[1:]]
+        self.output = Layer(1, use_bias=False)
         self.bias = self.param("bias", nn.initializers.zeros, (1,))
 
     @property
@@ -96,21 +99,27 @@ class DLRM(nn.Module):
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates; the logit of a click."""
         user, item = self.users(query.user), self._items(items)
-        return self._score(user, item, jnp.einsum("bud,bnid->bnui", user.vectors, item.vectors))
+        dots = jnp.einsum("bud,bnid->bnui", user.vectors, item.vectors)
+        across = dots.reshape(*items.shape, -1) @ self.pair_kernel
+        return self._score(user.part[:, None, :] + item.part + across) + self.bias[:, None]
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
         return self.score_parts(query, self.item_parts())
 
     def item_parts(self) -> Side:
-        """What depends on each item alone."""
-        return self._items(jnp.arange(self.n_items, dtype=jnp.int32))
+        """What depends on each item alone, items last."""
+        return jax.tree.map(jnp.transpose, self._items(jnp.arange(self.n_items, dtype=jnp.int32)))
 
-    def score_parts(self, query: Query, parts: Side) -> Float[Array, "B I"]:
-        """Scores of every item, from `item_parts`."""
-        user = self.users(query.user)
-        item = Side(parts.vectors, parts.part[None])
-        return self._score(user, item, jnp.einsum("bud,nid->bnui", user.vectors, item.vectors))
+    def score_parts(self, query: Query, parts: Side) -> Float[Array, "B N"]:
+        """Scores of all items of `item_parts`, or of the columns given of it."""
+
+        def of_one(user: Side, items: Side) -> Float[Array, "N"]:
+            dots = jnp.einsum("ud,din->uin", user.vectors, items.vectors)
+            across = self.pair_kernel.T @ dots.reshape(-1, dots.shape[-1])
+            return self._score(user.part[:, None] + items.part + across, axis=0)
+
+        return every_pair(of_one, self.users(query.user), parts, self.pair_floats) + self.bias[:, None]
 
     def users(self, user: Int[Array, "B"]) -> Side:
         """What depends on each user alone."""
@@ -155,13 +164,12 @@ class DLRM(nn.Module):
         dots = jnp.einsum("...ud,...vd->...uv", vectors, vectors)[..., first, second]
         return vectors, jnp.concatenate([*inputs, dots], axis=-1)
 
-    def _score(self, user: Side, item: Side, dots: Float[Array, "B N V W"]) -> Float[Array, "B N"]:
-        """The top layers over everything; `item.part` is by pair, or the same for all users."""
-        across = dots.reshape(*dots.shape[:2], -1) @ self.pair_kernel
-        x = nn.relu(user.part[:, None, :] + item.part + across)
+    def _score(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+        """What follows the sum that the first layer is, whose units are on this axis; see `Layer`."""
+        x = nn.relu(x)
         for layer in self.hidden:
-            x = nn.relu(layer(x))
-        return self.output(x)[..., 0] + self.bias[:, None]
+            x = nn.relu(layer(x, axis))
+        return jnp.squeeze(self.output(x, axis), axis)
 
     def _bottom(self) -> list[nn.Dense]:
         return [

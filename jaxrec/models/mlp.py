@@ -5,12 +5,15 @@ a_l(x) = relu(W_l x + b_l)   [He et al. 2017, Neural collaborative filtering, se
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.layer import Layer
+from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
 
@@ -27,8 +30,8 @@ class Tower(nn.Module):
     def setup(self) -> None:
         self.first = self.param("first", nn.initializers.glorot_uniform(), (2 * self.dim, self.layers[0]))
         self.first_bias = self.param("first_bias", nn.initializers.zeros, (self.layers[0],))
-        self.rest = [nn.Dense(size, kernel_init=nn.initializers.glorot_uniform()) for size in self.layers[1:]]
-        self.output = nn.Dense(1, use_bias=False, kernel_init=nn.initializers.lecun_uniform())
+        self.rest = [Layer(size, kernel_init=nn.initializers.glorot_uniform()) for size in self.layers[1:]]
+        self.output = Layer(1, use_bias=False, kernel_init=nn.initializers.lecun_uniform())
 
     def user_part(self, p: Float[Array, "B D"]) -> Float[Array, "B H"]:
         """W_p p + b_1."""
@@ -38,12 +41,24 @@ class Tower(nn.Module):
         """W_q q."""
         return q @ self.first[self.dim :]
 
-    def __call__(self, user_part: Float[Array, "B H"], item_part: Float[Array, "#B N H"]) -> Float[Array, "B N"]:
-        """Scores of every user with its own candidates, or with the same ones for all."""
-        x = jax.nn.relu(user_part[:, None, :] + item_part)
+    def __call__(self, user_part: Float[Array, "B H"], item_part: Float[Array, "B N H"]) -> Float[Array, "B N"]:
+        """Scores of every user with its own candidates."""
+        return self._rest(user_part[:, None, :] + item_part)
+
+    def every(self, user_part: Float[Array, "B H"], item_part: Float[Array, "H N"]) -> Float[Array, "B N"]:
+        """Scores of every user with the same items, which are columns here."""
+
+        def of_one(user: Float[Array, "H"], items: Float[Array, "H N"]) -> Float[Array, "N"]:
+            return self._rest(user[:, None] + items, axis=0)
+
+        return every_pair(of_one, user_part, item_part, sum(self.layers))
+
+    def _rest(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
+        """What follows the sum of both parts, whose units are on this axis; see `Layer`."""
+        x = jax.nn.relu(x)
         for layer in self.rest:
-            x = jax.nn.relu(layer(x))
-        return self.output(x)[..., 0]
+            x = jax.nn.relu(layer(x, axis))
+        return jnp.squeeze(self.output(x, axis), axis)
 
 
 def tower_layers(dim: int, layers: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -87,23 +102,26 @@ class MLP(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        user_part = self.tower.user_part(self.user_embedding(query.user))
-        return self.tower(user_part, self.tower.item_part(self.item_embedding(items))) + self.bias[:, None]
+        item_part = self.tower.item_part(self.item_embedding(items))
+        return self.tower(self._user_part(query), item_part) + self.bias[:, None]
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
         return self.score_parts(query, self.item_parts())
 
-    def item_parts(self) -> Float[Array, "I H"]:
+    def item_parts(self) -> Float[Array, "H I"]:
         """What the first layer makes of each item."""
-        return self.tower.item_part(self.item_embedding.whole())
+        return self.tower.item_part(self.item_embedding.whole()).T
 
-    def score_parts(self, query: Query, parts: Float[Array, "I H"]) -> Float[Array, "B I"]:
-        """Scores of every item, from `item_parts`."""
-        user_part = self.tower.user_part(self.user_embedding(query.user))
-        return self.tower(user_part, parts[None]) + self.bias[:, None]
+    def score_parts(self, query: Query, parts: Float[Array, "H N"]) -> Float[Array, "B N"]:
+        """Scores of all items of `item_parts`, or of the columns given of it."""
+        return self.tower.every(self._user_part(query), parts) + self.bias[:, None]
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
+
+    def _user_part(self, query: Query) -> Float[Array, "B H"]:
+        """What the first layer makes of the user."""
+        return self.tower.user_part(self.user_embedding(query.user))

@@ -89,16 +89,16 @@ class NeuMF(nn.Module):
         """Scores of every item."""
         return self.score_parts(query, self.item_parts())
 
-    def item_parts(self) -> tuple[Float[Array, "I D"], Float[Array, "I H"]]:
+    def item_parts(self) -> tuple[Float[Array, "D I"], Float[Array, "H I"]]:
         """GMF's vector of each item, and what MLP's first layer makes of the other."""
         q_mlp = (self.gmf_item if self.shared else self.mlp_item).whole()
-        return self.gmf_item.whole(), self.tower.item_part(q_mlp)
+        return self.gmf_item.whole().T, self.tower.item_part(q_mlp).T
 
-    def score_parts(self, query: Query, parts: tuple[Float[Array, "I D"], Float[Array, "I H"]]) -> Float[Array, "B I"]:
-        """Scores of every item, from `item_parts`."""
+    def score_parts(self, query: Query, parts: tuple[Float[Array, "D N"], Float[Array, "H N"]]) -> Float[Array, "B N"]:
+        """Scores of all items of `item_parts`, or of the columns given of it."""
         weighted, user_part = self._user_parts(query)
         q, item_part = parts
-        return weighted @ q.T + self.tower(user_part, item_part[None]) + self.bias[:, None]
+        return weighted @ q + self.tower.every(user_part, item_part) + self.bias[:, None]
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
