@@ -100,8 +100,15 @@ def _program(answers: Answers, platforms: tuple[str, ...]) -> tuple[bytes, list[
     shaped = partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     given = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     asked = (shaped((rows,)), shaped((rows, answers.length)), shaped((rows, length)))
-    compiled = jax.export.export(jax.jit(lists), platforms=platforms)(given, *asked)
-    return bytes(compiled.serialize()), [np.asarray(leaf) for leaf in leaves]
+    try:
+        program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(given, *asked).serialize())
+    except Exception as error:  # whatever tracing, lowering or writing does not take: they have no common kind
+        name, why = type(answers.model).__name__, str(error).partition("\n")[0]
+        raise InputError(
+            f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
+            "(scripts/serve.py), or export it for fewer platforms"
+        ) from error
+    return program, [np.asarray(leaf) for leaf in leaves]
 
 
 def _tables(model: Recommender) -> dict[str, np.ndarray]:

@@ -10,6 +10,8 @@ from jaxrec.candidates import CandidateEvaluator
 from jaxrec.data.candidate_lists import draw_candidates
 from jaxrec.data.histories import histories
 from jaxrec.evaluation import Evaluator
+from jaxrec.export import export
+from jaxrec.exported import Exported
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
 from jaxrec.ranking import Asked, Ranker, query_of
@@ -187,9 +189,16 @@ def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
     np.testing.assert_allclose(scores, first.score, rtol=1e-5, atol=1e-5)
 
 
-def test_ranking_and_scoring_lower_for_every_backend(fitted):
-    def rank(params, query):
-        return jax.lax.top_k(fitted.model.apply(params, query, method="score_catalogue"), 10)
-
-    exported = jax.export.export(jax.jit(rank), platforms=["cuda", "tpu"])(fitted.params, fitted.query(4))
-    assert exported.platforms == ("cuda", "tpu")
+def test_an_export_for_every_backend_answers_as_the_run_does(fitted, tmp_path):
+    rundir.write(tmp_path / "run", fitted.tree, fitted.result)
+    export(str(tmp_path / "run"), str(tmp_path / "out"), k=5)
+    model, exported = recommend.load(tmp_path / "run"), Exported(tmp_path / "out")
+    assert exported.about["platforms"] == ["cpu", "cuda", "tpu"]
+    users = fitted.split.test.known.user_ids[[3, 1, 200]].tolist()
+    histories = [model.item_ids[[5, 9, 2]].tolist(), []]
+    wanted = [model.recommend(users, k=5), model.recommend_histories(histories, k=5)]
+    found = [exported.recommend(users, k=5), exported.recommend_histories(histories, k=5)]
+    for table, lists in zip(wanted, found, strict=True):
+        items, scores = zip(*(pair for best in lists for pair in best), strict=True)
+        assert table.item_id.tolist() == list(items)
+        np.testing.assert_allclose(scores, table.score, rtol=1e-4, atol=1e-5)

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 
+import flax.linen as nn
+import jax
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from jaxrec import launch, recommend
+from jaxrec.data.histories import Histories
 from jaxrec.errors import InputError
 from jaxrec.export import export
 from tests.conftest import PLANTED
@@ -73,6 +76,27 @@ def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     assert tables[1]["item_id"].to_pylist() == model.item_ids.tolist()
     scores = of_users[200] @ of_items.T
     np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
+
+
+class AsksTheHost(nn.Module):
+    """Scores by a function of the host, which no compiled program can take along."""
+
+    n_items: int = 4
+
+    @nn.compact
+    def score_catalogue(self, query):
+        shape = jax.ShapeDtypeStruct((query.user.shape[0], self.n_items), np.float32)
+        return jax.pure_callback(lambda user: np.zeros((len(user), self.n_items), np.float32), shape, query.user)
+
+
+def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
+    known = Histories(np.array([0, 1, 2, 3]), np.arange(3, dtype=np.int32))._asdict()
+    extra = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
+    run = recommend.Recommender(AsksTheHost(), {}, extra | {f"known_{name}": column for name, column in known.items()})
+    monkeypatch.setattr("jaxrec.export.load", lambda directory: run)
+    with pytest.raises(InputError, match=r"AsksTheHost cannot be exported for cpu, cuda, tpu: .*\. Serve it from"):
+        export("run", str(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_platforms_that_there_are_not(tmp_path):
