@@ -14,7 +14,7 @@ from jaxrec.export import export
 from jaxrec.exported import Exported
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
-from jaxrec.ranking import Asked, Ranker, query_of
+from jaxrec.ranking import Asked, Ranker, query_of, scorer
 from tests.conftest import PLANTED, ROOT
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -61,12 +61,15 @@ def fitted(request, compose) -> Fitted:
     return Fitted(request.param, tree)
 
 
-def test_candidates_score_as_in_the_catalogue(fitted):
+def test_candidates_and_pools_score_as_in_the_catalogue(fitted):
     query = fitted.query(20)
     items = jax.random.randint(jax.random.key(0), (20, 7), 0, fitted.model.n_items)
     candidates = fitted.model.apply(fitted.params, query, items)
     catalogue = fitted.model.apply(fitted.params, query, method="score_catalogue")
     np.testing.assert_allclose(candidates, jnp.take_along_axis(catalogue, items, axis=1), rtol=1e-5, atol=1e-5)
+    pool = jnp.array([11, 0, 7], jnp.int32)
+    of_pool = scorer(fitted.model, fitted.params, pool)(query)
+    np.testing.assert_allclose(of_pool, catalogue[:, pool], rtol=1e-5, atol=1e-5)
     if hasattr(fitted.model, "item_vectors"):
         users = fitted.model.apply(fitted.params, query, method="query_vectors")
         vectors = fitted.model.apply(fitted.params, method="item_vectors")
@@ -122,22 +125,6 @@ def test_what_a_user_has_never_comes_back(fitted):
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]
     assert len(shown) == 20 * train.n_users
     assert not had & set(shown)
-
-
-def test_a_pool_is_ranked_by_the_scores_of_the_catalogue(fitted):
-    train = fitted.split.selection.train
-    asked = Asked.about(np.arange(train.n_users), histories(train), fitted.encoded)
-    pool = np.random.default_rng(0).permutation(train.n_items)[:50].astype(np.int32)
-    members = fitted.selected.fit.params, fitted.population.hyper
-    ranked = Ranker(fitted.selected.model, asked, 5, pool=len(pool))(*members, pool[None])
-    whole = Ranker(fitted.selected.model, asked, train.n_items)(*members)
-    scores = np.full((train.n_users, train.n_items), -np.inf, np.float32)  # of what a user does not have
-    items = np.asarray(whole.items[0])
-    np.put_along_axis(scores, np.maximum(items, 0), np.where(items >= 0, whole.scores[0], -np.inf), axis=1)
-    np.testing.assert_allclose(ranked.scores[0], -np.sort(-scores[:, pool])[:, :5], rtol=1e-5, atol=1e-5)
-    of_items = np.take_along_axis(scores, np.asarray(ranked.items[0]), axis=1)
-    np.testing.assert_allclose(of_items, ranked.scores[0], rtol=1e-5, atol=1e-5)
-    assert np.isin(ranked.items[0], pool).all()
 
 
 def test_members_of_a_population_are_what_they_are_alone(fitted):
