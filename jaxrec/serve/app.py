@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -140,4 +141,4 @@ def _problem(status: int, message: str, headers: Any = None) -> Response:
 
 
 def _json(status: int, value: dict[str, Any], headers: Any = None) -> Response:
-    return Response(json.dumps(value), status, headers, media_type="application/json")
+    return Response(to_json(value), status, headers, media_type="application/json")

@@ -99,7 +99,10 @@ class Programs:
         if reranked:
             items, scores = self._reranked(rows, size, items, scores, k)
         by_model = answers.is_model(users, histories)
-        return [_listed(items[at, : row.k], scores[at, : row.k], bool(by_model[at])) for at, row in enumerate(rows)]
+        found = np.minimum((items >= 0).sum(axis=1), [row.k for row in rows]).tolist()
+        return [
+            Listed(items[at, :n].tolist(), scores[at, :n].tolist(), bool(by_model[at])) for at, n in enumerate(found)
+        ]
 
     def _reranked(
         self, rows: Sequence[Row], size: int, items: np.ndarray, scores: np.ndarray, k: int
@@ -142,8 +145,3 @@ def padded(lists: Sequence[np.ndarray], length: int) -> Int[np.ndarray, "B T"]:
     for row, items in zip(rows, lists, strict=True):
         row[length - len(items) :] = items
     return rows
-
-
-def _listed(items: np.ndarray, scores: np.ndarray, by_model: bool) -> Listed:
-    n = int((items >= 0).sum())
-    return Listed(items[:n].tolist(), scores[:n].tolist(), by_model)

@@ -38,7 +38,11 @@ def run(run: str, host: str, port: int, limits: Limits) -> None:
         gc.collect()
         gc.freeze()
         config = uvicorn.Config(
-            application(service), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE
+            application(service),
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,  # nothing here goes by who asks
+            timeout_graceful_shutdown=GRACE,
         )
         _Announced(config).run(sockets=[bound])
 

@@ -183,9 +183,10 @@ class Service:
             unknown = [item for item, position in zip(request.history, found, strict=True) if position < 0]
             return Row(NEW, found[found >= 0], found[found >= 0]), unknown
         position, updates = self.users.find(request.user), self.updates.of(str(request.user))
-        new = np.array(updates, np.int32)
-        history = np.concatenate([self._known(position), new])
-        hidden = np.concatenate([self._known(position, masked=True), new])
+        history, hidden = self._known(position), self._known(position, masked=True)
+        if updates:
+            new = np.array(updates, np.int32)
+            history, hidden = np.concatenate([history, new]), np.concatenate([hidden, new])
         return Row(self._asked(position, bool(updates)), history, hidden), []
 
     def _asked(self, position: int, updated: bool) -> int:
