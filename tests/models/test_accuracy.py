@@ -1,8 +1,8 @@
 """How good every model is on MovieLens-100K, trained as a user would, if only for seconds.
 
-What a change breaks, or makes suspiciously better, falls out. Models that are solved must be as good as the same
-formula in numpy; the others have a band that holds seeds 1 to 5, and neither popularity nor what noise teaches.
-Which model is best the numbers do not say.
+What a change breaks, or makes suspiciously better, falls out. Some models are held against numpy or another library;
+the others have a band that holds seeds 1 to 5, and neither popularity nor what is learnt where the training items are
+shuffled. Which model is best these numbers do not say.
 """
 
 from collections.abc import Callable
@@ -23,50 +23,51 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 
 
 class Band(NamedTuple):
-    """What a test metric must lie between, with these settings."""
+    """What test NDCG@10 must lie between, with these settings."""
 
     low: float
     high: float
     settings: dict[str, Any]
-    metric: str = "ndcg@10"
 
 
-# A tenth of what each user chose is sought, and all the rest learnt: popularity has .1489 there.
-PAIRS = {"split.validation_fraction": 0.0, "model.embedding_dim": 16, "trainer.epochs": 4}
-SAMPLED = PAIRS | {"trainer.batch_size": 1024, "optimizer.learning_rate": 0.01}
-# What each user chose last is sought: popularity has .0464. The windows of an epoch hold every interaction once.
-ORDER = {"data.k_core": 20, "model.history_length": 15, "loss.stride": 15, "model.embedding_dim": 32}
-ORDER |= {"trainer.batch_size": 64, "optimizer.learning_rate": 0.005, "trainer.epochs": 2, "trainer.validate_every": 5}
+# A tenth of what each user chose is sought, the rest is learnt: popularity has .149 there.
+HOLDOUT = {"split.validation_fraction": 0.0}
+SAMPLED = HOLDOUT | {"trainer.batch_size": 1024, "optimizer.learning_rate": 0.01}
+SAMPLED |= {"trainer.epochs": 4, "model.embedding_dim": 16}
+# What each user chose last is sought: popularity has .046. An epoch's windows hold every interaction once.
+WINDOWS = {"data.k_core": 20, "model.history_length": 15, "loss.stride": 15, "trainer.batch_size": 64}
+WINDOWS |= {"optimizer.learning_rate": 0.005, "trainer.epochs": 2, "trainer.validate_every": 5}
+WINDOWS |= {"model.embedding_dim": 32}
 
 BANDS = {
-    "mf": Band(0.22, 0.27, SAMPLED),
-    "gmf": Band(0.21, 0.26, SAMPLED),
-    "mlp": Band(0.20, 0.25, SAMPLED | {"model.layers": [32], "optimizer.learning_rate": 0.02, "trainer.epochs": 5}),
-    "neumf": Band(0.21, 0.26, SAMPLED | {"model.layers": [16]}),
-    "ancf": Band(0.22, 0.28, SAMPLED | {"model.layers": [16]}),
-    "ancf_history": Band(0.21, 0.26, SAMPLED | {"model.layers": [16], "model.history_length": 8, "trainer.epochs": 3}),
+    "mf": Band(0.225, 0.27, SAMPLED),
+    "gmf": Band(0.215, 0.26, SAMPLED),
+    "mlp": Band(
+        0.205, 0.25, SAMPLED | {"model.layers": [32], "trainer.epochs": 5, "optimizer.learning_rate": 0.02}
+    ),
+    "neumf": Band(0.22, 0.26, SAMPLED | {"model.layers": [16]}),
+    "ancf": Band(0.225, 0.275, SAMPLED | {"model.layers": [16]}),
+    "ancf_history": Band(
+        0.22, 0.26, SAMPLED | {"model.layers": [16], "trainer.epochs": 3, "model.history_length": 8}
+    ),
     "softmax_dnn": Band(
-        0.21,
-        0.27,
-        PAIRS
-        | {"model.embedding_dim": 32, "model.layers": [32], "trainer.epochs": 5}
-        | {"trainer.batch_size": 16, "optimizer.learning_rate": 0.005},
+        0.22, 0.265,
+        HOLDOUT | {"model.embedding_dim": 32, "model.layers": [32]}
+        | {"trainer.batch_size": 16, "trainer.epochs": 5, "optimizer.learning_rate": 0.005},
     ),
-    "sasrec": Band(0.085, 0.12, ORDER | {"model.n_blocks": 1}),
-    "gru4rec": Band(0.07, 0.105, ORDER),
-    "nextitnet": Band(0.075, 0.11, ORDER | {"model.dilations": [1]}),
+    "sasrec": Band(0.085, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
+    "gru4rec": Band(0.072, 0.102, WINDOWS | {"model.dropout": 0.1}),
+    "nextitnet": Band(0.072, 0.1, WINDOWS | {"model.dilations": [1], "model.dropout": 0.1}),
     "bert4rec": Band(
-        0.058,
-        0.09,
-        ORDER
-        | {"model.n_blocks": 1, "model.dropout": 0.0, "model.init_std": 0.3, "loss.mask": 0.5}
-        | {"trainer.epochs": 5},
+        0.06, 0.095,
+        WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.0, "model.init_std": 0.3}
+        | {"loss.mask": 0.5, "trainer.epochs": 5},
     ),
-}
+}  # fmt: skip
 
 
 def popularity(x: np.ndarray) -> np.ndarray:
-    """Scores of all users for all items, here and below, of who chose what, [U, I]."""
+    """Here and below: scores [U, I] from who chose what [U, I]; formulas and settings are those of conf/model."""
     return np.tile(x.sum(axis=0), (len(x), 1))
 
 
@@ -78,9 +79,9 @@ def ease(x: np.ndarray) -> np.ndarray:
 
 
 def nearest(x: np.ndarray) -> np.ndarray:
-    """Shrunk cosines of rows, those of the 100 nearest of each, else 0."""
-    size = np.sqrt(x.sum(axis=1))
-    cosine = x @ x.T / (np.outer(size, size) + 10)
+    """Shrunk cosines of rows: those of the 100 nearest of each, else 0."""
+    length = np.sqrt(x.sum(axis=1))
+    cosine = x @ x.T / (np.outer(length, length) + 10)
     np.fill_diagonal(cosine, 0)
     return np.where(cosine >= np.sort(cosine, axis=1)[:, [-100]], cosine, 0)
 
@@ -91,29 +92,14 @@ FORMULAS = {
     "item_knn": lambda x: x @ nearest(x.T).T,
     "user_knn": lambda x: nearest(x) @ x,
 }
-
-
-def ndcg(scores: np.ndarray, known: np.ndarray, sought: np.ndarray) -> float:
-    """NDCG@10 of everybody who seeks something; nothing known is shown."""
-    best = np.argsort(np.where(known, -np.inf, scores), axis=1)[:, :-11:-1]
-    gain = 1 / np.log2(np.arange(2, 12))
-    found = np.take_along_axis(sought, best, axis=1) @ gain
-    ideal = np.cumsum(gain)[np.minimum(sought.sum(axis=1), 10).astype(int) - 1]
-    return float(np.mean((found / ideal)[sought.any(axis=1)]))
-
-
-def matrix(data: Interactions) -> np.ndarray:
-    x = np.zeros((data.n_users, data.n_items))
-    x[data.user, data.item] = 1
-    return x
-
+OWN_TESTS = {*FORMULAS, "ials", "dlrm"}
 
 Run = Callable[..., tuple[dict[str, Any], Split]]
 
 
 @pytest.fixture(scope="module")
-def run(compose, movielens_100k) -> Run:
-    """Metrics of a model with these settings, and the split that they are of, which is made once."""
+def run(compose, movielens_100k_at_hand) -> Run:
+    """Metrics of a run, and the split that they are of, which is made once."""
     splits: dict[str, Split] = {}
 
     def run(name: str, changed: dict[str, Any], *choices: str) -> tuple[dict[str, Any], Split]:
@@ -128,21 +114,21 @@ def run(compose, movielens_100k) -> Run:
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in FORMULAS and name not in ("ials", "dlrm")])
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in OWN_TESTS])
 def test_a_trained_model_is_within_its_band(name, run):
     assert name in BANDS, (
-        f"conf/model/{name}.yaml has no band: add to BANDS settings that learn within seconds, and what they reach "
-        "with seeds 1 to 5, which popularity must not"
+        f"conf/model/{name}.yaml has no band: add to BANDS settings that learn within seconds, and limits that hold "
+        "what seeds 1 to 5 reach, but not what the model reaches where its training items are shuffled"
     )
-    low, high, changed, metric = BANDS[name]
+    low, high, changed = BANDS[name]
     metrics, _ = run(name, changed)
-    assert low < metrics["test"][metric] < high
-    assert low > metrics["popularity"][metric] * 1.2
+    assert low < metrics["test"]["ndcg@10"] < high
+    assert low > 1.25 * metrics["popularity"]["ndcg@10"]
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_solved_model_is_as_good_as_its_formula(name, run):
-    metrics, split = run(name, {"split.validation_fraction": 0.0})
+    metrics, split = run(name, HOLDOUT)
     known, sought = matrix(split.selection.train), matrix(split.test.target)
     expected = ndcg(FORMULAS[name](known), known, sought)
     assert metrics["test"]["ndcg@10"] == pytest.approx(expected, abs=0.001)
@@ -150,21 +136,36 @@ def test_a_solved_model_is_as_good_as_its_formula(name, run):
 
 
 def test_ials_is_as_good_as_that_of_another_library(run):
-    """implicit 0.7.3 has .0672 for last items: width 64, regularization .05, alpha 10, 15 sweeps (popularity .044)."""
+    """implicit 0.7.3 has .0672 with 64 factors, regularization .05, alpha 10, 15 sweeps; popularity has .0439."""
     changed = {"model.nu": 0.0, "model.regularization": 0.05 / 10, "model.unobserved_weight": 1 / 10}
     metrics, _ = run("ials", changed | {"trainer.epochs": 15, "trainer.validate_every": 15}, "split=leave_one_out")
     assert metrics["test"]["ndcg@10"] == pytest.approx(0.0672, abs=0.01)
 
 
 def test_dlrm_predicts_clicks_better_than_logistic_regression(run):
-    changed = {"model.regularization": 0.001, "model.bottom": [8], "model.top": [16]}
-    metrics, split = run("dlrm", SAMPLED | changed | {"model.embedding_dim": 8}, "loss=click")
-
-    def one_hot(data: Interactions) -> sparse.csr_matrix:
-        rows = np.tile(np.arange(len(data)), 2)
-        return sparse.csr_matrix((np.ones(len(rows)), (rows, np.concatenate([data.user, data.n_users + data.item]))))
-
+    changed = {"model.embedding_dim": 8, "model.bottom": [8], "model.top": [16], "model.regularization": 0.001}
+    metrics, split = run("dlrm", SAMPLED | changed, "loss=click")
     train, test = split.selection.train, split.test.target
     linear = LogisticRegression(max_iter=200).fit(one_hot(train), train.value >= 4)
     auc = roc_auc_score(test.value >= 4, linear.decision_function(one_hot(test)))
     assert auc < metrics["test"]["auc"] < auc + 0.025
+
+
+def ndcg(scores: np.ndarray, known: np.ndarray, sought: np.ndarray) -> float:
+    """NDCG@10 in the mean over users who seek something; nothing known is listed, and ties are in order of position."""
+    lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :10]
+    discount = 1 / np.log2(np.arange(2, 12))
+    found = np.take_along_axis(sought, lists, axis=1) @ discount
+    n = sought.sum(axis=1).astype(int)
+    return float(np.mean(found[n > 0] / np.cumsum(discount)[np.minimum(n[n > 0], 10) - 1]))
+
+
+def matrix(data: Interactions) -> np.ndarray:
+    x = np.zeros((data.n_users, data.n_items))
+    x[data.user, data.item] = 1
+    return x
+
+
+def one_hot(data: Interactions) -> sparse.csr_matrix:
+    rows, columns = np.tile(np.arange(len(data)), 2), np.concatenate([data.user, data.n_users + data.item])
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(len(data), data.n_users + data.n_items))
