@@ -70,6 +70,9 @@ def pipeline() -> None:
 
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
+    if config_name != "config" and {"-h", "--help"} & set(sys.argv):
+        print(_help(config_name))
+        return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
     errors: list[InputError] = []
 
@@ -87,6 +90,12 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
     sys.exit(_told(main))
 
 
+def _help(config_name: str) -> str:
+    """The settings with their comments, as the file has them, without what is for Hydra alone."""
+    text, _, _ = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").partition("\nhydra:")
+    return "\n".join(line for line in text.splitlines() if "hydra/" not in line and line.strip() != "- _self_")
+
+
 def _told(main: Callable[[], None]) -> int:
     try:
         main()
@@ -99,6 +108,9 @@ def _told(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has seen enough, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+        return 141
     return 0
 
 
@@ -119,7 +131,7 @@ def _train(cfg: DictConfig) -> None:
 
 
 def _study(cfg: DictConfig) -> None:
-    from jaxrec import study
+    from jaxrec.sweep import study
 
     root = Path(cfg.root)
     if cfg.study is None:
@@ -150,8 +162,9 @@ def _explore(cfg: DictConfig) -> None:
 
 
 def _mine(cfg: DictConfig) -> None:
-    from jaxrec import launch, mining
+    from jaxrec import launch
     from jaxrec.console import say
+    from jaxrec.recommend import mining
 
     tree = plain(cfg)
     launch.use_all_cores()
@@ -178,7 +191,7 @@ def _recommend(cfg: DictConfig) -> None:
 
     tree = plain(cfg)
     launch.use_all_cores()
-    rows, frame = settings.call("jaxrec.recommend_files.recommend", tree)
+    rows, frame = settings.call("jaxrec.recommend.files.recommend", tree)
     if frame is None:
         say(f"{rows:,} rows in {tree['out']}")
         return
@@ -191,7 +204,7 @@ def _export(cfg: DictConfig) -> None:
     from jaxrec import settings
     from jaxrec.console import say
 
-    for line in settings.call("jaxrec.export.export", plain(cfg)):
+    for line in settings.call("jaxrec.recommend.export.export", plain(cfg)):
         say(line)
 
 

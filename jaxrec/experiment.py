@@ -14,19 +14,20 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxrec.answers import by_history
-from jaxrec.candidates import Candidates
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
 from jaxrec.errors import InputError
-from jaxrec.evaluation import Evaluation, FullCatalogue, Lists
+from jaxrec.evaluation.candidates import Candidates
+from jaxrec.evaluation.evaluation import Evaluation, Lists
+from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.evaluation.groups import by_group
 from jaxrec.features import Tables, sizes
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.population import Population
-from jaxrec.groups import by_group
 from jaxrec.hyper import Hyper
+from jaxrec.models.fold_in import by_history
 from jaxrec.models.popularity import Popularity
 from jaxrec.settings import Tree, build, locate
 

@@ -26,9 +26,10 @@ from jaxrec.experiment import Result
 from jaxrec.metrics import larger_is_better
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
-from jaxrec.space import space_from_yaml
-from jaxrec.storage import open_storage
-from jaxrec.sweep import Outcome, best, leaderboard, search
+from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.space import space_from_yaml
+from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.trials import best, leaderboard
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,28 @@ def test_help_and_cfg_read_well(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "train"])
+def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    getattr(config, name)()
+    told = capsys.readouterr().out
+    settings_of_the_file = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
+    assert told.startswith(f"# python scripts/{name}.py")
+    assert all(f"\n{key}:" in told for key in settings_of_the_file if key not in ("hydra", "defaults"))
+    assert "hydra/" not in told
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 @pytest.mark.parametrize(
     ("typed", "dimension"),
     [

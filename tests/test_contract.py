@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, recommend, rundir, settings
-from jaxrec.candidates import CandidateEvaluator
 from jaxrec.data.candidate_lists import draw_candidates
 from jaxrec.data.histories import histories
-from jaxrec.evaluation import Evaluator
-from jaxrec.export import export
-from jaxrec.exported import Exported
+from jaxrec.evaluation.candidates import CandidateEvaluator
+from jaxrec.evaluation.full_catalogue import Evaluator
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
 from jaxrec.ranking import Asked, Ranker, query_of, scorer
+from jaxrec.recommend.export import export
+from jaxrec.recommend.exported import Exported
 from tests.conftest import PLANTED, ROOT
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))

@@ -21,21 +21,21 @@ HARDEST = 50  # items a user
 CHECKED = 32  # users whose lists are made again in numpy
 
 SAMPLERS: list[Tree] = [
-    {"_target_": "jaxrec.negatives.Uniform"},
-    {"_target_": "jaxrec.negatives.Uniform", "exclude_known": True},
-    {"_target_": "jaxrec.negatives.Popularity"},
-    {"_target_": "jaxrec.negatives.Popularity", "exclude_known": True},
-    {"_target_": "jaxrec.negatives.InBatch"},
-    {"_target_": "jaxrec.negatives.BatchShared", "ratio": 64},
+    {"_target_": "jaxrec.negatives.uniform.Uniform"},
+    {"_target_": "jaxrec.negatives.uniform.Uniform", "exclude_known": True},
+    {"_target_": "jaxrec.negatives.popularity.Popularity"},
+    {"_target_": "jaxrec.negatives.popularity.Popularity", "exclude_known": True},
+    {"_target_": "jaxrec.negatives.in_batch.InBatch"},
+    {"_target_": "jaxrec.negatives.batch_shared.BatchShared", "ratio": 64},
     {
-        "_target_": "jaxrec.negatives.Mixed",
-        "first": {"_target_": "jaxrec.negatives.Popularity"},
-        "second": {"_target_": "jaxrec.negatives.Uniform"},
+        "_target_": "jaxrec.negatives.mixed.Mixed",
+        "first": {"_target_": "jaxrec.negatives.popularity.Popularity"},
+        "second": {"_target_": "jaxrec.negatives.uniform.Uniform"},
     },
     # mines in the first epoch timed
-    {"_target_": "jaxrec.fitting.mining.Hard", "ranks": (1, HARDEST), "warmup": 1, "refresh": 1_000_000},
-    {"_target_": "jaxrec.negatives.Dynamic", "candidates": 4},
-    {"_target_": "jaxrec.negatives.Dynamic", "candidates": 8},
+    {"_target_": "jaxrec.negatives.hard.Hard", "ranks": (1, HARDEST), "warmup": 1, "refresh": 1_000_000},
+    {"_target_": "jaxrec.negatives.dynamic.Dynamic", "candidates": 4},
+    {"_target_": "jaxrec.negatives.dynamic.Dynamic", "candidates": 8},
 ]
 
 

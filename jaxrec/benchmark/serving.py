@@ -23,7 +23,7 @@ from jaxrec.errors import InputError
 from jaxrec.history import History
 from jaxrec.models.fold_in import fields
 from jaxrec.query import Query
-from jaxrec.recommend import load
+from jaxrec.recommend.recommender import load
 from jaxrec.settings import Tree, build
 
 CONNECTIONS, SECONDS = 64, 6.0

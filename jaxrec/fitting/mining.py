@@ -1,110 +1,18 @@
-"""Mined negatives: the items that a model ranks high for a user who has not chosen them.
-
-Every few epochs the whole catalogue is scored for every user, what the user has is masked, and the items of some ranks
-are what negatives are then drawn from. What ranks highest may be what the user would like: the first ranks may be left
-out.   [Ding et al. 2020, Simplify and robustify negative sampling for implicit collaborative filtering, on such false
-negatives]
+"""Mining: every few epochs the whole catalogue is scored for every user, and what ranks high is what negatives are
+drawn from (`jaxrec.negatives.hard`); what the user has is masked.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from jaxrec.alias import Alias, alias
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
-from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
-from jaxrec.negatives import Candidates, Given, Share, Tables, Uniform, chosen
-from jaxrec.random import Stream, integers, substream
+from jaxrec.negatives.hard import Hard
 from jaxrec.ranking import Asked, Ranker
-
-PLACES, FROM_MINED = 201, 202  # numbers of streams
-
-
-class HardTables(NamedTuple):
-    """Tables of the random negatives, and the alias table of places among the mined; None: all alike."""
-
-    random: Tables
-    places: Alias | None
-
-
-@dataclass(frozen=True)
-class Hard(Uniform):
-    """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalogue.
-
-    ranks:   first and last, from 1; what a user has in train is left out before. The top may be full of what the user
-             would like: ranks from 1 on hurt on MovieLens, see docs/negatives.md
-    share:   of negatives that are mined; the others are uniform
-    warmup:  epochs on uniform negatives alone: what a fresh model ranks high is noise
-    refresh: epochs between two minings
-    power:   a place among the mined is drawn in proportion to 1 / place^power; 0: all alike
-    pool:    so many items, drawn anew each time, are ranked in place of the catalogue (ranks are those in the pool)
-
-    Memory: users x (ranks[1] - ranks[0] + 1) int32 a member, and while it mines one and a half as much for each rank
-    up to ranks[1].
-    """
-
-    ranks: tuple[PositiveInt, PositiveInt] = (100, 500)
-    share: Share = 0.5
-    warmup: NonNegativeInt = 5
-    refresh: PositiveInt = 5
-    power: NonNegativeFloat = 0.0  # type: ignore[misc]
-    pool: PositiveInt | None = None
-
-    def __post_init__(self) -> None:
-        if self.ranks[0] > self.ranks[1]:
-            raise InputError(f"negatives.ranks={list(self.ranks)}: the first rank must not exceed the last")
-
-    @property
-    def width(self) -> int:
-        """Mined items a user."""
-        return self.ranks[1] - self.ranks[0] + 1
-
-    def prepare(self, train: Interactions) -> HardTables:
-        """The tables of both kinds of negatives."""
-        if (most := self.pool or train.n_items) < self.ranks[1]:
-            what = "items of the catalogue" if self.pool is None else "items of negatives.pool"
-            raise InputError(
-                f"negatives.ranks={list(self.ranks)} go beyond the {most:,} {what}: choose ranks that are there"
-            )
-        weight = np.arange(1, self.width + 1) ** -float(self.power)
-        places = alias(weight / weight.sum()) if self.power else None
-        return HardTables(self._random.prepare(train), places)
-
-    def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """Unknown: they depend on the model."""
-        return None
-
-    def __call__(
-        self,
-        source: Stream,
-        examples: Int[Array, "B"],
-        n_items: int,
-        n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
-        """Draws [B, ratio] items; where a user has nothing mined, random ones."""
-        assert given is not None
-        tables: HardTables = given.tables
-        random = self._random(source, examples, n_items, n_negatives, given._replace(tables=tables.random))
-        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        at = examples[:, None], column
-        places = substream(source, PLACES)
-        place = integers(places, self.width, *at) if tables.places is None else tables.places.draw(places, *at)
-        mined = given.mined[given.user[:, None], place]
-        hard = chosen(substream(source, FROM_MINED), self.share, *at) & (mined >= 0)
-        counts = jnp.broadcast_to((column < n_negatives).astype(jnp.float32), mined.shape)
-        return Candidates(jnp.where(hard, mined, random.items), jnp.where(hard, counts, random.used))
-
-    @property
-    def _random(self) -> Uniform:
-        return Uniform(self.ratio, self.exclude_known)
 
 
 class Miner:

@@ -22,7 +22,7 @@ from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
-from jaxrec.negatives import Candidates, Given
+from jaxrec.negatives.candidates import Candidates, Given
 from jaxrec.query import Query
 from jaxrec.random import Stream, uniforms
 

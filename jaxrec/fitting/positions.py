@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
 from jaxrec.losses import gbce, softmax
-from jaxrec.negatives import Candidates
+from jaxrec.negatives.candidates import Candidates
 
 BLOCK = 256  # positions whose scores are held at once: 12 MiB for 12,000 items
 

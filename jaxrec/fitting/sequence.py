@@ -24,7 +24,7 @@ from jaxrec.fitting.positions import Cost
 from jaxrec.history import Past
 from jaxrec.hyper import Hyper
 from jaxrec.models.dropout import Noise
-from jaxrec.negatives import Candidates
+from jaxrec.negatives.candidates import Candidates
 from jaxrec.random import Stream, bits, substream
 
 CHUNK = 1_600  # positions encoded at once

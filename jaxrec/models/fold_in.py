@@ -27,6 +27,17 @@ def fields(model: nn.Module) -> dict[str, Any]:
     return {name: getattr(model, name) for name in own}
 
 
+def by_history(model: nn.Module, length: int) -> nn.Module | None:
+    """The model as it answers for users it was not trained on, with the same parameters; None: it cannot.
+
+    A model that reads histories (or nothing of users) is asked as it is. One that knows users by their ids answers if
+    it has `by_history`: it then solves for a user's vector, items held fixed (fold-in).
+    """
+    if getattr(model, "history_length", 0) or not hasattr(model, "n_users"):
+        return model
+    return model.by_history(length) if hasattr(model, "by_history") else None
+
+
 def sums(vectors: Float[Array, "I D"], items: Int[Array, "B T"]) -> tuple[Float[Array, "B D D"], Float[Array, "B D"]]:
     """Of the vectors of each row's items: the sum of q q' and the sum of q; items of -1 are none.
 

@@ -20,7 +20,7 @@ from jaxrec.data.likeness import had_together
 from jaxrec.data.split import Held
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
-from jaxrec.groups import item_groups
+from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import Asked
 from jaxrec.rerank.shortlist import Items
 
@@ -56,7 +56,7 @@ class ItemFacts:
     category:  a column of categories, or of several values; numbers are cut into quarters. None: none is known
     vectors:   what is alike: of one category; had by the same users (`interactions`: 64 directions of train's matrix);
                near to each other for the model. None: category where there is one, else interactions
-    group:     whose exposure is counted: `popularity` (head and tail, see `jaxrec.groups`), or a column of categories
+    group:     whose exposure is counted: `popularity` (head and tail, see `evaluation.groups`), or a column of theirs
     target:    the share of exposure that each group should have, by name; None: its share of train's interactions
     born:      a column of dates, or of numbers such as years; None: the first interaction known, where there are times
     half_life: of freshness, in days, or in the unit of `born`

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec.evaluation.sought import Sought
 from jaxrec.metrics import hit_rate, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
 from jaxrec.rerank.shortlist import About, Shortlist
 from jaxrec.rerank.steps import Step
-from jaxrec.sought import Sought
 
 ROWS = 512  # re-ranked at a time
 SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparity", "calibration_error"}

@@ -18,17 +18,17 @@ from jaxrec import experiment
 from jaxrec.data.histories import Histories, histories
 from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
-from jaxrec.fitted import Fitted
+from jaxrec.evaluation.sought import sought
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
 from jaxrec.pipeline.retrieval import Candidates
-from jaxrec.recommend import load
+from jaxrec.recommend.fitted import Fitted
+from jaxrec.recommend.recommender import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, get
-from jaxrec.sought import sought
 
 WEIGHT = "scoring.weight"  # the knob of the second stage
 

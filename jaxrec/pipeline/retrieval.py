@@ -12,11 +12,11 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
-from jaxrec.fitted import Fitted
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
 from jaxrec.ranking import Asked
+from jaxrec.recommend.fitted import Fitted
 
 
 @dataclass(frozen=True)

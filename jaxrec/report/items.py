@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.item_labels import Categories, labels
-from jaxrec.evaluation import Lists
+from jaxrec.evaluation.evaluation import Lists
 from jaxrec.experiment import Result
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper

@@ -10,16 +10,16 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxrec.candidates import PREFIX
 from jaxrec.data.interactions import summary
+from jaxrec.evaluation.candidates import PREFIX
+from jaxrec.evaluation.groups import DEFINITIONS
 from jaxrec.experiment import Result
-from jaxrec.groups import DEFINITIONS
 from jaxrec.page.html import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
 from jaxrec.settings import Tree, flat, get
-from jaxrec.study import command, importance_note, importances
-from jaxrec.trials import best, leaderboard, params_of
+from jaxrec.sweep.study import command, importance_note, importances
+from jaxrec.sweep.trials import best, leaderboard, params_of
 
 METRICS = {
     "ndcg": ("NDCG", "hits count more the higher they stand in the list; 1 where all of them stand on top"),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from pydantic import PositiveInt
 
 from jaxrec.hyper import Traced
-from jaxrec.negatives import Share
+from jaxrec.negatives.candidates import Share
 from jaxrec.rerank.diversity import dpp, mmr
 from jaxrec.rerank.fairness import calibrated, within_band
 from jaxrec.rerank.freshness import freshened

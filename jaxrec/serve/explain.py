@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.answers import NEW, by_history
 from jaxrec.history import History
+from jaxrec.models.fold_in import by_history
 from jaxrec.query import Query
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import padded
 
 TOGETHER = 32  # histories, each without one item, that are scored at a time

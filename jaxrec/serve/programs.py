@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.answers import NEW
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.diversity import mmr
 from jaxrec.rerank.freshness import freshened
 from jaxrec.serve.limits import Limits

@@ -12,7 +12,7 @@ import uvicorn
 
 from jaxrec.console import say
 from jaxrec.errors import InputError
-from jaxrec.recommend import load
+from jaxrec.recommend.recommender import load
 from jaxrec.serve.app import application
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.service import Service

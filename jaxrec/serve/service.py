@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.answers import NEW
 from jaxrec.errors import InputError
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
 from jaxrec.serve.catalogue import Catalogue, Ids
 from jaxrec.serve.explain import Explainer

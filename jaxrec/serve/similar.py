@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from jaxrec.answers import NEW
 from jaxrec.errors import InputError
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import Programs, Row
 from jaxrec.serve.traits import taste
 

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from jaxrec.data.likeness import had_together
 from jaxrec.history import History
 from jaxrec.query import Query
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.recommender import Recommender
 
 PROBES = 64  # users whose queries tell taste from bias
 CATEGORIES = 256  # the most frequent, by which items are compared

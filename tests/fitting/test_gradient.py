@@ -16,7 +16,7 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr
 from jaxrec.models.mf import MatrixFactorisation
-from jaxrec.negatives import Uniform
+from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 from jaxrec.random import integers, stream, substream
 

@@ -6,13 +6,14 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.mining import Hard, Miner
+from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.objective import SampledObjective
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
 from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.negatives.hard import Hard
 
 USERS, ITEMS, N = 20, 60, 150
 RNG = np.random.default_rng(2)

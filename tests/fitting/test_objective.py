@@ -12,7 +12,7 @@ from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr, softmax
 from jaxrec.models.mf import MatrixFactorisation
-from jaxrec.negatives import Candidates
+from jaxrec.negatives.candidates import Candidates
 from jaxrec.query import Query
 
 USERS, ITEMS = 5, 6

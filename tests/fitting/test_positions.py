@@ -8,7 +8,7 @@ import pytest
 from jaxrec.fitting import positions
 from jaxrec.fitting.positions import GBCE, Sampled, Softmax, catalogue_cross_entropy
 from jaxrec.losses import gbce, softmax
-from jaxrec.negatives import Uniform
+from jaxrec.negatives.uniform import Uniform
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)

@@ -12,6 +12,7 @@ from jaxrec.data.files import files
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
+from jaxrec.evaluation.prediction import Predictor
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.pointwise import RANKS, PointwiseObjective
@@ -19,10 +20,9 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import logistic
 from jaxrec.models.mf import MatrixFactorisation
-from jaxrec.prediction import Predictor
 from jaxrec.query import Query
 from jaxrec.random import stream
-from jaxrec.recommend import load
+from jaxrec.recommend.recommender import load
 
 USERS, ITEMS, SHOWN = 4, 30, 6
 OF_RANK = np.array([0.0, -0.8, -1.4, -1.9, -2.3, -2.6])  # of the logit of a click

@@ -10,7 +10,8 @@ from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
 from jaxrec.fitting.seen import seen
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
-from jaxrec.negatives import Candidates, Uniform
+from jaxrec.negatives.candidates import Candidates
+from jaxrec.negatives.uniform import Uniform
 
 # By time, user 1 has items 4, 2, 0, 3 (rows 5, 0, 3, 1) and user 0 has 1, 2 (rows 4, 2).
 USER = np.array([1, 1, 0, 1, 0, 1], np.int32)

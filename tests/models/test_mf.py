@@ -15,7 +15,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import bpr
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.mf import MatrixFactorisation
-from jaxrec.negatives import Uniform
+from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 
 P = np.array([[1.0, 2.0], [0.5, -1.0]], np.float32)

@@ -19,7 +19,7 @@ from jaxrec.losses import bce
 from jaxrec.models.gmf import GMF
 from jaxrec.models.mlp import MLP
 from jaxrec.models.neumf import NeuMF
-from jaxrec.negatives import Uniform
+from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 from tests.models.test_mlp import tower
 from tests.models.weights import assert_scores, call, drawn

@@ -9,12 +9,12 @@ import pytest
 
 from jaxrec import launch
 from jaxrec.errors import InputError
+from jaxrec.evaluation.sought import sought
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.pipeline.pipeline import Pipeline, Run, chosen
 from jaxrec.pipeline.retrieval import Candidates, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
 from jaxrec.settings import build
-from jaxrec.sought import sought
 
 USERS, ITEMS, CATEGORIES = 120, 60, 4
 

@@ -24,7 +24,7 @@ EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 TREE = {
     "model": {"_target_": "jaxrec.models.popularity.Popularity", "note": "a < b"},
-    "eval": {"_target_": "jaxrec.evaluation.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
+    "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
 }
 SPACE = {
     "optimizer.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -183,7 +183,7 @@ def test_what_is_not_a_number_is_said_and_does_not_break_the_page():
 
 
 def test_sampled_rankings_are_called_so():
-    tree = {**TREE, "eval": {"_target_": "jaxrec.candidates.Candidates", "monitor": "sampled_ndcg@10"}}
+    tree = {**TREE, "eval": {"_target_": "jaxrec.evaluation.candidates.Candidates", "monitor": "sampled_ndcg@10"}}
     sampled = result(per_user=result().per_user.rename(columns={"ndcg@10": "sampled_ndcg@10"}))
     for part in ("test", "popularity", "test_interval"):
         sampled.metrics[part] = {f"sampled_{key}": value for key, value in sampled.metrics[part].items()}

@@ -9,7 +9,7 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.item_labels import labels
-from jaxrec.evaluation import Lists
+from jaxrec.evaluation.evaluation import Lists
 from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
 from jaxrec.models.mf import MatrixFactorisation

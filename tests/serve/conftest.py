@@ -17,7 +17,7 @@ from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.models.popularity import Popularity
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
-from jaxrec.recommend import Recommender
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.app import application
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.service import Service

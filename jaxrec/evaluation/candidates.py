@@ -1,0 +1,150 @@
+"""Sampled evaluation: each held-out item ranked among given candidates, and every number called `sampled_`.
+
+Such numbers are no estimate of full-catalogue ones, and may order models differently.
+[Krichene and Rendle 2020, On sampled metrics for item recommendation]
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Int
+from pydantic import NonNegativeInt, PositiveInt
+
+from jaxrec.data.candidate_lists import draw_candidates, read_candidates
+from jaxrec.data.split import Held
+from jaxrec.errors import InputError
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.sought import sought
+from jaxrec.hyper import Hyper
+from jaxrec.metrics import RANKING, per_user
+from jaxrec.ranking import Rows, rows_of
+from jaxrec.streaming import Block, Stream, block_size
+
+PREFIX = "sampled_"
+
+
+class Lists(NamedTuple):
+    """What each row ranks: `target` [R] among `items[start : end]`, on the device."""
+
+    target: Int[Array, "R"]
+    start: Int[Array, "R"]
+    end: Int[Array, "R"]
+    items: Int[Array, "E"]
+
+
+class CandidateEvaluator:
+    """Ranks every held-out item among its user's candidates; metrics of each, and their mean over held-out items.
+
+    Rank is 1 + the candidates that score as high or higher: a tie never favours the item sought.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        held: Held,
+        lists: tuple[np.ndarray, np.ndarray],
+        *,
+        k: tuple[int, ...],
+        block: int | None = None,
+    ) -> None:
+        self.model, self.k = model, tuple(sorted(k))
+        self.sought = sought(held, singly=True)
+        asked, (offsets, items) = self.sought.asked, lists
+        start, end = offsets[asked.users], offsets[asked.users + 1]
+        self._width = int(np.max(end - start))
+        if self.k[-1] > self._width + 1:
+            raise InputError(f"eval.k={self.k[-1]} is more than the {self._width + 1} items that are ranked")
+        self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
+        self._history_length = getattr(model, "history_length", 0)
+        ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
+        self.stream = Stream(self._rank_member, (rows_of(model, asked), ranked), len(asked.users), self._block)
+
+    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        ranks, finite = self.stream(params, hyper)
+        hits, by_metric = _measure(ranks, self.k)
+        valid = np.where(finite, 1.0, np.nan).astype(np.float32)
+        return Evaluation(
+            self.sought,
+            {PREFIX + key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
+            {},
+            jnp.where(hits, jnp.asarray(self.sought.items, jnp.int32)[None, :, None], -1),
+            PREFIX,
+        )
+
+    def _rank_member(self, shared: tuple[Rows, Lists], params: Any, hyper: Hyper) -> Block:
+        asked, lists = shared
+        model = asked.member(self.model, hyper)
+
+        def rank_block(first_row: Int[Array, ""]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
+            rows = jnp.minimum(first_row + jnp.arange(self._block), len(lists.target) - 1)
+            entry = lists.start[rows][:, None] + jnp.arange(self._width)[None, :]
+            target = lists.target[rows][:, None]
+            candidates = lists.items.at[entry].get(mode="clip")
+            # The item sought is ranked once, whether or not a file lists it among its candidates.
+            used = (entry < lists.end[rows][:, None]) & (candidates != target)
+            items = jnp.concatenate([target, candidates], axis=1)
+            scores: Any = model.apply(params, asked.query(rows, self._history_length), items)
+            finite = jnp.isfinite(scores).all()
+            return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
+
+        return rank_block
+
+
+@partial(jax.jit, static_argnames="ks")
+def _measure(ranks: Int[Array, "P R"], ks: tuple[int, ...]) -> tuple[Bool[Array, "P R K"], Any]:
+    """Where in its list each item sought stands, and the metrics of that; one program for all evaluators of a shape."""
+
+    def of_member(ranks: Array) -> tuple[Any, Any]:
+        hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
+        return hits, per_user(hits, jnp.ones_like(ranks), ks)
+
+    return jax.vmap(of_member)(ranks)
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """How a fitted model is measured: each held-out item ranked among candidates ("1 + 99").
+
+    path:    a file with one row a candidate, .csv .tsv .parquet; the same for validation and test. None: drawn
+    user_column, item_column: of that file, holding original ids
+    n:       candidates drawn for each user, from what the user neither knows nor is to find; all of it where it is less
+    seed:    of the draw
+    k:       list lengths to report
+    monitor: the validation metric that early stopping and searches look at
+    block:   rows at a time on a device; None chooses by the catalogue's size. No number depends on it
+    """
+
+    path: str | Path | None = None
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    n: PositiveInt = 99
+    seed: NonNegativeInt = 0
+    k: tuple[PositiveInt, ...] = (5, 10, 20)
+    monitor: str = "sampled_ndcg@10"
+    block: PositiveInt | None = None
+
+    def __post_init__(self) -> None:
+        measured = [f"{PREFIX}{key}@{k}" for k in self.k for key in RANKING]
+        if self.monitor not in measured:
+            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
+
+    @property
+    def ranking(self) -> "Candidates":
+        """The part of it that any model can be measured by: all of it."""
+        return self
+
+    def evaluator(self, model: nn.Module, held: Held) -> CandidateEvaluator:
+        """For a model of this catalogue, with the candidates of these held-out items."""
+        if self.path is None:
+            lists = draw_candidates(held, self.n, self.seed)
+        else:
+            columns = {"user_column": self.user_column, "item_column": self.item_column}
+            lists = read_candidates(Path(self.path), held, **columns)
+        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block)

@@ -1,0 +1,103 @@
+"""Exact full-catalogue evaluation: ranking + held-out interactions → metrics of each row asked and in the mean."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+from pydantic import PositiveInt
+
+from jaxrec.data.split import Held
+from jaxrec.errors import InputError
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.sought import sought
+from jaxrec.hyper import Hyper
+from jaxrec.metrics import RANKING, coverage, per_user
+from jaxrec.ragged import Ragged
+from jaxrec.ranking import Ranker
+
+
+class Evaluator:
+    """Ranks the catalogue for every row that `sought` makes, with the targets that are known masked; see `Ranker`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        held: Held,
+        *,
+        k: tuple[int, ...],
+        block: int | None = None,
+        exclude_known: bool = True,
+    ) -> None:
+        self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
+        self.sought = sought(held)
+        self._relevant = self.sought.relevant
+        self._n_relevant = jnp.asarray(np.diff(self.sought.offsets), jnp.int32)
+        self.ranker = Ranker(model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known)
+
+    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        ranked = self.ranker(params, hyper)
+        by_metric, overall = _measure(self._relevant, self._n_relevant, ranked.items, self.k, self.n_items)
+        valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
+        return Evaluation(
+            self.sought,
+            {key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
+            {key: np.asarray(values) * valid for key, values in overall.items()},
+            ranked.items,
+        )
+
+
+@partial(jax.jit, static_argnames=("ks", "n_items"))
+def _measure(
+    relevant: Ragged, n_relevant: Int[Array, "R"], items: Int[Array, "P R K"], ks: tuple[int, ...], n_items: int
+) -> tuple[Any, Any]:
+    """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
+
+    def of_member(items: Array) -> tuple[Any, Any]:
+        hits = relevant.contains(jnp.arange(len(n_relevant)), items)
+        overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], n_items)) for k in ks)
+        return per_user(hits, n_relevant, ks), overall
+
+    return jax.vmap(of_member)(items)
+
+
+@dataclass(frozen=True)
+class FullCatalogue:
+    """How a fitted model is measured: the whole catalogue ranked for each user, or at each step of a session.
+
+    k:       list lengths to report
+    monitor: the validation metric that early stopping and searches look at
+    block:   users ranked at a time on a device; null chooses by the catalogue's size. No number depends on it
+    exclude_known: leave out what a user already has (train, and validation when testing); never at steps of a session
+    """
+
+    k: tuple[PositiveInt, ...] = (5, 10, 20)
+    monitor: str = "ndcg@10"
+    block: PositiveInt | None = None
+    exclude_known: bool = True
+
+    def __post_init__(self) -> None:
+        if self.monitor not in self.measured:
+            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(self.measured)}")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Keys of all metrics."""
+        return tuple(f"{key}@{k}" for k in self.k for key in (*RANKING, "coverage"))
+
+    @property
+    def ranking(self) -> "FullCatalogue":
+        """What of this any model can be measured by."""
+        return self
+
+    def evaluator(self, model: nn.Module, held: Held) -> Evaluator:
+        """For a model of this catalogue; k beyond the catalogue is refused."""
+        if max(self.k) > (n_items := held.target.n_items):
+            raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")
+        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known)

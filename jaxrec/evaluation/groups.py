@@ -1,0 +1,113 @@
+"""Whom and what a model serves well: test metrics for groups of items and of users."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.metrics import ndcg, recall
+
+HEAD = 0.5  # share of the training interactions that the head's items make up
+
+DEFINITIONS = {
+    "warm": "items that the model was trained on",
+    "cold": "items that it never saw",
+    "head": "the most popular items, as few as make up half of the training interactions",
+    "tail": "all other items, cold ones included",
+    "new": "users of whom nothing is known when they are asked about",
+    "low": "the third of the others with the fewest known interactions",
+    "middle": "the third between",
+    "high": "the third with the most",
+}
+
+
+def item_groups(train: Interactions) -> dict[str, np.ndarray]:
+    """Masks over the catalogue [I].
+
+    warm and cold: in train or not. head: the most popular items, as few as make up the share HEAD of the rows of train;
+    equal counts in the order of the item table, which is shuffled. tail: all others, cold ones included.
+    """
+    count = np.bincount(train.item, minlength=train.n_items)
+    order = np.argsort(-count, kind="stable")
+    before = np.cumsum(count[order]) - count[order]
+    head = np.zeros(train.n_items, bool)
+    head[order[before < HEAD * len(train)]] = True
+    return {"warm": count > 0, "cold": count == 0, "head": head, "tail": ~head}
+
+
+def activity_groups(users: np.ndarray, n_known: np.ndarray) -> dict[str, np.ndarray]:
+    """Masks over rows [R] by the number of interactions known when a row's user is asked about.
+
+    new: none. low, middle, high: the other users in thirds, or the other steps of sessions, each user counting once for
+    each number. Equal numbers stay together, in the lower group, so the thirds may differ in size or be empty.
+    """
+    some = n_known > 0
+    if not some.any():
+        return {"new": ~some}
+    width = np.int64(n_known.max()) + 1
+    numbers = np.unique(users[some] * width + n_known[some]) % width
+    third, two_thirds = np.quantile(numbers, [1 / 3, 2 / 3], method="inverted_cdf")
+    low, high = n_known <= third, n_known > two_thirds
+    return {"new": ~some, "low": some & low, "middle": some & ~low & ~high, "high": some & high}
+
+
+def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[str, Any]]:
+    """ndcg@k and recall@k of every member by group: {"items": {group: …}, "users": {group: …}}.
+
+    For a group of items only relevant items of the group count, and users without one are left out: lists are those of
+    the whole catalogue still. For a group of users the metrics are the mean over them. Groups with nobody are left out.
+
+    users, rows: how many users, and how many rows asked (more where a user has several), the means are over
+    known:       of a group of users, the fewest and the most interactions known of one of them
+    """
+    of_items = item_groups(train)
+    of_users = activity_groups(evaluation.users, evaluation.sought.n_known)
+    return [_of_member(evaluation, member, k, of_items, of_users) for member in range(len(evaluation.lists))]
+
+
+def _of_member(
+    evaluation: Evaluation,
+    member: int,
+    k: int,
+    of_items: Mapping[str, np.ndarray],
+    of_users: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    sought, keys = evaluation.sought, [f"{evaluation.prefix}{name}@{k}" for name in ("ndcg", "recall")]
+    n_rows = len(evaluation.users)
+    row = np.repeat(np.arange(n_rows), np.diff(sought.offsets))
+    lists = np.asarray(evaluation.lists[member, :, :k])
+    # Pairs of row and item as one number; rows are in order and sorted by item, so the relevant ones are sorted.
+    n_items = max(len(mask) for mask in of_items.values())
+    pair = np.arange(n_rows)[:, None] * n_items + lists
+    relevant = row * n_items + sought.items
+    hits = (relevant[np.minimum(np.searchsorted(relevant, pair), len(relevant) - 1)] == pair) & (lists >= 0)
+    whole = [np.where(np.isfinite(evaluation.per_user[key][member]), 0.0, np.nan) for key in keys]
+
+    items: dict[str, Any] = {}
+    for name, mask in of_items.items():
+        n_relevant = np.bincount(row[mask[sought.items]], minlength=n_rows)
+        values = _measured(hits & mask[lists], n_relevant.astype(np.int32))
+        if (rows := n_relevant > 0).any():
+            items[name] = _described(evaluation, rows, keys, [v + w for v, w in zip(values, whole, strict=True)])
+    users = {
+        name: {
+            **_described(evaluation, rows, keys, [evaluation.per_user[key][member] for key in keys]),
+            "known": [int(sought.n_known[rows].min()), int(sought.n_known[rows].max())],
+        }
+        for name, rows in of_users.items()
+        if rows.any()
+    }
+    return {"items": items, "users": users}
+
+
+@jax.jit
+def _measured(hits: Any, n_relevant: Any) -> Any:
+    return ndcg(hits, n_relevant), recall(hits, n_relevant)
+
+
+def _described(evaluation: Evaluation, rows: np.ndarray, keys: list[str], values: list[Any]) -> dict[str, Any]:
+    means = {key: float(np.mean(np.asarray(v)[rows], dtype=np.float64)) for key, v in zip(keys, values, strict=True)}
+    return {"users": len(np.unique(evaluation.users[rows])), "rows": int(np.count_nonzero(rows)), **means}

@@ -1,0 +1,104 @@
+"""Predictions of held-out values and labels, measured beside the ranking: eval=values and eval=clicks."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxrec.data.histories import histories
+from jaxrec.data.split import Held
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
+from jaxrec.fitting.pointwise import rank_bias, targets_of
+from jaxrec.hyper import Hyper
+from jaxrec.metrics import CLICK, RATING
+from jaxrec.ranking import Asked, Rows, rows_of
+from jaxrec.streaming import Block, Stream, block_size
+
+
+class Predictor:
+    """The score of every held-out pair, a block of them at a time, for every member of a population.
+
+    Where the data says at which rank a row was shown, what the loss has learned of that rank is added.
+    """
+
+    def __init__(self, model: nn.Module, held: Held, block: int | None = None) -> None:
+        self.model, self.length = model, getattr(model, "history_length", 0)
+        known, user = histories(held.known), held.target.user
+        asked = Asked(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
+        shown = held.target.position
+        below = None if shown is None else jnp.asarray(shown - 1, jnp.int32)
+        pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32), below
+        # A model may score the catalogue in order to score a pair.
+        self.block = block_size(len(user), model.n_items, block)
+        self.stream = Stream(self._member, pairs, len(user), self.block)
+
+    def __call__(self, params: Any, hyper: Hyper) -> Float[Array, "P R"]:
+        """Parameters and numbers with a leading member axis → scores in the order of the held-out rows."""
+        return self.stream(params, hyper)[0]
+
+    def _member(self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Any, hyper: Hyper) -> Block:
+        asked, items, below = pairs
+        model, last = asked.member(self.model, hyper), items.shape[0] - 1
+
+        def score(first_row: Int[Array, ""]) -> tuple[Any, Any]:
+            at = jnp.minimum(first_row + jnp.arange(self.block), last)
+            scores: Any = model.apply(params, asked.query(at, self.length), items[at][:, None])
+            predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[at])
+            return predicted, jnp.isfinite(scores).all()
+
+        return score
+
+
+class PredictionEvaluator:
+    """What another evaluator measures, and how well the scores predict the values (or labels) of the held-out rows."""
+
+    def __init__(
+        self, ranking: Evaluator, model: nn.Module, held: Held, threshold: float | None, block: int | None
+    ) -> None:
+        self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
+        self._predict = Predictor(model, held, block)
+        self._targets = jnp.asarray(targets_of(held.target, threshold))
+        metrics = RATING if threshold is None else CLICK
+
+        def measure(scores: Array, targets: Array) -> dict[str, Array]:
+            return {key: metric(scores, targets) for key, metric in metrics.items()}
+
+        self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
+
+    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        evaluation = self.ranking(params, hyper)
+        measured = self._measure(self._predict(params, hyper), self._targets)
+        errors = {key: np.asarray(values) for key, values in measured.items()}
+        return replace(evaluation, overall=evaluation.overall | errors)
+
+
+@dataclass(frozen=True)
+class Predictions(FullCatalogue):
+    """The whole catalogue ranked, and predictions of every held-out row measured beside it.
+
+    threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of whether the
+               value reaches it, measured by auc and log_loss
+    """
+
+    monitor: str = "rmse"
+    threshold: float | None = None
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Keys of all metrics."""
+        return (*super().measured, *(RATING if self.threshold is None else CLICK))
+
+    @property
+    def ranking(self) -> FullCatalogue:
+        """The same without predictions."""
+        return FullCatalogue(self.k, f"ndcg@{self.k[0]}", self.block, self.exclude_known)
+
+    def evaluator(self, model: nn.Module, held: Held) -> Any:
+        """For a model of this catalogue and data with values."""
+        return PredictionEvaluator(super().evaluator(model, held), model, held, self.threshold, self.block)

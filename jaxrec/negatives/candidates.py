@@ -1,0 +1,69 @@
+"""What a sampler is given, its tables, and what it draws."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
+
+from jaxrec.membership import Known
+from jaxrec.negatives.alias import Alias
+from jaxrec.random import Stream, bits, integers
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Candidates(NamedTuple):
+    """Items to hold a positive against; `used` is 1 for those that count, else 0.
+
+    items: of each example; one row where the whole batch shares them, so that scores can be one matrix product
+    log_q: of each item of the catalogue, the log of how likely a draw gives it; None: all alike, or unknown
+    """
+
+    items: Int[Array, "#B N"]
+    used: Float[Array, "B N"]
+    log_q: Float[Array, "I"] | None = None
+
+
+class Given(NamedTuple):
+    """What a sampler may look at: its own tables, the batch's users and positives, and the model.
+
+    score: scores of candidates [B, N] by the model as it is; no gradient goes through them
+    mined: what the model was last asked for, see `jaxrec.fitting.mining`
+    """
+
+    tables: Any
+    user: Int[Array, "B"]
+    positive: Int[Array, "B"]
+    score: Callable[[Int[Array, "B N"]], Float[Array, "B N"]]
+    mined: Any = None
+
+
+class Tables(NamedTuple):
+    """What samplers need of the data: None where they do not."""
+
+    known: Known | None = None
+    alias: Alias | None = None
+    log_q: Float[Array, "I"] | None = None
+
+    def draw(self, source: Stream, n_items: int, *counters: Array) -> Int[Array, "*S"]:
+        """Items by the alias table; without one every item is equally likely."""
+        return integers(source, n_items, *counters) if self.alias is None else self.alias.draw(source, *counters)
+
+    def has(self, user: Int[Array, "B"], items: Int[Array, "#B N"]) -> Bool[Array, "B N"]:
+        """Whether users know these items; nobody knows any where that is not asked for."""
+        items = jnp.broadcast_to(items, (user.shape[0], items.shape[1]))
+        return jnp.zeros(items.shape, bool) if self.known is None else self.known.contains(user, items)
+
+
+def chosen(source: Stream, share: float, *counters: Array) -> Bool[Array, "*S"]:
+    """True with this probability, for each combination of counters."""
+    return (bits(source, *counters) >> 8).astype(jnp.float32) < share * 2**24
+
+
+def log(probabilities: np.ndarray) -> Float[Array, "I"]:
+    """-inf for an item that is never drawn."""
+    with np.errstate(divide="ignore"):
+        return jnp.asarray(np.log(probabilities), jnp.float32)

@@ -1,0 +1,55 @@
+"""Negatives that the model, as it is, finds hard among those drawn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+from pydantic import NonNegativeFloat, PositiveInt
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.negatives.candidates import Candidates, Given
+from jaxrec.negatives.popularity import Popularity
+from jaxrec.random import Stream
+
+
+@dataclass(frozen=True)
+class Dynamic(Popularity):
+    """Each negative is the one of `candidates` drawn items that the model, as it is, scores highest.
+
+    [Zhang et al. 2013, Optimizing top-N collaborative filtering via dynamic negative item sampling]
+    Costs `ratio * candidates` further scores an example, without their gradient.
+    """
+
+    power: NonNegativeFloat = 0.0  # type: ignore[misc]
+    candidates: PositiveInt = 8
+
+    def prepare(self, train: Interactions) -> Any:
+        """The tables of what is drawn."""
+        return self._drawn.prepare(train)
+
+    def probabilities(self, train: Interactions) -> np.ndarray | None:
+        """Unknown: they depend on the model."""
+        return None
+
+    @property
+    def _drawn(self) -> Popularity:
+        return Popularity(self.ratio * self.candidates, self.exclude_known, self.power)
+
+    def __call__(
+        self,
+        source: Stream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        given: Given | None = None,
+    ) -> Candidates:
+        """Draws [B, ratio * candidates] items and keeps [B, ratio]."""
+        assert given is not None
+        drawn = self._drawn(source, examples, n_items, n_negatives * self.candidates, given)
+        shape = (len(examples), self.ratio, self.candidates)
+        scores = jnp.where(drawn.used > 0, given.score(drawn.items), -jnp.inf).reshape(shape)
+        best = jnp.argmax(scores, axis=2)[:, :, None]
+        items = jnp.take_along_axis(drawn.items.reshape(shape), best, axis=2)[:, :, 0]
+        return Candidates(items, jnp.max(drawn.used.reshape(shape), axis=2))

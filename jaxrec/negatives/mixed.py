@@ -1,0 +1,62 @@
+"""Negatives of two samplers."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+from pydantic import PositiveInt
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.negatives.candidates import Candidates, Given, Share, chosen, log
+from jaxrec.random import Stream, substream
+
+MIXTURE = 101  # number of the stream that says where a negative comes from
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Each negative comes from `first` with probability `share`, else from `second`; both draw for each example.
+
+    A softmax corrects by the mixture's probabilities where both are known.
+    """
+
+    first: Any
+    second: Any
+    share: Share = 0.5
+    ratio: PositiveInt = 4
+    exclude_known: bool = False
+
+    def prepare(self, train: Interactions) -> Any:
+        """The tables of both, and the mixture's log q."""
+        if not (self.first.mixes and self.second.mixes):
+            raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
+        one, other = (sampler.prepare(train) for sampler in self._samplers())
+        both = [sampler.probabilities(train) for sampler in self._samplers()]
+        if both[0] is None or both[1] is None:
+            return one, other, None
+        return one, other, log(self.share * both[0] + (1 - self.share) * both[1])
+
+    def __call__(
+        self,
+        source: Stream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        given: Given | None = None,
+    ) -> Candidates:
+        """Draws [B, ratio] items of both and keeps one of two."""
+        assert given is not None
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        one, other = (
+            sampler(substream(source, 2 + i), examples, n_items, n_negatives, given._replace(tables=given.tables[i]))
+            for i, sampler in enumerate(self._samplers())
+        )
+        from_first = chosen(substream(source, MIXTURE), self.share, examples[:, None], column)
+        items = jnp.where(from_first, one.items, other.items)
+        return Candidates(items, jnp.where(from_first, one.used, other.used), given.tables[2])
+
+    def _samplers(self) -> tuple[Any, Any]:
+        whole = {"ratio": self.ratio, "exclude_known": self.exclude_known}
+        return replace(self.first, **whole), replace(self.second, **whole)

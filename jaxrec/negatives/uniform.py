@@ -1,0 +1,78 @@
+"""Negatives of which every item is equally likely."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+from pydantic import PositiveInt
+
+from jaxrec.data.interactions import Interactions, targets
+from jaxrec.errors import InputError
+from jaxrec.membership import known
+from jaxrec.negatives.alias import Alias, alias
+from jaxrec.negatives.candidates import Candidates, Given, Tables, log
+from jaxrec.random import Stream, substream
+
+ATTEMPTS = 2  # draws until an item that its user knows is left out instead
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """`ratio` items for each positive, every item equally likely.
+
+    ratio: the number drawn: the largest in a population. A member uses its first `n_negatives` columns, which are what
+        it would draw alone
+    exclude_known: never an item that the user has in train. What comes up is drawn again, once; an item that is known
+        then too does not count. Memory: see `jaxrec.membership.known`
+    """
+
+    ratio: PositiveInt = 4
+    exclude_known: bool = False
+
+    power: ClassVar[float] = 0.0
+    mixes: ClassVar[bool] = True  # draws for each example, so that another sampler may draw some of its negatives
+
+    def prepare(self, train: Interactions) -> Any:
+        """The tables of this sampler."""
+        return Tables(known(train) if self.exclude_known else None, *_alias(self.probabilities(train), self.power))
+
+    def probabilities(self, train: Interactions) -> np.ndarray | None:
+        """How likely each item is to be drawn, float64 [I]; None where that depends on the model."""
+        weight = np.bincount(targets(train).item, minlength=train.n_items).astype(np.float64) ** self.power
+        return weight / weight.sum()
+
+    def __call__(
+        self,
+        source: Stream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        given: Given | None = None,
+    ) -> Candidates:
+        """Draws [B, ratio] items for the examples at these positions of the training data."""
+        if given is None and (self.power or self.exclude_known):
+            raise InputError(
+                "this loss draws negatives without looking at the data: negatives=uniform with "
+                "negatives.exclude_known=false is what it can use"
+            )
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        tables: Tables = Tables() if given is None else given.tables
+        items = tables.draw(source, n_items, examples[:, None], column)
+        used = jnp.broadcast_to((column < n_negatives).astype(jnp.float32), items.shape)
+        if given is None or tables.known is None:
+            return Candidates(items, used, tables.log_q)
+        has = tables.has(given.user, items)
+        for attempt in range(1, ATTEMPTS):
+            again = tables.draw(substream(source, attempt), n_items, examples[:, None], column)
+            items = jnp.where(has, again, items)
+            has = has & tables.has(given.user, items)
+        return Candidates(items, used * (~has).astype(jnp.float32), tables.log_q)
+
+
+def _alias(probabilities: np.ndarray | None, power: float) -> tuple[Alias | None, Array | None]:
+    """The alias table and log q; nothing where all items are alike."""
+    if probabilities is None or not power:
+        return None, None
+    return alias(probabilities), log(probabilities)

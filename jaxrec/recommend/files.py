@@ -1,0 +1,148 @@
+"""Recommendations to a file or to the terminal: of a run, for users it knows or for histories of new ones."""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from jaxrec.checkpoint import write_atomic
+from jaxrec.data import tables
+from jaxrec.errors import InputError
+from jaxrec.recommend.recommender import Ids, Recommender, Unknown, load
+
+USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
+SHOWN = 200  # rows on a terminal
+SUFFIXES = (".parquet", ".pq", ".csv")
+
+
+def recommend(
+    run: str,
+    users: tuple[int | str, ...] | str | None = None,
+    history: tuple[int | str, ...] | None = None,
+    histories: str | None = None,
+    k: int = 10,
+    out: str | None = None,
+    exclude_seen: bool = True,
+    unknown: Unknown = "error",
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+) -> tuple[int, pd.DataFrame | None]:
+    """Writes `out`, whole or not at all, or gives a table of the first rows where it is None; and how many there are.
+
+    For whom is said by one of `users` (ids, "all", or a file), `history` and `histories`; see conf/recommend.yaml.
+    Columns user_id (or history, its number), item_id, score, rank; `source` where a list may be popularity's; title
+    and categories where the run knows them. Raises InputError for what cannot be done; then nothing is written.
+    """
+    given = {"users": users, "history": history, "histories": histories}
+    if len(said := [key for key, value in given.items() if value is not None]) != 1:
+        raise InputError(
+            f"{' and '.join(said) or 'nobody'} given: say for whom by one of users=[196,22], users=all, users=FILE, "
+            "history=[50,181] and histories=FILE"
+        )
+    if out is not None and Path(out).suffix.lower() not in SUFFIXES:
+        raise InputError(f"out={out}: the suffix says how to write, {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    model = load(run)
+    options: dict[str, Any] = {"k": k, "exclude_seen": exclude_seen, "unknown": unknown}
+    if users is not None:
+        blocks = _of_users(model, _asked(model, users, user_column), options)
+    elif history is not None:
+        items = known_as(history, model.item_ids)
+        blocks = _of_histories(model, "history", np.zeros(1, np.int64), [items], options)
+    else:
+        blocks = _of_histories(model, "user_id", *_lists(model, str(histories), user_column, item_column), options)
+    if out is None:
+        frame = pd.concat([_labelled(model, block) for block in blocks], ignore_index=True)
+        return len(frame), frame.head(SHOWN)
+    return _write(Path(out), (_labelled(model, block) for block in blocks)), None
+
+
+def _write(out: Path, blocks: Iterator[pd.DataFrame]) -> int:
+    """Frames of the same columns, at least one, one after the other to a file; how many rows."""
+    rows = 0
+
+    def write(temporary: Path) -> None:
+        nonlocal rows
+        temporary.touch()  # no work is started for a file that cannot be written
+        first = next(blocks)
+        schema = pa.Schema.from_pandas(first, preserve_index=False).remove_metadata()
+        kind: Any = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
+        with kind(str(temporary), schema) as writer:
+            for frame in chain([first], blocks):
+                writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                rows += len(frame)
+
+    write_atomic(out, write)
+    return rows
+
+
+def known_as(ids: Ids, table: np.ndarray) -> np.ndarray:
+    """Ids that were typed or read from a file as they stand in the id table, be it 7 or "7"; unknown ones unchanged."""
+    found = pd.Index(table.astype(str)).get_indexer([str(i) for i in ids])
+    known = np.asarray(ids, object).copy()
+    known[found >= 0] = table[found[found >= 0]]
+    return known
+
+
+def _asked(model: Recommender, users: tuple[int | str, ...] | str, column: str) -> np.ndarray:
+    """The ids that `users` names."""
+    if users == "all":
+        return model.user_ids
+    if isinstance(users, str):
+        (found,) = _columns(users, user_column=column)
+        return known_as(pd.unique(found), model.user_ids)
+    if not users:
+        raise InputError("users=[] names nobody: give ids, users=all, or a file of them")
+    return known_as(users, model.user_ids)
+
+
+def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Names of the users of a file, as they come, and the items of each in the order of its rows."""
+    users, items = _columns(path, user_column=user, item_column=item)
+    owners, names = pd.factorize(users)
+    ids = known_as(items, model.item_ids)[np.argsort(owners, kind="stable")]
+    return np.asarray(names), np.split(ids, np.cumsum(np.bincount(owners))[:-1])
+
+
+def _of_users(model: Recommender, ids: np.ndarray, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    for block in _blocks(len(ids)):
+        yield model.recommend(ids[block], **options)
+
+
+def _of_histories(
+    model: Recommender, key: str, names: np.ndarray, lists: list[np.ndarray], options: dict[str, Any]
+) -> Iterator[pd.DataFrame]:
+    for block in _blocks(len(lists)):
+        frame = model.recommend_histories(lists[block], **options)
+        frame.insert(0, key, names[block][frame.pop("history")])
+        yield frame
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, start + USERS_AT_A_TIME) for start in range(0, n, USERS_AT_A_TIME))
+
+
+def _columns(path: str, **columns: str) -> list[np.ndarray]:
+    """The columns of a file by the keys that name them; each row must have them all."""
+    read = tables.read(Path(path), columns)
+    found = [tables.plain(read[key]) for key in columns]
+    for (key, name), column in zip(columns.items(), found, strict=True):
+        if column.null_count:
+            raise InputError(f"{path} has {column.null_count:,} rows without {name!r} ({key}): fill or drop them")
+    return [column.to_numpy() for column in found]
+
+
+def _labelled(model: Recommender, frame: pd.DataFrame) -> pd.DataFrame:
+    """With titles and categories, where the run knows them."""
+    at = model.positions_of_items(frame["item_id"])
+    if model.titles is not None:
+        frame["title"] = model.titles[at]
+    if model.categories is not None:
+        names = np.array(["|".join(model.categories.of(item)) for item in range(len(model.item_ids))], object)
+        frame["categories"] = names[at]
+    return frame

@@ -1,0 +1,243 @@
+"""A trained run, loaded to be asked: what to recommend to whom, and how a user would like given items."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jaxtyping import Array
+
+from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.data import item_labels
+from jaxrec.data.histories import Histories
+from jaxrec.data.stored_features import restored
+from jaxrec.errors import InputError
+from jaxrec.features import Tables, tables, with_tables
+from jaxrec.history import History
+from jaxrec.models.fold_in import by_history
+from jaxrec.query import Query
+from jaxrec.ranking import Asked
+from jaxrec.recommend.answers import NEW, Answers, windows
+from jaxrec.recommend.fitted import Fitted
+from jaxrec.recommend.pair_scorer import PairScorer
+from jaxrec.settings import build
+
+FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
+
+Ids = Sequence[Any] | np.ndarray | pd.Series
+Unknown = Literal["error", "popularity"]
+
+
+def load(run_dir: str | Path) -> "Recommender":
+    """The model of a run directory, ready to recommend. Nothing in the directory is executed.
+
+    Raises InputError if the directory has no readable model.
+    """
+    directory = Path(run_dir) / "model"
+    extra = load_extra(directory)
+    return Recommender(build(extra["module"]), load_params(directory), extra)
+
+
+class Recommender:
+    """Answers in original ids.
+
+    user_ids, item_ids:  the id tables; positions in them are what the methods that speak of positions take
+    known:               what every user had in the data that the run knew (train and validation)
+    popular:             how often every item was chosen in it, the fallback for those the model knows nothing of
+    titles, categories:  of items, see `jaxrec.data.item_labels`; None where the data has none
+    ages:                days from each item's first row in it to the newest row of all, NaN for an item without a row;
+                         None where the data has no times
+    """
+
+    def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
+        self.model = model
+        self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
+        self._params = jax.tree.map(jnp.asarray, params)
+        self.fitted = Fitted(model, self._params)
+        self._encoded = restored(extra)
+        self.titles, self.categories = item_labels.restored(extra)
+        self.ages = extra.get("ages")
+        self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
+        chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
+        self.popular = np.bincount(chosen, minlength=len(self.item_ids)).astype(np.float32)
+        self._given = tables(model, self._encoded)
+        self._pairs = PairScorer(model, self._given, self._params, self.known)
+        self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
+        self._answers: dict[tuple[int, int, int], Answers] = {}
+
+    def recommend(
+        self, user_ids: Ids, k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+    ) -> pd.DataFrame:
+        """The k best items of each user: columns user_id, item_id, score, rank (from 1), users in the order asked.
+
+        A user with fewer than k items left gets fewer rows. `exclude_seen` leaves out what the user had in the data
+        that the run knew (train and validation). A user that the run has not seen is an InputError, or, with
+        unknown="popularity", gets the most popular items, the score being how often each was chosen; a column `source`
+        then says of each row whether it is the model's or popularity's.
+        """
+        self._check_k(k)
+        users = self._positions("user", user_ids, unknown)
+        items, scores = self._popular_lists(len(users), k)
+        seen = users >= 0
+        if seen.any():
+            items[seen], scores[seen] = self.rank(users[seen], k, exclude_seen)
+        source = None if unknown == "error" else seen
+        return self._frame("user_id", np.asarray(pd.Index(user_ids)), items, scores, source)
+
+    def recommend_histories(
+        self, histories: Sequence[Ids], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+    ) -> pd.DataFrame:
+        """The k best items for users known by a history alone, each a list of item ids, oldest first.
+
+        Columns history (position in what was asked), item_id, score, rank (from 1) and source: `model`, or
+        `popularity` where the history is empty or the model knows users by their ids only and cannot fold in
+        (`knows_new_users` is False). A model sees of a history what it was trained to see, its latest items.
+        An item that the run does not know is an InputError; with unknown="popularity" such items are left out, and a
+        history of nothing else is an empty one. `exclude_seen` leaves out what is in the history.
+        """
+        self._check_k(k)
+        if any(isinstance(history, str) for history in histories):
+            raise InputError("histories must be lists of item ids, one a user, such as [[50, 181], [127]]")
+        ids = [item for history in histories for item in history]
+        given = self._positions("item", ids, unknown)
+        kept = np.concatenate([[0], np.cumsum(given >= 0)])
+        offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
+        items, scores, source = self.rank_histories(offsets, given[given >= 0], k, exclude_seen)
+        return self._frame("history", np.arange(len(histories)), items, scores, source)
+
+    def rank_histories(
+        self, offsets: np.ndarray, items: np.ndarray, k: int, exclude_seen: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Items and scores [R, k] for histories of positions, -1 behind the last item, and which lists are the model's.
+
+        History r is `items[offsets[r] : offsets[r + 1]]`.
+        """
+        n = len(offsets) - 1
+        answers = self._answers_for(k, n, offsets)
+        found, scores, source = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
+        for start in range(0, n, answers.batch):
+            block = slice(start, min(start + answers.batch, n))
+            asked = windows(offsets[:-1][block], offsets[1:][block], items, answers.length)
+            users = np.full(len(asked), NEW)
+            found[block], scores[block] = answers(users, asked, exclude_seen)
+            source[block] = answers.is_model(users, asked)
+        return found, scores, source
+
+    def item_vectors(self) -> np.ndarray | None:
+        """Float32 [I, D] in the order of `item_ids`, for models whose scores are dot products; else None."""
+        if not hasattr(self.model, "item_vectors"):
+            return None
+        model = with_tables(self.model, self._given)
+        return np.asarray(model.apply(self._params, method="item_vectors"))
+
+    def user_vectors(self, users: np.ndarray) -> np.ndarray | None:
+        """Float32 [R, D] of users at these positions: times `item_vectors`, their scores."""
+        if not hasattr(self.model, "query_vectors"):
+            return None
+        reads = getattr(self.model, "history_length", 0)
+
+        @jax.jit
+        def vectors(given: Tables, params: Any, users: Array, histories: Array | None) -> Array:
+            query = Query(users, None if histories is None else History(histories))
+            found: Any = with_tables(self.model, given).apply(params, query, method="query_vectors")
+            return found
+
+        parts = []
+        for start in range(0, len(users), MANY):
+            block = np.resize(users[start : start + MANY], MANY).astype(np.int32)
+            histories = self.histories(block, reads) if reads else None
+            found = np.asarray(vectors(self._given, self._params, block, histories))
+            parts.append(found[: len(users) - start])
+        return np.concatenate(parts)
+
+    def answers(self, k: int, batch: int, length: int) -> Answers:
+        """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""
+        self._check_k(k)
+        if (key := (k, batch, length)) not in self._answers:
+            self._answers[key] = Answers(
+                self.model, self._given, self._params, self.popular, k=k, batch=batch, length=length
+            )
+        return self._answers[key]
+
+    def _answers_for(self, k: int, n: int, offsets: np.ndarray) -> Answers:
+        """A program for n rows whose items are among these stretches: of few lengths, so that few are compiled."""
+        longest = int(np.diff(offsets).max(initial=1))
+        return self.answers(k, FEW if n <= FEW else MANY, max(16, 1 << (longest - 1).bit_length()))
+
+    def histories(self, users: np.ndarray, length: int) -> np.ndarray:
+        """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
+        return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
+
+    def positions_of_items(self, item_ids: Ids) -> np.ndarray:
+        """Where items stand in `item_ids`, and so in titles; an unknown one is an InputError."""
+        return self._positions("item", item_ids)
+
+    @property
+    def asked(self) -> tuple[nn.Module, Any]:
+        """The model with its tables of features, and its parameters: for what no method here answers."""
+        return with_tables(self.model, self._given), self._params
+
+    @property
+    def knows_new_users(self) -> bool:
+        """Whether the model itself answers for a user by a history alone; if not, popularity does."""
+        return by_history(self.model, 1) is not None
+
+    def score(self, user_ids: Ids, item_ids: Ids) -> np.ndarray:
+        """Scores [N] of N pairs of a user and an item; of one user for several items if one user is given."""
+        users, items = self._positions("user", user_ids), self._positions("item", item_ids)
+        users = np.broadcast_to(users, items.shape) if len(users) == 1 else users
+        if len(users) != len(items):
+            raise InputError(f"score takes as many users as items, got {len(users)} and {len(items)}")
+        return self.score_at(users, items)
+
+    def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
+        if len(users) > MANY:  # worth a program of its own, in which devices share the users
+            return self.fitted.rank(Asked.about(users, self.known, self._encoded), k, exclude_seen)
+        offsets, had = self.known.masked(users)
+        answers = self._answers_for(k, len(users), self.known.offsets)
+        hidden = windows(offsets[:-1], offsets[1:], had, answers.length)
+        return answers(users, self.histories(users, answers.length), exclude_seen, hidden)
+
+    def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Scores [N] of pairs of positions."""
+        return self._pairs(users, items)
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= len(self.item_ids):
+            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
+
+    def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
+        """Where ids stand in their table; -1 for unknown ones unless they are an error."""
+        index = self._users if kind == "user" else self._items
+        if not len(ids):
+            return np.zeros(0, np.int64)
+        found = index.get_indexer(pd.Index(ids))
+        if unknown == "error" and (missing := np.flatnonzero(found < 0)).size:
+            shown = np.asarray(ids, object)[missing[0]]
+            raise InputError(f"{kind} {shown!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
+        return found
+
+    def _popular_lists(self, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The most popular items, and how often they were chosen, [n, k]."""
+        best = np.argsort(-self.popular, kind="stable")[:k].astype(np.int32)
+        return np.tile(best, (n, 1)), np.tile(self.popular[best], (n, 1))
+
+    def _frame(
+        self, key: str, asked: np.ndarray, items: np.ndarray, scores: np.ndarray, source: np.ndarray | None
+    ) -> pd.DataFrame:
+        """One row an item of a list."""
+        row, rank = np.nonzero(items >= 0)
+        columns = {
+            key: asked[row],
+            "item_id": self.item_ids[items[row, rank]],
+            "score": scores[row, rank],
+            "rank": rank + 1,
+        }
+        if source is not None:
+            columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
+        return pd.DataFrame(columns)

@@ -1,0 +1,169 @@
+"""Looking at studies: which there are, how one stands, what mattered in it, and how to repeat one of its trials."""
+
+import difflib
+import re
+import shlex
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import TrialState
+from rich.console import Console
+
+from jaxrec.console import as_table
+from jaxrec.errors import InputError
+from jaxrec.sweep.storage import open_storage, read_journal
+from jaxrec.sweep.trials import best, leaderboard
+
+STATES = ("complete", "pruned", "running", "waiting", "failed")
+
+
+def list_studies(root: Path) -> pd.DataFrame:
+    """The studies in the sweep directories under `root`: trials by state, best value, metric, last change.
+
+    A journal that cannot be read is a row with the reason in `note`.
+    """
+    rows = []
+    for journal in sorted(root.glob("*/journal.log")):
+        changed = datetime.fromtimestamp(journal.stat().st_mtime).replace(microsecond=0)
+        try:
+            studies = _studies(read_journal(journal))
+        except InputError as error:
+            rows.append({"name": journal.parent.name, "last_change": changed, "note": f"broken: {error}"})
+            continue
+        rows += [{**_summary(study), "last_change": changed, "note": ""} for study in studies]
+    return pd.DataFrame(rows, columns=["name", *STATES, "best_value", "metric", "last_change", "note"])
+
+
+def open_study(name: str, root: Path, storage: str | None = None) -> Study:
+    """The study called `name`, in a sweep directory under `root` or in the storage given."""
+    if storage is not None:
+        studies = {study.study_name: study for study in _studies(open_storage(storage, root / name))}
+    else:
+        # The directory of that name first: a broken journal elsewhere must not stand in the way.
+        studies = {}
+        for journal in sorted(root.glob("*/journal.log"), key=lambda path: path.parent.name != name):
+            if name in studies:
+                break
+            try:
+                studies |= {study.study_name: study for study in _studies(read_journal(journal))}
+            except InputError:
+                if journal.parent.name == name:
+                    raise
+    if name in studies:
+        return studies[name]
+    close = difflib.get_close_matches(name, studies, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(studies)) or 'none'}"
+    raise InputError(f"no study called {name} in {'the storage' if storage else root}; {hint}")
+
+
+def importances(study: Study) -> dict[str, float]:
+    """How much each parameter mattered, largest first, summing to 1; empty where `importance_note` says why."""
+    if len(set(_complete_values(study))) < 2:
+        return {}
+    found = optuna.importance.get_param_importances(study)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def importance_note(study: Study) -> str:
+    """What to keep in mind when reading the importances, or why there are none; empty where all is well."""
+    values = _complete_values(study)
+    if len(values) < 2:
+        return f"no importances: they need at least two complete trials, there are {len(values)}"
+    if len(set(values)) == 1:
+        return f"no importances: all {len(values)} complete trials have the same value"
+    return f"importances of only {len(values)} complete trials: a first hint, no more" if len(values) < 20 else ""
+
+
+def command(study: Study, trial_number: int) -> str:
+    """The shell command that trains what a trial trained."""
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    if trial_number not in trials:
+        raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
+    params = trials[trial_number].params
+    # What was typed for a key that the sweep then varied does not hold for this trial.
+    typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
+    chosen = [f"{key}={override_value(value)}" for key, value in params.items()]
+    return shlex.join(["python", "scripts/train.py", *typed, *chosen])
+
+
+def override_value(value: Any) -> str:
+    """A value as Hydra's command line reads it back with its type; a string that could be read otherwise is quoted."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if re.fullmatch(r"[A-Za-z_][\w./@+-]*", value, re.ASCII) and value.lower() not in _HYDRA_WORDS:
+        return value
+    # Within quotes Hydra knows \' only, and backslashes only where they stand before a quote.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+_HYDRA_WORDS = {"null", "true", "false", "inf", "nan", "none"}
+
+
+def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
+    """Prints what `list_studies` found."""
+    console = console or Console()
+    if studies.empty:
+        console.print("no studies yet")
+        return
+    trials = [_counts(row) for row in studies.to_dict("records")]
+    shown = studies.drop(columns=list(STATES))
+    shown.insert(1, "trials", trials)
+    console.print(as_table("", shown))
+
+
+def show(study: Study, n: int = 10, console: Console | None = None) -> None:
+    """Prints how a study stands: trials by state, the best `n`, what mattered, and how to repeat the best."""
+    console = console or Console()
+    summary = _summary(study)
+    console.print(f"{study.study_name}: {_counts(summary) or 'no trials yet'}", markup=False, highlight=False)
+    if errors := [
+        trial.user_attrs["error"] for trial in study.get_trials(deepcopy=False) if "error" in trial.user_attrs
+    ]:
+        console.print(f"the last failure: {errors[-1]}", markup=False, highlight=False)
+    if not summary["complete"]:
+        return
+    ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
+    console.print(as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked))
+    if found := importances(study):
+        console.print(as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"])))
+    if note := importance_note(study):
+        console.print(note, highlight=False)
+    # Not wrapped and not coloured, so that it can be copied.
+    console.print("repeat the best trial:")
+    console.print(command(study, best(study).number), markup=False, highlight=False, soft_wrap=True)
+
+
+def _complete_values(study: Study) -> list[float]:
+    return [trial.values[0] for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+
+
+def _counts(summary: Mapping[Any, Any]) -> str:
+    return ", ".join(f"{summary[state]:.0f} {state}" for state in STATES if summary[state] > 0)
+
+
+def _studies(storage: BaseStorage) -> list[Study]:
+    names = optuna.get_all_study_names(storage)
+    return [optuna.load_study(study_name=name, storage=storage) for name in names]
+
+
+def _summary(study: Study) -> dict[str, Any]:
+    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    by_state = {state: counts[TrialState.FAIL if state == "failed" else TrialState[state.upper()]] for state in STATES}
+    return {
+        "name": study.study_name,
+        **by_state,
+        "best_value": best(study).value if counts[TrialState.COMPLETE] else None,
+        "metric": study.user_attrs.get("metric", ""),
+    }

@@ -1,0 +1,78 @@
+"""The trials of a study: counted towards its target, ranked, and written down as a table."""
+
+import json
+import os
+import uuid
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from jaxrec.errors import InputError
+from jaxrec.sweep.storage import FileLock
+
+
+def best(study: Study) -> FrozenTrial:
+    """The complete trial with the best value; the earliest of equals."""
+    if not (ranked := _ranked(study)):
+        raise InputError(f"study {study.study_name} has no complete trial yet")
+    return ranked[0]
+
+
+def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
+    """The `n` best complete trials, best first: number, value and parameters."""
+    rows = [{"number": trial.number, "value": trial.value, **trial.params} for trial in _ranked(study)[:n]]
+    return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
+
+
+def write_trials(study: Study, directory: Path) -> None:
+    """Writes `trials.csv`: number, state, value, parameters and attributes of every trial."""
+    # Under the lock, so that of two processes the one that read last also writes last.
+    with FileLock(directory / "ask.lock"):
+        rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
+        unfinished = directory / f".trials.{uuid.uuid4().hex}.csv"
+        pd.DataFrame(rows, columns=None if rows else ["number", "state", "value"]).to_csv(unfinished, index=False)
+        os.replace(unfinished, directory / "trials.csv")
+
+
+def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None) -> tuple[int, int]:
+    """How many trials of the target are finished, and how many are running."""
+    finished = [key_of(params_of(t)) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    running = [key_of(params_of(t)) for t in trials if t.state == TrialState.RUNNING]
+    failed = failures_by_key(trials)
+    if combinations is None:
+        return len(finished) + sum(n // 2 for n in failed.values()), len(running)
+    done = {*finished, *(key for key, n in failed.items() if n >= 2)}.intersection(combinations)
+    return len(done), len(set(running).intersection(combinations) - done)
+
+
+def failures_by_key(trials: Sequence[FrozenTrial]) -> Counter[str]:
+    """How often each set of parameters failed; orphans did not fail."""
+    return Counter(key_of(params_of(t)) for t in trials if t.state == TrialState.FAIL and "orphan" not in t.user_attrs)
+
+
+def params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """The parameters, also of a trial that still waits in the queue."""
+    return trial.params or dict(trial.system_attrs.get("fixed_params", {}))
+
+
+def key_of(params: Mapping[str, Any]) -> str:
+    """Parameters as a string that is the same for the same parameters."""
+    return json.dumps(params, sort_keys=True)
+
+
+def _ranked(study: Study) -> list[FrozenTrial]:
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def _row(trial: FrozenTrial) -> dict[str, Any]:
+    state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+    row = {"number": trial.number, "state": state, "value": trial.value, **params_of(trial)}
+    attributes = {name: value for name, value in trial.user_attrs.items() if name not in row}
+    return row | {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in attributes.items()}

@@ -1,0 +1,76 @@
+"""Folding by hand; and measured of the softmax DNN, with the negatives that prevent it and without."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.histories import histories
+from jaxrec.data.interactions import Interactions
+from jaxrec.evaluation.folding import folded, misplaced
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.fitting.optimizers import adam
+from jaxrec.fitting.pointwise import PointwiseObjective
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.losses import softmax, squared_error
+from jaxrec.models.softmax_dnn import SoftmaxDNN
+from jaxrec.negatives.uniform import Uniform
+from jaxrec.ranking import Asked, query_of
+
+GROUPS, USERS, ITEMS = 4, 240, 120
+EACH = 12  # items a user chooses, all of the user's own group
+
+
+def test_folding_by_hand():
+    """Two groups on two axes; the last item of the second lies with the first."""
+    vectors = jnp.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0], [1.0, 0.05]])
+    group = jnp.array([0, 0, 1, 1, 1])
+    # Nearest of each: 1 has 4, 4 has 1 (both slope .05), 0 has 1 or 4 (the first by position), 2 has 3, 3 has 2.
+    assert folded(vectors, group, k=1) == pytest.approx(2 / 5)
+    scores = jnp.array([[3.0, 2.0, 1.0, 0.0, 0.0], [3.0, 0.0, 2.0, 0.0, 0.0]])
+    assert misplaced(scores, jnp.array([0, 1]), group, k=2) == pytest.approx((0 + 1 / 2) / 2)
+
+
+def apart() -> tuple[Interactions, np.ndarray, np.ndarray]:
+    """Users who choose within one group each, at random; what a value would be is 1 for every pair."""
+    rng = np.random.default_rng(0)
+    of_user, of_item = np.arange(USERS) % GROUPS, np.arange(ITEMS) % GROUPS
+    item = np.concatenate([rng.choice(np.flatnonzero(of_item == g), EACH, replace=False) for g in of_user])
+    user = np.repeat(np.arange(USERS), EACH)
+    value = np.ones(len(user), np.float32)
+    ids = np.arange(USERS), np.arange(ITEMS)
+    return Interactions(user.astype(np.int32), item.astype(np.int32), value, None, None, *ids), of_user, of_item
+
+
+OBJECTIVES = {
+    "chosen alone": PointwiseObjective(squared_error),
+    "sampled softmax": SampledObjective(softmax, Uniform(20)),
+    "full softmax": CatalogueObjective(),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
+    train, of_user, of_item = apart()
+    one = Population(
+        np.zeros(1, np.int32), Hyper(*(np.array([x], np.float32) for x in (0.01, 0, 0)), *[np.array([20])] * 2)
+    )
+    one = one._replace(hyper=one.hyper._replace(temperature=np.ones(1, np.float32)))
+    model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))
+    fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
+    params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)
+    query = query_of(model, Asked.about(np.arange(USERS), histories(train)))
+    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    vectors = jax.jit(lambda p: model.apply(p, method="item_vectors"))(params)
+    found = float(folded(vectors, jnp.asarray(of_item)))
+    wrong = float(misplaced(scores, jnp.asarray(of_user), jnp.asarray(of_item)))
+    if name == "chosen alone":
+        assert found > 0.6  # by chance .75
+        assert wrong > 0.6
+    else:
+        assert found < 0.05
+        assert wrong < 0.05

@@ -1,0 +1,98 @@
+"""Predictions of held-out rows against numpy and scikit-learn, in blocks and for populations."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss as sklearn_log_loss
+from sklearn.metrics import roc_auc_score
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.split import Held
+from jaxrec.errors import InputError
+from jaxrec.evaluation.prediction import Predictions
+from jaxrec.hyper import Hyper
+from jaxrec.metrics import auc, larger_is_better, log_loss
+from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.query import Query
+
+USERS, ITEMS = 15, 40
+
+
+def held() -> Held:
+    rng = np.random.default_rng(0)
+    pairs = rng.permutation(USERS * ITEMS)[:300]
+    value = rng.integers(1, 6, 300).astype(np.float32)
+    user, item = (column.astype(np.int32) for column in np.divmod(pairs, ITEMS))
+    data = Interactions(user, item, value, None, None, np.arange(USERS), np.arange(ITEMS))
+    return Held(data.take(np.arange(200)), data.take(np.arange(200, 300)))
+
+
+def population() -> tuple[MatrixFactorisation, dict, Hyper]:
+    model = MatrixFactorisation(USERS, ITEMS, 4, init_std=1.5)
+    asked = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
+    keys = jax.vmap(jax.random.key)(jnp.arange(3))
+    params = jax.vmap(lambda key: model.init(key, *asked))(keys)
+    zero, one = np.zeros(3, np.float32), np.full(3, 4, np.int32)
+    return model, params, Hyper(zero, zero, zero, one, one)
+
+
+def scores(member: int) -> np.ndarray:
+    _, params, _ = population()
+    tables = jax.tree.map(lambda x: np.asarray(x[member], np.float64), params["params"])
+    p, q = tables["user_embedding"]["table"], tables["item_embedding"]["table"]
+    target = held().target
+    return (p[target.user] * q[target.item]).sum(axis=1)
+
+
+@pytest.mark.parametrize("block", [None, 7, 1000])
+def test_errors_are_those_of_numpy(block):
+    model, params, hyper = population()
+    found = Predictions(k=(5,), block=block).evaluator(model, held())(params, hyper)
+    for member in range(3):
+        errors = held().target.value - scores(member)
+        means = found.means(member)
+        assert means["mse"] == pytest.approx(np.mean(errors**2), rel=1e-5)
+        assert means["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-5)
+        assert means["mae"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+        assert 0 <= means["ndcg@5"] <= 1
+
+
+def test_clicks_are_those_of_scikit_learn():
+    model, params, hyper = population()
+    evaluation = Predictions(k=(5,), monitor="log_loss", threshold=3.0)
+    found = evaluation.evaluator(model, held())(params, hyper)
+    labels = held().target.value >= 3
+    for member in range(3):
+        chance = 1 / (1 + np.exp(-scores(member)))
+        assert found.means(member)["auc"] == pytest.approx(roc_auc_score(labels, chance), rel=1e-5)
+        assert found.means(member)["log_loss"] == pytest.approx(sklearn_log_loss(labels, chance), rel=1e-5)
+        assert "rmse" not in found.means(member)
+
+
+def test_equal_scores_count_half():
+    values, labels = np.array([0.0, 1, 1, 1, 2, -1]), np.array([0, 0, 1, 1, 1, 1])
+    found = auc(jnp.asarray(values, jnp.float32), jnp.asarray(labels, jnp.float32))
+    assert float(found) == pytest.approx(roc_auc_score(labels, values))
+    assert np.isnan(auc(jnp.ones(2), jnp.ones(2)))
+
+
+def test_scores_far_out_have_a_loss_still():
+    assert float(log_loss(jnp.array([200.0, -200.0]), jnp.array([0.0, 0.0]))) == pytest.approx(100)
+
+
+def test_what_is_measured_can_decide_and_nothing_else():
+    with pytest.raises(InputError, match=r"eval\.monitor=auc is not measured; there are ndcg@5, .* mae"):
+        Predictions(k=(5,), monitor="auc")
+    assert [larger_is_better(key) for key in ("ndcg@10", "auc", "rmse", "mse", "mae", "log_loss")] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+
+
+def test_data_without_values_says_what_to_add():
+    model, _, _ = population()
+    nothing = held()
+    target = Interactions(*(getattr(nothing.target, name) for name in ("user", "item")), None, None, None,
+                          np.arange(USERS), np.arange(ITEMS))  # fmt: skip
+    with pytest.raises(InputError, match=r"data\.value_column"):
+        Predictions(k=(5,)).evaluator(model, Held(nothing.known, target))

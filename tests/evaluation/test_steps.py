@@ -1,0 +1,95 @@
+"""The next item at every step of a session, against one loop over sessions and steps in numpy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.session_split import by_session
+from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
+from jaxrec.models.ease import EASE
+from tests.evaluation.test_full_catalogue import hyper, of_user
+
+KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
+
+
+@pytest.fixture(scope="module")
+def source() -> Interactions:
+    """Rows in no order, many ties in time, items that come back; a third of them are history only."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "user_id": rng.integers(0, 12, 500),
+            "item_id": np.concatenate([np.arange(ITEMS), rng.integers(0, ITEMS, 480)]),
+            "time": rng.integers(0, 100, 500) * HOUR,
+            "target": rng.random(500) < 0.67,
+        }
+    )
+    return encode(frame, name="drawn")
+
+
+def weights(n_members: int) -> np.ndarray:
+    """Small whole numbers: many ties, and sums that no order of adding changes."""
+    return np.random.default_rng(1).integers(-2, 3, (n_members, ITEMS, ITEMS)).astype(np.float32)
+
+
+@pytest.mark.parametrize("with_views", [False, True])
+@pytest.mark.parametrize("block", [None, 7])
+def test_every_step_is_that_of_a_loop(source, with_views, block):
+    source = source if with_views else Interactions(**{**vars(source), "target": None})
+    split = by_session(source, gap_minutes=90.0, validation_days=0.0, test_days=2.0)
+    held = split.test
+    session_of = {name: number for number, name in enumerate(held.known.user_ids.tolist())}
+    everything = held.joined()
+    longest = int(np.bincount(everything.user).max())
+    evaluator = Evaluator(EASE(ITEMS, longest), held, k=KS, block=block)
+    found = evaluator({"params": {"weights": weights(2)}}, hyper(2))
+
+    asked = set(held.target.user.tolist())
+    for member in range(2):
+        rows, users, items, known = [], [], [], []
+        for session in sorted(asked):
+            mine = np.flatnonzero(everything.user == session)
+            mine = sorted(mine, key=lambda row: (everything.time[row], row))
+            for step in range(1, len(mine)):
+                if with_views and not everything.target[mine[step]]:
+                    continue
+                before = sorted({everything.item[row] for row in mine[:step]})
+                scores = weights(2)[member][before].sum(axis=0)
+                ranked = sorted(range(ITEMS), key=lambda item, scores=scores: (-scores[item], item))
+                target = int(everything.item[mine[step]])
+                rows.append({key: value for k in KS for key, value in of_user(ranked, {target}, k).items()})
+                users.append(session)
+                items.append(target)
+                known.append(step)
+        assert len(rows) == len(held.target) > 50
+        for key in rows[0]:
+            expected = [row[key] for row in rows]
+            np.testing.assert_allclose(found.per_user[key][member], expected, rtol=1e-5, atol=1e-7, err_msg=key)
+        table = found.table(member, held.known)
+        assert [session_of[name] for name in table.user_id] == users
+        assert table.item_id.tolist() == held.known.item_ids[items].tolist()
+        assert table.known.tolist() == known
+
+
+def test_nothing_of_a_session_is_masked(source):
+    """A model that says what came before finds the repeats."""
+    split = by_session(
+        Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
+    )
+    held = split.test
+    evaluator = FullCatalogue(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
+    found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, hyper(1))
+    assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
+
+
+def test_steps_of_a_session_are_drawn_together_in_intervals(source):
+    split = by_session(
+        Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
+    )
+    found = Evaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, hyper(1))
+    values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
+    per_session = pd.Series(values - values.mean()).groupby(users).sum()
+    error = np.sqrt((per_session**2).sum()) / len(values)  # of a ratio of sums, to first order
+    low, high = found.intervals(0)["ndcg@5"]
+    assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)

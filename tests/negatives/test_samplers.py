@@ -1,0 +1,169 @@
+"""Samplers that look at the data, the batch or the model: what they draw, how often, and from where."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.negatives.batch_shared import BatchShared
+from jaxrec.negatives.candidates import Given
+from jaxrec.negatives.dynamic import Dynamic
+from jaxrec.negatives.given import Listed
+from jaxrec.negatives.hard import Hard
+from jaxrec.negatives.in_batch import InBatch
+from jaxrec.negatives.mixed import Mixed
+from jaxrec.negatives.popularity import Popularity
+from jaxrec.negatives.uniform import Uniform
+from jaxrec.random import stream
+
+SOURCE = stream(jax.random.key(11))
+USERS, ITEMS, N = 50, 40, 600
+RNG = np.random.default_rng(1)
+USER = np.concatenate([np.arange(USERS), RNG.integers(0, USERS - 1, N - USERS)]).astype(np.int32)
+ITEM = np.minimum(RNG.geometric(0.1, N) - 1, ITEMS - 1).astype(np.int32)
+LISTS = (np.repeat(np.arange(10), 3).astype(np.int32), np.tile([7, 8, 9], 10).astype(np.int32))
+TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS), negatives=LISTS)
+HAS = np.zeros((USERS, ITEMS), bool)
+HAS[USER, ITEM] = True
+COUNTS = np.bincount(ITEM, minlength=ITEMS)
+MINED = jnp.asarray(np.arange(USERS)[:, None] % 5 * 2 + np.arange(2)[None, :], jnp.int32)  # two items a user
+
+
+def draw(sampler, rows: np.ndarray, n_negatives: int = 4, mined=MINED, users=None):
+    """Compiled, as in an epoch; the model's score is the item's number."""
+    tables = sampler.prepare(TRAIN)
+    users = USER[rows % N] if users is None else users
+
+    def drawn(rows, user, positive, n):
+        given = Given(tables, user, positive, lambda items: items.astype(jnp.float32), mined)
+        return sampler(SOURCE, rows, ITEMS, n, given)
+
+    candidates = jax.jit(drawn)(
+        jnp.asarray(rows), jnp.asarray(users), jnp.asarray(ITEM[rows % N]), jnp.int32(n_negatives)
+    )
+    return np.asarray(candidates.items), np.asarray(candidates.used), candidates.log_q
+
+
+MANY = np.arange(20_000)
+
+
+def fits(items: np.ndarray, weights: np.ndarray) -> bool:
+    """Whether items come up in these proportions, and those of weight 0 never."""
+    counts, possible = np.bincount(items.ravel(), minlength=ITEMS), weights > 0
+    expected = weights[possible] / weights.sum() * counts.sum()
+    return counts[~possible].sum() == 0 and stats.chisquare(counts[possible], expected).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_popularity_is_tempered_and_says_how_likely_it_was(power):
+    items, used, log_q = draw(Popularity(power=power), MANY)
+    assert fits(items, COUNTS**power * (COUNTS > 0))
+    assert (used == 1).all()
+    seen = COUNTS > 0
+    np.testing.assert_allclose(np.exp(log_q)[seen], COUNTS[seen] ** power / (COUNTS[seen] ** power).sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", [Uniform(exclude_known=True), Popularity(exclude_known=True, power=1.0)])
+def test_what_counts_is_never_known_and_as_likely_as_among_the_rest(sampler):
+    user = 3
+    items, used, _ = draw(sampler, MANY, users=np.full(len(MANY), user, np.int32))
+    assert HAS[user].any()
+    assert not HAS[user][items[used > 0]].any()
+    assert fits(items[used > 0], np.where(HAS[user], 0, COUNTS**sampler.power))
+    both_known = HAS[user].mean() if not sampler.power else COUNTS[HAS[user]].sum() / N
+    assert np.mean(used == 0) == pytest.approx(both_known**2, abs=0.01)
+
+
+def test_mixed_takes_its_share_of_each():
+    items, _, log_q = draw(Mixed(Popularity(power=1.0), Uniform(), share=0.25), MANY)
+    mixture = 0.25 * COUNTS / N + 0.75 / ITEMS
+    assert fits(items, mixture)
+    np.testing.assert_allclose(np.exp(log_q), mixture, rtol=1e-5)
+    with pytest.raises(InputError, match="shares it cannot mix"):
+        Mixed(InBatch(), Uniform()).prepare(TRAIN)
+
+
+def test_dynamic_keeps_the_one_that_the_model_scores_highest():
+    """The largest of m uniform numbers below I is i with probability ((i + 1)^m - i^m) / I^m."""
+    items, used, log_q = draw(Dynamic(candidates=3), MANY)
+    i = np.arange(ITEMS)
+    assert fits(items, ((i + 1.0) ** 3 - i**3.0) / ITEMS**3)
+    assert (used == 1).all()
+    assert log_q is None
+    kept, counts, _ = draw(Dynamic(candidates=3, exclude_known=True), MANY)
+    assert not HAS[np.repeat(USER[MANY % N], 4), kept.ravel()][counts.ravel() > 0].any()
+
+
+@pytest.mark.parametrize(("ratio", "n_negatives"), [(3, 2), (100, 100), (100, 3)])
+def test_in_batch_takes_the_examples_that_follow(ratio, n_negatives):
+    rows = np.array([5, 9, 100, 17, 17, 17])  # a short batch repeats its last
+    items, used, log_q = draw(InBatch(ratio), rows, n_negatives)
+    items = np.broadcast_to(items, used.shape)
+    for place in range(4):
+        others = [(place + 1 + c) % 6 for c in range(min(n_negatives, 5))]
+        expected = sorted(ITEM[rows[o]] for o in others if o < 4 and ITEM[rows[o]] != ITEM[rows[place]])
+        assert sorted(items[place][used[place] > 0].tolist()) == expected
+    np.testing.assert_allclose(np.exp(log_q)[COUNTS > 0], COUNTS[COUNTS > 0] / N, rtol=1e-5)
+
+
+def test_a_batch_shares_one_set_without_what_an_example_has():
+    rows = np.arange(30)
+    items, used, _ = draw(BatchShared(ratio=16, exclude_known=True), rows, 12)
+    assert items.shape == (1, 16)
+    expected = (np.arange(16) < 12)[None, :] & ~HAS[USER[rows]][:, items[0]]
+    np.testing.assert_array_equal(used, expected)
+    first = np.concatenate([draw(BatchShared(ratio=256), np.array([row, row]))[0] for row in range(20)])
+    assert fits(first, np.ones(ITEMS))
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0])
+def test_hard_takes_its_share_of_what_was_mined(power):
+    """User 5 has items 0 and 1 mined; a place p is drawn in proportion to 1 / p^power."""
+    items, _, _ = draw(Hard(ranks=(2, 3), share=0.5, power=power), MANY, users=np.full(len(MANY), 5, np.int32))
+    places = np.array([1.0, 2.0**-power])
+    expected = np.full(ITEMS, 0.5 / ITEMS)
+    expected[:2] += 0.5 * places / places.sum()
+    assert fits(items, expected)
+    nothing, _, _ = draw(Hard(ranks=(2, 3), share=1.0), MANY, mined=jnp.full((USERS, 2), -1))
+    assert fits(nothing, np.ones(ITEMS))
+
+
+def test_ranks_beyond_the_catalogue_or_the_pool_are_refused():
+    with pytest.raises(InputError, match="go beyond the 40 items of the catalogue: choose"):
+        Hard(ranks=(1, 41)).prepare(TRAIN)
+    with pytest.raises(InputError, match=r"go beyond the 10 items of negatives\.pool"):
+        Hard(ranks=(1, 11), pool=10).prepare(TRAIN)
+    with pytest.raises(InputError, match="first rank must not exceed"):
+        Hard(ranks=(3, 2))
+
+
+def test_listed_draws_from_the_users_own_rows():
+    items, _, _ = draw(Listed(share=1.0), MANY, users=np.full(len(MANY), 4, np.int32))
+    assert fits(items, np.isin(np.arange(ITEMS), [7, 8, 9]).astype(float))
+    others, _, _ = draw(Listed(share=1.0), MANY, users=np.full(len(MANY), 20, np.int32))
+    assert fits(others, np.ones(ITEMS))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Uniform,
+        Popularity,
+        Dynamic,
+        Listed,
+        lambda ratio: Hard(ratio=ratio, ranks=(1, 2)),
+        lambda ratio: Mixed(Popularity(), Uniform(), ratio=ratio),
+    ],
+)
+def test_a_larger_ratio_keeps_the_first_columns_and_the_batch_does_not_matter(kind):
+    few, many = draw(kind(ratio=3), MANY[:40], 3)[0], draw(kind(ratio=8), MANY[:40], 3)[0]
+    np.testing.assert_array_equal(many[:, :3], few)
+    np.testing.assert_array_equal(draw(kind(ratio=3), np.array([31, 2]), 3)[0], few[[31, 2]])
+
+
+def test_without_the_data_only_uniform_draws():
+    with pytest.raises(InputError, match="negatives=uniform"):
+        Popularity()(SOURCE, jnp.arange(3), ITEMS, jnp.int32(4))

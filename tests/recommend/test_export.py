@@ -1,0 +1,105 @@
+"""What is exported answers as the run does, in a process that cannot import jaxrec."""
+
+import json
+import subprocess
+import sys
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from jaxrec import launch, recommend
+from jaxrec.data.histories import Histories
+from jaxrec.errors import InputError
+from jaxrec.recommend.export import export
+from tests.conftest import PLANTED
+
+SETTINGS = {
+    "mf": ("model=mf", "trainer.epochs=2", "trainer.batch_size=1024", "model.embedding_dim=8"),
+    "ease": ("model=ease",),
+    "sasrec": ("model=sasrec", "split=holdout", "model.history_length=8", "trainer.epochs=1"),
+}
+ASK = """
+import json, sys
+sys.modules["jaxrec"] = None  # importing it would fail
+from load import Exported
+asked = json.load(sys.stdin)
+model = Exported(".")
+lists = [model.recommend(asked["users"], k=5), model.recommend(asked["users"][:1], k=3, exclude_seen=False)]
+lists.append(model.recommend_histories(asked["histories"], k=4))
+try:
+    model.recommend(asked["users"], k=1000)
+except ValueError as error:
+    print(json.dumps([lists, str(error)]))
+"""
+
+
+def pairs(frame: pd.DataFrame, key: str) -> list:
+    groups = frame.groupby(key, sort=False)
+    return [list(zip(part.item_id, part.score, strict=True)) for _, part in groups]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
+    launch.run(compose(*PLANTED, *SETTINGS[name]), tmp_path / "run")
+    said = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)
+    model = recommend.load(tmp_path / "run")
+    users = model.user_ids[[3, 200, 7]]
+    histories = [model.item_ids[[5, 9, 2]].tolist(), model.item_ids[[1]].tolist(), []]
+    asked = json.dumps({"users": users.tolist(), "histories": histories})
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=tmp_path / "out", input=asked, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lists, refused = json.loads(done.stdout)
+    assert "lists of 1 to 7" in refused
+    expected = [
+        pairs(model.recommend(users, k=5), "user_id"),
+        pairs(model.recommend(users[:1], k=3, exclude_seen=False), "user_id"),
+        pairs(model.recommend_histories(histories, k=4), "history"),
+    ]
+    for found, wanted in zip(lists, expected, strict=True):
+        assert [[item for item, _ in best] for best in found] == [[item for item, _ in best] for best in wanted]
+        scores = [[score for _, score in best] for best in found]
+        np.testing.assert_allclose(scores, [[score for _, score in best] for best in wanted], rtol=1e-4, atol=1e-5)
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert about["platforms"] == ["cpu", "cuda", "tpu"]
+    if name == "ease":
+        assert "no vectors" in said[-1]
+        return
+    tables = [pq.read_table(tmp_path / "out" / f"{side}_vectors.parquet") for side in ("user", "item")]
+    of_users, of_items = (np.stack(table["vector"].to_numpy()) for table in tables)
+    assert tables[0]["user_id"].to_pylist() == model.user_ids.tolist()
+    assert tables[1]["item_id"].to_pylist() == model.item_ids.tolist()
+    scores = of_users[200] @ of_items.T
+    np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
+
+
+class AsksTheHost(nn.Module):
+    """Scores by a function of the host, which no compiled program can take along."""
+
+    n_items: int = 4
+
+    @nn.compact
+    def score_catalogue(self, query):
+        shape = jax.ShapeDtypeStruct((query.user.shape[0], self.n_items), np.float32)
+        return jax.pure_callback(lambda user: np.zeros((len(user), self.n_items), np.float32), shape, query.user)
+
+
+def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
+    known = Histories(np.array([0, 1, 2, 3]), np.arange(3, dtype=np.int32))._asdict()
+    extra = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
+    run = recommend.Recommender(AsksTheHost(), {}, extra | {f"known_{name}": column for name, column in known.items()})
+    monkeypatch.setattr("jaxrec.recommend.export.load", lambda directory: run)
+    with pytest.raises(InputError, match=r"AsksTheHost cannot be exported for cpu, cuda, tpu: .*\. Serve it from"):
+        export("run", str(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_platforms_that_there_are_not(tmp_path):
+    with pytest.raises(InputError, match="platforms=metal: there are cpu, cuda, tpu"):
+        export("run", str(tmp_path / "out"), platforms=("metal",))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,89 @@
+"""Negatives to a file: what is written, that it is whole, and that it can be trained on."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec import experiment, launch, recommend, rundir, settings
+from jaxrec.errors import InputError
+from jaxrec.recommend import mining
+from tests.conftest import PLANTED
+
+
+@pytest.fixture(scope="module")
+def run(compose, tmp_path_factory):
+    """A run on planted data, and that data."""
+    directory = tmp_path_factory.mktemp("run")
+    tree = compose(*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "optimizer.learning_rate=0.02")
+    result = launch.run(tree, directory)
+    return directory, result
+
+
+def had(result) -> set:
+    return set(zip(result.known.user_ids[result.known.user], result.known.item_ids[result.known.item], strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_history_and_the_ranks_asked_for(run, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(mining, "USERS_AT_A_TIME", 128)
+    directory, result = run
+    out = tmp_path / f"negatives.{suffix}"
+    counts = mining.mine(directory, out, (3, 12), per_user=4)
+    table = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
+    assert list(table) == ["user_id", "item_id", "score", "rank", "label"]
+    history, mined = table[table.label == 1], table[table.label == 0]
+    assert counts == {"history": len(history), "mined": len(mined)}
+    assert set(zip(history.user_id, history.item_id, strict=True)) == had(result)
+    assert history["rank"].isna().all()
+    assert (mined.user_id.value_counts() == 4).all()
+    assert mined.user_id.nunique() == 300
+    model = recommend.load(directory)
+    best = model.recommend(model.user_ids, k=12)
+    expected = mined.merge(best, on=["user_id", "item_id"], suffixes=("", "_expected"))
+    assert len(expected) == len(mined)
+    assert (expected["rank"] == expected.rank_expected).all()
+    assert expected["rank"].between(3, 12).all()
+    assert set(expected["rank"]) == set(range(3, 13))
+    np.testing.assert_allclose(expected.score, expected.score_expected, rtol=1e-5)
+    np.testing.assert_allclose(history.score, model.score(history.user_id, history.item_id), rtol=1e-4, atol=1e-5)
+
+
+def test_all_ranks_without_history_and_nothing_that_a_user_has(run, tmp_path):
+    directory, result = run
+    mining.mine(directory, tmp_path / "all.parquet", (1, 5), history=False)
+    table = pd.read_parquet(tmp_path / "all.parquet")
+    assert len(table) == 5 * 300
+    assert not had(result) & set(zip(table.user_id, table.item_id, strict=True))
+
+
+def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
+    out = tmp_path / "sample2.parquet"
+    mining.mine(run[0], out, (1, 5), per_user=3)
+    tree = compose("data=files", f"data.path={out}", "data.label_column=label", "negatives=given", "trainer.epochs=2")
+    settings.check(tree)
+    split, _ = experiment.prepare(tree)
+    train = split.selection.train
+    assert len(train.negatives[0]) == 3 * 300
+    ((_, shared, population),) = settings.populations([tree])
+    assert np.isfinite(experiment.select(shared, split.selection, population).fit.history[0][-1]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"out": "negatives.txt"}, "the suffix says how to write"),
+        ({"ranks": (1, 121)}, "from 1 to the 120 items"),
+        ({"ranks": (5, 4)}, "first and last"),
+        ({"ranks": (1, 3), "per_user": 4}, "from 1 to the 3 ranks"),
+    ],
+)
+def test_what_cannot_be_mined_is_refused_and_nothing_is_written(run, tmp_path, change, said):
+    given = {"out": "negatives.csv", **change}
+    with pytest.raises(InputError, match=said):
+        mining.mine(run[0], tmp_path / given.pop("out"), **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(InputError, match="There is no file"):
+        mining.mine(rundir.make(tmp_path / "empty"), tmp_path / "negatives.csv")

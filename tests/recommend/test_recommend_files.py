@@ -1,0 +1,115 @@
+"""Lists to files and to the terminal: who is asked about, what is written, and what is refused."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from jaxrec import launch, recommend
+from jaxrec.errors import InputError
+from jaxrec.recommend import files
+from tests.conftest import PLANTED, ROOT
+
+
+@pytest.fixture(scope="module")
+def run(compose, tmp_path_factory):
+    """EASE on planted data, whose item features are clusters."""
+    directory = tmp_path_factory.mktemp("run")
+    launch.run(compose(*PLANTED, "model=ease"), directory)
+    return str(directory)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_all_users_to_a_file(run, tmp_path, suffix, monkeypatch):
+    monkeypatch.setattr(files, "USERS_AT_A_TIME", 128)  # three blocks
+    out = tmp_path / "new" / f"lists.{suffix}"
+    assert files.recommend(run, users="all", k=4, out=str(out)) == (1200, None)
+    written = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
+    model = recommend.load(run)
+    expected = model.recommend(model.user_ids, k=4)
+    assert list(written) == ["user_id", "item_id", "score", "rank", "categories"]
+    pd.testing.assert_frame_equal(written[list(expected)], expected, check_dtype=False, rtol=1e-5)
+    clusters = model.categories.multihot().argmax(1)[model.positions_of_items(written.item_id)]
+    assert written.categories.astype(int).tolist() == model.categories.names.astype(int)[clusters].tolist()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_some_users_by_name_or_by_file(run, tmp_path):
+    model = recommend.load(run)
+    ids = model.user_ids[[5, 2]].tolist()
+    rows, table = files.recommend(run, users=tuple(ids), k=3)
+    assert (rows, table.user_id.tolist()) == (6, [ids[0]] * 3 + [ids[1]] * 3)
+    as_text = files.recommend(run, users=tuple(map(str, ids)), k=3)[1]
+    pd.testing.assert_frame_equal(as_text, table)
+    pd.DataFrame({"who": [ids[0], ids[0], ids[1]], "x": 1}).to_csv(tmp_path / "users.tsv", sep="\t", index=False)
+    by_file = files.recommend(run, users=str(tmp_path / "users.tsv"), k=3, user_column="who")[1]
+    pd.testing.assert_frame_equal(by_file, table)
+
+
+def test_histories_of_new_users(run, tmp_path):
+    """Rows of a user may lie apart; their order is the history's."""
+    model = recommend.load(run)
+    items = model.item_ids[[3, 8, 9]].tolist()
+    by_hand = files.recommend(run, history=(items[0], items[2]), k=3)[1]
+    assert by_hand.history.tolist() == [0, 0, 0]
+    rows = pd.DataFrame({"user_id": ["new", "other", "new"], "item_id": [items[0], items[1], items[2]]})
+    rows.to_parquet(tmp_path / "histories.parquet")
+    by_file = files.recommend(run, histories=str(tmp_path / "histories.parquet"), k=3)[1]
+    assert by_file.user_id.tolist() == ["new"] * 3 + ["other"] * 3
+    assert by_file.item_id[:3].tolist() == by_hand.item_id.tolist()
+    alone = model.recommend_histories([[items[1]]], k=3)
+    assert by_file.item_id[3:].tolist() == alone.item_id.tolist()
+
+
+def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
+    monkeypatch.setattr(files, "SHOWN", 7)
+    rows, table = files.recommend(run, users="all", k=2)
+    assert (rows, len(table)) == (600, 7)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"users": (10**9,)}, r"user 1000000000 is not in this run's data \(1 of 1 are not\)"),
+        ({"users": "all", "k": 121}, "k=121: must be from 1 to the 120 items"),
+        ({"users": "all", "k": 0}, "k=0: must be from 1"),
+        ({"users": ()}, r"users=\[\] names nobody"),
+        ({}, "nobody given: say for whom"),
+        ({"users": "all", "history": (1,)}, "users and history given"),
+        ({"history": ("nothing",)}, "item 'nothing' is not in this run's data"),
+        ({"users": "no.csv"}, "there is no file no.csv"),
+        ({"users": "all", "out": "lists.txt"}, "the suffix says how to write"),
+        ({"users": "all", "out": "/dev/null/lists.csv"}, "Cannot write lists.csv in /dev/null: part of that path"),
+        ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/params.npz"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(run, request_, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=said):
+        files.recommend(**{"run": run, "out": "lists.csv", **request_})
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_say_nothing_are_refused(run, tmp_path):
+    path = tmp_path / "users.csv"
+    path.write_text("user_id,x\n1,1\n,2\n")
+    with pytest.raises(InputError, match=r"users\.csv has 1 rows without 'user_id' \(user_column\)"):
+        files.recommend(run, users=str(path))
+    with pytest.raises(InputError, match=r"users\.csv has no column 'who'"):
+        files.recommend(run, users=str(path), user_column="who")
+
+
+def test_the_script_says_so_in_one_line(run, tmp_path):
+    def script(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(ROOT / "scripts" / "recommend.py"), f"run={run}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    user = recommend.load(run).user_ids[0]
+    done = script(f"users=[{user}]", "k=2", "out=lists.csv")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "2 rows in lists.csv"
+    failed = script("users=[1.5]")
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: users=")
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,167 @@
+"""A loaded run against numpy: users it knows, histories it has never seen, and what it knows nothing of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec import launch, recommend
+from jaxrec.errors import InputError
+from jaxrec.recommend.answers import NEW
+from tests.conftest import PLANTED
+
+SETTINGS = {  # of one model of each kind
+    "ials": ("model=ials", "model.embedding_dim=8", "trainer.epochs=3"),
+    "ease": ("model=ease",),
+    "neumf": ("model=neumf", "trainer.epochs=1", "trainer.batch_size=1024"),
+    "sasrec": ("model=sasrec", "split=holdout", "model.history_length=8", "trainer.epochs=1"),
+}
+
+
+@pytest.fixture(scope="module")
+def loaded(compose, tmp_path_factory):
+    """`loaded("ease")`: a run of this model on planted data, trained once and loaded once."""
+    kept = {}
+
+    def load(name: str) -> recommend.Recommender:
+        if name not in kept:
+            directory = tmp_path_factory.mktemp(name)
+            launch.run(compose(*PLANTED, *SETTINGS[name]), directory)
+            kept[name] = recommend.load(directory)
+        return kept[name]
+
+    return load
+
+
+def lists(frame: pd.DataFrame, key: str) -> dict:
+    return {name: part.item_id.tolist() for name, part in frame.groupby(key, sort=False)}
+
+
+def test_a_history_is_recommended_to_as_its_user_is(loaded):
+    """What EASE and SASRec answer depends on nothing but the history."""
+    for name in ("ease", "sasrec"):
+        model = loaded(name)
+        users = np.arange(20)
+        histories = [model.item_ids[model.known.items[slice(*model.known.offsets[u : u + 2])]] for u in users]
+        by_history = model.recommend_histories(histories, k=5)
+        by_user = model.recommend(model.user_ids[users], k=5)
+        assert list(by_history) == ["history", "item_id", "score", "rank", "source"]
+        assert by_history.item_id.tolist() == by_user.item_id.tolist()
+        assert by_history["rank"].tolist() == by_user["rank"].tolist()
+        np.testing.assert_allclose(by_history.score, by_user.score, rtol=1e-4, atol=1e-5)
+        assert set(by_history.source) == {"model"}
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen):
+    """Small requests share one program, whoever asks; large ones have one that devices share."""
+    for name in ("neumf", "sasrec"):
+        model = loaded(name)
+        many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
+        before = len(model._answers)
+        for users in (model.user_ids[:2], model.user_ids[7:12]):
+            few = model.recommend(users, k=6, exclude_seen=exclude_seen)
+            expected = many[many.user_id.isin(users)]
+            assert few.item_id.tolist() == expected.item_id.tolist()
+            np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
+        assert len(model.user_ids) > recommend.MANY
+        assert len(model._answers) <= before + 1
+
+
+def test_ials_solves_for_a_new_user(loaded):
+    """Rendle et al. 2022: (sum of q q' + w Q'Q + reg (n + w I)^nu) p = sum of q, here in float64."""
+    model = loaded("ials")
+    q = np.asarray(model._params["params"]["item_embedding"]["table"], np.float64)
+    history = [3, 100, 7, 7, 50]  # a repeat counts as often as it occurs
+    m = model.model
+    penalty = m.regularization * (len(history) + m.unobserved_weight * len(q)) ** m.nu
+    chosen = q[history]
+    matrix = chosen.T @ chosen + m.unobserved_weight * q.T @ q + penalty * np.eye(q.shape[1])
+    scores = q @ np.linalg.solve(matrix, chosen.sum(axis=0))
+    frame = model.recommend_histories([model.item_ids[history], model.item_ids[[1]]], k=120, exclude_seen=False)
+    frame = frame[frame.history == 0]
+    place = pd.Index(model.item_ids).get_indexer(frame.item_id)
+    np.testing.assert_allclose(frame.score, scores[place], rtol=1e-3, atol=1e-5)
+    assert frame.score.is_monotonic_decreasing
+
+
+@pytest.mark.parametrize("name", ["neumf", "ials", "ease"])
+def test_popularity_answers_where_the_model_cannot(loaded, name):
+    """For an empty history, and for every history where the model knows users by their ids."""
+    model = loaded(name)
+    assert model.knows_new_users == (name != "neumf")
+    seen = model.item_ids[np.argsort(-model.popular, kind="stable")[[0, 2]]]
+    frame = model.recommend_histories([[], seen], k=4)
+    assert frame.groupby("history").source.first().tolist() == [
+        "popularity",
+        "popularity" if name == "neumf" else "model",
+    ]
+    counts = model.known.items  # every row of planted data is a target
+    best = np.argsort(-np.bincount(counts, minlength=120), kind="stable")
+    popular = lists(frame, "history")
+    assert popular[0] == model.item_ids[best[:4]].tolist()
+    assert frame.score[frame.history == 0].tolist() == np.sort(np.bincount(counts))[::-1][:4].tolist()
+    if name == "neumf":
+        assert popular[1] == model.item_ids[best[[1, 3, 4, 5]]].tolist()
+    assert not set(popular[1]) & set(seen)
+
+
+def test_many_histories_are_what_each_is_alone(loaded):
+    """More than a block, of all lengths, in whatever company."""
+    model, rng = loaded("ials"), np.random.default_rng(0)
+    histories = [model.item_ids[rng.choice(120, n, replace=False)] for n in rng.integers(0, 40, 300)]
+    together = lists(model.recommend_histories(histories, k=3), "history")
+    assert len(together) == 300
+    for row in (0, 17, 255, 256, 299):
+        assert lists(model.recommend_histories([histories[row]], k=3), "history")[0] == together[row]
+
+
+def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
+    """Users of an id model by their ids, in one call with new ones; fewer rows than a batch are enough."""
+    model = loaded("neumf")
+    answers = model.answers(k=6, batch=4, length=32)
+    users = np.array([5, NEW, 250])
+    histories = model.histories(users.clip(0), 32)
+    items, scores = answers(users, histories)
+    expected = model.rank(users[[0, 2]], 6)
+    np.testing.assert_array_equal(items[[0, 2]], expected[0])
+    np.testing.assert_allclose(scores[[0, 2]], expected[1], rtol=1e-5, atol=1e-5)
+    assert answers.is_model(users, histories).tolist() == [True, False, True]
+    assert answers is model.answers(k=6, batch=4, length=32)
+    with pytest.raises(ValueError, match="5 rows"):
+        answers(np.zeros(5, int), np.zeros((5, 32), int))
+
+
+def test_what_the_run_has_not_seen(loaded):
+    model = loaded("ease")
+    user, item = model.user_ids[3], model.item_ids[4]
+    with pytest.raises(InputError, match=r"user 'nobody' is not in this run's data \(1 of 2 are not\)"):
+        model.recommend([user, "nobody"])
+    frame = model.recommend(["nobody", user], k=3, unknown="popularity")
+    assert frame.source.tolist() == ["popularity"] * 3 + ["model"] * 3
+    assert frame.item_id[3:].tolist() == model.recommend([user], k=3).item_id.tolist()
+    assert frame.score[:3].tolist() == np.sort(model.popular)[::-1][:3].tolist()
+    with pytest.raises(InputError, match=r"item 'nothing' is not in this run's data \(1 of 2 are not\)"):
+        model.recommend_histories([[item, "nothing"]])
+    frame = model.recommend_histories([[item, "nothing"], ["nothing"], [item]], k=3, unknown="popularity")
+    assert frame.source.tolist() == ["model"] * 3 + ["popularity"] * 3 + ["model"] * 3
+    assert frame.item_id[:3].tolist() == frame.item_id[6:].tolist()
+    with pytest.raises(InputError, match="lists of item ids"):
+        model.recommend_histories(["50"])
+    with pytest.raises(InputError, match="k=121: must be from 1 to the 120 items"):
+        model.recommend_histories([[item]], k=121)
+
+
+@pytest.mark.parametrize("name", ["mf", "ials"])
+def test_users_held_out_are_folded_in_and_measured(compose, tmp_path, name):
+    """split=new_users ranks for users by their histories; the run, loaded, answers for them as it was measured."""
+    settings = {"mf": ("trainer.epochs=8", "trainer.batch_size=512", "optimizer.learning_rate=0.02"), "ials": ()}[name]
+    tree = compose(
+        *PLANTED, "split=new_users", "split.test_fraction=0.3", f"model={name}", "model.embedding_dim=8", *settings
+    )
+    result = launch.run(tree, tmp_path)
+    assert result.metrics["test"]["ndcg@10"] > 1.25 * result.metrics["popularity"]["ndcg@10"]
+    model = recommend.load(tmp_path)
+    users = pd.Index(model.user_ids).get_indexer(result.per_user.user_id[:5])
+    histories = [model.item_ids[model.known.items[slice(*model.known.offsets[u : u + 2])]] for u in users]
+    by_user = model.recommend(model.user_ids[users], k=5)
+    assert model.recommend_histories(histories, k=5).item_id.tolist() == by_user.item_id.tolist()

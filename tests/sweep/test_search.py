@@ -1,0 +1,282 @@
+import itertools
+import math
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from jaxrec.errors import InputError
+from jaxrec.sweep.search import SAMPLERS, Outcome, search
+from jaxrec.sweep.space import Choice, Interval
+from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.trials import best, leaderboard
+
+SPACE = {"x": Interval(-1.0, 1.0), "lr": Interval(1e-4, 1e-1, log=True), "width": Choice((16, 32, 64))}
+GRID = {"a": Choice(("p", "q")), "b": Interval(1, 3, integer=True)}
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def quadratic(params):
+    return 1.0 - params["x"] ** 2
+
+
+class Recorder:
+    """A fake population: keeps the batches it was given and answers with a function of the parameters."""
+
+    def __init__(self, answer=lambda params: Outcome(quadratic(params))):
+        self.batches, self.answer = [], answer
+
+    def __call__(self, batch):
+        self.batches.append(batch)
+        for params in batch:
+            yield self.answer(params)
+
+    @property
+    def seen(self):
+        return [params for batch in self.batches for params in batch]
+
+
+def sweep(directory, evaluate=None, storage=None, **changes):
+    arguments = {
+        "study_name": "study",
+        "space": SPACE,
+        "n_trials": 8,
+        "population": 3,
+        "metric": "ndcg@10",
+        "fixed": {"model": "mf", "trainer.epochs": 5},
+        "seed": 1,
+    }
+    return search(
+        **{**arguments, **changes},
+        storage=storage or open_storage(None, directory),
+        evaluate=evaluate or Recorder(),
+        directory=directory,
+    )
+
+
+def n_done(study):
+    return sum(trial.state in DONE for trial in study.trials)
+
+
+# What a sweep does --------------------------------------------------------------------------------
+
+
+def test_the_target_is_met_exactly_in_batches(tmp_path):
+    evaluate, told = Recorder(), []
+    study = sweep(tmp_path, evaluate, on_tell=told.append)
+    assert [len(batch) for batch in evaluate.batches] == [3, 3, 2]
+    assert [trial.number for trial in told] == list(range(8))
+    assert [trial.params for trial in study.trials] == evaluate.seen
+    assert all(type(params["x"]) is float and type(params["width"]) is int for params in evaluate.seen)
+    assert sweep(tmp_path, evaluate).trials == study.trials  # nothing left to do
+    assert n_done(sweep(tmp_path, evaluate, n_trials=9, population=8, sampler="random")) == 9
+    assert len(evaluate.batches[-1]) == 1
+
+
+def test_what_is_told_is_what_evaluate_gave(tmp_path):
+    values = iter([0.25, 0.5, 0.125])
+    outcomes = [
+        Outcome(v, s, {"seconds": 2.0}) for v, s in zip(values, ["complete", "pruned", "complete"], strict=True)
+    ]
+    outcomes.append(Outcome(None, "pruned"))
+    study = sweep(tmp_path, lambda batch: outcomes, n_trials=4, population=4)
+    assert [trial.value for trial in study.trials] == [0.25, 0.5, 0.125, None]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
+    assert [trial.user_attrs.get("seconds") for trial in study.trials] == [2.0, 2.0, 2.0, None]
+    assert best(study).number == 0  # the pruned trial was better, but never finished
+
+
+def test_best_and_leaderboard_follow_the_direction_and_break_ties_by_number(tmp_path):
+    values = [0.5, 0.9, 0.1, 0.9, 0.1]
+
+    def given(batch):
+        return map(Outcome, values)
+
+    for direction, order in {"maximize": [1, 3, 0, 2, 4], "minimize": [2, 4, 0, 1, 3]}.items():
+        study = sweep(tmp_path / direction, given, n_trials=5, population=5, direction=direction)
+        assert best(study).number == order[0]
+        assert list(leaderboard(study)["number"]) == order
+        assert list(leaderboard(study, 2)["value"]) == [values[number] for number in order[:2]]
+        assert list(leaderboard(study).columns) == ["number", "value", "x", "lr", "width"]
+
+
+def test_trials_csv_has_every_trial(tmp_path):
+    outcome = Outcome(0.5, "complete", {"seconds": 1.5, "validation": {"ndcg@5": 0.25}})
+    sweep(tmp_path, lambda batch: [outcome] * len(batch), n_trials=4)
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["number"]) == [0, 1, 2, 3]
+    assert list(table.columns[:6]) == ["number", "state", "value", "x", "lr", "width"]
+    assert set(table["state"]) == {"complete"}
+    assert set(table["seconds"]) == {1.5}
+    assert set(table["validation"]) == {'{"ndcg@5": 0.25}'}
+    assert not list(tmp_path.glob(".trials*"))
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
+def test_every_sampler_goes_on_where_it_stopped_without_repeating_itself(sampler, tmp_path, caplog):
+    evaluate = Recorder()
+    for n_trials in (5, 10, 15):
+        study = sweep(tmp_path, evaluate, n_trials=n_trials, population=5, sampler=sampler)
+    assert n_done(study) == 15
+    for batch in evaluate.batches:
+        assert len({(params["x"], params["lr"]) for params in batch}) == 5
+    assert len({(params["x"], params["lr"]) for params in evaluate.seen}) == 15
+    assert not caplog.records
+    # A sweep that ran through has drawn the same.
+    through = Recorder()
+    sweep(tmp_path / "through", through, n_trials=15, population=5, sampler=sampler)
+    assert through.seen == evaluate.seen
+
+
+def test_seeds_differ(tmp_path):
+    first, second = Recorder(), Recorder()
+    sweep(tmp_path / "1", first, seed=1, n_trials=3)
+    sweep(tmp_path / "2", second, seed=2, n_trials=3)
+    assert all(one["x"] != two["x"] for one, two in zip(first.seen, second.seen, strict=True))
+
+
+def test_tpe_learns(tmp_path):
+    study = sweep(tmp_path, n_trials=40, population=4)
+    late = [abs(trial.params["x"]) for trial in study.trials[20:]]
+    assert sum(late) / 20 < 0.4  # 0.5 on average where nothing is learned
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_members_of_a_tpe_batch_are_no_near_copies(seed, tmp_path):
+    space = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0)}
+    evaluate = Recorder(lambda params: Outcome(-(params["x"] ** 2) - params["y"] ** 2))
+    sweep(tmp_path, evaluate, space=space, n_trials=20, population=10, seed=seed)
+    pairs = list(itertools.combinations(evaluate.batches[1], 2))
+    distance = sum(max(abs(one[key] - two[key]) for key in space) for one, two in pairs) / len(pairs)
+    assert distance > 0.7  # about 1 with the constant liar, 0.4 without
+
+
+def test_qmc_stays_on_one_sequence_from_batch_to_batch(tmp_path):
+    study = sweep(tmp_path, n_trials=17, population=5, sampler="qmc")
+    # The first trial is drawn at random; the first 16 Sobol points put one into each sixteenth of an axis.
+    cells = sorted(int(8 * (trial.params["x"] + 1)) for trial in study.trials[1:])
+    assert cells == list(range(16))
+
+
+def test_the_grid_is_covered_once_and_resumed(tmp_path):
+    evaluate = Recorder(lambda params: Outcome(float(params["b"])))
+    combinations = [{"a": a, "b": b} for a in ("p", "q") for b in (1, 2, 3)]
+
+    def interrupted(batch):
+        if len(evaluate.batches) == 1:
+            raise KeyboardInterrupt
+        yield from evaluate(batch)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, interrupted, space=GRID, sampler="grid", population=2, n_trials=1)
+    assert evaluate.seen == combinations[:2]
+    study = sweep(tmp_path, evaluate, space=GRID, sampler="grid", population=2, n_trials=1)
+    assert evaluate.seen == combinations
+    assert n_done(study) == 6
+    with pytest.raises(InputError, match="x: a grid needs a step"):
+        sweep(tmp_path, sampler="grid", study_name="other")
+
+
+def test_a_combination_that_fails_is_tried_twice(tmp_path):
+    evaluate = Recorder(lambda params: Outcome(math.nan if params == {"a": "p", "b": 2} else 1.0))
+    study = sweep(tmp_path, evaluate, space=GRID, sampler="grid", population=2)
+    assert evaluate.seen.count({"a": "p", "b": 2}) == 2
+    assert n_done(study) == 5
+    assert len(evaluate.seen) == 7
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sampler": "tep"}, "sweep.sampler=tep is unknown; choose one of tpe, random, cmaes, qmc, nsga2, grid"),
+        ({"n_trials": 0}, "sweep.n_trials must be at least 1, got 0"),
+        ({"population": 0}, "sweep.population must be at least 1, got 0"),
+        ({"direction": "up"}, "sweep.direction must be maximize or minimize, got up"),
+        ({"space": {}}, "the search space is empty"),
+    ],
+)
+def test_bad_settings_are_said_before_anything_is_written(changes, said, tmp_path):
+    storage = optuna.storages.InMemoryStorage()
+    with pytest.raises(InputError) as error:
+        sweep(tmp_path, storage=storage, **changes)
+    assert said in str(error.value)
+    assert not list(tmp_path.iterdir())
+    assert not storage.get_all_studies()
+
+
+def test_a_study_is_not_continued_with_other_settings(tmp_path):
+    sweep(tmp_path)
+    narrower = SPACE | {"x": Interval(-1.0, 0.5)}
+    for changes, said in [
+        ({"fixed": {"model": "gmf", "trainer.epochs": 5}}, ["model: was mf, now gmf"]),
+        ({"fixed": {"model": "mf", "seed": 3}}, ["trainer.epochs: was 5, now absent", "seed: was absent, now 3"]),
+        ({"metric": "recall@5"}, ["sweep.metric: was ndcg@10, now recall@5"]),
+        ({"space": narrower}, ["sweep.space x: was", "'high': 0.5"]),
+        ({"direction": "minimize"}, ["made to maximize, this sweep is to minimize"]),
+    ]:
+        evaluate = Recorder()
+        with pytest.raises(InputError) as error:
+            sweep(tmp_path, evaluate, n_trials=20, **changes)
+        assert "choose another sweep.study_name" in str(error.value)
+        assert all(part in str(error.value) for part in said)
+        assert not evaluate.batches
+    # Tuples come back from a storage as lists, which is no change.
+    for n_trials in (1, 2):
+        sweep(tmp_path, study_name="other", fixed={"k": (5, 10)}, n_trials=n_trials)
+
+
+def test_values_that_are_not_numbers_fail_and_are_tried_once_more(tmp_path):
+    values = iter([math.nan, 1.0, 1.0, math.inf, 2.0])
+    evaluate = Recorder(lambda params: Outcome(next(values)))
+    study = sweep(tmp_path, evaluate, n_trials=3, population=3)
+    # nan; its retry is inf, so those parameters count as one of three.
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "COMPLETE", "FAIL"]
+    assert [study.trials[n].user_attrs["error"] for n in (0, 3)] == ["the value is nan", "the value is inf"]
+    assert study.trials[3].user_attrs["retry_of"] == 0
+    assert evaluate.batches[1] == [evaluate.batches[0][0]]
+    assert set(pd.read_csv(tmp_path / "trials.csv")["state"]) == {"failed", "complete"}
+
+
+def test_a_trial_that_succeeds_at_the_second_try_is_one_trial(tmp_path):
+    outcomes = iter([Outcome(None, "failed", {"error": "no memory"}), *[Outcome(1.0)] * 3])
+    study = sweep(tmp_path, Recorder(lambda params: next(outcomes)), n_trials=3)
+    assert n_done(study) == 3
+    assert len(study.trials) == 4
+    assert study.trials[0].user_attrs["error"] == "no memory"
+
+
+@pytest.mark.parametrize(("population", "n_evaluated"), [(4, 4), (1, 3), (2, 4)])
+def test_a_sweep_that_only_fails_stops_and_says_why(population, n_evaluated, tmp_path):
+    evaluate = Recorder(lambda params: Outcome(None, "failed", {"error": f"first {len(evaluate.seen)}"}))
+    with pytest.raises(InputError, match="in a row failed, the first of them: first"):
+        sweep(tmp_path, evaluate, population=population, n_trials=50)
+    assert len(evaluate.seen) == population * math.ceil(n_evaluated / population)
+    short = Recorder(lambda params: Outcome(None, "failed", {"error": "no data"}))
+    with pytest.raises(InputError, match="failed, the first of them: no data"):
+        sweep(tmp_path, short, study_name="short", population=1, n_trials=1)
+
+
+def test_an_error_of_evaluate_comes_through_and_what_it_gave_before_is_kept(tmp_path):
+    def breaks(batch):
+        yield Outcome(0.5)
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        sweep(tmp_path, breaks)
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert list(table["state"]) == ["complete", "failed", "failed", "waiting", "waiting"]
+    assert list(table["error"].dropna()) == ["RuntimeError: out of memory"] * 2
+    evaluate = Recorder()
+    study = sweep(tmp_path, evaluate)
+    assert n_done(study) == 8
+    # Once more, with the same parameters, before anything new.
+    assert evaluate.seen[:2] == [study.trials[n].params for n in (1, 2)]
+
+
+def test_an_outcome_for_each_trial_is_asked_for(tmp_path):
+    with pytest.raises(ValueError, match="shorter"):
+        sweep(tmp_path, lambda batch: [Outcome(1.0)])

@@ -1,0 +1,124 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+
+from jaxrec.errors import InputError
+from jaxrec.sweep.storage import FileLock, is_held, open_storage, read_journal
+
+HOLD = """
+import sys, time, pathlib
+from jaxrec.sweep.storage import FileLock
+FileLock(pathlib.Path(sys.argv[1])).acquire()
+print('held', flush=True)
+time.sleep(60)
+"""
+
+
+def add_trials(storage, n):
+    study = optuna.create_study(study_name="s", storage=storage, load_if_exists=True)
+    for value in range(n):
+        study.tell(study.ask({"x": optuna.distributions.FloatDistribution(0, 1)}), float(value))
+    return study
+
+
+@pytest.fixture
+def journal(tmp_path):
+    add_trials(open_storage(None, tmp_path), 3)
+    return tmp_path / "journal.log"
+
+
+def test_a_half_written_last_line_is_cut_and_kept_aside(journal, caplog):
+    whole = journal.read_bytes()
+    for n, tail in enumerate([b'{"op_code":4,"worker', b'{"op_code":4,"wor\n', b"\0\0\0", b'"text"\n'], start=1):
+        journal.write_bytes(whole + tail)
+        storage = open_storage(None, journal.parent)
+        assert journal.read_bytes() == whole
+        assert journal.with_name(f"journal.log.broken-{n}").read_bytes() == tail
+        assert f"moved {len(tail)} bytes" in caplog.messages[-1]
+        assert len(optuna.load_study(study_name="s", storage=storage).trials) == 3
+    add_trials(open_storage(None, journal.parent), 1)
+    assert not journal.with_name("journal.log.broken-5").exists()
+
+
+def test_a_line_cut_short_while_others_write_does_not_break_theirs(journal, caplog):
+    study = optuna.load_study(study_name="s", storage=open_storage(None, journal.parent))
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":4,"worker')  # another process, killed now
+    add_trials(study._storage, 2)
+    assert len(study.trials) == 5
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+    assert journal.with_name("journal.log.broken-1").read_bytes() == b'{"op_code":4,"worker'
+
+
+def test_a_broken_line_in_the_middle_is_an_error_with_its_number(journal):
+    lines = journal.read_bytes().splitlines(keepends=True)
+    lines[4] = lines[4][:10] + b"\n"
+    journal.write_bytes(b"".join(lines))
+    for opened in (lambda: open_storage(None, journal.parent), lambda: read_journal(journal)):
+        with pytest.raises(InputError, match=r"journal\.log: line 5 is not a journal record"):
+            opened()
+    assert journal.read_bytes() == b"".join(lines)
+
+
+def test_reading_changes_nothing(journal):
+    broken = journal.read_bytes() + b'{"op'
+    journal.write_bytes(broken)
+    assert len(optuna.load_study(study_name="s", storage=read_journal(journal)).trials) == 3
+    assert journal.read_bytes() == broken
+
+
+def test_the_lock_of_a_killed_process_is_free_and_that_of_a_live_one_is_not(tmp_path):
+    path = tmp_path / "journal.log.flock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        assert is_held(path)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert not is_held(path)
+    started = time.monotonic()
+    add_trials(open_storage(None, tmp_path), 1)
+    assert time.monotonic() - started < 5
+
+
+def test_a_lock_excludes_within_a_process_too(tmp_path):
+    with FileLock(tmp_path / "a.lock"):
+        assert is_held(tmp_path / "a.lock")
+    assert not is_held(tmp_path / "a.lock")
+    assert not is_held(tmp_path / "never.lock")
+    assert not (tmp_path / "never.lock").exists()
+
+
+def test_a_stale_lock_of_optuna_itself_stops_nothing(tmp_path, caplog):
+    (tmp_path / "journal.log.lock").symlink_to("journal.log")
+    started = time.monotonic()
+    add_trials(open_storage(None, tmp_path), 1)
+    assert time.monotonic() - started < 5
+
+
+def test_other_places_to_keep_a_study(tmp_path):
+    add_trials(open_storage(str(tmp_path / "other.log"), tmp_path), 1)
+    assert (tmp_path / "other.log").is_file()
+    storage = open_storage(f"sqlite:///{tmp_path / 'sweeps.db'}", tmp_path)
+    assert isinstance(storage, optuna.storages.RDBStorage)
+    assert len(add_trials(storage, 2).trials) == 2
+    storage.engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("journal.txt", "sweep.storage=journal.txt is neither a journal file"),
+        ("nosuch://user:secret@host/db", "cannot open the storage nosuch://...@host/db"),
+        ("sqlite:////no/such/folder/x.db", "unable to open database file"),
+    ],
+)
+def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
+    with pytest.raises(InputError) as error:
+        open_storage(url, tmp_path)
+    assert said in str(error.value)
+    assert "secret" not in str(error.value)

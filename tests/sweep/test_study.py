@@ -1,0 +1,138 @@
+import io
+import shlex
+
+import optuna
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from rich.console import Console
+
+from jaxrec.errors import InputError
+from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.space import Choice, Interval
+from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.study import (
+    command,
+    importance_note,
+    importances,
+    list_studies,
+    open_study,
+    override_value,
+    show,
+    show_studies,
+)
+
+SPACE = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0), "model": Choice(("mf", "a b"))}
+
+
+def sweep(root, name="movies", answer=lambda params: Outcome(-(params["x"] ** 2)), **changes):
+    arguments = {
+        "space": SPACE,
+        "n_trials": 12,
+        "population": 4,
+        "metric": "ndcg@10",
+        "fixed": {"seed": 0},
+        "overrides": ["data=ml100k", "x=0.5", "+trainer.note=it's here"],
+    }
+    return search(
+        study_name=name,
+        storage=open_storage(None, root / name),
+        directory=root / name,
+        evaluate=lambda batch: [answer(params) for params in batch],
+        **{**arguments, **changes},
+    )
+
+
+def printed(call, *arguments, width=160):
+    console = Console(file=io.StringIO(), width=width)
+    call(*arguments, console=console)
+    return console.file.getvalue()
+
+
+def test_studies_are_listed_and_a_broken_one_is_named(tmp_path):
+    study = sweep(tmp_path)
+    sweep(tmp_path, "books", n_trials=1, population=1, metric="recall@5")
+    sweep(tmp_path, "wrecked")
+    journal = tmp_path / "wrecked" / "journal.log"
+    journal.write_bytes(b"nonsense\n" + journal.read_bytes())
+    listed = list_studies(tmp_path).set_index("name")
+    assert list(listed.index) == ["books", "movies", "wrecked"]
+    assert listed.loc["movies", "complete"] == 12
+    assert listed.loc["movies", "best_value"] == study.best_value
+    assert list(listed.loc[["books", "movies"], "metric"]) == ["recall@5", "ndcg@10"]
+    assert "journal.log: line 1 is not" in listed.loc["wrecked", "note"]
+    text = printed(show_studies, list_studies(tmp_path))
+    assert "12 complete" in text
+    assert "broken" in text
+    assert "no studies yet" in printed(show_studies, list_studies(tmp_path / "nowhere"))
+
+
+def test_a_study_is_opened_by_name(tmp_path):
+    sweep(tmp_path)
+    sweep(tmp_path, "books")
+    (tmp_path / "books" / "journal.log").write_text("a\nb\n")
+    assert len(open_study("movies", tmp_path).trials) == 12
+    with pytest.raises(InputError, match="line 1"):
+        open_study("books", tmp_path)
+    with pytest.raises(InputError, match=r"no study called moves .*did you mean movies\?"):
+        open_study("moves", tmp_path)
+    with pytest.raises(InputError, match="there are: movies"):
+        open_study("zzz", tmp_path)
+    storage = str(tmp_path / "movies" / "journal.log")
+    assert open_study("movies", tmp_path / "nowhere", storage).study_name == "movies"
+
+
+def test_importances_find_what_mattered(tmp_path):
+    study = sweep(tmp_path, n_trials=40, population=20, sampler="random")
+    found = importances(study)
+    assert next(iter(found)) == "x"
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert sum(found.values()) == pytest.approx(1)
+    assert importance_note(study) == ""
+
+
+def test_importances_that_cannot_be_had_are_explained(tmp_path):
+    constant = sweep(tmp_path, answer=lambda params: Outcome(0.5))
+    assert importances(constant) == {}
+    assert "all 12 complete trials have the same value" in importance_note(constant)
+    for n_trials in (1, 2, 3):
+        few = sweep(tmp_path, "few", n_trials=n_trials)
+        assert (importances(few) == {}) == (n_trials == 1)
+        assert (f"there are {n_trials}" if n_trials == 1 else f"only {n_trials}") in importance_note(few)
+
+
+def test_the_command_repeats_a_trial(tmp_path):
+    study = sweep(tmp_path, space=SPACE | {"model": Choice(("a b",))}, n_trials=2)
+    words = shlex.split(command(study, 1))
+    assert words[:4] == ["python", "scripts/train.py", "data=ml100k", "+trainer.note=it's here"]
+    read = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words[4:])}
+    assert read == study.trials[1].params  # and x=0.5, typed but then varied, is gone
+    with pytest.raises(InputError, match="no trial 7; it has 0 to 1"):
+        command(study, 7)
+
+
+PLAIN = [None, True, False, 3, -2, 0.1, 1e-7, 1e22, "adam", "-x", "a/b.c", "ünï"]
+READ_OTHERWISE = ["1", "1e-3", "true", "Null", "nan", "", "[1,2]", "{a: 1}", "x=y", "a,b", "(a)", "#", "~x", "$HOME"]
+QUOTED = ["a b", "it's", "a\\", "\\'", "a\\\\'b", "tab\t", '"q"']
+
+
+@pytest.mark.parametrize("value", [*PLAIN, *READ_OTHERWISE, *QUOTED])
+def test_hydra_reads_back_the_value_and_its_type(value):
+    read = OverridesParser.create().parse_override(f"key={override_value(value)}").value()
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_show_says_how_a_study_stands(tmp_path):
+    study = sweep(tmp_path)
+    text = printed(show, study)
+    assert "movies: 12 complete" in text
+    assert "to maximize ndcg@10" in text
+    assert "only 12 complete trials" in text
+    assert command(study, study.best_trial.number) in printed(show, study, width=40)  # to be copied, hence in one line
+    with pytest.raises(InputError):
+        sweep(tmp_path, "failing", answer=lambda params: Outcome(None, "failed", {"error": "[no] data"}))
+    text = printed(show, open_study("failing", tmp_path))
+    assert "4 waiting, 4 failed" in text
+    assert "the last failure: [no] data" in text
+    storage = open_storage(None, tmp_path / "empty")
+    assert "no trials yet" in printed(show, optuna.create_study(study_name="empty", storage=storage))

@@ -1,0 +1,146 @@
+"""Processes that die, and processes that share a study."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import optuna
+import pandas as pd
+import pytest
+from optuna.trial import TrialState
+
+from jaxrec.sweep.storage import open_storage, read_journal
+from tests.sweep.test_search import DONE, Recorder, n_done, quadratic, sweep
+
+
+def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
+    evaluate = Recorder()
+
+    def interrupted(batch):
+        yield from evaluate(batch[:1])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, interrupted)
+    left = optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)).trials
+    assert [trial.state.name for trial in left] == ["COMPLETE", "RUNNING", "RUNNING"]
+    study = sweep(tmp_path, evaluate)
+    assert n_done(study) == 8
+    assert evaluate.batches[1][:2] == [left[1].params, left[2].params]
+    assert [(t.user_attrs["orphan"], t.state.name) for t in study.trials[1:3]] == [(True, "FAIL")] * 2
+    assert [t.user_attrs["retry_of"] for t in study.trials[3:5]] == [1, 2]
+
+
+def test_a_trial_without_a_worker_is_an_orphan(tmp_path):
+    study = sweep(tmp_path, n_trials=2)
+    study.ask()  # died before it could sign, and before it had parameters: nothing to repeat
+    study = sweep(tmp_path, n_trials=4)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 + ["FAIL"] + ["COMPLETE"] * 2
+    assert not any("retry_of" in trial.user_attrs for trial in study.trials)
+
+
+def test_trials_of_another_machine_are_left_alone(tmp_path, caplog):
+    study = sweep(tmp_path, n_trials=2)
+    study.set_user_attr("worker far", "elsewhere:/away/workers/far.lock")
+    study.ask().set_user_attr("worker", "far")
+    evaluate = Recorder()
+    study = sweep(tmp_path, evaluate, n_trials=4)
+    assert len(evaluate.seen) == 1  # the fourth is theirs
+    assert study.trials[2].state == TrialState.RUNNING
+    assert "not waiting for trials [2]" in caplog.text
+
+
+PROCESS = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from tests.sweep.test_search import Outcome, quadratic, sweep
+directory, n_trials, kill_in_batch, pause, together = Path(sys.argv[1]), *(float(text) for text in sys.argv[2:])
+batches = 0
+
+def evaluate(batch):
+    global batches
+    batches += 1
+    for place, params in enumerate(batch):
+        time.sleep(pause)
+        if batches == kill_in_batch and place == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield Outcome(quadratic(params), "complete", {{"process": os.getpid()}})
+
+(directory / f"ready-{{os.getpid()}}").touch()
+while len(list(directory.glob("ready-*"))) < together:
+    time.sleep(0.01)
+sweep(directory, evaluate, n_trials=int(n_trials))
+"""
+
+
+def process(directory, n_trials, kill_in_batch=0, pause=0.0, together=0):
+    arguments = [str(directory), str(n_trials), str(kill_in_batch), str(pause), str(together)]
+    return subprocess.Popen([sys.executable, "-c", PROCESS, *arguments], stderr=subprocess.PIPE, text=True)
+
+
+def finish(running):
+    _, said = running.communicate(timeout=60)
+    return running.returncode, said
+
+
+def assert_none_lost_or_doubled(study, n_trials):
+    assert n_done(study) == n_trials
+    assert all(trial.state in (*DONE, TrialState.FAIL) for trial in study.trials)
+    orphans = {trial.number: trial.params for trial in study.trials if trial.state == TrialState.FAIL}
+    retries = {t.user_attrs["retry_of"]: t.params for t in study.trials if "retry_of" in t.user_attrs}
+    assert orphans == retries
+    done = [str(trial.params) for trial in study.trials if trial.state in DONE]
+    assert len(set(done)) == n_trials
+    assert all(trial.value == quadratic(trial.params) for trial in study.trials if trial.state in DONE)
+
+
+def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
+    for kill_in_batch in (2, 1):
+        code, _ = finish(process(tmp_path, 10, kill_in_batch))
+        assert code == -signal.SIGKILL
+    study = sweep(tmp_path, n_trials=10)
+    # The first process finished 3 + 1, the second 1 more, and each left two trials behind.
+    assert sum("orphan" in trial.user_attrs for trial in study.trials) == 4
+    assert_none_lost_or_doubled(study, 10)
+    assert len(list((tmp_path / "workers").iterdir())) == 1  # those of the dead are gone
+
+
+def test_two_processes_share_a_study(tmp_path):
+    one, two = (process(tmp_path, 17, pause=0.05, together=2) for _ in range(2))
+    assert [finish(one)[0], finish(two)[0]] == [0, 0]
+    study = optuna.load_study(study_name="study", storage=open_storage(None, tmp_path))
+    assert len(study.trials) == 17
+    assert_none_lost_or_doubled(study, 17)
+    assert {trial.user_attrs["process"] for trial in study.trials} == {one.pid, two.pid}
+    assert len(pd.read_csv(tmp_path / "trials.csv")) == 17
+
+
+def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
+    doomed, heir = (process(tmp_path, 12, kill, pause=0.05, together=2) for kill in (2, 0))
+    assert finish(doomed)[0] == -signal.SIGKILL
+    code, said = finish(heir)
+    assert code == 0
+    assert "left by a process that ended" in said
+    assert_none_lost_or_doubled(optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)), 12)
+
+
+def test_a_process_without_work_waits_for_the_last_trials(tmp_path):
+    slow = process(tmp_path, 3, pause=0.3)
+    while not list((tmp_path / "workers").glob("*")) or n_running(tmp_path) < 3:
+        time.sleep(0.05)
+    evaluate = Recorder()
+    study = sweep(tmp_path, evaluate, n_trials=3)
+    assert not evaluate.seen
+    assert n_done(study) == 3
+    assert finish(slow)[0] == 0
+
+
+def n_running(directory):
+    studies = optuna.get_all_study_summaries(read_journal(directory / "journal.log"))
+    if not studies:
+        return 0
+    study = optuna.load_study(study_name="study", storage=read_journal(directory / "journal.log"))
+    return len(study.get_trials(states=(TrialState.RUNNING,)))
