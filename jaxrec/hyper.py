@@ -1,12 +1,14 @@
 """The numbers that members of one population may differ in."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
+from pydantic import Field
 
 Traced = Float[Array, ""] | Int[Array, ""]  # what a number of the configuration is inside a program
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Hyper(NamedTuple):

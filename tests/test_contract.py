@@ -56,24 +56,30 @@ def fitted(request, compose) -> Fitted:
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
             short |= {"trainer.epochs": 60, "trainer.patience": 60, "model.dropout": 0.1}
+            short |= {"model.n_blocks": 1, "model.dilations": [1]}  # more of the same would take long to compile
             short |= {"optimizer.eps": 1e-4}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(request.param, tree)
 
 
 def test_candidates_and_pools_score_as_in_the_catalogue(fitted):
-    query = fitted.query(20)
-    items = jax.random.randint(jax.random.key(0), (20, 7), 0, fitted.model.n_items)
-    candidates = fitted.model.apply(fitted.params, query, items)
-    catalogue = fitted.model.apply(fitted.params, query, method="score_catalogue")
-    np.testing.assert_allclose(candidates, jnp.take_along_axis(catalogue, items, axis=1), rtol=1e-5, atol=1e-5)
+    model = fitted.model
+    items = jnp.asarray(np.random.default_rng(0).integers(0, model.n_items, (20, 7), np.int32))
     pool = jnp.array([11, 0, 7], jnp.int32)
-    of_pool = scorer(fitted.model, fitted.params, pool)(query)
+
+    @jax.jit
+    def scores(params, query):
+        catalogue = model.apply(params, query, method="score_catalogue")
+        products = catalogue
+        if hasattr(model, "item_vectors"):
+            vectors = model.apply(params, method="item_vectors")
+            products = model.apply(params, query, method="query_vectors") @ vectors.T
+        return catalogue, products, model.apply(params, query, items), scorer(model, params, pool)(query)
+
+    catalogue, products, candidates, of_pool = map(np.asarray, scores(fitted.params, fitted.query(20)))
+    np.testing.assert_allclose(candidates, np.take_along_axis(catalogue, items, axis=1), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(of_pool, catalogue[:, pool], rtol=1e-5, atol=1e-5)
-    if hasattr(fitted.model, "item_vectors"):
-        users = fitted.model.apply(fitted.params, query, method="query_vectors")
-        vectors = fitted.model.apply(fitted.params, method="item_vectors")
-        np.testing.assert_allclose(users @ vectors.T, catalogue, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(products, catalogue, rtol=1e-5, atol=1e-5)
 
 
 def test_the_planted_clusters_are_found(fitted):
@@ -106,7 +112,8 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
     ]
     assert found[0].means(0) == found[0].means(1) == found[1].means(0)
     users, items = found[0].users, found[0].sought.items
-    scores = np.asarray(fitted.model.apply(fitted.params, fitted.query(users.max() + 1), method="score_catalogue"))
+    score = jax.jit(lambda params, query: fitted.model.apply(params, query, method="score_catalogue"))
+    scores = np.asarray(score(fitted.params, fitted.query(users.max() + 1)))
     entry = drawn[0][users][:, None] + np.arange(20)  # a user who knows nearly everything has fewer
     others = drawn[1][np.minimum(entry, len(drawn[1]) - 1)]
     gap = scores[users[:, None], others] - scores[users, items][:, None]
@@ -181,8 +188,11 @@ def test_an_export_for_every_backend_answers_as_the_run_does(fitted, tmp_path):
     export(str(tmp_path / "run"), str(tmp_path / "out"), k=5)
     model, exported = recommend.load(tmp_path / "run"), Exported(tmp_path / "out")
     assert exported.about["platforms"] == ["cpu", "cuda", "tpu"]
-    users = fitted.split.test.known.user_ids[[3, 1, 200]].tolist()
-    histories = [model.item_ids[[5, 9, 2]].tolist(), []]
+    # Users and histories alike in number and in the longest, so that one program answers both.
+    longest = int(np.argmax(np.diff(model.known.offsets)))
+    users = model.user_ids[[3, 1, longest]].tolist()
+    history = model.known.items[model.known.offsets[longest] : model.known.offsets[longest + 1]]
+    histories = [model.item_ids[[5, 9, 2]].tolist(), [], model.item_ids[history].tolist()]
     wanted = [model.recommend(users, k=5), model.recommend_histories(histories, k=5)]
     found = [exported.recommend(users, k=5), exported.recommend_histories(histories, k=5)]
     for table, lists in zip(wanted, found, strict=True):

@@ -7,14 +7,14 @@ up, so memory does not grow with the batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, user_order
@@ -22,15 +22,13 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs
 from jaxrec.fitting.positions import Cost
 from jaxrec.history import Past
-from jaxrec.hyper import Hyper
+from jaxrec.hyper import Hyper, Share
 from jaxrec.models.dropout import Noise
 from jaxrec.negatives.candidates import Candidates
 from jaxrec.random import Stream, bits, substream
 
 CHUNK = 1_600  # positions encoded at once
 SHORTEST = 8  # a chunk is cut to a half or a quarter of the history length, but not below this
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
 
 NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # streams of a batch
 
@@ -109,8 +107,8 @@ class MaskedItem:
     cost: Cost
     negatives: Callable[..., Candidates] | None = None
     stride: PositiveInt | None = None
-    mask: Fraction = 0.2
-    trailing: Fraction = 0.1
+    mask: Share = 0.2
+    trailing: Share = 0.1
     split_batch = True
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:

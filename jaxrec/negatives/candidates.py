@@ -1,18 +1,15 @@
 """What a sampler is given, its tables, and what it draws."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field
 
 from jaxrec.membership import Known
 from jaxrec.negatives.alias import Alias
 from jaxrec.random import Stream, bits, integers
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Candidates(NamedTuple):
@@ -25,6 +22,21 @@ class Candidates(NamedTuple):
     items: Int[Array, "#B N"]
     used: Float[Array, "B N"]
     log_q: Float[Array, "I"] | None = None
+
+    @classmethod
+    def first(
+        cls, items: Int[Array, "B N"], n_negatives: Int[Array, ""], log_q: Float[Array, "I"] | None = None
+    ) -> "Candidates":
+        """The first `n_negatives` of each row count."""
+        used = (jnp.arange(items.shape[1], dtype=jnp.int32) < n_negatives).astype(jnp.float32)
+        return cls(items, jnp.broadcast_to(used[None, :], items.shape), log_q)
+
+    def where(
+        self, chosen: Bool[Array, "B N"], other: "Candidates", log_q: Float[Array, "I"] | None = None
+    ) -> "Candidates":
+        """These where `chosen`, elsewhere the other ones."""
+        items, used = (jnp.where(chosen, own, others) for own, others in zip(self[:2], other[:2], strict=True))
+        return Candidates(items, used, log_q)
 
 
 class Given(NamedTuple):

@@ -9,7 +9,8 @@ from jaxtyping import Array, Int
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.negatives.candidates import Candidates, Given, Share, Tables, chosen
+from jaxrec.hyper import Share
+from jaxrec.negatives.candidates import Candidates, Given, Tables, chosen
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.ragged import Ragged, ragged
 from jaxrec.random import Stream, bits, substream
@@ -66,10 +67,8 @@ class Listed(Uniform):
         start, end = (tables.lists.offsets[given.user + i][:, None] for i in (0, 1))
         length = jnp.maximum(end - start, 1).astype(jnp.uint32)
         place = start + (bits(substream(source, PLACES), *at) % length).astype(jnp.int32)
-        listed = tables.lists.items.at[place].get(mode="clip")
-        own = chosen(substream(source, FROM_LIST), self.share, *at) & (end > start)
-        counts = jnp.broadcast_to((column < n_negatives).astype(jnp.float32), listed.shape)
-        return Candidates(jnp.where(own, listed, random.items), jnp.where(own, counts, random.used))
+        listed = Candidates.first(tables.lists.items.at[place].get(mode="clip"), n_negatives)
+        return listed.where(chosen(substream(source, FROM_LIST), self.share, *at) & (end > start), random)
 
     @property
     def _random(self) -> Any:

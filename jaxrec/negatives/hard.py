@@ -14,8 +14,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.hyper import Share
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Candidates, Given, Share, Tables, chosen
+from jaxrec.negatives.candidates import Candidates, Given, Tables, chosen
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.random import Stream, integers, substream
 
@@ -92,10 +93,8 @@ class Hard(Uniform):
         at = examples[:, None], column
         places = substream(source, PLACES)
         place = integers(places, self.width, *at) if tables.places is None else tables.places.draw(places, *at)
-        mined = given.mined[given.user[:, None], place]
-        hard = chosen(substream(source, FROM_MINED), self.share, *at) & (mined >= 0)
-        counts = jnp.broadcast_to((column < n_negatives).astype(jnp.float32), mined.shape)
-        return Candidates(jnp.where(hard, mined, random.items), jnp.where(hard, counts, random.used))
+        mined = Candidates.first(given.mined[given.user[:, None], place], n_negatives)
+        return mined.where(chosen(substream(source, FROM_MINED), self.share, *at) & (mined.items >= 0), random)
 
     @property
     def _random(self) -> Uniform:

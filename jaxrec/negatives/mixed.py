@@ -9,7 +9,8 @@ from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.negatives.candidates import Candidates, Given, Share, chosen, log
+from jaxrec.hyper import Share
+from jaxrec.negatives.candidates import Candidates, Given, chosen, log
 from jaxrec.random import Stream, substream
 
 MIXTURE = 101  # number of the stream that says where a negative comes from
@@ -54,8 +55,7 @@ class Mixed:
             for i, sampler in enumerate(self._samplers())
         )
         from_first = chosen(substream(source, MIXTURE), self.share, examples[:, None], column)
-        items = jnp.where(from_first, one.items, other.items)
-        return Candidates(items, jnp.where(from_first, one.used, other.used), given.tables[2])
+        return one.where(from_first, other, given.tables[2])
 
     def _samplers(self) -> tuple[Any, Any]:
         whole = {"ratio": self.ratio, "exclude_known": self.exclude_known}

@@ -59,16 +59,16 @@ class Uniform:
             )
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
         tables: Tables = Tables() if given is None else given.tables
-        items = tables.draw(source, n_items, examples[:, None], column)
-        used = jnp.broadcast_to((column < n_negatives).astype(jnp.float32), items.shape)
+        drawn = Candidates.first(tables.draw(source, n_items, examples[:, None], column), n_negatives, tables.log_q)
         if given is None or tables.known is None:
-            return Candidates(items, used, tables.log_q)
+            return drawn
+        items = drawn.items
         has = tables.has(given.user, items)
         for attempt in range(1, ATTEMPTS):
             again = tables.draw(substream(source, attempt), n_items, examples[:, None], column)
             items = jnp.where(has, again, items)
             has = has & tables.has(given.user, items)
-        return Candidates(items, used * (~has).astype(jnp.float32), tables.log_q)
+        return Candidates(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
 
 
 def _alias(probabilities: np.ndarray | None, power: float) -> tuple[Alias | None, Array | None]:

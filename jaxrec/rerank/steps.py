@@ -10,8 +10,7 @@ from typing import ClassVar, Protocol
 import jax.numpy as jnp
 from pydantic import PositiveInt
 
-from jaxrec.hyper import Traced
-from jaxrec.negatives.candidates import Share
+from jaxrec.hyper import Share, Traced
 from jaxrec.rerank.diversity import dpp, mmr
 from jaxrec.rerank.fairness import calibrated, within_band
 from jaxrec.rerank.freshness import freshened

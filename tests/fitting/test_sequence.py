@@ -18,8 +18,11 @@ from jaxrec.fitting.positions import Softmax
 from jaxrec.fitting.sequence import MaskedItem, NextItem
 from jaxrec.hyper import Hyper
 from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.dropout import dropout
+from jaxrec.models.embedding import Embedding
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.models.sasrec import SASRec
+from jaxrec.models.sequence import SequenceModel
 
 ITEMS = 9
 LISTS = [[1, 2, 3, 4, 5, 6, 7], [8], [], [0, 5], [6, 6, 2, 1]]
@@ -56,6 +59,22 @@ class Spy(nn.Module):
 
     def __call__(self, query, items):
         return items
+
+
+class Sum(SequenceModel):
+    """The sum of what came before, some of it dropped: an encoder that compiles at once."""
+
+    dropout: float = 0.4
+
+    def setup(self):
+        self.item_embedding = Embedding(self.n_items, 4)
+
+    def encode(self, items, noise=None):
+        vectors = jnp.where((items >= 0)[:, :, None], self.item_embedding(jnp.maximum(items, 0)), 0)
+        return jnp.cumsum(dropout(vectors, self.dropout, noise, 0), axis=1)
+
+    def item_vectors(self):
+        return self.item_embedding.whole()
 
 
 def asked(objective, train: Interactions) -> tuple[Asked, int]:
@@ -163,7 +182,7 @@ def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, messag
 
 def test_chunks_and_cuts_change_no_number(monkeypatch):
     """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
-    model = SASRec(ITEMS, 8, embedding_dim=4, n_blocks=1, dropout=0.4)
+    model = Sum(ITEMS, 8)
     objective = NextItem(Softmax())
     examples, n = objective.examples(data())
     params = jax.jit(lambda: model.init(jax.random.key(0), jnp.full((1, 8), -1), method="encode"))()
@@ -192,7 +211,7 @@ def test_a_split_batch_learns_what_a_whole_one_does():
         numbers = [None if x is None else np.full(n, x) for x in HYPER]
         return Population(np.zeros(n, int), Hyper(*numbers))
 
-    model = SASRec(ITEMS, 4, embedding_dim=4, n_blocks=1)
+    model = Sum(ITEMS, 4)
     fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="in_turn")
     split, whole = (fit(model, data(), population(n)) for n in (1, 2))
     assert "split over 2" in split.placement

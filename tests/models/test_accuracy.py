@@ -114,7 +114,14 @@ def run(compose, movielens_100k_at_hand) -> Run:
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name not in OWN_TESTS])
+def bands() -> list:
+    """Models whose programs take longest to compile are left to `pytest -m slow`."""
+    of_sequences = {"sasrec", "gru4rec", "nextitnet", "bert4rec"}
+    names = [name for name in MODELS if name not in OWN_TESTS]
+    return [pytest.param(name, marks=pytest.mark.slow) if name in of_sequences else name for name in names]
+
+
+@pytest.mark.parametrize("name", bands())
 def test_a_trained_model_is_within_its_band(name, run):
     assert name in BANDS, (
         f"conf/model/{name}.yaml has no band: add to BANDS settings that learn within seconds, and limits that hold "

@@ -20,7 +20,6 @@ from tests.conftest import PLANTED
 SETTINGS = {
     "mf": ("model=mf", "trainer.epochs=2", "trainer.batch_size=1024", "model.embedding_dim=8"),
     "ease": ("model=ease",),
-    "sasrec": ("model=sasrec", "split=holdout", "model.history_length=8", "trainer.epochs=1"),
 }
 ASK = """
 import json, sys
