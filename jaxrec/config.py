@@ -4,6 +4,7 @@ No other module imports hydra or omegaconf.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ CONF = Path(__file__).parent.parent / "conf"
 
 def train() -> None:
     """scripts/train.py: one run; with --multirun a grid or a search."""
+    # What ends a job of a cluster says so first: what was trained until then is kept, as with Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     _script("config", _train)
 
 

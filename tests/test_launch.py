@@ -160,13 +160,14 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_pa
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_done(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_asked_to_stop_keeps_what_was_done(tmp_path, sent):
     arguments = (*PLANTED, "trainer.epochs=100000", "trainer.patience=null", "hydra.run.dir=run")
     with training(*arguments, cwd=tmp_path) as process:
         while "epoch" not in (tmp_path / "log").read_text():  # the first line about training, some seconds into it
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         assert process.wait(60) == 130
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["interrupted"]
