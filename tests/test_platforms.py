@@ -1,0 +1,55 @@
+"""Every program of a run, from the first parameters to the last metric, lowers for GPUs and TPUs too."""
+
+import jax
+import jax.export
+import pytest
+
+from jaxrec import experiment, settings
+from tests.conftest import PLANTED, ROOT
+
+
+def choices(group: str) -> list[str]:
+    """What planted data can be run with: it has no rows of label 0, which negatives=given wants."""
+    return sorted({path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} - {"none", "given"})
+
+
+RUNS = [f"model={name}" for name in choices("model")]
+RUNS += [f"model=mf {group}={name}" for group in ("negatives", "optimizer") for name in choices(group)]
+RUNS += ["model=mf loss=softmax", "model=mf eval=candidates", "model=sasrec loss=sequence_gbce"]
+
+
+class Exported:
+    """A jitted function that is exported for other platforms before it is first used here."""
+
+    def __init__(self, jitted, names: list[str]) -> None:
+        self.jitted, self.names, self.done = jitted, names, False
+
+    def export(self, *arguments) -> None:
+        if not self.done:
+            exported = jax.export.export(self.jitted, platforms=["cuda", "tpu"])(*arguments)
+            self.names.append(exported.fun_name)
+            self.done = True
+
+    def __call__(self, *arguments):
+        self.export(*arguments)
+        return self.jitted(*arguments)
+
+    def lower(self, *arguments):
+        self.export(*arguments)
+        return self.jitted.lower(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_programs_lower_for_accelerators(compose, monkeypatch, run):
+    names = []
+    jit = jax.jit
+    monkeypatch.setattr(jax, "jit", lambda *function, **options: Exported(jit(*function, **options), names))
+    tree = compose(*PLANTED, *run.split())
+    short = {"trainer.epochs": 1, "model.history_length": 12, "negatives.warmup": 0, "negatives.ranks": (1, 20)}
+    tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
+    settings.check(tree)
+    split, _ = experiment.prepare(tree)
+    ((_, shared, population),) = settings.populations([tree])
+    experiment.finish(shared, split, experiment.select(shared, split.selection, population))
+    assert {"sharded", "program"} <= set(names)  # the fit, and the ranking
