@@ -35,7 +35,7 @@ class Candidates(NamedTuple):
         self, chosen: Bool[Array, "B N"], other: "Candidates", log_q: Float[Array, "I"] | None = None
     ) -> "Candidates":
         """These where `chosen`, elsewhere the other ones."""
-        items, used = (jnp.where(chosen, own, others) for own, others in zip(self[:2], other[:2], strict=True))
+        items, used = jnp.where(chosen, self.items, other.items), jnp.where(chosen, self.used, other.used)
         return Candidates(items, used, log_q)
 
 

@@ -7,17 +7,15 @@ robustify negative sampling for implicit collaborative filtering, on such false 
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.hyper import Share
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Candidates, Given, Tables, chosen
-from jaxrec.negatives.uniform import Uniform
+from jaxrec.negatives.candidates import Given, Tables
+from jaxrec.negatives.uniform import PartlyUniform
 from jaxrec.random import Stream, integers, substream
 
 PLACES, FROM_MINED = 201, 202  # numbers of streams
@@ -31,7 +29,7 @@ class HardTables(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hard(Uniform):
+class Hard(PartlyUniform):
     """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalogue.
 
     ranks:   first and last, from 1; what a user has in train is left out before. The top may be full of what the user
@@ -47,11 +45,12 @@ class Hard(Uniform):
     """
 
     ranks: tuple[PositiveInt, PositiveInt] = (100, 500)
-    share: Share = 0.5
     warmup: NonNegativeInt = 5
     refresh: PositiveInt = 5
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     pool: PositiveInt | None = None
+
+    picks = FROM_MINED
 
     def __post_init__(self) -> None:
         if self.ranks[0] > self.ranks[1]:
@@ -71,31 +70,13 @@ class Hard(Uniform):
             )
         weight = np.arange(1, self.width + 1) ** -float(self.power)
         places = alias(weight / weight.sum()) if self.power else None
-        return HardTables(self._random.prepare(train), places)
+        return HardTables(self.uniform.prepare(train), places)
 
-    def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """Unknown: they depend on the model."""
-        return None
-
-    def __call__(
-        self,
-        source: Stream,
-        examples: Int[Array, "B"],
-        n_items: int,
-        n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
-        """Draws [B, ratio] items; where a user has nothing mined, random ones."""
-        assert given is not None
-        tables: HardTables = given.tables
-        random = self._random(source, examples, n_items, n_negatives, given._replace(tables=tables.random))
-        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        at = examples[:, None], column
-        places = substream(source, PLACES)
-        place = integers(places, self.width, *at) if tables.places is None else tables.places.draw(places, *at)
-        mined = Candidates.first(given.mined[given.user[:, None], place], n_negatives)
-        return mined.where(chosen(substream(source, FROM_MINED), self.share, *at) & (mined.items >= 0), random)
-
-    @property
-    def _random(self) -> Uniform:
-        return Uniform(self.ratio, self.exclude_known)
+    def own(
+        self, source: Stream, given: Given, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+    ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
+        """What was mined of each user, where anything was."""
+        places, table = substream(source, PLACES), given.tables.places
+        drawn = integers(places, self.width, rows, columns) if table is None else table.draw(places, rows, columns)
+        mined = given.mined[given.user[:, None], drawn]
+        return mined, mined >= 0

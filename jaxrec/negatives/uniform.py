@@ -5,14 +5,15 @@ from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
+from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Candidates, Given, Tables, log
+from jaxrec.negatives.candidates import Candidates, Given, Tables, chosen, log
 from jaxrec.random import Stream, substream
 
 ATTEMPTS = 2  # draws until an item that its user knows is left out instead
@@ -69,6 +70,49 @@ class Uniform:
             items = jnp.where(has, again, items)
             has = has & tables.has(given.user, items)
         return Candidates(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
+
+
+@dataclass(frozen=True)
+class PartlyUniform(Uniform):
+    """A share of the negatives is the sampler's `own`, where it has any for the user; the others are uniform.
+
+    Its tables have those of the uniform ones as `random`.
+    """
+
+    share: Share = 0.5
+
+    picks: ClassVar[int]  # number of the stream that says which negatives are its own
+
+    def own(
+        self, source: Stream, given: Given, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+    ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
+        """Items for these examples and columns, and whether there are any."""
+        raise NotImplementedError
+
+    def probabilities(self, train: Interactions) -> np.ndarray | None:
+        """Unknown: those of an item differ from user to user."""
+        return None
+
+    @property
+    def uniform(self) -> Uniform:
+        """What draws the others."""
+        return Uniform(self.ratio, self.exclude_known)
+
+    def __call__(
+        self,
+        source: Stream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        given: Given | None = None,
+    ) -> Candidates:
+        """Draws [B, ratio] items."""
+        assert given is not None
+        random = self.uniform(source, examples, n_items, n_negatives, given._replace(tables=given.tables.random))
+        at = examples[:, None], jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        items, there = self.own(source, given, *at)
+        picked = chosen(substream(source, self.picks), self.share, *at) & there
+        return Candidates.first(items, n_negatives).where(picked, random)
 
 
 def _alias(probabilities: np.ndarray | None, power: float) -> tuple[Alias | None, Array | None]:
