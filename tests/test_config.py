@@ -45,7 +45,7 @@ def test_help_and_cfg_read_well(tmp_path):
     told = script("--help", cwd=tmp_path).stdout
     assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in told
     shown = script("--cfg", "job", cwd=tmp_path).stdout
-    assert OmegaConf.create(shown).trainer.epochs == 40
+    assert OmegaConf.create(shown).trainer.epochs == 100
     assert not list(tmp_path.iterdir())
 
 

@@ -68,7 +68,7 @@ def test_traced_numbers_share_a_program_and_others_do_not(compose):
     assert (shared["model"]["embedding_dim"], shared["negatives"]["ratio"]) == (64, 9)
     assert population.hyper.width.tolist() == [64, 16, 64]
     assert population.hyper.n_negatives.tolist() == [4, 4, 9]
-    assert population.hyper.learning_rate.tolist() == pytest.approx([0.002, 0.1, 0.002])
+    assert population.hyper.learning_rate.tolist() == pytest.approx([0.003, 0.1, 0.003])
     assert population.seeds.tolist() == [1, 2, 1]
 
 
