@@ -27,7 +27,7 @@ class Mixed:
     second: Any
     share: Share = 0.5
     ratio: PositiveInt = 4
-    exclude_known: bool = True
+    exclude_known: bool = False
 
     def prepare(self, train: Interactions) -> Any:
         """The tables of both, and the mixture's log q."""

@@ -30,7 +30,7 @@ class Uniform:
     """
 
     ratio: PositiveInt = 4
-    exclude_known: bool = True
+    exclude_known: bool = False
 
     power: ClassVar[float] = 0.0
     mixes: ClassVar[bool] = True  # draws for each example, so that another sampler may draw some of its negatives
