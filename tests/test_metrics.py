@@ -166,6 +166,14 @@ def test_per_user_under_jit_and_vmap():
             np.testing.assert_allclose(together[key][member], values, rtol=1e-6, err_msg=key)
 
 
+@pytest.mark.parametrize("key", RANKING)
+def test_users_of_a_batch_are_measured_each_alone(key):
+    hits = np.random.default_rng(0).random((5, WIDTH)) < 0.4
+    n = np.array([6, 7, 3, 12, 9], np.int32)
+    expected = [oracle(key, row.tolist(), int(count)) for row, count in zip(hits, n, strict=True)]
+    np.testing.assert_allclose(COMPILED[key](hits, n), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
