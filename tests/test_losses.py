@@ -40,6 +40,18 @@ def test_by_hand(loss, expected):
     assert float(value[0]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
+def test_gbce_by_hand(t):
+    """Two of the four other items of five are negatives: the positive weighs 1 - t (1 - 2/4)."""
+    scores = jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]])
+    expected = ((1 - t / 2) * log1p(exp(-2)) + log1p(exp(0)) + log1p(exp(3))) / 3
+    assert float(losses.gbce(*scores, n_items=5, t=t)[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_gbce_without_correction_is_bce():
+    np.testing.assert_allclose(losses.gbce(*case(), n_items=9, t=0.0), bce(*case()), rtol=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 50])
 def test_scores_of_zero_know_nothing(n):
     zeros = np.zeros(2, np.float32), np.zeros((2, n), np.float32), np.ones((2, n), np.float32)

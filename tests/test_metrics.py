@@ -166,6 +166,14 @@ def test_per_user_under_jit_and_vmap():
             np.testing.assert_allclose(together[key][member], values, rtol=1e-6, err_msg=key)
 
 
+@pytest.mark.parametrize("key", RANKING)
+def test_users_of_a_batch_are_measured_each_alone(key):
+    hits = np.random.default_rng(0).random((5, WIDTH)) < 0.4
+    n = np.array([6, 7, 3, 12, 9], np.int32)
+    expected = [oracle(key, row.tolist(), int(count)) for row, count in zip(hits, n, strict=True)]
+    np.testing.assert_allclose(COMPILED[key](hits, n), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("items", "expected"),
     [
@@ -226,6 +234,31 @@ def test_interval_is_the_plain_bootstrap():
     means = [rng.choice(values, 30).mean() for _ in range(20_000)]
     _, low, high = mean_and_interval(values, n_resamples=20_000)
     np.testing.assert_allclose([low, high], np.quantile(means, [0.025, 0.975]), atol=0.03 * (high - low))
+
+
+def test_values_of_one_unit_are_drawn_together():
+    """Copies of a value that share a unit tell no more than one of them; as units of their own they would."""
+    values = np.random.default_rng(7).exponential(1.0, 40)
+    order = np.random.default_rng(8).permutation(40 * 25)
+    copies, units = np.repeat(values, 25)[order], np.repeat(np.arange(40) * 3, 25)[order]
+    once = mean_and_interval(values)
+    assert mean_and_interval(copies, units=units) == pytest.approx(once)
+    alone = mean_and_interval(copies)
+    assert alone[2] - alone[1] == pytest.approx((once[2] - once[1]) / 5, rel=0.15)  # sqrt(25) times as narrow
+    unknown = np.append(copies, np.nan), np.append(units, 1)
+    assert mean_and_interval(unknown[0], units=unknown[1]) == pytest.approx(once)
+
+
+def test_interval_of_units_of_many_sizes_is_the_plain_bootstrap():
+    """Written out: draw units with all their values, to first order, where a unit counts by its sum of deviations."""
+    rng = np.random.default_rng(9)
+    units = np.repeat(np.arange(30), rng.integers(1, 20, 30))
+    values = rng.exponential(1.0, 30)[units] + rng.normal(0, 0.1, len(units))
+    sums = np.array([(values[units == unit] - values.mean()).sum() for unit in range(30)])
+    drawn = sums[rng.integers(30, size=(20_000, 30))].sum(axis=1) / len(values)
+    _, low, high = mean_and_interval(values, units=units, n_resamples=20_000)
+    expected = values.mean() + np.quantile(drawn, [0.025, 0.975])
+    np.testing.assert_allclose([low, high], expected, atol=0.03 * (high - low))
 
 
 def test_interval_is_set_by_its_seed():

@@ -23,11 +23,12 @@ SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparit
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of each row [R] by key, those of all lists together, and the lists, [R, K]."""
+    """Metrics of each row [R] by key, those of all lists together, the lists [R, K], and whose they are [R]."""
 
     per_user: dict[str, np.ndarray]
     overall: dict[str, float]
     lists: np.ndarray
+    users: np.ndarray
 
     def means(self) -> dict[str, float]:
         """Every metric; rows without one (NaN) left out. NaN where no row has it."""
@@ -43,7 +44,7 @@ class Measures:
     """
 
     def __init__(self, sought: Sought, facts: Facts, expected: np.ndarray, k: int) -> None:
-        self.facts, self.k, self.n_rows = facts, k, len(sought.asked.users)
+        self.facts, self.k, self.users, self.n_rows = facts, k, sought.asked.users, len(sought.asked.users)
         self._relevant = sought.relevant
         self._rows = {
             "n_relevant": np.diff(sought.offsets).astype(np.int32),
@@ -72,6 +73,7 @@ class Measures:
             {f"{key}@{self.k}": values for key, values in per_user.items() if not np.isnan(values).all()},
             self._overall(exposed, made),
             made,
+            self.users,
         )
 
     def _block(self, named: tuple, items: Any, relevant: Any, rows: Any, *block: Any) -> Any:

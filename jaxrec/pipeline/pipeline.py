@@ -205,13 +205,16 @@ def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: floa
 
 
 def stage_table(done: Mapping[str, Measured], quality: str) -> pd.DataFrame:
-    """A row a stage: every metric, and the interval of the quality and of its difference to the first stage's."""
+    """A row a stage: every metric, and the interval of the quality and of its difference to the first stage's.
+
+    The rows of a user, such as the steps of a session, are drawn together.
+    """
     first = done["first stage"].per_user[quality]
     rows = []
     for name, measured in done.items():
         values = measured.per_user[quality]
-        _, low, high = mean_and_interval(values)
-        gain, gain_low, gain_high = mean_and_interval(values - first)
+        _, low, high = mean_and_interval(values, units=measured.users)
+        gain, gain_low, gain_high = mean_and_interval(values - first, units=measured.users)
         interval = {f"{quality} low": low, f"{quality} high": high}
         difference = {"difference": gain, "difference low": gain_low, "difference high": gain_high}
         rows.append({"stage": name, **measured.means(), **interval, **difference})

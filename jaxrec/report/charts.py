@@ -44,12 +44,12 @@ def spread(label: str, values: np.ndarray) -> Html:
     return chart(f"{label} of each user", [bars], caption, bargap=0.05, **axes)
 
 
-def by_activity(label: str, values: np.ndarray, lengths: np.ndarray) -> Html:
-    """The mean over users with short, middling and long histories."""
+def by_activity(label: str, values: np.ndarray, lengths: np.ndarray, users: np.ndarray) -> Html:
+    """The mean over users with short, middling and long histories; the values of one of `users` are drawn together."""
     # Equal lengths stay together, so quarters may differ in size, and there may be fewer than four.
     quarter = np.searchsorted(np.unique(np.quantile(lengths, [0.25, 0.5, 0.75])), lengths)
     groups = [quarter == q for q in np.unique(quarter)]
-    means, lows, highs = np.array([mean_and_interval(values[group]) for group in groups]).T
+    means, lows, highs = np.array([mean_and_interval(values[group], units=users[group]) for group in groups]).T
     ends = [(lengths[group].min(), lengths[group].max()) for group in groups]
     bars = go.Bar(
         x=[f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends],

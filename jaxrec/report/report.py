@@ -193,7 +193,8 @@ def _users(result: Result) -> Html:
     else:
         users = pd.Index(known.user_ids).get_indexer(pd.Index(measured["user_id"]))
         lengths = np.bincount(known.user, minlength=known.n_users)[users]
-    return grid([charts.spread(_label(key), values), charts.by_activity(_label(key), values, lengths)])
+    names = pd.factorize(measured["user_id"])[0]
+    return grid([charts.spread(_label(key), values), charts.by_activity(_label(key), values, lengths, names)])
 
 
 def _groups(result: Result) -> Html:

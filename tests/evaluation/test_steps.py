@@ -1,14 +1,20 @@
 """The next item at every step of a session, against one loop over sessions and steps in numpy."""
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
+from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.session_split import by_session
+from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
+from jaxrec.evaluation.sought import Sought
+from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
-from tests.evaluation.test_full_catalogue import hyper, of_user
+from jaxrec.ranking import Asked
+from tests.evaluation.test_full_catalogue import hyper, known_and_target, of_user
 
 KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
 
@@ -81,6 +87,15 @@ def test_nothing_of_a_session_is_masked(source):
     evaluator = FullCatalogue(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
     found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, hyper(1))
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
+
+
+def test_a_users_rows_are_drawn_together_in_intervals():
+    """Four users whose rows agree: the interval is that of four values, not of forty."""
+    users, known = np.repeat(np.arange(4), 10), histories(known_and_target()[0])
+    rows = Sought(Asked.about(users, known), np.arange(41), users, singly=True)
+    of_user = np.array([0.0, 0.2, 0.7, 1.0])
+    found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int))
+    assert found.intervals(0)["ndcg@5"] == pytest.approx(mean_and_interval(of_user)[1:])
 
 
 def test_steps_of_a_session_are_drawn_together_in_intervals(source):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxrec.errors import InputError
+from jaxrec.fitting.descent import adagrad_rule
 from jaxrec.fitting.optimizers import row_adagrad, row_sgd, sgd
 from jaxrec.models.embedding import Bias, Embedding
 
@@ -71,6 +72,24 @@ def test_rows_of_adagrad_are_those_of_a_loop():
     assert (
         np.asarray(found["params"]["vectors"]["table"])[3] == np.asarray(PARAMS["params"]["vectors"]["table"])[3]
     ).all()
+
+
+@pytest.mark.parametrize("shape", [(ROWS,), (ROWS, WIDTH)])
+def test_the_sum_of_adagrad_grows_by_the_mean_square_of_a_rows_gradient(shape):
+    """Two steps in numpy: row 2 is shown twice in the first, row 0 in both, row 1 never."""
+    rng = np.random.default_rng(0)
+    table, total = rng.normal(size=shape), np.full(ROWS, 0.5)
+    found, state = jnp.asarray(table, jnp.float32), jnp.asarray(total, jnp.float32)
+    rule = adagrad_rule(0.1, 1e-3)
+    for ids in ([2, 0, 2], [0, 4, 5]):
+        gradient = rng.normal(size=(3, *shape[1:]))
+        for row, slope in zip(ids, gradient, strict=True):
+            total[row] += np.sum(slope**2) / slope.size
+        for row, slope in zip(ids, gradient, strict=True):
+            table[row] -= 0.1 * slope / (np.sqrt(total[row]) + 1e-3)
+        found, state = rule(found, state, jnp.array(ids), jnp.asarray(gradient, jnp.float32))
+    np.testing.assert_allclose(state, total, rtol=1e-5)
+    np.testing.assert_allclose(found, table, rtol=1e-5)
 
 
 def test_a_cost_that_reads_a_whole_table_is_refused():

@@ -27,10 +27,13 @@ OBJECTIVE = SampledObjective(bpr, Uniform(RATIO))
 LABELLED = SampledObjective(bce, Uniform(RATIO))
 
 
-def train() -> Interactions:
+WEIGHT = np.random.default_rng(1).uniform(0.2, 3, N).astype(np.float32)
+
+
+def train(weight: np.ndarray | None = None) -> Interactions:
     user, item = np.random.default_rng(0).integers(0, [[USERS], [ITEMS]], (2, N)).astype(np.int32)
     user[:USERS] = np.arange(USERS)
-    return Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS))
+    return Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS), weight=weight)
 
 
 def population(
@@ -89,7 +92,7 @@ def start(seed: int) -> tuple[dict[str, np.ndarray], jax.Array]:
 
 
 def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float) -> tuple[dict, list[float]]:
-    """BPR by stochastic gradient descent, an example, a negative, a parameter at a time."""
+    """BPR by stochastic gradient descent, an example of its weight, a negative, a parameter at a time."""
     data, (w, source) = train(), start(seed)
     losses = []
     for epoch in range(epochs):
@@ -99,31 +102,31 @@ def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float)
             rows = order[first : first + BATCH]
             g = {name: np.zeros_like(x) for name, x in w.items()}
             for row in rows:
-                u, i = data.user[row], data.item[row]
-                g["p"][u] += 2 * penalty * w["p"][u]
-                total += penalty * w["p"][u] @ w["p"][u]
+                u, i, share = data.user[row], data.item[row], WEIGHT[row]
+                g["p"][u] += share * 2 * penalty * w["p"][u]
+                total += share * penalty * w["p"][u] @ w["p"][u]
                 for shown in [i, *drawn[row]]:
-                    g["q"][shown] += 2 * penalty * w["q"][shown] / (1 + RATIO)
-                    total += penalty * w["q"][shown] @ w["q"][shown] / (1 + RATIO)
+                    g["q"][shown] += share * 2 * penalty * w["q"][shown] / (1 + RATIO)
+                    total += share * penalty * w["q"][shown] @ w["q"][shown] / (1 + RATIO)
                 for j in drawn[row]:
                     above = w["p"][u] @ (w["q"][i] - w["q"][j]) + w["c"][i] - w["c"][j]
-                    wrong = 1 / (1 + np.exp(above)) / RATIO
-                    total += np.log1p(np.exp(-above)) / RATIO
+                    wrong = share / (1 + np.exp(above)) / RATIO
+                    total += share * np.log1p(np.exp(-above)) / RATIO
                     g["p"][u] -= wrong * (w["q"][i] - w["q"][j])
                     g["q"][i] -= wrong * w["p"][u]
                     g["q"][j] += wrong * w["p"][u]
                     g["c"][i] -= wrong
                     g["c"][j] += wrong
-            w = {name: x - rate * (g[name] / len(rows) + decay * x) for name, x in w.items()}
-        losses.append(total / N)
+            w = {name: x - rate * (g[name] / WEIGHT[rows].sum() + decay * x) for name, x in w.items()}
+        losses.append(total / WEIGHT.sum())
     return w, losses
 
 
 def test_training_is_a_plain_loop():
-    """Two epochs, a short last batch, weight decay and penalty; two seeds with numbers of their own."""
+    """Two epochs of weighted examples, a short last batch, weight decay and penalty; two seeds with their numbers."""
     rates, decays, penalties = (0.5, 0.2), (0.01, 0.1), (0.02, 0.0)
     fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(
-        MODEL, train(), population(2, rates, decays, penalties)
+        MODEL, train(WEIGHT), population(2, rates, decays, penalties)
     )
     for m in range(2):
         expected, losses = plain_sgd(3 + m, 2, rates[m], decays[m], penalties[m])

@@ -119,6 +119,14 @@ def test_a_batch_shares_one_set_without_what_an_example_has():
     assert fits(first, np.ones(ITEMS))
 
 
+def test_a_shared_negative_does_not_count_for_the_example_whose_item_it_is():
+    """Even where known items are not excluded; 256 draws of 40 items hold every positive."""
+    rows = np.arange(30)
+    items, used, _ = draw(BatchShared(ratio=256), rows, 256)
+    assert np.isin(ITEM[rows], items).all()
+    np.testing.assert_array_equal(used, items != ITEM[rows][:, None])
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_hard_takes_its_share_of_what_was_mined(power):
     """User 5 has items 0 and 1 mined; a place p is drawn in proportion to 1 / p^power."""

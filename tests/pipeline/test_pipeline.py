@@ -10,8 +10,10 @@ import pytest
 from jaxrec import launch
 from jaxrec.errors import InputError
 from jaxrec.evaluation.sought import sought
+from jaxrec.metrics import mean_and_interval
 from jaxrec.pipeline import run as pipeline_run
-from jaxrec.pipeline.pipeline import Pipeline, Run, chosen
+from jaxrec.pipeline.list_measures import Measured
+from jaxrec.pipeline.pipeline import Pipeline, Run, chosen, stage_table
 from jaxrec.pipeline.retrieval import Candidates, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
 from jaxrec.settings import build
@@ -221,6 +223,18 @@ def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs,
     changed.assign(item_id=900).drop_duplicates("item_id").to_csv(tmp_path / "none.csv", index=False)
     with pytest.raises(InputError, match=r"none.csv knows no item of the run"):
         pipeline_run.run(tree(f"items.file={tmp_path / 'none.csv'}"), tmp_path)
+
+
+def test_rows_of_a_user_are_drawn_together_in_the_intervals_of_stages():
+    values, users = np.array([0.0, 0.2, 0.7, 1.0]), np.repeat(np.arange(4), 10)
+    stages = {
+        name: Measured({"ndcg@5": of_user[users]}, {}, np.zeros((40, 5), int), users)
+        for name, of_user in (("first stage", values), ("+ scoring", values**2))
+    }
+    table = stage_table(stages, "ndcg@5").iloc[1]
+    expected = *mean_and_interval(values**2)[1:], *mean_and_interval(values**2 - values)
+    columns = ["ndcg@5 low", "ndcg@5 high", "difference", "difference low", "difference high"]
+    assert tuple(table[columns]) == pytest.approx(expected)
 
 
 def test_what_is_chosen_is_the_best_that_keeps_enough():

@@ -17,6 +17,7 @@ from plotly.offline import get_plotlyjs
 from jaxrec.data.interactions import Interactions
 from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
+from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.report.report import run_report, sweep_report
 
@@ -118,8 +119,12 @@ def study(values=(0.1, 0.3, 0.2), *, failed=0, pruned=0, space=SPACE, direction=
 
 
 def numbers(chart, trace, axis):
-    """What a chart draws; Plotly packs arrays of numbers."""
-    found = chart["data"][trace][axis]
+    """What a chart draws."""
+    return unpacked(chart["data"][trace][axis])
+
+
+def unpacked(found):
+    """Plotly packs arrays of numbers."""
     if isinstance(found, list):
         return found
     return np.frombuffer(base64.b64decode(found["bdata"]), found["dtype"]).tolist()
@@ -155,6 +160,17 @@ def test_charts_of_a_run():
     assert numbers(spread, 0, "y") == [1, *[0] * 7, 1, *[0] * 3, 1, *[0] * 3, 1, *[0] * 3]
     assert numbers(activity, 0, "x") == ["1", "2", "3", "4"]
     assert numbers(activity, 0, "y") == pytest.approx([0.0, 0.42, 0.62, 0.82])
+
+
+def test_rows_of_a_user_are_drawn_together_in_the_intervals_by_activity():
+    """Ten steps of each of four users, all alike: as wide as the interval of four values."""
+    values = np.array([0.0, 0.2, 0.7, 1.0])
+    steps = pd.DataFrame({"user_id": np.repeat(["d", "b", "a", "c"], 10), "ndcg@10": np.repeat(values, 10), "known": 3})
+    chart = Page(run_report("r", TREE, result(per_user=steps))).charts[-1]
+    mean, low, high = mean_and_interval(values)
+    bars = chart["data"][0]["error_y"]
+    assert unpacked(bars["array"]) == pytest.approx([high - mean])
+    assert unpacked(bars["arrayminus"]) == pytest.approx([mean - low])
 
 
 def test_users_with_equal_histories_stand_together():

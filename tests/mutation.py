@@ -1,0 +1,257 @@
+"""Mutation testing: plants small faults in the code that results depend on, and counts how many the tests see.
+
+`python tests/mutation.py metrics losses --sample 30` prints each mutant that survives as `file:line before → after`,
+then a table of the share killed. Slow: every mutant runs the tests of its module in a fresh process. Mutation tools
+that fork after a first run of the tests do not serve: programs that JAX compiled then hide the fault.
+"""
+
+import argparse
+import ast
+import copy
+import json
+import multiprocessing
+import os
+import queue
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("jaxrec", "hydra_plugins", "conf", "scripts", "tests", "pyproject.toml", "README.md")
+SPLITS = ("data/test_split.py", "data/test_new_users.py", "data/test_session_split.py")
+SAMPLERS = ("negatives",)
+STEPS = ("evaluation/test_steps.py", "evaluation/test_full_catalogue.py")
+
+# Group → module of jaxrec → its tests, the quickest first.
+GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
+    "metrics": {"metrics": ("test_metrics.py", "evaluation/test_prediction.py")},
+    "ranking": {"ranking": ("test_ranking.py",)},
+    "losses": {"losses": ("test_losses.py",)},
+    "negatives": {
+        f"negatives/{path.stem}": SAMPLERS
+        for path in sorted((ROOT / "jaxrec/negatives").glob("*.py"))
+        if path.stem != "__init__"
+    },
+    "splits": {"data/split": SPLITS, "data/new_users": SPLITS[1:], "data/session_split": SPLITS[2:]},
+    "fitting": {
+        "fitting/als": ("models/test_ials.py",),
+        "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
+        "fitting/descent": ("fitting/test_descent.py",),
+        "fitting/epochs": ("fitting/test_gradient.py",),
+        "fitting/gradient": ("fitting/test_gradient.py",),
+        "fitting/mining": ("fitting/test_mining.py",),
+        "fitting/objective": ("fitting/test_objective.py", "fitting/test_seen.py", "fitting/test_gradient.py"),
+        "fitting/optimizers": ("fitting/test_descent.py", "fitting/test_gradient.py"),
+        "fitting/permutation": ("fitting/test_permutation.py",),
+        "fitting/pointwise": ("fitting/test_pointwise.py", "fitting/test_rank_bias.py"),
+        "fitting/population": ("fitting/test_population.py", "fitting/test_gradient.py"),
+        "fitting/positions": ("fitting/test_positions.py",),
+        "fitting/seen": ("fitting/test_seen.py",),
+        "fitting/sequence": ("fitting/test_sequence.py",),
+    },
+    "evaluation": {
+        "evaluation/candidates": ("evaluation/test_candidates.py",),
+        "evaluation/evaluation": (*STEPS, "evaluation/test_candidates.py"),
+        "evaluation/folding": ("evaluation/test_folding.py",),
+        "evaluation/full_catalogue": STEPS,
+        "evaluation/groups": ("evaluation/test_groups.py",),
+        "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
+        "evaluation/sought": (*STEPS, "evaluation/test_candidates.py"),
+    },
+}
+
+OPERATORS: dict[type, type] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Add,
+    ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.And: ast.Or, ast.Or: ast.And,
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+NAMES = {"min": "max", "minimum": "maximum", "any": "all", "left": "right", "mean": "sum"}
+NAMES |= {other: name for name, other in NAMES.items()}
+FRESH = multiprocessing.get_context("forkserver")
+# Neither jaxrec, which is what changes, nor pytest's plugins, which are to be imported by it: flax imports one.
+FRESH.set_forkserver_preload(["jax", "jax.numpy", "pandas", "pytest", "scipy.stats", "sklearn.metrics"])
+LARGEST = 100  # numbers above are sizes of blocks and names of streams
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One fault: bytes `start .. end` of a module are replaced."""
+
+    module: str
+    line: int
+    start: int
+    end: int
+    before: str
+    after: str
+
+
+def faults(node: ast.AST) -> Iterator[ast.AST]:
+    """What this node may be replaced by."""
+    match node:
+        case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in OPERATORS:
+            yield _changed(node, op=OPERATORS[type(op)]())
+        case ast.Compare(ops=[op, *rest]) if type(op) in OPERATORS:
+            yield _changed(node, ops=[OPERATORS[type(op)](), *rest])
+        case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert(), operand=operand):
+            yield operand
+        case ast.IfExp(body=body, orelse=orelse):
+            yield _changed(node, body=orelse, orelse=body)
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(value) | float(value)) if abs(value) <= LARGEST:
+            yield ast.Constant(value + 1)
+        case ast.Constant(value=str(value)) if value in NAMES:
+            yield ast.Constant(NAMES[value])
+        case ast.Attribute(attr=name) if name in NAMES:
+            yield _changed(node, attr=NAMES[name])
+        case ast.Name(id=name) if name in NAMES:
+            yield ast.Name(NAMES[name])
+        case ast.Call(keywords=[_, *_] as keywords):
+            for keyword in keywords:
+                if keyword.arg is not None:
+                    yield _changed(node, keywords=[other for other in keywords if other is not keyword])
+
+
+def mutants(module: str, source: bytes) -> list[Mutant]:
+    """Every fault of a module; none in annotations, decorators and messages."""
+    starts = [0]
+    for line in source.splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
+    found = []
+    for node in _executed(ast.parse(source)):
+        for fault in faults(node):
+            start, end = (
+                starts[line - 1] + column
+                for line, column in ((node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset))
+            )
+            after = ast.unparse(ast.fix_missing_locations(fault))
+            if not isinstance(fault, ast.Constant | ast.Name | ast.Attribute | ast.Call):
+                after = f"({after})"
+            found.append(Mutant(module, node.lineno, start, end, ast.unparse(node), after))
+    return found
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    if isinstance(node, ast.expr):
+        yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST) and not isinstance(child, ast.Raise | ast.Assert | ast.JoinedStr):
+                yield from _executed(child)
+
+
+def _changed(node: ast.AST, **fields: object) -> ast.AST:
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the project, so that nothing here is ever left changed."""
+    folder.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def run_tests(folder: Path, tests: tuple[str, ...], timeout: float | None) -> bool:
+    """Whether the tests of a copy of the project pass in time, in a process that has imported libraries alone."""
+    process = FRESH.Process(target=_pytest, args=(folder, tests))
+    process.start()
+    process.join(timeout)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+    return process.exitcode == 0
+
+
+def _pytest(folder: Path, tests: tuple[str, ...]) -> None:
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True  # a file that is changed twice within a second looks unchanged to its cache
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    import pytest
+
+    os._exit(pytest.main(["-x", "-q", "--hypothesis-seed=0", *(f"tests/{name}" for name in tests)]))
+
+
+def survives(folder: Path, mutant: Mutant, tests: tuple[str, ...], timeout: float) -> bool:
+    """Whether the tests miss the fault."""
+    path = folder / f"jaxrec/{mutant.module}.py"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: mutant.start] + mutant.after.encode() + whole[mutant.end :])
+    try:
+        return run_tests(folder, tests, timeout)
+    finally:
+        path.write_bytes(whole)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}; none: all")
+    parser.add_argument("--sample", type=int, default=30, help="mutants of a group; 0: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants tested at once")
+    parser.add_argument("--json", type=Path, help="file to write the result to")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.groups) - set(GROUPS):
+        parser.error(f"no such group: {', '.join(sorted(unknown))}; choose from {', '.join(GROUPS)}")
+
+    report: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(arguments.jobs) as pool:
+        folders: queue.Queue[Path] = queue.Queue()
+        for number in range(arguments.jobs):
+            folders.put(copied(Path(temporary, str(number))))
+
+        for group in arguments.groups or GROUPS:
+            tests = GROUPS[group]
+            sources = {module: Path(temporary, f"0/jaxrec/{module}.py").read_bytes() for module in tests}
+            every = [mutant for module, source in sources.items() for mutant in mutants(module, source)]
+            size = min(arguments.sample or len(every), len(every))
+            drawn = sorted(random.Random(arguments.seed).sample(every, size), key=lambda m: (m.module, m.start))
+
+            limits = {}
+            for names in {tests[mutant.module] for mutant in drawn}:
+                started, folder = time.perf_counter(), Path(temporary, "0")
+                if not run_tests(folder, names, None):
+                    sys.exit(f"{' '.join(names)} fails without any mutant")
+                limits[names] = 30 + 4 * (time.perf_counter() - started)
+
+            def survived(mutant: Mutant, tests: dict = tests, limits: dict = limits) -> bool:
+                folder, names = folders.get(), tests[mutant.module]
+                try:
+                    missed = survives(folder, mutant, names, limits[names])
+                finally:
+                    folders.put(folder)
+                if missed:
+                    print(f"jaxrec/{mutant.module}.py:{mutant.line}  {mutant.before}  →  {mutant.after}", flush=True)
+                return missed
+
+            missed = [asdict(m) for m, lives in zip(drawn, pool.map(survived, drawn), strict=True) if lives]
+            report[group] = {"mutants": len(every), "tested": size, "killed": size - len(missed), "survivors": missed}
+            if arguments.json:
+                arguments.json.write_text(json.dumps(report, indent=2, ensure_ascii=False))
+
+    print(f"\n{'group':<12}{'mutants':>9}{'tested':>9}{'killed':>9}{'share':>9}")
+    for group, row in report.items():
+        share = row["killed"] / row["tested"]
+        print(f"{group:<12}{row['mutants']:>9}{row['tested']:>9}{row['killed']:>9}{share:>9.1%}")
+
+
+if __name__ == "__main__":
+    main()
