@@ -99,6 +99,27 @@ class Sources(NamedTuple):
         return blend(scores, self.own[rows], self.folded[rows], popular, fold)
 
 
+def who(
+    model: nn.Module,
+    fallback: Fallback,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    known: Histories,
+    features: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`answering` for rows given as users and the bounds of their histories.
+
+    features: whether there are features of each user [U]; None for a model that reads none
+    """
+    trained, folds = fallback
+    users, start, end = rows
+    length = getattr(model, "history_length", 0) or getattr(folds, "history_length", 0)
+    before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
+    told = before[end] > before[np.maximum(start, end - length)]
+    return answering(
+        model, trained.users[users], told, None if features is None else features[users], folds is not None
+    )
+
+
 def sources(
     model: nn.Module,
     fallback: Fallback | None,
@@ -106,32 +127,21 @@ def sources(
     known: Histories,
     encoded: Encoded | None,
 ) -> tuple[Sources | None, nn.Module | None]:
-    """Who answers for rows given as users and the bounds of their histories, and what folds in where that is needed.
-
-    None where the model itself answers for all.
-    """
+    """Who answers for rows, and what folds in where that is needed; None where the model itself answers for all."""
     if fallback is None:
         return None, None
-    trained, folds = fallback
-    users, start, end = rows
-    length = getattr(model, "history_length", 0) or getattr(folds, "history_length", 0)
-    before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
-    told = before[end] > before[np.maximum(start, end - length)]
-    own, folded = answering(model, trained.users[users], told, featured(model, encoded, users), folds is not None)
+    own, folded = who(model, fallback, rows, known, featured(model, encoded))
     if own.all():
         return None, None
-    found = Sources(*(jnp.asarray(part) for part in (own, folded, trained.popular)))
-    return found, folds if folded.any() else None
+    found = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
+    return found, fallback.folds if folded.any() else None
 
 
-def featured(model: nn.Module, encoded: Encoded | None, users: np.ndarray) -> np.ndarray | None:
-    """Whether there are features of each user; None for a model that reads none."""
-    features = None if encoded is None else encoded.of_users
-    return some(features, users) if features is not None and hasattr(model, "user_table") else None
-
-
-def some(table: Any, users: Any) -> Any:
-    """Whether anything is known in these rows of `Features` or of a `FeatureTable`."""
-    parts = (part[users].reshape(len(users), -1) != 0 for part in (table.categories, table.bags, table.numbers))
-    known = [part.any(axis=1) for part in parts]
+def featured(model: nn.Module, encoded: Encoded | None) -> np.ndarray | None:
+    """Whether there are features of each user [U]; None for a model that reads none."""
+    table = None if encoded is None else encoded.of_users
+    if table is None or not hasattr(model, "user_table"):
+        return None
+    parts = (np.asarray(part) != 0 for part in (table.categories, table.bags, table.numbers))
+    known = [part.any(axis=tuple(range(1, part.ndim))) for part in parts]
     return known[0] | known[1] | known[2]

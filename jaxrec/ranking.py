@@ -109,9 +109,7 @@ class Rows(NamedTuple):
         return Query(self.users[rows], history)
 
 
-def sources_of(
-    model: nn.Module, asked: Asked, fallback: Fallback | None
-) -> tuple[Sources | None, nn.Module | None]:
+def sources_of(model: nn.Module, asked: Asked, fallback: Fallback | None) -> tuple[Sources | None, nn.Module | None]:
     """Who answers for the rows asked about; see `fallback.sources`."""
     return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
 

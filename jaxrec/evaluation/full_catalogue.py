@@ -107,6 +107,4 @@ class FullCatalogue:
         """For a model of this catalogue; k beyond the catalogue is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")
-        return Evaluator(
-            model, held, k=self.k, block=self.block, exclude_known=self.exclude_known, fallback=fallback
-        )
+        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known, fallback=fallback)
