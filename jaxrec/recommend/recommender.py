@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
@@ -24,7 +24,7 @@ from jaxrec.query import Query
 from jaxrec.recommend.answers import NEW, Answers, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
-from jaxrec.settings import build
+from jaxrec.recommend.stored_model import stored_model
 
 MANY = 256  # rows at a time
 
@@ -32,14 +32,28 @@ Ids = Sequence[Any] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
-def load(run_dir: str | Path) -> "Recommender":
-    """The model of a run directory, ready to recommend. Nothing in the directory is executed.
+def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommender":
+    """The model of a run directory, ready to recommend. Nothing that the directory names is imported or executed.
 
-    Raises InputError if the directory has no readable model.
+    Args:
+        run_dir: what a run left.
+        model: the class of the model where it is not one of jaxrec's; it must have the name that was stored.
+
+    Raises:
+        InputError: the directory has no readable model, names one that is not known here, or was written by another
+            version of jaxrec.
     """
     directory = Path(run_dir) / "model"
-    extra = load_extra(directory)
-    return Recommender(build(extra["module"]), load_params(directory), extra)
+    file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
+    found = stored_model(file, extra.get("module"), params, model)
+    try:
+        return Recommender(found, params, extra)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(
+            f"{file} is not what this version of jaxrec writes ({reason}): load it with the version that wrote it, or "
+            "train the run again"
+        ) from error
 
 
 class Recommender:
