@@ -167,7 +167,7 @@ class Ranker:
         (asked, masked, sources), (params, pool) = shared, member
         model = asked.member(self.model, hyper)
         score = scorer(model, params, pool)
-        folds = None if self._folds is None else asked.member(self._folds, hyper)
+        folds: Any = None if self._folds is None else asked.member(self._folds, hyper)
         fold_in = None if folds is None else scorer(folds, params, pool)
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
@@ -176,7 +176,8 @@ class Ranker:
             scores = score(asked.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
             if sources is not None:
-                fold = None if fold_in is None else lambda: fold_in(asked.query(rows, folds.history_length))
+                known = None if folds is None else asked.query(rows, folds.history_length)
+                fold = None if fold_in is None else lambda: fold_in(known)
                 scores = sources.blended(rows, scores, pool, fold)
             if masked is not None:
                 scores = masked.mask_block(scores, first_row, self._max_entries, place)

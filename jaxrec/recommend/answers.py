@@ -44,7 +44,7 @@ class Scores:
         self.model, self.length, self.n_items = model, length, len(trained.popular)
         self.reads: int = getattr(model, "history_length", 0)
         folds = by_history(model, length)
-        self.folds = None if folds is model else folds
+        self.folds: Any = None if folds is model else folds
         self._trained, self._featured = trained, featured
         side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
         known = jax.tree.map(jnp.asarray, (trained, featured))

@@ -84,7 +84,7 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.Dat
         nonlocal rows
         temporary.touch()  # no work is started for a file that cannot be written
         first = next(blocks)
-        schema = pa.schema([(name, types[name]) for name in first])
+        schema = pa.schema([(name, types[name]) for name in map(str, first)])
         kind: Any = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
         with kind(str(temporary), schema) as writer:
             for frame in chain([first], blocks):
