@@ -3,6 +3,7 @@
 No other module imports hydra or omegaconf.
 """
 
+import argparse
 import os
 import signal
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
@@ -19,9 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.errors import InputError
-from jaxrec.settings import Tree
-
-CONF = Path(__file__).parent.parent / "conf"
+from jaxrec.settings import CONF, Tree, check_registered
 
 
 def train() -> None:
@@ -86,11 +86,28 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
             errors.append(error)
 
     def main() -> None:
+        _check_config_path(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
         if errors:
             raise errors[0]
 
     sys.exit(_told(main))
+
+
+def _check_config_path(arguments: Sequence[str]) -> None:
+    """Raises an InputError for a --config-path, such as a run's, with something to build that conf/ does not name.
+
+    Before Hydra reads it, which would call what a file says of callbacks and launchers.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-path", "-cp")
+    path = parser.parse_known_args(list(arguments))[0].config_path
+    for file in sorted(Path(path).rglob("*.yaml")) if path else ():
+        try:
+            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+        check_registered(tree, file)
 
 
 def _help(config_name: str) -> str:

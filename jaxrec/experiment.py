@@ -22,6 +22,7 @@ from jaxrec.evaluation.candidates import Candidates
 from jaxrec.evaluation.evaluation import Evaluation, Lists
 from jaxrec.evaluation.full_catalogue import FullCatalogue
 from jaxrec.evaluation.groups import by_group
+from jaxrec.fallback import Fallback, Trained, trained_on
 from jaxrec.features import Tables, sizes
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
@@ -63,6 +64,7 @@ class Result:
     hyper: Hyper
     known: Interactions = field(repr=False)
     lists: Lists | None = field(default=None, repr=False)
+    trained: Trained | None = field(default=None, repr=False)
 
 
 def prepare(tree: Tree) -> tuple[Split, float]:
@@ -79,7 +81,8 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     model = _model(tree, known)
     _check_features(model, train.encoded)
     asked = _asked(model, selection, known)
-    evaluator = evaluation.evaluator(asked, validation) if validation is not None else None
+    fallback = Fallback(trained_on(train), _folds(asked, known))
+    evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
 
     def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
@@ -110,7 +113,9 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     evaluation: FullCatalogue | Candidates = build(tree["eval"])
     started = time.perf_counter()
     context = split.test.context()
-    evaluator = evaluation.evaluator(_asked(_model(tree, context), selection, context), split.test)
+    asked = _asked(_model(tree, context), selection, context)
+    trained = trained_on(fitted_on)
+    evaluator = evaluation.evaluator(asked, split.test, Fallback(trained, _folds(asked, context)))
     test = evaluator(fit.params, selected.population.hyper)
     if np.isnan(next(iter(test.per_user.values()))).any():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
@@ -146,6 +151,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             hyper=jax.tree.map(lambda x: x[member], selected.population.hyper),  # noqa: B023
             known=known,
             lists=test.shown(member),
+            trained=trained,
         )
         for member in range(selected.population.size)
     ]
@@ -224,6 +230,8 @@ def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Mo
     """
     if not selection.new_users:
         return model
+    if not getattr(model, "reads_ids", True):
+        return model
     asked = by_history(model, _longest(known))
     if asked is None:
         raise InputError(
@@ -232,6 +240,12 @@ def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Mo
             "model=ials, or model=popularity, or a split that trains on every user, such as split=holdout"
         )
     return asked
+
+
+def _folds(model: nn.Module, known: Interactions) -> nn.Module | None:
+    """What answers for users who were not trained on, where that is not the model as it is."""
+    folds = by_history(model, _longest(known))
+    return None if folds is model else folds
 
 
 def _longest(known: Interactions) -> int:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import Histories
+from jaxrec.fallback import Fallback, Sources, sources
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper, with_hyper
@@ -103,14 +104,20 @@ class Rows(NamedTuple):
 
     def query(self, rows: Int[Array, "B"], length: int) -> Query:
         """These rows as one query, with histories of this length."""
-        history = self.past.latest(self.start[rows], self.end[rows], length) if self.past is not None else None
+        known = self.past if length else None
+        history = known.latest(self.start[rows], self.end[rows], length) if known is not None else None
         return Query(self.users[rows], history)
 
 
-def rows_of(model: nn.Module, asked: Asked) -> Rows:
-    """What is asked, as this model wants it."""
+def sources_of(model: nn.Module, asked: Asked, fallback: Fallback | None) -> tuple[Sources | None, nn.Module | None]:
+    """Who answers for the rows asked about; see `fallback.sources`."""
+    return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
+
+
+def rows_of(model: nn.Module, asked: Asked, folds: nn.Module | None = None) -> Rows:
+    """What is asked, as this model wants it, and the one that folds users in."""
     users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
-    histories = past(asked.known) if getattr(model, "history_length", 0) else None
+    histories = past(asked.known) if getattr(folds or model, "history_length", 0) else None
     return Rows(users, start, end, histories, tables(model, asked.encoded))
 
 
@@ -118,6 +125,7 @@ class Ranker:
     """Ranks the catalogue for the rows asked about, for every member of a population; compiled at the first call.
 
     pool: so many items of the catalogue are ranked alone, those of each call; None: all
+    fallback: what is needed to answer for users the model knows nothing of; None: the model answers for all
 
     Memory: scores of `block` rows at a time on each device, never users x items; see `Stream`.
     """
@@ -131,8 +139,10 @@ class Ranker:
         block: int | None = None,
         exclude_known: bool = True,
         pool: int | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self.model, self.k = model, k
+        sources, self._folds = sources_of(model, asked, fallback)
         self._n_rows = len(asked.users)
         self._block = block_size(self._n_rows, pool or model.n_items, block, held_floats(model))
         masked = None
@@ -143,23 +153,32 @@ class Ranker:
             self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
             masked = ragged(offsets, items)
         self._history_length = getattr(model, "history_length", 0)
-        self.stream = Stream(self._rank_member, (rows_of(model, asked), masked), self._n_rows, self._block)
+        shared = rows_of(model, asked, self._folds), masked, sources
+        self.stream = Stream(self._rank_member, shared, self._n_rows, self._block)
 
     def __call__(self, params: Any, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
         """Parameters and numbers with a leading member axis → the lists of every member, of its pool of items."""
         (items, scores), finite = self.stream((params, pools), hyper)
         return Ranked(items, scores, finite)
 
-    def _rank_member(self, shared: tuple[Rows, Ragged | None], member: tuple[Any, Array | None], hyper: Hyper) -> Block:
-        (asked, masked), (params, pool) = shared, member
+    def _rank_member(
+        self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Any, Array | None], hyper: Hyper
+    ) -> Block:
+        (asked, masked, sources), (params, pool) = shared, member
         model = asked.member(self.model, hyper)
         score = scorer(model, params, pool)
+        folds: Any = None if self._folds is None else asked.member(self._folds, hyper)
+        fold_in = None if folds is None else scorer(folds, params, pool)
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), self._n_rows - 1)
             scores = score(asked.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
+            if sources is not None:
+                known = None if folds is None else asked.query(rows, folds.history_length)
+                fold = None if fold_in is None else lambda: fold_in(known)
+                scores = sources.blended(rows, scores, pool, fold)
             if masked is not None:
                 scores = masked.mask_block(scores, first_row, self._max_entries, place)
             values, items = top_k(scores, self.k)

@@ -59,6 +59,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
             **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
             **_features(result),
             "ages": ages(result.known),
+            **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),
             **item_labels.stored(item_labels.labels(result.known.item_features)),
         },
     )

@@ -13,9 +13,11 @@ import inspect
 import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
+import yaml
 from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from jaxrec.errors import InputError
@@ -23,6 +25,8 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 
 Tree = dict[str, Any]
+
+CONF = Path(__file__).parent.parent / "conf"
 
 TRACED = {  # field of Hyper → key of the configuration
     "learning_rate": "optimizer.learning_rate",
@@ -80,6 +84,34 @@ def locate(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"_target_: {path} cannot be imported: {error}") from error
+
+
+@functools.cache
+def registered(group: str = "") -> frozenset[str]:
+    """The targets that conf/ names, all of them or those of a group such as `model`."""
+    files = sorted((CONF / group).rglob("*.yaml"))
+    return frozenset(path for file in files for path in targets(yaml.safe_load(file.read_text(encoding="utf-8"))))
+
+
+def targets(node: Any) -> Iterator[str]:
+    """Every `_target_` of a tree, however deep."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from targets(value)
+
+
+def check_registered(tree: Any, file: Path) -> None:
+    """Raises an InputError where a file that was read back names something to build that conf/ does not name."""
+    for path in targets(tree):
+        if path not in registered():
+            raise InputError(
+                f"{file} has _target_: {path}, which conf/ does not name: nothing of that file is run. If it is your "
+                "own, name it in a file of conf/"
+            )
 
 
 def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Population]]:

@@ -110,3 +110,23 @@ def test_every_experiment_is_a_run(compose, name):
 def test_an_experiment_has_the_last_word_over_the_defaults(compose):
     assert compose("experiment=ml1m_holdout_mf")["refit"] is True
     assert compose("experiment=ml1m_holdout_mf", "refit=false")["refit"] is False
+
+
+def test_a_run_directory_is_no_program(tmp_path):
+    """Neither a target of its own nor a callback of Hydra's is called; see `settings.check_registered`."""
+    mark = tmp_path / "executed"
+    files = {
+        "data": f"data: {{_target_: os.system, command: 'touch {mark}'}}\n",
+        "callback": f"hydra: {{callbacks: {{x: {{_target_: os.system, command: 'touch {mark}'}}}}}}\n",
+    }
+    for name, text in files.items():
+        run = tmp_path / name
+        run.mkdir()
+        (run / "config.yaml").write_text(text)
+        for flag in (["--config-path", str(run)], [f"-cp={run}"]):
+            call = [sys.executable, str(ROOT / "scripts" / "train.py"), *flag, "--config-name", "config"]
+            done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+            assert done.returncode == 2
+            assert done.stderr.startswith(f"error: {run / 'config.yaml'} has _target_: os.system, which conf/ does not")
+            assert done.stderr.count("\n") == 1
+    assert not mark.exists()

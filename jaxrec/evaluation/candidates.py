@@ -21,9 +21,10 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.sought import sought
+from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, per_user
-from jaxrec.ranking import Rows, rows_of
+from jaxrec.ranking import Rows, rows_of, sources_of
 from jaxrec.streaming import Block, Stream, block_size
 
 PREFIX = "sampled_"
@@ -52,6 +53,7 @@ class CandidateEvaluator:
         *,
         k: tuple[int, ...],
         block: int | None = None,
+        fallback: Fallback | None = None,
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
         self.sought = sought(held, singly=True)
@@ -63,7 +65,9 @@ class CandidateEvaluator:
         self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
         self._history_length = getattr(model, "history_length", 0)
         ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
-        self.stream = Stream(self._rank_member, (rows_of(model, asked), ranked), len(asked.users), self._block)
+        sources, self._folds = sources_of(model, asked, fallback)
+        shared = rows_of(model, asked, self._folds), ranked, sources
+        self.stream = Stream(self._rank_member, shared, len(asked.users), self._block)
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
@@ -78,9 +82,10 @@ class CandidateEvaluator:
             PREFIX,
         )
 
-    def _rank_member(self, shared: tuple[Rows, Lists], params: Any, hyper: Hyper) -> Block:
-        asked, lists = shared
+    def _rank_member(self, shared: tuple[Rows, Lists, Sources | None], params: Any, hyper: Hyper) -> Block:
+        asked, lists, sources = shared
         model = asked.member(self.model, hyper)
+        folds = None if self._folds is None else asked.member(self._folds, hyper)
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), len(lists.target) - 1)
@@ -92,6 +97,10 @@ class CandidateEvaluator:
             items = jnp.concatenate([target, candidates], axis=1)
             scores: Any = model.apply(params, asked.query(rows, self._history_length), items)
             finite = jnp.isfinite(scores).all()
+            if sources is not None:
+                known = None if folds is None else asked.query(rows, folds.history_length)
+                fold = None if folds is None else lambda: folds.apply(params, known, items)
+                scores = sources.blended(rows, scores, items, fold)
             return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
 
         return rank_block
@@ -140,11 +149,11 @@ class Candidates:
         """The part of it that any model can be measured by: all of it."""
         return self
 
-    def evaluator(self, model: nn.Module, held: Held) -> CandidateEvaluator:
+    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> CandidateEvaluator:
         """For a model of this catalogue, with the candidates of these held-out items."""
         if self.path is None:
             lists = draw_candidates(held, self.n, self.seed)
         else:
             columns = {"user_column": self.user_column, "item_column": self.item_column}
             lists = read_candidates(Path(self.path), held, **columns)
-        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block)
+        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block, fallback=fallback)

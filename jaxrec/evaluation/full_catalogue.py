@@ -16,6 +16,7 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.sought import sought
+from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, per_user
 from jaxrec.ragged import Ragged
@@ -23,7 +24,10 @@ from jaxrec.ranking import Ranker
 
 
 class Evaluator:
-    """Ranks the catalogue for every row that `sought` makes, with the targets that are known masked; see `Ranker`."""
+    """Ranks the catalogue for every row that `sought` makes, with the targets that are known masked; see `Ranker`.
+
+    Users the model knows nothing of get what they are served, see `jaxrec.fallback`.
+    """
 
     def __init__(
         self,
@@ -33,12 +37,15 @@ class Evaluator:
         k: tuple[int, ...],
         block: int | None = None,
         exclude_known: bool = True,
+        fallback: Fallback | None = None,
     ) -> None:
         self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
         self.sought = sought(held)
         self._relevant = self.sought.relevant
         self._n_relevant = jnp.asarray(np.diff(self.sought.offsets), jnp.int32)
-        self.ranker = Ranker(model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known)
+        self.ranker = Ranker(
+            model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
+        )
 
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
@@ -96,8 +103,8 @@ class FullCatalogue:
         """What of this any model can be measured by."""
         return self
 
-    def evaluator(self, model: nn.Module, held: Held) -> Evaluator:
+    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")
-        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known)
+        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known, fallback=fallback)

@@ -13,6 +13,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.split import Held
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
+from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import CLICK, RATING
@@ -99,6 +100,6 @@ class Predictions(FullCatalogue):
         """The same without predictions."""
         return FullCatalogue(self.k, f"ndcg@{self.k[0]}", self.block, self.exclude_known)
 
-    def evaluator(self, model: nn.Module, held: Held) -> Any:
-        """For a model of this catalogue and data with values."""
-        return PredictionEvaluator(super().evaluator(model, held), model, held, self.threshold, self.block)
+    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Any:
+        """For a model of this catalogue and data with values; popularity predicts none, so the model's are measured."""
+        return PredictionEvaluator(super().evaluator(model, held, fallback), model, held, self.threshold, self.block)

@@ -91,6 +91,11 @@ class DLRM(nn.Module):
         self.bias = self.param("bias", nn.initializers.zeros, (1,))
 
     @property
+    def reads_ids(self) -> bool:
+        """Whether users are known by their ids: then those who were not trained on get popularity's list."""
+        return self.ids
+
+    @property
     def pair_floats(self) -> int:
         """Numbers that a pair of user and item takes while it is scored."""
         n_user, n_item = self._n_vectors()

@@ -44,7 +44,7 @@ def sums(vectors: Float[Array, "I D"], items: Int[Array, "B T"]) -> tuple[Float[
     Memory: B x CHUNK x D, and a D x D matrix a row.
     """
     n_rows, dim = items.shape[0], vectors.shape[1]
-    padded = jnp.pad(items, ((0, 0), (0, -items.shape[1] % CHUNK)), constant_values=-1)
+    padded = jnp.pad(items, ((0, 0), (-items.shape[1] % CHUNK, 0)), constant_values=-1)
 
     def add(total: tuple[Array, Array], chunk: Int[Array, "B C"]) -> tuple[tuple[Array, Array], None]:
         q = jnp.where((chunk >= 0)[:, :, None], vectors[jnp.maximum(chunk, 0)], 0.0)

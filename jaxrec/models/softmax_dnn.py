@@ -68,6 +68,11 @@ class SoftmaxDNN(nn.Module):
     user_sizes: Any = Sizes()
     item_sizes: Any = Sizes()
 
+    @property
+    def reads_ids(self) -> bool:
+        """Whether users are known by their ids; see `jaxrec.fallback`."""
+        return self.user_ids
+
     def setup(self) -> None:
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.item_bias = Bias(self.n_items)

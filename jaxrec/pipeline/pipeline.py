@@ -28,7 +28,7 @@ from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
-from jaxrec.settings import Tree, get
+from jaxrec.settings import Tree, check_registered, get
 
 WEIGHT = "scoring.weight"  # the knob of the second stage
 
@@ -60,10 +60,15 @@ class Run:
         """Raises InputError for a folder that holds no run."""
         directory = Path(directory)
         recommender = load(directory)
+        file = directory / "config.yaml"
         try:
-            tree = yaml.safe_load((directory / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"{directory / 'config.yaml'} cannot be read: {error}") from error
+            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{file} cannot be read: {reason}") from error
+        if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
+            raise InputError(f"{file} is not the configuration of a run: it has no data and split")
+        check_registered(tree, file)
         tree = {key: value for key, value in tree.items() if key not in ("hydra", "defaults")}
         ids = recommender.user_ids, recommender.item_ids
         return cls(directory, tree, recommender.fitted, recommender.known, ids)

@@ -15,7 +15,7 @@ from jaxrec.errors import InputError
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
-from jaxrec.ranking import Asked
+from jaxrec.ranking import Asked, sources_of
 from jaxrec.recommend.fitted import Fitted
 
 
@@ -64,17 +64,20 @@ class Candidates:
             index = Index(fitted.model, fitted.params, lists=self.lists, probes=self.probes)
             items = index.search(asked, self.n, exclude_known)
             exact = fitted.rank(asked, self.n, exclude_known)[0]
+            sources, _ = sources_of(fitted.model, asked, fitted.fallback)
+            if sources is not None:  # vectors say nothing of users whom the model does not know
+                items = np.where(np.asarray(sources.own)[:, None], items, exact)
             said["recall of faiss against exact"] = overlap(items, exact)
-        sources = [items]
+        found = [items]
         if self.popular:
-            sources.append(self._popular(asked, known, n_items, exclude_known))
+            found.append(self._popular(asked, known, n_items, exclude_known))
         if self.category:
             if not mixes.shape[1]:
                 raise InputError("candidates.category needs categories: name their column in items.category")
-            sources.append(self._of_category(asked, known, own, mixes, exclude_known))
-        if self.search == "exact" and len(sources) == 1:
+            found.append(self._of_category(asked, known, own, mixes, exclude_known))
+        if self.search == "exact" and len(found) == 1:
             return items, scores, said
-        merged = union(sources)
+        merged = union(found)
         said["candidates of a user in the mean"] = float((merged >= 0).sum(axis=1).mean())
         scores = fitted.score(asked, merged)
         order = np.argsort(-scores, axis=1, kind="stable")

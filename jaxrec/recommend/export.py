@@ -84,13 +84,13 @@ def _history_length(model: Recommender) -> int:
 
 def _program(answers: Answers, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
     """The serialised program, and the arrays it takes before users, histories and what is excluded."""
-    leaves, tree = jax.tree.flatten(answers.shared)
+    leaves, tree = jax.tree.flatten(answers.scored.shared)
 
     def lists(
         weights: list[Array], users: Int[Array, "B"], histories: Int[Array, "B T"], excluded: Int[Array, "B X"]
     ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-        scores = answers.scores(jax.tree.unflatten(tree, weights), users, histories)
-        hidden = jnp.where(excluded < 0, answers.n_items, excluded)
+        scores = answers.scored.scores(jax.tree.unflatten(tree, weights), users, histories)
+        hidden = jnp.where(excluded < 0, answers.scored.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
         # By hand what `ranking.top_k` does: 0.0 must not come before -0.0.
         values, items = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), answers.k)
@@ -103,7 +103,7 @@ def _program(answers: Answers, platforms: tuple[str, ...]) -> tuple[bytes, list[
     try:
         program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(given, *asked).serialize())
     except Exception as error:  # whatever tracing, lowering or writing does not take: they have no common kind
-        name, why = type(answers.model).__name__, str(error).partition("\n")[0]
+        name, why = type(answers.scored.model).__name__, str(error).partition("\n")[0]
         raise InputError(
             f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
             "(scripts/serve.py), or export it for fewer platforms"

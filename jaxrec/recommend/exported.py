@@ -38,12 +38,17 @@ class Exported:
         self._user = {user: at for at, user in enumerate(self.user_ids.tolist())}
         self._item = {item: at for at, item in enumerate(self.item_ids.tolist())}
 
-    def recommend(self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True) -> list[list[tuple]]:
-        """The k best items of each user; KeyError for a user the model was not given."""
-        users = [self._user[user] for user in user_ids]
+    def recommend(
+        self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True, unknown: str = "error"
+    ) -> list[list[tuple]]:
+        """The k best items of each user.
+
+        A user the export does not know is a KeyError, or, with unknown="popularity", gets the most popular items.
+        """
+        users = [self._user[user] if unknown == "error" else self._user.get(user, -1) for user in user_ids]
         offsets, items = self.tables["known_offsets"], self.tables["known_items"]
         wanted = self.tables.get("known_target", np.ones(len(items), bool))
-        stretches = [slice(offsets[user], offsets[user + 1]) for user in users]
+        stretches = [slice(offsets[user], offsets[user + 1]) if user >= 0 else slice(0) for user in users]
         seen = [items[s][wanted[s]] if exclude_seen else items[:0] for s in stretches]
         return self._lists(users, [items[s] for s in stretches], seen, k)
 

@@ -1,6 +1,6 @@
 """Recommendations to a file or to the terminal: of a run, for users it knows or for histories of new ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from jaxrec.recommend.recommender import Ids, Recommender, Unknown, load
 
 USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
 SHOWN = 200  # rows on a terminal
+TYPES = {  # of columns that are not ids
+    **dict.fromkeys(("source", "title", "categories"), pa.string()),
+    "score": pa.float32(),
+    "rank": pa.int64(),
+}
 SUFFIXES = (".parquet", ".pq", ".csv")
 
 
@@ -50,19 +55,28 @@ def recommend(
     model = load(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": exclude_seen, "unknown": unknown}
     if users is not None:
-        blocks = _of_users(model, _asked(model, users, user_column), options)
+        names = _asked(model, users, user_column)
+        blocks = _of_users(model, names, options)
     elif history is not None:
-        items = known_as(history, model.item_ids)
-        blocks = _of_histories(model, "history", np.zeros(1, np.int64), [items], options)
+        names, items = np.zeros(1, np.int64), known_as(history, model.item_ids)
+        blocks = _of_histories(model, "history", names, [items], options)
     else:
-        blocks = _of_histories(model, "user_id", *_lists(model, str(histories), user_column, item_column), options)
+        names, lists = _lists(model, str(histories), user_column, item_column)
+        blocks = _of_histories(model, "user_id", names, lists, options)
     if out is None:
         frame = pd.concat([_labelled(model, block) for block in blocks], ignore_index=True)
         return len(frame), frame.head(SHOWN)
-    return _write(Path(out), (_labelled(model, block) for block in blocks)), None
+    types = {"user_id": type_of(names), "history": pa.int64(), "item_id": type_of(model.item_ids), **TYPES}
+    return _write(Path(out), (_labelled(model, block) for block in blocks), types), None
 
 
-def _write(out: Path, blocks: Iterator[pd.DataFrame]) -> int:
+def type_of(ids: np.ndarray) -> pa.DataType:
+    """How ids are written: whole numbers where all of them are, else text."""
+    whole = ids.dtype.kind in "iu" or all(isinstance(i, int | np.integer) for i in ids.tolist())
+    return pa.int64() if whole else pa.string()
+
+
+def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.DataType]) -> int:
     """Frames of the same columns, at least one, one after the other to a file; how many rows."""
     rows = 0
 
@@ -70,15 +84,23 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame]) -> int:
         nonlocal rows
         temporary.touch()  # no work is started for a file that cannot be written
         first = next(blocks)
-        schema = pa.Schema.from_pandas(first, preserve_index=False).remove_metadata()
+        schema = pa.schema([(name, types[name]) for name in map(str, first)])
         kind: Any = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
         with kind(str(temporary), schema) as writer:
             for frame in chain([first], blocks):
-                writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+                writer.write_table(
+                    pa.Table.from_arrays([_column(frame[f.name], f.type) for f in schema], schema=schema)
+                )
                 rows += len(frame)
 
     write_atomic(out, write)
     return rows
+
+
+def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
+    """Whatever the frame made of a column, as this type."""
+    plain = values.tolist()
+    return pa.array(map(str, plain) if kind == pa.string() else plain, kind)
 
 
 def known_as(ids: Ids, table: np.ndarray) -> np.ndarray:

@@ -10,17 +10,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.errors import InputError
+from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
-from jaxrec.ranking import Asked, Ranker, Rows, rows_of
+from jaxrec.ranking import Asked, Ranker, Rows, rows_of, sources_of
 from jaxrec.streaming import Block, Stream, block_size
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model with its parameters."""
+    """A model with its parameters, and what answers for users it knows nothing of; None: it answers for all."""
 
     model: nn.Module
     params: Any
+    fallback: Fallback | None = None
 
     def members(self) -> tuple[Any, Hyper]:
         """As a population of one; its numbers are in the module already."""
@@ -30,13 +32,13 @@ class Fitted:
 
     def rank(self, asked: Asked, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""
-        ranked = Ranker(self.model, asked, k, exclude_known=exclude_known)(*self.members())
+        ranked = Ranker(self.model, asked, k, exclude_known=exclude_known, fallback=self.fallback)(*self.members())
         _check_finite(self.model, ranked.finite[0])
         return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
 
     def score(self, asked: Asked, items: np.ndarray) -> np.ndarray:
         """Scores [R, C] of each row's candidates [R, C]; -inf for -1."""
-        scores, finite = _Candidates(self.model, asked, items).stream(*self.members())
+        scores, finite = _Candidates(self.model, asked, items, self.fallback).stream(*self.members())
         _check_finite(self.model, finite[0])
         return np.asarray(scores[0])
 
@@ -44,23 +46,31 @@ class Fitted:
 class _Candidates:
     """Scores given candidates, a block of rows at a time."""
 
-    def __init__(self, model: nn.Module, asked: Asked, items: np.ndarray) -> None:
+    def __init__(self, model: nn.Module, asked: Asked, items: np.ndarray, fallback: Fallback | None) -> None:
         self.model, self.n_rows = model, len(items)
+        sources, self.folds = sources_of(model, asked, fallback)
         self.block = block_size(self.n_rows, items.shape[1], None, getattr(model, "pair_floats", 64))
         self.length = getattr(model, "history_length", 0)
-        shared = rows_of(model, asked), jnp.asarray(items, jnp.int32)
+        shared = rows_of(model, asked, self.folds), jnp.asarray(items, jnp.int32), sources
         self.stream = Stream(self.member, shared, self.n_rows, self.block)
 
-    def member(self, shared: tuple[Rows, Int[Array, "R C"]], params: Any, hyper: Hyper) -> Block:
+    def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Any, hyper: Hyper) -> Block:
         """One member's scores of a block."""
-        asked, candidates = shared
+        asked, candidates, sources = shared
         model = asked.member(self.model, hyper)
+        folds = None if self.folds is None else asked.member(self.folds, hyper)
 
         def score_block(first_row: Int[Array, ""]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
             items = candidates[rows]
-            scores: Any = model.apply(params, asked.query(rows, self.length), jnp.maximum(items, 0))
-            return jnp.where(items < 0, -jnp.inf, scores), jnp.isfinite(scores).all()
+            some = jnp.maximum(items, 0)
+            scores: Any = model.apply(params, asked.query(rows, self.length), some)
+            finite = jnp.isfinite(scores).all()
+            if sources is not None:
+                known = None if folds is None else asked.query(rows, folds.history_length)
+                fold = None if folds is None else lambda: folds.apply(params, known, some)
+                scores = sources.blended(rows, scores, some, fold)
+            return jnp.where(items < 0, -jnp.inf, scores), finite
 
         return score_block
 

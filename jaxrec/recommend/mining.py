@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from jaxrec.checkpoint import write_atomic
 from jaxrec.errors import InputError
+from jaxrec.recommend.files import type_of
 from jaxrec.recommend.recommender import Recommender, load
 
 USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
@@ -100,6 +101,6 @@ def _table(
 
 
 def _schema(model: Recommender) -> pa.Schema:
-    user, item = (pa.array(ids[:1]).type for ids in (model.user_ids, model.item_ids))
+    user, item = type_of(model.user_ids), type_of(model.item_ids)
     columns = {"user_id": user, "item_id": item, "score": pa.float32(), "rank": pa.int32(), "label": pa.int8()}
     return pa.schema(list(columns.items()))

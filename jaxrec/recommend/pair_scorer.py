@@ -13,14 +13,13 @@ from jaxrec.history import Past, past
 from jaxrec.query import Query
 from jaxrec.streaming import BLOCK_ENTRIES
 
-FEW, MANY = 8, 4096  # rows at a time
+ROWS, MANY = 8, 4096  # rows at a time: of models of histories, and of others
 
 
 class PairScorer:
-    """A block of rows at a time, each a user and a few of the items asked for.
+    """A block of rows at a time, each a user and a few items; to models that read no histories every pair is a row.
 
-    A model of histories looks at one once a row: so many items share it as users are asked about on average. To other
-    models every pair is a row.
+    Blocks have one shape, whatever is asked: sums of other shapes have other last digits, see `answers.Scores`.
     """
 
     def __init__(self, model: nn.Module, given: Tables, params: Any, known: Histories) -> None:
@@ -39,7 +38,7 @@ class PairScorer:
         candidates = np.zeros((len(owners), width), np.int32)
         candidates[row, column] = items[order]
         found = np.empty(candidates.shape, np.float32)
-        block = self._block(len(owners), width)
+        block = self._block()
         for start in range(0, len(owners), block):
             part = slice(start, start + block)
             n = len(owners[part])
@@ -57,15 +56,15 @@ class PairScorer:
             return np.arange(n), np.zeros(n, np.int64), 1
         first = np.flatnonzero(np.diff(users, prepend=-1))
         count = np.diff(first, append=n)
-        width = next(w for w in (1, 8, 64) if n <= 2 * w * len(first) or w == 64)
+        # Of a history as many items as come cheap: few where each pair has layers of its own.
+        width = 8 if hasattr(self.model, "pair_floats") else 64
         at = np.arange(n) - np.repeat(first, count)
         rows = -(-count // width)
         return np.repeat(np.cumsum(rows) - rows, count) + at // width, at % width, width
 
-    def _block(self, n_rows: int, width: int) -> int:
+    def _block(self) -> int:
         """Rows at a time; a model of histories may score the catalogue in order to score a pair."""
-        floats = max(self.model.n_items if self.reads else 1, width * getattr(self.model, "pair_floats", 1))
-        return FEW if n_rows <= FEW else max(FEW, min(MANY, BLOCK_ENTRIES // floats))
+        return ROWS if self.reads else max(ROWS, min(MANY, BLOCK_ENTRIES // getattr(self.model, "pair_floats", 1)))
 
     def _score(
         self,

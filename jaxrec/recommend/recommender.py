@@ -11,35 +11,49 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from jaxrec.checkpoint import load_extra, load_params
+from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
+from jaxrec.fallback import Fallback, Trained, featured, who
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.fold_in import by_history
 from jaxrec.query import Query
-from jaxrec.ranking import Asked
-from jaxrec.recommend.answers import NEW, Answers, windows
+from jaxrec.recommend.answers import NEW, Answers, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
-from jaxrec.settings import build
+from jaxrec.recommend.stored_model import stored_model
 
-FEW, MANY = 8, 256  # histories at a time: programs are compiled for these
+MANY = 256  # rows at a time
 
 Ids = Sequence[Any] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
-def load(run_dir: str | Path) -> "Recommender":
-    """The model of a run directory, ready to recommend. Nothing in the directory is executed.
+def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommender":
+    """The model of a run directory, ready to recommend. Nothing that the directory names is imported or executed.
 
-    Raises InputError if the directory has no readable model.
+    Args:
+        run_dir: what a run left.
+        model: the class of the model where it is not one of jaxrec's; it must have the name that was stored.
+
+    Raises:
+        InputError: the directory has no readable model, names one that is not known here, or was written by another
+            version of jaxrec.
     """
     directory = Path(run_dir) / "model"
-    extra = load_extra(directory)
-    return Recommender(build(extra["module"]), load_params(directory), extra)
+    file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
+    found = stored_model(file, extra.get("module"), params, model)
+    try:
+        return Recommender(found, params, extra)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(
+            f"{file} is not what this version of jaxrec writes ({reason}): load it with the version that wrote it, or "
+            "train the run again"
+        ) from error
 
 
 class Recommender:
@@ -47,7 +61,8 @@ class Recommender:
 
     user_ids, item_ids:  the id tables; positions in them are what the methods that speak of positions take
     known:               what every user had in the data that the run knew (train and validation)
-    popular:             how often every item was chosen in it, the fallback for those the model knows nothing of
+    popular:             how often every item was chosen in what the model was fitted to, the scores of the fallback for
+                         users it knows nothing of; see `jaxrec.fallback`
     titles, categories:  of items, see `jaxrec.data.item_labels`; None where the data has none
     ages:                days from each item's first row in it to the newest row of all, NaN for an item without a row;
                          None where the data has no times
@@ -57,16 +72,23 @@ class Recommender:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.tree.map(jnp.asarray, params)
-        self.fitted = Fitted(model, self._params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
         self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
-        chosen = self.known.masked(np.arange(len(self.user_ids)))[1]
-        self.popular = np.bincount(chosen, minlength=len(self.item_ids)).astype(np.float32)
+        self._trained = _trained(extra, self.known, len(self.item_ids))
+        self.popular = self._trained.popular
+        # Histories of one length have one program, whoever else asks.
+        self._longest = _length(int(np.diff(self.known.offsets).max(initial=1)))
+        folds = by_history(model, self._longest)
+        self._fallback = Fallback(self._trained, None if folds is model else folds)
+        self.fitted = Fitted(model, self._params, self._fallback)
         self._given = tables(model, self._encoded)
+        self._featured = featured(model, self._encoded)
         self._pairs = PairScorer(model, self._given, self._params, self.known)
+        self._folded_pairs = PairScorer(folds or model, self._given, self._params, self.known)
         self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
+        self._scores: dict[int, Scores] = {}
         self._answers: dict[tuple[int, int, int], Answers] = {}
 
     def recommend(
@@ -77,15 +99,13 @@ class Recommender:
         A user with fewer than k items left gets fewer rows. `exclude_seen` leaves out what the user had in the data
         that the run knew (train and validation). A user that the run has not seen is an InputError, or, with
         unknown="popularity", gets the most popular items, the score being how often each was chosen; a column `source`
-        then says of each row whether it is the model's or popularity's.
+        then says of each row whether it is the model's or popularity's. Users of the run of whom the model knows
+        nothing that it can use get the most popular items too; see `jaxrec.fallback`.
         """
         self._check_k(k)
         users = self._positions("user", user_ids, unknown)
-        items, scores = self._popular_lists(len(users), k)
-        seen = users >= 0
-        if seen.any():
-            items[seen], scores[seen] = self.rank(users[seen], k, exclude_seen)
-        source = None if unknown == "error" else seen
+        items, scores, by_model = self._ranked(users, k, exclude_seen)
+        source = None if unknown == "error" else by_model
         return self._frame("user_id", np.asarray(pd.Index(user_ids)), items, scores, source)
 
     def recommend_histories(
@@ -117,14 +137,17 @@ class Recommender:
         History r is `items[offsets[r] : offsets[r + 1]]`.
         """
         n = len(offsets) - 1
-        answers = self._answers_for(k, n, offsets)
         found, scores, source = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
-        for start in range(0, n, answers.batch):
-            block = slice(start, min(start + answers.batch, n))
-            asked = windows(offsets[:-1][block], offsets[1:][block], items, answers.length)
-            users = np.full(len(asked), NEW)
-            found[block], scores[block] = answers(users, asked, exclude_seen)
-            source[block] = answers.is_model(users, asked)
+        # What a row is asked with depends on its own length alone.
+        lengths = np.array([max(self._longest, _length(int(size))) for size in np.diff(offsets)], np.int64)
+        for length in np.unique(lengths):
+            answers, rows = self.answers(k, MANY, int(length)), np.flatnonzero(lengths == length)
+            for start in range(0, len(rows), MANY):
+                block = rows[start : start + MANY]
+                asked = windows(offsets[block], offsets[block + 1], items, answers.length)
+                users = np.full(len(asked), NEW)
+                found[block], scores[block] = answers(users, asked, exclude_seen)
+                source[block] = answers.is_model(users, asked)
         return found, scores, source
 
     def item_vectors(self) -> np.ndarray | None:
@@ -158,15 +181,14 @@ class Recommender:
         """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""
         self._check_k(k)
         if (key := (k, batch, length)) not in self._answers:
-            self._answers[key] = Answers(
-                self.model, self._given, self._params, self.popular, k=k, batch=batch, length=length
-            )
+            folds = self._fallback.folds is not None
+            reads = length if folds else getattr(self.model, "history_length", 0) or 1
+            if reads not in self._scores:
+                self._scores[reads] = Scores(
+                    self.model, self._given, self._params, self._trained, self._featured, reads
+                )
+            self._answers[key] = Answers(self._scores[reads], k=k, batch=batch, length=length)
         return self._answers[key]
-
-    def _answers_for(self, k: int, n: int, offsets: np.ndarray) -> Answers:
-        """A program for n rows whose items are among these stretches: of few lengths, so that few are compiled."""
-        longest = int(np.diff(offsets).max(initial=1))
-        return self.answers(k, FEW if n <= FEW else MANY, max(16, 1 << (longest - 1).bit_length()))
 
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """The latest `length` items [R, length] that users at these positions are known to have had; see `windows`."""
@@ -196,16 +218,33 @@ class Recommender:
 
     def rank(self, users: np.ndarray, k: int, exclude_seen: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of users, and their scores, [R, k]: positions in the id tables, -1 behind the last item."""
-        if len(users) > MANY:  # worth a program of its own, in which devices share the users
-            return self.fitted.rank(Asked.about(users, self.known, self._encoded), k, exclude_seen)
-        offsets, had = self.known.masked(users)
-        answers = self._answers_for(k, len(users), self.known.offsets)
-        hidden = windows(offsets[:-1], offsets[1:], had, answers.length)
-        return answers(users, self.histories(users, answers.length), exclude_seen, hidden)
+        return self._ranked(users, k, exclude_seen)[:2]
 
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Scores [N] of pairs of positions."""
-        return self._pairs(users, items)
+        rows = users, self.known.offsets[users], self.known.offsets[users + 1]
+        own, folded = who(self.model, self._fallback, rows, self.known, self._featured)
+        scores = self.popular[items]
+        for mask, pairs in ((own, self._pairs), (folded, self._folded_pairs)):
+            if mask.any():
+                scores[mask] = pairs(users[mask], items[mask])
+        return scores
+
+    def _ranked(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`rank`, and which lists are the model's; users may be `NEW`."""
+        n, answers = len(users), self.answers(k, MANY, self._longest)
+        items, scores, by_model = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
+        for start in range(0, n, MANY):
+            block = slice(start, start + MANY)
+            asked = users[block]
+            histories, hidden = (np.full((len(asked), answers.length), -1, np.int32) for _ in range(2))
+            known = asked >= 0
+            offsets, had = self.known.masked(asked[known])
+            hidden[known] = windows(offsets[:-1], offsets[1:], had, answers.length)
+            histories[known] = self.histories(asked[known], answers.length)
+            items[block], scores[block] = answers(asked, histories, exclude_seen, hidden)
+            by_model[block] = answers.is_model(asked, histories)
+        return items, scores, by_model
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
@@ -222,11 +261,6 @@ class Recommender:
             raise InputError(f"{kind} {shown!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
         return found
 
-    def _popular_lists(self, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The most popular items, and how often they were chosen, [n, k]."""
-        best = np.argsort(-self.popular, kind="stable")[:k].astype(np.int32)
-        return np.tile(best, (n, 1)), np.tile(self.popular[best], (n, 1))
-
     def _frame(
         self, key: str, asked: np.ndarray, items: np.ndarray, scores: np.ndarray, source: np.ndarray | None
     ) -> pd.DataFrame:
@@ -241,3 +275,17 @@ class Recommender:
         if source is not None:
             columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
         return pd.DataFrame(columns)
+
+
+def _length(longest: int) -> int:
+    """Of few lengths the one that holds so many items, so that few programs are compiled."""
+    return max(16, 1 << max(longest - 1, 0).bit_length())
+
+
+def _trained(extra: dict[str, Any], known: Histories, n_items: int) -> Trained:
+    """What the run was trained on; of runs that do not say, what was known of its users."""
+    if all(f"trained_{name}" in extra for name in Trained._fields):
+        return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))
+    offsets, chosen = known.masked(np.arange(len(known.offsets) - 1))
+    popular = np.bincount(chosen, minlength=n_items).astype(np.float32)
+    return Trained(popular, np.diff(offsets) > 0, np.ones(n_items, bool))

@@ -12,7 +12,7 @@ from jaxrec.errors import InputError
 class Limits:
     """Each is part of conf/serve.yaml.
 
-    batch_sizes:  rows of the compiled programs: a batch is padded to the smallest that holds it
+    batch_sizes:  the last is how many requests share a batch; programs answer 8 at a time, whatever the batch
     window_ms:    milliseconds that a request waits for others to share its batch
     queue:        requests that may wait; one more is turned away with 503
     max_k:        items of a list

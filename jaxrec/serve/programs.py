@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.answers import NEW, ROWS
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.diversity import mmr
 from jaxrec.rerank.freshness import freshened
@@ -52,7 +52,10 @@ class Listed(NamedTuple):
 
 
 class Programs:
-    """Answers up to `limits.batch_sizes[-1]` rows at a time; used from one thread.
+    """Answers rows, ROWS of a kind at a time; used from one thread.
+
+    Which programs answer a row depends on that row alone, and each has one shape, so that a list is the same to the
+    bit whatever shares its batch.
 
     Ages are counted from the newest moment that the run knows, and grow with the clock while the server runs.
     """
@@ -74,30 +77,38 @@ class Programs:
         """Compiles every program; how many there are."""
         nothing = np.zeros(0, np.int32)
         user = 0 if len(self.recommender.user_ids) else NEW
-        short = min(SHORT, self.max_k)
-        for size, length in product(self.limits.batch_sizes, self.lengths):
-            row = Row(user, np.zeros(length, np.int32), nothing)
-            self([row._replace(k=short)] * size)
-            self([row._replace(k=self.max_k)] * size)
-        for size, k in product(self.limits.batch_sizes, {short, self.max_k}):  # of lists; histories do not matter
-            self([Row(user, nothing, nothing, k, diversity=0.5)] * size)
-        return len(self.limits.batch_sizes) * (2 * len(self.lengths) + 2)
+        ks = sorted({min(SHORT, self.max_k), self.max_k})
+        for length, k in product(self.lengths, ks):
+            self([Row(user, np.zeros(length, np.int32), nothing, k)])
+        for k in ks:  # of lists; histories do not matter
+            self([Row(user, nothing, nothing, k, diversity=0.5)])
+        return (len(self.lengths) + 1) * len(ks) + len(self.lengths)
 
     def __call__(self, rows: Sequence[Row]) -> list[Listed]:
         """One list a row."""
-        size = next(size for size in self.limits.batch_sizes if size >= len(rows))
-        short, reranked = all(row.k <= SHORT for row in rows), any(row.reranked for row in rows)
-        k = min(SHORT, self.max_k) if short else self.max_k
-        longest = max(max(len(row.history), len(row.hidden)) for row in rows)
-        length = next(length for length in self.lengths if length >= longest)
-        answers = self.recommender.answers(k if short and not reranked else self.n_candidates, size, length)
+        kinds: dict[tuple[int, int, bool], list[int]] = {}
+        for at, row in enumerate(rows):
+            longest = max(len(row.history), len(row.hidden))
+            length = next(length for length in self.lengths if length >= longest)
+            k = min(SHORT, self.max_k) if row.k <= SHORT else self.max_k
+            kinds.setdefault((length, k, row.reranked), []).append(at)
+        listed: dict[int, Listed] = {}
+        for kind, places in kinds.items():
+            for start in range(0, len(places), ROWS):
+                some = places[start : start + ROWS]
+                listed |= zip(some, self._listed([rows[at] for at in some], *kind), strict=True)
+        return [listed[at] for at in range(len(rows))]
+
+    def _listed(self, rows: Sequence[Row], length: int, k: int, reranked: bool) -> list[Listed]:
+        """Lists of rows of one kind."""
+        answers = self.recommender.answers(self.n_candidates if reranked else k, ROWS, length)
         users = np.array([row.user for row in rows], np.int32)
         histories, hidden = (
             padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)
         )
         items, scores = answers(users, histories, hidden=hidden)
         if reranked:
-            items, scores = self._reranked(rows, size, items, scores, k)
+            items, scores = self._reranked(rows, items, scores, k)
         by_model = answers.is_model(users, histories)
         found = np.minimum((items >= 0).sum(axis=1), [row.k for row in rows]).tolist()
         return [
@@ -105,9 +116,9 @@ class Programs:
         ]
 
     def _reranked(
-        self, rows: Sequence[Row], size: int, items: np.ndarray, scores: np.ndarray, k: int
+        self, rows: Sequence[Row], items: np.ndarray, scores: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        missing = size - len(rows)
+        missing = ROWS - len(rows)
         ask = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
         padding = ((0, missing), (0, 0))
         later = np.float32((time.monotonic() - self._started) / 86_400)

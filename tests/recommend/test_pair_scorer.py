@@ -37,12 +37,12 @@ def test_every_pair_is_scored_in_its_place(n, monkeypatch):
     np.testing.assert_allclose(scorer(users, items), (p @ q.T)[users, items], rtol=1e-4, atol=1e-6)
 
 
-def test_rows_are_as_wide_as_users_are_asked_about():
-    """100 pairs of one user are two rows of 64; one pair each of many users are rows of one."""
+def test_rows_have_one_width():
+    """100 pairs of one user are two rows of 64, and one pair is a row as well."""
     nothing = Histories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
     scorer = PairScorer(EASE(ITEMS, 3), Tables(), {}, nothing)
     row, column, width = scorer._laid_out(np.repeat([3, 7], [100, 1]))
     assert width == 64
     assert row.tolist() == [0] * 64 + [1] * 36 + [2]
     assert column.tolist() == [*range(64), *range(36), 0]
-    assert scorer._laid_out(np.arange(9))[2] == 1
+    assert scorer._laid_out(np.arange(9))[2] == 64

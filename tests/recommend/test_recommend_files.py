@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from jaxrec import launch, recommend
+from jaxrec.checkpoint import save_params
 from jaxrec.errors import InputError
 from jaxrec.recommend import files
 from tests.conftest import PLANTED, ROOT
@@ -113,3 +116,48 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: users=")
     assert "Traceback" not in failed.stderr
+
+
+def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
+    """A run of EASE that lists the item after each that a user had."""
+    none = dict.fromkeys(f"known_{name}" for name in ("event", "gap", "value", "target"))
+    extra = {
+        "module": {"_target_": "jaxrec.models.ease.EASE", "n_items": len(items), "history_length": 4},
+        "user_ids": np.array(users, object if isinstance(users[0], str) else None),
+        "item_ids": np.array(items, object if isinstance(items[0], str) else None),
+        "known_offsets": np.concatenate([[0], np.cumsum([len(each) for each in known])]),
+        "known_items": np.concatenate(known).astype(np.int32),
+        **none,
+    }
+    weights = np.eye(len(items), k=1, dtype=np.float32)
+    save_params(directory / "model", {"params": {"weights": weights}}, extra=extra)
+    return str(directory)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_text_and_numbers_among_the_ids(tmp_path, suffix):
+    """7 is known, "zz" is not: both are written, as text; of numbers alone the column is numbers."""
+    run = tiny(tmp_path / "run", [7, 8], list(range(4)), [[0], [1, 2]])
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[suffix]
+    out = tmp_path / f"lists.{suffix}"
+    assert files.recommend(run, users=(7, "zz"), unknown="popularity", k=2, out=str(out))[0] == 4
+    written = read(out)
+    assert written.user_id.tolist() == ["7", "7", "zz", "zz"]
+    assert written.item_id.tolist() == [1, 2, 0, 1]
+    assert written.source.tolist() == ["model"] * 2 + ["popularity"] * 2
+    files.recommend(run, users=(7, 99), unknown="popularity", k=2, out=str(out))
+    assert read(out).user_id.tolist() == [7, 7, 99, 99]
+
+
+def test_the_schema_depends_on_no_block(tmp_path, monkeypatch):
+    """Blocks of one user; the first has had everything, so that nothing is left to list."""
+    monkeypatch.setattr(files, "USERS_AT_A_TIME", 1)
+    run = tiny(tmp_path / "run", ["full", "a"], list("wxyz"), [[0, 1, 2, 3], [1]])
+    out = tmp_path / "lists.parquet"
+    expected = {"user_id": "string", "item_id": "string", "score": "float", "rank": "int64"}
+    for users, rows in ((("full", "a"), 2), (("full",), 0)):
+        assert files.recommend(run, users=users, k=2, out=str(out))[0] == rows
+        schema = pq.read_schema(out)
+        assert dict(zip(schema.names, map(str, schema.types), strict=True)) == expected
+    assert files.recommend(run, users=("full", "a"), k=2, out=str(tmp_path / "lists.csv"))[0] == 2
+    assert pd.read_csv(tmp_path / "lists.csv").user_id.tolist() == ["a", "a"]

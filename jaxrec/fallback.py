@@ -1,0 +1,147 @@
+"""Who answers for a user: the model, the model folding the user in, or popularity.
+
+One rule for evaluation, recommendations, the pipeline, the server and exports. A model answers where something is
+known that it can use; every other user gets the most popular items:
+
+    reads histories          one of the items it looks at was trained on, or it reads features and has some of the user
+    reads ids of users       the user was trained on; a user who was not, but has a history, is folded in where the
+                             model can (see `models/fold_in.py`)
+    reads features alone     there are features of the user
+    reads nothing of users   always
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxrec.data.features import Encoded
+from jaxrec.data.histories import Histories
+from jaxrec.data.interactions import Interactions
+
+
+class Trained(NamedTuple):
+    """What a model was trained on.
+
+    popular: float32 [I], how often each item was chosen, by weight: what the baseline `Popularity` scores by
+    users:   bool [U], whether each user has a row
+    items:   bool [I], whether each item has a row
+    """
+
+    popular: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+
+
+def trained_on(train: Interactions) -> Trained:
+    """Of the rows that a model is fitted to."""
+    popular = np.bincount(train.item, train.weight, minlength=train.n_items).astype(np.float32)
+    users, items = (
+        np.bincount(ids, minlength=n) > 0 for ids, n in ((train.user, train.n_users), (train.item, train.n_items))
+    )
+    return Trained(popular, users, items)
+
+
+class Fallback(NamedTuple):
+    """What the model was trained on, and the model that folds users in, with the same parameters; None: it cannot."""
+
+    trained: Trained
+    folds: nn.Module | None = None
+
+
+def answering(model: nn.Module, trained: Any, told: Any, featured: Any, folds: bool) -> tuple[Any, Any]:
+    """Masks of rows: the model answers; the model answers by folding in. Popularity answers the others.
+
+    Args:
+        model: any model.
+        trained: mask of rows whose user was trained on, of numpy or jax.
+        told: mask of rows whose history holds an item that was trained on, among those that are looked at.
+        featured: mask of rows with features of the user; None for a model without.
+        folds: whether the model can fold in.
+    """
+    nobody = trained & False
+    if getattr(model, "history_length", 0):
+        return told if featured is None else told | featured, nobody
+    if getattr(model, "reads_ids", hasattr(model, "n_users")):
+        return trained, ~trained & told if folds else nobody
+    return ~nobody if featured is None else featured, nobody
+
+
+def blend(
+    scores: Float[Array, "B N"],
+    own: Bool[Array, "B"],
+    folded: Bool[Array, "B"],
+    popular: Float[Array, "*B N"],
+    fold: Callable[[], Any] | None,
+) -> Float[Array, "B N"]:
+    """The scores of each row by whoever answers; nothing is folded in for a block without such a row."""
+    if fold is not None:
+        scores = jax.lax.cond(folded.any(), lambda: jnp.where(folded[:, None], fold(), scores), lambda: scores)
+    return jnp.where((own | folded)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
+
+
+class Sources(NamedTuple):
+    """Who answers for rows that the model itself does not all answer, see `answering`; on the device."""
+
+    own: Bool[Array, "R"]
+    folded: Bool[Array, "R"]
+    popular: Float[Array, "I"]
+
+    def blended(
+        self, rows: Int[Array, "B"], scores: Any, items: Array | None, fold: Callable[[], Any] | None
+    ) -> Float[Array, "B N"]:
+        """Scores of these rows by whoever answers; `items`: which the scores are of, one list or one a row."""
+        popular = self.popular if items is None else self.popular[items]
+        return blend(scores, self.own[rows], self.folded[rows], popular, fold)
+
+
+def who(
+    model: nn.Module,
+    fallback: Fallback,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    known: Histories,
+    features: np.ndarray | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`answering` for rows given as users and the bounds of their histories.
+
+    features: whether there are features of each user [U]; None for a model that reads none
+    """
+    trained, folds = fallback
+    users, start, end = rows
+    length = getattr(model, "history_length", 0) or getattr(folds, "history_length", 0)
+    before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
+    told = before[end] > before[np.maximum(start, end - length)]
+    return answering(
+        model, trained.users[users], told, None if features is None else features[users], folds is not None
+    )
+
+
+def sources(
+    model: nn.Module,
+    fallback: Fallback | None,
+    rows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    known: Histories,
+    encoded: Encoded | None,
+) -> tuple[Sources | None, nn.Module | None]:
+    """Who answers for rows, and what folds in where that is needed; None where the model itself answers for all."""
+    if fallback is None:
+        return None, None
+    own, folded = who(model, fallback, rows, known, featured(model, encoded))
+    if own.all():
+        return None, None
+    found = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
+    return found, fallback.folds if folded.any() else None
+
+
+def featured(model: nn.Module, encoded: Encoded | None) -> np.ndarray | None:
+    """Whether there are features of each user [U]; None for a model that reads none."""
+    table = None if encoded is None else encoded.of_users
+    if table is None or not hasattr(model, "user_table"):
+        return None
+    parts = (np.asarray(part) != 0 for part in (table.categories, table.bags, table.numbers))
+    known = [part.any(axis=tuple(range(1, part.ndim))) for part in parts]
+    return known[0] | known[1] | known[2]
