@@ -16,7 +16,8 @@ import pyarrow.csv
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
+from jaxrec.data.ids import Where, exact, whole_numbers
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
 from jaxrec.errors import InputError
 
 Layout = Literal["pairs", "lists"]
@@ -59,7 +60,11 @@ def sequences(
             f"{path} begins with {lines[int(np.argmax(count >= 2))].as_py()!r} and then all users are numbers: delete "
             "that line if it names columns, or read the file with data=files"
         )
-    frame = pd.DataFrame({"user_id": _ids(users).repeat(length - 1), "item_id": _ids(ids.filter(pa.array(is_item)))})
+    line = np.flatnonzero(count >= 2) + 1
+    owner = np.repeat(np.arange(len(length)), length - 1)
+    user = _ids(users, "users", lambda row: f"line {line[row]} of {path}")
+    item = _ids(ids.filter(pa.array(is_item)), "items", lambda row: f"line {line[owner[row]]} of {path}")
+    frame = pd.DataFrame({"user_id": user.repeat(length - 1), "item_id": item})
     frame, filtered_out = filtered(frame, duplicates=duplicates, k_core=k_core)
     alone = int((count == 1).sum())
     notes = ({"users without items, dropped": alone} if alone else {}) | filtered_out
@@ -100,8 +105,7 @@ def _fault(path: Path) -> str:
     return f"{path} is not UTF-8 text"
 
 
-def _ids(text: pa.Array) -> pd.Categorical:
+def _ids(text: pa.Array, name: str, where: Where) -> pd.Categorical:
     """Ids as numbers where all are whole numbers, else as text; each is looked at once."""
-    numbers = whole_numbers(text)
-    codes = (text if numbers is None else numbers).dictionary_encode()
+    codes = exact(pa.chunked_array([text]), name, where).combine_chunks().dictionary_encode()
     return pd.Categorical.from_codes(codes.indices.to_numpy(), codes.dictionary.to_numpy(zero_copy_only=False))
