@@ -265,11 +265,6 @@ def _plain(value: Any, name: str) -> str | None:
         case float() | np.floating() if not np.isnan(value):
             found = _of_floats(pa.chunked_array([np.asarray([value])]), name, lambda _: "the list")
             return str(found[0].as_py())
-    if (
-        value is None
-        or value is pd.NA
-        or value is pd.NaT
-        or (isinstance(value, float | np.floating) and value != value)
-    ):
+    if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
     raise InputError(f"{name}: {value!r} is no id: ids are text or whole numbers")
