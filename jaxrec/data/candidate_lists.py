@@ -1,12 +1,15 @@
 """Candidates to rank a held-out item among: from a file, or drawn."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from jaxrec.data import tables
-from jaxrec.data.interactions import Interactions, canonical, targets
+from jaxrec.data.ids import IdTable, exact
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 
@@ -23,8 +26,10 @@ def read_candidates(path: Path, held: Held, *, user_column: str, item_column: st
         raise InputError(f"there is no file {path}: check eval.path")
     table = tables.read(path, {"eval.user_column": user_column, "eval.item_column": item_column})
     data = held.target
-    user = _positions(table["eval.user_column"].to_pandas(), data.user_ids, f"{path}, column {user_column!r}")
-    item = _positions(table["eval.item_column"].to_pandas(), data.item_ids, f"{path}, column {item_column!r}")
+    user, item = (
+        _found(table[f"eval.{what}_column"], ids, path, f"eval.{what}_column={column}")
+        for what, ids, column in (("user", data.user_ids, user_column), ("item", data.item_ids, item_column))
+    )
     if (missing := np.flatnonzero(item < 0)).size:
         raise InputError(
             f"{path}: item {table['eval.item_column'][int(missing[0])]} is not in the data ({missing.size:,} such "
@@ -87,15 +92,13 @@ def _distinct(rng: np.random.Generator, left: np.ndarray, wanted: np.ndarray, n:
     return drawn
 
 
-def _positions(column: pd.Series, ids: np.ndarray, where: str) -> np.ndarray:
-    """Where each id stands in the id table, -1 if it does not; ids are one if they read the same."""
-    codes, labels = pd.factorize(column.mask(column == ""))
-    if (codes < 0).any():
-        raise InputError(f"{where}: row {int(np.argmin(codes)) + 1} has no id: fill or drop {(codes < 0).sum():,} rows")
-    own = canonical(np.asarray(labels))
-    if own.dtype != ids.dtype:
-        own, ids = own.astype(str), ids.astype(str)
-    return pd.Index(ids).get_indexer(pd.Index(own))[codes]
+def _found(column: pa.ChunkedArray, ids: np.ndarray, path: Path, name: str) -> np.ndarray:
+    """Where each id of a file stands in the id table, -1 if it does not."""
+    column = exact(tables.plain(column), name, partial(tables.place, path))
+    if column.null_count:
+        row = pc.index(column.is_null(), True).as_py()
+        raise InputError(f"{name}: {tables.place(path, row)} has no id: fill or drop {column.null_count:,} rows")
+    return IdTable(ids).rows_of(column.to_pandas())
 
 
 def _lists(user: np.ndarray, item: np.ndarray, data: Interactions) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,8 @@ from jaxrec.data import tables
 from jaxrec.data.anonymous import nobody_as_null, settled
 from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
+from jaxrec.data.ids import canonical, exact, few_matched, texts
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
 from jaxrec.data.labels import chosen, with_negatives
 from jaxrec.data.notes import occurred
 from jaxrec.data.positions import inverse, ranks
@@ -23,6 +24,8 @@ from jaxrec.data.quantities import Quantity, QuantityAs, weighed
 from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
+
+PARTS = ("train", "validation", "test")
 
 
 def files(
@@ -73,8 +76,8 @@ def files(
     user_features, item_features: files with a column of ids (named as above) and a column a feature, one row an id
     categorical, multi_valued, numerical, separator, max_text: what feature columns are, see `feature_columns`
 
-    Ids are text, unless every id of the column is a plain integer. Raises InputError for whatever cannot be read,
-    naming the file, the column and the line.
+    Ids are read as `jaxrec.data.ids` says: 13085, "13085" and 13085.0 are one. Raises InputError for whatever cannot
+    be read, naming the file, the column and the line.
     """
     columns = {"data.user_column": user_column, "data.item_column": item_column}
     columns |= {"data.value_column": value_column} if value_column is not None else {}
@@ -128,6 +131,10 @@ def files(
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
         notes |= nobody
+    if path is None:
+        # All users may be new where events of other kinds are their histories, all items where features describe them.
+        kinds = [kind for kind, may_be_new in (("user", event_column), ("item", item_features)) if may_be_new is None]
+        notes |= _parts_match(frame, paths, kinds)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     notes |= filtered_out
     name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
@@ -143,7 +150,7 @@ def files(
         ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding)
         place = partial(tables.place, file, delimiter=delimiter)
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
-        notes |= cut | _unmatched(kind, features[kind], frame)
+        notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
     frame = weighed(frame, quantity, quantity_as)
     encoded = encode(
         frame,
@@ -156,13 +163,24 @@ def files(
     return encoded if label_column is None else with_negatives(encoded, refused)
 
 
-def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame) -> dict[str, int]:
+def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: Path, data: Path) -> dict[str, int]:
     """How many rows of the features have an id that never occurs, and how many ids have no row."""
-    own, ids = (np.asarray(f[f"{kind}_id"].unique()).astype(str) for f in (features, frame))
+    own, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
+    few = few_matched(own, ids, kind, f"data.{kind}_features={file}", str(data))
     missing = len(ids) - (found := len(np.intersect1d(own, ids)))
     notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
-    return occurred(notes)
+    return occurred(notes) | few
+
+
+def _parts_match(frame: pd.DataFrame, paths: Mapping[int, Path], kinds: Sequence[str]) -> dict[str, int]:
+    """Compares the ids of validation and test with those of the files before them, as `few_matched` does."""
+    notes: dict[str, int] = {}
+    part = frame["part"].to_numpy()
+    for later, kind in ((later, kind) for later in list(paths)[1:] for kind in kinds):
+        before, own = (texts(canonical(frame[f"{kind}_id"][rows].unique())) for rows in (part < later, part == later))
+        notes |= few_matched(before, own, kind, str(paths[0]), f"data.{PARTS[later]}={paths[later]}")
+    return notes
 
 
 def _paths(
@@ -191,7 +209,8 @@ def _ids(
     key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
 ) -> pd.Categorical:
     """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
-    columns = [nobody_as_null(plain(table[key])) if may_miss else plain(table[key]) for table in read]
+    columns = [exact(plain(table[key]), f"{key}={name}", where) for table, where in zip(read, wheres, strict=True)]
+    columns = [nobody_as_null(column) for column in columns] if may_miss else columns
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
@@ -199,7 +218,6 @@ def _ids(
                 f"{key}={name}: {column.null_count:,} rows have no id, the first is {where(row)}: drop or fill them"
                 + (", or say data.anonymous=drop or keep" if key == "data.user_column" else "")
             )
-    columns = [_whole(key, name, column, where) for column, where in zip(columns, wheres, strict=True)]
     kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
     return _categorical([column.cast(kind) for column in columns])
 
@@ -216,24 +234,6 @@ def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
     """Where row `row` of all files after each other stands."""
     file = int(np.searchsorted(ends, row, side="right"))
     return wheres[file](row - (int(ends[file - 1]) if file else 0))
-
-
-def _whole(key: str, name: str, column: pa.ChunkedArray, where: Where) -> pa.ChunkedArray:
-    """Ids as int64 where all are whole numbers that fit (13085.0 of Parquet too: pandas may write so), else text."""
-    if pa.types.is_floating(column.type):
-        broken = pc.not_equal(column, pc.floor(column))
-        if pc.any(broken).as_py():
-            row = pc.index(broken, True).as_py()
-            raise InputError(f"{key}={name}: {where(row)} has the id {column[row]}: ids are text or whole numbers")
-    if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
-        try:
-            return column.cast(pa.int64())
-        except pa.ArrowInvalid:  # beyond int64
-            pass
-    text = column.cast(pa.string())
-    # Numbers take a tenth of the time and memory of their text; where another file has text they turn back unchanged.
-    numbers = whole_numbers(text)
-    return text if numbers is None else numbers
 
 
 def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> np.ndarray:

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
 from jaxrec.data.features import Encoded
+from jaxrec.data.ids import canonical, texts
 from jaxrec.data.notes import occurred
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
@@ -142,34 +141,13 @@ def encode(
     )
 
 
-def canonical(ids: np.ndarray) -> np.ndarray:
-    """Ids as int64 where every one is written as a plain integer that fits, else all as text.
-
-    So "007" is not 7, while 7 and "7" are one id, whatever the mixture they come in.
-    """
-    if np.can_cast(ids.dtype, np.int64):
-        return ids.astype(np.int64)
-    text = pa.array([str(i) for i in ids], pa.string())
-    numbers = whole_numbers(text)
-    return (text if numbers is None else numbers).to_numpy(zero_copy_only=False)
-
-
-def whole_numbers(text: Any) -> Any:
-    """Arrow strings as int64, or None unless each is just how its number is written: "007", "-0" and "+7" are not."""
-    try:
-        numbers = text.cast(pa.int64())
-    except pa.ArrowInvalid:  # not a number, or beyond int64
-        return None
-    return numbers if pc.all(pc.equal(numbers.cast(pa.string()), text)).as_py() else None
-
-
 def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     """Each row's position in the sorted table of the column's ids, and that table."""
     codes, labels = pd.factorize(column)
     if (codes < 0).any():
         rows = np.flatnonzero(codes < 0)
         raise InputError(f"{len(rows):,} rows have no {column.name}, the first is row {rows[0] + 1}: drop or fill them")
-    ids, position = np.unique(canonical(np.asarray(labels)), return_inverse=True)
+    ids, position = np.unique(canonical(labels, str(column.name)), return_inverse=True)
     return position[codes], ids
 
 
@@ -177,10 +155,12 @@ def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.Data
     """Feature rows in the order of the id table; a feature id and an id are one if they read the same."""
     if features is None:
         return None
-    own = canonical(features[key].to_numpy())
+    own = canonical(features[key], key)
     if own.dtype != ids.dtype:
-        own, ids = own.astype(str), ids.astype(str)
+        own, ids = texts(own), texts(ids)
     index = pd.Index(own)
+    if index.hasnans:
+        raise InputError(f"row {int(index.isna().argmax()) + 1} of the features has no {key}: fill or drop it")
     if index.has_duplicates:
         raise InputError(f"the features of {key} {index[index.duplicated()][0]} are given twice: keep one row an id")
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jaxrec.data.interactions import Interactions, canonical
+from jaxrec.data.ids import IdTable
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.notes import occurred
 from jaxrec.data.times import Where
 from jaxrec.errors import InputError
@@ -34,8 +35,8 @@ def chosen(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
 
 def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interactions:
     """The data with the rows of a frame (user_id, item_id) as its negatives; counts those that cannot be any."""
-    user = _positions(interactions.user_ids, frame["user_id"])
-    item = _positions(interactions.item_ids, frame["item_id"])
+    user = IdTable(interactions.user_ids).rows_of(frame["user_id"])
+    item = IdTable(interactions.item_ids).rows_of(frame["item_id"])
     known = (user >= 0) & (item >= 0)
     pairs = user[known].astype(np.int64) * interactions.n_items + item[known]
     own = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
@@ -47,13 +48,3 @@ def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interacti
     notes = {**interactions.notes, **occurred(dropped)}
     users, items = (x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
     return replace(interactions, negatives=(users, items), notes=notes)
-
-
-def _positions(ids: np.ndarray, column: pd.Series) -> np.ndarray:
-    codes, labels = pd.factorize(column)
-    if not len(labels):
-        return codes
-    asked = canonical(np.asarray(labels))
-    if asked.dtype != ids.dtype:
-        asked, ids = asked.astype(str), ids.astype(str)
-    return pd.Index(ids).get_indexer(pd.Index(asked))[codes]

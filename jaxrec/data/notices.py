@@ -1,6 +1,6 @@
 """What a person should know of the data before believing a number: what was dropped, what leaks, what is cold."""
 
-from jaxrec.data.notes import occurred
+from jaxrec.data.notes import WARNING, occurred
 from jaxrec.data.split import Split
 
 DROPPED = {
@@ -16,9 +16,15 @@ DROPPED = {
 def notices(split: Split) -> list[str]:
     """Lines in plain words, of what there is to say: none for data that needed no repair and a split without leaks."""
     train, notes = split.selection.train, split.notes
-    lines = [f"  read: {_listed(occurred(train.notes))}"]
+    read = occurred(train.notes)
+    doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
+    lines = [f"  read: {_listed({reason: rows for reason, rows in read.items() if reason not in doubts})}"]
     lines.append(f"  left out: {_listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})}")
-    return [line for line in lines if not line.endswith(": ")] + _cautions(notes)
+    return (
+        [line for line in lines if not line.endswith(": ")]
+        + [f"  warning: only {rows:,} {reason.removeprefix(WARNING)}" for reason, rows in doubts.items()]
+        + _cautions(notes)
+    )
 
 
 def _listed(counts: dict[str, int]) -> str:

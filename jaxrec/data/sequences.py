@@ -16,7 +16,8 @@ import pyarrow.csv
 from pydantic import NonNegativeInt
 
 from jaxrec.data import tables
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered, whole_numbers
+from jaxrec.data.ids import exact, whole_numbers
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
 from jaxrec.errors import InputError
 
 Layout = Literal["pairs", "lists"]
@@ -53,13 +54,17 @@ def sequences(
     first = np.cumsum(length) - length
     is_item = np.ones(len(ids), bool)
     is_item[first] = False
-    users = ids.take(pa.array(first))
-    if len(users) > 1 and whole_numbers(users) is None and whole_numbers(users[1:]) is not None:
+    line = np.flatnonzero(count >= 2) + 1
+    owner = np.repeat(np.arange(len(length)), length - 1)
+    users = exact(pa.chunked_array([ids.take(pa.array(first))]), "users", lambda row: f"line {line[row]} of {path}")
+    if len(users) > 1 and pa.types.is_string(users.type) and whole_numbers(users[1:]) is not None:
         raise InputError(
             f"{path} begins with {lines[int(np.argmax(count >= 2))].as_py()!r} and then all users are numbers: delete "
             "that line if it names columns, or read the file with data=files"
         )
-    frame = pd.DataFrame({"user_id": _ids(users).repeat(length - 1), "item_id": _ids(ids.filter(pa.array(is_item)))})
+    items = pa.chunked_array([ids.filter(pa.array(is_item))])
+    items = exact(items, "items", lambda row: f"line {line[owner[row]]} of {path}")
+    frame = pd.DataFrame({"user_id": _categorical(users).repeat(length - 1), "item_id": _categorical(items)})
     frame, filtered_out = filtered(frame, duplicates=duplicates, k_core=k_core)
     alone = int((count == 1).sum())
     notes = ({"users without items, dropped": alone} if alone else {}) | filtered_out
@@ -100,8 +105,7 @@ def _fault(path: Path) -> str:
     return f"{path} is not UTF-8 text"
 
 
-def _ids(text: pa.Array) -> pd.Categorical:
-    """Ids as numbers where all are whole numbers, else as text; each is looked at once."""
-    numbers = whole_numbers(text)
-    codes = (text if numbers is None else numbers).dictionary_encode()
+def _categorical(ids: pa.ChunkedArray) -> pd.Categorical:
+    """Ids such that each is looked at once."""
+    codes = ids.combine_chunks().dictionary_encode()
     return pd.Categorical.from_codes(codes.indices.to_numpy(), codes.dictionary.to_numpy(zero_copy_only=False))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,11 @@ from scipy import sparse
 from jaxrec.data.ages import ages
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.features import features
+from jaxrec.data.ids import as_array, exact, few_matched, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.likeness import had_together
 from jaxrec.data.split import Held
+from jaxrec.data.tables import place, plain
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
@@ -106,9 +109,10 @@ class ItemFacts:
         if self.file is None:
             return own
         ids, columns, _ = feature_columns(Path(self.file), "items.file", "item_id", Columns())
-        added = aligned(columns.assign(item_id=ids.to_pandas()), "item_id", train.item_ids)
-        if added is None or added.isna().all(axis=None):
-            raise InputError(f"items.file={self.file} knows no item of the run: its ids are to be in a column item_id")
+        path = Path(self.file)
+        item_ids = as_array(exact(plain(ids), f"items.file={path}, column 'item_id'", partial(place, path)))
+        added: Any = aligned(columns.assign(item_id=item_ids), "item_id", train.item_ids)
+        few_matched(texts(item_ids), texts(train.item_ids), "item", f"items.file={path}", train.name)
         return added if own is None else pd.concat([own.drop(columns=added.columns, errors="ignore"), added], axis=1)
 
     def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], np.ndarray]:

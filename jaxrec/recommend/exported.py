@@ -12,6 +12,7 @@ scores [b, K] out, best first, -1 where there is none. A row that says nothing o
 """
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ class Exported:
             self.weights = [jax.numpy.asarray(weights[f"{i:04}"]) for i in range(len(weights.files))]
         self.user_ids, self.item_ids = self.tables["user_ids"], self.tables["item_ids"]
         self.program = jax.jit(jax.export.deserialize(bytearray((folder / "program.bin").read_bytes())).call)
-        self._user = {user: at for at, user in enumerate(self.user_ids.tolist())}
-        self._item = {item: at for at, item in enumerate(self.item_ids.tolist())}
+        self._user = {str(user): at for at, user in enumerate(self.user_ids.tolist())}
+        self._item = {str(item): at for at, item in enumerate(self.item_ids.tolist())}
 
     def recommend(
         self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True, unknown: str = "error"
@@ -45,7 +46,8 @@ class Exported:
 
         A user the export does not know is a KeyError, or, with unknown="popularity", gets the most popular items.
         """
-        users = [self._user[user] if unknown == "error" else self._user.get(user, -1) for user in user_ids]
+        names = [as_text(user) for user in user_ids]
+        users = [self._user[name] if unknown == "error" else self._user.get(name, -1) for name in names]
         offsets, items = self.tables["known_offsets"], self.tables["known_items"]
         wanted = self.tables.get("known_target", np.ones(len(items), bool))
         stretches = [slice(offsets[user], offsets[user + 1]) if user >= 0 else slice(0) for user in users]
@@ -56,7 +58,7 @@ class Exported:
         self, histories: Sequence[Sequence[Any]], k: int = 10, exclude_seen: bool = True
     ) -> list[list[tuple]]:
         """The k best items for each history of item ids; KeyError for an item the model was not given."""
-        lists = [np.array([self._item[item] for item in history], np.int32) for history in histories]
+        lists = [np.array([self._item[as_text(item)] for item in history], np.int32) for history in histories]
         return self._lists([-1] * len(lists), lists, [h if exclude_seen else h[:0] for h in lists], k)
 
     def _lists(
@@ -78,6 +80,23 @@ class Exported:
                 best = zip(np.asarray(items)[row, :k], np.asarray(scores)[row, :k], strict=True)
                 found.append([(self.item_ids[i].item(), float(score)) for i, score in best if i >= 0])
         return found
+
+
+def as_text(value: Any) -> str:
+    """How an id reads, so that 7, "7", 7.0 and "7.0" are one; ValueError for a float that stands for no one integer."""
+    if isinstance(value, bool | np.bool_):
+        raise ValueError(f"{value} is no id: ids are text or whole numbers")
+    if isinstance(value, float | np.floating):
+        exact: Any = 2 ** (np.finfo(type(value)).nmant + 1)
+        if not abs(value) < exact or value % 1:
+            raise ValueError(f"{value} is no id: give it as an integer or as text")
+        return str(int(value))
+    text = str(value)
+    if whole := re.fullmatch(r"(0|-?[1-9][0-9]*)\.0+", text):
+        if abs(int(whole[1])) >= 2**53:
+            raise ValueError(f"{text!r} is a float that has lost digits: give the id as an integer or as text")
+        return whole[1]
+    return text
 
 
 def _padded(lists: list[np.ndarray], n_rows: int, length: int) -> np.ndarray:

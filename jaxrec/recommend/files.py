@@ -1,6 +1,7 @@
 """Recommendations to a file or to the terminal: of a run, for users it knows or for histories of new ones."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pyarrow.parquet
 
 from jaxrec.checkpoint import write_atomic
 from jaxrec.data import tables
+from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
 from jaxrec.errors import InputError
-from jaxrec.recommend.recommender import Ids, Recommender, Unknown, load
+from jaxrec.recommend.recommender import Recommender, Unknown, load
 
 USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
 SHOWN = 200  # rows on a terminal
@@ -28,8 +30,8 @@ SUFFIXES = (".parquet", ".pq", ".csv")
 
 def recommend(
     run: str,
-    users: tuple[int | str, ...] | str | None = None,
-    history: tuple[int | str, ...] | None = None,
+    users: tuple[int | str | float, ...] | str | None = None,
+    history: tuple[int | str | float, ...] | None = None,
     histories: str | None = None,
     k: int = 10,
     out: str | None = None,
@@ -58,7 +60,7 @@ def recommend(
         names = _asked(model, users, user_column)
         blocks = _of_users(model, names, options)
     elif history is not None:
-        names, items = np.zeros(1, np.int64), known_as(history, model.item_ids)
+        names, items = np.zeros(1, np.int64), canonical(history, "history")
         blocks = _of_histories(model, "history", names, [items], options)
     else:
         names, lists = _lists(model, str(histories), user_column, item_column)
@@ -103,37 +105,30 @@ def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
     return pa.array(map(str, plain) if kind == pa.string() else plain, kind)
 
 
-def known_as(ids: Ids, table: np.ndarray) -> np.ndarray:
-    """Ids that were typed or read from a file as they stand in the id table, be it 7 or "7"; unknown ones unchanged."""
-    found = pd.Index(table.astype(str)).get_indexer([str(i) for i in ids])
-    known = np.asarray(ids, object).copy()
-    known[found >= 0] = table[found[found >= 0]]
-    return known
-
-
-def _asked(model: Recommender, users: tuple[int | str, ...] | str, column: str) -> np.ndarray:
+def _asked(model: Recommender, users: tuple[int | str | float, ...] | str, column: str) -> np.ndarray:
     """The ids that `users` names."""
     if users == "all":
         return model.user_ids
     if isinstance(users, str):
         (found,) = _columns(users, user_column=column)
-        return known_as(pd.unique(found), model.user_ids)
+        return written_as(pd.unique(found), model.user_ids)
     if not users:
         raise InputError("users=[] names nobody: give ids, users=all, or a file of them")
-    return known_as(users, model.user_ids)
+    return written_as(canonical(users, "users"), model.user_ids)
 
 
 def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndarray, list[np.ndarray]]:
     """Names of the users of a file, as they come, and the items of each in the order of its rows."""
     users, items = _columns(path, user_column=user, item_column=item)
     owners, names = pd.factorize(users)
-    ids = known_as(items, model.item_ids)[np.argsort(owners, kind="stable")]
+    ids = items[np.argsort(owners, kind="stable")]
     return np.asarray(names), np.split(ids, np.cumsum(np.bincount(owners))[:-1])
 
 
 def _of_users(model: Recommender, ids: np.ndarray, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
     for block in _blocks(len(ids)):
-        yield model.recommend(ids[block], **options)
+        frame = model.recommend(ids[block], **options)
+        yield frame if ids.dtype == np.int64 else frame.assign(user_id=texts(frame["user_id"].to_numpy()))
 
 
 def _of_histories(
@@ -156,7 +151,10 @@ def _columns(path: str, **columns: str) -> list[np.ndarray]:
     for (key, name), column in zip(columns.items(), found, strict=True):
         if column.null_count:
             raise InputError(f"{path} has {column.null_count:,} rows without {name!r} ({key}): fill or drop them")
-    return [column.to_numpy() for column in found]
+    return [
+        as_array(exact(column, f"{key}={name}", partial(tables.place, Path(path))))
+        for (key, name), column in zip(columns.items(), found, strict=True)
+    ]
 
 
 def _labelled(model: Recommender, frame: pd.DataFrame) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from jaxtyping import Array
 from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
+from jaxrec.data.ids import IdTable, canonical, joined, written_as
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.fallback import Fallback, Trained, featured, who
@@ -57,7 +58,7 @@ def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommen
 
 
 class Recommender:
-    """Answers in original ids.
+    """Answers in original ids, which may be given in any form that `jaxrec.data.ids` reads; a missing one is unknown.
 
     user_ids, item_ids:  the id tables; positions in them are what the methods that speak of positions take
     known:               what every user had in the data that the run knew (train and validation)
@@ -87,7 +88,7 @@ class Recommender:
         self._featured = featured(model, self._encoded)
         self._pairs = PairScorer(model, self._given, self._params, self.known)
         self._folded_pairs = PairScorer(folds or model, self._given, self._params, self.known)
-        self._users, self._items = pd.Index(self.user_ids), pd.Index(self.item_ids)
+        self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
         self._scores: dict[int, Scores] = {}
         self._answers: dict[tuple[int, int, int], Answers] = {}
 
@@ -106,7 +107,7 @@ class Recommender:
         users = self._positions("user", user_ids, unknown)
         items, scores, by_model = self._ranked(users, k, exclude_seen)
         source = None if unknown == "error" else by_model
-        return self._frame("user_id", np.asarray(pd.Index(user_ids)), items, scores, source)
+        return self._frame("user_id", written_as(canonical(user_ids, "user"), self.user_ids), items, scores, source)
 
     def recommend_histories(
         self, histories: Sequence[Ids], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
@@ -122,7 +123,7 @@ class Recommender:
         self._check_k(k)
         if any(isinstance(history, str) for history in histories):
             raise InputError("histories must be lists of item ids, one a user, such as [[50, 181], [127]]")
-        ids = [item for history in histories for item in history]
+        ids = joined(histories, "item")
         given = self._positions("item", ids, unknown)
         kept = np.concatenate([[0], np.cumsum(given >= 0)])
         offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
@@ -252,12 +253,10 @@ class Recommender:
 
     def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
         """Where ids stand in their table; -1 for unknown ones unless they are an error."""
-        index = self._users if kind == "user" else self._items
-        if not len(ids):
-            return np.zeros(0, np.int64)
-        found = index.get_indexer(pd.Index(ids))
+        table = self._users if kind == "user" else self._items
+        found = table.find(ids, kind)
         if unknown == "error" and (missing := np.flatnonzero(found < 0)).size:
-            shown = np.asarray(ids, object)[missing[0]]
+            shown = canonical(ids, kind)[missing[0]]
             raise InputError(f"{kind} {shown!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
         return found
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jaxrec.data.ids import as_text
 from jaxrec.data.item_labels import Categories
 from jaxrec.errors import InputError
 
@@ -28,7 +29,11 @@ class Ids:
 
     def find(self, value: Any) -> int:
         """The position, or -1."""
-        return self._positions.get(str(value), -1)
+        return self._positions.get(self.key(value), -1)
+
+    def key(self, value: Any) -> str:
+        """The one text of an id, known or not."""
+        return as_text(value, self.kind) or ""
 
     def position(self, value: Any) -> int:
         """The position; an UnknownIdError if there is none."""
@@ -80,7 +85,10 @@ class Catalogue:
         for word in folded(text).split():
             found &= pc.match_substring(self._names, word).to_numpy(zero_copy_only=False)
         positions = self._order[np.flatnonzero(found)[:limit]].tolist()
-        exact = self.ids.find(text.strip())
+        try:
+            exact = self.ids.find(text.strip())
+        except InputError:  # words, then, and no id
+            exact = -1
         return positions if exact < 0 else [exact, *(p for p in positions if p != exact)][:limit]
 
 

@@ -1,6 +1,6 @@
 """What is asked and what is answered, as JSON: from these come the checks of requests and the API's description.
 
-Ids are strings or integers, as they stand in the data; 7 and "7" are one id.
+Ids are strings or integers; 7, "7", 7.0 and "7.0" are one id, as in the data.
 """
 
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 LONGEST_ID = 500  # characters
+EXACT = 2**53  # floats from here on stand for several integers
 
 
 def _id(value: Any) -> str | int:
@@ -16,6 +17,8 @@ def _id(value: Any) -> str | int:
             pass
         case int() if value.bit_length() < 64:
             return value
+        case float() if abs(value) < EXACT and value.is_integer():
+            return int(value)
         case str() if len(value) <= LONGEST_ID:
             return value
     raise ValueError(f"must be an id: an integer of 64 bits, or a string of at most {LONGEST_ID} characters")

@@ -132,7 +132,7 @@ class Service:
 
     async def history(self, request: HistoryRequest) -> dict[str, Any]:
         """What a user has had, the latest first."""
-        position, updates = self.users.find(request.user), self.updates.of(str(request.user))
+        position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         if position < 0 and not updates:
             self.users.position(request.user)
         had = np.concatenate([self._known(position), np.array(updates, np.int32)])[::-1]
@@ -150,8 +150,9 @@ class Service:
         if -1 in items:
             at = items.index(-1)
             raise InputError(f"events.{at}.item: there is no item {request.events[at].item!r}; no event was taken")
-        for event, item in zip(request.events, items, strict=True):
-            self.updates.add(str(event.user), [item])
+        users = [self.users.key(event.user) for event in request.events]
+        for user, item in zip(users, items, strict=True):
+            self.updates.add(user, [item])
         return {"accepted": len(items)}
 
     async def about(self, request: Nothing) -> dict[str, Any]:
@@ -182,7 +183,7 @@ class Service:
             found = np.array([self.catalogue.ids.find(item) for item in request.history], np.int32)
             unknown = [item for item, position in zip(request.history, found, strict=True) if position < 0]
             return Row(NEW, found[found >= 0], found[found >= 0]), unknown
-        position, updates = self.users.find(request.user), self.updates.of(str(request.user))
+        position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         history, hidden = self._known(position), self._known(position, masked=True)
         if updates:
             new = np.array(updates, np.int32)

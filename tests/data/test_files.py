@@ -111,11 +111,9 @@ def test_ids_agree_between_files_of_different_types(write, tmp_path):
 
 
 def test_three_files_fill_three_parts(write):
-    train, validation, test = (
-        write(f"user_id,item_id,rating\n1,{item},{item}\n", f"{item}.csv") for item in (10, 20, 30)
-    )
+    train, validation, test = (write(f"user_id,item_id,rating\n1,10,{part}\n", f"{part}.csv") for part in (1, 2, 3))
     data = files(train=train, validation=validation, test=test, value_column="rating")
-    assert rows(data) == [(1, 10, 10.0), (1, 20, 20.0), (1, 30, 30.0)]
+    assert rows(data) == [(1, 10, 1.0), (1, 10, 2.0), (1, 10, 3.0)]
     assert data.part.tolist() == [0, 1, 2]
     assert data.name == train.parent.name
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import by_user, canonical, encode, filtered, summary
+from jaxrec.data.interactions import by_user, encode, filtered, summary
 from jaxrec.errors import InputError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=60)
@@ -37,26 +37,6 @@ def test_the_item_table_is_shuffled_in_the_same_way_every_time():
     assert (first.item_ids == again.item_ids).all()
     # Ids numbered by popularity must not stay in that order: ties are broken by position.
     assert abs(np.corrcoef(first.item_ids, np.arange(1000))[0, 1]) < 0.1
-
-
-@pytest.mark.parametrize(
-    ("ids", "expected"),
-    [
-        (["7", "-3", "0"], [7, -3, 0]),
-        (["007", "7"], ["007", "7"]),
-        (["-0", "0"], ["-0", "0"]),
-        (["1", "a"], ["1", "a"]),
-        ([7, "a"], ["7", "a"]),
-        (["9223372036854775807"], [9223372036854775807]),
-        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
-        (["7\n", "1"], ["7\n", "1"]),
-        ([" 7", "1"], [" 7", "1"]),
-    ],
-)
-def test_ids_are_numbers_only_if_every_one_is_written_as_one(ids, expected):
-    found = canonical(np.array(ids, object))
-    assert found.tolist() == expected
-    assert found.dtype == (np.int64 if isinstance(expected[0], int) else object)
 
 
 def test_a_number_and_its_text_are_one_user():

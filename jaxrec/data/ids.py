@@ -1,0 +1,271 @@
+"""Ids of users and items: one spelling of each, wherever it comes from.
+
+An id is text or a whole number, and two ids are one if they read the same: 7, "7", 7.0 and "7.0" are one id (pandas
+writes integers with missing values beside them as floats), "007" is another. Rejected are floats that are not whole or
+so large (2^53) that they stand for several whole numbers, text that is such a float ("1.3085e+17"), and booleans.
+Text such as "2.5" is an id like any other text.
+"""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jaxrec.data.notes import WARNING
+from jaxrec.errors import InputError
+
+AS_FLOAT = r"^(0|-?[1-9][0-9]*)\.0+$"  # how a float of a whole number is written
+ROUNDED = r"^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"  # how spreadsheets and pandas write large floats
+EXACT = {2: 2**11, 4: 2**24, 8: 2**53}  # bytes of a float → from where on it stands for several whole numbers
+REMEDY = "write ids as integers or as text (in pandas: dtype='Int64' or str)"
+
+Where = Callable[[int], str]
+
+
+def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
+    """Ids as int64 where every one is a whole number that fits, else as text; nulls stay.
+
+    Args:
+        column: any number, text or binary type; int64 is returned as it is.
+        name: what messages call the column.
+        where: where a row (from 0) stands, for messages.
+
+    Raises:
+        InputError: for a column or an id that the module's rules reject.
+    """
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return exact(column.cast(kind.value_type), name, where)
+    if pa.types.is_null(kind):
+        return column.cast(pa.int64())
+    if pa.types.is_boolean(kind):
+        raise InputError(f"{name}: {where(0)} holds true or false, which is no id: name the column that holds ids")
+    if pa.types.is_floating(kind):
+        return _of_floats(column, name, where)
+    if pa.types.is_decimal(kind):
+        column = _of_decimals(column, name, where)
+    elif not (pa.types.is_integer(kind) or _is_text(kind)):
+        raise InputError(f"{name} holds {kind}: ids are text or whole numbers, so {REMEDY}")
+    if pa.types.is_integer(column.type):
+        try:
+            return column.cast(pa.int64())
+        except pa.ArrowInvalid:  # beyond int64
+            pass
+    try:
+        text = column.cast(pa.string())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{name} holds bytes that are not UTF-8: {REMEDY}") from error
+    numbers = whole_numbers(text)
+    if numbers is not None:  # they take a tenth of the time and memory of their text
+        return numbers
+    plain = _of_text(text, name, where)
+    numbers = None if plain is text else whole_numbers(plain)
+    return plain if numbers is None else numbers
+
+
+def whole_numbers(text: Any) -> Any:
+    """Arrow strings as int64, or None unless each is just how its number is written: "007", "-0" and "+7" are not."""
+    try:
+        text[:1000].cast(pa.int64())  # a cast that fails at every row takes long
+        numbers = text.cast(pa.int64())
+    except pa.ArrowInvalid:  # not a number, or beyond int64
+        return None
+    return numbers if pc.all(pc.equal(numbers.cast(pa.string()), text), min_count=0).as_py() else None
+
+
+def canonical(ids: Any, name: str = "ids") -> np.ndarray:
+    """Ids from Python (list, array, Series, Index) as int64 where all are whole numbers that fit, else text and None.
+
+    None, NaN and NA become None. Raises InputError for an id that the module's rules reject.
+    """
+    if isinstance(ids, np.ndarray) and ids.dtype == np.int64:
+        return ids
+    return as_array(exact(_arrow(ids, name), name, lambda row: f"entry {row + 1}"))
+
+
+def as_array(ids: pa.ChunkedArray) -> np.ndarray:
+    """Ids as of `exact` as an array as of `canonical`."""
+    if not ids.null_count:
+        return ids.to_numpy()
+    text = ids.cast(pa.string()).fill_null("").to_numpy().astype(object)
+    text[ids.is_null().to_numpy()] = None
+    return text
+
+
+def as_text(value: Any, name: str = "id") -> str | None:
+    """How one id reads; None for a missing one. Raises InputError as `canonical` does."""
+    text = _plain(value, name)
+    if text is None or not (".0" in text or "+" in text):
+        return text
+    return str(canonical([text], name)[0])
+
+
+class IdTable:
+    """Ids by position, to find others in."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        self.ids = ids
+
+    def find(self, ids: Any, name: str = "ids") -> np.ndarray:
+        """The position of each id, int64; -1 for those that are not here and for missing ones."""
+        own = canonical(ids, name)
+        if own.dtype == self.ids.dtype == np.int64:
+            return self._index.get_indexer(pd.Index(own))
+        return self._text.get_indexer(pd.Index(texts(own), dtype=object))
+
+    def rows_of(self, column: pd.Series) -> np.ndarray:
+        """As `find`, for a column of many rows and fewer ids."""
+        codes, labels = pd.factorize(column)
+        return np.append(self.find(labels, str(column.name)), -1)[codes]
+
+    @cached_property
+    def _index(self) -> pd.Index:
+        return pd.Index(self.ids)
+
+    @cached_property
+    def _text(self) -> pd.Index:
+        return pd.Index(texts(self.ids), dtype=object)
+
+
+def texts(ids: np.ndarray) -> np.ndarray:
+    """Canonical ids as text objects; None stays."""
+    return ids.astype(str).astype(object) if ids.dtype.kind != "O" else ids
+
+
+def written_as(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Canonical ids in the form of an id table: as integers beside integers (None stays), else as text."""
+    if ids.dtype == np.int64:
+        return ids if table.dtype == np.int64 else texts(ids)
+    known = [i for i in ids if i is not None]
+    if table.dtype != np.int64 or whole_numbers(pa.array(known, pa.string())) is None:
+        return ids
+    return np.array([None if i is None else int(i) for i in ids], object)
+
+
+def joined(lists: Sequence[Any], name: str) -> np.ndarray:
+    """The canonical ids of several lists after each other."""
+    own = [canonical(ids, name) for ids in lists]
+    if any(ids.dtype != np.int64 for ids in own):
+        own = [texts(ids) for ids in own]
+    return np.concatenate(own) if own else np.zeros(0, np.int64)
+
+
+def few_matched(ids: np.ndarray, wanted: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
+    """A note with a warning if fewer than half of the wanted ids are among `ids`; both are distinct texts.
+
+    Args:
+        ids: of the file `here`.
+        wanted: of the file `there`.
+        kind: `user` or `item`.
+        here: how messages call the file that should have them.
+        there: how messages call the other one.
+
+    Raises:
+        InputError: if none is: then the two files do not write ids alike, or do not belong together.
+    """
+    if not len(wanted):
+        return {}
+    found = np.isin(wanted.astype(str), ids.astype(str))
+    if 2 * found.sum() >= len(wanted):
+        return {}
+    example = f"{here} has {ids[0]!r}, {there} has {wanted[~found][0]!r}" if len(ids) else f"{here} has none"
+    if not found.any():
+        raise InputError(
+            f"none of the {len(wanted):,} {kind} ids of {there} is in {here}: {example}; write ids alike in both files"
+        )
+    reason = f"of {len(wanted):,} {kind} ids of {there} are in {here}: check that ids are written alike; {example}"
+    return {WARNING + reason: int(found.sum())}
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        pa.types.is_string_view,
+        pa.types.is_binary,
+        pa.types.is_large_binary,
+    )
+    return any(test(kind) for test in tests)
+
+
+def _of_floats(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
+    column = pc.if_else(pc.is_nan(column), None, column)
+    limit = EXACT[column.type.bit_width // 8]
+    column = column.cast(pa.float64())
+    large = pc.greater_equal(pc.abs(column), float(limit))  # infinity too
+    broken = pc.and_(pc.invert(large), pc.not_equal(column, pc.floor(column)))
+    for wrong, why in (
+        (large, f"a float of {limit:,} or more, which stands for several whole numbers: {REMEDY}"),
+        (broken, "ids are text or whole numbers"),
+    ):
+        if (row := pc.index(wrong, True).as_py()) >= 0:
+            raise InputError(f"{name}: {where(row)} has the id {column[row].as_py()}: {why}")
+    return column.cast(pa.int64())
+
+
+def _of_decimals(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
+    broken = pc.not_equal(column, pc.floor(column))
+    if (row := pc.index(broken, True).as_py()) >= 0:
+        raise InputError(f"{name}: {where(row)} has the id {column[row].as_py()}: ids are text or whole numbers")
+    return pa.chunked_array([[None if v is None else str(int(v)) for v in column.to_pylist()]], pa.string())
+
+
+def _of_text(text: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
+    """Text with whole numbers that are written as floats written as whole numbers."""
+    suspect = pc.or_kleene(pc.match_substring(text, ".0"), pc.match_substring(text, "+"))
+    if not pc.any(suspect).as_py():
+        return text
+    codes = text.dictionary_encode().unify_dictionaries()  # so that each id is looked at once
+    ids = codes.chunk(0).dictionary
+    as_float = pc.match_substring_regex(ids, AS_FLOAT)
+    whole = pc.if_else(as_float, pc.replace_substring_regex(ids, r"\.0+$", ""), ids)
+    long = np.flatnonzero(pc.and_(as_float, pc.greater(pc.utf8_length(whole), 15)))
+    beyond = [int(place) for place in long if abs(int(whole[int(place)].as_py())) >= EXACT[8]]
+    rounded = np.flatnonzero(pc.match_substring_regex(ids, ROUNDED)).tolist()
+    if wrong := sorted(beyond + rounded):
+        bad = ids[wrong[0]]
+        row = pc.index(text, bad).as_py()
+        raise InputError(f"{name}: {where(row)} has the id {bad.as_py()!r}, a float that has lost digits: {REMEDY}")
+    return pa.chunked_array([whole.take(chunk.indices) for chunk in codes.chunks], pa.string())
+
+
+def _arrow(ids: Any, name: str) -> pa.ChunkedArray:
+    """Ids from Python as an Arrow column, without a detour through floats."""
+    if isinstance(ids, pd.Series | pd.Index) and isinstance(ids.dtype, pd.CategoricalDtype):
+        ids = ids.astype(object if ids.hasnans else ids.dtype.categories.dtype)
+    if isinstance(ids, pd.Series | pd.Index | pd.api.extensions.ExtensionArray) and ids.dtype != object:
+        return pa.chunked_array([pa.array(ids, from_pandas=True)])
+    if isinstance(ids, np.ndarray) and ids.dtype.kind in "biuf":
+        return pa.chunked_array([pa.array(ids)])
+    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if not set(map(type, values)) <= {str}:
+        values = [_plain(value, name) for value in values]
+    try:
+        return pa.chunked_array([pa.array(values, pa.string())])
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: {error.object!r} is no text that can be encoded") from error
+
+
+def _plain(value: Any, name: str) -> str | None:
+    """How an id from Python is written."""
+    match value:
+        case str() | UUID():
+            return str(value)
+        case bool() | np.bool_():
+            raise InputError(f"{name}: {value} is no id: ids are text or whole numbers")
+        case int() | np.integer():
+            return str(int(value))
+        case Decimal() if value.is_finite() and value == int(value):
+            return str(int(value))
+        case float() | np.floating() if not np.isnan(value):
+            found = _of_floats(pa.chunked_array([np.asarray([value])]), name, lambda _: "the list")
+            return str(found[0].as_py())
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return None
+    raise InputError(f"{name}: {value!r} is no id: ids are text or whole numbers")

@@ -1,0 +1,221 @@
+"""One spelling of an id, whatever wrote it."""
+
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxrec.data.candidate_lists import read_candidates
+from jaxrec.data.files import files
+from jaxrec.data.ids import IdTable, as_text, canonical, exact, few_matched, written_as
+from jaxrec.data.interactions import encode
+from jaxrec.data.notices import notices
+from jaxrec.data.sequences import sequences
+from jaxrec.data.split import given, leave_one_out
+from jaxrec.errors import InputError
+from jaxrec.recommend.exported import as_text as exported_as_text
+
+BIG = 2**53 + 1  # as a float it becomes 2**53
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        (["7", "-3", "0"], [7, -3, 0]),
+        (["007", "7"], ["007", "7"]),
+        (["-0", "0"], ["-0", "0"]),
+        (["1", "a"], ["1", "a"]),
+        ([7, "a"], ["7", "a"]),
+        (["9223372036854775807"], [9223372036854775807]),
+        (["9223372036854775808", "1"], ["9223372036854775808", "1"]),
+        (["7\n", "1"], ["7\n", "1"]),
+        ([" 7", "1"], [" 7", "1"]),
+    ],
+)
+def test_ids_are_numbers_only_if_every_one_is_written_as_one(ids, expected):
+    found = canonical(np.array(ids, object))
+    assert found.tolist() == expected
+    assert found.dtype == (np.int64 if isinstance(expected[0], int) else object)
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([13085.0, "13085", "13085.0", "13085.00", Decimal("13085.0"), np.int32(13085)], [13085] * 6),
+        (["13085.0", "a"], ["13085", "a"]),
+        ([BIG, None], [str(BIG), None]),
+        (pd.Series([BIG, None], dtype="Int64"), [str(BIG), None]),
+        (np.array([5.0, np.nan]), ["5", None]),
+        (pd.Series(["a", pd.NA], dtype="string"), ["a", None]),
+        (pd.Series([3, 5], dtype="category"), [3, 5]),
+        (np.array(["5", "6"]), [5, 6]),
+        (np.array([2**63], np.uint64), [str(2**63)]),
+        (["007.0", "2.5", "1.10", "-0.0"], ["007.0", "2.5", "1.10", "-0.0"]),  # no float of an integer
+        ([float(2**53 - 1), f"{2**53 - 1}.0"], [2**53 - 1] * 2),
+        ([], []),
+    ],
+)
+def test_every_spelling_of_an_id_is_the_same_id(ids, expected):
+    assert canonical(ids).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [13085.5],
+        [float(2**53)],
+        np.array([2.0**53, 1.0]),
+        np.array([2.0**24], np.float32),
+        pd.Series([BIG, None]),  # a float already
+        ["9007199254740992.0"],
+        ["1e+17", "5"],
+        ["1.23457E+11"],
+        [float("inf")],
+        [True],
+        np.array([True]),
+        [Decimal("1.5")],
+        [b"a"],
+        [[1]],
+        ["\ud800"],
+        np.array(["2020-01-01"], "M8[s]"),
+    ],
+)
+def test_what_is_no_id_is_refused(ids):
+    with pytest.raises(InputError, match=r"^user"):
+        canonical(ids, "user")
+
+
+def test_integers_pass_as_they_are():
+    ids = np.arange(3)
+    column = pa.chunked_array([ids])
+    assert canonical(ids) is ids
+    assert exact(column, "x", str).chunk(0).buffers()[1].address == column.chunk(0).buffers()[1].address
+
+
+@pytest.mark.parametrize("table", [np.array([3, BIG]), np.array(["3", str(BIG)], object), np.array(["3", str(BIG)])])
+def test_ids_are_found_in_tables_of_numbers_and_of_text(table):
+    for ids in ([BIG, None, 4, 3.0], [str(BIG), "x", "03", "3.0"]):
+        assert IdTable(table).find(ids).tolist() == [1, -1, -1, 0]
+
+
+def test_ids_are_written_as_the_table_writes_them():
+    assert written_as(canonical(["7"]), np.array(["a"], object)).tolist() == ["7"]
+    assert written_as(canonical(["7", None]), np.array([1])).tolist() == [7, None]
+    assert written_as(canonical(["7", "x"]), np.array([1])).tolist() == ["7", "x"]
+
+
+@pytest.mark.parametrize("value", [7, "7", 7.0, "7.0", np.float32(7), "007", "2.5", " 7", str(BIG), BIG, "-3.0"])
+def test_an_export_reads_ids_alike(value):
+    assert exported_as_text(value) == as_text(value)
+
+
+@pytest.mark.parametrize("value", [True, 7.5, 2.0**53, "9007199254740992.0", float("nan"), np.float32(2**24)])
+def test_an_export_refuses_the_same(value):
+    with pytest.raises(ValueError, match="id"):
+        exported_as_text(value)
+
+
+def test_files_that_write_the_same_ids_differently_are_one_table(tmp_path):
+    """Integers in train, pandas' floats with a gap in test, text in the features."""
+    pd.DataFrame({"user_id": [1, 1, 2], "item_id": [13085, 7, 13085]}).to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "test.csv").write_text("user_id,item_id\n2.0,7\n,7\n")
+    pd.DataFrame({"item_id": ["13085", "7"], "colour": ["red", "blue"]}).to_parquet(tmp_path / "items.parquet")
+    pd.DataFrame({"user_id": [1.0, 2.0], "age": [11, 22]}).to_csv(tmp_path / "users.csv", index=False)
+    data = files(
+        train=tmp_path / "train.parquet",
+        test=tmp_path / "test.csv",
+        item_features=tmp_path / "items.parquet",
+        user_features=tmp_path / "users.csv",
+    )
+    assert data.user_ids.tolist() == [1, 2]
+    assert sorted(data.item_ids.tolist()) == [7, 13085]
+    assert data.user_ids[data.user[data.part == 2]].tolist() == [2]
+    assert dict(zip(data.item_ids.tolist(), data.item_features["colour"], strict=True)) == {13085: "red", 7: "blue"}
+    assert data.user_features["age"].tolist() == [11, 22]
+
+
+def test_duplicates_are_found_across_spellings(tmp_path):
+    (tmp_path / "t.csv").write_text("user_id,item_id\n1.0,a\n1,a\n2,b\n")
+    assert len(files(tmp_path / "t.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        (pa.array([float(BIG), None]), r"data.user_column=user_id: row 1 of .*t.parquet has the id 9007199254740992"),
+        (pa.array(["5", "1.5e+16"]), r"data.user_column=user_id: row 2 of .* has the id '1.5e\+16'"),
+        (pa.array([True, False]), "data.user_column=user_id: .* true or false"),
+        (pa.array([[1], [2]]), "data.user_column=user_id holds list<.*>: ids are text or whole numbers"),
+        (pa.array([b"\xff", b"a"]), "data.user_column=user_id holds bytes that are not UTF-8"),
+        (pa.array([Decimal("1.5"), Decimal("2")]), "row 1 of .* has the id 1.5: ids are text or whole numbers"),
+    ],
+)
+def test_columns_of_no_ids_are_refused_by_name(tmp_path, column, message):
+    pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=message):
+        files(tmp_path / "t.parquet")
+
+
+def test_decimals_of_databases_are_whole_numbers(tmp_path):
+    ids = pa.array([Decimal(BIG), Decimal(2)], pa.decimal128(38, 4))
+    pq.write_table(pa.table({"user_id": ids, "item_id": [1, 2]}), tmp_path / "t.parquet")
+    assert files(tmp_path / "t.parquet").user_ids.tolist() == [2, BIG]
+
+
+def test_features_of_no_id_in_the_data_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("user_id,item_id\n" + "".join(f"1,{item}\n2,{item}\n" for item in (10, 20, 30)))
+    items = tmp_path / "items.csv"
+    items.write_text("item_id,colour\nSKU-10,red\nSKU-20,blue\n")
+    with pytest.raises(InputError, match=r"none of the 3 item ids of .*t.csv is in .*items.csv: .*'SKU-10'.*'10'"):
+        files(tmp_path / "t.csv", item_features=items)
+    items.write_text("item_id,colour\n10,red\nSKU-20,blue\n")
+    data = files(tmp_path / "t.csv", item_features=items)
+    (warning,) = [line for line in notices(leave_one_out(data)) if "warning" in line]
+    assert "only 1 of 3 item ids" in warning
+    for named in ("items.csv", "t.csv", "'20'"):
+        assert named in warning
+
+
+def test_test_files_of_no_id_of_train_are_refused(tmp_path):
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text("user_id,item_id\n1,10\n2,20\n3,30\n")
+    test.write_text("user_id,item_id\nu1,10\nu2,20\n")
+    with pytest.raises(InputError, match=r"none of the 2 user ids of data.test=.*test.csv is in .*train.csv: .*'u1'"):
+        files(train=train, test=test)
+    test.write_text("user_id,item_id\n1,i10\n2,i20\n")
+    with pytest.raises(InputError, match=r"none of the 2 item ids of data.test=.*'10'.*'i10'"):
+        files(train=train, test=test)
+    test.write_text("user_id,item_id\n1,10\nu2,20\nu3,30\n")
+    assert any("only 1 of 3 user ids of data.test=" in line for line in notices(given(files(train=train, test=test))))
+
+
+def test_few_matched_of_most_says_nothing():
+    assert few_matched(np.array(["1", "2"]), np.array(["2", "3"]), "item", "a", "b") == {}
+
+
+def test_candidates_and_sequences_read_the_same_ids(tmp_path):
+    rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [10, 20, 30, 10, 20, 30]})
+    held = leave_one_out(encode(rows, name="d")).test
+    path = tmp_path / "c.csv"
+    path.write_text("u,i\n1.0,10.0\n2.0,20\n")
+    _, items = read_candidates(path, held, user_column="u", item_column="i")
+    assert held.target.item_ids[items].tolist() == [10, 20]
+    path.write_text("u,i\n1,10\n2,1e+16\n")
+    with pytest.raises(InputError, match=r"eval.item_column=i: line 3 of .*c.csv has the id '1e\+16'"):
+        read_candidates(path, held, user_column="u", item_column="i")
+    lines = tmp_path / "s.txt"
+    lines.write_text("1.0 10\n1 20.0\n2 10\n")
+    assert sequences(lines).user_ids.tolist() == [1, 2]
+    lines.write_text("1 10\n\n2 1e+16\n")
+    with pytest.raises(InputError, match=r"items: line 3 of .*s.txt has the id '1e\+16'"):
+        sequences(lines)
+
+
+def test_frames_of_floats_are_encoded_as_whole_numbers():
+    data = encode(pd.DataFrame({"user_id": [13085.0, 7.0], "item_id": ["a", "b"]}), name="floats")
+    assert data.user_ids.tolist() == [7, 13085]
+    with pytest.raises(InputError, match="user_id"):
+        encode(pd.DataFrame({"user_id": [2.0**53], "item_id": ["a"]}), name="floats")
