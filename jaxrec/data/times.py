@@ -127,8 +127,8 @@ def _from_digits(numbers: np.ndarray, rest: str | None, where: Where) -> np.ndar
     time = pd.to_datetime(text.where(whole & (text.str.len() == size)), format=layout, errors="coerce")
     if (odd := np.flatnonzero(time.isna())).size:
         raise InputError(
-            f"{where(int(odd[0]))} has the time {numbers[odd[0]].item()}, which is no date as most others are (20240131 "
-            "is January 31, 2024): write it like the others"
+            f"{where(int(odd[0]))} has the time {numbers[odd[0]].item()}, which is no date as most others are "
+            "(20240131 is January 31, 2024): write it like the others"
         )
     return time.to_numpy("datetime64[ms]").astype(np.int64)
 
@@ -170,10 +170,10 @@ def _local(column: pa.ChunkedArray, iso: pd.Series, where: Where) -> list[pd.Ser
             guesses = {pd.tseries.api.guess_datetime_format(column[row].as_py(), dayfirst=d) for d in (False, True)}
             layouts.update(sorted(guess for guess in guesses if guess is not None))
     readings = [_laid_out(column, layout) for layout, _ in layouts.most_common(2)]
-    if len(readings) == 2 and all(reading.notna().all() for reading in readings):
-        if (unlike := np.flatnonzero(readings[0] != readings[1])).size:
-            row = int(unlike[0])
-            raise InputError(
-                f"{where(row)} has the time {column[row].as_py()!r}: day or month first? Write ISO dates (2024-03-31)"
-            )
+    complete = [reading for reading in readings if reading.notna().all()]
+    if len(complete) == 2 and (unlike := np.flatnonzero(complete[0] != complete[1])).size:
+        row = int(unlike[0])
+        raise InputError(
+            f"{where(row)} has the time {column[row].as_py()!r}: day or month first? Write ISO dates (2024-03-31)"
+        )
     return readings
