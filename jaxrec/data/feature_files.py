@@ -177,6 +177,6 @@ def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) 
         row = int((pd.to_numeric(text, errors="coerce").isna() & text.notna()).to_numpy().argmax())
         raise InputError(
             f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: mend it, or name "
-            f"{name} in data.categorical"
+            f"{name} in data.categorical" + (f"; {HINT}" if "," in text[row] else "")
         )
     return parsed.to_pandas()
