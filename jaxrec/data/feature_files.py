@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data import tables
+from jaxrec.data.decimals import HINT, Decimal, has_commas, pointed
 from jaxrec.errors import InputError
 
 OFTEN = 0.1  # the share of values with a separator above which a column of text is multi-valued
@@ -52,7 +53,13 @@ class Columns:
 
 
 def feature_columns(
-    path: Path, key: str, id_column: str, columns: Columns, delimiter: str | None = None, encoding: str = "utf-8"
+    path: Path,
+    key: str,
+    id_column: str,
+    columns: Columns,
+    delimiter: str | None = None,
+    encoding: str = "utf-8",
+    decimal: Decimal = ".",
 ) -> tuple[pa.ChunkedArray, pd.DataFrame, dict[str, int]]:
     """The ids of a file, its other columns as `features` takes them, and notes: what was left out or cut.
 
@@ -72,13 +79,21 @@ def feature_columns(
     frame: dict[str, pd.Series] = {}
     notes: dict[str, int] = {}
     for name in table.column_names[1:]:
-        kind = kinds.get(name) or _kind(table[name], f"{path}, column {name!r},", columns.separator)
-        column = tables.plain(table[name])
+        column, said = tables.plain(table[name]), f"{path}, column {name!r},"
+        _refuse_type(column.type, said, kinds.get(name))
+        if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
+            raise InputError(
+                f"{said} holds numbers such as {_with_comma(column)!r}: {HINT}, or name {name} in data.categorical "
+                "or data.multi_valued"
+            )
+        pointed_out = pointed(column, decimal)
+        kind = kinds.get(name) or _kind(table[name].type, pointed_out, columns.separator)
+        column = pointed_out if kind == "numerical" else column
         if kind == "numerical":
             frame[name] = _numerical(column, name, where)
         elif kind == "multi_valued":
             atomic = typed.get(name) == "token_seq" and name not in columns.multi_valued
-            frame[name] = _multi_valued(column, " " if atomic else columns.separator)
+            frame[name] = _multi_valued(column, " " if atomic else columns.separator, said)
         else:
             if columns.max_text is not None and pa.types.is_string(column.type):
                 if long := pc.sum(pc.greater(pc.utf8_length(column), columns.max_text)).as_py():
@@ -88,22 +103,36 @@ def feature_columns(
     return table[key], pd.DataFrame(frame), notes
 
 
-def _kind(column: pa.ChunkedArray, where: str, separator: str) -> str:
-    """The kind of a column of which nothing is said."""
+def _refuse_type(kind: pa.DataType, said: str, named: str | None) -> None:
+    """Raises InputError for a type of which no feature can be made, `named` being the kind that is asked for."""
+    inner = kind.value_type if _is_list(kind) else kind
+    if _is_list(kind) and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):
+        raise InputError(
+            f"{said} holds {kind}, such as embeddings, which are no features yet: leave the column out of the file, or "
+            "write one column a number"
+        )
+    if _is_list(kind) and named == "numerical":
+        raise InputError(f"{said} holds {kind} and data.numerical names it: name it in data.multi_valued")
+    known = tables.is_scalar(inner) or pa.types.is_dictionary(inner) or pa.types.is_large_string(inner)
+    if not (known or pa.types.is_string_view(inner)):
+        raise InputError(f"{said} holds {kind}, of which no feature can be made: drop the column or write it as text")
+
+
+def _with_comma(column: pa.ChunkedArray) -> str:
+    return str(column[pc.index(pc.fill_null(pc.match_substring(column, ","), False), True).as_py()].as_py())
+
+
+def _kind(written: pa.DataType, column: pa.ChunkedArray, separator: str) -> str:
+    """The kind of a column, as by `plain`, of which nothing is said but its type in the file."""
     kind = column.type
     if _is_list(kind):
         return "multi_valued"
-    if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind):
+    if pa.types.is_dictionary(written) or pa.types.is_boolean(kind):
         return "categorical"
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return "numerical"
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return "numerical"
-    column = tables.plain(column)
     if pa.types.is_null(kind):
         return "text"
-    if not pa.types.is_string(column.type):
-        raise InputError(f"{where} holds {kind}, of which no feature can be made: drop the column or write it as text")
+    if not pa.types.is_string(kind):
+        return "numerical"
     if _parsed(column) is not None:
         return "text" if pc.any(pc.match_substring_regex(column, r"^\s*-?0\d+$")).as_py() else "numerical"
     return "multi_valued" if (pc.mean(pc.match_substring(column, separator)).as_py() or 0) > OFTEN else "text"
@@ -124,11 +153,19 @@ def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
-def _multi_valued(column: pa.ChunkedArray, separator: str) -> pd.Series:
+def _multi_valued(column: pa.ChunkedArray, separator: str, said: str) -> pd.Series:
     if _is_list(column.type):
         return column.to_pandas()
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    return pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*").to_pandas()
+    lists = pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*")
+    values = pc.list_flatten(lists)
+    fractions = pc.any(pc.match_substring_regex(values, r"\d\.\d")).as_py()
+    if fractions and pa.types.is_floating(kind.type if (kind := _parsed(values)) is not None else pa.null()):
+        raise InputError(
+            f"{said} holds lists of decimal numbers, such as embeddings, which are no features yet: leave the column "
+            "out of the file, or write one column a number"
+        )
+    return lists.to_pandas()
 
 
 def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) -> pd.Series:
@@ -140,6 +177,6 @@ def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) 
         row = int((pd.to_numeric(text, errors="coerce").isna() & text.notna()).to_numpy().argmax())
         raise InputError(
             f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: mend it, or name "
-            f"{name} in data.categorical"
+            f"{name} in data.categorical" + (f"; {HINT}" if "," in text[row] else "")
         )
     return parsed.to_pandas()

@@ -208,6 +208,7 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
         if not column.notna().any():
             left_out[name] = "no known value"
         elif _holds_lists(column):
+            _refuse_fractions(name, column)
             row, text = _entries(column, max_text)
             bag = _vocabulary(name, text[~pd.DataFrame({"row": row, "text": text}).duplicated()], min_count)
             row, codes = _distinct(row, bag.codes(text))
@@ -241,6 +242,16 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
 def _holds_lists(column: pd.Series) -> bool:
     known: Any = column[column.notna()]
     return types.is_list_like(known.iloc[0])
+
+
+def _refuse_fractions(name: str, column: pd.Series) -> None:
+    """Raises InputError for lists of numbers with decimals, whose values are no names."""
+    entries = column.reset_index(drop=True).explode().dropna().infer_objects()
+    if types.is_float_dtype(entries) and (entries != np.rint(entries.astype(np.float64))).any():
+        raise InputError(
+            f"the feature {name!r} holds lists of decimal numbers, such as embeddings, which are no features yet: "
+            "leave it out, or make one column of each number"
+        )
 
 
 def _holds_numbers(column: pd.Series) -> bool:

@@ -1,6 +1,6 @@
 """Your own data: `data=files` reads CSV, TSV, atomic (.inter) and Parquet files, one or already split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data import tables
 from jaxrec.data.anonymous import nobody_as_null, settled
+from jaxrec.data.decimals import HINT, Decimal, pointed
 from jaxrec.data.events import marked
 from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.ids import canonical, exact, few_matched, texts
@@ -21,7 +22,6 @@ from jaxrec.data.labels import chosen, with_negatives
 from jaxrec.data.notes import occurred
 from jaxrec.data.positions import inverse, ranks
 from jaxrec.data.quantities import Quantity, QuantityAs, weighed
-from jaxrec.data.tables import plain
 from jaxrec.data.times import Where, milliseconds
 from jaxrec.errors import InputError
 
@@ -44,7 +44,9 @@ def files(
     label_column: str | None = None,
     position_column: str | None = None,
     delimiter: str | None = None,
+    decimal: Decimal = ".",
     min_value: float | None = None,
+    negative: Literal["error", "keep"] = "error",
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
     anonymous: Literal["error", "drop", "keep"] = "drop",
@@ -68,7 +70,9 @@ def files(
     position_column: ranks, from 1, at which rows were shown. With label_column clicks (label 1) weigh the inverse of
                 how likely their rank is looked at, see `jaxrec.data.positions`; without, `Interactions.position`
     delimiter:  one character, where the suffix does not say it
-    min_value, duplicates, k_core: see `filtered`; negative values are an error unless min_value drops them
+    decimal:    what separates the decimals of values, times and numerical features in text files: "." or ","
+    min_value, duplicates, k_core: see `filtered`
+    negative:   of values below 0 where there is no min_value: error, or keep, as models of ratings can be told of them
     anonymous:  of rows whose user is missing, empty, -1 or the like (see `jaxrec.data.anonymous`): drop, or keep as one
                 user; error refuses missing and empty ones, and takes all others for users
     quantity, quantity_as: see `jaxrec.data.quantities`
@@ -94,7 +98,7 @@ def files(
     of_log = ("data.label_column", "data.position_column") if label_column is not None else ()
     unlabelled = {key: column for key, column in columns.items() if key not in of_log}
     parts = [columns, *[unlabelled] * (len(paths) - 1)]
-    read = [tables.read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
+    read = [_read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
     frame = pd.DataFrame(
         {
@@ -103,31 +107,31 @@ def files(
         }
     )
     if value_column is not None:
-        values = [_values(t["data.value_column"], w, min_value) for t, w in zip(read, wheres, strict=True)]
+        allowed = negative == "keep" or min_value is not None
+        values = [_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
         frame["value"] = np.concatenate(values)
     if time_column is not None:
-        times = [milliseconds(plain(t["data.time_column"]), w) for t, w in zip(read, wheres, strict=True)]
+        times = [milliseconds(pointed(t["data.time_column"], decimal), w) for t, w in zip(read, wheres, strict=True)]
         frame["time"] = np.concatenate(times)
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
     names: tuple[str, ...] = ()
     notes: dict[str, int] = {}
+    where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
     if event_column is not None:
-        frame["event"] = _categorical([plain(t["data.event_column"]).cast(pa.string()) for t in read])
-        where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
+        frame["event"] = _categorical([t["data.event_column"].cast(pa.string()) for t in read])
         frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
-        labels = chosen(plain(read[0]["data.label_column"]), wheres[0], len(frame))
+        labels = chosen(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
         if position_column is not None:
-            shown = ranks(plain(read[0]["data.position_column"]), wheres[0])
+            shown = ranks(*_of_kept(read[:1], "data.position_column", frame, where))
             weights, cut = inverse(frame.iloc[: len(shown)], shown, labels[: len(shown)])
             own = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
             frame["weight"] = own * np.concatenate([weights, np.ones(len(frame) - len(shown), np.float32)])
             notes |= cut
         frame, refused = frame[labels], frame[~labels]
     elif position_column is not None:
-        shown_at = [ranks(plain(t["data.position_column"]), w) for t, w in zip(read, wheres, strict=True)]
-        frame["position"] = np.concatenate(shown_at)
+        frame["position"] = ranks(*_of_kept(read, "data.position_column", frame, where))
     if anonymous != "error":
         frame, nobody = settled(frame, anonymous)
         notes |= nobody
@@ -147,7 +151,7 @@ def files(
     columns_of.check([file for file, *_ in given.values()], delimiter, encoding)
     features: dict[str, pd.DataFrame] = {}
     for kind, (file, key, column) in given.items():
-        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding)
+        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding, decimal)
         place = partial(tables.place, file, delimiter=delimiter)
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
@@ -161,6 +165,24 @@ def files(
         name=name,
     )
     return encoded if label_column is None else with_negatives(encoded, refused)
+
+
+def _read(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
+    """The columns of a log by their keys, each of one number, date or text a row."""
+    table = tables.read(path, columns, delimiter, encoding)
+    return pa.table({key: tables.scalars(table[key], key, name) for key, name in columns.items()})
+
+
+def _of_kept(
+    read: Sequence[pa.Table], key: str, frame: pd.DataFrame, where: Where
+) -> tuple[pa.ChunkedArray, Callable[[int], str]]:
+    """A column of the first files, of the rows that are in the frame, whose index numbers them; and where each is."""
+    kinds = {table[key].type for table in read}
+    columns = [table[key].cast(pa.string()) if len(kinds) > 1 else table[key] for table in read]
+    column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+    rows = frame.index.to_numpy()
+    rows = rows[rows < len(column)]
+    return column.take(pa.array(rows)), lambda row: where(int(rows[row]))
 
 
 def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: Path, data: Path) -> dict[str, int]:
@@ -209,7 +231,10 @@ def _ids(
     key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
 ) -> pd.Categorical:
     """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
-    columns = [exact(plain(table[key]), f"{key}={name}", where) for table, where in zip(read, wheres, strict=True)]
+    columns = [
+        exact(tables.scalars(table[key], key, name), f"{key}={name}", where)
+        for table, where in zip(read, wheres, strict=True)
+    ]
     columns = [nobody_as_null(column) for column in columns] if may_miss else columns
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
@@ -236,9 +261,9 @@ def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
     return wheres[file](row - (int(ends[file - 1]) if file else 0))
 
 
-def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> np.ndarray:
-    """Values to float32 [N]."""
-    column = plain(column)
+def _values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negative: bool) -> np.ndarray:
+    """Values to float32 [N]; `negative`: whether they may be."""
+    said, column = column, pointed(column, decimal)
     try:
         values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
@@ -249,13 +274,15 @@ def _values(column: pa.ChunkedArray, where: Where, min_value: float | None) -> n
     broken = np.flatnonzero(~np.isfinite(values))
     if len(broken):
         row = int(broken[0])
-        said = "no value" if column[row].as_py() is None else f"the value {column[row].as_py()!r}, not a finite number"
-        raise InputError(f"data.value_column: {where(row)} has {said}: mend or drop {len(broken):,} such rows")
-    negative = np.flatnonzero(values < 0)
-    if len(negative) and min_value is None:
-        row = int(negative[0])
+        value = said[row].as_py()
+        what = "no value" if value is None else f"the value {value!r}, not a finite number"
+        hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
+        raise InputError(f"data.value_column: {where(row)} has {what}: mend or drop {len(broken):,} such rows{hint}")
+    below = np.flatnonzero(values < 0)
+    if len(below) and not negative:
+        row = int(below[0])
         raise InputError(
-            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(negative):,} such rows): "
+            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(below):,} such rows): "
             "data.min_value=1, say, drops them"
         )
     return values

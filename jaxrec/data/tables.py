@@ -2,6 +2,7 @@
 
 import csv
 import io
+import uuid
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from jaxrec.data.quotes import lost_rows
 from jaxrec.errors import InputError
+
+csv.field_size_limit(2**31 - 1)  # a field may be as long as Arrow takes it; what an unclosed quote makes is found so
 
 # What reading a damaged file raises; of an archive whose flags are damaged, zipfile says that it cannot do that.
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
@@ -23,6 +27,8 @@ ATOMIC = (".inter", ".user", ".item")
 DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
 REMEDY = "write it again as such, or say what it is (data.encoding=latin-1) if the source takes that"
+LONGEST = 10_000  # characters of all column names, beyond which they are none
+BLOCK = 1 << 24  # bytes that Arrow reads at once; no row may be longer
 PACKED = (".gz", ".zst", ".zip")  # a .zip holds the one file
 
 
@@ -34,7 +40,7 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, e
     that of a text file.
     Raises InputError, naming the file and what to do, for a file that is not there, not readable or lacks a column.
     """
-    with _explained(path, delimiter):
+    with _explained(path, delimiter, encoding):
         if path.suffix.lower() in PARQUET:
             return _parquet(path, columns)
         return _text(path, columns, delimiter, encoding)
@@ -42,21 +48,55 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, e
 
 def header(path: Path, delimiter: str | None = None, encoding: str = "utf-8") -> list[str]:
     """The names of a file's columns, as they stand there (`user_id:token`); raises InputError as `read` does."""
-    with _explained(path, delimiter):
+    with _explained(path, delimiter, encoding):
         if path.suffix.lower() in PARQUET:
             return list(pq.read_schema(path).names)
         return next(_rows(path, delimiter, encoding), (0, []))[1]
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The column without dictionary encoding, text as strings, and empty text or NaN as null."""
+    """The column without dictionary encoding, text and UUIDs as strings, and empty text or NaN as null."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if isinstance(column.type, pa.UuidType):
+        column = _uuids(column)
+    if pa.types.is_float16(column.type):
+        column = column.cast(pa.float32())
     if pa.types.is_floating(column.type):
         return pc.if_else(pc.is_nan(column), None, column)
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
     return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
+
+
+def scalars(column: pa.ChunkedArray, key: str, name: str) -> pa.ChunkedArray:
+    """The column as by `plain`, which holds one number, date or text a row; `key` of the configuration names it.
+
+    Raises InputError for a column of any other type, such as lists, bytes or durations.
+    """
+    column = plain(column)
+    if not is_scalar(column.type):
+        raise InputError(
+            f"{key} holds {column.type}, not numbers, dates or text: name another column than {name!r}, or write it "
+            "as one of these"
+        )
+    return column
+
+
+def is_scalar(kind: pa.DataType) -> bool:
+    """Whether `plain` makes a number, a truth value, a date or text of each value of this type."""
+    types = pa.types
+    accepted = [types.is_null, types.is_boolean, types.is_integer, types.is_floating, types.is_decimal]
+    accepted += [types.is_string, types.is_date, types.is_timestamp]
+    return any(is_of(kind) for is_of in accepted)
+
+
+def _uuids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """UUIDs in their usual text form, each made once."""
+    codes = pa.chunked_array([chunk.storage for chunk in column.chunks], pa.binary(16)).dictionary_encode()
+    codes = codes.unify_dictionaries()
+    texts = pa.array([str(uuid.UUID(bytes=each)) for each in codes.chunk(0).dictionary.to_pylist()], pa.string())
+    return pa.chunked_array([texts.take(chunk.indices) for chunk in codes.chunks])
 
 
 def batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
@@ -106,7 +146,26 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
 def _text(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
     found, options = _options(path, columns, delimiter, encoding)
     with _stream(path) as stream:
-        return pyarrow.csv.read_csv(stream, **options).rename_columns(list(found))
+        table = pyarrow.csv.read_csv(stream, **options).rename_columns(list(found))
+    if _quoted(path) and (fault := _quote_fault(path, delimiter, encoding, len(table))):
+        raise InputError(fault)
+    return table
+
+
+def _quote_fault(path: Path, delimiter: str | None, encoding: str, n_rows: int | None = None) -> str | None:
+    """What is wrong with the quotes of a text file of which Arrow read `n_rows`; None where no row is lost."""
+    with _stream(path) as stream:
+        if not any(b'"' in piece for piece in iter(lambda: stream.read(1 << 20), b"")):
+            return None
+    with _lines(path, encoding) as lines:
+        # Where each line is a row no quote has swallowed any; the first of these lines is the header.
+        if n_rows is not None and sum(1 for line in lines if line.strip("\r\n")) == n_rows + 1:
+            return None
+    with _lines(path, encoding) as lines:
+        records, fault = lost_rows(lines, _delimiter(path, delimiter))
+    if fault is None and n_rows is not None and records != n_rows + 1:
+        fault = f"{records - 1:,} rows were found and {n_rows:,} read: look for stray quotes"
+    return None if fault is None else f"{path}: {fault}"
 
 
 def _options(
@@ -120,7 +179,9 @@ def _options(
         raise InputError(f"{path} has column names and no rows")
     names = [str(i) for i in range(len(header))]
     options = {
-        "read_options": pyarrow.csv.ReadOptions(skip_rows=lines, column_names=names, encoding=encoding),
+        "read_options": pyarrow.csv.ReadOptions(
+            skip_rows=lines, column_names=names, encoding=encoding, block_size=BLOCK
+        ),
         "parse_options": pyarrow.csv.ParseOptions(
             delimiter=_delimiter(path, delimiter),
             quote_char='"' if _quoted(path) else False,
@@ -160,6 +221,8 @@ def position(path: Path, header: list[str], key: str, name: str) -> int:
     if any("\0" in column for column in header):
         raise InputError(f"{path} is UTF-16, or no text: write it again as UTF-8")
     hint = next((d for d in "\t;,| " if len(header) == 1 and d in header[0]), None)
+    if any("\n" in column for column in header) or sum(map(len, header)) > LONGEST:
+        raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or holds no column names")
     choose = f"set {key} to one of them, or" if "." in key else "it is another file, or has lost its head:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "
@@ -194,14 +257,21 @@ def _rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterato
     """Rows of a text file that are not blank, header first, each with the number (from 1) of its last line."""
     delimiter = _delimiter(path, delimiter)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quoted(path) else csv.QUOTE_NONE
-    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    with _stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
+    with _lines(path, encoding) as text:
         reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
         yield from ((reader.line_num, row) for row in reader if row)
 
 
 @contextmanager
-def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
+def _lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
+    """The lines of a text file, with their ends."""
+    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    with _stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
+        yield text
+
+
+@contextmanager
+def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterator[None]:
     """Turns what Arrow says of an unreadable file into where it is broken and what to do."""
     present(path)
     try:
@@ -216,10 +286,10 @@ def _explained(path: Path, delimiter: str | None) -> Iterator[None]:
     except pa.ArrowInvalid as error:
         if path.suffix.lower() in PARQUET:
             raise InputError(f"{path} is not a whole Parquet file ({error}): write it again") from error
-        raise InputError(_fault(path, delimiter, error)) from error
+        raise InputError(_fault(path, delimiter, encoding, error)) from error
 
 
-def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
+def _fault(path: Path, delimiter: str | None, encoding: str, error: pa.ArrowInvalid) -> str:
     """What is wrong with a text file that Arrow refuses; read again in Python, which counts lines."""
     if "UTF8" in str(error):
         with _stream(path) as stream:
@@ -228,9 +298,13 @@ def _fault(path: Path, delimiter: str | None, error: pa.ArrowInvalid) -> str:
                     said.decode()
                 except UnicodeDecodeError:
                     return f"line {line} of {path} is not UTF-8: {REMEDY}"
-    rows = _rows(path, delimiter)
+    if _quoted(path) and (fault := _quote_fault(path, delimiter, encoding)):
+        return fault
+    rows = _rows(path, delimiter, encoding)
     _, header = next(rows)
     for line, row in rows:
+        if sum(map(len, row)) > BLOCK:
+            return f"line {line} of {path} ends a row of more than {BLOCK >> 20} MiB: shorten it"
         if len(row) != len(header):
             return f"line {line} of {path} has {len(row)} fields and its column names are {len(header)}: mend that line"
     return f"{path} cannot be read: {error}"

@@ -1,6 +1,7 @@
 """Points in time, as files write them, to int64 milliseconds since 1970."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -12,10 +13,22 @@ from jaxrec.errors import InputError
 
 DAY = 86_400_000  # milliseconds
 
-# A number below 1e11 is in seconds (the year 5138), below 1e14 in milliseconds, and so on: the ranges of two units
-# meet only in 1973, so data of one unit is read as such. Positions such as 0, 1, 2 are seconds and keep their order.
+# A number below 4.2e9 is in seconds (the year 2103), below 4.2e12 in milliseconds, and so on: the ranges of two units
+# meet only in the 49 days around 1970, so data of one unit is read as such, before 1970 too. Positions such as 0, 1, 2
+# are seconds and keep their order.
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-LIMITS = np.array([1e11, 1e14, 1e17])
+LIMITS = np.array([4.2e9, 4.2e12, 4.2e15])
+PER_MILLISECOND = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of Arrow's timestamps
+
+# Numbers that are dates as digits, 20240131 or 202401311830 or 20240131183000: lowest, highest and what follows the day
+DIGITS = ((19_000_101, 21_001_231, "0000"), (190_001_010_000, 210_012_312_359, ""), (19e12, 21.01e12, None))
+# Whole numbers that are hardly seconds since 1970, if all of a column lie there, but cannot be told from it either.
+UNCLEAR = (
+    (1_900, 2_100, "years"),
+    (190_001, 210_012, "years and months"),
+    (29_221, 65_380, "serial days of a spreadsheet (1980 to 2078), or seconds of a day"),
+)
+YEARS = np.array(["1678", "2262"], "datetime64[Y]").astype("datetime64[ms]").astype(np.int64)  # what other tools hold
 
 Where = Callable[[int], str]  # says where row i (from 0) stands: "line 12 of ratings.csv"
 
@@ -23,26 +36,49 @@ Where = Callable[[int], str]  # says where row i (from 0) stands: "line 12 of ra
 def milliseconds(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     """A column of times to int64 milliseconds [N]: dates, timestamps, numbers since 1970, or text of either kind.
 
-    Time zones are converted to UTC, and times without one are taken as UTC. Raises InputError at missing or unreadable
-    times and where numbers of two units are mixed, naming the row through `where`.
+    Time zones are converted to UTC, and times without one are taken as UTC. What is finer than a millisecond is cut.
+    Raises InputError at missing or unreadable times, at times outside 1678 to 2261, and where numbers of two units or
+    dates of two formats are mixed, naming the row through `where`: of a mixture the first of the rarer kind.
     """
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        column = pc.if_else(pc.equal(column, ""), None, column)
     if column.null_count:
         raise InputError(
             f"{where(_first(pc.is_null(column)))} has no time: fill it, drop it, or set data.time_column=null"
         )
-    if pa.types.is_temporal(column.type) and not pa.types.is_time(column.type):
-        return _array(column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()))
-    if pa.types.is_string(column.type):
-        try:
-            column = column.cast(pa.int64())
-        except pa.ArrowInvalid:
+    time = _read(column, where)
+    if (far := np.flatnonzero((time < YEARS[0]) | (time >= YEARS[1]))).size:
+        raise InputError(
+            f"{where(int(far[0]))} has the time {column[int(far[0])].as_py()}, outside the years 1678 to 2261: write "
+            "the right one, or drop the row if it stands for none"
+        )
+    return time
+
+
+def _read(column: pa.ChunkedArray, where: Where) -> np.ndarray:
+    kind = column.type
+    if pa.types.is_date(kind):
+        return _array(column.cast(pa.timestamp("ms")).cast(pa.int64()))
+    if pa.types.is_timestamp(kind):
+        numbers = _array(column.cast(pa.int64()))
+        if kind.unit != "s":
+            return np.floor_divide(numbers, PER_MILLISECOND[kind.unit])
+        return np.clip(numbers, -(10**15), 10**15) * 1_000  # beyond these no year is right, and none may wrap around
+    if pa.types.is_string(kind):
+        for number in (pa.int64(), pa.float64()):
             try:
-                column = column.cast(pa.float64())
+                return _from_numbers(_array(column.cast(number)), where)
             except pa.ArrowInvalid:
-                return _from_text(column, where)
-    if pa.types.is_unsigned_integer(column.type) or pa.types.is_decimal(column.type):
-        column = column.cast(pa.int64(), safe=False)
-    return _from_numbers(_array(column), where)
+                continue
+        return _from_text(column, where)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        try:
+            column = column.cast(pa.int64())  # exact, also for nanoseconds
+        except pa.ArrowInvalid:  # a fraction, or beyond int64
+            column = column.cast(pa.float64())
+        return _from_numbers(_array(column), where)
+    raise InputError(f"data.time_column holds {kind}, not times: name another column, or set data.time_column=null")
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
@@ -58,27 +94,51 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
         raise InputError(f"{where(int(np.flatnonzero(~np.isfinite(numbers))[0]))} has a time that is not a number")
     if not len(numbers):
         return numbers.astype(np.int64)
+    for low, high, rest in DIGITS:
+        if np.mean((numbers >= low) & (numbers <= high)) > 0.5:
+            return _from_digits(numbers, rest, where)
+    for low, high, what in UNCLEAR:
+        if numbers.min() >= low and numbers.max() <= high:
+            raise InputError(
+                f"the times, such as {numbers[0].item()} ({where(0)}), look like {what}: write ISO dates such as "
+                "2024-03-31T18:30:00 or seconds since 1970, or set data.time_column=null"
+            )
     size = np.abs(numbers.astype(np.float64))
-    low, high = int(size.argmin()), int(size.argmax())
-    unit, other = np.searchsorted(LIMITS, [size[high], size[low]], side="right")
-    if unit != other:
+    units = np.searchsorted(LIMITS, size, side="right")
+    counts = np.bincount(units)
+    unit = len(counts) - 1 - int(counts[::-1].argmax())  # the most frequent, the finest of these
+    if (odd := np.flatnonzero(units != unit)).size:
+        usual, first = int(np.flatnonzero(units == unit)[0]), int(odd[0])
         raise InputError(
-            f"times of two units: {where(low)} has {numbers[low]:.15g} ({UNITS[other]} since 1970) and {where(high)} "
-            f"has {numbers[high]:.15g} ({UNITS[unit]}): write them all in one unit"
+            f"times of two units: {where(first)} has {numbers[first].item()} ({UNITS[units[first]]} since 1970) and "
+            f"{where(usual)} has {numbers[usual].item()} ({UNITS[unit]}): write them all in one unit"
         )
-    if unit == 0:
-        return np.rint(numbers * 1e3).astype(np.int64) if numbers.dtype.kind == "f" else numbers.astype(np.int64) * 1000
-    return np.floor_divide(numbers, 1000 ** (int(unit) - 1)).astype(np.int64)
+    if numbers.dtype.kind == "f":  # to the microsecond first, as .123 of a second may be held as .122999999
+        return np.floor_divide(np.rint(numbers * 1e6 / 1e3 ** float(unit)), 1e3).clip(-1e15, 1e15).astype(np.int64)
+    return numbers.astype(np.int64) * 1000 if unit == 0 else np.floor_divide(numbers, 1000 ** (unit - 1))
+
+
+def _from_digits(numbers: np.ndarray, rest: str | None, where: Where) -> np.ndarray:
+    """Times of numbers such as 20240131; `rest` completes them to hours and minutes, None: they have seconds too."""
+    whole = numbers == np.floor(numbers)
+    text = pd.Series(numbers.astype(np.int64).astype(str)) + (rest or "")
+    layout = "%Y%m%d%H%M" + ("%S" if rest is None else "")
+    size = 14 if rest is None else 12
+    time = pd.to_datetime(text.where(whole & (text.str.len() == size)), format=layout, errors="coerce")
+    if (odd := np.flatnonzero(time.isna())).size:
+        raise InputError(
+            f"{where(int(odd[0]))} has the time {numbers[odd[0]].item()}, which is no date as most others are "
+            "(20240131 is January 31, 2024): write it like the others"
+        )
+    return time.to_numpy("datetime64[ms]").astype(np.int64)
 
 
 def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     # Piece by piece: pandas makes a Python string of each, and ten million of these take gigabytes.
     numbers = pd.concat([pd.to_numeric(piece.to_pandas(), errors="coerce") for piece in column.chunks])
-    if numbers.notna().all():  # with blanks around them
-        return _from_numbers(numbers.to_numpy(), where)
-    time = _read(column, "ISO8601")
-    if time.isna().any():
-        time = _local(column, where)
+    iso = _laid_out(column, "ISO8601")
+    readings = [iso, *_local(column, iso, where)] if iso.isna().any() else [iso]
+    time = max(readings, key=lambda reading: int(reading.notna().sum()))
     if time.isna().any():
         # The row to blame is the first that is not like most.
         unread = min(time.isna(), numbers.isna(), key=lambda missing: int(missing.sum()))
@@ -90,23 +150,30 @@ def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     return time.to_numpy(dtype="datetime64[ms]").astype(np.int64)
 
 
-def _read(column: pa.ChunkedArray, layout: str) -> pd.Series:
+def _laid_out(column: pa.ChunkedArray, layout: str) -> pd.Series:
     """Times [N] of a text column in UTC, to the millisecond; missing where it is not laid out so."""
+    digits = pc.match_substring_regex(column, "[0-9]")
+    column = pc.if_else(digits, column, None)  # pandas reads "now" and "today"
     pieces = [pd.to_datetime(p.to_pandas(), format=layout, utc=True, errors="coerce") for p in column.chunks]
-    return pd.concat([piece.dt.as_unit("ms") for piece in pieces], ignore_index=True)
+    return pd.concat([piece.dt.floor("ms").dt.as_unit("ms") for piece in pieces], ignore_index=True)
 
 
-def _local(column: pa.ChunkedArray, where: Where) -> pd.Series:
-    """Times written in one other format, guessed from the first; month and day in either order, if only one fits."""
+def _local(column: pa.ChunkedArray, iso: pd.Series, where: Where) -> list[pd.Series]:
+    """Times as the two most frequent formats give them that are guessed from rows which are not ISO.
+
+    Month and day may be in either order, if only one fits.
+    """
+    rows = np.flatnonzero(iso.isna())[:100]
+    layouts: Counter[str] = Counter()
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # "13/04/2015 is not month first": we know
-        layouts = [pd.tseries.api.guess_datetime_format(column[0].as_py(), dayfirst=first) for first in (False, True)]
-    readings = [_read(column, layout) for layout in layouts if layout is not None]
-    if not readings:
-        return _read(column, "ISO8601")
-    one, other = readings[0], readings[-1]
-    if one.notna().all() and other.notna().all() and (one != other).any():
-        row = int(np.flatnonzero(one != other)[0])
+        for row in rows:
+            guesses = {pd.tseries.api.guess_datetime_format(column[row].as_py(), dayfirst=d) for d in (False, True)}
+            layouts.update(sorted(guess for guess in guesses if guess is not None))
+    readings = [_laid_out(column, layout) for layout, _ in layouts.most_common(2)]
+    complete = [reading for reading in readings if reading.notna().all()]
+    if len(complete) == 2 and (unlike := np.flatnonzero(complete[0] != complete[1])).size:
+        row = int(unlike[0])
         raise InputError(
             f"{where(row)} has the time {column[row].as_py()!r}: day or month first? Write ISO dates (2024-03-31)"
         )
-    return max(readings, key=lambda reading: int(reading.notna().sum()))
+    return readings

@@ -187,18 +187,19 @@ def of_spread(table: pd.DataFrame, name: str) -> str:
 
 
 def of_correlations(table: pd.DataFrame) -> str:
-    """The strongest correlation in either direction."""
+    """The strongest correlation in either direction, that of kinds of action with each other aside."""
     values = table.drop(columns="column").to_numpy(np.float64, copy=True)
     names = list(table.column)
     values[np.tril_indices(len(names))] = np.nan
     kinds = np.array([name.startswith("is ") for name in names])
     values[np.ix_(kinds, kinds)] = np.nan  # a row is of one kind: that they exclude each other is no news
     if np.isnan(values).all():
-        return "No two columns have values in the same rows."
+        return "No two columns have values in the same rows, kinds of action aside."
     row, column = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
+    aside = ", that of kinds of action with each other aside," if kinds.sum() > 1 else ""
     return (
-        f"Spearman's rank correlation over interactions, -1 to 1; the strongest is {values[row, column]:.2f}, between "
-        f"“{names[row]}” and “{names[column]}”."
+        f"Spearman's rank correlation over interactions, -1 to 1; the strongest{aside} is {values[row, column]:.2f}, "
+        f"between “{names[row]}” and “{names[column]}”."
     )
 
 
@@ -213,7 +214,7 @@ def of_cores(table: pd.DataFrame) -> str:
     """What the 5-core leaves."""
     first, chosen = table.iloc[0], table[table.k <= 5].iloc[-1]
     kept = [f"{percent(chosen[of] / first[of])} of the {of}" for of in ("users", "items", "interactions")]
-    core = f"Where each user and item must have {int(chosen.k)} (data.k_core={int(chosen.k)})"
+    core = f"Where each user and item must have {int(chosen.k)} rows, repeats included (data.k_core={int(chosen.k)})"
     return f"{core}, {kept[0]}, {kept[1]} and {kept[2]} are left."
 
 

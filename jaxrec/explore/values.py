@@ -22,6 +22,8 @@ def spread(values: np.ndarray | None) -> pd.DataFrame | None:
     if distinct[0] >= 0 and (distinct == np.rint(distinct)).all():
         zeros = pd.DataFrame({"low": [0], "high": [0], "count": [int((finite == 0).sum())]})
         counted = histogram(finite[finite > 0].astype(np.int64))
+        counted = counted[counted["count"].cumsum() > 0].reset_index(drop=True)
+        counted.loc[0, "low"] = int(distinct[distinct > 0][0])
         return pd.concat([zeros, counted], ignore_index=True) if distinct[0] == 0 else counted
     low, high = np.quantile(finite, [0.005, 0.995])
     edges = np.unique(np.concatenate([[distinct[0]], np.linspace(low, high, 41), [distinct[-1]]]))

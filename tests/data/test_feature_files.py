@@ -177,6 +177,39 @@ def test_parquet_columns_that_are_no_features(data, tmp_path):
         data("", item_features=tmp_path / "items.parquet")
 
 
+def test_lists_of_decimals_are_no_names(data, tmp_path):
+    for kind in (pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float16())):
+        vectors = pa.array([np.array([0.5, 1.0], np.float16)] * 2, kind)
+        pq.write_table(pa.table({"item_id": ["x1", "x2"], "embedding": vectors}), tmp_path / "items.parquet")
+        with pytest.raises(InputError, match=r"column 'embedding', holds .* leave the column out"):
+            data("", item_features=tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="column 'embedding', holds lists of decimal numbers"):
+        data("item_id,embedding\nx1,0.5|1\nx2,1|2\n")
+    with pytest.raises(InputError, match="the feature 'embedding' holds lists of decimal numbers"):
+        features(pd.DataFrame({"embedding": [[0.5, 1.0], [1.0, 2.0]]}))
+    assert len(features(pd.DataFrame({"years": [[1999, 2001], [2001, None]]})).schema.bags) == 1
+
+
+@pytest.mark.parametrize("kind", [pa.duration("s"), pa.time32("s"), pa.binary(), pa.list_(pa.list_(pa.int64()))])
+@pytest.mark.parametrize("named", [{}, {"categorical": ("odd",)}, {"numerical": ("odd",)}])
+def test_types_of_which_no_feature_can_be_made_are_named(data, tmp_path, kind, named):
+    odd = pa.array([b"a"] if kind == pa.binary() else [[[1]]] if pa.types.is_list(kind) else [1], kind)
+    pq.write_table(pa.table({"item_id": ["x1"], "odd": odd}), tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="column 'odd', holds "):
+        data("", item_features=tmp_path / "items.parquet", **named)
+
+
+def test_decimal_commas(data):
+    table = 'item_id,price\nx1,"3,5"\nx2,"4"\nx3,"-1,25"\n'
+    assert by_id(data(table, decimal=","), "price") == [3.5, 4.0, -1.25]
+    assert by_id(data(table, decimal=",", numerical=("price",)), "price") == [3.5, 4.0, -1.25]
+    with pytest.raises(InputError, match=r"column 'price', holds numbers such as '3,5': .*data\.decimal=\",\""):
+        data(table)
+    assert by_id(data(table, categorical=("price",)), "price") == ["3,5", "4", "-1,25"]
+    with pytest.raises(InputError, match=r"line 2 of .* has '3,5' as price, .*data\.decimal=\",\""):
+        data(table, numerical=("price",))
+
+
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"no"])
 def test_damaged_files(data, tmp_path, damage):
     with pytest.raises(InputError, match=r"items.csv.gz is a truncated or corrupt compressed file"):

@@ -1,5 +1,6 @@
 import gzip
 import io
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -324,3 +325,106 @@ def test_real_purchases(shared_data, tmp_path):
     assert data.n_users == bought["Customer ID"].nunique()
     assert data.user_ids[0] == int(bought["Customer ID"].min())
     assert data.time.max() == pd.Timestamp(bought["InvoiceDate"].max(), tz="UTC").value // 10**6
+
+
+def test_a_quote_that_swallows_rows_is_an_error_and_one_that_does_not_is_none(write):
+    def table(lone: dict[int, str], name: str, sep: str, n: int = 30) -> Path:
+        lines = [sep.join(["user_id", "title", "item_id"])]
+        lines += [sep.join([str(i % 5), lone.get(i, f"title {i}"), str(i)]) for i in range(n)]
+        return write("\n".join(lines) + "\n", name)
+
+    for lone, line in (({10: '"Lone'}, 12), ({10: '"Lone', 20: '"Lone'}, 12), ({10: '"Lone', 20: 'end"'}, 12)):
+        for name, sep in (("a.tsv", "\t"), ("a.csv", ","), ("a.csv.gz", ",")):
+            with pytest.raises(InputError, match=f"line {line} opens a quote"):
+                files(table(lone, name, sep))
+    with pytest.raises(InputError, match="line 3 opens a quote"):  # of more characters than Python's csv takes
+        files(table({1: '"Lone'}, "a.csv", ",", n=20_000))
+    for lone in ({3: 'a "b" c'}, {3: '"a" b'}, {3: '"a\nb"'}, {3: '"a, ""b""\n\n1,2"'}):
+        assert len(files(table(lone, "a.csv", ","))) == 30
+
+
+def test_long_fields_are_read_and_a_quote_in_the_header_is_named(write):
+    assert rows(files(write("user_id,note,item_id\n1," + "x" * 3_000_000 + ",2\n"))) == [(1, 2)]
+    with pytest.raises(InputError, match="its first line has a stray quote") as error:
+        files(write('user_id,"item_id\n' + "1,2\n" * 1_000))
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("kept", ["buy", "view"])
+def test_labels_and_positions_are_those_of_the_events_that_are_kept(write, kept):
+    lines = ["1,1,view,1,1", "1,2,buy,1,2", "2,1,buy,0,1", "2,2,buy,1,1", "1,3,view,0,", "2,3,view,1,2", "3,2,view,1,1"]
+    if kept == "buy":
+        lines[0] = "1,1,view,,"  # of a row that goes nothing need be known
+    else:
+        lines[4] = "1,3,view,0,3"
+    path = write("\n".join(["user_id,item_id,e,l,p", *lines]) + "\n")
+    of = {"event_column": "e", "events": [kept]}
+    expected = {"buy": ([(1, 2), (2, 2)], [2, 1, 1]), "view": ([(1, 1), (2, 3), (3, 2)], [1, 3, 2, 1])}[kept]
+    assert rows(files(path, label_column="l", **of)) == expected[0]
+    assert files(path, position_column="p", **of).position.tolist() == expected[1]
+    lines[3 if kept == "buy" else 5] = f"2,2,{kept},7,0"
+    path = write("\n".join(["user_id,item_id,e,l,p", *lines]) + "\n")
+    line = 5 if kept == "buy" else 7
+    with pytest.raises(InputError, match=f"line {line} of .* has the label '7'"):
+        files(path, label_column="l", **of)
+    with pytest.raises(InputError, match=f"line {line} of .* has the position '0'"):
+        files(path, position_column="p", **of)
+
+
+KINDS = {
+    "list": pa.array([[1], [2]]),
+    "struct": pa.array([{"a": 1}, {"a": 2}]),
+    "binary": pa.array([b"2024-01-01", b"2024-01-02"]),
+    "fixed": pa.array([b"ab", b"cd"], pa.binary(2)),
+    "duration": pa.array([1, 2], pa.duration("s")),
+    "time": pa.array([1, 2], pa.time32("s")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_columns_of_a_type_that_no_log_holds_are_named(tmp_path, kind):
+    of = {"value_column": "v", "time_column": "t", "event_column": "e", "label_column": "l", "position_column": "p"}
+    names = {"user_column": "user_id", "item_column": "item_id"} | of
+    for key, column in names.items():
+        table = {"user_id": pa.array([1, 2]), "item_id": pa.array([1, 2])} | {column: KINDS[kind]}
+        pq.write_table(pa.table(table), path := tmp_path / "t.parquet")
+        with pytest.raises(InputError, match=f"data.{key} holds "):
+            files(path, **({key: column} if key in of else {}))
+
+
+def test_uuids_are_text_half_floats_are_numbers_and_booleans_are_no_ids(tmp_path):
+    def log(column: pa.Array) -> Path:
+        pq.write_table(pa.table({"user_id": column, "item_id": column, "v": pa.array([1, 2])}), tmp_path / "t.parquet")
+        return tmp_path / "t.parquet"
+
+    named = [uuid.UUID(int=5), uuid.UUID("5f82c2d9-cfeb-0fa3-21d7-d982f8bd1045")]
+    found = files(log(pa.array([each.bytes for each in named], pa.uuid())))
+    assert rows(found) == [(str(each), str(each)) for each in named]
+    half = pa.array(np.array([1, 2], np.float16))
+    assert rows(files(log(half))) == [(1, 1), (2, 2)]
+    pq.write_table(pa.table({"user_id": [1, 2], "item_id": [1, 2], "v": half}), tmp_path / "v.parquet")
+    assert files(tmp_path / "v.parquet", value_column="v").value.tolist() == [1, 2]
+    with pytest.raises(InputError, match=r"data\.user_column holds bool, not ids"):
+        files(log(pa.array([True, False])))
+
+
+def test_decimal_commas(write):
+    log = "user_id;item_id;v;t\n1;1;3,5;1706000000,25\n1;2;-,5;1706000001\n1;3;4;1706000002,5\n"
+    of = {"delimiter": ";", "value_column": "v", "time_column": "t", "decimal": ",", "negative": "keep"}
+    assert rows(files(write(log), **of)) == [
+        (1, 1, 3.5, 1_706_000_000_250),
+        (1, 2, -0.5, 1_706_000_001_000),
+        (1, 3, 4.0, 1_706_000_002_500),
+    ]
+    with pytest.raises(InputError, match=r"line 2 of .* has the value '3,5'.*'data\.decimal=\",\"'"):
+        files(write(log), delimiter=";", value_column="v")
+    for odd in ("1.234", "1.234,5"):
+        with pytest.raises(InputError, match=f"line 3 of .* has the value '{odd}', not a finite number"):
+            files(write(log.replace("-,5", odd)), **of)
+
+
+def test_negative_values_are_kept_where_they_are_wanted(write):
+    path = write("user_id,item_id,v\n1,1,-3\n1,1,3\n")
+    assert files(path, value_column="v", negative="keep", duplicates="keep").value.tolist() == [-3, 3]
+    with pytest.raises(InputError, match=r"line 2 of .* negative value -3"):
+        files(path, value_column="v")

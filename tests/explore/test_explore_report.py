@@ -98,6 +98,19 @@ def test_the_script_writes_the_page_and_its_tables(tmp_path):
     assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]
 
 
+def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(tmp_path):
+    (tmp_path / "log.csv").write_text("user_id,item_id,q\n1,1,3\n1,1,-3\n2,1,1\n2,1,1\n3,2,4\n")
+    of = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.value_column=q"]
+    for more, n, single in ([], 5, 1), (["data.duplicates=last"], 3, 3):
+        out = tmp_path / f"out{n}"
+        assert script("explore.py", *of, *more, f"out={out}").returncode == 0
+        assert pd.read_csv(out / "actions.csv").interactions.tolist() == [n]
+        histogram = pd.read_csv(out / "user_histogram.csv")
+        assert histogram["count"][(histogram.group == "all users") & (histogram.high == 1)].tolist() == [single]
+        found = pd.read_csv(out / "problems.csv").set_index("problem")["count"]
+        assert found["rows with a negative value"] == 1
+
+
 @pytest.mark.parametrize(("typed", "least"), [((), 1.0), (("data.quantity=log",), np.log(2))])
 def test_quantities_are_shown_as_they_are_unless_asked_otherwise(typed, least, tmp_path):
     for name, table in complete_journey_tables().items():

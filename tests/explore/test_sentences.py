@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from jaxrec.explore import sentences as say
+from jaxrec.explore.values import spread
 
 
 @pytest.mark.parametrize(
@@ -38,4 +39,15 @@ def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
     names = ["is view", "is buy", "hour"]
     values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
     table = pd.DataFrame(values, columns=names).assign(column=names)
-    assert say.of_correlations(table).endswith("the strongest is -0.30, between “is buy” and “hour”.")
+    assert say.of_correlations(table).endswith("with each other aside, is -0.30, between “is buy” and “hour”.")
+
+
+def test_the_strongest_of_all_cells_is_said_where_there_is_one_kind_of_action():
+    table = pd.DataFrame([[1, -0.9], [-0.9, 1]], columns=["value", "hour"]).assign(column=["value", "hour"])
+    assert say.of_correlations(table).endswith("; the strongest is -0.90, between “value” and “hour”.")
+
+
+def test_values_go_from_the_smallest_to_the_largest():
+    values = np.arange(20, 400, dtype=np.float32)
+    assert say.of_spread(spread(values), "value").endswith("they go from 20 to 399.")
+    assert say.of_spread(spread(np.append(values, -7)), "value").endswith("they go from -7 to 399.")
