@@ -176,7 +176,7 @@ class Ranker:
             scores = score(asked.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
             if sources is not None:
-                known = None if folds is None else asked.query(rows, folds.history_length)
+                known: Any = None if folds is None else asked.query(rows, folds.history_length)
                 fold = None if fold_in is None else lambda: fold_in(known)
                 scores = sources.blended(rows, scores, pool, fold)
             if masked is not None:
