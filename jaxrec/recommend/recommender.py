@@ -217,7 +217,7 @@ class Recommender:
         table = self._users if kind == "user" else self._items
         found = table.find(ids, kind)
         if unknown == "error" and (missing := np.flatnonzero(found < 0)).size:
-            shown = canonical(ids, kind)[missing[0]]
+            shown = canonical(ids, kind).tolist()[missing[0]]
             raise InputError(f"{kind} {shown!r} is not in this run's data ({missing.size} of {len(ids)} are not)")
         return found
 
