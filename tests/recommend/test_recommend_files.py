@@ -128,5 +128,5 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
     assert done.stdout.strip() == "2 rows in lists.csv"
     failed = script("users=[1.5]")
     assert failed.returncode == 2
-    assert failed.stderr.startswith("error: users=")
+    assert failed.stderr.startswith("error: users: the list has the id 1.5")
     assert "Traceback" not in failed.stderr
