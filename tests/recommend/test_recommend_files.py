@@ -65,6 +65,23 @@ def test_histories_of_new_users(run, tmp_path):
     assert by_file.item_id[3:].tolist() == alone.item_id.tolist()
 
 
+def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
+    """A column with a gap, or read as floats, names the same users and items; so do floats on a command line."""
+    model = recommend.load(run)
+    user, item = int(model.user_ids[5]), int(model.item_ids[3])
+    expected = files.recommend(run, users=(user,), k=3)[1]
+    (tmp_path / "users.csv").write_text(f"user_id\n{user}.0\n")
+    for users in (str(tmp_path / "users.csv"), (float(user),), (f"{user}.0",)):
+        pd.testing.assert_frame_equal(files.recommend(run, users=users, k=3)[1], expected)
+    pd.DataFrame({"user_id": [9.0], "item_id": [float(item)]}).to_parquet(tmp_path / "h.parquet")
+    found = files.recommend(run, histories=str(tmp_path / "h.parquet"), k=3)[1]
+    by_hand = files.recommend(run, history=(item,), k=3)[1]
+    assert (found.user_id.tolist(), found.item_id.tolist()) == ([9, 9, 9], by_hand.item_id.tolist())
+    for users, said in (((1.5,), "1.5: ids are text or whole"), ((2.0**53,), "stands for several whole numbers")):
+        with pytest.raises(InputError, match=said):
+            files.recommend(run, users=users)
+
+
 def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
     monkeypatch.setattr(files, "SHOWN", 7)
     rows, table = files.recommend(run, users="all", k=2)
@@ -114,7 +131,7 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
     assert done.stdout.strip() == "2 rows in lists.csv"
     failed = script("users=[1.5]")
     assert failed.returncode == 2
-    assert failed.stderr.startswith("error: users=")
+    assert failed.stderr.startswith("error: users: the list has the id 1.5")
     assert "Traceback" not in failed.stderr
 
 

@@ -107,6 +107,26 @@ def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
     assert not set(popular[1]) & set(seen)
 
 
+def test_ids_of_any_spelling_are_the_same(loaded):
+    model = loaded("ease")
+    user, item = int(model.user_ids[3]), int(model.item_ids[4])
+    expected = model.recommend([user], k=2, unknown="popularity")
+    for ids in (np.array([float(user)]), pd.Series([user], dtype="Int64"), [str(user)], [f"{user}.0"]):
+        pd.testing.assert_frame_equal(model.recommend(ids, k=2, unknown="popularity"), expected)
+        assert model.score(ids, [f"{item}.0"]) == model.score([user], [item])
+    found = model.recommend(pd.Series([user, None], dtype="Int64"), k=2, unknown="popularity")
+    assert found.user_id.tolist() == [user, user, None, None]  # a missing id is that of nobody
+    assert found.source.tolist() == ["model"] * 2 + ["popularity"] * 2
+    for missing in (None, float("nan"), pd.NA):
+        with pytest.raises(InputError, match="user None is not in this run's data"):
+            model.recommend([user, missing])
+    with pytest.raises(InputError, match="True is no id"):
+        model.recommend([True])
+    histories = [[item, "7.0"], np.array([float(item)])]
+    plain = model.recommend_histories([[item, 7], [item]], k=2)
+    pd.testing.assert_frame_equal(model.recommend_histories(histories, k=2), plain)
+
+
 def test_many_histories_are_what_each_is_alone(loaded):
     """More than a block, of all lengths, in whatever company."""
     model, rng = loaded("ials"), np.random.default_rng(0)

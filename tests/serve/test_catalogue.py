@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.item_labels import Categories
+from jaxrec.errors import InputError
 from jaxrec.serve.catalogue import Catalogue, Ids, UnknownIdError
 
 TITLES = np.array(["Amélie (2001)", "Alien (1979)", "Aliens (1986)", "", "Das Boot (1981)"], object)
@@ -14,7 +15,7 @@ def catalogue(**changes):
     return Catalogue(**values)
 
 
-@pytest.mark.parametrize("value", [7, "7"])
+@pytest.mark.parametrize("value", [7, "7", 7.0, "7.0"])
 def test_numbers_and_their_text_are_one_id(value):
     assert Ids("user", np.array([3, 7])).position(value) == 1
     assert Ids("user", np.array(["3", "7"], object)).position(value) == 1
@@ -40,6 +41,12 @@ def test_titles_are_found_by_all_words_the_most_chosen_first():
     assert found.search("nothing", 10) == []
     assert found.search("", 3) == [2, 4, 1]
     assert found.search("\ud800", 3) == []
+
+
+def test_a_large_float_is_no_id():
+    with pytest.raises(InputError, match="lost digits"):
+        Ids("user", np.array([3, 7])).find("1e+17")
+    assert catalogue().search("1e+17", 10) == []  # words, not an id
 
 
 def test_an_exact_id_comes_first():
