@@ -17,6 +17,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
+from jaxrec.command_line import command, override
 from jaxrec.console import Epochs, say, table
 from jaxrec.data.download import cache_dir
 from jaxrec.data.notices import notices
@@ -51,6 +52,9 @@ SHOWN = (
     *("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"),
     *("sampled_ndcg@10", "sampled_hit_rate@10"),
 )
+
+
+SWEEPS = Path("outputs/sweeps")
 
 
 def use_all_cores() -> None:
@@ -91,7 +95,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> 
     trees = [tree for tree, _ in combinations]
     for tree in trees:
         settings.check(tree)
-    directory = rundir.make(directory or Path("outputs/sweeps") / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
     use_all_cores()
     results: dict[int, Result] = {}
     splits: dict[str, tuple[Split, float]] = {}
@@ -134,14 +138,16 @@ def sweep(
     def tree_of(params: dict[str, Any]) -> Tree:
         if all(key in leaves for key in params):
             return settings.put(tree, params)
-        return compose([f"{key}={value}" for key, value in params.items()])
+        return compose([override(key, value) for key, value in params.items()])
 
     for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
         for value in dimension.extremes():
             settings.check(tree_of({key: value}))
     fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
     name = chosen.study_name or _study_name(tree, fixed, space)
-    directory = rundir.make(directory or Path("outputs/sweeps") / name)
+    if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
+        raise InputError(f"sweep.study_name={name}: parts between slashes must be names of folders; choose another")
+    directory = rundir.make(directory or SWEEPS / name)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     _say_data(split)
@@ -190,7 +196,7 @@ def sweep(
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
     (result,) = _fit_and_finish(best_tree, split, load_s)
     rundir.write(directory / "best", best_tree, result)
-    text = yaml.safe_dump([f"{key}={value}" for key, value in winner.params.items()])
+    text = yaml.safe_dump([override(key, value) for key, value in winner.params.items()], allow_unicode=True)
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value}\n{text}")
     board = leaderboard(study)
     write_text(directory / "report.html", sweep_report(name, study, result))
@@ -200,8 +206,19 @@ def sweep(
         f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"),
         _rows([(title, result)]),
     )
-    say(f"results: {directory}   look closer: python scripts/study.py study={name}")
+    say(f"results: {directory}")
+    say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
     return result
+
+
+def _look_closer(name: str, directory: Path, storage: str | None) -> str:
+    """The command that shows this study, wherever it is stored."""
+    where = []
+    if storage is not None:
+        where = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
+    elif directory != SWEEPS / name:
+        where = [override("root", str(directory.absolute()))]
+    return command("study", override("study", name), *where)
 
 
 def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
