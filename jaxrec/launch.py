@@ -29,7 +29,7 @@ from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
 from jaxrec.sweep.search import Outcome, search
 from jaxrec.sweep.space import space_from_yaml
-from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.storage import open_storage, without_password
 from jaxrec.sweep.trials import best, leaderboard
 
 
@@ -207,7 +207,8 @@ def sweep(
         _rows([(title, result)]),
     )
     say(f"results: {directory}")
-    say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
+    if without_password(chosen.storage or "") == (chosen.storage or ""):
+        say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
     return result
 
 

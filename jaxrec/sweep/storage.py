@@ -134,7 +134,7 @@ def read_storage(url: str) -> BaseStorage:
     except (ImportError, SQLAlchemyError) as error:
         raise _cannot_open(url, error) from error
     if not holds_studies:
-        raise InputError(f"storage={_without_password(url)} holds no studies")
+        raise InputError(f"storage={without_password(url)} holds no studies")
     return _database(address.render_as_string(hide_password=False), skip_table_creation=True)
 
 
@@ -147,10 +147,11 @@ def _database(url: str, **options: Any) -> BaseStorage:
 
 def _cannot_open(url: str, error: Exception) -> InputError:
     reason = str(error).splitlines()[0]
-    return InputError(f"cannot open the storage {_without_password(url)}: {type(error).__name__}: {reason}")
+    return InputError(f"cannot open the storage {without_password(url)}: {type(error).__name__}: {reason}")
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """The address of a database as it may be shown."""
     return re.sub(r"//[^@/]*@", "//...@", url)
 
 
