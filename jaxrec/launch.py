@@ -13,17 +13,19 @@ from typing import Any, Literal
 import jax
 import pandas as pd
 import yaml
+from optuna.trial import FrozenTrial
 from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.command_line import command, override
-from jaxrec.console import Epochs, say, table
+from jaxrec.console import Epochs, fit_line, say, table
 from jaxrec.data.download import cache_dir
 from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
-from jaxrec.experiment import Result
+from jaxrec.experiment import Result, Selected
+from jaxrec.fitting.population import Population
 from jaxrec.metrics import larger_is_better
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
@@ -106,7 +108,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> 
             _say_data(splits[key][0])
         split, load_s = splits[key]
         say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
-        selected = experiment.select(shared, split.selection, population, Epochs(shared))
+        selected = _select(shared, split, population)
         for position, result in zip(positions, experiment.finish(shared, split, selected, load_s), strict=True):
             results[position] = result
             rundir.write(directory / str(position), trees[position], result)
@@ -159,7 +161,7 @@ def sweep(
         trees = [tree_of(params) for params in batch]
         outcomes: dict[int, Outcome] = {}
         for positions, shared, population in settings.populations(trees):
-            selected = experiment.select(shared, split.selection, population, Epochs(shared))
+            selected = _select(shared, split, population)
             if selected.fit.interrupted:
                 raise KeyboardInterrupt
             for member, position in enumerate(positions):
@@ -190,14 +192,14 @@ def sweep(
         direction="maximize" if larger_is_better(tree["eval"]["monitor"]) else "minimize",
         directory=directory,
         overrides=[o for o in overrides if not o.startswith("sweep")],
-        on_tell=lambda trial: say(f"  trial {trial.number}: {trial.value}  {_short(trial.params)}"),
+        on_tell=lambda trial: say(_trial_line(trial, chosen.n_trials)),
     )
     winner = best(study)
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
     (result,) = _fit_and_finish(best_tree, split, load_s)
     rundir.write(directory / "best", best_tree, result)
     text = yaml.safe_dump([override(key, value) for key, value in winner.params.items()], allow_unicode=True)
-    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value}\n{text}")
+    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     board = leaderboard(study)
     write_text(directory / "report.html", sweep_report(name, study, result))
     table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
@@ -222,9 +224,22 @@ def _look_closer(name: str, directory: Path, storage: str | None) -> str:
     return command("study", override("study", name), *where)
 
 
+def _select(tree: Tree, split: Split, population: Population) -> Selected:
+    """Fits a population while its progress is shown."""
+    with Epochs(tree) as shown:
+        return experiment.select(tree, split.selection, population, shown)
+
+
 def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
     ((_, shared, population),) = settings.populations([tree])
-    selected = experiment.select(shared, split.selection, population, Epochs(shared))
+    selected = _select(shared, split, population)
+    fit, monitor = selected.fit, settings.get(tree, "eval.monitor")
+    if not fit.diverged[0] and (
+        line := fit_line(
+            fit.history[0], fit.best_epoch[0], settings.get(tree, "trainer.epochs", 0), monitor, fit.interrupted
+        )
+    ):
+        say(line)
     return experiment.finish(shared, split, selected, load_s)
 
 
@@ -264,6 +279,11 @@ def _say_data(split: Split) -> None:
     )
     for line in notices(split):
         say(line)
+
+
+def _trial_line(trial: FrozenTrial, n_trials: int) -> str:
+    value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
+    return f"  trial {trial.number} of {n_trials}: {value}  {_short(trial.params)}"
 
 
 def _short(params: dict[str, Any]) -> str:

@@ -14,9 +14,9 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
 
-from jaxrec.command_line import override
 from jaxrec.command_line import command as shell_command
-from jaxrec.console import as_table
+from jaxrec.command_line import override
+from jaxrec.console import as_table, print_table
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import read_journal, read_storage
 from jaxrec.sweep.trials import best, leaderboard
@@ -103,7 +103,7 @@ def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
     trials = [_counts(row) for row in studies.to_dict("records")]
     shown = studies.drop(columns=list(STATES))
     shown.insert(1, "trials", trials)
-    console.print(as_table("", shown))
+    print_table(console, as_table("", shown))
 
 
 def show(study: Study, n: int = 10, console: Console | None = None) -> None:
@@ -118,9 +118,13 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
-    console.print(as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked))
+    print_table(
+        console, as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked)
+    )
     if found := importances(study):
-        console.print(as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"])))
+        print_table(
+            console, as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]))
+        )
     if note := importance_note(study):
         console.print(note, highlight=False)
     # Not wrapped and not coloured, so that it can be copied.
