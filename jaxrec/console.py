@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 from rich import box
-from rich.console import Console, ConsoleOptions
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -30,11 +30,11 @@ def table(title: str, frame: pd.DataFrame) -> None:
 
 def print_table(to: Console, shown: Table) -> None:
     """A table as wide as it is where there is no terminal; nothing is folded in a file or a pipe."""
-    to.print(shown, width=None if to.is_terminal else max(to.width, to.measure(shown, options=_unbounded(to)).maximum))
-
-
-def _unbounded(to: Console) -> ConsoleOptions:
-    return to.options.update_width(UNBOUNDED)
+    before = to.width
+    if not to.is_terminal:
+        to.width = UNBOUNDED
+    to.print(shown)
+    to.width = before
 
 
 def as_table(title: str, frame: pd.DataFrame) -> Table:
