@@ -78,8 +78,11 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
     errors: list[InputError] = []
+    started = False
 
     def guarded(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
         try:
             work(cfg)
         except InputError as error:  # kept from Hydra, which would print the overrides above it
@@ -87,7 +90,13 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
 
     def main() -> None:
         _check_config_path(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+        except OSError as error:  # before the work starts Hydra makes the run directory and may write to it
+            if started or isinstance(error, BrokenPipeError):
+                raise
+            reason = error.strerror or error
+            raise InputError(f"cannot write to {error.filename}: {reason}; choose another hydra.run.dir") from error
         if errors:
             raise errors[0]
 

@@ -13,22 +13,25 @@ from typing import Any, Literal
 import jax
 import pandas as pd
 import yaml
+from optuna.trial import FrozenTrial
 from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
-from jaxrec.console import Epochs, say, table
+from jaxrec.command_line import command, override
+from jaxrec.console import Epochs, fit_line, say, table
 from jaxrec.data.download import cache_dir
 from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
-from jaxrec.experiment import Result
+from jaxrec.experiment import Result, Selected
+from jaxrec.fitting.population import Population
 from jaxrec.metrics import larger_is_better
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
 from jaxrec.sweep.search import Outcome, search
 from jaxrec.sweep.space import space_from_yaml
-from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.storage import open_storage, without_password
 from jaxrec.sweep.trials import best, leaderboard
 
 
@@ -51,6 +54,9 @@ SHOWN = (
     *("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"),
     *("sampled_ndcg@10", "sampled_hit_rate@10"),
 )
+
+
+SWEEPS = Path("outputs/sweeps")
 
 
 def use_all_cores() -> None:
@@ -91,7 +97,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> 
     trees = [tree for tree, _ in combinations]
     for tree in trees:
         settings.check(tree)
-    directory = rundir.make(directory or Path("outputs/sweeps") / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
     use_all_cores()
     results: dict[int, Result] = {}
     splits: dict[str, tuple[Split, float]] = {}
@@ -102,7 +108,7 @@ def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> 
             _say_data(splits[key][0])
         split, load_s = splits[key]
         say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
-        selected = experiment.select(shared, split.selection, population, Epochs(shared))
+        selected = _select(shared, split, population)
         for position, result in zip(positions, experiment.finish(shared, split, selected, load_s), strict=True):
             results[position] = result
             rundir.write(directory / str(position), trees[position], result)
@@ -134,14 +140,16 @@ def sweep(
     def tree_of(params: dict[str, Any]) -> Tree:
         if all(key in leaves for key in params):
             return settings.put(tree, params)
-        return compose([f"{key}={value}" for key, value in params.items()])
+        return compose([override(key, value) for key, value in params.items()])
 
     for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
         for value in dimension.extremes():
             settings.check(tree_of({key: value}))
     fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
     name = chosen.study_name or _study_name(tree, fixed, space)
-    directory = rundir.make(directory or Path("outputs/sweeps") / name)
+    if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
+        raise InputError(f"sweep.study_name={name}: parts between slashes must be names of folders; choose another")
+    directory = rundir.make(directory or SWEEPS / name)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     _say_data(split)
@@ -153,7 +161,7 @@ def sweep(
         trees = [tree_of(params) for params in batch]
         outcomes: dict[int, Outcome] = {}
         for positions, shared, population in settings.populations(trees):
-            selected = experiment.select(shared, split.selection, population, Epochs(shared))
+            selected = _select(shared, split, population)
             if selected.fit.interrupted:
                 raise KeyboardInterrupt
             for member, position in enumerate(positions):
@@ -184,14 +192,14 @@ def sweep(
         direction="maximize" if larger_is_better(tree["eval"]["monitor"]) else "minimize",
         directory=directory,
         overrides=[o for o in overrides if not o.startswith("sweep")],
-        on_tell=lambda trial: say(f"  trial {trial.number}: {trial.value}  {_short(trial.params)}"),
+        on_tell=lambda trial: say(_trial_line(trial, chosen.n_trials)),
     )
     winner = best(study)
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
     (result,) = _fit_and_finish(best_tree, split, load_s)
     rundir.write(directory / "best", best_tree, result)
-    text = yaml.safe_dump([f"{key}={value}" for key, value in winner.params.items()])
-    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value}\n{text}")
+    text = yaml.safe_dump([override(key, value) for key, value in winner.params.items()], allow_unicode=True)
+    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     board = leaderboard(study)
     write_text(directory / "report.html", sweep_report(name, study, result))
     table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
@@ -200,13 +208,38 @@ def sweep(
         f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"),
         _rows([(title, result)]),
     )
-    say(f"results: {directory}   look closer: python scripts/study.py study={name}")
+    say(f"results: {directory}")
+    if without_password(chosen.storage or "") == (chosen.storage or ""):
+        say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
     return result
+
+
+def _look_closer(name: str, directory: Path, storage: str | None) -> str:
+    """The command that shows this study, wherever it is stored."""
+    where = []
+    if storage is not None:
+        where = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
+    elif directory != SWEEPS / name:
+        where = [override("root", str(directory.absolute()))]
+    return command("study", override("study", name), *where)
+
+
+def _select(tree: Tree, split: Split, population: Population) -> Selected:
+    """Fits a population while its progress is shown."""
+    with Epochs(tree) as shown:
+        return experiment.select(tree, split.selection, population, shown)
 
 
 def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
     ((_, shared, population),) = settings.populations([tree])
-    selected = experiment.select(shared, split.selection, population, Epochs(shared))
+    selected = _select(shared, split, population)
+    fit, monitor = selected.fit, settings.get(tree, "eval.monitor")
+    if not fit.diverged[0] and (
+        line := fit_line(
+            fit.history[0], fit.best_epoch[0], settings.get(tree, "trainer.epochs", 0), monitor, fit.interrupted
+        )
+    ):
+        say(line)
     return experiment.finish(shared, split, selected, load_s)
 
 
@@ -246,6 +279,11 @@ def _say_data(split: Split) -> None:
     )
     for line in notices(split):
         say(line)
+
+
+def _trial_line(trial: FrozenTrial, n_trials: int) -> str:
+    value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
+    return f"  trial {trial.number} of {n_trials}: {value}  {_short(trial.params)}"
 
 
 def _short(params: dict[str, Any]) -> str:

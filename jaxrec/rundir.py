@@ -9,6 +9,7 @@ import numpy as np
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
+from jaxrec.command_line import command
 from jaxrec.data import item_labels
 from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
@@ -71,9 +72,9 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
 
 def config_text(directory: Path, tree: Tree) -> str:
     """The resolved configuration as YAML that trains the same run again."""
-    command = f"python scripts/train.py --config-path {directory.resolve()} --config-name config"
+    again = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
     body = yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False, allow_unicode=True)
-    return f"# To train the same run again:\n#   {command}\n{body}{_HYDRA}"
+    return f"# To train the same run again:\n#   {again}\n{body}{_HYDRA}"
 
 
 def _features(result: Result) -> dict[str, Any]:

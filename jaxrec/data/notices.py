@@ -11,6 +11,7 @@ DROPPED = {
     "validation_already_known": "validation interactions with an item that the user had already",
     "history_after_test_dropped": "interactions that are history only and lie after what is tested",
 }
+MIXED = 0.9  # a larger share of test rows older than the newest training row: the split is not one by time
 
 
 def notices(split: Split) -> list[str]:
@@ -33,7 +34,10 @@ def _listed(counts: dict[str, int]) -> str:
 
 def _cautions(notes: dict[str, int | float]) -> list[str]:
     said = []
-    if leak := notes.get("test_before_last_train", 0):
+    leak = notes.get("test_before_last_train", 0)
+    if leak > MIXED:
+        said.append("test and training interactions are from the same time (split=global_time tests on later ones)")
+    elif leak:
         said.append(
             f"{_percent(leak)} of the test interactions are older than the newest training interaction, so models may "
             "learn from the future (split=global_time lets none)"

@@ -100,7 +100,7 @@ def _found(folder: Path, name: str) -> Path:
     """The file in the folder, packed or not."""
     found = [file for packed in ("", *tables.PACKED) if (file := folder / f"{name}{packed}").exists()]
     if not found:
-        more = "" if name == "events.csv" else ", or do without it: data.item_properties=[]"
+        more = "" if name == "events.csv" else ", or do without it: 'data.item_properties=[]'"
         raise InputError(f"data.path={folder} is no folder that holds {name} (or .gz, .zst, .zip of it){more}")
     return found[0]
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from jaxrec.command_line import advice
 from jaxrec.data.quotes import lost_rows
 from jaxrec.errors import InputError
 
@@ -226,7 +227,7 @@ def position(path: Path, header: list[str], key: str, name: str) -> int:
     choose = f"set {key} to one of them, or" if "." in key else "it is another file, or has lost its head:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "
-        + (f"set data.delimiter={hint!r}" if hint else f"{choose} add a line of column names")
+        + (f"set {advice('data.delimiter', hint)}" if hint else f"{choose} add a line of column names")
     )
 
 

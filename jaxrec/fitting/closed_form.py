@@ -29,6 +29,8 @@ class ClosedForm:
     ) -> Fit:
         """Solves for every member, in turn within a device: one solution's matrices fill it."""
         placement = place(population.size, 1, "in_turn")
+        if jax.default_backend() == "cpu" and hasattr(model, "needs_memory"):
+            model.needs_memory(population.size, placement.n_devices)
         started = time.perf_counter()
         statistics = placement.share(model.statistics(train))
 

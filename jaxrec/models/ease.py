@@ -14,6 +14,7 @@ from scipy import sparse
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
+from jaxrec.memory import require
 from jaxrec.query import Query
 
 
@@ -49,6 +50,19 @@ class EASE(nn.Module):
         entries = query.history.items
         often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
         return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
+
+    def needs_memory(self, n_members: int, at_once: int) -> None:
+        """Raises an InputError where there is not the memory to solve for so many members, some of them at once.
+
+        The Gram matrix on the host and the device, the factor, the inverse and the weights of those at once, and the
+        solution of each.
+        """
+        matrices = 2 + 3 * at_once + n_members
+        require(
+            matrices * self.n_items**2 * 4,
+            f"model=ease with {self.n_items:,} items ({matrices} matrices of items x items for {n_members} at a time)",
+            "keep fewer items (data.k_core=5 or more), or choose model=item_knn, model=ials or model=mf",
+        )
 
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""

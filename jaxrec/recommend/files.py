@@ -49,8 +49,8 @@ def recommend(
     given = {"users": users, "history": history, "histories": histories}
     if len(said := [key for key, value in given.items() if value is not None]) != 1:
         raise InputError(
-            f"{' and '.join(said) or 'nobody'} given: say for whom by one of users=[196,22], users=all, users=FILE, "
-            "history=[50,181] and histories=FILE"
+            f"{' and '.join(said) or 'nobody'} given: say for whom by one of 'users=[196,22]', users=all, users=FILE, "
+            "'history=[50,181]' and histories=FILE"
         )
     if out is not None and Path(out).suffix.lower() not in SUFFIXES:
         raise InputError(f"out={out}: the suffix says how to write, {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")

@@ -11,10 +11,12 @@ import re
 import sys
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from sqlalchemy import create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from jaxrec.errors import InputError
@@ -104,21 +106,61 @@ def open_storage(url: str | None, directory: Path) -> BaseStorage:
     if url is None or url.endswith(".log"):
         # Absolute, so that a later change of the working directory does not split the journal in two.
         return _open_journal(directory.absolute() / "journal.log" if url is None else Path(url).absolute())
+    _check_url(url)
+    # SQLite makes its writers wait for one another; give them the time.
+    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    # Two processes that create the tables of one SQLite file at once would crash.
+    with FileLock(directory / "ask.lock"):
+        return _database(url, engine_kwargs=options)
+
+
+def read_storage(url: str) -> BaseStorage:
+    """Opens an existing storage for reading: nothing is created or changed."""
+    if url.endswith(".log"):
+        if not Path(url).is_file():
+            raise InputError(f"storage={url}: there is no such file")
+        return read_journal(Path(url))
+    _check_url(url)
+    try:
+        address = make_url(url)
+        if address.get_backend_name() == "sqlite":
+            if not address.database or not Path(address.database).is_file():
+                raise InputError(f"storage={url}: there is no such file")
+            read_only = {"mode": "ro", "uri": "true"}
+            address = address.set(database=Path(address.database).absolute().as_uri(), query=read_only)
+        engine = create_engine(address)
+        holds_studies = inspect(engine).has_table("studies")
+        engine.dispose()
+    except (ImportError, SQLAlchemyError) as error:
+        raise _cannot_open(url, error) from error
+    if not holds_studies:
+        raise InputError(f"storage={without_password(url)} holds no studies")
+    return _database(address.render_as_string(hide_password=False), skip_table_creation=True)
+
+
+def _database(url: str, **options: Any) -> BaseStorage:
+    try:
+        return RDBStorage(url, **options)
+    except (ImportError, SQLAlchemyError, StorageInternalError) as error:
+        raise _cannot_open(url, error) from error
+
+
+def _cannot_open(url: str, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0]
+    return InputError(f"cannot open the storage {without_password(url)}: {type(error).__name__}: {reason}")
+
+
+def without_password(url: str) -> str:
+    """The address of a database as it may be shown."""
+    return re.sub(r"//[^@/]*@", "//...@", url)
+
+
+def _check_url(url: str) -> None:
     if "://" not in url:
         raise InputError(
             f"sweep.storage={url} is neither a journal file (PATH.log) nor a database (sqlite:///FILE, "
             "postgresql+psycopg://USER@HOST/NAME)"
         )
-    # SQLite makes its writers wait for one another; give them the time.
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    # Two processes that create the tables of one SQLite file at once would crash.
-    with FileLock(directory / "ask.lock"):
-        try:
-            return RDBStorage(url, engine_kwargs=options)
-        except (ImportError, SQLAlchemyError, StorageInternalError) as error:
-            shown = re.sub(r"//[^@/]*@", "//...@", url)  # no password in a message
-            reason = str(error).splitlines()[0]
-            raise InputError(f"cannot open the storage {shown}: {type(error).__name__}: {reason}") from error
 
 
 def read_journal(path: Path) -> JournalStorage:

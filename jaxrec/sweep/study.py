@@ -1,8 +1,6 @@
 """Looking at studies: which there are, how one stands, what mattered in it, and how to repeat one of its trials."""
 
 import difflib
-import re
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
@@ -16,9 +14,11 @@ from optuna.study import Study
 from optuna.trial import TrialState
 from rich.console import Console
 
-from jaxrec.console import as_table
+from jaxrec.command_line import command as shell_command
+from jaxrec.command_line import override
+from jaxrec.console import as_table, print_table
 from jaxrec.errors import InputError
-from jaxrec.sweep.storage import open_storage, read_journal
+from jaxrec.sweep.storage import read_journal, read_storage
 from jaxrec.sweep.trials import best, leaderboard
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
@@ -30,12 +30,13 @@ def list_studies(root: Path) -> pd.DataFrame:
     A journal that cannot be read is a row with the reason in `note`.
     """
     rows = []
-    for journal in sorted(root.glob("*/journal.log")):
+    for journal in sorted(root.rglob("journal.log")):
         changed = datetime.fromtimestamp(journal.stat().st_mtime).replace(microsecond=0)
         try:
             studies = _studies(read_journal(journal))
         except InputError as error:
-            rows.append({"name": journal.parent.name, "last_change": changed, "note": f"broken: {error}"})
+            name = journal.parent.relative_to(root).as_posix()
+            rows.append({"name": name, "last_change": changed, "note": f"broken: {error}"})
             continue
         rows += [{**_summary(study), "last_change": changed, "note": ""} for study in studies]
     return pd.DataFrame(rows, columns=["name", *STATES, "best_value", "metric", "last_change", "note"])
@@ -44,17 +45,17 @@ def list_studies(root: Path) -> pd.DataFrame:
 def open_study(name: str, root: Path, storage: str | None = None) -> Study:
     """The study called `name`, in a sweep directory under `root` or in the storage given."""
     if storage is not None:
-        studies = {study.study_name: study for study in _studies(open_storage(storage, root / name))}
+        studies = {study.study_name: study for study in _studies(read_storage(storage))}
     else:
         # The directory of that name first: a broken journal elsewhere must not stand in the way.
         studies = {}
-        for journal in sorted(root.glob("*/journal.log"), key=lambda path: path.parent.name != name):
+        for journal in sorted(root.rglob("journal.log"), key=lambda path: path.parent != root / name):
             if name in studies:
                 break
             try:
                 studies |= {study.study_name: study for study in _studies(read_journal(journal))}
             except InputError:
-                if journal.parent.name == name:
+                if journal.parent in (root / name, root):
                     raise
     if name in studies:
         return studies[name]
@@ -89,26 +90,8 @@ def command(study: Study, trial_number: int) -> str:
     params = trials[trial_number].params
     # What was typed for a key that the sweep then varied does not hold for this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
-    chosen = [f"{key}={override_value(value)}" for key, value in params.items()]
-    return shlex.join(["python", "scripts/train.py", *typed, *chosen])
-
-
-def override_value(value: Any) -> str:
-    """A value as Hydra's command line reads it back with its type; a string that could be read otherwise is quoted."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int | float):
-        return repr(value)
-    if re.fullmatch(r"[A-Za-z_][\w./@+-]*", value, re.ASCII) and value.lower() not in _HYDRA_WORDS:
-        return value
-    # Within quotes Hydra knows \' only, and backslashes only where they stand before a quote.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + (r"\'" if m[2] else ""), value)
-    return f"'{escaped}'"
-
-
-_HYDRA_WORDS = {"null", "true", "false", "inf", "nan", "none"}
+    chosen = [override(key, value) for key, value in params.items()]
+    return shell_command("train", *typed, *chosen)
 
 
 def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
@@ -120,7 +103,7 @@ def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
     trials = [_counts(row) for row in studies.to_dict("records")]
     shown = studies.drop(columns=list(STATES))
     shown.insert(1, "trials", trials)
-    console.print(as_table("", shown))
+    print_table(console, as_table("", shown))
 
 
 def show(study: Study, n: int = 10, console: Console | None = None) -> None:
@@ -135,9 +118,13 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
-    console.print(as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked))
+    print_table(
+        console, as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked)
+    )
     if found := importances(study):
-        console.print(as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"])))
+        print_table(
+            console, as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]))
+        )
     if note := importance_note(study):
         console.print(note, highlight=False)
     # Not wrapped and not coloured, so that it can be copied.

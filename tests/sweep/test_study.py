@@ -16,7 +16,6 @@ from jaxrec.sweep.study import (
     importances,
     list_studies,
     open_study,
-    override_value,
     show,
     show_studies,
 )
@@ -81,6 +80,25 @@ def test_a_study_is_opened_by_name(tmp_path):
     assert open_study("movies", tmp_path / "nowhere", storage).study_name == "movies"
 
 
+def test_a_name_with_a_slash_is_a_folder_in_a_folder(tmp_path):
+    sweep(tmp_path, "exp/one")
+    assert list(list_studies(tmp_path)["name"]) == ["exp/one"]
+    assert len(open_study("exp/one", tmp_path).trials) == 12
+    assert len(open_study("exp/one", tmp_path / "exp" / "one").trials) == 12
+
+
+def test_looking_writes_nothing(tmp_path):
+    missing = [f"sqlite:///{tmp_path}/nope.db", str(tmp_path / "nope.log")]
+    for storage in missing:
+        with pytest.raises(InputError, match="no such file"):
+            open_study("nope", tmp_path / "root", storage)
+    assert not list(tmp_path.iterdir())
+    there = f"sqlite:///{tmp_path}/there.db"
+    optuna.create_study(study_name="a", storage=there)
+    assert open_study("a", tmp_path / "root", there).study_name == "a"
+    assert [path.name for path in tmp_path.iterdir()] == ["there.db"]
+
+
 def test_importances_find_what_mattered(tmp_path):
     study = sweep(tmp_path, n_trials=40, population=20, sampler="random")
     found = importances(study)
@@ -108,18 +126,6 @@ def test_the_command_repeats_a_trial(tmp_path):
     assert read == study.trials[1].params  # and x=0.5, typed but then varied, is gone
     with pytest.raises(InputError, match="no trial 7; it has 0 to 1"):
         command(study, 7)
-
-
-PLAIN = [None, True, False, 3, -2, 0.1, 1e-7, 1e22, "adam", "-x", "a/b.c", "ünï"]
-READ_OTHERWISE = ["1", "1e-3", "true", "Null", "nan", "", "[1,2]", "{a: 1}", "x=y", "a,b", "(a)", "#", "~x", "$HOME"]
-QUOTED = ["a b", "it's", "a\\", "\\'", "a\\\\'b", "tab\t", '"q"']
-
-
-@pytest.mark.parametrize("value", [*PLAIN, *READ_OTHERWISE, *QUOTED])
-def test_hydra_reads_back_the_value_and_its_type(value):
-    read = OverridesParser.create().parse_override(f"key={override_value(value)}").value()
-    assert read == value
-    assert type(read) is type(value)
 
 
 def test_show_says_how_a_study_stands(tmp_path):

@@ -1,0 +1,46 @@
+"""Commands to paste: a value quoted for Hydra, its override quoted for the shell, on top of that."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+_WORDS = {"null", "true", "false", "inf", "nan", "none"}  # what Hydra reads as something other than a string
+
+
+def value_text(value: Any) -> str:
+    """A value as Hydra's command line reads it back with its type; a string that could be misread is quoted."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{value_text(key)}:{value_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(value_text, value)) + "]"
+    text = str(value)
+    if re.fullmatch(r"[A-Za-z_/][\w./@+-]*", text, re.ASCII) and text.lower() not in _WORDS:
+        return text
+    # Within quotes a backslash counts only before a quote or the end; before ${ OmegaConf reads it.
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text) + '"'
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as Hydra reads it, for a list of arguments or a file of overrides."""
+    return f"{key}={value_text(value)}"
+
+
+def advice(key: str, value: Any) -> str:
+    """`key=value` to paste into a shell."""
+    return shlex.quote(override(key, value))
+
+
+def command(script: str, *arguments: str) -> str:
+    """The shell command that runs a script of this project with these arguments, from the present directory."""
+    path = Path("scripts") / f"{script}.py"
+    return shlex.join(["python", str(path if Path.cwd() == ROOT else ROOT / path), *arguments])

@@ -1,0 +1,43 @@
+"""What is printed to be pasted: read back by a shell, by Hydra and by OmegaConf it is what was meant."""
+
+import os
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from jaxrec.command_line import ROOT, advice, command, override, value_text
+
+PLAIN = [None, True, False, 3, -2, 0.1, 1e-7, 1e22, "adam", "-x", "a/b.c", "/tmp/runs", "ünï", "人"]
+READ_OTHERWISE = ["1", "1e-3", "true", "Null", "nan", "", "[1,2]", "{a: 1}", "x=y", "a,b", "(a)", "#", "~x", "$HOME"]
+QUOTED = ["a b", "it's", "a\\", "\\'", "a\\\\'b", "tab\t", '"q"', '\\"', ";", "|", " padded ", "C:\\data\\log.csv"]
+INTERPOLATED = ["${HOME}", "a ${oc.env:HOME}", "\\${x}", "a\\\\${x}b\\", "$${x}", '"${x}"', "a\\b ${x}"]
+NESTED = [[], ["a", 1, None], ["a b", "x,y]", ["1"]], {"a": 1, "b": ["d e"]}]
+
+
+@pytest.mark.parametrize("value", [*PLAIN, *READ_OTHERWISE, *QUOTED, *INTERPOLATED, *NESTED])
+def test_a_shell_and_hydra_read_back_the_value_and_its_type(value):
+    (word,) = shlex.split(advice("key", value))
+    assert word == override("key", value)
+    read = OverridesParser.create().parse_override(word).value()
+    tree = OmegaConf.create({})
+    OmegaConf.update(tree, "key", read)
+    resolved = OmegaConf.to_container(tree, resolve=True)["key"]
+    assert resolved == value
+    assert type(resolved) is type(value)
+
+
+def test_advice_is_as_plain_as_it_can_be():
+    assert advice("data.delimiter", ";") == """'data.delimiter=";"'"""
+    assert advice("data.path", "logs/views.csv") == "data.path=logs/views.csv"
+    assert advice("users", [196, 22]) == "'users=[196,22]'"
+    assert value_text("/tmp/runs") == "/tmp/runs"
+
+
+def test_a_command_names_its_script_so_that_it_is_found_from_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    assert command("study", "study=a b") == "python scripts/study.py 'study=a b'"
+    monkeypatch.chdir(tmp_path)
+    (_, script, _) = shlex.split(command("study", "study=a"))
+    assert os.path.samefile(script, ROOT / "scripts" / "study.py")

@@ -1,0 +1,29 @@
+"""Work that does not fit into memory is refused before it starts."""
+
+import numpy as np
+import pytest
+
+from jaxrec import memory
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.models.ease import EASE
+
+
+def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
+    file = tmp_path / "meminfo"
+    monkeypatch.setattr(memory, "MEMINFO", file)
+    assert memory.available() is None
+    file.write_text("MemTotal: 9 kB\nMemAvailable:       8 kB\n")
+    assert memory.available() == 8192
+
+
+def test_ease_states_its_requirement_before_it_starts(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 20 * 2**30)
+    one = np.zeros(1, np.int32)
+    data = Interactions(one, one, None, None, None, np.arange(1), np.arange(41_000))
+    numbers = Hyper(*np.ones((5, 1), np.float32))
+    with pytest.raises(InputError, match=r"41,000 items .* needs about 37.6 GiB .* 20.0 GiB .*model=item_knn"):
+        ClosedForm()(EASE(41_000, 1), data, Population(one, numbers))
