@@ -120,8 +120,8 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
         fit,
         params=of(fit.params),
         history=[fit.history[m] for m in members],
-        best_epoch=[fit.best_epoch[m] for m in members],
-        diverged=[fit.diverged[m] for m in members],
+        best_epoch=[int(fit.best_epoch[m]) for m in members],
+        diverged=[bool(fit.diverged[m]) for m in members],
     )
     if validation is not None:
         per_user, overall, lists = of((validation.per_user, validation.overall, validation.lists))

@@ -8,9 +8,9 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from jaxrec.config import explain, plain, unknown_key
+from jaxrec.config import CONF, explain, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
@@ -92,14 +92,14 @@ def _brought(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any)
     for group, allowed in tunes.items():
         allowed = (allowed,) if isinstance(allowed, str) else allowed
         names = ",".join(f"{group}={name}" for name in allowed)
-        by_hand = [o.input_line for o in fixed if o.key_or_group == group]
+        by_hand = [str(o.input_line) for o in fixed if o.key_or_group == group]
         if group in typed:
             wrong, said = set(typed[group].get("choices", ())) - set(allowed), f"the space varies {group}"
         else:
             wrong = {choices[group]} - set(allowed)
-            said = by_hand[0] if by_hand else f"experiment={choices.get('experiment')} with {group}={choices[group]}"
-            from_experiment = choices.get("experiment") is not None and choices[group] != cfg_default(group)
-            if wrong and not by_hand and not (group == "model" and from_experiment):
+            said = by_hand[0] if by_hand else f"{group}={choices[group]} of experiment={choices.get('experiment')}"
+            of_experiment = choices.get("experiment") is not None and choices[group] != _default(group)
+            if wrong and not by_hand and not (group == "model" and of_experiment):
                 brought.append(f"{group}={allowed[0]}")
                 continue
         if wrong:
@@ -108,12 +108,8 @@ def _brought(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any)
     return brought
 
 
-def cfg_default(group: str) -> str:
+def _default(group: str) -> str:
     """The choice of a group in conf/config.yaml."""
-    from omegaconf import OmegaConf
-
-    from jaxrec.config import CONF
-
     defaults = OmegaConf.load(CONF / "config.yaml").defaults
     return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
 
@@ -162,8 +158,9 @@ def is_dimension(override: Override) -> bool:
 
 def dimension(override: Override) -> dict[str, Any]:
     """A typed dimension in the words of conf/sweep; a range holds what Hydra's and Python's does, without its stop."""
-    value, line = override.value(), override.input_line
-    _check_functions(value, str(line))
+    value: Any = override.value()
+    line = str(override.input_line)
+    _check_functions(value, line)
     log = "log" in value.tags
     match value:
         case ChoiceSweep():

@@ -169,24 +169,21 @@ def _check_parts(tree: Tree) -> None:
     descends = "objective" in _signature(trainer)[0]
     solver = {"ClosedForm": "solve", "AlternatingFit": "sweep"}.get(trainer.rpartition(".")[2])
     if solver and not hasattr(model_class, solver):
-        raise InputError(
-            f"trainer={trainer.rpartition('.')[2]} cannot train {name}, which learns by gradient: write trainer=gradient"
-        )
+        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: write trainer=gradient")
     if descends and (how := [name for name in ("solve", "sweep") if hasattr(model_class, name)]):
         right = {"solve": "closed_form", "sweep": "alternating"}[how[0]]
         raise InputError(f"{name} is solved, not trained by gradient: write trainer={right}")
     if loss and not descends:
         raise InputError(
-            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be: leave loss=... out (loss=none), "
-            "or choose a model that learns from one, such as model=mf"
+            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: leave loss=... out "
+            "(loss=none), or choose a model that learns from one, such as model=mf"
         )
     if descends and not loss:
         raise InputError(f"{name} learns from a loss and there is none: write one, such as loss=bpr")
     if descends and "_target_" not in tree["optimizer"]:
         raise InputError(f"{name} needs an optimizer and there is none: write one, such as optimizer=adam")
-    if descends and "negatives" in _signature(loss)[0] and "_target_" not in tree.get("negatives", {}):
-        if loss.rpartition(".")[2] == "SampledObjective":
-            raise InputError("this loss samples negatives and there are none: write some, such as negatives=uniform")
+    if loss.endswith(".SampledObjective") and "_target_" not in tree.get("negatives", {}):
+        raise InputError("this loss samples negatives and there are none: write some, such as negatives=uniform")
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:

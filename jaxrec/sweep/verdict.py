@@ -28,7 +28,8 @@ def verdict(
     tied = len(values) > 1 and len(set(values)) == 1
     if tied:
         notes.append(
-            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: nothing in the space makes a difference"
+            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: nothing in the space "
+            "makes a difference"
         )
     popular = popularity.get(metric.removeprefix("validation "))
     if popular is not None and math.isfinite(popular):
@@ -56,7 +57,7 @@ def edge(dimension: Dimension, value: object) -> str:
         if len(numbers) < len(dimension.choices) or len(numbers) < 3 or not isinstance(value, int | float):
             return ""
         return {min(numbers): "lower", max(numbers): "upper"}.get(value, "")
-    low, high = dimension.low, dimension.distribution().high  # type: ignore[union-attr]
+    low, high = dimension.low, dimension.high if dimension.step is None else dimension.points()[-1]
     if not isinstance(value, int | float) or low == high or (dimension.integer and high - low < 2):
         return ""
     scale = math.log if dimension.log else float
