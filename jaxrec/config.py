@@ -1,6 +1,6 @@
 """Where Hydra ends: command line and conf/ → plain trees of dicts, which `jaxrec.launch` runs.
 
-No other module imports hydra or omegaconf.
+Only `jaxrec.multirun`, beside this one, imports hydra and omegaconf too.
 """
 
 import argparse
@@ -14,8 +14,6 @@ from typing import Any
 import hydra
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -132,7 +130,7 @@ def _told(main: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {_explain(error)}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -143,20 +141,33 @@ def _told(main: Callable[[], None]) -> int:
     return 0
 
 
-def _explain(error: BaseException) -> str:
+def explain(error: BaseException) -> str:
     """Hydra's message; for an unknown key also which keys there are."""
-    cause: Any = error.__cause__ or error
-    node = getattr(cause, "parent_node", None)
-    if "is not in struct" in str(cause) and isinstance(node, DictConfig):
+    node = getattr(error.__cause__ or error, "parent_node", None)
+    if (key := unknown_key(error)) and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
-        return f"{cause.full_key} is unknown here; {f'there are {keys}' if keys else 'this choice has no settings'}"
+        return f"{key} is unknown here; {f'there are {keys}' if keys else 'this choice has no settings'}"
     return "\n".join(line for line in str(error).splitlines() if line.strip())
+
+
+def unknown_key(error: BaseException) -> str | None:
+    """The key that an error of Hydra says there is none of; None for other errors."""
+    cause: Any = error.__cause__ or error
+    return str(cause.full_key) if "is not in struct" in str(cause) else None
 
 
 def _train(cfg: DictConfig) -> None:
     from jaxrec import launch
 
-    launch.run(plain(cfg), Path(HydraConfig.get().runtime.output_dir))
+    hydra_cfg = HydraConfig.get()
+    for text in hydra_cfg.overrides.task:
+        if text.lstrip("+").partition("=")[0].partition(".")[0] == "sweep" and text != "sweep=none":
+            raise InputError(f"{text} searches only with --multirun: python scripts/train.py --multirun {text}")
+    if placed := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
+        raise InputError(f"{placed[0]} has no effect without --multirun: write hydra.run.dir=DIR")
+    tree = plain(cfg)
+    overwrite = tree.pop("overwrite", False)
+    launch.run(tree, Path(hydra_cfg.runtime.output_dir), overwrite)
 
 
 def _study(cfg: DictConfig) -> None:
@@ -246,38 +257,6 @@ def _pipeline(cfg: DictConfig) -> None:
     run.run(tree, Path(tree.pop("out")))
 
 
-def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
-    """What --multirun does: a search if there is a space (from conf/sweep or typed), else every combination once."""
-    from jaxrec import launch
-
-    overrides = OverridesParser.create(config_loader=hydra_context.config_loader).parse_overrides(list(arguments))
-    typed = {o.key_or_group: _dimension(o) for o in overrides if _is_dimension(o)}
-    lists = [o for o in overrides if o.is_sweep_override() and not _is_dimension(o)]
-    fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
-
-    def compose(more: Sequence[str]) -> Tree:
-        cfg = hydra_context.config_loader.load_sweep_config(config, [*fixed, *more])
-        return plain(cfg)
-
-    chosen = [o for o in config.hydra.overrides.hydra if str(o).startswith("hydra.sweep.dir=")]
-    directory = Path(config.hydra.sweep.dir) if chosen else None
-    tree = compose([])
-    space = {**tree["sweep"]["space"], **typed}
-    if space and lists:
-        raise InputError(
-            f"{lists[0].input_line} asks for every combination, {next(iter(space))} for a search: write "
-            "choice(a,b) to search over a and b too"
-        )
-    if space:
-        return launch.sweep(tree, space, compose, fixed, directory)
-    combinations: list[list[str]] = [[]]
-    for override in lists:
-        key = override.get_key_element()
-        values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
-        combinations = [[*chosen, value] for chosen in combinations for value in values]
-    return launch.grid([(compose(chosen), chosen) for chosen in combinations], directory)
-
-
 def plain(cfg: DictConfig) -> Tree:
     """Resolved, without Hydra's own part; every value present; keys in order, lists as tuples."""
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
@@ -292,27 +271,3 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
-
-
-def _is_dimension(override: Override) -> bool:
-    """`choice(…)`, `interval(…)`, `range(…)`; a plain `a,b` is Hydra's own list of combinations."""
-    value = override.value()
-    return isinstance(value, IntervalSweep | RangeSweep) or (isinstance(value, ChoiceSweep) and not value.simple_form)
-
-
-def _dimension(override: Override) -> dict[str, Any]:
-    """A typed dimension in the words of conf/sweep; `range(1,9)` ends before 9, as Python's and Hydra's does."""
-    value = override.value()
-    match value:
-        case ChoiceSweep():
-            return {"choices": [getattr(item, "text", item) for item in value.list or []]}
-        case RangeSweep(start=start, stop=stop, step=step):
-            if start is None or stop is None or step is None or step <= 0 or stop <= start:
-                raise InputError(f"{override.input_line}: range needs a start below its stop and a step above 0")
-            if all(isinstance(number, int) for number in (start, stop, step)):
-                return {"low": start, "high": start + (stop - 1 - start) // step * step, "integer": True, "step": step}
-            return {"low": start, "high": stop - step, "step": step}
-        case IntervalSweep(start=start, end=end, tags=tags):
-            integer = {type(start), type(end)} == {int}  # int(interval(1, 8)); without int( ) Hydra makes them floats
-            return {"low": start, "high": end, "log": "log" in tags, "integer": integer}
-    raise InputError(f"{override.input_line}: not a search space")

@@ -4,9 +4,10 @@ What selects (`select`) takes a `Selection`, which has no test split in it; `fin
 """
 
 import inspect
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import flax.linen as nn
@@ -33,6 +34,8 @@ from jaxrec.models.popularity import Popularity
 from jaxrec.settings import Tree, build, locate
 
 DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
+
+UNDEFINED = "the metric that validation is judged by (eval.monitor) is not defined here, though training went well"
 
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
@@ -83,6 +86,8 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     asked = _asked(model, selection, known)
     fallback = Fallback(trained_on(train), _folds(asked, known))
     evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
+    if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
+        raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
 
     def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
@@ -95,6 +100,54 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     started = time.perf_counter()
     evaluated = evaluator(fit.params, population.hyper) if evaluator else None
     return Selected(model, population, fit, evaluated, time.perf_counter() - started)
+
+
+def failure(selected: Selected, member: int) -> str | None:
+    """Why a member has no result: it diverged, or the metric that decides is not defined; None where it has one."""
+    monitor = next((row for row in selected.fit.history[member] if math.isfinite(row["loss"])), None)
+    if selected.fit.diverged[member]:
+        return DIVERGED if monitor is None or not _only_monitor_missing(monitor) else UNDEFINED
+    if selected.validation is not None and math.isnan(next(iter(selected.validation.means(member).values()), 0.0)):
+        return DIVERGED
+    return None
+
+
+def members_of(selected: Selected, members: list[int]) -> Selected:
+    """Some members of a population alone."""
+    fit, validation, at = selected.fit, selected.validation, np.array(members)
+
+    def of(tree: Any) -> Any:
+        return jax.tree.map(lambda x: x[at], tree)
+
+    kept = replace(
+        fit,
+        params=of(fit.params),
+        history=[fit.history[m] for m in members],
+        best_epoch=[int(fit.best_epoch[m]) for m in members],
+        diverged=[bool(fit.diverged[m]) for m in members],
+    )
+    if validation is not None:
+        per_user, overall, lists = of((validation.per_user, validation.overall, validation.lists))
+        validation = replace(validation, per_user=per_user, overall=overall, lists=lists)
+    population = Population(selected.population.seeds[at], of(selected.population.hyper))
+    return replace(selected, population=population, fit=kept, validation=validation)
+
+
+def check(tree: Tree, selection: Selection) -> None:
+    """Builds everything that a fit needs, without fitting; raises an InputError for what does not fit this data."""
+    train, validation = selection.train, selection.validation
+    build(tree["eval"])
+    model = _model(tree, train if validation is None else validation.context())
+    _check_features(model, train.encoded)
+    _asked(model, selection, train)
+    _check_positions(trainer(tree), train)
+
+
+def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:
+    """Validation metrics of the most popular items of train; empty without validation data."""
+    if selection.validation is None:
+        return {}
+    return _popularity(build(tree["eval"]), selection.train, selection.validation).means(0)
 
 
 def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result]:
@@ -137,6 +190,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "test_interval": test.intervals(member),
                 "test_groups": groups[member],
                 "popularity": popular.means(0),
+                "undefined": dict(getattr(evaluator, "undefined", {})),
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,
                 "interrupted": selected.fit.interrupted or fit.interrupted,
@@ -186,6 +240,11 @@ def environment(placement: str) -> dict[str, Any]:
         "devices": jax.device_count(),
         "placement": placement,
     }
+
+
+def _only_monitor_missing(row: dict[str, float]) -> bool:
+    metrics = [value for key, value in row.items() if key not in ("epoch", "loss", "seconds")]
+    return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 
 
 def _model(tree: Tree, known: Interactions) -> nn.Module:

@@ -5,8 +5,9 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,12 +28,15 @@ from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
 from jaxrec.metrics import larger_is_better
+from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
+from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.search import Outcome, search
-from jaxrec.sweep.space import space_from_yaml
+from jaxrec.sweep.space import Space, space_from_yaml
 from jaxrec.sweep.storage import open_storage, without_password
 from jaxrec.sweep.trials import best, leaderboard
+from jaxrec.sweep.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Search:
     seed: NonNegativeInt
     refit: bool
     space: dict[str, Any]
+    tunes: dict[str, Any] = field(default_factory=dict)
     study_name: str | None = None
     storage: str | None = None
 
@@ -76,9 +81,10 @@ def use_all_cores() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def run(tree: Tree, directory: Path) -> Result:
+def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     """One run: trained, measured, written to its directory."""
     settings.check(tree)
+    rundir.check_empty(directory, overwrite)
     rundir.make(directory)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
@@ -92,36 +98,96 @@ def run(tree: Tree, directory: Path) -> Result:
     return result
 
 
-def grid(combinations: list[tuple[Tree, list[str]]], directory: Path | None) -> list[Result]:
-    """Every combination once; those that one program can train are one population."""
+def grid(
+    combinations: list[tuple[Tree, list[str]]], directory: Path | None, overwrite: bool = False
+) -> list[Result | None]:
+    """Every combination once; those that one program can train are one population.
+
+    All are checked before the first is trained. One that fails is named, and None in the results; the others are kept.
+    Raises an InputError where all fail.
+    """
     trees = [tree for tree, _ in combinations]
+    rows = [Row(" ".join(chosen) or "run") for _, chosen in combinations]
     for tree in trees:
         settings.check(tree)
-    directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    if directory is not None:
+        rundir.check_empty(directory, overwrite, "grid")
     use_all_cores()
-    results: dict[int, Result] = {}
     splits: dict[str, tuple[Split, float]] = {}
-    for positions, shared, population in settings.populations(trees):
-        key = json.dumps([shared["data"], shared["split"]], default=str)
-        if key not in splits:
+    groups = list(settings.populations(trees))
+    for positions, shared, _ in groups:
+        if (key := _data_of(shared)) not in splits:
             splits[key] = experiment.prepare(shared)
             _say_data(splits[key][0])
-        split, load_s = splits[key]
-        say(" | ".join(" ".join(combinations[p][1]) or "run" for p in positions))
-        selected = _select(shared, split, population)
-        for position, result in zip(positions, experiment.finish(shared, split, selected, load_s), strict=True):
-            results[position] = result
-            rundir.write(directory / str(position), trees[position], result)
-        if selected.fit.interrupted:
+        try:
+            experiment.check(shared, splits[key][0].selection)
+        except InputError as error:
+            raise InputError(f"{rows[positions[0]].overrides}: {error}" if len(rows) > 1 else str(error)) from error
+    directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    for positions, shared, population in groups:
+        split, load_s = splits[_data_of(shared)]
+        say(" | ".join(rows[p].overrides for p in positions))
+        try:
+            selected = _select(shared, split, population)
+        except InputError as error:
+            outcomes: list[Result | str] = [str(error)] * len(positions)
+            interrupted = False
+        else:
+            outcomes = _finish_each(shared, split, selected, load_s)
+            interrupted = selected.fit.interrupted
+        for position, outcome in zip(positions, outcomes, strict=True):
+            name = rows[position].overrides
+            if isinstance(outcome, str):
+                rows[position] = Row(name, error=outcome)
+                say(f"failed: {name}: {outcome}")
+            else:
+                rows[position] = Row(name, outcome)
+                rundir.write(directory / str(position), trees[position], outcome)
+        if interrupted:
             say(f"what was finished is in {directory}")
             raise KeyboardInterrupt
-    ordered = [results[position] for position in range(len(trees))]
-    rows = _rows([(" ".join(chosen) or "run", ordered[i]) for i, (_, chosen) in enumerate(combinations)])
-    rows.insert(0, "run", range(len(rows)))
-    write_text(directory / "runs.csv", rows.to_csv(index=False))
-    table("test", rows)
+    results = [row.result for row in rows]
+    first = next((i for i, result in enumerate(results) if result is not None), None)
+    if first is None:
+        raise InputError("; ".join(f"{row.overrides}: {row.error}" for row in rows))
+    tree, found = trees[first], rows[first].result
+    assert found is not None
+    baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
+    runs = runs_table(rows, {"validation": baseline, "test": found.metrics["popularity"]})
+    monitors = {tree["eval"]["monitor"] for tree in trees}
+    monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
+    write_text(directory / "runs.csv", runs.to_csv(index=False))
+    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, found.known.name))
+    shown = [
+        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in SHOWN)) if c in runs
+    ]
+    table(
+        f"by validation {monitor}" if monitor else "runs", by_validation(runs[runs.state != "failed"][shown], monitor)
+    )
     say(f"results: {directory}")
-    return ordered
+    return results
+
+
+def _finish_each(shared: Tree, split: Split, selected: Selected, load_s: float) -> list[Result | str]:
+    """Of every member its result, or why it has none."""
+    outcomes: list[Result | str] = [experiment.failure(selected, m) or "" for m in range(selected.population.size)]
+    good = [member for member, failure in enumerate(outcomes) if not failure]
+    try:
+        results = experiment.finish(shared, split, experiment.members_of(selected, good), load_s) if good else []
+    except InputError as error:
+        if len(good) == 1:
+            outcomes[good[0]] = str(error)
+            return outcomes
+        alone = [_finish_each(shared, split, experiment.members_of(selected, [m]), load_s)[0] for m in good]
+    else:
+        alone = [*results]
+    for member, outcome in zip(good, alone, strict=True):
+        outcomes[member] = outcome
+    return outcomes
+
+
+def _data_of(tree: Tree) -> str:
+    return json.dumps([tree["data"], tree["split"]], default=str)
 
 
 def sweep(
@@ -130,6 +196,7 @@ def sweep(
     compose: Callable[[Sequence[str]], Tree],
     overrides: Sequence[str],
     directory: Path | None,
+    overwrite: bool = False,
 ) -> Result:
     """A search for the best settings by validation; the best trial alone is then trained again and tested."""
     settings.check(tree)
@@ -142,16 +209,23 @@ def sweep(
             return settings.put(tree, params)
         return compose([override(key, value) for key, value in params.items()])
 
-    for key, dimension in dimensions.items():  # the ends of the space are checked before any work starts
-        for value in dimension.extremes():
-            settings.check(tree_of({key: value}))
-    fixed = {key: value for key, value in leaves.items() if not key.startswith("sweep.") and key not in space}
+    corners = _corners(dimensions, leaves)  # the ends of the space are checked before any work starts
+    for corner in corners:
+        composed = tree_of(corner)
+        settings.check(composed)
+        for key in dimensions:
+            check_effects(composed, key)
+    fixed = {k: v for k, v in leaves.items() if not k.startswith("sweep.") and k != "overwrite" and k not in space}
     name = chosen.study_name or _study_name(tree, fixed, space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: parts between slashes must be names of folders; choose another")
-    directory = rundir.make(directory or SWEEPS / name)
+    directory = directory or SWEEPS / name
+    rundir.check_empty(directory, overwrite, "search")
     use_all_cores()
     split, load_s = experiment.prepare(tree)
+    for corner in corners:
+        experiment.check(tree_of(corner), split.selection)
+    rundir.make(directory)
     _say_data(split)
     if split.selection.validation is None:
         raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
@@ -165,8 +239,8 @@ def sweep(
             if selected.fit.interrupted:
                 raise KeyboardInterrupt
             for member, position in enumerate(positions):
-                if selected.fit.diverged[member]:
-                    outcomes[position] = Outcome(None, "failed", {"error": experiment.DIVERGED})
+                if failure := experiment.failure(selected, member):
+                    outcomes[position] = Outcome(None, "failed", {"error": failure})
                     continue
                 assert selected.validation is not None  # seen to above
                 means = selected.validation.means(member)
@@ -198,16 +272,23 @@ def sweep(
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
     (result,) = _fit_and_finish(best_tree, split, load_s)
     rundir.write(directory / "best", best_tree, result)
-    text = yaml.safe_dump([override(key, value) for key, value in winner.params.items()], allow_unicode=True)
+    brought = [text for text in overrides if text.split("=", 1)[0] in chosen.tunes]
+    text = yaml.safe_dump(
+        [*brought, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
+    )
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     board = leaderboard(study)
-    write_text(directory / "report.html", sweep_report(name, study, result))
+    baseline = experiment.popularity_on_validation(tree, split.selection)
+    notes = verdict(study, dimensions, baseline, settings.get(best_tree, "trainer.epochs"))
+    write_text(directory / "report.html", sweep_report(name, study, result, notes))
     table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
     title = f"trial {winner.number}"
     table(
         f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"),
         _rows([(title, result)]),
     )
+    for note in notes:
+        say(f"note: {note}")
     say(f"results: {directory}")
     if without_password(chosen.storage or "") == (chosen.storage or ""):
         say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
@@ -241,6 +322,18 @@ def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
     ):
         say(line)
     return experiment.finish(shared, split, selected, load_s)
+
+
+def _corners(space: Space, leaves: Tree) -> list[dict[str, Any]]:
+    """The ends of every dimension, each with every choice of what is no leaf: the groups, such as `model`."""
+    groups = [key for key in space if key not in leaves and "." not in key]
+    choices = [dict(zip(groups, values, strict=True)) for values in product(*(space[g].extremes() for g in groups))]
+    others = {key: dimension for key, dimension in space.items() if key not in groups}
+    return [
+        chosen | extra
+        for chosen in choices
+        for extra in ([{key: value} for key, d in others.items() for value in d.extremes()] or [{}])
+    ]
 
 
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:

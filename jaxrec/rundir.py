@@ -46,6 +46,22 @@ def make(directory: Path) -> Path:
     return directory
 
 
+def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
+    """Raises an InputError where results would be overwritten, without `overwrite`.
+
+    A directory that holds no finished run, grid or search is free, whatever else is in it; a search may go on in its
+    own.
+    """
+    marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search"}
+    found = [what for mark, what in marks.items() if (directory / mark).exists() and what != f"a {kind}"]
+    own = kind != "search" and any((directory / mark).exists() for mark, what in marks.items() if what == f"a {kind}")
+    if (found or own) and not overwrite:
+        what, key = (found or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
+        raise InputError(
+            f"{directory} holds {what} already: choose another hydra.{key}.dir, or overwrite it with overwrite=true"
+        )
+
+
 def write(directory: Path, tree: Tree, result: Result) -> None:
     """Writes the run; `metrics.json` comes last, so a directory that has it is complete."""
     make(directory)
@@ -73,7 +89,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
 def config_text(directory: Path, tree: Tree) -> str:
     """The resolved configuration as YAML that trains the same run again."""
     again = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
-    body = yaml.safe_dump(json.loads(json.dumps(tree)), sort_keys=False, allow_unicode=True)
+    body = yaml.safe_dump(json.loads(json.dumps({**tree, "overwrite": False})), sort_keys=False, allow_unicode=True)
     return f"# To train the same run again:\n#   {again}\n{body}{_HYDRA}"
 
 

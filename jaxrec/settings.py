@@ -40,7 +40,11 @@ TRACED = {  # field of Hyper → key of the configuration
     "dropout": "model.dropout",
     "temperature": "model.temperature",
 }
-_TOP: dict[str, TypeAdapter] = {"seed": TypeAdapter(NonNegativeInt), "refit": TypeAdapter(bool)}
+_TOP: dict[str, TypeAdapter] = {
+    "seed": TypeAdapter(NonNegativeInt),
+    "refit": TypeAdapter(bool),
+    "overwrite": TypeAdapter(bool),
+}
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives", "n_neighbours"}
 
@@ -55,6 +59,8 @@ def check(tree: Tree) -> None:
             _check_value(_TOP[key], value, key)
         else:
             raise InputError(f"{key} is unknown; a run has {', '.join(k for k in tree if k != key)}")
+    if {"model", "trainer", "loss"} <= tree.keys():
+        _check_parts(tree)
 
 
 def build(node: Tree, **runtime: Any) -> Any:
@@ -186,6 +192,30 @@ def _build_value(value: Any) -> Any:
             return build(dict(value))
         return {key: _build_value(item) for key, item in value.items()}
     return tuple(_build_value(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _check_parts(tree: Tree) -> None:
+    """Raises an InputError for a model, a trainer, a loss and an optimizer that do not go together."""
+    model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
+    name, model_class = model.rpartition(".")[2], locate(model)
+    descends = "objective" in _signature(trainer)[0]
+    solver = {"ClosedForm": "solve", "AlternatingFit": "sweep"}.get(trainer.rpartition(".")[2])
+    if solver and not hasattr(model_class, solver):
+        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: write trainer=gradient")
+    if descends and (how := [name for name in ("solve", "sweep") if hasattr(model_class, name)]):
+        right = {"solve": "closed_form", "sweep": "alternating"}[how[0]]
+        raise InputError(f"{name} is solved, not trained by gradient: write trainer={right}")
+    if loss and not descends:
+        raise InputError(
+            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: leave loss=... out "
+            "(loss=none), or choose a model that learns from one, such as model=mf"
+        )
+    if descends and not loss:
+        raise InputError(f"{name} learns from a loss and there is none: write one, such as loss=bpr")
+    if descends and "_target_" not in tree["optimizer"]:
+        raise InputError(f"{name} needs an optimizer and there is none: write one, such as optimizer=adam")
+    if loss.endswith(".SampledObjective") and "_target_" not in tree.get("negatives", {}):
+        raise InputError("this loss samples negatives and there are none: write some, such as negatives=uniform")
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:

@@ -6,8 +6,9 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from jaxrec import config, settings
+from jaxrec import config, multirun, settings
 from jaxrec.errors import InputError
+from jaxrec.sweep.effects import check_effects
 from tests.conftest import ROOT
 
 
@@ -30,6 +31,17 @@ def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.Complet
         (["--multirun", "trainer.epcohs=choice(1,2)"], "epcohs"),
         (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'tpe', 'random'"),
         (["split=given"], "data.train"),
+        (["model=ease", "loss=mse"], "EASE is trained without a loss"),
+        (["sweep=ease"], "sweep=ease searches only with --multirun: "),
+        (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect without --multirun"),
+        (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect, as there is nothing to search"),
+        (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which model=mf contradicts: type"),
+        (
+            ["--multirun", "model.embedding_dim=choice(4,8)", "data.seed=choice(1,2)", "data=synthetic"],
+            "data.seed has no",
+        ),
+        (["--multirun", "model=mf,ease", "trainer.epcohs=5"], "trainer.epcohs is unknown here"),
+        (["--multirun", "model=mf,ease", "hydra.sweep.subdir=x"], "hydra.sweep.subdir=x has no effect"),
     ],
 )
 def test_a_mistake_is_one_clear_line_and_leaves_nothing(arguments, message, tmp_path):
@@ -80,26 +92,61 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         ("x=interval(1,8)", {"low": 1, "high": 8, "log": False, "integer": False}),
         ("x=int(interval(1,8))", {"low": 1, "high": 8, "log": False, "integer": True}),
         ("x=tag(log,interval(1e-4,1e-1))", {"low": 1e-4, "high": 1e-1, "log": True, "integer": False}),
+        ("x=choice(a)", {"choices": ["a"]}),
+        ("x=int(choice('1','2'))", {"choices": [1, 2]}),
+        ("x=range(0,1,0.3)", {"low": 0.0, "high": 0.9, "integer": False, "step": 0.3}),
+        ("x=range(0,0.3,0.1)", {"low": 0.0, "high": 0.2, "integer": False, "step": 0.1}),
+        ("x=range(9,1,-2)", {"low": 3, "high": 9, "integer": True, "step": 2}),
+        ("x=float(range(1,4))", {"low": 1.0, "high": 3.0, "integer": False, "step": 1.0}),
+        ("x=tag(log,range(1,1001))", {"low": 1, "high": 1000, "integer": True, "log": True}),
         ("x=range(1,9)", {"low": 1, "high": 8, "integer": True, "step": 1}),
         ("x=range(1,9,3)", {"low": 1, "high": 7, "integer": True, "step": 3}),
     ],
 )
 def test_a_typed_dimension_means_what_it_does_in_hydra(typed, dimension):
-    (override,) = config.OverridesParser.create().parse_overrides([typed])
-    assert config._is_dimension(override)
-    assert config._dimension(override) == dimension
+    (override,) = multirun.OverridesParser.create().parse_overrides([typed])
+    assert multirun.is_dimension(override)
+    assert multirun.dimension(override) == dimension
 
 
 @pytest.mark.parametrize("typed", ["x=a,b", "x=1", "x=[1,2]"])
 def test_plain_lists_are_not_dimensions(typed):
-    (override,) = config.OverridesParser.create().parse_overrides([typed])
-    assert not config._is_dimension(override)
+    (override,) = multirun.OverridesParser.create().parse_overrides([typed])
+    assert not multirun.is_dimension(override)
 
 
-def test_a_backward_range_is_refused():
-    (override,) = config.OverridesParser.create().parse_overrides(["x=range(9,1)"])
-    with pytest.raises(InputError, match=r"x=range\(9,1\)"):
-        config._dimension(override)
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("range(9,1)", "the range is empty"),
+        ("range(1,9,0)", "the range is empty"),
+        ("tag(lgo,interval(1,9))", "tag lgo is unknown; the only one is log"),
+        ("tag(int,interval(1,9))", "tag int is unknown"),
+        ("tag(log,choice(1,9))", "log has no effect on a choice"),
+        ("tag(log,range(1,9,2))", "log and a step cannot go together"),
+        ("int(tag(log,range(1,9)))", "write the tag once and outermost"),
+        ("float(tag(lgo,choice(1,9)))", "write the tag once and outermost"),
+        ("shuffle(choice(1,9))", "shuffle has no effect"),
+        ("shuffle(range(1,9))", "shuffle has no effect"),
+    ],
+)
+def test_what_a_search_would_ignore_is_refused(typed, message):
+    (override,) = multirun.OverridesParser.create().parse_overrides([f"x={typed}"])
+    with pytest.raises(InputError, match=message) as error:
+        multirun.dimension(override)
+    assert f"x={typed}" in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))
+def test_every_space_is_of_settings_that_its_model_has(compose, name):
+    tunes = compose(f"sweep={name}")["sweep"]["tunes"]
+    assert tunes or name == "none"
+    firsts = [f"{group}={allowed if isinstance(allowed, str) else allowed[0]}" for group, allowed in tunes.items()]
+    tree = compose(f"sweep={name}", *firsts)
+    settings.check(tree)
+    for key in tree["sweep"]["space"]:
+        assert key in settings.flat(tree)
+        check_effects(tree, key)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))

@@ -83,8 +83,64 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
     assert results[1].metrics["environment"]["placement"].startswith("2 member(s)")
     table = pd.read_csv(tmp_path / "runs.csv")
     assert table.run.tolist() == [0, 1, 2, 3]  # the last row is popularity's
+    columns = [f"{part}_ndcg@10{end}" for part, end in [("validation", ""), ("test", ""), ("test", "_low")]]
     for number in range(3):
-        assert (tmp_path / str(number) / "metrics.json").exists()
+        metrics = json.loads((tmp_path / table.path[number] / "metrics.json").read_text())
+        expected = [
+            metrics["validation"]["ndcg@10"],
+            metrics["test"]["ndcg@10"],
+            metrics["test_interval"]["ndcg@10"][0],
+        ]
+        assert table[columns].iloc[number].tolist() == pytest.approx(expected)
+    # The grid's popularity is that of model=popularity, on validation and on test.
+    assert table[columns[:2]].iloc[3].tolist() == pytest.approx(table[columns[:2]].iloc[0].tolist())
+    page = (tmp_path / "report.html").read_text()
+    assert all(f'href="{number}/report.html"' in page for number in range(3))
+    with pytest.raises(InputError, match=r"holds a grid already: choose another hydra\.sweep\.dir"):
+        launch.grid(list(zip(trees, chosen, strict=True)), tmp_path)
+    with pytest.raises(InputError, match=r"holds a run already: choose another hydra\.run\.dir"):
+        launch.run(trees[0], tmp_path / "0")
+    launch.run(trees[0], tmp_path / "0", overwrite=True)
+
+
+def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, capsys):
+    chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
+    trees = [compose(*SHORT, "optimizer=sgd", *c) for c in chosen]
+    good, bad = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path / "both")
+    assert good is not None
+    assert bad is None
+    table = pd.read_csv(tmp_path / "both" / "runs.csv")
+    assert table.state.tolist() == ["complete", "failed", "baseline"]
+    assert "diverged" in table.error[1]
+    assert "failed: optimizer.learning_rate=1e30: training diverged" in capsys.readouterr().out
+    assert [path.parent.name for path in tmp_path.glob("both/*/metrics.json")] == ["0"]
+    # What is left of a population is what it is alone.
+    alone = launch.run(trees[0], tmp_path / "alone")
+    assert alone.metrics["test"] == pytest.approx(good.metrics["test"], abs=1e-6)
+    with pytest.raises(InputError, match="1e30: training diverged"):
+        launch.grid([(trees[1], chosen[1])], tmp_path / "none")
+
+
+def test_a_grid_checks_every_input_before_the_first_run(compose, tmp_path):
+    trees = [compose(*SHORT), compose("data=files", f"data.path={tmp_path / 'absent.csv'}")]
+    with pytest.raises(InputError, match=r"absent\.csv"):
+        launch.grid([(tree, [str(i)]) for i, tree in enumerate(trees)], tmp_path / "grid")
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
+    for name, values in {
+        "train": [1, 5, 5, 1, 5, 1],
+        "validation": [5, 5, 5, 5, 5, 5],
+        "test": [1, 5, 1, 5, 1, 5],
+    }.items():
+        items = {"train": 0, "validation": 1, "test": 2}[name]
+        frame = {"user_id": [0, 0, 1, 1, 2, 2], "item_id": [3 * k % 6 + items for k in range(6)], "v": values}
+        pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [f"data.{name}={tmp_path / name}.csv" for name in ("train", "validation", "test")]
+    tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")
+    with pytest.raises(InputError, match="validation auc is not defined: no held-out row has label 0"):
+        launch.run(tree, tmp_path / "run")
 
 
 def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch):
@@ -103,6 +159,26 @@ def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path,
     assert result.metrics["validation"]["ndcg@10"] == pytest.approx(trials.value.max(), abs=2e-3)
     overrides = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert {text.split("=")[0] for text in overrides} == set(SPACE)
+    with pytest.raises(InputError, match="holds a search already"):
+        launch.grid([(tree, [])], tmp_path)
+
+
+def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
+    short = (*PLANTED, "model=popularity", "sweep.sampler=grid", "sweep.population=2")
+    space = {"model": {"choices": ["popularity"]}, "model.window_days": {"choices": [None, 10.0]}}
+    launch.sweep(compose(*short), space, lambda more: compose(*short, *more), [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert trials.state.tolist() == ["complete"] * 2
+    (best,) = [text for text in yaml.safe_load((tmp_path / "best.yaml").read_text()) if "window_days" in text]
+    assert best in ("model.window_days=null", "model.window_days=10.0")
+    assert compose(*short, best)["model"]["window_days"] in (None, 10.0)
+
+
+def test_a_space_that_does_not_fit_each_of_its_models_is_refused_first(compose, tmp_path):
+    space = {"model": {"choices": ["mf", "ease"]}, "trainer.epochs": {"choices": [1, 2]}}
+    with pytest.raises(Exception, match=r"trainer\.epochs"):
+        launch.sweep(compose(*PLANTED), space, lambda more: compose(*PLANTED, *more), [], tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_finished_search_only_reads_its_winner_again(compose, tmp_path):

@@ -64,6 +64,7 @@ class PredictionEvaluator:
         self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
         self._predict = Predictor(model, held, block)
         self._targets = jnp.asarray(targets_of(held.target, threshold))
+        self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
         metrics = RATING if threshold is None else CLICK
 
         def measure(scores: Array, targets: Array) -> dict[str, Array]:
@@ -77,6 +78,15 @@ class PredictionEvaluator:
         measured = self._measure(self._predict(params, hyper), self._targets)
         errors = {key: np.asarray(values) for key, values in measured.items()}
         return replace(evaluation, overall=evaluation.overall | errors)
+
+
+def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:
+    """Key of each metric without a value for these labels → why."""
+    missing = [str(label) for label in (0, 1) if not (labels == label).any()]
+    where = {"0": "below", "1": "at or above"}
+    said = [f"no held-out row has label {label} (a value {where[label]} threshold={threshold:g})" for label in missing]
+    hint = "choose another threshold or split, or eval.monitor=log_loss"
+    return {"auc": f"{' and '.join(said)}; {hint}"} if said else {}
 
 
 @dataclass(frozen=True)

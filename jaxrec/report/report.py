@@ -82,8 +82,8 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
     return page(title, body)
 
 
-def sweep_report(name: str, study: optuna.Study, result: Result) -> str:
-    """The page of a search; `result` is its best trial, the only one that was tested."""
+def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence[str] = ()) -> str:
+    """The page of a search; `result` is its best trial, the only one that was tested, `notes` reasons to doubt it."""
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
@@ -98,6 +98,7 @@ def sweep_report(name: str, study: optuna.Study, result: Result) -> str:
         tag("h1", name),
         tag("p", f"{aim} Only the best trial was tested.", "soft"),
         _warning(result),
+        *(tag("p", note[:1].upper() + note[1:] + ".", "warn") for note in notes),
         cards(
             (f"best {metric}", decimals(winner.value), f"trial {winner.number}"), *_test_cards(result), _counted(trials)
         ),

@@ -1,0 +1,67 @@
+"""What to know before a search's winner is trusted: ties, popularity, edges of the space, training cut short."""
+
+import math
+from collections.abc import Mapping
+
+from optuna.study import Study, StudyDirection
+from optuna.trial import TrialState
+
+from jaxrec.sweep.space import Choice, Dimension
+from jaxrec.sweep.trials import best
+
+NEAR = 0.02  # of an interval's length (of its logarithm, where it is drawn so) from its end is at the edge
+
+
+def verdict(
+    study: Study, space: Mapping[str, Dimension], popularity: Mapping[str, float], epochs: int | None
+) -> list[str]:
+    """One sentence for each reason to doubt the best trial; none where there is no reason.
+
+    Args:
+        popularity: validation metrics of the most popular items.
+        epochs: how long the winner was allowed to train; None for a model without epochs.
+    """
+    values = [trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    metric = str(study.user_attrs.get("metric", "value"))
+    winner, notes = best(study), []
+    assert winner.value is not None
+    tied = len(values) > 1 and len(set(values)) == 1
+    if tied:
+        notes.append(
+            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: nothing in the space "
+            "makes a difference"
+        )
+    popular = popularity.get(metric.removeprefix("validation "))
+    if popular is not None and math.isfinite(popular):
+        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
+        if sign * winner.value < sign * popular:
+            notes.append(
+                f"the best trial is below popularity: {metric} {winner.value:.4g} against {popular:.4g}; change the "
+                "model, the loss or the space"
+            )
+    if not tied:
+        notes += [
+            f"the best {key}, {winner.params[key]:.4g}, lies at the {end} edge of the space: widen it there"
+            for key, dimension in space.items()
+            if key in winner.params and (end := edge(dimension, winner.params[key]))
+        ]
+    if epochs is not None and winner.user_attrs.get("best_epoch") == epochs:
+        notes.append(f"the best trial peaked in its last epoch, {epochs}: raise trainer.epochs")
+    return notes
+
+
+def edge(dimension: Dimension, value: object) -> str:
+    """`lower` or `upper` where a number lies at that end of its dimension; empty elsewhere, and for few choices."""
+    if isinstance(dimension, Choice):
+        numbers = [c for c in dimension.choices if isinstance(c, int | float) and not isinstance(c, bool)]
+        if len(numbers) < len(dimension.choices) or len(numbers) < 3 or not isinstance(value, int | float):
+            return ""
+        return {min(numbers): "lower", max(numbers): "upper"}.get(value, "")
+    low, high = dimension.low, dimension.high if dimension.step is None else dimension.points()[-1]
+    if not isinstance(value, int | float) or low == high or (dimension.integer and high - low < 2):
+        return ""
+    scale = math.log if dimension.log else float
+    place = (scale(value) - scale(low)) / (scale(high) - scale(low))
+    if dimension.integer or dimension.step is not None:  # few values: the end itself
+        return "lower" if value <= low else "upper" if value >= high else ""
+    return "lower" if place <= NEAR else "upper" if place >= 1 - NEAR else ""

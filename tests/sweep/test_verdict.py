@@ -1,0 +1,59 @@
+"""Reasons to doubt a search's winner: each is said where it holds, and only there."""
+
+import optuna
+import pytest
+from optuna.trial import create_trial
+
+from jaxrec.sweep.space import Choice, Interval, distributions
+from jaxrec.sweep.verdict import edge, verdict
+
+SPACE = {"x": Interval(0.0, 10.0)}
+
+
+def study(values, places, *, direction="maximize", best_epoch=3):
+    made = optuna.create_study(direction=direction)
+    made.set_user_attr("metric", "validation ndcg@10")
+    for value, place in zip(values, places, strict=True):
+        trial = create_trial(
+            value=value, params={"x": place}, distributions=distributions(SPACE), user_attrs={"best_epoch": best_epoch}
+        )
+        made.add_trial(trial)
+    return made
+
+
+def test_a_good_search_has_nothing_to_note():
+    assert verdict(study([0.1, 0.3, 0.2], [1.0, 5.0, 9.0]), SPACE, {"ndcg@10": 0.05}, 10) == []
+
+
+@pytest.mark.parametrize(
+    ("made", "popularity", "epochs", "said"),
+    [
+        (study([0.2, 0.2], [0.0, 5.0]), 0.1, None, "all 2 trials have the same validation ndcg@10, 0.2"),
+        (study([0.1, 0.2], [4.0, 5.0]), 0.25, None, "below popularity: validation ndcg@10 0.2 against 0.25"),
+        (study([0.1, 0.2], [4.0, 9.9]), 0.1, None, "the best x, 9.9, lies at the upper edge"),
+        (study([0.1, 0.2], [4.0, 0.1], direction="minimize"), 0.05, None, "below popularity"),
+        (study([0.1, 0.2], [4.0, 5.0]), 0.1, 3, "peaked in its last epoch, 3: raise trainer.epochs"),
+    ],
+)
+def test_each_reason_is_said_alone(made, popularity, epochs, said):
+    (note,) = verdict(made, SPACE, {"ndcg@10": popularity}, epochs)
+    assert said in note
+
+
+@pytest.mark.parametrize(
+    ("dimension", "value", "end"),
+    [
+        (Interval(1, 10_000, log=True), 1.1, "lower"),
+        (Interval(1, 10_000, log=True), 500.0, ""),
+        (Interval(1, 8, integer=True), 8, "upper"),
+        (Interval(1, 8, integer=True), 7, ""),
+        (Interval(0, 0.35, step=0.1), 0.3, "upper"),
+        (Interval(2, 2), 2.0, ""),
+        (Choice((16, 64, 32)), 64, "upper"),
+        (Choice((16, 64)), 64, ""),
+        (Choice((None, 1, 2)), 2, ""),
+        (Choice(("a", "b", "c")), "c", ""),
+    ],
+)
+def test_edges_are_those_of_numbers(dimension, value, end):
+    assert edge(dimension, value) == end
