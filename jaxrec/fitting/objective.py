@@ -17,6 +17,7 @@ from pydantic import Field
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
+from jaxrec.errors import InputError
 from jaxrec.fitting.seen import Seen, Which, seen
 from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper
@@ -192,8 +193,14 @@ class CatalogueObjective:
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Bags, int]:
         """Users with at least one item, their items, and their histories."""
-        user = np.unique(train.user)
-        bags = Bags(jnp.asarray(user, jnp.int32), membership(targets(train)))
+        user, wanted = np.unique(train.user), targets(train)
+        if wanted.weight is not None and (wanted.weight != 1).any():
+            raise InputError(
+                "loss=softmax counts each item of a user once and does not read the weights of rows "
+                "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
+                "loss=sampled_softmax, or leave the weights out"
+            )
+        bags = Bags(jnp.asarray(user, jnp.int32), membership(wanted))
         if history_length:
             known = histories(train)
             start, end = (jnp.asarray(known.offsets[at], jnp.int32) for at in (user, user + 1))

@@ -1,5 +1,6 @@
 """What a step minimises: by hand, and the two forms of the full softmax against one another."""
 
+from dataclasses import replace
 from math import exp, log, log1p
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
 from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr, softmax
@@ -167,3 +169,10 @@ def test_log_q_is_taken_from_every_score_where_that_is_wanted(corrected):
     for row, (user, item) in enumerate([(3, 0), (0, 2)]):
         s = scores(params)[user] - np.asarray(log_q) * corrected
         assert float(cost[row]) == pytest.approx(log(exp(s[item]) + exp(s[1]) + exp(s[3])) - s[item], rel=1e-5)
+
+
+def test_the_full_softmax_refuses_weights_that_it_would_ignore():
+    CatalogueObjective().examples(replace(TRAIN, weight=np.ones(len(USER), np.float32)))
+    weight = np.where(np.arange(len(USER)) == 2, 0.5, 1).astype(np.float32)
+    with pytest.raises(InputError, match="choose loss=sampled_softmax"):
+        CatalogueObjective().examples(replace(TRAIN, weight=weight))
