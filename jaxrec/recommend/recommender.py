@@ -22,12 +22,13 @@ from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.fold_in import by_history
 from jaxrec.query import Query
+from jaxrec.ranking import Asked
 from jaxrec.recommend.answers import NEW, Answers, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
 from jaxrec.recommend.stored_model import stored_model
 
-MANY = 256  # rows at a time
+MANY = 256  # rows at a time; requests of more are answered by `Ranker`
 
 Ids = Sequence[Any] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
@@ -233,19 +234,31 @@ class Recommender:
 
     def _ranked(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`rank`, and which lists are the model's; users may be `NEW`."""
-        n, answers = len(users), self.answers(k, MANY, self._longest)
+        if len(users) <= MANY:
+            return self._ranked_alike(users, k, exclude_seen)
+        # A program of its own pays, in which devices share the users; those who are new all get one list.
+        n, known = len(users), users >= 0
         items, scores, by_model = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
-        for start in range(0, n, MANY):
-            block = slice(start, start + MANY)
-            asked = users[block]
-            histories, hidden = (np.full((len(asked), answers.length), -1, np.int32) for _ in range(2))
-            known = asked >= 0
-            offsets, had = self.known.masked(asked[known])
-            hidden[known] = windows(offsets[:-1], offsets[1:], had, answers.length)
-            histories[known] = self.histories(asked[known], answers.length)
-            items[block], scores[block] = answers(asked, histories, exclude_seen, hidden)
-            by_model[block] = answers.is_model(asked, histories)
+        if known.any():
+            asked = Asked.about(users[known], self.known, self._encoded)
+            rows = asked.users, asked.start, asked.end
+            items[known], scores[known] = self.fitted.rank(asked, k, exclude_seen)
+            by_model[known] = np.logical_or(*who(self.model, self._fallback, rows, self.known, self._featured))
+        if not known.all():
+            new = self._ranked_alike(np.array([NEW]), k, exclude_seen)
+            items[~known], scores[~known], by_model[~known] = new
         return items, scores, by_model
+
+    def _ranked_alike(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`_ranked` by programs of one shape, for up to MANY users."""
+        answers = self.answers(k, MANY, self._longest)
+        histories, hidden = (np.full((len(users), answers.length), -1, np.int32) for _ in range(2))
+        known = users >= 0
+        offsets, had = self.known.masked(users[known])
+        hidden[known] = windows(offsets[:-1], offsets[1:], had, answers.length)
+        histories[known] = self.histories(users[known], answers.length)
+        items, scores = answers(users, histories, exclude_seen, hidden)
+        return items, scores, answers.is_model(users, histories)
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from jaxrec.recommend.recommender import MANY
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.messages import RecommendRequest
 from jaxrec.serve.service import Service
@@ -48,7 +49,7 @@ def test_a_loaded_run_answers_alike_too(name):
     """Lists of users and of histories of all lengths, and scores of pairs."""
     model = recommender(name)
     users = model.user_ids.tolist()
-    many = model.recommend(users * 30, k=ITEMS, exclude_seen=False)  # more than a block
+    many = model.recommend((users * MANY)[:MANY], k=ITEMS, exclude_seen=False)
     for user in users[:3]:
         alone = model.recommend([user], k=ITEMS, exclude_seen=False)
         for where in (slice(0, USERS * ITEMS), slice(-USERS * ITEMS, None)):
@@ -65,3 +66,15 @@ def test_a_loaded_run_answers_alike_too(name):
     scores = model.score(*pairs)
     for at in (0, 1, 299, 599):
         assert model.score(pairs[0][at : at + 1], pairs[1][at : at + 1])[0] == scores[at]
+
+
+@pytest.mark.parametrize("name", ["EASE", "MatrixFactorisation", "SASRec"])
+def test_a_large_request_is_answered_like_its_parts_but_for_the_last_digits(name):
+    model = recommender(name)
+    users = [*(model.user_ids.tolist() * MANY)[: MANY + 5], "nobody"]
+    whole = model.recommend(users, k=ITEMS, exclude_seen=False, unknown="popularity")
+    parts = model.recommend(users[-7:], k=ITEMS, exclude_seen=False, unknown="popularity")
+    tail = whole.tail(len(parts)).reset_index(drop=True)
+    assert tail.source.tolist() == parts.source.tolist()
+    assert tail.user_id.tolist() == parts.user_id.tolist()
+    np.testing.assert_allclose(tail.score, parts.score, rtol=1e-4, atol=1e-6)
