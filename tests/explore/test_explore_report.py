@@ -103,7 +103,8 @@ def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(
     of = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.value_column=q"]
     for more, n, single in ([], 5, 1), (["data.duplicates=last"], 3, 3):
         out = tmp_path / f"out{n}"
-        assert script("explore.py", *of, *more, f"out={out}").returncode == 0
+        done = script(*of, *more, f"out={out}", name="explore", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
         assert pd.read_csv(out / "actions.csv").interactions.tolist() == [n]
         histogram = pd.read_csv(out / "user_histogram.csv")
         assert histogram["count"][(histogram.group == "all users") & (histogram.high == 1)].tolist() == [single]
