@@ -72,25 +72,25 @@ def popularity(x: np.ndarray) -> np.ndarray:
 
 
 def ease(x: np.ndarray) -> np.ndarray:
-    p = np.linalg.inv(x.T @ x + 250 * np.eye(x.shape[1]))
+    p = np.linalg.inv(x.T @ x + 350 * np.eye(x.shape[1]))
     weights = p / -np.diag(p)
     np.fill_diagonal(weights, 0)
     return x @ weights
 
 
-def nearest(x: np.ndarray) -> np.ndarray:
-    """Shrunk cosines of rows: those of the 100 nearest of each, else 0."""
+def nearest(x: np.ndarray, k: int) -> np.ndarray:
+    """Shrunk cosines of rows: those of the k nearest of each, else 0."""
     length = np.sqrt(x.sum(axis=1))
     cosine = x @ x.T / (np.outer(length, length) + 10)
     np.fill_diagonal(cosine, 0)
-    return np.where(cosine >= np.sort(cosine, axis=1)[:, [-100]], cosine, 0)
+    return np.where(cosine >= np.sort(cosine, axis=1)[:, [-k]], cosine, 0)
 
 
 FORMULAS = {
     "popularity": popularity,
     "ease": ease,
-    "item_knn": lambda x: x @ nearest(x.T).T,
-    "user_knn": lambda x: nearest(x) @ x,
+    "item_knn": lambda x: x @ nearest(x.T, 200).T,
+    "user_knn": lambda x: nearest(x, 100) @ x,
 }
 OWN_TESTS = {*FORMULAS, "ials", "dlrm"}
 
