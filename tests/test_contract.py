@@ -21,7 +21,7 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 
 
 # Test NDCG@10 of neural models on the planted data, by their conf/model; popularity has .250.
-PLANTED_NDCG = {"gmf": 0.404, "mlp": 0.337, "neumf": 0.414, "ancf": 0.383, "ancf_history": 0.440}
+PLANTED_NDCG = {"gmf": 0.404, "mlp": 0.337, "neumf": 0.414, "ancf": 0.335, "ancf_history": 0.440}
 
 
 class Fitted:

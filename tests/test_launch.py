@@ -134,8 +134,8 @@ def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
         "validation": [5, 5, 5, 5, 5, 5],
         "test": [1, 5, 1, 5, 1, 5],
     }.items():
-        items = {"train": 0, "validation": 1, "test": 2}[name]
-        frame = {"user_id": [0, 0, 1, 1, 2, 2], "item_id": [3 * k % 6 + items for k in range(6)], "v": values}
+        first = {"train": 0, "validation": 2, "test": 4}[name]
+        frame = {"user_id": [0, 0, 1, 1, 2, 2], "item_id": [(first + k) % 6 for k in (0, 1, 2, 3, 4, 5)], "v": values}
         pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
     files = [f"data.{name}={tmp_path / name}.csv" for name in ("train", "validation", "test")]
     tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")

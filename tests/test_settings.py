@@ -6,7 +6,13 @@ from jaxrec import settings
 from jaxrec.errors import InputError
 from tests.conftest import ROOT
 
-NEEDS = {"sequences": ["data.path=FILE"], "clicks": ["loss=click"]}  # what a choice does not work without
+NEEDS = {  # what a choice does not work without
+    "sequences": ["data.path=FILE"],
+    "clicks": ["loss=click"],
+    "closed_form": ["model=ease"],
+    "alternating": ["model=ials"],
+    "none": ["model=ease"],
+}
 
 
 @pytest.mark.parametrize("group", ["model", "loss", "optimizer", "negatives", "trainer", "split", "data", "eval"])

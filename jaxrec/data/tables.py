@@ -224,6 +224,7 @@ def position(path: Path, header: list[str], key: str, name: str) -> int:
     hint = next((d for d in "\t;,| " if len(header) == 1 and d in header[0]), None)
     if any("\n" in column for column in header) or sum(map(len, header)) > LONGEST:
         raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or holds no column names")
+    hint = "tab" if hint == "\t" else hint  # as a shell takes it
     choose = f"set {key} to one of them, or" if "." in key else "it is another file, or has lost its head:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "

@@ -27,7 +27,7 @@ class Fit:
     """A fitted population: parameters [P, ...], and a record of how each member got there."""
 
     params: Any
-    history: list[list[dict[str, float]]]
+    history: list[list[dict[str, Any]]]  # of every member, a row an epoch: epoch, loss, seconds, metrics
     best_epoch: list[int]
     placement: str
     diverged: list[bool] = field(default_factory=list)  # members without one epoch of finite loss and scores

@@ -47,9 +47,8 @@ def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommen
     """
     directory = Path(run_dir) / "model"
     file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
-    found = stored_model(file, extra.get("module"), params, model)
     try:
-        return Recommender(found, params, extra)
+        return Recommender(stored_model(file, extra.get("module"), params, model, restored(extra)), params, extra)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise InputError(

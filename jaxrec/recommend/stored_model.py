@@ -16,13 +16,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec import models
+from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
+from jaxrec.features import tables, with_tables
 from jaxrec.history import History
 from jaxrec.query import Query
 from jaxrec.settings import locate, registered
 
 
-def stored_model(file: Path, module: Any, params: Any, given: type[nn.Module] | None = None) -> nn.Module:
+def stored_model(
+    file: Path, module: Any, params: Any, given: type[nn.Module] | None = None, encoded: Encoded | None = None
+) -> nn.Module:
     """The model with the fields that `module` states, checked against its parameters.
 
     Args:
@@ -30,6 +34,7 @@ def stored_model(file: Path, module: Any, params: Any, given: type[nn.Module] | 
         module: `_target_`, the dotted path of the class, and its fields.
         params: the parameters read beside it.
         given: the class of a model that is no part of jaxrec.
+        encoded: the features read beside it, which a model may need to tell its shapes.
 
     Raises:
         InputError: the class is not known here, or fields or parameters are not those of this version.
@@ -52,7 +57,7 @@ def stored_model(file: Path, module: Any, params: Any, given: type[nn.Module] | 
         )
     try:
         model = kind(**fields)
-        expected = _shapes(model)
+        expected = _shapes(with_tables(model, tables(model, encoded)))
     except Exception as error:  # fields that do not fit fail in any of the model's own ways
         reason = str(error).partition("\n")[0]
         raise InputError(

@@ -32,7 +32,11 @@ def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]
         numbers = {**_prefixed("validation", found["validation"]), **_prefixed("test", found["test"])}
         for key, (low, high) in found["test_interval"].items():
             numbers |= {f"test_{key}_low": low, f"test_{key}_high": high}
-        seconds = {"best_epoch": found["best_epoch"], "train_s": found["time"]["train_s"], "path": str(number)}
+        seconds = {
+            "best_epoch": found["best_epoch"],
+            "train_s": found["time"]["train_s"],
+            "path": f"{number}/",
+        }  # not a number to whoever reads the table
         records.append({**start, **numbers, **seconds})
     numbers = {key: value for part, metrics in popularity.items() for key, value in _prefixed(part, metrics).items()}
     records.append({"run": len(rows), "overrides": "popularity", "state": "baseline", **numbers})
@@ -60,7 +64,7 @@ def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) 
     if key in ranked and len(runs):
         shown.insert(0, (f"best validation {monitor}", decimals(runs[key].iloc[0]), str(runs.overrides.iloc[0])))
     links = "".join(
-        f'<li><a href="{run.path}/report.html">{run.run}: {escape(run.overrides)}</a></li>' for run in runs.itertuples()
+        f'<li><a href="{run.path}report.html">{run.run}: {escape(run.overrides)}</a></li>' for run in runs.itertuples()
     )
     order = f"The best validation {monitor} first." if key in ranked else "In the order typed."
     failed = table[table.state == "failed"]

@@ -143,7 +143,7 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
         ("", {}, "items.csv is empty"),
         ("item_id,a\n", {}, "items.csv has column names and no rows"),
         ("id,a\nx1,2\n", {}, "no column 'item_id', the name of ids by data.item_column: rename .* it has 'id', 'a'"),
-        ("item_id;a\nx1;2\n", {}, "no column 'item_id'; .*: set data.delimiter=';'"),
+        ("item_id;a\nx1;2\n", {}, "no column 'item_id'; .*: set 'data.delimiter=\";\"'"),
         ("item_id,a,a\nx1,2,3\n", {}, "2 columns 'a': rename all but the one for a"),
         ("item_id,item_id\nx1,2\n", {}, "2 columns 'item_id'"),
         ("item_id,a\nx1,2\nx2\n", {}, "line 3 of .*items.csv has 1 fields and its column names are 2"),

@@ -40,15 +40,15 @@ WINDOWS |= {"optimizer.learning_rate": 0.005, "trainer.epochs": 2, "trainer.vali
 WINDOWS |= {"model.embedding_dim": 32}
 
 BANDS = {
-    "mf": Band(0.225, 0.27, SAMPLED),
-    "gmf": Band(0.215, 0.26, SAMPLED),
+    "mf": Band(0.25, 0.3, SAMPLED),
+    "gmf": Band(0.225, 0.28, SAMPLED),
     "mlp": Band(
-        0.205, 0.25, SAMPLED | {"model.layers": [32], "trainer.epochs": 5, "optimizer.learning_rate": 0.02}
+        0.22, 0.27, SAMPLED | {"model.layers": [32], "trainer.epochs": 5, "optimizer.learning_rate": 0.02}
     ),
-    "neumf": Band(0.22, 0.26, SAMPLED | {"model.layers": [16]}),
-    "ancf": Band(0.225, 0.275, SAMPLED | {"model.layers": [16]}),
+    "neumf": Band(0.265, 0.31, SAMPLED | {"model.layers": [16]}),
+    "ancf": Band(0.25, 0.305, SAMPLED | {"model.layers": [16]}),
     "ancf_history": Band(
-        0.22, 0.26, SAMPLED | {"model.layers": [16], "trainer.epochs": 3, "model.history_length": 8}
+        0.24, 0.285, SAMPLED | {"model.layers": [16], "trainer.epochs": 3, "model.history_length": 8}
     ),
     "softmax_dnn": Band(
         0.22, 0.265,
