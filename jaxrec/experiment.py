@@ -242,7 +242,7 @@ def environment(placement: str) -> dict[str, Any]:
     }
 
 
-def _only_monitor_missing(row: dict[str, float]) -> bool:
+def _only_monitor_missing(row: dict[str, Any]) -> bool:
     metrics = [value for key, value in row.items() if key not in ("epoch", "loss", "seconds")]
     return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 
