@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,19 @@ def advice(key: str, value: Any) -> str:
     return shlex.quote(override(key, value))
 
 
-def command(script: str, *arguments: str) -> str:
-    """The shell command that runs a script of this project with these arguments, from the present directory."""
-    path = Path("scripts") / f"{script}.py"
-    return shlex.join(["python", str(path if Path.cwd() == ROOT else ROOT / path), *arguments])
+def command(name: str, *arguments: str) -> str:
+    """The shell command `jaxrec NAME ARGUMENTS`, spelled as this process was started: a script of a checkout, or jaxrec.
+
+    It works from the present directory.
+    """
+    return shlex.join([*_started_as(name), *arguments])
+
+
+def _started_as(name: str) -> list[str]:
+    started = Path(sys.argv[0])
+    if started.suffix == ".py" and started.resolve().parent == ROOT / "scripts":
+        script = Path("scripts") / f"{name}.py"
+        return ["python", str(script if Path.cwd() == ROOT else ROOT / script)]
+    if started.name == "jaxrec" and shutil.which("jaxrec") != str(started):
+        return [str(started), name]  # of an environment that is not activated
+    return ["jaxrec", name]

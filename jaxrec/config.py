@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -18,55 +19,37 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jaxrec.command_line import command
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree, check_registered
 
 
-def train() -> None:
-    """scripts/train.py: one run; with --multirun a grid or a search."""
-    # What ends a job of a cluster says so first: what was trained until then is kept, as with Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _script("config", _train)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The `jaxrec` command: `jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...`; exits with 2 where the input is wrong."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(_USAGE)
+        return
+    if given[0] in ("-V", "--version"):
+        from jaxrec import __version__
 
-
-def study() -> None:
-    """scripts/study.py: what sweeps there are, or how one stands."""
-    _script("study", _study)
-
-
-def benchmark() -> None:
-    """scripts/benchmark.py: times a case."""
-    _script("benchmark", _benchmark)
-
-
-def explore() -> None:
-    """scripts/explore.py: what is in the data."""
-    _script("explore", _explore)
-
-
-def mine() -> None:
-    """scripts/mine.py: negatives to a file."""
-    _script("mine", _mine)
-
-
-def serve() -> None:
-    """scripts/serve.py: recommendations over HTTP."""
-    _script("serve", _serve)
-
-
-def recommend() -> None:
-    """scripts/recommend.py: lists for users or histories."""
-    _script("recommend", _recommend)
-
-
-def export() -> None:
-    """scripts/export.py: a run as one compiled artefact."""
-    _script("export", _export)
-
-
-def pipeline() -> None:
-    """scripts/pipeline.py: candidates, scoring and re-ranking of a run."""
-    _script("pipeline", _pipeline)
+        print(f"jaxrec {__version__}")
+        return
+    if (name := given[0]) not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        print(
+            f"error: jaxrec {name}: there is no such command; "
+            + (f"did you mean jaxrec {near[0]}? " if near else "")
+            + f"There are {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    sys.argv[1:] = given[1:]
+    config_name, work, _ = COMMANDS[name]
+    if name == "train":
+        # A cluster announces the end of a job with SIGTERM: what was trained until then is kept, as after Ctrl-C.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _script(config_name, work)
 
 
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
@@ -162,7 +145,7 @@ def _train(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     for text in hydra_cfg.overrides.task:
         if text.lstrip("+").partition("=")[0].partition(".")[0] == "sweep" and text != "sweep=none":
-            raise InputError(f"{text} searches only with --multirun: python scripts/train.py --multirun {text}")
+            raise InputError(f"{text} searches only with --multirun: {command('train', '--multirun', text)}")
     if placed := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
         raise InputError(f"{placed[0]} has no effect without --multirun: write hydra.run.dir=DIR")
     tree = plain(cfg)
@@ -271,3 +254,29 @@ def _tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
+    "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
+    "study": ("study", _study, "list searches, or show one"),
+    "explore": ("explore", _explore, "describe a data set on one page"),
+    "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
+    "pipeline": ("pipeline", _pipeline, "candidates, scoring and re-ranking, measured stage by stage"),
+    "serve": ("serve", _serve, "serve recommendations over HTTP"),
+    "export": ("export", _export, "write a compiled program that runs without jaxrec"),
+    "mine": ("mine", _mine, "write hard negatives to a file"),
+    "benchmark": ("benchmark", _benchmark, "time training, ranking, serving"),
+}  # name → its file in conf/, what it does, one line of help
+
+_USAGE = "\n".join(
+    [
+        "jaxrec: train, search, evaluate and serve recommender models.",
+        "",
+        "Usage: jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...",
+        "       jaxrec COMMAND --help",
+        "",
+        *(f"  {name:<11}{text}" for name, (_, _, text) in COMMANDS.items()),
+        "",
+        "First steps: jaxrec train --multirun sweep=mf",
+    ]
+)

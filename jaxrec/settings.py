@@ -26,7 +26,8 @@ from jaxrec.hyper import Hyper
 
 Tree = dict[str, Any]
 
-CONF = Path(__file__).parent.parent / "conf"
+_PACKAGED = Path(__file__).parent / "conf"  # in the wheel; a checkout has it at the top
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 
 TRACED = {  # field of Hyper → key of the configuration
     "learning_rate": "optimizer.learning_rate",

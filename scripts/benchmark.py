@@ -1,6 +1,11 @@
-"""Times a case: `python scripts/benchmark.py case=fit` (rank, evaluate, sweep, start, mining, samplers, serve)."""
+"""`jaxrec benchmark`, with the code of this checkout."""
 
-from jaxrec.config import benchmark
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    benchmark()
+    main(["benchmark", *sys.argv[1:]])

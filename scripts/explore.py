@@ -1,6 +1,11 @@
-"""Looks at data before training: `python scripts/explore.py data=…` writes a page of charts and their tables."""
+"""`jaxrec explore`, with the code of this checkout."""
 
-from jaxrec.config import explore
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    explore()
+    main(["explore", *sys.argv[1:]])

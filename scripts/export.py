@@ -1,6 +1,11 @@
-"""Exports: `python scripts/export.py run=RUN_DIR out=FOLDER`; the folder loads without jaxrec."""
+"""`jaxrec export`, with the code of this checkout."""
 
-from jaxrec.config import export
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    export()
+    main(["export", *sys.argv[1:]])

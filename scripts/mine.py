@@ -1,6 +1,11 @@
-"""Mines negatives: `python scripts/mine.py run=RUN_DIR out=negatives.parquet`; see docs/negatives.md."""
+"""`jaxrec mine`, with the code of this checkout."""
 
-from jaxrec.config import mine
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    mine()
+    main(["mine", *sys.argv[1:]])

@@ -1,6 +1,11 @@
-"""Candidates, scoring, re-ranking: `python scripts/pipeline.py run=RUN_DIR rerank=mmr`; see docs/reranking.md."""
+"""`jaxrec pipeline`, with the code of this checkout."""
 
-from jaxrec.config import pipeline
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    pipeline()
+    main(["pipeline", *sys.argv[1:]])

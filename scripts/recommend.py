@@ -1,6 +1,11 @@
-"""Recommends: `python scripts/recommend.py run=RUN_DIR 'users=[196,22]'`; out=FILE writes CSV or Parquet."""
+"""`jaxrec recommend`, with the code of this checkout."""
 
-from jaxrec.config import recommend
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    recommend()
+    main(["recommend", *sys.argv[1:]])

@@ -1,6 +1,11 @@
-"""Serves a run over HTTP: `python scripts/serve.py run=RUN_DIR`, then http://127.0.0.1:8000."""
+"""`jaxrec serve`, with the code of this checkout."""
 
-from jaxrec.config import serve
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    serve()
+    main(["serve", *sys.argv[1:]])

@@ -1,6 +1,11 @@
-"""Looks at sweeps. `python scripts/study.py` lists them; `study=NAME` shows one, with the command of any trial."""
+"""`jaxrec study`, with the code of this checkout."""
 
-from jaxrec.config import study
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    study()
+    main(["study", *sys.argv[1:]])

@@ -1,6 +1,11 @@
-"""Trains one model, a grid of them, or searches for the best. `python scripts/train.py --help` shows how."""
+"""`jaxrec train`, with the code of this checkout."""
 
-from jaxrec.config import train
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.config import main
 
 if __name__ == "__main__":
-    train()
+    main(["train", *sys.argv[1:]])

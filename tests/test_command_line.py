@@ -35,7 +35,11 @@ def test_advice_is_as_plain_as_it_can_be():
     assert value_text("/tmp/runs") == "/tmp/runs"
 
 
-def test_a_command_names_its_script_so_that_it_is_found_from_here(monkeypatch, tmp_path):
+def test_a_command_is_spelled_as_this_process_was_started(monkeypatch, tmp_path):
+    assert command("study", "study=a b") == "jaxrec study 'study=a b'"
+    monkeypatch.setattr("sys.argv", [str(tmp_path / "bin" / "jaxrec")])  # of an environment that is not activated
+    assert command("study") == f"{tmp_path}/bin/jaxrec study"
+    monkeypatch.setattr("sys.argv", [str(ROOT / "scripts" / "train.py")])
     monkeypatch.chdir(ROOT)
     assert command("study", "study=a b") == "python scripts/study.py 'study=a b'"
     monkeypatch.chdir(tmp_path)

@@ -1,5 +1,6 @@
 """The command line: what is typed, what is refused, what it says."""
 
+import os
 import subprocess
 import sys
 
@@ -61,18 +62,39 @@ def test_help_and_cfg_read_well(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
-
-
-@pytest.mark.parametrize("name", [name for name in SCRIPTS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in config.COMMANDS if name != "train"])
 def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
-    getattr(config, name)()
+    monkeypatch.setattr(sys, "argv", ["jaxrec"])
+    config.main([name, "--help"])
     told = capsys.readouterr().out
     settings_of_the_file = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
-    assert told.startswith(f"# python scripts/{name}.py")
+    assert told.startswith(f"# jaxrec {name}")
     assert all(f"\n{key}:" in told for key in settings_of_the_file if key not in ("hydra", "defaults"))
     assert "hydra/" not in told
+
+
+def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys):
+    config.main([])
+    usage = capsys.readouterr().out
+    assert all(f"\n  {name} " in usage for name in config.COMMANDS)
+    with pytest.raises(SystemExit) as ended:
+        config.main(["trian"])
+    assert ended.value.code == 2
+    assert "did you mean jaxrec train?" in capsys.readouterr().err
+
+
+def test_every_command_has_a_script():
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(config.COMMANDS)
+
+
+def test_a_script_runs_the_code_of_its_own_checkout(tmp_path):
+    other = tmp_path / "site" / "jaxrec"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('another jaxrec')")
+    environment = {**os.environ, "PYTHONPATH": str(other.parent)}
+    script = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
+    done = subprocess.run(script, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert "Usage: jaxrec train" in done.stdout, done.stderr
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():

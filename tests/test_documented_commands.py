@@ -13,7 +13,7 @@ FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((RO
 def commands():
     for path in FILES:
         text = re.sub(r"\\\n#?", " ", path.read_text(encoding="utf-8"))
-        for found in re.findall(r"^(?:#\s+)?python scripts/train\.py.*$", text, re.MULTILINE):
+        for found in re.findall(r"^(?:#\s+)?(?:python scripts/train\.py|jaxrec train).*$", text, re.MULTILINE):
             words = shlex.split(found.lstrip("# "), comments=True)[2:]
             whole = not any("$" in word or "…" in word or word.isupper() or word == "," for word in words)
             if whole and not any(word.startswith("--") for word in words):

@@ -1,1 +1,1 @@
-"""Timings side by side, `python scripts/benchmark.py case=…`: ratios of medians, beside peers where one is named."""
+"""Timings side by side, `jaxrec benchmark case=…`: ratios of medians, beside peers where one is named."""

@@ -1,4 +1,4 @@
-"""Rows that say what was not chosen: label 0 beside label 1, as `scripts/mine.py` writes them."""
+"""Rows that say what was not chosen: label 0 beside label 1, as `jaxrec mine` writes them."""
 
 from dataclasses import replace
 

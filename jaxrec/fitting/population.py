@@ -13,7 +13,7 @@ from jaxrec.hyper import Hyper
 
 Members = Literal["auto", "vmap", "in_turn"]
 
-# On a CPU, vmap pays only while a batch is too small to keep a core busy; `scripts/benchmark.py case=sweep` with
+# On a CPU, vmap pays only while a batch is too small to keep a core busy; `jaxrec benchmark case=sweep` with
 # trainer.members=vmap and in_turn tells for another machine, see docs/decisions/0003-how-members-share-the-machine.md.
 VMAP_ON_CPU_UP_TO = 256
 

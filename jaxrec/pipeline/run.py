@@ -1,4 +1,4 @@
-"""scripts/pipeline.py, done: choose on validation, measure on test once, write tables and a page."""
+"""`jaxrec pipeline`: choose on validation, measure on test once, write tables and a page."""
 
 import json
 from collections.abc import Sequence

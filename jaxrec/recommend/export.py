@@ -106,7 +106,7 @@ def _program(answers: Answers, platforms: tuple[str, ...]) -> tuple[bytes, list[
         name, why = type(answers.scored.model).__name__, str(error).partition("\n")[0]
         raise InputError(
             f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
-            "(scripts/serve.py), or export it for fewer platforms"
+            "(jaxrec serve), or export it for fewer platforms"
         ) from error
     return program, [np.asarray(leaf) for leaf in leaves]
 

@@ -1,4 +1,4 @@
-"""Loads what `scripts/export.py` wrote, with jax and numpy alone; a copy of this file lies in every export as load.py.
+"""Loads what `jaxrec export` wrote, with jax and numpy alone; a copy of this file lies in every export as load.py.
 
     from load import Exported
 

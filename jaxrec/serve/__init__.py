@@ -1,1 +1,1 @@
-"""Recommendations over HTTP, as people ask for them: `python scripts/serve.py run=RUN_DIR`."""
+"""Recommendations over HTTP, as people ask for them: `jaxrec serve run=RUN_DIR`."""

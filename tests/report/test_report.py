@@ -243,7 +243,7 @@ def test_a_search_says_what_it_found():
     assert "failed" in page.said
     assert "out of memory" in page.said
     assert "importances of only 3 complete trials" in page.said
-    assert "python scripts/train.py data=films optimizer.learning_rate=0.0002" in page.said
+    assert "jaxrec train data=films optimizer.learning_rate=0.0002" in page.said
     leaders = page.said.partition("Leaderboard")[2]
     assert re.search(r"negatives\.ratio 1 0\.3 0\.0002 32 2 2 0\.2 0\.0003 16 3 0 0\.1 ", leaders)
 
@@ -333,7 +333,7 @@ def test_plotly_travels_once_and_whole():
 
 def test_repeated_command_is_one_shell_line():
     page = Page(sweep_report("s", study(), result()))
-    typed = re.search(r"python scripts/train\.py .*?(?= Its own page)", page.said)[0]
+    typed = re.search(r"jaxrec train .*?(?= Its own page)", page.said)[0]
     assert shlex.split(typed)[2:] == [
         "data=films",
         "optimizer.learning_rate=0.0002",

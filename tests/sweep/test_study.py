@@ -121,7 +121,7 @@ def test_importances_that_cannot_be_had_are_explained(tmp_path):
 def test_the_command_repeats_a_trial(tmp_path):
     study = sweep(tmp_path, space=SPACE | {"model": Choice(("a b",))}, n_trials=2)
     words = shlex.split(command(study, 1))
-    assert words[:4] == ["python", "scripts/train.py", "data=ml100k", "+trainer.note=it's here"]
+    assert words[:4] == ["jaxrec", "train", "data=ml100k", "+trainer.note=it's here"]
     read = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words[4:])}
     assert read == study.trials[1].params  # and x=0.5, typed but then varied, is gone
     with pytest.raises(InputError, match="no trial 7; it has 0 to 1"):

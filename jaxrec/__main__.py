@@ -1,0 +1,5 @@
+"""`python -m jaxrec`: the `jaxrec` command."""
+
+from jaxrec.config import main
+
+main()
