@@ -1,5 +1,5 @@
 """`python -m jaxrec`: the `jaxrec` command."""
 
-from jaxrec.config import main
+from jaxrec.cli import main
 
 main()

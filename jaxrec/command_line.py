@@ -43,9 +43,9 @@ def advice(key: str, value: Any) -> str:
 
 
 def command(name: str, *arguments: str) -> str:
-    """The shell command `jaxrec NAME ARGUMENTS`, spelled as this process was started: a script of a checkout, or jaxrec.
+    """The shell command `jaxrec NAME ARGUMENTS`, to paste in the present directory.
 
-    It works from the present directory.
+    It is spelled as this process was started: by the script of a checkout, or by `jaxrec`.
     """
     return shlex.join([*_started_as(name), *arguments])
 

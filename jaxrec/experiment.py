@@ -211,6 +211,24 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     ]
 
 
+def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result | str]:
+    """The result of every member, or why it has none: one that diverged does not take the others with it."""
+    outcomes: list[Result | str] = [failure(selected, m) or "" for m in range(selected.population.size)]
+    good = [member for member, failure in enumerate(outcomes) if not failure]
+    try:
+        results = finish(tree, split, members_of(selected, good), load_s) if good else []
+    except InputError as error:
+        if len(good) == 1:
+            outcomes[good[0]] = str(error)
+            return outcomes
+        alone = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
+    else:
+        alone = [*results]
+    for member, outcome in zip(good, alone, strict=True):
+        outcomes[member] = outcome
+    return outcomes
+
+
 def facts(split: Split) -> dict[str, Any]:
     """How much data there is, what is worth knowing about how it was split, and what was repaired in reading it."""
     train, validation = split.selection.train, split.selection.validation

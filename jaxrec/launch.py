@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import pandas as pd
 import yaml
 from optuna.trial import FrozenTrial
@@ -21,12 +18,12 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.command_line import command, override
 from jaxrec.console import Epochs, fit_line, say, table
-from jaxrec.data.download import cache_dir
 from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
+from jaxrec.machine import use_all_cores
 from jaxrec.metrics import larger_is_better
 from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.report.report import sweep_report
@@ -62,23 +59,6 @@ SHOWN = (
 
 
 SWEEPS = Path("outputs/sweeps")
-
-
-def use_all_cores() -> None:
-    """Cores count as devices, so that members of a population run side by side; compiled programs are kept on disk.
-
-    Does nothing once JAX has started.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        jax.config.update("jax_num_cpu_devices", cores)
-    except RuntimeError:
-        return
-    # Compiled for this very processor: another one that shares the home directory must not load it.
-    flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1:2] if Path("/proc/cpuinfo").exists() else []
-    machine = hashlib.sha256(f"{platform.processor()}{platform.machine()}{flags}".encode()).hexdigest()[:8]
-    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / f"compiled-{machine}"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
@@ -133,7 +113,7 @@ def grid(
             outcomes: list[Result | str] = [str(error)] * len(positions)
             interrupted = False
         else:
-            outcomes = _finish_each(shared, split, selected, load_s)
+            outcomes = experiment.finish_each(shared, split, selected, load_s)
             interrupted = selected.fit.interrupted
         for position, outcome in zip(positions, outcomes, strict=True):
             name = rows[position].overrides
@@ -166,24 +146,6 @@ def grid(
     )
     say(f"results: {directory}")
     return results
-
-
-def _finish_each(shared: Tree, split: Split, selected: Selected, load_s: float) -> list[Result | str]:
-    """Of every member its result, or why it has none."""
-    outcomes: list[Result | str] = [experiment.failure(selected, m) or "" for m in range(selected.population.size)]
-    good = [member for member, failure in enumerate(outcomes) if not failure]
-    try:
-        results = experiment.finish(shared, split, experiment.members_of(selected, good), load_s) if good else []
-    except InputError as error:
-        if len(good) == 1:
-            outcomes[good[0]] = str(error)
-            return outcomes
-        alone = [_finish_each(shared, split, experiment.members_of(selected, [m]), load_s)[0] for m in good]
-    else:
-        alone = [*results]
-    for member, outcome in zip(good, alone, strict=True):
-        outcomes[member] = outcome
-    return outcomes
 
 
 def _data_of(tree: Tree) -> str:

@@ -10,10 +10,10 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from jaxrec.config import CONF, explain, plain, unknown_key
+from jaxrec.config import explain, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
-from jaxrec.settings import Tree
+from jaxrec.settings import CONF, Tree
 
 # Settings of Hydra that nothing here reads, and what to write instead.
 NOT_USED = {

@@ -66,24 +66,25 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
     """Writes the run; `metrics.json` comes last, so a directory that has it is complete."""
     make(directory)
     write_text(directory / "config.yaml", config_text(directory, tree))
-    save_params(
-        directory / "model",
-        result.params,
-        extra={
-            "module": _module(result),
-            "user_ids": result.known.user_ids,
-            "item_ids": result.known.item_ids,
-            **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
-            **_features(result),
-            "ages": ages(result.known),
-            **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),
-            **item_labels.stored(item_labels.labels(result.known.item_features)),
-        },
-    )
+    save_params(directory / "model", result.params, extra=beside_parameters(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, tree, result))
     write_json(directory / "metrics.json", result.metrics)
+
+
+def beside_parameters(result: Result) -> dict[str, Any]:
+    """What is stored with the parameters: the module's fields, ids, histories, features, titles and ages of items."""
+    return {
+        "module": _module(result),
+        "user_ids": result.known.user_ids,
+        "item_ids": result.known.item_ids,
+        **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
+        **_features(result),
+        "ages": ages(result.known),
+        **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),
+        **item_labels.stored(item_labels.labels(result.known.item_features)),
+    }
 
 
 def config_text(directory: Path, tree: Tree) -> str:
@@ -91,6 +92,16 @@ def config_text(directory: Path, tree: Tree) -> str:
     again = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
     body = yaml.safe_dump(json.loads(json.dumps({**tree, "overwrite": False})), sort_keys=False, allow_unicode=True)
     return f"# To train the same run again:\n#   {again}\n{body}{_HYDRA}"
+
+
+def read_config(directory: Path) -> Tree:
+    """The settings of a run directory, as `config_text` wrote them."""
+    file = directory / "config.yaml"
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+    return {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
 
 
 def _features(result: Result) -> dict[str, Any]:

@@ -46,6 +46,7 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
     "overwrite": TypeAdapter(bool),
 }
+_GIVEN: dict[str, Any] = {}  # by dotted path, see `give`
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives", "n_neighbours"}
 
@@ -84,8 +85,18 @@ def call(path: str, tree: Tree) -> Any:
     return locate(path)(**tree)
 
 
+def give(found: Any) -> str:
+    """The dotted path by which `locate` finds this function or class from now on, wherever it was defined."""
+    path = f"{found.__module__}.{found.__qualname__}"
+    _GIVEN[path] = found
+    _signature.cache_clear()  # a notebook may define a class of the same name again
+    return path
+
+
 def locate(path: str) -> Any:
     """The function or class of a dotted path."""
+    if path in _GIVEN:
+        return _GIVEN[path]
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
 
-from jaxrec.config import main
+from jaxrec.cli import main
 
 if __name__ == "__main__":
     main(["export", *sys.argv[1:]])

@@ -53,7 +53,8 @@ def compose() -> Iterator[Callable[..., dict]]:
     """`compose("model=ease", …)`: the tree that the command line would give for these overrides."""
     import hydra
 
-    from jaxrec.config import CONF, plain
+    from jaxrec.config import plain
+    from jaxrec.settings import CONF
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: plain(hydra.compose("config", list(overrides)))

@@ -7,7 +7,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from jaxrec import config, multirun, settings
+from jaxrec import cli, multirun, settings
 from jaxrec.errors import InputError
 from jaxrec.sweep.effects import check_effects
 from tests.conftest import ROOT
@@ -24,7 +24,7 @@ def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.Complet
     [
         (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
         (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
-        (["model=nope"], "\tease\n\tgmf"),
+        (["model=eas"], "model=eas: there is no such choice; did you mean model=ease? There are ancf, ancf_history"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
@@ -62,10 +62,10 @@ def test_help_and_cfg_read_well(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [name for name in config.COMMANDS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "train"])
 def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["jaxrec"])
-    config.main([name, "--help"])
+    cli.main([name, "--help"])
     told = capsys.readouterr().out
     settings_of_the_file = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
     assert told.startswith(f"# jaxrec {name}")
@@ -74,17 +74,17 @@ def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
 
 
 def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys):
-    config.main([])
+    cli.main([])
     usage = capsys.readouterr().out
-    assert all(f"\n  {name} " in usage for name in config.COMMANDS)
+    assert all(f"\n  {name} " in usage for name in cli.COMMANDS)
     with pytest.raises(SystemExit) as ended:
-        config.main(["trian"])
+        cli.main(["trian"])
     assert ended.value.code == 2
     assert "did you mean jaxrec train?" in capsys.readouterr().err
 
 
 def test_every_command_has_a_script():
-    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(config.COMMANDS)
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(cli.COMMANDS)
 
 
 def test_a_script_runs_the_code_of_its_own_checkout(tmp_path):

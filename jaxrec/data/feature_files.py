@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -38,7 +37,7 @@ class Columns:
         """Column → kind."""
         return {name: kind for kind in TYPES.values() for name in getattr(self, kind)}
 
-    def check(self, files: Sequence[Path], delimiter: str | None = None, encoding: str = "utf-8") -> None:
+    def check(self, files: Sequence[tables.Source], delimiter: str | None = None, encoding: str = "utf-8") -> None:
         """Raises InputError at a name that no file has, or that is given two kinds."""
         named = [name for kind in TYPES.values() for name in getattr(self, kind)]
         there = [name.split(":")[0] for file in files for name in tables.header(file, delimiter, encoding)]
@@ -53,7 +52,7 @@ class Columns:
 
 
 def feature_columns(
-    path: Path,
+    path: tables.Source,
     key: str,
     id_column: str,
     columns: Columns,

@@ -63,7 +63,8 @@ def files(
 ) -> Interactions:
     """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
 
-    path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq
+    path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq; from Python also a `tables.InMemory`, as for
+                train, validation, test and the features
     columns:    names in the file; without a column of times, file order is the order
     events, target_event, event_weights: names of events, see `marked`
     label_column: 1 for what was chosen, 0 for negatives, see `jaxrec.data.labels`; of the one file, or of train
@@ -141,12 +142,14 @@ def files(
         notes |= _parts_match(frame, paths, kinds)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     notes |= filtered_out
-    name = (Path(path) if path is not None else paths[0].parent).resolve().name.split(".")[0]
+    name = _name(paths[0], path is None)
     wanted = {
         "user": (user_features, "data.user_column", user_column),
         "item": (item_features, "data.item_column", item_column),
     }
-    given = {kind: (Path(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None}
+    given = {
+        kind: (tables.source(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None
+    }
     columns_of = Columns(categorical, multi_valued, numerical, separator, max_text)
     columns_of.check([file for file, *_ in given.values()], delimiter, encoding)
     features: dict[str, pd.DataFrame] = {}
@@ -167,7 +170,14 @@ def files(
     return encoded if label_column is None else with_negatives(encoded, refused)
 
 
-def _read(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
+def _name(source: tables.Source, of_folder: bool) -> str:
+    """What reports call the data: the file, or the folder of a split in several files."""
+    if isinstance(source, tables.InMemory):
+        return "frame"
+    return (source.parent if of_folder else source).resolve().name.split(".")[0]
+
+
+def _read(path: tables.Source, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
     """The columns of a log by their keys, each of one number, date or text a row."""
     table = tables.read(path, columns, delimiter, encoding)
     return pa.table({key: tables.scalars(table[key], key, name) for key, name in columns.items()})
@@ -185,7 +195,9 @@ def _of_kept(
     return column.take(pa.array(rows)), lambda row: where(int(rows[row]))
 
 
-def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: Path, data: Path) -> dict[str, int]:
+def _unmatched(
+    kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: tables.Source, data: tables.Source
+) -> dict[str, int]:
     """How many rows of the features have an id that never occurs, and how many ids have no row."""
     own, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
     few = few_matched(own, ids, kind, f"data.{kind}_features={file}", str(data))
@@ -195,7 +207,7 @@ def _unmatched(kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: Pat
     return occurred(notes) | few
 
 
-def _parts_match(frame: pd.DataFrame, paths: Mapping[int, Path], kinds: Sequence[str]) -> dict[str, int]:
+def _parts_match(frame: pd.DataFrame, paths: Mapping[int, tables.Source], kinds: Sequence[str]) -> dict[str, int]:
     """Compares the ids of validation and test with those of the files before them, as `few_matched` does."""
     notes: dict[str, int] = {}
     part = frame["part"].to_numpy()
@@ -211,12 +223,12 @@ def _paths(
     validation: str | Path | None,
     test: str | Path | None,
     k_core: int,
-) -> dict[int, Path]:
+) -> dict[int, tables.Source]:
     """The file of each part; one file alone is part 0."""
     if path is not None:
         if (train, validation, test) != (None, None, None):
             raise InputError("data.path is one file to split: give it, or data.train and data.test, not both")
-        return {0: Path(path)}
+        return {0: tables.source(path)}
     if train is None or test is None:
         raise InputError("no data: give data.path=FILE, or data.train=FILE and data.test=FILE")
     if k_core:
@@ -224,7 +236,7 @@ def _paths(
             f"data.k_core={k_core} would drop test rows because of what train holds, and the split would no longer be "
             "the one that was given: set data.k_core=0, or give one file as data.path and let split=… split it"
         )
-    return {part: Path(file) for part, file in enumerate((train, validation, test)) if file is not None}
+    return {part: tables.source(file) for part, file in enumerate((train, validation, test)) if file is not None}
 
 
 def _ids(

@@ -4,7 +4,7 @@ Only rows of `Interactions.target` are held out. The others, such as views where
 lies in the time of a held-out part is known only to the parts after it, and the rest is dropped.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -62,16 +62,24 @@ class Selection:
         return self.train if self.validation is None else self.validation.joined()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """What selects and, apart from it, what is reported. All three parts share one user and one item table.
 
-    notes: counts and shares worth reporting, see `assembled`
+    notes:  counts and shares worth reporting, see `assembled`
+    config: the settings of the groups `data` and `split` that made it, where they are known
     """
 
     selection: Selection
     test: Held
     notes: dict[str, int | float]
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        train, validation = self.selection.train, self.selection.validation
+        sizes = {"train": len(train), "validation": len(validation.target) if validation else 0}
+        counts = ", ".join(f"{n:,} {part}" for part, n in (sizes | {"test": len(self.test.target)}).items())
+        return f"Split({train.name}: {train.n_users:,} users, {train.n_items:,} items; {counts})"
 
 
 def holdout(

@@ -7,9 +7,11 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -33,7 +35,49 @@ BLOCK = 1 << 24  # bytes that Arrow reads at once; no row may be longer
 PACKED = (".gz", ".zst", ".zip")  # a .zip holds the one file
 
 
-def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
+@dataclass(frozen=True, eq=False)
+class InMemory:
+    """A table in memory, which is read as a file is; `name` stands for it in messages."""
+
+    table: pa.Table
+    name: str = "the data frame"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Source = Path | InMemory
+
+
+def source(given: Any) -> Source:
+    """A path as such; a data frame (pandas, polars, pyarrow: whatever speaks the Arrow protocol) as a table in memory.
+
+    Raises:
+        InputError: neither, or a column whose values are of several types.
+    """
+    if isinstance(given, Path | InMemory):
+        return given
+    if isinstance(given, str):
+        return Path(given)
+    if isinstance(given, pd.DataFrame):
+        return InMemory(pa.table({str(name): _arrow(given[name]) for name in given.columns}))
+    if isinstance(given, pa.Table) or hasattr(given, "__arrow_c_stream__"):
+        return InMemory(pa.table(given))
+    raise InputError(f"a {type(given).__name__} is no data: give a path, or a pandas, polars or pyarrow table")
+
+
+def _arrow(column: pd.Series) -> pa.Array:
+    try:
+        return pa.array(column, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        kinds = ", ".join(sorted({type(value).__name__ for value in column.dropna()}))
+        fix = f"frame[{column.name!r}] = frame[{column.name!r}].astype(str)"
+        raise InputError(
+            f"column {column.name!r} of the data frame mixes types ({kinds}): make it one, {fix}"
+        ) from None
+
+
+def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
     """The columns of a file: one a key of `columns`, which maps config keys (`data.user_column`) to names in the file.
 
     Text files give strings, whatever they look like; Parquet files give the types they have. A name matches before the
@@ -41,14 +85,21 @@ def read(path: Path, columns: Mapping[str, str], delimiter: str | None = None, e
     that of a text file.
     Raises InputError, naming the file and what to do, for a file that is not there, not readable or lacks a column.
     """
+    if isinstance(path, InMemory):
+        names = path.table.column_names
+        if not path.table.num_rows:
+            raise InputError(f"{path} has no rows")
+        return pa.table({key: path.table.column(position(path, names, key, name)) for key, name in columns.items()})
     with _explained(path, delimiter, encoding):
         if path.suffix.lower() in PARQUET:
             return _parquet(path, columns)
         return _text(path, columns, delimiter, encoding)
 
 
-def header(path: Path, delimiter: str | None = None, encoding: str = "utf-8") -> list[str]:
+def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") -> list[str]:
     """The names of a file's columns, as they stand there (`user_id:token`); raises InputError as `read` does."""
+    if isinstance(path, InMemory):
+        return path.table.column_names
     with _explained(path, delimiter, encoding):
         if path.suffix.lower() in PARQUET:
             return list(pq.read_schema(path).names)
@@ -124,9 +175,9 @@ def present(path: Path) -> None:
         raise InputError(f"{path} is empty")
 
 
-def place(path: Path, row: int, delimiter: str | None = None) -> str:
+def place(path: Source, row: int, delimiter: str | None = None) -> str:
     """Where row `row` (from 0) of a file stands, for messages; reads text files anew, as lines and rows may differ."""
-    if path.suffix.lower() in PARQUET:
+    if isinstance(path, InMemory) or path.suffix.lower() in PARQUET:
         return f"row {row + 1} of {path}"
     rows = _rows(path, delimiter)
     next(rows)
@@ -212,13 +263,17 @@ def _stream(path: Path) -> Iterator[Any]:
             yield pa.PythonFile(member, "r")
 
 
-def position(path: Path, header: list[str], key: str, name: str) -> int:
+def position(path: Source, header: list[str], key: str, name: str) -> int:
     """Where the column `name`, which `key` of the configuration asks for, stands in the header."""
     for names in (header, [column.split(":")[0] for column in header]):
         if names.count(name) == 1:
             return names.index(name)
         if names.count(name) > 1:
             raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one for {key}")
+    if isinstance(path, InMemory):
+        raise InputError(
+            f"{path} has no column {name!r}; it has {', '.join(map(repr, header))}: set {key} to one of them"
+        )
     if any("\0" in column for column in header):
         raise InputError(f"{path} is UTF-16, or no text: write it again as UTF-8")
     hint = next((d for d in "\t;,| " if len(header) == 1 and d in header[0]), None)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import flax.linen as nn
 import jax
@@ -15,8 +15,11 @@ from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
+from jaxrec.data.split import Held
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.full_catalogue import FullCatalogue
 from jaxrec.fallback import Fallback, Trained, featured, who
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import History
@@ -45,16 +48,7 @@ def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommen
         InputError: the directory has no readable model, names one that is not known here, or was written by another
             version of jaxrec.
     """
-    directory = Path(run_dir) / "model"
-    file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
-    try:
-        return Recommender(stored_model(file, extra.get("module"), params, model, restored(extra)), params, extra)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise InputError(
-            f"{file} is not what this version of jaxrec writes ({reason}): load it with the version that wrote it, or "
-            "train the run again"
-        ) from error
+    return Recommender.of_run(run_dir, model)
 
 
 class Recommender:
@@ -91,6 +85,20 @@ class Recommender:
         self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
         self._scores: dict[int, Scores] = {}
         self._answers: dict[tuple[int, int, int], Answers] = {}
+
+    @classmethod
+    def of_run(cls, run_dir: str | Path, model: type[nn.Module] | None = None) -> Self:
+        """The model of a run directory, see `load`."""
+        directory = Path(run_dir) / "model"
+        file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
+        try:
+            return cls(stored_model(file, extra.get("module"), params, model, restored(extra)), params, extra)
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            raise InputError(
+                f"{file} is not what this version of jaxrec writes ({reason}): load it with the version that wrote it, "
+                "or train the run again"
+            ) from error
 
     def recommend(
         self, user_ids: Ids, k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
@@ -230,6 +238,10 @@ class Recommender:
             if mask.any():
                 scores[mask] = pairs(users[mask], items[mask])
         return scores
+
+    def evaluated(self, evaluation: FullCatalogue, held: Held) -> Evaluation:
+        """Metrics of what this model would recommend to the users of a held-out part."""
+        return evaluation.evaluator(self.model, held, self._fallback)(*self.fitted.members())
 
     def _ranked(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`rank`, and which lists are the model's; users may be `NEW`."""

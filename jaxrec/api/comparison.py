@@ -1,0 +1,65 @@
+"""Evaluation from Python: several trained models on the same held-out interactions, with paired differences."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.split import Held
+from jaxrec.errors import InputError
+from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.metrics import mean_and_interval
+from jaxrec.recommend.recommender import Recommender
+
+
+def evaluate(
+    models: Recommender | Mapping[str, Recommender],
+    held: Held,
+    *,
+    k: Sequence[int] = (5, 10, 20),
+    filter_seen: bool = True,
+) -> pd.DataFrame:
+    """Ranks the full catalog for every user of a held-out part with each model.
+
+    Args:
+        models: by the names that rows get; the first is the one that others are compared with.
+        held: `split.test`, or `split.selection.validation`.
+        k: list lengths.
+        filter_seen: leave out what a user is known to have.
+
+    Returns:
+        One row a model and metric: model, metric, value, low, high (95 % bootstrap interval over users), and, but for
+        the first model, difference, difference_low, difference_high: the mean over users of its value minus the first
+        model's, paired by user.
+
+    Raises:
+        InputError: a model of other data, or k beyond the catalog.
+
+    Example:
+        >>> jaxrec.evaluate({"mf": mf, "ease": ease}, split.test, k=(5, 10))
+    """
+    named = {"model": models} if isinstance(models, Recommender) else dict(models)
+    lengths = tuple(sorted(k))
+    evaluation = FullCatalogue(k=lengths, monitor=f"ndcg@{lengths[0]}", exclude_known=filter_seen)
+    for name, model in named.items():
+        tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
+        if not all(np.array_equal(own, other) for own, other in tables):
+            raise InputError(f"model {name} was trained on other data: its users and items are not those of this split")
+    evaluated = {name: model.evaluated(evaluation, held) for name, model in named.items()}
+    first = next(iter(named))
+    return pd.DataFrame([row for name in named for row in _rows(name, evaluated[name], evaluated[first])])
+
+
+def _rows(name: str, own: Evaluation, first: Evaluation) -> list[dict[str, Any]]:
+    units = own.users if own.sought.singly else None
+    rows = []
+    for key, values in own.per_user.items():
+        mean, low, high = mean_and_interval(values[0], units=units)
+        row: dict[str, Any] = {"model": name, "metric": key, "value": mean, "low": low, "high": high}
+        if own is not first:
+            paired = mean_and_interval(values[0] - first.per_user[key][0], units=units)
+            row |= dict(zip(("difference", "difference_low", "difference_high"), paired, strict=True))
+        rows.append(row)
+    return rows + [{"model": name, "metric": key, "value": float(values[0])} for key, values in own.overall.items()]

@@ -1,0 +1,181 @@
+"""The Python API: the same data, settings, numbers and messages as the command line."""
+
+import json
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+import jaxrec
+from jaxrec import launch
+from tests.conftest import PLANTED
+
+SHORT = {"trainer.epochs": 2, "trainer.batch_size": 512}
+
+
+@pytest.fixture(scope="module")
+def data():
+    options = dict(text.removeprefix("data.").split("=") for text in PLANTED[1:])
+    return jaxrec.datasets.synthetic(**{name: int(value) for name, value in options.items()})
+
+
+@pytest.fixture(scope="module")
+def split(data):
+    return jaxrec.split(data, "holdout")
+
+
+@pytest.fixture(scope="module")
+def model(split):
+    return jaxrec.fit(split, "mf", overrides=SHORT, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def ease(split):
+    return jaxrec.fit(split, "ease", verbose=False)
+
+
+def test_a_fit_has_the_numbers_of_the_command_line(model, compose, tmp_path):
+    launch.run(compose(*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())), tmp_path)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    for part in ("validation", "test", "popularity"):
+        assert model.metrics[part] == pytest.approx(metrics[part], abs=1e-12)
+
+
+def test_a_saved_model_is_the_run_directory_of_the_command_line(model, tmp_path):
+    directory = model.save(tmp_path / "run")
+    names = {path.name for path in directory.iterdir()}
+    assert names == {"config.yaml", "metrics.json", "per_user.parquet", "history.csv", "model", "report.html"}
+    loaded = jaxrec.load(directory)
+    users = loaded.user_ids[:5]
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=3), model.recommend(users, k=3))
+    assert loaded.metrics["test"] == pytest.approx(model.metrics["test"])
+    assert loaded.config["trainer"]["epochs"] == 2
+    assert repr(loaded) == repr(model)
+    with pytest.raises(jaxrec.InputError, match="holds a run already"):
+        model.save(directory)
+    copied = jaxrec.load(loaded.save(tmp_path / "copy"))
+    pd.testing.assert_frame_equal(copied.recommend(users, k=3), model.recommend(users, k=3))
+
+
+def test_lists_of_values_are_members_in_the_order_of_their_product(split, model):
+    rates, seeds = [1e-4, 3e-3], [1, 2]
+    found = jaxrec.fit(split, "mf", overrides=SHORT | {"optimizer.learning_rate": rates, "seed": seeds}, verbose=False)
+    told = [(each.config["optimizer"]["learning_rate"], each.config["seed"]) for each in found]
+    assert told == [(1e-4, 1), (1e-4, 2), (3e-3, 1), (3e-3, 2)]
+    # The third has the defaults of `model`, which was trained alone.
+    assert found[2].metrics["validation"]["ndcg@10"] == pytest.approx(model.metrics["validation"]["ndcg@10"], abs=1e-6)
+
+
+def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model, ease):
+    table = jaxrec.evaluate({"mf": model, "ease": ease}, split.test, k=(5, 10)).set_index(["model", "metric"])
+    for name, each in (("mf", model), ("ease", ease)):
+        for key in ("ndcg@10", "recall@5", "coverage@10"):
+            assert table.loc[(name, key), "value"] == pytest.approx(each.metrics["test"][key], abs=1e-6)
+    joined = model.per_user.merge(ease.per_user, on="user_id")
+    expected = (joined["ndcg@10_y"] - joined["ndcg@10_x"]).mean()
+    row = table.loc[("ease", "ndcg@10")]
+    assert row["difference"] == pytest.approx(expected, abs=1e-6)
+    assert row["difference_low"] < expected < row["difference_high"]
+    assert np.isnan(table.loc[("mf", "ndcg@10"), "difference"])
+    other = jaxrec.split(jaxrec.datasets.synthetic(n_users=50, n_items=20, n_interactions=500), "holdout")
+    with pytest.raises(jaxrec.InputError, match="model mf was trained on other data"):
+        jaxrec.evaluate({"mf": model}, other.test, k=(5,))
+
+
+def test_frames_and_files_are_read_alike(tmp_path):
+    frame = pd.DataFrame({"customer": ["a", "a", "b", "b", "c"], "sku": [1, 2, 2, 3, 1], "stars": [5, 4, 3, 5, 1.0]})
+    frame["date"] = pd.date_range("2024-01-01", periods=5)
+    columns = {"user": "customer", "item": "sku", "value": "stars", "time": "date"}
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    of_file = jaxrec.Dataset.read(tmp_path / "log.csv", **columns).to_frame()
+    assert of_file["user_id"].tolist() == ["a", "a", "b", "b", "c"]
+    assert of_file["value"].tolist() == [5, 4, 3, 5, 1]
+    for given in (frame, pa.table(frame), frame.convert_dtypes()):
+        pd.testing.assert_frame_equal(jaxrec.Dataset(given, **columns).to_frame(), of_file)
+
+
+def test_features_and_given_splits_come_as_frames():
+    train = pd.DataFrame({"user_id": [1, 1, 2, 2], "item_id": [1, 2, 2, 3]})
+    items = pd.DataFrame({"item_id": [1, 2, 3], "brand": ["x", "y", "x"]})
+    data = jaxrec.Dataset.given_split(train, train.iloc[:1].assign(item_id=3), item_features=items)
+    brands = dict(zip(data.interactions.item_ids, data.interactions.item_features["brand"], strict=True))
+    assert brands == {1: "x", 2: "y", 3: "x"}
+    made = jaxrec.split(data, "given", validation_fraction=0.0)
+    assert (len(made.selection.train), len(made.test.target)) == (4, 1)
+
+
+class Vectors(nn.Module):
+    """A dot product, as a user would write it."""
+
+    n_users: int
+    n_items: int
+    dim: int = 4
+
+    def setup(self):
+        normal = nn.initializers.normal(0.1)
+        self.users = self.param("users", normal, (self.n_users, self.dim))
+        self.items = self.param("items", normal, (self.n_items, self.dim))
+
+    def query_vectors(self, query):
+        return self.users[query.user]
+
+    def item_vectors(self):
+        return self.items
+
+    def __call__(self, query, items):
+        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.items[items])
+
+
+def hinge(positive, negatives, used):
+    """Zero where the positive is above every negative by 1."""
+    return jnp.sum(used * nn.relu(1 - positive[:, None] + negatives), axis=1)
+
+
+def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
+    own = jaxrec.fit(split, Vectors, loss=hinge, overrides=SHORT | {"model.dim": 8}, verbose=False)
+    assert own.model.dim == 8
+    assert own.config["loss"]["loss"]["_target_"].endswith("hinge")
+    assert own.metrics["validation"]["ndcg@10"] > 0
+    directory = own.save(tmp_path / "own")
+    with pytest.raises(jaxrec.InputError, match="pass its class"):
+        jaxrec.load(directory)
+    loaded = jaxrec.load(directory, Vectors)
+    users = loaded.user_ids[:3]
+    pd.testing.assert_frame_equal(loaded.recommend(users, k=3), own.recommend(users, k=3))
+    with pytest.raises(jaxrec.InputError, match=r"model\.width is unknown"):
+        jaxrec.fit(split, Vectors, overrides={"model.width": 8})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda split: jaxrec.fit(split, "mff"), "model=mff: there is no such choice; did you mean model=mf"),
+        (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; there are"),
+        (lambda split: jaxrec.fit(split, overrides={"trainer.epochs": -3}), "trainer.epochs=-3: must be greater"),
+        (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is split already"),
+        (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
+        (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a Flax module"),
+        (lambda split: jaxrec.Dataset([1]), "a list is no data"),
+        (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
+        (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),
+        (lambda split: jaxrec.split(pd.DataFrame({"user_id": [1], "item_id": [1]}), "holdout"), "no user has a"),
+    ],
+)
+def test_mistakes_are_told_as_on_the_command_line(wrong, message, split):
+    with pytest.raises(jaxrec.InputError) as raised:
+        wrong(split)
+    assert message in str(raised.value)
+
+
+def test_importing_jaxrec_imports_no_library():
+    import subprocess
+    import sys
+
+    code = "import sys, jaxrec; print([name for name in ('jax', 'pandas', 'hydra', 'optuna') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert "fit" in dir(jaxrec)
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        _ = jaxrec.fitt
