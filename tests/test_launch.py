@@ -1,6 +1,7 @@
 """Whole commands: runs, grids and searches, what they leave on disk, and what is left when they are stopped."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -143,13 +144,31 @@ def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
         launch.run(tree, tmp_path / "run")
 
 
-def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch):
+def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, tmp_path, capsys):
+    parts = {"train": [1, 5, 5, 1, 5, 1], "validation": [1, 5, 1, 5, 1, 5], "test": [5] * 6}
+    for place, (name, values) in enumerate(parts.items()):
+        frame = {"user_id": [0, 0, 1, 1, 2, 2], "item_id": [(2 * place + k) % 6 for k in range(6)], "v": values}
+        pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [f"data.{name}={tmp_path / name}.csv" for name in parts]
+    tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")
+    launch.run(tree, tmp_path / "run")
+    reason = "test auc is not defined: no held-out row has label 0"
+    assert f"note: {reason}" in capsys.readouterr().out
+    assert reason in (tmp_path / "run" / "report.html").read_text().replace("Test auc", "test auc")
+
+
+def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch, capsys):
     reads = []
     finish = launch.experiment.finish
     monkeypatch.setattr(launch.experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
     tree = compose(*SHORT, "sweep.n_trials=6", "sweep.population=4")
     result = launch.sweep(tree, SPACE, lambda more: compose(*SHORT, *more), ["data=synthetic"], tmp_path)
     assert len(reads) == 1
+    said = capsys.readouterr().out
+    # Two widths: two programs of at most 4 trials, then one of at most 2; and the winner, trained alone.
+    assert "0 of 6 trials finished\n" in said
+    assert re.search(r"4 of 6 trials finished, about \d+ (s|min) left", said)
+    assert said.count("compiling ...") == said.count("; best epoch") > 2
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {"journal.log", "trials.csv", "best.yaml", "report.html"} <= names
     assert not [path for path in tmp_path.glob("*/metrics.json") if path.parent.name != "best"]

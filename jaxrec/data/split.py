@@ -67,11 +67,13 @@ class Split:
     """What selects and, apart from it, what is reported. All three parts share one user and one item table.
 
     notes: counts and shares worth reporting, see `assembled`
+    random: whether test rows, or their users, were drawn at random, whatever their times
     """
 
     selection: Selection
     test: Held
     notes: dict[str, int | float]
+    random: bool = False
 
 
 def holdout(
@@ -89,7 +91,7 @@ def holdout(
     check_fractions(validation_fraction, test_fraction)
     unsplit(interactions)
     part = _carved(interactions, validation_fraction, test_fraction, seed)
-    return assembled(interactions, part, validated=validation_fraction > 0)
+    return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)
 
 
 def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -> Split:
