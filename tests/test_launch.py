@@ -13,9 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from jaxrec import launch, recommend, settings
+from jaxrec.command_line import override
 from jaxrec.errors import InputError
+from jaxrec.pipeline.pipeline import Run
 from tests.conftest import PLANTED, ROOT
 
 SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
@@ -62,6 +65,18 @@ def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (run_dir, tmp_path))
     assert one["test"] == two["test"]
     assert one["validation"] == two["validation"]
+
+
+def test_a_value_with_a_dollar_sign_is_repeated_as_it_is(compose, tmp_path):
+    path = tmp_path / "${name} \\${x}.csv"
+    pd.DataFrame({"user_id": [0, 0, 0, 1, 1, 1], "item_id": [0, 1, 2, 0, 1, 2]}).to_csv(path, index=False)
+    tree = compose(
+        "model=popularity", "split=leave_one_out", "data=files", override("data.path", str(path)), "eval.k=[1]"
+    )
+    launch.run({**tree, "eval": {**tree["eval"], "monitor": "ndcg@1"}}, tmp_path / "run")
+    again = OmegaConf.to_container(OmegaConf.load(tmp_path / "run" / "config.yaml").data, resolve=True)
+    assert again["path"] == tree["data"]["path"] == str(path)
+    assert Run.open(tmp_path / "run").tree["data"]["path"] == str(path)
 
 
 def test_loaded_runs_speak_original_ids(run_dir):
