@@ -1,19 +1,25 @@
 """Commands of README, docs and conf, and overrides that messages suggest: each composes, and those of docs run."""
 
 import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import hydra
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
+from jaxrec.data import retailrocket_made
 from jaxrec.settings import CONF, check
 from tests.conftest import ROOT
 
@@ -182,3 +188,126 @@ def test_what_a_message_suggests_is_a_setting(override):
         except Exception as error:
             errors.append(f"{script} {chosen}: {error}")
     pytest.fail("\n".join(errors))
+
+
+# What documents print, run as it is pasted, on tiny data.
+
+FILLED = {
+    "TRAIN": "train.parquet",
+    "TEST": "test.parquet",
+    "FILMS": "items.csv",
+    "FILE": "retail.csv",
+    "KINDS": "kinds.csv",
+    "STEP": "mmr",
+    "NAME": "tiny",
+    "trial=7": "trial=0",
+    "out=FOLDER": "out=exported",
+}
+NOT_RUN = ("scripts/serve.py", "jaxrec serve", "scripts/benchmark.py", "jaxrec benchmark", "data.version=", "--help")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every file that documents name, two runs and a study."""
+    folder = tmp_path_factory.mktemp("pasted")
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(rng.permutation(200 * 600)[:6000], 600)
+    day = pd.Timestamp("2009-12-01") + pd.to_timedelta(rng.integers(0, 370 * 86400, 6000), unit="s")
+    rows = pd.DataFrame({"user_id": user, "item_id": item, "rating": rng.integers(1, 6, 6000)})
+    rows.assign(customer=user, sku=item, date=day).to_csv(folder / "orders.csv", index=False)
+    rows[::5].to_parquet(folder / "test.parquet")
+    rows.drop(rows.index[::5]).to_parquet(folder / "train.parquet")
+    np.savetxt(folder / "Beauty.txt", rows[["user_id", "item_id"]], "%d")
+    everything = pd.MultiIndex.from_product([range(200), range(20)], names=["user_id", "item_id"])
+    everything.to_frame().to_csv(folder / "negatives.csv", index=False)
+    about = {"item_id": range(600), "brand": rng.integers(0, 9, 600), "year": rng.integers(1990, 2009, 600)}
+    tags = [f"t{a}|t{b}" for a, b in rng.integers(0, 5, (600, 2))]
+    pd.DataFrame({**about, "tags": tags, "genres": tags}).to_csv(folder / "items.csv", index=False)
+    pd.DataFrame({"item_id": range(10000, 10060), "kind": ["BAG", "BOX"] * 30}).to_csv(
+        folder / "kinds.csv", index=False
+    )
+    start = np.repeat(rng.integers(0, 60 * 86400, 500), 4) + np.tile([0, 60, 120, 180], 500)
+    views = {"user_id": np.repeat(rng.integers(0, 50, 500), 4), "item_id": rng.integers(0, 30, 2000)}
+    pd.DataFrame({**views, "timestamp": 1_400_000_000 + start}).to_csv(folder / "views.csv", index=False)
+    shown = {
+        "user_id": rng.integers(0, 40, 8000),
+        "item_id": rng.integers(0, 30, 8000),
+        "position": rng.integers(1, 5, 8000),
+    }
+    clicked = (rng.random(8000) < 0.6 / shown["position"]).astype(int)
+    pd.DataFrame({**shown, "clicked": clicked}).to_csv(folder / "log.csv", index=False)
+    bought = pd.DataFrame(
+        {"Invoice": 489434 + np.arange(6000), "StockCode": 10000 + item % 60, "Description": "RED BAG"}
+    )
+    bought = bought.assign(Quantity=1, InvoiceDate=day, Price=1.5, **{"Customer ID": user, "Country": "EIRE"})
+    bought.to_csv(folder / "retail.csv", index=False)
+    retailrocket_made.write(folder / "FOLDER", 30000, 3000, 300, 3000, 30)
+    data = "data=files data.path=orders.csv data.item_features=items.csv 'data.multi_valued=[genres]'"
+    paste(folder, f"python scripts/train.py {data} model=ease hydra.run.dir=RUN_DIR")
+    paste(folder, f"python scripts/train.py {data} model=popularity hydra.run.dir=RUN2")
+    search = "--multirun sweep=ease sweep.n_trials=2 sweep.study_name=tiny"
+    paste(folder, f"python scripts/train.py {search} data=files data.path=orders.csv")
+    return folder
+
+
+def paste(folder: Path, script: str) -> str:
+    """Runs lines in a shell of their own; what they print."""
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": paths}
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def tiny(compose, line: str, variables: dict[str, str]) -> str:
+    """The line with what keeps it small: other data where it names none, one epoch, two trials."""
+    script, arguments = command_of(line) or ("", "")
+    if script != "train":
+        return line
+    words = shlex.split(re.sub(r"\$([A-Z]+)", lambda name: variables[name[1]], arguments))
+    more = []
+    if not any(word.startswith(("data", "split=given", "experiment=")) for word in words):
+        more += ["data=files", "data.path=orders.csv"]
+    if "epochs" in compose(*overrides_of([*words, *more]))["trainer"]:
+        more += ["trainer.epochs=1"]
+    if re.search(r"sweep=|choice\(|interval\(", arguments):
+        more += ["sweep.n_trials=2", "sweep.population=2"]
+    return f"{line} {' '.join(more)}"
+
+
+def scripts_to_paste() -> Iterator:
+    for path in DOCS:
+        for number, block in enumerate(blocks(path)):
+            for key, value in FILLED.items():
+                block = re.sub(rf"\b{key}\b", value, block)
+            lines = [line for line in lines_of(block) if "…" not in line and not any(text in line for text in NOT_RUN)]
+            kept = [line for line in lines if re.match(r"python scripts/|jaxrec [a-z]|[A-Z]+=", line)]
+            if any(command_of(line) for line in kept):
+                yield pytest.param(kept, id=f"{path.name}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", list(scripts_to_paste()))
+def test_pasted_into_a_shell_it_works(compose, folder, lines):
+    variables: dict[str, str] = {}
+    pasted = []
+    for line in lines:
+        if not command_of(line):
+            variables |= dict(word.split("=", 1) for word in shlex.split(line))
+        pasted.append(tiny(compose, line, variables))
+    paste(folder, "\n".join(pasted))
+
+
+@pytest.mark.slow
+def test_what_a_search_prints_to_be_pasted_works(folder):
+    small = "data=files data.path=orders.csv"
+    search = f"python scripts/train.py --multirun {small} sweep=ease sweep.n_trials=2"
+    said = paste(folder, f"{search} 'sweep.study_name=it is/a $study' 'hydra.sweep.dir=my search'")
+    (closer,) = re.findall(r"^look closer: (.*)$", said, re.MULTILINE)
+    again = paste(folder, closer).strip().splitlines()[-1]
+    paste(folder, again)
+    header = (folder / "my search" / "best" / "config.yaml").read_text().splitlines()[1]
+    paste(folder, header.removeprefix("#"))
