@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,27 @@ def value_text(value: Any) -> str:
     text = str(value)
     if re.fullmatch(r"[A-Za-z_/][\w./@+-]*", text, re.ASCII) and text.lower() not in _WORDS:
         return text
-    # Within quotes a backslash counts only before a quote or the end; before ${ OmegaConf reads it.
-    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text)
+    # Within quotes a backslash counts only before a quote or the end.
+    text = escaped(text)
     return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text) + '"'
+
+
+def escaped(value: Any) -> Any:
+    """A value, or a tree of them, in which OmegaConf interpolates nothing: `${` becomes `\\${`."""
+    return _in_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
+
+
+def unescaped(value: Any) -> Any:
+    """Undoes `escaped` in what was read without OmegaConf."""
+    return _in_text(value, lambda text: re.sub(r"(\\+)\$\{", lambda found: "\\" * (len(found[1]) // 2) + "${", text))
+
+
+def _in_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _in_text(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_in_text(item, change) for item in value]
+    return change(value) if isinstance(value, str) else value
 
 
 def override(key: str, value: Any) -> str:

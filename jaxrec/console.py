@@ -1,6 +1,7 @@
-"""What a person at the terminal sees: bars there, plain lines in a file or a pipe."""
+"""Output for people: progress bars on a terminal, plain lines in a file or a pipe."""
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from jaxrec.fitting.epochs import Fit
 from jaxrec.metrics import larger_is_better
 from jaxrec.settings import Tree, get
 
@@ -23,26 +25,37 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
-def table(title: str, frame: pd.DataFrame) -> None:
-    """A frame as a table."""
-    print_table(console, as_table(title, frame))
+def table(
+    title: str, frame: pd.DataFrame, narrow: pd.DataFrame | None = None, rest: str = "", to: Console | None = None
+) -> None:
+    """Prints a frame as a table, at its full width where there is no terminal.
 
-
-def print_table(to: Console, shown: Table) -> None:
-    """A table as wide as it is where there is no terminal; nothing is folded in a file or a pipe."""
-    before = to.width
+    Args:
+        title: stands above the table.
+        frame: the table.
+        narrow: what to print instead on a terminal that is narrower than the table.
+        rest: where the columns are that `narrow` lacks.
+        to: the console to print to; None is that of the process.
+    """
+    to = to or console
+    shown, before = as_table(title, frame), to.width
     if not to.is_terminal:
         to.width = UNBOUNDED
-    to.print(shown)
+    is_narrow = (
+        narrow is not None and shown.__rich_measure__(to, to.options.update(max_width=UNBOUNDED)).maximum > to.width
+    )
+    to.print(as_table(title, narrow) if is_narrow and narrow is not None else shown)
     to.width = before
+    if is_narrow and rest:
+        to.print(f"  all columns: {rest}", markup=False, highlight=False, soft_wrap=True)
 
 
 def as_table(title: str, frame: pd.DataFrame) -> Table:
-    """Numbers to the right, text whole: what is too long for the terminal is folded, never cut."""
+    """Numbers to the right and in one piece; text breaks at spaces on a narrow terminal, and is never cut."""
     shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[column])
-        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold")
+        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in frame.itertuples(index=False):
         shown.add_row(*(_text(cell) for cell in row))
     return shown
@@ -73,9 +86,12 @@ class Epochs:
             self.bar = Progress(*columns, console=console, transient=True)
 
     def __enter__(self) -> "Epochs":
+        starting = "compiling" if self.total else "fitting"
         if self.bar is not None:
             self.bar.start()
-            self.bar.add_task("compiling", total=self.total)
+            self.bar.add_task(starting, total=self.total)
+        else:
+            say(f"  {starting} ...")
         return self
 
     def __exit__(
@@ -104,17 +120,67 @@ class Epochs:
         return ", ".join(parts)
 
 
-def fit_line(history: list[dict[str, Any]], best_epoch: int, epochs: int, monitor: str, interrupted: bool) -> str:
-    """How the training of one member ended: epochs, why it stopped, the best epoch and what it reached."""
-    if not history:
-        return ""
-    trained = history[-1]["epoch"]
-    parts = [f"trained {trained} of {epochs} epochs"]
-    if interrupted:
+class TrialsLeft:
+    """Estimates how long a search goes on, from the trials that have finished since it started here."""
+
+    def __init__(self) -> None:
+        self.start: tuple[float, int] | None = None
+
+    def __call__(self, finished: int, total: int) -> str:
+        """The line to show before more trials are trained."""
+        now = time.monotonic()
+        since, before = self.start = self.start or (now, finished)
+        line = f"  {finished} of {total} trials finished"
+        if finished == before:
+            return line
+        return f"{line}, about {duration((now - since) / (finished - before) * (total - finished))} left"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that count.
+
+    Example:
+        >>> duration(4000)
+        '1 h 7 min'
+    """
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
+    """How a fit ended: epochs, why it stopped, the best epoch and its validation metric, seconds.
+
+    Of a population the smallest and largest numbers, and the best metric. Members that diverged are only counted.
+    """
+    total, compiling = fit.compile_s + fit.train_s + fit.validate_s, f" ({fit.compile_s:.1f} s compiling)"
+    seconds = f"{total:.1f} s{compiling if fit.compile_s >= 0.05 else ''}"
+    several = len(fit.history) > 1
+    good = [m for m, rows in enumerate(fit.history) if rows and not fit.diverged[m]]
+    n_diverged = sum(fit.diverged)
+    if not any(fit.history):
+        return f"{'interrupted in the first epoch' if fit.interrupted else 'fitted'}; {seconds}"
+    trained = [fit.history[m][-1]["epoch"] for m in good]
+    parts = [f"trained {f'{len(fit.history)} members, ' if several else ''}{_span(trained)} of {epochs} epochs"]
+    stopped = sum(n < epochs for n in trained)
+    if fit.interrupted:
         parts.append("interrupted")
-    elif trained < epochs:
-        parts.append("stopped early, validation no longer improved")
-    kept = next((row for row in history if row["epoch"] == best_epoch), {})
-    score = f", validation {monitor} {kept[monitor]:.4g}" if monitor in kept else ""
-    parts.append(f"best epoch {best_epoch}{score}")
-    return f"{'; '.join(parts)}; {sum(row['seconds'] for row in history):.1f} s"
+    elif stopped:
+        parts.append(f"{f'{stopped} ' if several else ''}stopped early, validation no longer improved")
+    if n_diverged:
+        parts.append(f"{n_diverged} diverged" if several else "diverged")
+    if good:
+        kept = [fit.best_epoch[m] for m in good]
+        reached = [
+            row[monitor] for m in good for row in fit.history[m] if row["epoch"] == fit.best_epoch[m] and monitor in row
+        ]
+        best = max if larger_is_better(monitor) else min
+        score = f", {'best ' if several else ''}validation {monitor} {best(reached):.4g}" if reached else ""
+        parts.append(f"best epoch{'s' if several else ''} {_span(kept)}{score}")
+    return f"{'; '.join(parts)}; {seconds}"
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """`3`, or `3 to 5`."""
+    return " to ".join(map(str, dict.fromkeys((min(numbers, default=0), max(numbers, default=0)))))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.command_line import command, override
-from jaxrec.console import Epochs, fit_line, say, table
+from jaxrec.console import Epochs, TrialsLeft, fit_line, say, table
 from jaxrec.data.notices import notices
 from jaxrec.data.split import Split
 from jaxrec.errors import InputError
@@ -32,7 +33,7 @@ from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.search import Outcome, search
 from jaxrec.sweep.space import Space, space_from_yaml
 from jaxrec.sweep.storage import open_storage, without_password
-from jaxrec.sweep.trials import best, leaderboard
+from jaxrec.sweep.trials import best, in_short, leaderboard, shown_params
 from jaxrec.sweep.verdict import verdict
 
 
@@ -71,7 +72,7 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     _say_data(split)
     (result,) = _fit_and_finish(tree, split, load_s)
     rundir.write(directory, tree, result)
-    table("test", _rows([(settings.get(tree, "model._target_").rpartition(".")[2], result)]))
+    _test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
     say(f"results: {directory}")
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt
@@ -141,9 +142,13 @@ def grid(
     shown = [
         c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in SHOWN)) if c in runs
     ]
+    ranked = by_validation(runs[runs.state != "failed"][shown], monitor)
+    essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in ("validation", "test")) if c in runs)]
+    narrow = ranked[essential if len(essential) > 2 else shown[:4]]
     table(
-        f"by validation {monitor}" if monitor else "runs", by_validation(runs[runs.state != "failed"][shown], monitor)
+        f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / "runs.csv")
     )
+    _say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results
 
@@ -214,6 +219,7 @@ def sweep(
                 outcomes[position] = Outcome(means[tree["eval"]["monitor"]], attributes=attributes)
         return iter([outcomes[position] for position in range(len(batch))])
 
+    left = TrialsLeft()
     study = search(
         study_name=name,
         storage=open_storage(chosen.storage, directory),
@@ -228,7 +234,8 @@ def sweep(
         direction="maximize" if larger_is_better(tree["eval"]["monitor"]) else "minimize",
         directory=directory,
         overrides=[o for o in overrides if not o.startswith("sweep")],
-        on_tell=lambda trial: say(_trial_line(trial, chosen.n_trials)),
+        on_tell=lambda trial: say(_trial_line(trial)),
+        on_batch=lambda finished, total: say(left(finished, total)),
     )
     winner = best(study)
     best_tree = tree_of(winner.params) | {"refit": tree["refit"] or chosen.refit}
@@ -243,12 +250,12 @@ def sweep(
     baseline = experiment.popularity_on_validation(tree, split.selection)
     notes = verdict(study, dimensions, baseline, settings.get(best_tree, "trainer.epochs"))
     write_text(directory / "report.html", sweep_report(name, study, result, notes))
-    table(f"leaderboard, by validation {tree['eval']['monitor']}", board)
-    title = f"trial {winner.number}"
     table(
-        f"test, {title} trained on " + ("train + validation" if best_tree["refit"] else "train"),
-        _rows([(title, result)]),
+        f"leaderboard, by validation {tree['eval']['monitor']}", board, in_short(board), str(directory / "trials.csv")
     )
+    title = f"trial {winner.number}"
+    parts = "train + validation" if best_tree["refit"] else "train"
+    _test_table(f"test, {title} trained on {parts}", title, result)
     for note in notes:
         say(f"note: {note}")
     say(f"results: {directory}")
@@ -268,22 +275,17 @@ def _look_closer(name: str, directory: Path, storage: str | None) -> str:
 
 
 def _select(tree: Tree, split: Split, population: Population) -> Selected:
-    """Fits a population while its progress is shown."""
+    """Fits a population while its progress is shown, and says how it went."""
     with Epochs(tree) as shown:
-        return experiment.select(tree, split.selection, population, shown)
+        selected = experiment.select(tree, split.selection, population, shown)
+    epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
+    say(f"  {fit_line(selected.fit, epochs, monitor)}")
+    return selected
 
 
 def _fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
     ((_, shared, population),) = settings.populations([tree])
-    selected = _select(shared, split, population)
-    fit, monitor = selected.fit, settings.get(tree, "eval.monitor")
-    if not fit.diverged[0] and (
-        line := fit_line(
-            fit.history[0], fit.best_epoch[0], settings.get(tree, "trainer.epochs", 0), monitor, fit.interrupted
-        )
-    ):
-        say(line)
-    return experiment.finish(shared, split, selected, load_s)
+    return experiment.finish(shared, split, _select(shared, split, population), load_s)
 
 
 def _corners(space: Space, leaves: Tree) -> list[dict[str, Any]]:
@@ -306,17 +308,26 @@ def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str
     return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])
 
 
-def _rows(results: list[tuple[str, Result]]) -> pd.DataFrame:
-    """Test metrics of each result, and popularity's once below."""
-    rows = [{"": name, **_shown(result, "test")} for name, result in results]
-    rows.append({"": "popularity", **_shown(results[0][1], "popularity")})
-    return pd.DataFrame(rows)
+def _test_table(title: str, name: str, result: Result) -> None:
+    """Test metrics with popularity's below; on a narrow terminal a row a metric. Then those that are not defined."""
+    rows = pd.DataFrame(
+        [{"": name, **_shown(result, "test")}, {"": "popularity", **_shown(result, "popularity")}], dtype=object
+    )
+    table(title, rows, narrow=rows.set_index("").T.reset_index(names=""))
+    _say_undefined([result])
+
+
+def _say_undefined(results: list[Result]) -> None:
+    """Which metrics have no value on test, and why."""
+    undefined = {key: why for result in results for key, why in result.metrics["undefined"].items()}
+    for key, why in undefined.items():
+        say(f"note: test {key} is not defined: {why}")
 
 
 def _shown(result: Result, part: str) -> dict[str, Any]:
     metrics = result.metrics[part]
     keys = [key for key in SHOWN if key in metrics] or list(metrics)[:4]
-    shown = {key: f"{metrics[key]:.4f}" for key in keys}
+    shown = {key: "not defined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
     if part == "test" and keys[0] in result.metrics["test_interval"]:
         low, high = result.metrics["test_interval"][keys[0]]
         shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
@@ -336,12 +347,6 @@ def _say_data(split: Split) -> None:
         say(line)
 
 
-def _trial_line(trial: FrozenTrial, n_trials: int) -> str:
+def _trial_line(trial: FrozenTrial) -> str:
     value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
-    return f"  trial {trial.number} of {n_trials}: {value}  {_short(trial.params)}"
-
-
-def _short(params: dict[str, Any]) -> str:
-    return " ".join(
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
-    )
+    return f"  trial {trial.number}: {value}  {shown_params(trial.params)}"

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
-from jaxrec.command_line import command
+from jaxrec.command_line import command, escaped
 from jaxrec.data import item_labels
 from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
@@ -90,7 +90,8 @@ def beside_parameters(result: Result) -> dict[str, Any]:
 def config_text(directory: Path, tree: Tree) -> str:
     """The resolved configuration as YAML that trains the same run again."""
     again = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
-    body = yaml.safe_dump(json.loads(json.dumps({**tree, "overwrite": False})), sort_keys=False, allow_unicode=True)
+    plain = json.loads(json.dumps({**tree, "overwrite": False}))
+    body = yaml.safe_dump(escaped(plain), sort_keys=False, allow_unicode=True)
     return f"# To train the same run again:\n#   {again}\n{body}{_HYDRA}"
 
 

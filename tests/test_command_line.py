@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from jaxrec.command_line import ROOT, advice, command, override, value_text
+from jaxrec.command_line import ROOT, advice, command, escaped, override, unescaped, value_text
 
 PLAIN = [None, True, False, 3, -2, 0.1, 1e-7, 1e22, "adam", "-x", "a/b.c", "/tmp/runs", "ünï", "人"]
 READ_OTHERWISE = ["1", "1e-3", "true", "Null", "nan", "", "[1,2]", "{a: 1}", "x=y", "a,b", "(a)", "#", "~x", "$HOME"]
@@ -26,6 +26,13 @@ def test_a_shell_and_hydra_read_back_the_value_and_its_type(value):
     resolved = OmegaConf.to_container(tree, resolve=True)["key"]
     assert resolved == value
     assert type(resolved) is type(value)
+
+
+@pytest.mark.parametrize("value", [*INTERPOLATED, *QUOTED, ["${x}", {"a": "b\\\\${y}"}]])
+def test_what_is_escaped_is_read_back_as_it_was(value):
+    tree = OmegaConf.create({"key": escaped(value)})
+    assert OmegaConf.to_container(tree, resolve=True)["key"] == value
+    assert unescaped(escaped(value)) == value
 
 
 def test_advice_is_as_plain_as_it_can_be():

@@ -1,4 +1,4 @@
-"""What is shown: the bar ends however training ends, tables in a file are not folded, a run ends in one line."""
+"""Output: the bar ends however training ends, tables fit where they are shown, and a fit ends in one line."""
 
 import io
 
@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from jaxrec import console
+from jaxrec.fitting.epochs import Fit
 
 TREE = {"trainer": {"epochs": 5}, "eval": {"monitor": "ndcg@10"}}
 
@@ -35,11 +36,89 @@ def test_tables_in_a_file_are_not_folded(monkeypatch):
     assert f"{'x' * 70}   {'y' * 70}" in file.getvalue()
 
 
+def test_a_pipe_is_told_that_compiling_has_begun(monkeypatch):
+    for tree, line in ((TREE, "compiling"), ({"eval": {"monitor": "ndcg@10"}}, "fitting")):
+        file = io.StringIO()
+        monkeypatch.setattr(console, "console", Console(file=file, width=80))
+        with console.Epochs(tree):
+            assert file.getvalue() == f"  {line} ...\n"
+
+
+WIDE = pd.DataFrame({"run": [0], "overrides": ["optimizer.learning_rate=0.001 seed=1"], "m" * 30: 0.5, "n" * 30: 1})
+NARROW = WIDE[["run", "overrides"]]
+
+
+def printed(width: int, terminal: bool) -> str:
+    file = io.StringIO()
+    to = Console(file=file, width=width, force_terminal=terminal, color_system=None)
+    console.table("runs", WIDE, NARROW, "outputs/runs.csv", to)
+    return file.getvalue()
+
+
+def test_a_narrow_terminal_shows_the_columns_that_matter_and_says_where_the_rest_is():
+    text = printed(80, terminal=True)
+    assert "optimizer.learning_rate=0.001 seed=1" in text
+    assert "mmm" not in text
+    assert text.endswith("  all columns: outputs/runs.csv\n")
+
+
+@pytest.mark.parametrize(("width", "terminal"), [(80, False), (200, True)])
+def test_a_wide_terminal_and_a_pipe_show_every_column(width, terminal):
+    text = printed(width, terminal)
+    assert all(name in text for name in ("m" * 30, "n" * 30, "optimizer.learning_rate=0.001 seed=1"))
+    assert "all columns" not in text
+
+
+def test_text_breaks_at_spaces_and_numbers_stay_in_one_piece():
+    text = printed(48, terminal=True)
+    assert "optimizer.learning_rate=0.001" in text
+    assert "seed=1" in text
+
+
+def fitted(histories, best_epoch, compile_s=0.0, interrupted=False):
+    rows = [[{"epoch": n, "ndcg@10": value} for n, value in enumerate(values, 1)] for values in histories]
+    diverged = [best == 0 and not interrupted for best in best_epoch]
+    return Fit(None, rows, best_epoch, "", diverged, compile_s, 1.0, 0.5, interrupted)
+
+
 def test_the_line_at_the_end_says_how_training_went():
-    history = [{"epoch": n, "seconds": 0.5, "ndcg@10": value} for n, value in ((1, 0.123456), (2, 0.1), (3, 0.1))]
-    assert console.fit_line(history, 1, 5, "ndcg@10", False) == (
+    assert console.fit_line(fitted([[0.123456, 0.1, 0.1]], [1], compile_s=4.0), 5, "ndcg@10") == (
         "trained 3 of 5 epochs; stopped early, validation no longer improved; best epoch 1, "
-        "validation ndcg@10 0.1235; 1.5 s"
+        "validation ndcg@10 0.1235; 5.5 s (4.0 s compiling)"
     )
-    assert console.fit_line(history, 1, 3, "ndcg@10", False).startswith("trained 3 of 3 epochs; best epoch 1")
-    assert console.fit_line([], 0, 3, "ndcg@10", False) == ""
+    assert console.fit_line(fitted([[0.2, 0.1, 0.1]], [1]), 3, "ndcg@10") == (
+        "trained 3 of 3 epochs; best epoch 1, validation ndcg@10 0.2; 1.5 s"
+    )
+    assert console.fit_line(fitted([[0.2]], [1], interrupted=True), 3, "ndcg@10").startswith(
+        "trained 1 of 3 epochs; interrupted; best epoch 1"
+    )
+    assert (
+        console.fit_line(fitted([[]], [0], interrupted=True), 3, "ndcg@10") == "interrupted in the first epoch; 1.5 s"
+    )
+    closed_form = Fit(None, [[]], [0], "", [False], train_s=2.0)
+    assert console.fit_line(closed_form, 0, "ndcg@10") == "fitted; 2.0 s"
+
+
+def test_a_population_ends_in_one_line_too():
+    members = fitted([[0.1, 0.3, 0.2], [0.1, 0.1, 0.1, 0.1, 0.2], [0.0]], [2, 5, 0])
+    assert console.fit_line(members, 5, "ndcg@10") == (
+        "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early, validation no longer improved; 1 diverged; "
+        "best epochs 2 to 5, best validation ndcg@10 0.3; 1.5 s"
+    )
+    errors = fitted([[0.1, 0.3], [0.2, 0.4]], [1, 1])
+    for rows in errors.history:
+        for row in rows:
+            row["rmse"] = row.pop("ndcg@10")
+    assert "best epochs 1, best validation rmse 0.1;" in console.fit_line(errors, 2, "rmse")
+
+
+def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    left = console.TrialsLeft()
+    assert left(8, 64) == "  8 of 64 trials finished"  # by an earlier process: nothing is known of its speed
+    now[0] += 60
+    assert left(16, 64) == "  16 of 64 trials finished, about 6 min left"  # 8 a minute, 48 left
+    now[0] += 20
+    assert left(24, 64) == "  24 of 64 trials finished, about 3 min left"  # 16 in 80 s, 40 left: 200 s
+    assert [console.duration(s) for s in (5.4, 59.6, 4000)] == ["5 s", "1 min", "1 h 7 min"]

@@ -1,26 +1,313 @@
-"""Every command of README, docs and conf that trains is read by a shell and composed by Hydra."""
+"""Commands of README, docs and conf, and overrides that messages suggest: each composes, and those of docs run."""
 
+import ast
+import os
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
+import hydra
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
+from omegaconf import OmegaConf
 
+from jaxrec.data import retailrocket_made
+from jaxrec.settings import CONF, check
 from tests.conftest import ROOT
 
-FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "conf").rglob("*.yaml"))]
+DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FILES = [*DOCS, ROOT / "benchmarks" / "README.md", *sorted(CONF.rglob("*.yaml")), *sorted((ROOT / "scripts").glob("*"))]
+CONFIGS = {path.stem: path.stem for path in CONF.glob("*.yaml")} | {"train": "config"}
+NAMES = "|".join(CONFIGS)
+COMMAND = re.compile(
+    r"^(?:.*&& |[A-Z_]+=\S+ )?(?:\S*python |uv run )?\S*(?:scripts/(?=\w+\.py)|jaxrec )"
+    rf"({NAMES})(?:\.py)?(?=[\s:]|$)(.*)"
+)
+ABBREVIATED = {"OR": "experiment=online_retail_time", "CJ": "experiment=complete_journey_time"}  # in headers of conf
 
 
-def commands():
-    for path in FILES:
-        text = re.sub(r"\\\n#?", " ", path.read_text(encoding="utf-8"))
-        for found in re.findall(r"^(?:#\s+)?(?:python scripts/train\.py|jaxrec train).*$", text, re.MULTILINE):
-            words = shlex.split(found.lstrip("# "), comments=True)[2:]
-            whole = not any("$" in word or "…" in word or word.isupper() or word == "," for word in words)
-            if whole and not any(word.startswith("--") for word in words):
-                yield pytest.param(words, id=f"{path.name}: {' '.join(words)}"[:90])
+class Command(NamedTuple):
+    """One command: where it stands, the script or subcommand, its arguments."""
+
+    path: Path
+    script: str
+    words: list[str]
 
 
-@pytest.mark.parametrize("words", list(commands()))
-def test_it_composes(words, compose):
-    tree = compose(*words)
-    assert "_target_" in tree["model"]
+def blocks(path: Path) -> list[str]:
+    """Code that stands in a file: fenced shell blocks and `code` of Markdown, comments of YAML, code in docstrings."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        lines = [line[1:].removeprefix(" ").strip() for line in text.splitlines() if line.startswith("#")]
+        return ["\n".join(f"jaxrec train {line}" if line.startswith("--multirun") else line for line in lines)]
+    fenced = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return fenced + re.findall(r"(?<!`)`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
+
+
+def lines_of(block: str) -> list[str]:
+    """Lines as a shell sees them, without comments."""
+    return [re.sub(r"(^|\s)# .*$", "", line) for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
+
+
+def command_of(line: str) -> tuple[str, str] | None:
+    """The script or subcommand in a line, and what follows it; None where there is none."""
+    found = COMMAND.search(line)
+    return (found[1], found[2]) if found else None
+
+
+def commands(paths: list[Path]) -> Iterator[Command]:
+    for path in paths:
+        for block in blocks(path):
+            variables: dict[str, str] = {}
+            for line in lines_of(block):
+                if re.match(r"[A-Z]+=", line) and not command_of(line):
+                    variables |= dict(word.split("=", 1) for word in shlex.split(line))
+                elif found := command_of(line):
+                    arguments = re.sub(r"\$([A-Z]+)", lambda name, known=variables: known[name[1]], found[1])
+                    arguments = re.sub(r"^\s*([A-Z]{2})\b|(?<=--multirun )([A-Z]{2})\b", _whole, arguments)
+                    arguments = re.sub(r"(?<=\w),? and$|:\s.*$|,$| , and$", "", arguments)
+                    words = [word for word in shlex.split(arguments) if not re.search(r"…|\.\.\.|^\[", word)]
+                    yield Command(path, found[0], words)
+
+
+def distinct(found: Iterator[Command]) -> list[Command]:
+    """The first of those that are alike."""
+    return list({(c.script, *c.words, c.path.suffix == ".md"): c for c in reversed([*found])}.values())[::-1]
+
+
+def _whole(found: re.Match) -> str:
+    return ABBREVIATED[found[1] or found[2]]
+
+
+def overrides_of(words: list[str]) -> list[str]:
+    """The overrides among the words; of what is varied the first value."""
+    parsed = OverridesParser.create().parse_overrides([w for w in words if not w.startswith("-")])
+    firsts = []
+    for o in parsed:
+        if o.is_sweep_override():
+            value = o.value()
+            first = value.start if isinstance(value, IntervalSweep) else next(iter(o.sweep_string_iterator()))
+            firsts.append(f"{o.get_key_element()}={first}")
+        else:
+            firsts.append(str(o.input_line))
+    return firsts
+
+
+def check_settings(compose, script: str, words: list[str]) -> None:
+    """Composes a command; a setting it does not know, one that is missing, or of a wrong type is an error."""
+    if script == "train":
+        check(compose(*overrides_of(words)))
+        return
+    named = ["out=X"] if script == "explore" else []  # its default is named by Hydra when it runs
+    assert not OmegaConf.missing_keys(hydra.compose(CONFIGS[script], [*overrides_of(words), *named]))
+
+
+def label(command: Command) -> str:
+    return f"{command.path.name}: {command.script} {' '.join(command.words)}"[:100]
+
+
+@pytest.mark.parametrize("command", [pytest.param(c, id=label(c)) for c in distinct(commands(FILES))])
+def test_it_composes(compose, command):
+    words = [word.replace("STEP", "mmr") for word in command.words]
+    if command.path.suffix != ".md":  # its first line names a script, and not everything that it needs
+        config = OmegaConf.load(CONF / f"{CONFIGS[command.script]}.yaml")
+        given = {word.split("=")[0] for word in words}
+        words += [f"{key}=X" for key in config if OmegaConf.is_missing(config, key) and key not in given]
+    check_settings(compose, command.script, [] if "--cfg" in words else words)
+
+
+def test_every_script_is_documented_with_a_command():
+    found = {command.script for command in commands(DOCS)}
+    assert found == {"train", "recommend", "export", "mine", "pipeline", "explore", "study", "serve", "benchmark"}
+
+
+# What messages suggest.
+
+
+def suggestions() -> set[str]:
+    """`key=value` in texts of the code that are no docstrings, where nothing of it is filled in at run time."""
+    found = set()
+    for path in sorted((ROOT / "jaxrec").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        within = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                parts = [part.value if isinstance(part, ast.Constant) else "\0" for part in node.values]
+                found |= overrides_in("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and not {id(node)} & (docs | within):
+                found |= overrides_in(node.value)
+    return found
+
+
+KEY = r"[a-z_]+(?:\.[a-z_]+)*"
+TOPS = {entry.name.partition(".")[0] for entry in CONF.iterdir()} | {
+    key for path in CONF.glob("*.yaml") for key in yaml.safe_load(path.read_text(encoding="utf-8"))
+}
+
+
+def overrides_in(text: str) -> set[str]:
+    """Overrides in a sentence: quoted for a shell, or words; `model=mf or ease` and what has blanks to fill are not."""
+    if "=" not in text or "<" in text:  # HTML
+        return set()
+    quoted = re.findall(rf"'({KEY}=[^'\0…]+)'", text)
+    plain = re.findall(rf"(?<![\w.\0'=/]){KEY}=(?:\[[^\]\0]*\]|[\w./:-]*\w)(?![\w\0…=(\[{{])", text)
+    return {o for o in (*quoted, *plain) if o.split("=")[0].split(".")[0] in TOPS and not re.search(r"[A-Z]", o)}
+
+
+def places_of(key: str) -> Iterator[tuple[str, list[str]]]:
+    """Scripts, and choices of a group, under which a key may exist."""
+    group, _, rest = key.partition(".")
+    choices = sorted((CONF / group).glob("*.yaml")) if rest else []
+    for script in ("train", "pipeline", "recommend", "export", "mine", "serve", "study", "explore", "benchmark"):
+        for choice in choices:
+            if rest.split(".")[0] in choice.read_text(encoding="utf-8"):
+                yield script, [f"{group}={choice.stem}"]
+        yield script, []
+
+
+@pytest.mark.usefixtures("compose")
+@pytest.mark.parametrize("override", sorted(suggestions()))
+def test_what_a_message_suggests_is_a_setting(override):
+    key, value = override.split("=", 1)
+    if (CONF / key / f"{value}.yaml").exists():
+        return
+    errors = []
+    for script, chosen in places_of(key):
+        try:
+            hydra.compose(CONFIGS[script], [*chosen, *overrides_of([override])])
+            return
+        except Exception as error:
+            errors.append(f"{script} {chosen}: {error}")
+    pytest.fail("\n".join(errors))
+
+
+# What documents print, run as it is pasted, on tiny data.
+
+FILLED = {
+    "TRAIN": "train.parquet",
+    "TEST": "test.parquet",
+    "FILMS": "items.csv",
+    "FILE": "retail.csv",
+    "KINDS": "kinds.csv",
+    "STEP": "mmr",
+    "NAME": "tiny",
+    "trial=7": "trial=0",
+    "out=FOLDER": "out=exported",
+}
+NOT_RUN = ("scripts/serve.py", "jaxrec serve", "scripts/benchmark.py", "jaxrec benchmark", "data.version=", "--help")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Every file that documents name, two runs and a study."""
+    folder = tmp_path_factory.mktemp("pasted")
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    rng = np.random.default_rng(0)
+    user, item = np.divmod(rng.permutation(200 * 600)[:6000], 600)
+    day = pd.Timestamp("2009-12-01") + pd.to_timedelta(rng.integers(0, 370 * 86400, 6000), unit="s")
+    rows = pd.DataFrame({"user_id": user, "item_id": item, "rating": rng.integers(1, 6, 6000)})
+    rows.assign(customer=user, sku=item, date=day).to_csv(folder / "orders.csv", index=False)
+    rows[::5].to_parquet(folder / "test.parquet")
+    rows.drop(rows.index[::5]).to_parquet(folder / "train.parquet")
+    np.savetxt(folder / "Beauty.txt", rows[["user_id", "item_id"]], "%d")
+    everything = pd.MultiIndex.from_product([range(200), range(20)], names=["user_id", "item_id"])
+    everything.to_frame().to_csv(folder / "negatives.csv", index=False)
+    about = {"item_id": range(600), "brand": rng.integers(0, 9, 600), "year": rng.integers(1990, 2009, 600)}
+    tags = [f"t{a}|t{b}" for a, b in rng.integers(0, 5, (600, 2))]
+    pd.DataFrame({**about, "tags": tags, "genres": tags}).to_csv(folder / "items.csv", index=False)
+    pd.DataFrame({"item_id": range(10000, 10060), "kind": ["BAG", "BOX"] * 30}).to_csv(
+        folder / "kinds.csv", index=False
+    )
+    start = np.repeat(rng.integers(0, 60 * 86400, 500), 4) + np.tile([0, 60, 120, 180], 500)
+    views = {"user_id": np.repeat(rng.integers(0, 50, 500), 4), "item_id": rng.integers(0, 30, 2000)}
+    pd.DataFrame({**views, "timestamp": 1_400_000_000 + start}).to_csv(folder / "views.csv", index=False)
+    shown = {
+        "user_id": rng.integers(0, 40, 8000),
+        "item_id": rng.integers(0, 30, 8000),
+        "position": rng.integers(1, 5, 8000),
+    }
+    clicked = (rng.random(8000) < 0.6 / shown["position"]).astype(int)
+    pd.DataFrame({**shown, "clicked": clicked}).to_csv(folder / "log.csv", index=False)
+    bought = pd.DataFrame(
+        {"Invoice": 489434 + np.arange(6000), "StockCode": 10000 + item % 60, "Description": "RED BAG"}
+    )
+    bought = bought.assign(Quantity=1, InvoiceDate=day, Price=1.5, **{"Customer ID": user, "Country": "EIRE"})
+    bought.to_csv(folder / "retail.csv", index=False)
+    retailrocket_made.write(folder / "FOLDER", 30000, 3000, 300, 3000, 30)
+    data = "data=files data.path=orders.csv data.item_features=items.csv 'data.multi_valued=[genres]'"
+    paste(folder, f"python scripts/train.py {data} model=ease hydra.run.dir=RUN_DIR")
+    paste(folder, f"python scripts/train.py {data} model=popularity hydra.run.dir=RUN2")
+    search = "--multirun sweep=ease sweep.n_trials=2 sweep.study_name=tiny"
+    paste(folder, f"python scripts/train.py {search} data=files data.path=orders.csv")
+    return folder
+
+
+def paste(folder: Path, script: str) -> str:
+    """Runs lines in a shell of their own; what they print."""
+    paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": paths}
+    done = subprocess.run(
+        ["bash", "-ec", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=900, check=False
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def tiny(compose, line: str, variables: dict[str, str]) -> str:
+    """The line with what keeps it small: other data where it names none, one epoch, two trials."""
+    script, arguments = command_of(line) or ("", "")
+    if script != "train":
+        return line
+    words = shlex.split(re.sub(r"\$([A-Z]+)", lambda name: variables[name[1]], arguments))
+    more = []
+    if not any(word.startswith(("data", "split=given", "experiment=")) for word in words):
+        more += ["data=files", "data.path=orders.csv"]
+    if "epochs" in compose(*overrides_of([*words, *more]))["trainer"]:
+        more += ["trainer.epochs=1"]
+    if re.search(r"sweep=|choice\(|interval\(", arguments):
+        more += ["sweep.n_trials=2", "sweep.population=2"]
+    return f"{line} {' '.join(more)}"
+
+
+def scripts_to_paste() -> Iterator:
+    for path in DOCS:
+        for number, block in enumerate(blocks(path)):
+            for key, value in FILLED.items():
+                block = re.sub(rf"\b{key}\b", value, block)
+            lines = [line for line in lines_of(block) if "…" not in line and not any(text in line for text in NOT_RUN)]
+            kept = [line for line in lines if re.match(r"python scripts/|jaxrec [a-z]|[A-Z]+=", line)]
+            if any(command_of(line) for line in kept):
+                yield pytest.param(kept, id=f"{path.name}-{number}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lines", list(scripts_to_paste()))
+def test_pasted_into_a_shell_it_works(compose, folder, lines):
+    variables: dict[str, str] = {}
+    pasted = []
+    for line in lines:
+        if not command_of(line):
+            variables |= dict(word.split("=", 1) for word in shlex.split(line))
+        pasted.append(tiny(compose, line, variables))
+    paste(folder, "\n".join(pasted))
+
+
+@pytest.mark.slow
+def test_what_a_search_prints_to_be_pasted_works(folder):
+    small = "data=files data.path=orders.csv"
+    search = f"python scripts/train.py --multirun {small} sweep=ease sweep.n_trials=2"
+    said = paste(folder, f"{search} 'sweep.study_name=it is/a $study' 'hydra.sweep.dir=my search'")
+    (closer,) = re.findall(r"^look closer: (.*)$", said, re.MULTILINE)
+    again = paste(folder, closer).strip().splitlines()[-1]
+    paste(folder, again)
+    header = (folder / "my search" / "best" / "config.yaml").read_text().splitlines()[1]
+    paste(folder, header.removeprefix("#"))

@@ -1,6 +1,7 @@
 """Whole commands: runs, grids and searches, what they leave on disk, and what is left when they are stopped."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -12,9 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from jaxrec import launch, recommend, settings
+from jaxrec.command_line import override
 from jaxrec.errors import InputError
+from jaxrec.pipeline.pipeline import Run
 from tests.conftest import PLANTED, ROOT
 
 SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
@@ -61,6 +65,18 @@ def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path
     one, two = (json.loads((folder / "metrics.json").read_text()) for folder in (run_dir, tmp_path))
     assert one["test"] == two["test"]
     assert one["validation"] == two["validation"]
+
+
+def test_a_value_with_a_dollar_sign_is_repeated_as_it_is(compose, tmp_path):
+    path = tmp_path / "${name} \\${x}.csv"
+    pd.DataFrame({"user_id": [0, 0, 0, 1, 1, 1], "item_id": [0, 1, 2, 0, 1, 2]}).to_csv(path, index=False)
+    tree = compose(
+        "model=popularity", "split=leave_one_out", "data=files", override("data.path", str(path)), "eval.k=[1]"
+    )
+    launch.run({**tree, "eval": {**tree["eval"], "monitor": "ndcg@1"}}, tmp_path / "run")
+    again = OmegaConf.to_container(OmegaConf.load(tmp_path / "run" / "config.yaml").data, resolve=True)
+    assert again["path"] == tree["data"]["path"] == str(path)
+    assert Run.open(tmp_path / "run").tree["data"]["path"] == str(path)
 
 
 def test_loaded_runs_speak_original_ids(run_dir):
@@ -143,13 +159,31 @@ def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
         launch.run(tree, tmp_path / "run")
 
 
-def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch):
+def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, tmp_path, capsys):
+    parts = {"train": [1, 5, 5, 1, 5, 1], "validation": [1, 5, 1, 5, 1, 5], "test": [5] * 6}
+    for place, (name, values) in enumerate(parts.items()):
+        frame = {"user_id": [0, 0, 1, 1, 2, 2], "item_id": [(2 * place + k) % 6 for k in range(6)], "v": values}
+        pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
+    files = [f"data.{name}={tmp_path / name}.csv" for name in parts]
+    tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")
+    launch.run(tree, tmp_path / "run")
+    reason = "test auc is not defined: no held-out row has label 0"
+    assert f"note: {reason}" in capsys.readouterr().out
+    assert reason in (tmp_path / "run" / "report.html").read_text().replace("Test auc", "test auc")
+
+
+def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch, capsys):
     reads = []
     finish = launch.experiment.finish
     monkeypatch.setattr(launch.experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
     tree = compose(*SHORT, "sweep.n_trials=6", "sweep.population=4")
     result = launch.sweep(tree, SPACE, lambda more: compose(*SHORT, *more), ["data=synthetic"], tmp_path)
     assert len(reads) == 1
+    said = capsys.readouterr().out
+    # Two widths: two programs of at most 4 trials, then one of at most 2; and the winner, trained alone.
+    assert "0 of 6 trials finished\n" in said
+    assert re.search(r"4 of 6 trials finished, about \d+ (s|min) left", said)
+    assert said.count("compiling ...") == said.count("; best epoch") > 2
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {"journal.log", "trials.csv", "best.yaml", "report.html"} <= names
     assert not [path for path in tmp_path.glob("*/metrics.json") if path.parent.name != "best"]

@@ -1,5 +1,6 @@
 """Strong generalisation: users nobody trains on, who are known by some of what they did and asked for the rest."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -58,4 +59,4 @@ def new_users(
     # What is known of a user is in train by now; nobody trains on a held-out user's.
     owner = part_of[interactions.user]
     part = np.where((owner != TRAIN) & (part == TRAIN), owner + KNOWN, part).astype(np.int8)
-    return assembled(interactions, part, validated=validation_fraction > 0)
+    return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)

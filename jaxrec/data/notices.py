@@ -1,4 +1,4 @@
-"""What a person should know of the data before believing a number: what was dropped, what leaks, what is cold."""
+"""Notes on the data to read before believing a number: what was dropped, what leaks, what is cold."""
 
 from jaxrec.data.notes import WARNING, occurred
 from jaxrec.data.split import Split
@@ -11,7 +11,6 @@ DROPPED = {
     "validation_already_known": "validation interactions with an item that the user had already",
     "history_after_test_dropped": "interactions that are history only and lie after what is tested",
 }
-MIXED = 0.9  # a larger share of test rows older than the newest training row: the split is not one by time
 
 
 def notices(split: Split) -> list[str]:
@@ -24,7 +23,7 @@ def notices(split: Split) -> list[str]:
     return (
         [line for line in lines if not line.endswith(": ")]
         + [f"  warning: only {rows:,} {reason.removeprefix(WARNING)}" for reason, rows in doubts.items()]
-        + _cautions(notes)
+        + _cautions(notes, split.random)
     )
 
 
@@ -32,11 +31,14 @@ def _listed(counts: dict[str, int]) -> str:
     return "; ".join(f"{rows:,} {what}" for what, rows in counts.items())
 
 
-def _cautions(notes: dict[str, int | float]) -> list[str]:
+def _cautions(notes: dict[str, int | float], random: bool) -> list[str]:
     said = []
     leak = notes.get("test_before_last_train", 0)
-    if leak > MIXED:
-        said.append("test and training interactions are from the same time (split=global_time tests on later ones)")
+    if leak and random:
+        said.append(
+            "the split is random, so test and training interactions are from the same time (split=global_time tests on "
+            "later ones)"
+        )
     elif leak:
         said.append(
             f"{_percent(leak)} of the test interactions are older than the newest training interaction, so models may "

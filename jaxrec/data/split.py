@@ -68,11 +68,13 @@ class Split:
 
     notes:  counts and shares worth reporting, see `assembled`
     config: the settings of the groups `data` and `split` that made it, where they are known
+    random: whether test rows, or their users, were drawn at random, whatever their times
     """
 
     selection: Selection
     test: Held
     notes: dict[str, int | float]
+    random: bool = False
     config: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -97,7 +99,7 @@ def holdout(
     check_fractions(validation_fraction, test_fraction)
     unsplit(interactions)
     part = _carved(interactions, validation_fraction, test_fraction, seed)
-    return assembled(interactions, part, validated=validation_fraction > 0)
+    return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)
 
 
 def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -> Split:

@@ -15,6 +15,7 @@ import pandas as pd
 import yaml
 
 from jaxrec import experiment
+from jaxrec.command_line import unescaped
 from jaxrec.data.histories import Histories, histories
 from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
@@ -69,7 +70,7 @@ class Run:
         if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
             raise InputError(f"{file} is not the configuration of a run: it has no data and split")
         check_registered(tree, file)
-        tree = {key: value for key, value in tree.items() if key not in ("hydra", "defaults")}
+        tree = unescaped({key: value for key, value in tree.items() if key not in ("hydra", "defaults")})
         ids = recommender.user_ids, recommender.item_ids
         return cls(directory, tree, recommender.fitted, recommender.known, ids)
 

@@ -122,8 +122,10 @@ def _protocol(tree: Tree, result: Result) -> str:
 
 
 def _warning(result: Result) -> Html:
-    said = "Training was interrupted: these are the numbers of what was trained until then."
-    return tag("p", said, "warn") if result.metrics.get("interrupted") else Html()
+    lines = [f"Test {_label(key)} is not defined: {why}." for key, why in result.metrics.get("undefined", {}).items()]
+    if result.metrics.get("interrupted"):
+        lines.insert(0, "Training was interrupted: these are the numbers of what was trained until then.")
+    return Html("".join(tag("p", line, "warn") for line in lines))
 
 
 def _test_cards(result: Result) -> list[tuple[str, str, str]]:

@@ -76,6 +76,7 @@ def search(
     direction: str = "maximize",
     overrides: Sequence[str] = (),
     on_tell: Callable[[FrozenTrial], None] | None = None,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> Study:
     """Searches `space` until the study has `n_trials` trials; a study of this name is continued.
 
@@ -90,6 +91,7 @@ def search(
         directory: the sweep directory, one for all processes of a study; `trials.csv` is written here.
         overrides: `fixed` as it was typed, kept for whoever wants to repeat a trial.
         on_tell: called with each trial once it is told.
+        on_batch: called before a batch is evaluated, with how many trials are finished and how many there will be.
 
     Returns:
         The study. Where other processes hold the last trials, it returns after those have ended.
@@ -126,6 +128,8 @@ def search(
                     _enqueue_combinations(study, trials, combinations, n_free)
                 batch = [worker.ask(study, dimensions) for _ in range(n_free)]
             if batch:
+                if on_batch is not None:
+                    on_batch(finished, finished + n_missing)
                 try:
                     for failure in _evaluate(study, batch, evaluate, on_tell):
                         failures = [*failures, failure] if failure else []

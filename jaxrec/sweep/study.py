@@ -16,10 +16,10 @@ from rich.console import Console
 
 from jaxrec.command_line import command as shell_command
 from jaxrec.command_line import override
-from jaxrec.console import as_table, print_table
+from jaxrec.console import table
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import read_journal, read_storage
-from jaxrec.sweep.trials import best, leaderboard
+from jaxrec.sweep.trials import best, in_short, leaderboard
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
 
@@ -103,7 +103,7 @@ def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
     trials = [_counts(row) for row in studies.to_dict("records")]
     shown = studies.drop(columns=list(STATES))
     shown.insert(1, "trials", trials)
-    print_table(console, as_table("", shown))
+    table("", shown, to=console)
 
 
 def show(study: Study, n: int = 10, console: Console | None = None) -> None:
@@ -118,13 +118,14 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
-    print_table(
-        console, as_table(f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}", ranked)
+    table(
+        f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}",
+        ranked,
+        in_short(ranked),
+        to=console,
     )
     if found := importances(study):
-        print_table(
-            console, as_table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]))
-        )
+        table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]), to=console)
     if note := importance_note(study):
         console.print(note, highlight=False)
     # Not wrapped and not coloured, so that it can be copied.

@@ -29,6 +29,20 @@ def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
 
 
+def in_short(board: pd.DataFrame) -> pd.DataFrame:
+    """A leaderboard for a narrow terminal: number and value, and the parameters as one text that may be broken."""
+    first = list(board.columns[:2])
+    params = board.drop(columns=first).to_dict("records")
+    return board[first].assign(parameters=[shown_params(row) for row in params])
+
+
+def shown_params(params: Mapping[Any, Any]) -> str:
+    """Parameters of a trial to read, with four digits."""
+    return " ".join(
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
+    )
+
+
 def write_trials(study: Study, directory: Path) -> None:
     """Writes `trials.csv`: number, state, value, parameters and attributes of every trial."""
     # Under the lock, so that of two processes the one that read last also writes last.

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import encode
+from jaxrec.data.new_users import new_users
 from jaxrec.data.notices import notices
-from jaxrec.data.split import given
+from jaxrec.data.split import given, holdout
 
 
 def split_of(rows: list[tuple], notes: dict[str, int] | None = None):
@@ -33,6 +34,18 @@ def test_what_was_dropped_and_what_leaks_is_said_in_words():
 def test_nothing_is_said_of_a_leak_where_there_is_no_time():
     frame = pd.DataFrame([(1, 1, 0), (1, 2, 2)], columns=["user_id", "item_id", "part"])
     assert not any("older than" in line for line in notices(given(encode(frame, name="told"))))
+
+
+def test_whether_a_split_is_random_is_told_by_its_kind_not_by_the_share_that_leaks():
+    rows = pd.DataFrame({"user_id": [0] * 10, "item_id": range(10), "time": range(1, 11)})
+    times = dict.fromkeys(("validation_fraction", "test_fraction"), 0.3)
+    random = holdout(encode(rows, name="told"), **times, seed=1)
+    assert 0 < random.notes["test_before_last_train"] < 1
+    assert "the split is random" in notices(random)[-1]
+    of_users = new_users(encode(rows.assign(user_id=[0, 1] * 5), name="told"), validation_fraction=0, test_fraction=0.5)
+    assert "the split is random" in notices(of_users)[-1]
+    whole = split_of([(1, 1, 1, 0), (1, 2, 8, 0), (2, 1, 8, 0), (2, 2, 7, 2)])
+    assert notices(whole)[-1].startswith("  note: 100.0 % of the test interactions are older")
 
 
 def test_users_who_are_all_new_are_said_to_be():
