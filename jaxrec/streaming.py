@@ -30,7 +30,8 @@ class Stream:
 
     `member(shared, params, hyper)` gives one member's function of a block's first row: a pytree of [block, ...] arrays,
     and whether all was finite. Rows behind the last are computed and cut off. Members are spread over as many devices
-    as divide them evenly, rows over the rest. Memory: a block on each device.
+    as divide them evenly, rows over the rest. Memory: a block on each device; parameters on the host are shared with
+    all devices of a CPU, not copied.
     """
 
     def __init__(self, member: Callable[[Any, Any, Any], Block], shared: Any, n_rows: int, block: int) -> None:
@@ -41,11 +42,19 @@ class Stream:
     def __call__(self, params: Any, hyper: Any) -> tuple[Any, np.ndarray]:
         """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
         n_members = len(jax.tree.leaves(hyper)[0])
+        if n_members > 1 and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params)):
+            return self._in_turn(params, hyper, n_members)
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members)
         program, deal = self._programs[n_members]
         rows, finite = program(*deal(params, hyper))
         return rows, np.asarray(np.asarray(finite).all(axis=1))
+
+    def _in_turn(self, params: Any, hyper: Any, n_members: int) -> tuple[Any, np.ndarray]:
+        """Members whose parameters are on the host, one after the other on all devices."""
+        each = [self(*jax.tree.map(lambda x: x[m : m + 1], (params, hyper))) for m in range(n_members)]  # noqa: B023
+        rows, finite = jax.tree.map(lambda *parts: jnp.concatenate(parts), *each)
+        return rows, np.asarray(finite)
 
     def compile(self, n_members: int) -> tuple[Any, Any]:
         """The jitted program, and what deals its arguments to the devices."""
@@ -59,7 +68,13 @@ class Stream:
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
         def local(shared: Any, first_rows: Array, params: Any, hyper: Any) -> Any:
-            return jax.lax.map(lambda member: jax.lax.map(self.member(shared, *member), first_rows), (params, hyper))
+            def of_member(member: Any) -> Any:
+                return jax.lax.map(self.member(shared, *member), first_rows)
+
+            if n_members > over_members:
+                return jax.lax.map(of_member, (params, hyper))
+            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy its parameters
+            return jax.tree.map(lambda x: x[None], alone)
 
         P = PartitionSpec
         streamed = jax.shard_map(
