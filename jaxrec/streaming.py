@@ -42,19 +42,11 @@ class Stream:
     def __call__(self, params: Any, hyper: Any) -> tuple[Any, np.ndarray]:
         """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
         n_members = len(jax.tree.leaves(hyper)[0])
-        if n_members > 1 and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(params)):
-            return self._in_turn(params, hyper, n_members)
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members)
         program, deal = self._programs[n_members]
         rows, finite = program(*deal(params, hyper))
         return rows, np.asarray(np.asarray(finite).all(axis=1))
-
-    def _in_turn(self, params: Any, hyper: Any, n_members: int) -> tuple[Any, np.ndarray]:
-        """Members whose parameters are on the host, one after the other on all devices."""
-        each = [self(*jax.tree.map(lambda x: x[m : m + 1], (params, hyper))) for m in range(n_members)]  # noqa: B023
-        rows, finite = jax.tree.map(lambda *parts: jnp.concatenate(parts), *each)
-        return rows, np.asarray(finite)
 
     def compile(self, n_members: int) -> tuple[Any, Any]:
         """The jitted program, and what deals its arguments to the devices."""

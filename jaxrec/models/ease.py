@@ -54,11 +54,15 @@ class EASE(nn.Module):
         return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
 
     def needs_memory(self, n_members: int) -> None:
-        """Raises an InputError where there is not the memory for the solutions of so many members on the host."""
-        matrices = "a matrix" if n_members == 1 else f"{n_members} matrices"
+        """Raises an InputError where there is not the memory for the solutions of so many members on the host.
+
+        Ranking shares a single solution between devices; of several, devices may hold copies.
+        """
+        n = 1 if n_members == 1 else 2 * n_members
+        matrices = "a matrix" if n == 1 else f"{n} matrices"
         fewer_at_once = "" if n_members == 1 else "solve fewer at a time (sweep.population=1), "
         require(
-            int(n_members * self.n_items**2 * 4 * 1.1) + BESIDE,
+            n * self.n_items**2 * 4 + BESIDE,
             f"model=ease with {self.n_items:,} items ({matrices} of items x items)",
             f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
         )
