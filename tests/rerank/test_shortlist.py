@@ -16,7 +16,7 @@ def test_shares_of_an_item_sum_to_one_in_its_own_categories():
     third = 1 / 3
     expected = np.array([[0, 1, 0], [0, 0, 0], [0.5, 0, 0.5], [third, third, third]], np.float32)
     assert mixes.shape == (4, 3)
-    np.testing.assert_array_equal(mixes[np.arange(4)], expected)
+    np.testing.assert_array_equal(mixes[jnp.arange(4)], expected)
     items = jnp.array([[3, 0], [-1, 2]])
     np.testing.assert_array_equal(jax.jit(lambda mixes: mixes[items])(mixes), expected[np.asarray(items)])
 
@@ -31,6 +31,6 @@ def test_many_categories_of_many_items_are_not_laid_out_side_by_side():
     tracemalloc.stop()
     assert mixes.shape == (n_items, n_categories)
     assert peak < 2**28  # dense, in float32, 2**33.9
-    shares = np.asarray(mixes[np.array([5, 20_005, 7])])
+    shares = np.asarray(mixes[jnp.array([5, 20_005, 7])])
     assert [names[i] for i in shares.argmax(axis=1)] == ["5", "5", "7"]
     assert (shares.sum(axis=1) == 1).all()
