@@ -17,7 +17,7 @@ from jaxrec.memory import empty, require
 from jaxrec.models.gram import binary, gram, invert
 from jaxrec.query import Query
 
-BESIDE = 3 << 28  # bytes: blocks of the Gram matrix and of scores, and compiled programs
+BESIDE = 1 << 27  # bytes: blocks of the Gram matrix and of scores, and compiled programs
 
 
 class EASE(nn.Module):

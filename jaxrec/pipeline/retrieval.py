@@ -107,7 +107,13 @@ class Candidates:
         codes = np.zeros((len(known.user_ids), max(1, int(n.max(initial=0)))), np.int32)
         shares = np.zeros(codes.shape, np.float32)
         codes[user, place], shares[user, place] = own.indices + 1, own.data
-        popular = PopularOfCategories(*codes.shape, *mixes.codes.shape, mixes.n_categories)
+        popular = PopularOfCategories(
+            n_users=codes.shape[0],
+            most_of_user=codes.shape[1],
+            n_items=mixes.shape[0],
+            most_of_item=mixes.codes.shape[1],
+            n_categories=mixes.n_categories,
+        )
         params = {"own": codes, "shares": shares, "codes": mixes.codes, "counts": self._counts(known)}
         return Fitted(popular, {"params": params}).rank(asked, self.category, exclude_known)[0]
 

@@ -48,6 +48,7 @@ def test_a_matrix_that_is_not_positive_definite_has_no_inverse():
 
 def test_ease_on_the_host_holds_one_matrix_a_member(monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 1 << 12)
+    monkeypatch.setattr(module, "TILE", 32)
     n, penalties = 600, np.array([20.0, 200.0], np.float32)
     data, x = interactions(100, n, 1500)
     hyper = Hyper(penalties, penalties, penalties, penalties, penalties)
