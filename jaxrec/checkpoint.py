@@ -7,24 +7,25 @@ keys joined with "/", and what starts with "@" is ours ("@extra/NAME" for furthe
 
 import contextlib
 import errno
-import io
 import json
 import math
 import os
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from uuid import uuid4
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxrec import memory
 from jaxrec.errors import InputError
 
 PARAMS_FILE = "params.npz"
 FORMAT = 1
+CHUNK = 1 << 20  # bytes read at a time
 
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -190,7 +191,11 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarr
 
         def member(name: str) -> np.ndarray:
             # Read in full first, so that the checksum is compared before numpy believes a byte of it.
-            return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+            with archive.open(f"{name}.npy") as file:
+                while file.read(CHUNK):
+                    pass
+            with archive.open(f"{name}.npy") as file:
+                return _array(file)
 
         meta = json.loads(member("@meta").tobytes())
         if meta["format"] != FORMAT:
@@ -203,6 +208,23 @@ def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarr
             if wanted(name):
                 arrays[name] = np.array(strings["values"], object).reshape(strings["shape"])
     return arrays, meta
+
+
+def _array(file: IO[bytes]) -> np.ndarray:
+    """The array of an .npy file that `save_params` wrote, read into memory that JAX can use without a copy."""
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, by_column, dtype = read_header[np.lib.format.read_magic(file)](file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded: they would have to be unpickled")
+    array = memory.empty(shape[::-1] if by_column else shape, dtype)
+    rest = memoryview(array.reshape(-1).view(np.uint8))
+    while rest:
+        piece = file.read(min(CHUNK, len(rest)))
+        if not piece:
+            raise ValueError("the array ends before its last entry")
+        rest[: len(piece)] = piece
+        rest = rest[len(piece) :]
+    return array.T if by_column else array
 
 
 @contextlib.contextmanager

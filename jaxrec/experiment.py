@@ -114,6 +114,8 @@ def failure(selected: Selected, member: int) -> str | None:
 
 def members_of(selected: Selected, members: list[int]) -> Selected:
     """Some members of a population alone."""
+    if members == list(range(selected.population.size)):
+        return selected
     fit, validation, at = selected.fit, selected.validation, np.array(members)
 
     def of(tree: Any) -> Any:

@@ -1,10 +1,15 @@
-"""Whether what is about to be computed fits into the memory of this machine."""
+"""Large arrays on the host: whether they fit into memory, and storage that JAX uses without a copy."""
 
+import math
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
 
 from jaxrec.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
+ALIGNMENT = 64  # bytes; an aligned array becomes a JAX array on the CPU as it is, any other is copied
 
 
 def available() -> int | None:
@@ -23,3 +28,12 @@ def require(needed: int, what: str, instead: str) -> None:
         raise InputError(
             f"{what} needs about {needed / 2**30:.1f} GiB of memory, {there / 2**30:.1f} GiB are available: {instead}"
         )
+
+
+def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
+    """An uninitialized array whose storage `jax.device_put` on the CPU shares, on any number of devices."""
+    dtype = np.dtype(dtype)
+    size = math.prod(shape) * dtype.itemsize
+    storage = np.empty(size + ALIGNMENT, np.uint8)
+    start = -storage.ctypes.data % ALIGNMENT
+    return storage[start : start + size].view(dtype).reshape(shape)

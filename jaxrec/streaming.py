@@ -30,7 +30,8 @@ class Stream:
 
     `member(shared, params, hyper)` gives one member's function of a block's first row: a pytree of [block, ...] arrays,
     and whether all was finite. Rows behind the last are computed and cut off. Members are spread over as many devices
-    as divide them evenly, rows over the rest. Memory: a block on each device.
+    as divide them evenly, rows over the rest. Memory: a block on each device; parameters on the host are shared with
+    all devices of a CPU, not copied.
     """
 
     def __init__(self, member: Callable[[Any, Any, Any], Block], shared: Any, n_rows: int, block: int) -> None:
@@ -59,7 +60,13 @@ class Stream:
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
         def local(shared: Any, first_rows: Array, params: Any, hyper: Any) -> Any:
-            return jax.lax.map(lambda member: jax.lax.map(self.member(shared, *member), first_rows), (params, hyper))
+            def of_member(member: Any) -> Any:
+                return jax.lax.map(self.member(shared, *member), first_rows)
+
+            if n_members > over_members:
+                return jax.lax.map(of_member, (params, hyper))
+            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy its parameters
+            return jax.tree.map(lambda x: x[None], alone)
 
         P = PartitionSpec
         streamed = jax.shard_map(

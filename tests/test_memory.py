@@ -1,5 +1,6 @@
 """Work that does not fit into memory is refused before it starts."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -21,9 +22,23 @@ def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
 
 
 def test_ease_states_its_requirement_before_it_starts(monkeypatch):
-    monkeypatch.setattr(memory, "available", lambda: 20 * 2**30)
+    monkeypatch.setattr(memory, "available", lambda: 6 * 2**30)
     one = np.zeros(1, np.int32)
     data = Interactions(one, one, None, None, None, np.arange(1), np.arange(41_000))
     numbers = Hyper(*np.ones((5, 1), np.float32))
-    with pytest.raises(InputError, match=r"41,000 items .* needs about 37.6 GiB .* 20.0 GiB .*model=item_knn"):
+    with pytest.raises(
+        InputError, match=r"41,000 items .a matrix of items x items. needs about 6.4 GiB .* 6.0 GiB .*model=ials"
+    ):
         ClosedForm()(EASE(41_000, 1), data, Population(one, numbers))
+    with pytest.raises(InputError, match=r"4 matrices .* needs about 25.2 GiB .*sweep.population=1"):
+        EASE(41_000, 1).needs_memory(2)
+
+
+def test_devices_of_a_cpu_share_an_array_without_a_copy():
+    made = memory.empty((3, 5, 7))
+    assert made.shape == (3, 5, 7)
+    assert made.dtype == np.float32
+    made[:] = 1.0
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), "row")
+    shared = jax.device_put(made, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec()))
+    assert {shard.data.unsafe_buffer_pointer() for shard in shared.addressable_shards} == {made.ctypes.data}

@@ -75,7 +75,9 @@ class Placement:
         return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
 
     def cut(self, members: Any) -> Any:
-        """Takes the repeats off again."""
+        """Takes the repeats off again; without any, the members as they are and no copy."""
+        if self.per_device * self.n_devices == self.n_members:
+            return members
         return jax.tree.map(lambda x: x[: self.n_members], members)
 
     def map(self, f: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from pydantic import PositiveFloat
-from scipy import sparse
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.hyper import Traced
-from jaxrec.memory import require
+from jaxrec.hyper import Hyper, Traced
+from jaxrec.memory import empty, require
+from jaxrec.models.gram import binary, gram, invert
 from jaxrec.query import Query
+
+BESIDE = 1 << 27  # bytes: blocks of the Gram matrix and of scores, and compiled programs
 
 
 class EASE(nn.Module):
@@ -24,7 +26,7 @@ class EASE(nn.Module):
     history_length: the longest history there is, so that none is cut
     regularization: weight of |B|^2; the larger, the smoother. Some hundreds suit dense data
 
-    Memory: two dense [I, I] float32 matrices while solving; time grows with I^3 (2,810 items: about a second).
+    Memory: on the CPU one dense [I, I] float32 matrix a member, in which everything is done; time grows with I^3.
     Fidelity: the paper's binary X; repeated interactions count once.
     """
 
@@ -51,28 +53,40 @@ class EASE(nn.Module):
         often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
         return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
 
-    def needs_memory(self, n_members: int, at_once: int) -> None:
-        """Raises an InputError where there is not the memory to solve for so many members, some of them at once.
+    def needs_memory(self, n_members: int) -> None:
+        """Raises an InputError where there is not the memory for the solutions of so many members on the host.
 
-        The Gram matrix on the host and the device, the factor, the inverse and the weights of those at once, and the
-        solution of each.
+        Ranking shares a single solution between devices; of several, devices may hold copies.
         """
-        matrices = 2 + 3 * at_once + n_members
+        n = 1 if n_members == 1 else 2 * n_members
+        matrices = "a matrix" if n == 1 else f"{n} matrices"
+        fewer_at_once = "" if n_members == 1 else "solve fewer at a time (sweep.population=1), "
         require(
-            matrices * self.n_items**2 * 4,
-            f"model=ease with {self.n_items:,} items ({matrices} matrices of items x items for {n_members} at a time)",
-            "keep fewer items (data.k_core=5 or more), or choose model=item_knn, model=ials or model=mf",
+            n * self.n_items**2 * 4 + BESIDE,
+            f"model=ease with {self.n_items:,} items ({matrices} of items x items)",
+            f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
         )
 
     def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""
-        ones = np.ones(len(train), np.float32)
-        x = sparse.csr_matrix((ones, (train.user, train.item)), shape=(train.n_users, self.n_items))
-        x.data[:] = 1.0  # repeated pairs were added up
-        return (x.T @ x).toarray()
+        return gram(binary(train))
+
+    def solve_on_host(self, train: Interactions, hyper: Hyper) -> dict[str, Float[np.ndarray, "P I I"]]:
+        """`solve` for every member, each in the memory of its solution: the Gram matrix, its inverse, then B."""
+        penalties = np.asarray(hyper.regularization, np.float32)
+        weights = empty((len(penalties), self.n_items, self.n_items))
+        gram(binary(train), out=weights[0])
+        weights[1:] = weights[:1]
+        for matrix, penalty in zip(weights, penalties, strict=True):
+            diagonal = np.einsum("ii->i", matrix)  # a view
+            diagonal += penalty
+            invert(matrix)
+            np.divide(matrix, -diagonal, out=matrix)
+            diagonal[:] = 0.0
+        return {"weights": weights}
 
     def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
-        """B from the Gram matrix, by a Cholesky factorisation (the matrix is symmetric and positive definite)."""
+        """B from the Gram matrix, by a Cholesky factorization (the matrix is symmetric and positive definite)."""
         identity = jnp.eye(self.n_items)
         factor = jax.scipy.linalg.cho_factor(statistics + self.regularization * identity)
         precision = jax.scipy.linalg.cho_solve(factor, identity)

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
-from scipy import sparse
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
+from jaxrec.models.gram import binary, gram
 from jaxrec.models.similarity import Similarity, similarity
 from jaxrec.query import Query
 
@@ -86,13 +86,11 @@ class ItemKNN(nn.Module):
                 f"model=item_knn counts the common users of every two items, here {self.n_items:,} x {self.n_items:,} "
                 f"or {gib:.0f} GiB; use fewer items (data.k_core), model=ials or model=mf"
             )
-        ones = np.ones(len(train), np.float32)
-        x = sparse.csr_matrix((ones, (train.user, train.item)), shape=(train.n_users, self.n_items))
-        x.data[:] = 1.0  # repeated pairs were added up
+        x = binary(train)
         if self.idf:
             had = np.diff(x.indptr)
             x.data *= np.repeat(np.log(self.n_items / (1.0 + had)).clip(0), had).astype(np.float32)
-        return (x.T @ x).toarray()
+        return gram(x)
 
     def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Array]:
         """The nearest neighbours of each item, nearest first, and how near they are; 0 and 0 where there are fewer."""

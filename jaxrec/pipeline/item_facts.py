@@ -25,7 +25,7 @@ from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import Asked
-from jaxrec.rerank.shortlist import Items
+from jaxrec.rerank.shortlist import Items, Mixes
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class Facts:
     groups: tuple[str, ...]
     n_users: int
 
-    def own(self, asked: Asked) -> np.ndarray:
+    def own(self, asked: Asked) -> sparse.csr_array:
         """The mix of categories of each row's history, [R, G]: the mean over its items of a known category."""
-        total = _histories(asked, len(self.items.counts)) @ np.asarray(self.items.mixes, np.float64)
-        size = total.sum(axis=1, keepdims=True)
-        return np.divide(total, size, out=np.zeros_like(total), where=size > 0).astype(np.float32)
+        total = sparse.csr_array(_histories(asked, len(self.items.counts)) @ _shares(self.items.mixes))
+        size = np.asarray(total.sum(axis=1))
+        total.data /= np.repeat(size, np.diff(total.indptr))
+        return total.astype(np.float32)
 
     def usual(self, asked: Asked) -> np.ndarray:
         """The mean count of the items of each row's history, [R]; NaN where there is none."""
@@ -90,10 +91,10 @@ class ItemFacts:
                 f"items.without={unknown[0]}: no such category in items.category={self.category}; "
                 f"there are {', '.join(categories) or 'none'}"
             )
-        available = available & ~(mixes[:, [categories.index(name) for name in self.without]] > 0).any(axis=1)
+        available = available & ~np.isin(mixes.codes, [1 + categories.index(name) for name in self.without]).any(axis=1)
         items = Items(
-            vectors=jnp.asarray(self._vectors(wanted, mixes, model_vectors), jnp.float32),
-            mixes=jnp.asarray(mixes),
+            vectors=self._vectors(wanted, mixes, model_vectors),
+            mixes=mixes,
             groups=jnp.asarray(groups, jnp.int32),
             target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
             counts=jnp.asarray(counts),
@@ -115,17 +116,14 @@ class ItemFacts:
         few_matched(texts(item_ids), texts(train.item_ids), "item", f"items.file={path}", train.name)
         return added if own is None else pd.concat([own.drop(columns=added.columns, errors="ignore"), added], axis=1)
 
-    def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], np.ndarray]:
+    def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], Mixes]:
         if self.category is None:
-            return (), np.zeros((n_items, 0), np.float32)
+            return (), Mixes(jnp.zeros((n_items, 0), jnp.int32), 0)
         column = _column(frame, self.category, "items.category")
         names, codes = _codes(column, seen, "items.category")
-        member = np.zeros((n_items, len(names) + 1), np.float32)
-        np.put_along_axis(member, codes, 1.0, axis=1)
-        member = member[:, 1:]  # code 0 is unknown
-        return names, member / np.maximum(member.sum(axis=1, keepdims=True), 1)
+        return names, Mixes(jnp.asarray(codes, jnp.int32), len(names))
 
-    def _vectors(self, train: Interactions, mixes: np.ndarray, of_model: np.ndarray | None) -> np.ndarray:
+    def _vectors(self, train: Interactions, mixes: Mixes, of_model: np.ndarray | None) -> Any:
         chosen = self.vectors or ("category" if self.category else "interactions")
         if chosen == "category":
             if self.category is None:
@@ -136,8 +134,10 @@ class ItemFacts:
                 raise InputError(
                     "items.vectors=model: this model has no vectors of items; choose interactions or category"
                 )
-            return of_model - of_model.mean(axis=0)  # what all have in common, such as a constant beside a bias, is out
-        return had_together(train.user, train.item, train.n_users, train.n_items)
+            return jnp.asarray(
+                of_model - of_model.mean(axis=0), jnp.float32
+            )  # what all have in common, such as a constant beside a bias, is out
+        return jnp.asarray(had_together(train.user, train.item, train.n_users, train.n_items), jnp.float32)
 
     def _groups(
         self, train: Interactions, frame: pd.DataFrame | None, seen: np.ndarray
@@ -224,6 +224,14 @@ def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
     except (ValueError, TypeError) as error:
         raise InputError(f"items.born={column.name} holds neither numbers nor dates: {error}") from error
     return days.to_numpy(np.float64), True
+
+
+def _shares(mixes: Any) -> sparse.csr_array:
+    """`Mixes` as a sparse matrix."""
+    codes = np.asarray(mixes.codes)
+    item, place = np.nonzero(codes)
+    n = np.bincount(item, minlength=len(codes))
+    return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
 def _histories(asked: Asked, n_items: int) -> Any:

@@ -17,7 +17,8 @@ from jaxrec.pipeline.item_facts import Facts
 from jaxrec.rerank.shortlist import About, Shortlist
 from jaxrec.rerank.steps import Step
 
-ROWS = 512  # re-ranked at a time
+ROWS = 512  # re-ranked at a time, or fewer
+ENTRIES = 1 << 25  # of vectors or mixes of the candidates of these rows, at most
 SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparity", "calibration_error"}
 
 
@@ -46,10 +47,10 @@ class Measures:
     def __init__(self, sought: Sought, facts: Facts, expected: np.ndarray, k: int) -> None:
         self.facts, self.k, self.users, self.n_rows = facts, k, sought.asked.users, len(sought.asked.users)
         self._relevant = sought.relevant
+        self._own = facts.own(sought.asked)
         self._rows = {
             "n_relevant": np.diff(sought.offsets).astype(np.int32),
             "expected": expected[:, :k].astype(np.int32),
-            "own": facts.own(sought.asked),
             "usual": facts.usual(sought.asked),
         }
         self._programs: dict[tuple, Any] = {}
@@ -63,9 +64,11 @@ class Measures:
             self._programs[named] = jax.jit(partial(self._block, named))
         program, numbers = self._programs[named], dict(knobs or {})
         parts = []
-        for start in range(0, self.n_rows, ROWS):
-            rows = np.minimum(start + np.arange(min(ROWS, self.n_rows)), self.n_rows - 1)
-            block = {name: values[rows] for name, values in self._rows.items()}
+        width = max(1, self.facts.items.mixes.shape[1], self.facts.items.vectors.shape[1])
+        at_once = max(1, min(ROWS, self.n_rows, ENTRIES // (items.shape[1] * width)))
+        for start in range(0, self.n_rows, at_once):
+            rows = np.minimum(start + np.arange(at_once), self.n_rows - 1)
+            block = {name: values[rows] for name, values in self._rows.items()} | {"own": self._own[rows].toarray()}
             found = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
             parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], found))
         per_user, exposed, made = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)

@@ -152,7 +152,8 @@ class Pipeline:
             raise InputError(
                 "the age of no item is known: the data has no times; name a column of dates or years in items.born"
             )
-        mixes, own = np.asarray(facts.items.mixes), facts.own(asked)
+        mixes: Any = facts.items.mixes
+        own = facts.own(asked)
         if not mixes.shape[1] and any(type(step).__name__ in ("Calibration", "Cap") for step in self.steps.values()):
             raise InputError("calibration and caps need categories: name a column of item features in items.category")
         items, scores, said = self.candidates(self.run.fitted, asked, held.known, own, mixes, self.exclude_known)

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from scipy import sparse
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.times import DAY
@@ -17,6 +19,7 @@ from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
 from jaxrec.ranking import Asked, sources_of
 from jaxrec.recommend.fitted import Fitted
+from jaxrec.rerank.shortlist import Mixes
 
 
 @dataclass(frozen=True)
@@ -47,15 +50,15 @@ class Candidates:
         fitted: Fitted,
         asked: Asked,
         known: Interactions,
-        own: np.ndarray,
-        mixes: np.ndarray,
+        own: sparse.csr_array,
+        mixes: Mixes,
         exclude_known: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
         """Items and the model's scores [R, C], best first, -1 and -inf behind the last; and what there is to say.
 
         own: the mix of categories of each row's history; mixes: of each item, [I, G]
         """
-        n_items, said = len(mixes), {}
+        n_items, said = mixes.shape[0], {}
         if (most := max(self.n, self.popular, self.category)) > n_items:
             raise InputError(f"candidates: {most} of one source are more than the {n_items} items of the catalogue")
         if self.search == "exact":
@@ -96,33 +99,54 @@ class Candidates:
         return popular.rank(asked, self.popular, exclude_known)[0]
 
     def _of_category(
-        self, asked: Asked, known: Interactions, own: np.ndarray, mixes: np.ndarray, exclude_known: bool
+        self, asked: Asked, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
     ) -> np.ndarray:
-        of_user = np.zeros((len(known.user_ids), own.shape[1]), np.float32)
-        of_user[asked.users] = own
-        params = {"params": {"users": of_user, "items": mixes * self._counts(known)[:, None]}}
-        return Fitted(Products(*of_user.shape, len(mixes)), params).rank(asked, self.category, exclude_known)[0]
+        n = np.diff(own.indptr)
+        row, place = np.repeat(np.arange(len(n)), n), np.arange(own.nnz) - np.repeat(own.indptr[:-1], n)
+        user = asked.users[row]
+        codes = np.zeros((len(known.user_ids), max(1, int(n.max(initial=0)))), np.int32)
+        shares = np.zeros(codes.shape, np.float32)
+        codes[user, place], shares[user, place] = own.indices + 1, own.data
+        popular = PopularOfCategories(
+            n_users=codes.shape[0],
+            most_of_user=codes.shape[1],
+            n_items=mixes.shape[0],
+            most_of_item=mixes.codes.shape[1],
+            n_categories=mixes.n_categories,
+        )
+        params = {"own": codes, "shares": shares, "codes": mixes.codes, "counts": self._counts(known)}
+        return Fitted(popular, {"params": params}).rank(asked, self.category, exclude_known)[0]
 
 
-class Products(nn.Module):
-    """Dot products of vectors that are given."""
+class PopularOfCategories(nn.Module):
+    """Popularity of items weighted by the user's shares in their categories; categories are codes, 0 is none."""
 
     n_users: int
-    n_vector: int
+    most_of_user: int
     n_items: int
+    most_of_item: int
+    n_categories: int
 
     def setup(self) -> None:
         """Nothing is learned."""
-        self.users = self.param("users", nn.initializers.zeros, (self.n_users, self.n_vector))
-        self.items = self.param("items", nn.initializers.zeros, (self.n_items, self.n_vector))
+        zeros, of_user = nn.initializers.zeros, (self.n_users, self.most_of_user)
+        self.own = self.param("own", zeros, of_user, jnp.int32)
+        self.shares = self.param("shares", zeros, of_user)
+        self.codes = self.param("codes", zeros, (self.n_items, self.most_of_item), jnp.int32)
+        self.counts = self.param("counts", zeros, (self.n_items,))
 
-    def query_vectors(self, query: Query) -> Float[Array, "B D"]:
-        """Of users."""
-        return self.users[query.user]
+    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+        """The mean share of an item's categories in the user's history, times how often the item was chosen."""
+        own, shares = self.own[query.user], self.shares[query.user]
+        rows = jnp.arange(len(own))[:, None]
+        of_category = jnp.zeros((len(own), self.n_categories + 1)).at[rows, own].set(shares)
 
-    def item_vectors(self) -> Float[Array, "I D"]:
-        """Of the catalogue."""
-        return self.items
+        def add(total: Array, code: Array) -> tuple[Array, None]:
+            return total + of_category[:, code], None
+
+        total, _ = jax.lax.scan(add, jnp.zeros((len(own), self.n_items)), self.codes.T)
+        n = jnp.maximum((self.codes > 0).sum(axis=1, dtype=jnp.float32), 1.0)
+        return total * (self.counts / n)[None, :]
 
 
 def union(sources: list[np.ndarray]) -> np.ndarray:

@@ -28,7 +28,8 @@ class Fitted:
         """As a population of one; its numbers are in the module already."""
         absent = Hyper._field_defaults
         numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
-        return jax.tree.map(lambda x: jnp.asarray(x)[None], (self.params, Hyper(**numbers)))
+        on = np if jax.default_backend() == "cpu" else jnp  # NumPy's view of what is in memory is no copy
+        return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, Hyper(**numbers)))
 
     def rank(self, asked: Asked, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""

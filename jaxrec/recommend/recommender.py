@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 from jaxtyping import Array
@@ -66,7 +65,7 @@ class Recommender:
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        self._params = jax.tree.map(jnp.asarray, params)
+        self._params = jax.device_put(params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")

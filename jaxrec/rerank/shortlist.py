@@ -1,7 +1,10 @@
 """What re-ranking works on: each user's candidates in their order, and what is known of items and users."""
 
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
@@ -30,6 +33,30 @@ class Shortlist(NamedTuple):
         return left.ordered(jnp.argsort(~stays, axis=1, stable=True))
 
 
+@partial(jax.tree_util.register_dataclass, data_fields=["codes"], meta_fields=["n_categories"])
+@dataclass(frozen=True, eq=False)
+class Mixes:
+    """Categories of every item as codes from 1, each once, padded with 0; indexed by items, their shares.
+
+    The shares of an item sum to 1, or are 0 where no category is known; they are dense for the items asked for only.
+    """
+
+    codes: Int[Array, "I L"]
+    n_categories: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Items and categories."""
+        return len(self.codes), self.n_categories
+
+    def __getitem__(self, items: Int[Array, "*B"]) -> Float[Array, "*B G"]:
+        codes = jnp.asarray(self.codes)[items]
+        rows = codes.reshape(-1, codes.shape[-1])
+        share = jnp.where(rows > 0, 1 / jnp.maximum((rows > 0).sum(axis=1, dtype=jnp.float32), 1.0)[:, None], 0.0)
+        dense = jnp.zeros((len(rows), self.n_categories + 1)).at[jnp.arange(len(rows))[:, None], rows].set(share)
+        return dense[:, 1:].reshape(*codes.shape[:-1], self.n_categories)
+
+
 class Items(NamedTuple):
     """Of every item of the catalogue, at the time of asking.
 
@@ -41,8 +68,8 @@ class Items(NamedTuple):
     available: whether it may be shown
     """
 
-    vectors: Float[Array, "I D"]
-    mixes: Float[Array, "I G"]
+    vectors: Float[Array, "I D"] | Mixes
+    mixes: Float[Array, "I G"] | Mixes
     groups: Int[Array, "I"]
     target: Float[Array, "H"]
     counts: Float[Array, "I"]

@@ -38,9 +38,7 @@ def traits(recommender: Recommender) -> Traits:
 def _vectors(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
     categories, known = recommender.categories, recommender.known
     if categories is not None:
-        member = categories.multihot()
-        often = np.argsort(-member.sum(axis=0), kind="stable")[:CATEGORIES]
-        return member[:, often].astype(np.float32)
+        return categories.multihot(CATEGORIES)
     if (vectors := taste(recommender)) is not None:
         return vectors
     n_users, n_items = len(recommender.user_ids), len(recommender.item_ids)

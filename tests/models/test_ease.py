@@ -56,6 +56,13 @@ def test_every_member_solves_with_its_own_regularization():
     assert fit.history == [[], [], []]
 
 
+def test_the_device_solves_as_the_host_does():
+    data, x = train()
+    model = EASE(ITEMS, 9, 10.0)
+    found = jax.jit(model.solve)(jnp.asarray(model.statistics(data)))["weights"]
+    np.testing.assert_allclose(found, closed_form(x, 10.0), rtol=1e-4, atol=1e-6)
+
+
 def test_the_solution_is_the_least_squares_it_stands_for():
     """Column j alone: ridge regression of x_j on the other columns, by scikit-learn."""
     from sklearn.linear_model import Ridge

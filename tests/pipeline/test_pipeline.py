@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -218,7 +219,7 @@ def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs,
     assert found.categories == ("blue", "red")
     ids = run.ids[1].astype(int)
     expected = np.where(ids[:, None] < 5, 0.0, np.stack([ids % 2 == 1, ids % 2 == 0], axis=1))
-    np.testing.assert_array_equal(found.items.mixes, expected)
+    np.testing.assert_array_equal(found.items.mixes[jnp.arange(len(ids))], expected)
     np.testing.assert_array_equal(found.items.available, (ids >= 5) & (ids % 2 == 1))
     changed.assign(item_id=900).drop_duplicates("item_id").to_csv(tmp_path / "none.csv", index=False)
     with pytest.raises(InputError, match=r"none of the .* item ids of .* is in items.file=.*none.csv: .* has '900'"):

@@ -33,7 +33,7 @@ def test_all_users_to_a_file(run, tmp_path, suffix, monkeypatch):
     expected = model.recommend(model.user_ids, k=4)
     assert list(written) == ["user_id", "item_id", "score", "rank", "categories"]
     pd.testing.assert_frame_equal(written[list(expected)], expected, check_dtype=False, rtol=1e-5)
-    clusters = model.categories.multihot().argmax(1)[model.positions_of_items(written.item_id)]
+    clusters = model.categories.codes[model.positions_of_items(written.item_id)]
     assert written.categories.astype(int).tolist() == model.categories.names.astype(int)[clusters].tolist()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
