@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
+from jaxrec import checkpoint
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
@@ -23,10 +23,10 @@ from jaxrec.history import History
 from jaxrec.models.fold_in import by_history
 from jaxrec.query import Query
 from jaxrec.ranking import Asked
+from jaxrec.recommend import stored_model
 from jaxrec.recommend.answers import NEW, Answers, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
-from jaxrec.recommend.stored_model import stored_model
 
 MANY = 256  # rows at a time; requests of more are answered by `Ranker`
 
@@ -46,9 +46,11 @@ def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommen
             version of jaxrec.
     """
     directory = Path(run_dir) / "model"
-    file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
+    file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
     try:
-        return Recommender(stored_model(file, extra.get("module"), params, model, restored(extra)), params, extra)
+        return Recommender(stored_model.restored(file, extra, params, model, restored(extra)), params, extra)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise InputError(
@@ -72,7 +74,8 @@ class Recommender:
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        self._params = jax.tree.map(jnp.asarray, params)
+        # Copied: `asarray` may keep a view of the file, which would have to stay as it is for as long as this lives.
+        self._params = jax.tree.map(jnp.array, params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")

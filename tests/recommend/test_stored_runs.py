@@ -25,4 +25,4 @@ def test_a_run_of_0_1_0_recommends_what_it_did(model):
     if model in ("mf", "softmax_dnn"):
         item = run.item_ids.tolist().index("item-04")
         assert run.titles[item] == "Title 4"
-        assert run.categories.of(item) == ["early", "even"]
+        assert run.categories.of(item) == ["even", "early"]
