@@ -47,6 +47,7 @@ def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommen
     """
     directory = Path(run_dir) / "model"
     file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
+    params = jax.tree.map(_on_device, params)
     try:
         return Recommender(stored_model.restored(file, extra, params, model, restored(extra)), params, extra)
     except InputError:
@@ -74,8 +75,7 @@ class Recommender:
     def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
-        # Copied: `asarray` may keep a view of the file, which would have to stay as it is for as long as this lives.
-        self._params = jax.tree.map(jnp.array, params)
+        self._params = jax.tree.map(jnp.asarray, params)
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
@@ -289,6 +289,15 @@ class Recommender:
         if source is not None:
             columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
         return pd.DataFrame(columns)
+
+
+def _on_device(view: np.ndarray) -> Array:
+    """One copy of a view of a file, where `jnp.array` makes two.
+
+    `device_put` makes none of what lies at a multiple of 64 bytes, which would then need the file, unchanged, for as
+    long as the array lives.
+    """
+    return jax.device_put(view if view.ctypes.data % 64 else view.copy())
 
 
 def _length(longest: int) -> int:
