@@ -1,31 +1,38 @@
-"""Files that are whole or not there at all, and parameters that load without pickle.
+"""Files that are whole or not there at all, and the two files of a saved model, which load without pickle.
 
-A checkpoint is one file, `params.npz`: replacing one file is atomic everywhere, swapping a folder is not, and so
-parameters are never found beside the ids of another run. `numpy.load` reads it: members are parameters, named by their
-keys joined with "/", and what starts with "@" is ours ("@extra/NAME" for further arrays, "@meta" for JSON).
+`model.json` holds the format's number, what names the model, and every JSON value. `params.safetensors` holds arrays:
+parameters, named by their keys joined with "/", and "@NAME" for others, such as ids. Strings are stored there as the
+bytes of a JSON list. `model.json` is written last and states the digest of its arrays, so that parameters are never
+read beside the ids of another run.
 """
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
-import zipfile
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import empty_node, flatten_dict, unflatten_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from jaxrec import memory
+from jaxrec import first_format
 from jaxrec.errors import InputError
 
-PARAMS_FILE = "params.npz"
-FORMAT = 1
-CHUNK = 1 << 20  # bytes read at a time
+MODEL_FILE = "model.json"
+PARAMS_FILE = "params.safetensors"
+FORMAT = 2
+
+DTYPES = {"BOOL": "?", **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IUFC" for size in (1, 2, 4, 8)}}
 
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
@@ -100,131 +107,144 @@ def read_json(path: Path) -> Any:
 
 
 def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> None:
-    """Writes `directory/params.npz`, whole or not at all; what was there before is replaced in one step.
+    """Writes `model.json` and `params.safetensors` into the directory, each whole or not at all.
 
     Args:
         directory: made if missing.
         params: nested dicts of NumPy or JAX arrays, of any dtype JAX has (bfloat16 too); keys without "/".
         extra: name → array or JSON value, such as the ids of users and items. Object arrays must hold strings.
     """
-    meta: dict[str, Any] = {"format": FORMAT, "dtypes": {}, "strings": {}, "empty": [], "json": {}}
-    members: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
+    stored: dict[str, Any] = {"sha256": "", "dtypes": {}, "strings": {}, "empty": []}
+    values: dict[str, Any] = {}
 
     def add(name: str, array: np.ndarray) -> None:
-        if array.dtype.kind == "O":
+        if array.dtype.kind in "OU":
             if not all(isinstance(entry, str) for entry in array.flat):
                 raise TypeError(f"{name}: an array of objects can be saved only if all of them are strings")
-            meta["strings"][name] = {"shape": array.shape, "values": array.ravel().tolist()}
-        elif array.dtype.kind == "V":  # bfloat16 and its like, which numpy would write as bytes without a name
-            meta["dtypes"][name] = array.dtype.name
-            members[name] = array.view(f"u{array.dtype.itemsize}")
-        else:
-            members[name] = array
+            stored["strings"][name] = {"shape": array.shape, "dtype": array.dtype.str}
+            array = np.frombuffer(json.dumps(array.ravel().tolist()).encode(), np.uint8)
+        array = np.asarray(array, order="C")  # save_file writes memory as it lies
+        if array.dtype.kind == "V":  # bfloat16 and its like, not all of which safetensors knows
+            stored["dtypes"][name] = array.dtype.name
+            array = array.view(f"u{array.dtype.itemsize}")
+        arrays[name] = array
 
-    for name, leaf in _leaves(params):
-        if isinstance(leaf, Mapping):
-            meta["empty"].append(name)
-        else:
+    for keys, leaf in flatten_dict(dict(params), keep_empty_nodes=True).items():
+        name = "/".join(map(str, keys))
+        if not all(isinstance(key, str) and key and "/" not in key for key in keys) or name.startswith("@"):
+            raise ValueError(f'{name!r}: a key must be a string, not empty, without "/" and without "@" in front')
+        if leaf is empty_node:
+            stored["empty"].append(name)
+        elif isinstance(leaf, np.ndarray | np.generic | jax.Array):
             add(name, np.asarray(leaf))
+        else:
+            raise TypeError(f"{name}: {type(leaf).__name__} is neither an array nor a dict of arrays")
     for name, value in (extra or {}).items():
         if isinstance(value, np.ndarray | np.generic | jax.Array):
-            add(f"@extra/{name}", np.asarray(value))
+            add(f"@{name}", np.asarray(value))
         else:
-            meta["json"][name] = value
-    members["@meta"] = np.frombuffer(json.dumps(meta).encode(), np.uint8)
+            values[name] = value
 
     def write(path: Path) -> None:
-        # By hand, for numpy.savez takes neither a parameter called "file" nor, before 2.1, a refusal to pickle.
-        with zipfile.ZipFile(path, "w") as archive:
-            for name, array in members.items():
-                # A bare ZipInfo carries no clock: the same parameters give the same bytes.
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                    np.lib.format.write_array(file, array, allow_pickle=False)
+        path.touch()
+        mode = path.stat().st_mode
+        try:
+            save_file(arrays, path)  # from a file of its own, which nobody else may read, renamed
+            path.chmod(mode)
+        except SafetensorError as error:  # of the system's errors it keeps the number in its text alone
+            raise _system_error(error) from error
+        stored["sha256"] = _digest(path)
 
     write_atomic(directory / PARAMS_FILE, write)
+    write_text(directory / MODEL_FILE, json.dumps({"format": FORMAT, **values, "arrays": stored}, indent=2) + "\n")
+    (directory / first_format.FILE).unlink(missing_ok=True)
+
+
+def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `save_params` was given: nested parameters, and `extra` with strings in object arrays again.
+
+    Parameters are mapped from the file, not read into memory: whoever needs them copies them once, to the device.
+
+    Raises:
+        InputError: a file is missing, truncated, damaged or of a later version; names it.
+    """
+    file = model_file(directory)
+    if file.name == first_format.FILE:
+        with _reading(file):
+            return first_format.read(file)
+    path = directory / PARAMS_FILE
+    about = read_json(file)
+    with _reading(file):
+        if (number := about.pop("format")) != FORMAT:
+            if isinstance(number, int) and number > FORMAT:
+                raise InputError(
+                    f"{file} has format {number}, and this version of jaxrec reads up to {FORMAT}: update jaxrec"
+                )
+            raise ValueError(f"format {number}")
+        stored = about.pop("arrays")
+        empty: dict[tuple[str, ...], Any] = {tuple(name.split("/")): {} for name in stored["empty"]}
+    with _reading(path):
+        if _digest(path) != stored["sha256"]:
+            raise InputError(
+                f"{path} is damaged, or of another run than {file}: its checksum is not the one stated there; save the "
+                "run again"
+            )
+        arrays = _mapped(path)
+        for name in arrays.keys() & stored["dtypes"].keys():
+            arrays[name] = arrays[name].view(jnp.dtype(stored["dtypes"][name]))
+        for name, kind in stored["strings"].items():
+            arrays[name] = np.array(json.loads(arrays[name].tobytes()), kind["dtype"]).reshape(kind["shape"])
+    params = {tuple(name.split("/")): array for name, array in arrays.items() if not name.startswith("@")}
+    others = {name[1:]: np.array(array) for name, array in arrays.items() if name.startswith("@")}
+    return unflatten_dict(params | empty), {**about, **others}
+
+
+def model_file(directory: Path) -> Path:
+    """The file that names a saved model: `model.json`, or that of a run of jaxrec 0.1.0."""
+    old = directory / first_format.FILE
+    return old if old.exists() and not (directory / MODEL_FILE).exists() else directory / MODEL_FILE
 
 
 def load_params(directory: Path) -> dict[str, Any]:
-    """The nested dict of NumPy arrays that `save_params` was given, dtypes and all.
-
-    Raises:
-        InputError: the file is missing, truncated or damaged; names it.
-    """
-    params: dict[str, Any] = {}
-    arrays, meta = _read(directory / PARAMS_FILE, lambda name: not name.startswith("@extra/"))
-    for name, value in [*arrays.items(), *((name, {}) for name in meta["empty"])]:
-        *parents, last = name.split("/")
-        node = params
-        for key in parents:
-            node = node.setdefault(key, {})
-        node[last] = value
-    return params
+    """The parameters alone, see `load`."""
+    return load(directory)[0]
 
 
 def load_extra(directory: Path) -> dict[str, Any]:
-    """What `save_params` was given as `extra`: arrays as NumPy arrays (strings in an object array again), JSON as JSON.
+    """What was saved beside the parameters, see `load`."""
+    return load(directory)[1]
 
-    Raises:
-        InputError: the file is missing, truncated or damaged; names it.
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """Name → array, each a view of the file.
+
+    By hand, because safetensors' own reader for NumPy holds an array twice in memory while it reads it: 1.1 GB for a
+    matrix of 0.55 GB, where a view holds nothing.
     """
-    arrays, meta = _read(directory / PARAMS_FILE, lambda name: name.startswith("@extra/"))
-    return {name.removeprefix("@extra/"): array for name, array in arrays.items()} | meta["json"]
+    with safe_open(path, framework="np"):  # checks header, offsets and length
+        data = np.memmap(path, np.uint8, "r")
+    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
+    header = json.loads(data[8:start].tobytes())
+    arrays = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            view = np.asarray(data[start + begin : start + end])
+            arrays[name] = view.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    return arrays
 
 
-def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Path and array of each leaf; an empty dict counts as a leaf."""
-    for key, value in tree.items():
-        path = f"{prefix}{key}"
-        if not isinstance(key, str) or not key or "/" in key or path.startswith("@"):
-            raise ValueError(f'{path!r}: a key must be a string, not empty, without "/" and without "@" in front')
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{path}/")
-        elif isinstance(value, Mapping | np.ndarray | np.generic | jax.Array):
-            yield path, value
-        else:
-            raise TypeError(f"{path}: {type(value).__name__} is neither an array nor a dict of arrays")
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _read(path: Path, wanted: Callable[[str], bool]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The members of an archive that are wanted, as they were before they were saved, and the JSON beside them."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
-
-        def member(name: str) -> np.ndarray:
-            # Read in full first, so that the checksum is compared before numpy believes a byte of it.
-            with archive.open(f"{name}.npy") as file:
-                while file.read(CHUNK):
-                    pass
-            with archive.open(f"{name}.npy") as file:
-                return _array(file)
-
-        meta = json.loads(member("@meta").tobytes())
-        if meta["format"] != FORMAT:
-            raise ValueError(f"format {meta['format']}, where this version of jaxrec reads {FORMAT}")
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        arrays = {name: member(name) for name in names if name != "@meta" and wanted(name)}
-        for name in arrays.keys() & meta["dtypes"].keys():
-            arrays[name] = arrays[name].view(jnp.dtype(meta["dtypes"][name]))
-        for name, strings in meta["strings"].items():
-            if wanted(name):
-                arrays[name] = np.array(strings["values"], object).reshape(strings["shape"])
-    return arrays, meta
-
-
-def _array(file: IO[bytes]) -> np.ndarray:
-    """The array of an .npy file that `save_params` wrote, read into memory that JAX can use without a copy."""
-    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    shape, by_column, dtype = read_header[np.lib.format.read_magic(file)](file)
-    if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded: they would have to be unpickled")
-    array = memory.empty(shape[::-1] if by_column else shape, dtype)
-    rest = memoryview(array.reshape(-1).view(np.uint8))
-    while rest:
-        piece = file.read(min(CHUNK, len(rest)))
-        if not piece:
-            raise ValueError("the array ends before its last entry")
-        rest[: len(piece)] = piece
-        rest = rest[len(piece) :]
-    return array.T if by_column else array
+def _system_error(error: SafetensorError) -> OSError:
+    """The error of the operating system that safetensors reports in words, such as "... (os error 28)"."""
+    found = re.search(r"os error (\d+)", str(error))
+    number = int(found[1]) if found else errno.EIO
+    return OSError(number, os.strerror(number) if found else str(error))
 
 
 @contextlib.contextmanager
@@ -232,13 +252,15 @@ def _reading(path: Path) -> Iterator[None]:
     """Turns whatever goes wrong while a file is read into an InputError that names the file."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError as error:
         raise InputError(
             f"There is no file {path}; check the path, or train the model that should be there."
         ) from error
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # damaged archives raise nearly anything: BadZipFile, zlib.error, EOFError, KeyError …
+    except Exception as error:  # damaged files raise nearly anything: SafetensorError, BadZipFile, EOFError, KeyError …
         reason = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is damaged or not a file of jaxrec's ({reason}); write it again.") from error
 

@@ -188,14 +188,15 @@ def sweep(
         raise InputError(f"sweep.study_name={name}: parts between slashes must be names of folders; choose another")
     directory = directory or SWEEPS / name
     rundir.check_empty(directory, overwrite, "search")
+    rundir.check_study(directory, name, overwrite)
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     for corner in corners:
         experiment.check(tree_of(corner), split.selection)
-    rundir.make(directory)
     _say_data(split)
     if split.selection.validation is None:
         raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
+    rundir.claim(rundir.make(directory), name, overwrite)
     say(f"study {name}: {chosen.n_trials} trials, {chosen.population} at once, in {directory}")
 
     def evaluate(batch: list[dict[str, Any]]) -> Iterator[Outcome]:

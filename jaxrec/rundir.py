@@ -5,11 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
-from jaxrec.command_line import command, escaped
+from jaxrec.command_line import command, escaped, override
 from jaxrec.data import item_labels
 from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
@@ -17,8 +16,12 @@ from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import Tables
+from jaxrec.recommend import stored_model
 from jaxrec.report.report import run_report
 from jaxrec.settings import Tree
+from jaxrec.sweep.storage import FileLock, read_journal
+
+STUDY_FILE = "study.txt"  # names the study whose results a sweep directory holds
 
 _HYDRA = """
 hydra:
@@ -50,9 +53,9 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
     """Raises an InputError where results would be overwritten, without `overwrite`.
 
     A directory that holds no finished run, grid or search is free, whatever else is in it; a search may go on in its
-    own.
+    own, see `claim`.
     """
-    marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search"}
+    marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
     found = [what for mark, what in marks.items() if (directory / mark).exists() and what != f"a {kind}"]
     own = kind != "search" and any((directory / mark).exists() for mark, what in marks.items() if what == f"a {kind}")
     if (found or own) and not overwrite:
@@ -60,6 +63,27 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
         raise InputError(
             f"{directory} holds {what} already: choose another hydra.{key}.dir, or overwrite it with overwrite=true"
         )
+
+
+def check_study(directory: Path, study: str, overwrite: bool) -> None:
+    """Raises an InputError where the sweep directory holds another study, without `overwrite`."""
+    file, journal = directory / STUDY_FILE, directory / "journal.log"
+    if file.exists():
+        held = [file.read_text(encoding="utf-8").strip()]
+    else:  # a search of jaxrec 0.1.0, whose journal alone names it
+        held = [found.study_name for found in read_journal(journal).get_all_studies()] if journal.exists() else []
+    if held and study not in held and not overwrite:
+        raise InputError(
+            f"{directory} holds the study {held[0]} already: choose another hydra.sweep.dir, go on with that one by "
+            f"{override('sweep.study_name', held[0])}, or overwrite its results with overwrite=true"
+        )
+
+
+def claim(directory: Path, study: str, overwrite: bool) -> None:
+    """Makes the sweep directory that of this study, so that no other writes its results there; see `check_study`."""
+    with FileLock(directory / "ask.lock"):  # two searches may start at once
+        check_study(directory, study, overwrite)
+        write_text(directory / STUDY_FILE, f"{study}\n")
 
 
 def write(directory: Path, tree: Tree, result: Result) -> None:
@@ -76,7 +100,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
 def beside_parameters(result: Result) -> dict[str, Any]:
     """What is stored with the parameters: the module's fields, ids, histories, features, titles and ages of items."""
     return {
-        "module": _module(result),
+        **stored_model.stored(result.model, result.hyper),
         "user_ids": result.known.user_ids,
         "item_ids": result.known.item_ids,
         **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
@@ -109,12 +133,3 @@ def _features(result: Result) -> dict[str, Any]:
     """Of users and items, for a model that has fields for them."""
     asks = {f.name for f in dataclasses.fields(result.model)} & set(Tables._fields)
     return stored(result.known.encoded) if asks and result.known.encoded is not None else {}
-
-
-def _module(result: Result) -> dict[str, Any]:
-    """What builds the model again: its class and its fields, the member's own numbers among them."""
-    fields = {f.name: getattr(result.model, f.name) for f in dataclasses.fields(result.model)}
-    own = {name: value for name, value in result.hyper._asdict().items() if name in fields and value is not None}
-    numbers = {name: np.asarray(value).item() for name, value in own.items()}
-    kept = {name: value for name, value in {**fields, **numbers}.items() if name not in ("parent", "name")}
-    return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **kept}

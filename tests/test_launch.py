@@ -206,6 +206,12 @@ def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
     (best,) = [text for text in yaml.safe_load((tmp_path / "best.yaml").read_text()) if "window_days" in text]
     assert best in ("model.window_days=null", "model.window_days=10.0")
     assert compose(*short, best)["model"]["window_days"] in (None, 10.0)
+    # The directory is that study's: another is refused, and nothing of the first is touched.
+    page = (tmp_path / "report.html").read_bytes()
+    other = compose(*short, "sweep.study_name=other")
+    with pytest.raises(InputError, match=r"holds the study synthetic.* already: choose another hydra\.sweep\.dir"):
+        launch.sweep(other, space, lambda more: other, [], tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == page
 
 
 def test_a_space_that_does_not_fit_each_of_its_models_is_refused_first(compose, tmp_path):

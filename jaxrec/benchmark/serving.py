@@ -21,9 +21,9 @@ from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.history import History
-from jaxrec.models.fold_in import fields
 from jaxrec.query import Query
 from jaxrec.recommend.recommender import load
+from jaxrec.recommend.stored_model import stored
 from jaxrec.settings import Tree, build
 
 CONNECTIONS, SECONDS = 64, 6.0
@@ -86,8 +86,7 @@ def _run(tree: Tree, folder: Path) -> int:
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
     known = {f"known_{name}": column for name, column in histories(data)._asdict().items()}
-    module = {"_target_": tree["model"]["_target_"], **fields(model)}
-    extra = {"module": module, "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
+    extra = {**stored(model), "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
     save_params(folder / "model", params, extra=extra)
     return data.n_users
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
-from jaxrec.checkpoint import load_extra, load_params
+from jaxrec import checkpoint
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
@@ -148,14 +148,12 @@ class NeuMF(nn.Module):
 
 def _parameters(run: str, key: str, kind: type[nn.Module], train: Interactions) -> Any:
     """The parameters of a run directory, which must be of this kind of model, for these users and items."""
-    directory = Path(run) / "model"
-    params, extra = load_params(directory)["params"], load_extra(directory)
-    target = extra["module"]["_target_"]
-    if target != f"{kind.__module__}.{kind.__qualname__}":
-        raise InputError(f"{key}={run} is a run of {target}; name a run of model={kind.__name__.lower()}")
+    params, extra = checkpoint.load(Path(run) / "model")
+    if (found := extra.get("model")) != (name := kind.__name__.lower()):
+        raise InputError(f"{key}={run} is a run of model={found}; name a run of model={name}")
     if not all(np.array_equal(extra[ids], getattr(train, ids)) for ids in ("user_ids", "item_ids")):
         raise InputError(f"{key}={run} knows other users or items than this data has; train it on the same data")
-    return params
+    return params["params"]
 
 
 def _sizes(params: Any, skipped: int) -> dict[str, tuple[int, ...]]:

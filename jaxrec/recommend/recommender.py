@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from jaxrec.checkpoint import PARAMS_FILE, load_extra, load_params
+from jaxrec import checkpoint, memory
 from jaxrec.data import item_labels
 from jaxrec.data.histories import Histories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
@@ -25,10 +25,10 @@ from jaxrec.history import History
 from jaxrec.models.fold_in import by_history
 from jaxrec.query import Query
 from jaxrec.ranking import Asked
+from jaxrec.recommend import stored_model
 from jaxrec.recommend.answers import NEW, Answers, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
-from jaxrec.recommend.stored_model import stored_model
 
 MANY = 256  # rows at a time; requests of more are answered by `Ranker`
 
@@ -89,9 +89,12 @@ class Recommender:
     def of_run(cls, run_dir: str | Path, model: type[nn.Module] | None = None) -> Self:
         """The model of a run directory, see `load`."""
         directory = Path(run_dir) / "model"
-        file, extra, params = directory / PARAMS_FILE, load_extra(directory), load_params(directory)
+        file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
+        params = jax.tree.map(_on_device, params)
         try:
-            return cls(stored_model(file, extra.get("module"), params, model, restored(extra)), params, extra)
+            return cls(stored_model.restored(file, extra, params, model, restored(extra)), params, extra)
+        except InputError:
+            raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             raise InputError(
@@ -297,6 +300,13 @@ class Recommender:
         if source is not None:
             columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
         return pd.DataFrame(columns)
+
+
+def _on_device(view: np.ndarray) -> Array:
+    """The one copy in memory of a view of a file, which all devices of a CPU share."""
+    aligned = memory.empty(view.shape, view.dtype)
+    aligned[...] = view
+    return jax.device_put(aligned)
 
 
 def _length(longest: int) -> int:

@@ -68,8 +68,7 @@ def test_the_penalty_counts_every_vector_once():
 def run_of(model, directory: Path, seed: int, train: Interactions = TRAIN) -> dict:
     """A run directory of this model with drawn parameters, which are returned."""
     params = drawn(model, USERS, seed)
-    module = {"_target_": f"{type(model).__module__}.{type(model).__qualname__}"}
-    extra = {"module": module, "user_ids": train.user_ids, "item_ids": train.item_ids}
+    extra = {"model": type(model).__name__.lower(), "user_ids": train.user_ids, "item_ids": train.item_ids}
     save_params(directory / "model", params, extra=extra)
     return params
 

@@ -101,7 +101,7 @@ def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
         ({"users": "no.csv"}, "there is no file no.csv"),
         ({"users": "all", "out": "lists.txt"}, "the suffix says how to write"),
         ({"users": "all", "out": "/dev/null/lists.csv"}, "Cannot write lists.csv in /dev/null: part of that path"),
-        ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/params.npz"),
+        ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/model.json"),
     ],
 )
 def test_what_cannot_be_done_is_refused(run, request_, said, tmp_path, monkeypatch):
@@ -139,7 +139,8 @@ def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
     """A run of EASE that lists the item after each that a user had."""
     none = dict.fromkeys(f"known_{name}" for name in ("event", "gap", "value", "target"))
     extra = {
-        "module": {"_target_": "jaxrec.models.ease.EASE", "n_items": len(items), "history_length": 4},
+        "model": "ease",
+        "arguments": {"n_items": len(items), "history_length": 4},
         "user_ids": np.array(users, object if isinstance(users[0], str) else None),
         "item_ids": np.array(items, object if isinstance(items[0], str) else None),
         "known_offsets": np.concatenate([[0], np.cumsum([len(each) for each in known])]),

@@ -7,7 +7,7 @@ import pytest
 from jaxrec import experiment, launch, recommend
 from jaxrec.errors import InputError
 from jaxrec.recommend.answers import NEW
-from jaxrec.recommend.recommender import MANY
+from jaxrec.recommend.recommender import MANY, _on_device
 from tests.conftest import PLANTED
 
 SETTINGS = {  # of one model of each kind
@@ -31,6 +31,19 @@ def loaded(compose, tmp_path_factory):
         return kept[name]
 
     return load
+
+
+@pytest.mark.parametrize("start", [0, 16, 48])
+def test_parameters_outlive_their_file(tmp_path, start):
+    """Wherever in the file they lie: what is then written in its place does not change them."""
+    path = tmp_path / "file"
+    np.ones(64, np.float32).tofile(path)
+    mapped = np.asarray(np.memmap(path, np.uint8, "r"))[start : start + 64].view(np.float32)
+    array = _on_device(mapped).block_until_ready()
+    with path.open("rb+") as file:
+        file.write(bytes(256))
+    assert mapped.tolist() == [0] * 16
+    assert array.tolist() == [1] * 16
 
 
 def lists(frame: pd.DataFrame, key: str) -> dict:

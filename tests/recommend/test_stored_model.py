@@ -1,5 +1,6 @@
 """What a run directory that somebody else wrote can and cannot do when it is read."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,21 @@ from jaxrec.checkpoint import save_params
 from jaxrec.errors import InputError
 from jaxrec.models.ease import EASE
 from jaxrec.pipeline.pipeline import Run
-from jaxrec.settings import check_registered, registered
-
-TARGET = "jaxrec.models.ease.EASE"
+from jaxrec.recommend import stored_model
+from jaxrec.settings import build, check_registered, registered
 
 
 class Mine(EASE):
     """A model that jaxrec knows nothing of."""
 
 
-def write(directory: Path, module: object, weights: np.ndarray | None = None, left_out: tuple = ()) -> Path:
+def write(directory: Path, stored: dict, weights: np.ndarray | None = None, left_out: tuple = ()) -> Path:
     """A run of EASE on four items, two users."""
     weights = np.eye(4, k=1, dtype=np.float32) if weights is None else weights
     known = {"offsets": np.array([0, 1, 3]), "items": np.array([0, 1, 2], np.int32)}
     none = dict.fromkeys(("event", "gap", "value", "target"))
     extra = {
-        "module": module,
+        **stored,
         "user_ids": np.array([7, 8]),
         "item_ids": np.arange(4),
         **{f"known_{name}": column for name, column in (known | none).items()},
@@ -35,66 +35,102 @@ def write(directory: Path, module: object, weights: np.ndarray | None = None, le
     return directory
 
 
-def module(target: str = TARGET, **fields: object) -> dict:
-    return {"_target_": target, "n_items": 4, "history_length": 4, **fields}
+def ease(name: object = "ease", **arguments: object) -> dict:
+    return {"model": name, "arguments": {"n_items": 4, "history_length": 4, **arguments}}
 
 
 def executed(directory: Path) -> list[dict]:
-    """Modules each of which would write the file `executed` if it were built."""
-    mark = f"touch {directory / 'executed'}"
+    """Models each of which would write the file `executed` if it were built."""
+    mark, file = f"touch {directory / 'executed'}", str(directory / "executed")
     return [
-        {"_target_": "os.system", "command": mark},
-        {"_target_": "subprocess.getoutput", "cmd": mark},
-        {"_target_": "jaxrec.checkpoint.write_text", "path": str(directory / "executed"), "text": ""},
-        {"_target_": "jaxrec.models.ease.jax.numpy.save", "file": str(directory / "executed"), "arr": 0},
-        {"_target_": "jaxrec.models.ease.sparse.save_npz", "file": str(directory / "executed")},
-        {"_target_": "jaxrec.models..os.system", "command": mark},
-        module(regularization={"_target_": "os.system", "command": mark}),
-        module(regularization=[{"_target_": "os.system", "command": mark}]),
+        {"model": "os.system", "arguments": {"command": mark}},
+        {"model": "subprocess.getoutput", "arguments": {"cmd": mark}},
+        {"model": "jaxrec.checkpoint.write_text", "arguments": {"path": file, "text": ""}},
+        {"model": "jaxrec.models.ease.jax.numpy.save", "arguments": {"file": file, "arr": 0}},
+        {"model": "jaxrec.models.ease.sparse.save_npz", "arguments": {"file": file}},
+        {"model": "jaxrec.models..os.system", "arguments": {"command": mark}},
+        ease(regularization={"_target_": "os.system", "command": mark}),
+        ease(regularization=[{"_target_": "os.system", "command": mark}]),
     ]
 
 
 @pytest.mark.parametrize("which", range(8))
 def test_what_is_no_model_is_not_built(tmp_path, which):
     run = write(tmp_path, executed(tmp_path)[which])
-    with pytest.raises(InputError, match=r"params\.npz .*not loaded|not loaded") as error:
+    with pytest.raises(InputError, match="not loaded") as error:
         recommend.load(run)
-    assert str(tmp_path / "model" / "params.npz") in str(error.value)
+    assert str(error.value).startswith(str(tmp_path / "model" / "model.json"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.parametrize("which", range(8))
+def test_what_is_no_model_is_not_built_from_a_run_of_0_1_0(tmp_path, which):
+    stored = executed(tmp_path)[which]
+    target = "jaxrec.models.ease.EASE" if stored["model"] == "ease" else stored["model"]
+    meta = {"format": 1, "dtypes": {}, "strings": {}, "empty": []}
+    meta["json"] = {"module": {"_target_": target, **stored["arguments"]}}
+    (tmp_path / "model").mkdir()
+    arrays = {
+        "params/weights": np.eye(4, dtype=np.float32),
+        "@meta": np.frombuffer(json.dumps(meta).encode(), np.uint8),
+    }
+    np.savez(tmp_path / "model" / "params.npz", **arrays)
+    with pytest.raises(InputError, match=r"params\.npz .*not loaded|params\.npz: .*not loaded"):
+        recommend.load(tmp_path)
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("name", ["ancf", "ancf_history", "gmf", "sasrec", "softmax_dnn"])
+def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
+    """Two files of conf/model share a class: the one that names it stands for both, and arguments tell them apart."""
+    node = compose(f"model={name}")["model"]
+    sizes = {"n_users": 3, "n_items": 4} | ({} if "history_length" in node else {"history_length": 5})
+    kept = stored_model.stored(build(node, **sizes))
+    assert kept["model"] == name.removesuffix("_history")
+    given = {key: value for key, value in node.items() if key != "_target_"}
+    assert {key: kept["arguments"][key] for key in given} == {
+        key: tuple(value) if isinstance(value, list) else value for key, value in given.items()
+    }
+    assert not {"parent", "name"} & kept["arguments"].keys()
+    assert "jaxrec" not in json.dumps(kept)
+
+
 def test_a_model_of_the_callers_own(tmp_path):
-    run = write(tmp_path, module(f"{Mine.__module__}.Mine"))
+    run = write(tmp_path, stored_model.stored(Mine(4, 4)))
+    assert json.loads((run / "model" / "model.json").read_text())["model"] == f"{Mine.__module__}.Mine"
     with pytest.raises(InputError, match=r"names the model .*Mine, which is not among those of jaxrec.*model=MyModel"):
         recommend.load(run)
     assert isinstance(recommend.load(run, model=Mine).model, Mine)
-    with pytest.raises(InputError, match=r"holds a .*Mine, not a EASE"):
+    with pytest.raises(InputError, match=r"holds the model .*Mine, not EASE"):
         recommend.load(run, model=EASE)
 
 
 def test_a_run_of_another_version(tmp_path):
     """One line that names the file and says so, whatever differs."""
     cases = {
-        "field_of_later": write(tmp_path / "a", module(field_of_later=1)),
-        r"cannot be built from its fields \(.*\): another version": write(tmp_path / "b", {"_target_": TARGET}),
-        r"weights'\] of EASE has shape \(3, 3\) where .* expects \(4, 4\)": write(
-            tmp_path / "c", module(), np.zeros((3, 3), np.float32)
+        "field_of_later": write(tmp_path / "a", ease(field_of_later=1)),
+        r"cannot be built from its arguments \(.*\): another version": write(
+            tmp_path / "b", {"model": "ease", "arguments": {}}
         ),
-        "not what this version of jaxrec writes .*user_ids": write(tmp_path / "d", module(), left_out=("user_ids",)),
-        "names no model": write(tmp_path / "e", None),
+        r"weights'\] of EASE has shape \(3, 3\) where .* expects \(4, 4\)": write(
+            tmp_path / "c", ease(), np.zeros((3, 3), np.float32)
+        ),
+        "not what this version of jaxrec writes .*user_ids": write(tmp_path / "d", ease(), left_out=("user_ids",)),
+        "names no model": write(tmp_path / "e", {}),
+        "names the model mf2, which": write(tmp_path / "f", ease("mf2")),
     }
     for said, run in cases.items():
         with pytest.raises(InputError, match=said) as error:
             recommend.load(run)
-        assert str(run / "model" / "params.npz") in str(error.value)
+        assert str(error.value).startswith(str(run / "model" / "model.json"))
         assert "\n" not in str(error.value)
 
 
 def test_a_configuration_builds_what_conf_names(tmp_path):
     """Nested as deep as may be, and before anything of the file is used."""
     assert {"jaxrec.models.ease.EASE", "jaxrec.data.files.files", "jaxrec.losses.bpr"} <= registered()
-    run = write(tmp_path, module())
+    run = write(tmp_path, ease())
     evil = {"data": {"_target_": "jaxrec.data.files.files", "x": [{"_target_": "os.system", "command": "true"}]}}
     with pytest.raises(InputError, match=r"config\.yaml has _target_: os\.system, which conf/ does not name"):
         check_registered(evil, run / "config.yaml")

@@ -1,0 +1,68 @@
+"""Saved models of jaxrec 0.1.0, which are read and no longer written.
+
+One file, `params.npz`: members are parameters, named by their keys joined with "/"; "@extra/NAME" are further arrays,
+"@meta" is JSON. The class of the model is stored as the dotted path it had then.
+"""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import unflatten_dict
+
+FILE = "params.npz"
+
+# Class names as they were then, which are not to be changed: module, the name in conf/model too → class.
+_CLASSES = {
+    "ancf": "ANCF",
+    "bert4rec": "BERT4Rec",
+    "dlrm": "DLRM",
+    "ease": "EASE",
+    "gmf": "GMF",
+    "gru4rec": "GRU4Rec",
+    "ials": "ImplicitALS",
+    "item_knn": "ItemKNN",
+    "mf": "MatrixFactorisation",
+    "mlp": "MLP",
+    "neumf": "NeuMF",
+    "nextitnet": "NextItNet",
+    "popularity": "Popularity",
+    "sasrec": "SASRec",
+    "softmax_dnn": "SoftmaxDNN",
+    "user_knn": "UserKNN",
+}
+NAMES = {f"jaxrec.models.{module}.{kind}": module for module, kind in _CLASSES.items()}
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Parameters and extras as `checkpoint.load` gives them, the model by its public name."""
+    with zipfile.ZipFile(path) as archive:
+
+        def member(name: str) -> np.ndarray:
+            # Read in full first, so that the checksum is compared before NumPy reads a byte of it.
+            return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
+
+        meta = json.loads(member("@meta").tobytes())
+        if meta["format"] != 1:
+            raise ValueError(f"format {meta['format']}")
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        arrays = {name: member(name) for name in names if name != "@meta"}
+    for name, dtype in meta["dtypes"].items():
+        arrays[name] = arrays[name].view(jnp.dtype(dtype))
+    for name, strings in meta["strings"].items():
+        arrays[name] = np.array(strings["values"], object).reshape(strings["shape"])
+    params: dict[tuple[str, ...], Any] = {tuple(name.split("/")): {} for name in meta["empty"]}
+    extra = dict(meta["json"])
+    for name, array in arrays.items():
+        if name.startswith("@extra/"):
+            extra[name.removeprefix("@extra/")] = array
+        else:
+            params[tuple(name.split("/"))] = array
+    if isinstance(module := extra.pop("module", None), dict):
+        path_of_class = module.pop("_target_", None)
+        extra |= {"model": NAMES.get(path_of_class, path_of_class), "arguments": module}
+    return unflatten_dict(params), extra
