@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree, get
 
 console = Console(highlight=False, soft_wrap=True)

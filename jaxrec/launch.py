@@ -5,6 +5,7 @@ import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
@@ -19,6 +20,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
+from jaxrec.combinations import check_validated
 from jaxrec.command_line import command, override
 from jaxrec.console import Epochs, fit_line, say, table
 from jaxrec.data.download import cache_dir
@@ -27,7 +29,7 @@ from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import larger_is_better
 from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
@@ -108,8 +110,9 @@ def grid(
     """
     trees = [tree for tree, _ in combinations]
     rows = [Row(" ".join(chosen) or "run") for _, chosen in combinations]
-    for tree in trees:
-        settings.check(tree)
+    for row, tree in zip(rows, trees, strict=True):
+        with _named(row, trees):
+            settings.check(tree)
     if directory is not None:
         rundir.check_empty(directory, overwrite, "grid")
     use_all_cores()
@@ -119,10 +122,8 @@ def grid(
         if (key := _data_of(shared)) not in splits:
             splits[key] = experiment.prepare(shared)
             _say_data(splits[key][0])
-        try:
+        with _named(rows[positions[0]], trees):
             experiment.check(shared, splits[key][0].selection)
-        except InputError as error:
-            raise InputError(f"{rows[positions[0]].overrides}: {error}" if len(rows) > 1 else str(error)) from error
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
@@ -168,6 +169,15 @@ def grid(
     return results
 
 
+@contextmanager
+def _named(row: Row, trees: Sequence[Tree]) -> Iterator[None]:
+    """Errors say which combination they are about, where there are several."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{row.overrides}: {error}" if len(trees) > 1 else str(error)) from error
+
+
 def _finish_each(shared: Tree, split: Split, selected: Selected, load_s: float) -> list[Result | str]:
     """Of every member its result, or why it has none."""
     outcomes: list[Result | str] = [experiment.failure(selected, m) or "" for m in range(selected.population.size)]
@@ -200,6 +210,7 @@ def sweep(
 ) -> Result:
     """A search for the best settings by validation; the best trial alone is then trained again and tested."""
     settings.check(tree)
+    check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
     dimensions = space_from_yaml(space)
     leaves = settings.flat(tree)

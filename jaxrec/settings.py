@@ -8,7 +8,6 @@ population; all others name the program.
 import copy
 import dataclasses
 import functools
-import importlib
 import inspect
 import json
 import types
@@ -18,8 +17,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import yaml
-from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
+from jaxrec.arguments import check_value, locate
+from jaxrec.combinations import check_combinations
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
@@ -56,11 +57,13 @@ def check(tree: Tree) -> None:
             if "_target_" in value:
                 _check_node(value, key)
         elif key in _TOP:
-            _check_value(_TOP[key], value, key)
+            check_value(_TOP[key], value, key)
         else:
             raise InputError(f"{key} is unknown; a run has {', '.join(k for k in tree if k != key)}")
     if {"model", "trainer", "loss"} <= tree.keys():
         _check_parts(tree)
+    if {"data", "split", "loss", "eval"} <= tree.keys():
+        check_combinations(tree)
 
 
 def build(node: Tree, **runtime: Any) -> Any:
@@ -79,17 +82,8 @@ def call(path: str, tree: Tree) -> Any:
     """Calls a target with a script's own keys, each checked against its annotation."""
     adapters = _signature(path)[1]
     for key, value in tree.items():
-        _check_value(adapters[key], value, key)
+        check_value(adapters[key], value, key)
     return locate(path)(**tree)
-
-
-def locate(path: str) -> Any:
-    """The function or class of a dotted path."""
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"_target_: {path} cannot be imported: {error}") from error
 
 
 @functools.cache
@@ -228,7 +222,20 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")
         elif key in adapters:
-            _check_value(adapters[key], value, f"{path}.{key}")
+            check_value(adapters[key], value, f"{path}.{key}")
+    _check_together(node)
+
+
+def _check_together(node: Mapping[str, Any]) -> None:
+    """What the target itself says of its arguments: by `checked_by`, or by being built, where it is a dataclass."""
+    target = locate(node["_target_"])
+    own = {key: value for key, value in node.items() if not key.startswith("_")}
+    if check := getattr(target, "check_arguments", None):
+        check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
+    needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
+    is_module = hasattr(target, "apply")  # built once the data is read, whose sizes it needs
+    if dataclasses.is_dataclass(target) and not is_module and set(needs) <= own.keys():
+        build(dict(node))
 
 
 def _without_arrays(hint: Any) -> Any:
@@ -236,14 +243,6 @@ def _without_arrays(hint: Any) -> Any:
     kinds = [kind for kind in get_args(hint) if not hasattr(kind, "dtypes")]
     is_union = get_origin(hint) in (Union, types.UnionType)
     return Union[tuple(kinds)] if is_union else hint  # noqa: UP007
-
-
-def _check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
-    try:
-        adapter.validate_python(value, strict=True)
-    except ValidationError as error:
-        reasons = dict.fromkeys(reason["msg"].removeprefix("Input should be ") for reason in error.errors())
-        raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
+from jaxrec.arguments import checked_by
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.split import (
     KNOWN,
@@ -22,6 +23,7 @@ from jaxrec.data.split import (
 )
 
 
+@checked_by(check_fractions)
 def new_users(
     interactions: Interactions,
     *,

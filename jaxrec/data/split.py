@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from jaxrec.arguments import checked_by, reads
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, summary, targets
 from jaxrec.data.times import milliseconds
@@ -74,6 +75,31 @@ class Split:
     notes: dict[str, int | float]
 
 
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Raises an InputError where they leave nothing to train on."""
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
+            "train on: their sum must be below 1"
+        )
+
+
+def check_cuts(test_from: str | int | float, validation_from: str | int | float | None = None) -> None:
+    """Raises an InputError for cuts that are no dates, or that are in the wrong order whatever the data."""
+    if validation_from is None:
+        _moment(test_from, "split.test_from")
+        return
+    if _is_share(test_from) != _is_share(validation_from):
+        return
+    test_cut = _moment(test_from, "split.test_from")
+    if _moment(validation_from, "split.validation_from") >= test_cut:
+        raise InputError(
+            f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
+            "validation comes between train and test"
+        )
+
+
+@checked_by(check_fractions)
 def holdout(
     interactions: Interactions,
     *,
@@ -107,6 +133,8 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
     return assembled(interactions, with_history(interactions, part.astype(np.int8)), validated=True)
 
 
+@reads("time")
+@checked_by(check_cuts)
 def global_time(
     interactions: Interactions, *, test_from: str | int | float, validation_from: str | int | float | None = None
 ) -> Split:
@@ -116,6 +144,7 @@ def global_time(
     or a fraction between 0 and 1: 0.9 cuts at the time at which 90 % of all interactions have been seen, and rows of
     exactly that time fall behind the cut. Without `validation_from` there is no validation part.
     """
+    check_cuts(test_from, validation_from)
     unsplit(interactions)
     time = interactions.time
     if time is None:
@@ -165,15 +194,6 @@ def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     return whole
 
 
-def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Raises an InputError where they leave nothing to train on."""
-    if validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
-            "train on: their sum must be below 1"
-        )
-
-
 def rounded(count: Any, share: float) -> Any:
     """A share of a count, halves rounded up."""
     # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
@@ -214,8 +234,19 @@ def _carved(interactions: Interactions, validation: float, test: float, seed: in
 
 def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
     """The first millisecond behind a cut."""
-    if not isinstance(given, str) and 0 < given < 1:
-        return int(np.partition(time, row := int(len(time) * given))[row])
+    if _is_share(given):
+        return int(np.partition(time, row := int(len(time) * float(given)))[row])
+    return int(_moment(given, key))
+
+
+def _is_share(given: str | int | float) -> bool:
+    return not isinstance(given, str) and 0 < given < 1
+
+
+def _moment(given: str | int | float, key: str) -> float:
+    """Milliseconds since 1970 of a date or a time; a share as it is."""
+    if _is_share(given):
+        return float(given)
     return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
 
 

@@ -16,12 +16,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxrec import models
+from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.history import History
 from jaxrec.query import Query
-from jaxrec.settings import locate, registered
+from jaxrec.settings import registered
 
 
 def stored_model(

@@ -11,9 +11,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.data.interactions import summary
-from jaxrec.evaluation.candidates import PREFIX
 from jaxrec.evaluation.groups import DEFINITIONS
 from jaxrec.experiment import Result
+from jaxrec.metric_names import SAMPLED
 from jaxrec.page.html import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
@@ -141,7 +141,7 @@ def _test_cards(result: Result) -> list[tuple[str, str, str]]:
 
 def _leading(result: Result) -> str:
     test = result.metrics["test"]
-    leading = [key for key in ("ndcg@10", f"{PREFIX}ndcg@10") if key in test]
+    leading = [key for key in ("ndcg@10", f"{SAMPLED}ndcg@10") if key in test]
     return leading[0] if leading else next(iter(test), "ndcg@10")
 
 
@@ -161,7 +161,7 @@ def _metric_table(result: Result) -> Html:
             rows += tag("td", decimals(popular.get(key)) if key in test else "", "number soft")
         rows += "</tr>"
     head = f"<thead><tr><th></th>{top}</tr><tr><th>metric</th>{below}</tr></thead>"
-    legend = [(_label(name), METRICS[plain][1]) for name in names if (plain := name.removeprefix(PREFIX)) in METRICS]
+    legend = [(_label(name), METRICS[plain][1]) for name in names if (plain := name.removeprefix(SAMPLED)) in METRICS]
     return box(
         Html(f'<div class="scroll" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'),
         tag(
@@ -276,5 +276,5 @@ def _interval(result: Result, key: str) -> str:
 def _label(key: str) -> str:
     """`ndcg@10` is written NDCG@10, and what was measured among candidates only says so."""
     name, at, k = key.partition("@")
-    sampled, name = name.startswith(PREFIX), name.removeprefix(PREFIX)
+    sampled, name = name.startswith(SAMPLED), name.removeprefix(SAMPLED)
     return ("Sampled " if sampled else "") + METRICS.get(name, (name, ""))[0] + at + k
