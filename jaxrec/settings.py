@@ -28,6 +28,7 @@ from jaxrec.hyper import Hyper
 Tree = dict[str, Any]
 
 CONF = Path(__file__).parent.parent / "conf"
+_TRUSTED = [CONF]  # folders whose files may name what is imported
 
 TRACED = {  # field of Hyper → key of the configuration
     "learning_rate": "optimizer.learning_rate",
@@ -86,18 +87,40 @@ def call(path: str, tree: Tree) -> Any:
     return locate(path)(**tree)
 
 
+def register(folder: Path) -> None:
+    """Trusts a folder of one's own settings, laid out as conf/: what its files name may be built from other files too.
+
+    `--config-dir FOLDER` does so for a command.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of settings: name one with files such as model/my_model.yaml")
+    if folder not in _TRUSTED:
+        _TRUSTED.append(folder)
+        registered.cache_clear()
+
+
 @functools.cache
 def registered(group: str = "") -> frozenset[str]:
-    """The targets that conf/ names, all of them or those of a group such as `model`."""
-    files = sorted((CONF / group).rglob("*.yaml"))
-    return frozenset(path for file in files for path in targets(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    """What conf/ and registered folders name to be imported, all of it or that of a group such as `model`."""
+    files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
+    return frozenset(path for file in files for path in targets(read(file)))
+
+
+def read(file: Path) -> Any:
+    """What a YAML file holds; raises InputError where it cannot be read."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` of a tree, however deep."""
+    """Every dotted path of a tree that is imported, however deep: each `_target_`, and metrics of one's own."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
+        if isinstance(names := node.get("metrics"), list | tuple):
+            yield from (path for name in names if "." in (path := str(name).partition("(")[0].strip()))
         node = list(node.values())
     if isinstance(node, list | tuple):
         for value in node:
@@ -110,7 +133,7 @@ def check_registered(tree: Any, file: Path) -> None:
         if path not in registered():
             raise InputError(
                 f"{file} has _target_: {path}, which conf/ does not name: nothing of that file is run. If it is your "
-                "own, name it in a file of conf/"
+                "own, name it in a file of a folder of yours, FOLDER/model/my_model.yaml, and add --config-dir FOLDER"
             )
 
 
@@ -218,7 +241,9 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         if key.startswith("_"):
             continue
         if key not in parameters:
-            raise InputError(f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}")
+            raise InputError(
+                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: ~{path}.{key} leaves it out"
+            )
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")
         elif key in adapters:

@@ -149,14 +149,16 @@ def global_time(
     time = interactions.time
     if time is None:
         raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
+    if not len(time):
+        raise InputError(f"nothing is left to split: {_remedy(interactions)}")
     test_cut = _cut(time, test_from, "split.test_from")
     part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
     if validation_from is not None:
         validation_cut = _cut(time, validation_from, "split.validation_from")
         if validation_cut >= test_cut:
             raise InputError(
-                f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
-                "validation comes between train and test"
+                f"split.validation_from={validation_from} and split.test_from={test_from} leave nothing to validate, as "
+                f"no row lies between them: {_remedy(interactions)}"
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
     return assembled(interactions, part, validated=validation_from is not None)

@@ -46,7 +46,7 @@ def stored_model(
     if kind is None:
         raise InputError(
             f"{file} names the model {path}, which is not among those of jaxrec, so it is not loaded: for a model of "
-            "your own pass its class, load(run, model=MyModel)"
+            "your own pass its class, load(run, model=MyModel), or add --config-dir FOLDER with your model/NAME.yaml"
         )
     if kind.__name__ != path.rpartition(".")[2]:
         raise InputError(f"{file} holds a {path}, not a {kind.__name__}: pass the class that was trained")
