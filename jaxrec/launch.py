@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +29,7 @@ from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
-from jaxrec.metric_names import larger_is_better
+from jaxrec.metric_names import LABELS, RANKED, SAMPLED, VALUES, larger_is_better
 from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
@@ -159,8 +159,9 @@ def grid(
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
     write_text(directory / "runs.csv", runs.to_csv(index=False))
     write_text(directory / "report.html", grid_report(directory.name, runs, monitor, found.known.name))
+    keys = _shown_keys(found.metrics["test"])
     shown = [
-        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in SHOWN)) if c in runs
+        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
     ]
     table(
         f"by validation {monitor}" if monitor else "runs", by_validation(runs[runs.state != "failed"][shown], monitor)
@@ -364,12 +365,20 @@ def _rows(results: list[tuple[str, Result]]) -> pd.DataFrame:
 
 def _shown(result: Result, part: str) -> dict[str, Any]:
     metrics = result.metrics[part]
-    keys = [key for key in SHOWN if key in metrics] or list(metrics)[:4]
+    keys = _shown_keys(metrics)
     shown = {key: f"{metrics[key]:.4f}" for key in keys}
     if part == "test" and keys[0] in result.metrics["test_interval"]:
         low, high = result.metrics["test_interval"][keys[0]]
         shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
     return shown
+
+
+def _shown_keys(metrics: Mapping[str, float]) -> list[str]:
+    """Those that a table at the terminal has room for: the usual ones, and what was chosen beyond the defaults."""
+    usual = {*RANKED, "coverage", *VALUES, *LABELS}
+    others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
+    shown = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
+    return shown or list(metrics)[:4]
 
 
 def _say_data(split: Split) -> None:

@@ -126,10 +126,12 @@ def test_all_parts_make_a_run(trained):
 def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
     model = recommend.load(trained)
     assert len(model.recommend(model.user_ids[:2], k=3)) == 6
-    tree = composed("pipeline", f"run={trained}", "rerank=unpopular", "rerank.unpopular.strength=100", "k=5")
+    tree = composed(
+        "pipeline", f"run={trained}", "rerank=unpopular", "rerank.unpopular.strength=100", "candidates.n=20", "k=5"
+    )
     tree.pop("out")
     stages = pipeline_run.run(tree, tmp_path / "pipeline")
-    novelty = [measured.means["novelty@5"] for measured in stages.values()]
+    novelty = [measured.means()["novelty@5"] for measured in stages.values()]
     assert novelty[-1] > novelty[0]
 
 

@@ -86,13 +86,11 @@ def check_fractions(validation_fraction: float, test_fraction: float) -> None:
 
 def check_cuts(test_from: str | int | float, validation_from: str | int | float | None = None) -> None:
     """Raises an InputError for cuts that are no dates, or that are in the wrong order whatever the data."""
-    if validation_from is None:
-        _moment(test_from, "split.test_from")
-        return
-    if _is_share(test_from) != _is_share(validation_from):
-        return
     test_cut = _moment(test_from, "split.test_from")
-    if _moment(validation_from, "split.validation_from") >= test_cut:
+    if validation_from is None:
+        return
+    validation_cut = _moment(validation_from, "split.validation_from")
+    if _is_share(test_from) == _is_share(validation_from) and validation_cut >= test_cut:
         raise InputError(
             f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
             "validation comes between train and test"
@@ -157,7 +155,7 @@ def global_time(
         validation_cut = _cut(time, validation_from, "split.validation_from")
         if validation_cut >= test_cut:
             raise InputError(
-                f"split.validation_from={validation_from} and split.test_from={test_from} leave nothing to validate, as "
+                f"split.validation_from={validation_from} and split.test_from={test_from} leave nothing to validate, "
                 f"no row lies between them: {_remedy(interactions)}"
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
