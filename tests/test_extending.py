@@ -73,7 +73,8 @@ def test_each_command_is_accepted(composed, words):
     script, *overrides = [word for word in words if word not in ("--config-dir", "my_conf", "--multirun")]
     if script.endswith("pipeline.py"):
         steps = composed("pipeline", *overrides)["rerank"]
-        return settings.check({f"rerank.{name}": node for name, node in steps.items()})
+        settings.check({f"rerank.{name}": node for name, node in steps.items()})
+        return
     if "sweep=biased_dot" in overrides:  # the space brings its model
         overrides.append("model=biased_dot")
     tree = composed("config", *overrides)
