@@ -6,6 +6,8 @@ from typing import Any
 
 from jaxrec.arguments import locate
 from jaxrec.errors import InputError
+from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
+from jaxrec.models.attention import check_heads
 
 Tree = Mapping[str, Any]
 
@@ -18,6 +20,7 @@ def check_combinations(tree: Tree) -> None:
     _check_given(tree)
     _check_negatives(tree)
     _check_predictions(tree)
+    _check_model(tree)
 
 
 def check_validated(tree: Tree) -> None:
@@ -76,6 +79,16 @@ def _check_predictions(tree: Tree) -> None:
             "eval=values and eval=clicks measure predictions, and this loss learns to rank: choose loss=mse or "
             "loss=click, which bring them, or eval=full"
         )
+
+
+def _check_model(tree: Tree) -> None:
+    model, loss = tree["model"], tree["loss"]
+    if {"n_heads", "embedding_dim"} <= model.keys():
+        check_heads(model["n_heads"], model["embedding_dim"])
+    if (teacher := _target(tree, "loss")) in (NextItem, MaskedItem):
+        kind = _target(tree, "model")
+        length = model.get("history_length", getattr(kind, "history_length", 0))
+        check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
 
 
 def _target(tree: Tree, part: str) -> Any:
