@@ -9,7 +9,6 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -18,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jaxrec.command_line import command
 from jaxrec.config import explain, plain
 from jaxrec.errors import InputError
-from jaxrec.settings import CONF, check_registered
+from jaxrec.settings import CONF, check_registered, read, register
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -84,17 +83,17 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
 def _check_config_path(arguments: Sequence[str]) -> None:
     """Raises an InputError for a --config-path, such as a run's, with something to build that conf/ does not name.
 
-    Before Hydra reads it, which would call what a file says of callbacks and launchers.
+    Before Hydra reads it, which would call what a file says of callbacks and launchers. A --config-dir is the user's
+    own: what it names may be built.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-path", "-cp")
-    path = parser.parse_known_args(list(arguments))[0].config_path
-    for file in sorted(Path(path).rglob("*.yaml")) if path else ():
-        try:
-            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeError, yaml.YAMLError) as error:
-            raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-        check_registered(tree, file)
+    parser.add_argument("--config-dir", "-cd")
+    given = parser.parse_known_args(list(arguments))[0]
+    if given.config_dir:
+        register(Path(given.config_dir))
+    for file in sorted(Path(given.config_path).rglob("*.yaml")) if given.config_path else ():
+        check_registered(read(file), file)
 
 
 def _help(config_name: str) -> str:

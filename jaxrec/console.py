@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from jaxrec.fitting.epochs import Fit
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree, get
 
 console = Console(highlight=False, soft_wrap=True)

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import pandas as pd
 
+from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Held, Selection, Split
@@ -31,7 +32,7 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import by_history
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import Tree, build, locate
+from jaxrec.settings import Tree, build
 
 DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
 
@@ -107,7 +108,7 @@ def failure(selected: Selected, member: int) -> str | None:
     monitor = next((row for row in selected.fit.history[member] if math.isfinite(row["loss"])), None)
     if selected.fit.diverged[member]:
         return DIVERGED if monitor is None or not _only_monitor_missing(monitor) else UNDEFINED
-    if selected.validation is not None and math.isnan(next(iter(selected.validation.means(member).values()), 0.0)):
+    if selected.validation is not None and not selected.validation.finite[member]:
         return DIVERGED
     return None
 
@@ -129,8 +130,8 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
         diverged=[bool(fit.diverged[m]) for m in members],
     )
     if validation is not None:
-        per_user, overall, lists = of((validation.per_user, validation.overall, validation.lists))
-        validation = replace(validation, per_user=per_user, overall=overall, lists=lists)
+        names = ("per_user", "overall", "lists", "finite")
+        validation = replace(validation, **{name: of(getattr(validation, name)) for name in names})
     population = Population(selected.population.seeds[at], of(selected.population.hyper))
     return replace(selected, population=population, fit=kept, validation=validation)
 
@@ -172,7 +173,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     trained = trained_on(fitted_on)
     evaluator = evaluation.evaluator(asked, split.test, Fallback(trained, _folds(asked, context)))
     test = evaluator(fit.params, selected.population.hyper)
-    if np.isnan(next(iter(test.per_user.values()))).any():
+    if not test.finite.all():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, split.test)

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
@@ -17,6 +18,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
+from jaxrec.combinations import check_validated
 from jaxrec.command_line import command, override
 from jaxrec.console import Epochs, TrialsLeft, fit_line, say, table
 from jaxrec.data.notices import notices
@@ -25,7 +27,7 @@ from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
 from jaxrec.machine import use_all_cores
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import LABELS, RANKED, SAMPLED, VALUES, larger_is_better
 from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
@@ -89,8 +91,9 @@ def grid(
     """
     trees = [tree for tree, _ in combinations]
     rows = [Row(" ".join(chosen) or "run") for _, chosen in combinations]
-    for tree in trees:
-        settings.check(tree)
+    for row, tree in zip(rows, trees, strict=True):
+        with _named(row, trees):
+            settings.check(tree)
     if directory is not None:
         rundir.check_empty(directory, overwrite, "grid")
     use_all_cores()
@@ -100,10 +103,8 @@ def grid(
         if (key := _data_of(shared)) not in splits:
             splits[key] = experiment.prepare(shared)
             _say_data(splits[key][0])
-        try:
+        with _named(rows[positions[0]], trees):
             experiment.check(shared, splits[key][0].selection)
-        except InputError as error:
-            raise InputError(f"{rows[positions[0]].overrides}: {error}" if len(rows) > 1 else str(error)) from error
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
@@ -139,8 +140,9 @@ def grid(
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
     write_text(directory / "runs.csv", runs.to_csv(index=False))
     write_text(directory / "report.html", grid_report(directory.name, runs, monitor, found.known.name))
+    keys = _shown_keys(found.metrics["test"])
     shown = [
-        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in SHOWN)) if c in runs
+        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
     ]
     ranked = by_validation(runs[runs.state != "failed"][shown], monitor)
     essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in ("validation", "test")) if c in runs)]
@@ -151,6 +153,15 @@ def grid(
     _say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results
+
+
+@contextmanager
+def _named(row: Row, trees: Sequence[Tree]) -> Iterator[None]:
+    """Errors say which combination they are about, where there are several."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{row.overrides}: {error}" if len(trees) > 1 else str(error)) from error
 
 
 def _data_of(tree: Tree) -> str:
@@ -167,6 +178,7 @@ def sweep(
 ) -> Result:
     """A search for the best settings by validation; the best trial alone is then trained again and tested."""
     settings.check(tree)
+    check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
     dimensions = space_from_yaml(space)
     leaves = settings.flat(tree)
@@ -327,12 +339,20 @@ def _say_undefined(results: list[Result]) -> None:
 
 def _shown(result: Result, part: str) -> dict[str, Any]:
     metrics = result.metrics[part]
-    keys = [key for key in SHOWN if key in metrics] or list(metrics)[:4]
+    keys = _shown_keys(metrics)
     shown = {key: "not defined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
     if part == "test" and keys[0] in result.metrics["test_interval"]:
         low, high = result.metrics["test_interval"][keys[0]]
         shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
     return shown
+
+
+def _shown_keys(metrics: Mapping[str, float]) -> list[str]:
+    """Those that a table at the terminal has room for: the usual ones, and what was chosen beyond the defaults."""
+    usual = {*RANKED, "coverage", *VALUES, *LABELS}
+    others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
+    shown = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
+    return shown or list(metrics)[:4]
 
 
 def _say_data(split: Split) -> None:

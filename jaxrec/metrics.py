@@ -1,16 +1,32 @@
-"""How good a ranking or a prediction is: pure functions of arrays, per user, reduced by the caller.
+"""Metrics of rankings and predictions: pure functions of arrays. `jaxrec.metric_names` finds them by name.
 
-`hits[b, k]` says that position k (rank k + 1) of user b's list holds a relevant item, `n_relevant[b]` how many
-relevant items there are to be found (n below), whether or not they made the list. K is the width of the list.
+The first two parameters say what a metric measures; all others are its own and have defaults:
+
+hits [B, K], n_relevant [B] → [B]   each user's list: `hits[b, k]` says that position k (rank k + 1) holds a relevant
+                                    item, `n_relevant[b]` (n below) how many relevant items there are to be found,
+                                    whether or not they made the list. K is the width of the list
+items [B, K], n_items → scalar      all lists together: positions in the catalog, -1 behind the last
+predictions [N], targets [N] → scalar   held-out values, measured with eval=values
+scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as logits, measured with eval=clicks
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field
+
+Probability = Annotated[float, Field(gt=0, lt=1)]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def smaller_is_better(metric: F) -> F:
+    """Declares that the smaller of two values of this metric is the better one, as of an error or a loss."""
+    metric.larger_is_better = False  # type: ignore[attr-defined]
+    return metric
 
 
 def ndcg(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
@@ -61,56 +77,53 @@ def mrr(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "
     return _defined(jnp.where(hits, reciprocal[None, :], 0.0).max(axis=1), n_relevant)
 
 
-RANKING: dict[str, Callable[..., Array]] = {
-    "ndcg": ndcg,
-    "hit_rate": hit_rate,
-    "precision": precision,
-    "recall": recall,
-    "recall_min": recall_min,
-    "map": average_precision,
-    "mrr": mrr,
-}
-"""Published key → function; `@k` follows the key in results."""
+def rbp(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], p: Probability = 0.8) -> Float[Array, "B"]:
+    """Rank-biased precision, NaN for a user with nothing to find; p is the chance of looking one rank further.
 
-
-def per_user(
-    hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], ks: tuple[int, ...]
-) -> OrderedDict[str, Float[Array, "B"]]:
-    """Every ranking metric at every k, NaN for a user with nothing to find; keys such as `ndcg@10`, k by k.
-
-    K must reach max(ks). Under `jit`, `ks` is static. Ordered, because jit returns a plain dict sorted by key.
+    (1 - p) sum_k hits_k p^(rank_k - 1). A list of K hits scores 1 - p^K: the rest is what lies below rank K.
+    [Moffat and Zobel 2008]
     """
-    if max(ks) > hits.shape[1]:
-        raise ValueError(f"lists of {hits.shape[1]} items cannot be measured at k = {max(ks)}")
-    return OrderedDict((f"{key}@{k}", metric(hits[:, :k], n_relevant)) for k in ks for key, metric in RANKING.items())
+    weights = (1 - p) * p ** (_ranks(hits.shape[1]) - 1)
+    return _defined(jnp.where(hits, weights[None, :], 0.0).sum(axis=1), n_relevant)
+
+
+def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability = 0.5) -> Float[Array, "B"]:
+    """Expected reciprocal rank at which a user stops, NaN for a user with nothing to find.
+
+    sum_k hits_k stop (1 - stop)^(hits above k) / rank_k: `stop` is the chance that a relevant item ends the search, 1/2
+    for binary grades in the paper. One hit on top scores `stop`; 1 is never reached.   [Chapelle et al. 2009]
+    """
+    above = jnp.cumsum(hits, axis=1, dtype=jnp.float32) - hits.astype(jnp.float32)
+    stops = stop * (1 - stop) ** above / _ranks(hits.shape[1])[None, :]
+    return _defined(jnp.where(hits, stops, 0.0).sum(axis=1), n_relevant)
 
 
 def coverage(items: Int[Array, "B K"], n_items: int) -> Float[Array, ""]:
-    """Share of the catalogue in at least one list; ids outside 0 … n_items - 1, such as padding by -1, do not count."""
+    """Share of the catalog in at least one list; ids outside 0 … n_items - 1, such as padding by -1, do not count."""
     dropped = jnp.where(items < 0, n_items, items)  # a negative index would count from the end
     listed = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
     return listed.mean(dtype=jnp.float32)
 
 
+@smaller_is_better
 def mse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
     return jnp.mean(jnp.square(predictions - targets))
 
 
+@smaller_is_better
 def rmse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Root of the mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
     return jnp.sqrt(mse(predictions, targets))
 
 
+@smaller_is_better
 def mae(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean absolute error over all N ratings (a scalar, not per user); NaN if there are none."""
     return jnp.mean(jnp.abs(predictions - targets))
 
 
-RATING: dict[str, Callable[..., Array]] = {"mse": mse, "rmse": rmse, "mae": mae}
-"""Published key → function of predictions and targets."""
-
-
+@smaller_is_better
 def log_loss(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean over all N rows of -log of the probability given to the label, 0 or 1; NaN if there are none.
 
@@ -131,13 +144,24 @@ def auc(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""
     return jnp.sum(jnp.where(labels > 0, wins, 0.0)) / jnp.sum(labels > 0).astype(jnp.float32)
 
 
-CLICK: dict[str, Callable[..., Array]] = {"auc": auc, "log_loss": log_loss}
-"""Published key → function of scores and labels."""
-
-
-def larger_is_better(key: str) -> bool:
-    """Whether a larger value of this metric is the better one: not so for errors and losses."""
-    return key not in {*RATING, "log_loss"}
+METRICS: dict[str, Callable[..., Array]] = {
+    "ndcg": ndcg,
+    "hit_rate": hit_rate,
+    "precision": precision,
+    "recall": recall,
+    "recall_min": recall_min,
+    "map": average_precision,
+    "mrr": mrr,
+    "rbp": rbp,
+    "err": err,
+    "coverage": coverage,
+    "mse": mse,
+    "rmse": rmse,
+    "mae": mae,
+    "auc": auc,
+    "log_loss": log_loss,
+}
+"""Name in settings and results → function."""
 
 
 MAX_UNITS = 10_000  # users beyond this are pooled before they are resampled

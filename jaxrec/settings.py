@@ -8,7 +8,6 @@ population; all others name the program.
 import copy
 import dataclasses
 import functools
-import importlib
 import inspect
 import json
 import types
@@ -18,8 +17,10 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import yaml
-from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
+from jaxrec.arguments import GIVEN, check_value, locate
+from jaxrec.combinations import check_combinations
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
@@ -28,6 +29,7 @@ Tree = dict[str, Any]
 
 _PACKAGED = Path(__file__).parent / "conf"  # in the wheel; a checkout has it at the top
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
+_TRUSTED = [CONF]  # folders whose files may name what is imported
 
 TRACED = {  # field of Hyper → key of the configuration
     "learning_rate": "optimizer.learning_rate",
@@ -46,7 +48,6 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
     "overwrite": TypeAdapter(bool),
 }
-_GIVEN: dict[str, Any] = {}  # by dotted path, see `give`
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives", "n_neighbours"}
 
@@ -58,11 +59,13 @@ def check(tree: Tree) -> None:
             if "_target_" in value:
                 _check_node(value, key)
         elif key in _TOP:
-            _check_value(_TOP[key], value, key)
+            check_value(_TOP[key], value, key)
         else:
             raise InputError(f"{key} is unknown; a run has {', '.join(k for k in tree if k != key)}")
     if {"model", "trainer", "loss"} <= tree.keys():
         _check_parts(tree)
+    if {"data", "split", "loss", "eval"} <= tree.keys():
+        check_combinations(tree)
 
 
 def build(node: Tree, **runtime: Any) -> Any:
@@ -81,41 +84,52 @@ def call(path: str, tree: Tree) -> Any:
     """Calls a target with a script's own keys, each checked against its annotation."""
     adapters = _signature(path)[1]
     for key, value in tree.items():
-        _check_value(adapters[key], value, key)
+        check_value(adapters[key], value, key)
     return locate(path)(**tree)
 
 
 def give(found: Any) -> str:
     """The dotted path by which `locate` finds this function or class from now on, wherever it was defined."""
     path = f"{found.__module__}.{found.__qualname__}"
-    _GIVEN[path] = found
+    GIVEN[path] = found
     _signature.cache_clear()  # a notebook may define a class of the same name again
     return path
 
 
-def locate(path: str) -> Any:
-    """The function or class of a dotted path."""
-    if path in _GIVEN:
-        return _GIVEN[path]
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"_target_: {path} cannot be imported: {error}") from error
+def register(folder: Path) -> None:
+    """Trusts a folder of one's own settings, laid out as conf/: what its files name may be built from other files too.
+
+    `--config-dir FOLDER` does so for a command.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is no folder of settings: name one with files such as model/my_model.yaml")
+    if folder not in _TRUSTED:
+        _TRUSTED.append(folder)
+        registered.cache_clear()
 
 
 @functools.cache
 def registered(group: str = "") -> frozenset[str]:
-    """The targets that conf/ names, all of them or those of a group such as `model`."""
-    files = sorted((CONF / group).rglob("*.yaml"))
-    return frozenset(path for file in files for path in targets(yaml.safe_load(file.read_text(encoding="utf-8"))))
+    """What conf/ and registered folders name to be imported, all of it or that of a group such as `model`."""
+    files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
+    return frozenset(path for file in files for path in targets(read(file)))
+
+
+def read(file: Path) -> Any:
+    """What a YAML file holds; raises InputError where it cannot be read."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 
 def targets(node: Any) -> Iterator[str]:
-    """Every `_target_` of a tree, however deep."""
+    """Every dotted path of a tree that is imported, however deep: each `_target_`, and metrics of one's own."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
+        if isinstance(names := node.get("metrics"), list | tuple):
+            yield from (path for name in names if "." in (path := str(name).partition("(")[0].strip()))
         node = list(node.values())
     if isinstance(node, list | tuple):
         for value in node:
@@ -128,7 +142,7 @@ def check_registered(tree: Any, file: Path) -> None:
         if path not in registered():
             raise InputError(
                 f"{file} has _target_: {path}, which conf/ does not name: nothing of that file is run. If it is your "
-                "own, name it in a file of conf/"
+                "own, name it in a file of a folder of yours, FOLDER/model/my_model.yaml, and add --config-dir FOLDER"
             )
 
 
@@ -236,11 +250,26 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         if key.startswith("_"):
             continue
         if key not in parameters:
-            raise InputError(f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}")
+            raise InputError(
+                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: ~{path}.{key} leaves it out"
+            )
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")
         elif key in adapters:
-            _check_value(adapters[key], value, f"{path}.{key}")
+            check_value(adapters[key], value, f"{path}.{key}")
+    _check_together(node)
+
+
+def _check_together(node: Mapping[str, Any]) -> None:
+    """What the target itself says of its arguments: by `checked_by`, or by being built, where it is a dataclass."""
+    target = locate(node["_target_"])
+    own = {key: value for key, value in node.items() if not key.startswith("_")}
+    if check := getattr(target, "check_arguments", None):
+        check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
+    needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
+    is_module = hasattr(target, "apply")  # built once the data is read, whose sizes it needs
+    if dataclasses.is_dataclass(target) and not is_module and set(needs) <= own.keys():
+        build(dict(node))
 
 
 def _without_arrays(hint: Any) -> Any:
@@ -248,14 +277,6 @@ def _without_arrays(hint: Any) -> Any:
     kinds = [kind for kind in get_args(hint) if not hasattr(kind, "dtypes")]
     is_union = get_origin(hint) in (Union, types.UnionType)
     return Union[tuple(kinds)] if is_union else hint  # noqa: UP007
-
-
-def _check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
-    try:
-        adapter.validate_python(value, strict=True)
-    except ValidationError as error:
-        reasons = dict.fromkeys(reason["msg"].removeprefix("Input should be ") for reason in error.errors())
-        raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
 
 
 @functools.cache

@@ -16,8 +16,8 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
 SHAPED = (
-    "models fitting evaluation features history hyper losses membership metrics negatives pairs pipeline.list_metrics "
-    "query ragged random ranking rerank streaming"
+    "models fitting evaluation features history hyper losses membership metric_names metrics negatives pairs "
+    "pipeline.list_metrics query ragged random ranking rerank streaming"
 )
 install_import_hook([f"jaxrec.{module}" for module in SHAPED.split()], "beartype.beartype")
 

@@ -9,6 +9,7 @@ from tests.conftest import ROOT
 NEEDS = {  # what a choice does not work without
     "sequences": ["data.path=FILE"],
     "clicks": ["loss=click"],
+    "values": ["loss=mse"],
     "closed_form": ["model=ease"],
     "alternating": ["model=ials"],
     "none": ["model=ease"],

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, NonNegativeInt
 
+from jaxrec.arguments import checked_by
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.split import (
     KNOWN,
@@ -23,6 +24,7 @@ from jaxrec.data.split import (
 )
 
 
+@checked_by(check_fractions)
 def new_users(
     interactions: Interactions,
     *,

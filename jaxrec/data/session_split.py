@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from pydantic import NonNegativeFloat, PositiveFloat
 
+from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.sessions import sessions
 from jaxrec.data.split import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
@@ -13,6 +14,7 @@ from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
 
 
+@reads("time")
 def by_session(
     interactions: Interactions,
     *,

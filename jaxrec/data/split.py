@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, NonNegativeInt, PositiveInt
 
+from jaxrec.arguments import checked_by, reads
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, summary, targets
 from jaxrec.data.times import milliseconds
@@ -84,6 +85,29 @@ class Split:
         return f"Split({train.name}: {train.n_users:,} users, {train.n_items:,} items; {counts})"
 
 
+def check_fractions(validation_fraction: float, test_fraction: float) -> None:
+    """Raises an InputError where they leave nothing to train on."""
+    if validation_fraction + test_fraction >= 1:
+        raise InputError(
+            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
+            "train on: their sum must be below 1"
+        )
+
+
+def check_cuts(test_from: str | int | float, validation_from: str | int | float | None = None) -> None:
+    """Raises an InputError for cuts that are no dates, or that are in the wrong order whatever the data."""
+    test_cut = _moment(test_from, "split.test_from")
+    if validation_from is None:
+        return
+    validation_cut = _moment(validation_from, "split.validation_from")
+    if _is_share(test_from) == _is_share(validation_from) and validation_cut >= test_cut:
+        raise InputError(
+            f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
+            "validation comes between train and test"
+        )
+
+
+@checked_by(check_fractions)
 def holdout(
     interactions: Interactions,
     *,
@@ -117,6 +141,8 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
     return assembled(interactions, with_history(interactions, part.astype(np.int8)), validated=True)
 
 
+@reads("time")
+@checked_by(check_cuts)
 def global_time(
     interactions: Interactions, *, test_from: str | int | float, validation_from: str | int | float | None = None
 ) -> Split:
@@ -126,18 +152,21 @@ def global_time(
     or a fraction between 0 and 1: 0.9 cuts at the time at which 90 % of all interactions have been seen, and rows of
     exactly that time fall behind the cut. Without `validation_from` there is no validation part.
     """
+    check_cuts(test_from, validation_from)
     unsplit(interactions)
     time = interactions.time
     if time is None:
         raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
+    if not len(time):
+        raise InputError(f"nothing is left to split: {_remedy(interactions)}")
     test_cut = _cut(time, test_from, "split.test_from")
     part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
     if validation_from is not None:
         validation_cut = _cut(time, validation_from, "split.validation_from")
         if validation_cut >= test_cut:
             raise InputError(
-                f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
-                "validation comes between train and test"
+                f"split.validation_from={validation_from} and split.test_from={test_from} leave nothing to validate, "
+                f"no row lies between them: {_remedy(interactions)}"
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
     return assembled(interactions, part, validated=validation_from is not None)
@@ -173,15 +202,6 @@ def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
         np.minimum.at(start, interactions.user[rows], moment[rows])
         whole[history & (moment >= start[interactions.user])] = p
     return whole
-
-
-def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Raises an InputError where they leave nothing to train on."""
-    if validation_fraction + test_fraction >= 1:
-        raise InputError(
-            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
-            "train on: their sum must be below 1"
-        )
 
 
 def rounded(count: Any, share: float) -> Any:
@@ -224,8 +244,19 @@ def _carved(interactions: Interactions, validation: float, test: float, seed: in
 
 def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
     """The first millisecond behind a cut."""
-    if not isinstance(given, str) and 0 < given < 1:
-        return int(np.partition(time, row := int(len(time) * given))[row])
+    if _is_share(given):
+        return int(np.partition(time, row := int(len(time) * float(given)))[row])
+    return int(_moment(given, key))
+
+
+def _is_share(given: str | int | float) -> bool:
+    return not isinstance(given, str) and 0 < given < 1
+
+
+def _moment(given: str | int | float, key: str) -> float:
+    """Milliseconds since 1970 of a date or a time; a share as it is."""
+    if _is_share(given):
+        return float(given)
     return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
 
 

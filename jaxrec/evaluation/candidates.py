@@ -23,11 +23,9 @@ from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.sought import sought
 from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import RANKING, per_user
+from jaxrec.metric_names import OF_LIST, RANKED, SAMPLED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.ranking import Rows, rows_of, sources_of
 from jaxrec.streaming import Block, Stream, block_size
-
-PREFIX = "sampled_"
 
 
 class Lists(NamedTuple):
@@ -54,8 +52,10 @@ class CandidateEvaluator:
         k: tuple[int, ...],
         block: int | None = None,
         fallback: Fallback | None = None,
+        chosen: tuple[Metric, ...] = (),
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
+        self.metrics = chosen or metrics(RANKED, [OF_LIST])
         self.sought = sought(held, singly=True)
         asked, (offsets, items) = self.sought.asked, lists
         start, end = offsets[asked.users], offsets[asked.users + 1]
@@ -72,14 +72,15 @@ class CandidateEvaluator:
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranks, finite = self.stream(params, hyper)
-        hits, by_metric = _measure(ranks, self.k)
+        hits, by_metric = _measure(ranks, self.k, self.metrics)
         valid = np.where(finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
             self.sought,
-            {PREFIX + key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
+            {SAMPLED + key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
             {},
             jnp.where(hits, jnp.asarray(self.sought.items, jnp.int32)[None, :, None], -1),
-            PREFIX,
+            np.asarray(finite),
+            SAMPLED,
         )
 
     def _rank_member(self, shared: tuple[Rows, Lists, Sources | None], params: Any, hyper: Hyper) -> Block:
@@ -106,13 +107,15 @@ class CandidateEvaluator:
         return rank_block
 
 
-@partial(jax.jit, static_argnames="ks")
-def _measure(ranks: Int[Array, "P R"], ks: tuple[int, ...]) -> tuple[Bool[Array, "P R K"], Any]:
+@partial(jax.jit, static_argnames=("ks", "chosen"))
+def _measure(
+    ranks: Int[Array, "P R"], ks: tuple[int, ...], chosen: tuple[Metric, ...]
+) -> tuple[Bool[Array, "P R K"], Any]:
     """Where in its list each item sought stands, and the metrics of that; one program for all evaluators of a shape."""
 
     def of_member(ranks: Array) -> tuple[Any, Any]:
         hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
-        return hits, per_user(hits, jnp.ones_like(ranks), ks)
+        return hits, per_user(hits, jnp.ones_like(ranks), ks, chosen)
 
     return jax.vmap(of_member)(ranks)
 
@@ -126,6 +129,7 @@ class Candidates:
     n:       candidates drawn for each user, from what the user neither knows nor is to find; all of it where it is less
     seed:    of the draw
     k:       list lengths to report
+    metrics: what to report, of each user's list alone: see `FullCatalogue`
     monitor: the validation metric that early stopping and searches look at
     block:   rows at a time on a device; None chooses by the catalogue's size. No number depends on it
     """
@@ -138,11 +142,20 @@ class Candidates:
     k: tuple[PositiveInt, ...] = (5, 10, 20)
     monitor: str = "sampled_ndcg@10"
     block: PositiveInt | None = None
+    metrics: tuple[str, ...] | None = None  # None: those of conf/eval
 
     def __post_init__(self) -> None:
-        measured = [f"{PREFIX}{key}@{k}" for k in self.k for key in RANKING]
-        if self.monitor not in measured:
-            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(measured)}")
+        check_monitor(self.monitor, keys(self.chosen, self.k, SAMPLED))
+        if self.path is None and max(self.k) > self.n + 1:
+            raise InputError(
+                f"eval.k={max(self.k)} is more than the {self.n + 1} items that are ranked, the one sought and the "
+                f"eval.n={self.n} others: draw more, or ask for shorter lists"
+            )
+
+    @property
+    def chosen(self) -> tuple[Metric, ...]:
+        """The metrics of these names."""
+        return metrics(RANKED if self.metrics is None else self.metrics, [OF_LIST])
 
     @property
     def ranking(self) -> "Candidates":
@@ -156,4 +169,4 @@ class Candidates:
         else:
             columns = {"user_column": self.user_column, "item_column": self.item_column}
             lists = read_candidates(Path(self.path), held, **columns)
-        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block, fallback=fallback)
+        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block, fallback=fallback, chosen=self.chosen)

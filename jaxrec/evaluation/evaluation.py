@@ -29,6 +29,7 @@ class Evaluation:
 
     sought: the rows, one a user or, at every step of a session and among candidates, one a held-out interaction
     lists:  [P, R, K], the items by rank, -1 where there is none; among candidates the item sought alone, at its rank
+    finite: [P], whether all scores of a member were; no metric of one that diverged means anything
     prefix: of every key that is not of a full-catalogue ranking: `sampled_`
     """
 
@@ -36,6 +37,7 @@ class Evaluation:
     per_user: dict[str, np.ndarray]
     overall: dict[str, np.ndarray]
     lists: jax.Array
+    finite: np.ndarray
     prefix: str = ""
 
     @property

@@ -18,9 +18,11 @@ from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.sought import sought
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import RANKING, coverage, per_user
+from jaxrec.metric_names import OF_ALL_LISTS, OF_LIST, RANKED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.ragged import Ragged
 from jaxrec.ranking import Ranker
+
+DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ALL_LISTS)
 
 
 class Evaluator:
@@ -38,8 +40,10 @@ class Evaluator:
         block: int | None = None,
         exclude_known: bool = True,
         fallback: Fallback | None = None,
+        chosen: tuple[Metric, ...] = (),
     ) -> None:
         self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
+        self.metrics = chosen or metrics(DEFAULT, KINDS)
         self.sought = sought(held)
         self._relevant = self.sought.relevant
         self._n_relevant = jnp.asarray(np.diff(self.sought.offsets), jnp.int32)
@@ -50,26 +54,35 @@ class Evaluator:
     def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranked = self.ranker(params, hyper)
-        by_metric, overall = _measure(self._relevant, self._n_relevant, ranked.items, self.k, self.n_items)
+        by_metric, overall = _measure(
+            self._relevant, self._n_relevant, ranked.items, self.k, self.n_items, self.metrics
+        )
         valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
             self.sought,
             {key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
             {key: np.asarray(values) * valid for key, values in overall.items()},
             ranked.items,
+            np.asarray(ranked.finite),
         )
 
 
-@partial(jax.jit, static_argnames=("ks", "n_items"))
+@partial(jax.jit, static_argnames=("ks", "n_items", "chosen"))
 def _measure(
-    relevant: Ragged, n_relevant: Int[Array, "R"], items: Int[Array, "P R K"], ks: tuple[int, ...], n_items: int
+    relevant: Ragged,
+    n_relevant: Int[Array, "R"],
+    items: Int[Array, "P R K"],
+    ks: tuple[int, ...],
+    n_items: int,
+    chosen: tuple[Metric, ...],
 ) -> tuple[Any, Any]:
     """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
 
     def of_member(items: Array) -> tuple[Any, Any]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
-        overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], n_items)) for k in ks)
-        return per_user(hits, n_relevant, ks), overall
+        of_all = [m for m in chosen if m.kind == OF_ALL_LISTS]
+        overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
+        return per_user(hits, n_relevant, ks, chosen), overall
 
     return jax.vmap(of_member)(items)
 
@@ -79,6 +92,7 @@ class FullCatalogue:
     """How a fitted model is measured: the whole catalogue ranked for each user, or at each step of a session.
 
     k:       list lengths to report
+    metrics: what to report: names of `jaxrec.metrics`, with parameters such as `rbp(p=0.8)`, and dotted paths of others
     monitor: the validation metric that early stopping and searches look at
     block:   users ranked at a time on a device; null chooses by the catalogue's size. No number depends on it
     exclude_known: leave out what a user already has (train, and validation when testing); never at steps of a session
@@ -88,15 +102,20 @@ class FullCatalogue:
     monitor: str = "ndcg@10"
     block: PositiveInt | None = None
     exclude_known: bool = True
+    metrics: tuple[str, ...] | None = None  # None: those of conf/eval
 
     def __post_init__(self) -> None:
-        if self.monitor not in self.measured:
-            raise InputError(f"eval.monitor={self.monitor} is not measured; there are {', '.join(self.measured)}")
+        check_monitor(self.monitor, self.measured)
 
     @property
     def measured(self) -> tuple[str, ...]:
         """Keys of all metrics."""
-        return tuple(f"{key}@{k}" for k in self.k for key in (*RANKING, "coverage"))
+        return keys(self.chosen, self.k)
+
+    @property
+    def chosen(self) -> tuple[Metric, ...]:
+        """The metrics of these names."""
+        return metrics(DEFAULT if self.metrics is None else self.metrics, KINDS)
 
     @property
     def ranking(self) -> "FullCatalogue":
@@ -107,4 +126,12 @@ class FullCatalogue:
         """For a model of this catalogue; k beyond the catalogue is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")
-        return Evaluator(model, held, k=self.k, block=self.block, exclude_known=self.exclude_known, fallback=fallback)
+        return Evaluator(
+            model,
+            held,
+            k=self.k,
+            block=self.block,
+            exclude_known=self.exclude_known,
+            fallback=fallback,
+            chosen=self.chosen,
+        )

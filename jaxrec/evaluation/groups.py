@@ -84,17 +84,18 @@ def _of_member(
     pair = np.arange(n_rows)[:, None] * n_items + lists
     relevant = row * n_items + sought.items
     hits = (relevant[np.minimum(np.searchsorted(relevant, pair), len(relevant) - 1)] == pair) & (lists >= 0)
-    whole = [np.where(np.isfinite(evaluation.per_user[key][member]), 0.0, np.nan) for key in keys]
+    nothing = 0.0 if evaluation.finite[member] else np.nan
+    of_all = [values + nothing for values in _measured(hits, np.diff(sought.offsets).astype(np.int32))]
 
     items: dict[str, Any] = {}
     for name, mask in of_items.items():
         n_relevant = np.bincount(row[mask[sought.items]], minlength=n_rows)
         values = _measured(hits & mask[lists], n_relevant.astype(np.int32))
         if (rows := n_relevant > 0).any():
-            items[name] = _described(evaluation, rows, keys, [v + w for v, w in zip(values, whole, strict=True)])
+            items[name] = _described(evaluation, rows, keys, [v + nothing for v in values])
     users = {
         name: {
-            **_described(evaluation, rows, keys, [evaluation.per_user[key][member] for key in keys]),
+            **_described(evaluation, rows, keys, of_all),
             "known": [int(sought.n_known[rows].min()), int(sought.n_known[rows].max())],
         }
         for name, rows in of_users.items()

@@ -12,11 +12,11 @@ from jaxtyping import Array, Float, Int
 from jaxrec.data.histories import histories
 from jaxrec.data.split import Held
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
+from jaxrec.evaluation.full_catalogue import DEFAULT, KINDS, Evaluator, FullCatalogue
 from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import CLICK, RATING
+from jaxrec.metric_names import LABELS, OF_LABELS, OF_VALUES, VALUES, Metric, keys, metrics
 from jaxrec.ranking import Asked, Rows, rows_of
 from jaxrec.streaming import Block, Stream, block_size
 
@@ -59,16 +59,21 @@ class PredictionEvaluator:
     """What another evaluator measures, and how well the scores predict the values (or labels) of the held-out rows."""
 
     def __init__(
-        self, ranking: Evaluator, model: nn.Module, held: Held, threshold: float | None, block: int | None
+        self,
+        ranking: Evaluator,
+        model: nn.Module,
+        held: Held,
+        chosen: tuple[Metric, ...],
+        threshold: float | None,
+        block: int | None,
     ) -> None:
         self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
         self._predict = Predictor(model, held, block)
         self._targets = jnp.asarray(targets_of(held.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
-        metrics = RATING if threshold is None else CLICK
 
         def measure(scores: Array, targets: Array) -> dict[str, Array]:
-            return {key: metric(scores, targets) for key, metric in metrics.items()}
+            return {metric.name: metric(scores, targets) for metric in chosen}
 
         self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
 
@@ -103,13 +108,30 @@ class Predictions(FullCatalogue):
     @property
     def measured(self) -> tuple[str, ...]:
         """Keys of all metrics."""
-        return (*super().measured, *(RATING if self.threshold is None else CLICK))
+        return keys((*self.chosen, *self.predicted), self.k)
+
+    @property
+    def chosen(self) -> tuple[Metric, ...]:
+        """The metrics of lists."""
+        return tuple(metric for metric in self._all if metric.kind in KINDS)
+
+    @property
+    def predicted(self) -> tuple[Metric, ...]:
+        """The metrics of predictions."""
+        return tuple(metric for metric in self._all if metric.kind not in KINDS)
+
+    @property
+    def _all(self) -> tuple[Metric, ...]:
+        kind, usual = (OF_VALUES, VALUES) if self.threshold is None else (OF_LABELS, LABELS)
+        return metrics((*DEFAULT, *usual) if self.metrics is None else self.metrics, (*KINDS, kind))
 
     @property
     def ranking(self) -> FullCatalogue:
         """The same without predictions."""
-        return FullCatalogue(self.k, f"ndcg@{self.k[0]}", self.block, self.exclude_known)
+        names = tuple(metric.name for metric in self.chosen)
+        return FullCatalogue(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
     def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Any:
         """For a model of this catalogue and data with values; popularity predicts none, so the model's are measured."""
-        return PredictionEvaluator(super().evaluator(model, held, fallback), model, held, self.threshold, self.block)
+        ranking = super().evaluator(model, held, fallback)
+        return PredictionEvaluator(ranking, model, held, self.predicted, self.threshold, self.block)

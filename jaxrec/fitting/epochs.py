@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from jaxrec.fitting.population import Placement, Population
 from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import larger_is_better
 from jaxrec.query import Query
 
 Validate = Callable[[Any, Hyper], list[dict[str, float]]]  # parameters [P, ...] → metrics of each member

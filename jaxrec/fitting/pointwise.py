@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs
@@ -32,6 +33,7 @@ class Judged(NamedTuple):
     ranks: Float[Array, "K"] | None = None  # zeros, one a rank
 
 
+@reads("value")
 @dataclass(frozen=True)
 class PointwiseObjective:
     """Each interaction's own value or label against the score of its pair.

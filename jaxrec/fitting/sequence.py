@@ -69,6 +69,7 @@ class NextItem:
     negatives: Callable[..., Candidates] | None = None
     stride: PositiveInt | None = None
     split_batch = True  # over the devices that members leave free
+    causal = True  # for models that look only back
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of users with at least two interactions."""
@@ -85,7 +86,7 @@ class NextItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost, spread evenly over its examples, and the weight of each."""
-        _check(model, self.stride, causal=True)
+        check_reader(type(model), getattr(model, "history_length", 0), self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         # What follows position t is t + 1: both windows end one entry apart.
@@ -110,6 +111,7 @@ class MaskedItem:
     mask: Share = 0.2
     trailing: Share = 0.1
     split_batch = True
+    causal = False
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of all users."""
@@ -126,7 +128,7 @@ class MaskedItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost at hidden items, spread evenly over its examples, and the weight of each."""
-        _check(model, self.stride, causal=False)
+        check_reader(type(model), getattr(model, "history_length", 0), self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         items = examples.past.latest(start, end, length).items
@@ -172,8 +174,9 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     return Windows(*stretches, Past(device(known.items)), Past(device(wanted), value=weight)), len(user)
 
 
-def _check(model: nn.Module, stride: int | None, *, causal: bool) -> None:
-    name = type(model).__name__
+def check_reader(model: Any, history_length: int, stride: int | None, *, causal: bool) -> None:
+    """Raises an InputError for a model that a loss of sequences cannot teach."""
+    name = model.__name__
     if not hasattr(model, "encode"):
         raise InputError(f"{name} does not read sequences: choose loss=bpr or softmax, or model=sasrec")
     if model.causal != causal:
@@ -182,8 +185,10 @@ def _check(model: nn.Module, stride: int | None, *, causal: bool) -> None:
             if model.causal
             else f"{name} looks at both sides, and would see the item it is to predict: choose loss=masked_softmax"
         )
-    if stride is not None and stride > (length := model.history_length):
-        raise InputError(f"loss.stride={stride} must not exceed model.history_length={length}: items would be left out")
+    if stride is not None and stride > history_length:
+        raise InputError(
+            f"loss.stride={stride} must not exceed model.history_length={history_length}: items would be left out"
+        )
 
 
 def _weight(wanted: Any) -> Float[Array, "B T"]:

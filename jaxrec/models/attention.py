@@ -21,11 +21,16 @@ def attention(
 ) -> Float[Array, "B T D"]:
     """softmax(q k' / sqrt(d)) v of each head over the positions that are seen."""
     b, t, d = query.shape
-    if d % n_heads:
-        raise InputError(f"model.n_heads={n_heads} must divide model.embedding_dim={d}")
+    check_heads(n_heads, d)
     q, k, v = (x.reshape(b, t, n_heads, d // n_heads) for x in (query, key, value))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.float32(d // n_heads))
     # Finite, so that padding, which sees nothing, gets an even mixture instead of NaN.
     weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9), axis=-1)
     weights = dropout(weights, rate, noise, site)
     return jnp.einsum("bhqk,bkhd->bqhd", weights, v).reshape(b, t, d)
+
+
+def check_heads(n_heads: int, width: int) -> None:
+    """Raises an InputError where vectors cannot be cut into so many heads."""
+    if width % n_heads:
+        raise InputError(f"model.n_heads={n_heads} must divide model.embedding_dim={width}")

@@ -29,10 +29,12 @@ class Mixed:
     ratio: PositiveInt = 4
     exclude_known: bool = False
 
+    def __post_init__(self) -> None:
+        if not all(getattr(sampler, "mixes", False) for sampler in (self.first, self.second)):
+            raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
+
     def prepare(self, train: Interactions) -> Any:
         """The tables of both, and the mixture's log q."""
-        if not (self.first.mixes and self.second.mixes):
-            raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
         one, other = (sampler.prepare(train) for sampler in self._samplers())
         both = [sampler.probabilities(train) for sampler in self._samplers()]
         if both[0] is None or both[1] is None:

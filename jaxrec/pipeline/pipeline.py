@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 import pandas as pd
-import yaml
 
 from jaxrec import experiment
 from jaxrec.command_line import unescaped
@@ -29,7 +28,7 @@ from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.steps import Step
-from jaxrec.settings import Tree, check_registered, get
+from jaxrec.settings import Tree, check_registered, get, read
 
 WEIGHT = "scoring.weight"  # the knob of the second stage
 
@@ -62,11 +61,7 @@ class Run:
         directory = Path(directory)
         recommender = load(directory)
         file = directory / "config.yaml"
-        try:
-            tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise InputError(f"{file} cannot be read: {reason}") from error
+        tree = read(file)
         if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
             raise InputError(f"{file} is not the configuration of a run: it has no data and split")
         check_registered(tree, file)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import yaml
 
+from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
@@ -23,7 +24,7 @@ from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
 from jaxrec.query import Query
-from jaxrec.settings import CONF, get, locate
+from jaxrec.settings import CONF, get, registered
 
 
 def stored(model: nn.Module, hyper: Hyper | None = None) -> dict[str, Any]:
@@ -64,12 +65,12 @@ def restored(
     name, arguments = extra.get("model"), extra.get("arguments")
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
         raise InputError(f"{file} names no model: another version of jaxrec, or another program, wrote it")
-    path = _named().get(name)
+    path = _named().get(name, name if name in registered("model") else None)
     kind = given if given is not None else None if path is None else locate(path)
     if kind is None:
         raise InputError(
             f"{file} names the model {name}, which is not among those of jaxrec, so it is not loaded: for a model of "
-            "your own pass its class, load(run, model=MyModel)"
+            "your own pass its class, load(run, model=MyModel), or add --config-dir FOLDER with your model/NAME.yaml"
         )
     if kind.__name__ != (path or name).rpartition(".")[2]:
         raise InputError(f"{file} holds the model {name}, not {kind.__name__}: pass the class that was trained")

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from jaxrec.experiment import Result
-from jaxrec.metrics import larger_is_better
+from jaxrec.metric_names import larger_is_better
 from jaxrec.page.html import Html, box, cards, decimals, escape, frame, page, section, tag
 
 

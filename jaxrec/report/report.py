@@ -1,6 +1,7 @@
 """HTML reports of a run and of a sweep: one file each, for a phone as for a big screen, offline."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,9 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.data.interactions import summary
-from jaxrec.evaluation.candidates import PREFIX
 from jaxrec.evaluation.groups import DEFINITIONS
 from jaxrec.experiment import Result
+from jaxrec.metric_names import SAMPLED
 from jaxrec.page.html import Html, box, cards, decimals, details, escape, frame, grid, page, section, table, tag
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
@@ -30,9 +31,13 @@ METRICS = {
     "map": ("MAP", "precision at every hit, averaged"),
     "mrr": ("MRR", "1 / position of the first hit"),
     "coverage": ("Coverage", "share of the catalogue that is in somebody's list"),
+    "rbp": ("RBP", "hits weigh less the lower they stand, as a user looks one rank further with probability p"),
+    "err": ("ERR", "1 / position at which a user stops, each hit ending the search with probability stop"),
     "mse": ("MSE", "mean squared error of the predicted values"),
     "rmse": ("RMSE", "root of the mean squared error"),
     "mae": ("MAE", "mean absolute error"),
+    "auc": ("AUC", "share of pairs of a 1 and a 0 in which the 1 scores higher"),
+    "log_loss": ("Log loss", "mean of -log of the probability given to the label"),
 }
 FACTS = {
     "interactions": "interactions in all",
@@ -143,7 +148,7 @@ def _test_cards(result: Result) -> list[tuple[str, str, str]]:
 
 def _leading(result: Result) -> str:
     test = result.metrics["test"]
-    leading = [key for key in ("ndcg@10", f"{PREFIX}ndcg@10") if key in test]
+    leading = [key for key in ("ndcg@10", f"{SAMPLED}ndcg@10") if key in test]
     return leading[0] if leading else next(iter(test), "ndcg@10")
 
 
@@ -163,7 +168,8 @@ def _metric_table(result: Result) -> Html:
             rows += tag("td", decimals(popular.get(key)) if key in test else "", "number soft")
         rows += "</tr>"
     head = f"<thead><tr><th></th>{top}</tr><tr><th>metric</th>{below}</tr></thead>"
-    legend = [(_label(name), METRICS[plain][1]) for name in names if (plain := name.removeprefix(PREFIX)) in METRICS]
+    described = {name: METRICS.get(name.removeprefix(SAMPLED).partition("(")[0]) for name in names}
+    legend = [(_label(name), found[1]) for name, found in described.items() if found is not None]
     return box(
         Html(f'<div class="scroll" tabindex="0"><table>{head}<tbody>{rows}</tbody></table></div>'),
         tag(
@@ -277,6 +283,6 @@ def _interval(result: Result, key: str) -> str:
 
 def _label(key: str) -> str:
     """`ndcg@10` is written NDCG@10, and what was measured among candidates only says so."""
-    name, at, k = key.partition("@")
-    sampled, name = name.startswith(PREFIX), name.removeprefix(PREFIX)
-    return ("Sampled " if sampled else "") + METRICS.get(name, (name, ""))[0] + at + k
+    sampled, key = key.startswith(SAMPLED), key.removeprefix(SAMPLED)
+    name = re.split("[(@]", key)[0]
+    return ("Sampled " if sampled else "") + METRICS.get(name, (name, ""))[0] + key.removeprefix(name)

@@ -3,8 +3,9 @@
 import inspect
 from typing import Any
 
+from jaxrec.arguments import locate
 from jaxrec.errors import InputError
-from jaxrec.settings import Tree, locate
+from jaxrec.settings import Tree
 
 # Read once for all trials, or only after the search.
 COMMON = {

@@ -12,7 +12,8 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.prediction import Predictions
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import auc, larger_is_better, log_loss
+from jaxrec.metric_names import larger_is_better
+from jaxrec.metrics import auc, log_loss
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
 

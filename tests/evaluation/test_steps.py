@@ -94,7 +94,7 @@ def test_a_users_rows_are_drawn_together_in_intervals():
     users, known = np.repeat(np.arange(4), 10), histories(known_and_target()[0])
     rows = Sought(Asked.about(users, known), np.arange(41), users, singly=True)
     of_user = np.array([0.0, 0.2, 0.7, 1.0])
-    found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int))
+    found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int), np.ones(1, bool))
     assert found.intervals(0)["ndcg@5"] == pytest.approx(mean_and_interval(of_user)[1:])
 
 

@@ -1,0 +1,57 @@
+"""Targets of settings: how they are imported, how their values are checked, and what they declare of themselves."""
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from jaxrec.errors import InputError
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+GIVEN: dict[str, Any] = {}  # objects that a caller passed, by dotted path; see `settings.give`
+
+
+def locate(path: str, key: str = "_target_") -> Any:
+    """The function or class of a dotted path; `key` is the setting that names it."""
+    if path in GIVEN:
+        return GIVEN[path]
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
+        raise InputError(f"{key}: {path} cannot be imported: {error}") from error
+
+
+def check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
+    """Raises an InputError for a value of a wrong type or out of range."""
+    try:
+        adapter.validate_python(value, strict=True)
+    except ValidationError as error:
+        reasons = dict.fromkeys(reason["msg"].removeprefix("Input should be ") for reason in error.errors())
+        raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
+
+
+def checked_by(check: Callable[..., None]) -> Callable[[Target], Target]:
+    """Declares what the arguments of a target must meet beyond their types, so that it shows before data is read.
+
+    Args:
+        check: takes some of the arguments by name; raises InputError.
+    """
+
+    def declare(target: Target) -> Target:
+        target.check_arguments = check  # type: ignore[attr-defined]
+        return target
+
+    return declare
+
+
+def reads(*columns: str) -> Callable[[Target], Target]:
+    """Declares which optional columns of the data a target cannot do without: `value`, `time`."""
+
+    def declare(target: Target) -> Target:
+        target.reads = columns  # type: ignore[attr-defined]
+        return target
+
+    return declare

@@ -1,0 +1,100 @@
+"""Choices that do not go together, which shows in the settings alone, before any data is read."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from jaxrec.arguments import locate
+from jaxrec.errors import InputError
+from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
+from jaxrec.models.attention import check_heads
+
+Tree = Mapping[str, Any]
+
+NOT_VALIDATED = {"validation_fraction": 0, "validation_days": 0, "validation_from": None}
+
+
+def check_combinations(tree: Tree) -> None:
+    """Raises an InputError for a data source, a split, a loss and an evaluation that do not go together."""
+    _check_columns(tree)
+    _check_given(tree)
+    _check_negatives(tree)
+    _check_predictions(tree)
+    _check_model(tree)
+
+
+def check_validated(tree: Tree) -> None:
+    """Raises an InputError for a split that leaves nothing to validate by."""
+    split = tree["split"]
+    if tree["data"].get("validation") is None and any(
+        key in split and split[key] == value for key, value in NOT_VALIDATED.items()
+    ):
+        raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
+
+
+def _check_columns(tree: Tree) -> None:
+    """Columns that the split or the loss reads, and the data source would read if it knew their names."""
+    for part, target in (("split", _target(tree, "split")), ("loss", _target(tree, "loss"))):
+        for column in getattr(target, "reads", ()):
+            if tree["data"].get(key := f"{column}_column", "") is None:
+                raise InputError(
+                    f"this {part} needs {column}s: name their column in data.{key}, or choose another {part}"
+                )
+
+
+def _check_given(tree: Tree) -> None:
+    data, split = tree["data"], str(tree["split"].get("_target_", ""))
+    if not split.startswith("jaxrec.") or not {"path", "train"} <= data.keys():
+        return
+    if split.endswith(".given"):
+        if data["path"] is not None and data["train"] is None:
+            raise InputError("split=given needs data that comes split: give data.train=FILE and data.test=FILE")
+    elif data["train"] is not None:
+        raise InputError(
+            "the data comes split already: say split=given, or give one file as data.path to split it anew"
+        )
+
+
+def _check_negatives(tree: Tree) -> None:
+    loss, negatives = tree["loss"], tree.get("negatives", {})
+    if "_target_" not in loss or "_target_" not in negatives:
+        return
+    cost = str(loss.get("cost", {}).get("_target_", ""))
+    if (
+        cost == "jaxrec.fitting.positions.Softmax"
+        or "negatives" not in inspect.signature(_target(tree, "loss")).parameters
+    ):
+        raise InputError(
+            f"this loss samples no negatives, so negatives={_name(negatives)} has no effect: leave it out "
+            "(negatives=none), or choose a loss that does, such as loss=bpr"
+        )
+
+
+def _check_predictions(tree: Tree) -> None:
+    evaluation, loss = tree["eval"], _target(tree, "loss")
+    if "threshold" not in evaluation and not str(evaluation.get("_target_", "")).endswith(".Predictions"):
+        return
+    if loss is not None and "value" not in getattr(loss, "reads", ()):
+        raise InputError(
+            "eval=values and eval=clicks measure predictions, and this loss learns to rank: choose loss=mse or "
+            "loss=click, which bring them, or eval=full"
+        )
+
+
+def _check_model(tree: Tree) -> None:
+    model, loss = tree["model"], tree["loss"]
+    if {"n_heads", "embedding_dim"} <= model.keys():
+        check_heads(model["n_heads"], model["embedding_dim"])
+    if (teacher := _target(tree, "loss")) in (NextItem, MaskedItem):
+        kind = _target(tree, "model")
+        length = model.get("history_length", getattr(kind, "history_length", 0))
+        check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
+
+
+def _target(tree: Tree, part: str) -> Any:
+    path = tree[part].get("_target_")
+    return None if path is None else locate(path)
+
+
+def _name(node: Tree) -> str:
+    return str(node["_target_"]).rpartition(".")[2].lower()

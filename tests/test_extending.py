@@ -1,0 +1,161 @@
+"""The examples of docs/extending.md, run as they stand on the page."""
+
+import importlib
+import json
+import re
+import shlex
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec import launch, recommend, settings
+from jaxrec.config import plain
+from jaxrec.data.synthetic import synthetic
+from jaxrec.errors import InputError
+from jaxrec.pipeline import run as pipeline_run
+from jaxrec.sweep.effects import check_effects
+from jaxrec.sweep.space import space_from_yaml
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^python .*$", PAGE, re.MULTILINE)]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with every file of the page and plays.jsonl; its package can be imported, its settings are trusted."""
+    folder = tmp_path_factory.mktemp("project")
+    for name, text in re.findall(r"```\w+\n# (my_\S+)\n(.*?)```", PAGE, re.DOTALL):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    made = synthetic(n_users=80, n_items=40, n_interactions=1600, n_clusters=4, seed=0)
+    at = pd.Timestamp("2024-05-01") + pd.to_timedelta(np.arange(len(made)), unit="h")
+    rows = pd.DataFrame({"listener": made.user_ids[made.user], "track": made.item_ids[made.item], "at": at})
+    rows.to_json(folder / "plays.jsonl", orient="records", lines=True, date_format="iso")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setattr(settings, "_TRUSTED", [settings.CONF])
+        settings.register(folder / "my_conf")
+        yield folder
+    settings.registered.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def composed(project, compose):
+    """`composed("config", "model=biased_dot", …)`: the settings of a command with --config-dir my_conf."""
+    import hydra
+
+    def tree(name: str, *overrides: str) -> dict:
+        found = plain(hydra.compose(name, [*overrides, f"hydra.searchpath=[file://{project / 'my_conf'}]"]))
+        return {key: value for key, value in found.items() if key != "overwrite"}
+
+    return tree
+
+
+@pytest.fixture(scope="module")
+def trained(project, composed):
+    """A run of all parts of the page together."""
+    parts = ("model=biased_dot", "loss=hinge", "negatives=current", "eval=mine", "split=latest", "data=plays")
+    short = ("trainer.epochs=3", "trainer.batch_size=256", f"data.path={project / 'plays.jsonl'}")
+    launch.run(composed("config", *parts, *short), project / "run")
+    return project / "run"
+
+
+def test_the_page_has_an_example_of_each_extension(project):
+    files = {str(file.parent.relative_to(project)) for file in project.rglob("*.yaml")}
+    assert files == {f"my_conf/{g}" for g in ("model", "loss", "negatives", "eval", "split", "data", "rerank", "sweep")}
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_each_command_is_accepted(composed, words):
+    script, *overrides = [word for word in words if word not in ("--config-dir", "my_conf", "--multirun")]
+    if script.endswith("pipeline.py"):
+        steps = composed("pipeline", *overrides)["rerank"]
+        settings.check({f"rerank.{name}": node for name, node in steps.items()})
+        return
+    if "sweep=biased_dot" in overrides:  # the space brings its model
+        overrides.append("model=biased_dot")
+    tree = composed("config", *overrides)
+    settings.check(tree)
+    for key in space_from_yaml(tree["sweep"]["space"]) if tree["sweep"]["space"] else ():
+        assert key in settings.flat(tree)
+        check_effects(tree, key)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=biased_dot", "model.embedding_dim=0"], "model.embedding_dim=0: must be greater than 0"),
+        (["loss=hinge", "loss.loss.margin=-1"], "loss.loss.margin=-1: must be greater than 0"),
+        (["negatives=current", "negatives.share=1.5"], "negatives.share=1.5: must be less than or equal to 1"),
+        (["split=latest", "split.test_fraction=0.95"], "split.test_fraction=0.95 leave nothing to train on"),
+        (["split=latest", "data=files"], "this split needs times: name their column in data.time_column"),
+        (["eval.metrics=['my_package.metric.hit_on_top(top=0)']"], "top=0: must be greater than 0"),
+        (["eval.metrics=['my_package.metric.gone']"], "eval.metrics: my_package.metric.gone cannot be imported"),
+        (["split._target_=my_package.split.latest"], r"split\.seed is unknown; .*: ~split\.seed leaves it out"),
+    ],
+)
+def test_values_are_checked_before_data_is_read(composed, tmp_path, overrides, message):
+    if not any(text.startswith("data=") for text in overrides):
+        overrides = [*overrides, "data=plays"]
+    tree = composed("config", *overrides, f"data.path={tmp_path / 'missing.jsonl'}")
+    with pytest.raises(InputError, match=message):
+        launch.run(tree, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_targets_named_without_a_file(composed, project):
+    """As on the command line: keys that the target does not have are dropped."""
+    model = ["model._target_=my_package.model.BiasedDot", "~model.regularization", "~model.init_std"]
+    settings.check(composed("config", *model, "split._target_=my_package.split.latest", "~split.seed"))
+
+
+def test_all_parts_make_a_run(trained):
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert [key for key in metrics["test"] if key.endswith("@5")] == [
+        "ndcg@5",
+        "my_package.metric.hit_on_top@5",
+        "my_package.metric.most_shown@5",
+    ]
+    assert metrics["popularity"]["my_package.metric.most_shown@10"] > metrics["test"]["my_package.metric.most_shown@10"]
+    per_user = pd.read_parquet(trained / "per_user.parquet")
+    assert set(per_user["my_package.metric.hit_on_top@5"]) <= {0.0, 1.0}
+
+
+def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
+    model = recommend.load(trained)
+    assert len(model.recommend(model.user_ids[:2], k=3)) == 6
+    tree = composed(
+        "pipeline", f"run={trained}", "rerank=unpopular", "rerank.unpopular.strength=100", "candidates.n=20", "k=5"
+    )
+    tree.pop("out")
+    stages = pipeline_run.run(tree, tmp_path / "pipeline")
+    novelty = [measured.means()["novelty@5"] for measured in stages.values()]
+    assert novelty[-1] > novelty[0]
+
+
+def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(trained, monkeypatch):
+    file = trained / "config.yaml"
+    settings.check_registered(settings.read(file), file)
+    monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
+    settings.registered.cache_clear()
+    with pytest.raises(InputError, match=r"which conf/ does not name.* --config-dir FOLDER"):
+        settings.check_registered(settings.read(file), file)
+    with pytest.raises(InputError, match=r"my_package\.metric\.hit_on_top, which conf/ does not name"):
+        settings.check_registered({"eval": {"metrics": ["ndcg", "my_package.metric.hit_on_top(top=2)"]}}, file)
+    monkeypatch.undo()
+    settings.registered.cache_clear()
+
+
+def test_config_dir_trusts_its_folder(project, monkeypatch):
+    config = importlib.import_module("jaxrec.config")
+    monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
+    settings.registered.cache_clear()
+    config._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
+    assert "my_package.model.BiasedDot" in settings.registered("model")
+    with pytest.raises(InputError, match="no folder of settings"):
+        config._check_config_path([f"--config-dir={project / 'nowhere'}"])
+    monkeypatch.undo()
+    settings.registered.cache_clear()
