@@ -13,6 +13,8 @@ NEEDS = {  # what a choice does not work without
     "closed_form": ["model=ease"],
     "alternating": ["model=ials"],
     "none": ["model=ease"],
+    **{f"sequence_{name}": ["model=sasrec"] for name in ("softmax", "sampled_softmax", "bce", "gbce")},
+    "masked_softmax": ["model=bert4rec"],
 }
 
 

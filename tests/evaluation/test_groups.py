@@ -87,8 +87,7 @@ def test_metrics_of_each_group_are_those_of_sets():
             check(found["users"][name], [of_user(ranked[u], relevant[u], K) for u in mine])
             assert found["users"][name]["known"] == [n_known[mine].min(), n_known[mine].max()]
         assert {name for groups in found.values() for name in groups} == set(DEFINITIONS)
-    diverged = {key: np.full_like(values, np.nan) for key, values in evaluation.per_user.items()}
-    found, _ = by_group(replace(evaluation, per_user=diverged), train, K)
+    found, _ = by_group(replace(evaluation, finite=np.array([False, True])), train, K)
     assert all(np.isnan(group[f"ndcg@{K}"]) for groups in found.values() for group in groups.values())
 
 
