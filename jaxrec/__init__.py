@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from jaxrec.api.comparison import evaluate as evaluate
     from jaxrec.api.dataset import Dataset as Dataset
     from jaxrec.api.dataset import split as split
+    from jaxrec.api.searching import search as search
     from jaxrec.api.training import TrainedModel as TrainedModel
     from jaxrec.api.training import fit as fit
     from jaxrec.api.training import load as load
@@ -32,9 +33,10 @@ _MODULES = {
     "evaluate": "jaxrec.api.comparison",
     "fit": "jaxrec.api.training",
     "load": "jaxrec.api.training",
+    "search": "jaxrec.api.searching",
     "split": "jaxrec.api.dataset",
 }
-__all__ = ["Dataset", "InputError", "TrainedModel", "datasets", "evaluate", "fit", "load", "split"]
+__all__ = ["Dataset", "InputError", "TrainedModel", "datasets", "evaluate", "fit", "load", "search", "split"]
 
 
 def __getattr__(name: str) -> Any:

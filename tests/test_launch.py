@@ -15,7 +15,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from jaxrec import launch, recommend, settings
+from jaxrec import experiment, launch, recommend, settings
 from jaxrec.command_line import override
 from jaxrec.errors import InputError
 from jaxrec.pipeline.pipeline import Run
@@ -174,8 +174,8 @@ def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, 
 
 def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch, capsys):
     reads = []
-    finish = launch.experiment.finish
-    monkeypatch.setattr(launch.experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
+    finish = experiment.finish
+    monkeypatch.setattr(experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
     tree = compose(*SHORT, "sweep.n_trials=6", "sweep.population=4")
     result = launch.sweep(tree, SPACE, lambda more: compose(*SHORT, *more), ["data=synthetic"], tmp_path)
     assert len(reads) == 1

@@ -132,7 +132,7 @@ def fit(
         >>> models = jaxrec.fit(split, "mf", overrides={"optimizer.learning_rate": [1e-3, 3e-3], "seed": [1, 2, 3]})
     """
     use_all_cores()
-    trees, several = trees_of(split, model, loss, negatives, optimizer, overrides or {})
+    trees, several = Recipe(split, model, loss, negatives, optimizer).members(overrides or {})
     found: list[TrainedModel | None] = [None] * len(trees)
     failed: dict[int, str] = {}
     for places, shared, population in settings.populations(trees):
@@ -153,42 +153,49 @@ def fit(
     return found if several else found[0]
 
 
-def trees_of(
-    split: Split,
-    model: str | type[nn.Module] | nn.Module,
-    loss: str | Callable[..., Any] | None,
-    negatives: str | None,
-    optimizer: str | None,
-    overrides: Mapping[str, Any],
-) -> tuple[list[Tree], bool]:
-    """The configuration of every member, checked, and whether an override has several values."""
-    if misplaced := [key for key in overrides if key.split(".")[0] in _OF_SPLIT]:
-        raise InputError(f"{misplaced[0]}: the data is split already; give this to jaxrec.Dataset or jaxrec.split")
-    own = {} if isinstance(model, str) else _own_model(model)
-    choices = [f"model={model}"] if isinstance(model, str) else own.pop("choices")
-    named = {"loss": loss if isinstance(loss, str) else None, "negatives": negatives, "optimizer": optimizer}
-    choices += [f"{group}={name}" for group, name in named.items() if name is not None]
-    of_model = {key.removeprefix("model."): v for key, v in overrides.items() if own and key.startswith("model.")}
-    others = {key: value for key, value in overrides.items() if not (own and key.startswith("model."))}
+class Recipe:
+    """What is trained: a split, a model, and the choices made for it; `tree` adds the settings of one member."""
 
-    def tree_of(values: Mapping[str, Any]) -> Tree:
-        typed = {key: value for key, value in values.items() if key in others}
-        tree = compose([*choices, *(override(key, value) for key, value in typed.items())])
-        if own:
-            tree["model"] = {**own, **{key: values[f"model.{key}"] for key in of_model}}
-        if callable(loss):
+    def __init__(
+        self,
+        split: Split,
+        model: str | type[nn.Module] | nn.Module,
+        loss: str | Callable[..., Any] | None = None,
+        negatives: str | None = None,
+        optimizer: str | None = None,
+    ) -> None:
+        self.split, self.loss = split, loss if callable(loss) else None
+        self.own = {} if isinstance(model, str) else _own_model(model)
+        named = {"loss": loss if isinstance(loss, str) else None, "negatives": negatives, "optimizer": optimizer}
+        self.choices: list[str] = [f"model={model}"] if isinstance(model, str) else self.own.pop("choices")
+        self.choices += [f"{group}={name}" for group, name in named.items() if name is not None]
+
+    def tree(self, values: Mapping[str, Any]) -> Tree:
+        """The configuration with these settings, checked."""
+        if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
+            raise InputError(f"{misplaced[0]}: the data is split already; give this to jaxrec.Dataset or jaxrec.split")
+        of_model = {key: value for key, value in values.items() if self.own and key.startswith("model.")}
+        typed = [override(key, value) for key, value in values.items() if key not in of_model]
+        tree = compose([*self.choices, *typed])
+        if self.own:
+            tree["model"] = {**self.own, **{key.removeprefix("model."): value for key, value in of_model.items()}}
+        if self.loss is not None:
             if "loss" not in tree["loss"]:
-                raise InputError(f"model {tree['model']['_target_']} does not learn from a function of scores")
-            tree["loss"]["loss"] = {"_target_": settings.give(loss), "_partial_": True}
-        tree |= {key: split.config[key] for key in _OF_SPLIT if key in split.config}
+                raise InputError(
+                    f"{tree['model']['_target_']} does not learn from a function of scores: leave loss out"
+                )
+            tree["loss"]["loss"] = {"_target_": settings.give(self.loss), "_partial_": True}
+        tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
         del tree["overwrite"]
         settings.check(tree)
         return tree
 
-    first = settings.flat(compose(choices)) | {f"model.{key}": value for key, value in own.items()}
-    spans = {key: _values(value, first.get(key)) for key, value in overrides.items()}
-    members = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
-    return [tree_of(values) for values in members], any(spans[key] is overrides[key] for key in spans)
+    def members(self, overrides: Mapping[str, Any]) -> tuple[list[Tree], bool]:
+        """The configuration of every combination of the values, and whether there are several by the form of these."""
+        present = settings.flat(compose(self.choices)) | {f"model.{key}": value for key, value in self.own.items()}
+        spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
+        combinations = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
+        return [self.tree(values) for values in combinations], any(spans[key] is overrides[key] for key in spans)
 
 
 def _values(value: Any, present: Any) -> Sequence[Any]:
@@ -218,4 +225,8 @@ def _own_model(model: type[nn.Module] | nn.Module) -> dict[str, Any]:
 
 
 def _table(file: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-    return read(file) if file.exists() else pd.DataFrame()
+    """The rows of a file of a run; none where it is not there, or has no columns, as the history of EASE."""
+    try:
+        return read(file)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()

@@ -26,6 +26,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jaxrec.errors import InputError
 
+SWEEPS = Path("outputs/sweeps")  # where searches and grids go unless told otherwise
+
 log = logging.getLogger(__name__)
 
 

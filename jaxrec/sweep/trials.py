@@ -43,13 +43,18 @@ def shown_params(params: Mapping[Any, Any]) -> str:
     )
 
 
+def trials_table(study: Study) -> pd.DataFrame:
+    """Number, state, value, parameters and attributes of every trial, in their order."""
+    rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
+    return pd.DataFrame(rows, columns=None if rows else ["number", "state", "value"])
+
+
 def write_trials(study: Study, directory: Path) -> None:
     """Writes `trials.csv`: number, state, value, parameters and attributes of every trial."""
     # Under the lock, so that of two processes the one that read last also writes last.
     with FileLock(directory / "ask.lock"):
-        rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
         unfinished = directory / f".trials.{uuid.uuid4().hex}.csv"
-        pd.DataFrame(rows, columns=None if rows else ["number", "state", "value"]).to_csv(unfinished, index=False)
+        trials_table(study).to_csv(unfinished, index=False)
         os.replace(unfinished, directory / "trials.csv")
 
 

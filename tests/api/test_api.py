@@ -85,6 +85,37 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}, "model.embedding_dim": [4, 8]}
+
+
+def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
+    found = jaxrec.search(split, "mf", space=SPACE, n_trials=4, population=2, overrides=SHORT, verbose=False)
+    overrides = [*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())]
+    tree = compose(*overrides, "sweep.n_trials=4", "sweep.population=2")
+    space = SPACE | {"model.embedding_dim": {"choices": [4, 8]}}
+    result = launch.sweep(tree, space, lambda more: compose(*overrides, *more), [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert found.trials["value"].tolist() == pytest.approx(trials["value"].tolist(), abs=1e-9)
+    assert found.best.metrics["test"] == pytest.approx(result.metrics["test"], abs=1e-9)
+    assert found.trials.loc[found.trials["value"].idxmax(), "number"] == found.leaderboard(1)["number"][0]
+    assert set(found.best_params) == set(SPACE)
+
+
+def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
+    settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "verbose": False, "directory": tmp_path / "s"}
+    jaxrec.search(split, "ease", n_trials=2, **settings)
+    found = jaxrec.search(split, "ease", n_trials=3, **settings)
+    assert len(found.trials) == 3
+    assert {"journal.log", "trials.csv", "best.yaml", "best", "report.html"} <= {
+        p.name for p in (tmp_path / "s").iterdir()
+    }
+    assert jaxrec.load(tmp_path / "s").metrics["validation"] == pytest.approx(found.best.metrics["validation"])
+    with pytest.raises(jaxrec.InputError, match="there is no search space popularity: give space"):
+        jaxrec.search(split, "popularity")
+    with pytest.raises(jaxrec.InputError, match=r"model\.regularization=-1"):
+        jaxrec.search(split, "ease", space={"model.regularization": [-1.0]})
+
+
 def test_frames_and_files_are_read_alike(tmp_path):
     frame = pd.DataFrame({"customer": ["a", "a", "b", "b", "c"], "sku": [1, 2, 2, 3, 1], "stars": [5, 4, 3, 5, 1.0]})
     frame["date"] = pd.date_range("2024-01-01", periods=5)

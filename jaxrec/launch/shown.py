@@ -1,0 +1,66 @@
+"""Tables and notes that a run, a grid or a search ends with."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from jaxrec.console import say, table
+from jaxrec.data.notices import notices
+from jaxrec.data.split import Split
+from jaxrec.experiment import Result
+from jaxrec.metric_names import LABELS, RANKED, SAMPLED, VALUES
+
+SHOWN = (
+    *("rmse", "mae", "auc", "log_loss"),
+    *("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"),
+    *("sampled_ndcg@10", "sampled_hit_rate@10"),
+)
+
+
+def test_table(title: str, name: str, result: Result) -> None:
+    """Test metrics with popularity's below; on a narrow terminal a row a metric. Then those that are not defined."""
+    rows = pd.DataFrame(
+        [{"": name, **_shown(result, "test")}, {"": "popularity", **_shown(result, "popularity")}], dtype=object
+    )
+    table(title, rows, narrow=rows.set_index("").T.reset_index(names=""))
+    say_undefined([result])
+
+
+def say_undefined(results: list[Result]) -> None:
+    """Which metrics have no value on test, and why."""
+    undefined = {key: why for result in results for key, why in result.metrics["undefined"].items()}
+    for key, why in undefined.items():
+        say(f"note: test {key} is not defined: {why}")
+
+
+def _shown(result: Result, part: str) -> dict[str, Any]:
+    metrics = result.metrics[part]
+    keys = shown_keys(metrics)
+    shown = {key: "not defined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
+    if part == "test" and keys[0] in result.metrics["test_interval"]:
+        low, high = result.metrics["test_interval"][keys[0]]
+        shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
+    return shown
+
+
+def shown_keys(metrics: Mapping[str, float]) -> list[str]:
+    """Those that a table at the terminal has room for: the usual ones, and what was chosen beyond the defaults."""
+    usual = {*RANKED, "coverage", *VALUES, *LABELS}
+    others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
+    shown = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
+    return shown or list(metrics)[:4]
+
+
+def say_data(split: Split) -> None:
+    """One line of sizes, and what should be known before a number is believed."""
+    train, test = split.selection.train, split.test.target
+    validation = split.selection.validation
+    n = 0 if validation is None else len(validation.target)
+    say(
+        f"{train.name}: {train.n_users:,} users, {train.n_items:,} items; "
+        f"{len(train):,} interactions to train on, {n:,} to validate, {len(test):,} to test"
+    )
+    for line in notices(split):
+        say(line)

@@ -1,0 +1,43 @@
+"""One run: read, train, evaluate, write the run directory, print the test metrics."""
+
+from pathlib import Path
+
+from jaxrec import experiment, rundir, settings
+from jaxrec.console import Epochs, fit_line, say
+from jaxrec.data.split import Split
+from jaxrec.experiment import Result, Selected
+from jaxrec.fitting.population import Population
+from jaxrec.launch.shown import say_data, test_table
+from jaxrec.machine import use_all_cores
+from jaxrec.settings import Tree
+
+
+def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
+    """One run: trained, measured, written to its directory."""
+    settings.check(tree)
+    rundir.check_empty(directory, overwrite)
+    rundir.make(directory)
+    use_all_cores()
+    split, load_s = experiment.prepare(tree)
+    say_data(split)
+    (result,) = fit_and_finish(tree, split, load_s)
+    rundir.write(directory, tree, result)
+    test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
+    say(f"results: {directory}")
+    if result.metrics["interrupted"]:
+        raise KeyboardInterrupt
+    return result
+
+
+def select(tree: Tree, split: Split, population: Population) -> Selected:
+    """Fits a population while its progress is shown, and says how it went."""
+    with Epochs(tree) as shown:
+        selected = experiment.select(tree, split.selection, population, shown)
+    epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
+    say(f"  {fit_line(selected.fit, epochs, monitor)}")
+    return selected
+
+
+def fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
+    ((_, shared, population),) = settings.populations([tree])
+    return experiment.finish(shared, split, select(shared, split, population), load_s)
