@@ -36,6 +36,7 @@ _CLASSES = {
     "user_knn": "UserKNN",
 }
 NAMES = {f"jaxrec.models.{module}.{kind}": module for module, kind in _CLASSES.items()}
+NAMES |= {"jaxrec.models.mf.FoldedMF": "mf_folded", "jaxrec.models.ials.FoldedALS": "ials_folded"}
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -26,6 +26,9 @@ from jaxrec.models.fold_in import fields
 from jaxrec.query import Query
 from jaxrec.settings import CONF, get, registered
 
+# What split=new_users measures, and so saves: models that know users by their histories alone.
+FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
+
 
 def stored(model: nn.Module, hyper: Hyper | None = None) -> dict[str, Any]:
     """What a run stores of its model: `model`, its public name, and `arguments`.
@@ -105,7 +108,7 @@ def _named() -> dict[str, str]:
     """Public name → dotted path of the class, of the files of conf/model that name one."""
     files = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONF.glob("model/*.yaml"))}
     paths = {name: get(tree, "model._target_", tree.get("_target_")) for name, tree in files.items()}
-    return {name: path for name, path in paths.items() if path}
+    return {name: path for name, path in paths.items() if path} | FOLDED
 
 
 def _plain(file: Path, name: str, value: Any) -> Any:
