@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jaxrec.page.html import plural
+
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -23,11 +25,6 @@ def percent(share: float) -> str:
     if 0 < share < 1e-4:
         return "under 0.01 %"
     return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 user`, `2 users`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def number(value: float) -> str:
