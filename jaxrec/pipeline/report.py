@@ -88,19 +88,20 @@ def _cards(stages: pd.DataFrame, k: int) -> list[tuple[str, str, str]]:
 
 def _table(stages: pd.DataFrame, k: int) -> Html:
     """A row for each metric: its value at each stage, and how much the last differs from the first."""
-    rows = []
+    rows, legend = [], []
     for key in METRICS:
         if (column := f"{key}@{k}") not in stages:
             continue
         values = stages[column].to_list()
-        row = [f"{label(column)} {_arrow(key)}", *(Cell(decimals(value)) for value in values)]
+        row: list[Any] = [f"{label(column)}\u00a0{_arrow(key)}", *(Cell(decimals(value)) for value in values)]
         if len(values) > 1:
             row.append(_difference(values[-1] - values[0], key))
-        rows.append((*row, meaning(key)))
+        rows.append(row)
+        legend.append((label(key), meaning(key)))
     changed = ["difference"] if len(stages) > 1 else []
     note = "\u2191 larger is better, \u2193 smaller is better. The difference is that of the last stage to the first."
-    heads = ["metric", *stages["stage"], *changed, "definition"]
-    return table(heads, rows) + tag("p", note, "soft note")
+    heads = ["metric", *stages["stage"], *changed]
+    return table(heads, rows) + tag("p", note, "soft note") + details("Definitions", table([], legend))
 
 
 def _arrow(key: str) -> str:
@@ -173,7 +174,7 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
     # The ends of the curve are labeled: which way it runs.
     ends = along.iloc[[0, -1]]
     traces.append(
-        points(ends, [strengths[0], strengths[-1]], mode="text", textposition="top center", cliponaxis=False, hoverinfo="skip")
+        points(ends, [strengths[0], strengths[-1]], mode="text", textposition="bottom left", cliponaxis=False, hoverinfo="skip")
     )
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))

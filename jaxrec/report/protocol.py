@@ -66,7 +66,8 @@ def _leakage(data: Mapping[str, Any]) -> str:
         return "unknown: the interactions have no times"
     if not share:
         return "none: all test interactions are later than the training interactions"
-    return f"{100 * share:.3g}% of the test interactions are older than the latest training interaction"
+    written = "over 99.9" if 0.999 < share < 1 else f"{100 * share:.3g}"
+    return f"{written}% of the test interactions are older than the latest training interaction"
 
 
 def _name(target: str) -> str:

@@ -56,8 +56,7 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
     title = f"{get(tree, 'model._target_', 'model').rpartition('.')[2]} on {result.known.name}"
     body = [
         tag("h1", title),
-        tag("p", f"Run {name}", "soft"),
-        facts(*protocol(tree, result.metrics)),
+        facts(("Run", name), *protocol(tree, result.metrics)),
         _warning(result),
         cards(*_test_cards(result)),
         section("Test metrics", _metric_table(result)),
