@@ -129,7 +129,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
             table[kind],
             color,
             [
-                f"user {plain(row.user_id)}: {row.interactions:,} interactions with {row.items:,} items<br>{plain(kind)}: {n:,}"
+                f"user {plain(row.user_id)}: {row.interactions:,} with {row.items:,} items<br>{plain(kind)}: {n:,}"
                 for row, n in zip(say.rows(table), table[kind], strict=True)
             ],
             [f"{n:,}" for n in table.interactions] if kind == kinds[-1] else None,
@@ -157,7 +157,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
     ]
     tips = [
-        f"{plain(row.action)}: {getattr(row, of):,} in total,<br>{getattr(row, f'{of}_through'):,} with all previous steps"
+        f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} of them with all previous steps"
         for row in say.rows(table)
     ]
     bars = go.Funnel(

@@ -8,8 +8,11 @@ SIMPLE = "model=popularity,item_knn,ease,ials"  # quick to train, and hard to be
 MOST_ITEMS = 20_000  # beyond these the item-item matrix of EASE is too large for most machines
 
 
-def next_steps(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, list[str]]]:
-    """Pairs of a sentence and the overrides of a `train --multirun` command, most important first."""
+def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> list[tuple[str, list[str]]]:
+    """Pairs of a sentence and the overrides of a `train --multirun` command, most important first.
+
+    repeats: whether the source can keep repeats (`data.duplicates`)
+    """
     facts = dict(zip(tables["summary"].fact, tables["summary"].value, strict=True))
     models = SIMPLE if facts["items"] <= MOST_ITEMS else SIMPLE.replace(",ease", "")
     timed = "over_time" in tables
@@ -19,5 +22,6 @@ def next_steps(tables: Mapping[str, pd.DataFrame]) -> list[tuple[str, list[str]]
     steps.append(("Search the settings of matrix factorization.", ["sweep=mf", *split]))
     if "sessions" in tables:
         text = "Predict the next item at every step of a session."
-        steps.append((text, ["split=sessions", "model=item_knn,gru4rec", "data.duplicates=keep"]))
+        keep = ["data.duplicates=keep"] if repeats else []
+        steps.append((text, ["split=sessions", "model=item_knn,gru4rec", *keep]))
     return steps

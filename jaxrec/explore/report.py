@@ -41,7 +41,9 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
     for name, table in tables.items():
         write_atomic(directory / f"{name}.csv", partial(table.to_csv, index=False))
     # The page comes last: where it is, the tables are.
-    write_text(directory / "report.html", report(interactions.name, tables, typed))
+    write_text(
+        directory / "report.html", report(interactions.name, tables, typed, repeats="duplicates" in tree["data"])
+    )
     console.table(interactions.name, tables["summary"].astype({"value": object}).map(_shown))
     console.table("", tables["actions"])
     for sentence in [*sentences.in_short(tables), sentences.of_problems(tables["problems"])]:
@@ -49,8 +51,8 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
     console.say(f"charts: {directory / 'report.html'}; the tables behind them are CSV files in the same folder")
 
 
-def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = ()) -> str:
-    """The page."""
+def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = (), *, repeats: bool = True) -> str:
+    """The page; see `run` for `typed` and `next_steps` for `repeats`."""
     files = ", ".join(f"{key}.csv" for key in tables)
     # A section whose table is missing is left out, and listed at the end.
     parts = {
@@ -76,7 +78,7 @@ def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = ()
         section("Problems", *_problems(tables["problems"])),
         section("Summary", _list(sentences.in_short(tables))),
         *(section(title, *make()) for key, (title, make) in parts.items() if key not in missing),
-        section("Next steps", *_next_steps(tables, typed)),
+        section("Next steps", *_next_steps(tables, typed, repeats)),
         section("Not shown", _list([LACKING[key] for key in missing])) if missing else Html(),
         tag("p", f"The tables behind the charts, in this folder: {files}.", "soft"),
     ]
@@ -87,10 +89,10 @@ def _list(texts: Iterable[str]) -> Html:
     return tag("ul", Html("").join(tag("li", text) for text in texts))
 
 
-def _next_steps(tables: dict[str, pd.DataFrame], typed: Sequence[str]) -> list[Html]:
+def _next_steps(tables: dict[str, pd.DataFrame], typed: Sequence[str], repeats: bool) -> list[Html]:
     steps = [
         tag("h3", text) + tag("pre", command("train", "--multirun", *typed, *overrides))
-        for text, overrides in next_steps(tables)
+        for text, overrides in next_steps(tables, repeats=repeats)
     ]
     return [box(step) for step in steps]
 
@@ -142,7 +144,9 @@ def _funnel(table: pd.DataFrame) -> list[Html]:
     shown = shown.astype(object)
     for column in ("pairs rate", "users rate"):
         shown[column] = [Cell("" if pd.isna(rate) else sentences.percent(rate)) for rate in shown[column]]
-    note = "“Through”: with all previous steps too, in any order. Rate: share of those that came through the step before."
+    note = (
+        "“Through”: with all previous steps too, in any order. Rate: share of those that came through the step before."
+    )
     drawn = grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
     return [drawn, box(frame(shown, thousands=True), tag("p", note, "soft note"))]
 
@@ -182,7 +186,7 @@ def _problems(table: pd.DataFrame) -> list[Html]:
         return [summary]
     found = {"found": "check", "while reading": "reading"}
     shares = [Cell("" if pd.isna(share) else sentences.percent(share)) for share in table["share"]]
-    shown = table.assign(share=shares, when=table["when"].map(found))
+    shown = table.assign(share=pd.Series(shares, table.index, dtype=object), when=table["when"].map(found))
     shown = shown.rename(columns={"when": "found by", "meaning": "what it may mean"})
     return [summary, box(frame(shown[["problem", "count", "share", "what it may mean", "found by"]], thousands=True))]
 

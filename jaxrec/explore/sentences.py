@@ -107,8 +107,12 @@ def of_top_users(table: pd.DataFrame) -> str:
 def of_most_active(table: pd.DataFrame, total: int) -> str:
     """The share of the first user, and of all that are listed."""
     first = table.iloc[0]
-    most = f"User {first.user_id} has the most interactions, {first.interactions:,} with {plural(first['items'], 'item')}"
-    return f"{most}; the {plural(len(table), 'user')} shown have {percent(table.interactions.sum() / total)} of the total."
+    most = (
+        f"User {first.user_id} has the most interactions, {first.interactions:,} with {plural(first['items'], 'item')}"
+    )
+    return (
+        f"{most}; the {plural(len(table), 'user')} shown have {percent(table.interactions.sum() / total)} of the total."
+    )
 
 
 def of_time(table: pd.DataFrame) -> str:
@@ -202,8 +206,8 @@ def of_correlations(table: pd.DataFrame) -> str:
     row, column = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
     aside = " (except between event types)" if kinds.sum() > 1 else ""
     return (
-        f"Spearman's rank correlation over interactions, from -1 to 1. The strongest{aside} is {values[row, column]:.2f}, "
-        f"between “{names[row]}” and “{names[column]}”."
+        f"Spearman's rank correlation over interactions, from -1 to 1. The strongest{aside} is "
+        f"{values[row, column]:.2f}, between “{names[row]}” and “{names[column]}”."
     )
 
 
@@ -218,7 +222,9 @@ def of_cores(table: pd.DataFrame) -> str:
     """What the 5-core keeps."""
     first, chosen = table.iloc[0], table[table.k <= 5].iloc[-1]
     kept = [f"{percent(chosen[of] / first[of])} of the {of}" for of in ("users", "items", "interactions")]
-    core = f"The {int(chosen.k)}-core (data.k_core={int(chosen.k)}), in which every user and item has at least that many"
+    core = (
+        f"The {int(chosen.k)}-core (data.k_core={int(chosen.k)}), in which every user and item has at least that many"
+    )
     return f"{core} interactions, keeps {kept[0]}, {kept[1]} and {kept[2]}."
 
 

@@ -88,7 +88,7 @@ def by_hour(table: pd.DataFrame) -> Html:
         )
         for action, shares, color in _shares(table, "hour")
     ]
-    axes = {"xaxis": titled("hour (UTC)", dtick=3), "yaxis": SHARE}
+    axes = {"xaxis": titled("hour (UTC)", dtick=3, range=[-0.7, 23.7]), "yaxis": SHARE}
     return chart("By hour of the day", lines, say.of_peaks(table, "hour"), **legend(lines), **axes)
 
 
@@ -125,9 +125,7 @@ def session_sizes(table: pd.DataFrame, summary: pd.DataFrame, of: str) -> Html:
         "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)}\u2013{_clock(high)}"
         for low, high, last in zip(mine.low, mine.high, mine.low == mine.low.iloc[-1], strict=True)
     ]
-    return bars(
-        "Session duration", labels, mine["count"], "duration", "sessions", say.of_durations(summary), ORANGE
-    )
+    return bars("Session duration", labels, mine["count"], "duration", "sessions", say.of_durations(summary), ORANGE)
 
 
 def _clock(seconds: float) -> str:

@@ -38,7 +38,7 @@ def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Htm
 
 def titled(title: str, **axis: Any) -> dict[str, Any]:
     """An axis with a title."""
-    return {"title": {"text": plain(title)}, **axis}
+    return {"title": {"text": plain(title), "standoff": 10}, **axis}  # clear of labels written upwards
 
 
 def counted(title: str, n: int) -> dict[str, Any]:

@@ -116,7 +116,9 @@ def _difference(value: float, key: str) -> Cell:
 
 
 def _candidates(candidates: Mapping[str, float]) -> Html:
-    shown = [(what, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for what, value in candidates.items()]
+    shown = [
+        (what, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for what, value in candidates.items()
+    ]
     return tag("h3", "Candidates") + table([], shown)
 
 
@@ -125,7 +127,8 @@ def _example(shown: Example) -> Html:
     was = {name: rank for rank, (name, _) in enumerate(shown.before, 1)}
     kept = {name for name, _ in shown.after}
     rows = [
-        (rank, name, "hit" if hit else "", Cell(str(was.get(name, "new")))) for rank, (name, hit) in enumerate(shown.after, 1)
+        (rank, name, "hit" if hit else "", Cell(str(was.get(name, "new"))))
+        for rank, (name, hit) in enumerate(shown.after, 1)
     ]
     dropped = [(was[name], name, "hit" if hit else "") for name, hit in shown.before if name not in kept]
     parts = [
@@ -174,12 +177,21 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
     # The ends of the curve are labeled: which way it runs.
     ends = along.iloc[[0, -1]]
     traces.append(
-        points(ends, [strengths[0], strengths[-1]], mode="text", textposition="bottom left", cliponaxis=False, hoverinfo="skip")
+        points(
+            ends,
+            [strengths[0], strengths[-1]],
+            mode="text",
+            textposition="bottom left",
+            cliponaxis=False,
+            hoverinfo="skip",
+        )
     )
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))
     if key == knob:
-        return chart(f"{label(quality)} by {knob}", traces, "", xaxis=titled(knob), yaxis=titled(f"{label(quality)} \u2191"))
+        return chart(
+            f"{label(quality)} by {knob}", traces, "", xaxis=titled(knob), yaxis=titled(f"{label(quality)} \u2191")
+        )
     axes = {"xaxis": titled(f"{label(key)} {_arrow(key)}"), "yaxis": titled(f"{label(quality)} \u2191")}
     text = meaning(key)
     caption = f"{text[:1].upper()}{text[1:]}." if text else ""

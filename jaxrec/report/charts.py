@@ -120,7 +120,9 @@ def importance_bars(found: Mapping[str, float], note: str) -> Html:
     names, shares = [plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
     tip = "%{y}: %{x:.1%}<extra></extra>"
     bars = go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, hovertemplate=tip)
-    caption = "Share of the variation in the metric that each parameter explains." + (f" {note[:1].upper()}{note[1:]}." if note else "")
+    caption = "Share of the variation in the metric that each parameter explains." + (
+        f" {note[:1].upper()}{note[1:]}." if note else ""
+    )
     axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "yaxis": {"type": "category"}}
     return chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
 

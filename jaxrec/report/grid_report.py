@@ -89,7 +89,13 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
     columns = [column for column in columns if column in ranked]
     named = [label(column.replace("_", " ", 1)) for column in columns]
     extra = [column for column in ("best_epoch", "train_s") if column in ranked]
-    heads = ["run", "overrides", "state", *named, *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra)]
+    heads = [
+        "run",
+        "overrides",
+        "state",
+        *named,
+        *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra),
+    ]
     rows = []
     for row in ranked.to_dict("records"):
         values = [Cell(decimals(row[column]), key=row[column]) for column in columns]

@@ -186,9 +186,7 @@ def _users(tree: Tree, result: Result) -> Html:
         users = pd.Index(known.user_ids).get_indexer(pd.Index(measured["user_id"]))
         lengths = np.bincount(known.user, minlength=known.n_users)[users]
     names = pd.factorize(measured["user_id"])[0]
-    return grid(
-        [charts.spread(label(key), values, noun), charts.by_activity(label(key), values, lengths, names, noun)]
-    )
+    return grid([charts.spread(label(key), values, noun), charts.by_activity(label(key), values, lengths, names, noun)])
 
 
 def _groups(result: Result) -> Html:
