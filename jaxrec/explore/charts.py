@@ -28,7 +28,7 @@ def actions(table: pd.DataFrame) -> Html:
 def top_items(table: pd.DataFrame, color: str) -> Html:
     """The most popular items of one event type."""
     tips = [
-        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} interactions of {plural(row.users, 'user')}"
+        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
         for row in say.rows(table)
     ]
     titles, action = list(table.title), table.action.iloc[0]
@@ -157,7 +157,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
     ]
     tips = [
-        f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} of them with all previous steps"
+        f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} with all previous steps"
         for row in say.rows(table)
     ]
     bars = go.Funnel(

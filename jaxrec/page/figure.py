@@ -33,7 +33,7 @@ def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Htm
     figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_layout(**layout)
     # Plotly writes `<` as \u003c, so that nothing in here ends the script.
-    return piece("chart", title[:1].upper() + title[1:], Html(figure.to_json()), caption)
+    return piece("chart", title, Html(figure.to_json()), caption)
 
 
 def titled(title: str, **axis: Any) -> dict[str, Any]:

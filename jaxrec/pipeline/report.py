@@ -174,18 +174,9 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
         points(along, strengths, mode="lines+markers", line_color=BLUE),
         points(base, ["none"], mode="markers", marker={"color": GRAY, "size": 11}),
     ]
-    # The ends of the curve are labeled: which way it runs.
-    ends = along.iloc[[0, -1]]
-    traces.append(
-        points(
-            ends,
-            [strengths[0], strengths[-1]],
-            mode="text",
-            textposition="bottom left",
-            cliponaxis=False,
-            hoverinfo="skip",
-        )
-    )
+    # The last value is written at its point: which way the curve runs.
+    last = {"mode": "text", "textposition": "bottom left", "cliponaxis": False, "hoverinfo": "skip"}
+    traces.append(points(along[-1:], strengths[-1:], **last))
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))
     if key == knob:

@@ -112,7 +112,7 @@ def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], met
         hollow = {"color": GRAY, "size": 8, "symbol": "circle-open"}
         traces.append(_dots(pruned, [trial.number for trial in pruned], name="pruned", marker=hollow))
     axes = {"xaxis": counted("trial", len(complete) + len(pruned)), "yaxis": titled(metric)}
-    return chart(f"{metric} by trial", traces, "", showlegend=True, legend=LEGEND, **axes)
+    return chart(f"{metric[:1].upper()}{metric[1:]} by trial", traces, "", showlegend=True, legend=LEGEND, **axes)
 
 
 def importance_bars(found: Mapping[str, float], note: str) -> Html:

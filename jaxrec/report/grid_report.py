@@ -128,7 +128,7 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
     }
     caption = "Gray: the most popular items for every user."
     caption = f"The best {DRAWN} runs. {caption}" if len(drawn) < ranked[key].notna().sum() else caption
-    return grid([chart(f"{metric} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
+    return grid([chart(f"V{metric[1:]} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
 
 
 def _prefixed(part: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
