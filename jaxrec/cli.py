@@ -159,10 +159,10 @@ def _benchmark(cfg: DictConfig) -> None:
 def _explore(cfg: DictConfig) -> None:
     from jaxrec.explore import report
 
-    tree = plain(cfg)
-    if "quantity" in tree["data"] and not any(o.startswith("data.quantity=") for o in HydraConfig.get().overrides.task):
+    tree, typed = plain(cfg), [o for o in HydraConfig.get().overrides.task if o.startswith(("data=", "data."))]
+    if "quantity" in tree["data"] and not any(o.startswith("data.quantity=") for o in typed):
         tree["data"]["quantity"] = "raw"  # people want to see pieces, not their logarithms
-    report.run(tree, Path(tree.pop("out")))
+    report.run(tree, Path(tree.pop("out")), typed)
 
 
 def _mine(cfg: DictConfig) -> None:

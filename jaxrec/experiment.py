@@ -179,6 +179,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     popular = _popularity(evaluation, fitted_on, split.test)
     length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # errors are of no list
     groups = by_group(test, fitted_on, int(length))
+    (popular_groups,) = by_group(popular, fitted_on, int(length))
     seconds = {
         "load_s": load_s,
         "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
@@ -193,6 +194,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "test_interval": test.intervals(member),
                 "test_groups": groups[member],
                 "popularity": popular.means(0),
+                "popularity_groups": popular_groups,
                 "undefined": dict(getattr(evaluator, "undefined", {})),
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,

@@ -38,10 +38,10 @@ def _repeats(data: Interactions) -> Iterator[Finding]:
     if data.time is not None:
         mine = np.flatnonzero(pair.duplicated(keep=False))
         copies = int(pd.DataFrame({"pair": key[mine], "time": data.time[mine]}).duplicated().sum())
-        said = "the same row may have been written twice; data.duplicates says what to keep, where the source has it"
-        yield "rows that repeat another's user, item, action and time", copies, len(data), said
-    said = "habit, such as buying again, or double clicks: choose whether a pair counts once or each time"
-    yield "rows that repeat an earlier user, item and action", int(repeated.sum()), len(data), said
+        said = "possibly logged twice; data.duplicates chooses what to keep, where the source supports it"
+        yield "rows that repeat the user, item, event type and time of another row", copies, len(data), said
+    said = "repeat purchases or double clicks: decide whether a pair counts once or each time"
+    yield "rows that repeat the user, item and event type of an earlier row", int(repeated.sum()), len(data), said
 
 
 def _order(data: Interactions) -> Iterator[Finding]:
@@ -49,16 +49,16 @@ def _order(data: Interactions) -> Iterator[Finding]:
         return
     by_user = np.argsort(data.user, kind="stable")
     back = (np.diff(data.time[by_user]) < 0) & (np.diff(data.user[by_user]) == 0)
-    said = "the file is not in the order of time; splits and histories sort by time, so only ties follow the file"
-    yield "rows older than the row of the same user before", int(back.sum()), len(data), said
+    said = "the file is not sorted by time; splits and histories sort by time, and only ties keep the order of the file"
+    yield "rows older than the user's previous row", int(back.sum()), len(data), said
     odd = (data.time < EARLIEST) | (data.time >= LATEST)
-    yield "times before 1990 or after 2099", int(odd.sum()), len(data), "wrong unit, or 0 written for missing"
+    yield "times before 1990 or after 2099", int(odd.sum()), len(data), "wrong unit, or 0 for missing"
 
 
 def _single(data: Interactions) -> Iterator[Finding]:
     for what, ids, said in (
-        ("users", data.user, "nothing is left to test such a user with, or to train on: see what k-cores leave"),
-        ("items", data.item, "nothing can be learnt of such an item from what others did with it"),
+        ("users", data.user, "such users cannot be both trained on and tested; see the k-core sizes"),
+        ("items", data.item, "collaborative models learn nothing about such items"),
     ):
         counts = np.bincount(ids)
         yield f"{what} with a single interaction", int((counts == 1).sum()), int((counts > 0).sum()), said
@@ -68,7 +68,7 @@ def _busy(data: Interactions) -> Iterator[Finding]:
     counts = np.bincount(data.user)
     users = int((counts > 0).sum())
     limit = max(BUSY, 100 * float(np.median(counts[counts > 0])))
-    said = "bots, staff or resellers; they weigh much in popularity and training"
+    said = "bots, staff or resellers; they have a large weight in popularity and training"
     yield (
         f"users with more than {limit:,.0f} interactions, far above the median",
         int((counts > limit).sum()),
@@ -77,14 +77,14 @@ def _busy(data: Interactions) -> Iterator[Finding]:
     )
     most = int(counts.argmax())
     if users >= 20 and counts[most] > 0.1 * len(data):
-        said = f"user {data.user_ids[most]}: one id for all who are not known, such as -1 or 0?"
-        yield "interactions that belong to one single user", int(counts[most]), len(data), said
+        said = f"user {data.user_ids[most]}: possibly a placeholder for anonymous users, such as -1 or 0"
+        yield "interactions of a single user", int(counts[most]), len(data), said
     if data.time is not None and (data.time % DAY).any():
         minute = data.time // 60_000
         n = int(minute.max() - minute.min()) + 1
         moments, rows = np.unique(data.user * np.int64(n) + minute - minute.min(), return_counts=True)
         fast = len(np.unique(moments[rows > PER_MINUTE] // n))
-        said = "a bot, or a whole basket or import written at one moment"
+        said = "a bot, or a whole basket or import written at once"
         yield f"users with more than {PER_MINUTE} interactions within one minute", fast, users, said
 
 
@@ -93,7 +93,7 @@ def _values(data: Interactions) -> Iterator[Finding]:
         if values is None:
             continue
         finite = values[np.isfinite(values)]
-        yield f"rows whose {name} is missing or not finite", len(values) - len(finite), len(values), "mend or drop them"
+        yield f"rows whose {name} is missing or not finite", len(values) - len(finite), len(values), "fix or drop them"
         negative = int((finite < 0).sum())
         yield (
             f"rows with a negative {name}",
@@ -102,7 +102,7 @@ def _values(data: Interactions) -> Iterator[Finding]:
             "returns or cancellations? data.min_value drops them",
         )
         if len(finite) > 1 and finite.min() == finite.max():
-            yield f"rows that all have the {name} {finite[0]:g}", len(finite), len(values), "it tells nothing"
+            yield f"rows that all have the {name} {finite[0]:g}", len(finite), len(values), "it carries no information"
         elif len(finite) >= 100 and np.abs(finite).max() > 100 * (near := float(np.quantile(np.abs(finite), 0.99))) > 0:
             far = int((np.abs(finite) > 100 * near).sum())
             said = f"typing errors or wholesale; the 99th percentile is {near:g}, the largest {np.abs(finite).max():g}"
@@ -113,7 +113,7 @@ def _moments(data: Interactions) -> Iterator[Finding]:
     if data.time is None:
         return
     if not (data.time % DAY).any():
-        said = "the time of day is not known, so that order within a day is the file's, and there are no sessions"
+        said = "no time of day: the order within a day is that of the file, and sessions cannot be found"
         yield "rows whose time is a whole day", len(data), len(data), said
         return
     moments, rows = np.unique(data.time, return_counts=True)
@@ -121,7 +121,7 @@ def _moments(data: Interactions) -> Iterator[Finding]:
     if rows[most] >= max(100, 0.005 * len(data)):
         when = str(np.datetime64(int(moments[most]), "ms").astype("datetime64[s]")).replace("T", " ")
         said = f"all at {when}: an import, or a default written where the time was missing"
-        yield "rows at one single moment", int(rows[most]), len(data), said
+        yield "rows with the same time", int(rows[most]), len(data), said
 
 
 def _features(data: Interactions) -> Iterator[Finding]:
@@ -135,8 +135,8 @@ def _features(data: Interactions) -> Iterator[Finding]:
         for column in table if len(table.columns) > 1 else ():
             lacking = int(missing[column].sum()) - nothing
             yield (
-                f"{what}s with others but without {column}",
+                f"{what}s with other features but without {column}",
                 lacking,
                 len(table),
-                "models see a value of its own for missing",
+                "models treat a missing value as a separate category",
             )

@@ -7,44 +7,44 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
-from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
+from jaxrec.page.figure import LEGEND, chart, plain, titled
 from jaxrec.page.html import Html
 
-COLOURS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GREY)
+MOST_LABELS = 24  # as many as a phone has room for, written upwards
 FAINT = "rgba(61,139,212,0.06)"
 LOG = {"type": "log", "dtick": 1, "tickformat": "~s"}
 SHARE = {"tickformat": ".0%", "rangemode": "tozero"}
-LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
 
 
-def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, colour: str) -> Html:
-    """Counts by ranges of numbers."""
+def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, color: str) -> Html:
+    """Counts by ranges of numbers, from the first range that holds any."""
+    table = table[table["count"].cumsum() > 0]
     labels = [
         say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
         for low, high in zip(table.low, table.high, strict=True)
     ]
-    return bars(title, labels, table["count"], x, y, caption, colour)
+    return bars(title, labels, table["count"], x, y, caption, color)
 
 
-def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, caption: str, colour: str) -> Html:
-    """Bars by place, so that labels which read like numbers or dates stay labels."""
+def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, caption: str, color: str) -> Html:
+    """Bars by place, so that labels that read like numbers or dates stay labels; each bar has its own."""
     places = list(range(len(labels)))
     tips = [
         f"{label} {plain(x)}: {n:,} {y} ({say.percent(n / counts.sum())})"
         for label, n in zip(labels, counts, strict=True)
     ]
-    bars = go.Bar(x=places, y=counts, marker_color=colour, hovertext=tips, hoverinfo="text")
-    step = -(-len(labels) // 8)  # as many labels as a phone has room for
-    shown = list(labels)[::step]
-    flat = len("".join(shown)) <= 22
-    axis = titled(x, tickvals=places[::step], ticktext=shown, tickangle=0 if flat else -40)
+    bars = go.Bar(x=places, y=counts, marker_color=color, hovertext=tips, hoverinfo="text")
+    step = -(-len(labels) // MOST_LABELS)
+    flat = len("".join(labels)) <= 22
+    look = {"tickangle": 0} if flat else {"tickangle": -90, "tickfont": {"size": 11}}
+    axis = titled(x, tickvals=places[::step], ticktext=list(labels)[::step], showgrid=False, **look)
     return chart(title, [bars], caption, bargap=0.08, xaxis=axis, yaxis=titled(y, tickformat="~s", rangemode="tozero"))
 
 
 def ranked(
     labels: Sequence[str],
     lengths: pd.Series,
-    colour: Any,
+    color: Any,
     tips: Sequence[str],
     texts: Sequence[str] | None,
     **more: Any,
@@ -54,7 +54,7 @@ def ranked(
         x=lengths,
         y=[-place for place in range(len(labels))],
         orientation="h",
-        marker_color=colour,
+        marker_color=color,
         hovertext=tips,
         hoverinfo="text",
         text=texts,
@@ -92,7 +92,7 @@ def short(text: Any, most: int = 24) -> str:
     return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")
 
 
-def faint(colour: str) -> str:
-    """The colour, as what lies below a line is filled with."""
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+def faint(color: str) -> str:
+    """The color, as what lies below a line is filled with."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.15)"

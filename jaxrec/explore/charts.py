@@ -8,81 +8,81 @@ import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
 from jaxrec.explore.actions import ONE_KIND
-from jaxrec.explore.bars import COLOURS, FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
-from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
-from jaxrec.page.html import Html
+from jaxrec.explore.bars import FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
+from jaxrec.page.figure import BLUE, COLORS, GRAY, ORANGE, chart, log_ticks, plain, titled
+from jaxrec.page.html import Html, plural
 
 
 def actions(table: pd.DataFrame) -> Html:
-    """How many of each kind of action."""
+    """Interactions by event type."""
     texts = [f"{row.interactions:,} ({say.percent(row.share)})" for row in say.rows(table)]
     tips = [
-        f"{plain(row.action)}: {row.interactions:,} by {row.users:,} users on {row.items:,} items"
+        f"{plain(row.action)}: {row.interactions:,} interactions of {row.users:,} users with {row.items:,} items"
         for row in say.rows(table)
     ]
-    colours = list(COLOURS[: len(table)])
-    bars = ranked(list(table.action), table.interactions, colours, tips, texts)
-    return listing("Actions", [bars], say.of_actions(table), list(table.action), room=1.9)
+    colors = list(COLORS[: len(table)])
+    bars = ranked(list(table.action), table.interactions, colors, tips, texts)
+    return listing("Event types", [bars], say.of_actions(table), list(table.action), room=1.9)
 
 
-def top_items(table: pd.DataFrame, colour: str) -> Html:
-    """The most frequent items of one action."""
+def top_items(table: pd.DataFrame, color: str) -> Html:
+    """The most popular items of one event type."""
     tips = [
-        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} by {say.plural(row.users, 'user')}"
+        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
         for row in say.rows(table)
     ]
     titles, action = list(table.title), table.action.iloc[0]
-    bars = ranked(titles, table.interactions, colour, tips, [f"{n:,}" for n in table.interactions])
-    title = "Most frequent items" if action == ONE_KIND else f"Most frequent items: {action}"
+    bars = ranked(titles, table.interactions, color, tips, [f"{n:,}" for n in table.interactions])
+    title = "Most popular items" if action == ONE_KIND else f"Most popular items: {action}"
     return listing(title, [bars], say.of_top_items(table), titles, room=1.6)
 
 
 def ranks(table: pd.DataFrame) -> Html:
-    """How often the item of each rank occurs."""
+    """Interactions of the item at each popularity rank."""
     lines = [
         go.Scatter(
             x=mine["rank"],
             y=mine.interactions,
             mode="lines",
             name=plain(action),
-            line={"color": colour, "width": 2.5},
+            line={"color": color, "width": 2.5},
             hovertemplate="rank %{x:,}: %{y:,}<extra></extra>",
         )
-        for (action, mine), colour in zip(table.groupby("action", sort=False), COLOURS, strict=False)
+        for (action, mine), color in zip(table.groupby("action", sort=False), COLORS, strict=False)
     ]
-    axes = {"xaxis": titled("rank of the item", **LOG), "yaxis": titled("times it occurs", **LOG)}
-    return chart("The long tail", lines, say.of_ranks(table), **legend(lines), **axes)
+    axes = {"xaxis": titled("popularity rank", **LOG), "yaxis": titled("interactions", **LOG)}
+    return chart("Long tail", lines, say.of_ranks(table), **legend(lines), **axes)
 
 
 def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
-    """Which share of the interactions the most frequent share of ids has."""
+    """Share of the interactions that the most popular items and the most active users have."""
     lines: list[Any] = [
         go.Scatter(
             x=mine.share_of_ids,
             y=mine.share_of_interactions,
             mode="lines",
             name=of,
-            line={"color": colour, "width": 2.5},
+            line={"color": color, "width": 2.5},
             hovertemplate=f"%{{x:.0%}} of the {of} have %{{y:.1%}}<extra></extra>",
         )
-        for (of, mine), colour in zip(table.groupby("of", sort=False), COLOURS, strict=False)
+        for (of, mine), color in zip(table.groupby("of", sort=False), COLORS, strict=False)
     ]
     items = concentration.iloc[0]
     marks = {"x": [0.01, 0.1, 0.2], "y": [items.top_1_percent, items.top_10_percent, items.top_20_percent]}
     lines.append(
         go.Scatter(**marks, mode="markers", marker={"color": BLUE, "size": 9}, showlegend=False, hoverinfo="skip")
     )
-    dotted = {"color": GREY, "dash": "dot", "width": 1}
-    lines.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="if all were equal", hoverinfo="skip"))
+    dotted = {"color": GRAY, "dash": "dot", "width": 1}
+    lines.append(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=dotted, name="equal shares", hoverinfo="skip"))
     axes = {
-        "xaxis": titled("share of items or users", **SHARE),
+        "xaxis": titled("share of items or users", **{**SHARE, "tickvals": [0.2, 0.4, 0.6, 0.8, 1]}),
         "yaxis": titled("share of interactions", **SHARE),
     }
     return chart("Concentration", lines, say.of_concentration(concentration), **legend(lines), **axes)
 
 
 def activity(table: pd.DataFrame) -> Html:
-    """How much of each action a user does who does it at all."""
+    """Interactions per user by event type, among users with at least one."""
     boxes = [
         go.Box(
             y=[-place],
@@ -94,7 +94,7 @@ def activity(table: pd.DataFrame) -> Html:
             mean=[row.mean],
             orientation="h",
             width=0.5,
-            line_color=COLOURS[place],
+            line_color=COLORS[place],
             hoverinfo="x",
             name=plain(row.action),
         )
@@ -102,37 +102,40 @@ def activity(table: pd.DataFrame) -> Html:
     ]
     names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
     caption = say.of_activity(table)
-    axes = {"xaxis": titled("per user", **LOG), "yaxis": {**names, "showgrid": False}}
-    return chart("Actions per visitor", boxes, caption, height=120 + 60 * len(table), **axes)
+    low, high = table.p5.min(), table.p95.max()
+    span = {"type": "log", **log_ticks(low, high if high > low else 10 * low)}
+    axes = {"xaxis": titled("interactions per user", **span), "yaxis": {**names, "showgrid": False}}
+    return chart("Interactions per user", boxes, caption, height=120 + 60 * len(table), **axes)
 
 
 def users(table: pd.DataFrame, group: str) -> Html:
-    """Users by how many of an action they have: everyone, or the upper tenth."""
+    """Users by number of interactions: all, or the most active tenth."""
     mine, action = table[table.group == group], table.action.iloc[0]
     everyone = group == "all users"
-    title = f"{action.capitalize()}s per user: {'everyone' if everyone else 'from the 90th percentile on'}"
+    noun = say.noun(action)
+    title = f"All users by {noun}" if everyone else f"Top 10% by {noun}"
     caption = say.of_all_users(table) if everyone else say.of_top_users(table)
     mine = mine if everyone else mine[mine["high"] >= table.cut.iloc[0]]
-    return histogram(title, mine, f"{action}s", "users", caption, BLUE if everyone else ORANGE)
+    return histogram(title, mine, noun, "users", caption, BLUE if everyone else ORANGE)
 
 
 def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
-    """The most active users and what they did."""
+    """The most active users, by event type."""
     kinds = [name for name in names if name in table] or ["interactions"]
     labels = [f"user {user}" for user in table.user_id]
     bars = [
         ranked(
             labels,
             table[kind],
-            colour,
+            color,
             [
-                f"user {plain(row.user_id)}: {row.interactions:,} on {row.items:,} items<br>{plain(kind)}: {n:,}"
+                f"user {plain(row.user_id)}: {row.interactions:,} with {row.items:,} items<br>{plain(kind)}: {n:,}"
                 for row, n in zip(say.rows(table), table[kind], strict=True)
             ],
             [f"{n:,}" for n in table.interactions] if kind == kinds[-1] else None,
             name=plain(kind),
         )
-        for kind, colour in zip(kinds, COLOURS, strict=False)
+        for kind, color in zip(kinds, COLORS, strict=False)
     ]
     return listing(
         "Most active users",
@@ -147,14 +150,14 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
 
 
 def funnel(table: pd.DataFrame, of: str) -> Html:
-    """How many get to each step of a sale."""
+    """How many users, or user-item pairs, reach each step of the funnel."""
     through = table[f"{of}_through"]
     texts = [
         f"{n:,}" if place == 0 else f"{n:,} ({say.percent(rate)})"
         for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
     ]
     tips = [
-        f"{plain(row.action)}: {getattr(row, of):,} in all,<br>{getattr(row, f'{of}_through'):,} with every step before"
+        f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} with all previous steps"
         for row in say.rows(table)
     ]
     bars = go.Funnel(
@@ -163,7 +166,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         text=texts,
         textinfo="text",
         textposition="auto",
-        marker_color=list(COLOURS[: len(table)]),
+        marker_color=list(COLORS[: len(table)]),
         connector={"fillcolor": FAINT, "line": {"width": 0}},
         hovertext=tips,
         hoverinfo="text",
@@ -171,7 +174,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
         textangle=0,
     )
     names = {"tickvals": list(range(len(table))), "ticktext": [short(name) for name in table.action]}
-    title = {"pairs": "Pairs of user and item", "users": "Users"}[of]
+    title = {"pairs": "User-item pairs", "users": "Users"}[of]
     return chart(
         title, [bars], say.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
     )

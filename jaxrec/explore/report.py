@@ -1,5 +1,6 @@
-"""The page of an exploration, and the folder that it and its tables are written to."""
+"""The page of an exploration, and the folder that it and its tables go to."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -7,67 +8,93 @@ import pandas as pd
 
 from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_text
+from jaxrec.command_line import command
 from jaxrec.data.interactions import Interactions
 from jaxrec.explore import charts, sentences, time_charts, value_charts
-from jaxrec.explore.bars import COLOURS
-from jaxrec.page.html import Html, box, cards, frame, grid, page, section, tag
+from jaxrec.explore.next_steps import next_steps
+from jaxrec.page.figure import COLORS
+from jaxrec.page.html import Cell, Html, box, cards, frame, grid, page, section, tag
 from jaxrec.settings import Tree, build, check
 
-LACKING = {  # table → what would make it
-    "actions": "Left out: counts per action need a column of events; all interactions here are of one kind.",
-    "funnel": "Left out: the funnel needs events that name steps of a sale, such as view, cart and purchase.",
-    "over_time": "Left out: counts over time need a column of times (data.time_column of own files).",
-    "sessions": "Left out: sessions need times of the day (data.time_column of own files).",
-    "values": "Left out: ratings or quantities need a column of values (data.value_column of own files).",
-    "correlations": "Left out: correlations need two numerical columns that vary: values, times or numerical features.",
-    "features": "Left out: the data has no features of users or items.",
+LACKING = {  # table → what it needs
+    "actions": "event types: the data has one type only; name a column (data.event_column)",
+    "over_time": "interactions over time: the data has no times; name a column (data.time_column)",
+    "funnel": "the conversion funnel: no event types such as view, cart and purchase (explore.funnel=[…] names them)",
+    "sessions": "sessions: they need times of day (data.time_column)",
+    "values": "values: no ratings or quantities; name a column (data.value_column)",
+    "correlations": "correlations: they need two numerical columns that vary",
+    "features": "features: the data has none of users or items (data.user_features, data.item_features)",
 }
 
 
-def run(tree: Tree, directory: Path) -> None:
-    """Reads the data, makes its tables, and writes them with the page; says in short what was found."""
+def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
+    """Reads the data, makes its tables, and writes them with the page.
+
+    Args:
+        tree: the settings.
+        directory: where the files go.
+        typed: overrides that choose the data, repeated in the commands that the page suggests.
+    """
     check(tree)
     interactions: Interactions = build(tree["data"])
     tables: dict[str, pd.DataFrame] = build(tree["explore"], interactions=interactions)
     for name, table in tables.items():
         write_atomic(directory / f"{name}.csv", partial(table.to_csv, index=False))
     # The page comes last: where it is, the tables are.
-    write_text(directory / "report.html", report(interactions.name, tables))
+    write_text(
+        directory / "report.html", report(interactions.name, tables, typed, repeats="duplicates" in tree["data"])
+    )
     console.table(interactions.name, tables["summary"].astype({"value": object}).map(_shown))
     console.table("", tables["actions"])
-    for sentence in sentences.in_short(tables):
+    for sentence in [*sentences.in_short(tables), sentences.of_problems(tables["problems"])]:
         console.say(f"- {sentence}")
-    console.say(f"{directory / 'report.html'} has the charts; the tables behind them are CSV files beside it")
+    console.say(f"charts: {directory / 'report.html'}; the tables behind them are CSV files in the same folder")
 
 
-def report(name: str, tables: dict[str, pd.DataFrame]) -> str:
-    """The page."""
-    points = Html("".join(tag("li", sentence) for sentence in sentences.in_short(tables)))
+def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = (), *, repeats: bool = True) -> str:
+    """The page; see `run` for `typed` and `next_steps` for `repeats`."""
+    files = ", ".join(f"{key}.csv" for key in tables)
+    # A section whose table is missing is left out, and listed at the end.
+    parts = {
+        "actions": ("Event types", lambda: [grid([charts.actions(tables["actions"])])]),
+        "top_items": ("Items", lambda: _items(tables)),
+        "top_users": ("Users", lambda: _users(tables)),
+        "over_time": ("Time", lambda: _time(tables)),
+        "funnel": ("Conversion funnel", lambda: _funnel(tables["funnel"])),
+        "sessions": ("Sessions", lambda: _sessions(tables)),
+        "values": ("Values", lambda: _values(tables)),
+        "correlations": ("Correlations", lambda: [value_charts.correlations(tables["correlations"])]),
+        "k_cores": ("Sparsity", lambda: _sparsity(tables)),
+        "features": ("Features", lambda: [box(frame(_features(tables["features"]), thousands=True))]),
+    }
+    missing = [key for key in LACKING if key not in tables or (key == "actions" and len(tables[key]) < 2)]
+    if "weights" in tables and "values" in missing:
+        missing.remove("values")
+        parts["values"] = ("Weights", parts["values"][1])
     body = [
-        tag("h1", f"What is in {name}"),
+        tag("h1", f"Data report: {name}"),
         _when(tables["summary"]),
         cards(*_cards(tables["summary"], tables["problems"])),
-        section("In short", tag("ul", points)),
-        section("Actions", _actions(tables["actions"])),
-        section("Items", *_items(tables)),
-        section("Users", *_users(tables)),
-        section("Time", *_time(tables)),
-        section("The way to a sale", _funnel(tables)),
-        section("Sessions", _sessions(tables)),
-        section("Values", _values(tables)),
-        section(
-            "Correlations",
-            value_charts.correlations(tables["correlations"]) if "correlations" in tables else _lacking("correlations"),
-        ),
-        section("Sparsity", _sparsity(tables)),
-        section(
-            "Features",
-            box(frame(_features(tables["features"]), thousands=True)) if "features" in tables else _lacking("features"),
-        ),
-        section("Problems found", tag("p", sentences.of_problems(tables["problems"])), _problems(tables["problems"])),
-        tag("p", f"Beside this page, the tables behind it: {', '.join(f'{key}.csv' for key in tables)}.", "soft"),
+        section("Problems", *_problems(tables["problems"])),
+        section("Summary", _list(sentences.in_short(tables))),
+        *(section(title, *make()) for key, (title, make) in parts.items() if key not in missing),
+        section("Next steps", *_next_steps(tables, typed, repeats)),
+        section("Not shown", _list([LACKING[key] for key in missing])) if missing else Html(),
+        tag("p", f"The tables behind the charts, in this folder: {files}.", "soft"),
     ]
-    return page(f"What is in {name}", body)
+    return page(f"Data report: {name}", body)
+
+
+def _list(texts: Iterable[str]) -> Html:
+    return tag("ul", Html("").join(tag("li", text) for text in texts))
+
+
+def _next_steps(tables: dict[str, pd.DataFrame], typed: Sequence[str], repeats: bool) -> list[Html]:
+    steps = [
+        tag("h3", text) + tag("pre", command("train", "--multirun", *typed, *overrides))
+        for text, overrides in next_steps(tables, repeats=repeats)
+    ]
+    return [box(step) for step in steps]
 
 
 def _when(summary: pd.DataFrame) -> Html:
@@ -80,22 +107,18 @@ def _cards(summary: pd.DataFrame, problems: pd.DataFrame) -> list[tuple[str, str
     per_user, per_item = (sentences.number(facts[f"interactions per {of}"]) for of in ("user", "item"))
     days = [("days", sentences.number(round(facts["days"], 1)), "from first to last")] if "days" in facts else []
     return [
-        ("interactions", f"{facts['interactions']:,}", f"{facts['distinct pairs']:,} distinct pairs"),
-        ("users", f"{facts['users']:,}", f"{per_user} interactions each, in the mean"),
-        ("items", f"{facts['items']:,}", f"{per_item} interactions each, in the mean"),
-        ("density", sentences.percent(facts["density"]), "of all pairs of user and item occur"),
+        ("interactions", f"{facts['interactions']:,}", f"{facts['distinct pairs']:,} distinct user-item pairs"),
+        ("users", f"{facts['users']:,}", f"{per_user} interactions on average"),
+        ("items", f"{facts['items']:,}", f"{per_item} interactions on average"),
+        ("density", sentences.percent(facts["density"]), "of all user-item pairs occur"),
         *days,
-        ("problems", f"{len(problems):,}", "kinds, at the end of this page"),
+        ("possible problems", f"{len(problems):,}", "listed below"),
     ]
-
-
-def _actions(table: pd.DataFrame) -> Html:
-    return grid([charts.actions(table)]) if len(table) > 1 else _lacking("actions")
 
 
 def _items(tables: dict[str, pd.DataFrame]) -> list[Html]:
     groups = tables["top_items"].groupby("action", sort=False)
-    tops = [charts.top_items(mine, colour) for (_, mine), colour in zip(groups, COLOURS, strict=False)]
+    tops = [charts.top_items(mine, color) for (_, mine), color in zip(groups, COLORS, strict=False)]
     tail = [charts.ranks(tables["item_ranks"]), charts.lorenz(tables["lorenz"], tables["concentration"])]
     return [grid(tops, "grid three"), grid(tail)]
 
@@ -109,69 +132,63 @@ def _users(tables: dict[str, pd.DataFrame]) -> list[Html]:
 
 
 def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:
-    if "over_time" not in tables:
-        return [_lacking("over_time")]
     hours = tables["hours"]
-    whole = hours.hour.isna().all()
+    whole = hours.hour.isna().all()  # days without a time of day
     daily = [] if whole else [time_charts.week(hours), time_charts.by_hour(hours)]
-    note = [tag("p", "Left out: hours need times of the day; all times here are whole days.", "soft")] if whole else []
     weekly = grid([*daily, time_charts.by_weekday(hours)], "grid three")
-    return [grid([time_charts.over_time(tables["over_time"])]), weekly, *note]
+    return [grid([time_charts.over_time(tables["over_time"])]), weekly]
 
 
-def _funnel(tables: dict[str, pd.DataFrame]) -> Html:
-    if "funnel" not in tables:
-        return _lacking("funnel")
-    table = tables["funnel"]
-    shown = table.rename(columns=lambda column: column.replace("_", " ")).astype(object)
+def _funnel(table: pd.DataFrame) -> list[Html]:
+    shown = table.rename(columns={"action": "event type"}).rename(columns=lambda column: column.replace("_", " "))
+    shown = shown.astype(object)
     for column in ("pairs rate", "users rate"):
-        shown[column] = ["" if pd.isna(rate) else sentences.percent(rate) for rate in shown[column]]
-    note = "“Through” have every step before too, in whatever order; rates are of those through the step before."
-    return Html(
-        grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
-        + box(frame(shown, thousands=True), tag("p", note, "soft note"))
+        shown[column] = [Cell("" if pd.isna(rate) else sentences.percent(rate)) for rate in shown[column]]
+    note = (
+        "“Through”: with all previous steps too, in any order. Rate: share of those that came through the step before."
     )
+    drawn = grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
+    return [drawn, box(frame(shown, thousands=True), tag("p", note, "soft note"))]
 
 
-def _sessions(tables: dict[str, pd.DataFrame]) -> Html:
-    if "sessions" not in tables:
-        return _lacking("sessions")
+def _sessions(tables: dict[str, pd.DataFrame]) -> list[Html]:
     sizes, summary = tables["session_sizes"], tables["sessions"]
-    return grid([time_charts.session_sizes(sizes, summary, of) for of in ("actions", "seconds")])
+    return [grid([time_charts.session_sizes(sizes, summary, of) for of in ("actions", "seconds")])]
 
 
-def _values(tables: dict[str, pd.DataFrame]) -> Html:
+def _values(tables: dict[str, pd.DataFrame]) -> list[Html]:
     drawn = [
-        value_charts.spread(tables[f"{name}s"], name, colour)
-        for name, colour in (("value", COLOURS[0]), ("weight", COLOURS[1]))
+        value_charts.spread(tables[f"{name}s"], name, color)
+        for name, color in (("value", COLORS[0]), ("weight", COLORS[1]))
         if f"{name}s" in tables
     ]
-    return Html(grid(drawn) + ("" if "values" in tables else _lacking("values")))
+    return [grid(drawn)]
 
 
-def _sparsity(tables: dict[str, pd.DataFrame]) -> Html:
+def _sparsity(tables: dict[str, pd.DataFrame]) -> list[Html]:
     drawn = [value_charts.pairs(tables["pair_histogram"], of) for of in ("users", "items")]
-    return grid([*drawn, value_charts.cores(tables["k_cores"])], "grid three")
+    return [grid([*drawn, value_charts.cores(tables["k_cores"])], "grid three")]
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame:
-    shown = table.rename(columns={"most_frequent": "most frequent", "its_share": "its share"}).astype(object)
+    names = {"different": "distinct values", "most_frequent": "most frequent", "its_share": "its share"}
+    shown = table.rename(columns=names).astype(object)
     for column in {"filled", "its share"} & set(shown):
-        shown[column] = ["" if pd.isna(share) else sentences.percent(share) for share in shown[column]]
+        shown[column] = [Cell("" if pd.isna(share) else sentences.percent(share)) for share in shown[column]]
     if "most frequent" in shown:
         shown["most frequent"] = [str(text)[:80] for text in shown["most frequent"]]
     return shown
 
 
-def _problems(table: pd.DataFrame) -> Html:
+def _problems(table: pd.DataFrame) -> list[Html]:
+    summary = tag("p", sentences.of_problems(table))
     if table.empty:
-        return Html()
-    shown = table.assign(share=["" if pd.isna(share) else sentences.percent(share) for share in table["share"]])
-    return box(frame(shown.rename(columns={"meaning": "what it may mean"}), thousands=True))
-
-
-def _lacking(name: str) -> Html:
-    return tag("p", LACKING[name], "soft")
+        return [summary]
+    found = {"found": "check", "while reading": "reading"}
+    shares = [Cell("" if pd.isna(share) else sentences.percent(share)) for share in table["share"]]
+    shown = table.assign(share=pd.Series(shares, table.index, dtype=object), when=table["when"].map(found))
+    shown = shown.rename(columns={"when": "found by", "meaning": "what it may mean"})
+    return [summary, box(frame(shown[["problem", "count", "share", "what it may mean", "found by"]], thousands=True))]
 
 
 def _shown(cell: object) -> str:

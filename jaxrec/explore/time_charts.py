@@ -6,18 +6,18 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
-from jaxrec.explore.bars import COLOURS, FAINT, SHARE, bars, faint, histogram, legend
-from jaxrec.page.figure import BLUE, ORANGE, chart, plain, titled
+from jaxrec.explore.bars import FAINT, SHARE, bars, faint, histogram, legend
+from jaxrec.page.figure import BLUE, COLORS, ORANGE, chart, plain, titled
 from jaxrec.page.html import Html
 
 
 def over_time(table: pd.DataFrame) -> Html:
-    """Each action over time, one below the other on axes of their own: views would hide purchases."""
+    """Each event type over time, on axes of their own: views would hide purchases."""
     groups = list(table.groupby("action", sort=False))
     n = len(groups)
     lines, names = [], []
     layout: dict[str, Any] = {}
-    for place, ((action, mine), colour) in enumerate(zip(groups, COLOURS, strict=False)):
+    for place, ((action, mine), color) in enumerate(zip(groups, COLORS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
         bottom, top = 1 - (place + 0.72) / (n - 0.28), 1 - place / (n - 0.28)
         lines.append(
@@ -25,27 +25,37 @@ def over_time(table: pd.DataFrame) -> Html:
                 x=mine.start,
                 y=mine.interactions,
                 mode="lines" if len(mine) > 2 else "markers",
-                line={"color": colour, "width": 1.75},
+                line={"color": color, "width": 1.75},
                 fill="tozeroy",
-                fillcolor=faint(colour),
+                fillcolor=faint(color),
                 yaxis=f"y{axis}",
                 hovertemplate=f"%{{x}}<br>{plain(action)}: %{{y:,}}<extra></extra>",
             )
         )
-        layout[f"yaxis{axis}"] = {"domain": [bottom, top], "rangemode": "tozero", "nticks": 4, "tickformat": "~s"}
+        layout[f"yaxis{axis}"] = {"domain": [bottom, top], "rangemode": "tozero", "nticks": 5, "tickformat": "~s"}
         where = {"x": 0, "xref": "paper", "xanchor": "left", "y": top, "yref": "paper", "yanchor": "bottom"}
         names.append({"text": plain(action), "showarrow": False, **where})
     last = "y" if n == 1 else f"y{n}"
-    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "nticks": 4, "tickangle": 0}
+    layout["xaxis"] = {"anchor": last, "type": "date", "showgrid": False, "tickangle": 0, **_month_ticks(table.start)}
     layout["annotations"] = names if n > 1 else []
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
-    title = f"Over time, by {table.period.iloc[0]}"
-    edges = " The first and the last may not be whole." if table.start.nunique() > 2 else ""
+    title = f"Interactions per {table.period.iloc[0]}"
+    edges = f" The first and the last {table.period.iloc[0]} may be incomplete." if table.start.nunique() > 2 else ""
     return chart(title, lines, say.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
 
 
+def _month_ticks(start: pd.Series) -> dict[str, Any]:
+    """Ticks at the first of a month, nine at most; Plotly's own below two months."""
+    first, last = (pd.Timestamp(day) for day in (start.iloc[0], start.max()))
+    months = 12 * (last.year - first.year) + last.month - first.month
+    if months < 2:
+        return {"nticks": 4}
+    step = next((step for step in (1, 2, 3, 6, 12, 24, 60) if months <= 9 * step), 120)
+    return {"dtick": f"M{step}", "tick0": f"{first.year}-01-01", "tickformat": "%b\n%Y", "ticks": "outside"}
+
+
 def week(table: pd.DataFrame) -> Html:
-    """All actions by weekday and hour."""
+    """All interactions by weekday and hour."""
     cells = table.groupby(["weekday", "hour"]).interactions.sum().unstack("hour")
     heat = go.Heatmap(
         z=cells.to_numpy(),
@@ -62,62 +72,60 @@ def week(table: pd.DataFrame) -> Html:
         "xaxis": titled("hour (UTC)", dtick=3, showgrid=False),
         "yaxis": {"autorange": "reversed", "showgrid": False},
     }
-    return chart("When in the week", [heat], say.of_hours(table), **axes)
+    return chart("By weekday and hour", [heat], say.of_hours(table), **axes)
 
 
 def by_hour(table: pd.DataFrame) -> Html:
-    """The share of each action by hour of the day."""
+    """The share of each event type by hour of the day."""
     lines = [
         go.Scatter(
             x=shares.index,
             y=shares,
             mode="lines",
             name=plain(action),
-            line={"color": colour, "width": 2.5},
+            line={"color": color, "width": 2.5},
             hovertemplate="%{x}:00: %{y:.1%}<extra></extra>",
         )
-        for action, shares, colour in _shares(table, "hour")
+        for action, shares, color in _shares(table, "hour")
     ]
-    axes = {"xaxis": titled("hour (UTC)", dtick=3), "yaxis": SHARE}
+    axes = {"xaxis": titled("hour (UTC)", dtick=3, range=[-0.7, 23.7]), "yaxis": SHARE}
     return chart("By hour of the day", lines, say.of_peaks(table, "hour"), **legend(lines), **axes)
 
 
 def by_weekday(table: pd.DataFrame) -> Html:
-    """The share of each action by weekday."""
+    """The share of each event type by weekday."""
     bars = [
         go.Bar(
             x=[day[:3] for day in say.WEEKDAYS],
             y=shares,
             name=plain(action),
-            marker_color=colour,
+            marker_color=color,
             hovertemplate="%{x}: %{y:.1%}<extra></extra>",
         )
-        for action, shares, colour in _shares(table, "weekday")
+        for action, shares, color in _shares(table, "weekday")
     ]
     return chart("By weekday", bars, say.of_peaks(table, "weekday"), bargap=0.25, yaxis=SHARE, **legend(bars))
 
 
 def _shares(table: pd.DataFrame, column: str) -> list[tuple[str, pd.Series, str]]:
-    """Action, its share by hour or weekday, and its colour."""
+    """Event type, its share by hour or weekday, and its color."""
     found = []
-    for (action, mine), colour in zip(table.groupby("action", sort=False), COLOURS, strict=False):
+    for (action, mine), color in zip(table.groupby("action", sort=False), COLORS, strict=False):
         counts = mine.groupby(column).interactions.sum()
-        found.append((str(action), counts / counts.sum(), colour))
+        found.append((str(action), counts / counts.sum(), color))
     return found
 
 
 def session_sizes(table: pd.DataFrame, summary: pd.DataFrame, of: str) -> Html:
-    """Sessions by actions or by seconds."""
+    """Sessions by length or by duration."""
     mine = table[table.of == of]
     if of == "actions":
-        return histogram("Actions per session", mine, "actions", "sessions", say.of_sessions(summary), BLUE)
+        return histogram("Interactions per session", mine, "interactions", "sessions", say.of_sessions(summary), BLUE)
     labels = [
-        "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)} to {_clock(high)}"
+        "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)}\u2013{_clock(high)}"
         for low, high, last in zip(mine.low, mine.high, mine.low == mine.low.iloc[-1], strict=True)
     ]
-    return bars(
-        "Duration of sessions", labels, mine["count"], "duration", "sessions", say.of_durations(summary), ORANGE
-    )
+    return bars("Session duration", labels, mine["count"], "duration", "sessions", say.of_durations(summary), ORANGE)
 
 
 def _clock(seconds: float) -> str:

@@ -5,16 +5,16 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.explore import sentences as say
-from jaxrec.explore.bars import COLOURS, SHARE, histogram, legend, short
-from jaxrec.page.figure import BLUE, ORANGE, chart, plain, titled
+from jaxrec.explore.bars import SHARE, histogram, legend, short
+from jaxrec.page.figure import BLUE, COLORS, ORANGE, chart, plain, titled
 from jaxrec.page.html import Html, tag
 
 NONE = "rgba(141,151,163,0)"
 
 
-def spread(table: pd.DataFrame, name: str, colour: str) -> Html:
+def spread(table: pd.DataFrame, name: str, color: str) -> Html:
     """Rows by value or weight."""
-    return histogram(f"{name.capitalize()}s", table, name, "interactions", say.of_spread(table, name), colour)
+    return histogram(f"{name.capitalize()}s", table, name, "interactions", say.of_spread(table, name), color)
 
 
 def correlations(table: pd.DataFrame) -> Html:
@@ -39,33 +39,33 @@ def correlations(table: pd.DataFrame) -> Html:
     )
     labels = {"tickvals": places, "ticktext": names, "showgrid": False}
     axes = {"xaxis": {**labels, "tickangle": -40}, "yaxis": {**labels, "autorange": "reversed"}}
-    drawn = chart("Which numbers go together", [heat], say.of_correlations(table), height=190 + 32 * len(names), **axes)
+    drawn = chart("Rank correlations", [heat], say.of_correlations(table), height=190 + 32 * len(names), **axes)
     return tag("div", drawn, "grid wide")
 
 
 def pairs(table: pd.DataFrame, of: str) -> Html:
-    """Users by different items, or items by different users."""
-    other, colour = ("items", BLUE) if of == "users" else ("users", ORANGE)
-    title = f"Different {other} {'of a user' if of == 'users' else 'of an item'}"
-    return histogram(title, table[table.of == of], f"different {other}", of, say.of_pairs(table, of, other), colour)
+    """Users by number of distinct items, or items by number of distinct users."""
+    other, color = ("items", BLUE) if of == "users" else ("users", ORANGE)
+    title = f"Distinct {other} per {of.removesuffix('s')}"
+    return histogram(title, table[table.of == of], f"distinct {other}", of, say.of_pairs(table, of, other), color)
 
 
 def cores(table: pd.DataFrame) -> Html:
-    """What k-cores would leave."""
+    """Sizes of the k-cores."""
     lines = [
         go.Scatter(
             x=[str(k) for k in table.k],
             y=table[of] / table[of].iloc[0],
             mode="lines+markers",
             name=of,
-            line={"color": colour, "width": 2.5},
+            line={"color": color, "width": 2.5},
             customdata=table[of],
             hovertemplate=f"k = %{{x}}: %{{customdata:,}} {of}, %{{y:.1%}}<extra></extra>",
         )
-        for of, colour in zip(("users", "items", "interactions"), COLOURS, strict=False)
+        for of, color in zip(("users", "items", "interactions"), COLORS, strict=False)
     ]
     axes = {
         "xaxis": titled("k", type="category"),
-        "yaxis": titled("share left", **SHARE),
+        "yaxis": titled("share kept", **SHARE),
     }
-    return chart("What k-cores would leave", lines, say.of_cores(table), **legend(lines), **axes)
+    return chart("k-core sizes", lines, say.of_cores(table), **legend(lines), **axes)

@@ -39,5 +39,6 @@ def select(tree: Tree, split: Split, population: Population) -> Selected:
 
 
 def fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
+    """Trains the one run of a tree and tests it."""
     ((_, shared, population),) = settings.populations([tree])
     return experiment.finish(shared, split, select(shared, split, population), load_s)

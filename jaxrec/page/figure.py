@@ -1,4 +1,4 @@
-"""One chart of a page, and the pieces all charts share; colours are seen well on a light and on a dark page."""
+"""One chart of a page, and what all charts share; the colors read well on a light and on a dark page."""
 
 import html
 import math
@@ -7,9 +7,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from jaxrec.page.html import Html, escape, tag
+from jaxrec.page.html import Html, piece
 
-BLUE, ORANGE, GREY = "#3d8bd4", "#e08a1e", "#8d97a3"
+BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # the model; the best or chosen; popularity and what is set aside
+COLORS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GRAY)
+LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
 CLEAR = "rgba(0,0,0,0)"  # the page shows through, light or dark
 LAYOUT = {
     "template": "none",
@@ -31,18 +33,16 @@ def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Htm
     figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_layout(**layout)
     # Plotly writes `<` as \u003c, so that nothing in here ends the script.
-    script = f'<script type="application/json">{figure.to_json()}</script>'
-    drawn = f'<div class="chart" role="img" aria-label="{escape(title)}">{script}</div>'
-    return Html(f"<figure>{tag('h3', title)}{tag('div', Html(drawn), 'scroll')}{tag('figcaption', caption)}</figure>")
+    return piece("chart", title, Html(figure.to_json()), caption)
 
 
 def titled(title: str, **axis: Any) -> dict[str, Any]:
     """An axis with a title."""
-    return {"title": {"text": plain(title)}, **axis}
+    return {"title": {"text": plain(title), "standoff": 10}, **axis}  # clear of labels written upwards
 
 
 def counted(title: str, n: int) -> dict[str, Any]:
-    """An axis of whole numbers, which Plotly would halve where there are few."""
+    """An axis of whole numbers, without the halves that Plotly adds where there are few."""
     return titled(title, **({"dtick": 1} if n <= 10 else {}))
 
 

@@ -1,91 +1,102 @@
-"""Pieces of an HTML page, and the page itself: one file that asks for nothing from outside.
+"""Pieces of an HTML page, and the page itself: one file that needs no network.
 
-Text is escaped on its way in; `Html` marks what is markup already.
+Jinja2 escapes all text on its way in; `Html` marks what is markup already.
 """
 
 import base64
 import functools
 import gzip
-import html
 import math
+import re
 from collections.abc import Iterable, Sequence
-from importlib.resources import files
 from itertools import zip_longest
-from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup as Html
 from plotly.offline import get_plotlyjs
 
 
-class Html(str):
-    """Markup; whatever came from outside is escaped in it."""
+class Cell(NamedTuple):
+    """A table cell: its text, a CSS class, the value that it sorts by, and a small line below the text."""
 
-    __slots__ = ()
+    text: Any
+    style: str = "number"
+    key: Any = ""
+    note: str = ""
 
 
 def page(title: str, body: Iterable[Html]) -> str:
-    """The whole page, charts drawn by a Plotly that it brings along."""
-    template = Template(files("jaxrec.page").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(title=escape(title), body="\n".join(body), plotly=_plotly())
+    """The whole page, with the Plotly that draws its charts."""
+    return _templates().get_template("page.html").render(title=title, body=Html("\n").join(body), plotly=_plotly())
 
 
-@functools.cache
-def _plotly() -> str:
-    """Plotly's JavaScript, compressed: 2 MB instead of 4.8."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+def piece(name: str, *values: Any) -> Html:
+    """One macro of pieces.html, filled in."""
+    return getattr(_templates().get_template("pieces.html").module, name)(*values)
 
 
 def tag(name: str, text: Any, style: str = "") -> Html:
     """One element."""
-    return Html(f'<{name} class="{style}">{escape(text)}</{name}>' if style else f"<{name}>{escape(text)}</{name}>")
+    opening = Html('<{} class="{}">').format(name, style) if style else Html("<{}>").format(name)
+    return opening + Html("{}</{}>").format(text, name)
 
 
 def section(title: str, *parts: Html) -> Html:
     """A heading and what is below it."""
-    return Html(f"<section>{tag('h2', title)}{''.join(parts)}</section>")
+    return tag("section", tag("h2", title) + Html("").join(parts))
 
 
 def box(*parts: Html) -> Html:
     """A framed part."""
-    return tag("div", Html("".join(parts)), "box")
+    return tag("div", Html("").join(parts), "box")
 
 
 def grid(parts: Sequence[Html], style: str = "grid") -> Html:
     """Parts side by side where there is room; `grid three` puts up to three in a row."""
-    return tag("div", Html("".join(parts)), style)
+    return tag("div", Html("").join(parts), style)
 
 
 def details(title: str, content: Html) -> Html:
-    """What is shown once its title is clicked."""
-    return tag("details", Html(tag("summary", title) + content))
+    """Content that shows after a click on its title."""
+    return tag("details", tag("summary", title) + content)
 
 
-def cards(*said: tuple[str, str, str]) -> Html:
-    """Figures to see first: what, how much, and a remark."""
-    shown = (f"<div>{escape(name)}{tag('b', value)}{tag('small', note)}</div>" for name, value, note in said)
-    return tag("div", Html("".join(shown)), "cards")
+def cards(*shown: tuple[str, str, str]) -> Html:
+    """Key figures: name, value and a remark."""
+    return piece("cards", shown)
+
+
+def facts(*pairs: tuple[str, Any]) -> Html:
+    """Names and values in a compact list."""
+    return piece("facts", pairs)
 
 
 def table(
-    heads: Sequence[str], rows: Iterable[Iterable[Any]], *, sortable: bool = False, thousands: bool = False
+    heads: Sequence[str],
+    rows: Iterable[Iterable[Any]],
+    *,
+    above: Sequence[tuple[str, int]] = (),
+    sortable: bool = False,
+    thousands: bool = False,
 ) -> Html:
-    """A table that scrolls by itself where it is larger than its place; without heads, each row's first cell is one.
+    """A table that scrolls by itself where it is wider than its place.
 
-    sortable: a click on a head sorts; thousands: whole numbers are counts, written 12,997
+    Args:
+        heads: one for each column; none for a table of names and values.
+        rows: plain values or `Cell`s.
+        above: a first line of heads, each with the number of columns that it spans.
+        sortable: a click on a head sorts.
+        thousands: whole numbers are counts, written 12,997.
     """
-    rows = [tuple(row) for row in rows]
-    styles = ["number" if any(_is_number(cell) for cell in column) else "" for column in zip(*rows, strict=True)]
-    named = (
-        tag("th", tag("button", head) if sortable else head, style)
-        for head, style in zip_longest(heads, styles, fillvalue="")
-    )
-    head = f"<thead><tr>{''.join(named)}</tr></thead>" if heads else ""
-    body = "".join(f"<tr>{''.join(_cell(value, sortable, thousands) for value in row)}</tr>" for row in rows)
+    cells = [[_cell(value, thousands) for value in row] for row in rows]
+    columns = zip(*cells, strict=True)
+    styles = ["number" if any("number" in cell.style for cell in column) else "" for column in columns]
+    named = [(_breakable(head), style) for head, style in zip_longest(heads, styles, fillvalue="")]
     kinds = " ".join(name for name, wanted in (("sortable", sortable), ("many", len(heads) > 3)) if wanted)
-    style = f' class="{kinds}"' if kinds else ""
-    return Html(f'<div class="scroll" tabindex="0"><table{style}>{head}<tbody>{body}</tbody></table></div>')
+    return piece("table", named if heads else [], above, cells, sortable, kinds)
 
 
 def frame(data: pd.DataFrame, *, sortable: bool = False, thousands: bool = False) -> Html:
@@ -99,15 +110,35 @@ def decimals(value: float | None) -> str:
     return "n/a" if _missing(value) else f"{value:.4f}"
 
 
-def escape(text: Any) -> str:
-    """Text as HTML; markup as it is."""
-    return text if isinstance(text, Html) else html.escape(str(text))
+def plural(count: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def _cell(value: Any, keyed: bool, thousands: bool) -> str:
+@functools.cache
+def _templates() -> Environment:
+    loader = PackageLoader("jaxrec.page", ".")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
+
+
+@functools.cache
+def _plotly() -> str:
+    """Plotly's JavaScript, compressed: 2 MB instead of 4.8."""
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+def _breakable(head: str) -> Html:
+    """A head that may wrap after the dots and underscores of a key, so that narrow columns need not be clipped."""
+    return Html("<wbr>").join(re.split(r"(?<=[._])(?=\w)", head))
+
+
+def _cell(value: Any, thousands: bool) -> Cell:
+    if isinstance(value, Cell):
+        return value
     # Sorting goes by the value, not by how it is written.
-    key = f' data-key="{escape("" if _missing(value) else value)}"' if keyed else ""
-    return f'<td class="{"number" if _is_number(value) else "text"}"{key}>{escape(_text(value, thousands))}</td>'
+    return Cell(_text(value, thousands), "number" if _is_number(value) else "text", "" if _missing(value) else value)
 
 
 def _text(value: Any, thousands: bool = False) -> Any:

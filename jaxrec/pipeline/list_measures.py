@@ -79,6 +79,10 @@ class Measures:
             self.users,
         )
 
+    def hits(self, made: np.ndarray) -> np.ndarray:
+        """Which items of these lists [R, K] are relevant, bool [R, K]."""
+        return np.asarray(jax.jit(self._relevant.contains)(np.arange(self.n_rows), made))
+
     def _block(self, named: tuple, items: Any, relevant: Any, rows: Any, *block: Any) -> Any:
         candidates, scores, row, knobs = block
         listed = Shortlist(candidates, scores)

@@ -155,7 +155,7 @@ class Pipeline:
         if items.shape[1] < self.k:
             raise InputError(f"k={self.k} is more than the {items.shape[1]} candidates of a user: raise candidates.n")
         hits = np.asarray(jax.jit(found.relevant.contains)(np.arange(len(items)), items))
-        said = {"candidates hold, of what is to be found": float(hits.sum() / len(found.items)), **said}
+        said = {"candidate recall": float(hits.sum() / len(found.items)), **said}
         popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
         expected, _ = popular.rank(asked, self.k, self.exclude_known)
         second = None if self.second is None else self.second.fitted.score(asked, items)

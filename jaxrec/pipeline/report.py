@@ -1,69 +1,79 @@
-"""The page of a pipeline: what each stage does to lists, and the trade-off that was looked at on validation."""
+"""The page of a pipeline: the metrics of each stage, the trade-off on validation, and lists before and after."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.page.figure import BLUE, GREY, chart, titled
-from jaxrec.page.html import Html, box, cards, decimals, details, grid, page, section, table, tag
+from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
+from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, page, plural, section, table, tag
+from jaxrec.page.metric_labels import METRICS, label, meaning
 from jaxrec.pipeline.list_measures import larger_is_better
 from jaxrec.pipeline.pipeline import WEIGHT
 from jaxrec.report.charts import STAR
 from jaxrec.settings import Tree, flat
 
-METRICS = {
-    "ndcg": ("NDCG", "hits count more the higher they stand"),
-    "recall": ("Recall", "share of the test items that made the list"),
-    "hit_rate": ("Hit rate", "share of users with a hit"),
-    "diversity": ("Intra-list diversity", "1 - cosine of two items of a list, in the mean"),
-    "novelty": ("Novelty", "-log2 of the share of users who had an item, in bits"),
-    "serendipity": ("Serendipity", "share of the list that are hits which popularity would not have listed"),
-    "coverage": ("Coverage", "share of the catalogue that is in somebody's list"),
-    "gini": ("Gini", "how unevenly lists spread over the catalogue; 0 is evenly"),
-    "popularity": ("Popularity", "interactions in train of an item, in the mean"),
-    "popularity_bias": ("Popularity bias", "popularity of the list over that of the user's own history, less 1"),
-    "exposure_disparity": ("Exposure disparity", "share of all exposure that is with the wrong group of items"),
-    "list_exposure_disparity": ("Exposure disparity of a list", "the same of each list, in the mean"),
-    "calibration_error": ("Calibration error", "KL of the user's own mix of categories and the list's"),
-    "freshness": ("Freshness", "2^(-age / half-life), in the mean"),
-}
+CURVES = ("diversity", "coverage", "novelty", "popularity_bias", "calibration_error", "exposure_disparity", "recall")
+N_CURVES = 4
+
+
+class Example(NamedTuple):
+    """One user's list before and after: user id, items known, titles by rank and whether each is relevant."""
+
+    user: Any
+    n_known: int
+    before: list[tuple[str, bool]]
+    after: list[tuple[str, bool]]
 
 
 def report(
     title: str,
     tree: Tree,
     stages: pd.DataFrame,
-    said: Mapping[str, float],
+    candidates: Mapping[str, float],
     curve: pd.DataFrame | None,
     *,
     knob: str | None,
     metric: str,
     picked: float | None,
+    examples: list[Example],
 ) -> str:
-    """The page; `curve` is None where no trade-off was asked for."""
+    """The page.
+
+    Args:
+        title: its heading.
+        tree: the settings.
+        stages: test metrics, a row for each stage.
+        candidates: statistics of the candidates.
+        curve: validation metrics by the value of `knob`; None without a trade-off.
+        knob: the number that was varied.
+        metric: what is traded against NDCG.
+        picked: the value chosen on validation; None where it was set by hand.
+        examples: lists of some users.
+    """
     k, steps = tree["k"], ", ".join(tree["rerank"]) or "none"
+    files = "stages.csv, pipeline.json" + (", tradeoff.csv" if curve is not None else "")
     body = [
         tag("h1", title),
-        tag("p", f"Run {tree['run']}; steps of re-ranking: {steps}. {_protocol(knob, picked)}", "soft"),
+        facts(("Run", tree["run"]), ("Re-ranking", steps), ("Protocol", _protocol(knob, picked))),
         cards(*_cards(stages, k)),
-        section("Stage by stage, on test", box(_table(stages, k)), _candidates(said)),
+        section("Test metrics by stage", box(_table(stages, k), _candidates(candidates))),
         _tradeoff(curve, k, knob, metric, picked) if curve is not None else Html(),
+        section("Lists before and after", grid([_example(shown) for shown in examples], "grid three"))
+        if examples
+        else Html(),
         section("Settings", details("All settings", table(["setting", "value"], flat(tree).items()))),
-        tag(
-            "p",
-            "Beside this page: stages.csv, pipeline.json" + (", tradeoff.csv." if curve is not None else "."),
-            "soft",
-        ),
+        tag("p", f"Also in this folder: {files}.", "soft"),
     ]
     return page(title, body)
 
 
 def _protocol(knob: str | None, picked: float | None) -> str:
     if picked is not None:
-        return f"{knob}={picked:g} was chosen on validation; the test split was read once, for this setting."
-    return "Strengths were set by hand; the test split was read once, for this setting."
+        return f"{knob}={picked:g} was chosen on validation; the test set was used once, for this setting."
+    return "All settings were fixed by hand; the test set was used once."
 
 
 def _cards(stages: pd.DataFrame, k: int) -> list[tuple[str, str, str]]:
@@ -71,63 +81,109 @@ def _cards(stages: pd.DataFrame, k: int) -> list[tuple[str, str, str]]:
     shown: list[tuple[str, str, str]] = []
     for row in stages.to_dict("records"):
         low, high = row["difference low"], row["difference high"]
-        note = f"{row['difference']:+.4f} ({low:+.4f} to {high:+.4f})" if shown else "alone"
-        shown.append((f"NDCG@{k}, {row['stage']}", decimals(row[quality]), note))
+        note = f"{row['difference']:+.4f} (95% interval {low:+.4f} to {high:+.4f})" if shown else "before re-ranking"
+        shown.append((f"{label(quality)}, {row['stage']}", decimals(row[quality]), note))
     return shown
 
 
 def _table(stages: pd.DataFrame, k: int) -> Html:
-    rows = []
-    for key, (name, meaning) in METRICS.items():
-        if (column := f"{key}@{k}") in stages:
-            better = "larger" if larger_is_better(key) else "smaller"
-            rows.append((f"{name}@{k}", *(decimals(value) for value in stages[column]), better, meaning))
-    return table(["metric", *stages["stage"], "better", "what it is"], rows)
+    """A row for each metric: its value at each stage, and how much the last differs from the first."""
+    rows, legend = [], []
+    for key in METRICS:
+        if (column := f"{key}@{k}") not in stages:
+            continue
+        values = stages[column].to_list()
+        row: list[Any] = [f"{label(column)}\u00a0{_arrow(key)}", *(Cell(decimals(value)) for value in values)]
+        if len(values) > 1:
+            row.append(_difference(values[-1] - values[0], key))
+        rows.append(row)
+        legend.append((label(key), meaning(key)))
+    changed = ["difference"] if len(stages) > 1 else []
+    note = "\u2191 larger is better, \u2193 smaller is better. The difference is that of the last stage to the first."
+    heads = ["metric", *stages["stage"], *changed]
+    return table(heads, rows) + tag("p", note, "soft note") + details("Definitions", table([], legend))
 
 
-def _candidates(said: Mapping[str, float]) -> Html:
-    shown = [(what, f"{100 * value:.1f} %" if value <= 1 else f"{value:.1f}") for what, value in said.items()]
-    return box(table(["of candidates", ""], shown))
+def _arrow(key: str) -> str:
+    return "\u2191" if larger_is_better(key) else "\u2193"
+
+
+def _difference(value: float, key: str) -> Cell:
+    """A difference, green where it is for the better and red where it is for the worse."""
+    if np.isnan(value) or abs(value) < 5e-5:
+        return Cell("n/a" if np.isnan(value) else "0.0000")
+    return Cell(f"{value:+.4f}", "number good" if (value > 0) == larger_is_better(key) else "number bad")
+
+
+def _candidates(candidates: Mapping[str, float]) -> Html:
+    shown = [
+        (what, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for what, value in candidates.items()
+    ]
+    return tag("h3", "Candidates") + table([], shown)
+
+
+def _example(shown: Example) -> Html:
+    """The list after re-ranking, with where each item was before."""
+    was = {name: rank for rank, (name, _) in enumerate(shown.before, 1)}
+    kept = {name for name, _ in shown.after}
+    rows = [
+        (rank, name, "hit" if hit else "", Cell(str(was.get(name, "new"))))
+        for rank, (name, hit) in enumerate(shown.after, 1)
+    ]
+    dropped = [(was[name], name, "hit" if hit else "") for name, hit in shown.before if name not in kept]
+    parts = [
+        tag("h3", f"User {shown.user}"),
+        tag("p", f"{plural(shown.n_known, 'interaction')} in the history.", "soft"),
+        table(["", "after re-ranking", "", "before"], rows),
+    ]
+    if dropped:
+        parts.append(table(["", "dropped from the first list", ""], dropped))
+    return box(*parts)
 
 
 def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked: float | None) -> Html:
-    """The metric that the step is for first, then all others."""
+    """The metric that the step is for first, then up to three others."""
     quality = f"ndcg@{k}"
-    others = [key for key in curve.columns[1:] if key not in (quality, metric)]
+    others = [key for name in CURVES if (key := f"{name}@{k}") in curve and key not in (quality, metric)]
     note = (
-        f"On validation, by {knob}: each point is a value of it, the grey one is {without(knob)}"
-        + (f", the star is the value chosen, {picked:g}." if picked is not None else ".")
-        + " No number in here has seen the test split."
+        f"Each point is a value of {knob}; gray is {without(knob)}"
+        + (f", and the star is the value chosen, {picked:g}." if picked is not None else ".")
+        + " All values are on validation data; tradeoff.csv has every metric."
     )
-    # Quality itself is drawn by the value.
+    # NDCG itself is drawn by the value.
     first = str(knob) if metric == quality else metric
-    drawn = [_chart(curve, str(knob), key, quality, picked, labelled=key == metric) for key in (first, *others)]
-    return section("What it costs and buys", tag("p", note, "soft"), grid(drawn[:1]), grid(drawn[1:], "grid three"))
+    keys = [first, *others][:N_CURVES]
+    drawn = [_chart(curve, str(knob), key, quality, picked) for key in keys]
+    return section("Trade-off on validation", tag("p", note, "soft"), grid(drawn))
 
 
 def without(knob: str | None) -> str:
-    """What the first row of a curve is."""
+    """The first row of a curve, in words."""
     return "the first model alone" if knob == WEIGHT else "without re-ranking"
 
 
-def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None, *, labelled: bool) -> Html:
+def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None) -> Html:
     base, along = curve.iloc[:1], curve.iloc[1:]
-    tip = f"{knob} %{{text}}<br>{key} %{{x:.4f}}<br>{quality} %{{y:.4f}}<extra></extra>"
+    tip = f"{plain(knob)} %{{text}}<br>{plain(label(key))} %{{x:.4f}}<br>{label(quality)} %{{y:.4f}}<extra></extra>"
 
     def points(of: pd.DataFrame, text: list[str], **look: Any) -> go.Scatter:
         return go.Scatter(x=of[key], y=of[quality], text=text, hovertemplate=tip, **look)
 
-    strengths = [f"{value:g}" if value != picked else "" for value in along[knob]]  # that one has its star
-    mode = "lines+markers+text" if labelled else "lines+markers"
+    strengths = [f"{value:g}" for value in along[knob]]
     traces = [
-        points(along, strengths, mode=mode, textposition="top center", cliponaxis=False, line_color=BLUE),
-        points(base, ["none"], mode="markers", marker={"color": GREY, "size": 11}),
+        points(along, strengths, mode="lines+markers", line_color=BLUE),
+        points(base, ["none"], mode="markers", marker={"color": GRAY, "size": 11}),
     ]
+    # The last value is written at its point: which way the curve runs.
+    last = {"mode": "text", "textposition": "bottom left", "cliponaxis": False, "hoverinfo": "skip"}
+    traces.append(points(along[-1:], strengths[-1:], **last))
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))
-    axes = {"xaxis": titled(key), "yaxis": titled(quality)}
     if key == knob:
-        return chart(f"NDCG by {knob}", traces, "", **axes)
-    name, meaning = METRICS.get(key.partition("@")[0], (key, key))
-    better = "larger" if larger_is_better(key) else "smaller"
-    return chart(f"{name} and NDCG", traces, f"{meaning}; {better} is better.", **axes)
+        return chart(
+            f"{label(quality)} by {knob}", traces, "", xaxis=titled(knob), yaxis=titled(f"{label(quality)} \u2191")
+        )
+    axes = {"xaxis": titled(f"{label(key)} {_arrow(key)}"), "yaxis": titled(f"{label(quality)} \u2191")}
+    text = meaning(key)
+    caption = f"{text[:1].upper()}{text[1:]}." if text else ""
+    return chart(f"{label(key)} and {label(quality)}", traces, caption, **axes)

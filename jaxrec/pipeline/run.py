@@ -1,19 +1,22 @@
 """`jaxrec pipeline`: choose on validation, measure on test once, write tables and a page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_json, write_text
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.pipeline.list_measures import Measured
-from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, chosen, curve, stage_table
-from jaxrec.pipeline.report import report, without
+from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, chosen, curve, stage_table
+from jaxrec.pipeline.report import Example, report, without
+from jaxrec.report.items import item_names
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, build, check
 
@@ -60,11 +63,46 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
     said = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
     write_json(directory / "pipeline.json", said | {"candidates": stages.said, "test": stages_table.to_dict("records")})
     title = f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked"
-    page = report(title, tree, stages_table, stages.said, table, knob=knob, metric=metric, picked=picked)
+    page = report(
+        title,
+        tree,
+        stages_table,
+        stages.said,
+        table,
+        knob=knob,
+        metric=metric,
+        picked=picked,
+        examples=_examples(done, stages, split.test.known),
+    )
     write_text(directory / "report.html", page)
     _say(stages_table, stages.said, quality, tree["k"])
     console.say(f"results: {directory}")
     return done
+
+
+def _examples(done: Mapping[str, Measured], stages: Stages, known: Interactions) -> list[Example]:
+    """Lists of the first and the last stage, of users with a short, a medium and a long history."""
+    first, last = (list(done.values())[place] for place in (0, -1))
+    if first is last:
+        return []
+    lengths = np.bincount(known.user, minlength=known.n_users)[first.users]
+    order = np.argsort(lengths, kind="stable")
+    names, hits = item_names(known), [stages.measures.hits(measured.lists) for measured in (first, last)]
+
+    def titles(measured: Measured, hit: np.ndarray, row: int) -> list[tuple[str, bool]]:
+        listed = measured.lists[row]
+        return [(str(names[item]), bool(h)) for item, h in zip(listed, hit[row], strict=True) if item >= 0]
+
+    rows = dict.fromkeys(int(order[round(q * (len(order) - 1))]) for q in (0.1, 0.5, 0.9))
+    return [
+        Example(
+            known.user_ids[first.users[row]],
+            int(lengths[row]),
+            titles(first, hits[0], row),
+            titles(last, hits[1], row),
+        )
+        for row in rows
+    ]
 
 
 def _check(tree: Tree) -> None:

@@ -1,4 +1,4 @@
-"""Charts of the reports, drawn by Plotly in the browser; their colours are seen well on a light and on a dark page."""
+"""Charts of the reports, drawn by Plotly in the browser."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
 from jaxrec.metrics import mean_and_interval
-from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, counted, log_ticks, plain, titled
+from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, log_ticks, plain, titled
 from jaxrec.page.html import Html, tag
+from jaxrec.page.metric_labels import label
 
 STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
 
@@ -29,43 +30,76 @@ def learning_curve(title: str, history: pd.DataFrame, key: str, kept: int) -> Ht
     return chart(title, traces, caption, xaxis=counted("epoch", len(history)))
 
 
-def spread(label: str, values: np.ndarray) -> Html:
-    """How many users have which value, from 0 to 1."""
-    counts, edges = np.histogram(values, bins=20, range=(0, max(1.0, values.max())))
+def spread(metric: str, values: np.ndarray, noun: str) -> Html:
+    """How many users (or steps, the `noun`) have which value, from 0 to 1."""
+    top = max(1.0, values.max())
+    counts, edges = np.histogram(values, bins=20, range=(0, top))
     bars = go.Bar(
         x=(edges[1:] + edges[:-1]) / 2,
         y=counts,
         marker_color=BLUE,
         customdata=np.stack([edges[:-1], edges[1:]], axis=1),
-        hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}: %{y:,} users<extra></extra>",
+        hovertemplate=f"%{{customdata[0]:.2f}} to %{{customdata[1]:.2f}}: %{{y:,}} {noun}s<extra></extra>",
     )
-    caption = f"{len(values):,} users by their test {label}; {100 * (values == 0).mean():.0f} % of them have 0."
-    axes = {"xaxis": titled(label), "yaxis": titled("users")}
-    return chart(f"{label} of each user", [bars], caption, bargap=0.05, **axes)
+    caption = f"Test {metric} of {len(values):,} {noun}s; {100 * (values == 0).mean():.0f}% of them have 0."
+    axes = {"xaxis": titled(metric, range=[-0.02 * top, 1.02 * top]), "yaxis": titled(f"{noun}s")}
+    return chart(f"{metric} per {noun}", [bars], caption, bargap=0.05, **axes)
 
 
-def by_activity(label: str, values: np.ndarray, lengths: np.ndarray, users: np.ndarray) -> Html:
-    """The mean over users with short, middling and long histories; the values of one of `users` are drawn together."""
+def by_activity(metric: str, values: np.ndarray, lengths: np.ndarray, users: np.ndarray, noun: str) -> Html:
+    """The mean by length of history, with intervals.
+
+    Args:
+        metric: its label.
+        values: one for each user, or step [R].
+        lengths: interactions known before it [R].
+        users: whose it is [R]; the values of a user are resampled together.
+        noun: `user` or `step`.
+    """
     # Equal lengths stay together, so quarters may differ in size, and there may be fewer than four.
     quarter = np.searchsorted(np.unique(np.quantile(lengths, [0.25, 0.5, 0.75])), lengths)
     groups = [quarter == q for q in np.unique(quarter)]
     means, lows, highs = np.array([mean_and_interval(values[group], units=users[group]) for group in groups]).T
     ends = [(lengths[group].min(), lengths[group].max()) for group in groups]
     bars = go.Bar(
-        x=[f"{low:,}" if low == high else f"{low:,} to {high:,}" for low, high in ends],
+        x=[f"{low:,}" if low == high else f"{low:,}\u2013{high:,}" for low, high in ends],
         y=means,
         marker_color=BLUE,
-        error_y={"array": highs - means, "arrayminus": means - lows, "color": ORANGE, "thickness": 2},
+        error_y={"array": highs - means, "arrayminus": means - lows, "color": GRAY, "thickness": 2},
         customdata=[int(group.sum()) for group in groups],
-        hovertemplate="%{customdata:,} users: %{y:.4f}<extra></extra>",
+        hovertemplate=f"%{{customdata:,}} {noun}s: %{{y:.4f}}<extra></extra>",
     )
-    caption = "Quarters of the users, by how many interactions of theirs were known before the test; 95 % intervals."
-    axes = {"xaxis": titled("interactions known of a user", type="category"), "yaxis": titled(label)}
-    return chart(f"{label} by activity", [bars], caption, bargap=0.3, **axes)
+    caption = f"Quarters of the {noun}s by length of history before the test, with 95% intervals."
+    axes = {
+        "xaxis": titled("interactions in the history", type="category", tickangle=0),
+        "yaxis": titled(metric, rangemode="tozero"),
+    }
+    return chart(f"{metric} by activity", [bars], caption, bargap=0.3, **axes)
+
+
+def by_group(
+    kind: str, key: str, model: Mapping[str, Mapping[str, Any]], popular: Mapping[str, Mapping[str, Any]]
+) -> Html:
+    """One metric of each group of items or users (`kind`), the model's beside popularity's where that is known."""
+    pairs = [("model", BLUE, model), ("popularity", GRAY, popular)]
+    bars = [
+        go.Bar(
+            x=list(model),
+            y=[found.get(name, {}).get(key) for name in model],
+            name=who,
+            marker_color=color,
+            customdata=[found.get(name, {}).get("users", 0) for name in model],
+            hovertemplate=f"{who}, %{{x}} (%{{customdata:,}} users): %{{y:.4f}}<extra></extra>",
+        )
+        for who, color, found in pairs
+        if found
+    ]
+    axes = {"xaxis": {"type": "category"}, "yaxis": titled(label(key), rangemode="tozero")}
+    return chart(f"{label(key)} by {kind} group", bars, "", bargap=0.3, showlegend=True, legend=LEGEND, **axes)
 
 
 def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
-    """The value of each trial, and the best until then."""
+    """The value of each trial, and the best so far."""
     numbers = [trial.number for trial in complete]
     values = np.array([trial.value for trial in complete], np.float64)
     running = np.minimum.accumulate(values) if minimize else np.maximum.accumulate(values)
@@ -75,19 +109,20 @@ def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], met
         _dots(complete, numbers, name="trial"),
     ]
     if pruned:
-        hollow = {"color": GREY, "size": 8, "symbol": "circle-open"}
+        hollow = {"color": GRAY, "size": 8, "symbol": "circle-open"}
         traces.append(_dots(pruned, [trial.number for trial in pruned], name="pruned", marker=hollow))
     axes = {"xaxis": counted("trial", len(complete) + len(pruned)), "yaxis": titled(metric)}
-    legend = {"orientation": "h", "y": 1, "yanchor": "bottom"}
-    return chart("Value by trial", traces, "Each trial, and the best so far.", showlegend=True, legend=legend, **axes)
+    return chart(f"{metric[:1].upper()}{metric[1:]} by trial", traces, "", showlegend=True, legend=LEGEND, **axes)
 
 
 def importance_bars(found: Mapping[str, float], note: str) -> Html:
-    """How much each parameter mattered."""
+    """The importance of each parameter."""
     names, shares = [plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
     tip = "%{y}: %{x:.1%}<extra></extra>"
     bars = go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, hovertemplate=tip)
-    caption = "Of all that the parameters mattered, the share of each." + (f" Note: {note}." if note else "")
+    caption = "Share of the variation in the metric that each parameter explains." + (
+        f" {note[:1].upper()}{note[1:]}." if note else ""
+    )
     axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "yaxis": {"type": "category"}}
     return chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
 
@@ -105,30 +140,31 @@ def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> l
 
 
 def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
-    """A line a trial through the parameters that all trials have, and its value."""
+    """One line per trial through the parameters that all trials have, and its value."""
     shared = [key for key in trials[0].params if all(key in trial.params for trial in trials)]
     columns: list[dict[str, Any]] = []
     for key in shared:
         values = [trial.params[key] for trial in trials]
         distribution = trials[0].distributions[key]
-        label = plain(key.rpartition(".")[2])  # all of a dotted key would run into its neighbour
+        name = plain(key.rpartition(".")[2])  # a whole dotted key would overlap the next label
         if isinstance(distribution, CategoricalDistribution):
             names = [plain(choice) for choice in distribution.choices]
             places = [distribution.choices.index(value) for value in values]
-            columns.append({"label": label, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
+            columns.append({"label": name, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
         elif getattr(distribution, "log", False):
-            # An axis is drawn from its first tick to its last, so these must hold all values.
             ticks = log_ticks(min(values), max(values), around=True)
             ticks["tickvals"] = [math.log10(tick) for tick in ticks["tickvals"]]
-            columns.append({"label": label, "values": np.log10(values), **ticks})
+            ends = [ticks["tickvals"][0], ticks["tickvals"][-1]]
+            columns.append({"label": name, "values": np.log10(values), "range": ends, **ticks})
         else:
-            columns.append({"label": label, "values": values})
+            columns.append({"label": name, "values": values})
     value = [trial.value for trial in trials]
     columns.append({"label": plain(metric), "values": value})
-    line = {"color": value, "colorscale": [[0, GREY], [0.7, BLUE], [1, ORANGE]], "reversescale": minimize}
-    lines = go.Parcoords(dimensions=columns, line=line)
-    caption = "A line a trial, orange the best. Draw along an axis to keep the lines through there; click it to let go."
-    margin = {"l": 60, "r": 80, "t": 60, "b": 20}
+    line = {"color": value, "colorscale": [[0, GRAY], [0.6, BLUE], [1, ORANGE]], "reversescale": minimize}
+    scale = {"thickness": 12, "outlinewidth": 0, "title": {"text": plain(metric), "side": "right"}, "x": 1.06}
+    lines = go.Parcoords(dimensions=columns, line={**line, "showscale": True, "colorbar": scale})
+    caption = "One line per trial, colored by its value. Drag along an axis to select lines; click the axis to reset."
+    margin = {"l": 60, "r": 20, "t": 60, "b": 20}
     return tag("div", chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "grid wide")
 
 

@@ -4,11 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 
 from jaxrec.experiment import Result
 from jaxrec.metric_names import larger_is_better
-from jaxrec.page.html import Html, box, cards, decimals, escape, frame, page, section, tag
+from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
+from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, page, section, tag
+from jaxrec.page.html import table as html_table
+from jaxrec.page.metric_labels import label
+
+DRAWN = 30  # runs of the chart
 
 
 @dataclass(frozen=True)
@@ -55,38 +62,74 @@ def by_validation(table: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
 
 def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) -> str:
     """The page of a grid; `table` is that of `runs_table`."""
-    ranked = by_validation(table, monitor)
-    key = f"validation_{monitor}"
-    runs = ranked[ranked.state == "complete"]
-    shown: list[tuple[str, str, str]] = [
-        ("runs complete", f"{len(runs):,}", f"{(table.state == 'failed').sum()} failed")
-    ]
-    if key in ranked and len(runs):
-        shown.insert(0, (f"best validation {monitor}", decimals(runs[key].iloc[0]), str(runs.overrides.iloc[0])))
-    links = "".join(
-        f'<li><a href="{run.path}report.html">{run.run}: {escape(run.overrides)}</a></li>' for run in runs.itertuples()
-    )
-    order = f"The best validation {monitor} first." if key in ranked else "In the order typed."
-    failed = table[table.state == "failed"]
+    ranked, key, metric = by_validation(table, monitor), f"validation_{monitor}", label(f"validation {monitor}")
+    judged = key in ranked
+    runs, failed = ranked[ranked.state == "complete"], table[table.state == "failed"]
+    shown: list[tuple[str, str, str]] = [("runs complete", f"{len(runs):,}", f"{len(failed):,} failed")]
+    if judged and len(runs):
+        shown.insert(0, (f"best {metric}", decimals(runs[key].iloc[0]), str(runs.overrides.iloc[0])))
+    order = f"sorted by {metric}" if judged else "in the order of the command"
+    note = "Choose by validation: the best of several test values is biased upward. runs.csv has all metrics."
     body = [
         tag("h1", name),
-        tag(
-            "p",
-            f"Every combination on {data}. {order} Choose by validation: whoever chooses by test overrates.",
-            "soft",
-        ),
+        tag("p", f"Every combination on {data}, {order}. {note}", "soft"),
         cards(*shown),
-        section("Runs", box(frame(_without_empty(ranked), sortable=True))),
-        section("Their pages", box(Html(f"<ul>{links}</ul>"))),
+        section("Runs", *([_chart(ranked, key, metric)] if judged and len(runs) else []), box(_runs(ranked, monitor))),
     ]
     if len(failed):
         body.append(section("Failed", box(frame(failed[["run", "overrides", "error"]]))))
     return page(name, body)
 
 
+def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
+    """Run, overrides, and the few metrics that fit a page; each run links to its own."""
+    length = str(monitor).partition("@")[2] or "10"
+    wanted = dict.fromkeys([str(monitor), *(f"{name}@{length}" for name in ("ndcg", "recall", "hit_rate", "coverage"))])
+    columns = [f"{part}_{key}" for part in ("validation", "test") for key in (list(wanted)[:1], wanted)[part == "test"]]
+    columns = [column for column in columns if column in ranked]
+    named = [label(column.replace("_", " ", 1)) for column in columns]
+    extra = [column for column in ("best_epoch", "train_s") if column in ranked]
+    heads = [
+        "run",
+        "overrides",
+        "state",
+        *named,
+        *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra),
+    ]
+    rows = []
+    for row in ranked.to_dict("records"):
+        values = [Cell(decimals(row[column]), key=row[column]) for column in columns]
+        more = [Cell("" if pd.isna(row[c]) else f"{row[c]:.4g}", key=row[c]) for c in extra]
+        link = Html('<a href="{}report.html">{}</a>').format(row.get("path"), row["run"])
+        run = Cell(link if row["state"] == "complete" else row["run"], key=row["run"])
+        rows.append([run, row["overrides"], row["state"], *values, *more])
+    return html_table(heads, rows, sortable=True)
+
+
+def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
+    """Bars of the metric that runs are chosen by, the best on top."""
+    drawn = ranked[ranked[key].notna()]
+    drawn = drawn[(np.arange(len(drawn)) < DRAWN) | (drawn.state == "baseline")][::-1]
+    colors = [GRAY if state == "baseline" else BLUE for state in drawn.state]
+    names = [plain(text if len(text) <= 40 else text[:39] + "\u2026") for text in drawn.overrides.astype(str)]
+    bars = go.Bar(
+        x=drawn[key],
+        y=list(range(len(drawn))),
+        orientation="h",
+        marker_color=colors,
+        text=[decimals(value) for value in drawn[key]],
+        textposition="auto",
+        hovertext=[plain(text) for text in drawn.overrides],
+        hoverinfo="text",
+    )
+    axes = {
+        "xaxis": titled(metric, rangemode="tozero"),
+        "yaxis": {"tickvals": list(range(len(drawn))), "ticktext": names, "showgrid": False},
+    }
+    caption = "Gray: the most popular items for every user."
+    caption = f"The best {DRAWN} runs. {caption}" if len(drawn) < ranked[key].notna().sum() else caption
+    return grid([chart(f"V{metric[1:]} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
+
+
 def _prefixed(part: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{part}_{key}": value for key, value in metrics.items()}
-
-
-def _without_empty(table: pd.DataFrame) -> pd.DataFrame:
-    return table.drop(columns=[c for c in ("error", "path") if c in table])

@@ -1,4 +1,4 @@
-"""What a run's page shows of items: where the model puts them, how often it shows them, and lists beside histories."""
+"""The items part of a run's page: a map of their vectors, how often they are recommended, and example lists."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +15,18 @@ from jaxrec.evaluation.evaluation import Lists
 from jaxrec.experiment import Result
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
-from jaxrec.page.figure import BLUE, GREY, ORANGE, chart, plain, titled
-from jaxrec.page.html import Html, box, grid, section, table, tag
+from jaxrec.page.figure import BLUE, COLORS, GRAY, LEGEND, chart, plain, titled
+from jaxrec.page.html import Html, box, grid, plural, section, table, tag
 
 DRAWN = 2000  # items of a chart, the most chosen ones: more make a page heavy and a chart no clearer
 LENGTH = 10  # of the lists looked at
-COLOURS = (BLUE, ORANGE, "#3aa66b", "#b65fcf", "#d4526e", "#8c6d46", "#2fa7b5", "#a3a847")
+MAP_COLORS = COLORS[:5]  # more cannot be told apart
 
 
 def item_section(result: Result) -> Html:
     """Map, frequency and examples, as far as the model and the evaluation have them; empty where neither does."""
     known = result.known
-    named = labels(known.item_features)
-    names = known.item_ids.astype(str) if named.titles is None else np.asarray(named.titles, object)
-    names = np.where(names == "", known.item_ids.astype(str), names)
+    named, names = labels(known.item_features), item_names(known)
     counts = np.bincount(targets(known).item, minlength=known.n_items)
     parts: list[Html] = []
     if (vectors := _vectors(result)) is not None and known.n_items > 2:
@@ -37,20 +35,27 @@ def item_section(result: Result) -> Html:
         return section("Items", grid(parts)) if parts else Html()
     parts.append(frequency(result.lists.items[:, :LENGTH], counts, names))
     shown = [_example(result.lists, row, what, known, names) for row, what in _examples(result.lists, known)]
-    examples = section("Three users", grid(shown, "grid three"))
+    examples = section("Example lists", grid(shown, "grid three"))
     return Html(section("Items", grid(parts)) + examples)
 
 
-def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, categories: Categories | None) -> Html:
-    """Item vectors [I, D] on their two principal components, every number of a vector brought to one scale.
+def item_names(known: Interactions) -> np.ndarray:
+    """The title of each item, or its id where it has none, str [I]."""
+    ids = known.item_ids.astype(str)
+    titles = labels(known.item_features).titles
+    return ids if titles is None else np.where(np.asarray(titles, object) == "", ids, np.asarray(titles, object))
 
-    Unscaled, a bias among them would be the map.
+
+def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, categories: Categories | None) -> Html:
+    """Item vectors [I, D] on their two principal components, each dimension standardized.
+
+    Unscaled, a bias among them would dominate the map.
     """
     items = np.sort(np.argsort(-counts, kind="stable")[:DRAWN])
     spread = vectors[items].std(axis=0)
-    centred = (vectors[items] - vectors[items].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    place = centred @ directions[:2].T
+    centered = (vectors[items] - vectors[items].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    _, lengths, directions = np.linalg.svd(centered, full_matrices=False)
+    place = centered @ directions[:2].T
     total = np.sum(lengths**2)
     share = np.sum(lengths[:2] ** 2) / total if total > 0 else 0.0
     groups = _first_categories(items, categories)
@@ -60,23 +65,23 @@ def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, ca
             y=place[mine, 1],
             mode="markers",
             name=plain(name),
-            marker={"color": colour, "size": 5, "opacity": 0.7},
+            marker={"color": color, "size": 6, "opacity": 0.75},
+            legendrank=2 if color == GRAY else 1,
             text=[plain(name) for name in names[items[mine]]],
             customdata=counts[items[mine]],
-            hovertemplate="%{text}<br>had by %{customdata:,}<extra></extra>",
+            hovertemplate="%{text}<br>%{customdata:,} interactions<extra></extra>",
         )
-        for name, colour, mine in groups
+        for name, color, mine in groups
     ]
-    which = f"The {len(items):,} most chosen items" if len(items) < len(vectors) else f"All {len(items):,} items"
-    caption = (
-        f"{which}, by the two principal components of their vectors, with {100 * share:.0f} % of what they differ by."
-    )
+    which = f"The {len(items):,} most popular items" if len(items) < len(vectors) else f"All {len(items):,} items"
+    caption = f"{which} on the first two principal components of their vectors ({100 * share:.0f}% of the variance)."
     if len(groups) > 1:
-        caption += " Colours: the first category of each."
+        caption += " Color: the first category of each item."
     bare: dict[str, Any] = {"showticklabels": False, "showgrid": False}
-    legend = {"orientation": "h", "y": 1, "yanchor": "bottom"}
+    # Markers of the legend do not shrink with those of the chart.
+    legend = {**LEGEND, "itemsizing": "constant", "entrywidth": 90}
     return chart(
-        "Map of items",
+        "Item map",
         traces,
         caption,
         xaxis=bare,
@@ -89,7 +94,7 @@ def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, ca
 
 
 def frequency(lists: np.ndarray, counts: np.ndarray, names: np.ndarray) -> Html:
-    """How often each item is in a list [R, K], against how many had it before."""
+    """How often each item is recommended in lists [R, K], against its interactions before the test."""
     shown = np.bincount(lists[lists >= 0], minlength=len(counts))
     items = np.sort(np.argsort(-(counts + shown), kind="stable")[:DRAWN])
     most = np.sort(shown)[::-1]
@@ -101,15 +106,15 @@ def frequency(lists: np.ndarray, counts: np.ndarray, names: np.ndarray) -> Html:
         marker={"color": BLUE, "size": 5, "opacity": 0.6},
         text=[plain(name) for name in names[items]],
         customdata=np.stack([counts[items], shown[items]], axis=1),
-        hovertemplate="%{text}<br>had by %{customdata[0]:,}, in %{customdata[1]:,} lists<extra></extra>",
+        hovertemplate="%{text}<br>%{customdata[0]:,} interactions, in %{customdata[1]:,} lists<extra></extra>",
     )
     caption = (
-        f"Lists of {lists.shape[1]}. {100 * np.mean(shown == 0):.0f} % of the catalogue is in nobody's list; the most "
-        f"shown hundredth of it takes {100 * most[:hundredth].sum() / max(1, shown.sum()):.0f} % of all places."
+        f"Top {lists.shape[1]} lists. {100 * np.mean(shown == 0):.0f}% of the catalog is never recommended; the most "
+        f"recommended 1% of it fills {100 * most[:hundredth].sum() / max(1, shown.sum()):.0f}% of all positions."
     )
     axes = {
-        "xaxis": titled("had before, times", type="log", **_from_zero(counts.max())),
-        "yaxis": titled("in lists, times", type="log", **_from_zero(shown.max())),
+        "xaxis": titled("interactions in training", type="log", **_from_zero(counts.max())),
+        "yaxis": titled("recommended, times", type="log", **_from_zero(shown.max())),
     }
     return chart("Popularity and recommendations", [dots], caption, height=420, hovermode="closest", **axes)
 
@@ -126,27 +131,27 @@ def _vectors(result: Result) -> np.ndarray | None:
 
 
 def _first_categories(items: np.ndarray, of: Categories | None) -> list[tuple[str, str, np.ndarray]]:
-    """Name, colour and mask of the commonest categories, each item in its first; the rest in grey, drawn first."""
+    """Name, color and mask of the most frequent categories, each item in its first; the rest in gray, drawn first."""
     if of is None:
         return [("items", BLUE, np.ones(len(items), bool))]
     has = np.diff(of.offsets)[items] > 0
     first = np.full(len(items), -1)
     first[has] = of.codes[of.offsets[items[has]]]
     sizes = np.bincount(first[has], minlength=len(of.names))
-    common = np.argsort(-sizes, kind="stable")[: min(len(COLOURS), int(np.count_nonzero(sizes)))]
+    common = np.argsort(-sizes, kind="stable")[: min(len(MAP_COLORS), int(np.count_nonzero(sizes)))]
     rest = ~np.isin(first, common)
-    groups = [("others", GREY, rest)] if rest.any() else []
+    groups = [("others", GRAY, rest)] if rest.any() else []
     return groups + [
-        (str(of.names[code]), colour, first == code) for code, colour in zip(common, COLOURS, strict=False)
+        (str(of.names[code]), color, first == code) for code, color in zip(common, MAP_COLORS, strict=False)
     ]
 
 
 def _examples(lists: Lists, known: Interactions) -> list[tuple[int, str]]:
-    """Rows of a user with a short, a middling and a long history: the 10th, 50th and 90th of a hundred."""
+    """Rows of users with a short, a medium and a long history: the 10th, 50th and 90th percentile."""
     lengths = np.bincount(known.user, minlength=known.n_users)[lists.users]
     order = np.argsort(lengths, kind="stable")
     places = dict.fromkeys(int(order[round(q * (len(order) - 1))]) for q in (0.1, 0.5, 0.9))
-    return [(row, f"{lengths[row]:,} interactions known") for row in places]
+    return [(row, plural(int(lengths[row]), "interaction")) for row in places]
 
 
 def _example(lists: Lists, row: int, what: str, known: Interactions, names: np.ndarray) -> Html:
@@ -158,8 +163,8 @@ def _example(lists: Lists, row: int, what: str, known: Interactions, names: np.n
     hits = sum(item in sought for item in listed)
     return box(
         tag("h3", f"User {known.user_ids[user]}"),
-        tag("p", f"{what}; {hits} of {len(sought)} held-out items are in the list.", "soft"),
-        table(["the latest of the history"], [(name,) for name in names[latest]]),
+        tag("p", f"{what} in the history; {hits} of {plural(len(sought), 'test item')} recommended.", "soft"),
+        table(["latest in the history"], [(name,) for name in names[latest]]),
         table(["", "recommended", ""], rows),
     )
 

@@ -34,15 +34,15 @@ def test_what_reading_repaired_comes_first():
 
 def test_repeats_and_copies():
     made = data([1, 1, 1, 2], [5, 5, 5, 5], time=START + np.array([0, 0, 9, 0]))
-    assert found(made, "repeat another's user, item, action and time") == (1, 0.25)
-    assert found(made, "repeat an earlier user, item") == (2, 0.5)
+    assert found(made, "repeat the user, item, event type and time of another") == (1, 0.25)
+    assert found(made, "event type of an earlier") == (2, 0.5)
     kinds = data([1, 1], [5, 5], event=[0, 1], event_names=("view", "buy"))
-    assert found(kinds, "repeat an earlier") is None
+    assert found(kinds, "of an earlier row") is None
 
 
 def test_time_that_goes_back_within_a_user_only():
     made = data([1, 2, 1, 2, 1], [1, 1, 2, 2, 3], time=START + np.array([9, 0, 5, 1, 7]))
-    assert found(made, "older than the row of the same user before") == (1, 0.2)
+    assert found(made, "older than the user's previous row") == (1, 0.2)
     assert found(data([1, 1], [1, 2], time=[0, START]), "before 1990") == (1, 0.5)
 
 
@@ -56,7 +56,7 @@ def test_very_active_users():
     user = np.concatenate([np.zeros(1_001, int), np.repeat(np.arange(1, 31), 2)])
     made = data(user, np.arange(len(user)) % 400, time=START + 70_000 * np.arange(len(user)))
     assert found(made, "far above the median") == (1, 1 / 31)
-    assert found(made, "one single user") == (1_001, 1_001 / 1_061)
+    assert found(made, "of a single user") == (1_001, 1_001 / 1_061)
     assert found(made, "within one minute") is None
     fast = replace(made, time=START + np.arange(len(user)))
     assert found(fast, "within one minute") == (1, 1 / 31)
@@ -74,9 +74,9 @@ def test_values():
 
 def test_moments():
     time = START + 1_000 * np.arange(300)
-    assert found(data(np.arange(300) % 9, np.arange(300) % 7, time=time), "single moment") is None
+    assert found(data(np.arange(300) % 9, np.arange(300) % 7, time=time), "with the same time") is None
     burst = np.where(np.arange(300) < 120, START + 1, time)
-    assert found(data(np.arange(300) % 9, np.arange(300) % 7, time=burst), "single moment") == (120, 0.4)
+    assert found(data(np.arange(300) % 9, np.arange(300) % 7, time=burst), "with the same time") == (120, 0.4)
     days = np.arange(4) * 86_400_000 + 18_000 * 86_400_000
     assert found(data([1, 1, 2, 2], [1, 2, 1, 2], time=days), "whole day") == (4, 1.0)
 
@@ -85,5 +85,5 @@ def test_missing_features():
     features = pd.DataFrame({"item_id": [1, 2], "title": ["a", None], "price": [1.0, 2.0]})  # of item 3 nothing
     made = data([1, 1, 2, 2, 3, 3], [1, 2, 3, 1, 2, 3], item_features=features)
     assert found(made, "items without any feature") == (1, 1 / 3)
-    assert found(made, "items with others but without title") == (1, 1 / 3)
+    assert found(made, "items with other features but without title") == (1, 1 / 3)
     assert found(made, "without price") is None

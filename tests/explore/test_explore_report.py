@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 
 from jaxrec.data.interactions import encode
+from jaxrec.explore.bars import histogram
+from jaxrec.explore.next_steps import next_steps
 from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
+from jaxrec.explore.time_charts import over_time
 from tests.data.test_complete_journey import tables as complete_journey_tables
 from tests.explore.test_explore_tables import made
-from tests.report.test_report import EVIL, Page
+from tests.page import EVIL, Page, numbers, unpacked
 from tests.test_config import script
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -46,7 +49,7 @@ def test_the_page_says_what_the_tables_hold(full):
     said = Page(full).said
     assert "interactions 3,000" in said
     assert "rows dropped 3" in said
-    assert "Left out" not in said
+    assert "Not shown" not in said
     assert "film 0" in said
 
 
@@ -60,9 +63,43 @@ def test_every_chart_says_what_to_see(full):
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_data_that_lacks_nearly_everything_has_a_page(name):
     page = Page(report(name, tables(DEGENERATE[name])))
-    assert "Left out: the data has no features of users or items." in page.said
+    assert "features: the data has none of users or items" in page.said
     assert len(page.charts) >= 9
     assert not re.search(r"\bnan\b", page.said)
+
+
+def test_problems_come_first_and_next_steps_last(full):
+    said = Page(full).said
+    places = [said.index(title) for title in ("rows dropped 3", "Summary", "Items", "Sparsity", "Next steps")]
+    assert places == sorted(places)
+
+
+def test_next_steps_fit_the_data():
+    days = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "time": [0, 86_400_000]})
+    timed, untimed = tables(encode(days, name="x")), tables(encode(days.drop(columns="time"), name="x"))
+    assert ["split=global_time" in step for _, step in next_steps(timed)] == [True, True]  # days alone have no sessions
+    assert [step for _, step in next_steps(untimed)] == [["model=popularity,item_knn,ease,ials"], ["sweep=mf"]]
+    moments = tables(encode(days.assign(time=[1, 2]), name="x"))
+    assert next_steps(moments)[-1][1] == ["split=sessions", "model=item_knn,gru4rec", "data.duplicates=keep"]
+    assert next_steps(moments, repeats=False)[-1][1] == ["split=sessions", "model=item_knn,gru4rec"]
+    source = Page(report("x", untimed, ["data=files", "data.path=a b.csv"])).said
+    assert "train.py --multirun data=files 'data.path=a b.csv' sweep=mf" in source
+
+
+def test_every_bar_has_its_label_and_empty_ranges_in_front_are_left_out():
+    table = pd.DataFrame({"low": [1, 2, 3, 5], "high": [1, 2, 4, 9], "count": [0, 3, 0, 2]})
+    (chart,) = Page(histogram("t", table, "x", "y", "", "#000000")).charts
+    assert chart["layout"]["xaxis"]["ticktext"] == ["2", "3\u20134", "5\u20139"]
+    assert unpacked(chart["layout"]["xaxis"]["tickvals"]) == numbers(chart, 0, "x") == [0, 1, 2]
+    assert numbers(chart, 0, "y") == [3, 0, 2]
+
+
+@pytest.mark.parametrize(("days", "tick"), [(40, None), (200, "M1"), (500, "M2"), (3000, "M12")])
+def test_ticks_are_months_nine_at_most(days, tick):
+    time = pd.Series([0, days * 86_400_000])
+    made = tables(encode(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "time": time}), name="x"))
+    (chart,) = Page(over_time(made["over_time"])).charts
+    assert chart["layout"]["xaxis"].get("dtick") == tick
 
 
 def test_markup_in_names_stays_text():
@@ -92,7 +129,7 @@ def test_the_script_writes_the_page_and_its_tables(tmp_path):
     done = script(*small, f"out={tmp_path}/x", name="explore", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "interactions" in done.stdout
-    assert "report.html has the charts" in done.stdout
+    assert "report.html; the tables behind them" in done.stdout
     written = {path.name for path in (tmp_path / "x").iterdir()}
     assert {"report.html", "summary.csv", "top_items.csv", "over_time.csv", "k_cores.csv", "problems.csv"} <= written
     assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]

@@ -11,24 +11,25 @@ from jaxrec.explore.values import spread
 @pytest.mark.parametrize(
     ("median", "said"),
     [
-        (None, "none has more than one action"),
-        (0.0, "half of those with more than one action have all of them at one moment"),
-        (0.5, "half of those with more than one action last at most 30 seconds"),
-        (2.54, "half of those with more than one action last at most 2.5 minutes"),
+        (None, "No session has more than one interaction"),
+        (0.0, "Half of the sessions with more than one interaction have all of them at the same time"),
+        (0.5, "Half of the sessions with more than one interaction last at most 30 seconds"),
+        (2.54, "Half of the sessions with more than one interaction last at most 2.5 minutes"),
     ],
 )
 def test_durations(median, said):
     facts = {"minutes of pause that end one": 30.0}
     facts |= {} if median is None else {"median minutes, of those with more than one": median}
     table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
-    assert (
-        say.of_durations(table) == f"From first to last action: {said}. A pause of more than 30 minutes ends a session."
-    )
+    assert say.of_durations(table) == f"{said}. A gap of more than 30 minutes ends a session."
 
 
 @pytest.mark.parametrize(
     ("single", "said"),
-    [(0, "0 (0 %) of the 40 users with any view have"), (1, "1 (2.5 %) of the 40 users with any view has")],
+    [
+        (0, "0 of the 40 users with any “view” interaction have"),
+        (1, "1 (2.5%) of the 40 users with any “view” interaction has"),
+    ],
 )
 def test_users_with_a_single_row(single, said):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
@@ -39,15 +40,17 @@ def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
     names = ["is view", "is buy", "hour"]
     values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
     table = pd.DataFrame(values, columns=names).assign(column=names)
-    assert say.of_correlations(table).endswith("with each other aside, is -0.30, between “is buy” and “hour”.")
+    assert say.of_correlations(table).endswith(
+        "The strongest (except between event types) is -0.30, between “is buy” and “hour”."
+    )
 
 
 def test_the_strongest_of_all_cells_is_said_where_there_is_one_kind_of_action():
     table = pd.DataFrame([[1, -0.9], [-0.9, 1]], columns=["value", "hour"]).assign(column=["value", "hour"])
-    assert say.of_correlations(table).endswith("; the strongest is -0.90, between “value” and “hour”.")
+    assert say.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
 
 
 def test_values_go_from_the_smallest_to_the_largest():
     values = np.arange(20, 400, dtype=np.float32)
-    assert say.of_spread(spread(values), "value").endswith("they go from 20 to 399.")
-    assert say.of_spread(spread(np.append(values, -7)), "value").endswith("they go from -7 to 399.")
+    assert say.of_spread(spread(values), "value").endswith("the range is 20 to 399.")
+    assert say.of_spread(spread(np.append(values, -7)), "value").endswith("the range is -7 to 399.")

@@ -184,7 +184,8 @@ def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, run
     assert stages.loc["+ re-ranking", "ndcg@10"] == pytest.approx(done["+ re-ranking"].means()["ndcg@10"])
     page = (tmp_path / "report.html").read_text()
     assert "chosen on validation" in page
-    assert "No number in here has seen the test split" in page
+    assert "All values are on validation data" in page
+    assert page.count("after re-ranking") == 3  # lists of three users
 
 
 def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_path):
@@ -203,8 +204,8 @@ def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_pa
     by_hand = pipeline_run.run(tree(*mf, f"scoring.weight={chosen_weight}"), tmp_path / "by hand")
     assert done["+ scoring"].means() == by_hand["+ scoring"].means()
     page = (tmp_path / "report.html").read_text()
-    assert "the grey one is the first model alone" in page
-    assert "NDCG by scoring.weight" in page
+    assert "gray is the first model alone" in page
+    assert "NDCG@10 by scoring.weight" in page
 
 
 def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shlex
-from html.parser import HTMLParser
 
 import numpy as np
 import optuna
@@ -20,9 +19,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.report.report import run_report, sweep_report
+from tests.page import EVIL, Page, numbers, unpacked
 
-EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
-VOID = {"meta", "link", "br", "img", "input", "hr"}
 TREE = {
     "model": {"_target_": "jaxrec.models.popularity.Popularity", "note": "a < b"},
     "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
@@ -32,33 +30,6 @@ SPACE = {
     "model.embedding_dim": CategoricalDistribution((16, 32)),
     "negatives.ratio": IntDistribution(1, 8),
 }
-
-
-class Page(HTMLParser):
-    """Text, attributes and charts of a page; tags that are not closed in their order are an error."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.open, self.text, self.tags, self.charts = [], [], [], []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-        self.said = " ".join(" ".join(self.text).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] == ["script"]:
-            if self.tags[-1][1].get("type") == "application/json":
-                self.charts.append(json.loads(data))
-        elif self.open[-1:] != ["style"]:
-            self.text.append(data)
 
 
 def result(known=None, **changes):
@@ -118,35 +89,23 @@ def study(values=(0.1, 0.3, 0.2), *, failed=0, pruned=0, space=SPACE, direction=
     return made
 
 
-def numbers(chart, trace, axis):
-    """What a chart draws."""
-    return unpacked(chart["data"][trace][axis])
-
-
-def unpacked(found):
-    """Plotly packs arrays of numbers."""
-    if isinstance(found, list):
-        return found
-    return np.frombuffer(base64.b64decode(found["bdata"]), found["dtype"]).tolist()
-
-
 def test_a_run_says_its_figures_beside_popularity():
     page = Page(run_report("monday", TREE, result()))
     said = page.said
     assert "Popularity on films" in said
-    assert "Run monday. Trained on the train part; the whole catalogue was ranked for every user." in said
-    assert "test NDCG@10 0.4321 95 % interval 0.4111 to 0.4555" in said
+    assert "Run monday Trained on training data Ranking full catalog, for each user" in said
+    assert "test NDCG@10 0.4321 95% interval 0.4111 to 0.4555" in said
     assert "NDCG@10 of popularity 0.2000" in said
-    assert "times as good 2.16" in said  # 0.4321 / 0.2
+    assert "relative to popularity 2.16\u00d7" in said  # 0.4321 / 0.2
     assert "at 5 at 10 metric model popularity model popularity" in said
     assert "NDCG 0.5000 0.2500 0.4321 0.4111 to 0.4555 0.2000" in said
     assert "Coverage 0.2500 0.1250" in said
-    assert "cold items: tested, never seen in training 7" in said
-    assert "37.50 %" in said
+    assert "cold items: in test, not in training 7" in said
+    assert "37.50%" in said
     assert "novel key 3" in said
     assert "interactions known before the test 10" in said
-    assert "parameters of the model 5" in said
-    assert "reading and splitting the data 1.50 s" in said
+    assert "model parameters 5" in said
+    assert "reading and splitting 1.50 s" in said
     assert "device abacus" in said
     assert "eval.k 5, 10" in said
     assert "model.note a < b" in said
@@ -193,7 +152,7 @@ def test_what_is_not_a_number_is_said_and_does_not_break_the_page():
     broken.metrics["interrupted"] = True
     page = Page(run_report("r", TREE, broken))
     assert "test NDCG@10 n/a" in page.said
-    assert "times as good n/a" in page.said
+    assert "relative to popularity n/a" in page.said
     assert "No user has a value of NDCG@10." in page.said
     assert "Training was interrupted" in page.said
 
@@ -205,26 +164,63 @@ def test_sampled_rankings_are_called_so():
         sampled.metrics[part] = {f"sampled_{key}": value for key, value in sampled.metrics[part].items()}
     said = Page(run_report("r", tree, sampled)).said
     assert "SAMPLED" in said
-    assert "test Sampled NDCG@10 0.4321 95 % interval 0.4111 to 0.4555" in said
+    assert "test Sampled NDCG@10 0.4321 95% interval 0.4111 to 0.4555" in said
     assert re.search(r"(?<!Sampled )(?<!Sampled )NDCG@", said) is None, "no number without the word"
     assert "SAMPLED" not in run_report("r", TREE, result())
 
 
-def test_groups_are_a_table():
-    found = {"ndcg@10": 0.1234, "recall@10": 0.25}
-    groups = {
+def grouped():
+    found, popular = {"ndcg@10": 0.1234, "recall@10": 0.25}, {"ndcg@10": 0.05, "recall@10": 0.1}
+    made = result()
+    made.metrics["test_groups"] = {
         "items": {"cold": {"users": 3, "rows": 3, **found}},
         "users": {"low": {"users": 1200, "rows": 1200, **found, "known": [1, 5]}},
     }
-    made = result()
-    made.metrics["test_groups"] = groups
+    made.metrics["popularity_groups"] = {"users": {"low": {"users": 1200, "rows": 1200, **popular}}}
+    return made
+
+
+def test_groups_are_a_table_beside_popularity():
+    made = grouped()
     said = Page(run_report("r", TREE, made)).said
-    assert "group users NDCG@10 Recall@10 known of each items cold 3 0.1234 0.2500 users low 1,200 0.1234" in said
-    assert "0.2500 1 to 5" in said
+    assert "NDCG@10 Recall@10 group users model popularity model popularity history length" in said
+    assert "items cold 3 0.1234 n/a 0.2500 n/a" in said
+    assert "users low 1,200 0.1234 0.0500 0.2500 0.1000 1 to 5" in said
     assert "cold items that it never saw" in said
-    groups["users"]["low"]["rows"] = 2400
-    assert "group users times asked NDCG@10" in Page(run_report("r", TREE, made)).said
-    assert "What these groups are" not in Page(run_report("r", TREE, result())).said
+    made.metrics["test_groups"]["users"]["low"]["rows"] = 2400
+    assert "group users evaluated model" in Page(run_report("r", TREE, made)).said
+    assert "history length" not in Page(run_report("r", TREE, result())).said
+
+
+def test_groups_are_charted_beside_popularity_where_it_is_known():
+    items, users = Page(run_report("r", TREE, grouped())).charts[-2:]
+    assert [(t["name"], numbers({"data": [t]}, 0, "y")) for t in items["data"]] == [("model", [0.1234])]
+    assert [(t["name"], numbers({"data": [t]}, 0, "y")) for t in users["data"]] == [
+        ("model", [0.1234]),
+        ("popularity", [0.05]),
+    ]
+    assert users["data"][0]["x"] == ["low"]
+
+
+def test_a_metric_without_a_value_says_why():
+    made = result()
+    made.metrics["test"]["auc"] = math.nan
+    made.metrics["undefined"] = {"auc": "no held-out row has label 0"}
+    said = Page(run_report("r", TREE, made)).said
+    assert "AUC undefined" in said
+    assert "AUC is undefined: no held-out row has label 0." in said
+
+
+@pytest.mark.parametrize(
+    ("split", "noun"), [("session_split.by_session", "step"), ("split.holdout", "test interaction")]
+)
+def test_rows_are_called_what_they_are(split, noun):
+    rows = pd.DataFrame({"user_id": ["a", "a", "b"], "ndcg@10": [0.0, 0.2, 0.7], "known": [1, 2, 3]})
+    tree = {**TREE, "split": {"_target_": f"jaxrec.data.{split}"}}
+    source = run_report("r", tree, result(per_user=rows))
+    assert f"Quarters of the {noun}s by length of history" in source
+    assert f"of 3 {noun}s; 33% of them have 0." in source
+    assert "Quarters of the users" in run_report("r", tree, result())
 
 
 def test_what_reading_dropped_is_among_the_facts():
@@ -235,17 +231,17 @@ def test_what_reading_dropped_is_among_the_facts():
 
 def test_a_search_says_what_it_found():
     page = Page(sweep_report("hunt", study(failed=1, pruned=2), result()))
-    assert "Searched on films for the highest validation ndcg@10." in page.said
-    assert "best validation ndcg@10 0.3000 trial 1" in page.said
+    assert "Search on films for the highest validation NDCG@10." in page.said
+    assert "best validation NDCG@10 0.3000 trial 1" in page.said
     assert "test NDCG@10 0.4321" in page.said
     assert "trials complete 3 1 failed, 2 pruned" in page.said
     assert "model.embedding_dim 32" in page.said
     assert "failed" in page.said
     assert "out of memory" in page.said
-    assert "importances of only 3 complete trials" in page.said
+    assert "Importances of only 3 complete trials" in page.said
     assert "jaxrec train data=films optimizer.learning_rate=0.0002" in page.said
     leaders = page.said.partition("Leaderboard")[2]
-    assert re.search(r"negatives\.ratio 1 0\.3 0\.0002 32 2 2 0\.2 0\.0003 16 3 0 0\.1 ", leaders)
+    assert re.search(r"negatives\. ratio 1 0\.3 0\.0002 32 2 2 0\.2 0\.0003 16 3 0 0\.1 ", leaders)
 
 
 def test_charts_of_a_search():
@@ -257,19 +253,19 @@ def test_charts_of_a_search():
     assert "type" not in ratio["layout"]["xaxis"]
     assert numbers(ratio, 1, "x") == [2]  # the star: trial 1
     labels = [axis["label"] for axis in parallel["data"][0]["dimensions"]]
-    assert labels == ["learning_rate", "embedding_dim", "ratio", "validation ndcg@10"]
+    assert labels == ["learning_rate", "embedding_dim", "ratio", "validation NDCG@10"]
 
 
 def test_the_best_of_a_minimised_search_is_the_lowest():
     page = Page(sweep_report("s", study(direction="minimize"), result()))
-    assert "best validation ndcg@10 0.1000 trial 0" in page.said
+    assert "best validation NDCG@10 0.1000 trial 0" in page.said
     assert numbers(page.charts[0], 0, "y") == [0.1, 0.1, 0.1]
 
 
 def test_a_search_of_one_trial_has_no_importances():
     page = Page(sweep_report("s", study([0.2]), result()))
     assert "no importances: they need at least two complete trials, there are 1" in page.said
-    assert "Value by trial" in page.said
+    assert "Validation NDCG@10 by trial" in page.said
 
 
 def test_parameters_that_only_some_trials_have():
@@ -278,7 +274,7 @@ def test_parameters_that_only_some_trials_have():
     page = Page(sweep_report("s", made, result()))
     assert len(numbers(page.charts[-2], 0, "x")) == 2  # the slice of model.depth
     labels = [axis["label"] for axis in page.charts[-1]["data"][0]["dimensions"]]
-    assert labels == ["learning_rate", "embedding_dim", "ratio", "validation ndcg@10"]
+    assert labels == ["learning_rate", "embedding_dim", "ratio", "validation NDCG@10"]
 
 
 def hostile_run():
@@ -333,10 +329,23 @@ def test_plotly_travels_once_and_whole():
 
 def test_repeated_command_is_one_shell_line():
     page = Page(sweep_report("s", study(), result()))
-    typed = re.search(r"jaxrec train .*?(?= Its own page)", page.said)[0]
+    typed = re.search(r"jaxrec train .*?(?= Full report)", page.said)[0]
     assert shlex.split(typed)[2:] == [
         "data=films",
         "optimizer.learning_rate=0.0002",
         "model.embedding_dim=32",
         "negatives.ratio=2",
     ]
+
+
+def test_parallel_coordinates_have_a_color_scale_and_axes_that_hold_their_ticks():
+    (lines,) = Page(sweep_report("s", study(), result())).charts[-1]["data"]
+    assert lines["line"]["showscale"]
+    assert lines["line"]["colorbar"]["title"]["text"] == "validation NDCG@10"
+    rate = lines["dimensions"][0]  # 0.0001 to 0.0003: ticks from 0.0001 to 0.0005
+    assert rate["range"] == pytest.approx([-4, math.log10(0.0005)])
+    assert max(unpacked(rate["tickvals"])) <= rate["range"][1]
+
+
+def test_heads_may_wrap_after_the_parts_of_a_key():
+    assert "optimizer.<wbr>learning_<wbr>rate" in sweep_report("s", study(), result())

@@ -45,20 +45,20 @@ def test_the_map_lays_groups_apart_and_a_bias_does_not_hide_them():
     assert set(next(t for t in drawn if t["name"] == "odd")["text"]) == set(frame["title"][group == 1])
 
 
-def test_rare_categories_share_a_colour():
+def test_rare_categories_share_a_color():
     names = [f"c{i:02}" for i in range(12)]
     named = labels(pd.DataFrame({"category": names + names[:8]}))
     drawn = traces(
         embedding_map(np.random.default_rng(0).normal(size=(20, 3)), np.ones(20, int), np.arange(20), named.categories)
     )
-    assert [trace["name"] for trace in drawn[0]] == ["others", *names[:8]]
+    assert [trace["name"] for trace in drawn[0]] == ["others", *names[:5]]
 
 
 def test_frequency_counts_places_in_lists():
     lists = np.array([[0, 1], [0, 2], [0, -1]])
     html = frequency(lists, np.array([5, 0, 1, 7]), np.array(list("abcd")))
-    assert "25 % of the catalogue is in nobody" in html
-    assert "takes 60 % of all places" in html
+    assert "25% of the catalog is never recommended" in html
+    assert "1% of it fills 60% of all positions" in html
     (dots,) = traces(html)[0]
     assert numbers(dots["customdata"]).reshape(-1, 2).tolist() == [[5, 3], [0, 1], [1, 1], [7, 0]]
 
@@ -96,14 +96,14 @@ def test_users_are_shown_with_history_list_and_hits():
     assert "&lt;b&gt;Two" in html
     shown = html.split("<h3>User ")[1:]
     assert [text[0] for text in shown] == ["a", "b", "c"]
-    assert "1 interactions known; 1 of 1 held-out items are in the list" in shown[0]
-    assert "0 of 1 held-out items" in shown[1]
-    first, second = re.findall(r"<tr>(.*?)</tr>", shown[0].split("recommended")[1])[:2]
+    assert "1 interaction in the history; 1 of 1 test item recommended." in shown[0]
+    assert "0 of 1 test item " in shown[1]
+    first, second = re.findall(r"<tr>(.*?)</tr>", shown[0].split(">recommended<")[1])[:2]
     assert ">hit<" not in first
     assert ">i2<" in second  # an item without a title goes by its id
     assert ">hit<" in second
     assert shown[2].index("Four") < shown[2].index("One")  # the latest first
-    assert "Map of items" not in html  # popularity has no vectors
+    assert "Item map" not in html  # popularity has no vectors
 
 
 def test_what_is_not_there_is_left_out():
@@ -111,10 +111,10 @@ def test_what_is_not_there_is_left_out():
     model = MatrixFactorisation(n_users=3, n_items=5, embedding_dim=2)
     params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32), None), jnp.zeros((1, 1), jnp.int32))
     html = item_section(result(lists=None, model=model, params=params))
-    assert "Map of items" in html
-    assert "Three users" not in html
+    assert "Item map" in html
+    assert "Example lists" not in html
 
 
 @pytest.mark.parametrize("vectors", [np.zeros((5, 2)), np.ones((5, 3))])
 def test_vectors_that_are_all_alike_are_drawn(vectors):
-    assert "with 0 %" in embedding_map(vectors, np.ones(5, int), np.arange(5), None)
+    assert "(0% of the variance)" in embedding_map(vectors, np.ones(5, int), np.arange(5), None)

@@ -1,0 +1,27 @@
+"""What to train first on some data: a few overrides, each with its reason, derived from the tables of the report."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+SIMPLE = "model=popularity,item_knn,ease,ials"  # quick to train, and hard to beat
+MOST_ITEMS = 20_000  # beyond these the item-item matrix of EASE is too large for most machines
+
+
+def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> list[tuple[str, list[str]]]:
+    """Pairs of a sentence and the overrides of a `train --multirun` command, most important first.
+
+    repeats: whether the source can keep repeats (`data.duplicates`)
+    """
+    facts = dict(zip(tables["summary"].fact, tables["summary"].value, strict=True))
+    models = SIMPLE if facts["items"] <= MOST_ITEMS else SIMPLE.replace(",ease", "")
+    timed = "over_time" in tables
+    split = ["split=global_time"] if timed else []
+    why = "train on the past and test on the future" if timed else "without times, hold out interactions at random"
+    steps = [(f"Compare simple models first; {why}.", [models, *split])]
+    steps.append(("Search the settings of matrix factorization.", ["sweep=mf", *split]))
+    if "sessions" in tables:
+        text = "Predict the next item at every step of a session."
+        keep = ["data.duplicates=keep"] if repeats else []
+        steps.append((text, ["split=sessions", "model=item_knn,gru4rec", *keep]))
+    return steps

@@ -1,0 +1,52 @@
+"""Metric names as pages write them: NDCG@10 for `ndcg@10`, with a line on what each measures."""
+
+import re
+
+from jaxrec.metric_names import SAMPLED
+
+METRICS = {
+    "ndcg": ("NDCG", "hits discounted by rank, relative to the ideal list"),
+    "hit_rate": ("Hit rate", "share of users with at least one hit"),
+    "precision": ("Precision", "share of the list that is relevant"),
+    "recall": ("Recall", "share of the user's test items that are in the list"),
+    "recall_min": ("Recall (min)", "hits relative to the most that the list can hold"),
+    "map": ("MAP", "mean average precision"),
+    "mrr": ("MRR", "mean reciprocal rank of the first hit"),
+    "coverage": ("Coverage", "share of the catalog that appears in at least one list"),
+    "rbp": ("RBP", "rank-biased precision: hits weighted by p^(rank - 1)"),
+    "err": ("ERR", "expected reciprocal rank at which a user stops"),
+    "mse": ("MSE", "mean squared error of the predicted values"),
+    "rmse": ("RMSE", "root mean squared error of the predicted values"),
+    "mae": ("MAE", "mean absolute error of the predicted values"),
+    "auc": ("AUC", "probability that a positive scores above a negative"),
+    "log_loss": ("Log loss", "cross-entropy of the predicted probabilities"),
+    "diversity": ("Diversity", "mean of 1 - cosine similarity over the pairs of a list"),
+    "novelty": ("Novelty", "mean of -log2 of the share of users who interacted with an item, in bits"),
+    "serendipity": ("Serendipity", "share of the list that is relevant and not in the list of most popular items"),
+    "gini": ("Gini", "inequality of how often items are recommended; 0 is equal"),
+    "popularity": ("Mean popularity", "mean number of training interactions of the listed items"),
+    "popularity_bias": ("Popularity bias", "mean popularity of the list relative to the user's history, minus 1"),
+    "exposure_disparity": ("Exposure disparity", "share of all exposure that goes to the wrong item group"),
+    "list_exposure_disparity": ("Exposure disparity per list", "the same within each list, averaged"),
+    "calibration_error": ("Calibration error", "KL divergence of the list's categories from the user's"),
+    "freshness": ("Freshness", "mean of 2^(-age / half-life) of the listed items"),
+}
+
+
+def label(key: str) -> str:
+    """`NDCG@10` for `ndcg@10`, also behind words such as `validation`; `Sampled` where only candidates were ranked."""
+    part, space, metric = key.rpartition(" ")
+    name = _name(metric)
+    rest = metric.removeprefix(SAMPLED).removeprefix(name)
+    sampled = "Sampled " if metric.startswith(SAMPLED) else ""
+    return part + space + sampled + METRICS.get(name, (name,))[0] + rest
+
+
+def meaning(key: str) -> str:
+    """One line on what a metric measures; empty for unknown ones."""
+    return METRICS.get(_name(key), ("", ""))[1]
+
+
+def _name(metric: str) -> str:
+    """`rbp` of `sampled_rbp(p=0.9)@10`."""
+    return re.split("[(@]", metric.removeprefix(SAMPLED))[0]

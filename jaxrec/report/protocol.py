@@ -1,0 +1,74 @@
+"""The protocol of a run in a few lines: how the data was split, what was trained, and how it was evaluated."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from jaxrec.settings import Tree, get
+
+SPLITS = {
+    "holdout": "random holdout per user",
+    "global_time": "global time split",
+    "leave_one_out": "leave-one-out",
+    "given": "as given by the files",
+    "new_users": "held-out users",
+    "by_session": "next item in held-out sessions",
+}
+LOSSES = {
+    "bpr": "BPR",
+    "bce": "binary cross-entropy",
+    "softmax": "sampled softmax",
+    "logistic": "logistic loss",
+    "squared_error": "squared error",
+    "CatalogueObjective": "softmax over the full catalog",
+    "Softmax": "softmax over the full catalog",
+    "Sampled": "sampled softmax",
+    "GBCE": "generalized binary cross-entropy",
+}
+
+
+def protocol(tree: Tree, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values for the head of a page; settings that the tree lacks are left out."""
+    lines = {
+        "Split": _split(tree),
+        "Loss": _loss(tree),
+        "Seed": str(get(tree, "seed", "")),
+        "Trained on": "training and validation data" if metrics.get("refit") else "training data",
+        "Ranking": _ranking(tree),
+        "Leakage": _leakage(metrics.get("data", {})),
+    }
+    return [(name, text) for name, text in lines.items() if text]
+
+
+def _split(tree: Tree) -> str:
+    name = _name(get(tree, "split._target_", ""))
+    settings = {key: value for key, value in get(tree, "split", {}).items() if not key.startswith("_")}
+    chosen = ", ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
+    return SPLITS.get(name, name) + (f" ({chosen})" if chosen else "")
+
+
+def _loss(tree: Tree) -> str:
+    for key in ("loss.loss._target_", "loss.cost.loss._target_", "loss.cost._target_", "loss._target_"):
+        if name := _name(get(tree, key, "")):
+            negatives = _name(get(tree, "negatives._target_", "")).lower()
+            return LOSSES.get(name, name) + (f", {negatives} negatives" if negatives else "")
+    return "none: the model has no loss to choose" if "loss" in tree else ""
+
+
+def _ranking(tree: Tree) -> str:
+    whole = _name(get(tree, "eval._target_", "")) != "Candidates"
+    each = "at each step of a session" if _name(get(tree, "split._target_", "")) == "by_session" else "for each user"
+    return f"full catalog, {each}" if whole else "SAMPLED: only the given candidates were ranked"
+
+
+def _leakage(data: Mapping[str, Any]) -> str:
+    share = data.get("test_before_last_train")
+    if share is None:
+        return "unknown: the interactions have no times"
+    if not share:
+        return "none: all test interactions are later than the training interactions"
+    written = "over 99.9" if 0.999 < share < 1 else f"{100 * share:.3g}"
+    return f"{written}% of the test interactions are older than the latest training interaction"
+
+
+def _name(target: str) -> str:
+    return str(target).rpartition(".")[2]

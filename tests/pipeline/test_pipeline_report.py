@@ -1,0 +1,73 @@
+"""The page of a pipeline, on stages and lists small enough to read."""
+
+import pandas as pd
+import pytest
+
+from jaxrec.pipeline.report import Example, report
+from tests.page import EVIL, Page
+
+TREE = {"run": "outputs/runs/x", "k": 10, "rerank": {"mmr": {}}}
+STAGES = pd.DataFrame(
+    {
+        "stage": ["first stage", "+ re-ranking"],
+        "ndcg@10": [0.25, 0.2],
+        "diversity@10": [0.5, 0.75],
+        "gini@10": [0.9, 0.8],
+        "recall@10": [0.1, 0.1],
+        "difference": [0.0, -0.05],
+        "difference low": [0.0, -0.06],
+        "difference high": [0.0, -0.04],
+    }
+)
+KEYS = ("ndcg", "diversity", "coverage", "novelty", "popularity_bias", "calibration_error", "recall", "gini")
+CURVE = pd.DataFrame({"mmr.strength": [None, 0.0, 1.0], **{f"{key}@10": [0.3, 0.3, 0.2] for key in KEYS}})
+
+
+def made(**changes):
+    values = {"curve": CURVE, "knob": "mmr.strength", "metric": "diversity@10", "picked": 0.0, "examples": []}
+    values |= changes
+    return report("MF on films", TREE, STAGES, {"candidate recall": 0.5}, values.pop("curve"), **values)
+
+
+def test_metrics_have_arrows_and_a_difference():
+    source = made()
+    said = Page(source).said.replace("\u00a0", " ")
+    assert "metric first stage + re-ranking difference" in said
+    assert "NDCG@10 \u2191 0.2500 0.2000 -0.0500" in said
+    assert "Diversity@10 \u2191 0.5000 0.7500 +0.2500" in said
+    assert "Gini@10 \u2193 0.9000 0.8000 -0.1000" in said
+    assert "Recall@10 \u2191 0.1000 0.1000 0.0000" in said
+    assert '<td class="number bad">-0.0500' in source
+    assert '<td class="number good">+0.2500' in source
+    assert '<td class="number good">-0.1000' in source  # less inequality is better
+
+
+def test_four_curves_the_metric_of_the_step_first():
+    titles = [chart["layout"]["xaxis"]["title"]["text"] for chart in Page(made(metric="calibration_error@10")).charts]
+    assert titles == ["Calibration error@10 \u2193", "Diversity@10 \u2191", "Coverage@10 \u2191", "Novelty@10 \u2191"]
+
+
+def test_ndcg_itself_is_drawn_by_the_value():
+    first, *others = Page(made(metric="ndcg@10")).charts
+    assert first["layout"]["xaxis"]["title"]["text"] == "mmr.strength"
+    assert len(others) == 3
+
+
+def test_lists_stand_beside_those_before():
+    example = Example("u1", 7, [("A", True), ("B", False), (EVIL, True)], [("B", False), ("C", True), ("A", True)])
+    source = made(examples=[example])
+    said = Page(source).said
+    assert "User u1 7 interactions in the history." in said
+    assert "after re-ranking before 1 B 2 2 C hit new 3 A hit 1 dropped from the first list" in said
+    assert f"3 {EVIL} hit" in said
+    assert "<script>alert" not in source
+    assert "<img" not in source
+
+
+@pytest.mark.parametrize("curve", [None, CURVE])
+def test_without_a_second_stage_there_is_no_difference(curve):
+    source = report(
+        "t", TREE, STAGES[:1], {}, curve, knob="mmr.strength", metric="diversity@10", picked=None, examples=[]
+    )
+    assert "Lists before and after" not in source
+    assert ">difference<" not in source

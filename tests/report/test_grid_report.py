@@ -1,0 +1,42 @@
+import pandas as pd
+
+from jaxrec.report.grid_report import grid_report
+from tests.page import EVIL, Page, numbers
+
+TABLE = pd.DataFrame(
+    {
+        "run": [0, 1, 2],
+        "overrides": ["model=mf", f"x={EVIL}", "popularity"],
+        "state": ["complete", "complete", "baseline"],
+        "validation_ndcg@10": [0.2, 0.3, 0.1],
+        "validation_mrr@5": [0.9, 0.9, 0.9],
+        "test_ndcg@10": [0.25, 0.35, 0.15],
+        "best_epoch": [3, 4, None],
+        "train_s": [1.25, 2.5, None],
+        "path": ["0/", "1/", None],
+    }
+)
+
+
+def test_a_grid_shows_few_columns_best_validation_first():
+    source = grid_report(EVIL, TABLE, "ndcg@10", EVIL)
+    page = Page(source)
+    assert "run overrides state validation NDCG@10 test NDCG@10 best epoch seconds" in page.said
+    assert f"1 x={EVIL} complete 0.3000 0.3500 4 2.5 0 model=mf complete 0.2000 0.2500 3 1.25" in page.said
+    assert "0.9000" not in page.said
+    assert [a["href"] for name, a in page.tags if name == "a"] == ["1/report.html", "0/report.html"]
+    assert "<script>alert" not in source
+    assert "<img" not in source
+
+
+def test_runs_are_bars_and_the_baseline_is_gray():
+    (chart,) = Page(grid_report("g", TABLE, "ndcg@10", "films")).charts
+    assert numbers(chart, 0, "x") == [0.1, 0.2, 0.3]  # from the bottom
+    colors = chart["data"][0]["marker"]["color"]
+    assert colors[0] != colors[1] == colors[2]
+
+
+def test_runs_without_one_metric_stay_in_their_order():
+    page = Page(grid_report("g", TABLE.drop(columns="validation_ndcg@10"), "ndcg@10", "films"))
+    assert "in the order of the command" in page.said
+    assert page.charts == []

@@ -1,0 +1,48 @@
+"""Pieces of pages: text stays text, numbers stand right, metrics go by one name."""
+
+import pytest
+
+from jaxrec.page.html import Cell, Html, cards, facts, page, table, tag
+from jaxrec.page.metric_labels import label, meaning
+from tests.page import EVIL, Page
+
+
+def test_text_is_escaped_wherever_it_stands():
+    cell = Cell(EVIL, EVIL, EVIL, EVIL)
+    parts = [
+        tag("p", EVIL),
+        cards((EVIL, EVIL, EVIL)),
+        facts((EVIL, EVIL)),
+        table([EVIL], [[cell]], above=[(EVIL, 1)], sortable=True),
+    ]
+    source = page(EVIL, parts)
+    assert "".join(Page(source).text).count(EVIL) == 11
+    assert "<script>alert" not in source
+    assert "<img" not in source
+    assert tag("p", Html("<b>bold</b>")) == "<p><b>bold</b></p>"
+
+
+def test_columns_of_numbers_stand_right_however_they_are_written():
+    source = table(["name", "share"], [["a", Cell("5%")], ["b", 3.0]])
+    assert '<th class="number">share</th>' in source
+    assert source.count('<td class="number">') == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        ("ndcg@10", "NDCG@10"),
+        ("hit_rate@5", "Hit rate@5"),
+        ("validation recall@20", "validation Recall@20"),
+        ("sampled_mrr@10", "Sampled MRR@10"),
+        ("log_loss", "Log loss"),
+        ("of one's own@3", "of one's own@3"),
+    ],
+)
+def test_metrics_have_one_name(key, text):
+    assert label(key) == text
+
+
+def test_sampled_metrics_mean_what_the_others_do():
+    assert meaning("sampled_recall@10") == meaning("recall") != ""
+    assert meaning("unknown@1") == ""

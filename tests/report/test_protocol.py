@@ -1,0 +1,50 @@
+import pytest
+
+from jaxrec.report.protocol import protocol
+
+TREE = {
+    "split": {"_target_": "jaxrec.data.split.holdout", "test_fraction": 0.1, "seed": None},
+    "loss": {"_target_": "jaxrec.fitting.objective.SampledObjective", "loss": {"_target_": "jaxrec.losses.bpr"}},
+    "negatives": {"_target_": "jaxrec.negatives.uniform.Uniform"},
+    "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue"},
+    "seed": 7,
+}
+
+
+def test_split_loss_and_seed_are_stated():
+    lines = dict(protocol(TREE, {}))
+    assert lines["Split"] == "random holdout per user (test_fraction=0.1)"
+    assert lines["Loss"] == "BPR, uniform negatives"
+    assert lines["Seed"] == "7"
+    assert lines["Trained on"] == "training data"
+    assert lines["Ranking"] == "full catalog, for each user"
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({}, "unknown: the interactions have no times"),
+        ({"test_before_last_train": 0.0}, "none: all test interactions are later than the training interactions"),
+        ({"test_before_last_train": 0.375}, "37.5% of the test interactions are older than the latest training"),
+        ({"test_before_last_train": 0.99999}, "over 99.9% of the test"),
+        ({"test_before_last_train": 1.0}, "100% of the test"),
+    ],
+)
+def test_leakage_is_stated(data, text):
+    assert dict(protocol(TREE, {"data": data}))["Leakage"].startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        ({}, "none: the model has no loss to choose"),
+        ({"_target_": "jaxrec.fitting.objective.CatalogueObjective"}, "softmax over the full catalog"),
+        (
+            {"_target_": "x.NextItem", "cost": {"_target_": "x.Sampled", "loss": {"_target_": "x.softmax"}}},
+            "sampled softmax",
+        ),
+        ({"_target_": "mine.MyLoss"}, "MyLoss"),
+    ],
+)
+def test_losses_have_their_names(loss, text):
+    assert dict(protocol({"loss": loss}, {}))["Loss"] == text
