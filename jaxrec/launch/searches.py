@@ -116,5 +116,6 @@ def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str
 
 
 def trial_line(trial: FrozenTrial) -> str:
+    """Number, value and parameters of a finished trial."""
     value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
     return f"  trial {trial.number}: {value}  {shown_params(trial.params)}"

@@ -83,7 +83,7 @@ def test_next_steps_fit_the_data():
     assert next_steps(moments)[-1][1] == ["split=sessions", "model=item_knn,gru4rec", "data.duplicates=keep"]
     assert next_steps(moments, repeats=False)[-1][1] == ["split=sessions", "model=item_knn,gru4rec"]
     source = Page(report("x", untimed, ["data=files", "data.path=a b.csv"])).said
-    assert "train.py --multirun data=files 'data.path=a b.csv' sweep=mf" in source
+    assert "jaxrec train --multirun data=files 'data.path=a b.csv' sweep=mf" in source
 
 
 def test_every_bar_has_its_label_and_empty_ranges_in_front_are_left_out():
