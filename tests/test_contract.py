@@ -15,7 +15,8 @@ from jaxrec.hyper import with_hyper
 from jaxrec.ranking import Asked, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
-from tests.conftest import PLANTED, ROOT
+from tests.paths import ROOT
+from tests.planted import PLANTED
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 

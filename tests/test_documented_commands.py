@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "conf").rglob("*.yaml"))]
 

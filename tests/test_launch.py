@@ -15,7 +15,8 @@ import yaml
 
 from jaxrec import launch, recommend, settings
 from jaxrec.errors import InputError
-from tests.conftest import PLANTED, ROOT
+from tests.paths import ROOT
+from tests.planted import PLANTED
 
 SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
 SPACE = {

@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.benchmark import cases
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 LENGTH = 10
 PEER = """

@@ -14,7 +14,7 @@ from jaxrec.evaluation.sought import Sought
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
 from jaxrec.ranking import Asked
-from tests.evaluation.test_full_catalogue import hyper, known_and_target, of_user
+from tests.evaluation.score_table import hyper, known_and_target, of_user
 
 KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
 

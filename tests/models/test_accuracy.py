@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from jaxrec import experiment, settings
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Split
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 

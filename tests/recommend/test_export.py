@@ -15,7 +15,7 @@ from jaxrec import launch, recommend
 from jaxrec.data.histories import Histories
 from jaxrec.errors import InputError
 from jaxrec.recommend.export import export
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 SETTINGS = {
     "mf": ("model=mf", "trainer.epochs=2", "trainer.batch_size=1024", "model.embedding_dim=8"),

@@ -8,7 +8,7 @@ from jaxrec import experiment, launch, recommend
 from jaxrec.errors import InputError
 from jaxrec.recommend.answers import NEW
 from jaxrec.recommend.recommender import MANY
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 SETTINGS = {  # of one model of each kind
     "ials": ("model=ials", "model.embedding_dim=8", "trainer.epochs=3"),

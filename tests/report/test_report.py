@@ -4,7 +4,6 @@ import json
 import math
 import re
 import shlex
-from html.parser import HTMLParser
 
 import numpy as np
 import optuna
@@ -20,9 +19,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.report.report import run_report, sweep_report
+from tests.page import EVIL, Page
 
-EVIL = '</script><script>alert("x")</script><img src=x onerror=alert(1)>'
-VOID = {"meta", "link", "br", "img", "input", "hr"}
 TREE = {
     "model": {"_target_": "jaxrec.models.popularity.Popularity", "note": "a < b"},
     "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
@@ -32,33 +30,6 @@ SPACE = {
     "model.embedding_dim": CategoricalDistribution((16, 32)),
     "negatives.ratio": IntDistribution(1, 8),
 }
-
-
-class Page(HTMLParser):
-    """Text, attributes and charts of a page; tags that are not closed in their order are an error."""
-
-    def __init__(self, source):
-        super().__init__()
-        self.open, self.text, self.tags, self.charts = [], [], [], []
-        self.feed(source)
-        self.close()
-        assert self.open == []
-        self.said = " ".join(" ".join(self.text).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] == ["script"]:
-            if self.tags[-1][1].get("type") == "application/json":
-                self.charts.append(json.loads(data))
-        elif self.open[-1:] != ["style"]:
-            self.text.append(data)
 
 
 def result(known=None, **changes):

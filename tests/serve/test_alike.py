@@ -9,7 +9,7 @@ from jaxrec.recommend.recommender import MANY
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.messages import RecommendRequest
 from jaxrec.serve.service import Service
-from tests.serve.conftest import ITEMS, USERS, recommender
+from tests.serve.shop import ITEMS, USERS, recommender
 
 LIMITS = Limits(batch_sizes=(1, 8), max_k=25, candidates=30, max_history=10, user_items=5)
 OTHERS = (
