@@ -7,11 +7,12 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluator, Candidates
 from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, lists, of_user, params
+from tests.slow import some_slow
 
 KS = (1, 3, 8)
 
 
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_rank_is_that_of_plain_python(block):
     """Three members, many ties, each lost by the item sought."""
     known, target = known_and_target()

@@ -11,6 +11,7 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
 from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, of_user, params
+from tests.slow import some_slow
 
 KS = (1, 3, 10, 50)
 
@@ -31,7 +32,7 @@ def oracle(table: np.ndarray, known: Interactions, target: Interactions, exclude
 
 
 @pytest.mark.parametrize("excluded", [True, False])
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_metric_is_that_of_plain_python(block, excluded):
     """Three members, many ties, and blocks that do not divide the users."""
     known, target = known_and_target()
@@ -109,7 +110,7 @@ def test_a_constant_model_is_no_better_than_a_random_order():
     assert found[0] < limit < found[1]
 
 
-@pytest.mark.parametrize("block", [1, 4, 28, 1000])
+@pytest.mark.parametrize("block", some_slow([1, 4, 28, 1000], 1, 28, 1000))
 def test_no_number_depends_on_the_block(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))

@@ -143,6 +143,7 @@ SAYS = """<script>setTimeout(() => {
 }, 20000)</script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium or google-chrome is installed")
 @pytest.mark.parametrize("name", ["full", "one row with all columns"])
 def test_a_browser_draws_every_chart_without_the_net(name, full, tmp_path):
