@@ -70,6 +70,7 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., subprocess.Completed
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the script, and forgotten after the test
         monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)  # a process starts without `compose`
+        monkeypatch.setattr("signal.signal", lambda *handler: None)  # the handlers of the tests' process stay
         monkeypatch.setattr("logging.shutdown", lambda *handlers: None)  # Hydra would close pytest's own
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
         with pytest.raises(SystemExit) as ended:
