@@ -38,7 +38,7 @@ def ndcg(scores: np.ndarray, held: Held, k: int = 10) -> float:
     known, sought = np.zeros((2, N_USERS, N_ITEMS))
     known[held.known.user, held.known.item] = 1
     sought[held.target.user, held.target.item] = 1
-    lists = np.argsort(-np.where(known, -np.inf, scores), axis=1)[:, :k]
+    lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :k]
     discount = 1 / np.log2(np.arange(2, k + 2))
     found, n = np.take_along_axis(sought, lists, axis=1) @ discount, sought.sum(axis=1).astype(int)
     return float(np.mean(found[n > 0] / np.cumsum(discount)[np.minimum(n[n > 0], k) - 1]))

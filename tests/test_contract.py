@@ -16,7 +16,7 @@ from jaxrec.ranking import Asked, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
 from tests.paths import ROOT
-from tests.planted import PLANTED, chances, ndcg
+from tests.planted import N_ITEMS, N_USERS, PLANTED, chances, ndcg
 from tests.slow import some_slow
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
@@ -93,6 +93,9 @@ def test_the_planted_clusters_are_found(fitted):
     test, popularity = fitted.result.metrics["test"], fitted.result.metrics["popularity"]
     if type(fitted.model).__name__ == "Popularity":
         assert test == popularity
+        count = np.bincount(fitted.split.selection.train.item, minlength=N_ITEMS)
+        by_hand = ndcg(np.tile(count, (N_USERS, 1)), fitted.split.test)
+        assert test["ndcg@10"] == pytest.approx(by_hand, abs=1e-6)
     else:
         held, of_sequences = fitted.split.test, fitted.tree["data"]["sequential"]
         best = ndcg(chances(held), held)
