@@ -53,20 +53,20 @@ def test_a_history_is_recommended_to_as_its_user_is(loaded):
         assert set(by_history.source) == {"model"}
 
 
+@pytest.mark.parametrize("name", some_slow(["neumf", "sasrec"], "neumf"))
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen):
+def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     """Small requests share one program, whoever asks; large ones have one that devices share."""
-    for name in ("neumf", "sasrec"):
-        model = loaded(name)
-        many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
-        before = len(model._answers)
-        for users in (model.user_ids[:2], model.user_ids[7:12]):
-            few = model.recommend(users, k=6, exclude_seen=exclude_seen)
-            expected = many[many.user_id.isin(users)]
-            assert few.item_id.tolist() == expected.item_id.tolist()
-            np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
-        assert len(model.user_ids) > MANY
-        assert len(model._answers) <= before + 1
+    model = loaded(name)
+    many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
+    before = len(model._answers)
+    for users in (model.user_ids[:2], model.user_ids[7:12]):
+        few = model.recommend(users, k=6, exclude_seen=exclude_seen)
+        expected = many[many.user_id.isin(users)]
+        assert few.item_id.tolist() == expected.item_id.tolist()
+        np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
+    assert len(model.user_ids) > MANY
+    assert len(model._answers) <= before + 1
 
 
 def test_ials_solves_for_a_new_user(loaded):
@@ -86,7 +86,7 @@ def test_ials_solves_for_a_new_user(loaded):
     assert frame.score.is_monotonic_decreasing
 
 
-@pytest.mark.parametrize("name", ["neumf", "ials", "ease"])
+@pytest.mark.parametrize("name", some_slow(["neumf", "ials", "ease"], "neumf"))
 def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
     """For an empty history, and for every history where the model knows users by their ids."""
     model = loaded(name)
