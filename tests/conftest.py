@@ -1,6 +1,8 @@
 """What every test runs under: shape checks, strict promotion, two CPU devices, compiled programs kept on disk."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.paths import ROOT
+
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
@@ -21,11 +25,7 @@ SHAPED = (
 )
 install_import_hook([f"jaxrec.{module}" for module in SHAPED.split()], "beartype.beartype")
 
-ROOT = Path(__file__).parent.parent
 SHARED_DATA = Path(os.environ.get("JAXREC_SHARED_DATA", ROOT.parent / "shared" / "datasets"))
-
-# Small, with clusters to find: every model must beat popularity on it within seconds.
-PLANTED = ("data=synthetic", "data.n_users=300", "data.n_items=120", "data.n_interactions=9000", "data.n_clusters=6")
 
 
 @pytest.fixture(scope="session")
@@ -58,3 +58,25 @@ def compose() -> Iterator[Callable[..., dict]]:
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: plain(hydra.compose("config", list(overrides)))
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
+    """`command("explore", "data=synthetic", …)`: a command in this process, started from the test's own folder."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    from jaxrec import cli
+
+    def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the script, and forgotten after the test
+        monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)  # a process starts without `compose`
+        monkeypatch.setattr("signal.signal", lambda *handler: None)  # the handlers of the tests' process stay
+        monkeypatch.setattr("logging.shutdown", lambda *handlers: None)  # Hydra would close pytest's own
+        monkeypatch.setattr(sys, "argv", ["jaxrec"])
+        with pytest.raises(SystemExit) as ended:
+            cli.main([name, *arguments])
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
+
+    return run

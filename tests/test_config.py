@@ -10,13 +10,8 @@ from omegaconf import OmegaConf
 from jaxrec import cli, multirun, settings
 from jaxrec.errors import InputError
 from jaxrec.sweep.effects import check_effects
-from tests.conftest import ROOT
-
-
-def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.CompletedProcess:
-    """The script as a user runs it."""
-    command = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+from tests.paths import ROOT
+from tests.scripts import script
 
 
 @pytest.mark.parametrize(
@@ -45,8 +40,8 @@ def script(*arguments: str, name: str = "train", cwd=None) -> subprocess.Complet
         (["--multirun", "model=mf,ease", "hydra.sweep.subdir=x"], "hydra.sweep.subdir=x has no effect"),
     ],
 )
-def test_a_mistake_is_one_clear_line_and_leaves_nothing(arguments, message, tmp_path):
-    done = script(*arguments, cwd=tmp_path)
+def test_a_mistake_is_one_clear_line_and_leaves_nothing(command, arguments, message, tmp_path):
+    done = command("train", *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert done.stderr.startswith("error: ")

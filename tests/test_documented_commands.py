@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 
 from jaxrec.data import retailrocket_made
 from jaxrec.settings import CONF, check
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILES = [*DOCS, ROOT / "benchmarks" / "README.md", *sorted(CONF.rglob("*.yaml")), *sorted((ROOT / "scripts").glob("*"))]

@@ -16,7 +16,7 @@ from jaxrec.errors import InputError
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.space import space_from_yaml
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^python .*$", PAGE, re.MULTILINE)]

@@ -19,7 +19,8 @@ from jaxrec import experiment, launch, recommend, settings
 from jaxrec.command_line import override
 from jaxrec.errors import InputError
 from jaxrec.pipeline.pipeline import Run
-from tests.conftest import PLANTED, ROOT
+from tests.paths import ROOT
+from tests.planted import PLANTED
 
 SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
 SPACE = {

@@ -5,7 +5,8 @@ import jax.export
 import pytest
 
 from jaxrec import experiment, settings
-from tests.conftest import PLANTED, ROOT
+from tests.paths import ROOT
+from tests.planted import PLANTED
 
 
 def choices(group: str) -> list[str]:

@@ -4,7 +4,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.errors import InputError
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 NEEDS = {  # what a choice does not work without
     "sequences": ["data.path=FILE"],

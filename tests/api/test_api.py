@@ -11,7 +11,7 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 SHORT = {"trainer.epochs": 2, "trainer.batch_size": 512}
 

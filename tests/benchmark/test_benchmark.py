@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.benchmark import cases
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 LENGTH = 10
 PEER = """
@@ -36,6 +36,7 @@ def test_a_sequence_model_learns_the_latest_of_each_history(timed):
     assert row["targets_per_s"] == pytest.approx(row["targets"] / row["median_s"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_of_hidden_items_learns_those(timed):
     masks = ("loss.mask=0.4", "loss.trailing=0.0")
     (row,), counts = timed("fit", "model=bert4rec", "model.n_blocks=1", f"model.history_length={LENGTH}", *masks)

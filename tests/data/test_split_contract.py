@@ -9,7 +9,7 @@ from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.split import Split
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
-from tests.conftest import ROOT
+from tests.paths import ROOT
 
 SPLITS = sorted(path.stem for path in (ROOT / "conf" / "split").glob("*.yaml"))
 IN_TIME = {"global_time", "sessions"}  # nobody trains on what is newer than anything that is held out

@@ -1,41 +1,18 @@
 """Sampled evaluation against one loop over held-out items in plain Python."""
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluator, Candidates
-from jaxrec.query import Query
-from tests.evaluation.test_full_catalogue import ITEMS, USERS, hyper, known_and_target, of_user, params
+from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, lists, of_user, params
+from tests.slow import some_slow
 
 KS = (1, 3, 8)
 
 
-class Table(nn.Module):
-    """Scores that are given."""
-
-    n_users: int = USERS
-    n_items: int = ITEMS
-
-    def setup(self) -> None:
-        self.scores = self.param("scores", nn.initializers.zeros, (self.n_users, self.n_items))
-
-    def __call__(self, query: Query, items: jax.Array) -> jax.Array:
-        return jnp.take_along_axis(self.scores[query.user], items, axis=1)
-
-
-def lists() -> tuple[np.ndarray, np.ndarray]:
-    """From 1 to 12 candidates of each user, in no order; they may be known, sought, or the very item that is ranked."""
-    rng = np.random.default_rng(5)
-    drawn = [rng.permutation(ITEMS)[: rng.integers(1, 13)] for _ in range(USERS)]
-    return np.cumsum([0, *map(len, drawn)]), np.concatenate(drawn)
-
-
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_rank_is_that_of_plain_python(block):
     """Three members, many ties, each lost by the item sought."""
     known, target = known_and_target()

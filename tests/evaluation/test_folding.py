@@ -20,6 +20,7 @@ from jaxrec.losses import softmax, squared_error
 from jaxrec.models.softmax_dnn import SoftmaxDNN
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.ranking import Asked, query_of
+from tests.slow import some_slow
 
 GROUPS, USERS, ITEMS = 4, 240, 120
 EACH = 12  # items a user chooses, all of the user's own group
@@ -53,7 +54,7 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", some_slow(OBJECTIVES, "full softmax"))
 def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     train, of_user, of_item = apart()
     one = Population(

@@ -1,10 +1,7 @@
 """Exact evaluation against an evaluator in plain Python, and the protocol's small print."""
 
 from dataclasses import replace
-from math import log2
 
-import flax.linen as nn
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,64 +10,10 @@ from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
-from jaxrec.hyper import Hyper
-from jaxrec.query import Query
+from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, of_user, params
+from tests.slow import some_slow
 
-USERS, ITEMS, KS = 30, 50, (1, 3, 10, 50)
-
-
-class Table(nn.Module):
-    """Scores that are given."""
-
-    n_users: int = USERS
-    n_items: int = ITEMS
-
-    def setup(self) -> None:
-        self.scores = self.param("scores", nn.initializers.zeros, (self.n_users, self.n_items))
-
-    def score_catalogue(self, query: Query) -> jax.Array:
-        return self.scores[query.user]
-
-
-def hyper(n_members: int) -> Hyper:
-    return Hyper(*(np.zeros(n_members, np.float32),) * 3, *(np.ones(n_members, np.int32),) * 2)
-
-
-def params(tables: np.ndarray) -> dict:
-    return {"params": {"scores": tables.astype(np.float32)}}
-
-
-def interactions(pairs: np.ndarray, n_users: int = USERS, n_items: int = ITEMS) -> Interactions:
-    user, item = pairs.astype(np.int32)
-    return Interactions(user, item, None, None, None, np.arange(n_users), np.arange(n_items))
-
-
-def known_and_target() -> tuple[Interactions, Interactions]:
-    """Random, disjoint; users 3 and 29 have nothing to find, user 4 knows nothing, user 5 all but three items."""
-    rng = np.random.default_rng(0)
-    known, target = np.zeros((2, USERS, ITEMS), bool)
-    known[:], target[:] = rng.random((2, USERS, ITEMS)) < np.array([0.2, 0.15])[:, None, None]
-    known[4], known[5], target[5] = False, np.arange(ITEMS) >= 3, np.arange(ITEMS) < 2
-    target &= ~known
-    target[[3, 29]] = False
-    rows, columns = np.nonzero(target)
-    shuffled = rng.permutation(len(rows))  # rows of a file come in any order
-    return interactions(np.array(np.nonzero(known))), interactions(np.array([rows[shuffled], columns[shuffled]]))
-
-
-def of_user(ranked: list[int], relevant: set[int], k: int) -> dict[str, float]:
-    """The metrics of one list, by their definitions."""
-    ranks = [rank for rank, item in enumerate(ranked[:k], 1) if item in relevant]
-    n = len(relevant)
-    return {
-        f"ndcg@{k}": sum(1 / log2(r + 1) for r in ranks) / sum(1 / log2(r + 1) for r in range(1, min(n, k) + 1)),
-        f"hit_rate@{k}": float(bool(ranks)),
-        f"precision@{k}": len(ranks) / k,
-        f"recall@{k}": len(ranks) / n,
-        f"recall_min@{k}": len(ranks) / min(n, k),
-        f"map@{k}": sum(found / r for found, r in enumerate(ranks, 1)) / min(n, k),
-        f"mrr@{k}": 1 / ranks[0] if ranks else 0.0,
-    }
+KS = (1, 3, 10, 50)
 
 
 def oracle(table: np.ndarray, known: Interactions, target: Interactions, excluded: bool) -> tuple[list, dict]:
@@ -89,7 +32,7 @@ def oracle(table: np.ndarray, known: Interactions, target: Interactions, exclude
 
 
 @pytest.mark.parametrize("excluded", [True, False])
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_metric_is_that_of_plain_python(block, excluded):
     """Three members, many ties, and blocks that do not divide the users."""
     known, target = known_and_target()
@@ -167,7 +110,7 @@ def test_a_constant_model_is_no_better_than_a_random_order():
     assert found[0] < limit < found[1]
 
 
-@pytest.mark.parametrize("block", [1, 4, 28, 1000])
+@pytest.mark.parametrize("block", some_slow([1, 4, 28, 1000], 1, 28, 1000))
 def test_no_number_depends_on_the_block(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))

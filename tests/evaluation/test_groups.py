@@ -9,15 +9,14 @@ from jaxrec.data.split import Held
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalogue import Evaluator
 from jaxrec.evaluation.groups import DEFINITIONS, activity_groups, by_group, item_groups
-from tests.evaluation.test_candidates import Table as Pairwise
-from tests.evaluation.test_candidates import lists
-from tests.evaluation.test_full_catalogue import (
+from tests.evaluation.score_table import (
     ITEMS,
     USERS,
     Table,
     hyper,
     interactions,
     known_and_target,
+    lists,
     of_user,
     params,
 )
@@ -101,7 +100,7 @@ def test_sampled_groups_are_called_so_and_are_means_over_held_out_items():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).normal(size=(1, USERS, ITEMS))
-    evaluation = CandidateEvaluator(Pairwise(), Held(known, target), lists(), k=(3,))(params(tables), hyper(1))
+    evaluation = CandidateEvaluator(Table(), Held(known, target), lists(), k=(3,))(params(tables), hyper(1))
     (found,) = by_group(evaluation, train, 3)
     items = evaluation.sought.items
     for name, mask in item_groups(train).items():

@@ -16,6 +16,7 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.metrics import auc, log_loss
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
+from tests.slow import some_slow
 
 USERS, ITEMS = 15, 40
 
@@ -46,7 +47,7 @@ def scores(member: int) -> np.ndarray:
     return (p[target.user] * q[target.item]).sum(axis=1)
 
 
-@pytest.mark.parametrize("block", [None, 7, 1000])
+@pytest.mark.parametrize("block", some_slow([None, 7, 1000], None, 1000))
 def test_errors_are_those_of_numpy(block):
     model, params, hyper = population()
     found = Predictions(k=(5,), block=block).evaluator(model, held())(params, hyper)

@@ -14,7 +14,8 @@ from jaxrec.evaluation.sought import Sought
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
 from jaxrec.ranking import Asked
-from tests.evaluation.test_full_catalogue import hyper, known_and_target, of_user
+from tests.evaluation.score_table import hyper, known_and_target, of_user
+from tests.slow import some_slow
 
 KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
 
@@ -40,7 +41,7 @@ def weights(n_members: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("with_views", [False, True])
-@pytest.mark.parametrize("block", [None, 7])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_step_is_that_of_a_loop(source, with_views, block):
     source = source if with_views else Interactions(**{**vars(source), "target": None})
     split = by_session(source, gap_minutes=90.0, validation_days=0.0, test_days=2.0)

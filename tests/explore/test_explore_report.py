@@ -15,10 +15,9 @@ from jaxrec.explore.next_steps import next_steps
 from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
 from jaxrec.explore.time_charts import over_time
-from tests.data.test_complete_journey import tables as complete_journey_tables
-from tests.explore.test_explore_tables import made
+from tests.data.complete_journey_files import tables as complete_journey_tables
+from tests.explore.made_log import made
 from tests.page import EVIL, Page, numbers, unpacked
-from tests.test_config import script
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -124,9 +123,9 @@ def test_large_data_makes_a_small_page():
     assert len(source) < 2_300_000  # 2 MB of them are Plotly
 
 
-def test_the_script_writes_the_page_and_its_tables(tmp_path):
+def test_the_script_writes_the_page_and_its_tables(command, tmp_path):
     small = ("data=synthetic", "data.n_users=60", "data.n_items=50", "data.n_interactions=900")
-    done = script(*small, f"out={tmp_path}/x", name="explore", cwd=tmp_path)
+    done = command("explore", *small, f"out={tmp_path}/x")
     assert done.returncode == 0, done.stderr
     assert "interactions" in done.stdout
     assert "report.html; the tables behind them" in done.stdout
@@ -135,12 +134,12 @@ def test_the_script_writes_the_page_and_its_tables(tmp_path):
     assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]
 
 
-def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(tmp_path):
+def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(command, tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id,q\n1,1,3\n1,1,-3\n2,1,1\n2,1,1\n3,2,4\n")
     of = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.value_column=q"]
     for more, n, single in ([], 5, 1), (["data.duplicates=last"], 3, 3):
         out = tmp_path / f"out{n}"
-        done = script(*of, *more, f"out={out}", name="explore", cwd=tmp_path)
+        done = command("explore", *of, *more, f"out={out}")
         assert done.returncode == 0, done.stderr
         assert pd.read_csv(out / "actions.csv").interactions.tolist() == [n]
         histogram = pd.read_csv(out / "user_histogram.csv")
@@ -150,11 +149,11 @@ def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(
 
 
 @pytest.mark.parametrize(("typed", "least"), [((), 1.0), (("data.quantity=log",), np.log(2))])
-def test_quantities_are_shown_as_they_are_unless_asked_otherwise(typed, least, tmp_path):
+def test_quantities_are_shown_as_they_are_unless_asked_otherwise(command, typed, least, tmp_path):
     for name, table in complete_journey_tables().items():
         table.to_parquet(tmp_path / f"{name}.parquet", index=False)
     given = ("data=complete_journey", f"data.path={tmp_path}", f"out={tmp_path}/x", *typed)
-    done = script(*given, name="explore", cwd=tmp_path)
+    done = command("explore", *given)
     assert done.returncode == 0, done.stderr
     assert pd.read_csv(tmp_path / "x" / "values.csv").low.min() == pytest.approx(least)
 
@@ -167,8 +166,8 @@ def test_quantities_are_shown_as_they_are_unless_asked_otherwise(typed, least, t
         (["data=synthetic", "explore.funnel=[view]"], "the data has one kind of action only"),
     ],
 )
-def test_a_mistake_is_one_clear_line(arguments, message, tmp_path):
-    done = script(*arguments, name="explore", cwd=tmp_path)
+def test_a_mistake_is_one_clear_line(command, arguments, message, tmp_path):
+    done = command("explore", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert not list(tmp_path.rglob("report.html"))
@@ -181,6 +180,7 @@ SAYS = """<script>setTimeout(() => {
 }, 20000)</script>"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium or google-chrome is installed")
 @pytest.mark.parametrize("name", ["full", "one row with all columns"])
 def test_a_browser_draws_every_chart_without_the_net(name, full, tmp_path):

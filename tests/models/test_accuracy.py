@@ -17,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 from jaxrec import experiment, settings
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.split import Split
-from tests.conftest import ROOT
+from tests.paths import ROOT
+from tests.slow import some_slow
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 
@@ -115,10 +116,9 @@ def run(compose, movielens_100k_at_hand) -> Run:
 
 
 def bands() -> list:
-    """Models whose programs take longest to compile are left to `pytest -m slow`."""
-    of_sequences = {"sasrec", "gru4rec", "nextitnet", "bert4rec"}
+    """Of the models that have a band, mf is tested by default."""
     names = [name for name in MODELS if name not in OWN_TESTS]
-    return [pytest.param(name, marks=pytest.mark.slow) if name in of_sequences else name for name in names]
+    return some_slow(names, *(name for name in BANDS if name != "mf"))
 
 
 @pytest.mark.parametrize("name", bands())
@@ -149,6 +149,7 @@ def test_ials_is_as_good_as_that_of_another_library(run):
     assert metrics["test"]["ndcg@10"] == pytest.approx(0.0672, abs=0.01)
 
 
+@pytest.mark.slow
 def test_dlrm_predicts_clicks_better_than_logistic_regression(run):
     changed = {"model.embedding_dim": 8, "model.bottom": [8], "model.top": [16], "model.regularization": 0.001}
     metrics, split = run("dlrm", SAMPLED | changed, "loss=click")

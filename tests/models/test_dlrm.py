@@ -10,9 +10,9 @@ from jaxrec.errors import InputError
 from jaxrec.features import Tables, table, with_tables
 from jaxrec.models.dlrm import DLRM
 from jaxrec.query import Query
-from tests.conftest import PLANTED
 from tests.models.made_features import OF_ITEMS, OF_USERS, vectors
 from tests.models.weights import assert_scores, call, drawn
+from tests.planted import PLANTED
 
 ASKED = Query(jnp.array([2, 0], jnp.int32))
 

@@ -7,17 +7,9 @@ import pytest
 from jaxrec.errors import InputError
 from jaxrec.models.mlp import MLP, tower_layers
 from jaxrec.query import Query
-from tests.models.weights import assert_scores, drawn
+from tests.models.weights import assert_scores, drawn, tower
 
 USERS = Query(jnp.array([2, 0], jnp.int32))
-
-
-def tower(w: dict, p: np.ndarray, q: np.ndarray) -> float:
-    """h . a_L(... a_1([p; q])) with the parameters of a tower."""
-    x = np.maximum(np.concatenate([p, q]) @ w["first"] + w["first_bias"], 0)
-    for layer in sorted(name for name in w if name.startswith("rest_")):
-        x = np.maximum(x @ w[layer]["kernel"] + w[layer]["bias"], 0)
-    return float(x @ w["output"]["kernel"][:, 0])
 
 
 @pytest.mark.parametrize("layers", [(6,), (6, 5, 3)])

@@ -21,8 +21,7 @@ from jaxrec.models.mlp import MLP
 from jaxrec.models.neumf import NeuMF
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
-from tests.models.test_mlp import tower
-from tests.models.weights import assert_scores, call, drawn
+from tests.models.weights import assert_scores, call, drawn, tower
 
 USERS = Query(jnp.array([2, 0], jnp.int32))
 TRAIN = Interactions(

@@ -7,7 +7,7 @@ import pytest
 from jaxrec.history import History
 from jaxrec.models.user_knn import UserKNN
 from jaxrec.query import Query
-from tests.models.test_item_knn import ITEMS, KINDS, USERS, train
+from tests.models.neighbors import ITEMS, KINDS, USERS, train
 
 
 def by_hand(x: np.ndarray, user: int, had: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:

@@ -31,3 +31,11 @@ def assert_scores(model: nn.Module, params: dict, query: Query, expected: np.nda
     np.testing.assert_allclose(
         call(model, params, "__call__", query, jnp.asarray(items)), np.take_along_axis(expected, items, 1), **close
     )
+
+
+def tower(w: dict, p: np.ndarray, q: np.ndarray) -> float:
+    """h . a_L(... a_1([p; q])) with the parameters of a tower."""
+    x = np.maximum(np.concatenate([p, q]) @ w["first"] + w["first_bias"], 0)
+    for layer in sorted(name for name in w if name.startswith("rest_")):
+        x = np.maximum(x @ w[layer]["kernel"] + w[layer]["bias"], 0)
+    return float(x @ w["output"]["kernel"][:, 0])

@@ -15,7 +15,8 @@ from jaxrec import launch, recommend
 from jaxrec.data.histories import Histories
 from jaxrec.errors import InputError
 from jaxrec.recommend.export import export
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
+from tests.slow import some_slow
 
 SETTINGS = {
     "mf": ("model=mf", "trainer.epochs=2", "trainer.batch_size=1024", "model.embedding_dim=8"),
@@ -41,7 +42,7 @@ def pairs(frame: pd.DataFrame, key: str) -> list:
     return [list(zip(part.item_id, part.score, strict=True)) for _, part in groups]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", some_slow(SETTINGS, "mf"))
 def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     launch.run(compose(*PLANTED, *SETTINGS[name]), tmp_path / "run")
     said = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)

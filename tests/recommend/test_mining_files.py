@@ -7,7 +7,7 @@ import pytest
 from jaxrec import experiment, launch, recommend, rundir, settings
 from jaxrec.errors import InputError
 from jaxrec.recommend import mining
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
 
 
 @pytest.fixture(scope="module")

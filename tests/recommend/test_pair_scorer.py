@@ -12,11 +12,12 @@ from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
 from jaxrec.recommend import pair_scorer
 from jaxrec.recommend.pair_scorer import PairScorer
+from tests.slow import some_slow
 
 USERS, ITEMS = 40, 12
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 100, 2000])
+@pytest.mark.parametrize("n", some_slow([0, 1, 3, 100, 2000], 100, 2000))
 def test_every_pair_is_scored_in_its_place(n, monkeypatch):
     """Pairs in any order and more than once: x_u B of EASE, and <p_u, q_i> + b_u + b_i + b."""
     monkeypatch.setattr(pair_scorer, "MANY", 16)

@@ -12,7 +12,8 @@ from jaxrec import launch, recommend
 from jaxrec.checkpoint import save_params
 from jaxrec.errors import InputError
 from jaxrec.recommend import files
-from tests.conftest import PLANTED, ROOT
+from tests.paths import ROOT
+from tests.planted import PLANTED
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from jaxrec import experiment, launch, recommend
 from jaxrec.errors import InputError
 from jaxrec.recommend.answers import NEW
 from jaxrec.recommend.recommender import MANY, _on_device
-from tests.conftest import PLANTED
+from tests.planted import PLANTED
+from tests.slow import some_slow
 
 SETTINGS = {  # of one model of each kind
     "ials": ("model=ials", "model.embedding_dim=8", "trainer.epochs=3"),
@@ -65,20 +66,20 @@ def test_a_history_is_recommended_to_as_its_user_is(loaded):
         assert set(by_history.source) == {"model"}
 
 
+@pytest.mark.parametrize("name", some_slow(["neumf", "sasrec"], "neumf"))
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen):
+def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     """Small requests share one program, whoever asks; large ones have one that devices share."""
-    for name in ("neumf", "sasrec"):
-        model = loaded(name)
-        many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
-        before = len(model._answers)
-        for users in (model.user_ids[:2], model.user_ids[7:12]):
-            few = model.recommend(users, k=6, exclude_seen=exclude_seen)
-            expected = many[many.user_id.isin(users)]
-            assert few.item_id.tolist() == expected.item_id.tolist()
-            np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
-        assert len(model.user_ids) > MANY
-        assert len(model._answers) <= before + 1
+    model = loaded(name)
+    many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
+    before = len(model._answers)
+    for users in (model.user_ids[:2], model.user_ids[7:12]):
+        few = model.recommend(users, k=6, exclude_seen=exclude_seen)
+        expected = many[many.user_id.isin(users)]
+        assert few.item_id.tolist() == expected.item_id.tolist()
+        np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
+    assert len(model.user_ids) > MANY
+    assert len(model._answers) <= before + 1
 
 
 def test_ials_solves_for_a_new_user(loaded):
@@ -98,7 +99,7 @@ def test_ials_solves_for_a_new_user(loaded):
     assert frame.score.is_monotonic_decreasing
 
 
-@pytest.mark.parametrize("name", ["neumf", "ials", "ease"])
+@pytest.mark.parametrize("name", some_slow(["neumf", "ials", "ease"], "neumf"))
 def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
     """For an empty history, and for every history where the model knows users by their ids."""
     model = loaded(name)
@@ -186,7 +187,7 @@ def test_what_the_run_has_not_seen(loaded):
         model.recommend_histories([[item]], k=121)
 
 
-@pytest.mark.parametrize("name", ["mf", "ials"])
+@pytest.mark.parametrize("name", some_slow(["mf", "ials"], "mf"))
 def test_users_held_out_are_folded_in_and_measured(compose, tmp_path, name):
     """split=new_users ranks for users by their histories; the run, loaded, answers for them as it was measured."""
     settings = {"mf": ("trainer.epochs=8", "trainer.batch_size=512", "optimizer.learning_rate=0.02"), "ials": ()}[name]

@@ -9,7 +9,10 @@ from jaxrec.recommend.recommender import MANY
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.messages import RecommendRequest
 from jaxrec.serve.service import Service
-from tests.serve.conftest import ITEMS, USERS, recommender
+from tests.serve.shop import ITEMS, USERS, recommender
+from tests.slow import some_slow
+
+EVERY = some_slow(["EASE", "ImplicitALS", "MatrixFactorisation", "SASRec"], "ImplicitALS", "MatrixFactorisation")
 
 LIMITS = Limits(batch_sizes=(1, 8), max_k=25, candidates=30, max_history=10, user_items=5)
 OTHERS = (
@@ -23,7 +26,7 @@ OTHERS = (
 )
 
 
-@pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "MatrixFactorisation", "SASRec"])
+@pytest.mark.parametrize("name", EVERY)
 def test_alone_and_among_others(name):
     async def asked(service: Service, *requests: dict) -> list:
         answers = await asyncio.gather(*(service.recommend(RecommendRequest(**each)) for each in requests))
@@ -44,7 +47,7 @@ def test_alone_and_among_others(name):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "MatrixFactorisation", "SASRec"])
+@pytest.mark.parametrize("name", EVERY)
 def test_a_loaded_run_answers_alike_too(name):
     """Lists of users and of histories of all lengths, and scores of pairs."""
     model = recommender(name)
@@ -68,7 +71,7 @@ def test_a_loaded_run_answers_alike_too(name):
         assert model.score(pairs[0][at : at + 1], pairs[1][at : at + 1])[0] == scores[at]
 
 
-@pytest.mark.parametrize("name", ["EASE", "MatrixFactorisation", "SASRec"])
+@pytest.mark.parametrize("name", some_slow(["EASE", "MatrixFactorisation", "SASRec"], "MatrixFactorisation"))
 def test_a_large_request_is_answered_like_its_parts_but_for_the_last_digits(name):
     model = recommender(name)
     users = [*(model.user_ids.tolist() * MANY)[: MANY + 5], "nobody"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
 from jaxrec.serve.service import Service
-from tests.serve.conftest import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
+from tests.serve.shop import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
 
 
 def best(scores: np.ndarray, hidden: list[int], k: int = 10) -> list[int]:

@@ -15,7 +15,7 @@ import uvicorn
 from jaxrec.serve.app import application
 from jaxrec.serve.service import Service
 from tests.browser import END, LEFT, RIGHT, Browser, browser, needed
-from tests.serve.conftest import KNOWN, LIMITS, nothing_known, recommender
+from tests.serve.shop import KNOWN, LIMITS, nothing_known, recommender
 
 pytestmark = [pytest.mark.slow, needed]
 

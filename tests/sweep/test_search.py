@@ -4,59 +4,14 @@ import math
 import optuna
 import pandas as pd
 import pytest
-from optuna.trial import TrialState
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.search import SAMPLERS, Outcome, search
+from jaxrec.sweep.search import SAMPLERS, Outcome
 from jaxrec.sweep.space import Choice, Interval
-from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best, leaderboard
+from tests.sweep.recorder import SPACE, Recorder, n_done, sweep
 
-SPACE = {"x": Interval(-1.0, 1.0), "lr": Interval(1e-4, 1e-1, log=True), "width": Choice((16, 32, 64))}
 GRID = {"a": Choice(("p", "q")), "b": Interval(1, 3, integer=True)}
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-def quadratic(params):
-    return 1.0 - params["x"] ** 2
-
-
-class Recorder:
-    """A fake population: keeps the batches it was given and answers with a function of the parameters."""
-
-    def __init__(self, answer=lambda params: Outcome(quadratic(params))):
-        self.batches, self.answer = [], answer
-
-    def __call__(self, batch):
-        self.batches.append(batch)
-        for params in batch:
-            yield self.answer(params)
-
-    @property
-    def seen(self):
-        return [params for batch in self.batches for params in batch]
-
-
-def sweep(directory, evaluate=None, storage=None, **changes):
-    arguments = {
-        "study_name": "study",
-        "space": SPACE,
-        "n_trials": 8,
-        "population": 3,
-        "metric": "ndcg@10",
-        "fixed": {"model": "mf", "trainer.epochs": 5},
-        "seed": 1,
-    }
-    return search(
-        **{**arguments, **changes},
-        storage=storage or open_storage(None, directory),
-        evaluate=evaluate or Recorder(),
-        directory=directory,
-    )
-
-
-def n_done(study):
-    return sum(trial.state in DONE for trial in study.trials)
 
 
 # What a sweep does --------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import optuna
 import pandas as pd
@@ -12,7 +11,8 @@ import pytest
 from optuna.trial import TrialState
 
 from jaxrec.sweep.storage import open_storage, read_journal
-from tests.sweep.test_search import DONE, Recorder, n_done, quadratic, sweep
+from tests.paths import ROOT
+from tests.sweep.recorder import DONE, Recorder, n_done, quadratic, sweep
 
 
 def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
@@ -54,9 +54,10 @@ def test_trials_of_another_machine_are_left_alone(tmp_path, caplog):
 
 PROCESS = f"""
 import os, signal, sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from tests.sweep.test_search import Outcome, quadratic, sweep
+from jaxrec.sweep.search import Outcome
+from tests.sweep.recorder import quadratic, sweep
 directory, n_trials, kill_in_batch, pause, together = Path(sys.argv[1]), *(float(text) for text in sys.argv[2:])
 batches = 0
 

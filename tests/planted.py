@@ -1,0 +1,44 @@
+"""Small data with clusters to find, and how well whoever knows all that is planted can rank it."""
+
+import numpy as np
+
+from jaxrec.data.split import Held
+from jaxrec.data.synthetic import BACKGROUND, MIXTURE
+
+N_USERS, N_ITEMS, N_CLUSTERS = 300, 120, 6
+ZIPF, SEED = 0.9, 0  # the defaults of data=synthetic
+PLANTED = (
+    "data=synthetic",
+    f"data.n_users={N_USERS}",
+    f"data.n_items={N_ITEMS}",
+    "data.n_interactions=9000",
+    f"data.n_clusters={N_CLUSTERS}",
+)
+
+
+def chances(held: Held) -> np.ndarray:
+    """The chance [U, I] with which each user draws each item: nobody can rank better than by it.
+
+    The draws of `synthetic` that make items' weights and users' tastes, repeated; both clusters are in its features.
+    """
+    rng = np.random.default_rng(SEED)
+    weight = (rng.permutation(N_ITEMS) + 1.0) ** -ZIPF
+    cluster = rng.permutation(np.arange(N_ITEMS) % N_CLUSTERS)
+    step = rng.integers(1, 4, (N_USERS, 1))
+    taste = (rng.integers(N_CLUSTERS, size=(N_USERS, 1)) + step * np.arange(len(MIXTURE))) % N_CLUSTERS
+    np.testing.assert_array_equal(held.known.item_features["cluster"], cluster)
+    np.testing.assert_array_equal(held.known.user_features["cluster"], taste[:, 0])
+    share = weight / np.bincount(cluster, weight)[cluster]
+    of_taste = sum(part * share * (taste[:, [place]] == cluster) for place, part in enumerate(MIXTURE))
+    return BACKGROUND * weight / weight.sum() + (1 - BACKGROUND) * of_taste
+
+
+def ndcg(scores: np.ndarray, held: Held, k: int = 10) -> float:
+    """NDCG@k in the mean over users who seek something, where nothing known is listed."""
+    known, sought = np.zeros((2, N_USERS, N_ITEMS))
+    known[held.known.user, held.known.item] = 1
+    sought[held.target.user, held.target.item] = 1
+    lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :k]
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    found, n = np.take_along_axis(sought, lists, axis=1) @ discount, sought.sum(axis=1).astype(int)
+    return float(np.mean(found[n > 0] / np.cumsum(discount)[np.minimum(n[n > 0], k) - 1]))

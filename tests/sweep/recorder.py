@@ -1,0 +1,52 @@
+"""A search over a function instead of trained models, which records what it was asked to evaluate."""
+
+from optuna.trial import TrialState
+
+from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.space import Choice, Interval
+from jaxrec.sweep.storage import open_storage
+
+SPACE = {"x": Interval(-1.0, 1.0), "lr": Interval(1e-4, 1e-1, log=True), "width": Choice((16, 32, 64))}
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def quadratic(params):
+    return 1.0 - params["x"] ** 2
+
+
+class Recorder:
+    """A fake population: keeps the batches it was given and answers with a function of the parameters."""
+
+    def __init__(self, answer=lambda params: Outcome(quadratic(params))):
+        self.batches, self.answer = [], answer
+
+    def __call__(self, batch):
+        self.batches.append(batch)
+        for params in batch:
+            yield self.answer(params)
+
+    @property
+    def seen(self):
+        return [params for batch in self.batches for params in batch]
+
+
+def sweep(directory, evaluate=None, storage=None, **changes):
+    arguments = {
+        "study_name": "study",
+        "space": SPACE,
+        "n_trials": 8,
+        "population": 3,
+        "metric": "ndcg@10",
+        "fixed": {"model": "mf", "trainer.epochs": 5},
+        "seed": 1,
+    }
+    return search(
+        **{**arguments, **changes},
+        storage=storage or open_storage(None, directory),
+        evaluate=evaluate or Recorder(),
+        directory=directory,
+    )
+
+
+def n_done(study):
+    return sum(trial.state in DONE for trial in study.trials)
