@@ -1,7 +1,7 @@
 """The numbers that members of one population may differ in."""
 
 import dataclasses
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 import flax.linen as nn
 from jaxtyping import Array, Float, Int
@@ -9,6 +9,7 @@ from pydantic import Field
 
 Traced = Float[Array, ""] | Int[Array, ""]  # what a number of the configuration is inside a program
 Share = Annotated[float, Field(ge=0, le=1)]
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Hyper(NamedTuple):
@@ -29,7 +30,7 @@ class Hyper(NamedTuple):
     temperature: Float[Array, "*P"] | None = None  # divides scores
 
 
-def with_hyper(model: nn.Module, hyper: Hyper) -> nn.Module:
+def with_hyper(model: Module, hyper: Hyper) -> Module:
     """The model with those of its fields that `Hyper` names set to the member's own numbers."""
     own = {field.name for field in dataclasses.fields(model)} & set(Hyper._fields)
     numbers = {name: getattr(hyper, name) for name in own}

@@ -1,6 +1,5 @@
 """The run directory: what a run leaves behind, written so that half of one cannot be mistaken for the whole."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from jaxrec.data.histories import histories
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.features import Tables
+from jaxrec.features import wanted
+from jaxrec.models.fold_in import fields
 from jaxrec.report.report import run_report
 from jaxrec.settings import Tree
 
@@ -95,14 +95,13 @@ def config_text(directory: Path, tree: Tree) -> str:
 
 def _features(result: Result) -> dict[str, Any]:
     """Of users and items, for a model that has fields for them."""
-    asks = {f.name for f in dataclasses.fields(result.model)} & set(Tables._fields)
-    return stored(result.known.encoded) if asks and result.known.encoded is not None else {}
+    encoded = result.known.encoded
+    return stored(encoded) if encoded is not None and wanted(result.model) else {}
 
 
 def _module(result: Result) -> dict[str, Any]:
     """What builds the model again: its class and its fields, the member's own numbers among them."""
-    fields = {f.name: getattr(result.model, f.name) for f in dataclasses.fields(result.model)}
-    own = {name: value for name, value in result.hyper._asdict().items() if name in fields and value is not None}
-    numbers = {name: np.asarray(value).item() for name, value in own.items()}
-    kept = {name: value for name, value in {**fields, **numbers}.items() if name not in ("parent", "name")}
-    return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **kept}
+    own = fields(result.model)
+    given = {name: value for name, value in result.hyper._asdict().items() if name in own and value is not None}
+    numbers = {name: np.asarray(value).item() for name, value in given.items()}
+    return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **own, **numbers}

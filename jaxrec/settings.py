@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import flax.linen as nn
 import numpy as np
 import yaml
 from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUser
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
+from jaxrec.models.model import Alternating, Model, Solved
 
 Tree = dict[str, Any]
 
@@ -199,11 +201,13 @@ def _check_parts(tree: Tree) -> None:
     model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
     name, model_class = model.rpartition(".")[2], locate(model)
     descends = "objective" in _signature(trainer)[0]
-    solver = {"ClosedForm": "solve", "AlternatingFit": "sweep"}.get(trainer.rpartition(".")[2])
-    if solver and not hasattr(model_class, solver):
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise InputError(f"model._target_: {model} does not derive from jaxrec.models.Model: write class {name}(Model)")
+    kinds: dict[str, type[Model]] = {"ClosedForm": Solved, "AlternatingFit": Alternating}
+    if not issubclass(model_class, kinds.get(trainer.rpartition(".")[2], Model)):
         raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: write trainer=gradient")
-    if descends and (how := [name for name in ("solve", "sweep") if hasattr(model_class, name)]):
-        right = {"solve": "closed_form", "sweep": "alternating"}[how[0]]
+    if descends and issubclass(model_class, Solved | Alternating):
+        right = "closed_form" if issubclass(model_class, Solved) else "alternating"
         raise InputError(f"{name} is solved, not trained by gradient: write trainer={right}")
     if loss and not descends:
         raise InputError(
@@ -257,5 +261,6 @@ def _signature(target: str) -> tuple[tuple[str, ...], dict[str, TypeAdapter]]:
             adapters[name] = TypeAdapter(_without_arrays(hints[name]))
         except (KeyError, PydanticSchemaGenerationError, PydanticUserError):
             continue  # an array, a module: given at run time, never by a file
-    hidden = {"parent", "name"} if hasattr(found, "apply") else set()  # what linen adds to every module
+    is_module = isinstance(found, type) and issubclass(found, nn.Module)
+    hidden = {"parent", "name"} if is_module else set()  # what linen adds to every module
     return tuple(name for name in inspect.signature(found).parameters if name not in hidden), adapters

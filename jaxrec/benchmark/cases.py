@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +27,7 @@ from jaxrec.features import Tables, tables, with_tables
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.hyper import Hyper
+from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
 from jaxrec.ranking import Asked, Ranker
 from jaxrec.settings import Tree, build, get, put
@@ -79,9 +79,9 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *theirs], targets)
 
 
-def _targets(trainer: GradientFit, model: nn.Module, data: Interactions, params: Any, hyper: Hyper) -> int:
+def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Params, hyper: Hyper) -> int:
     """Interactions that an epoch learns: the weight of its examples. Sequences are cut to their latest, or hidden."""
-    examples, n = trainer.objective.examples(data, getattr(model, "history_length", 0))
+    examples, n = trainer.objective.examples(data, model.history_length)
     params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
 
     def weights(given: Tables, examples: Any) -> Any:  # what else a batch costs is not asked for, hence not computed
@@ -116,7 +116,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return _rates(rows, len(evaluator.sought.asked.users))
 
 
-def _fresh(tree: Tree, data: Interactions) -> tuple[nn.Module, Any, Hyper]:
+def _fresh(tree: Tree, data: Interactions) -> tuple[Model, Any, Hyper]:
     """The model for this data as it starts, as a population of one."""
     _, shared, population = next(settings.populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +18,7 @@ from jaxrec.evaluation.sought import sought
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import RANKING, coverage, per_user
+from jaxrec.models.model import Model, Params
 from jaxrec.ragged import Ragged
 from jaxrec.ranking import Ranker
 
@@ -31,7 +31,7 @@ class Evaluator:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         held: Held,
         *,
         k: tuple[int, ...],
@@ -47,7 +47,7 @@ class Evaluator:
             model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
         )
 
-    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranked = self.ranker(params, hyper)
         by_metric, overall = _measure(self._relevant, self._n_relevant, ranked.items, self.k, self.n_items)
@@ -103,7 +103,7 @@ class FullCatalogue:
         """What of this any model can be measured by."""
         return self
 
-    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Evaluator:
+    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")

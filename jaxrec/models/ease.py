@@ -4,6 +4,8 @@ The solution is closed: P = (X'X + regularization I)^-1, B = I - P / diag(P) wit
 [Steck 2019, Embarrassingly shallow autoencoders for sparse data]
 """
 
+from dataclasses import field
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,10 +17,11 @@ from scipy import sparse
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
 from jaxrec.memory import require
+from jaxrec.models.model import Additive, Solved
 from jaxrec.query import Query
 
 
-class EASE(nn.Module):
+class EASE(Additive, Solved):
     """A linear item-to-item model of the items in a query's history.
 
     history_length: the longest history there is, so that none is cut
@@ -29,7 +32,7 @@ class EASE(nn.Module):
     """
 
     n_items: int
-    history_length: int
+    history_length: int = field()
     regularization: PositiveFloat | Traced = 250.0
 
     def setup(self) -> None:
@@ -64,7 +67,7 @@ class EASE(nn.Module):
             "keep fewer items (data.k_core=5 or more), or choose model=item_knn, model=ials or model=mf",
         )
 
-    def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
+    def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""
         ones = np.ones(len(train), np.float32)
         x = sparse.csr_matrix((ones, (train.user, train.item)), shape=(train.n_users, self.n_items))

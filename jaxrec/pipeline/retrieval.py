@@ -12,6 +12,7 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
+from jaxrec.models.model import Factorized
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
@@ -104,7 +105,7 @@ class Candidates:
         return Fitted(Products(*of_user.shape, len(mixes)), params).rank(asked, self.category, exclude_known)[0]
 
 
-class Products(nn.Module):
+class Products(Factorized):
     """Dot products of vectors that are given."""
 
     n_users: int

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -20,13 +19,14 @@ from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.history import History
+from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.settings import locate, registered
 
 
 def stored_model(
-    file: Path, module: Any, params: Any, given: type[nn.Module] | None = None, encoded: Encoded | None = None
-) -> nn.Module:
+    file: Path, module: Any, params: Params, given: type[Model] | None = None, encoded: Encoded | None = None
+) -> Model:
     """The model with the fields that `module` states, checked against its parameters.
 
     Args:
@@ -46,6 +46,10 @@ def stored_model(
         raise InputError(
             f"{file} names the model {path}, which is not among those of jaxrec, so it is not loaded: for a model of "
             "your own pass its class, load(run, model=MyModel)"
+        )
+    if not issubclass(kind, Model):
+        raise InputError(
+            f"{kind.__name__} does not derive from jaxrec.models.Model: write class {kind.__name__}(Model)"
         )
     if kind.__name__ != path.rpartition(".")[2]:
         raise InputError(f"{file} holds a {path}, not a {kind.__name__}: pass the class that was trained")
@@ -75,7 +79,7 @@ def stored_model(
     return model
 
 
-def _known(path: str) -> type[nn.Module] | None:
+def _known(path: str) -> type[Model] | None:
     """The class of this path if it is one of jaxrec's models; nothing else is imported."""
     module, _, name = path.rpartition(".")
     if path in registered("model"):
@@ -84,7 +88,7 @@ def _known(path: str) -> type[nn.Module] | None:
         found = vars(importlib.import_module(module)).get(name)
     else:
         return None
-    return found if isinstance(found, type) and issubclass(found, nn.Module) else None
+    return found if isinstance(found, type) and issubclass(found, Model) else None
 
 
 def _plain(file: Path, name: str, value: Any) -> Any:
@@ -94,9 +98,9 @@ def _plain(file: Path, name: str, value: Any) -> Any:
     return tuple(_plain(file, name, part) for part in value) if isinstance(value, list | tuple) else value
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
     """Every parameter and its shape, without making one."""
-    length = getattr(model, "history_length", 0)
+    length = model.history_length
     nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
     made = jax.eval_shape(model.init, jax.random.key(0), nobody, jnp.zeros((1, 1), jnp.int32))
     return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(made)}

@@ -9,13 +9,14 @@ import pytest
 from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluator, Candidates
+from jaxrec.models import Model
 from jaxrec.query import Query
 from tests.evaluation.test_full_catalogue import ITEMS, USERS, hyper, known_and_target, of_user, params
 
 KS = (1, 3, 8)
 
 
-class Table(nn.Module):
+class Table(Model):
     """Scores that are given."""
 
     n_users: int = USERS

@@ -14,12 +14,13 @@ from jaxrec.data.split import Held
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
 from jaxrec.hyper import Hyper
+from jaxrec.models import Model
 from jaxrec.query import Query
 
 USERS, ITEMS, KS = 30, 50, (1, 3, 10, 50)
 
 
-class Table(nn.Module):
+class Table(Model):
     """Scores that are given."""
 
     n_users: int = USERS

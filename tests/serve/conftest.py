@@ -43,7 +43,7 @@ CATEGORIES = {  # every item is in one, of three
 
 def params(model) -> dict:
     """Random, so that no two items have the same score."""
-    nothing = np.full((1, getattr(model, "history_length", 0)), -1, np.int32)
+    nothing = np.full((1, model.history_length), -1, np.int32)
     query = Query(np.zeros(1, np.int32), History(nothing))
     shapes = jax.eval_shape(model.init, jax.random.key(0), query, np.zeros((1, 1), np.int32))
     rng = np.random.default_rng(3)
