@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 import pandas as pd
+from jaxtyping import PyTree
 
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
@@ -30,7 +31,7 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import Tree, build, locate
+from jaxrec.settings import TRACED, Tree, build, locate
 
 DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
 
@@ -115,7 +116,7 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
     """Some members of a population alone."""
     fit, validation, at = selected.fit, selected.validation, np.array(members)
 
-    def of(tree: Any) -> Any:
+    def of(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x[at], tree)
 
     kept = replace(
@@ -317,14 +318,12 @@ def trainer(tree: Tree) -> Any:
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}
-        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if k not in _MEMBERS_OWN})}
+        own = TRACED.values()  # given to each member inside the program
+        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if f"optimizer.{k}" not in own})}
     return build(tree["trainer"], **runtime)
 
 
-_MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
-
-
 def _popularity(evaluation: FullCatalogue | Candidates, train: Interactions, test: Held) -> Evaluation:
-    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
+    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((5, 1), np.float32)))
     model = Popularity(n_items=train.n_items)
     return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

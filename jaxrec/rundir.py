@@ -102,6 +102,7 @@ def _features(result: Result) -> dict[str, Any]:
 def _module(result: Result) -> dict[str, Any]:
     """What builds the model again: its class and its fields, the member's own numbers among them."""
     own = fields(result.model)
-    given = {name: value for name, value in result.hyper._asdict().items() if name in own and value is not None}
+    given = {name: x for name, x in result.hyper._asdict().items() if name in own and x is not None}
+    given |= result.hyper.of("model")
     numbers = {name: np.asarray(value).item() for name, value in given.items()}
     return {"_target_": f"{type(result.model).__module__}.{type(result.model).__qualname__}", **own, **numbers}

@@ -1,8 +1,8 @@
 """A composed configuration, as a plain tree of dicts → the objects that a run is made of.
 
 A node with `_target_` names what it builds and gives its arguments, which are checked against the annotations of
-their target before anything runs. Keys whose numbers are traced (`TRACED`) may differ between the members of one
-population; all others name the program.
+their target before anything runs. Keys whose numbers are traced (those of `TRACED`, and every argument annotated
+`float | Traced`) may differ between the members of one population; all others name the program.
 """
 
 import copy
@@ -172,7 +172,7 @@ def is_traced(tree: Tree, field: str) -> bool:
 
 def _program(tree: Tree) -> str:
     """What two runs must have in common to be members of one population."""
-    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)}
+    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(_others(tree))
     return json.dumps({**put(tree, traced), "seed": None}, sort_keys=True, default=str)
 
 
@@ -183,9 +183,40 @@ def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
-    hyper = Hyper(*(numbers(field) for field in Hyper._fields))
+    # Numbers in which the members agree stay constants of the program.
+    others: dict[str, Any] = {
+        key: np.array(values, kind)
+        for key, kind in _others(trees[0]).items()
+        if len(set(values := [get(tree, key) for tree in trees])) > 1
+    }
+    hyper = Hyper(**{field: numbers(field) for field in TRACED}, others=others)
     widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
     return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
+
+
+def _others(tree: Tree) -> dict[str, type[np.generic]]:
+    """Key → type of every number that an annotation declares as traced and `TRACED` does not name."""
+
+    def found(node: Any, path: str) -> Iterator[tuple[str, type[np.generic]]]:
+        if not isinstance(node, Mapping):
+            return
+        declared = _traced(node["_target_"]) if "_target_" in node else {}
+        for name, value in node.items():
+            key = f"{path}.{name}"
+            if name in declared and key not in TRACED.values() and type(value) in (int, float):
+                yield key, declared[name]
+            yield from found(value, key)
+
+    groups = ("model", "loss", "negatives", "optimizer")
+    return {key: kind for group in groups for key, kind in found(tree.get(group), group)}
+
+
+@functools.cache
+def _traced(target: str) -> dict[str, type[np.generic]]:
+    """Arguments of a target that are annotated `float | Traced` or `int | Traced`, and what holds their numbers."""
+    hints = get_type_hints(locate(target))
+    arrays = {name: hint for name, hint in hints.items() if any(hasattr(kind, "dtypes") for kind in get_args(hint))}
+    return {name: np.float32 if float in get_args(hint) else np.int32 for name, hint in arrays.items()}
 
 
 def _build_value(value: Any) -> Any:

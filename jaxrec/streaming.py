@@ -1,7 +1,6 @@
 """Blocks of rows, one after the other, for every member of a population, over all devices."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +37,7 @@ class Stream:
     ) -> None:
         self.member, self.shared = member, shared
         self.n_rows, self.block = n_rows, block
-        self._programs: dict[int, Any] = {}
+        self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
     def __call__(self, params: PyTree, hyper: PyTree) -> tuple[PyTree, np.ndarray]:
         """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
@@ -49,7 +48,7 @@ class Stream:
         rows, finite = program(*deal(params, hyper))
         return rows, np.asarray(np.asarray(finite).all(axis=1))
 
-    def compile(self, n_members: int) -> tuple[Any, Any]:
+    def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and what deals its arguments to the devices."""
         n_devices = jax.device_count()
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)

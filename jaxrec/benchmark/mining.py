@@ -1,6 +1,7 @@
 """What mining costs, and what an epoch costs with each sampler of negatives."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -131,7 +132,7 @@ def _check(model: Model, params: Params, data: Interactions, items: np.ndarray) 
             raise InputError(f"the items mined for user {user} are not the {items.shape[1]} best of all its scores")
 
 
-def _timed(work: Any) -> float:
+def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,10 +62,10 @@ class Evaluator:
 @partial(jax.jit, static_argnames=("ks", "n_items"))
 def _measure(
     relevant: Ragged, n_relevant: Int[Array, "R"], items: Int[Array, "P R K"], ks: tuple[int, ...], n_items: int
-) -> tuple[Any, Any]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
 
-    def of_member(items: Array) -> tuple[Any, Any]:
+    def of_member(items: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
         overall = OrderedDict((f"coverage@{k}", coverage(items[:, :k], n_items)) for k in ks)
         return per_user(hits, n_relevant, ks), overall

@@ -20,7 +20,7 @@ from jaxrec.fitting.mining import miner_of
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper, with_hyper, with_numbers
 from jaxrec.models.model import Model, Params
 from jaxrec.random import Stream, stream, substream
 
@@ -97,13 +97,19 @@ class GradientFit(Epochs):
 
     def _start(self, model: Model, examples: PyTree, given: Tables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        params = self.objective.start(fresh(with_tables(model, given), init_key, hyper), examples)
+        params = self._objective(hyper).start(fresh(with_tables(model, given), init_key, hyper), examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
         numbers = {"learning_rate": hyper.learning_rate, "weight_decay": hyper.weight_decay}
         takes = inspect.signature(self.optimizer).parameters
-        return self.optimizer(**{name: number for name, number in numbers.items() if name in takes})
+        named = {name: number for name, number in numbers.items() if name in takes}
+        return self.optimizer(**named, **hyper.of("optimizer"))
+
+    def _objective(self, hyper: Hyper) -> Objective:
+        """The loss and its sampler with the member's own numbers."""
+        of_sampler = {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
+        return with_numbers(self.objective, {**hyper.of("loss"), **of_sampler})
 
     def _epoch(
         self,
@@ -120,6 +126,7 @@ class GradientFit(Epochs):
     ) -> tuple[State, Float[Array, ""]]:
         """Every example once, in an order of its own; a member that has stopped is left as it is."""
         model, optimizer = with_tables(with_hyper(model, hyper), given), self._optimizer(hyper)
+        loss = self._objective(hyper)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
@@ -137,7 +144,7 @@ class GradientFit(Epochs):
             )  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper, penalised)
+                cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalised)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, then their gradients add up.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights

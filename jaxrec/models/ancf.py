@@ -79,7 +79,7 @@ class ANCF(Pairwise):
     embedding_dim: PositiveInt = 32
     attention_units: NonNegativeInt | None = None
     layers: tuple[PositiveInt, ...] | None = None
-    beta: NonNegativeFloat = 0.5
+    beta: NonNegativeFloat | Traced = 0.5
     regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.3
 

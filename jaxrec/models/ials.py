@@ -54,7 +54,7 @@ class ImplicitALS(Factorized, Alternating):
     embedding_dim: PositiveInt = 64
     regularization: PositiveFloat | Traced = 0.03
     unobserved_weight: PositiveFloat | Traced = 0.1
-    nu: NonNegativeFloat = 1.0
+    nu: NonNegativeFloat | Traced = 1.0
     init_std: PositiveFloat = 0.1
     width: int | Traced | None = None
 

@@ -152,7 +152,7 @@ class SoftmaxDNN(Factorized):
         v = self._vectors(q, rows)
         return _unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
 
-    def _small(self) -> Any:
+    def _small(self) -> nn.initializers.Initializer:
         """Outputs as long as fresh embeddings."""
         return nn.initializers.variance_scaling(self.init_std**2 / self.embedding_dim, "fan_in", "normal")
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -29,7 +29,7 @@ class Mixed:
     ratio: PositiveInt = 4
     exclude_known: bool = False
 
-    def prepare(self, train: Interactions) -> Any:
+    def prepare(self, train: Interactions) -> PyTree:
         """The tables of both, and the mixture's log q."""
         if not (self.first.mixes and self.second.mixes):
             raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
