@@ -51,8 +51,6 @@ class Model(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates; by default taken from those of the whole catalog."""
-        if type(self).score_catalogue is Model.score_catalogue:
-            raise self._lacks("__call__(query, items) or score_catalogue(query)")
         return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
