@@ -19,7 +19,7 @@ from jaxrec.hyper import Traced
 from jaxrec.models.model import Params
 
 # parameters → a number to minimize, and a report
-Cost = Callable[[Params], tuple[Float[Array, ""], PyTree]]
+Cost = Callable[[PyTree], tuple[Float[Array, ""], PyTree]]
 Reduce = Callable[[PyTree], PyTree]
 # table, state, ids, gradient of rows → table, state
 RowRule = Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
@@ -31,13 +31,13 @@ class Dense:
 
     transformation: optax.GradientTransformation
 
-    def init(self, params: Params) -> PyTree:
+    def init(self, params: PyTree) -> PyTree:
         """The optimizer's state at the start."""
         return self.transformation.init(params)
 
     def step(
-        self, cost: Cost, params: Params, state: PyTree, reduce: Reduce = lambda sums: sums
-    ) -> tuple[Params, PyTree, PyTree]:
+        self, cost: Cost, params: PyTree, state: PyTree, reduce: Reduce = lambda sums: sums
+    ) -> tuple[PyTree, PyTree, PyTree]:
         """New parameters, new state, and what the cost reports beside its value.
 
         `reduce` adds up gradients and reports where several devices share a batch.
