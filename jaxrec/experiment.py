@@ -3,17 +3,16 @@
 What selects (`select`) takes a `Selection`, which has no test split in it; `finish` is the only reader of that.
 """
 
-import inspect
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pandas as pd
+from jaxtyping import PyTree
 
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
@@ -25,14 +24,15 @@ from jaxrec.evaluation.evaluation import Evaluation, Lists
 from jaxrec.evaluation.full_catalogue import FullCatalogue
 from jaxrec.evaluation.groups import by_group
 from jaxrec.fallback import Fallback, Trained, trained_on
-from jaxrec.features import Tables, sizes
+from jaxrec.features import sizes, wanted
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
+from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
-from jaxrec.models.fold_in import by_history
+from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import Tree, build
+from jaxrec.settings import TRACED, Tree, build
 
 DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
 
@@ -49,7 +49,7 @@ def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
 class Selected:
     """A fitted population and its validation metrics; nothing in here has seen the test split."""
 
-    model: nn.Module
+    model: Model
     population: Population
     fit: Fit
     validation: Evaluation | None
@@ -63,8 +63,8 @@ class Result:
     metrics: dict[str, Any]
     per_user: pd.DataFrame
     history: pd.DataFrame
-    model: nn.Module
-    params: Any
+    model: Model
+    params: Params
     hyper: Hyper
     known: Interactions = field(repr=False)
     lists: Lists | None = field(default=None, repr=False)
@@ -90,7 +90,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
         raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
 
-    def validate(params: Any, hyper: Hyper) -> list[dict[str, float]]:
+    def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
         evaluated = evaluator(params, hyper)
         return [evaluated.means(member) for member in range(population.size)]
@@ -119,7 +119,7 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
         return selected
     fit, validation, at = selected.fit, selected.validation, np.array(members)
 
-    def of(tree: Any) -> Any:
+    def of(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x[at], tree)
 
     kept = replace(
@@ -270,18 +270,17 @@ def _only_monitor_missing(row: dict[str, Any]) -> bool:
     return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 
 
-def _model(tree: Tree, known: Interactions) -> nn.Module:
+def _model(tree: Tree, known: Interactions) -> Model:
     """For a catalogue of this size; a model that states no length of its own gets every history whole."""
     given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
-    takes = inspect.signature(locate(tree["model"]["_target_"])).parameters
-    if set(Tables._fields) & set(takes):
+    if wanted(locate(tree["model"]["_target_"])):
         given |= sizes(known.encoded)
     return build(tree["model"], **{name: value for name, value in given.items() if name not in tree["model"]})
 
 
-def _check_features(model: nn.Module, encoded: Encoded | None) -> None:
+def _check_features(model: Model, encoded: Encoded | None) -> None:
     """Raises an InputError for a model that lives on features where there are none."""
-    if not getattr(model, "needs_features", False):
+    if not model.needs_features:
         return
     parts = [part for part in (encoded.of_users, encoded.of_items) if part is not None] if encoded else []
     if any(part.schema.categories or part.schema.bags or part.schema.numbers for part in parts):
@@ -298,23 +297,24 @@ def _check_features(model: nn.Module, encoded: Encoded | None) -> None:
 
 def _check_positions(fitter: Any, train: Interactions) -> None:
     """Raises an InputError where the data says at which ranks rows were shown, and nothing would learn from it."""
-    if train.position is not None and not getattr(getattr(fitter, "objective", None), "reads_positions", False):
+    learns = isinstance(fitter, GradientFit) and fitter.objective.reads_positions
+    if train.position is not None and not learns:
         raise InputError(
             "data.position_column: of where rows were shown only loss=click and loss=mse learn; with other losses name "
             "data.label_column too, and clicks weigh the inverse of how likely their position is looked at"
         )
 
 
-def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Module:
+def _asked(model: Model, selection: Selection, known: Interactions) -> Model:
     """The model as it is asked: about users it was not trained on by what they are known to have done.
 
     Raises an InputError for a model that could say nothing of them.
     """
     if not selection.new_users:
         return model
-    if not getattr(model, "reads_ids", True):
+    if not model.reads_ids:
         return model
-    asked = by_history(model, _longest(known))
+    asked = model.by_history(_longest(known))
     if asked is None:
         raise InputError(
             f"every user who is asked about is new, in no row that is trained on, and {type(model).__name__} knows "
@@ -324,9 +324,9 @@ def _asked(model: nn.Module, selection: Selection, known: Interactions) -> nn.Mo
     return asked
 
 
-def _folds(model: nn.Module, known: Interactions) -> nn.Module | None:
+def _folds(model: Model, known: Interactions) -> Model | None:
     """What answers for users who were not trained on, where that is not the model as it is."""
-    folds = by_history(model, _longest(known))
+    folds = model.by_history(_longest(known))
     return None if folds is model else folds
 
 
@@ -341,14 +341,12 @@ def trainer(tree: Tree) -> Any:
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}
-        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if k not in _MEMBERS_OWN})}
+        own = TRACED.values()  # given to each member inside the program
+        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if f"optimizer.{k}" not in own})}
     return build(tree["trainer"], **runtime)
 
 
-_MEMBERS_OWN = ("learning_rate", "weight_decay")  # given by each member's `Hyper` inside the program
-
-
 def _popularity(evaluation: FullCatalogue | Candidates, train: Interactions, test: Held) -> Evaluation:
-    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((len(Hyper._fields), 1), np.float32)))
+    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((5, 1), np.float32)))
     model = Popularity(n_items=train.n_items)
     return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

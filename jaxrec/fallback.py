@@ -11,9 +11,8 @@ known that it can use; every other user gets the most popular items:
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,10 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import Histories
 from jaxrec.data.interactions import Interactions
+from jaxrec.features import wanted
+from jaxrec.models.model import Model
+
+Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 
 
 class Trained(NamedTuple):
@@ -50,10 +53,10 @@ class Fallback(NamedTuple):
     """What the model was trained on, and the model that folds users in, with the same parameters; None: it cannot."""
 
     trained: Trained
-    folds: nn.Module | None = None
+    folds: Model | None = None
 
 
-def answering(model: nn.Module, trained: Any, told: Any, featured: Any, folds: bool) -> tuple[Any, Any]:
+def answering(model: Model, trained: Mask, told: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
     """Masks of rows: the model answers; the model answers by folding in. Popularity answers the others.
 
     Args:
@@ -64,9 +67,9 @@ def answering(model: nn.Module, trained: Any, told: Any, featured: Any, folds: b
         folds: whether the model can fold in.
     """
     nobody = trained & False
-    if getattr(model, "history_length", 0):
+    if model.history_length:
         return told if featured is None else told | featured, nobody
-    if getattr(model, "reads_ids", hasattr(model, "n_users")):
+    if model.reads_ids:
         return trained, ~trained & told if folds else nobody
     return ~nobody if featured is None else featured, nobody
 
@@ -76,7 +79,7 @@ def blend(
     own: Bool[Array, "B"],
     folded: Bool[Array, "B"],
     popular: Float[Array, "*B N"],
-    fold: Callable[[], Any] | None,
+    fold: Callable[[], Array] | None,
 ) -> Float[Array, "B N"]:
     """The scores of each row by whoever answers; nothing is folded in for a block without such a row."""
     if fold is not None:
@@ -92,7 +95,7 @@ class Sources(NamedTuple):
     popular: Float[Array, "I"]
 
     def blended(
-        self, rows: Int[Array, "B"], scores: Any, items: Array | None, fold: Callable[[], Any] | None
+        self, rows: Int[Array, "B"], scores: Array, items: Array | None, fold: Callable[[], Array] | None
     ) -> Float[Array, "B N"]:
         """Scores of these rows by whoever answers; `items`: which the scores are of, one list or one a row."""
         popular = self.popular if items is None else self.popular[items]
@@ -100,7 +103,7 @@ class Sources(NamedTuple):
 
 
 def who(
-    model: nn.Module,
+    model: Model,
     fallback: Fallback,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     known: Histories,
@@ -112,7 +115,7 @@ def who(
     """
     trained, folds = fallback
     users, start, end = rows
-    length = getattr(model, "history_length", 0) or getattr(folds, "history_length", 0)
+    length = model.history_length or (folds.history_length if folds else 0)
     before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
     told = before[end] > before[np.maximum(start, end - length)]
     return answering(
@@ -121,12 +124,12 @@ def who(
 
 
 def sources(
-    model: nn.Module,
+    model: Model,
     fallback: Fallback | None,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     known: Histories,
     encoded: Encoded | None,
-) -> tuple[Sources | None, nn.Module | None]:
+) -> tuple[Sources | None, Model | None]:
     """Who answers for rows, and what folds in where that is needed; None where the model itself answers for all."""
     if fallback is None:
         return None, None
@@ -137,10 +140,10 @@ def sources(
     return found, fallback.folds if folded.any() else None
 
 
-def featured(model: nn.Module, encoded: Encoded | None) -> np.ndarray | None:
+def featured(model: Model, encoded: Encoded | None) -> np.ndarray | None:
     """Whether there are features of each user [U]; None for a model that reads none."""
     table = None if encoded is None else encoded.of_users
-    if table is None or not hasattr(model, "user_table"):
+    if table is None or "user_table" not in wanted(model):
         return None
     parts = (np.asarray(part) != 0 for part in (table.categories, table.bags, table.numbers))
     known = [part.any(axis=tuple(range(1, part.ndim))) for part in parts]

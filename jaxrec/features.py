@@ -1,13 +1,15 @@
 """Features on the device: one row a user or an item, gathered by id, for models to embed."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.features import Encoded, Features
+from jaxrec.data.features import Encoded, Features, Sizes
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class FeatureTable(NamedTuple):
@@ -39,22 +41,26 @@ class Tables(NamedTuple):
     item_table: FeatureTable | None = None
 
 
+def wanted(model: nn.Module | type[nn.Module]) -> set[str]:
+    """The tables for which this model has fields."""
+    return {field.name for field in dataclasses.fields(model)} & set(Tables._fields)
+
+
 def tables(model: nn.Module, encoded: Encoded | None) -> Tables:
     """The tables that this model wants of this data, on the device."""
-    wanted = {field.name for field in dataclasses.fields(model)} & set(Tables._fields)
-    if encoded is None or not wanted:
+    if encoded is None:
         return Tables()
-    users = encoded.of_users if "user_table" in wanted else None
-    items = encoded.of_items if "item_table" in wanted else None
+    users = encoded.of_users if "user_table" in wanted(model) else None
+    items = encoded.of_items if "item_table" in wanted(model) else None
     return Tables(table(users) if users is not None else None, table(items) if items is not None else None)
 
 
-def with_tables(model: nn.Module, found: Tables) -> nn.Module:
+def with_tables(model: Module, found: Tables) -> Module:
     """The model with these tables for fields, as it is used inside a program."""
     return model.clone(**{name: value for name, value in found._asdict().items() if value is not None})
 
 
-def sizes(encoded: Encoded | None) -> dict[str, Any]:
+def sizes(encoded: Encoded | None) -> dict[str, Sizes]:
     """Fields that say what the tables are made of, for models that have them: `user_sizes` and `item_sizes`."""
     if encoded is None:
         return {}

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxrec.hyper import Traced
+
 
 def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
     """Bayesian personalised ranking: mean over j of -log sigmoid(s_i - s_j).   [Rendle et al. 2009]"""
@@ -23,7 +25,11 @@ def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float
 
 
 def gbce(
-    positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"], n_items: int, t: float
+    positive: Float[Array, "B"],
+    negatives: Float[Array, "B N"],
+    used: Float[Array, "B N"],
+    n_items: int,
+    t: float | Traced,
 ) -> Float[Array, "B"]:
     """Binary cross-entropy in which positives weigh 1 - t (1 - a), a = N / (I - 1) being the share that is sampled.
 

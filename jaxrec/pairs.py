@@ -1,18 +1,16 @@
 """Scores of every user with every item by a model that does not factorise, in tiles that a core's cache holds."""
 
 from collections.abc import Callable
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 TILE_FLOATS = 1 << 17  # numbers that a tile takes: half of a core's second-level cache of 1 MiB
 
 
 def every_pair(
-    score: Callable[[Any, Any], Float[Array, "N"]], users: Any, items: Any, floats: int
+    score: Callable[[PyTree, PyTree], Float[Array, "N"]], users: PyTree, items: PyTree, floats: int
 ) -> Float[Array, "B I"]:
     """`score(user, items)` of each user.
 
@@ -32,13 +30,8 @@ def every_pair(
     )
 
 
-def held_floats(model: nn.Module) -> int:
-    """Numbers held for each pair while a block of users is scored with the catalogue, see `every_pair`."""
-    return 1 if jax.default_backend() == "cpu" else getattr(model, "pair_floats", 1)
-
-
 def _by_tiles(
-    score: Callable[[Any, Any], Float[Array, "N"]], users: Any, items: Any, floats: int
+    score: Callable[[PyTree, PyTree], Float[Array, "N"]], users: PyTree, items: PyTree, floats: int
 ) -> Float[Array, "B I"]:
     n_items = jax.tree.leaves(items)[0].shape[-1]
     n_tiles = -(-n_items * floats // TILE_FLOATS)

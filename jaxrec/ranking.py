@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import Histories
@@ -17,7 +16,7 @@ from jaxrec.fallback import Fallback, Sources, sources
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper, with_hyper
-from jaxrec.pairs import held_floats
+from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
 from jaxrec.streaming import Block, Stream, block_size
@@ -60,7 +59,7 @@ class Ranked(NamedTuple):
 
     items: Int[Array, "P R K"]
     scores: Float[Array, "P R K"]
-    finite: Any  # numpy bool [P]
+    finite: Bool[np.ndarray, "P"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +83,9 @@ class Asked:
         return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
 
-def query_of(model: nn.Module, asked: Asked) -> Query:
-    """All rows as one query, with the history that this model states; for scores of a few pairs."""
-    return rows_of(model, asked).query(jnp.arange(len(asked.users)), getattr(model, "history_length", 0))
+def query_of(model: Model, asked: Asked) -> Query:
+    """All rows as one query, with histories as long as this model reads; for scores of a few pairs."""
+    return rows_of(model, asked).query(jnp.arange(len(asked.users)), model.history_length)
 
 
 class Rows(NamedTuple):
@@ -98,7 +97,7 @@ class Rows(NamedTuple):
     past: Past | None
     tables: Tables
 
-    def member(self, model: nn.Module, hyper: Hyper) -> nn.Module:
+    def member(self, model: Model, hyper: Hyper) -> Model:
         """The model as one member has it, inside a program."""
         return with_tables(with_hyper(model, hyper), self.tables)
 
@@ -109,15 +108,15 @@ class Rows(NamedTuple):
         return Query(self.users[rows], history)
 
 
-def sources_of(model: nn.Module, asked: Asked, fallback: Fallback | None) -> tuple[Sources | None, nn.Module | None]:
+def sources_of(model: Model, asked: Asked, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
     """Who answers for the rows asked about; see `fallback.sources`."""
     return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
 
 
-def rows_of(model: nn.Module, asked: Asked, folds: nn.Module | None = None) -> Rows:
+def rows_of(model: Model, asked: Asked, folds: Model | None = None) -> Rows:
     """What is asked, as this model wants it, and the one that folds users in."""
     users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
-    histories = past(asked.known) if getattr(folds or model, "history_length", 0) else None
+    histories = past(asked.known) if (folds or model).history_length else None
     return Rows(users, start, end, histories, tables(model, asked.encoded))
 
 
@@ -132,7 +131,7 @@ class Ranker:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         asked: Asked,
         k: int,
         *,
@@ -144,7 +143,7 @@ class Ranker:
         self.model, self.k = model, k
         sources, self._folds = sources_of(model, asked, fallback)
         self._n_rows = len(asked.users)
-        self._block = block_size(self._n_rows, pool or model.n_items, block, held_floats(model))
+        self._block = block_size(self._n_rows, pool or model.n_items, block, _held_floats(model))
         masked = None
         if exclude_known and asked.masked is not None:
             offsets, items = asked.masked
@@ -152,22 +151,22 @@ class Ranker:
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
             self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
             masked = ragged(offsets, items)
-        self._history_length = getattr(model, "history_length", 0)
+        self._history_length = model.history_length
         shared = rows_of(model, asked, self._folds), masked, sources
         self.stream = Stream(self._rank_member, shared, self._n_rows, self._block)
 
-    def __call__(self, params: Any, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
+    def __call__(self, params: Params, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
         """Parameters and numbers with a leading member axis → the lists of every member, of its pool of items."""
         (items, scores), finite = self.stream((params, pools), hyper)
         return Ranked(items, scores, finite)
 
     def _rank_member(
-        self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Any, Array | None], hyper: Hyper
+        self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Params, Array | None], hyper: Hyper
     ) -> Block:
         (asked, masked, sources), (params, pool) = shared, member
         model = asked.member(self.model, hyper)
         score = scorer(model, params, pool)
-        folds: Any = None if self._folds is None else asked.member(self._folds, hyper)
+        folds = None if self._folds is None else asked.member(self._folds, hyper)
         fold_in = None if folds is None else scorer(folds, params, pool)
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
@@ -176,8 +175,10 @@ class Ranker:
             scores = score(asked.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
             if sources is not None:
-                known: Any = None if folds is None else asked.query(rows, folds.history_length)
-                fold = None if fold_in is None else lambda: fold_in(known)
+                fold = None
+                if folds is not None and fold_in is not None:
+                    known = asked.query(rows, folds.history_length)
+                    fold = partial(fold_in, known)
                 scores = sources.blended(rows, scores, pool, fold)
             if masked is not None:
                 scores = masked.mask_block(scores, first_row, self._max_entries, place)
@@ -188,30 +189,33 @@ class Ranker:
         return rank_block
 
 
-def scorer(
-    model: nn.Module, params: Any, pool: Int[Array, "C"] | None = None
-) -> Callable[[Query], Float[Array, "B C"]]:
+def scorer(model: Model, params: Params, pool: Int[Array, "C"] | None = None) -> Callable[[Query], Float[Array, "B C"]]:
     """Scores of all items, or of a pool of them; what depends on items alone is computed once."""
     side = item_side(model, params)
     if pool is None:
         return lambda query: score_all(model, params, side, query)
     if side is None:
-        return lambda query: model.apply(params, query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))  # type: ignore[return-value]
-    side = jax.tree.map(lambda x: x[..., pool], side) if hasattr(model, "item_parts") else side[pool]
+        return lambda query: model.bind(params)(query, jnp.broadcast_to(pool, (query.user.shape[0], pool.shape[0])))
+    side = side[pool] if isinstance(model, Factorized) else jax.tree.map(lambda x: x[..., pool], side)
     return lambda query: score_all(model, params, side, query)
 
 
-def item_side(model: nn.Module, params: Any) -> Any:
+def item_side(model: Model, params: Params) -> PyTree:
     """What scores of the catalogue need of items alone: their vectors or parts; None for a model that has neither."""
-    method = next((name for name in ("item_vectors", "item_parts") if hasattr(model, name)), None)
-    return None if method is None else model.apply(params, method=method)
+    if isinstance(model, Factorized):
+        return model.bind(params).item_vectors()
+    return model.bind(params).item_parts() if isinstance(model, Pairwise) else None
 
 
-def score_all(model: nn.Module, params: Any, side: Any, query: Query) -> Float[Array, "B C"]:
+def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float[Array, "B C"]:
     """Scores of every item of an `item_side`."""
-    ask: Any = partial(model.apply, params)
-    if hasattr(model, "item_vectors"):
-        return ask(query, method="query_vectors") @ side.T
-    if hasattr(model, "item_parts"):
-        return ask(query, side, method="score_parts")
-    return ask(query, method="score_catalogue")
+    if isinstance(model, Factorized):
+        return model.bind(params).query_vectors(query) @ side.T
+    if isinstance(model, Pairwise):
+        return model.bind(params).score_parts(query, side)
+    return model.bind(params).score_catalogue(query)
+
+
+def _held_floats(model: Model) -> int:
+    """Numbers held for each pair while a block of users is scored with the catalogue, see `pairs.every_pair`."""
+    return 1 if jax.default_backend() == "cpu" else model.pair_floats

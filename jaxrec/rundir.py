@@ -1,6 +1,5 @@
 """The run directory: what a run leaves behind, written so that half of one cannot be mistaken for the whole."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.features import Tables
+from jaxrec.features import wanted
 from jaxrec.recommend import stored_model
 from jaxrec.report.report import run_report
 from jaxrec.settings import Tree
@@ -131,5 +130,5 @@ def read_config(directory: Path) -> Tree:
 
 def _features(result: Result) -> dict[str, Any]:
     """Of users and items, for a model that has fields for them."""
-    asks = {f.name for f in dataclasses.fields(result.model)} & set(Tables._fields)
-    return stored(result.known.encoded) if asks and result.known.encoded is not None else {}
+    encoded = result.known.encoded
+    return stored(encoded) if encoded is not None and wanted(result.model) else {}

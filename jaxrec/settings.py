@@ -1,8 +1,8 @@
 """A composed configuration, as a plain tree of dicts → the objects that a run is made of.
 
 A node with `_target_` names what it builds and gives its arguments, which are checked against the annotations of
-their target before anything runs. Keys whose numbers are traced (`TRACED`) may differ between the members of one
-population; all others name the program.
+their target before anything runs. Keys whose numbers are traced (those of `TRACED`, and every argument annotated
+`float | Traced`) may differ between the members of one population; all others name the program.
 """
 
 import copy
@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+import flax.linen as nn
 import numpy as np
 import yaml
 from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -24,6 +25,7 @@ from jaxrec.combinations import check_combinations
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
+from jaxrec.models.model import Alternating, Model, Solved
 
 Tree = dict[str, Any]
 
@@ -196,7 +198,7 @@ def is_traced(tree: Tree, field: str) -> bool:
 
 def _program(tree: Tree) -> str:
     """What two runs must have in common to be members of one population."""
-    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)}
+    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(_others(tree))
     return json.dumps({**put(tree, traced), "seed": None}, sort_keys=True, default=str)
 
 
@@ -207,9 +209,40 @@ def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
-    hyper = Hyper(*(numbers(field) for field in Hyper._fields))
+    # Numbers in which the members agree stay constants of the program.
+    others: dict[str, Any] = {
+        key: np.array(values, kind)
+        for key, kind in _others(trees[0]).items()
+        if len(set(values := [get(tree, key) for tree in trees])) > 1
+    }
+    hyper = Hyper(**{field: numbers(field) for field in TRACED}, others=others)
     widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
     return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
+
+
+def _others(tree: Tree) -> dict[str, type[np.generic]]:
+    """Key → type of every number that an annotation declares as traced and `TRACED` does not name."""
+
+    def found(node: Any, path: str) -> Iterator[tuple[str, type[np.generic]]]:
+        if not isinstance(node, Mapping):
+            return
+        declared = _traced(node["_target_"]) if "_target_" in node else {}
+        for name, value in node.items():
+            key = f"{path}.{name}"
+            if name in declared and key not in TRACED.values() and type(value) in (int, float):
+                yield key, declared[name]
+            yield from found(value, key)
+
+    groups = ("model", "loss", "negatives", "optimizer")
+    return {key: kind for group in groups for key, kind in found(tree.get(group), group)}
+
+
+@functools.cache
+def _traced(target: str) -> dict[str, type[np.generic]]:
+    """Arguments of a target that are annotated `float | Traced` or `int | Traced`, and what holds their numbers."""
+    hints = get_type_hints(locate(target))
+    arrays = {name: hint for name, hint in hints.items() if any(hasattr(kind, "dtypes") for kind in get_args(hint))}
+    return {name: np.float32 if float in get_args(hint) else np.int32 for name, hint in arrays.items()}
 
 
 def _build_value(value: Any) -> Any:
@@ -225,11 +258,13 @@ def _check_parts(tree: Tree) -> None:
     model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
     name, model_class = model.rpartition(".")[2], locate(model)
     descends = "objective" in _signature(trainer)[0]
-    solver = {"ClosedForm": "solve", "AlternatingFit": "sweep"}.get(trainer.rpartition(".")[2])
-    if solver and not hasattr(model_class, solver):
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise InputError(f"model._target_: {model} does not derive from jaxrec.models.Model: write class {name}(Model)")
+    kinds: dict[str, type[Model]] = {"ClosedForm": Solved, "AlternatingFit": Alternating}
+    if not issubclass(model_class, kinds.get(trainer.rpartition(".")[2], Model)):
         raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: write trainer=gradient")
-    if descends and (how := [name for name in ("solve", "sweep") if hasattr(model_class, name)]):
-        right = {"solve": "closed_form", "sweep": "alternating"}[how[0]]
+    if descends and issubclass(model_class, Solved | Alternating):
+        right = "closed_form" if issubclass(model_class, Solved) else "alternating"
         raise InputError(f"{name} is solved, not trained by gradient: write trainer={right}")
     if loss and not descends:
         raise InputError(
@@ -267,7 +302,9 @@ def _check_together(node: Mapping[str, Any]) -> None:
     if check := getattr(target, "check_arguments", None):
         check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
     needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
-    is_module = hasattr(target, "apply")  # built once the data is read, whose sizes it needs
+    is_module = isinstance(target, type) and issubclass(
+        target, nn.Module
+    )  # built once the data is read, whose sizes it needs
     if dataclasses.is_dataclass(target) and not is_module and set(needs) <= own.keys():
         build(dict(node))
 
@@ -290,5 +327,6 @@ def _signature(target: str) -> tuple[tuple[str, ...], dict[str, TypeAdapter]]:
             adapters[name] = TypeAdapter(_without_arrays(hints[name]))
         except (KeyError, PydanticSchemaGenerationError, PydanticUserError):
             continue  # an array, a module: given at run time, never by a file
-    hidden = {"parent", "name"} if hasattr(found, "apply") else set()  # what linen adds to every module
+    is_module = isinstance(found, type) and issubclass(found, nn.Module)
+    hidden = {"parent", "name"} if is_module else set()  # what linen adds to every module
     return tuple(name for name in inspect.signature(found).parameters if name not in hidden), adapters

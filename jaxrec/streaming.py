@@ -1,17 +1,16 @@
 """Blocks of rows, one after the other, for every member of a population, over all devices."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PyTree
 
 BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
 
-Block = Callable[[Int[Array, ""]], tuple[Any, Bool[Array, ""]]]
+Block = Callable[[Int[Array, ""]], tuple[PyTree, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
@@ -34,12 +33,14 @@ class Stream:
     all devices of a CPU, not copied.
     """
 
-    def __init__(self, member: Callable[[Any, Any, Any], Block], shared: Any, n_rows: int, block: int) -> None:
+    def __init__(
+        self, member: Callable[[PyTree, PyTree, PyTree], Block], shared: PyTree, n_rows: int, block: int
+    ) -> None:
         self.member, self.shared = member, shared
         self.n_rows, self.block = n_rows, block
-        self._programs: dict[int, Any] = {}
+        self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
-    def __call__(self, params: Any, hyper: Any) -> tuple[Any, np.ndarray]:
+    def __call__(self, params: PyTree, hyper: PyTree) -> tuple[PyTree, np.ndarray]:
         """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
         n_members = len(jax.tree.leaves(hyper)[0])
         if n_members not in self._programs:
@@ -48,7 +49,7 @@ class Stream:
         rows, finite = program(*deal(params, hyper))
         return rows, np.asarray(np.asarray(finite).all(axis=1))
 
-    def compile(self, n_members: int) -> tuple[Any, Any]:
+    def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and what deals its arguments to the devices."""
         n_devices = jax.device_count()
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
@@ -59,8 +60,8 @@ class Stream:
         n_blocks = -(-len(starts) // over_rows) * over_rows
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
-        def local(shared: Any, first_rows: Array, params: Any, hyper: Any) -> Any:
-            def of_member(member: Any) -> Any:
+        def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree) -> PyTree:
+            def of_member(member: PyTree) -> PyTree:
                 return jax.lax.map(self.member(shared, *member), first_rows)
 
             if n_members > over_members:
@@ -78,14 +79,14 @@ class Stream:
         )
 
         @jax.jit
-        def program(shared: Any, params: Any, hyper: Any) -> Any:
+        def program(shared: PyTree, params: PyTree, hyper: PyTree) -> PyTree:
             rows, finite = streamed(shared, first_rows, params, hyper)
             flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
             return jax.tree.map(flat, rows), finite
 
         shared = jax.device_put(self.shared, NamedSharding(mesh, P()))
 
-        def deal(params: Any, hyper: Any) -> Any:
+        def deal(params: PyTree, hyper: PyTree) -> PyTree:
             return shared, *jax.device_put((params, hyper), NamedSharding(mesh, P("member")))
 
         return program, deal

@@ -12,6 +12,7 @@ from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalogue import Evaluator
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
+from jaxrec.models import Factorized
 from jaxrec.ranking import Asked, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
@@ -78,9 +79,8 @@ def test_candidates_and_pools_score_as_in_the_catalogue(fitted):
     def scores(params, query):
         catalogue = model.apply(params, query, method="score_catalogue")
         products = catalogue
-        if hasattr(model, "item_vectors"):
-            vectors = model.apply(params, method="item_vectors")
-            products = model.apply(params, query, method="query_vectors") @ vectors.T
+        if isinstance(model, Factorized):
+            products = model.bind(params).query_vectors(query) @ model.bind(params).item_vectors().T
         return catalogue, products, model.apply(params, query, items), scorer(model, params, pool)(query)
 
     catalogue, products, candidates, of_pool = map(np.asarray, scores(fitted.params, fitted.query(20)))

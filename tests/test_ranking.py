@@ -11,6 +11,7 @@ import pytest
 
 from jaxrec.data.histories import Histories
 from jaxrec.hyper import Hyper
+from jaxrec.models import Model, Pairwise
 from jaxrec.models.mf import MatrixFactorisation
 from jaxrec.query import Query
 from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
@@ -18,7 +19,7 @@ from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
 USERS, ITEMS, K = 23, 40, 7
 
 
-class Table(nn.Module):
+class Table(Model):
     """Scores that are given."""
 
     n_users: int = USERS
@@ -169,7 +170,7 @@ def test_a_query_has_the_history_that_the_model_asks_for():
     np.testing.assert_array_equal(query.history.items, [[-1, -1], [5, 6]])
 
 
-class Parts(Table):
+class Parts(Table, Pairwise):
     """Says what depends on items alone apart, and that a pair takes many numbers while it is scored."""
 
     pair_floats: int = 1

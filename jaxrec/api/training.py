@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import pandas as pd
 
 from jaxrec import experiment, rundir, settings
@@ -21,6 +20,8 @@ from jaxrec.data.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.machine import use_all_cores
+from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.models.sequence import SequenceModel
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
 
@@ -74,7 +75,7 @@ class TrainedModel(Recommender):
         return f"TrainedModel({name}: {len(self.user_ids):,} users, {len(self.item_ids):,} items; {', '.join(values)})"
 
 
-def load(run: str | Path, model: type[nn.Module] | None = None) -> TrainedModel:
+def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     """Loads the model of a run directory, or of the best trial of a search; nothing that it names is executed.
 
     Args:
@@ -97,7 +98,7 @@ def load(run: str | Path, model: type[nn.Module] | None = None) -> TrainedModel:
 
 def fit(
     split: Split,
-    model: str | type[nn.Module] | nn.Module = "mf",
+    model: str | type[Model] | Model = "mf",
     *,
     loss: str | Callable[..., Any] | None = None,
     negatives: str | None = None,
@@ -109,7 +110,7 @@ def fit(
 
     Args:
         split: of `jaxrec.split`.
-        model: a name of conf/model, such as `sasrec`; or your own Flax module, as a class or with its fields set.
+        model: a name of conf/model, such as `sasrec`; or your own `jaxrec.models.Model`, as a class or an instance.
         loss: a name of conf/loss, or your own function with the signature of those in `jaxrec.losses`; None: the
             model's default.
         negatives: a name of conf/negatives; None: the loss's default.
@@ -159,7 +160,7 @@ class Recipe:
     def __init__(
         self,
         split: Split,
-        model: str | type[nn.Module] | nn.Module,
+        model: str | type[Model] | Model,
         loss: str | Callable[..., Any] | None = None,
         negatives: str | None = None,
         optimizer: str | None = None,
@@ -206,20 +207,20 @@ def _values(value: Any, present: Any) -> Sequence[Any]:
     return [value]
 
 
-def _own_model(model: type[nn.Module] | nn.Module) -> dict[str, Any]:
+def _own_model(model: type[Model] | Model) -> dict[str, Any]:
     """The node of a module that is no choice of conf/model, and the choices that train it."""
     kind = model if isinstance(model, type) else type(model)
-    if not issubclass(kind, nn.Module):
-        raise InputError(f"model={model!r} is neither a name of conf/model nor a Flax module")
+    if not issubclass(kind, Model):
+        raise InputError(f"model={model!r} is neither a name of conf/model nor a jaxrec.models.Model")
     given = {} if isinstance(model, type) else {f.name: getattr(model, f.name) for f in fields(model) if f.init}
     kept = {name: value for name, value in given.items() if name not in ("parent", "name")}
     without_loss = ["loss=none", "negatives=none", "optimizer=none"]
     choices = []
-    if hasattr(kind, "solve"):
+    if issubclass(kind, Solved):
         choices = ["trainer=closed_form", *without_loss]
-    elif hasattr(kind, "sweep"):
+    elif issubclass(kind, Alternating):
         choices = ["trainer=alternating", *without_loss]
-    elif hasattr(kind, "encode"):
+    elif issubclass(kind, SequenceModel):
         choices = ["loss=sequence_softmax"]
     return {"choices": choices, "_target_": settings.give(kind), **kept}
 

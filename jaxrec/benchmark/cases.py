@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import PyTree
 
 from jaxrec import experiment, settings
 from jaxrec.benchmark import mining as mining_case
@@ -28,6 +28,7 @@ from jaxrec.features import Tables, tables, with_tables
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.hyper import Hyper
+from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
 from jaxrec.ranking import Asked, Ranker
 from jaxrec.settings import Tree, build, get, put
@@ -79,12 +80,14 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *theirs], targets)
 
 
-def _targets(trainer: GradientFit, model: nn.Module, data: Interactions, params: Any, hyper: Hyper) -> int:
+def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Params, hyper: Hyper) -> int:
     """Interactions that an epoch learns: the weight of its examples. Sequences are cut to their latest, or hidden."""
-    examples, n = trainer.objective.examples(data, getattr(model, "history_length", 0))
+    examples, n = trainer.objective.examples(data, model.history_length)
     params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
 
-    def weights(given: Tables, examples: Any) -> Any:  # what else a batch costs is not asked for, hence not computed
+    def weights(
+        given: Tables, examples: PyTree
+    ) -> PyTree:  # what else a batch costs is not asked for, hence not computed
         source, known = stream(jax.random.key(0)), with_tables(model, given)
         return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
 
@@ -116,7 +119,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return _rates(rows, len(evaluator.sought.asked.users))
 
 
-def _fresh(tree: Tree, data: Interactions) -> tuple[nn.Module, Any, Hyper]:
+def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:
     """The model for this data as it starts, as a population of one."""
     _, shared, population = next(settings.populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
@@ -125,7 +128,7 @@ def _fresh(tree: Tree, data: Interactions) -> tuple[nn.Module, Any, Hyper]:
     return model, jax.tree.map(lambda x: x[None], params), population.hyper
 
 
-def _beside(work: Callable[[], Any], repeats: int, peer: str | None, data: Interactions, hyper: Hyper) -> list[Row]:
+def _beside(work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, hyper: Hyper) -> list[Row]:
     """Our work before and after the peer's; the first time, which compiles, apart."""
     first = _timed(work)
     seconds = [_timed(work) for _ in range(repeats)]
@@ -205,7 +208,7 @@ def serve(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return [_row(name, seconds, **figures) for name, seconds, figures in serving.serve(tree, repeats)]
 
 
-def _timed(work: Callable[[], Any]) -> float:
+def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -1,9 +1,9 @@
 """What mining costs, and what an epoch costs with each sampler of negatives."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +14,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
+from jaxrec.models.model import Model, Params
 from jaxrec.ranking import Asked, Ranker, query_of
 from jaxrec.settings import Tree, build, get, put
 
@@ -104,7 +105,7 @@ def matrix_rate(n: int = 2048) -> float:
     return jax.device_count() * 2.0 * n**3 / seconds
 
 
-def flops_of_a_user(model: nn.Module, params: Any, data: Interactions, users: int = 8) -> float:
+def flops_of_a_user(model: Model, params: Params, data: Interactions, users: int = 8) -> float:
     """Operations that scoring the catalogue takes for one more user, by the compiler's own count.
 
     Lowered for an accelerator, which scores all at once: of a loop, as a CPU has it, the compiler counts one round.
@@ -112,27 +113,26 @@ def flops_of_a_user(model: nn.Module, params: Any, data: Interactions, users: in
 
     def counted(n: int) -> float:
         query = query_of(model, Asked.about(np.arange(n), histories(data)))
-        score = jax.jit(lambda params, query: model.apply(params, query, method="score_catalogue"))
+        score = jax.jit(lambda params, query: model.bind(params).score_catalogue(query))
         cost: Any = score.trace(params, query).lower(lowering_platforms=("cuda",)).cost_analysis()
         return float(cost["flops"])
 
     return (counted(2 * users) - counted(users)) / users
 
 
-def _check(model: nn.Module, params: Any, data: Interactions, items: np.ndarray) -> None:
+def _check(model: Model, params: Params, data: Interactions, items: np.ndarray) -> None:
     known = histories(data)
     everything = jnp.arange(data.n_items, dtype=jnp.int32)[None, :]
     for user in np.random.default_rng(0).choice(data.n_users, CHECKED, replace=False):
         query = query_of(model, Asked.about(np.array([user]), known))
-        scores: Any = model.apply(params, query, everything)
-        scores = np.array(scores[0])
+        scores = np.array(model.bind(params)(query, everything)[0])
         scores[known.masked(np.array([user]))[1]] = -np.inf
         best = np.sort(scores)[::-1][: items.shape[1]]
         if len(set(items[user].tolist())) < items.shape[1] or not np.allclose(scores[items[user]], best, atol=1e-5):
             raise InputError(f"the items mined for user {user} are not the {items.shape[1]} best of all its scores")
 
 
-def _timed(work: Any) -> float:
+def _timed(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -81,7 +81,7 @@ def _run(tree: Tree, folder: Path) -> int:
     sizes = {"n_users": data.n_users, "n_items": data.n_items, "history_length": longest}
     own = {name: size for name, size in sizes.items() if name not in tree["model"]}
     model = build(tree["model"], **own)
-    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, getattr(model, "history_length", 1)), -1, jnp.int32)))
+    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, model.history_length or 1), -1, jnp.int32)))
     shapes: Any = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)

@@ -7,9 +7,8 @@ Such numbers are no estimate of full-catalogue ones, and may order models differ
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ from jaxrec.evaluation.sought import sought
 from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import OF_LIST, RANKED, SAMPLED, Metric, check_monitor, keys, metrics, per_user
+from jaxrec.models.model import Model, Params
 from jaxrec.ranking import Rows, rows_of, sources_of
 from jaxrec.streaming import Block, Stream, block_size
 
@@ -45,7 +45,7 @@ class CandidateEvaluator:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         held: Held,
         lists: tuple[np.ndarray, np.ndarray],
         *,
@@ -63,13 +63,13 @@ class CandidateEvaluator:
         if self.k[-1] > self._width + 1:
             raise InputError(f"eval.k={self.k[-1]} is more than the {self._width + 1} items that are ranked")
         self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
-        self._history_length = getattr(model, "history_length", 0)
+        self._history_length = model.history_length
         ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
         sources, self._folds = sources_of(model, asked, fallback)
         shared = rows_of(model, asked, self._folds), ranked, sources
         self.stream = Stream(self._rank_member, shared, len(asked.users), self._block)
 
-    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranks, finite = self.stream(params, hyper)
         hits, by_metric = _measure(ranks, self.k, self.metrics)
@@ -83,7 +83,7 @@ class CandidateEvaluator:
             SAMPLED,
         )
 
-    def _rank_member(self, shared: tuple[Rows, Lists, Sources | None], params: Any, hyper: Hyper) -> Block:
+    def _rank_member(self, shared: tuple[Rows, Lists, Sources | None], params: Params, hyper: Hyper) -> Block:
         asked, lists, sources = shared
         model = asked.member(self.model, hyper)
         folds = None if self._folds is None else asked.member(self._folds, hyper)
@@ -96,11 +96,13 @@ class CandidateEvaluator:
             # The item sought is ranked once, whether or not a file lists it among its candidates.
             used = (entry < lists.end[rows][:, None]) & (candidates != target)
             items = jnp.concatenate([target, candidates], axis=1)
-            scores: Any = model.apply(params, asked.query(rows, self._history_length), items)
+            scores = model.bind(params)(asked.query(rows, self._history_length), items)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
-                known = None if folds is None else asked.query(rows, folds.history_length)
-                fold = None if folds is None else lambda: folds.apply(params, known, items)
+                fold = None
+                if folds is not None:
+                    known = asked.query(rows, folds.history_length)
+                    fold = lambda: folds.bind(params)(known, items)  # noqa: E731
                 scores = sources.blended(rows, scores, items, fold)
             return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
 
@@ -110,10 +112,10 @@ class CandidateEvaluator:
 @partial(jax.jit, static_argnames=("ks", "chosen"))
 def _measure(
     ranks: Int[Array, "P R"], ks: tuple[int, ...], chosen: tuple[Metric, ...]
-) -> tuple[Bool[Array, "P R K"], Any]:
+) -> tuple[Bool[Array, "P R K"], dict[str, Array]]:
     """Where in its list each item sought stands, and the metrics of that; one program for all evaluators of a shape."""
 
-    def of_member(ranks: Array) -> tuple[Any, Any]:
+    def of_member(ranks: Array) -> tuple[Array, dict[str, Array]]:
         hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
         return hits, per_user(hits, jnp.ones_like(ranks), ks, chosen)
 
@@ -162,7 +164,7 @@ class Candidates:
         """The part of it that any model can be measured by: all of it."""
         return self
 
-    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> CandidateEvaluator:
+    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> CandidateEvaluator:
         """For a model of this catalogue, with the candidates of these held-out items."""
         if self.path is None:
             lists = draw_candidates(held, self.n, self.seed)

@@ -3,9 +3,7 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +17,7 @@ from jaxrec.evaluation.sought import sought
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import OF_ALL_LISTS, OF_LIST, RANKED, Metric, check_monitor, keys, metrics, per_user
+from jaxrec.models.model import Model, Params
 from jaxrec.ragged import Ragged
 from jaxrec.ranking import Ranker
 
@@ -33,7 +32,7 @@ class Evaluator:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         held: Held,
         *,
         k: tuple[int, ...],
@@ -51,7 +50,7 @@ class Evaluator:
             model, self.sought.asked, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
         )
 
-    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         ranked = self.ranker(params, hyper)
         by_metric, overall = _measure(
@@ -75,10 +74,10 @@ def _measure(
     ks: tuple[int, ...],
     n_items: int,
     chosen: tuple[Metric, ...],
-) -> tuple[Any, Any]:
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
 
-    def of_member(items: Array) -> tuple[Any, Any]:
+    def of_member(items: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
         of_all = [m for m in chosen if m.kind == OF_ALL_LISTS]
         overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
@@ -122,7 +121,7 @@ class FullCatalogue:
         """What of this any model can be measured by."""
         return self
 
-    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Evaluator:
+    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> Evaluator:
         """For a model of this catalogue; k beyond the catalogue is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalogue")

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.evaluation import Evaluation
@@ -105,7 +106,7 @@ def _of_member(
 
 
 @jax.jit
-def _measured(hits: Any, n_relevant: Any) -> Any:
+def _measured(hits: Array, n_relevant: Array) -> PyTree:
     return ndcg(hits, n_relevant), recall(hits, n_relevant)
 
 

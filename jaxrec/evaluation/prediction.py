@@ -1,9 +1,7 @@
 """Predictions of held-out values and labels, measured beside the ranking: eval=values and eval=clicks."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +15,7 @@ from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import LABELS, OF_LABELS, OF_VALUES, VALUES, Metric, keys, metrics
+from jaxrec.models.model import Model, Params
 from jaxrec.ranking import Asked, Rows, rows_of
 from jaxrec.streaming import Block, Stream, block_size
 
@@ -27,8 +26,8 @@ class Predictor:
     Where the data says at which rank a row was shown, what the loss has learned of that rank is added.
     """
 
-    def __init__(self, model: nn.Module, held: Held, block: int | None = None) -> None:
-        self.model, self.length = model, getattr(model, "history_length", 0)
+    def __init__(self, model: Model, held: Held, block: int | None = None) -> None:
+        self.model, self.length = model, model.history_length
         known, user = histories(held.known), held.target.user
         asked = Asked(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
         shown = held.target.position
@@ -38,17 +37,19 @@ class Predictor:
         self.block = block_size(len(user), model.n_items, block)
         self.stream = Stream(self._member, pairs, len(user), self.block)
 
-    def __call__(self, params: Any, hyper: Hyper) -> Float[Array, "P R"]:
+    def __call__(self, params: Params, hyper: Hyper) -> Float[Array, "P R"]:
         """Parameters and numbers with a leading member axis → scores in the order of the held-out rows."""
         return self.stream(params, hyper)[0]
 
-    def _member(self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Any, hyper: Hyper) -> Block:
+    def _member(
+        self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Params, hyper: Hyper
+    ) -> Block:
         asked, items, below = pairs
         model, last = asked.member(self.model, hyper), items.shape[0] - 1
 
-        def score(first_row: Int[Array, ""]) -> tuple[Any, Any]:
+        def score(first_row: Int[Array, ""]) -> tuple[Array, Array]:
             at = jnp.minimum(first_row + jnp.arange(self.block), last)
-            scores: Any = model.apply(params, asked.query(at, self.length), items[at][:, None])
+            scores = model.bind(params)(asked.query(at, self.length), items[at][:, None])
             predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[at])
             return predicted, jnp.isfinite(scores).all()
 
@@ -61,7 +62,7 @@ class PredictionEvaluator:
     def __init__(
         self,
         ranking: Evaluator,
-        model: nn.Module,
+        model: Model,
         held: Held,
         chosen: tuple[Metric, ...],
         threshold: float | None,
@@ -77,7 +78,7 @@ class PredictionEvaluator:
 
         self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
 
-    def __call__(self, params: Any, hyper: Hyper) -> Evaluation:
+    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
         evaluation = self.ranking(params, hyper)
         measured = self._measure(self._predict(params, hyper), self._targets)
@@ -131,7 +132,7 @@ class Predictions(FullCatalogue):
         names = tuple(metric.name for metric in self.chosen)
         return FullCatalogue(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
-    def evaluator(self, model: nn.Module, held: Held, fallback: Fallback | None = None) -> Any:
+    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
         """For a model of this catalogue and data with values; popularity predicts none, so the model's are measured."""
         ranking = super().evaluator(model, held, fallback)
         return PredictionEvaluator(ranking, model, held, self.predicted, self.threshold, self.block)

@@ -3,36 +3,33 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
 from jaxrec.fitting.population import Population, member_keys, place
-from jaxrec.hyper import with_hyper
+from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.models.model import Alternating, Params
 
 
 class State(NamedTuple):
-    """A member between two sweeps."""
+    """A member between two steps."""
 
-    params: Any
+    params: Params
 
 
 @dataclass(frozen=True)
 class AlternatingFit(Epochs):
-    """Fits a model that has `statistics(train)` (on the host) and `sweep(statistics)` (on the device).
-
-    A sweep gives new parameters and the objective they reach. One is an epoch, see `Epochs` for when it ends.
-    """
+    """Fits a model that is `Alternating`. A step is an epoch, see `Epochs` for when it ends."""
 
     def __call__(
         self,
-        model: nn.Module,
+        model: Alternating,
         train: Interactions,
         population: Population,
         validate: Validate | None = None,
@@ -41,27 +38,26 @@ class AlternatingFit(Epochs):
     ) -> Fit:
         """Fits every member, in turn within a device: one member's matrices fill it."""
         placement = place(population.size, 1, "in_turn")
-        statistics = placement.share(jax.tree.map(jnp.asarray, model.statistics(train)))
+        prepared = placement.share(jax.tree.map(jnp.asarray, model.prepare(train)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda _, key, hyper: State(fresh(model, key, hyper))))
         states = start((), keys, hyper)
 
-        def sweep(statistics: Any, state: State, hyper: Any, active: Array) -> tuple[State, Array]:
+        def step(prepared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Array]:
             def improve(state: State) -> tuple[State, Array]:
-                found: Any = with_hyper(model, hyper).apply(state.params, statistics, method="sweep")
-                params, loss = found
+                params, loss = with_hyper(model, hyper).bind(state.params).als_step(prepared)
                 return State({"params": params}), loss
 
             return jax.lax.cond(active, improve, lambda state: (state, jnp.float32(jnp.nan)), state)
 
-        jitted = jax.jit(placement.map(sweep), donate_argnums=1)
-        program = jitted.lower(statistics, states, hyper, np.ones(len(keys), bool)).compile()
+        jitted = jax.jit(placement.map(step), donate_argnums=1)
+        program = jitted.lower(prepared, states, hyper, np.ones(len(keys), bool)).compile()
         compile_s = time.perf_counter() - started
 
-        def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
-            return program(statistics, states, hyper, active)
+        def one_epoch(states: State, active: np.ndarray) -> tuple[State, Array]:
+            return program(prepared, states, hyper, active)
 
         fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs)
         fit.compile_s = compile_s

@@ -12,13 +12,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.errors import InputError
+from jaxrec.hyper import Traced
+from jaxrec.models.model import Params
 
-Cost = Callable[[Any], tuple[Float[Array, ""], Any]]  # parameters → what is minimised, and what else is to be known
-Reduce = Callable[[Any], Any]
-RowRule = Callable[[Any, Any, Any, Any], tuple[Any, Any]]  # table, state, ids, gradient of rows → table, state
+# parameters → a number to minimize, and a report
+Cost = Callable[[PyTree], tuple[Float[Array, ""], PyTree]]
+Reduce = Callable[[PyTree], PyTree]
+# table, state, ids, gradient of rows → table, state
+RowRule = Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Dense:
 
     transformation: optax.GradientTransformation
 
-    def init(self, params: Any) -> Any:
+    def init(self, params: PyTree) -> PyTree:
         """The optimizer's state at the start."""
         return self.transformation.init(params)
 
-    def step(self, cost: Cost, params: Any, state: Any, reduce: Reduce = lambda sums: sums) -> tuple[Any, Any, Any]:
+    def step(
+        self, cost: Cost, params: PyTree, state: PyTree, reduce: Reduce = lambda sums: sums
+    ) -> tuple[PyTree, PyTree, PyTree]:
         """New parameters, new state, and what the cost reports beside its value.
 
         `reduce` adds up gradients and reports where several devices share a batch.
@@ -53,8 +59,8 @@ class _Lookup(NamedTuple):
 class RowState(NamedTuple):
     """State of the parameters that are no tables, and of each table by the path of its module."""
 
-    dense: Any
-    tables: dict[str, Any]
+    dense: PyTree
+    tables: dict[str, PyTree]
 
 
 @dataclass(frozen=True)
@@ -66,24 +72,24 @@ class RowDescent:
     """
 
     rule: RowRule
-    start: Callable[[int], Any]
+    start: Callable[[int], PyTree]
     rest: optax.GradientTransformation
 
-    def init(self, params: Any) -> RowState:
+    def init(self, params: Params) -> RowState:
         """Every table's state, and that of the other parameters."""
         tables, others = _apart(params)
         return RowState(self.rest.init(others), {path: self.start(len(table)) for path, table in tables.items()})
 
     def step(
-        self, cost: Cost, params: Any, state: RowState, reduce: Reduce = lambda sums: sums
-    ) -> tuple[Any, RowState, Any]:
+        self, cost: Cost, params: Params, state: RowState, reduce: Reduce = lambda sums: sums
+    ) -> tuple[Params, RowState, PyTree]:
         """As `Dense.step`, for batches of one device.
 
         The cost is traced twice: for the ids, and then as a function of the rows they found.
         """
         looked_up: list[_Lookup] = []
 
-        def note(call: Any, ids: Array, path: tuple[str, ...]) -> Array:
+        def note(call: Callable[[Array], Array], ids: Array, path: tuple[str, ...]) -> Array:
             looked_up.append(_Lookup(path, ids, call(ids)))
             return looked_up[-1].rows
 
@@ -91,7 +97,7 @@ class RowDescent:
             cost(params)
         tables, others = _apart(params)
 
-        def of_rows(others: Any, rows: list[Array]) -> tuple[Array, Any]:
+        def of_rows(others: Params, rows: list[Array]) -> tuple[Array, PyTree]:
             given = iter(rows)
             with nn.intercept_methods(_at_tables(lambda call, ids, path: next(given))):
                 return cost(_together(tables, others))
@@ -106,7 +112,7 @@ class RowDescent:
         return _together(tables, optax.apply_updates(others, updates)), RowState(dense, states), report
 
 
-def _at_tables(lookup: Callable[[Any, Array, tuple[str, ...]], Array]) -> Callable[..., Any]:
+def _at_tables(lookup: Callable[[Callable[[Array], Array], Array, tuple[str, ...]], Array]) -> Callable[..., Any]:
     """An interceptor that puts `lookup(call, ids, path)` in the place of every look-up in a table."""
 
     def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
@@ -122,12 +128,12 @@ def _at_tables(lookup: Callable[[Any, Array, tuple[str, ...]], Array]) -> Callab
     return intercept
 
 
-def _apart(params: Any) -> tuple[dict[str, Array], Any]:
+def _apart(params: Params) -> tuple[dict[str, Array], Params]:
     """Tables by the path of their module, and the parameters without them."""
     tables: dict[str, Array] = {}
 
-    def without(node: Any, path: tuple[str, ...]) -> Any:
-        rest = {}
+    def without(node: Params, path: tuple[str, ...]) -> Params:
+        rest: Params = {}
         for name, value in node.items():
             if name == "table":
                 tables["/".join(path)] = value
@@ -138,7 +144,7 @@ def _apart(params: Any) -> tuple[dict[str, Array], Any]:
     return tables, {"params": without(params["params"], ())}
 
 
-def _together(tables: dict[str, Array], others: Any) -> Any:
+def _together(tables: dict[str, Array], others: Params) -> Params:
     """What `_apart` took apart."""
     whole = jax.tree.map(lambda x: x, others)
     for path, table in tables.items():
@@ -149,16 +155,16 @@ def _together(tables: dict[str, Array], others: Any) -> Any:
     return whole
 
 
-def sgd_rule(learning_rate: Any) -> RowRule:
+def sgd_rule(learning_rate: float | Traced) -> RowRule:
     """row - learning_rate * gradient."""
 
-    def rule(table: Array, state: Any, ids: Array, gradient: Array) -> tuple[Array, Any]:
+    def rule(table: Array, state: PyTree, ids: Array, gradient: Array) -> tuple[Array, PyTree]:
         return table.at[ids].add(-learning_rate * gradient), state
 
     return rule
 
 
-def adagrad_rule(learning_rate: Any, eps: float) -> RowRule:
+def adagrad_rule(learning_rate: float | Traced, eps: float) -> RowRule:
     """row - learning_rate * gradient / (sqrt(a) + eps), a being the sum of a row's mean squared gradients."""
 
     def rule(table: Array, state: Array, ids: Array, gradient: Array) -> tuple[Array, Array]:

@@ -5,20 +5,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.fitting.population import Placement, Population
 from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.metric_names import larger_is_better
+from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 
-Validate = Callable[[Any, Hyper], list[dict[str, float]]]  # parameters [P, ...] → metrics of each member
+Validate = Callable[[Params, Hyper], list[dict[str, float]]]  # parameters [P, ...] → metrics of each member
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
 
@@ -26,7 +26,7 @@ OnEpoch = Callable[[int, list[dict[str, float]]], None]
 class Fit:
     """A fitted population: parameters [P, ...], and a record of how each member got there."""
 
-    params: Any
+    params: Params
     history: list[list[dict[str, Any]]]  # of every member, a row an epoch: epoch, loss, seconds, metrics
     best_epoch: list[int]
     placement: str
@@ -54,14 +54,14 @@ class Epochs:
 
     def train(
         self,
-        program: Callable[[Any, np.ndarray], tuple[Any, Any]],
-        states: Any,
+        program: Callable[[PyTree, np.ndarray], tuple[PyTree, Array]],
+        states: PyTree,
         population: Population,
         placement: Placement,
         validate: Validate | None,
         on_epoch: OnEpoch,
         epochs: Sequence[int] | None,
-        before: Callable[[int, Any], Any] = lambda epoch, states: states,
+        before: Callable[[int, PyTree], PyTree] = lambda epoch, states: states,
     ) -> Fit:
         """Runs `program`: states (each with `params`) of all members → states one epoch on, and a loss each.
 
@@ -74,7 +74,7 @@ class Epochs:
         active = np.ones(len(limit), bool)
         keep_better = jax.jit(_keep_better)
         best = jax.tree.map(jnp.copy, states.params)
-        fit = Fit(None, [[] for _ in range(population.size)], [0] * population.size, str(placement))
+        fit = Fit(best, [[] for _ in range(population.size)], [0] * population.size, str(placement))
 
         score = np.full(len(limit), -np.inf)
         sign = 1 if larger_is_better(self.monitor) else -1
@@ -120,14 +120,14 @@ class Epochs:
         return fit
 
 
-def fresh(model: nn.Module, key: PRNGKeyArray, hyper: Hyper) -> Any:
+def fresh(model: Model, key: PRNGKeyArray, hyper: Hyper) -> Params:
     """The parameters that a member starts with."""
-    length = getattr(model, "history_length", 0)
+    length = model.history_length
     nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1)) if length else None)
-    return with_hyper(model, hyper).init(key, nobody, jnp.zeros((1, 1), jnp.int32))
+    return dict(with_hyper(model, hyper).init(key, nobody, jnp.zeros((1, 1), jnp.int32)))
 
 
-def _keep_better(improved: Array, best: Any, now: Any) -> Any:
+def _keep_better(improved: Array, best: PyTree, now: PyTree) -> PyTree:
     """Parameters of the members that improved, the best so far of the others."""
 
     def choose(best: Array, now: Array) -> Array:

@@ -4,13 +4,12 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -21,18 +20,19 @@ from jaxrec.fitting.mining import miner_of
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper, with_hyper, with_numbers
+from jaxrec.models.model import Model, Params
 from jaxrec.random import Stream, stream, substream
 
 
 class State(NamedTuple):
     """A member in training."""
 
-    params: Any
-    optimizer: Any
+    params: Params
+    optimizer: PyTree
     source: Stream
     epoch: Int[Array, ""]
-    mined: Any = None  # negatives that the model was asked for, where the objective asks; see `jaxrec.fitting.mining`
+    mined: Array | None = None  # negatives that the model ranks high, for samplers that use them; see `fitting.mining`
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class GradientFit(Epochs):
 
     def __call__(
         self,
-        model: nn.Module,
+        model: Model,
         train: Interactions,
         population: Population,
         validate: Validate | None = None,
@@ -59,34 +59,34 @@ class GradientFit(Epochs):
         epochs: Sequence[int] | None = None,
     ) -> Fit:
         """Fits every member, for `epochs` of its own where given."""
-        examples, n_examples = self.objective.examples(train, getattr(model, "history_length", 0))
+        examples, n_examples = self.objective.examples(train, model.history_length)
         batch_size = min(self.batch_size, n_examples)
-        placement = place(population.size, batch_size, self.members, getattr(self.objective, "split_batch", False))
+        placement = place(population.size, batch_size, self.members, self.objective.split_batch)
         examples, given = placement.share((examples, tables(model, train.encoded)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
         states = start((examples, given), keys, hyper)
-        if hasattr(model, "pretrained"):
-            loaded = model.pretrained(states.params, train)
+        loaded = model.pretrained(states.params, train)
+        if loaded is not states.params:
             states = states._replace(params=jax.tree.map(_placed_as, loaded, states.params))
         miner = miner_of(self.objective, model, train, population)
         if miner is not None:
             states = states._replace(mined=placement.deal(miner.nothing()))
-        penalised = hasattr(model, "penalty") and bool(np.any(population.hyper.regularization))
+        penalised = bool(np.any(population.hyper.regularization))
 
-        def epoch_of_one(shared: Any, *member: Any) -> tuple[State, Array]:
+        def epoch_of_one(shared: PyTree, *member: PyTree) -> tuple[State, Array]:
             return self._epoch(model, n_examples, batch_size, placement.n_split, penalised, *shared, *member)
 
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
         program = jitted.lower((examples, given), states, hyper, np.ones(len(keys), bool)).compile()
         compile_s = time.perf_counter() - started
 
-        def one_epoch(states: Any, active: np.ndarray) -> tuple[Any, Array]:
+        def one_epoch(states: State, active: np.ndarray) -> tuple[State, Array]:
             return program((examples, given), states, hyper, active)
 
-        def before(epoch: int, states: Any) -> Any:
+        def before(epoch: int, states: State) -> State:
             if miner is None or not miner.due(epoch):
                 return states
             return states._replace(mined=placement.deal(miner(epoch, placement.cut(states.params))))
@@ -95,26 +95,30 @@ class GradientFit(Epochs):
         fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: nn.Module, examples: Any, given: Tables, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: Model, examples: PyTree, given: Tables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        params = fresh(with_tables(model, given), init_key, hyper)
-        if hasattr(self.objective, "start"):
-            params = self.objective.start(params, examples)
+        params = self._objective(hyper).start(fresh(with_tables(model, given), init_key, hyper), examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
         numbers = {"learning_rate": hyper.learning_rate, "weight_decay": hyper.weight_decay}
         takes = inspect.signature(self.optimizer).parameters
-        return self.optimizer(**{name: number for name, number in numbers.items() if name in takes})
+        named = {name: number for name, number in numbers.items() if name in takes}
+        return self.optimizer(**named, **hyper.of("optimizer"))
+
+    def _objective(self, hyper: Hyper) -> Objective:
+        """The loss and its sampler with the member's own numbers."""
+        of_sampler = {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
+        return with_numbers(self.objective, {**hyper.of("loss"), **of_sampler})
 
     def _epoch(
         self,
-        model: nn.Module,
+        model: Model,
         n_examples: int,
         batch_size: int,
         n_split: int,
         penalised: bool,
-        examples: Any,
+        examples: PyTree,
         given: Tables,
         state: State,
         hyper: Hyper,
@@ -122,6 +126,7 @@ class GradientFit(Epochs):
     ) -> tuple[State, Float[Array, ""]]:
         """Every example once, in an order of its own; a member that has stopped is left as it is."""
         model, optimizer = with_tables(with_hyper(model, hyper), given), self._optimizer(hyper)
+        loss = self._objective(hyper)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
@@ -130,7 +135,7 @@ class GradientFit(Epochs):
         share = batch_size // n_split  # what this device has of every batch
         own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
 
-        def step(carry: tuple[Any, Any], number: Array) -> tuple[tuple[Any, Any], tuple[Array, Array]]:
+        def step(carry: tuple[Params, PyTree], number: Array) -> tuple[tuple[Params, PyTree], tuple[Array, Array]]:
             params, moments = carry
             position = number * batch_size + own
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
@@ -138,8 +143,8 @@ class GradientFit(Epochs):
                 jnp.float32
             )  # the last batch may be short: its padding weighs nothing
 
-            def objective(params: Any) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = self.objective.costs(model, params, examples, rows, draws, hyper, penalised)
+            def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
+                cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalised)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, then their gradients add up.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
@@ -160,6 +165,6 @@ class GradientFit(Epochs):
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
 
 
-def _placed_as(given: Any, fresh: Array) -> Array:
+def _placed_as(given: np.ndarray | Array, fresh: Array) -> Array:
     """On the devices of `fresh`, in memory of its own: the state it enters is donated."""
     return jax.device_put(jnp.array(given, fresh.dtype), fresh.sharding)

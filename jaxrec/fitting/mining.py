@@ -2,15 +2,14 @@
 drawn from (`jaxrec.negatives.hard`); what the user has is masked.
 """
 
-from typing import Any
-
-import flax.linen as nn
 import numpy as np
 from jaxtyping import Array, Int
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.objective import Objective, SampledObjective
 from jaxrec.fitting.population import Population
+from jaxrec.models.model import Model, Params
 from jaxrec.negatives.hard import Hard
 from jaxrec.ranking import Asked, Ranker
 
@@ -18,7 +17,7 @@ from jaxrec.ranking import Asked, Ranker
 class Miner:
     """Mines for every member of a population, from the parameters of the moment."""
 
-    def __init__(self, hard: Hard, model: nn.Module, train: Interactions, population: Population) -> None:
+    def __init__(self, hard: Hard, model: Model, train: Interactions, population: Population) -> None:
         self.hard, self.population, self._n_users, self._n_items = hard, population, train.n_users, train.n_items
         asked = Asked.about(np.arange(train.n_users), histories(train), train.encoded)
         self._ranker = Ranker(model, asked, hard.ranks[1], pool=hard.pool)
@@ -32,7 +31,7 @@ class Miner:
         trained = epoch - 1 - self.hard.warmup
         return trained >= 0 and trained % self.hard.refresh == 0
 
-    def __call__(self, epoch: int, params: Any) -> Int[Array, "P U M"]:
+    def __call__(self, epoch: int, params: Params) -> Int[Array, "P U M"]:
         """Parameters with a leading member axis → mined items; -1 where a user has fewer left."""
         pools = None
         if self.hard.pool is not None:  # of each member's own seed, so that it mines as it would alone
@@ -41,7 +40,8 @@ class Miner:
         return self._ranker(params, self.population.hyper, pools).items[:, :, self.hard.ranks[0] - 1 :]
 
 
-def miner_of(objective: Any, model: nn.Module, train: Interactions, population: Population) -> Miner | None:
+def miner_of(objective: Objective, model: Model, train: Interactions, population: Population) -> Miner | None:
     """What mines for this objective; None where its sampler does not ask the model."""
-    hard: Any = getattr(objective, "negatives", None)
-    return Miner(hard, model, train, population) if hasattr(hard, "refresh") else None
+    if isinstance(objective, SampledObjective) and isinstance(objective.negatives, Hard):
+        return Miner(objective.negatives, model, train, population)
+    return None

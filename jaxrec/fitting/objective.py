@@ -6,13 +6,12 @@ cost and a weight each; a step minimises the sum of costs over the sum of weight
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol, runtime_checkable
+from typing import Annotated, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field
 
 from jaxrec.data.histories import histories
@@ -23,6 +22,7 @@ from jaxrec.history import Past, past
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
+from jaxrec.models.model import FactorizedByRow, Model, Params
 from jaxrec.negatives.candidates import Candidates, Given
 from jaxrec.query import Query
 from jaxrec.random import Stream, uniforms
@@ -32,19 +32,25 @@ NEVER = -1e9  # the score of what cannot be chosen; finite, for it is multiplied
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
 
-@runtime_checkable
-class Objective(Protocol):
+class Objective:
     """One way to learn from interactions."""
 
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Any, int]:
+    split_batch = False  # whether devices that members leave free may share out a batch
+    reads_positions = False  # whether it learns from the rank at which an item was shown
+
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[PyTree, int]:
         """A pytree of device arrays, and how many examples it holds; with histories for a model that asks for them."""
-        ...
+        raise NotImplementedError
+
+    def start(self, params: Params, examples: PyTree) -> Params:
+        """The parameters that training starts with, given the model's fresh ones."""
+        return params
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
-        examples: Any,
+        model: Model,
+        params: Params,
+        examples: PyTree,
         rows: Int[Array, "B"],
         source: Stream,
         hyper: Hyper,
@@ -54,7 +60,7 @@ class Objective(Protocol):
 
         `penalised` adds the model's own `penalty`: static, so that a population that wants none does not pay for it.
         """
-        ...
+        raise NotImplementedError
 
 
 class Pairs(NamedTuple):
@@ -64,8 +70,8 @@ class Pairs(NamedTuple):
     item: Int[Array, "E"]
     weight: Float[Array, "E"] | None = None  # None: each weighs 1
     seen: Seen | None = None  # None: the model asks for no history
-    tables: Any = None  # the sampler's own
-    mined: Any = None  # what the member's model was last asked for, see `jaxrec.fitting.mining`
+    tables: PyTree = None  # the sampler's own
+    mined: Int[Array, "U M"] | None = None  # what the member's model was last asked for, see `jaxrec.fitting.mining`
 
     def query(self, rows: Int[Array, "B"], length: int, which: Which) -> Query:
         """What is known at these examples."""
@@ -81,7 +87,7 @@ def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
 
 
 @dataclass(frozen=True)
-class SampledObjective:
+class SampledObjective(Objective):
     """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`.
 
     negatives: a sampler, see `jaxrec.negatives`
@@ -103,8 +109,8 @@ class SampledObjective:
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
+        model: Model,
+        params: Params,
         examples: Pairs,
         rows: Int[Array, "B"],
         source: Stream,
@@ -112,7 +118,7 @@ class SampledObjective:
         penalised: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
-        query = examples.query(rows, getattr(model, "history_length", 0), self.history)
+        query = examples.query(rows, model.history_length, self.history)
         positive = examples.item[rows]
         given = Given(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
         negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, given)
@@ -122,8 +128,7 @@ class SampledObjective:
             of_negatives = of_negatives - negatives.log_q[negatives.items]
         cost = self.loss(of_positive, of_negatives, negatives.used)
         if penalised:
-            penalty: Any = model.apply(params, query, method="penalty")
-            of_user, of_item = penalty
+            of_user, of_item = model.bind(params).penalty(query)
             of_items = of_item[positive] + jnp.sum(of_item[negatives.items] * negatives.used, axis=1)
             cost = cost + of_user + of_items / (1 + jnp.sum(negatives.used, axis=1))
         if examples.weight is None:
@@ -132,28 +137,26 @@ class SampledObjective:
         return weight * cost, weight
 
 
-def _scorer(model: nn.Module, params: Any, query: Query) -> Callable[[Array], Array]:
-    """Scores of candidates as numbers, through which nothing is learnt."""
+def _scorer(model: Model, params: Params, query: Query) -> Callable[[Array], Array]:
+    """Scores of candidates with gradients stopped."""
 
     def score(items: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        scores: Any = model.apply(params, query, items)
-        return jax.lax.stop_gradient(scores)
+        return jax.lax.stop_gradient(model.bind(params)(query, items))
 
     return score
 
 
 def _scores(
-    model: nn.Module, params: Any, query: Query, positive: Int[Array, "B"], negatives: Int[Array, "#B N"]
+    model: Model, params: Params, query: Query, positive: Int[Array, "B"], negatives: Int[Array, "#B N"]
 ) -> tuple[Float[Array, "B"], Float[Array, "B N"]]:
     """Scores of each positive and of its negatives; negatives that all share are one matrix product if possible."""
     n_rows = positive.shape[0]
-    if negatives.shape[0] < n_rows and hasattr(model, "vectors_of"):
-        asked: Any = model.apply(params, query, method="query_vectors")
-        own: Any = model.apply(params, positive, method="vectors_of")
-        shared: Any = model.apply(params, negatives[0], method="vectors_of")
+    if negatives.shape[0] < n_rows and isinstance(model, FactorizedByRow):
+        bound = model.bind(params)
+        asked, own, shared = bound.query_vectors(query), bound.vectors_of(positive), bound.vectors_of(negatives[0])
         return jnp.sum(asked * own, axis=1), asked @ shared.T
     negatives = jnp.broadcast_to(negatives, (n_rows, negatives.shape[1]))
-    scores: Any = model.apply(params, query, jnp.concatenate([positive[:, None], negatives], axis=1))
+    scores = model.bind(params)(query, jnp.concatenate([positive[:, None], negatives], axis=1))
     return scores[:, 0], scores[:, 1:]
 
 
@@ -177,7 +180,7 @@ class Bags(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CatalogueObjective:
+class CatalogueObjective(Objective):
     """The full softmax: all items of a user at once against the whole catalogue.
 
     Minimises what `SampledObjective(softmax)` would with the catalogue for negatives, but scores the catalogue once
@@ -209,8 +212,8 @@ class CatalogueObjective:
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
+        model: Model,
+        params: Params,
         examples: Bags,
         rows: Int[Array, "B"],
         source: Stream,
@@ -218,16 +221,15 @@ class CatalogueObjective:
         penalised: bool,
     ) -> Costs:
         """Negative log-likelihood of each user's items (of those not shown as history); the weight is their number."""
-        query = examples.query(rows, getattr(model, "history_length", 0), self.history_share, source)
+        query = examples.query(rows, model.history_length, self.history_share, source)
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
-        scores: Any = model.apply(params, query, method="score_catalogue")
+        scores = model.bind(params).score_catalogue(query)
         if query.history is not None:
             shown = query.history.multihot(model.n_items)
             chosen, scores = chosen * (1 - shown), jnp.where(shown > 0, NEVER, scores)
         n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
         if penalised:
-            penalty: Any = model.apply(params, query, method="penalty")
-            of_user, of_item = penalty
+            of_user, of_item = model.bind(params).penalty(query)
             cost = cost + n_chosen * of_user + chosen @ of_item
         return cost, n_chosen

@@ -1,4 +1,4 @@
-"""Optimizers as functions of the two numbers that may differ between the members of a population."""
+"""Optimizers as functions of numbers, of which those that are `Traced` may differ between members of a population."""
 
 import jax.numpy as jnp
 import optax
@@ -11,9 +11,9 @@ from jaxrec.hyper import Traced
 def adam(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    b1: NonNegativeFloat = 0.9,
-    b2: NonNegativeFloat = 0.999,
-    eps: PositiveFloat = 1e-8,
+    b1: NonNegativeFloat | Traced = 0.9,
+    b2: NonNegativeFloat | Traced = 0.999,
+    eps: PositiveFloat | Traced = 1e-8,
 ) -> Dense:
     """Adam with decoupled weight decay.   [Kingma and Ba 2015; Loshchilov and Hutter 2019]"""
     return Dense(optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay))

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -12,9 +11,10 @@ from jaxtyping import Array, Float, Int
 from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs
+from jaxrec.fitting.objective import Costs, Objective
 from jaxrec.fitting.seen import Seen, Which, seen
 from jaxrec.hyper import Hyper
+from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.random import Stream
 
@@ -35,7 +35,7 @@ class Judged(NamedTuple):
 
 @reads("value")
 @dataclass(frozen=True)
-class PointwiseObjective:
+class PointwiseObjective(Objective):
     """Each interaction's own value or label against the score of its pair.
 
     loss:      of a score and a target, from `jaxrec.losses`
@@ -76,7 +76,7 @@ class PointwiseObjective:
             judged = judged._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
         return judged, len(rows)
 
-    def start(self, params: Any, examples: Judged) -> Any:
+    def start(self, params: Params, examples: Judged) -> Params:
         """The parameters with the best constants: in the `bias`, where there is one, and in a number a rank."""
         own, of_all = {}, jnp.average(examples.target, weights=examples.weight)
         constant = self._constant(of_all)
@@ -95,8 +95,8 @@ class PointwiseObjective:
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
+        model: Model,
+        params: Params,
         examples: Judged,
         rows: Int[Array, "B"],
         source: Stream,
@@ -106,16 +106,14 @@ class PointwiseObjective:
         """Loss and weight of each interaction."""
         histories = None
         if examples.seen is not None:
-            histories = examples.seen.history(rows, getattr(model, "history_length", 0), self.history)
+            histories = examples.seen.history(rows, model.history_length, self.history)
         query, item = Query(examples.user[rows], histories), examples.item[rows]
-        scores: Any = model.apply(params, query, item[:, None])
-        scores = scores[:, 0]
+        scores = model.bind(params)(query, item[:, None])[:, 0]
         if examples.below is not None:
             scores = scores + rank_bias(params, examples.below[rows])
         cost = self.loss(scores, examples.target[rows])
         if penalised:
-            penalty: Any = model.apply(params, query, method="penalty")
-            of_user, of_item = penalty
+            of_user, of_item = model.bind(params).penalty(query)
             cost = cost + of_user + of_item[item]
         if examples.weight is None:
             return cost, jnp.ones_like(cost)
@@ -123,7 +121,7 @@ class PointwiseObjective:
         return weight * cost, weight
 
 
-def rank_bias(params: Any, below: Int[Array, "B"]) -> Float[Array, "B"]:
+def rank_bias(params: Params, below: Int[Array, "B"]) -> Float[Array, "B"]:
     """What was learned that ranks, so many `below` the first, add to a score; deeper than any counts as the last."""
     of_rank = params["params"][RANKS]
     return of_rank[jnp.minimum(below, of_rank.shape[0] - 1)] - of_rank[0]

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import PyTree
 
 from jaxrec.hyper import Hyper
 
@@ -60,35 +61,35 @@ class Placement:
         devices = np.array(jax.devices()[: self.n_devices * self.n_split])
         return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
 
-    def pad(self, members: Any) -> Any:
+    def pad(self, members: PyTree) -> PyTree:
         """Repeats the last member until every device has as many."""
         total = self.per_device * self.n_devices
         index = np.minimum(np.arange(total), self.n_members - 1)
         return jax.tree.map(lambda x: x[index], members)
 
-    def deal(self, members: Any) -> Any:
+    def deal(self, members: PyTree) -> PyTree:
         """Padded, and each member on its device."""
         return jax.device_put(self.pad(members), NamedSharding(self.mesh, PartitionSpec("member")))
 
-    def share(self, data: Any) -> Any:
+    def share(self, data: PyTree) -> PyTree:
         """The same data on every device."""
         return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
 
-    def cut(self, members: Any) -> Any:
+    def cut(self, members: PyTree) -> PyTree:
         """Takes the repeats off again; without any, the members as they are and no copy."""
         if self.per_device * self.n_devices == self.n_members:
             return members
         return jax.tree.map(lambda x: x[: self.n_members], members)
 
-    def map(self, f: Callable[..., Any]) -> Callable[..., Any]:
+    def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         """`f(shared, *member)` for one member becomes a function of stacked members, padded as `pad` does."""
 
-        def local(shared: Any, *members: Any) -> Any:
+        def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.in_turn:
                 return jax.lax.map(lambda member: f(shared, *member), members)
             return jax.vmap(lambda *member: f(shared, *member))(*members)
 
-        def sharded(shared: Any, *members: Any) -> Any:
+        def sharded(shared: PyTree, *members: PyTree) -> PyTree:
             specs = (PartitionSpec(), *[PartitionSpec("member")] * len(members))
             return jax.shard_map(
                 local, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("member"), check_vma=False

@@ -6,13 +6,14 @@ much it counts: 0 where nothing came next. Each cost is the weighted sum over po
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
+from jaxrec.hyper import Traced
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.candidates import Candidates
 
@@ -20,7 +21,7 @@ BLOCK = 256  # positions whose scores are held at once: 12 MiB for 12,000 items
 
 PLACES = 1 << 12  # numbers a user has for the positions of one window
 
-Draw = Callable[[Int[Array, "R"]], Any]  # numbers [R] → Candidates [R, N], the same for the same numbers
+Draw = Callable[[Int[Array, "R"]], Candidates]  # numbers [R] → Candidates [R, N], the same for the same numbers
 Share = Literal["position", "user", "batch"]
 
 
@@ -91,7 +92,7 @@ class GBCE:
     share: see `Sampled`
     """
 
-    t: NonNegativeFloat = 0.75
+    t: NonNegativeFloat | Traced = 0.75
     share: Share = "user"
 
     def __call__(
@@ -174,7 +175,7 @@ def _cross_entropy(
     return total, (dh, dvectors, jnp.zeros_like(weight))
 
 
-def _scaled(gradients: tuple[Array, Array, Array], scale: Float[Array, ""]) -> tuple[Any, ...]:
+def _scaled(gradients: tuple[Array, Array, Array], scale: Float[Array, ""]) -> tuple[Array, Array, None, Array]:
     dh, dvectors, dweight = gradients
     return scale * dh, scale * dvectors, None, dweight
 

@@ -7,23 +7,24 @@ up, so memory does not grow with the batch.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, user_order
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs
+from jaxrec.fitting.objective import Costs, Objective
 from jaxrec.fitting.positions import Cost
-from jaxrec.history import Past
+from jaxrec.history import History, Past
 from jaxrec.hyper import Hyper, Share
 from jaxrec.models.dropout import Noise
+from jaxrec.models.model import Model, Params
+from jaxrec.models.sequence import SequenceModel
 from jaxrec.negatives.candidates import Candidates
 from jaxrec.random import Stream, bits, substream
 
@@ -56,7 +57,7 @@ class Lesson(NamedTuple):
 
 
 @dataclass(frozen=True)
-class NextItem:
+class NextItem(Objective):
     """Every position of a window predicts the item that comes next.
 
     cost:      the loss at a position
@@ -77,8 +78,8 @@ class NextItem:
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
+        model: Model,
+        params: Params,
         examples: Windows,
         rows: Int[Array, "B"],
         source: Stream,
@@ -86,7 +87,7 @@ class NextItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost, spread evenly over its examples, and the weight of each."""
-        check_reader(type(model), getattr(model, "history_length", 0), self.stride, causal=self.causal)
+        model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         # What follows position t is t + 1: both windows end one entry apart.
@@ -97,7 +98,7 @@ class NextItem:
 
 
 @dataclass(frozen=True)
-class MaskedItem:
+class MaskedItem(Objective):
     """Some items of a window are hidden, and predicted from both sides.   [Sun et al. 2019, BERT4Rec]
 
     mask:      the share of items that is hidden
@@ -119,8 +120,8 @@ class MaskedItem:
 
     def costs(
         self,
-        model: nn.Module,
-        params: Any,
+        model: Model,
+        params: Params,
         examples: Windows,
         rows: Int[Array, "B"],
         source: Stream,
@@ -128,7 +129,7 @@ class MaskedItem:
         penalised: bool,
     ) -> Costs:
         """The batch's cost at hidden items, spread evenly over its examples, and the weight of each."""
-        check_reader(type(model), getattr(model, "history_length", 0), self.stride, causal=self.causal)
+        model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         items = examples.past.latest(start, end, length).items
@@ -174,10 +175,17 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     return Windows(*stretches, Past(device(known.items)), Past(device(wanted), value=weight)), len(user)
 
 
-def check_reader(model: Any, history_length: int, stride: int | None, *, causal: bool) -> None:
+def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
+    """The model, if it reads sequences in this direction; else an InputError."""
+    check_reader(type(model), model.history_length, stride, causal=causal)
+    assert isinstance(model, SequenceModel)
+    return model
+
+
+def check_reader(model: type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
     """Raises an InputError for a model that a loss of sequences cannot teach."""
     name = model.__name__
-    if not hasattr(model, "encode"):
+    if not issubclass(model, SequenceModel):
         raise InputError(f"{name} does not read sequences: choose loss=bpr or softmax, or model=sasrec")
     if model.causal != causal:
         raise InputError(
@@ -191,12 +199,14 @@ def check_reader(model: Any, history_length: int, stride: int | None, *, causal:
         )
 
 
-def _weight(wanted: Any) -> Float[Array, "B T"]:
+def _weight(wanted: History) -> Float[Array, "B T"]:
     asked = (wanted.items >= 0).astype(jnp.float32)
     return asked if wanted.value is None else asked * wanted.value
 
 
-def _costs(objective: Any, model: nn.Module, params: Any, lesson: Lesson, source: Stream, hyper: Hyper) -> Costs:
+def _costs(
+    objective: NextItem | MaskedItem, model: SequenceModel, params: Params, lesson: Lesson, source: Stream, hyper: Hyper
+) -> Costs:
     """The cost of a batch, spread evenly over its examples."""
     rows = lesson.rows
     # A short batch repeats its last row; what is repeated is no example, and its cost is not to be spread.
@@ -209,16 +219,16 @@ def _costs(objective: Any, model: nn.Module, params: Any, lesson: Lesson, source
         assert objective.negatives is not None
         return objective.negatives(draws, numbers, model.n_items, hyper.n_negatives)
 
-    def cost_of(params: Any, chunk: Lesson) -> Float[Array, ""]:
-        h: Any = model.apply(params, chunk.items, Noise(noise, chunk.rows), method="encode")
-        vectors: Any = model.apply(params, method="item_vectors")
+    def cost_of(params: Params, chunk: Lesson) -> Float[Array, ""]:
+        h = model.bind(params).encode(chunk.items, Noise(noise, chunk.rows))
+        vectors = model.bind(params).item_vectors()
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
 
     total = in_chunks(cost_of, params, lesson)
     return total * fresh / jnp.sum(fresh), weights
 
 
-def in_chunks(cost_of: Callable[[Any, Lesson], Array], params: Any, lesson: Lesson) -> Float[Array, ""]:
+def in_chunks(cost_of: Callable[[Params, Lesson], Array], params: Params, lesson: Lesson) -> Float[Array, ""]:
     """The sum of `cost_of(params, chunk)`; its gradient is made chunk by chunk, in the same pass.
 
     The cost is a sum whose parts all count alike, so its gradient needs nothing that comes later.
@@ -236,8 +246,8 @@ def in_chunks(cost_of: Callable[[Any, Lesson], Array], params: Any, lesson: Less
     longest = used[order].reshape(-1, size)[:, 0]
     branch = jnp.searchsorted(jnp.asarray(lengths), longest)
 
-    def cut(n: int) -> Callable[[Any, Lesson], Any]:
-        def gradient(params: Any, chunk: Lesson) -> Any:
+    def cut(n: int) -> Callable[[Params, Lesson], PyTree]:
+        def gradient(params: Params, chunk: Lesson) -> PyTree:
             rows, *columns = chunk
             return jax.value_and_grad(cost_of)(params, Lesson(rows, *(column[:, -n:] for column in columns)))
 
@@ -246,11 +256,11 @@ def in_chunks(cost_of: Callable[[Any, Lesson], Array], params: Any, lesson: Less
     branches = [cut(n) for n in lengths]
 
     @jax.custom_vjp
-    def total(params: Any) -> Float[Array, ""]:
+    def total(params: Params) -> Float[Array, ""]:
         return with_gradient(params)[0]
 
-    def with_gradient(params: Any) -> Any:
-        def add(sums: Any, piece: Any) -> Any:
+    def with_gradient(params: Params) -> tuple[Array, PyTree]:
+        def add(sums: PyTree, piece: tuple[Array, Lesson]) -> tuple[PyTree, None]:
             branch, chunk = piece
             found = jax.lax.switch(branch, branches, params, chunk)
             return jax.tree.map(jnp.add, sums, found), None

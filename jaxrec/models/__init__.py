@@ -1,1 +1,5 @@
-"""One file a family, each a linen module that answers `score` and `score_catalogue` for a `Query`."""
+"""Models, each a Flax module that derives from `Model`."""
+
+from jaxrec.models.model import Additive, Alternating, Factorized, FactorizedByRow, Model, Pairwise, Params, Solved
+
+__all__ = ["Additive", "Alternating", "Factorized", "FactorizedByRow", "Model", "Pairwise", "Params", "Solved"]

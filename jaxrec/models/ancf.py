@@ -20,6 +20,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.layer import Layer
+from jaxrec.models.model import Pairwise
 from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
@@ -51,7 +52,7 @@ class Layers(nn.Module):
         return jnp.squeeze(Layer(1, use_bias=False, name="output")(x, axis), axis)
 
 
-class ANCF(nn.Module):
+class ANCF(Pairwise):
     """Attention over latent features, or over the history with the candidate as the query.
 
     n_users, n_items: sizes of the tables
@@ -78,7 +79,7 @@ class ANCF(nn.Module):
     embedding_dim: PositiveInt = 32
     attention_units: NonNegativeInt | None = None
     layers: tuple[PositiveInt, ...] | None = None
-    beta: NonNegativeFloat = 0.5
+    beta: NonNegativeFloat | Traced = 0.5
     regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.3
 
@@ -119,10 +120,6 @@ class ANCF(nn.Module):
         else:
             x = self.weigh(self.user_embedding(query.user)[:, None, :] * q)
         return self._score(query, x, self.item_bias[items])
-
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.score_parts(query, self.item_parts())
 
     def item_parts(self) -> tuple[Float[Array, "D I"], Float[Array, "I"], Float[Array, "I I"] | None]:
         """Vectors, biases, and e_ij of all pairs of items (j a row), which users share: None where that is too much."""

@@ -21,6 +21,7 @@ from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.feature_embedding import FeatureEmbedding
 from jaxrec.models.layer import Layer
+from jaxrec.models.model import Pairwise
 from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
@@ -32,7 +33,7 @@ class Side(NamedTuple):
     part: Float[Array, "*S H"]
 
 
-class DLRM(nn.Module):
+class DLRM(Pairwise):
     """Vectors of what is known of a user and of an item, their dot products, and layers over these.
 
     n_users, n_items: sizes of the tables
@@ -108,10 +109,6 @@ class DLRM(nn.Module):
         across = dots.reshape(*items.shape, -1) @ self.pair_kernel
         return self._score(user.part[:, None, :] + item.part + across) + self.bias[:, None]
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.score_parts(query, self.item_parts())
-
     def item_parts(self) -> Side:
         """What depends on each item alone, items last."""
         return jax.tree.map(jnp.transpose, self._items(jnp.arange(self.n_items, dtype=jnp.int32)))
@@ -136,7 +133,7 @@ class DLRM(nn.Module):
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
         if not self.ids:
-            return jnp.zeros(query.user.shape), jnp.zeros(self.n_items)
+            return super().penalty(query)
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
 

@@ -4,6 +4,8 @@ The solution is closed: P = (X'X + regularization I)^-1, B = I - P / diag(P) wit
 [Steck 2019, Embarrassingly shallow autoencoders for sparse data]
 """
 
+from dataclasses import field
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,12 +17,13 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Hyper, Traced
 from jaxrec.memory import empty, require
 from jaxrec.models.gram import binary, gram, invert
+from jaxrec.models.model import Additive, Solved
 from jaxrec.query import Query
 
 BESIDE = 1 << 27  # bytes: blocks of the Gram matrix and of scores, and compiled programs
 
 
-class EASE(nn.Module):
+class EASE(Additive, Solved):
     """A linear item-to-item model of the items in a query's history.
 
     history_length: the longest history there is, so that none is cut
@@ -31,7 +34,7 @@ class EASE(nn.Module):
     """
 
     n_items: int
-    history_length: int
+    history_length: int = field()
     regularization: PositiveFloat | Traced = 250.0
 
     def setup(self) -> None:
@@ -67,7 +70,7 @@ class EASE(nn.Module):
             f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
         )
 
-    def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
+    def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: how many users have both of two items."""
         return gram(binary(train))
 

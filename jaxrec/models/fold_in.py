@@ -23,19 +23,8 @@ STEPS = 4
 
 def fields(model: nn.Module) -> dict[str, Any]:
     """What the model was made with, to make another of the same parameters."""
-    own = {field.name for field in dataclasses.fields(model)} - {"parent", "name"}
-    return {name: getattr(model, name) for name in own}
-
-
-def by_history(model: nn.Module, length: int) -> nn.Module | None:
-    """The model as it answers for users it was not trained on, with the same parameters; None: it cannot.
-
-    A model that reads histories (or nothing of users) is asked as it is. One that knows users by their ids answers if
-    it has `by_history`: it then solves for a user's vector, items held fixed (fold-in).
-    """
-    if getattr(model, "history_length", 0) or not hasattr(model, "n_users"):
-        return model
-    return model.by_history(length) if hasattr(model, "by_history") else None
+    own = (field.name for field in dataclasses.fields(model))
+    return {name: getattr(model, name) for name in own if name not in ("parent", "name")}
 
 
 def sums(vectors: Float[Array, "I D"], items: Int[Array, "B T"]) -> tuple[Float[Array, "B D D"], Float[Array, "B D"]]:

@@ -10,10 +10,11 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.model import FactorizedByRow
 from jaxrec.query import Query
 
 
-class GMF(nn.Module):
+class GMF(FactorizedByRow):
     """A dot product whose columns are weighted.
 
     n_users, n_items: sizes of the tables
@@ -44,10 +45,6 @@ class GMF(nn.Module):
         """Scores of each query's own candidates."""
         weighted = self.output.lookup(jnp.zeros(1, jnp.int32)) * self.user_embedding.lookup(query.user)
         return jnp.einsum("bd,bnd->bn", weighted, self.item_embedding.lookup(items)) + self.bias[:, None]
-
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T
 
     def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
         """(h * p_u, b): with `item_vectors`, the score as one dot product."""

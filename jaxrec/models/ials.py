@@ -8,9 +8,8 @@ n_u and n_i being how often a user and an item occur. With the items held fixed 
 recommendation benchmarks]
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -21,6 +20,7 @@ from jaxrec.data.pieces import Pieces, pieces
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.fold_in import cholesky, fields, sums
+from jaxrec.models.model import Additive, Alternating, Factorized, Params
 from jaxrec.query import Query
 
 
@@ -31,7 +31,7 @@ class Sides(NamedTuple):
     items: Pieces
 
 
-class ImplicitALS(nn.Module):
+class ImplicitALS(Factorized, Alternating):
     """A dot product, solved for all users, then for all items, in turn.
 
     n_users, n_items:  sizes of the tables
@@ -42,7 +42,7 @@ class ImplicitALS(nn.Module):
     init_std:          a fresh vector's length, so that an entry's deviation is init_std / sqrt(embedding_dim)
     width:             columns in use, see `Hyper`
 
-    Memory: batches of at most 256 users, and [256, D, D] matrices for them, whatever the data. Time of a sweep:
+    Memory: batches of at most 256 users, and [256, D, D] matrices for them, whatever the data. Time of a step:
     interactions x D^2 and (users + items) x D^3.
     Fidelity: the paper's objective, initialisation and order of solves; exact solves by Cholesky where the paper also
     has a coordinate descent. A weight of an interaction (1 where there is none) weighs its square; a repeated pair
@@ -54,7 +54,7 @@ class ImplicitALS(nn.Module):
     embedding_dim: PositiveInt = 64
     regularization: PositiveFloat | Traced = 0.03
     unobserved_weight: PositiveFloat | Traced = 0.1
-    nu: NonNegativeFloat = 1.0
+    nu: NonNegativeFloat | Traced = 1.0
     init_std: PositiveFloat = 0.1
     width: int | Traced | None = None
 
@@ -66,10 +66,6 @@ class ImplicitALS(nn.Module):
         """Scores of each query's own candidates."""
         return jnp.einsum("bd,bnd->bn", self.user_embedding(query.user), self.item_embedding(items))
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T
-
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """p_u."""
         return self.user_embedding(query.user)
@@ -78,11 +74,11 @@ class ImplicitALS(nn.Module):
         """q_i of the whole catalogue."""
         return self.item_embedding.whole()
 
-    def by_history(self, length: int) -> "FoldedALS":
+    def fold_in(self, length: int) -> "FoldedALS":
         """As it answers for users who are known by up to `length` interactions, with the same parameters."""
         return FoldedALS(**fields(self), history_length=length, parent=None)
 
-    def statistics(self, train: Interactions) -> Sides:
+    def prepare(self, train: Interactions) -> Sides:
         """The interactions that are targets, by user and by item, in batches of one shape."""
         chosen, u, i = targets(train), self.n_users, self.n_items
         user, item, weight = chosen.user, chosen.item, chosen.weight
@@ -91,7 +87,7 @@ class ImplicitALS(nn.Module):
             pieces(item, user, weight, n_rows=i, padding=u),
         )
 
-    def sweep(self, sides: Sides) -> tuple[dict[str, Any], Float[Array, ""]]:
+    def als_step(self, sides: Sides) -> tuple[Params, Float[Array, ""]]:
         """Users solved against the items as they are, then items against those users; the objective that leaves.
 
         Columns out of use are zero in every matrix and every right-hand side, so they stay zero.
@@ -134,8 +130,8 @@ class ImplicitALS(nn.Module):
         return table, sums[0], sums[1]
 
 
-class FoldedALS(ImplicitALS):
-    """Vectors of users nobody has trained on: those that the sweep over users would give them, items held fixed.
+class FoldedALS(ImplicitALS, Additive):
+    """Vectors of users nobody has trained on: those that a step over users would give them, items held fixed.
 
     history_length: interactions of a user that are seen, each of weight 1; repeats count as often as they occur
     """

@@ -4,6 +4,8 @@ s is a shrunk similarity of the sets of users who have had i and j, see `models/
 [Sarwar et al. 2001, Item-based collaborative filtering; Ferrari Dacrema et al. 2021]
 """
 
+from dataclasses import field
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -15,13 +17,14 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
 from jaxrec.models.gram import binary, gram
+from jaxrec.models.model import Additive, Solved
 from jaxrec.models.similarity import Similarity, similarity
 from jaxrec.query import Query
 
 LIMIT_GIB = 8
 
 
-class ItemKNN(nn.Module):
+class ItemKNN(Additive, Solved):
     """Scores from the items in a query's history: new users are served as well as known ones.
 
     history_length: the longest history there is, so that none is cut
@@ -38,7 +41,7 @@ class ItemKNN(nn.Module):
     """
 
     n_items: int
-    history_length: int
+    history_length: int = field()
     k: PositiveInt = 100
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
@@ -79,7 +82,7 @@ class ItemKNN(nn.Module):
         near = jnp.sum(jnp.where(is_near, self.similarities[items][:, None, :], 0.0), axis=2)
         return near / jnp.maximum(often, 1.0)
 
-    def statistics(self, train: Interactions) -> Float[np.ndarray, "I I"]:
+    def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """How many users have had both of two items, each user by their squared weight."""
         if (gib := self.n_items**2 * 4 / 2**30) > LIMIT_GIB:
             raise InputError(

@@ -12,10 +12,11 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.models.fold_in import fields, most_likely
+from jaxrec.models.model import FactorizedByRow
 from jaxrec.query import Query
 
 
-class MatrixFactorisation(nn.Module):
+class MatrixFactorisation(FactorizedByRow):
     """Dot product of a user's and an item's vector, with a bias each and one for all.
 
     n_users, n_items: sizes of the tables
@@ -52,10 +53,6 @@ class MatrixFactorisation(nn.Module):
             scores = jnp.einsum("bd,bnd->bn", p, self.item_embedding.lookup(items)) + self.item_bias.lookup(items)
         return scores + (self.user_bias.lookup(query.user) + self.bias)[:, None]
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T
-
     def query_vectors(self, query: Query) -> Float[Array, "B D2"]:
         """(p_u, b_u + b, 1): with `item_vectors`, the score as one dot product."""
         p = self.user_embedding.lookup(query.user)
@@ -73,7 +70,7 @@ class MatrixFactorisation(nn.Module):
         bias = self.item_bias.lookup(items)[:, None]
         return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones_like(bias), bias], axis=1)
 
-    def by_history(self, length: int) -> "FoldedMF":
+    def fold_in(self, length: int) -> "FoldedMF":
         """As it answers for users who are known by up to `length` interactions, with the same parameters."""
         return FoldedMF(**fields(self), history_length=length, parent=None)
 

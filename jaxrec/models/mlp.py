@@ -13,6 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.layer import Layer
+from jaxrec.models.model import Pairwise
 from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
@@ -68,7 +69,7 @@ def tower_layers(dim: int, layers: tuple[int, ...] | None) -> tuple[int, ...]:
     return (2 * dim, dim, max(1, dim // 2)) if layers is None else layers
 
 
-class MLP(nn.Module):
+class MLP(Pairwise):
     """A tower of layers over both vectors.
 
     n_users, n_items: sizes of the tables
@@ -104,10 +105,6 @@ class MLP(nn.Module):
         """Scores of each query's own candidates."""
         item_part = self.tower.item_part(self.item_embedding(items))
         return self.tower(self._user_part(query), item_part) + self.bias[:, None]
-
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.score_parts(query, self.item_parts())
 
     def item_parts(self) -> Float[Array, "H I"]:
         """What the first layer makes of each item."""

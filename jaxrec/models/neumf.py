@@ -5,7 +5,6 @@ filtering, section 3.4]
 """
 
 from pathlib import Path
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -21,10 +20,11 @@ from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.gmf import GMF
 from jaxrec.models.mlp import MLP, Tower, tower_layers
+from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.query import Query
 
 
-class NeuMF(nn.Module):
+class NeuMF(Pairwise):
     """The sum of what GMF and what MLP say: an output layer over a concatenation is a sum.
 
     n_users, n_items:   sizes of the tables
@@ -85,10 +85,6 @@ class NeuMF(nn.Module):
         mlp = self.tower(user_part, self.tower.item_part(q_mlp))
         return jnp.einsum("bd,bnd->bn", weighted, q) + mlp + self.bias[:, None]
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.score_parts(query, self.item_parts())
-
     def item_parts(self) -> tuple[Float[Array, "D I"], Float[Array, "H I"]]:
         """GMF's vector of each item, and what MLP's first layer makes of the other."""
         q_mlp = (self.gmf_item if self.shared else self.mlp_item).whole()
@@ -107,7 +103,7 @@ class NeuMF(nn.Module):
             p, q = p + self.mlp_user.squared_lengths(), q + self.mlp_item.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
 
-    def pretrained(self, fresh: Any, train: Interactions) -> Any:
+    def pretrained(self, fresh: Params, train: Interactions) -> Params:
         """Fresh parameters [P, ...] → those of the two runs, for every member; `fresh` where no runs are named."""
         if self.gmf_run is None and self.mlp_run is None:
             return fresh
@@ -146,7 +142,7 @@ class NeuMF(nn.Module):
         return self.output.lookup(jnp.zeros(1, jnp.int32)) * p, self.tower.user_part(p_mlp)
 
 
-def _parameters(run: str, key: str, kind: type[nn.Module], train: Interactions) -> Any:
+def _parameters(run: str, key: str, kind: type[Model], train: Interactions) -> Params:
     """The parameters of a run directory, which must be of this kind of model, for these users and items."""
     params, extra = checkpoint.load(Path(run) / "model")
     if (found := extra.get("model")) != (name := kind.__name__.lower()):
@@ -156,7 +152,7 @@ def _parameters(run: str, key: str, kind: type[nn.Module], train: Interactions) 
     return params["params"]
 
 
-def _sizes(params: Any, skipped: int) -> dict[str, tuple[int, ...]]:
+def _sizes(params: Params, skipped: int) -> dict[str, tuple[int, ...]]:
     """Name and shape of every parameter, but for its first axes."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="."): np.shape(x)[skipped:] for path, x in leaves}

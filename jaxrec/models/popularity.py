@@ -9,10 +9,11 @@ from pydantic import PositiveFloat
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
+from jaxrec.models.model import Solved
 from jaxrec.query import Query
 
 
-class Popularity(nn.Module):
+class Popularity(Solved):
     """The same list for everybody, but for what they know already.
 
     window_days: only what lies less than so many days before the newest interaction of train counts; None: everything
@@ -32,7 +33,7 @@ class Popularity(nn.Module):
         """Counts of every item, once a query."""
         return jnp.broadcast_to(self.count[None, :], (query.user.shape[0], self.n_items))
 
-    def statistics(self, train: Interactions) -> Float[np.ndarray, "I"]:
+    def prepare(self, train: Interactions) -> Float[np.ndarray, "I"]:
         """Interactions of each item within the window, by their weight."""
         if self.window_days is not None:
             if train.time is None:

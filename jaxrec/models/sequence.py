@@ -5,20 +5,20 @@ score(u, i) = <h_T, q_i>, h = encode(the latest T items of u).
 
 from typing import Annotated
 
-import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import Field, PositiveInt
 
 from jaxrec.errors import InputError
 from jaxrec.models.dropout import Noise
+from jaxrec.models.model import Factorized
 from jaxrec.query import Query
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class SequenceModel(nn.Module):
-    """A model that answers `encode` and `item_vectors`; nothing depends on who the user is, only on their history.
+class SequenceModel(Factorized):
+    """A family defines `encode` and `item_vectors`; nothing depends on who the user is, only on their history.
 
     history_length: the latest so many items are seen (T); static
 
@@ -31,11 +31,7 @@ class SequenceModel(nn.Module):
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
         """What follows each position, as a vector to be multiplied by `item_vectors`; `noise` turns dropout on."""
-        raise NotImplementedError
-
-    def item_vectors(self) -> Float[Array, "I D"]:
-        """One row an item of the catalogue."""
-        raise NotImplementedError
+        raise self._lacks("encode(items, noise)")
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """The vector at the end of each history, which may be empty."""
@@ -51,11 +47,3 @@ class SequenceModel(nn.Module):
     def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D"]:
         """What follows these items."""
         return self.encode(items)[:, -1]
-
-    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        """Scores of each query's own candidates."""
-        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_vectors()[items])
-
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T

@@ -23,10 +23,11 @@ from jaxrec.history import History
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.models.feature_embedding import FeatureEmbedding
+from jaxrec.models.model import Factorized
 from jaxrec.query import Query
 
 
-class SoftmaxDNN(nn.Module):
+class SoftmaxDNN(Factorized):
     """A query tower over history and features against item vectors; what the data has no columns for falls away.
 
     n_users, n_items: sizes of the tables
@@ -92,10 +93,6 @@ class SoftmaxDNN(nn.Module):
         vectors = self._items(self.item_embedding.lookup(items), self.item_bias.lookup(items), rows)
         return jnp.einsum("bd,bnd->bn", self.query_vectors(query), vectors)
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T
-
     def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
         """(x_u, 1) / temperature; of length 1 / temperature for the cosine."""
         x = self.queries(query)
@@ -155,7 +152,7 @@ class SoftmaxDNN(nn.Module):
         v = self._vectors(q, rows)
         return _unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
 
-    def _small(self) -> Any:
+    def _small(self) -> nn.initializers.Initializer:
         """Outputs as long as fresh embeddings."""
         return nn.initializers.variance_scaling(self.init_std**2 / self.embedding_dim, "fan_in", "normal")
 

@@ -4,6 +4,8 @@ s is a shrunk similarity of two users' sets of items, see `models/similarity.py`
 [Resnick et al. 1994, GroupLens; Ferrari Dacrema et al. 2021]
 """
 
+from dataclasses import field
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,13 +16,14 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
 from jaxrec.membership import Membership, membership
+from jaxrec.models.model import Solved
 from jaxrec.models.similarity import Similarity, similarity
 from jaxrec.query import Query
 
 CHUNK = 1024  # users of train that a block of queries is compared with at a time
 
 
-class UserKNN(nn.Module):
+class UserKNN(Solved):
     """Compares a query's history with those of all users of train when asked: new users are served as known ones.
 
     history_length: the longest history there is, so that none is cut
@@ -37,7 +40,7 @@ class UserKNN(nn.Module):
 
     n_users: int
     n_items: int
-    history_length: int
+    history_length: int = field()
     k: PositiveInt = 100
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
@@ -49,10 +52,6 @@ class UserKNN(nn.Module):
         self.words = self.param("words", zeros, (self.n_users, words), jnp.uint32)
         self.size = self.param("size", zeros, (self.n_users,))
         self.item_weight = self.param("item_weight", zeros, (self.n_items,))
-
-    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        """Scores of each query's own candidates."""
-        return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
 
     def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item: the neighbours' rows, one neighbour of each query at a time."""
@@ -67,7 +66,7 @@ class UserKNN(nn.Module):
         scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbours.T))
         return scores
 
-    def statistics(self, train: Interactions) -> dict[str, Array]:
+    def prepare(self, train: Interactions) -> dict[str, Array]:
         """Who has had what, the weight of each item, and the size of each user's set."""
         words = membership(train).words
         pairs = np.unique(train.user.astype(np.int64) * self.n_items + train.item)

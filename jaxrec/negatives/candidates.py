@@ -1,11 +1,11 @@
 """What a sampler is given, its tables, and what it draws."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.membership import Known
 from jaxrec.negatives.alias import Alias
@@ -46,11 +46,11 @@ class Given(NamedTuple):
     mined: what the model was last asked for, see `jaxrec.fitting.mining`
     """
 
-    tables: Any
+    tables: PyTree
     user: Int[Array, "B"]
     positive: Int[Array, "B"]
     score: Callable[[Int[Array, "B N"]], Float[Array, "B N"]]
-    mined: Any = None
+    mined: PyTree = None
 
 
 class Tables(NamedTuple):

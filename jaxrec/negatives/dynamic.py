@@ -1,11 +1,10 @@
 """Negatives that the model, as it is, finds hard among those drawn."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -25,7 +24,7 @@ class Dynamic(Popularity):
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     candidates: PositiveInt = 8
 
-    def prepare(self, train: Interactions) -> Any:
+    def prepare(self, train: Interactions) -> PyTree:
         """The tables of what is drawn."""
         return self._drawn.prepare(train)
 

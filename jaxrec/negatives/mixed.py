@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -33,7 +33,7 @@ class Mixed:
         if not all(getattr(sampler, "mixes", False) for sampler in (self.first, self.second)):
             raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
 
-    def prepare(self, train: Interactions) -> Any:
+    def prepare(self, train: Interactions) -> PyTree:
         """The tables of both, and the mixture's log q."""
         one, other = (sampler.prepare(train) for sampler in self._samplers())
         both = [sampler.probabilities(train) for sampler in self._samplers()]

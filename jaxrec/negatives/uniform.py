@@ -1,11 +1,11 @@
 """Negatives of which every item is equally likely."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
@@ -35,7 +35,7 @@ class Uniform:
     power: ClassVar[float] = 0.0
     mixes: ClassVar[bool] = True  # draws for each example, so that another sampler may draw some of its negatives
 
-    def prepare(self, train: Interactions) -> Any:
+    def prepare(self, train: Interactions) -> PyTree:
         """The tables of this sampler."""
         return Tables(known(train) if self.exclude_known else None, *_alias(self.probabilities(train), self.power))
 

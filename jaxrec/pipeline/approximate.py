@@ -5,13 +5,12 @@ Items are dealt to lists by k-means of their vectors; of each query only the nea
 """
 
 import dataclasses
-from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from jaxrec.errors import InputError
+from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.ranking import Asked, query_of
 
 ROWS_AT_A_TIME = 1024
@@ -20,21 +19,21 @@ ROWS_AT_A_TIME = 1024
 class Index:
     """Of the item vectors of a model that has them: score(u, i) = <q_u, v_i>."""
 
-    def __init__(self, model: nn.Module, params: Any, *, lists: int, probes: int) -> None:
+    def __init__(self, model: Model, params: Params, *, lists: int, probes: int) -> None:
         try:
             import faiss
         except ImportError as error:
             raise InputError("candidates.search=faiss needs faiss: pip install 'jaxrec[ann]'") from error
-        if not hasattr(model, "item_vectors"):
+        if not isinstance(model, Factorized):
             raise InputError(
                 f"candidates.search=faiss searches vectors of items, and {type(model).__name__} has none: "
                 "choose candidates=exact"
             )
-        vectors = np.ascontiguousarray(model.apply(params, method="item_vectors"), np.float32)
+        vectors = np.ascontiguousarray(model.bind(params).item_vectors(), np.float32)
         n_items, width = vectors.shape
         if lists > n_items:
             raise InputError(f"candidates.lists={lists} is more than the {n_items} items of the catalogue")
-        self._query: Any = jax.jit(lambda query: model.apply(params, query, method="query_vectors"))
+        self._query = jax.jit(lambda query: model.bind(params).query_vectors(query))
         self.model, self.n_items = model, n_items
         self._quantizer = faiss.IndexFlatIP(width)  # kept: the index only points to it
         self._index = faiss.IndexIVFFlat(self._quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PyTree
 
 from jaxrec.evaluation.sought import Sought
 from jaxrec.metrics import hit_rate, ndcg, recall
@@ -83,7 +84,7 @@ class Measures:
         """Which items of these lists [R, K] are relevant, bool [R, K]."""
         return np.asarray(jax.jit(self._relevant.contains)(np.arange(self.n_rows), made))
 
-    def _block(self, named: tuple, items: Any, relevant: Any, rows: Any, *block: Any) -> Any:
+    def _block(self, named: tuple, items: PyTree, relevant: PyTree, rows: PyTree, *block: PyTree) -> PyTree:
         candidates, scores, row, knobs = block
         listed = Shortlist(candidates, scores)
         about = About(items, row["own"], min(self.k, candidates.shape[1]))
@@ -94,7 +95,7 @@ class Measures:
         made = jnp.pad(made, ((0, 0), (0, self.k - made.shape[1])), constant_values=-1)
         return (*self._measure(items, relevant, rows, made, row), made)
 
-    def _measure(self, items: Any, relevant: Any, rows: Any, made: Any, row: Any) -> Any:
+    def _measure(self, items: PyTree, relevant: PyTree, rows: PyTree, made: PyTree, row: PyTree) -> PyTree:
         there, n_relevant = made >= 0, row["n_relevant"]
         hits = relevant.contains(rows, made)
         expected = (made[:, :, None] == row["expected"][:, None, :]).any(axis=2)

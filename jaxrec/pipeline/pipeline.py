@@ -7,7 +7,6 @@ for the setting that was chosen.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,6 +19,7 @@ from jaxrec.data.split import Held, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.sought import sought
 from jaxrec.metrics import mean_and_interval
+from jaxrec.models.model import Factorized
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
@@ -27,6 +27,7 @@ from jaxrec.pipeline.retrieval import Candidates
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import load
 from jaxrec.rerank.greedy import relevance
+from jaxrec.rerank.shortlist import Mixes
 from jaxrec.rerank.steps import Step
 from jaxrec.settings import Tree, check_registered, get, read
 
@@ -139,15 +140,15 @@ class Pipeline:
         found = sought(held)
         asked, train = found.asked, split.selection.train
         model_vectors = None
-        if hasattr(self.run.fitted.model, "item_vectors"):
-            fitted: Any = self.run.fitted
-            model_vectors = np.asarray(fitted.model.apply(fitted.params, method="item_vectors"))
+        if isinstance(model := self.run.fitted.model, Factorized):
+            model_vectors = np.asarray(model.bind(self.run.fitted.params).item_vectors())
         facts = self.facts(held, train, model_vectors)
         if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
             raise InputError(
                 "the age of no item is known: the data has no times; name a column of dates or years in items.born"
             )
-        mixes: Any = facts.items.mixes
+        mixes = facts.items.mixes
+        assert isinstance(mixes, Mixes)  # on the host
         own = facts.own(asked)
         if not mixes.shape[1] and any(type(step).__name__ in ("Calibration", "Cap") for step in self.steps.values()):
             raise InputError("calibration and caps need categories: name a column of item features in items.category")

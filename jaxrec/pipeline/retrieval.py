@@ -14,6 +14,7 @@ from scipy import sparse
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.times import DAY
 from jaxrec.errors import InputError
+from jaxrec.models.model import Model
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
@@ -118,7 +119,7 @@ class Candidates:
         return Fitted(popular, {"params": params}).rank(asked, self.category, exclude_known)[0]
 
 
-class PopularOfCategories(nn.Module):
+class PopularOfCategories(Model):
     """Popularity of items weighted by the user's shares in their categories; categories are codes, 0 is none."""
 
     n_users: int

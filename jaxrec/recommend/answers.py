@@ -1,18 +1,15 @@
 """Lists of items for users and histories, by programs of one shape: the same for a request alone or among others."""
 
-from typing import Any
-
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.errors import InputError
-from jaxrec.fallback import Trained, answering, blend
+from jaxrec.fallback import Mask, Trained, answering, blend
 from jaxrec.features import Tables, with_tables
 from jaxrec.history import History
-from jaxrec.models.fold_in import by_history
+from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import item_side, score_all, top_k
 
@@ -34,17 +31,17 @@ class Scores:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Model,
         given: Tables,
-        params: Any,
+        params: Params,
         trained: Trained,
         featured: Bool[np.ndarray, "U"] | None,
         length: int,
     ) -> None:
         self.model, self.length, self.n_items = model, length, len(trained.popular)
-        self.reads: int = getattr(model, "history_length", 0)
-        folds = by_history(model, length)
-        self.folds: Any = None if folds is model else folds
+        self.reads = model.history_length
+        folds = model.by_history(length)
+        self.folds = None if folds is model else folds
         self._trained, self._featured = trained, featured
         side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
         known = jax.tree.map(jnp.asarray, (trained, featured))
@@ -63,21 +60,22 @@ class Scores:
         own, folded = self._who((self._trained, self._featured), users, self._read(histories))
         return np.asarray(own | folded)
 
-    def scores(self, shared: Any, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
+    def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
         """Scores of every item; a pure function of arrays. `shared` is what `self.shared` holds."""
         given, params, side, known = shared
         model = with_tables(self.model, given)
         own, folded = self._who(known, users, histories)
         scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
         query = Query(users, self._window(histories, self.length))
-        fold = None if self.folds is None else lambda: score_all(self.folds, params, side, query)
+        folds = self.folds
+        fold = None if folds is None else lambda: score_all(folds, params, side, query)
         return blend(scores, own, folded, known[0].popular, fold)
 
-    def _scored(self, shared: Any, users: Array, histories: Array) -> tuple[Array, Array]:
+    def _scored(self, shared: PyTree, users: Array, histories: Array) -> tuple[Array, Array]:
         scores = self.scores(shared, users, histories)
         return scores, jnp.isfinite(scores).all()
 
-    def _who(self, known: Any, users: Any, histories: Any) -> tuple[Any, Any]:
+    def _who(self, known: PyTree, users: Mask, histories: Mask) -> tuple[Mask, Mask]:
         (_, was_trained, items), featured = known
         exists = users >= 0
         at = users.clip(0)

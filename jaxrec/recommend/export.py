@@ -76,9 +76,9 @@ def export(
 
 def _history_length(model: Recommender) -> int:
     """What the program reads of a history: as much as the model, or, folding in, the longest that is known."""
-    if reads := getattr(model.model, "history_length", 0):
-        return int(reads)
-    folds = hasattr(model.model, "n_users") and model.knows_new_users
+    if reads := model.model.history_length:
+        return reads
+    folds = model.model.has_field("n_users") and model.knows_new_users
     return max(1, int(np.diff(model.known.offsets).max(initial=1))) if folds else 1
 
 

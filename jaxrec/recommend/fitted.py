@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrec.errors import InputError
 from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
+from jaxrec.models.fold_in import fields
+from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.ranking import Asked, Ranker, Rows, rows_of, sources_of
 from jaxrec.streaming import Block, Stream, block_size
 
@@ -20,14 +21,14 @@ from jaxrec.streaming import Block, Stream, block_size
 class Fitted:
     """A model with its parameters, and what answers for users it knows nothing of; None: it answers for all."""
 
-    model: nn.Module
-    params: Any
+    model: Model
+    params: Params
     fallback: Fallback | None = None
 
-    def members(self) -> tuple[Any, Hyper]:
+    def members(self) -> tuple[Params, Hyper]:
         """As a population of one; its numbers are in the module already."""
-        absent = Hyper._field_defaults
-        numbers: dict[str, Any] = {name: getattr(self.model, name, absent.get(name, 0)) for name in Hyper._fields}
+        own, absent = fields(self.model), Hyper._field_defaults
+        numbers: dict[str, Any] = {name: own.get(name, absent.get(name, 0)) for name in Hyper._fields}
         on = np if jax.default_backend() == "cpu" else jnp  # NumPy's view of what is in memory is no copy
         return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, Hyper(**numbers)))
 
@@ -47,15 +48,17 @@ class Fitted:
 class _Candidates:
     """Scores given candidates, a block of rows at a time."""
 
-    def __init__(self, model: nn.Module, asked: Asked, items: np.ndarray, fallback: Fallback | None) -> None:
+    def __init__(self, model: Model, asked: Asked, items: np.ndarray, fallback: Fallback | None) -> None:
         self.model, self.n_rows = model, len(items)
         sources, self.folds = sources_of(model, asked, fallback)
-        self.block = block_size(self.n_rows, items.shape[1], None, getattr(model, "pair_floats", 64))
-        self.length = getattr(model, "history_length", 0)
+        self.block = block_size(
+            self.n_rows, items.shape[1], None, model.pair_floats if isinstance(model, Pairwise) else 64
+        )
+        self.length = model.history_length
         shared = rows_of(model, asked, self.folds), jnp.asarray(items, jnp.int32), sources
         self.stream = Stream(self.member, shared, self.n_rows, self.block)
 
-    def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Any, hyper: Hyper) -> Block:
+    def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Params, hyper: Hyper) -> Block:
         """One member's scores of a block."""
         asked, candidates, sources = shared
         model = asked.member(self.model, hyper)
@@ -65,17 +68,19 @@ class _Candidates:
             rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
             items = candidates[rows]
             some = jnp.maximum(items, 0)
-            scores: Any = model.apply(params, asked.query(rows, self.length), some)
+            scores = model.bind(params)(asked.query(rows, self.length), some)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
-                known = None if folds is None else asked.query(rows, folds.history_length)
-                fold = None if folds is None else lambda: folds.apply(params, known, some)
+                fold = None
+                if folds is not None:
+                    known = asked.query(rows, folds.history_length)
+                    fold = lambda: folds.bind(params)(known, some)  # noqa: E731
                 scores = sources.blended(rows, scores, some, fold)
             return jnp.where(items < 0, -jnp.inf, scores), finite
 
         return score_block
 
 
-def _check_finite(model: nn.Module, finite: Any) -> None:
+def _check_finite(model: Model, finite: np.bool_) -> None:
     if not finite:
         raise InputError(f"{type(model).__name__} gives scores that are not finite; train it again")

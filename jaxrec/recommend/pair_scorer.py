@@ -1,8 +1,5 @@
 """Scores of given pairs of users and items, by programs that are compiled once."""
 
-from typing import Any
-
-import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -10,6 +7,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.data.histories import Histories
 from jaxrec.features import Tables, with_tables
 from jaxrec.history import Past, past
+from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.streaming import BLOCK_ENTRIES
 
@@ -22,9 +20,9 @@ class PairScorer:
     Blocks have one shape, whatever is asked: sums of other shapes have other last digits, see `answers.Scores`.
     """
 
-    def __init__(self, model: nn.Module, given: Tables, params: Any, known: Histories) -> None:
+    def __init__(self, model: Model, given: Tables, params: Params, known: Histories) -> None:
         self.model, self.known = model, known
-        self.reads = getattr(model, "history_length", 0)
+        self.reads = model.history_length
         self._shared = given, params, past(known) if self.reads else None
         self._program = jax.jit(self._score)
 
@@ -57,18 +55,18 @@ class PairScorer:
         first = np.flatnonzero(np.diff(users, prepend=-1))
         count = np.diff(first, append=n)
         # Of a history as many items as come cheap: few where each pair has layers of its own.
-        width = 8 if hasattr(self.model, "pair_floats") else 64
+        width = 8 if isinstance(self.model, Pairwise) else 64
         at = np.arange(n) - np.repeat(first, count)
         rows = -(-count // width)
         return np.repeat(np.cumsum(rows) - rows, count) + at // width, at % width, width
 
     def _block(self) -> int:
         """Rows at a time; a model of histories may score the catalogue in order to score a pair."""
-        return ROWS if self.reads else max(ROWS, min(MANY, BLOCK_ENTRIES // getattr(self.model, "pair_floats", 1)))
+        return ROWS if self.reads else max(ROWS, min(MANY, BLOCK_ENTRIES // self.model.pair_floats))
 
     def _score(
         self,
-        shared: tuple[Tables, Any, Past | None],
+        shared: tuple[Tables, Params, Past | None],
         users: Int[Array, "B"],
         start: Int[Array, "B"],
         end: Int[Array, "B"],
@@ -76,5 +74,4 @@ class PairScorer:
     ) -> Float[Array, "B N"]:
         given, params, known = shared
         history = known.latest(start, end, self.reads) if known is not None else None
-        scores: Any = with_tables(self.model, given).apply(params, Query(users, history), items)
-        return scores
+        return with_tables(self.model, given).bind(params)(Query(users, history), items)

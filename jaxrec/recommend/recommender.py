@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import flax.linen as nn
 import jax
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ from jaxrec.evaluation.full_catalogue import FullCatalogue
 from jaxrec.fallback import Fallback, Trained, featured, who
 from jaxrec.features import Tables, tables, with_tables
 from jaxrec.history import History
-from jaxrec.models.fold_in import by_history
+from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import Asked
 from jaxrec.recommend import stored_model
@@ -36,7 +35,7 @@ Ids = Sequence[Any] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
-def load(run_dir: str | Path, model: type[nn.Module] | None = None) -> "Recommender":
+def load(run_dir: str | Path, model: type[Model] | None = None) -> "Recommender":
     """The model of a run directory, ready to recommend. Nothing that the directory names is imported or executed.
 
     Args:
@@ -62,7 +61,7 @@ class Recommender:
                          None where the data has no times
     """
 
-    def __init__(self, model: nn.Module, params: Any, extra: dict[str, Any]) -> None:
+    def __init__(self, model: Model, params: Params, extra: dict[str, Any]) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.device_put(params)
@@ -74,7 +73,7 @@ class Recommender:
         self.popular = self._trained.popular
         # Histories of one length have one program, whoever else asks.
         self._longest = _length(int(np.diff(self.known.offsets).max(initial=1)))
-        folds = by_history(model, self._longest)
+        folds = model.by_history(self._longest)
         self._fallback = Fallback(self._trained, None if folds is model else folds)
         self.fitted = Fitted(model, self._params, self._fallback)
         self._given = tables(model, self._encoded)
@@ -86,7 +85,7 @@ class Recommender:
         self._answers: dict[tuple[int, int, int], Answers] = {}
 
     @classmethod
-    def of_run(cls, run_dir: str | Path, model: type[nn.Module] | None = None) -> Self:
+    def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
         """The model of a run directory, see `load`."""
         directory = Path(run_dir) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
@@ -163,22 +162,20 @@ class Recommender:
 
     def item_vectors(self) -> np.ndarray | None:
         """Float32 [I, D] in the order of `item_ids`, for models whose scores are dot products; else None."""
-        if not hasattr(self.model, "item_vectors"):
-            return None
         model = with_tables(self.model, self._given)
-        return np.asarray(model.apply(self._params, method="item_vectors"))
+        return np.asarray(model.bind(self._params).item_vectors()) if isinstance(model, Factorized) else None
 
     def user_vectors(self, users: np.ndarray) -> np.ndarray | None:
         """Float32 [R, D] of users at these positions: times `item_vectors`, their scores."""
-        if not hasattr(self.model, "query_vectors"):
+        model = self.model
+        if not isinstance(model, Factorized):
             return None
-        reads = getattr(self.model, "history_length", 0)
+        reads = model.history_length
 
         @jax.jit
-        def vectors(given: Tables, params: Any, users: Array, histories: Array | None) -> Array:
+        def vectors(given: Tables, params: Params, users: Array, histories: Array | None) -> Array:
             query = Query(users, None if histories is None else History(histories))
-            found: Any = with_tables(self.model, given).apply(params, query, method="query_vectors")
-            return found
+            return with_tables(model, given).bind(params).query_vectors(query)
 
         parts = []
         for start in range(0, len(users), MANY):
@@ -193,7 +190,7 @@ class Recommender:
         self._check_k(k)
         if (key := (k, batch, length)) not in self._answers:
             folds = self._fallback.folds is not None
-            reads = length if folds else getattr(self.model, "history_length", 0) or 1
+            reads = length if folds else self.model.history_length or 1
             if reads not in self._scores:
                 self._scores[reads] = Scores(
                     self.model, self._given, self._params, self._trained, self._featured, reads
@@ -210,14 +207,14 @@ class Recommender:
         return self._positions("item", item_ids)
 
     @property
-    def asked(self) -> tuple[nn.Module, Any]:
+    def asked(self) -> tuple[Model, Params]:
         """The model with its tables of features, and its parameters: for what no method here answers."""
         return with_tables(self.model, self._given), self._params
 
     @property
     def knows_new_users(self) -> bool:
         """Whether the model itself answers for a user by a history alone; if not, popularity does."""
-        return by_history(self.model, 1) is not None
+        return self.model.by_history(1) is not None
 
     def score(self, user_ids: Ids, item_ids: Ids) -> np.ndarray:
         """Scores [N] of N pairs of a user and an item; of one user for several items if one user is given."""

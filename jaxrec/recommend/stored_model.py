@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +22,7 @@ from jaxrec.features import tables, with_tables
 from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
+from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.settings import CONF, get, registered
 
@@ -30,7 +30,7 @@ from jaxrec.settings import CONF, get, registered
 FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
 
 
-def stored(model: nn.Module, hyper: Hyper | None = None) -> dict[str, Any]:
+def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
     """What a run stores of its model: `model`, its public name, and `arguments`.
 
     Args:
@@ -40,6 +40,7 @@ def stored(model: nn.Module, hyper: Hyper | None = None) -> dict[str, Any]:
     arguments = fields(model)
     if hyper is not None:
         own = {name: value for name, value in hyper._asdict().items() if name in arguments and value is not None}
+        own |= hyper.of("model")
         arguments |= {name: np.asarray(value).item() for name, value in own.items()}
     path = f"{type(model).__module__}.{type(model).__qualname__}"
     name = next((name for name, target in _named().items() if target == path), path)
@@ -49,10 +50,10 @@ def stored(model: nn.Module, hyper: Hyper | None = None) -> dict[str, Any]:
 def restored(
     file: Path,
     extra: Mapping[str, Any],
-    params: Any,
-    given: type[nn.Module] | None = None,
+    params: Params,
+    given: type[Model] | None = None,
     encoded: Encoded | None = None,
-) -> nn.Module:
+) -> Model:
     """The model that was stored, checked against its parameters.
 
     Args:
@@ -74,6 +75,10 @@ def restored(
         raise InputError(
             f"{file} names the model {name}, which is not among those of jaxrec, so it is not loaded: for a model of "
             "your own pass its class, load(run, model=MyModel), or add --config-dir FOLDER with your model/NAME.yaml"
+        )
+    if not issubclass(kind, Model):
+        raise InputError(
+            f"{kind.__name__} does not derive from jaxrec.models.Model: write class {kind.__name__}(Model)"
         )
     if kind.__name__ != (path or name).rpartition(".")[2]:
         raise InputError(f"{file} holds the model {name}, not {kind.__name__}: pass the class that was trained")
@@ -118,9 +123,9 @@ def _plain(file: Path, name: str, value: Any) -> Any:
     return tuple(_plain(file, name, part) for part in value) if isinstance(value, list | tuple) else value
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
     """Every parameter and its shape, without making one."""
-    length = getattr(model, "history_length", 0)
+    length = model.history_length
     nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
     made = jax.eval_shape(model.init, jax.random.key(0), nobody, jnp.zeros((1, 1), jnp.int32))
     return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(made)}

@@ -15,6 +15,7 @@ from jaxrec.evaluation.evaluation import Lists
 from jaxrec.experiment import Result
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
+from jaxrec.models.model import Factorized
 from jaxrec.page.figure import BLUE, COLORS, GRAY, LEGEND, chart, plain, titled
 from jaxrec.page.html import Html, box, grid, plural, section, table, tag
 
@@ -121,12 +122,11 @@ def frequency(lists: np.ndarray, counts: np.ndarray, names: np.ndarray) -> Html:
 
 def _vectors(result: Result) -> np.ndarray | None:
     """Item vectors of the fitted model; None where it has none."""
-    if not hasattr(result.model, "item_vectors"):
+    if not isinstance(result.model, Factorized):
         return None
     model = with_hyper(result.model, jax.tree.map(jnp.asarray, result.hyper))
     model = with_tables(model, tables(model, result.known.encoded))
-    apply: Any = model.apply
-    vectors = np.asarray(jax.jit(lambda params: apply(params, method="item_vectors"))(result.params), np.float64)
+    vectors = np.asarray(jax.jit(lambda params: model.bind(params).item_vectors())(result.params), np.float64)
     return vectors if vectors.shape[1] > 1 and np.isfinite(vectors).all() else None
 
 

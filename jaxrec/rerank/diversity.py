@@ -1,7 +1,6 @@
 """Lists whose items differ: maximal marginal relevance, and determinantal point processes."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,10 +25,10 @@ def mmr(scores: Float[Array, "B C"], vectors: Float[Array, "B C D"], strength: N
 
 
 def _mmr(gains: Float[Array, "C"], units: Float[Array, "C D"], strength: Float[Array, ""], k: int) -> Int[Array, "K"]:
-    def gain(nearest: Float[Array, "C"], rank: Any) -> Float[Array, "C"]:
+    def gain(nearest: Float[Array, "C"], rank: Int[Array, ""]) -> Float[Array, "C"]:
         return (1 - strength) * gains - strength * nearest
 
-    def add(nearest: Float[Array, "C"], rank: Any, pick: Int[Array, ""]) -> Float[Array, "C"]:
+    def add(nearest: Float[Array, "C"], rank: Int[Array, ""], pick: Int[Array, ""]) -> Float[Array, "C"]:
         return jnp.maximum(nearest, dot(units, units[pick]))
 
     # -1 is the least that a cosine can be, and the same for all: the first item is the most relevant.
@@ -53,7 +52,7 @@ def dpp(scores: Float[Array, "B C"], vectors: Float[Array, "B C D"], strength: N
 def _dpp(gains: Float[Array, "C"], units: Float[Array, "C D"], strength: Float[Array, ""], k: int) -> Int[Array, "K"]:
     State = tuple[Float[Array, "C"], Float[Array, "K C"]]  # squared distances, rows of the Cholesky factor
 
-    def gain(state: State, rank: Any) -> Float[Array, "C"]:
+    def gain(state: State, rank: Int[Array, ""]) -> Float[Array, "C"]:
         return (1 - strength) * gains + strength * jnp.log(jnp.maximum(state[0], NOTHING))
 
     def add(state: State, rank: Int[Array, ""], pick: Int[Array, ""]) -> State:

@@ -1,7 +1,6 @@
 """Lists that give groups of items their share: exposure within a band, and a user's own mix of categories."""
 
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,7 +93,7 @@ def _calibrated(
         listed = (total[None, :] + mixes) / (rank + 1).astype(jnp.float32)
         return (1 - strength) * gains - strength * divergence(jnp.broadcast_to(own, mixes.shape), listed)
 
-    def add(total: Float[Array, "G"], rank: Any, pick: Int[Array, ""]) -> Float[Array, "G"]:
+    def add(total: Float[Array, "G"], rank: Int[Array, ""], pick: Int[Array, ""]) -> Float[Array, "G"]:
         return total + mixes[pick]
 
     return greedy(gains, jnp.zeros(len(own)), gain, add, k)

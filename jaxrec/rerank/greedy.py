@@ -1,11 +1,10 @@
 """Lists made item by item: what is next is what adds most to those before it."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 Number = float | Float[Array, ""] | Float[Array, "B"]
 """One number for all users or one each; traced."""
@@ -29,16 +28,16 @@ def unit(vectors: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
     return vectors / jnp.where(length > 0, length, 1.0)
 
 
-def each(number: Any, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
+def each(number: PyTree, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
     """A number of every user."""
     return jnp.broadcast_to(jnp.asarray(number, jnp.float32), lists.shape[:1])
 
 
 def greedy(
     scores: Float[Array, "C"],
-    state: Any,
-    gain: Callable[[Any, Int[Array, ""]], Float[Array, "C"]],
-    add: Callable[[Any, Int[Array, ""], Int[Array, ""]], Any],
+    state: PyTree,
+    gain: Callable[[PyTree, Int[Array, ""]], Float[Array, "C"]],
+    add: Callable[[PyTree, Int[Array, ""], Int[Array, ""]], PyTree],
     k: int,
 ) -> Int[Array, "K"]:
     """Of one user: k candidates, each the one of the largest gain given those before it; equal gains by position.
@@ -49,7 +48,7 @@ def greedy(
     if k > len(scores):
         raise ValueError(f"a list of {k} cannot be made of {len(scores)} candidates")
 
-    def step(carry: tuple[Any, Bool[Array, "C"]], rank: Int[Array, ""]) -> tuple[Any, Int[Array, ""]]:
+    def step(carry: tuple[PyTree, Bool[Array, "C"]], rank: Int[Array, ""]) -> tuple[PyTree, Int[Array, ""]]:
         state, left = carry
         # What is no candidate comes behind all that are, and before what was taken.
         behind = jnp.where(left, jnp.finfo(jnp.float32).min, -jnp.inf)

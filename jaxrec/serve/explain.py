@@ -1,6 +1,6 @@
 """Which items of a history speak for an item: exactly where the score is a sum over them, else by leaving one out."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec.history import History
-from jaxrec.models.fold_in import by_history
+from jaxrec.models.model import Additive, Params
 from jaxrec.query import Query
 from jaxrec.recommend.answers import NEW
 from jaxrec.recommend.recommender import Recommender
@@ -37,12 +37,12 @@ class Explainer:
     def __init__(self, recommender: Recommender, lengths: list[int]) -> None:
         self.recommender, self.lengths = recommender, lengths
         name = type(recommender.model).__name__
-        # A model of user ids is explained as it answers for a history: see `by_history`.
+        # A model of user ids is explained as it answers for a history: see `Model.by_history`.
         whole, self._params = recommender.asked
-        self._models = {n: by_history(whole, n) for n in lengths}
-        model = self._models[lengths[0]]
-        self.linear = hasattr(model, "contributions")
-        self.reads: int = getattr(model, "history_length", 0)
+        self._models = {n: model for n in lengths if (model := whole.by_history(n)) is not None}
+        model = self._models.get(lengths[0])
+        self.linear = isinstance(model, Additive)
+        self.reads = 0 if model is None else model.history_length
         self.why_not = None
         if not self.reads:
             self.why_not = f"{name} cannot say: its scores depend on no history"
@@ -94,20 +94,24 @@ class Explainer:
         histories = np.pad(padded(lists, n), ((0, TOGETHER - len(lists)), (0, 0)), constant_values=-1)
         return np.asarray(self._program(n, self._params, user, histories, item))[: len(lists)]
 
-    def _contributions(self, n: int, params: Any, user: Any, histories: Int[Array, "1 T"], item: Any) -> Any:
+    def _contributions(
+        self, n: int, params: Params, user: Array, histories: Int[Array, "1 T"], item: Array
+    ) -> tuple[Array, Array]:
         query, items = self._query(n, user, histories), jnp.full((1, 1), item, jnp.int32)
-        model: Any = self._models[n]
-        parts = model.apply(params, query, items[:, 0], method="contributions")[0]
+        model = self._models[n]
+        assert isinstance(model, Additive)
+        parts = model.bind(params).contributions(query, items[:, 0])[0]
         missing = n - parts.shape[0]
-        return jnp.pad(parts, (max(0, missing), 0))[-n:], model.apply(params, query, items)[0, 0]
+        return jnp.pad(parts, (max(0, missing), 0))[-n:], model.bind(params)(query, items)[0, 0]
 
-    def _scores(self, n: int, params: Any, user: Any, histories: Int[Array, "B T"], item: Any) -> Float[Array, "B"]:
+    def _scores(
+        self, n: int, params: Params, user: Array, histories: Int[Array, "B T"], item: Array
+    ) -> Float[Array, "B"]:
         items = jnp.full((histories.shape[0], 1), item, jnp.int32)
-        model: Any = self._models[n]
-        return model.apply(params, self._query(n, user, histories), items)[:, 0]
+        return self._models[n].bind(params)(self._query(n, user, histories), items)[:, 0]
 
-    def _query(self, n: int, user: Any, histories: Int[Array, "B T"]) -> Query:
-        length = getattr(self._models[n], "history_length", 0)
+    def _query(self, n: int, user: Array, histories: Int[Array, "B T"]) -> Query:
+        length = self._models[n].history_length
         history = jnp.pad(histories, ((0, 0), (max(0, length - n), 0)), constant_values=-1)[:, -length:]
         return Query(jnp.full(histories.shape[0], user, jnp.int32), History(history))
 

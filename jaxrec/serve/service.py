@@ -192,7 +192,7 @@ class Service:
 
     def _asked(self, position: int, updated: bool) -> int:
         """As whom the model is asked: a vector that was learned of a user knows nothing of what they did since."""
-        reads = getattr(self.recommender.model, "history_length", 0)
+        reads = self.recommender.model.history_length
         return NEW if updated and not reads and self.recommender.knows_new_users else position
 
     def _known(self, user: int, masked: bool = False) -> np.ndarray:

@@ -34,7 +34,7 @@ class Neighbours:
 
     def _by_history(self, item: int, k: int) -> list[tuple[int, float]]:
         name = type(self.recommender.model).__name__
-        if not getattr(self.recommender.model, "history_length", 0):
+        if not self.recommender.model.history_length:
             raise InputError(f"{name} has no vectors of items and reads no histories: it cannot say what is similar")
         alone = np.array([item], np.int32)
         (listed,) = self.programs([Row(NEW, alone, alone, k)])

@@ -1,7 +1,6 @@
 """What re-ranking and similarity know of items: how alike they are, and how old."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +8,7 @@ from jaxtyping import Float
 
 from jaxrec.data.likeness import had_together
 from jaxrec.history import History
+from jaxrec.models.model import Factorized
 from jaxrec.query import Query
 from jaxrec.recommend.recommender import Recommender
 
@@ -56,13 +56,13 @@ def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
     what an item is like.
     """
     model, params = recommender.asked
-    if not hasattr(model, "item_vectors"):
+    if not isinstance(model, Factorized):
         return None
-    vectors: Any = np.asarray(model.apply(params, method="item_vectors"))
+    vectors = np.asarray(model.bind(params).item_vectors())
     users = np.arange(min(PROBES, len(recommender.user_ids)))
-    length = getattr(model, "history_length", 0)
+    length = model.history_length
     history = History(jnp.asarray(recommender.histories(users, length), jnp.int32)) if length else None
-    queries: Any = model.apply(params, Query(jnp.asarray(users, jnp.int32), history), method="query_vectors")
+    queries = model.bind(params).query_vectors(Query(jnp.asarray(users, jnp.int32), history))
     varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
     vectors = vectors[:, varies]
     length_of = np.linalg.norm(vectors, axis=1, keepdims=True)

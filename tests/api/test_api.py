@@ -11,6 +11,7 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
+from jaxrec.models import Factorized
 from tests.planted import PLANTED
 
 SHORT = {"trainer.epochs": 2, "trainer.batch_size": 512}
@@ -138,7 +139,7 @@ def test_features_and_given_splits_come_as_frames():
     assert (len(made.selection.train), len(made.test.target)) == (4, 1)
 
 
-class Vectors(nn.Module):
+class Vectors(Factorized):
     """A dot product, as a user would write it."""
 
     n_users: int
@@ -155,9 +156,6 @@ class Vectors(nn.Module):
 
     def item_vectors(self):
         return self.items
-
-    def __call__(self, query, items):
-        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.items[items])
 
 
 def hinge(positive, negatives, used):
@@ -188,7 +186,7 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
         (lambda split: jaxrec.fit(split, overrides={"trainer.epochs": -3}), "trainer.epochs=-3: must be greater"),
         (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is split already"),
         (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
-        (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a Flax module"),
+        (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a jaxrec.models.Model"),
         (lambda split: jaxrec.Dataset([1]), "a list is no data"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),

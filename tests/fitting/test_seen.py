@@ -1,6 +1,5 @@
 """Which entries an example is shown: by hand, in an order that is neither that of users nor of time."""
 
-import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
 from jaxrec.fitting.seen import seen
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
+from jaxrec.models import Model
 from jaxrec.negatives.candidates import Candidates
 from jaxrec.negatives.uniform import Uniform
 
@@ -52,7 +52,7 @@ def test_rows_that_are_no_target_are_history_but_no_examples(which):
     np.testing.assert_array_equal(query.history.items, [EXPECTED[which][row] for row in (0, 1, 2, 4, 5)])
 
 
-class Nearest(nn.Module):
+class Nearest(Model):
     """Scores a candidate by how often it is in the history."""
 
     n_items: int = 5
@@ -81,7 +81,7 @@ def test_a_model_that_asks_for_no_history_gets_none():
     assert examples.query(jnp.arange(2), 0, "others").history is None
 
 
-class Echo(nn.Module):
+class Echo(Model):
     """Scores an item by how often it is in the history."""
 
     n_items: int = 400

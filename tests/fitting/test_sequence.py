@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +43,7 @@ class Asked(NamedTuple):
     weight: list
 
 
-class Spy(nn.Module):
+class Spy(SequenceModel):
     """A model that answers with what it reads."""
 
     n_items: int = ITEMS

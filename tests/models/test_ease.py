@@ -38,10 +38,10 @@ def hyper(*regularization: float) -> Hyper:
     return Hyper(*numbers, np.ones(n, np.int32), np.ones(n, np.int32))
 
 
-def test_statistics_count_users_once_an_item():
+def test_prepare_counts_users_once_an_item():
     data, x = train()
     assert len(data) > x.sum()
-    np.testing.assert_array_equal(EASE(ITEMS, 9).statistics(data), x.T @ x)
+    np.testing.assert_array_equal(EASE(ITEMS, 9).prepare(data), x.T @ x)
 
 
 def test_every_member_solves_with_its_own_regularization():

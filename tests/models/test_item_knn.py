@@ -76,4 +76,4 @@ def test_a_catalogue_too_large_is_refused():
     nobody = np.zeros(0, np.int32)
     data = Interactions(nobody, nobody, None, None, None, np.arange(1), np.arange(50_000))
     with pytest.raises(InputError, match="model=item_knn counts the common users of every two items, here 50,000"):
-        ItemKNN(50_000, 1).statistics(data)
+        ItemKNN(50_000, 1).prepare(data)

@@ -33,11 +33,11 @@ def test_only_the_window_counts():
     """Days 0, 1, 4, 9, 9.5 and 10: within a day of the newest lie the last two, a day ago to the second is outside."""
     days = np.array([0, 1, 4, 9, 9.5, 10])
     timed = replace(TRAIN, time=(days * 86_400_000).astype(np.int64))
-    np.testing.assert_array_equal(Popularity(5, window_days=1.0).statistics(timed), [2, 0, 0, 0, 0])
-    np.testing.assert_array_equal(Popularity(5, window_days=1.01).statistics(timed), [2, 0, 0, 1, 0])
-    np.testing.assert_array_equal(Popularity(5, window_days=1000.0).statistics(timed), COUNTS)
+    np.testing.assert_array_equal(Popularity(5, window_days=1.0).prepare(timed), [2, 0, 0, 0, 0])
+    np.testing.assert_array_equal(Popularity(5, window_days=1.01).prepare(timed), [2, 0, 0, 1, 0])
+    np.testing.assert_array_equal(Popularity(5, window_days=1000.0).prepare(timed), COUNTS)
 
 
 def test_a_window_needs_times():
     with pytest.raises(InputError, match=r"model\.window_days=30 needs times: name their column in data\.time_column"):
-        Popularity(5, window_days=30.0).statistics(TRAIN)
+        Popularity(5, window_days=30.0).prepare(TRAIN)

@@ -27,7 +27,7 @@ def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
     data, x = train()
     weight = np.log(USERS / (1 + x.sum(axis=0))).clip(0) ** 2 if idf else np.ones(ITEMS)
     model = UserKNN(USERS, ITEMS, 9, 4, kind, shrinkage=2.0, idf=idf)
-    params = {"params": model.solve(model.statistics(data))}
+    params = {"params": model.solve(model.prepare(data))}
     rows = [np.flatnonzero(x[3]), np.array([2, 5]), np.array([], int)]
     history = np.full((3, 9), -1)
     for row, items in enumerate(rows):
@@ -44,7 +44,7 @@ def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
 def test_only_neighbours_in_use_count():
     data, x = train()
     model = UserKNN(USERS, ITEMS, 9, 6, shrinkage=2.0, n_neighbours=2)
-    params = {"params": model.solve(model.statistics(data))}
+    params = {"params": model.solve(model.prepare(data))}
     items = np.flatnonzero(x[3])
     query = Query(jnp.array([3]), History(jnp.asarray(np.pad(items, (9 - len(items), 0), constant_values=-1))[None]))
     found = model.apply(params, query, method="score_catalogue")[0]

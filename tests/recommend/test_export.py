@@ -14,6 +14,7 @@ import pytest
 from jaxrec import launch, recommend
 from jaxrec.data.histories import Histories
 from jaxrec.errors import InputError
+from jaxrec.models import Model
 from jaxrec.recommend.export import export
 from tests.planted import PLANTED
 from tests.slow import some_slow
@@ -78,7 +79,7 @@ def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
 
 
-class AsksTheHost(nn.Module):
+class AsksTheHost(Model):
     """Scores by a function of the host, which no compiled program can take along."""
 
     n_items: int = 4
