@@ -302,9 +302,8 @@ def _check_together(node: Mapping[str, Any]) -> None:
     if check := getattr(target, "check_arguments", None):
         check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
     needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
-    is_module = isinstance(target, type) and issubclass(
-        target, nn.Module
-    )  # built once the data is read, whose sizes it needs
+    # A module is built once the data is read, whose sizes it needs.
+    is_module = isinstance(target, type) and issubclass(target, nn.Module)
     if dataclasses.is_dataclass(target) and not is_module and set(needs) <= own.keys():
         build(dict(node))
 

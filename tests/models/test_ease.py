@@ -59,7 +59,7 @@ def test_every_member_solves_with_its_own_regularization():
 def test_the_device_solves_as_the_host_does():
     data, x = train()
     model = EASE(ITEMS, 9, 10.0)
-    found = jax.jit(model.solve)(jnp.asarray(model.statistics(data)))["weights"]
+    found = jax.jit(model.solve)(jnp.asarray(model.prepare(data)))["weights"]
     np.testing.assert_allclose(found, closed_form(x, 10.0), rtol=1e-4, atol=1e-6)
 
 
