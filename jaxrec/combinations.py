@@ -61,7 +61,7 @@ def _check_negatives(tree: Tree) -> None:
         return
     cost = str(loss.get("cost", {}).get("_target_", ""))
     if (
-        cost == "jaxrec.fitting.positions.Softmax"
+        cost == "jaxrec.fitting.sequence_losses.Softmax"
         or "negatives" not in inspect.signature(_target(tree, "loss")).parameters
     ):
         raise InputError(

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.errors import InputError
+from jaxrec.renamed import up_to_date
 from jaxrec.settings import CONF, Tree
 
 
@@ -58,7 +59,7 @@ def plain(cfg: DictConfig) -> Tree:
         raise InputError(f"{', '.join(sorted(missing))} must be given")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
-    return {str(key): _tuples(value) for key, value in tree.items()}
+    return {str(key): _tuples(value) for key, value in up_to_date(tree).items()}
 
 
 def _tuples(value: Any) -> Any:

@@ -67,7 +67,7 @@ def _text(cell: Any) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("[", r"\[")
 
 
-class Epochs:
+class EpochProgress:
     """Shows training as it goes: pass it as `on_epoch`, inside `with`, which ends the bar however training ends."""
 
     def __init__(self, tree: Tree) -> None:
@@ -85,7 +85,7 @@ class Epochs:
             )
             self.bar = Progress(*columns, console=console, transient=True)
 
-    def __enter__(self) -> "Epochs":
+    def __enter__(self) -> "EpochProgress":
         starting = "compiling" if self.total else "fitting"
         if self.bar is not None:
             self.bar.start()

@@ -17,11 +17,11 @@ from jaxtyping import PyTree
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.split import Held, Selection, Split
+from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
-from jaxrec.evaluation.candidates import Candidates
-from jaxrec.evaluation.evaluation import Evaluation, Lists
-from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.evaluation.candidates import CandidateEvaluation
+from jaxrec.evaluation.evaluation import Evaluation, RankedLists
+from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.evaluation.groups import by_group
 from jaxrec.fallback import Fallback, Trained, trained_on
 from jaxrec.features import sizes, wanted
@@ -67,7 +67,7 @@ class Result:
     params: Params
     hyper: Hyper
     known: Interactions = field(repr=False)
-    lists: Lists | None = field(default=None, repr=False)
+    lists: RankedLists | None = field(default=None, repr=False)
     trained: Trained | None = field(default=None, repr=False)
 
 
@@ -80,7 +80,7 @@ def prepare(tree: Tree) -> tuple[Split, float]:
 def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
     """Fits every member on train, with early stopping on validation where there is one."""
     train, validation = selection.train, selection.validation
-    evaluation: FullCatalogue | Candidates = build(tree["eval"])
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
     known = train if validation is None else validation.context()
     model = _model(tree, known)
     _check_features(model, train.encoded)
@@ -166,7 +166,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         fitted_on = selection.joined()
         fit = trainer(tree)(_model(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = split.test.known
-    evaluation: FullCatalogue | Candidates = build(tree["eval"])
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
     started = time.perf_counter()
     context = split.test.context()
     asked = _asked(_model(tree, context), selection, context)
@@ -271,7 +271,7 @@ def _only_monitor_missing(row: dict[str, Any]) -> bool:
 
 
 def _model(tree: Tree, known: Interactions) -> Model:
-    """For a catalogue of this size; a model that states no length of its own gets every history whole."""
+    """For a catalog of this size; a model that states no length of its own gets every history whole."""
     given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
     if wanted(locate(tree["model"]["_target_"])):
         given |= sizes(known.encoded)
@@ -346,7 +346,7 @@ def trainer(tree: Tree) -> Any:
     return build(tree["trainer"], **runtime)
 
 
-def _popularity(evaluation: FullCatalogue | Candidates, train: Interactions, test: Held) -> Evaluation:
+def _popularity(evaluation: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((5, 1), np.float32)))
     model = Popularity(n_items=train.n_items)
     return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.data.features import Encoded
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import wanted
 from jaxrec.models.model import Model
@@ -106,7 +106,7 @@ def who(
     model: Model,
     fallback: Fallback,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
-    known: Histories,
+    known: UserHistories,
     features: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`answering` for rows given as users and the bounds of their histories.
@@ -127,7 +127,7 @@ def sources(
     model: Model,
     fallback: Fallback | None,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
-    known: Histories,
+    known: UserHistories,
     encoded: Encoded | None,
 ) -> tuple[Sources | None, Model | None]:
     """Who answers for rows, and what folds in where that is needed; None where the model itself answers for all."""

@@ -34,7 +34,7 @@ def table(features: Features) -> FeatureTable:
     return FeatureTable(*(jnp.asarray(part) for part in (features.categories, features.bags, features.numbers)))
 
 
-class Tables(NamedTuple):
+class FeatureTables(NamedTuple):
     """What a model asks for by having fields of these names; None where it does not ask, or where nothing is known."""
 
     user_table: FeatureTable | None = None
@@ -43,19 +43,19 @@ class Tables(NamedTuple):
 
 def wanted(model: nn.Module | type[nn.Module]) -> set[str]:
     """The tables for which this model has fields."""
-    return {field.name for field in dataclasses.fields(model)} & set(Tables._fields)
+    return {field.name for field in dataclasses.fields(model)} & set(FeatureTables._fields)
 
 
-def tables(model: nn.Module, encoded: Encoded | None) -> Tables:
+def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
     """The tables that this model wants of this data, on the device."""
     if encoded is None:
-        return Tables()
+        return FeatureTables()
     users = encoded.of_users if "user_table" in wanted(model) else None
     items = encoded.of_items if "item_table" in wanted(model) else None
-    return Tables(table(users) if users is not None else None, table(items) if items is not None else None)
+    return FeatureTables(table(users) if users is not None else None, table(items) if items is not None else None)
 
 
-def with_tables(model: Module, found: Tables) -> Module:
+def with_tables(model: Module, found: FeatureTables) -> Module:
     """The model with these tables for fields, as it is used inside a program."""
     return model.clone(**{name: value for name, value in found._asdict().items() if value is not None})
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 
 
 class History(NamedTuple):
@@ -34,7 +34,7 @@ class History(NamedTuple):
         return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].add(1.0, mode="drop")
 
 
-class Past(NamedTuple):
+class DeviceHistories(NamedTuple):
     """What all users did, by user and oldest first; a history is the end of a stretch of it."""
 
     items: Int[Array, "E"]
@@ -64,7 +64,7 @@ class Past(NamedTuple):
         return History(items, *(window(column, 0) for column in self[1:]))
 
 
-def past(source: Histories) -> Past:
+def past(source: UserHistories) -> DeviceHistories:
     """The lists of the host as device arrays; an empty one keeps one entry, so that gathers have a target."""
 
     def column(values: np.ndarray, kind: type) -> Array:
@@ -73,7 +73,7 @@ def past(source: Histories) -> Past:
     def optional(values: np.ndarray | None, kind: type) -> Array | None:
         return None if values is None else column(values, kind)
 
-    return Past(
+    return DeviceHistories(
         items=column(source.items, jnp.int32),
         event=optional(source.event, jnp.int32),
         gap=optional(source.gap, jnp.float32),

@@ -30,7 +30,7 @@ class Hyper(NamedTuple):
     n_negatives: Int[Array, "*P"]  # negatives in use of those drawn
     unobserved_weight: Float[Array, "*P"] | None = None  # of every pair of user and item; None: no such number
     shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
-    n_neighbours: Int[Array, "*P"] | None = None  # neighbours in use of those kept
+    n_neighbors: Int[Array, "*P"] | None = None  # neighbors in use of those kept
     dropout: Float[Array, "*P"] | None = None  # share of numbers that training zeroes; None: as the model says
     temperature: Float[Array, "*P"] | None = None  # divides scores
     others: Mapping[str, Array] = {}  # key of the configuration → any other number in which the members differ

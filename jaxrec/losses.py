@@ -19,7 +19,7 @@ def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float
 
 
 def bce(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
-    """Binary cross-entropy, mean over the 1 + N labelled pairs.   [He et al. 2017, eq. 7]"""
+    """Binary cross-entropy, mean over the 1 + N labeled pairs.   [He et al. 2017, eq. 7]"""
     loss = jax.nn.softplus(-positive) + jnp.sum(jax.nn.softplus(negatives) * used, axis=1)
     return loss / (1 + jnp.sum(used, axis=1))
 
@@ -45,7 +45,7 @@ def gbce(
 def softmax(
     positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]
 ) -> Float[Array, "B"]:
-    """Cross-entropy of the positive among itself and its negatives: the full softmax if these are the whole catalogue.
+    """Cross-entropy of the positive among itself and its negatives: the full softmax if these are the whole catalog.
 
     -s_i + log(exp s_i + sum_j exp s_j). Uniform negatives need no correction: their log-probability is a constant
     that only shifts every s_j.   [Jean et al. 2015]
@@ -57,7 +57,7 @@ def softmax(
 def multinomial(scores: Float[Array, "B I"], chosen: Float[Array, "B I"]) -> Float[Array, "B"]:
     """-sum over a user's items of log softmax(s)_i; 0 for a user without items.   [Liang et al. 2018, eq. 2]
 
-    The same objective as `softmax` over the catalogue summed over the user's interactions, for the price of one.
+    The same objective as `softmax` over the catalog summed over the user's interactions, for the price of one.
     """
     return jnp.sum(chosen, axis=1) * jax.nn.logsumexp(scores, axis=1) - jnp.sum(chosen * scores, axis=1)
 

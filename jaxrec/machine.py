@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from jaxrec.data.download import cache_dir
+from jaxrec.data.sources.download import cache_dir
 
 
 def use_all_cores() -> None:

@@ -23,7 +23,7 @@ class Membership(NamedTuple):
     words: UInt32[Array, "U W"]
 
     def rows(self, users: Int[Array, "B"], n_items: int) -> Bool[Array, "B I"]:
-        """For every item of the catalogue, whether each user has it."""
+        """For every item of the catalog, whether each user has it."""
         bits = self.words[users][:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None, :]
         return (bits & jnp.uint32(1)).astype(bool).reshape(users.shape[0], -1)[:, :n_items]
 

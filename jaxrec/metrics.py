@@ -133,7 +133,7 @@ def log_loss(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Arra
 
 
 def auc(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
-    """Share of pairs of a row labelled 1 and a row labelled 0 in which the 1 scores higher; NaN if a label is missing.
+    """Share of pairs of a row labeled 1 and a row labeled 0 in which the 1 scores higher; NaN if a label is missing.
 
     Equal scores count half. All rows at once, not per user.   [Hanley and McNeil 1982]
     """

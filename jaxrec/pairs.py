@@ -1,4 +1,4 @@
-"""Scores of every user with every item by a model that does not factorise, in tiles that a core's cache holds."""
+"""Scores of every user with every item by a model that does not factorize, in tiles that a core's cache holds."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def every_pair(
     floats: numbers that a pair takes while it is scored
 
     On a CPU a tile of items stays in the cache while user after user is scored with it, and nothing but scores is ever
-    as large as the catalogue. Accelerators score all at once and hold `floats` for each pair.
+    as large as the catalog. Accelerators score all at once and hold `floats` for each pair.
     """
     return jax.lax.platform_dependent(
         users,

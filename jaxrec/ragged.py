@@ -39,7 +39,7 @@ class Ragged(NamedTuple):
     ) -> Float[Array, "B I"]:
         """-inf at the items of rows `first_row` .. `first_row + B`, which together have at most `max_entries`.
 
-        `place` says in which column of `scores` each item of the catalogue is, beyond the last if in none; None: items
+        `place` says in which column of `scores` each item of the catalog is, beyond the last if in none; None: items
         are columns.
 
         One flat scatter over the block's entries: a padded [B, longest row] one would mostly write padding.

@@ -9,46 +9,46 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-Stream = UInt32[Array, "2"]
+RandomStream = UInt32[Array, "2"]
 
 
-def stream(key: PRNGKeyArray) -> Stream:
+def stream(key: PRNGKeyArray) -> RandomStream:
     """The stream that a key of `jax.random` stands for."""
     return jax.random.key_data(key).astype(jnp.uint32)
 
 
-def substream(parent: Stream, number: Int[Array, ""] | int) -> Stream:
+def substream(parent: RandomStream, number: Int[Array, ""] | int) -> RandomStream:
     """The stream of one epoch, or of one purpose."""
     return jnp.stack([bits(parent, 2 * jnp.uint32(number)), bits(parent, 2 * jnp.uint32(number) + jnp.uint32(1))])
 
 
-def bits(source: Stream, *counters: Array) -> UInt32[Array, "*S"]:
+def bits(source: RandomStream, *counters: Array) -> UInt32[Array, "*S"]:
     """32 random bits for each combination of counters, which broadcast against one another.
 
-    Rounds of MurmurHash3's finaliser, with the stream's two words mixed in before and after.   [Appleby 2011]
+    Rounds of MurmurHash3's finalizer, with the stream's two words mixed in before and after.   [Appleby 2011]
     """
     x = source[0]
     for counter in counters:
-        x = finalise(x + jnp.asarray(counter).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
-    return finalise(x ^ source[1])
+        x = finalize(x + jnp.asarray(counter).astype(jnp.uint32) * jnp.uint32(0x9E3779B9))
+    return finalize(x ^ source[1])
 
 
-def integers(source: Stream, below: int, *counters: Array) -> Int[Array, "*S"]:
+def integers(source: RandomStream, below: int, *counters: Array) -> Int[Array, "*S"]:
     """Integers in 0 .. below - 1; the excess of the first over the last is under below / 2^32."""
     return (bits(source, *counters) % jnp.uint32(below)).astype(jnp.int32)
 
 
-def uniforms(source: Stream, *counters: Array) -> Float[Array, "*S"]:
+def uniforms(source: RandomStream, *counters: Array) -> Float[Array, "*S"]:
     """Numbers in 0 .. 1, the ends excluded."""
     return ((bits(source, *counters) >> 9).astype(jnp.float32) + 0.5) / 2**23
 
 
-def normals(source: Stream, *counters: Array) -> Float[Array, "*S"]:
+def normals(source: RandomStream, *counters: Array) -> Float[Array, "*S"]:
     """Standard normal numbers, by the inverse of the distribution function."""
     return jnp.sqrt(jnp.float32(2)) * jax.lax.erf_inv(2 * uniforms(source, *counters) - 1)
 
 
-def finalise(x: UInt32[Array, "*S"]) -> UInt32[Array, "*S"]:
+def finalize(x: UInt32[Array, "*S"]) -> UInt32[Array, "*S"]:
     """A bijection of 32 bits in which every input bit moves every output bit half of the time."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)

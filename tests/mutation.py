@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 COPIED = ("jaxrec", "hydra_plugins", "conf", "scripts", "tests", "pyproject.toml", "README.md")
 SPLITS = ("data/test_split.py", "data/test_new_users.py", "data/test_session_split.py")
 SAMPLERS = ("negatives",)
-STEPS = ("evaluation/test_steps.py", "evaluation/test_full_catalogue.py")
+STEPS = ("evaluation/test_steps.py", "evaluation/test_full_catalog.py")
 
 # Group → module of jaxrec → its tests, the quickest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -59,7 +59,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
         "evaluation/evaluation": (*STEPS, "evaluation/test_candidates.py"),
         "evaluation/folding": ("evaluation/test_folding.py",),
-        "evaluation/full_catalogue": STEPS,
+        "evaluation/full_catalog": STEPS,
         "evaluation/groups": ("evaluation/test_groups.py",),
         "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
         "evaluation/sought": (*STEPS, "evaluation/test_candidates.py"),

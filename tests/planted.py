@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from jaxrec.data.split import Held
-from jaxrec.data.synthetic import BACKGROUND, MIXTURE
+from jaxrec.data.sources.synthetic import BACKGROUND, MIXTURE
+from jaxrec.data.splits.split import HeldOut
 
 N_USERS, N_ITEMS, N_CLUSTERS = 300, 120, 6
 ZIPF, SEED = 0.9, 0  # the defaults of data=synthetic
@@ -16,7 +16,7 @@ PLANTED = (
 )
 
 
-def chances(held: Held) -> np.ndarray:
+def chances(held: HeldOut) -> np.ndarray:
     """The chance [U, I] with which each user draws each item: nobody can rank better than by it.
 
     The draws of `synthetic` that make items' weights and users' tastes, repeated; both clusters are in its features.
@@ -33,12 +33,12 @@ def chances(held: Held) -> np.ndarray:
     return BACKGROUND * weight / weight.sum() + (1 - BACKGROUND) * of_taste
 
 
-def ndcg(scores: np.ndarray, held: Held, k: int = 10) -> float:
+def ndcg(scores: np.ndarray, held: HeldOut, k: int = 10) -> float:
     """NDCG@k in the mean over users who seek something, where nothing known is listed."""
-    known, sought = np.zeros((2, N_USERS, N_ITEMS))
+    known, ground_truth = np.zeros((2, N_USERS, N_ITEMS))
     known[held.known.user, held.known.item] = 1
-    sought[held.target.user, held.target.item] = 1
+    ground_truth[held.target.user, held.target.item] = 1
     lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :k]
     discount = 1 / np.log2(np.arange(2, k + 2))
-    found, n = np.take_along_axis(sought, lists, axis=1) @ discount, sought.sum(axis=1).astype(int)
+    found, n = np.take_along_axis(ground_truth, lists, axis=1) @ discount, ground_truth.sum(axis=1).astype(int)
     return float(np.mean(found[n > 0] / np.cumsum(discount)[np.minimum(n[n > 0], k) - 1]))

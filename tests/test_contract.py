@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, recommend, rundir, settings
-from jaxrec.data.candidate_lists import draw_candidates
 from jaxrec.data.histories import histories
+from jaxrec.data.splits.candidate_lists import draw_candidates
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalogue import Evaluator
+from jaxrec.evaluation.full_catalog import Evaluator
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
 from jaxrec.models import Factorized
-from jaxrec.ranking import Asked, Ranker, query_of, scorer
+from jaxrec.ranking import QueryRows, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
 from tests.paths import ROOT
@@ -46,7 +46,7 @@ class Fitted:
         self.model = with_tables(member, tables(member, self.encoded))
 
     def query(self, n_users: int):
-        return query_of(self.model, Asked.about(np.arange(n_users), histories(self.split.selection.train)))
+        return query_of(self.model, QueryRows.about(np.arange(n_users), histories(self.split.selection.train)))
 
 
 @pytest.fixture(scope="module", params=some_slow(MODELS, *SLOW))
@@ -70,23 +70,23 @@ def fitted(request, compose) -> Fitted:
     return Fitted(tree)
 
 
-def test_candidates_and_pools_score_as_in_the_catalogue(fitted):
+def test_candidates_and_pools_score_as_in_the_catalog(fitted):
     model = fitted.model
     items = jnp.asarray(np.random.default_rng(0).integers(0, model.n_items, (20, 7), np.int32))
     pool = jnp.array([11, 0, 7], jnp.int32)
 
     @jax.jit
     def scores(params, query):
-        catalogue = model.apply(params, query, method="score_catalogue")
-        products = catalogue
+        catalog = model.apply(params, query, method="score_catalog")
+        products = catalog
         if isinstance(model, Factorized):
             products = model.bind(params).query_vectors(query) @ model.bind(params).item_vectors().T
-        return catalogue, products, model.apply(params, query, items), scorer(model, params, pool)(query)
+        return catalog, products, model.apply(params, query, items), scorer(model, params, pool)(query)
 
-    catalogue, products, candidates, of_pool = map(np.asarray, scores(fitted.params, fitted.query(20)))
-    np.testing.assert_allclose(candidates, np.take_along_axis(catalogue, items, axis=1), rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(of_pool, catalogue[:, pool], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(products, catalogue, rtol=1e-5, atol=1e-5)
+    catalog, products, candidates, of_pool = map(np.asarray, scores(fitted.params, fitted.query(20)))
+    np.testing.assert_allclose(candidates, np.take_along_axis(catalog, items, axis=1), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(of_pool, catalog[:, pool], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(products, catalog, rtol=1e-5, atol=1e-5)
 
 
 def test_the_planted_clusters_are_found(fitted):
@@ -117,7 +117,7 @@ def test_no_metric_depends_on_the_block_size(fitted, block):
 
 @pytest.mark.parametrize("block", [7])
 def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, block):
-    """Two members, of which the second is the first: both rank each held-out item as the catalogue's scores do."""
+    """Two members, of which the second is the first: both rank each held-out item as the catalog's scores do."""
     held = fitted.split.selection.validation
     drawn = draw_candidates(held, 20, seed=0)
     two = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), (fitted.selected.fit.params, fitted.population.hyper))
@@ -126,8 +126,8 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
         for b, members in ((block, two), (None, (fitted.selected.fit.params, fitted.population.hyper)))
     ]
     assert found[0].means(0) == found[0].means(1) == found[1].means(0)
-    users, items = found[0].users, found[0].sought.items
-    score = jax.jit(lambda params, query: fitted.model.apply(params, query, method="score_catalogue"))
+    users, items = found[0].users, found[0].ground_truth.items
+    score = jax.jit(lambda params, query: fitted.model.apply(params, query, method="score_catalog"))
     scores = np.asarray(score(fitted.params, fitted.query(users.max() + 1)))
     entry = drawn[0][users][:, None] + np.arange(20)  # a user who knows nearly everything has fewer
     others = drawn[1][np.minimum(entry, len(drawn[1]) - 1)]
@@ -141,7 +141,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
 
 def test_what_a_user_has_never_comes_back(fitted):
     train = fitted.split.selection.train
-    asked = Asked.about(np.arange(train.n_users), histories(train), fitted.encoded)
+    asked = QueryRows.about(np.arange(train.n_users), histories(train), fitted.encoded)
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
     had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]

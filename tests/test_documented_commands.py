@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
-from jaxrec.data import retailrocket_made
+from jaxrec.data.sources import synthetic_retailrocket
 from jaxrec.settings import CONF, check
 from tests.paths import ROOT
 
@@ -242,7 +242,7 @@ def folder(tmp_path_factory):
     )
     bought = bought.assign(Quantity=1, InvoiceDate=day, Price=1.5, **{"Customer ID": user, "Country": "EIRE"})
     bought.to_csv(folder / "retail.csv", index=False)
-    retailrocket_made.write(folder / "FOLDER", 30000, 3000, 300, 3000, 30)
+    synthetic_retailrocket.write(folder / "FOLDER", 30000, 3000, 300, 3000, 30)
     data = "data=files data.path=orders.csv data.item_features=items.csv 'data.multi_valued=[genres]'"
     paste(folder, f"python scripts/train.py {data} model=ease hydra.run.dir=RUN_DIR")
     paste(folder, f"python scripts/train.py {data} model=popularity hydra.run.dir=RUN2")

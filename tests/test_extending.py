@@ -11,7 +11,7 @@ import pytest
 
 from jaxrec import launch, recommend, settings
 from jaxrec.config import plain
-from jaxrec.data.synthetic import synthetic
+from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.errors import InputError
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.sweep.effects import check_effects

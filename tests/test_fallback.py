@@ -6,11 +6,11 @@ import pytest
 
 from jaxrec import launch, recommend
 from jaxrec.data.features import Encoded, Features, Schema
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalogue import Evaluator
+from jaxrec.evaluation.full_catalog import Evaluator
 from jaxrec.fallback import Fallback, Trained, featured, trained_on, who
 from jaxrec.hyper import Hyper
 from jaxrec.models.dlrm import DLRM
@@ -49,9 +49,11 @@ def trained(compose, log, directory, *overrides):
     return launch.run(tree, directory)
 
 
-def ndcg(listed: list, sought: set) -> float:
+def ndcg(listed: list, ground_truth: set) -> float:
     gains = 1 / np.log2(np.arange(2, 12))
-    return float(sum(gains[r] for r, item in enumerate(listed[:10]) if item in sought) / gains[: len(sought)].sum())
+    return float(
+        sum(gains[r] for r, item in enumerate(listed[:10]) if item in ground_truth) / gains[: len(ground_truth)].sum()
+    )
 
 
 @pytest.mark.parametrize("name", ["ease", "neumf", "ials"])
@@ -72,8 +74,8 @@ def test_new_users_are_measured_by_what_they_are_served(compose, log, tmp_path, 
     for user in new:
         known = set(seen.item_id[seen.user_id == user])
         expected[user] = [item for item in popular if item not in known]
-        sought = set(test.item_id[test.user_id == user]) - known
-        assert measured[user] == pytest.approx(ndcg(expected[user], sought), abs=1e-6), user
+        ground_truth = set(test.item_id[test.user_id == user]) - known
+        assert measured[user] == pytest.approx(ndcg(expected[user], ground_truth), abs=1e-6), user
     frame = model.recommend([*new, "nobody"], k=10, unknown="popularity")
     assert set(frame.source) == {"popularity"}
     served = {user: rows.item_id.tolist() for user, rows in frame.groupby("user_id")}
@@ -102,7 +104,7 @@ def test_candidates_of_new_users_are_ranked_by_popularity():
     weights[0, 3] = -np.arange(ITEMS)
     hyper = Hyper(*(np.zeros(1, np.float32),) * 3, *(np.ones(1, np.int32),) * 2)
     evaluator = CandidateEvaluator(
-        EASE(ITEMS, 4), Held(known, target), candidates, k=(1, 4), fallback=Fallback(trained_on(train))
+        EASE(ITEMS, 4), HeldOut(known, target), candidates, k=(1, 4), fallback=Fallback(trained_on(train))
     )
     found = evaluator({"params": {"weights": weights}}, hyper).per_user["sampled_mrr@4"][0]
     np.testing.assert_allclose(found, [1.0, 1 / 3], rtol=1e-6)  # user 1: items 1 and 2 are chosen more often than 4
@@ -111,7 +113,7 @@ def test_candidates_of_new_users_are_ranked_by_popularity():
 def test_normal_users_are_ranked_by_the_model_alone():
     """Nothing is added to the program where the model answers for everybody."""
     train = rows([(0, 1), (1, 2)], 2)
-    held = Held(train, rows([(0, 4), (1, 5)], 2))
+    held = HeldOut(train, rows([(0, 4), (1, 5)], 2))
     evaluator = Evaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(trained_on(train)))
     assert evaluator.ranker.stream.shared[2] is None
 
@@ -124,7 +126,7 @@ def features(codes: list[int]) -> Encoded:
 
 def test_who_answers():
     """Users 0: trained on, 1: known since, 2: known by an item nobody had, 3: unknown, of whom a feature is known."""
-    known = Histories(np.array([0, 1, 2, 3, 3]), np.array([0, 0, 9], np.int32))
+    known = UserHistories(np.array([0, 1, 2, 3, 3]), np.array([0, 0, 9], np.int32))
     items = np.arange(ITEMS) < 5
     trained = Trained(np.ones(ITEMS, np.float32), np.array([True, False, False, False]), items)
     users = np.arange(4)

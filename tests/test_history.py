@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.data.histories import Histories
-from jaxrec.history import Past, past
+from jaxrec.data.histories import UserHistories
+from jaxrec.history import DeviceHistories, past
 
-latest = jax.jit(Past.latest, static_argnums=3)
+latest = jax.jit(DeviceHistories.latest, static_argnums=3)
 ENTRIES = 12
 
 
@@ -18,7 +18,7 @@ def test_latest(length):
     rng = np.random.default_rng(0)
     items, event = rng.integers(0, 9, (2, ENTRIES))
     gap, value = rng.random((2, ENTRIES)).astype(np.float32)
-    source = past(Histories(np.array([0, ENTRIES]), items, event, gap, value))
+    source = past(UserHistories(np.array([0, ENTRIES]), items, event, gap, value))
     bounds = np.array([(low, high) for low in range(ENTRIES + 1) for high in range(low, ENTRIES + 1)])
     found = latest(source, *jnp.asarray(bounds.T), length)
     for column, padding, window in zip((items, event, gap, value), (-1, 0, 0, 0), found, strict=True):
@@ -27,7 +27,7 @@ def test_latest(length):
 
 
 def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
-    nothing = past(Histories(np.zeros(3, int), np.zeros(0, np.int32)))
+    nothing = past(UserHistories(np.zeros(3, int), np.zeros(0, np.int32)))
     history = latest(nothing, jnp.array([0, 0]), jnp.array([0, 0]), 3)
     np.testing.assert_array_equal(history.items, np.full((2, 3), -1))
     assert history[1:] == (None, None, None)
@@ -37,7 +37,7 @@ def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
 def test_an_entry_left_out_is_as_if_it_had_never_been(length):
     """Every stretch, and every entry in it."""
     items = np.arange(ENTRIES) + 20
-    source = past(Histories(np.array([0, ENTRIES]), items))
+    source = past(UserHistories(np.array([0, ENTRIES]), items))
     cases = [
         (low, high, but) for low in range(ENTRIES) for high in range(low + 1, ENTRIES + 1) for but in range(low, high)
     ]

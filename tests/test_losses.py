@@ -121,7 +121,7 @@ def test_bce_is_scikit_learns_log_loss():
         assert float(value[row]) == pytest.approx(log_loss([1, 0, 0, 0, 0], probabilities), rel=1e-5)
 
 
-def test_softmax_against_the_rest_of_the_catalogue_is_scipys():
+def test_softmax_against_the_rest_of_the_catalog_is_scipys():
     scores = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
     chosen = [5, 0, 7]
     negatives = jnp.asarray([np.delete(row, item) for row, item in zip(scores, chosen, strict=True)])

@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import pytest
 
 from jaxrec.errors import InputError
-from jaxrec.evaluation.candidates import Candidates
-from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.evaluation.candidates import CandidateEvaluation
+from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.metric_names import keys, larger_is_better, metric
 from jaxrec.metrics import rbp
 
@@ -46,7 +46,7 @@ def test_smaller_is_better_is_declared_with_the_metric():
 
 
 def test_the_monitor_is_one_of_the_chosen_metrics():
-    assert FullCatalogue(k=(3,), metrics=("err", "coverage"), monitor="err@3").measured == ("err@3", "coverage@3")
-    assert Candidates(k=(3,), metrics=("rbp(p=0.9)",), monitor="sampled_rbp(p=0.9)@3").monitor
+    assert FullCatalog(k=(3,), metrics=("err", "coverage"), monitor="err@3").measured == ("err@3", "coverage@3")
+    assert CandidateEvaluation(k=(3,), metrics=("rbp(p=0.9)",), monitor="sampled_rbp(p=0.9)@3").monitor
     with pytest.raises(InputError, match=r"there are err@3 \(eval\.metrics at each of eval\.k\)"):
-        FullCatalogue(k=(3,), metrics=("err",))
+        FullCatalog(k=(3,), metrics=("err",))

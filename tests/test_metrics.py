@@ -93,7 +93,7 @@ def test_oracle(case):
 
 @pytest.mark.parametrize("k", [1, 5, 20])
 def test_ndcg_is_scikit_learns(k):
-    """With scores that fall with the rank, scikit-learn ranks the whole catalogue as it stands here."""
+    """With scores that fall with the rank, scikit-learn ranks the whole catalog as it stands here."""
     rng = np.random.default_rng(0)
     relevant = rng.random((50, 20)) < 0.3
     relevant[:, 7] = True  # scikit-learn has no answer for a user with nothing to find
@@ -181,7 +181,7 @@ def test_rating_errors_are_scikit_learns():
 @pytest.mark.parametrize("n_users", [100, 25_000])
 def test_interval_of_many_users_is_the_normal_one(n_users):
     """mean ± 1.96 standard errors, with users pooled or not: by the central limit theorem, to a few percent."""
-    values = np.sort(np.random.default_rng(1).normal(0.3, 0.2, n_users))  # sorted: pools must not be runs of neighbours
+    values = np.sort(np.random.default_rng(1).normal(0.3, 0.2, n_users))  # sorted: pools must not be runs of neighbors
     mean, low, high = mean_and_interval(values, n_resamples=4000)
     error = values.std() / sqrt(n_users)
     assert mean == pytest.approx(values.mean())

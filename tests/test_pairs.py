@@ -35,7 +35,7 @@ def test_tiles_give_every_score_once(n_users, n_items, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_on_a_cpu_only_scores_are_as_large_as_the_catalogue():
+def test_on_a_cpu_only_scores_are_as_large_as_the_catalog():
     n_users, n_items = 50, 40_000
     users, items = parts(n_users, n_items)
     program = jax.jit(lambda *given: every_pair(relu_of_one, *given, 8)).lower(users, items).compile()

@@ -37,7 +37,7 @@ quick = settings(max_examples=60, deadline=None)
 @given(row_lists(), rows_drawn)
 @quick
 def test_contains(lists, rows):
-    """Every item of the catalogue is asked for, an id beyond it, and the padding of lists too short."""
+    """Every item of the catalog is asked for, an id beyond it, and the padding of lists too short."""
     offsets, items = flat(lists)
     asked = [-1, *range(ITEMS + 1)]
     found = contains(ragged(offsets, sort_rows(offsets, items)), jnp.array(rows), jnp.tile(jnp.array(asked), (4, 1)))

@@ -38,7 +38,7 @@ DRAWS = {
 def test_bits_fall_evenly(draw):
     values = np.asarray(draw()).ravel()
     assert len(values) == 1 << 16
-    for shift in (0, 12, 24):  # low, middle and high bits; 4 buckets of neighbours' pairs as well
+    for shift in (0, 12, 24):  # low, middle and high bits; 4 buckets of neighbors' pairs as well
         assert evenly((values >> shift) & 255, 256), shift
         one, other = (values[:-1:2] >> shift) & 15, (values[1::2] >> shift) & 15
         assert evenly(16 * one + other, 256), shift
@@ -87,7 +87,7 @@ def test_integers_are_uniform_below_their_bound(below):
     assert below == 1 or evenly(values, below)
 
 
-def test_integers_reach_catalogues_of_any_size():
+def test_integers_reach_catalogs_of_any_size():
     values = np.asarray(integers(SOURCE, 2**31 - 1, MANY))
     assert values.min() >= 0
     assert stats.kstest(values / (2**31 - 1), "uniform").pvalue > 1e-3
@@ -120,7 +120,7 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("draw", INDEPENDENT.values(), ids=INDEPENDENT)
 def test_draws_are_independent_across(draw):
-    """Correlations of 20,000 pairs have a deviation of 0.007; neighbours, and neighbours shifted by one."""
+    """Correlations of 20,000 pairs have a deviation of 0.007; neighbors, and neighbors shifted by one."""
     values = np.asarray(draw(), np.float64)
     shifted = np.roll(values, 1, axis=1)
     across = np.corrcoef(np.concatenate([values, shifted]))

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
-from jaxrec.ranking import GROUP, Asked, Ranker, query_of, top_k
+from jaxrec.ranking import GROUP, QueryRows, Ranker, query_of, top_k
 
 USERS, ITEMS, K = 23, 40, 7
 
@@ -28,7 +28,7 @@ class Table(Model):
     def setup(self) -> None:
         self.scores = self.param("scores", nn.initializers.zeros, (self.n_users, self.n_items))
 
-    def score_catalogue(self, query: Query) -> jax.Array:
+    def score_catalog(self, query: Query) -> jax.Array:
         return self.scores[query.user]
 
 
@@ -101,7 +101,7 @@ def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray,
 def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     """Two devices: one member's users are shared among them, two members have one each, three again share."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
-    asked = Asked.about(np.arange(USERS), Histories(*known_lists()))
+    asked = QueryRows.about(np.arange(USERS), UserHistories(*known_lists()))
     ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)(
         {"params": {"scores": tables}}, hyper(n_members)
     )
@@ -116,14 +116,14 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
 def test_users_are_ranked_in_the_order_asked():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
-    nothing = Histories(np.zeros(USERS + 1, int), np.zeros(0, int))
-    ranked = Ranker(Table(), Asked.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
+    nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, int))
+    ranked = Ranker(Table(), QueryRows.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
     np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
 
 
 def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
     rng = np.random.default_rng(3)
-    ranker = Ranker(Table(), Asked.about(np.arange(USERS), Histories(*known_lists())), K)
+    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K)
     for n_members in (1, 2, 1):
         tables = rng.random((n_members, USERS, ITEMS)).astype(np.float32)
         items = ranker({"params": {"scores": tables}}, hyper(n_members)).items
@@ -135,16 +135,16 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
     """One score of one user of one member, of an item that the user knows and that no list would hold."""
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
-    ranker = Ranker(Table(), Asked.about(np.arange(USERS), Histories(*known_lists())), K, block=4)
+    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K, block=4)
     assert ranker({"params": {"scores": tables}}, hyper(2)).finite.tolist() == [True, False]
 
 
 def test_memory_is_a_block_and_never_users_times_items():
     """Every array of the compiled program, by the shapes in its text; 1,009 and 2,003 divide nothing else."""
     n_users, n_items, block = 1009, 2003, 16
-    model = MatrixFactorisation(n_users, n_items, 2)
-    known = Histories(np.arange(n_users + 1), np.arange(n_users) % n_items)
-    ranker = Ranker(model, Asked.about(np.arange(n_users), known), 5, block=block)
+    model = MatrixFactorization(n_users, n_items, 2)
+    known = UserHistories(np.arange(n_users + 1), np.arange(n_users) % n_items)
+    ranker = Ranker(model, QueryRows.about(np.arange(n_users), known), 5, block=block)
     nobody = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
     params = jax.tree.map(
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
@@ -159,7 +159,7 @@ def test_memory_is_a_block_and_never_users_times_items():
 
 def test_a_query_has_the_history_that_the_model_asks_for():
     users = np.array([1, 0])
-    asked = Asked.about(users, Histories(np.array([0, 3, 3]), np.array([4, 5, 6])))
+    asked = QueryRows.about(users, UserHistories(np.array([0, 3, 3]), np.array([4, 5, 6])))
     assert query_of(Table(), asked).history is None
 
     class Sequence(Table):
@@ -184,8 +184,8 @@ class Parts(Table, Pairwise):
 
 def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
     """2^21 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
-    nothing = Histories(np.zeros(4001, int), np.zeros(0, np.int32))
-    asked = Asked.about(np.arange(4000), nothing)
+    nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
+    asked = QueryRows.about(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 125), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
@@ -194,8 +194,8 @@ def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_
 
 def test_parts_of_items_are_computed_once_and_used():
     scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
-    nothing = Histories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
-    ranker = Ranker(Parts(), Asked.about(np.arange(USERS), nothing), K, block=4)
+    nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
+    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
     ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, hyper(1))
     np.testing.assert_array_equal(ranked.items[0], best(scores, K))
     np.testing.assert_allclose(ranked.scores[0], 2 * np.sort(scores, axis=1)[:, ::-1][:, :K], rtol=1e-6)

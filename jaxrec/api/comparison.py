@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.metrics import mean_and_interval
 from jaxrec.recommend.recommender import Recommender
 
 
 def evaluate(
     models: Recommender | Mapping[str, Recommender],
-    held: Held,
+    held: HeldOut,
     *,
     k: Sequence[int] = (5, 10, 20),
     filter_seen: bool = True,
@@ -42,7 +42,7 @@ def evaluate(
     """
     named = {"model": models} if isinstance(models, Recommender) else dict(models)
     lengths = tuple(sorted(k))
-    evaluation = FullCatalogue(k=lengths, monitor=f"ndcg@{lengths[0]}", exclude_known=filter_seen)
+    evaluation = FullCatalog(k=lengths, monitor=f"ndcg@{lengths[0]}", exclude_known=filter_seen)
     for name, model in named.items():
         tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
         if not all(np.array_equal(own, other) for own, other in tables):
@@ -53,7 +53,7 @@ def evaluate(
 
 
 def _rows(name: str, own: Evaluation, first: Evaluation) -> list[dict[str, Any]]:
-    units = own.users if own.sought.singly else None
+    units = own.users if own.ground_truth.singly else None
     rows = []
     for key, values in own.per_user.items():
         mean, low, high = mean_and_interval(values[0], units=units)

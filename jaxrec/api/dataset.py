@@ -11,8 +11,8 @@ from jaxrec import settings
 from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.data.interactions import Interactions, summary
-from jaxrec.data.split import Split
-from jaxrec.data.tables import source
+from jaxrec.data.reading.tables import source
+from jaxrec.data.splits.split import Split
 from jaxrec.settings import Tree
 
 _COLUMNS = {"user": "user_column", "item": "item_column", "value": "value_column", "time": "time_column"}

@@ -12,7 +12,7 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.api.training import Recipe, TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Selected
 from jaxrec.fitting.population import Population

@@ -15,8 +15,8 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import read_json
 from jaxrec.command_line import override
 from jaxrec.config import compose
-from jaxrec.console import Epochs
-from jaxrec.data.split import Split
+from jaxrec.console import EpochProgress
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.machine import use_all_cores
@@ -138,7 +138,7 @@ def fit(
     failed: dict[int, str] = {}
     for places, shared, population in settings.populations(trees):
         experiment.check(shared, split.selection)
-        with Epochs(shared) if verbose else nullcontext(experiment.quiet) as shown:
+        with EpochProgress(shared) if verbose else nullcontext(experiment.quiet) as shown:
             selected = experiment.select(shared, split.selection, population, shown)
         for place, outcome in zip(places, experiment.finish_each(shared, split, selected), strict=True):
             if isinstance(outcome, str):

@@ -24,13 +24,13 @@ from jaxrec.console import say, table
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.features import Tables, tables, with_tables
+from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
-from jaxrec.ranking import Asked, Ranker
+from jaxrec.ranking import QueryRows, Ranker
 from jaxrec.settings import Tree, build, get, put
 
 Row = dict[str, Any]
@@ -46,7 +46,7 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     server that 64 connections ask)
     peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
     item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}, with
-    "targets" where it timed less than all of the work: how many interactions each time learnt, or users it ranked for
+    "targets" where it timed less than all of the work: how many interactions each time learned, or users it ranked for
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "evaluate": evaluate}
     cases |= {"sweep": sweep, "start": start, "mining": mining, "samplers": samplers, "serve": serve}
@@ -86,7 +86,7 @@ def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Par
     params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
 
     def weights(
-        given: Tables, examples: PyTree
+        given: FeatureTables, examples: PyTree
     ) -> PyTree:  # what else a batch costs is not asked for, hence not computed
         source, known = stream(jax.random.key(0)), with_tables(model, given)
         return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
@@ -99,7 +99,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """The ten best items of every user, what they have masked, from random vectors of the model's width."""
     data: Interactions = build(tree["data"])
     model, params, hyper = _fresh(tree, data)
-    asked = Asked.about(np.arange(data.n_users), histories(data))
+    asked = QueryRows.about(np.arange(data.n_users), histories(data))
     ranker = Ranker(model, asked, 10, block=get(tree, "eval.block"))
     rows = _beside(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
     for row in rows:
@@ -108,7 +108,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 
 def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """What a validation does: the catalogue ranked for each of its users, and the metrics of their lists."""
+    """What a validation does: the catalog ranked for each of its users, and the metrics of their lists."""
     data: Interactions = build(tree["data"])
     validation = build(tree["split"], interactions=data).selection.validation
     if validation is None:
@@ -116,7 +116,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     model, params, hyper = _fresh(tree, validation.target)
     evaluator = build(tree["eval"]).evaluator(model, validation)
     rows = _beside(lambda: evaluator(params, hyper).means(0), repeats, peer, data, hyper)
-    return _rates(rows, len(evaluator.sought.asked.users))
+    return _rates(rows, len(evaluator.ground_truth.asked.users))
 
 
 def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:

@@ -15,7 +15,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.models.model import Model, Params
-from jaxrec.ranking import Asked, Ranker, query_of
+from jaxrec.ranking import QueryRows, Ranker, query_of
 from jaxrec.settings import Tree, build, get, put
 
 HARDEST = 50  # items a user
@@ -52,7 +52,7 @@ def mine(tree: Tree, repeats: int) -> dict[str, Any]:
     hyper = population.hyper
     params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(jax.tree.map(lambda x: x[0], hyper))
     stacked = jax.tree.map(lambda x: x[None], params)
-    asked = Asked.about(np.arange(data.n_users), histories(data))
+    asked = QueryRows.about(np.arange(data.n_users), histories(data))
     started = time.perf_counter()
     ranker = Ranker(model, asked, HARDEST, block=get(tree, "eval.block"))
     items = np.asarray(ranker(stacked, hyper).items)[0]
@@ -106,14 +106,14 @@ def matrix_rate(n: int = 2048) -> float:
 
 
 def flops_of_a_user(model: Model, params: Params, data: Interactions, users: int = 8) -> float:
-    """Operations that scoring the catalogue takes for one more user, by the compiler's own count.
+    """Operations that scoring the catalog takes for one more user, by the compiler's own count.
 
     Lowered for an accelerator, which scores all at once: of a loop, as a CPU has it, the compiler counts one round.
     """
 
     def counted(n: int) -> float:
-        query = query_of(model, Asked.about(np.arange(n), histories(data)))
-        score = jax.jit(lambda params, query: model.bind(params).score_catalogue(query))
+        query = query_of(model, QueryRows.about(np.arange(n), histories(data)))
+        score = jax.jit(lambda params, query: model.bind(params).score_catalog(query))
         cost: Any = score.trace(params, query).lower(lowering_platforms=("cuda",)).cost_analysis()
         return float(cost["flops"])
 
@@ -124,7 +124,7 @@ def _check(model: Model, params: Params, data: Interactions, items: np.ndarray) 
     known = histories(data)
     everything = jnp.arange(data.n_items, dtype=jnp.int32)[None, :]
     for user in np.random.default_rng(0).choice(data.n_users, CHECKED, replace=False):
-        query = query_of(model, Asked.about(np.array([user]), known))
+        query = query_of(model, QueryRows.about(np.array([user]), known))
         scores = np.array(model.bind(params)(query, everything)[0])
         scores[known.masked(np.array([user]))[1]] = -np.inf
         best = np.sort(scores)[::-1][: items.shape[1]]

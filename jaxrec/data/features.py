@@ -1,4 +1,4 @@
-"""What is known of users or items, as numbers: codes of categories, bags of codes, and standardised numbers.
+"""What is known of users or items, as numbers: codes of categories, bags of codes, and standardized numbers.
 
 A frame of features says by its dtypes what its columns are:
 

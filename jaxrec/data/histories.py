@@ -7,7 +7,7 @@ import numpy as np
 from jaxrec.data.interactions import Interactions, user_order
 
 
-class Histories(NamedTuple):
+class UserHistories(NamedTuple):
     """Entries `offsets[u] .. offsets[u + 1]` are those of user u; what the data lacks is None.
 
     items:  int32 [N]
@@ -33,7 +33,7 @@ class Histories(NamedTuple):
         return np.concatenate([[0], np.cumsum(kept)])[offsets], self.items[rows[kept]]
 
 
-def histories(interactions: Interactions) -> Histories:
+def histories(interactions: Interactions) -> UserHistories:
     """The rows of the data by user, oldest first, ties in file order."""
     offsets, rows = user_order(interactions)
 
@@ -45,7 +45,7 @@ def histories(interactions: Interactions) -> Histories:
         gap = np.diff(interactions.time[rows], prepend=0).astype(np.float32) / np.float32(1000)
         gap[offsets[:-1][np.diff(offsets) > 0]] = 0
     event, value, target = (column(values) for values in (interactions.event, interactions.value, interactions.target))
-    return Histories(offsets, interactions.item[rows], event, gap, value, target)
+    return UserHistories(offsets, interactions.item[rows], event, gap, value, target)
 
 
 def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

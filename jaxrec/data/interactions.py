@@ -75,7 +75,7 @@ class Interactions:
 
     @property
     def n_items(self) -> int:
-        """Rows of the item table: the catalogue."""
+        """Rows of the item table: the catalog."""
         return len(self.item_ids)
 
     def take(self, rows: np.ndarray) -> "Interactions":
@@ -111,8 +111,8 @@ def encode(
     """
     user, user_ids = _table(frame["user_id"])
     item, item_ids = _table(frame["item_id"])
-    # Catalogues are often numbered by age or popularity and equal scores are ordered by index, so the item table is
-    # shuffled: a tie must never favour the popular. The seed is fixed: the same ids get the same table in every run.
+    # Catalogs are often numbered by age or popularity and equal scores are ordered by index, so the item table is
+    # shuffled: a tie must never favor the popular. The seed is fixed: the same ids get the same table in every run.
     order = np.random.default_rng(20_240_601).permutation(len(item_ids))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))

@@ -1,7 +1,7 @@
 """Notes on the data to read before believing a number: what was dropped, what leaks, what is cold."""
 
 from jaxrec.data.notes import WARNING, occurred
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 
 DROPPED = {
     "sessions_too_short_dropped": "sessions of fewer than two events",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
 
 EARLIEST = 631_152_000_000  # 1990, in milliseconds: shops and ratings on the net are younger
 LATEST = 4_102_444_800_000  # 2100

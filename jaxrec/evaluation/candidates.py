@@ -1,6 +1,6 @@
 """Sampled evaluation: each held-out item ranked among given candidates, and every number called `sampled_`.
 
-Such numbers are no estimate of full-catalogue ones, and may order models differently.
+Such numbers are no estimate of full-catalog ones, and may order models differently.
 [Krichene and Rendle 2020, On sampled metrics for item recommendation]
 """
 
@@ -15,20 +15,20 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
-from jaxrec.data.candidate_lists import draw_candidates, read_candidates
-from jaxrec.data.split import Held
+from jaxrec.blockwise import Block, Blockwise, block_size
+from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.sought import sought
+from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import OF_LIST, RANKED, SAMPLED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.models.model import Model, Params
 from jaxrec.ranking import Rows, rows_of, sources_of
-from jaxrec.streaming import Block, Stream, block_size
 
 
-class Lists(NamedTuple):
+class CandidateLists(NamedTuple):
     """What each row ranks: `target` [R] among `items[start : end]`, on the device."""
 
     target: Int[Array, "R"]
@@ -40,13 +40,13 @@ class Lists(NamedTuple):
 class CandidateEvaluator:
     """Ranks every held-out item among its user's candidates; metrics of each, and their mean over held-out items.
 
-    Rank is 1 + the candidates that score as high or higher: a tie never favours the item sought.
+    Rank is 1 + the candidates that score as high or higher: a tie never favors the item sought.
     """
 
     def __init__(
         self,
         model: Model,
-        held: Held,
+        held: HeldOut,
         lists: tuple[np.ndarray, np.ndarray],
         *,
         k: tuple[int, ...],
@@ -56,18 +56,18 @@ class CandidateEvaluator:
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
-        self.sought = sought(held, singly=True)
-        asked, (offsets, items) = self.sought.asked, lists
+        self.ground_truth = ground_truth(held, singly=True)
+        asked, (offsets, items) = self.ground_truth.asked, lists
         start, end = offsets[asked.users], offsets[asked.users + 1]
         self._width = int(np.max(end - start))
         if self.k[-1] > self._width + 1:
             raise InputError(f"eval.k={self.k[-1]} is more than the {self._width + 1} items that are ranked")
         self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
         self._history_length = model.history_length
-        ranked = Lists(*(jnp.asarray(x, jnp.int32) for x in (self.sought.items, start, end, items)))
+        ranked = CandidateLists(*(jnp.asarray(x, jnp.int32) for x in (self.ground_truth.items, start, end, items)))
         sources, self._folds = sources_of(model, asked, fallback)
         shared = rows_of(model, asked, self._folds), ranked, sources
-        self.stream = Stream(self._rank_member, shared, len(asked.users), self._block)
+        self.stream = Blockwise(self._rank_member, shared, len(asked.users), self._block)
 
     def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
         """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
@@ -75,15 +75,15 @@ class CandidateEvaluator:
         hits, by_metric = _measure(ranks, self.k, self.metrics)
         valid = np.where(finite, 1.0, np.nan).astype(np.float32)
         return Evaluation(
-            self.sought,
+            self.ground_truth,
             {SAMPLED + key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
             {},
-            jnp.where(hits, jnp.asarray(self.sought.items, jnp.int32)[None, :, None], -1),
+            jnp.where(hits, jnp.asarray(self.ground_truth.items, jnp.int32)[None, :, None], -1),
             np.asarray(finite),
             SAMPLED,
         )
 
-    def _rank_member(self, shared: tuple[Rows, Lists, Sources | None], params: Params, hyper: Hyper) -> Block:
+    def _rank_member(self, shared: tuple[Rows, CandidateLists, Sources | None], params: Params, hyper: Hyper) -> Block:
         asked, lists, sources = shared
         model = asked.member(self.model, hyper)
         folds = None if self._folds is None else asked.member(self._folds, hyper)
@@ -123,7 +123,7 @@ def _measure(
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateEvaluation:
     """How a fitted model is measured: each held-out item ranked among candidates ("1 + 99").
 
     path:    a file with one row a candidate, .csv .tsv .parquet; the same for validation and test. None: drawn
@@ -131,9 +131,9 @@ class Candidates:
     n:       candidates drawn for each user, from what the user neither knows nor is to find; all of it where it is less
     seed:    of the draw
     k:       list lengths to report
-    metrics: what to report, of each user's list alone: see `FullCatalogue`
+    metrics: what to report, of each user's list alone: see `FullCatalog`
     monitor: the validation metric that early stopping and searches look at
-    block:   rows at a time on a device; None chooses by the catalogue's size. No number depends on it
+    block:   rows at a time on a device; None chooses by the catalog's size. No number depends on it
     """
 
     path: str | Path | None = None
@@ -160,12 +160,12 @@ class Candidates:
         return metrics(RANKED if self.metrics is None else self.metrics, [OF_LIST])
 
     @property
-    def ranking(self) -> "Candidates":
+    def ranking(self) -> "CandidateEvaluation":
         """The part of it that any model can be measured by: all of it."""
         return self
 
-    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> CandidateEvaluator:
-        """For a model of this catalogue, with the candidates of these held-out items."""
+    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
+        """For a model of this catalog, with the candidates of these held-out items."""
         if self.path is None:
             lists = draw_candidates(held, self.n, self.seed)
         else:

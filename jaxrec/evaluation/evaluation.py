@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation.sought import Sought
+from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import mean_and_interval
 
 
-class Lists(NamedTuple):
+class RankedLists(NamedTuple):
     """Lists of one model: users [R], items [R, K] by rank, -1 behind the last, and what row r was to find:
     `sought[offsets[r] : offsets[r + 1]]`.
     """
@@ -20,7 +20,7 @@ class Lists(NamedTuple):
     users: np.ndarray
     items: np.ndarray
     offsets: np.ndarray
-    sought: np.ndarray
+    ground_truth: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,10 @@ class Evaluation:
     sought: the rows, one a user or, at every step of a session and among candidates, one a held-out interaction
     lists:  [P, R, K], the items by rank, -1 where there is none; among candidates the item sought alone, at its rank
     finite: [P], whether all scores of a member were; no metric of one that diverged means anything
-    prefix: of every key that is not of a full-catalogue ranking: `sampled_`
+    prefix: of every key that is not of a full-catalog ranking: `sampled_`
     """
 
-    sought: Sought
+    ground_truth: GroundTruth
     per_user: dict[str, np.ndarray]
     overall: dict[str, np.ndarray]
     lists: jax.Array
@@ -43,13 +43,15 @@ class Evaluation:
     @property
     def users(self) -> np.ndarray:
         """Whom each row asks about, [R]."""
-        return self.sought.asked.users
+        return self.ground_truth.asked.users
 
-    def shown(self, member: int) -> Lists | None:
+    def shown(self, member: int) -> RankedLists | None:
         """The lists of one member; None where only candidates were ranked."""
         if self.prefix:
             return None
-        return Lists(self.users, np.asarray(self.lists[member]), self.sought.offsets, self.sought.items)
+        return RankedLists(
+            self.users, np.asarray(self.lists[member]), self.ground_truth.offsets, self.ground_truth.items
+        )
 
     def means(self, member: int) -> dict[str, float]:
         """Every metric of one member, in the mean over rows; each has something to find."""
@@ -58,7 +60,7 @@ class Evaluation:
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:
         """95 % bootstrap interval of each mean; users are drawn again, each with all its rows."""
-        units = self.users if self.sought.singly else None
+        units = self.users if self.ground_truth.singly else None
         return {key: mean_and_interval(values[member], units=units)[1:] for key, values in self.per_user.items()}
 
     def table(self, member: int, data: Interactions) -> pd.DataFrame:
@@ -67,6 +69,6 @@ class Evaluation:
         `known` counts the interactions known when the row is asked: in a session those of the steps before.
         """
         columns: dict[str, np.ndarray] = {"user_id": data.user_ids[self.users]}
-        if self.sought.singly:
-            columns |= {"item_id": data.item_ids[self.sought.items], "known": self.sought.n_known}
+        if self.ground_truth.singly:
+            columns |= {"item_id": data.item_ids[self.ground_truth.items], "known": self.ground_truth.n_known}
         return pd.DataFrame(columns | {key: values[member] for key, values in self.per_user.items()})

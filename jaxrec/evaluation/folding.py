@@ -2,7 +2,7 @@
 
 A model that is trained on what was chosen alone has no reason to keep apart groups that no user has in common: nothing
 tells it that a pair was not chosen. Then users of one group are recommended items of the other. Negatives from the
-whole catalogue, of a sampled or a full softmax, are what prevents it.
+whole catalog, of a sampled or a full softmax, are what prevents it.
 Measured of `SoftmaxDNN` on four groups of 30 items that no user has in common (its test; chance is .75):
 
     trained by                                 folded    misplaced
@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 
 def folded(vectors: Float[Array, "I D"], group: Int[Array, "I"], k: int = 10) -> Float[Array, ""]:
-    """Share of the k nearest neighbours of an item, by cosine, that are of another group; the mean over items.
+    """Share of the k nearest neighbors of an item, by cosine, that are of another group; the mean over items.
 
     0: groups lie apart. What chance gives, about 1 - the sum of squared shares of the groups: they lie on one another.
     Memory: items x items.

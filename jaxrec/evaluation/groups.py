@@ -26,7 +26,7 @@ DEFINITIONS = {
 
 
 def item_groups(train: Interactions) -> dict[str, np.ndarray]:
-    """Masks over the catalogue [I].
+    """Masks over the catalog [I].
 
     warm and cold: in train or not. head: the most popular items, as few as make up the share HEAD of the rows of train;
     equal counts in the order of the item table, which is shuffled. tail: all others, cold ones included.
@@ -59,13 +59,13 @@ def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[s
     """ndcg@k and recall@k of every member by group: {"items": {group: …}, "users": {group: …}}.
 
     For a group of items only relevant items of the group count, and users without one are left out: lists are those of
-    the whole catalogue still. For a group of users the metrics are the mean over them. Groups with nobody are left out.
+    the whole catalog still. For a group of users the metrics are the mean over them. Groups with nobody are left out.
 
     users, rows: how many users, and how many rows asked (more where a user has several), the means are over
     known:       of a group of users, the fewest and the most interactions known of one of them
     """
     of_items = item_groups(train)
-    of_users = activity_groups(evaluation.users, evaluation.sought.n_known)
+    of_users = activity_groups(evaluation.users, evaluation.ground_truth.n_known)
     return [_of_member(evaluation, member, k, of_items, of_users) for member in range(len(evaluation.lists))]
 
 
@@ -76,28 +76,28 @@ def _of_member(
     of_items: Mapping[str, np.ndarray],
     of_users: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    sought, keys = evaluation.sought, [f"{evaluation.prefix}{name}@{k}" for name in ("ndcg", "recall")]
+    ground_truth, keys = evaluation.ground_truth, [f"{evaluation.prefix}{name}@{k}" for name in ("ndcg", "recall")]
     n_rows = len(evaluation.users)
-    row = np.repeat(np.arange(n_rows), np.diff(sought.offsets))
+    row = np.repeat(np.arange(n_rows), np.diff(ground_truth.offsets))
     lists = np.asarray(evaluation.lists[member, :, :k])
     # Pairs of row and item as one number; rows are in order and sorted by item, so the relevant ones are sorted.
     n_items = max(len(mask) for mask in of_items.values())
     pair = np.arange(n_rows)[:, None] * n_items + lists
-    relevant = row * n_items + sought.items
+    relevant = row * n_items + ground_truth.items
     hits = (relevant[np.minimum(np.searchsorted(relevant, pair), len(relevant) - 1)] == pair) & (lists >= 0)
     nothing = 0.0 if evaluation.finite[member] else np.nan
-    of_all = [values + nothing for values in _measured(hits, np.diff(sought.offsets).astype(np.int32))]
+    of_all = [values + nothing for values in _measured(hits, np.diff(ground_truth.offsets).astype(np.int32))]
 
     items: dict[str, Any] = {}
     for name, mask in of_items.items():
-        n_relevant = np.bincount(row[mask[sought.items]], minlength=n_rows)
+        n_relevant = np.bincount(row[mask[ground_truth.items]], minlength=n_rows)
         values = _measured(hits & mask[lists], n_relevant.astype(np.int32))
         if (rows := n_relevant > 0).any():
             items[name] = _described(evaluation, rows, keys, [v + nothing for v in values])
     users = {
         name: {
             **_described(evaluation, rows, keys, of_all),
-            "known": [int(sought.n_known[rows].min()), int(sought.n_known[rows].max())],
+            "known": [int(ground_truth.n_known[rows].min()), int(ground_truth.n_known[rows].max())],
         }
         for name, rows in of_users.items()
         if rows.any()

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.histories import histories
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalogue import DEFAULT, KINDS, Evaluator, FullCatalogue
+from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, Evaluator, FullCatalog
 from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import LABELS, OF_LABELS, OF_VALUES, VALUES, Metric, keys, metrics
 from jaxrec.models.model import Model, Params
-from jaxrec.ranking import Asked, Rows, rows_of
-from jaxrec.streaming import Block, Stream, block_size
+from jaxrec.ranking import QueryRows, Rows, rows_of
 
 
 class Predictor:
@@ -26,16 +26,16 @@ class Predictor:
     Where the data says at which rank a row was shown, what the loss has learned of that rank is added.
     """
 
-    def __init__(self, model: Model, held: Held, block: int | None = None) -> None:
+    def __init__(self, model: Model, held: HeldOut, block: int | None = None) -> None:
         self.model, self.length = model, model.history_length
         known, user = histories(held.known), held.target.user
-        asked = Asked(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
+        asked = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
         shown = held.target.position
         below = None if shown is None else jnp.asarray(shown - 1, jnp.int32)
         pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32), below
-        # A model may score the catalogue in order to score a pair.
+        # A model may score the catalog in order to score a pair.
         self.block = block_size(len(user), model.n_items, block)
-        self.stream = Stream(self._member, pairs, len(user), self.block)
+        self.stream = Blockwise(self._member, pairs, len(user), self.block)
 
     def __call__(self, params: Params, hyper: Hyper) -> Float[Array, "P R"]:
         """Parameters and numbers with a leading member axis → scores in the order of the held-out rows."""
@@ -63,7 +63,7 @@ class PredictionEvaluator:
         self,
         ranking: Evaluator,
         model: Model,
-        held: Held,
+        held: HeldOut,
         chosen: tuple[Metric, ...],
         threshold: float | None,
         block: int | None,
@@ -96,8 +96,8 @@ def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Predictions(FullCatalogue):
-    """The whole catalogue ranked, and predictions of every held-out row measured beside it.
+class Predictions(FullCatalog):
+    """The whole catalog ranked, and predictions of every held-out row measured beside it.
 
     threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of whether the
                value reaches it, measured by auc and log_loss
@@ -127,12 +127,12 @@ class Predictions(FullCatalogue):
         return metrics((*DEFAULT, *usual) if self.metrics is None else self.metrics, (*KINDS, kind))
 
     @property
-    def ranking(self) -> FullCatalogue:
+    def ranking(self) -> FullCatalog:
         """The same without predictions."""
         names = tuple(metric.name for metric in self.chosen)
-        return FullCatalogue(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
+        return FullCatalog(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
-    def evaluator(self, model: Model, held: Held, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
-        """For a model of this catalogue and data with values; popularity predicts none, so the model's are measured."""
+    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
+        """For a model of this catalog and data with values; popularity predicts none, so the model's are measured."""
         ranking = super().evaluator(model, held, fallback)
         return PredictionEvaluator(ranking, model, held, self.predicted, self.threshold, self.block)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions, summary
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
 
 MOST_ACTIONS = 6  # kinds of action told apart; beyond these the rarest are one
 OTHERS = "others"

@@ -9,7 +9,7 @@ from jaxrec.data.interactions import Interactions
 def concentration(interactions: Interactions) -> pd.DataFrame:
     """Which share of the interactions the most frequent 1, 10 and 20 % of items and of users have, and the Gini index.
 
-    Gini = sum_i (2i - n - 1) x_i / (n sum_i x_i) of the counts x in rising order: 0 where all are equal, towards 1
+    Gini = sum_i (2i - n - 1) x_i / (n sum_i x_i) of the counts x in rising order: 0 where all are equal, toward 1
     where one has everything. Only ids that occur count.
     """
     rows = []

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.sessions import sessions
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
+from jaxrec.data.splits.sessions import sessions
 from jaxrec.explore.histogram import histogram
 
 PERIODS = {"hour": 3, "day": 200, "week": 4 * 365, "month": 100 * 365}  # name → longest span that it suits, in days

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, PyTree
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
+from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, Validate, fresh
 from jaxrec.fitting.population import Population, member_keys, place
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Alternating, Params
@@ -24,8 +24,8 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AlternatingFit(Epochs):
-    """Fits a model that is `Alternating`. A step is an epoch, see `Epochs` for when it ends."""
+class AlternatingFit(EpochLoop):
+    """Fits a model that is `Alternating`. A step is an epoch, see `EpochLoop` for when it ends."""
 
     def __call__(
         self,
@@ -37,7 +37,7 @@ class AlternatingFit(Epochs):
         epochs: Sequence[int] | None = None,
     ) -> Fit:
         """Fits every member, in turn within a device: one member's matrices fill it."""
-        placement = place(population.size, 1, "in_turn")
+        placement = place(population.size, 1, "sequential")
         prepared = placement.share(jax.tree.map(jnp.asarray, model.prepare(train)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 

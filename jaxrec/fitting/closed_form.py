@@ -33,7 +33,7 @@ class ClosedForm:
         if jax.default_backend() == "cpu":
             model.needs_memory(population.size)
             solved = model.solve_on_host(train, population.hyper)
-        placement = place(population.size, 1, "in_turn") if solved is None else Placement(population.size, 1, True)
+        placement = place(population.size, 1, "sequential") if solved is None else Placement(population.size, 1, True)
         params = _on_device(model, train, population, placement) if solved is None else {"params": solved}
         seconds = time.perf_counter() - started
         history: list[list[dict[str, float]]] = [[] for _ in range(population.size)]

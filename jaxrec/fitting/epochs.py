@@ -38,7 +38,7 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Epochs:
+class EpochLoop:
     """How long a fit goes on, and which of its epochs is kept.
 
     epochs:         at most so many

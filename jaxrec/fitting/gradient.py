@@ -13,16 +13,16 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.features import Tables, tables, with_tables
-from jaxrec.fitting.descent import Dense, RowDescent
-from jaxrec.fitting.epochs import Epochs, Fit, OnEpoch, Validate, fresh
+from jaxrec.features import FeatureTables, tables, with_tables
+from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, Validate, fresh
 from jaxrec.fitting.mining import miner_of
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Population, member_keys, place
+from jaxrec.fitting.row_updates import Dense, RowDescent
 from jaxrec.hyper import Hyper, with_hyper, with_numbers
 from jaxrec.models.model import Model, Params
-from jaxrec.random import Stream, stream, substream
+from jaxrec.random import RandomStream, stream, substream
 
 
 class State(NamedTuple):
@@ -30,18 +30,18 @@ class State(NamedTuple):
 
     params: Params
     optimizer: PyTree
-    source: Stream
+    source: RandomStream
     epoch: Int[Array, ""]
     mined: Array | None = None  # negatives that the model ranks high, for samplers that use them; see `fitting.mining`
 
 
 @dataclass(frozen=True)
-class GradientFit(Epochs):
-    """Trains for up to `epochs`, keeps the parameters of each member's best validation; see `Epochs`.
+class GradientFit(EpochLoop):
+    """Trains for up to `epochs`, keeps the parameters of each member's best validation; see `EpochLoop`.
 
-    objective, optimizer: what a step minimises, and how
+    objective, optimizer: what a step minimizes, and how
     batch_size:     examples a step (interactions; users for `loss=softmax`)
-    members:        `vmap` or `in_turn` within a device; `auto` decides by backend and size
+    members:        `vmap` or `sequential` within a device; `auto` decides by backend and size
     """
 
     objective: Objective
@@ -74,10 +74,10 @@ class GradientFit(Epochs):
         miner = miner_of(self.objective, model, train, population)
         if miner is not None:
             states = states._replace(mined=placement.deal(miner.nothing()))
-        penalised = bool(np.any(population.hyper.regularization))
+        penalized = bool(np.any(population.hyper.regularization))
 
         def epoch_of_one(shared: PyTree, *member: PyTree) -> tuple[State, Array]:
-            return self._epoch(model, n_examples, batch_size, placement.n_split, penalised, *shared, *member)
+            return self._epoch(model, n_examples, batch_size, placement.n_split, penalized, *shared, *member)
 
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
         program = jitted.lower((examples, given), states, hyper, np.ones(len(keys), bool)).compile()
@@ -95,7 +95,7 @@ class GradientFit(Epochs):
         fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: Model, examples: PyTree, given: Tables, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: Model, examples: PyTree, given: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
         params = self._objective(hyper).start(fresh(with_tables(model, given), init_key, hyper), examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
@@ -117,9 +117,9 @@ class GradientFit(Epochs):
         n_examples: int,
         batch_size: int,
         n_split: int,
-        penalised: bool,
+        penalized: bool,
         examples: PyTree,
-        given: Tables,
+        given: FeatureTables,
         state: State,
         hyper: Hyper,
         active: Array,
@@ -144,11 +144,11 @@ class GradientFit(Epochs):
             )  # the last batch may be short: its padding weighs nothing
 
             def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalised)
+                cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalized)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, then their gradients add up.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
-                # Where nothing weighs anything, as in a window without a target, nothing is learnt.
+                # Where nothing weighs anything, as in a window without a target, nothing is learned.
                 return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
             reduce = (lambda sums: jax.lax.psum(sums, "batch")) if n_split > 1 else (lambda sums: sums)

@@ -1,4 +1,4 @@
-"""Mining: every few epochs the whole catalogue is scored for every user, and what ranks high is what negatives are
+"""Mining: every few epochs the whole catalog is scored for every user, and what ranks high is what negatives are
 drawn from (`jaxrec.negatives.hard`); what the user has is masked.
 """
 
@@ -11,7 +11,7 @@ from jaxrec.fitting.objective import Objective, SampledObjective
 from jaxrec.fitting.population import Population
 from jaxrec.models.model import Model, Params
 from jaxrec.negatives.hard import Hard
-from jaxrec.ranking import Asked, Ranker
+from jaxrec.ranking import QueryRows, Ranker
 
 
 class Miner:
@@ -19,7 +19,7 @@ class Miner:
 
     def __init__(self, hard: Hard, model: Model, train: Interactions, population: Population) -> None:
         self.hard, self.population, self._n_users, self._n_items = hard, population, train.n_users, train.n_items
-        asked = Asked.about(np.arange(train.n_users), histories(train), train.encoded)
+        asked = QueryRows.about(np.arange(train.n_users), histories(train), train.encoded)
         self._ranker = Ranker(model, asked, hard.ranks[1], pool=hard.pool)
 
     def nothing(self) -> np.ndarray:

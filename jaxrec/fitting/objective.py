@@ -1,7 +1,7 @@
-"""What a step minimises: which examples a batch is made of, and what each costs.
+"""What a step minimizes: which examples a batch is made of, and what each costs.
 
 An objective turns training interactions into examples on the device (once), and a batch of their positions into a
-cost and a weight each; a step minimises the sum of costs over the sum of weights.
+cost and a weight each; a step minimizes the sum of costs over the sum of weights.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from pydantic import Field
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
-from jaxrec.fitting.seen import Seen, Which, seen
-from jaxrec.history import Past, past
+from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
+from jaxrec.history import DeviceHistories, past
 from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
 from jaxrec.models.model import FactorizedByRow, Model, Params
-from jaxrec.negatives.candidates import Candidates, Given
+from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.query import Query
-from jaxrec.random import Stream, uniforms
+from jaxrec.random import RandomStream, uniforms
 
 NEVER = -1e9  # the score of what cannot be chosen; finite, for it is multiplied by 0
 
@@ -52,13 +52,13 @@ class Objective:
         params: Params,
         examples: PyTree,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """Cost and weight of each example of a batch, `rows` being its positions.
 
-        `penalised` adds the model's own `penalty`: static, so that a population that wants none does not pay for it.
+        `penalized` adds the model's own `penalty`: static, so that a population that wants none does not pay for it.
         """
         raise NotImplementedError
 
@@ -69,7 +69,7 @@ class Pairs(NamedTuple):
     user: Int[Array, "E"]
     item: Int[Array, "E"]
     weight: Float[Array, "E"] | None = None  # None: each weighs 1
-    seen: Seen | None = None  # None: the model asks for no history
+    seen: ExampleHistories | None = None  # None: the model asks for no history
     tables: PyTree = None  # the sampler's own
     mined: Int[Array, "U M"] | None = None  # what the member's model was last asked for, see `jaxrec.fitting.mining`
 
@@ -83,7 +83,7 @@ def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
     rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
     user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
     weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
-    return Pairs(user, item, weight, seen(train, rows) if history_length else None), len(rows)
+    return Pairs(user, item, weight, example_histories(train, rows) if history_length else None), len(rows)
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,13 @@ class SampledObjective(Objective):
     """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`.
 
     negatives: a sampler, see `jaxrec.negatives`
-    history:   what a model that asks for histories is shown of them, see `Seen`
+    history:   what a model that asks for histories is shown of them, see `ExampleHistories`
     corrected: scores of positives and negatives less log q, for a softmax: what is drawn often would else be pushed
                down for that alone.   [Bengio and Senecal 2008; Yi et al. 2019]
     """
 
     loss: Callable[..., Float[Array, "B"]]
-    negatives: Callable[..., Candidates]
+    negatives: Callable[..., Negatives]
     history: Which = "others"
     corrected: bool = False
 
@@ -113,21 +113,21 @@ class SampledObjective(Objective):
         params: Params,
         examples: Pairs,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
         query = examples.query(rows, model.history_length, self.history)
         positive = examples.item[rows]
-        given = Given(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
+        given = SamplerContext(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
         negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, given)
         of_positive, of_negatives = _scores(model, params, query, positive, negatives.items)
         if self.corrected and negatives.log_q is not None:
             of_positive = of_positive - negatives.log_q[positive]
             of_negatives = of_negatives - negatives.log_q[negatives.items]
         cost = self.loss(of_positive, of_negatives, negatives.used)
-        if penalised:
+        if penalized:
             of_user, of_item = model.bind(params).penalty(query)
             of_items = of_item[positive] + jnp.sum(of_item[negatives.items] * negatives.used, axis=1)
             cost = cost + of_user + of_items / (1 + jnp.sum(negatives.used, axis=1))
@@ -160,16 +160,16 @@ def _scores(
     return scores[:, 0], scores[:, 1:]
 
 
-class Bags(NamedTuple):
-    """One example a user: all of their items, one bit an item of the catalogue, and the stretch of what they did."""
+class UserItems(NamedTuple):
+    """One example a user: all of their items, one bit an item of the catalog, and the stretch of what they did."""
 
     user: Int[Array, "E"]
     items: Membership
-    past: Past | None = None  # None: the model asks for no history
+    past: DeviceHistories | None = None  # None: the model asks for no history
     start: Int[Array, "E"] | None = None
     end: Int[Array, "E"] | None = None
 
-    def query(self, rows: Int[Array, "B"], length: int, share: float, source: Stream) -> Query:
+    def query(self, rows: Int[Array, "B"], length: int, share: float, source: RandomStream) -> Query:
         """With a part of each history, drawn for this step; what is not in it is padding."""
         if self.past is None or self.start is None or self.end is None:
             return Query(self.user[rows])
@@ -180,10 +180,10 @@ class Bags(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CatalogueObjective(Objective):
-    """The full softmax: all items of a user at once against the whole catalogue.
+class CatalogObjective(Objective):
+    """The full softmax: all items of a user at once against the whole catalog.
 
-    Minimises what `SampledObjective(softmax)` would with the catalogue for negatives, but scores the catalogue once
+    Minimizes what `SampledObjective(softmax)` would with the catalog for negatives, but scores the catalog once
     a user instead of once an interaction. A batch counts users.
 
     A model that asks for histories would find all it is to predict in them. So each step deals the items of a user at
@@ -194,7 +194,7 @@ class CatalogueObjective(Objective):
 
     history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Bags, int]:
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
         user, wanted = np.unique(train.user), targets(train)
         if wanted.weight is not None and (wanted.weight != 1).any():
@@ -203,7 +203,7 @@ class CatalogueObjective(Objective):
                 "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
                 "loss=sampled_softmax, or leave the weights out"
             )
-        bags = Bags(jnp.asarray(user, jnp.int32), membership(wanted))
+        bags = UserItems(jnp.asarray(user, jnp.int32), membership(wanted))
         if history_length:
             known = histories(train)
             start, end = (jnp.asarray(known.offsets[at], jnp.int32) for at in (user, user + 1))
@@ -214,22 +214,22 @@ class CatalogueObjective(Objective):
         self,
         model: Model,
         params: Params,
-        examples: Bags,
+        examples: UserItems,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """Negative log-likelihood of each user's items (of those not shown as history); the weight is their number."""
         query = examples.query(rows, model.history_length, self.history_share, source)
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
-        scores = model.bind(params).score_catalogue(query)
+        scores = model.bind(params).score_catalog(query)
         if query.history is not None:
             shown = query.history.multihot(model.n_items)
             chosen, scores = chosen * (1 - shown), jnp.where(shown > 0, NEVER, scores)
         n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
-        if penalised:
+        if penalized:
             of_user, of_item = model.bind(params).penalty(query)
             cost = cost + n_chosen * of_user + chosen @ of_item
         return cost, n_chosen

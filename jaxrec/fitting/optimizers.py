@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from jaxrec.fitting.descent import Dense, RowDescent, adagrad_rule, sgd_rule
+from jaxrec.fitting.row_updates import Dense, RowDescent, adagrad_rule, sgd_rule
 from jaxrec.hyper import Traced
 
 

@@ -1,7 +1,7 @@
 """A random order of 0 .. n - 1 that is computed where it is needed, not sorted and stored.
 
 A sort of a million random keys takes most of a second on a CPU; this takes microseconds a batch.
-[Black and Rogaway 2002, Ciphers with arbitrary finite domains: a generalised Feistel network with cycle walking]
+[Black and Rogaway 2002, Ciphers with arbitrary finite domains: a generalized Feistel network with cycle walking]
 """
 
 import math
@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from jaxrec.random import Stream, bits, finalise
+from jaxrec.random import RandomStream, bits, finalize
 
 ROUNDS = 6
 
 
-def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
+def shuffled(source: RandomStream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
     """Where the positions `index` (all below `n`) go in the random order that the stream stands for.
 
     A position is a pair (left, right) in a grid hardly larger than n. Each round adds a hash of one half to the
@@ -30,9 +30,9 @@ def shuffled(source: Stream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
         for i, key in enumerate(keys):
             # 24 bits, so that adding them to a half cannot overflow.
             if i % 2:
-                right = (right + (finalise(left ^ key) >> 8)) % width
+                right = (right + (finalize(left ^ key) >> 8)) % width
             else:
-                left = (left + (finalise(right ^ key) >> 8)) % height
+                left = (left + (finalize(right ^ key) >> 8)) % height
         return left * width + right
 
     start = once(index.astype(jnp.uint32))

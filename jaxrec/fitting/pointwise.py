@@ -11,24 +11,24 @@ from jaxtyping import Array, Float, Int
 from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
 from jaxrec.fitting.objective import Costs, Objective
-from jaxrec.fitting.seen import Seen, Which, seen
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
-from jaxrec.random import Stream
+from jaxrec.random import RandomStream
 
 RANKS = "rank_bias"  # the parameter that is learned beside the model's own
 
 
-class Judged(NamedTuple):
+class LabeledPairs(NamedTuple):
     """One example an interaction: what is to be predicted of it, a value or a label 0 or 1."""
 
     user: Int[Array, "E"]
     item: Int[Array, "E"]
     target: Float[Array, "E"]
     weight: Float[Array, "E"] | None  # None: each weighs 1
-    seen: Seen | None  # None: the model asks for no history
+    seen: ExampleHistories | None  # None: the model asks for no history
     below: Int[Array, "E"] | None = None  # ranks below the first at which it was shown; None: not known
     ranks: Float[Array, "K"] | None = None  # zeros, one a rank
 
@@ -40,7 +40,7 @@ class PointwiseObjective(Objective):
 
     loss:      of a score and a target, from `jaxrec.losses`
     threshold: the label of an interaction is 1 from this value on, else 0; None: its value itself is to be predicted
-    history:   what a model that asks for histories is shown of them, see `Seen`
+    history:   what a model that asks for histories is shown of them, see `ExampleHistories`
 
     A model with a parameter `bias` (one number added to every score) starts where a constant prediction is best: at
     the mean value, or at the logit of the share of ones.
@@ -58,7 +58,7 @@ class PointwiseObjective(Objective):
     threshold: float | None = None
     history: Which = "others"
 
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Judged, int]:
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[LabeledPairs, int]:
         """Users, items, targets and weights of the interactions, and their histories."""
         rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
         target = targets_of(train, self.threshold)[rows]
@@ -69,14 +69,14 @@ class PointwiseObjective(Objective):
             )
         user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
         weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
-        histories = seen(train, rows) if history_length else None
-        judged = Judged(user, item, jnp.asarray(target), weight, histories)
+        histories = example_histories(train, rows) if history_length else None
+        judged = LabeledPairs(user, item, jnp.asarray(target), weight, histories)
         if train.position is not None:
             below = train.position[rows] - 1
             judged = judged._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
         return judged, len(rows)
 
-    def start(self, params: Params, examples: Judged) -> Params:
+    def start(self, params: Params, examples: LabeledPairs) -> Params:
         """The parameters with the best constants: in the `bias`, where there is one, and in a number a rank."""
         own, of_all = {}, jnp.average(examples.target, weights=examples.weight)
         constant = self._constant(of_all)
@@ -97,11 +97,11 @@ class PointwiseObjective(Objective):
         self,
         model: Model,
         params: Params,
-        examples: Judged,
+        examples: LabeledPairs,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
         histories = None
@@ -112,7 +112,7 @@ class PointwiseObjective(Objective):
         if examples.below is not None:
             scores = scores + rank_bias(params, examples.below[rows])
         cost = self.loss(scores, examples.target[rows])
-        if penalised:
+        if penalized:
             of_user, of_item = model.bind(params).penalty(query)
             cost = cost + of_user + of_item[item]
         if examples.weight is None:

@@ -12,10 +12,11 @@ from jaxtyping import PyTree
 
 from jaxrec.hyper import Hyper
 
-Members = Literal["auto", "vmap", "in_turn"]
+Members = Literal["auto", "vmap", "sequential"]
 
 # On a CPU, vmap pays only while a batch is too small to keep a core busy; `jaxrec benchmark case=sweep` with
-# trainer.members=vmap and in_turn tells for another machine, see docs/decisions/0003-how-members-share-the-machine.md.
+# trainer.members=vmap and sequential tells for another machine; see
+# docs/decisions/0003-how-members-share-the-machine.md.
 VMAP_ON_CPU_UP_TO = 256
 
 
@@ -40,7 +41,7 @@ class Placement:
 
     n_members: int
     n_devices: int
-    in_turn: bool
+    sequential: bool
     n_split: int = 1
 
     @property
@@ -49,7 +50,7 @@ class Placement:
         return -(-self.n_members // self.n_devices)
 
     def __str__(self) -> str:
-        how = "in turn" if self.in_turn else "vmapped"
+        how = "in turn" if self.sequential else "vmapped"
         backend = jax.default_backend()
         split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
         devices = self.n_devices * self.n_split
@@ -85,7 +86,7 @@ class Placement:
         """`f(shared, *member)` for one member becomes a function of stacked members, padded as `pad` does."""
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
-            if self.in_turn:
+            if self.sequential:
                 return jax.lax.map(lambda member: f(shared, *member), members)
             return jax.vmap(lambda *member: f(shared, *member))(*members)
 
@@ -105,9 +106,9 @@ def place(n_members: int, batch_size: int, members: Members = "auto", split_batc
     """
     n_devices = min(jax.device_count(), n_members)
     on_cpu = jax.default_backend() == "cpu"
-    in_turn = members == "in_turn" or (members == "auto" and on_cpu and batch_size > VMAP_ON_CPU_UP_TO)
+    sequential = members == "sequential" or (members == "auto" and on_cpu and batch_size > VMAP_ON_CPU_UP_TO)
     n_split = jax.device_count() // n_devices if split_batch else 1
-    return Placement(n_members, n_devices, in_turn, n_split if batch_size % n_split == 0 else 1)
+    return Placement(n_members, n_devices, sequential, n_split if batch_size % n_split == 0 else 1)
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

@@ -19,14 +19,14 @@ from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, user_order
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
-from jaxrec.fitting.positions import Cost
-from jaxrec.history import History, Past
+from jaxrec.fitting.sequence_losses import Cost
+from jaxrec.history import DeviceHistories, History
 from jaxrec.hyper import Hyper, Share
 from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
 from jaxrec.models.sequence import SequenceModel
-from jaxrec.negatives.candidates import Candidates
-from jaxrec.random import Stream, bits, substream
+from jaxrec.negatives.candidates import Negatives
+from jaxrec.random import RandomStream, bits, substream
 
 CHUNK = 1_600  # positions encoded at once
 SHORTEST = 8  # a chunk is cut to a half or a quarter of the history length, but not below this
@@ -43,11 +43,11 @@ class Windows(NamedTuple):
     start: Int[Array, "E"]
     first: Int[Array, "E"]
     end: Int[Array, "E"]
-    past: Past
-    wanted: Past
+    past: DeviceHistories
+    wanted: DeviceHistories
 
 
-class Lesson(NamedTuple):
+class SequenceBatch(NamedTuple):
     """What a batch reads and is to answer: `target` is -1, and `weight` 0, where nothing is asked."""
 
     rows: Int[Array, "B"]
@@ -63,11 +63,11 @@ class NextItem(Objective):
     cost:      the loss at a position
     negatives: a sampler, for costs that take one
     stride:    None: a user's latest window alone. Else every user is cut into windows, each of which learns `stride`
-               items more; below the history length they overlap, so that what is learnt has more before it
+               items more; below the history length they overlap, so that what is learned has more before it
     """
 
     cost: Cost
-    negatives: Callable[..., Candidates] | None = None
+    negatives: Callable[..., Negatives] | None = None
     stride: PositiveInt | None = None
     split_batch = True  # over the devices that members leave free
     causal = True  # for models that look only back
@@ -82,9 +82,9 @@ class NextItem(Objective):
         params: Params,
         examples: Windows,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """The batch's cost, spread evenly over its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
@@ -93,7 +93,7 @@ class NextItem(Objective):
         # What follows position t is t + 1: both windows end one entry apart.
         items = examples.past.latest(start, end - 1, length).items
         wanted = examples.wanted.latest(jnp.maximum(first, start + 1), end, length)
-        lesson = Lesson(rows, items, wanted.items, _weight(wanted))
+        lesson = SequenceBatch(rows, items, wanted.items, _weight(wanted))
         return _costs(self, model, params, lesson, source, hyper)
 
 
@@ -107,7 +107,7 @@ class MaskedItem(Objective):
     """
 
     cost: Cost
-    negatives: Callable[..., Candidates] | None = None
+    negatives: Callable[..., Negatives] | None = None
     stride: PositiveInt | None = None
     mask: Share = 0.2
     trailing: Share = 0.1
@@ -124,9 +124,9 @@ class MaskedItem(Objective):
         params: Params,
         examples: Windows,
         rows: Int[Array, "B"],
-        source: Stream,
+        source: RandomStream,
         hyper: Hyper,
-        penalised: bool,
+        penalized: bool,
     ) -> Costs:
         """The batch's cost at hidden items, spread evenly over its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
@@ -137,10 +137,10 @@ class MaskedItem(Objective):
         hidden = self.hidden(substream(source, MASKS), rows, wanted.items)
         target = jnp.where(hidden, wanted.items, -1)
         weight = jnp.where(hidden, _weight(wanted), 0)
-        lesson = Lesson(rows, jnp.where(hidden, model.n_items, items), target, weight)
+        lesson = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
         return _costs(self, model, params, lesson, source, hyper)
 
-    def hidden(self, source: Stream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
+    def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
         """Which items are masks: at least one of every window, the last where chance takes none."""
         back = jnp.arange(items.shape[1] - 1, -1, -1)[None, :]
         uniform = lambda *places: (bits(source, *places) >> 8).astype(jnp.float32) / 2**24  # noqa: E731
@@ -153,7 +153,7 @@ class MaskedItem(Objective):
 def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windows, int]:
     """Windows that end at every user's last entry and, with a stride, so many entries earlier, again and again.
 
-    before: entries that must lie before one that is learnt
+    before: entries that must lie before one that is learned
     """
     known = histories(train)
     start, stop = known.offsets[:-1], known.offsets[1:]
@@ -172,7 +172,9 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     weight = None if train.weight is None else jnp.asarray(train.weight[user_order(train)[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
     stretches = device(start[user]), device(first), device(end)
-    return Windows(*stretches, Past(device(known.items)), Past(device(wanted), value=weight)), len(user)
+    return Windows(
+        *stretches, DeviceHistories(device(known.items)), DeviceHistories(device(wanted), value=weight)
+    ), len(user)
 
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
@@ -205,7 +207,12 @@ def _weight(wanted: History) -> Float[Array, "B T"]:
 
 
 def _costs(
-    objective: NextItem | MaskedItem, model: SequenceModel, params: Params, lesson: Lesson, source: Stream, hyper: Hyper
+    objective: NextItem | MaskedItem,
+    model: SequenceModel,
+    params: Params,
+    lesson: SequenceBatch,
+    source: RandomStream,
+    hyper: Hyper,
 ) -> Costs:
     """The cost of a batch, spread evenly over its examples."""
     rows = lesson.rows
@@ -215,11 +222,11 @@ def _costs(
     weights = jnp.sum(lesson.weight, axis=1)
     noise, draws = substream(source, DROPOUT), substream(source, NEGATIVES)
 
-    def draw(numbers: Int[Array, "R"]) -> Candidates:
+    def draw(numbers: Int[Array, "R"]) -> Negatives:
         assert objective.negatives is not None
         return objective.negatives(draws, numbers, model.n_items, hyper.n_negatives)
 
-    def cost_of(params: Params, chunk: Lesson) -> Float[Array, ""]:
+    def cost_of(params: Params, chunk: SequenceBatch) -> Float[Array, ""]:
         h = model.bind(params).encode(chunk.items, Noise(noise, chunk.rows))
         vectors = model.bind(params).item_vectors()
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
@@ -228,7 +235,9 @@ def _costs(
     return total * fresh / jnp.sum(fresh), weights
 
 
-def in_chunks(cost_of: Callable[[Params, Lesson], Array], params: Params, lesson: Lesson) -> Float[Array, ""]:
+def in_chunks(
+    cost_of: Callable[[Params, SequenceBatch], Array], params: Params, lesson: SequenceBatch
+) -> Float[Array, ""]:
     """The sum of `cost_of(params, chunk)`; its gradient is made chunk by chunk, in the same pass.
 
     The cost is a sum whose parts all count alike, so its gradient needs nothing that comes later.
@@ -246,10 +255,10 @@ def in_chunks(cost_of: Callable[[Params, Lesson], Array], params: Params, lesson
     longest = used[order].reshape(-1, size)[:, 0]
     branch = jnp.searchsorted(jnp.asarray(lengths), longest)
 
-    def cut(n: int) -> Callable[[Params, Lesson], PyTree]:
-        def gradient(params: Params, chunk: Lesson) -> PyTree:
+    def cut(n: int) -> Callable[[Params, SequenceBatch], PyTree]:
+        def gradient(params: Params, chunk: SequenceBatch) -> PyTree:
             rows, *columns = chunk
-            return jax.value_and_grad(cost_of)(params, Lesson(rows, *(column[:, -n:] for column in columns)))
+            return jax.value_and_grad(cost_of)(params, SequenceBatch(rows, *(column[:, -n:] for column in columns)))
 
         return gradient
 
@@ -260,7 +269,7 @@ def in_chunks(cost_of: Callable[[Params, Lesson], Array], params: Params, lesson
         return with_gradient(params)[0]
 
     def with_gradient(params: Params) -> tuple[Array, PyTree]:
-        def add(sums: PyTree, piece: tuple[Array, Lesson]) -> tuple[PyTree, None]:
+        def add(sums: PyTree, piece: tuple[Array, SequenceBatch]) -> tuple[PyTree, None]:
             branch, chunk = piece
             found = jax.lax.switch(branch, branches, params, chunk)
             return jax.tree.map(jnp.add, sums, found), None

@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.console import say, table
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys

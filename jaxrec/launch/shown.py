@@ -8,7 +8,7 @@ import pandas as pd
 
 from jaxrec.console import say, table
 from jaxrec.data.notices import notices
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result
 from jaxrec.metric_names import LABELS, RANKED, SAMPLED, VALUES
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.console import Epochs, fit_line, say
-from jaxrec.data.split import Split
+from jaxrec.console import EpochProgress, fit_line, say
+from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
 from jaxrec.launch.shown import say_data, test_table
@@ -31,7 +31,7 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
 
 def select(tree: Tree, split: Split, population: Population) -> Selected:
     """Fits a population while its progress is shown, and says how it went."""
-    with Epochs(tree) as shown:
+    with EpochProgress(tree) as shown:
         selected = experiment.select(tree, split.selection, population, shown)
     epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
     say(f"  {fit_line(selected.fit, epochs, monitor)}")

@@ -24,7 +24,7 @@ from jaxrec.models.model import Pairwise
 from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
-TABLE_ENTRIES = 1 << 28  # e of all pairs of items is kept while a catalogue is ranked if it is no larger: 1 GiB
+TABLE_ENTRIES = 1 << 28  # e of all pairs of items is kept while a catalog is ranked if it is no larger: 1 GiB
 
 
 class Attention(nn.Module):

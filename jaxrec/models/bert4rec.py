@@ -22,12 +22,12 @@ class BERT4Rec(SequenceModel):
     """Self-attention in which every position looks everywhere; trained by `loss=masked_softmax`.
 
     history_length: see `SequenceModel`; one of them is the hidden item, so one less is read
-    embedding_dim:  width of all vectors; static, because layer normalisation sees it
+    embedding_dim:  width of all vectors; static, because layer normalization sees it
     n_blocks, n_heads: depth, and how many attentions a block has side by side
     dropout:        of the embeddings, of attention weights and of what each layer adds; traced
     init_std:       standard deviation of a fresh item vector's length
 
-    Fidelity: the authors' code, which is BERT's: normalised embeddings, the feed-forward nets four times as wide, an
+    Fidelity: the authors' code, which is BERT's: normalized embeddings, the feed-forward nets four times as wide, an
     output layer and a bias. Weights start as usual for linen's dense layers, not from a truncated normal.
     """
 
@@ -57,7 +57,7 @@ class BERT4Rec(SequenceModel):
         return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2)
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalogue."""
+        """(e_i, b_i) of the whole catalog."""
         return jnp.concatenate([self.item_embedding.whole()[: self.n_items], self.item_bias[:, None]], axis=1)
 
     def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D1"]:

@@ -46,10 +46,10 @@ class DLRM(Pairwise):
     user_table, item_table, user_sizes, item_sizes: features, one of them at least
 
     Fidelity: dot products of distinct pairs, z beside them, and layers of ReLU as in the paper. Its one bottom network
-    over all numbers is two here, over those of the user and those of the item, so that a catalogue is ranked by
+    over all numbers is two here, over those of the user and those of the item, so that a catalog is ranked by
     computing once what depends on one of them alone; only products across, the rest of the top's first layer, and the
-    layers above are computed by pair. Numbers are standardised where the authors' code takes logarithms. A bag is
-    averaged where theirs is summed. Nothing but the ids' vectors is regularised.
+    layers above are computed by pair. Numbers are standardized where the authors' code takes logarithms. A bag is
+    averaged where theirs is summed. Nothing but the ids' vectors is regularized.
     """
 
     n_users: int

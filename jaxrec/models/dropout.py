@@ -6,13 +6,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrec.hyper import Traced
-from jaxrec.random import Stream, bits, substream
+from jaxrec.random import RandomStream, bits, substream
 
 
 class Noise(NamedTuple):
     """What the dropout of one batch is drawn from: a stream, and where each example lies in the training data."""
 
-    source: Stream
+    source: RandomStream
     rows: Int[Array, "B"]
 
 

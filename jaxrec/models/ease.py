@@ -42,9 +42,9 @@ class EASE(Additive, Solved):
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
+        return jnp.take_along_axis(self.score_catalog(query), items, axis=1)
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item: the rows of B that belong to the history, added up."""
         assert query.history is not None
         return query.history.multihot(self.n_items) @ self.weights

@@ -50,7 +50,7 @@ class FeatureEmbedding(nn.Module):
         return jnp.stack(found, axis=-2) if found else jnp.zeros((*rows.numbers.shape[:-1], 0, self.dim))
 
     def numbers(self, rows: FeatureTable) -> Float[Array, "*S F"]:
-        """Standardised numbers, held to a range."""
+        """Standardized numbers, held to a range."""
         return jnp.clip(rows.numbers, -FAR, FAR)
 
     def flat(self, rows: FeatureTable) -> Float[Array, "*S X"]:

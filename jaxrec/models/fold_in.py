@@ -1,7 +1,7 @@
 """Folding in: the vector of a user nobody has trained on, solved for their history with the items held fixed.
 
 By least squares, `sums` and `cholesky` [Hu, Koren, Volinsky 2008, section 5], or by the likelihood of a softmax over
-the catalogue with a Gaussian prior, `most_likely` [Salakhutdinov and Mnih 2008, Probabilistic matrix factorization; the
+the catalog with a Gaussian prior, `most_likely` [Salakhutdinov and Mnih 2008, Probabilistic matrix factorization; the
 fixed curvature: Boehning 1992, Multinomial logistic regression algorithm].
 
 Measured on 2,000 users of MovieLens-1M, a fifth of them held out (split=new_users, a random 80 % of theirs known), test
@@ -44,7 +44,7 @@ def sums(vectors: Float[Array, "I D"], items: Int[Array, "B T"]) -> tuple[Float[
 
 
 def cholesky(matrices: Float[Array, "B D D"], right: Float[Array, "B D"]) -> Float[Array, "B D"]:
-    """Solutions of positive definite systems by Cholesky factorisation."""
+    """Solutions of positive definite systems by Cholesky factorization."""
 
     def one(system: tuple[Array, Array]) -> Array:
         matrix, right = system
@@ -63,7 +63,7 @@ def most_likely(
     """argmax over p of  sum over the row's items of log softmax(Q p + b)_i  -  |p|^2 / (2 variance).
 
     Newton steps from p = 0 with the curvature there, n (Q' (diag(pi) - pi pi') Q) + I / variance with pi = softmax(b):
-    its eigenvectors are those of one matrix for all rows, so nothing is factorised for a row. After STEPS of them
+    its eigenvectors are those of one matrix for all rows, so nothing is factorized for a row. After STEPS of them
     lists are what they stay; -1 is no item, and a row without items gets 0. Memory: B x I.
     """
     rows = jnp.arange(items.shape[0])[:, None]

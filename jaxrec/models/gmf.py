@@ -1,4 +1,4 @@
-"""Generalised matrix factorisation: score(u, i) = h . (p_u * q_i) + b, * being element by element.
+"""Generalized matrix factorization: score(u, i) = h . (p_u * q_i) + b, * being element by element.
 
 [He et al. 2017, Neural collaborative filtering, section 3.2]
 """
@@ -52,7 +52,7 @@ class GMF(FactorizedByRow):
         return jnp.concatenate([weighted, jnp.broadcast_to(self.bias[:, None], (weighted.shape[0], 1))], axis=1)
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(q_i, 1) of the whole catalogue."""
+        """(q_i, 1) of the whole catalog."""
         return jnp.concatenate([self.item_embedding.whole(), jnp.ones((self.n_items, 1))], axis=1)
 
     def vectors_of(self, items: Int[Array, "N"]) -> Float[Array, "N D1"]:

@@ -29,7 +29,7 @@ class GRU4Rec(SequenceModel):
 
     Fidelity: items to read and to score share one table (the paper's "constrained embedding", 2018), scores have a
     bias. Windows of users are padded in place of the session-parallel batches, which carry state from batch to batch: a
-    window has all of its history in it. The loss is cross-entropy over the catalogue; the papers' losses on the
+    window has all of its history in it. The loss is cross-entropy over the catalog; the papers' losses on the
     other items of a batch are `loss=sequence_sampled_softmax` and `sequence_bce`.
     """
 
@@ -53,7 +53,7 @@ class GRU4Rec(SequenceModel):
         return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalogue."""
+        """(e_i, b_i) of the whole catalog."""
         return jnp.concatenate([self.item_embedding.whole(), self.item_bias[:, None]], axis=1)
 
 

@@ -1,6 +1,6 @@
 """Implicit alternating least squares: score(u, i) = <p_u, q_i>.
 
-Minimises  sum over chosen pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight * sum over all pairs of <p_u, q_i>^2
+Minimizes  sum over chosen pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight * sum over all pairs of <p_u, q_i>^2
 + regularization * (sum_u (n_u + unobserved_weight * I)^nu |p_u|^2 + sum_i (n_i + unobserved_weight * U)^nu |q_i|^2),
 n_u and n_i being how often a user and an item occur. With the items held fixed every user is a least squares problem:
 (sum over u's items of q q' + unobserved_weight Q'Q + regularization (n_u + unobserved_weight I)^nu) p = sum of q.
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
-from jaxrec.data.pieces import Pieces, pieces
+from jaxrec.data.padded_segments import PaddedSegments, padded_segments
 from jaxrec.hyper import Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.fold_in import cholesky, fields, sums
@@ -27,8 +27,8 @@ from jaxrec.query import Query
 class Sides(NamedTuple):
     """Whose vectors are solved: users by their items, items by their users."""
 
-    users: Pieces
-    items: Pieces
+    users: PaddedSegments
+    items: PaddedSegments
 
 
 class ImplicitALS(Factorized, Alternating):
@@ -44,7 +44,7 @@ class ImplicitALS(Factorized, Alternating):
 
     Memory: batches of at most 256 users, and [256, D, D] matrices for them, whatever the data. Time of a step:
     interactions x D^2 and (users + items) x D^3.
-    Fidelity: the paper's objective, initialisation and order of solves; exact solves by Cholesky where the paper also
+    Fidelity: the paper's objective, initialization and order of solves; exact solves by Cholesky where the paper also
     has a coordinate descent. A weight of an interaction (1 where there is none) weighs its square; a repeated pair
     counts as often as it occurs.
     """
@@ -71,7 +71,7 @@ class ImplicitALS(Factorized, Alternating):
         return self.user_embedding(query.user)
 
     def item_vectors(self) -> Float[Array, "I D"]:
-        """q_i of the whole catalogue."""
+        """q_i of the whole catalog."""
         return self.item_embedding.whole()
 
     def fold_in(self, length: int) -> "FoldedALS":
@@ -83,8 +83,8 @@ class ImplicitALS(Factorized, Alternating):
         chosen, u, i = targets(train), self.n_users, self.n_items
         user, item, weight = chosen.user, chosen.item, chosen.weight
         return Sides(
-            pieces(user, item, weight, n_rows=u, padding=i),
-            pieces(item, user, weight, n_rows=i, padding=u),
+            padded_segments(user, item, weight, n_rows=u, padding=i),
+            padded_segments(item, user, weight, n_rows=i, padding=u),
         )
 
     def als_step(self, sides: Sides) -> tuple[Params, Float[Array, ""]]:
@@ -104,14 +104,14 @@ class ImplicitALS(Factorized, Alternating):
         return jnp.asarray(self.regularization * (length + self.unobserved_weight * n_others) ** self.nu)
 
     def _solve(
-        self, others: Float[Array, "N D"], batches: Pieces, n_rows: int
+        self, others: Float[Array, "N D"], batches: PaddedSegments, n_rows: int
     ) -> tuple[Float[Array, "R D"], Float[Array, ""], Float[Array, ""]]:
         """Vectors of all rows against fixed ones; what the objective comes to without the others' penalty; entries."""
         dim = others.shape[1]
         everything = self.unobserved_weight * (others.T @ others)
         others = jnp.concatenate([others, jnp.zeros((1, dim))])  # padding is a vector of zeros
 
-        def solve_batch(total: Array, batch: Pieces) -> tuple[Array, Array]:
+        def solve_batch(total: Array, batch: PaddedSegments) -> tuple[Array, Array]:
             n = batch.row.shape[0]
             vectors = others[batch.entry]
             weighted = vectors if batch.weight is None else vectors * batch.weight[:, :, None]

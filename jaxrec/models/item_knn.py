@@ -1,4 +1,4 @@
-"""Item nearest neighbours: score(u, i) = sum of s(i, j) over those of the k items nearest to i that u has had.
+"""Item nearest neighbors: score(u, i) = sum of s(i, j) over those of the k items nearest to i that u has had.
 
 s is a shrunk similarity of the sets of users who have had i and j, see `models/similarity.py`.
 [Sarwar et al. 2001, Item-based collaborative filtering; Ferrari Dacrema et al. 2021]
@@ -28,11 +28,11 @@ class ItemKNN(Additive, Solved):
     """Scores from the items in a query's history: new users are served as well as known ones.
 
     history_length: the longest history there is, so that none is cut
-    k:              neighbours kept of each item
+    k:              neighbors kept of each item
     similarity:     cosine, jaccard or dice
     shrinkage:      added to the similarity's denominator: few common users count for less
     idf:            a user counts log(items / (1 + items the user has had)): those who have had everything say little
-    n_neighbours:   neighbours in use, see `Hyper`
+    n_neighbors:   neighbors in use, see `Hyper`
 
     Memory: the counts of common users, dense [I, I] in float32, while fitting; then [I, k]. Time to fit: that of the
     sparse product X'X, and of one pass over [I, I] a member.
@@ -46,31 +46,31 @@ class ItemKNN(Additive, Solved):
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
     idf: bool = False
-    n_neighbours: int | Traced | None = None
+    n_neighbors: int | Traced | None = None
 
     def setup(self) -> None:
         shape = (self.n_items, min(self.k, self.n_items))
-        self.neighbours = self.param("neighbours", nn.initializers.zeros, shape, jnp.int32)
+        self.neighbors = self.param("neighbors", nn.initializers.zeros, shape, jnp.int32)
         self.similarities = self.param("similarities", nn.initializers.zeros, shape)
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
         assert query.history is not None
         x = query.history.multihot(self.n_items)
-        near = self.neighbours[items]
+        near = self.neighbors[items]
         had = jnp.take_along_axis(x, near.reshape(len(x), -1), axis=1).reshape(near.shape)
         return jnp.sum(self.similarities[items] * had, axis=2)
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: one neighbour of each at a time, so that no [I, I] matrix is needed."""
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item: one neighbor of each at a time, so that no [I, I] matrix is needed."""
         assert query.history is not None
         x = query.history.multihot(self.n_items).T
 
-        def add(scores: Array, neighbour: tuple[Array, Array]) -> tuple[Array, None]:
-            item, similarity = neighbour
+        def add(scores: Array, neighbor: tuple[Array, Array]) -> tuple[Array, None]:
+            item, similarity = neighbor
             return scores + similarity[:, None] * x[item], None
 
-        scores, _ = jax.lax.scan(add, jnp.zeros_like(x), (self.neighbours.T, self.similarities.T))
+        scores, _ = jax.lax.scan(add, jnp.zeros_like(x), (self.neighbors.T, self.similarities.T))
         return scores.T
 
     def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
@@ -78,7 +78,7 @@ class ItemKNN(Additive, Solved):
         assert query.history is not None
         entries = query.history.items
         often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
-        is_near = entries[:, :, None] == self.neighbours[items][:, None, :]
+        is_near = entries[:, :, None] == self.neighbors[items][:, None, :]
         near = jnp.sum(jnp.where(is_near, self.similarities[items][:, None, :], 0.0), axis=2)
         return near / jnp.maximum(often, 1.0)
 
@@ -96,17 +96,17 @@ class ItemKNN(Additive, Solved):
         return gram(x)
 
     def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Array]:
-        """The nearest neighbours of each item, nearest first, and how near they are; 0 and 0 where there are fewer."""
+        """The nearest neighbors of each item, nearest first, and how near they are; 0 and 0 where there are fewer."""
         size = jnp.diag(statistics)
         k = min(self.k, self.n_items)
-        in_use = jnp.arange(k) < (k if self.n_neighbours is None else self.n_neighbours)
+        in_use = jnp.arange(k) < (k if self.n_neighbors is None else self.n_neighbors)
 
         def nearest(item: Int[Array, ""]) -> tuple[Array, Array]:
             near = similarity(self.similarity, statistics[item][None], size[item][None], size, self.shrinkage)[0]
-            similarities, neighbours = jax.lax.top_k(near.at[item].set(0.0), k)
+            similarities, neighbors = jax.lax.top_k(near.at[item].set(0.0), k)
             kept = in_use & (similarities > 0)
-            return jnp.where(kept, neighbours, 0), jnp.where(kept, similarities, 0.0)
+            return jnp.where(kept, neighbors, 0), jnp.where(kept, similarities, 0.0)
 
         block = max(1, min(self.n_items, (1 << 21) // self.n_items))
-        neighbours, similarities = jax.lax.map(nearest, jnp.arange(self.n_items), batch_size=block)
-        return {"neighbours": neighbours, "similarities": similarities}
+        neighbors, similarities = jax.lax.map(nearest, jnp.arange(self.n_items), batch_size=block)
+        return {"neighbors": neighbors, "similarities": similarities}

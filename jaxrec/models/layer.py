@@ -1,4 +1,4 @@
-"""A layer whose input has its features on the last axis, or on the first: one user's catalogue is ranked by columns."""
+"""A layer whose input has its features on the last axis, or on the first: one user's catalog is ranked by columns."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ class Layer(nn.Module):
     """W' x + b.
 
     By columns, `axis=0`, items lie side by side in memory: additions run over them in one go and the product needs no
-    transposition, which matters where a CPU scores a catalogue (see `pairs`).
+    transposition, which matters where a CPU scores a catalog (see `pairs`).
     """
 
     units: int

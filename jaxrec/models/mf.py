@@ -1,4 +1,4 @@
-"""Matrix factorisation: score(u, i) = <p_u, q_i> + b_u + b_i + b.
+"""Matrix factorization: score(u, i) = <p_u, q_i> + b_u + b_i + b.
 
 [Koren, Bell, Volinsky 2009, Matrix factorization techniques for recommender systems; Rendle et al. 2020, Neural
 collaborative filtering vs. matrix factorization revisited]
@@ -16,13 +16,13 @@ from jaxrec.models.model import FactorizedByRow
 from jaxrec.query import Query
 
 
-class MatrixFactorisation(FactorizedByRow):
+class MatrixFactorization(FactorizedByRow):
     """Dot product of a user's and an item's vector, with a bias each and one for all.
 
     n_users, n_items: sizes of the tables
     embedding_dim:    columns of the vectors
     regularization:   L2 penalty on the vectors that a batch touches (not on the biases): frequent users and items are
-                      penalised more often, the weighting that suits a dot product best
+                      penalized more often, the weighting that suits a dot product best
     init_std:         standard deviation of a fresh vector's length
     width:            columns in use, see `Hyper`
 
@@ -60,7 +60,7 @@ class MatrixFactorisation(FactorizedByRow):
         return jnp.concatenate([p, bias, jnp.ones_like(bias)], axis=1)
 
     def item_vectors(self) -> Float[Array, "I D2"]:
-        """(q_i, 1, b_i) of the whole catalogue."""
+        """(q_i, 1, b_i) of the whole catalog."""
         q = self.item_embedding.whole()
         bias = self.item_bias.whole()[:, None]
         return jnp.concatenate([q, jnp.ones_like(bias), bias], axis=1)
@@ -80,11 +80,11 @@ class MatrixFactorisation(FactorizedByRow):
         return self.regularization * p[query.user], self.regularization * q
 
 
-class FoldedMF(MatrixFactorisation):
-    """Users nobody has trained on: p is the likeliest for the history under a softmax over the catalogue.
+class FoldedMF(MatrixFactorization):
+    """Users nobody has trained on: p is the likeliest for the history under a softmax over the catalog.
 
     score = <p, q_i> + b_i + b, items held fixed; the prior of p is as wide as the trained users' vectors are long. That
-    is what loss=softmax minimises, up to the prior, and what sampled losses come near to. See `fold_in.most_likely`.
+    is what loss=softmax minimizes, up to the prior, and what sampled losses come near to. See `fold_in.most_likely`.
 
     history_length: interactions of a user that are seen; repeats count as often as they occur
     """

@@ -10,7 +10,7 @@ A family derives from `Model`, or from those of these that say more about it:
     Solved            fitted by a closed form
     Alternating       fitted by alternating steps
 
-`model.bind(params)` is the model with parameters: `model.bind(params).score_catalogue(query)`.
+`model.bind(params)` is the model with parameters: `model.bind(params).score_catalog(query)`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ Params = dict[str, Any]  # what `init` gives: {"params": {module: {parameter: ar
 
 
 class Model(nn.Module):
-    """Scores of items for a query. A family defines `__call__`, `score_catalogue`, or both.
+    """Scores of items for a query. A family defines `__call__`, `score_catalog`, or both.
 
     Fields are filled in from the data where a family has them: `n_users`, `n_items`, `history_length`, and
     `user_table`, `item_table`, `user_sizes`, `item_sizes` for features.
@@ -52,12 +52,12 @@ class Model(nn.Module):
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates; by default taken from those of the whole catalog."""
-        return jnp.take_along_axis(self.score_catalogue(query), items, axis=1)
+        return jnp.take_along_axis(self.score_catalog(query), items, axis=1)
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item; by default those of candidates that are the whole catalog."""
         if type(self).__call__ is Model.__call__:
-            raise self._lacks("__call__(query, items) or score_catalogue(query)")
+            raise self._lacks("__call__(query, items) or score_catalog(query)")
         items = jnp.arange(self.n_items, dtype=jnp.int32)
         return self(query, jnp.broadcast_to(items[None, :], (query.user.shape[0], self.n_items)))
 
@@ -107,7 +107,7 @@ class Factorized(Model):
         """Scores of each query's own candidates."""
         return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_vectors()[items])
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
         return self.query_vectors(query) @ self.item_vectors().T
 
@@ -131,7 +131,7 @@ class Pairwise(Model):
         """Scores of all items of `item_parts`, or of the columns given of it."""
         raise self._lacks("score_parts(query, parts)")
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
         return self.score_parts(query, self.item_parts())
 

@@ -1,4 +1,4 @@
-"""Neural matrix factorisation: score(u, i) = h . [p_u * q_i; a_L(... a_1([p'_u; q'_i]))] + b.
+"""Neural matrix factorization: score(u, i) = h . [p_u * q_i; a_L(... a_1([p'_u; q'_i]))] + b.
 
 GMF and MLP side by side, with vectors of their own, under one output layer.   [He et al. 2017, Neural collaborative
 filtering, section 3.4]

@@ -21,7 +21,7 @@ class NextItNet(SequenceModel):
     """A causal convolutional net.
 
     history_length: see `SequenceModel`
-    embedding_dim:  width of all vectors; static, because layer normalisation sees it
+    embedding_dim:  width of all vectors; static, because layer normalization sees it
     dilations:      of the first convolution of each block; the second has twice as much. With kernel size k, a position
                     sees 1 + 3 (k - 1) sum(dilations) items
     kernel_size:    taps of a convolution
@@ -53,7 +53,7 @@ class NextItNet(SequenceModel):
         return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalogue."""
+        """(e_i, b_i) of the whole catalog."""
         return jnp.concatenate([self.item_embedding.whole(), self.item_bias[:, None]], axis=1)
 
 

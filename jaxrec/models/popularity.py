@@ -7,7 +7,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import PositiveFloat
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.models.model import Solved
 from jaxrec.query import Query
@@ -29,7 +29,7 @@ class Popularity(Solved):
         """Counts of each query's own candidates."""
         return self.count[items]
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Counts of every item, once a query."""
         return jnp.broadcast_to(self.count[None, :], (query.user.shape[0], self.n_items))
 

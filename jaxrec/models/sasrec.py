@@ -21,13 +21,13 @@ class SASRec(SequenceModel):
     """Self-attention in which every position looks back.
 
     history_length: see `SequenceModel`
-    embedding_dim:  width of all vectors; static, because layer normalisation sees it
+    embedding_dim:  width of all vectors; static, because layer normalization sees it
     n_blocks, n_heads: depth, and how many attentions a block has side by side
     dropout:        of the embeddings, of attention weights and of both layers of the feed-forward nets; traced
     init_std:       standard deviation of a fresh item vector's length
     temperature:    None: scores are dot products; else cosines divided by it, which suits sparse data
 
-    Fidelity: the authors' code: queries are normalised and keys and values are not, positions are learned and belong
+    Fidelity: the authors' code: queries are normalized and keys and values are not, positions are learned and belong
     to slots counted from the latest, items to read and to score share one table. Their loss is `loss=sequence_bce`;
     the default is the cross-entropy that makes the same network far better.   [Klenitskiy and Vasilev 2023]
     """
@@ -46,7 +46,7 @@ class SASRec(SequenceModel):
         self.norm = nn.LayerNorm(epsilon=1e-8)
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
-        """The last block's answer at every position, normalised."""
+        """The last block's answer at every position, normalized."""
         real = items >= 0
         x = self.item_embedding.lookup(items) * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]

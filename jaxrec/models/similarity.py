@@ -1,4 +1,4 @@
-"""How alike two sets are, shrunk towards 0 where they have little in common.
+"""How alike two sets are, shrunk toward 0 where they have little in common.
 
 |A ∩ B| / (f(|A|, |B|) + shrinkage), f as below. With weighted members, sizes are sums of squared weights.
 [Ferrari Dacrema et al. 2021, A troubling analysis of reproducibility and progress in recommender systems research]

@@ -1,4 +1,4 @@
-"""Softmax DNN: who asks is made a vector, and the softmax over the catalogue is learned of what they chose.
+"""Softmax DNN: who asks is made a vector, and the softmax over the catalog is learned of what they chose.
 
     P(i | u) = exp s(u, i) / sum_j exp s(u, j)      s(u, i) = <x_u, v_i> + b_i,  or  cos(x_u, v_i) / temperature
     x_u = W relu(... relu(W_1 [h, f_u, n_u])) + h + p_u      v_i = q_i + W' [f_i, n_i]
@@ -44,9 +44,9 @@ class SoftmaxDNN(Factorized):
     init_std:         standard deviation of a fresh vector's length
     user_table, item_table, user_sizes, item_sizes: features, given where there are any
 
-    Fidelity: the paper's candidate generation: bag, categories and powers of normalised numbers into layers of ReLU
+    Fidelity: the paper's candidate generation: bag, categories and powers of normalized numbers into layers of ReLU
     and a softmax over items. Its example age, search tokens and impressions are features that a user table may have;
-    powers are x, x^2 and the root of |x| with the sign of x, as standardised numbers may be negative where quantiles
+    powers are x, x^2 and the root of |x| with the sign of x, as standardized numbers may be negative where quantiles
     are not. p_u, features of items, and the bag past the layers are not in the paper. Which items are history and which
     are to be predicted is the objective's to say: never is an item in the bag of the query that it is a target of.
     """
@@ -100,7 +100,7 @@ class SoftmaxDNN(Factorized):
         return x / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(v_i, b_i) of the whole catalogue; of length 1 for the cosine."""
+        """(v_i, b_i) of the whole catalog; of length 1 for the cosine."""
         return self._items(self.item_embedding.whole(), self.item_bias.whole(), self.item_table)
 
     def queries(self, query: Query) -> Float[Array, "B D"]:

@@ -1,4 +1,4 @@
-"""User nearest neighbours: score(u, i) = sum of s(u, v) over those of the k users nearest to u who have had i.
+"""User nearest neighbors: score(u, i) = sum of s(u, v) over those of the k users nearest to u who have had i.
 
 s is a shrunk similarity of two users' sets of items, see `models/similarity.py`.
 [Resnick et al. 1994, GroupLens; Ferrari Dacrema et al. 2021]
@@ -27,15 +27,15 @@ class UserKNN(Solved):
     """Compares a query's history with those of all users of train when asked: new users are served as known ones.
 
     history_length: the longest history there is, so that none is cut
-    k:              neighbours looked for
+    k:              neighbors looked for
     similarity:     cosine, jaccard or dice
     shrinkage:      added to the similarity's denominator: few common items count for less
     idf:            an item counts log(users / (1 + users who have had it)): what everybody has had says little
-    n_neighbours:   neighbours in use, see `Hyper`
+    n_neighbors:   neighbors in use, see `Hyper`
 
     Memory: a bit a user and item; for a block of B queries [B, U] similarities. Time: nothing to fit, and two passes
     over users x items for each block that is scored, one a matrix product.
-    Fidelity: binary, scores not divided by the sum of similarities. The user who asks is no neighbour of theirs.
+    Fidelity: binary, scores not divided by the sum of similarities. The user who asks is no neighbor of theirs.
     """
 
     n_users: int
@@ -45,7 +45,7 @@ class UserKNN(Solved):
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
     idf: bool = False
-    n_neighbours: int | Traced | None = None
+    n_neighbors: int | Traced | None = None
 
     def setup(self) -> None:
         zeros, words = nn.initializers.zeros, -(-self.n_items // 32)
@@ -53,17 +53,17 @@ class UserKNN(Solved):
         self.size = self.param("size", zeros, (self.n_users,))
         self.item_weight = self.param("item_weight", zeros, (self.n_items,))
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: the neighbours' rows, one neighbour of each query at a time."""
-        similarities, neighbours = self._nearest(query)
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
+        """Scores of every item: the neighbors' rows, one neighbor of each query at a time."""
+        similarities, neighbors = self._nearest(query)
         had = Membership(self.words)
 
-        def add(scores: Array, neighbour: tuple[Array, Array]) -> tuple[Array, None]:
-            similarity, user = neighbour
+        def add(scores: Array, neighbor: tuple[Array, Array]) -> tuple[Array, None]:
+            similarity, user = neighbor
             return scores + jnp.where(had.rows(user, self.n_items), similarity[:, None], 0.0), None
 
-        nothing = jnp.zeros((neighbours.shape[0], self.n_items))
-        scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbours.T))
+        nothing = jnp.zeros((neighbors.shape[0], self.n_items))
+        scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbors.T))
         return scores
 
     def prepare(self, train: Interactions) -> dict[str, Array]:
@@ -95,6 +95,6 @@ class UserKNN(Solved):
         itself = query.user[:, None] == jnp.arange(self.n_users)[None, :]
         k = min(self.k, self.n_users)
         similarities, users = jax.lax.top_k(jnp.where(itself, 0.0, near), k)
-        in_use = jnp.arange(k) < (k if self.n_neighbours is None else self.n_neighbours)
+        in_use = jnp.arange(k) < (k if self.n_neighbors is None else self.n_neighbors)
         kept = in_use[None, :] & (similarities > 0)
         return jnp.where(kept, similarities, 0.0), jnp.where(kept, users, 0)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, UInt32
 
-from jaxrec.random import Stream, bits, integers, substream
+from jaxrec.random import RandomStream, bits, integers, substream
 
 OWN = 301  # number of the stream that decides between a place and whose the rest of it is
 
@@ -21,7 +21,7 @@ class Alias(NamedTuple):
     below: UInt32[Array, "I"]
     other: Int[Array, "I"]
 
-    def draw(self, source: Stream, *counters: Array) -> Int[Array, "*S"]:
+    def draw(self, source: RandomStream, *counters: Array) -> Int[Array, "*S"]:
         """One number for each combination of counters."""
         place = integers(source, self.below.shape[0], *counters)
         own = bits(substream(source, OWN), *counters) < self.below[place]

@@ -9,14 +9,14 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.membership import Known
 from jaxrec.negatives.alias import Alias
-from jaxrec.random import Stream, bits, integers
+from jaxrec.random import RandomStream, bits, integers
 
 
-class Candidates(NamedTuple):
+class Negatives(NamedTuple):
     """Items to hold a positive against; `used` is 1 for those that count, else 0.
 
     items: of each example; one row where the whole batch shares them, so that scores can be one matrix product
-    log_q: of each item of the catalogue, the log of how likely a draw gives it; None: all alike, or unknown
+    log_q: of each item of the catalog, the log of how likely a draw gives it; None: all alike, or unknown
     """
 
     items: Int[Array, "#B N"]
@@ -26,20 +26,20 @@ class Candidates(NamedTuple):
     @classmethod
     def first(
         cls, items: Int[Array, "B N"], n_negatives: Int[Array, ""], log_q: Float[Array, "I"] | None = None
-    ) -> "Candidates":
+    ) -> "Negatives":
         """The first `n_negatives` of each row count."""
         used = (jnp.arange(items.shape[1], dtype=jnp.int32) < n_negatives).astype(jnp.float32)
         return cls(items, jnp.broadcast_to(used[None, :], items.shape), log_q)
 
     def where(
-        self, chosen: Bool[Array, "B N"], other: "Candidates", log_q: Float[Array, "I"] | None = None
-    ) -> "Candidates":
+        self, chosen: Bool[Array, "B N"], other: "Negatives", log_q: Float[Array, "I"] | None = None
+    ) -> "Negatives":
         """These where `chosen`, elsewhere the other ones."""
         items, used = jnp.where(chosen, self.items, other.items), jnp.where(chosen, self.used, other.used)
-        return Candidates(items, used, log_q)
+        return Negatives(items, used, log_q)
 
 
-class Given(NamedTuple):
+class SamplerContext(NamedTuple):
     """What a sampler may look at: its own tables, the batch's users and positives, and the model.
 
     score: scores of candidates [B, N] by the model as it is; no gradient goes through them
@@ -53,14 +53,14 @@ class Given(NamedTuple):
     mined: PyTree = None
 
 
-class Tables(NamedTuple):
+class SamplerTables(NamedTuple):
     """What samplers need of the data: None where they do not."""
 
     known: Known | None = None
     alias: Alias | None = None
     log_q: Float[Array, "I"] | None = None
 
-    def draw(self, source: Stream, n_items: int, *counters: Array) -> Int[Array, "*S"]:
+    def draw(self, source: RandomStream, n_items: int, *counters: Array) -> Int[Array, "*S"]:
         """Items by the alias table; without one every item is equally likely."""
         return integers(source, n_items, *counters) if self.alias is None else self.alias.draw(source, *counters)
 
@@ -70,7 +70,7 @@ class Tables(NamedTuple):
         return jnp.zeros(items.shape, bool) if self.known is None else self.known.contains(user, items)
 
 
-def chosen(source: Stream, share: float, *counters: Array) -> Bool[Array, "*S"]:
+def chosen(source: RandomStream, share: float, *counters: Array) -> Bool[Array, "*S"]:
     """True with this probability, for each combination of counters."""
     return (bits(source, *counters) >> 8).astype(jnp.float32) < share * 2**24
 

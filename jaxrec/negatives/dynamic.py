@@ -8,9 +8,9 @@ from jaxtyping import Array, Int, PyTree
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.negatives.candidates import Candidates, Given
+from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
-from jaxrec.random import Stream
+from jaxrec.random import RandomStream
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Dynamic(Popularity):
 
     def __call__(
         self,
-        source: Stream,
+        source: RandomStream,
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
+        given: SamplerContext | None = None,
+    ) -> Negatives:
         """Draws [B, ratio * candidates] items and keeps [B, ratio]."""
         assert given is not None
         drawn = self._drawn(source, examples, n_items, n_negatives * self.candidates, given)
@@ -51,4 +51,4 @@ class Dynamic(Popularity):
         scores = jnp.where(drawn.used > 0, given.score(drawn.items), -jnp.inf).reshape(shape)
         best = jnp.argmax(scores, axis=2)[:, :, None]
         items = jnp.take_along_axis(drawn.items.reshape(shape), best, axis=2)[:, :, 0]
-        return Candidates(items, jnp.max(drawn.used.reshape(shape), axis=2))
+        return Negatives(items, jnp.max(drawn.used.reshape(shape), axis=2))

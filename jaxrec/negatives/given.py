@@ -9,10 +9,10 @@ from jaxtyping import Array, Bool, Int
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.negatives.candidates import Given, Tables
+from jaxrec.negatives.candidates import SamplerContext, SamplerTables
 from jaxrec.negatives.uniform import PartlyUniform
 from jaxrec.ragged import Ragged, ragged
-from jaxrec.random import Stream, bits, substream
+from jaxrec.random import RandomStream, bits, substream
 
 PLACES, FROM_LIST = 401, 402  # numbers of streams
 
@@ -20,12 +20,12 @@ PLACES, FROM_LIST = 401, 402  # numbers of streams
 class ListedTables(NamedTuple):
     """Tables of the random negatives, and each user's list."""
 
-    random: Tables
+    random: SamplerTables
     lists: Ragged
 
 
 @dataclass(frozen=True)
-class Listed(PartlyUniform):
+class ListedNegatives(PartlyUniform):
     """Negatives from each user's own list, every entry equally likely; random ones for users without a list.
 
     share: of negatives that come from the list; the others are uniform
@@ -46,7 +46,7 @@ class Listed(PartlyUniform):
         return ListedTables(self.uniform.prepare(train), ragged(offsets, item))
 
     def own(
-        self, source: Stream, given: Given, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+        self, source: RandomStream, given: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """Entries of each user's list."""
         lists: Ragged = given.tables.lists

@@ -14,9 +14,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Given, Tables
+from jaxrec.negatives.candidates import SamplerContext, SamplerTables
 from jaxrec.negatives.uniform import PartlyUniform
-from jaxrec.random import Stream, integers, substream
+from jaxrec.random import RandomStream, integers, substream
 
 PLACES, FROM_MINED = 201, 202  # numbers of streams
 
@@ -24,13 +24,13 @@ PLACES, FROM_MINED = 201, 202  # numbers of streams
 class HardTables(NamedTuple):
     """Tables of the random negatives, and the alias table of places among the mined; None: all alike."""
 
-    random: Tables
+    random: SamplerTables
     places: Alias | None
 
 
 @dataclass(frozen=True)
 class Hard(PartlyUniform):
-    """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalogue.
+    """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalog.
 
     ranks:   first and last, from 1; what a user has in train is left out before. The top may be full of what the user
              would like: ranks from 1 on hurt on MovieLens, see docs/negatives.md
@@ -38,7 +38,7 @@ class Hard(PartlyUniform):
     warmup:  epochs on uniform negatives alone: what a fresh model ranks high is noise
     refresh: epochs between two minings
     power:   a place among the mined is drawn in proportion to 1 / place^power; 0: all alike
-    pool:    so many items, drawn anew each time, are ranked in place of the catalogue (ranks are those in the pool)
+    pool:    so many items, drawn anew each time, are ranked in place of the catalog (ranks are those in the pool)
 
     Memory: users x (ranks[1] - ranks[0] + 1) int32 a member, and while it mines one and a half as much for each rank
     up to ranks[1].
@@ -64,7 +64,7 @@ class Hard(PartlyUniform):
     def prepare(self, train: Interactions) -> HardTables:
         """The tables of both kinds of negatives."""
         if (most := self.pool or train.n_items) < self.ranks[1]:
-            what = "items of the catalogue" if self.pool is None else "items of negatives.pool"
+            what = "items of the catalog" if self.pool is None else "items of negatives.pool"
             raise InputError(
                 f"negatives.ranks={list(self.ranks)} go beyond the {most:,} {what}: choose ranks that are there"
             )
@@ -73,7 +73,7 @@ class Hard(PartlyUniform):
         return HardTables(self.uniform.prepare(train), places)
 
     def own(
-        self, source: Stream, given: Given, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+        self, source: RandomStream, given: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """What was mined of each user, where anything was."""
         places, table = substream(source, PLACES), given.tables.places

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.negatives.candidates import Candidates, Given, Tables
+from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables
 from jaxrec.negatives.uniform import Uniform
-from jaxrec.random import Stream
+from jaxrec.random import RandomStream
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,19 @@ class InBatch(Uniform):
     power: ClassVar[float] = 1.0
     mixes: ClassVar[bool] = False
 
-    def prepare(self, train: Interactions) -> Tables:
+    def prepare(self, train: Interactions) -> SamplerTables:
         """Nothing is drawn, so that the log of how often items occur is enough."""
-        tables: Tables = super().prepare(train)
+        tables: SamplerTables = super().prepare(train)
         return tables._replace(alias=None)
 
     def __call__(
         self,
-        source: Stream,
+        source: RandomStream,
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
+        given: SamplerContext | None = None,
+    ) -> Negatives:
         """Takes [B, ratio] items, or the whole batch as [1, B]."""
         assert given is not None
         size = examples.shape[0]
@@ -50,4 +50,4 @@ class InBatch(Uniform):
             items, after = given.positive[None, :], (place.T - place - 1) % size
             counts = real[None, :] & (after < jnp.minimum(n_negatives, size - 1))
         counts = counts & (items != given.positive[:, None]) & ~given.tables.has(given.user, items)
-        return Candidates(items, counts.astype(jnp.float32), given.tables.log_q)
+        return Negatives(items, counts.astype(jnp.float32), given.tables.log_q)

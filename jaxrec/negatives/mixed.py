@@ -10,8 +10,8 @@ from pydantic import PositiveInt
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Share
-from jaxrec.negatives.candidates import Candidates, Given, chosen, log
-from jaxrec.random import Stream, substream
+from jaxrec.negatives.candidates import Negatives, SamplerContext, chosen, log
+from jaxrec.random import RandomStream, substream
 
 MIXTURE = 101  # number of the stream that says where a negative comes from
 
@@ -43,12 +43,12 @@ class Mixed:
 
     def __call__(
         self,
-        source: Stream,
+        source: RandomStream,
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
+        given: SamplerContext | None = None,
+    ) -> Negatives:
         """Draws [B, ratio] items of both and keeps one of two."""
         assert given is not None
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]

@@ -13,8 +13,8 @@ from jaxrec.errors import InputError
 from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Candidates, Given, Tables, chosen, log
-from jaxrec.random import Stream, substream
+from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, chosen, log
+from jaxrec.random import RandomStream, substream
 
 ATTEMPTS = 2  # draws until an item that its user knows is left out instead
 
@@ -37,7 +37,9 @@ class Uniform:
 
     def prepare(self, train: Interactions) -> PyTree:
         """The tables of this sampler."""
-        return Tables(known(train) if self.exclude_known else None, *_alias(self.probabilities(train), self.power))
+        return SamplerTables(
+            known(train) if self.exclude_known else None, *_alias(self.probabilities(train), self.power)
+        )
 
     def probabilities(self, train: Interactions) -> np.ndarray | None:
         """How likely each item is to be drawn, float64 [I]; None where that depends on the model."""
@@ -46,12 +48,12 @@ class Uniform:
 
     def __call__(
         self,
-        source: Stream,
+        source: RandomStream,
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
+        given: SamplerContext | None = None,
+    ) -> Negatives:
         """Draws [B, ratio] items for the examples at these positions of the training data."""
         if given is None and (self.power or self.exclude_known):
             raise InputError(
@@ -59,8 +61,8 @@ class Uniform:
                 "negatives.exclude_known=false is what it can use"
             )
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        tables: Tables = Tables() if given is None else given.tables
-        drawn = Candidates.first(tables.draw(source, n_items, examples[:, None], column), n_negatives, tables.log_q)
+        tables: SamplerTables = SamplerTables() if given is None else given.tables
+        drawn = Negatives.first(tables.draw(source, n_items, examples[:, None], column), n_negatives, tables.log_q)
         if given is None or tables.known is None:
             return drawn
         items = drawn.items
@@ -69,7 +71,7 @@ class Uniform:
             again = tables.draw(substream(source, attempt), n_items, examples[:, None], column)
             items = jnp.where(has, again, items)
             has = has & tables.has(given.user, items)
-        return Candidates(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
+        return Negatives(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class PartlyUniform(Uniform):
     picks: ClassVar[int]  # number of the stream that says which negatives are its own
 
     def own(
-        self, source: Stream, given: Given, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+        self, source: RandomStream, given: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """Items for these examples and columns, and whether there are any."""
         raise NotImplementedError
@@ -100,19 +102,19 @@ class PartlyUniform(Uniform):
 
     def __call__(
         self,
-        source: Stream,
+        source: RandomStream,
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: Given | None = None,
-    ) -> Candidates:
+        given: SamplerContext | None = None,
+    ) -> Negatives:
         """Draws [B, ratio] items."""
         assert given is not None
         random = self.uniform(source, examples, n_items, n_negatives, given._replace(tables=given.tables.random))
         at = examples[:, None], jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
         items, there = self.own(source, given, *at)
         picked = chosen(substream(source, self.picks), self.share, *at) & there
-        return Candidates.first(items, n_negatives).where(picked, random)
+        return Negatives.first(items, n_negatives).where(picked, random)
 
 
 def _alias(probabilities: np.ndarray | None, power: float) -> tuple[Alias | None, Array | None]:

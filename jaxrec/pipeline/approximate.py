@@ -1,4 +1,4 @@
-"""Nearest items by an inverted index, for catalogues too large to rank whole: `pip install 'jaxrec[ann]'`.
+"""Nearest items by an inverted index, for catalogs too large to rank whole: `pip install 'jaxrec[ann]'`.
 
 Items are dealt to lists by k-means of their vectors; of each query only the nearest lists are searched.
 [Johnson, Douze and Jégou 2019, Billion-scale similarity search with GPUs]
@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxrec.errors import InputError
 from jaxrec.models.model import Factorized, Model, Params
-from jaxrec.ranking import Asked, query_of
+from jaxrec.ranking import QueryRows, query_of
 
 ROWS_AT_A_TIME = 1024
 
@@ -32,7 +32,7 @@ class Index:
         vectors = np.ascontiguousarray(model.bind(params).item_vectors(), np.float32)
         n_items, width = vectors.shape
         if lists > n_items:
-            raise InputError(f"candidates.lists={lists} is more than the {n_items} items of the catalogue")
+            raise InputError(f"candidates.lists={lists} is more than the {n_items} items of the catalog")
         self._query = jax.jit(lambda query: model.bind(params).query_vectors(query))
         self.model, self.n_items = model, n_items
         self._quantizer = faiss.IndexFlatIP(width)  # kept: the index only points to it
@@ -42,7 +42,7 @@ class Index:
         self._index.add(vectors)
         self._index.nprobe = min(probes, lists)
 
-    def search(self, asked: Asked, n: int, exclude_known: bool) -> np.ndarray:
+    def search(self, asked: QueryRows, n: int, exclude_known: bool) -> np.ndarray:
         """The n best items of each row among those searched, [R, n], without what is masked; -1 behind the last."""
         n_rows = len(asked.users)
         offsets, known = asked.masked if exclude_known and asked.masked else (np.zeros(n_rows + 1, np.int64), None)

@@ -13,18 +13,18 @@ import pandas as pd
 from pydantic import PositiveFloat
 from scipy import sparse
 
-from jaxrec.data.ages import ages
-from jaxrec.data.feature_files import Columns, feature_columns
 from jaxrec.data.features import features
 from jaxrec.data.ids import as_array, exact, few_matched, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
-from jaxrec.data.likeness import had_together
-from jaxrec.data.split import Held
-from jaxrec.data.tables import place, plain
-from jaxrec.data.times import DAY
+from jaxrec.data.item_age import ages
+from jaxrec.data.item_similarity import had_together
+from jaxrec.data.reading.feature_files import Columns, feature_columns
+from jaxrec.data.reading.tables import place, plain
+from jaxrec.data.reading.times import DAY
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
-from jaxrec.ranking import Asked
+from jaxrec.ranking import QueryRows
 from jaxrec.rerank.shortlist import Items, Mixes
 
 
@@ -37,14 +37,14 @@ class Facts:
     groups: tuple[str, ...]
     n_users: int
 
-    def own(self, asked: Asked) -> sparse.csr_array:
+    def own(self, asked: QueryRows) -> sparse.csr_array:
         """The mix of categories of each row's history, [R, G]: the mean over its items of a known category."""
         total = sparse.csr_array(_histories(asked, len(self.items.counts)) @ _shares(self.items.mixes))
         size = np.asarray(total.sum(axis=1))
         total.data /= np.repeat(size, np.diff(total.indptr))
         return total.astype(np.float32)
 
-    def usual(self, asked: Asked) -> np.ndarray:
+    def usual(self, asked: QueryRows) -> np.ndarray:
         """The mean count of the items of each row's history, [R]; NaN where there is none."""
         histories = _histories(asked, len(self.items.counts))
         n = np.asarray(histories.sum(axis=1), np.float64)
@@ -78,7 +78,7 @@ class ItemFacts:
     available: str | None = None
     without: tuple[str, ...] = ()
 
-    def __call__(self, held: Held, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
+    def __call__(self, held: HeldOut, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
         """As known when `held` is asked for. Raises InputError for a column that is missing or of no use."""
         wanted = targets(train)
         counts = np.bincount(wanted.item, minlength=train.n_items).astype(np.float32)
@@ -234,7 +234,7 @@ def _shares(mixes: Any) -> sparse.csr_array:
     return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
-def _histories(asked: Asked, n_items: int) -> Any:
+def _histories(asked: QueryRows, n_items: int) -> Any:
     """Rows asked x items, how often each is in what is masked, the targets known of the user."""
     offsets, items = asked.known.masked(asked.users)
     ones = np.ones(len(items))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxrec.evaluation.sought import Sought
+from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import hit_rate, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
@@ -40,19 +40,19 @@ class Measured:
 
 
 class Measures:
-    """Re-ranks and measures the shortlists of the rows of `sought`; one compiled program for all values of a knob.
+    """Re-ranks and measures the shortlists of the rows of `ground_truth`; one program for all values of a knob.
 
     expected: the k most popular items that each row's user has not, [R, k]; see `list_metrics.serendipity`
     """
 
-    def __init__(self, sought: Sought, facts: Facts, expected: np.ndarray, k: int) -> None:
-        self.facts, self.k, self.users, self.n_rows = facts, k, sought.asked.users, len(sought.asked.users)
-        self._relevant = sought.relevant
-        self._own = facts.own(sought.asked)
+    def __init__(self, ground_truth: GroundTruth, facts: Facts, expected: np.ndarray, k: int) -> None:
+        self.facts, self.k, self.users, self.n_rows = facts, k, ground_truth.asked.users, len(ground_truth.asked.users)
+        self._relevant = ground_truth.relevant
+        self._own = facts.own(ground_truth.asked)
         self._rows = {
-            "n_relevant": np.diff(sought.offsets).astype(np.int32),
+            "n_relevant": np.diff(ground_truth.offsets).astype(np.int32),
             "expected": expected[:, :k].astype(np.int32),
-            "usual": facts.usual(sought.asked),
+            "usual": facts.usual(ground_truth.asked),
         }
         self._programs: dict[tuple, Any] = {}
 

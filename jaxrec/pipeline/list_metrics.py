@@ -1,7 +1,7 @@
 """What lists are like beyond their hits: pure functions of arrays, per list or over all lists together.
 
 `listed[b, k]` says that list b has an item at rank k + 1; what stands at the other places does not count. A list with
-nothing to measure is NaN and left out of means. G groups or categories, I items of the catalogue.
+nothing to measure is NaN and left out of means. G groups or categories, I items of the catalog.
 """
 
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def recommended(items: Int[Array, "B K"], n_items: int) -> Float[Array, "I"]:
 
 
 def gini(counts: Float[Array, "I"]) -> Float[Array, ""]:
-    """How unevenly lists spread over the catalogue: 0, every item as often; near 1, one item alone; NaN without lists.
+    """How unevenly lists spread over the catalog: 0, every item as often; near 1, one item alone; NaN without lists.
 
     counts: how often each item is recommended, never included. sum_j (2 j - I - 1) c_j / (I sum c), c ascending.
     [Gini 1912; for recommenders Fleder and Hosanagar 2009]

@@ -13,23 +13,23 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import experiment
-from jaxrec.command_line import unescaped
-from jaxrec.data.histories import Histories, histories
-from jaxrec.data.split import Held, Split
+from jaxrec.data.histories import UserHistories, histories
+from jaxrec.data.splits.split import HeldOut, Split
 from jaxrec.errors import InputError
-from jaxrec.evaluation.sought import sought
+from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.model import Factorized
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
-from jaxrec.pipeline.retrieval import Candidates
+from jaxrec.pipeline.retrieval import CandidateSet
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.shortlist import Mixes
 from jaxrec.rerank.steps import Step
-from jaxrec.settings import Tree, check_registered, get, read
+from jaxrec.rundir import read_config
+from jaxrec.settings import Tree, check_registered, get
 
 WEIGHT = "scoring.weight"  # the knob of the second stage
 
@@ -53,7 +53,7 @@ class Run:
     directory: Path
     tree: Tree
     fitted: Fitted
-    known: Histories
+    known: UserHistories
     ids: tuple[np.ndarray, np.ndarray]
 
     @classmethod
@@ -62,11 +62,8 @@ class Run:
         directory = Path(directory)
         recommender = load(directory)
         file = directory / "config.yaml"
-        tree = read(file)
-        if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
-            raise InputError(f"{file} is not the configuration of a run: it has no data and split")
+        tree = read_config(directory)
         check_registered(tree, file)
-        tree = unescaped({key: value for key, value in tree.items() if key not in ("hydra", "defaults")})
         ids = recommender.user_ids, recommender.item_ids
         return cls(directory, tree, recommender.fitted, recommender.known, ids)
 
@@ -120,7 +117,7 @@ class Pipeline:
         run: Run,
         second: Run | None,
         *,
-        candidates: Candidates,
+        candidates: CandidateSet,
         weight: float,
         steps: Mapping[str, Step],
         facts: ItemFacts,
@@ -135,9 +132,9 @@ class Pipeline:
                 f"run={run.directory}: what one was trained on, the other would be tested by"
             )
 
-    def stages(self, held: Held, split: Split) -> Stages:
+    def stages(self, held: HeldOut, split: Split) -> Stages:
         """The first two stages for those who have something to find in `held`."""
-        found = sought(held)
+        found = ground_truth(held)
         asked, train = found.asked, split.selection.train
         model_vectors = None
         if isinstance(model := self.run.fitted.model, Factorized):
@@ -228,5 +225,5 @@ def _same(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarra
     return all(a.shape == b.shape and bool((a == b).all()) for a, b in zip(one, other, strict=True))
 
 
-def _same_known(one: Histories, other: Histories) -> bool:
+def _same_known(one: UserHistories, other: UserHistories) -> bool:
     return _same((np.asarray(one.offsets), np.asarray(one.items)), (np.asarray(other.offsets), np.asarray(other.items)))

@@ -1,4 +1,4 @@
-"""The first stage: from the whole catalogue to some candidates a user, of one source or of several."""
+"""The first stage: from the whole catalog to some candidates a user, of one source or of several."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,22 +12,22 @@ from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from scipy import sparse
 
 from jaxrec.data.interactions import Interactions, targets
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
 from jaxrec.errors import InputError
 from jaxrec.models.model import Model
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.approximate import Index
 from jaxrec.query import Query
-from jaxrec.ranking import Asked, sources_of
+from jaxrec.ranking import QueryRows, sources_of
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.rerank.shortlist import Mixes
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateSet:
     """Whom the later stages choose from: sources merged, each item once; what a user has is left out.
 
-    n:           of the model's own ranking of the whole catalogue
+    n:           of the model's own ranking of the whole catalog
     search:      how: `exact`, by blocks; `faiss`, an inverted index of item vectors (the extra `ann`), with its recall
                  against exact said
     lists, probes: of `faiss`: into how many lists items are dealt, and how many of them are searched
@@ -49,7 +49,7 @@ class Candidates:
     def __call__(
         self,
         fitted: Fitted,
-        asked: Asked,
+        asked: QueryRows,
         known: Interactions,
         own: sparse.csr_array,
         mixes: Mixes,
@@ -61,7 +61,7 @@ class Candidates:
         """
         n_items, said = mixes.shape[0], {}
         if (most := max(self.n, self.popular, self.category)) > n_items:
-            raise InputError(f"candidates: {most} of one source are more than the {n_items} items of the catalogue")
+            raise InputError(f"candidates: {most} of one source are more than the {n_items} items of the catalog")
         if self.search == "exact":
             items, scores = fitted.rank(asked, self.n, exclude_known)
         else:
@@ -95,12 +95,12 @@ class Candidates:
             rows = rows.take(rows.time > rows.time.max() - self.window_days * DAY)
         return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
 
-    def _popular(self, asked: Asked, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
+    def _popular(self, asked: QueryRows, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
         popular = Fitted(Popularity(n_items=n_items), {"params": {"count": jnp.asarray(self._counts(known))}})
         return popular.rank(asked, self.popular, exclude_known)[0]
 
     def _of_category(
-        self, asked: Asked, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
+        self, asked: QueryRows, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
     ) -> np.ndarray:
         n = np.diff(own.indptr)
         row, place = np.repeat(np.arange(len(n)), n), np.arange(own.nnz) - np.repeat(own.indptr[:-1], n)
@@ -136,7 +136,7 @@ class PopularOfCategories(Model):
         self.codes = self.param("codes", zeros, (self.n_items, self.most_of_item), jnp.int32)
         self.counts = self.param("counts", zeros, (self.n_items,))
 
-    def score_catalogue(self, query: Query) -> Float[Array, "B I"]:
+    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """The mean share of an item's categories in the user's history, times how often the item was chosen."""
         own, shares = self.own[query.user], self.shares[query.user]
         rows = jnp.arange(len(own))[:, None]

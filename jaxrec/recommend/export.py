@@ -1,4 +1,4 @@
-"""A run as one artefact that other programs load without jaxrec: compiled, with its weights, ids and vectors.
+"""A run as one artifact that other programs load without jaxrec: compiled, with its weights, ids and vectors.
 
 program.bin          StableHLO by `jax.export`: any number of rows, for several platforms
 weights.npz          what the program is given first, in order
@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.checkpoint import write_atomic, write_json, write_text
 from jaxrec.errors import InputError
 from jaxrec.recommend import exported
-from jaxrec.recommend.answers import Answers
+from jaxrec.recommend.batch_recommender import BatchRecommender
 from jaxrec.recommend.recommender import Recommender, load
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -41,7 +41,7 @@ def export(
 ) -> list[str]:
     """Writes the folder `out`; says what is in it.
 
-    run: a run directory; k: the longest list that can be asked for, at most the catalogue; vectors: how to write them
+    run: a run directory; k: the longest list that can be asked for, at most the catalog; vectors: how to write them
 
     Raises InputError for what cannot be exported.
     """
@@ -82,8 +82,8 @@ def _history_length(model: Recommender) -> int:
     return max(1, int(np.diff(model.known.offsets).max(initial=1))) if folds else 1
 
 
-def _program(answers: Answers, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
-    """The serialised program, and the arrays it takes before users, histories and what is excluded."""
+def _program(answers: BatchRecommender, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
+    """The serialized program, and the arrays it takes before users, histories and what is excluded."""
     leaves, tree = jax.tree.flatten(answers.scored.shared)
 
     def lists(

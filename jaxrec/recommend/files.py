@@ -13,8 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from jaxrec.checkpoint import write_atomic
-from jaxrec.data import tables
 from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
+from jaxrec.data.reading import tables
 from jaxrec.errors import InputError
 from jaxrec.recommend.recommender import Recommender, Unknown, load
 
@@ -66,10 +66,10 @@ def recommend(
         names, lists = _lists(model, str(histories), user_column, item_column)
         blocks = _of_histories(model, "user_id", names, lists, options)
     if out is None:
-        frame = pd.concat([_labelled(model, block) for block in blocks], ignore_index=True)
+        frame = pd.concat([_labeled(model, block) for block in blocks], ignore_index=True)
         return len(frame), frame.head(SHOWN)
     types = {"user_id": type_of(names), "history": pa.int64(), "item_id": type_of(model.item_ids), **TYPES}
-    return _write(Path(out), (_labelled(model, block) for block in blocks), types), None
+    return _write(Path(out), (_labeled(model, block) for block in blocks), types), None
 
 
 def type_of(ids: np.ndarray) -> pa.DataType:
@@ -157,7 +157,7 @@ def _columns(path: str, **columns: str) -> list[np.ndarray]:
     ]
 
 
-def _labelled(model: Recommender, frame: pd.DataFrame) -> pd.DataFrame:
+def _labeled(model: Recommender, frame: pd.DataFrame) -> pd.DataFrame:
     """With titles and categories, where the run knows them."""
     at = model.positions_of_items(frame["item_id"])
     if model.titles is not None:

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.errors import InputError
 from jaxrec.fallback import Fallback, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
 from jaxrec.models.model import Model, Pairwise, Params
-from jaxrec.ranking import Asked, Ranker, Rows, rows_of, sources_of
-from jaxrec.streaming import Block, Stream, block_size
+from jaxrec.ranking import QueryRows, Ranker, Rows, rows_of, sources_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +32,13 @@ class Fitted:
         on = np if jax.default_backend() == "cpu" else jnp  # NumPy's view of what is in memory is no copy
         return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, Hyper(**numbers)))
 
-    def rank(self, asked: Asked, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def rank(self, asked: QueryRows, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""
         ranked = Ranker(self.model, asked, k, exclude_known=exclude_known, fallback=self.fallback)(*self.members())
         _check_finite(self.model, ranked.finite[0])
         return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
 
-    def score(self, asked: Asked, items: np.ndarray) -> np.ndarray:
+    def score(self, asked: QueryRows, items: np.ndarray) -> np.ndarray:
         """Scores [R, C] of each row's candidates [R, C]; -inf for -1."""
         scores, finite = _Candidates(self.model, asked, items, self.fallback).stream(*self.members())
         _check_finite(self.model, finite[0])
@@ -48,7 +48,7 @@ class Fitted:
 class _Candidates:
     """Scores given candidates, a block of rows at a time."""
 
-    def __init__(self, model: Model, asked: Asked, items: np.ndarray, fallback: Fallback | None) -> None:
+    def __init__(self, model: Model, asked: QueryRows, items: np.ndarray, fallback: Fallback | None) -> None:
         self.model, self.n_rows = model, len(items)
         sources, self.folds = sources_of(model, asked, fallback)
         self.block = block_size(
@@ -56,7 +56,7 @@ class _Candidates:
         )
         self.length = model.history_length
         shared = rows_of(model, asked, self.folds), jnp.asarray(items, jnp.int32), sources
-        self.stream = Stream(self.member, shared, self.n_rows, self.block)
+        self.stream = Blockwise(self.member, shared, self.n_rows, self.block)
 
     def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Params, hyper: Hyper) -> Block:
         """One member's scores of a block."""

@@ -1,4 +1,4 @@
-"""Negatives to a file: a run's model ranks the whole catalogue for every user, and items of some ranks are written.
+"""Negatives to a file: a run's model ranks the whole catalog for every user, and items of some ranks are written.
 
 Training on such a file (`data=files data.label_column=label negatives=given`) is the second of two steps: a model on
 random negatives first, another on what the first one ranks high though it was not chosen.
@@ -37,7 +37,7 @@ def mine(
     per_user: so many of these ranks a user, drawn without replacement; None: all
     history:  also what users have, with label 1 and without a rank; what is mined has label 0
 
-    Raises InputError for a run without a model, ranks beyond the catalogue, or a suffix that is none of these.
+    Raises InputError for a run without a model, ranks beyond the catalog, or a suffix that is none of these.
     """
     path, (first, last) = Path(out), ranks
     if path.suffix not in (".parquet", ".pq", ".csv"):

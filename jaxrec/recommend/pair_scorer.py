@@ -4,12 +4,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.histories import Histories
-from jaxrec.features import Tables, with_tables
-from jaxrec.history import Past, past
+from jaxrec.blockwise import BLOCK_ENTRIES
+from jaxrec.data.histories import UserHistories
+from jaxrec.features import FeatureTables, with_tables
+from jaxrec.history import DeviceHistories, past
 from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.query import Query
-from jaxrec.streaming import BLOCK_ENTRIES
 
 ROWS, MANY = 8, 4096  # rows at a time: of models of histories, and of others
 
@@ -20,7 +20,7 @@ class PairScorer:
     Blocks have one shape, whatever is asked: sums of other shapes have other last digits, see `answers.Scores`.
     """
 
-    def __init__(self, model: Model, given: Tables, params: Params, known: Histories) -> None:
+    def __init__(self, model: Model, given: FeatureTables, params: Params, known: UserHistories) -> None:
         self.model, self.known = model, known
         self.reads = model.history_length
         self._shared = given, params, past(known) if self.reads else None
@@ -61,12 +61,12 @@ class PairScorer:
         return np.repeat(np.cumsum(rows) - rows, count) + at // width, at % width, width
 
     def _block(self) -> int:
-        """Rows at a time; a model of histories may score the catalogue in order to score a pair."""
+        """Rows at a time; a model of histories may score the catalog in order to score a pair."""
         return ROWS if self.reads else max(ROWS, min(MANY, BLOCK_ENTRIES // self.model.pair_floats))
 
     def _score(
         self,
-        shared: tuple[Tables, Params, Past | None],
+        shared: tuple[FeatureTables, Params, DeviceHistories | None],
         users: Int[Array, "B"],
         start: Int[Array, "B"],
         end: Int[Array, "B"],

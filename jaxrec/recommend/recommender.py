@@ -11,21 +11,21 @@ from jaxtyping import Array
 
 from jaxrec import checkpoint, memory
 from jaxrec.data import item_labels
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalogue import FullCatalogue
+from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, Trained, featured, who
-from jaxrec.features import Tables, tables, with_tables
+from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.query import Query
-from jaxrec.ranking import Asked
+from jaxrec.ranking import QueryRows
 from jaxrec.recommend import stored_model
-from jaxrec.recommend.answers import NEW, Answers, Scores, windows
+from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, Scores, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
 
@@ -68,7 +68,7 @@ class Recommender:
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
-        self.known = Histories(**{name: extra[f"known_{name}"] for name in Histories._fields})
+        self.known = UserHistories(**{name: extra[f"known_{name}"] for name in UserHistories._fields})
         self._trained = _trained(extra, self.known, len(self.item_ids))
         self.popular = self._trained.popular
         # Histories of one length have one program, whoever else asks.
@@ -82,7 +82,7 @@ class Recommender:
         self._folded_pairs = PairScorer(folds or model, self._given, self._params, self.known)
         self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
         self._scores: dict[int, Scores] = {}
-        self._answers: dict[tuple[int, int, int], Answers] = {}
+        self._answers: dict[tuple[int, int, int], BatchRecommender] = {}
 
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
@@ -173,7 +173,7 @@ class Recommender:
         reads = model.history_length
 
         @jax.jit
-        def vectors(given: Tables, params: Params, users: Array, histories: Array | None) -> Array:
+        def vectors(given: FeatureTables, params: Params, users: Array, histories: Array | None) -> Array:
             query = Query(users, None if histories is None else History(histories))
             return with_tables(model, given).bind(params).query_vectors(query)
 
@@ -185,7 +185,7 @@ class Recommender:
             parts.append(found[: len(users) - start])
         return np.concatenate(parts)
 
-    def answers(self, k: int, batch: int, length: int) -> Answers:
+    def answers(self, k: int, batch: int, length: int) -> BatchRecommender:
         """A program for up to `batch` rows with histories of up to `length` items, k items each; compiled once."""
         self._check_k(k)
         if (key := (k, batch, length)) not in self._answers:
@@ -195,7 +195,7 @@ class Recommender:
                 self._scores[reads] = Scores(
                     self.model, self._given, self._params, self._trained, self._featured, reads
                 )
-            self._answers[key] = Answers(self._scores[reads], k=k, batch=batch, length=length)
+            self._answers[key] = BatchRecommender(self._scores[reads], k=k, batch=batch, length=length)
         return self._answers[key]
 
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
@@ -238,7 +238,7 @@ class Recommender:
                 scores[mask] = pairs(users[mask], items[mask])
         return scores
 
-    def evaluated(self, evaluation: FullCatalogue, held: Held) -> Evaluation:
+    def evaluated(self, evaluation: FullCatalog, held: HeldOut) -> Evaluation:
         """Metrics of what this model would recommend to the users of a held-out part."""
         return evaluation.evaluator(self.model, held, self._fallback)(*self.fitted.members())
 
@@ -250,7 +250,7 @@ class Recommender:
         n, known = len(users), users >= 0
         items, scores, by_model = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
         if known.any():
-            asked = Asked.about(users[known], self.known, self._encoded)
+            asked = QueryRows.about(users[known], self.known, self._encoded)
             rows = asked.users, asked.start, asked.end
             items[known], scores[known] = self.fitted.rank(asked, k, exclude_seen)
             by_model[known] = np.logical_or(*who(self.model, self._fallback, rows, self.known, self._featured))
@@ -272,7 +272,7 @@ class Recommender:
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
-            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalogue")
+            raise InputError(f"k={k}: must be from 1 to the {len(self.item_ids)} items of the catalog")
 
     def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
         """Where ids stand in their table; -1 for unknown ones unless they are an error."""
@@ -311,7 +311,7 @@ def _length(longest: int) -> int:
     return max(16, 1 << max(longest - 1, 0).bit_length())
 
 
-def _trained(extra: dict[str, Any], known: Histories, n_items: int) -> Trained:
+def _trained(extra: dict[str, Any], known: UserHistories, n_items: int) -> Trained:
     """What the run was trained on; of runs that do not say, what was known of its users."""
     if all(f"trained_{name}" in extra for name in Trained._fields):
         return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.item_labels import Categories, labels
-from jaxrec.evaluation.evaluation import Lists
+from jaxrec.evaluation.evaluation import RankedLists
 from jaxrec.experiment import Result
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
@@ -146,7 +146,7 @@ def _first_categories(items: np.ndarray, of: Categories | None) -> list[tuple[st
     ]
 
 
-def _examples(lists: Lists, known: Interactions) -> list[tuple[int, str]]:
+def _examples(lists: RankedLists, known: Interactions) -> list[tuple[int, str]]:
     """Rows of users with a short, a medium and a long history: the 10th, 50th and 90th percentile."""
     lengths = np.bincount(known.user, minlength=known.n_users)[lists.users]
     order = np.argsort(lengths, kind="stable")
@@ -154,16 +154,16 @@ def _examples(lists: Lists, known: Interactions) -> list[tuple[int, str]]:
     return [(row, plural(int(lengths[row]), "interaction")) for row in places]
 
 
-def _example(lists: Lists, row: int, what: str, known: Interactions, names: np.ndarray) -> Html:
+def _example(lists: RankedLists, row: int, what: str, known: Interactions, names: np.ndarray) -> Html:
     user = lists.users[row]
     latest = histories(known.take(known.user == user)).items[::-1][:LENGTH]
-    sought = set(lists.sought[lists.offsets[row] : lists.offsets[row + 1]].tolist())
+    ground_truth = set(lists.ground_truth[lists.offsets[row] : lists.offsets[row + 1]].tolist())
     listed = [item for item in lists.items[row, :LENGTH].tolist() if item >= 0]
-    rows = [(rank, names[item], "hit" if item in sought else "") for rank, item in enumerate(listed, 1)]
-    hits = sum(item in sought for item in listed)
+    rows = [(rank, names[item], "hit" if item in ground_truth else "") for rank, item in enumerate(listed, 1)]
+    hits = sum(item in ground_truth for item in listed)
     return box(
         tag("h3", f"User {known.user_ids[user]}"),
-        tag("p", f"{what} in the history; {hits} of {plural(len(sought), 'test item')} recommended.", "soft"),
+        tag("p", f"{what} in the history; {hits} of {plural(len(ground_truth), 'test item')} recommended.", "soft"),
         table(["latest in the history"], [(name,) for name in names[latest]]),
         table(["", "recommended", ""], rows),
     )

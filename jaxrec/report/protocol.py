@@ -19,7 +19,7 @@ LOSSES = {
     "softmax": "sampled softmax",
     "logistic": "logistic loss",
     "squared_error": "squared error",
-    "CatalogueObjective": "softmax over the full catalog",
+    "CatalogObjective": "softmax over the full catalog",
     "Softmax": "softmax over the full catalog",
     "Sampled": "sampled softmax",
     "GBCE": "generalized binary cross-entropy",
@@ -55,7 +55,7 @@ def _loss(tree: Tree) -> str:
 
 
 def _ranking(tree: Tree) -> str:
-    whole = _name(get(tree, "eval._target_", "")) != "Candidates"
+    whole = _name(get(tree, "eval._target_", "")) != "CandidateEvaluation"
     each = "at each step of a session" if _name(get(tree, "split._target_", "")) == "by_session" else "for each user"
     return f"full catalog, {each}" if whole else "SAMPLED: only the given candidates were ranked"
 

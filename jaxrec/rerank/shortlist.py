@@ -58,7 +58,7 @@ class Mixes:
 
 
 class Items(NamedTuple):
-    """Of every item of the catalogue, at the time of asking.
+    """Of every item of the catalog, at the time of asking.
 
     vectors:   what is alike has a small angle; zero where nothing is known
     mixes:     its categories as shares that sum to 1; zero where none is known

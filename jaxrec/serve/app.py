@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from jaxrec.errors import InputError
 from jaxrec.serve.batching import OverloadedError
-from jaxrec.serve.catalogue import UnknownIdError
+from jaxrec.serve.catalog import UnknownIdError
 from jaxrec.serve.endpoints import ENDPOINTS, Endpoint, openapi
 from jaxrec.serve.messages import Message
 from jaxrec.serve.service import Service

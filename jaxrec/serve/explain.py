@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 from jaxrec.history import History
 from jaxrec.models.model import Additive, Params
 from jaxrec.query import Query
-from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import padded
 

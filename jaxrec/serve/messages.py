@@ -106,7 +106,7 @@ class Nothing(Message):
 
 
 class Item(Message):
-    """An item of the catalogue; what is not known of it is null or empty."""
+    """An item of the catalog; what is not known of it is null or empty."""
 
     id: Id
     title: str | None

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.recommend.answers import NEW, ROWS
+from jaxrec.recommend.batch_recommender import NEW, ROWS
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.diversity import mmr
 from jaxrec.rerank.freshness import freshened

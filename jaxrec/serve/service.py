@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxrec.errors import InputError
-from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
-from jaxrec.serve.catalogue import Catalogue, Ids
+from jaxrec.serve.catalog import Catalog, Ids
 from jaxrec.serve.explain import Explainer
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.messages import (
@@ -24,7 +24,7 @@ from jaxrec.serve.messages import (
     Someone,
 )
 from jaxrec.serve.programs import Listed, Programs, Row
-from jaxrec.serve.similar import Neighbours
+from jaxrec.serve.similar import Neighbors
 from jaxrec.serve.traits import Traits, traits
 from jaxrec.serve.updates import Updates
 
@@ -39,16 +39,14 @@ class Service:
     OverloadedError where too much waits already.
     """
 
-    def __init__(
-        self, recommender: Recommender, catalogue: Catalogue, traits: Traits, limits: Limits, run: str
-    ) -> None:
-        self.recommender, self.catalogue, self.limits, self.run = recommender, catalogue, limits, run
+    def __init__(self, recommender: Recommender, catalog: Catalog, traits: Traits, limits: Limits, run: str) -> None:
+        self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
         self.traits = traits
         self.users = Ids("user", recommender.user_ids)
         self.updates = Updates(limits.users, limits.user_items)
         self.programs = Programs(recommender, traits, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
-        self.neighbours = Neighbours(recommender, self.programs)
+        self.neighbors = Neighbors(recommender, self.programs)
         self.lists: Batcher[Row, Listed] = Batcher(
             self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
         )
@@ -60,8 +58,8 @@ class Service:
     def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
         """Of a loaded run, with what it knows of its items."""
         known = recommender
-        catalogue = Catalogue(known.item_ids, known.popular, known.titles, known.categories)
-        return cls(recommender, catalogue, traits(recommender), limits, run)
+        catalog = Catalog(known.item_ids, known.popular, known.titles, known.categories)
+        return cls(recommender, catalog, traits(recommender), limits, run)
 
     def warm(self) -> int:
         """Compiles every program, so that none is at request time; how many there are."""
@@ -86,7 +84,7 @@ class Service:
             row = row._replace(hidden=row.hidden[:0])
         row = row._replace(k=k, diversity=request.diversity, freshness=request.freshness)
         listed = await self.lists.ask(row)
-        item = self.catalogue.item
+        item = self.catalog.item
         return {
             "items": [
                 {**item(position), "rank": rank, "score": score}
@@ -98,21 +96,21 @@ class Service:
 
     async def similar(self, request: SimilarRequest) -> dict[str, Any]:
         """Items like an item."""
-        position, k = self.catalogue.ids.position(request.item), self._k(request.k)
-        found = await self.aside.ask(lambda: self.neighbours(position, k))
-        item = self.catalogue.item
+        position, k = self.catalog.ids.position(request.item), self._k(request.k)
+        found = await self.aside.ask(lambda: self.neighbors(position, k))
+        item = self.catalog.item
         return {
             "item": item(position),
             "items": [{**item(other), "similarity": similarity} for other, similarity in found],
-            "by": self.neighbours.by,
+            "by": self.neighbors.by,
         }
 
     async def explain(self, request: ExplainRequest) -> dict[str, Any]:
         """Which items of a history speak for an item."""
-        position = self.catalogue.ids.position(request.item)
+        position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
         found = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
-        item = self.catalogue.item
+        item = self.catalog.item
         return {
             "item": item(position),
             "score": found.score,
@@ -127,8 +125,8 @@ class Service:
 
     async def items(self, request: ItemsRequest) -> dict[str, Any]:
         """Items by title or id."""
-        found = await self.aside.ask(lambda: self.catalogue.search(request.search, request.limit))
-        return {"items": [self.catalogue.item(position) for position in found]}
+        found = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
+        return {"items": [self.catalog.item(position) for position in found]}
 
     async def history(self, request: HistoryRequest) -> dict[str, Any]:
         """What a user has had, the latest first."""
@@ -140,13 +138,13 @@ class Service:
             "user": request.user,
             "known": position >= 0,
             "since": len(updates),
-            "items": [self.catalogue.item(int(item)) for item in had[: request.limit]],
+            "items": [self.catalog.item(int(item)) for item in had[: request.limit]],
         }
 
     async def events(self, request: EventsRequest) -> dict[str, Any]:
         """Takes what users have had; the next list knows it."""
         self._check_length("events", request.events)
-        items = [self.catalogue.ids.find(event.item) for event in request.events]
+        items = [self.catalog.ids.find(event.item) for event in request.events]
         if -1 in items:
             at = items.index(-1)
             raise InputError(f"events.{at}.item: there is no item {request.events[at].item!r}; no event was taken")
@@ -164,7 +162,7 @@ class Service:
             "run": self.run,
             "model": type(self.recommender.model).__name__,
             "users": len(self.users),
-            "items": len(self.catalogue),
+            "items": len(self.catalog),
             "max_k": self.programs.max_k,
             "max_history": self.limits.max_history,
             "can": self._can(),
@@ -180,7 +178,7 @@ class Service:
         """Who asks, and which items of their history the run does not know."""
         if request.history is not None:
             self._check_length("history", request.history)
-            found = np.array([self.catalogue.ids.find(item) for item in request.history], np.int32)
+            found = np.array([self.catalog.ids.find(item) for item in request.history], np.int32)
             unknown = [item for item, position in zip(request.history, found, strict=True) if position < 0]
             return Row(NEW, found[found >= 0], found[found >= 0]), unknown
         position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))

@@ -3,13 +3,13 @@
 import numpy as np
 
 from jaxrec.errors import InputError
-from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import Programs, Row
 from jaxrec.serve.traits import taste
 
 
-class Neighbours:
+class Neighbors:
     """The nearest items of an item, itself left out.
 
     vectors: [I, D] of length 1, or None for a model without

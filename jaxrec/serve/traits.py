@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxrec.data.likeness import had_together
+from jaxrec.data.item_similarity import had_together
 from jaxrec.history import History
 from jaxrec.models.model import Factorized
 from jaxrec.query import Query

@@ -128,7 +128,7 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
         table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]), to=console)
     if note := importance_note(study):
         console.print(note, highlight=False)
-    # Not wrapped and not coloured, so that it can be copied.
+    # Not wrapped and not colored, so that it can be copied.
     console.print("repeat the best trial:")
     console.print(command(study, best(study).number), markup=False, highlight=False, soft_wrap=True)
 

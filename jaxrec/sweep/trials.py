@@ -1,4 +1,4 @@
-"""The trials of a study: counted towards its target, ranked, and written down as a table."""
+"""The trials of a study: counted toward its target, ranked, and written down as a table."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, settings
 from jaxrec.command_line import override
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population

@@ -1,4 +1,4 @@
-"""Benchmarks count what was learnt, for ours and for a peer."""
+"""Benchmarks count what was learned, for ours and for a peer."""
 
 import sys
 
@@ -43,7 +43,7 @@ def test_a_model_of_hidden_items_learns_those(timed):
     assert row["targets"] == pytest.approx(0.4 * np.minimum(counts, LENGTH).sum(), rel=0.1)
 
 
-def test_every_interaction_is_learnt_and_a_peer_counts_for_itself(timed, tmp_path):
+def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_path):
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     (ours, theirs), counts = timed("fit", "model=neumf", peer=f"{sys.executable} {script} model")

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrec.data.candidate_lists import read_candidates
-from jaxrec.data.files import files
 from jaxrec.data.ids import IdTable, as_text, canonical, exact, few_matched, written_as
 from jaxrec.data.interactions import encode
 from jaxrec.data.notices import notices
-from jaxrec.data.sequences import sequences
-from jaxrec.data.split import given, leave_one_out
+from jaxrec.data.sources.files import files
+from jaxrec.data.sources.sequences import sequences
+from jaxrec.data.splits.candidate_lists import read_candidates
+from jaxrec.data.splits.split import given, leave_one_out
 from jaxrec.errors import InputError
 from jaxrec.recommend.exported import as_text as exported_as_text
 
@@ -122,7 +122,7 @@ def test_files_that_write_the_same_ids_differently_are_one_table(tmp_path):
     """Integers in train, pandas' floats with a gap in test, text in the features."""
     pd.DataFrame({"user_id": [1, 1, 2], "item_id": [13085, 7, 13085]}).to_parquet(tmp_path / "train.parquet")
     (tmp_path / "test.csv").write_text("user_id,item_id\n2.0,7\n,7\n")
-    pd.DataFrame({"item_id": ["13085", "7"], "colour": ["red", "blue"]}).to_parquet(tmp_path / "items.parquet")
+    pd.DataFrame({"item_id": ["13085", "7"], "color": ["red", "blue"]}).to_parquet(tmp_path / "items.parquet")
     pd.DataFrame({"user_id": [1.0, 2.0], "age": [11, 22]}).to_csv(tmp_path / "users.csv", index=False)
     data = files(
         train=tmp_path / "train.parquet",
@@ -133,7 +133,7 @@ def test_files_that_write_the_same_ids_differently_are_one_table(tmp_path):
     assert data.user_ids.tolist() == [1, 2]
     assert sorted(data.item_ids.tolist()) == [7, 13085]
     assert data.user_ids[data.user[data.part == 2]].tolist() == [2]
-    assert dict(zip(data.item_ids.tolist(), data.item_features["colour"], strict=True)) == {13085: "red", 7: "blue"}
+    assert dict(zip(data.item_ids.tolist(), data.item_features["color"], strict=True)) == {13085: "red", 7: "blue"}
     assert data.user_features["age"].tolist() == [11, 22]
 
 
@@ -168,10 +168,10 @@ def test_decimals_of_databases_are_whole_numbers(tmp_path):
 def test_features_of_no_id_in_the_data_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("user_id,item_id\n" + "".join(f"1,{item}\n2,{item}\n" for item in (10, 20, 30)))
     items = tmp_path / "items.csv"
-    items.write_text("item_id,colour\nSKU-10,red\nSKU-20,blue\n")
+    items.write_text("item_id,color\nSKU-10,red\nSKU-20,blue\n")
     with pytest.raises(InputError, match=r"none of the 3 item ids of .*t.csv is in .*items.csv: .*'SKU-10'.*'10'"):
         files(tmp_path / "t.csv", item_features=items)
-    items.write_text("item_id,colour\n10,red\nSKU-20,blue\n")
+    items.write_text("item_id,color\n10,red\nSKU-20,blue\n")
     data = files(tmp_path / "t.csv", item_features=items)
     (warning,) = [line for line in notices(leave_one_out(data)) if "warning" in line]
     assert "only 1 of 3 item ids" in warning

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import encode
-from jaxrec.data.new_users import new_users
 from jaxrec.data.notices import notices
-from jaxrec.data.split import given, holdout
+from jaxrec.data.splits.new_users import new_users
+from jaxrec.data.splits.split import given, holdout
 
 
 def split_of(rows: list[tuple], notes: dict[str, int] | None = None):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.interactions import encode
 from jaxrec.data.properties import Changes, Properties, properties
-from jaxrec.data.split import global_time, leave_one_out
+from jaxrec.data.splits.split import global_time, leave_one_out
 
 quick = settings(deadline=None, max_examples=60, database=None)
 N_ITEMS = 5

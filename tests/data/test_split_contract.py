@@ -6,8 +6,8 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.data.interactions import Interactions, encode
-from jaxrec.data.split import Split
-from jaxrec.data.times import DAY
+from jaxrec.data.reading.times import DAY
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from tests.paths import ROOT
 

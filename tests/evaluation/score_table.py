@@ -26,7 +26,7 @@ class Table(nn.Module):
     def __call__(self, query: Query, items: jax.Array) -> jax.Array:
         return jnp.take_along_axis(self.scores[query.user], items, axis=1)
 
-    def score_catalogue(self, query: Query) -> jax.Array:
+    def score_catalog(self, query: Query) -> jax.Array:
         return self.scores[query.user]
 
 

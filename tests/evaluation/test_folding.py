@@ -11,7 +11,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.folding import folded, misplaced
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.pointwise import PointwiseObjective
 from jaxrec.fitting.population import Population
@@ -19,7 +19,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import softmax, squared_error
 from jaxrec.models.softmax_dnn import SoftmaxDNN
 from jaxrec.negatives.uniform import Uniform
-from jaxrec.ranking import Asked, query_of
+from jaxrec.ranking import QueryRows, query_of
 from tests.slow import some_slow
 
 GROUPS, USERS, ITEMS = 4, 240, 120
@@ -50,7 +50,7 @@ def apart() -> tuple[Interactions, np.ndarray, np.ndarray]:
 OBJECTIVES = {
     "chosen alone": PointwiseObjective(squared_error),
     "sampled softmax": SampledObjective(softmax, Uniform(20)),
-    "full softmax": CatalogueObjective(),
+    "full softmax": CatalogObjective(),
 }
 
 
@@ -64,8 +64,8 @@ def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))
     fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
     params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)
-    query = query_of(model, Asked.about(np.arange(USERS), histories(train)))
-    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    query = query_of(model, QueryRows.about(np.arange(USERS), histories(train)))
+    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params)
     vectors = jax.jit(lambda p: model.apply(p, method="item_vectors"))(params)
     found = float(folded(vectors, jnp.asarray(of_item)))
     wrong = float(misplaced(scores, jnp.asarray(of_user), jnp.asarray(of_item)))

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalogue import Evaluator
+from jaxrec.evaluation.full_catalog import Evaluator
 from jaxrec.evaluation.groups import DEFINITIONS, activity_groups, by_group, item_groups
 from tests.evaluation.score_table import (
     ITEMS,
@@ -66,7 +66,7 @@ def test_metrics_of_each_group_are_those_of_sets():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).integers(0, 12, (2, USERS, ITEMS)).astype(float)
-    evaluation = Evaluator(Table(), Held(known, target), k=(5, K, 20))(params(tables), hyper(2))
+    evaluation = Evaluator(Table(), HeldOut(known, target), k=(5, K, 20))(params(tables), hyper(2))
     n_known = np.bincount(known.user, minlength=USERS)
     for member, found in enumerate(by_group(evaluation, train, K)):
         ranked = {}
@@ -100,9 +100,9 @@ def test_sampled_groups_are_called_so_and_are_means_over_held_out_items():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).normal(size=(1, USERS, ITEMS))
-    evaluation = CandidateEvaluator(Table(), Held(known, target), lists(), k=(3,))(params(tables), hyper(1))
+    evaluation = CandidateEvaluator(Table(), HeldOut(known, target), lists(), k=(3,))(params(tables), hyper(1))
     (found,) = by_group(evaluation, train, 3)
-    items = evaluation.sought.items
+    items = evaluation.ground_truth.items
     for name, mask in item_groups(train).items():
         rows = mask[items]
         assert found["items"][name]["rows"] == rows.sum()

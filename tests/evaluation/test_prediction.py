@@ -8,30 +8,30 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from sklearn.metrics import roc_auc_score
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.split import Held
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.prediction import Predictions
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.metrics import auc, log_loss
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
 from tests.slow import some_slow
 
 USERS, ITEMS = 15, 40
 
 
-def held() -> Held:
+def held() -> HeldOut:
     rng = np.random.default_rng(0)
     pairs = rng.permutation(USERS * ITEMS)[:300]
     value = rng.integers(1, 6, 300).astype(np.float32)
     user, item = (column.astype(np.int32) for column in np.divmod(pairs, ITEMS))
     data = Interactions(user, item, value, None, None, np.arange(USERS), np.arange(ITEMS))
-    return Held(data.take(np.arange(200)), data.take(np.arange(200, 300)))
+    return HeldOut(data.take(np.arange(200)), data.take(np.arange(200, 300)))
 
 
-def population() -> tuple[MatrixFactorisation, dict, Hyper]:
-    model = MatrixFactorisation(USERS, ITEMS, 4, init_std=1.5)
+def population() -> tuple[MatrixFactorization, dict, Hyper]:
+    model = MatrixFactorization(USERS, ITEMS, 4, init_std=1.5)
     asked = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
     params = jax.vmap(lambda key: model.init(key, *asked))(keys)
@@ -97,4 +97,4 @@ def test_data_without_values_says_what_to_add():
     target = Interactions(*(getattr(nothing.target, name) for name in ("user", "item")), None, None, None,
                           np.arange(USERS), np.arange(ITEMS))  # fmt: skip
     with pytest.raises(InputError, match=r"data\.value_column"):
-        Predictions(k=(5,)).evaluator(model, Held(nothing.known, target))
+        Predictions(k=(5,)).evaluator(model, HeldOut(nothing.known, target))

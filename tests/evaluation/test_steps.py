@@ -7,13 +7,13 @@ import pytest
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, encode
-from jaxrec.data.session_split import by_session
+from jaxrec.data.splits.session_split import by_session
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalogue import Evaluator, FullCatalogue
-from jaxrec.evaluation.sought import Sought
+from jaxrec.evaluation.full_catalog import Evaluator, FullCatalog
+from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
-from jaxrec.ranking import Asked
+from jaxrec.ranking import QueryRows
 from tests.evaluation.score_table import hyper, known_and_target, of_user
 from tests.slow import some_slow
 
@@ -85,7 +85,7 @@ def test_nothing_of_a_session_is_masked(source):
         Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
     )
     held = split.test
-    evaluator = FullCatalogue(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
+    evaluator = FullCatalog(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
     found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, hyper(1))
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
 
@@ -93,7 +93,7 @@ def test_nothing_of_a_session_is_masked(source):
 def test_a_users_rows_are_drawn_together_in_intervals():
     """Four users whose rows agree: the interval is that of four values, not of forty."""
     users, known = np.repeat(np.arange(4), 10), histories(known_and_target()[0])
-    rows = Sought(Asked.about(users, known), np.arange(41), users, singly=True)
+    rows = GroundTruth(QueryRows.about(users, known), np.arange(41), users, singly=True)
     of_user = np.array([0.0, 0.2, 0.7, 1.0])
     found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int), np.ones(1, bool))
     assert found.intervals(0)["ndcg@5"] == pytest.approx(mean_and_interval(of_user)[1:])

@@ -15,7 +15,7 @@ from jaxrec.explore.next_steps import next_steps
 from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
 from jaxrec.explore.time_charts import over_time
-from tests.data.complete_journey_files import tables as complete_journey_tables
+from tests.data.sources.complete_journey_files import tables as complete_journey_tables
 from tests.explore.made_log import made
 from tests.page import EVIL, Page, numbers, unpacked
 

@@ -9,23 +9,23 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adagrad, adam, row_adagrad, sgd
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 from jaxrec.random import integers, stream, substream
 from tests.slow import some_slow
 
 USERS, ITEMS, N, BATCH, RATIO, WIDTH = 6, 9, 22, 8, 3, 4  # batches of 8, 8 and 6
-MODEL = MatrixFactorisation(USERS, ITEMS, WIDTH, init_std=1.0)
+MODEL = MatrixFactorization(USERS, ITEMS, WIDTH, init_std=1.0)
 OBJECTIVE = SampledObjective(bpr, Uniform(RATIO))
 # For comparisons to a tolerance: with BPR a user's bias has no gradient but rounding, which Adam scales up.
-LABELLED = SampledObjective(bce, Uniform(RATIO))
+LABELED = SampledObjective(bce, Uniform(RATIO))
 
 
 WEIGHT = np.random.default_rng(1).uniform(0.2, 3, N).astype(np.float32)
@@ -143,7 +143,7 @@ def test_training_is_a_plain_loop():
 def test_a_batch_larger_than_the_data_is_the_data():
     """One step of full gradient descent an epoch, whatever the order: bags of users, on which chance has no part."""
     fits = [
-        GradientFit(CatalogueObjective(), sgd, epochs=2, batch_size=size)(MODEL, train(), population(1))
+        GradientFit(CatalogObjective(), sgd, epochs=2, batch_size=size)(MODEL, train(), population(1))
         for size in (6, 1000)
     ]
     same(fits[0].params, fits[1].params)
@@ -255,12 +255,12 @@ def test_one_diverged_member_leaves_the_others_alone():
 
 def test_vmapped_and_in_turn_members_train_alike():
     """Five members on two devices: three each, one of them a repeat."""
-    vmapped, in_turn = (
-        GradientFit(LABELLED, adam, epochs=2, batch_size=BATCH, members=how)(MODEL, train(), population(5, (0.1, 0.02)))
-        for how in ("vmap", "in_turn")
+    vmapped, sequential = (
+        GradientFit(LABELED, adam, epochs=2, batch_size=BATCH, members=how)(MODEL, train(), population(5, (0.1, 0.02)))
+        for how in ("vmap", "sequential")
     )
-    assert ("vmapped" in vmapped.placement, "in turn" in in_turn.placement) == (True, True)
-    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), vmapped.params, in_turn.params)
+    assert ("vmapped" in vmapped.placement, "in turn" in sequential.placement) == (True, True)
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), vmapped.params, sequential.params)
     first, second = (member(vmapped.params, m)["params"]["user_embedding"]["table"] for m in (0, 2))
     assert (first != second).all()  # seeds differ
 
@@ -307,10 +307,10 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
     """The twin has no padding: its tables are as wide, and it draws as many negatives, as the member uses."""
     optimizer, rate = OPTIMIZERS[name]
     members = population(2, (rate, rate / 3), (0.0, 0.1), (0.02, 0.1), width=(4, 2), used=(3, 1))
-    together = GradientFit(LABELLED, optimizer, epochs=2, batch_size=BATCH)(MODEL, train(), members)
+    together = GradientFit(LABELED, optimizer, epochs=2, batch_size=BATCH)(MODEL, train(), members)
     twin = Population(members.seeds[1:], jax.tree.map(lambda numbers: numbers[1:], members.hyper))
     alone = GradientFit(SampledObjective(bce, Uniform(1)), optimizer, epochs=2, batch_size=BATCH)(
-        MatrixFactorisation(USERS, ITEMS, 2, init_std=1.0), train(), twin
+        MatrixFactorization(USERS, ITEMS, 2, init_std=1.0), train(), twin
     )
 
     def agree(wide, narrow):
@@ -325,8 +325,8 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
 
 def test_members_that_move_rows_only_are_their_lone_twins():
     members = population(2, (0.05, 0.02), (0.0, 0.0), (0.0, 0.0), width=(4, 2), used=(3, 1))
-    together = GradientFit(LABELLED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)
+    together = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)
     twin = Population(members.seeds[1:], jax.tree.map(lambda x: x[1:], members.hyper))
-    alone = GradientFit(LABELLED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), twin)
+    alone = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), twin)
     for wide, one in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(wide[1], one[0], rtol=1e-4, atol=1e-6)

@@ -12,7 +12,7 @@ from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.hard import Hard
 
 USERS, ITEMS, N = 20, 60, 150
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(2)
 USER = np.concatenate([np.arange(USERS), RNG.integers(0, USERS, N - USERS)]).astype(np.int32)
 ITEM = RNG.integers(0, ITEMS, N).astype(np.int32)
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS))
-MODEL = MatrixFactorisation(USERS, ITEMS, 4, init_std=1.0)
+MODEL = MatrixFactorization(USERS, ITEMS, 4, init_std=1.0)
 
 
 def population(n: int) -> Population:

@@ -1,4 +1,4 @@
-"""What a step minimises: by hand, and the two forms of the full softmax against one another."""
+"""What a step minimizes: by hand, and the two forms of the full softmax against one another."""
 
 from dataclasses import replace
 from math import exp, log, log1p
@@ -10,11 +10,11 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import CatalogueObjective, SampledObjective
+from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr, softmax
-from jaxrec.models.mf import MatrixFactorisation
-from jaxrec.negatives.candidates import Candidates
+from jaxrec.models.mf import MatrixFactorization
+from jaxrec.negatives.candidates import Negatives
 from jaxrec.query import Query
 
 USERS, ITEMS = 5, 6
@@ -25,8 +25,8 @@ HYPER = Hyper(jnp.float32(0.1), jnp.float32(0), jnp.float32(0), jnp.int32(3), jn
 SOURCE = jnp.zeros(2, jnp.uint32)
 
 
-def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, dict]:
-    model = MatrixFactorisation(USERS, ITEMS, 3, regularization=regularization, init_std=1.0)
+def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorization, dict]:
+    model = MatrixFactorization(USERS, ITEMS, 3, regularization=regularization, init_std=1.0)
     init = jax.jit(lambda: model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)))
     params = init()
     bias = jnp.linspace(-1, 1, ITEMS)
@@ -34,11 +34,11 @@ def model_and_params(regularization: float = 0.0) -> tuple[MatrixFactorisation, 
 
 
 def costs(
-    objective, model: MatrixFactorisation, params: dict, rows: list[int], penalised: bool = False
+    objective, model: MatrixFactorization, params: dict, rows: list[int], penalized: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     examples, _ = objective.examples(TRAIN)
     cost = jax.jit(
-        lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER, penalised)
+        lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER, penalized)
     )
     return cost(examples, params, jnp.array(rows))
 
@@ -49,19 +49,19 @@ def scores(params: dict) -> np.ndarray:
     return p @ q.T + np.asarray(tables["item_bias"]["table"])
 
 
-def the_rest(source, rows, n_items, n_negatives, given) -> Candidates:
+def the_rest(source, rows, n_items, n_negatives, given) -> Negatives:
     """Every item but the positive."""
     items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
-    return Candidates(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
+    return Negatives(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
 
 
 def always(*items: int):
     """Negatives that do not depend on chance; the last of them does not count."""
 
-    def draw(source, rows, n_items, n_negatives, given) -> Candidates:
+    def draw(source, rows, n_items, n_negatives, given) -> Negatives:
         drawn = jnp.broadcast_to(jnp.array(items)[None, :], (rows.shape[0], len(items)))
         counts = (jnp.arange(len(items)) < len(items) - 1).astype(jnp.float32)
-        return Candidates(drawn, jnp.broadcast_to(counts[None, :], drawn.shape))
+        return Negatives(drawn, jnp.broadcast_to(counts[None, :], drawn.shape))
 
     return draw
 
@@ -87,21 +87,21 @@ def test_a_sampled_cost_by_hand(loss):
 def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items():
     model, params = model_and_params(0.3)
     objective = SampledObjective(bpr, always(1, 3, 0))
-    without, added = (costs(objective, model, params, list(range(7)), penalised)[0] for penalised in (False, True))
+    without, added = (costs(objective, model, params, list(range(7)), penalized)[0] for penalized in (False, True))
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     np.testing.assert_allclose(added - without, 0.3 * (p[USER] + (q[ITEM] + q[1] + q[3]) / 3), rtol=1e-4)
 
 
 def test_a_bag_holds_each_user_with_items_once():
-    examples, n = CatalogueObjective().examples(TRAIN)
+    examples, n = CatalogObjective().examples(TRAIN)
     assert n == 4
     np.testing.assert_array_equal(examples.user, [0, 1, 3, 4])
 
 
-def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
+def test_the_catalog_softmax_is_the_sampled_one_with_all_for_negatives():
     """Cost, weight and gradient, summed over the data."""
     model, params = model_and_params()
-    sampled, catalogue = SampledObjective(softmax, the_rest), CatalogueObjective()
+    sampled, catalog = SampledObjective(softmax, the_rest), CatalogObjective()
 
     def total(objective):
         examples, n = objective.examples(TRAIN)
@@ -113,7 +113,7 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
         return jax.jit(jax.value_and_grad(of_params, has_aux=True))(params)
 
     (one, weight), gradient = total(sampled)
-    (other, other_weight), other_gradient = total(catalogue)
+    (other, other_weight), other_gradient = total(catalog)
     s = scores(params)
     expected = sum(np.log(np.exp(s[u]).sum()) - s[u, i] for u, i in zip(USER, ITEM, strict=True))
     assert float(one) == pytest.approx(expected, rel=1e-5)
@@ -125,7 +125,7 @@ def test_the_catalogue_softmax_is_the_sampled_one_with_all_for_negatives():
 def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
     model, params = model_and_params(0.3)
     without, added = (
-        costs(CatalogueObjective(), model, params, [0, 1, 2, 3], penalised)[0] for penalised in (False, True)
+        costs(CatalogObjective(), model, params, [0, 1, 2, 3], penalized)[0] for penalized in (False, True)
     )
     p, q = (np.sum(np.asarray(params["params"][t]["table"]) ** 2, 1) for t in ("user_embedding", "item_embedding"))
     expected = [sum(p[user] + q[i] for i in ITEM[user == USER]) for user in (0, 1, 3, 4)]
@@ -135,26 +135,26 @@ def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
 def shared(*items: int, log_q: jax.Array | None = None):
     """The same negatives for every example, but its own item."""
 
-    def draw(source, rows, n_items, n_negatives, given) -> Candidates:
+    def draw(source, rows, n_items, n_negatives, given) -> Negatives:
         drawn = jnp.array([items])
-        return Candidates(drawn, (drawn != given.positive[:, None]).astype(jnp.float32), log_q)
+        return Negatives(drawn, (drawn != given.positive[:, None]).astype(jnp.float32), log_q)
 
     return draw
 
 
-@pytest.mark.parametrize("penalised", [False, True])
-def test_shared_negatives_cost_what_they_would_apart(penalised):
+@pytest.mark.parametrize("penalized", [False, True])
+def test_shared_negatives_cost_what_they_would_apart(penalized):
     """The matrix product against gathers, values and gradients."""
     model, params = model_and_params(0.3)
 
-    def apart(source, rows, n_items, n_negatives, given) -> Candidates:
+    def apart(source, rows, n_items, n_negatives, given) -> Negatives:
         found = shared(1, 3, 0)(source, rows, n_items, n_negatives, given)
         return found._replace(items=jnp.broadcast_to(found.items, found.used.shape))
 
     found = []
     for sampler in (shared(1, 3, 0), apart):
         total = lambda params, sampler=sampler: costs(  # noqa: E731
-            SampledObjective(softmax, sampler), model, params, list(range(7)), penalised
+            SampledObjective(softmax, sampler), model, params, list(range(7)), penalized
         )[0].sum()
         found.append(jax.value_and_grad(total)(params))
     assert float(found[0][0]) == pytest.approx(float(found[1][0]), rel=1e-5)
@@ -172,7 +172,7 @@ def test_log_q_is_taken_from_every_score_where_that_is_wanted(corrected):
 
 
 def test_the_full_softmax_refuses_weights_that_it_would_ignore():
-    CatalogueObjective().examples(replace(TRAIN, weight=np.ones(len(USER), np.float32)))
+    CatalogObjective().examples(replace(TRAIN, weight=np.ones(len(USER), np.float32)))
     weight = np.where(np.arange(len(USER)) == 2, 0.5, 1).astype(np.float32)
     with pytest.raises(InputError, match="choose loss=sampled_softmax"):
-        CatalogueObjective().examples(replace(TRAIN, weight=weight))
+        CatalogObjective().examples(replace(TRAIN, weight=weight))

@@ -73,7 +73,7 @@ def test_every_place_is_as_likely(n):
 
 
 @pytest.mark.parametrize("n", [37, 99])
-def test_neighbours_do_not_stay_neighbours(n):
+def test_neighbors_do_not_stay_neighbors(n):
     """Of all n orders' n - 1 pairs about two come to lie side by side by chance; a short cipher may leave one more."""
     together = np.mean(np.abs(np.diff(orders(n), axis=1)) == 1)
     assert 1.9 < together * n < 3

@@ -13,7 +13,7 @@ from jaxrec.fitting.pointwise import PointwiseObjective
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import logistic, squared_error
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
 from jaxrec.random import stream
 
@@ -21,7 +21,7 @@ USER, ITEM = np.array([0, 1, 1, 2], np.int32), np.array([0, 2, 1, 2], np.int32)
 VALUE = np.array([1.0, 4.0, 3.0, 5.0], np.float32)
 WEIGHT = np.array([1.0, 2.0, 1.0, 4.0], np.float32)
 DATA = Interactions(USER, ITEM, VALUE, None, None, np.arange(3), np.arange(3), weight=WEIGHT)
-MODEL = MatrixFactorisation(3, 3, 2, regularization=0.1)
+MODEL = MatrixFactorization(3, 3, 2, regularization=0.1)
 ONE = Hyper(*(np.array([x], np.float32) for x in (0.0, 0.0, 0.1)), *(np.array([x], np.int32) for x in (2, 1)))
 
 

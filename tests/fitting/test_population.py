@@ -16,26 +16,26 @@ def test_members_go_over_the_devices_there_are(n_members, n_devices, per_device)
 
 
 @pytest.mark.parametrize(
-    ("members", "batch_size", "in_turn"),
+    ("members", "batch_size", "sequential"),
     [
         ("vmap", 10_000, False),
-        ("in_turn", 1, True),
+        ("sequential", 1, True),
         ("auto", VMAP_ON_CPU_UP_TO, False),
         ("auto", VMAP_ON_CPU_UP_TO + 1, True),
     ],
 )
-def test_in_turn_for_large_batches_on_a_cpu_or_as_told(members, batch_size, in_turn):
-    assert place(4, batch_size, members).in_turn is in_turn
+def test_in_turn_for_large_batches_on_a_cpu_or_as_told(members, batch_size, sequential):
+    assert place(4, batch_size, members).sequential is sequential
 
 
 def test_auto_vmaps_on_an_accelerator(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not place(4, 100_000).in_turn
-    assert place(4, 1, "in_turn").in_turn
+    assert not place(4, 100_000).sequential
+    assert place(4, 1, "sequential").sequential
 
 
 def test_padding_repeats_the_last_member_and_is_cut_off():
-    placement = Placement(3, 2, in_turn=False)
+    placement = Placement(3, 2, sequential=False)
     members = {"a": np.array([5, 6, 7]), "b": np.arange(6).reshape(3, 2)}
     padded = placement.pad(members)
     np.testing.assert_array_equal(padded["a"], [5, 6, 7, 7])
@@ -44,17 +44,17 @@ def test_padding_repeats_the_last_member_and_is_cut_off():
 
 
 def test_members_lie_on_devices_of_their_own_and_data_on_all():
-    placement = Placement(3, 2, in_turn=False)
+    placement = Placement(3, 2, sequential=False)
     dealt, shared = placement.deal(np.arange(3.0)), placement.share(np.arange(5.0))
     assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 2]]
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3, 4]] * 2
     assert len({shard.device for shard in dealt.addressable_shards}) == 2
 
 
-@pytest.mark.parametrize("in_turn", [True, False])
+@pytest.mark.parametrize("sequential", [True, False])
 @pytest.mark.parametrize("n_members", [1, 2, 3, 5])
-def test_map_is_a_loop_over_members(n_members, in_turn):
-    placement = Placement(n_members, min(2, n_members), in_turn)
+def test_map_is_a_loop_over_members(n_members, sequential):
+    placement = Placement(n_members, min(2, n_members), sequential)
     data, weights = jnp.arange(4.0), np.random.default_rng(0).normal(size=(n_members, 4)).astype(np.float32)
     number = np.arange(n_members, dtype=np.float32)
 
@@ -67,8 +67,8 @@ def test_map_is_a_loop_over_members(n_members, in_turn):
 
 
 def test_a_placement_says_where_members_are():
-    assert str(Placement(3, 2, in_turn=True)) == "3 member(s) on 2 cpu device(s), 2 each, in turn"
-    assert str(Placement(1, 1, in_turn=False)) == "1 member(s) on 1 cpu device(s), 1 each, vmapped"
+    assert str(Placement(3, 2, sequential=True)) == "3 member(s) on 2 cpu device(s), 2 each, in turn"
+    assert str(Placement(1, 1, sequential=False)) == "1 member(s) on 1 cpu device(s), 1 each, vmapped"
 
 
 def test_a_key_each_that_depends_on_the_seed_alone():

@@ -8,9 +8,9 @@ import pytest
 
 from jaxrec import launch
 from jaxrec.checkpoint import load_params
-from jaxrec.data.files import files
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.split import Held
+from jaxrec.data.sources.files import files
+from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.prediction import Predictor
 from jaxrec.fitting.gradient import GradientFit
@@ -19,7 +19,7 @@ from jaxrec.fitting.pointwise import RANKS, PointwiseObjective
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import logistic
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
 from jaxrec.random import stream
 from jaxrec.recommend.recommender import load
@@ -56,7 +56,7 @@ def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
     fit = GradientFit(PointwiseObjective(logistic, 1.0), adam, epochs=20, patience=None, batch_size=1000)
     likeness = {}
     for known in (False, True):
-        model = MatrixFactorisation(USERS, ITEMS, 1, init_std=1.0)
+        model = MatrixFactorization(USERS, ITEMS, 1, init_std=1.0)
         params = jax.tree.map(lambda x: x[0], fit(model, data(frame, known), Population(np.zeros(1, int), one)).params)
         items = jnp.broadcast_to(jnp.arange(ITEMS), (USERS, ITEMS))
         scores = model.apply(params, Query(jnp.arange(USERS)), items).mean(axis=0)
@@ -70,7 +70,7 @@ def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
 
 def test_a_rank_counts_by_how_it_differs_from_the_first():
     frame = pd.DataFrame({"user_id": [0, 1, 2], "item_id": [3, 4, 5], "position": [1, 3, 2], "click": [1.0, 0.0, 1.0]})
-    model, objective = MatrixFactorisation(USERS, ITEMS, 2), PointwiseObjective(logistic, 1.0)
+    model, objective = MatrixFactorization(USERS, ITEMS, 2), PointwiseObjective(logistic, 1.0)
     examples, n = objective.examples(data(frame))
     query, items = Query(jnp.array([0, 1, 2])), jnp.array([[3], [4], [5]])
     params = objective.start(model.init(jax.random.key(0), query, items), examples)
@@ -86,7 +86,7 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
     # A held-out row is predicted where it was shown; a rank deeper than any that was learned counts as the last.
     shown = data(frame.assign(position=[1, 2, 9]))
     members = jax.tree.map(lambda x: x[None], (learned, hyper))
-    predicted = Predictor(model, Held(shown, shown))(*members)[0]
+    predicted = Predictor(model, HeldOut(shown, shown))(*members)[0]
     np.testing.assert_allclose(predicted, np.asarray(model.apply(learned, query, items))[:, 0] + [0, -1.5, 1.5])
 
 

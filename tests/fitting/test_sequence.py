@@ -13,13 +13,13 @@ from jaxrec.fitting import sequence
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
-from jaxrec.fitting.positions import Softmax
 from jaxrec.fitting.sequence import MaskedItem, NextItem
+from jaxrec.fitting.sequence_losses import Softmax
 from jaxrec.hyper import Hyper
 from jaxrec.models.bert4rec import BERT4Rec
 from jaxrec.models.dropout import dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.models.sasrec import SASRec
 from jaxrec.models.sequence import SequenceModel
 
@@ -157,7 +157,7 @@ def test_the_mask_sees_users_of_one_item_too():
     assert found.target[1] == [-1, -1, -1, 8]
 
 
-def test_what_cannot_be_learnt_from_is_said():
+def test_what_cannot_be_learned_from_is_said():
     alone = data().take(np.array([0, 7]))
     with pytest.raises(InputError, match="no user has 2 interactions"):
         NextItem(Softmax()).examples(alone)
@@ -168,7 +168,7 @@ def test_what_cannot_be_learnt_from_is_said():
 @pytest.mark.parametrize(
     ("objective", "model", "message"),
     [
-        (NextItem(Softmax()), MatrixFactorisation(5, ITEMS), "MatrixFactorisation does not read sequences"),
+        (NextItem(Softmax()), MatrixFactorization(5, ITEMS), "MatrixFactorization does not read sequences"),
         (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it is to predict: choose loss=masked_softmax"),
         (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
     ],
@@ -211,7 +211,7 @@ def test_a_split_batch_learns_what_a_whole_one_does():
         return Population(np.zeros(n, int), Hyper(*numbers))
 
     model = Sum(ITEMS, 4)
-    fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="in_turn")
+    fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="sequential")
     split, whole = (fit(model, data(), population(n)) for n in (1, 2))
     assert "split over 2" in split.placement
     assert "split" not in whole.placement

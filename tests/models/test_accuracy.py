@@ -1,7 +1,7 @@
 """How good every model is on MovieLens-100K, trained as a user would, if only for seconds.
 
 What a change breaks, or makes suspiciously better, falls out. Some models are held against numpy or another library;
-the others have a band that holds seeds 1 to 5, and neither popularity nor what is learnt where the training items are
+the others have a band that holds seeds 1 to 5, and neither popularity nor what is learned where the training items are
 shuffled. Which model is best these numbers do not say.
 """
 
@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from jaxrec import experiment, settings
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.split import Split
+from jaxrec.data.splits.split import Split
 from tests.paths import ROOT
 from tests.slow import some_slow
 
@@ -31,7 +31,7 @@ class Band(NamedTuple):
     settings: dict[str, Any]
 
 
-# A tenth of what each user chose is sought, the rest is learnt: popularity has .149 there.
+# A tenth of what each user chose is sought, the rest is learned: popularity has .149 there.
 HOLDOUT = {"split.validation_fraction": 0.0}
 SAMPLED = HOLDOUT | {"trainer.batch_size": 1024, "optimizer.learning_rate": 0.01}
 SAMPLED |= {"trainer.epochs": 4, "model.embedding_dim": 16}
@@ -136,8 +136,8 @@ def test_a_trained_model_is_within_its_band(name, run):
 @pytest.mark.parametrize("name", FORMULAS)
 def test_a_solved_model_is_as_good_as_its_formula(name, run):
     metrics, split = run(name, HOLDOUT)
-    known, sought = matrix(split.selection.train), matrix(split.test.target)
-    expected = ndcg(FORMULAS[name](known), known, sought)
+    known, ground_truth = matrix(split.selection.train), matrix(split.test.target)
+    expected = ndcg(FORMULAS[name](known), known, ground_truth)
     assert metrics["test"]["ndcg@10"] == pytest.approx(expected, abs=0.001)
     assert name == "popularity" or expected > 1.8 * metrics["popularity"]["ndcg@10"]
 
@@ -159,12 +159,12 @@ def test_dlrm_predicts_clicks_better_than_logistic_regression(run):
     assert auc < metrics["test"]["auc"] < auc + 0.025
 
 
-def ndcg(scores: np.ndarray, known: np.ndarray, sought: np.ndarray) -> float:
+def ndcg(scores: np.ndarray, known: np.ndarray, ground_truth: np.ndarray) -> float:
     """NDCG@10 in the mean over users who seek something; nothing known is listed, and ties are in order of position."""
     lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :10]
     discount = 1 / np.log2(np.arange(2, 12))
-    found = np.take_along_axis(sought, lists, axis=1) @ discount
-    n = sought.sum(axis=1).astype(int)
+    found = np.take_along_axis(ground_truth, lists, axis=1) @ discount
+    n = ground_truth.sum(axis=1).astype(int)
     return float(np.mean(found[n > 0] / np.cumsum(discount)[np.minimum(n[n > 0], 10) - 1]))
 
 

@@ -85,7 +85,7 @@ def test_a_candidate_gives_weight_to_what_is_like_it():
     w["score"]["output"]["kernel"] = np.ones((2, 1), np.float32)
     w["item_bias"], w["bias"] = np.zeros(3, np.float32), np.zeros(1, np.float32)
     e = np.exp(9)
-    np.testing.assert_allclose(call(model, params, "score_catalogue", query), [[9 * e / (e + 1)] * 2 + [0]], rtol=1e-5)
+    np.testing.assert_allclose(call(model, params, "score_catalog", query), [[9 * e / (e + 1)] * 2 + [0]], rtol=1e-5)
 
 
 def test_the_penalty_counts_what_is_scored():

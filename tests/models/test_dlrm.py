@@ -7,7 +7,7 @@ import pytest
 from jaxrec import experiment, settings
 from jaxrec.data.features import Sizes
 from jaxrec.errors import InputError
-from jaxrec.features import Tables, table, with_tables
+from jaxrec.features import FeatureTables, table, with_tables
 from jaxrec.models.dlrm import DLRM
 from jaxrec.query import Query
 from tests.models.made_features import OF_ITEMS, OF_USERS, vectors
@@ -41,7 +41,7 @@ def test_scores(of_users, ids):
     """The order of what the first top layer reads: z and dots of the user, of the item, then those across."""
     sizes = of_users.sizes if of_users is not None else Sizes()
     model = DLRM(3, 6, 4, bottom=(5,), top=(7, 3), ids=ids, user_sizes=sizes, item_sizes=OF_ITEMS.sizes)
-    given = Tables(None if of_users is None else table(of_users), table(OF_ITEMS))
+    given = FeatureTables(None if of_users is None else table(of_users), table(OF_ITEMS))
     model = with_tables(model, given)
     params = drawn(model, ASKED)
     w = params["params"]
@@ -55,13 +55,13 @@ def test_scores(of_users, ids):
             x = np.concatenate([z_u, within[0], z_i, within[1], across])
             x = np.maximum(x @ w["first"] + w["first_bias"], 0)
             expected[row, i] = (layers(w, "hidden", x) @ w["output"]["kernel"])[0] + w["bias"][0]
-    np.testing.assert_allclose(call(model, params, "score_catalogue", ASKED), expected, rtol=1e-3, atol=1e-3)
-    assert_scores(model, params, ASKED, np.asarray(call(model, params, "score_catalogue", ASKED)))
+    np.testing.assert_allclose(call(model, params, "score_catalog", ASKED), expected, rtol=1e-3, atol=1e-3)
+    assert_scores(model, params, ASKED, np.asarray(call(model, params, "score_catalog", ASKED)))
 
 
 def test_the_penalty_is_of_the_ids_alone():
     model = with_tables(
-        DLRM(3, 6, 4, regularization=0.1, item_sizes=OF_ITEMS.sizes), Tables(item_table=table(OF_ITEMS))
+        DLRM(3, 6, 4, regularization=0.1, item_sizes=OF_ITEMS.sizes), FeatureTables(item_table=table(OF_ITEMS))
     )
     params = drawn(model, ASKED)
     of_user, of_item = call(model, params, "penalty", ASKED)
@@ -71,7 +71,7 @@ def test_the_penalty_is_of_the_ids_alone():
 
 
 def test_ids_can_be_left_out_only_where_both_sides_have_features():
-    model = with_tables(DLRM(3, 6, 4, ids=False, item_sizes=OF_ITEMS.sizes), Tables(item_table=table(OF_ITEMS)))
+    model = with_tables(DLRM(3, 6, 4, ids=False, item_sizes=OF_ITEMS.sizes), FeatureTables(item_table=table(OF_ITEMS)))
     with pytest.raises(InputError, match=r"model\.ids=false"):
         drawn(model, ASKED)
 

@@ -82,7 +82,7 @@ def test_scores_add_the_rows_of_the_history():
     history = jnp.array([[-1, -1, 2, 5], [-1, -1, -1, -1], [8, 0, 8, 8], [-1, 8, 0, 1]])
     query = Query(jnp.arange(4), History(history))
     expected = np.stack([weights[[2, 5]].sum(0), np.zeros(ITEMS), weights[[8, 0]].sum(0), weights[[8, 0, 1]].sum(0)])
-    found = jax.jit(lambda params: model.apply(params, query, method="score_catalogue"))(params)
+    found = jax.jit(lambda params: model.apply(params, query, method="score_catalog"))(params)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     items = jnp.array([[1, 8]] * 4)
     np.testing.assert_array_equal(model.apply(params, query, items), np.asarray(found)[:, [1, 8]])

@@ -1,4 +1,4 @@
-"""Item neighbours against loops over sets of users."""
+"""Item neighbors against loops over sets of users."""
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +16,10 @@ from jaxrec.query import Query
 from tests.models.neighbors import ITEMS, KINDS, USERS, train
 
 
-def population(shrinkage: list[float], neighbours: list[int]) -> Population:
+def population(shrinkage: list[float], neighbors: list[int]) -> Population:
     n = len(shrinkage)
     zero, one = np.zeros(n, np.float32), np.ones(n, np.int32)
-    hyper = Hyper(zero, zero, zero, one, one, None, np.array(shrinkage, np.float32), np.array(neighbours, np.int32))
+    hyper = Hyper(zero, zero, zero, one, one, None, np.array(shrinkage, np.float32), np.array(neighbors, np.int32))
     return Population(np.arange(n), hyper)
 
 
@@ -37,13 +37,13 @@ def by_hand(x: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:
 
 def dense(params: dict) -> np.ndarray:
     w = np.zeros((ITEMS, ITEMS))
-    for i, (items, similarities) in enumerate(zip(params["neighbours"], params["similarities"], strict=True)):
+    for i, (items, similarities) in enumerate(zip(params["neighbors"], params["similarities"], strict=True)):
         np.add.at(w[:, i], np.asarray(items), np.asarray(similarities))
     return w
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_neighbours_are_the_nearest_by_hand(kind):
+def test_neighbors_are_the_nearest_by_hand(kind):
     data, x = train()
     fit = ClosedForm()(ItemKNN(ITEMS, 9, 5, kind), data, population([2.0, 2.0], [5, 3]))
     for member, k in enumerate((5, 3)):
@@ -68,11 +68,11 @@ def test_scores_add_up_the_similarities_of_what_was_had():
     history = History(jnp.array([[-1, -1, 2, 5], [-1, -1, -1, -1], [7, 0, 7, 7]]))
     had = np.zeros((3, ITEMS))
     had[0, [2, 5]] = had[2, [0, 7]] = 1
-    found = model.apply(params, Query(jnp.arange(3), history), method="score_catalogue")
+    found = model.apply(params, Query(jnp.arange(3), history), method="score_catalog")
     np.testing.assert_allclose(found, had @ by_hand(x, "cosine", 5, np.ones(USERS)), rtol=1e-5, atol=1e-7)
 
 
-def test_a_catalogue_too_large_is_refused():
+def test_a_catalog_too_large_is_refused():
     nobody = np.zeros(0, np.int32)
     data = Interactions(nobody, nobody, None, None, None, np.arange(1), np.arange(50_000))
     with pytest.raises(InputError, match="model=item_knn counts the common users of every two items, here 50,000"):

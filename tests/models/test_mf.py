@@ -1,4 +1,4 @@
-"""Matrix factorisation by hand, and tables of which only some columns are in use."""
+"""Matrix factorization by hand, and tables of which only some columns are in use."""
 
 import flax.linen as nn
 import jax
@@ -14,7 +14,7 @@ from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bpr
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 
@@ -51,24 +51,24 @@ def fresh(model: nn.Module, seed: int) -> dict:
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_scores_by_hand(width):
-    model, users = MatrixFactorisation(2, 3, 2, width=width), Query(jnp.array([1, 0]))
+    model, users = MatrixFactorization(2, 3, 2, width=width), Query(jnp.array([1, 0]))
     expected = np.array(BY_HAND[width])[[1, 0]]
-    catalogue = jax.jit(lambda p: model.apply(p, users, method="score_catalogue"))(params(width))
+    catalog = jax.jit(lambda p: model.apply(p, users, method="score_catalog"))(params(width))
     candidates = jax.jit(lambda p: model.apply(p, users, jnp.array([[2, 0], [1, 1]])))(params(width))
-    np.testing.assert_allclose(catalogue, expected, rtol=1e-6)
+    np.testing.assert_allclose(catalog, expected, rtol=1e-6)
     np.testing.assert_allclose(candidates, [expected[0, [2, 0]], expected[1, [1, 1]]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_penalty_is_the_squared_length_of_what_is_in_use(width):
-    model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=width)
+    model = MatrixFactorization(2, 3, 2, regularization=0.1, width=width)
     of_user, of_item = jax.jit(lambda p: model.apply(p, Query(jnp.array([1, 0, 1])), method="penalty"))(params(width))
     np.testing.assert_allclose(of_user, 0.1 * (P[[1, 0, 1], :width] ** 2).sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(of_item, 0.1 * (Q[:, :width] ** 2).sum(axis=1), rtol=1e-6)
 
 
 def test_no_gradient_reaches_columns_out_of_use():
-    model = MatrixFactorisation(2, 3, 2, regularization=0.1, width=1)
+    model = MatrixFactorization(2, 3, 2, regularization=0.1, width=1)
 
     def total(params):
         of_user, of_item = model.apply(params, Query(jnp.array([0])), method="penalty")
@@ -98,7 +98,7 @@ def test_a_wider_table_starts_with_the_same_columns():
 
 
 def test_users_and_items_start_with_tables_of_their_own():
-    tables = fresh(MatrixFactorisation(4, 4, 3), 0)
+    tables = fresh(MatrixFactorization(4, 4, 3), 0)
     assert not (tables["user_embedding"]["table"] == tables["item_embedding"]["table"]).any()
     np.testing.assert_array_equal(tables["user_bias"]["table"], 0)
     np.testing.assert_array_equal(tables["item_bias"]["table"], 0)
@@ -111,7 +111,7 @@ def test_padding_stays_zero_in_training_and_the_rest_moves():
     number = lambda *values: np.array(values, np.float32)  # noqa: E731
     hyper = Hyper(number(0.1, 0.1), number(0.01, 0.01), number(0.01, 0.01), np.array([2, 4]), np.array([2, 2]))
     fit = GradientFit(SampledObjective(bpr, Uniform(2)), adam, epochs=3, batch_size=8)
-    model = MatrixFactorisation(5, 7, 4)
+    model = MatrixFactorization(5, 7, 4)
     trained = fit(model, train, Population(np.array([0, 0]), hyper)).params["params"]
     for table in ("user_embedding", "item_embedding"):
         found = np.asarray(trained[table]["table"])

@@ -29,7 +29,7 @@ class OfCatalog(Model):
 
     n_items: int = 5
 
-    def score_catalogue(self, query):
+    def score_catalog(self, query):
         return (10 * query.user[:, None] + jnp.arange(5)[None, :]).astype(jnp.float32)
 
 
@@ -69,15 +69,15 @@ class Plain(nn.Module):
 @pytest.mark.parametrize("kind", [OfPairs, OfCatalog, OfVectors])
 def test_each_way_to_state_scores_gives_the_others(kind):
     model = kind().bind({})
-    np.testing.assert_array_equal(model.score_catalogue(QUERY), [[30, 31, 32, 33, 34], [10, 11, 12, 13, 14]])
+    np.testing.assert_array_equal(model.score_catalog(QUERY), [[30, 31, 32, 33, 34], [10, 11, 12, 13, 14]])
     np.testing.assert_array_equal(model(QUERY, jnp.array([[4, 0], [2, 2]])), [[34, 30], [12, 12]])
 
 
 @pytest.mark.parametrize(
-    ("kind", "missing"), [(Nothing, r"__call__\(query, items\) or score_catalogue"), (Vectorless, "query_vectors")]
+    ("kind", "missing"), [(Nothing, r"__call__\(query, items\) or score_catalog"), (Vectorless, "query_vectors")]
 )
 def test_a_model_without_scores_says_what_to_define(kind, missing):
-    for ask in (lambda model: model(QUERY, jnp.zeros((2, 1), jnp.int32)), lambda model: model.score_catalogue(QUERY)):
+    for ask in (lambda model: model(QUERY, jnp.zeros((2, 1), jnp.int32)), lambda model: model.score_catalog(QUERY)):
         with pytest.raises(InputError, match=f"{kind.__name__} does not define {missing}"):
             ask(kind().bind({}))
 

@@ -89,10 +89,10 @@ def started(model: NeuMF):
 def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
     """A learning rate of zero leaves every member where it started."""
     params = started(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
-    parts = [call(model, p, "score_catalogue", USERS) for model, p in (runs["gmf"], runs["mlp"])]
+    parts = [call(model, p, "score_catalog", USERS) for model, p in (runs["gmf"], runs["mlp"])]
     for member in range(2):
         own = jax.tree.map(lambda x: x[member], params)  # noqa: B023
-        scores = call(NeuMF(3, 5, 4, 2, (6, 3)), own, "score_catalogue", USERS)
+        scores = call(NeuMF(3, 5, 4, 2, (6, 3)), own, "score_catalog", USERS)
         np.testing.assert_allclose(scores, 0.3 * parts[0] + 0.7 * parts[1], rtol=1e-4, atol=1e-5)
 
 

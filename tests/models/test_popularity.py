@@ -25,7 +25,7 @@ def test_scores_are_counts_for_everybody():
     np.testing.assert_array_equal(fit.params["params"]["count"], [COUNTS] * 3)
     params = {"params": {"count": fit.params["params"]["count"][1]}}
     query = Query(jnp.array([3, 0]))
-    np.testing.assert_array_equal(Popularity(5).apply(params, query, method="score_catalogue"), [COUNTS] * 2)
+    np.testing.assert_array_equal(Popularity(5).apply(params, query, method="score_catalog"), [COUNTS] * 2)
     np.testing.assert_array_equal(Popularity(5).apply(params, query, jnp.array([[4, 3], [0, 1]])), [[0, 3], [2, 1]])
 
 

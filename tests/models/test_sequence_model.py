@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit
-from scipy.special import softmax as normalised
+from scipy.special import softmax as normalized
 
 from jaxrec.errors import InputError
 from jaxrec.history import History
@@ -84,7 +84,7 @@ def test_padding_leaks_nothing(model):
 def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(model):
     model, params, _ = model
     users = jnp.zeros(1, jnp.int32)
-    score = jax.jit(lambda p, query: model.apply(p, query, method="score_catalogue"))
+    score = jax.jit(lambda p, query: model.apply(p, query, method="score_catalog"))
     empty = score(params, Query(users, History(jnp.full((1, LENGTH), -1))))
     assert np.isfinite(empty).all()
     with pytest.raises(InputError, match="choose loss=sequence_softmax"):
@@ -122,7 +122,7 @@ def test_cosines_with_a_temperature():
     params = params_of("sasrec")
     query = Query(jnp.zeros(2, jnp.int32), History(jnp.asarray(HISTORY)))
     model = MODELS["sasrec"].clone(temperature=0.5)
-    found = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    found = jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params)
     h, table = encode(MODELS["sasrec"], params, HISTORY)[:, -1], params["params"]["item_embedding"]["table"]
     length = lambda x: np.linalg.norm(x, axis=1, keepdims=True)  # noqa: E731
     np.testing.assert_allclose(found, 2 * (h / length(h)) @ (table / length(table)).T, rtol=1e-4)
@@ -152,7 +152,7 @@ def attend(q, k, v, heads, causal):
     for columns in np.split(np.arange(q.shape[1]), heads):
         for t in range(len(q)):
             seen = slice(0, t + 1) if causal else slice(None)
-            weights = normalised(k[seen][:, columns] @ q[t, columns] / np.sqrt(len(columns)))
+            weights = normalized(k[seen][:, columns] @ q[t, columns] / np.sqrt(len(columns)))
             out[t, columns] = weights @ v[seen][:, columns]
     return out
 
@@ -239,5 +239,5 @@ def test_against_numpy(model, items):
         vectors = np.concatenate([vectors, p["item_bias"][:, None]], axis=1)
     asked = REFERENCE[name](p, np.append(items[items >= 0][-LENGTH + 1 :], ITEMS)) if name == "bert4rec" else expected
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.asarray(items[None])))
-    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalogue"))(params)
+    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params)
     np.testing.assert_allclose(scores[0], vectors @ asked[-1], rtol=2e-4, atol=2e-5)

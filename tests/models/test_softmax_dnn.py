@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.features import Tables, table, with_tables
+from jaxrec.features import FeatureTables, table, with_tables
 from jaxrec.history import History
 from jaxrec.models.softmax_dnn import SoftmaxDNN
 from jaxrec.query import Query
@@ -14,7 +14,7 @@ from tests.models.weights import assert_scores, call, drawn
 
 ASKED = Query(jnp.array([2, 0], jnp.int32), History(jnp.array([[-1, 5, 1], [-1, -1, -1]], jnp.int32)))
 HISTORIES = ([5, 1], [])
-GIVEN = Tables(table(OF_USERS), table(OF_ITEMS))
+GIVEN = FeatureTables(table(OF_USERS), table(OF_ITEMS))
 
 
 def model(with_features: bool = True, **fields) -> SoftmaxDNN:
@@ -74,7 +74,7 @@ def test_scores(with_features, fields):
 
 @pytest.mark.parametrize("length", [1, 40])
 def test_the_bag_is_the_mean_however_it_is_computed(length):
-    """By look-ups where histories are short beside the catalogue, by a product where they are not; repeats count."""
+    """By look-ups where histories are short beside the catalog, by a product where they are not; repeats count."""
     made = SoftmaxDNN(1, 20, history_length=length, embedding_dim=4)
     items = np.full((2, length), -1)
     items[0, -3:] = [3, 7, 3][-length:]

@@ -1,4 +1,4 @@
-"""User neighbours against loops over sets of items."""
+"""User neighbors against loops over sets of items."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +33,7 @@ def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
     for row, items in enumerate(rows):
         history[row, 9 - len(items) :] = items
     query = Query(jnp.array([3, 7, 8]), History(jnp.asarray(history)))
-    found = model.apply(params, query, method="score_catalogue")
+    found = model.apply(params, query, method="score_catalog")
     for row, user in enumerate((3, 7, 8)):
         had = np.isin(np.arange(ITEMS), rows[row]).astype(float)
         expected = by_hand(x, user, had, kind, 4, weight)
@@ -41,11 +41,11 @@ def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
     assert float(found[2].max()) == 0
 
 
-def test_only_neighbours_in_use_count():
+def test_only_neighbors_in_use_count():
     data, x = train()
-    model = UserKNN(USERS, ITEMS, 9, 6, shrinkage=2.0, n_neighbours=2)
+    model = UserKNN(USERS, ITEMS, 9, 6, shrinkage=2.0, n_neighbors=2)
     params = {"params": model.solve(model.prepare(data))}
     items = np.flatnonzero(x[3])
     query = Query(jnp.array([3]), History(jnp.asarray(np.pad(items, (9 - len(items), 0), constant_values=-1))[None]))
-    found = model.apply(params, query, method="score_catalogue")[0]
+    found = model.apply(params, query, method="score_catalog")[0]
     np.testing.assert_allclose(found, by_hand(x, 3, x[3], "cosine", 2, np.ones(ITEMS)), rtol=1e-5, atol=1e-6)

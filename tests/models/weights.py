@@ -24,10 +24,10 @@ def call(model: nn.Module, params: dict, method: str, *arguments: Any) -> Any:
 
 
 def assert_scores(model: nn.Module, params: dict, query: Query, expected: np.ndarray) -> None:
-    """The catalogue's scores are these, and so are those of candidates, some of them twice."""
+    """The catalog's scores are these, and so are those of candidates, some of them twice."""
     items = np.random.default_rng(1).integers(0, expected.shape[1], (len(expected), 4)).astype(np.int32)
     close = {"rtol": 1e-4, "atol": 1e-5}
-    np.testing.assert_allclose(call(model, params, "score_catalogue", query), expected, **close)
+    np.testing.assert_allclose(call(model, params, "score_catalog", query), expected, **close)
     np.testing.assert_allclose(
         call(model, params, "__call__", query, jnp.asarray(items)), np.take_along_axis(expected, items, 1), **close
     )

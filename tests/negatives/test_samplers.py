@@ -9,9 +9,9 @@ from scipy import stats
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.negatives.batch_shared import BatchShared
-from jaxrec.negatives.candidates import Given
+from jaxrec.negatives.candidates import SamplerContext
 from jaxrec.negatives.dynamic import Dynamic
-from jaxrec.negatives.given import Listed
+from jaxrec.negatives.given import ListedNegatives
 from jaxrec.negatives.hard import Hard
 from jaxrec.negatives.in_batch import InBatch
 from jaxrec.negatives.mixed import Mixed
@@ -38,7 +38,7 @@ def draw(sampler, rows: np.ndarray, n_negatives: int = 4, mined=MINED, users=Non
     users = USER[rows % N] if users is None else users
 
     def drawn(rows, user, positive, n):
-        given = Given(tables, user, positive, lambda items: items.astype(jnp.float32), mined)
+        given = SamplerContext(tables, user, positive, lambda items: items.astype(jnp.float32), mined)
         return sampler(SOURCE, rows, ITEMS, n, given)
 
     candidates = jax.jit(drawn)(
@@ -139,8 +139,8 @@ def test_hard_takes_its_share_of_what_was_mined(power):
     assert fits(nothing, np.ones(ITEMS))
 
 
-def test_ranks_beyond_the_catalogue_or_the_pool_are_refused():
-    with pytest.raises(InputError, match="go beyond the 40 items of the catalogue: choose"):
+def test_ranks_beyond_the_catalog_or_the_pool_are_refused():
+    with pytest.raises(InputError, match="go beyond the 40 items of the catalog: choose"):
         Hard(ranks=(1, 41)).prepare(TRAIN)
     with pytest.raises(InputError, match=r"go beyond the 10 items of negatives\.pool"):
         Hard(ranks=(1, 11), pool=10).prepare(TRAIN)
@@ -149,9 +149,9 @@ def test_ranks_beyond_the_catalogue_or_the_pool_are_refused():
 
 
 def test_listed_draws_from_the_users_own_rows():
-    items, _, _ = draw(Listed(share=1.0), MANY, users=np.full(len(MANY), 4, np.int32))
+    items, _, _ = draw(ListedNegatives(share=1.0), MANY, users=np.full(len(MANY), 4, np.int32))
     assert fits(items, np.isin(np.arange(ITEMS), [7, 8, 9]).astype(float))
-    others, _, _ = draw(Listed(share=1.0), MANY, users=np.full(len(MANY), 20, np.int32))
+    others, _, _ = draw(ListedNegatives(share=1.0), MANY, users=np.full(len(MANY), 20, np.int32))
     assert fits(others, np.ones(ITEMS))
 
 
@@ -161,7 +161,7 @@ def test_listed_draws_from_the_users_own_rows():
         Uniform,
         Popularity,
         Dynamic,
-        Listed,
+        ListedNegatives,
         lambda ratio: Hard(ratio=ratio, ranks=(1, 2)),
         lambda ratio: Mixed(Popularity(), Uniform(), ratio=ratio),
     ],

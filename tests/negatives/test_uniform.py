@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxrec.negatives.candidates import Candidates
+from jaxrec.negatives.candidates import Negatives
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.random import stream, substream
 
 SOURCE = stream(jax.random.key(11))
 
 
-def draw(ratio: int, examples: jax.Array, n_items: int, n_negatives: int, source: jax.Array = SOURCE) -> Candidates:
+def draw(ratio: int, examples: jax.Array, n_items: int, n_negatives: int, source: jax.Array = SOURCE) -> Negatives:
     """Compiled, as in an epoch."""
     return jax.jit(lambda *numbers: Uniform(ratio)(*numbers[:2], n_items, numbers[2]))(
         source, examples, jnp.int32(n_negatives)

@@ -10,12 +10,12 @@ import pytest
 
 from jaxrec import launch
 from jaxrec.errors import InputError
-from jaxrec.evaluation.sought import sought
+from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.pipeline.list_measures import Measured
 from jaxrec.pipeline.pipeline import Pipeline, Run, chosen, stage_table
-from jaxrec.pipeline.retrieval import Candidates, overlap, union
+from jaxrec.pipeline.retrieval import CandidateSet, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
 from jaxrec.settings import build
 
@@ -42,7 +42,7 @@ def shop(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(shop, compose):
-    """EASE and matrix factorisation on one split, and EASE on another."""
+    """EASE and matrix factorization on one split, and EASE on another."""
     data = ("data=files", f"data.path={shop / 'purchases.csv'}", "data.time_column=time")
     data += (f"data.item_features={shop / 'items.csv'}", "data.categorical=[kind,stock]")
     eval_ = ("eval.k=[5,10]",)
@@ -82,7 +82,7 @@ def opened(tree, runs, steps=None, second=None, **changes):
 
 
 def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run(tree, runs):
-    everything = Candidates(n=ITEMS)
+    everything = CandidateSet(n=ITEMS)
     pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), candidates=everything)
     split = pipeline.run.split()
     done = pipeline.measured(pipeline.stages(split.test, split), {})
@@ -101,7 +101,7 @@ def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
     stages = pipeline.stages(split.test, split)
     (items, ease), (mixed_items, mixed) = stages.first, stages.scored(0.5)
     user = 3
-    asked = sought(split.test).asked
+    asked = ground_truth(split.test).asked
     mf = dict(zip(items[user], relevances(pipeline.second.fitted.score(asked, items)[user]), strict=True))
     expected = dict(zip(items[user], 0.5 * relevances(ease[user]) + 0.5 * np.array(list(mf.values())), strict=True))
     np.testing.assert_allclose(mixed[user], [expected[i] for i in mixed_items[user]], rtol=1e-5)
@@ -124,15 +124,15 @@ def test_rules_hold_in_every_list(tree, runs, shop):
 
 
 def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scored_by_the_model(tree, runs):
-    sources = Candidates(n=12, popular=15, category=15, window_days=40.0)
+    sources = CandidateSet(n=12, popular=15, category=15, window_days=40.0)
     pipeline = opened(tree, runs, candidates=sources)
     split = pipeline.run.split()
     stages = pipeline.stages(split.test, split)
     items, scores = stages.first
     assert items.shape[1] > 15
-    whole = opened(tree, runs, candidates=Candidates(n=ITEMS)).stages(split.test, split).first
+    whole = opened(tree, runs, candidates=CandidateSet(n=ITEMS)).stages(split.test, split).first
     known = split.test.known
-    users = sought(split.test).asked.users
+    users = ground_truth(split.test).asked.users
     for row, user in enumerate(users):
         mine = items[row][items[row] >= 0]
         assert len(set(mine)) == len(mine)
@@ -148,12 +148,12 @@ def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so
     split = mf.split()
     found = {}
     for probes in (3, 6):
-        sources = Candidates(n=20, search="faiss", lists=6, probes=probes)
+        sources = CandidateSet(n=20, search="faiss", lists=6, probes=probes)
         pipeline = opened(tree, runs, candidates=sources)
         pipeline.run = mf
         stages = pipeline.stages(split.test, split)
         found[probes] = stages.first[0], stages.said["recall of faiss against exact"]
-    exact = mf.fitted.rank(sought(split.test).asked, 20)[0]
+    exact = mf.fitted.rank(ground_truth(split.test).asked, 20)[0]
     assert (np.sort(found[6][0]) == np.sort(exact)).all()
     assert found[6][1] == 1
     assert 0.1 < found[3][1] < 1
@@ -210,10 +210,10 @@ def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_pa
 
 def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):
     items = pd.read_csv(shop / "items.csv")
-    colours = items.item_id.map(lambda item: ["red", "blue"][item % 2])
-    changed = pd.DataFrame({"item_id": items.item_id, "colour": colours, "stock": "yes"})
+    colors = items.item_id.map(lambda item: ["red", "blue"][item % 2])
+    changed = pd.DataFrame({"item_id": items.item_id, "color": colors, "stock": "yes"})
     changed[5:].to_csv(tmp_path / "more.csv", index=False)  # of five items nothing is known
-    node = tree(f"items.file={tmp_path / 'more.csv'}", "items.category=colour", "items.without=[red]")["items"]
+    node = tree(f"items.file={tmp_path / 'more.csv'}", "items.category=color", "items.without=[red]")["items"]
     run = Run.open(runs["ease"][0])
     split = run.split()
     found = build(node)(split.test, split.selection.train, None)
@@ -260,7 +260,7 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
         (["tradeoff=scoring.weight"], "tradeoff=scoring.weight needs a second model"),
         (["rerank=mmr", "tradeoff=mmr", "metric=fame@10"], "metric=fame@10 is not measured"),
         (["rerank=cap", "items.category=null"], "calibration and caps need categories"),
-        (["items.category=colour"], "no such column among the item features"),
+        (["items.category=color"], "no such column among the item features"),
         (["items.without=[ties]"], "no such category in items.category=kind; there are gloves, hats"),
         (["items.available=kind"], "is neither yes nor no"),
         (["candidates.n=61"], "more than the 60 items"),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxrec import launch, recommend
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.errors import InputError
 from jaxrec.models import Model
 from jaxrec.recommend.export import export
@@ -85,13 +85,13 @@ class AsksTheHost(Model):
     n_items: int = 4
 
     @nn.compact
-    def score_catalogue(self, query):
+    def score_catalog(self, query):
         shape = jax.ShapeDtypeStruct((query.user.shape[0], self.n_items), np.float32)
         return jax.pure_callback(lambda user: np.zeros((len(user), self.n_items), np.float32), shape, query.user)
 
 
 def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
-    known = Histories(np.array([0, 1, 2, 3]), np.arange(3, dtype=np.int32))._asdict()
+    known = UserHistories(np.array([0, 1, 2, 3]), np.arange(3, dtype=np.int32))._asdict()
     extra = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
     run = recommend.Recommender(AsksTheHost(), {}, extra | {f"known_{name}": column for name, column in known.items()})
     monkeypatch.setattr("jaxrec.recommend.export.load", lambda directory: run)

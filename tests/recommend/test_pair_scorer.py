@@ -1,14 +1,14 @@
-"""Scores of pairs, laid out in rows by user or one by one, against the scores of the whole catalogue."""
+"""Scores of pairs, laid out in rows by user or one by one, against the scores of the whole catalog."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.data.histories import Histories
-from jaxrec.features import Tables
+from jaxrec.data.histories import UserHistories
+from jaxrec.features import FeatureTables
 from jaxrec.models.ease import EASE
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
 from jaxrec.recommend import pair_scorer
 from jaxrec.recommend.pair_scorer import PairScorer
@@ -25,23 +25,23 @@ def test_every_pair_is_scored_in_its_place(n, monkeypatch):
     users, items = rng.integers(0, USERS, n) ** 2 // USERS, rng.integers(0, ITEMS, n)  # some are asked about often
     had = rng.random((USERS, ITEMS)) < 0.3
     had[5] = False
-    known = Histories(np.concatenate([[0], np.cumsum(had.sum(1))]), np.nonzero(had)[1].astype(np.int32))
+    known = UserHistories(np.concatenate([[0], np.cumsum(had.sum(1))]), np.nonzero(had)[1].astype(np.int32))
 
     weights = rng.normal(size=(ITEMS, ITEMS)).astype(np.float32)
-    ease = PairScorer(EASE(ITEMS, ITEMS), Tables(), {"params": {"weights": jnp.asarray(weights)}}, known)
+    ease = PairScorer(EASE(ITEMS, ITEMS), FeatureTables(), {"params": {"weights": jnp.asarray(weights)}}, known)
     np.testing.assert_allclose(ease(users, items), (had @ weights)[users, items], rtol=1e-4, atol=1e-5)
 
-    mf = MatrixFactorisation(USERS, ITEMS, 4)
+    mf = MatrixFactorization(USERS, ITEMS, 4)
     params = mf.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
     p, q = (np.asarray(params["params"][f"{side}_embedding"]["table"]) for side in ("user", "item"))
-    scorer = PairScorer(mf, Tables(), params, known)
+    scorer = PairScorer(mf, FeatureTables(), params, known)
     np.testing.assert_allclose(scorer(users, items), (p @ q.T)[users, items], rtol=1e-4, atol=1e-6)
 
 
 def test_rows_have_one_width():
     """100 pairs of one user are two rows of 64, and one pair is a row as well."""
-    nothing = Histories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
-    scorer = PairScorer(EASE(ITEMS, 3), Tables(), {}, nothing)
+    nothing = UserHistories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
+    scorer = PairScorer(EASE(ITEMS, 3), FeatureTables(), {}, nothing)
     row, column, width = scorer._laid_out(np.repeat([3, 7], [100, 1]))
     assert width == 64
     assert row.tolist() == [0] * 64 + [1] * 36 + [2]

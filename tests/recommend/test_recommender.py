@@ -6,7 +6,7 @@ import pytest
 
 from jaxrec import experiment, launch, recommend
 from jaxrec.errors import InputError
-from jaxrec.recommend.answers import NEW
+from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import MANY, _on_device
 from tests.planted import PLANTED
 from tests.slow import some_slow

@@ -129,9 +129,11 @@ def test_a_run_of_another_version(tmp_path):
 
 def test_a_configuration_builds_what_conf_names(tmp_path):
     """Nested as deep as may be, and before anything of the file is used."""
-    assert {"jaxrec.models.ease.EASE", "jaxrec.data.files.files", "jaxrec.losses.bpr"} <= registered()
+    assert {"jaxrec.models.ease.EASE", "jaxrec.data.sources.files.files", "jaxrec.losses.bpr"} <= registered()
     run = write(tmp_path, ease())
-    evil = {"data": {"_target_": "jaxrec.data.files.files", "x": [{"_target_": "os.system", "command": "true"}]}}
+    evil = {
+        "data": {"_target_": "jaxrec.data.sources.files.files", "x": [{"_target_": "os.system", "command": "true"}]}
+    }
     with pytest.raises(InputError, match=r"config\.yaml has _target_: os\.system, which conf/ does not name"):
         check_registered(evil, run / "config.yaml")
     (run / "config.yaml").write_text("data: {_target_: os.system, command: 'true'}\nsplit: {}\n")

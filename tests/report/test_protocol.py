@@ -3,10 +3,10 @@ import pytest
 from jaxrec.report.protocol import protocol
 
 TREE = {
-    "split": {"_target_": "jaxrec.data.split.holdout", "test_fraction": 0.1, "seed": None},
+    "split": {"_target_": "jaxrec.data.splits.split.holdout", "test_fraction": 0.1, "seed": None},
     "loss": {"_target_": "jaxrec.fitting.objective.SampledObjective", "loss": {"_target_": "jaxrec.losses.bpr"}},
     "negatives": {"_target_": "jaxrec.negatives.uniform.Uniform"},
-    "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue"},
+    "eval": {"_target_": "jaxrec.evaluation.full_catalog.FullCatalog"},
     "seed": 7,
 }
 
@@ -38,7 +38,7 @@ def test_leakage_is_stated(data, text):
     ("loss", "text"),
     [
         ({}, "none: the model has no loss to choose"),
-        ({"_target_": "jaxrec.fitting.objective.CatalogueObjective"}, "softmax over the full catalog"),
+        ({"_target_": "jaxrec.fitting.objective.CatalogObjective"}, "softmax over the full catalog"),
         (
             {"_target_": "x.NextItem", "cost": {"_target_": "x.Sampled", "loss": {"_target_": "x.softmax"}}},
             "sampled softmax",

@@ -23,7 +23,7 @@ from tests.page import EVIL, Page, numbers, unpacked
 
 TREE = {
     "model": {"_target_": "jaxrec.models.popularity.Popularity", "note": "a < b"},
-    "eval": {"_target_": "jaxrec.evaluation.full_catalogue.FullCatalogue", "k": [5, 10], "monitor": "ndcg@10"},
+    "eval": {"_target_": "jaxrec.evaluation.full_catalog.FullCatalog", "k": [5, 10], "monitor": "ndcg@10"},
 }
 SPACE = {
     "optimizer.learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -158,7 +158,10 @@ def test_what_is_not_a_number_is_said_and_does_not_break_the_page():
 
 
 def test_sampled_rankings_are_called_so():
-    tree = {**TREE, "eval": {"_target_": "jaxrec.evaluation.candidates.Candidates", "monitor": "sampled_ndcg@10"}}
+    tree = {
+        **TREE,
+        "eval": {"_target_": "jaxrec.evaluation.candidates.CandidateEvaluation", "monitor": "sampled_ndcg@10"},
+    }
     sampled = result(per_user=result().per_user.rename(columns={"ndcg@10": "sampled_ndcg@10"}))
     for part in ("test", "popularity", "test_interval"):
         sampled.metrics[part] = {f"sampled_{key}": value for key, value in sampled.metrics[part].items()}
@@ -256,7 +259,7 @@ def test_charts_of_a_search():
     assert labels == ["learning_rate", "embedding_dim", "ratio", "validation NDCG@10"]
 
 
-def test_the_best_of_a_minimised_search_is_the_lowest():
+def test_the_best_of_a_minimized_search_is_the_lowest():
     page = Page(sweep_report("s", study(direction="minimize"), result()))
     assert "best validation NDCG@10 0.1000 trial 0" in page.said
     assert numbers(page.charts[0], 0, "y") == [0.1, 0.1, 0.1]

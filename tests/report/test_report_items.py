@@ -9,10 +9,10 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.item_labels import labels
-from jaxrec.evaluation.evaluation import Lists
+from jaxrec.evaluation.evaluation import RankedLists
 from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.models.popularity import Popularity
 from jaxrec.query import Query
 from jaxrec.report.items import embedding_map, frequency, item_section
@@ -76,7 +76,7 @@ def result(**changes):
         np.array(["i0", "i1", "i2", "i3", "i4"]),
         item_features=features,
     )
-    lists = Lists(np.arange(3), np.array([[1, 2], [4, 2], [4, -1]]), np.array([0, 1, 2, 3]), np.array([2, 3, 4]))
+    lists = RankedLists(np.arange(3), np.array([[1, 2], [4, 2], [4, -1]]), np.array([0, 1, 2, 3]), np.array([2, 3, 4]))
     values = {
         "metrics": {},
         "per_user": pd.DataFrame(),
@@ -108,7 +108,7 @@ def test_users_are_shown_with_history_list_and_hits():
 
 def test_what_is_not_there_is_left_out():
     assert item_section(result(lists=None)) == ""
-    model = MatrixFactorisation(n_users=3, n_items=5, embedding_dim=2)
+    model = MatrixFactorization(n_users=3, n_items=5, embedding_dim=2)
     params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32), None), jnp.zeros((1, 1), jnp.int32))
     html = item_section(result(lists=None, model=model, params=params))
     assert "Item map" in html

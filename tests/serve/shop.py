@@ -7,11 +7,11 @@ import httpx
 import jax
 import numpy as np
 
-from jaxrec.data.histories import Histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.history import History
 from jaxrec.models.ease import EASE
 from jaxrec.models.ials import ImplicitALS
-from jaxrec.models.mf import MatrixFactorisation
+from jaxrec.models.mf import MatrixFactorization
 from jaxrec.models.popularity import Popularity
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
@@ -28,7 +28,7 @@ KNOWN = {  # what users had; user 0 nothing
 MODELS = {
     "EASE": EASE(n_items=ITEMS, history_length=LONGEST),
     "ImplicitALS": ImplicitALS(n_users=USERS, n_items=ITEMS, embedding_dim=4),
-    "MatrixFactorisation": MatrixFactorisation(n_users=USERS, n_items=ITEMS, embedding_dim=4),
+    "MatrixFactorization": MatrixFactorization(n_users=USERS, n_items=ITEMS, embedding_dim=4),
     "SASRec": SASRec(n_items=ITEMS, history_length=4, embedding_dim=8, n_blocks=1),
     "Popularity": Popularity(n_items=ITEMS),
 }
@@ -53,7 +53,7 @@ def recommender(name: str, **changes: Any) -> Recommender:
     model = MODELS[name]
     lists = [KNOWN.get(user, []) for user in range(USERS)]
     offsets = np.concatenate([[0], np.cumsum([len(items) for items in lists])])
-    known = Histories(offsets, np.concatenate(lists).astype(np.int32))
+    known = UserHistories(offsets, np.concatenate(lists).astype(np.int32))
     extra = {
         "user_ids": np.array([f"u{user}" for user in range(USERS)], object),
         "item_ids": np.arange(100, 100 + ITEMS),

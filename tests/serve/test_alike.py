@@ -12,7 +12,7 @@ from jaxrec.serve.service import Service
 from tests.serve.shop import ITEMS, USERS, recommender
 from tests.slow import some_slow
 
-EVERY = some_slow(["EASE", "ImplicitALS", "MatrixFactorisation", "SASRec"], "ImplicitALS", "MatrixFactorisation")
+EVERY = some_slow(["EASE", "ImplicitALS", "MatrixFactorization", "SASRec"], "ImplicitALS", "MatrixFactorization")
 
 LIMITS = Limits(batch_sizes=(1, 8), max_k=25, candidates=30, max_history=10, user_items=5)
 OTHERS = (
@@ -71,7 +71,7 @@ def test_a_loaded_run_answers_alike_too(name):
         assert model.score(pairs[0][at : at + 1], pairs[1][at : at + 1])[0] == scores[at]
 
 
-@pytest.mark.parametrize("name", some_slow(["EASE", "MatrixFactorisation", "SASRec"], "MatrixFactorisation"))
+@pytest.mark.parametrize("name", some_slow(["EASE", "MatrixFactorization", "SASRec"], "MatrixFactorization"))
 def test_a_large_request_is_answered_like_its_parts_but_for_the_last_digits(name):
     model = recommender(name)
     users = [*(model.user_ids.tolist() * MANY)[: MANY + 5], "nobody"]

@@ -183,7 +183,7 @@ def test_linear_models_explain_their_scores_exactly(asked, name):
             assert contribution == pytest.approx(weights[part - 100, item["id"] - 100], rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["SASRec", "MatrixFactorisation"])
+@pytest.mark.parametrize("name", ["SASRec", "MatrixFactorization"])
 def test_other_models_of_histories_explain_by_leaving_out(asked, name):
     client = asked(name)
     history = [103, 108, 120]

@@ -1,0 +1,92 @@
+"""Blocks of rows, one after the other, for every member of a population, over all devices."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Bool, Int, PyTree
+
+BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
+
+Block = Callable[[Int[Array, ""]], tuple[PyTree, Bool[Array, ""]]]
+
+
+def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
+    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, or fewer, so that devices and blocks have alike many.
+
+    floats: held for each pair of a row and an item; more than its score for a model that does not factorize
+    """
+    share = -(-n_rows // jax.device_count())
+    most = block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats))
+    n_blocks = -(-share // most)
+    return -(-share // n_blocks)
+
+
+class Blockwise:
+    """Runs the blocks of `n_rows` rows for every member; compiled at the first call.
+
+    `member(shared, params, hyper)` gives one member's function of a block's first row: a pytree of [block, ...] arrays,
+    and whether all was finite. Rows behind the last are computed and cut off. Members are spread over as many devices
+    as divide them evenly, rows over the rest. Memory: a block on each device; parameters on the host are shared with
+    all devices of a CPU, not copied.
+    """
+
+    def __init__(
+        self, member: Callable[[PyTree, PyTree, PyTree], Block], shared: PyTree, n_rows: int, block: int
+    ) -> None:
+        self.member, self.shared = member, shared
+        self.n_rows, self.block = n_rows, block
+        self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
+
+    def __call__(self, params: PyTree, hyper: PyTree) -> tuple[PyTree, np.ndarray]:
+        """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
+        n_members = len(jax.tree.leaves(hyper)[0])
+        if n_members not in self._programs:
+            self._programs[n_members] = self.compile(n_members)
+        program, deal = self._programs[n_members]
+        rows, finite = program(*deal(params, hyper))
+        return rows, np.asarray(np.asarray(finite).all(axis=1))
+
+    def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
+        """The jitted program, and what deals its arguments to the devices."""
+        n_devices = jax.device_count()
+        over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
+        over_rows = n_devices // over_members
+        mesh = Mesh(np.array(jax.devices()).reshape(over_members, over_rows), ("member", "row"))
+        # Every device gets as many blocks; blocks behind the last repeat it and are cut off.
+        starts = np.arange(0, self.n_rows, self.block)
+        n_blocks = -(-len(starts) // over_rows) * over_rows
+        first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
+
+        def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree) -> PyTree:
+            def of_member(member: PyTree) -> PyTree:
+                return jax.lax.map(self.member(shared, *member), first_rows)
+
+            if n_members > over_members:
+                return jax.lax.map(of_member, (params, hyper))
+            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy its parameters
+            return jax.tree.map(lambda x: x[None], alone)
+
+        P = PartitionSpec
+        streamed = jax.shard_map(
+            local,
+            mesh=mesh,
+            in_specs=(P(), P("row"), P("member"), P("member")),
+            out_specs=P("member", "row"),
+            check_vma=False,
+        )
+
+        @jax.jit
+        def program(shared: PyTree, params: PyTree, hyper: PyTree) -> PyTree:
+            rows, finite = streamed(shared, first_rows, params, hyper)
+            flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
+            return jax.tree.map(flat, rows), finite
+
+        shared = jax.device_put(self.shared, NamedSharding(mesh, P()))
+
+        def deal(params: PyTree, hyper: PyTree) -> PyTree:
+            return shared, *jax.device_put((params, hyper), NamedSharding(mesh, P("member")))
+
+        return program, deal

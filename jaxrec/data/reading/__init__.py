@@ -1,0 +1,1 @@
+"""Columns in, checked columns out: tables, times, events, labels, quantities, propensities."""

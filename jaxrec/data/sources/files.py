@@ -1,0 +1,300 @@
+"""Your own data: `data=files` reads CSV, TSV, atomic (.inter) and Parquet files, one or already split."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from jaxrec.data.ids import canonical, exact, few_matched, texts
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.notes import occurred
+from jaxrec.data.reading import tables
+from jaxrec.data.reading.anonymous import nobody_as_null, settled
+from jaxrec.data.reading.decimals import HINT, Decimal, pointed
+from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.feature_files import Columns, feature_columns
+from jaxrec.data.reading.labels import chosen, with_negatives
+from jaxrec.data.reading.propensities import inverse, ranks
+from jaxrec.data.reading.quantities import Quantity, QuantityAs, weighed
+from jaxrec.data.reading.times import Where, milliseconds
+from jaxrec.errors import InputError
+
+PARTS = ("train", "validation", "test")
+
+
+def files(
+    path: str | Path | None = None,
+    train: str | Path | None = None,
+    validation: str | Path | None = None,
+    test: str | Path | None = None,
+    user_column: str = "user_id",
+    item_column: str = "item_id",
+    value_column: str | None = None,
+    time_column: str | None = None,
+    event_column: str | None = None,
+    events: Sequence[str] | None = None,
+    target_event: str | None = None,
+    event_weights: Mapping[str, NonNegativeFloat] | None = None,
+    label_column: str | None = None,
+    position_column: str | None = None,
+    delimiter: str | None = None,
+    decimal: Decimal = ".",
+    min_value: float | None = None,
+    negative: Literal["error", "keep"] = "error",
+    duplicates: Duplicates = "last",
+    k_core: NonNegativeInt = 0,
+    anonymous: Literal["error", "drop", "keep"] = "drop",
+    quantity: Quantity = "raw",
+    quantity_as: QuantityAs = "value",
+    encoding: str = "utf-8",
+    user_features: str | Path | None = None,
+    item_features: str | Path | None = None,
+    categorical: tuple[str, ...] = (),
+    multi_valued: tuple[str, ...] = (),
+    numerical: tuple[str, ...] = (),
+    separator: Annotated[str, Field(min_length=1)] = "|",
+    max_text: PositiveInt | None = None,
+) -> Interactions:
+    """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
+
+    path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq; from Python also a `tables.InMemory`, as for
+                train, validation, test and the features
+    columns:    names in the file; without a column of times, file order is the order
+    events, target_event, event_weights: names of events, see `marked`
+    label_column: 1 for what was chosen, 0 for negatives, see `reading.labels`; of the one file, or of train
+    position_column: ranks, from 1, at which rows were shown. With label_column clicks (label 1) weigh the inverse of
+                how likely their rank is looked at, see `reading.propensities`; without, `Interactions.position`
+    delimiter:  one character, where the suffix does not say it
+    decimal:    what separates the decimals of values, times and numerical features in text files: "." or ","
+    min_value, duplicates, k_core: see `filtered`
+    negative:   of values below 0 where there is no min_value: error, or keep, as models of ratings can be told of them
+    anonymous:  of rows whose user is missing, empty, -1 or the like (see `reading.anonymous`): drop, or keep as one
+                user; error refuses missing and empty ones, and takes all others for users
+    quantity, quantity_as: see `jaxrec.data.reading.quantities`
+    encoding:   of all text files, those of features too
+    user_features, item_features: files with a column of ids (named as above) and a column a feature, one row an id
+    categorical, multi_valued, numerical, separator, max_text: what feature columns are, see `feature_columns`
+
+    Ids are read as `jaxrec.data.ids` says: 13085, "13085" and 13085.0 are one. Raises InputError for whatever cannot
+    be read, naming the file, the column and the line.
+    """
+    columns = {"data.user_column": user_column, "data.item_column": item_column}
+    columns |= {"data.value_column": value_column} if value_column is not None else {}
+    columns |= {"data.time_column": time_column} if time_column is not None else {}
+    columns |= {"data.event_column": event_column} if event_column is not None else {}
+    columns |= {"data.label_column": label_column} if label_column is not None else {}
+    columns |= {"data.position_column": position_column} if position_column is not None else {}
+    if event_column is None and (events, target_event, event_weights) != (None, None, None):
+        raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
+    if len(set(columns.values())) < len(columns):
+        raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
+    paths = _paths(path, train, validation, test, k_core)
+
+    of_log = ("data.label_column", "data.position_column") if label_column is not None else ()
+    unlabeled = {key: column for key, column in columns.items() if key not in of_log}
+    parts = [columns, *[unlabeled] * (len(paths) - 1)]
+    read = [_read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
+    wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
+    frame = pd.DataFrame(
+        {
+            "user_id": _ids("data.user_column", user_column, read, wheres, anonymous != "error"),
+            "item_id": _ids("data.item_column", item_column, read, wheres),
+        }
+    )
+    if value_column is not None:
+        allowed = negative == "keep" or min_value is not None
+        values = [_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
+        frame["value"] = np.concatenate(values)
+    if time_column is not None:
+        times = [milliseconds(pointed(t["data.time_column"], decimal), w) for t, w in zip(read, wheres, strict=True)]
+        frame["time"] = np.concatenate(times)
+    if path is None:
+        frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
+    names: tuple[str, ...] = ()
+    notes: dict[str, int] = {}
+    where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
+    if event_column is not None:
+        frame["event"] = _categorical([t["data.event_column"].cast(pa.string()) for t in read])
+        frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
+    if label_column is not None:
+        labels = chosen(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
+        if position_column is not None:
+            shown = ranks(*_of_kept(read[:1], "data.position_column", frame, where))
+            weights, cut = inverse(frame.iloc[: len(shown)], shown, labels[: len(shown)])
+            own = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
+            frame["weight"] = own * np.concatenate([weights, np.ones(len(frame) - len(shown), np.float32)])
+            notes |= cut
+        frame, refused = frame[labels], frame[~labels]
+    elif position_column is not None:
+        frame["position"] = ranks(*_of_kept(read, "data.position_column", frame, where))
+    if anonymous != "error":
+        frame, nobody = settled(frame, anonymous)
+        notes |= nobody
+    if path is None:
+        # All users may be new where events of other kinds are their histories, all items where features describe them.
+        kinds = [kind for kind, may_be_new in (("user", event_column), ("item", item_features)) if may_be_new is None]
+        notes |= _parts_match(frame, paths, kinds)
+    frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
+    notes |= filtered_out
+    name = _name(paths[0], path is None)
+    wanted = {
+        "user": (user_features, "data.user_column", user_column),
+        "item": (item_features, "data.item_column", item_column),
+    }
+    given = {
+        kind: (tables.source(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None
+    }
+    columns_of = Columns(categorical, multi_valued, numerical, separator, max_text)
+    columns_of.check([file for file, *_ in given.values()], delimiter, encoding)
+    features: dict[str, pd.DataFrame] = {}
+    for kind, (file, key, column) in given.items():
+        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding, decimal)
+        place = partial(tables.place, file, delimiter=delimiter)
+        features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
+        notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
+    frame = weighed(frame, quantity, quantity_as)
+    encoded = encode(
+        frame,
+        user_features=features.get("user"),
+        item_features=features.get("item"),
+        event_names=names,
+        notes=notes,
+        name=name,
+    )
+    return encoded if label_column is None else with_negatives(encoded, refused)
+
+
+def _name(source: tables.Source, of_folder: bool) -> str:
+    """What reports call the data: the file, or the folder of a split in several files."""
+    if isinstance(source, tables.InMemory):
+        return "frame"
+    return (source.parent if of_folder else source).resolve().name.split(".")[0]
+
+
+def _read(path: tables.Source, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
+    """The columns of a log by their keys, each of one number, date or text a row."""
+    table = tables.read(path, columns, delimiter, encoding)
+    return pa.table({key: tables.scalars(table[key], key, name) for key, name in columns.items()})
+
+
+def _of_kept(
+    read: Sequence[pa.Table], key: str, frame: pd.DataFrame, where: Where
+) -> tuple[pa.ChunkedArray, Callable[[int], str]]:
+    """A column of the first files, of the rows that are in the frame, whose index numbers them; and where each is."""
+    kinds = {table[key].type for table in read}
+    columns = [table[key].cast(pa.string()) if len(kinds) > 1 else table[key] for table in read]
+    column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
+    rows = frame.index.to_numpy()
+    rows = rows[rows < len(column)]
+    return column.take(pa.array(rows)), lambda row: where(int(rows[row]))
+
+
+def _unmatched(
+    kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: tables.Source, data: tables.Source
+) -> dict[str, int]:
+    """How many rows of the features have an id that never occurs, and how many ids have no row."""
+    own, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
+    few = few_matched(own, ids, kind, f"data.{kind}_features={file}", str(data))
+    missing = len(ids) - (found := len(np.intersect1d(own, ids)))
+    notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
+    notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
+    return occurred(notes) | few
+
+
+def _parts_match(frame: pd.DataFrame, paths: Mapping[int, tables.Source], kinds: Sequence[str]) -> dict[str, int]:
+    """Compares the ids of validation and test with those of the files before them, as `few_matched` does."""
+    notes: dict[str, int] = {}
+    part = frame["part"].to_numpy()
+    for later, kind in ((later, kind) for later in list(paths)[1:] for kind in kinds):
+        before, own = (texts(canonical(frame[f"{kind}_id"][rows].unique())) for rows in (part < later, part == later))
+        notes |= few_matched(before, own, kind, str(paths[0]), f"data.{PARTS[later]}={paths[later]}")
+    return notes
+
+
+def _paths(
+    path: str | Path | None,
+    train: str | Path | None,
+    validation: str | Path | None,
+    test: str | Path | None,
+    k_core: int,
+) -> dict[int, tables.Source]:
+    """The file of each part; one file alone is part 0."""
+    if path is not None:
+        if (train, validation, test) != (None, None, None):
+            raise InputError("data.path is one file to split: give it, or data.train and data.test, not both")
+        return {0: tables.source(path)}
+    if train is None or test is None:
+        raise InputError("no data: give data.path=FILE, or data.train=FILE and data.test=FILE")
+    if k_core:
+        raise InputError(
+            f"data.k_core={k_core} would drop test rows because of what train holds, and the split would no longer be "
+            "the one that was given: set data.k_core=0, or give one file as data.path and let split=… split it"
+        )
+    return {part: tables.source(file) for part, file in enumerate((train, validation, test)) if file is not None}
+
+
+def _ids(
+    key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
+) -> pd.Categorical:
+    """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
+    columns = [
+        exact(tables.scalars(table[key], key, name), f"{key}={name}", where)
+        for table, where in zip(read, wheres, strict=True)
+    ]
+    columns = [nobody_as_null(column) for column in columns] if may_miss else columns
+    for column, where in zip(columns, wheres, strict=True):
+        if column.null_count:
+            row = pc.index(pc.is_null(column), True).as_py()
+            raise InputError(
+                f"{key}={name}: {column.null_count:,} rows have no id, the first is {where(row)}: drop or fill them"
+                + (", or say data.anonymous=drop or keep" if key == "data.user_column" else "")
+            )
+    kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
+    return _categorical([column.cast(kind) for column in columns])
+
+
+def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
+    """Columns of one type after each other; what is null has no category."""
+    chunks = [chunk for column in columns for chunk in column.chunks]
+    codes = pa.chunked_array(chunks, columns[0].type).dictionary_encode().combine_chunks()
+    indices = codes.indices.fill_null(-1).to_numpy()
+    return pd.Categorical.from_codes(indices, codes.dictionary.to_numpy(zero_copy_only=False))
+
+
+def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
+    """Where row `row` of all files after each other stands."""
+    file = int(np.searchsorted(ends, row, side="right"))
+    return wheres[file](row - (int(ends[file - 1]) if file else 0))
+
+
+def _values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negative: bool) -> np.ndarray:
+    """Values to float32 [N]; `negative`: whether they may be."""
+    said, column = column, pointed(column, decimal)
+    try:
+        values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        # Slow and lenient (blanks around numbers), and it tells which rows are no numbers.
+        values = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(f"data.value_column holds {column.type}, not numbers: name another column") from error
+    broken = np.flatnonzero(~np.isfinite(values))
+    if len(broken):
+        row = int(broken[0])
+        value = said[row].as_py()
+        what = "no value" if value is None else f"the value {value!r}, not a finite number"
+        hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
+        raise InputError(f"data.value_column: {where(row)} has {what}: mend or drop {len(broken):,} such rows{hint}")
+    below = np.flatnonzero(values < 0)
+    if len(below) and not negative:
+        row = int(below[0])
+        raise InputError(
+            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(below):,} such rows): "
+            "data.min_value=1, say, drops them"
+        )
+    return values

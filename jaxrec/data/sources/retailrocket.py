@@ -1,0 +1,260 @@
+"""Retailrocket: what 1.4 million visitors of a shop viewed, put into carts and bought, in 138 days of 2015.
+
+The files (CC BY-NC-SA, neither shipped nor fetched) are events.csv, item_properties_part1.csv,
+item_properties_part2.csv and category_tree.csv, each perhaps .gz, .zst or .zip.
+`synthetic_retailrocket` writes such files.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.notes import Notes, occurred
+from jaxrec.data.properties import Changes, Properties, properties
+from jaxrec.data.reading import tables
+from jaxrec.data.reading.categories import category_paths
+from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.times import Where, milliseconds
+from jaxrec.data.sources.prepared import prepared
+from jaxrec.errors import InputError
+
+EVENTS = ("view", "addtocart", "transaction")
+PARTS, TREE = ("item_properties_part1.csv", "item_properties_part2.csv"), "category_tree.csv"
+CATEGORY, AVAILABLE = CLEAR = ("categoryid", "available")  # the two whose names and values are not hashed
+
+
+def retailrocket(
+    path: str | Path | None = None,
+    events: Sequence[str] | None = None,
+    target_event: str | None = None,
+    event_weights: Mapping[str, NonNegativeFloat] | None = None,
+    item_properties: Sequence[str] = (CATEGORY, AVAILABLE),
+    visitors: PositiveInt | None = None,
+    seed: NonNegativeInt = 0,
+    max_per_user: PositiveInt | None = None,
+    duplicates: Duplicates = "last",
+    min_per_item: NonNegativeInt = 0,
+    min_per_user: NonNegativeInt = 0,
+    min_targets: NonNegativeInt = 0,
+    k_core: NonNegativeInt = 0,
+    cache: bool = True,
+) -> Interactions:
+    """Events of the folder `path`, with item properties that know since when they hold.
+
+    What is done, in this order. Steps 5, 6, 8 and 9 are off by default. All rows that are dropped or mended are counted
+    in `notes`.
+
+    1.  Events are read: an unknown one, and a visitor, item or time that is no whole number, are errors. Rows of the
+        visitor -1, who is nobody, are dropped.
+    2.  Rows that repeat time, visitor, event and item of one before are dropped.
+    3.  Rows are put in the order of time; rows of one time keep the order of the file.
+    4.  `events`: the kinds to keep. `target_event`: what is to be recommended, the other kinds are history.
+        `event_weights`: how much a row counts in training. See `marked`.
+    5.  `visitors`: so many visitors are drawn at random, by `seed`.
+    6.  `max_per_user`: visitors with more rows than this, such as robots, are dropped.
+    7.  `duplicates`: of a visitor's rows of the same item and event the last is kept, see `filtered`. Who studies
+        sessions or repeats wants keep.
+    8.  `min_per_item`: items with fewer rows are dropped; then `min_per_user`: visitors with fewer rows; then
+        `min_targets`: visitors with fewer rows that are targets. Each once.
+    9.  `k_core`: visitors and items with fewer rows are dropped, again and again until none is left.
+    10. `item_properties`: what these are of the items that are left, and since when, becomes `properties`: `category`
+        and with it `category_path` (from the root of the tree to the category), `available`, and those with hashed
+        names under their own, as text. A split makes item features of them, as of the end of train.
+
+    cache: keeps the result, see `prepared`
+    """
+    if path is None:
+        raise InputError(
+            "data.path=FOLDER must name the folder that holds Retailrocket's events.csv, item_properties_part1.csv, "
+            "item_properties_part2.csv and category_tree.csv; "
+            "jaxrec.data.sources.synthetic_retailrocket writes files like them"
+        )
+    names = ["events.csv", *(PARTS if item_properties else ()), *((TREE,) if CATEGORY in item_properties else ())]
+    files = {name: _found(Path(path), name) for name in names}
+    settings: dict[str, Any] = {
+        "events": events,
+        "target_event": target_event,
+        "event_weights": event_weights,
+        "item_properties": item_properties,
+        "visitors": visitors,
+        "seed": seed,
+        "max_per_user": max_per_user,
+        "duplicates": duplicates,
+        "min_per_item": min_per_item,
+        "min_per_user": min_per_user,
+        "min_targets": min_targets,
+        "k_core": k_core,
+    }
+    return prepared(_prepare, files, settings) if cache else _prepare(files, **settings)
+
+
+def _found(folder: Path, name: str) -> Path:
+    """The file in the folder, packed or not."""
+    found = [file for packed in ("", *tables.PACKED) if (file := folder / f"{name}{packed}").exists()]
+    if not found:
+        more = "" if name == "events.csv" else ", or do without it: 'data.item_properties=[]'"
+        raise InputError(f"data.path={folder} is no folder that holds {name} (or .gz, .zst, .zip of it){more}")
+    return found[0]
+
+
+def _prepare(
+    files: Mapping[str, Path],
+    *,
+    events: Sequence[str] | None,
+    target_event: str | None,
+    event_weights: Mapping[str, float] | None,
+    item_properties: Sequence[str],
+    visitors: int | None,
+    seed: int,
+    max_per_user: int | None,
+    duplicates: Duplicates,
+    min_per_item: int,
+    min_per_user: int,
+    min_targets: int,
+    k_core: int,
+) -> Interactions:
+    """Steps 1 to 10."""
+    frame, where, notes = _read(files["events.csv"])
+    frame, event_names, odd = marked(
+        frame, where, known=EVENTS, kept=events, target=target_event, weights=event_weights
+    )
+    notes |= odd
+    if visitors is not None:
+        drawn = _drawn(frame["user_id"].to_numpy(), visitors, seed)
+        frame = _kept(frame, drawn, f"rows of visitors not among the data.visitors={visitors} drawn, dropped", notes)
+    if max_per_user is not None:
+        few = _count(frame["user_id"]) <= max_per_user
+        frame = _kept(frame, few, f"rows of visitors with more than data.max_per_user={max_per_user}, dropped", notes)
+    frame, repeated = filtered(frame, duplicates=duplicates)
+    notes |= repeated
+    for key, column, least in (("min_per_item", "item_id", min_per_item), ("min_per_user", "user_id", min_per_user)):
+        often = _count(frame[column]) >= least
+        frame = _kept(frame, often, f"rows below data.{key}={least}, dropped", notes)
+    if min_targets:
+        often = _count(frame["user_id"], frame.get("target")) >= min_targets
+        frame = _kept(frame, often, f"rows of visitors below data.min_targets={min_targets}, dropped", notes)
+    frame, outside = filtered(frame, duplicates="keep", k_core=k_core)
+    notes |= outside
+    data = encode(frame, event_names=event_names, name="Retailrocket")
+    if item_properties:
+        data = replace(data, properties=_properties(files, item_properties, data.item_ids, notes))
+    return replace(data, notes=occurred(notes))
+
+
+def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:
+    """Steps 1 to 3, and where a row of the frame stands in the file."""
+    names = {"timestamp": "timestamp", "user_id": "visitorid", "item_id": "itemid", "event": "event"}
+    table, where = tables.read(file, names), partial(tables.place, file)
+    user, item = (_whole(table[key], names[key], where) for key in ("user_id", "item_id"))
+    time = milliseconds(pa.chunked_array([_whole(table["timestamp"], "timestamp", where)]), where)
+    event = pc.if_else(pc.equal(table["event"], ""), None, table["event"]).dictionary_encode().combine_chunks()
+    codes = event.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    kind = pd.Categorical.from_codes(codes, event.dictionary.to_numpy(zero_copy_only=False))
+    frame = pd.DataFrame({"user_id": user, "item_id": item, "time": time, "event": kind})
+    somebody = user != -1
+    new = ~frame.duplicated().to_numpy() & somebody
+    backwards = int(np.count_nonzero(np.diff(time[new]) < 0))
+    order = np.flatnonzero(new)[np.argsort(time[new], kind="stable")]
+    notes = {
+        "rows of the visitor -1, dropped": int(np.count_nonzero(~somebody)),
+        "rows repeated exactly, dropped": int(np.count_nonzero(somebody)) - len(order),
+        "rows older than the one above them, put in the order of time": backwards,
+    }
+    return frame.take(order), lambda row: where(int(order[row])), notes
+
+
+def _whole(column: pa.ChunkedArray, name: str, where: Where) -> np.ndarray:
+    """A column of text as int64."""
+    try:
+        numbers = column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        numbers = None
+    if numbers is None or numbers.null_count:
+        row = pc.index(pc.fill_null(pc.match_substring_regex(column, r"^[+-]?\d{1,18}$"), False), False).as_py()
+        raise InputError(f"{where(row)} has the {name} {column[row].as_py()!r}, no whole number: mend or drop that row")
+    return numbers.combine_chunks().to_numpy(zero_copy_only=False)
+
+
+def _drawn(user: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """Mask [N] of the rows of n users drawn at random."""
+    codes, users = pd.factorize(user, sort=True)
+    chosen = np.zeros(len(users), bool)
+    chosen[np.random.default_rng(seed).permutation(len(users))[:n]] = True
+    return chosen[codes]
+
+
+def _count(column: pd.Series, wanted: pd.Series | None = None) -> np.ndarray:
+    """For each row [N], how many (wanted) rows have its id."""
+    codes, ids = pd.factorize(column)
+    return np.bincount(codes if wanted is None else codes[wanted.to_numpy()], minlength=len(ids))[codes]
+
+
+def _kept(frame: pd.DataFrame, mask: np.ndarray, reason: str, notes: Notes) -> pd.DataFrame:
+    if not mask.any():
+        raise InputError(f"no row is left: {len(frame):,} {reason}; choose another number")
+    notes[reason] = int(np.count_nonzero(~mask))
+    return frame[mask]
+
+
+def _properties(files: Mapping[str, Path], wanted: Sequence[str], item_ids: np.ndarray, notes: Notes) -> Properties:
+    """Step 10."""
+    with ThreadPoolExecutor(len(PARTS)) as pool:
+        stated = list(pool.map(lambda part: (files[part], _stated(files[part], wanted)), PARTS))
+    items = pd.Index(item_ids)
+    changes = {"category" if name == CATEGORY else name: _changes(stated, name, items, notes) for name in wanted}
+    of = {}
+    if CATEGORY in wanted:
+        paths, odd = category_paths(files[TREE])
+        alone = pd.CategoricalIndex(changes["category"].value).categories.difference(paths.index)
+        notes |= odd | {f"categories of items that {TREE} lacks, taken as roots": len(alone)}
+        more = pd.DataFrame({"category_path": [[category] for category in alone.tolist()]}, index=alone)
+        of = {"category": pd.concat([paths, more]) if len(alone) else paths}
+    return properties(len(item_ids), changes, of)
+
+
+def _stated(file: Path, wanted: Sequence[str]) -> pa.Table:
+    """The rows of the wanted properties, and which of the file's they are; piece by piece, as most are not wanted."""
+    names, start, pieces = {name: name for name in ("timestamp", "itemid", "property", "value")}, 0, []
+    for batch in tables.batches(file, names):
+        mask = pc.is_in(batch["property"], value_set=pa.array(wanted, pa.string()))
+        rows = start + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+        pieces.append(batch.filter(mask).append_column("row", pa.array(rows, pa.int64())))
+        start += len(batch)
+    return pa.Table.from_batches(pieces)
+
+
+def _changes(stated: Sequence[tuple[Path, pa.Table]], name: str, items: pd.Index, notes: Notes) -> Changes:
+    """What one property became of the items there are."""
+    columns = []
+    for file, table in stated:
+        own = table.filter(pc.equal(table["property"], name))
+        if not len(own):
+            continue
+        rows = own["row"].to_numpy()
+        where = partial(_place, file, rows)
+        item = items.get_indexer(pd.Index(_whole(own["itemid"], "itemid", where)))
+        time = milliseconds(pa.chunked_array([_whole(own["timestamp"], "timestamp", where)]), where)
+        value = _whole(own["value"], f"{name} value", where) if name in CLEAR else own["value"].to_numpy()
+        if name == AVAILABLE and len(odd := np.flatnonzero((value != 0) & (value != 1))):
+            raise InputError(f"{where(int(odd[0]))} has the {name} value {value[odd[0]]}, neither 0 nor 1: mend it")
+        columns.append((item[item >= 0], time[item >= 0], value[item >= 0]))
+        unseen = "property rows of items without events, dropped"
+        notes[unseen] = notes.get(unseen, 0) + int(np.count_nonzero(item < 0))
+    if not columns:
+        raise InputError(f"data.item_properties names {name}, and no row of {' and '.join(PARTS)} has that property")
+    item, time, value = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return Changes(item, time, pd.array(value == 1, "boolean") if name == AVAILABLE else pd.Categorical(value))
+
+
+def _place(file: Path, rows: np.ndarray, row: int) -> str:
+    return tables.place(file, int(rows[row]))

@@ -1,0 +1,1 @@
+"""Interactions to train, validation and test."""

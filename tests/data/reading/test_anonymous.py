@@ -1,0 +1,90 @@
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxrec.data.reading.anonymous import nobody_as_null, settled
+from jaxrec.data.sources.files import files
+from jaxrec.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([["anna", ""], [None, " -1", "NULL", "None", "nan", "-1.0", "nana"]], ["anna"] + ["-1"] * 7 + ["nana"]),
+        ([[3, None, -1, 0, -2]], [3, -1, -1, 0, -2]),
+        ([[3.0, None, float("nan"), -1.0]], [3.0, -1.0, -1.0, -1.0]),
+        ([pa.nulls(2)], [-1, -1]),
+        ([pa.array([2**64 - 1, None], pa.uint64())], [str(2**64 - 1), "-1"]),
+        ([pa.array([2**64 - 1], pa.uint64())], [2**64 - 1]),
+    ],
+)
+def test_who_is_nobody(ids, expected):
+    assert nobody_as_null(pa.chunked_array(ids)).to_pylist() == expected
+
+
+@pytest.mark.parametrize("names", [["7", "-1", "8", "-1"], [7, -1, 8, -1]])
+def test_rows_of_nobody_go_or_are_one_user(names):
+    frame = pd.DataFrame({"user_id": pd.Categorical(names), "item_id": [1, 2, 3, 4]})
+    dropped, notes = settled(frame, "drop")
+    assert dropped["item_id"].tolist() == [1, 3]
+    assert notes == {"rows without a user, dropped": 2}
+    kept, notes = settled(frame, "keep")
+    assert kept["user_id"].tolist() == names
+    assert notes == {"rows without a user, kept as the one user -1": 2}
+    known = frame[[True, False, True, False]]
+    for anonymous in ("drop", "keep"):
+        assert settled(known, anonymous) == (known, {})
+
+
+TEXT = 'user_id,item_id,v\n7,a,1\n-1,a,2\n,b,3\n7,b,4\n"NULL",c,5\n'
+
+
+@pytest.fixture
+def bought(tmp_path):
+    (tmp_path / "bought.csv").write_text(TEXT)
+    return tmp_path / "bought.csv"
+
+
+def test_files_leave_them_out(bought):
+    data = files(bought, value_column="v")
+    assert (data.user_ids.tolist(), data.value.tolist()) == ([7], [1, 4])
+    assert sorted(data.item_ids) == ["a", "b"]  # nobody's items are not in the catalog
+    assert data.notes == {"rows without a user, dropped": 3}
+
+
+def test_files_keep_them_as_one_user_beside_numbers(bought):
+    data = files(bought, value_column="v", anonymous="keep")
+    assert data.user_ids.tolist() == [-1, 7]
+    assert data.value[data.user == 0].tolist() == [2, 3, 5]
+    assert data.notes == {"rows without a user, kept as the one user -1": 3}
+
+
+def test_files_refuse_missing_users_if_asked_to(bought):
+    with pytest.raises(InputError, match=r"1 rows have no id, the first is line 4 of .*data.anonymous=drop or keep"):
+        files(bought, anonymous="error")
+    bought.write_text(TEXT.replace("\n,b", "\n9,b"))
+    assert sorted(files(bought, anonymous="error").user_ids.tolist()) == ["-1", "7", "9", "NULL"]  # whoever they are
+
+
+def test_missing_items_stay_an_error(bought):
+    bought.write_text(TEXT.replace("7,b,", "7,,"))
+    with pytest.raises(InputError, match=r"1 rows have no id, the first is line 5 of .*: drop or fill them$"):
+        files(bought, anonymous="drop")
+
+
+@pytest.mark.parametrize(
+    "ids", [pa.array([5, -1, None]), pa.array([5.0, np.nan, None]), pa.array(["5", "", "nan"]).dictionary_encode()]
+)
+def test_parquet_of_every_type(tmp_path, ids):
+    pq.write_table(pa.table({"user_id": ids, "item_id": [1, 2, 3]}), tmp_path / "t.parquet")
+    assert files(tmp_path / "t.parquet", anonymous="drop").user_ids.tolist() == [5]
+    assert files(tmp_path / "t.parquet", anonymous="keep").user_ids.tolist() == [-1, 5]
+
+
+def test_a_file_of_nobody(tmp_path):
+    pq.write_table(pa.table({"user_id": pa.nulls(2), "item_id": [1, 2]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"none of the 2 rows names a user: data.anonymous=keep"):
+        files(tmp_path / "t.parquet", anonymous="drop")
+    assert files(tmp_path / "t.parquet", anonymous="keep").user_ids.tolist() == [-1]

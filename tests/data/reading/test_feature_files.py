@@ -1,0 +1,241 @@
+import datetime
+import gzip
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxrec.data.features import features
+from jaxrec.data.sources.files import files
+from jaxrec.errors import InputError
+
+ITEMS = (
+    "item_id,brand,genres,price,since,code,note\n"
+    'x1,acme,Comedy|Drama,3.5,2024-01-02,007,"a, ""b"""\n'
+    "x2,,Drama, 4 ,,011,\n"
+    "x9,other,,,2024-01-03,7,c\n"
+    "x8,,,,,,\n"
+)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """`data(text, name, …)`: interactions of anna, bob and x1, x2, x3, with this file as item features."""
+    (tmp_path / "data.csv").write_text("user_id,item_id\nanna,x1\nbob,x2\nanna,x3\n")
+
+    def read(content, name="items.csv", **options):
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        return files(tmp_path / "data.csv", **({"item_features": tmp_path / name} | options))
+
+    return read
+
+
+def by_id(found, column):
+    """The feature of x1, x2, x3; None where it is missing."""
+    values = dict(zip(found.item_ids, found.item_features[column], strict=True))
+    found = [values[i] for i in ("x1", "x2", "x3")]
+    return [list(v) if isinstance(v, np.ndarray) else None if v is None or pd.isna(v) else v for v in found]
+
+
+def test_what_columns_are_is_told_by_their_values(data):
+    found = data(ITEMS)
+    assert by_id(found, "brand") == ["acme", None, None]
+    assert by_id(found, "genres") == [["Comedy", "Drama"], ["Drama"], None]
+    assert by_id(found, "price") == [3.5, 4, None]
+    assert by_id(found, "since") == [datetime.datetime(2024, 1, 2), None, None]
+    assert by_id(found, "code") == ["007", "011", None]
+    assert by_id(found, "note") == ['a, "b"', None, None]
+    assert found.notes == {
+        "items of data.item_features that never occur, dropped": 2,
+        "items without a row in data.item_features, their features missing": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        (lambda text: text.replace("\n", "\r\n"), {}),
+        (lambda text: "\ufeff" + text, {}),
+        (lambda text: text.rstrip("\n"), {}),
+        (lambda text: text.replace("Comedy|Drama", "Comedy | Drama"), {}),
+        (lambda text: text.replace("|", ";"), {"separator": ";"}),
+        (lambda text: text.replace("item_id,", "item_id:token,"), {}),
+    ],
+)
+def test_files_as_they_come(data, change, options):
+    found = data(change(ITEMS), **options)
+    assert by_id(found, "genres") == [["Comedy", "Drama"], ["Drama"], None]
+    assert by_id(found, "note") == ['a, "b"', None, None]
+
+
+def test_columns_may_be_named(data):
+    found = data(ITEMS, categorical=("price", "code"), multi_valued=("note",), numerical=("since",), separator=",")
+    assert isinstance(found.item_features["price"].dtype, pd.CategoricalDtype)
+    assert by_id(found, "price") == ["3.5", " 4 ", None]
+    assert by_id(found, "note") == [["a", '"b"'], None, None]
+    assert by_id(found, "genres") == ["Comedy|Drama", "Drama", None]
+
+
+def test_atomic_files_say_the_kinds_themselves(data):
+    text = (
+        "item_id:token\ttitle:token_seq\tyear:token\tscore:float\tclass:token_seq\n"
+        'x1\tThe "Film\t1995\t7\tA|B C\nx2\tFilm\t1996\t8\tC\n'
+    )
+    found = data(text, "items.item")
+    assert by_id(found, "title") == [["The", '"Film'], ["Film"], None]
+    assert by_id(found, "year") == ["1995", "1996", None]
+    assert by_id(found, "score") == [7, 8, None]
+    assert by_id(found, "class") == [["A|B", "C"], ["C"], None]
+    assert by_id(data(text, "items.item", multi_valued=("class",)), "class") == [["A", "B C"], ["C"], None]
+
+
+def test_atomic_interactions_and_users(tmp_path):
+    """The three files of a data set as RecBole lays them out."""
+    (tmp_path / "m.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n22\t377\t1\t878887116\n"
+    )
+    (tmp_path / "m.user").write_text("user_id:token\tage:token\tgender:token\n22\t25\tM\n196\t49\tF\n")
+    found = files(
+        tmp_path / "m.inter", user_features=tmp_path / "m.user", value_column="rating", time_column="timestamp"
+    )
+    assert found.user_ids.tolist() == [22, 196]
+    assert found.user_features.to_dict("list") == {"age": ["25", "49"], "gender": ["M", "F"]}
+    assert found.time.tolist() == [881_250_949_000, 878_887_116_000]
+    assert found.notes == {}
+
+
+def test_long_text_is_cut_and_counted(data):
+    found = data(ITEMS, max_text=3)
+    assert by_id(found, "brand") == ["acm", None, None]
+    assert found.notes["values of brand longer than 3 characters, cut"] == 2
+
+
+def test_parquet_types_say_the_kinds(data, tmp_path):
+    table = pa.table(
+        {
+            "item_id": ["x1", "x2", "x3"],
+            "tags": pa.array([["a", "b"], None, []]),
+            "new": [True, None, False],
+            "brand": pa.array(["b", "a", None]).dictionary_encode(),
+            "price": [1.5, float("nan"), 2],
+            "born": [datetime.date(2024, 1, 1), None, None],
+            "nothing": pa.nulls(3),
+        }
+    )
+    pq.write_table(table, tmp_path / "items.parquet")
+    found = data("", item_features=tmp_path / "items.parquet")
+    assert by_id(found, "tags") == [["a", "b"], None, []]
+    assert by_id(found, "brand") == ["b", "a", None]
+    assert by_id(found, "price") == [1.5, None, 2]
+    schema = features(found.item_features).schema
+    assert [v.column for v in schema.categories] == ["new", "brand"]
+    assert [v.column for v in schema.bags] == ["tags"]
+    assert [scale.column for scale in schema.numbers] == ["price"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("", {}, "items.csv is empty"),
+        ("item_id,a\n", {}, "items.csv has column names and no rows"),
+        ("id,a\nx1,2\n", {}, "no column 'item_id', the name of ids by data.item_column: rename .* it has 'id', 'a'"),
+        ("item_id;a\nx1;2\n", {}, "no column 'item_id'; .*: set 'data.delimiter=\";\"'"),
+        ("item_id,a,a\nx1,2,3\n", {}, "2 columns 'a': rename all but the one for a"),
+        ("item_id,item_id\nx1,2\n", {}, "2 columns 'item_id'"),
+        ("item_id,a\nx1,2\nx2\n", {}, "line 3 of .*items.csv has 1 fields and its column names are 2"),
+        (
+            "item_id,a\nx1,2\n,3\n",
+            {},
+            "data.item_column=item_id: 1 rows have no id, the first is line 3 of",
+        ),
+        ("item_id,a\nx1,2\nx1,3\n", {}, "features of item_id x1 are given twice: keep one row an id"),
+        ("item_id,a\nx1,caf\u00e9\n".encode("latin-1"), {}, "line 2 of .*items.csv is not UTF-8"),
+        (
+            ITEMS,
+            {"categorical": ("color",)},
+            "data.categorical names a column 'color'; .* 'item_id', 'brand'",
+        ),
+        (ITEMS, {"numerical": ("price",), "categorical": ("price",)}, "the feature 'price' is named twice"),
+        (ITEMS, {"numerical": ("brand",)}, "line 2 of .*items.csv has 'acme' as brand, which is neither a number"),
+        ("item_id,a\nx1,\nx2,b\n", {"numerical": ("a",)}, "line 3 of .*items.csv has 'b' as a, which is neither"),
+        (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: give data.user_features"),
+        (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
+    ],
+)
+def test_what_cannot_be_read_is_named(data, content, options, message):
+    with pytest.raises(InputError, match=message):
+        data(content, **options)
+
+
+def test_parquet_columns_that_are_no_features(data, tmp_path):
+    pq.write_table(pa.table({"item_id": ["x1"], "box": [{"w": 1}]}), tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="column 'box', holds struct"):
+        data("", item_features=tmp_path / "items.parquet")
+
+
+def test_lists_of_decimals_are_no_names(data, tmp_path):
+    for kind in (pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float16())):
+        vectors = pa.array([np.array([0.5, 1.0], np.float16)] * 2, kind)
+        pq.write_table(pa.table({"item_id": ["x1", "x2"], "embedding": vectors}), tmp_path / "items.parquet")
+        with pytest.raises(InputError, match=r"column 'embedding', holds .* leave the column out"):
+            data("", item_features=tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="column 'embedding', holds lists of decimal numbers"):
+        data("item_id,embedding\nx1,0.5|1\nx2,1|2\n")
+    with pytest.raises(InputError, match="the feature 'embedding' holds lists of decimal numbers"):
+        features(pd.DataFrame({"embedding": [[0.5, 1.0], [1.0, 2.0]]}))
+    assert len(features(pd.DataFrame({"years": [[1999, 2001], [2001, None]]})).schema.bags) == 1
+
+
+@pytest.mark.parametrize("kind", [pa.duration("s"), pa.time32("s"), pa.binary(), pa.list_(pa.list_(pa.int64()))])
+@pytest.mark.parametrize("named", [{}, {"categorical": ("odd",)}, {"numerical": ("odd",)}])
+def test_types_of_which_no_feature_can_be_made_are_named(data, tmp_path, kind, named):
+    odd = pa.array([b"a"] if kind == pa.binary() else [[[1]]] if pa.types.is_list(kind) else [1], kind)
+    pq.write_table(pa.table({"item_id": ["x1"], "odd": odd}), tmp_path / "items.parquet")
+    with pytest.raises(InputError, match="column 'odd', holds "):
+        data("", item_features=tmp_path / "items.parquet", **named)
+
+
+def test_decimal_commas(data):
+    table = 'item_id,price\nx1,"3,5"\nx2,"4"\nx3,"-1,25"\n'
+    assert by_id(data(table, decimal=","), "price") == [3.5, 4.0, -1.25]
+    assert by_id(data(table, decimal=",", numerical=("price",)), "price") == [3.5, 4.0, -1.25]
+    with pytest.raises(InputError, match=r"column 'price', holds numbers such as '3,5': .*data\.decimal=\",\""):
+        data(table)
+    assert by_id(data(table, categorical=("price",)), "price") == ["3,5", "4", "-1,25"]
+    with pytest.raises(InputError, match=r"line 2 of .* has '3,5' as price, .*data\.decimal=\",\""):
+        data(table, numerical=("price",))
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"no"])
+def test_damaged_files(data, tmp_path, damage):
+    with pytest.raises(InputError, match=r"items.csv.gz is a truncated or corrupt compressed file"):
+        data(damage(gzip.compress(ITEMS.encode())), "items.csv.gz")
+
+
+text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
+
+
+@settings(deadline=None, max_examples=40, database=None)
+@given(st.lists(st.tuples(text, text, st.none() | st.integers(-(10**6), 10**6)), min_size=1, max_size=9))
+def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
+    folder = tmp_path_factory.mktemp("round")
+    frame = pd.DataFrame(drawn, columns=["name", "other", "number"]).assign(item_id=range(len(drawn)), user_id=0)
+    frame.to_csv(folder / "items.csv", index=False)
+    options = {"item_features": folder / "items.csv", "categorical": ("name", "other"), "numerical": ("number",)}
+    found = files(folder / "items.csv", **options)
+    read = found.item_features.set_axis(found.item_ids).sort_index()
+    for position, column in enumerate(("name", "other", "number")):
+        given = [row[position] for row in drawn]
+        assert [None if pd.isna(v) else v for v in read[column]] == [None if v == "" else v for v in given]
+
+
+def test_the_encoding_is_that_of_feature_files_too(data):
+    items = "item_id,maker é\nx1,Café\n".encode("latin-1")
+    with pytest.raises(InputError, match=r"items\.csv is not UTF-8"):
+        data(items)
+    found = data(items, encoding="latin-1", categorical=("maker é",))
+    assert by_id(found, "maker é") == ["Café", None, None]

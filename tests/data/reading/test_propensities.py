@@ -1,0 +1,87 @@
+"""Position bias of a log made with known propensities: found again, and undone."""
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from jaxrec.data.reading.propensities import LARGEST, propensities, ranks
+from jaxrec.data.sources.files import files
+from jaxrec.errors import InputError
+
+TRUE = 1 / np.arange(1, 9) ** 0.8
+USERS, ITEMS, SHOWINGS = 150, 24, 60
+
+
+@pytest.fixture(scope="module")
+def log():
+    """Rankers that know what is relevant, each with noise of its own: what is relevant stands high."""
+    rng = np.random.default_rng(0)
+    relevance = np.clip(rng.beta(1.0, 2.0, ITEMS)[None, :] * rng.uniform(0.4, 1.6, (USERS, ITEMS)), 0, 0.95)
+    noisy = relevance[:, None, :] + rng.normal(0, 0.25, (USERS, SHOWINGS, ITEMS))
+    items = np.argsort(-noisy, axis=2)[:, :, : len(TRUE)]
+    users = np.broadcast_to(np.arange(USERS)[:, None, None], items.shape)
+    positions = np.broadcast_to(np.arange(1, len(TRUE) + 1), items.shape)
+    clicks = rng.random(items.shape) < TRUE[positions - 1] * relevance[users, items]
+    columns = {"user_id": users, "item_id": items, "position": positions, "label": clicks.astype(int)}
+    return pd.DataFrame({name: column.ravel() for name, column in columns.items()}), relevance
+
+
+def test_known_propensities_are_found_where_click_rates_mislead(log):
+    frame, _ = log
+    pair = frame.user_id.to_numpy() * ITEMS + frame.item_id.to_numpy()
+    found = propensities(pair, frame.position.to_numpy(), frame.label.to_numpy())
+    assert found.index.tolist() == list(range(1, 9))
+    assert found[1] == 1
+    np.testing.assert_allclose(found, TRUE, rtol=0.08)
+    rates = frame.groupby("position").label.mean().to_numpy()
+    assert (np.abs(rates / rates[0] / TRUE - 1)[2:] > 0.15).all()
+
+
+def test_two_positions_by_arithmetic():
+    # Pair 0: 3 of 4 at position 1, 1 of 2 at position 3. Pair 1: 1 of 1 and 1 of 4. Pair 2 stood at one position only.
+    pair = np.repeat([0, 0, 1, 1, 2], [4, 2, 1, 4, 5])
+    position = np.repeat([1, 3, 1, 3, 1], [4, 2, 1, 4, 5])
+    click = np.array([1, 1, 1, 0, 1, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1])
+    found = propensities(pair, position, click)
+    assert found.to_dict() == pytest.approx({1: 1, 3: (0.5 + 0.25) / (0.75 + 1)})
+
+
+def test_clicks_of_a_file_weigh_the_inverse_and_count_as_if_all_had_been_seen(log, tmp_path):
+    frame, relevance = log
+    frame.to_csv(tmp_path / "log.csv", index=False)
+    read = {"label_column": "label", "position_column": "position", "duplicates": "keep"}
+    data = files(tmp_path / "log.csv", **read)
+    clicks = frame[frame.label == 1]
+    assert len(data) == len(clicks)
+    np.testing.assert_allclose(data.weight, np.minimum(1 / TRUE, LARGEST)[clicks.position - 1], rtol=0.08)
+    # What each item would have been clicked had it always stood first.
+    shown = np.zeros(ITEMS)
+    np.add.at(shown, frame.item_id, relevance[frame.user_id, frame.item_id])
+    weighed = np.bincount(data.item_ids[data.item].astype(int), data.weight, ITEMS)
+    plain = np.bincount(clicks.item_id, minlength=ITEMS)
+    often = shown > 200
+    np.testing.assert_allclose(weighed[often] / shown[often], 1, atol=0.2)
+    assert (np.abs(plain[often] / shown[often] - 1) > 0.2).all()
+
+
+def test_event_weights_are_kept(tmp_path):
+    rows = [("a", "x", 1, 1, "buy"), ("a", "x", 2, 1, "view"), ("a", "x", 2, 0, "view"), ("b", "x", 1, 1, "buy")]
+    pd.DataFrame(rows, columns=["user_id", "item_id", "position", "label", "event"]).to_csv(tmp_path / "log.csv")
+    read = {"label_column": "label", "position_column": "position", "duplicates": "keep", "event_column": "event"}
+    data = files(tmp_path / "log.csv", **read, event_weights={"view": 0.1})
+    assert data.weight.tolist() == pytest.approx([1, 0.1 * 2, 1])
+
+
+def test_what_is_no_position_is_named():
+    for said in (0, -1, 1.5, None, "top"):
+        with pytest.raises(InputError, match=r"row 2 has the position .* \(1 such rows\)"):
+            ranks(
+                pa.chunked_array([pa.array(["1", None if said is None else str(said)])]), lambda row: f"row {row + 1}"
+            )
+
+
+def test_positions_that_nothing_links_to_the_first_are_named():
+    pair, position = np.array([0, 0, 1, 1]), np.array([1, 2, 5, 6])
+    with pytest.raises(InputError, match=r"position 5 cannot be told \(2 of 4 positions\)"):
+        propensities(pair, position, np.ones(4))

@@ -1,0 +1,129 @@
+"""Exact evaluation against an evaluator in plain Python, and the protocol's small print."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.splits.split import HeldOut
+from jaxrec.errors import InputError
+from jaxrec.evaluation.full_catalog import Evaluator, FullCatalog
+from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, of_user, params
+from tests.slow import some_slow
+
+KS = (1, 3, 10, 50)
+
+
+def oracle(table: np.ndarray, known: Interactions, target: Interactions, excluded: bool) -> tuple[list, dict]:
+    """Rows of metrics, one a user who has something to find, and the catalog's coverage."""
+    rows, shown = [], {k: set() for k in KS}
+    for user in range(USERS):
+        relevant = set(target.item[target.user == user].tolist())
+        if not relevant:
+            continue
+        hidden = set(known.item[known.user == user].tolist()) if excluded else set()
+        ranked = sorted(set(range(ITEMS)) - hidden, key=lambda item, user=user: (-table[user, item], item))
+        rows.append({key: value for k in KS for key, value in of_user(ranked, relevant, k).items()})
+        for k in KS:
+            shown[k] |= set(ranked[:k])
+    return rows, {f"coverage@{k}": len(items) / ITEMS for k, items in shown.items()}
+
+
+@pytest.mark.parametrize("excluded", [True, False])
+@pytest.mark.parametrize("block", some_slow([None, 7], None))
+def test_every_metric_is_that_of_plain_python(block, excluded):
+    """Three members, many ties, and blocks that do not divide the users."""
+    known, target = known_and_target()
+    tables = np.random.default_rng(1).integers(0, 12, (3, USERS, ITEMS)).astype(float)
+    evaluator = Evaluator(Table(), HeldOut(known, target), k=KS[::-1], block=block, exclude_known=excluded)
+    evaluation = evaluator(params(tables), hyper(3))
+    for member in range(3):
+        rows, coverage = oracle(tables[member], known, target, excluded)
+        assert list(evaluation.per_user) == list(rows[0])
+        for key in rows[0]:
+            expected = np.array([row[key] for row in rows])
+            np.testing.assert_allclose(evaluation.per_user[key][member], expected, rtol=1e-5, atol=1e-7, err_msg=key)
+            assert evaluation.means(member)[key] == pytest.approx(expected.mean(), abs=1e-6)
+        for key, value in coverage.items():
+            assert evaluation.means(member)[key] == pytest.approx(value)
+
+
+def test_users_with_nothing_to_find_are_left_out_and_counted():
+    known, target = known_and_target()
+    evaluation = Evaluator(Table(), HeldOut(known, target), k=(5,))(params(np.zeros((1, USERS, ITEMS))), hyper(1))
+    np.testing.assert_array_equal(evaluation.users, np.delete(np.arange(USERS), [3, 29]))
+    assert evaluation.per_user["ndcg@5"].shape == (1, 28)
+    assert not np.isnan(evaluation.per_user["ndcg@5"]).any()
+    named = replace(known, user_ids=np.array([f"u{user}" for user in range(USERS)]))
+    table = evaluation.table(0, named)
+    assert table.user_id.tolist() == [f"u{user}" for user in range(USERS) if user not in (3, 29)]
+    low, high = evaluation.intervals(0)["ndcg@5"]
+    assert low <= evaluation.means(0)["ndcg@5"] <= high
+
+
+def test_a_perfect_model_scores_one_and_its_reverse_nothing():
+    known, target = known_and_target()
+    perfect = np.zeros((USERS, ITEMS))
+    perfect[target.user, target.item] = 1
+    evaluation = Evaluator(Table(), HeldOut(known, target), k=(1, 10))(params(np.stack([perfect, -perfect])), hyper(2))
+    assert (evaluation.per_user["ndcg@10"][0] == 1).all()
+    assert (evaluation.per_user["map@10"][0] == 1).all()
+    enough = evaluation.users != 5  # who has but three items left cannot help finding two
+    assert (evaluation.per_user["hit_rate@1"][1][enough] == 0).all()
+
+
+def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
+    known, target = known_and_target()
+    tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
+    evaluator = Evaluator(Table(), HeldOut(known, target), k=(5,))
+    expected = evaluator(params(tables), hyper(2))
+    tables[1, 0, 0] = np.nan
+    found = evaluator(params(tables), hyper(2))
+    assert found.means(0) == expected.means(0)
+    assert np.isnan(list(found.means(1).values())).all()
+
+
+def test_a_constant_model_is_no_better_than_a_random_order():
+    """Ids are numbered by popularity, as catalogs often are: who breaks ties by them finds what most people chose."""
+    rng = np.random.default_rng(2)
+    n_users, n_items, n_orders = 200, 100, 40
+    share = 1 / (1 + np.arange(n_items))
+    chosen = np.concatenate([rng.choice(n_items, 5, replace=False, p=share / share.sum()) for _ in range(n_users)])
+    everyone = np.concatenate([chosen, np.arange(n_items)])  # a last user, so that every item is in the catalog
+    user = np.concatenate([np.repeat(np.arange(n_users), 5), np.full(n_items, n_users)])
+    data = encode(pd.DataFrame({"user_id": user, "item_id": everyone}), name="planted")
+    target = data.take(data.user < n_users)
+    nothing = data.take(np.zeros(0, int))
+    orders = np.stack([rng.permutation(n_items) for _ in range(n_orders)])
+    by_id = -data.item_ids  # the smallest id first
+    scores = np.concatenate([np.zeros((1, n_items)), by_id[None], orders])
+    model = Table(data.n_users, n_items)
+    tables = np.broadcast_to(scores[:, None], (2 + n_orders, data.n_users, n_items))
+    found = (
+        Evaluator(model, HeldOut(nothing, target), k=(10,))(params(tables), hyper(2 + n_orders))
+        .per_user["ndcg@10"]
+        .mean(axis=1)
+    )
+    limit = found[2:].mean() + 3 * found[2:].std()
+    assert found[0] < limit < found[1]
+
+
+@pytest.mark.parametrize("block", some_slow([1, 4, 28, 1000], 1, 28, 1000))
+def test_no_number_depends_on_the_block(block):
+    known, target = known_and_target()
+    tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))
+    whole, blocks = (
+        Evaluator(Table(), HeldOut(known, target), k=(5,), block=b)(params(tables), hyper(1)) for b in (None, block)
+    )
+    assert whole.means(0) == blocks.means(0)
+
+
+def test_k_beyond_the_catalog_names_its_key():
+    known, target = known_and_target()
+    with pytest.raises(InputError, match=r"eval\.k=51 is more than the 50 items"):
+        FullCatalog(k=(5, 51, 10)).evaluator(Table(), HeldOut(known, target))
+    evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
+    evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), hyper(1))
+    assert evaluation.means(0)["recall@50"] == 1  # the whole catalog holds everything

@@ -1,0 +1,123 @@
+"""Which entries an example is shown: by hand, in an order that is neither that of users nor of time."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.example_histories import example_histories
+from jaxrec.fitting.objective import CatalogObjective, SampledObjective
+from jaxrec.hyper import Hyper
+from jaxrec.losses import bce
+from jaxrec.models import Model
+from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.uniform import Uniform
+
+# By time, user 1 has items 4, 2, 0, 3 (rows 5, 0, 3, 1) and user 0 has 1, 2 (rows 4, 2).
+USER = np.array([1, 1, 0, 1, 0, 1], np.int32)
+ITEM = np.array([2, 3, 2, 0, 1, 4], np.int32)
+TIME = np.array([20, 40, 60, 30, 50, 10]) * 1000
+TARGET = np.array([True, True, True, False, True, True])
+
+
+def data(target: np.ndarray | None = None) -> Interactions:
+    return Interactions(USER, ITEM, None, TIME, None, np.arange(2), np.arange(5), target=target)
+
+
+EXPECTED = {
+    "before": {0: [-1, -1, 4], 1: [4, 2, 0], 2: [-1, -1, 1], 3: [-1, 4, 2], 4: [-1, -1, -1], 5: [-1, -1, -1]},
+    "others": {0: [4, 0, 3], 1: [4, 2, 0], 2: [-1, -1, 1], 3: [4, 2, 3], 4: [-1, -1, 2], 5: [2, 0, 3]},
+}
+
+
+@pytest.mark.parametrize("which", ["before", "others"])
+def test_histories_by_hand(which):
+    found = example_histories(data(), np.arange(6)).history(jnp.arange(6), 3, which)
+    np.testing.assert_array_equal(found.items, list(EXPECTED[which].values()))
+
+
+def test_a_window_keeps_the_latest():
+    """Of two entries: user 1's last two but the example's own."""
+    found = example_histories(data(), np.arange(6)).history(jnp.array([0, 1, 3, 5]), 2, "others")
+    np.testing.assert_array_equal(found.items, [[0, 3], [2, 0], [2, 3], [0, 3]])
+
+
+@pytest.mark.parametrize("which", ["before", "others"])
+def test_rows_that_are_no_target_are_history_but_no_examples(which):
+    examples, n = SampledObjective(bce, Uniform(1), which).examples(data(TARGET), 3)
+    assert n == 5
+    np.testing.assert_array_equal(examples.item, [2, 3, 2, 1, 4])
+    query = examples.query(jnp.arange(5), 3, which)
+    np.testing.assert_array_equal(query.user, [1, 1, 0, 0, 1])
+    np.testing.assert_array_equal(query.history.items, [EXPECTED[which][row] for row in (0, 1, 2, 4, 5)])
+
+
+class Nearest(Model):
+    """Scores a candidate by how often it is in the history."""
+
+    n_items: int = 5
+    history_length: int = 3
+
+    def __call__(self, query, items):
+        return (query.history.items[:, None, :] == items[:, :, None]).sum(axis=2).astype(jnp.float32)
+
+
+@pytest.mark.parametrize("which", ["before", "others"])
+def test_a_model_is_trained_with_the_history_it_asks_for(which):
+    """The positive is never in it; item 2, the only negative, is where it is in the history."""
+    item_2 = lambda source, rows, n_items, n, given=None: Negatives(jnp.full((6, 1), 2), jnp.ones((6, 1)))  # noqa: E731
+    objective = SampledObjective(bce, item_2, which)
+    examples, _ = objective.examples(data(), 3)
+    hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(1))
+    cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), hyper, False)
+    negative = np.array([2 in history for history in EXPECTED[which].values()], float)
+    np.testing.assert_allclose(cost, (np.log(2) + np.log1p(np.exp(negative))) / 2, rtol=1e-6)
+    np.testing.assert_array_equal(weight, 1)
+
+
+def test_a_model_that_asks_for_no_history_gets_none():
+    examples, _ = SampledObjective(bce, Uniform(1)).examples(data())
+    assert examples.seen is None
+    assert examples.query(jnp.arange(2), 0, "others").history is None
+
+
+class Echo(Model):
+    """Scores an item by how often it is in the history."""
+
+    n_items: int = 400
+    history_length: int = 400
+
+    def score_catalog(self, query):
+        return query.history.counts(self.n_items)
+
+
+def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
+    """User 0 has items 0 .. 299, 5 of them twice; with scores of 1 and 0 the cost follows from the sizes of both."""
+    item = np.concatenate([np.arange(300), np.arange(5)]).astype(np.int32)
+    train = Interactions(np.zeros(305, np.int32), item, None, None, None, np.arange(1), np.arange(400))
+    objective = CatalogObjective(history_share=0.7)
+    examples, _ = objective.examples(train, 400)
+    shown = []
+    for seed in (1, 2):
+        source = jnp.array([seed, 7], jnp.uint32)
+        query = examples.query(jnp.array([0]), 400, 0.7, source)
+        entries = np.asarray(query.history.items[0])
+        counts = np.bincount(entries[entries >= 0], minlength=400)
+        np.testing.assert_array_equal(counts[:5] % 2, 0)  # both entries of an item are shown, or neither
+        known = counts > 0
+        assert abs(known.sum() - 210) < 5 * np.sqrt(300 * 0.7 * 0.3)
+        hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(0))
+        cost, weight = objective.costs(Echo(), {}, examples, jnp.array([0]), source, hyper, False)
+        assert int(weight[0]) == 300 - known.sum()  # none of what is shown is a target, and all of the rest is
+        # Targets have a score of 0, and so has all that is not shown; what is shown has no part in the softmax.
+        np.testing.assert_allclose(cost, np.asarray(weight) * np.log(400 - known.sum()), rtol=1e-5)
+        shown.append(known)
+    assert (shown[0] != shown[1]).any()
+
+
+def test_the_catalog_softmax_takes_rows_that_are_no_target_for_history_alone():
+    examples, n = CatalogObjective().examples(data(TARGET), 3)
+    assert n == 2
+    np.testing.assert_array_equal(examples.items.rows(jnp.arange(2), 5), [[0, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+    query = examples.query(jnp.arange(2), 3, 1.0, jnp.zeros(2, jnp.uint32))  # all shown
+    np.testing.assert_array_equal(query.history.items, [[-1, 1, 2], [2, 0, 3]])

@@ -1,0 +1,89 @@
+"""Costs at positions against the same sums written out, and their gradients against plain autodiff."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.fitting import sequence_losses
+from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
+from jaxrec.losses import gbce, softmax
+from jaxrec.negatives.uniform import Uniform
+
+ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
+SOURCE = jnp.array([5, 6], jnp.uint32)
+ROW = jnp.arange(ROWS)
+
+
+def case(seed: int = 0) -> tuple:
+    """Vectors, targets with gaps, weights that are 0 there, item vectors."""
+    rng = np.random.default_rng(seed)
+    target = rng.integers(0, ITEMS, (ROWS, LENGTH))
+    target[0, :3], target[2, 4] = -1, -1
+    weight = np.where(target >= 0, rng.uniform(0.5, 2, target.shape), 0)
+    h, vectors = rng.normal(size=(ROWS, LENGTH, DIM)), rng.normal(size=(ITEMS, DIM))
+    return *(jnp.asarray(x, jnp.float32) for x in (h, weight, vectors)), jnp.asarray(target, jnp.int32)
+
+
+def draw(n: int):
+    return lambda numbers: Uniform(n)(SOURCE, numbers, ITEMS, jnp.int32(n))
+
+
+@pytest.mark.parametrize("block", [1, 4, 7, 256])
+def test_catalog_cross_entropy_and_its_gradient(monkeypatch, block):
+    """Whatever the block: the sum by plain autodiff, each weight as given, the whole scaled by what comes behind."""
+    monkeypatch.setattr(sequence_losses, "BLOCK", block)
+    h, weight, vectors, target = case()
+
+    def plain(h, vectors):
+        logits = jax.nn.log_softmax(h @ vectors.T, axis=2)
+        chosen = jnp.take_along_axis(logits, jnp.maximum(target, 0)[:, :, None], axis=2)[:, :, 0]
+        return -3 * jnp.sum(weight * chosen)
+
+    def blockwise(h, vectors):
+        flat = h.reshape(-1, DIM), vectors, target.reshape(-1), weight.reshape(-1)
+        return 3 * catalog_cross_entropy(*flat)
+
+    expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(h, vectors) for f in (plain, blockwise))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+    np.testing.assert_array_equal(found[1][0][np.asarray(weight) == 0], 0)
+
+
+def test_nothing_asked_costs_nothing():
+    h, weight, vectors, target = case()
+    value, gradient = jax.jit(jax.value_and_grad(lambda h: Softmax()(h, target, 0 * weight, vectors, ROW, None)))(h)
+    assert float(value) == 0
+    np.testing.assert_array_equal(gradient, 0)
+
+
+def test_large_scores_neither_overflow_nor_vanish():
+    h, weight, vectors, target = case()
+    value = jax.jit(lambda h: Softmax()(h, target, weight, vectors, ROW, None))(1e3 * h)
+    scores = 1e3 * np.asarray(h, np.float64) @ np.asarray(vectors, np.float64).T
+    largest = scores.max(axis=2)
+    lse = np.log(np.exp(scores - largest[:, :, None]).sum(axis=2)) + largest
+    chosen = np.take_along_axis(scores, np.maximum(np.asarray(target), 0)[:, :, None], axis=2)[:, :, 0]
+    assert float(value) == pytest.approx(float(np.sum(np.asarray(weight) * (lse - chosen))), rel=1e-4)
+
+
+@pytest.mark.parametrize("share", ["position", "user", "batch"])
+@pytest.mark.parametrize("loss", ["softmax", "gbce"])
+def test_sampled_costs(share, loss):
+    """Position by position; a negative that is the target does not count."""
+    h, weight, vectors, target = case()
+    rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them
+    cost = Sampled(softmax, share) if loss == "softmax" else GBCE(0.75, share)
+    found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, draw(n)))(h)
+    expected, drawn = 0.0, set()
+    for b in range(ROWS):
+        for t in range(LENGTH):
+            number = {"position": int(rows[b]) * 4096 + LENGTH - 1 - t, "user": int(rows[b]), "batch": 0}[share]
+            items = np.asarray(draw(n)(jnp.array([number])).items[0])
+            drawn.add(tuple(items))
+            used = jnp.asarray(items != int(target[b, t]), jnp.float32)[None]
+            positive, negatives = h[b, t] @ vectors[target[b, t]], h[b, t] @ vectors[items].T
+            pair = positive[None], negatives[None], used
+            one = softmax(*pair) if loss == "softmax" else gbce(*pair, n_items=ITEMS, t=0.75)
+            expected += float(weight[b, t]) * float(one[0])
+    assert len(drawn) == {"position": ROWS * LENGTH, "user": ROWS, "batch": 1}[share]
+    assert float(found) == pytest.approx(expected, rel=1e-4)
