@@ -44,7 +44,7 @@ def compare(runs: Sequence[str], metric: str | None = None) -> tuple[str, pd.Dat
     first = loaded[0]
     metric = metric or str(get(first.config, "eval.monitor"))
     if metric not in first.per_user:
-        names = ", ".join(column for column in first.per_user if column not in ("user_id", "item_id", "known"))
+        names = ", ".join(str(column) for column in first.per_user if column not in ("user_id", "item_id", "known"))
         raise InputError(f"metric={metric} is not in {first.name}/per_user.parquet; choose one of {names}")
     for run in loaded[1:]:
         _check_same(first, run, metric)
