@@ -179,20 +179,22 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
     """The model, if it reads sequences in this direction; else an InputError."""
-    check_reader(type(model), model.history_length, stride, causal=causal)
+    check_reader(model, model.history_length, stride, causal=causal)
     assert isinstance(model, SequenceModel)
     return model
 
 
-def check_reader(model: type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
+def check_reader(model: Model | type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
     """Raises an InputError for a model that a loss of sequences cannot teach."""
-    name = model.__name__
-    if not issubclass(model, SequenceModel):
+    kind = model if isinstance(model, type) else type(model)
+    name = kind.__name__
+    if not issubclass(kind, SequenceModel):
         raise InputError(f"{name} does not read sequences: choose loss=bpr or softmax, or model=sasrec")
-    if model.causal != causal:
+    looks_back = model.causal if isinstance(model, SequenceModel) else kind.causal
+    if looks_back != causal:
         raise InputError(
             f"{name} looks only back, and guesses no hidden items: choose loss=sequence_softmax"
-            if model.causal
+            if looks_back
             else f"{name} looks at both sides, and would see the item it is to predict: choose loss=masked_softmax"
         )
     if stride is not None and stride > history_length:
