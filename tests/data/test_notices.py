@@ -50,7 +50,7 @@ def test_whether_a_split_is_random_is_told_by_its_kind_not_by_the_share_that_lea
 
 def test_users_who_are_all_new_are_said_to_be():
     split = split_of([(1, 1, 1, 0), (1, 2, 2, 0), (3, 1, 9, 2)])
-    assert notices(split) == ["  note: all 1 test users are new to the model (it knows them by their history alone)"]
+    assert notices(split) == ["  note: all 1 test users are new (represented by their history only)"]
 
 
 def test_a_small_leak_is_not_rounded_away():

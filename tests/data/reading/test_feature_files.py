@@ -152,7 +152,7 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
             {},
             "data.item_column=item_id: 1 rows have no id, the first is line 3 of",
         ),
-        ("item_id,a\nx1,2\nx1,3\n", {}, "features of item_id x1 are given twice: keep one row an id"),
+        ("item_id,a\nx1,2\nx1,3\n", {}, "features have two rows with item_id x1: keep one row per id"),
         ("item_id,a\nx1,caf\u00e9\n".encode("latin-1"), {}, "line 2 of .*items.csv is not UTF-8"),
         (
             ITEMS,

@@ -181,7 +181,7 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
             "one column is named twice: data.user_column=user_id, data",
         ),
         (GOOD, {"delimiter": "::"}, "data.delimiter='::' is not one character"),
-        (GOOD, {"k_core": 3}, "data.k_core=3 drops all of the 3 interactions"),
+        (GOOD, {"k_core": 3}, "data.k_core=3 drops all 3 interactions"),
     ],
 )
 def test_what_cannot_be_read_is_named(write, content, options, message):
@@ -267,7 +267,7 @@ def test_sources_exclude_each_other(write):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or whole numbers"),
+        (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or integers"),
         (pa.array([1, None]), "1 rows have no id, the first is row 2 of"),
         (pa.array([float("nan"), 1.0]), "1 rows have no id, the first is row 1 of"),
         (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, the first is row 2 of"),
@@ -404,7 +404,7 @@ def test_uuids_are_text_half_floats_are_numbers_and_booleans_are_no_ids(tmp_path
     assert rows(files(log(half))) == [(1, 1), (2, 2)]
     pq.write_table(pa.table({"user_id": [1, 2], "item_id": [1, 2], "v": half}), tmp_path / "v.parquet")
     assert files(tmp_path / "v.parquet", value_column="v").value.tolist() == [1, 2]
-    with pytest.raises(InputError, match=r"data\.user_column=user_id: row 1 of .* holds true or false"):
+    with pytest.raises(InputError, match=r"data\.user_column=user_id: row 1 of .* is true or false, not an id"):
         files(log(pa.array([True, False])))
 
 
