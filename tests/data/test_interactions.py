@@ -46,7 +46,7 @@ def test_a_number_and_its_text_are_one_user():
 
 
 def test_rows_without_an_id_are_refused():
-    with pytest.raises(InputError, match=r"2 rows have no item_id, the first is row 2"):
+    with pytest.raises(InputError, match=r"2 rows have no item_id, first in row 2"):
         encode(pd.DataFrame({"user_id": ["a", "b", "c"], "item_id": ["x", None, None]}), name="holes")
 
 

@@ -25,9 +25,9 @@ def test_what_was_dropped_and_what_leaks_is_said_in_words():
     assert notices(split) == [
         "  read: 1,234 rows without a customer, dropped",
         "  left out: 1 test interactions with an item that the user had already",
-        "  note: 33.3 % of the test interactions are older than the newest training interaction, so models may learn "
-        "from the future (split=global_time lets none); 1 of 2 test users are not in train; 1 test items are not in "
-        "train (only item features could find them; see test_groups)",
+        "  note: 33.3 % of the test interactions are older than the latest training interaction, so models may learn "
+        "from the future (split=global_time prevents this); 1 of 2 test users are not in train; 1 test items are not "
+        "in train (only item features can rank them; see test_groups)",
     ]
 
 

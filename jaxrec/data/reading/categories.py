@@ -95,4 +95,4 @@ def _refuse_cycle(file: Path, ids: np.ndarray, up: np.ndarray) -> None:
     while (node := int(up[node])) != cycle[0]:
         cycle.append(node)
     names = " → ".join(str(ids[i]) for i in [*cycle, cycle[0]])
-    raise InputError(f"{file} has a cycle of categories and parents: {names}; make one of them a root")
+    raise InputError(f"{file} has a cycle (child → parent): {names}; make one of them a root")

@@ -290,7 +290,7 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
         if names.count(name) == 1:
             return names.index(name)
         if names.count(name) > 1:
-            raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one of {key}")
+            raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one for {key}")
     if isinstance(path, InMemory):
         raise InputError(
             f"{path} has no column {name!r}; the columns are {', '.join(map(repr, header))}: set {key} to one of them"

@@ -85,6 +85,6 @@ def test_parquet_of_every_type(tmp_path, ids):
 
 def test_a_file_of_nobody(tmp_path):
     pq.write_table(pa.table({"user_id": pa.nulls(2), "item_id": [1, 2]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"none of the 2 rows names a user: data.anonymous=keep"):
+    with pytest.raises(InputError, match=r"none of the 2 rows has a user: data.anonymous=keep"):
         files(tmp_path / "t.parquet", anonymous="drop")
     assert files(tmp_path / "t.parquet", anonymous="keep").user_ids.tolist() == [-1]

@@ -114,7 +114,7 @@ def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
         ),
         (changed("products", product_id=[1, 2, 3, 2, 4, 5]), "products.parquet lists the product 2 twice"),
         (changed("transactions", quantity=0), "no row of the 10 is a purchase of goods"),
-        (changed("transactions", household_id=-1), "none of the 5 rows names a user"),
+        (changed("transactions", household_id=-1), "none of the 5 rows has a user"),
     ],
 )
 def test_what_cannot_be_read_is_named(write, frames, message):
@@ -128,7 +128,7 @@ def test_a_folder_without_the_files(tmp_path, write):
     folder = write()
     file = folder / "products.parquet"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"products.parquet is not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"products.parquet is not a valid Parquet file"):
         complete_journey(folder)
 
 

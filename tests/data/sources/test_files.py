@@ -141,8 +141,8 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
     ("content", "options", "message"),
     [
         ("", {}, "data.csv is empty"),
-        ("user_id,item_id\n", {}, "data.csv has column names and no rows"),
-        ("user_id,item_id", {}, "data.csv has column names and no rows"),
+        ("user_id,item_id\n", {}, "data.csv has a header but no rows"),
+        ("user_id,item_id", {}, "data.csv has a header but no rows"),
         ("\n\n", {}, "data.csv has no column 'user_id'"),
         (
             "user,item_id\n1,2\n",
@@ -153,7 +153,7 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         ("user_id\titem_id\n1\t2\n", {}, "set data.delimiter=tab"),
         ("user_id,item_id,user_id\n1,2,3\n", {}, "2 columns 'user_id': rename all but the one for data.user_column"),
         ("user_id:a,user_id:b,item_id\n1,2,3\n", {}, "2 columns 'user_id'"),
-        ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields and its column names are 2"),
+        ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields, the header has 2"),
         ("user_id,item_id\n1,2\n3\n", {}, "line 3 of .*data.csv has 1 fields"),
         (
             "user_id,item_id\n1,2\n,3\n\n,4\n",
@@ -166,7 +166,7 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
             "data.item_column=item_id: 1 rows have no id, the first is line 4",
         ),
         ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
-        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16, or no text"),
+        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16 or not text"),
         (GOOD.replace("3.5", "many"), {"value_column": "rating"}, "line 3 of .*the value 'many', not a finite number"),
         (GOOD.replace("3.5", ""), {"value_column": "rating"}, "line 3 of .* has no value"),
         (GOOD.replace("3.5", "nan"), {"value_column": "rating"}, "line 3 of .*'nan', not a finite number"),
@@ -233,12 +233,12 @@ def test_an_archive_holds_one_file(tmp_path):
 def test_files_that_are_not_there(tmp_path, write):
     with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
         files(tmp_path / "nothing.csv")
-    with pytest.raises(InputError, match="is a folder: name one file in it"):
+    with pytest.raises(InputError, match="is a folder: name a file in it"):
         files(tmp_path)
-    with pytest.raises(InputError, match=r"suffix that says nothing of its format"):
+    with pytest.raises(InputError, match=r"has an unknown suffix"):
         files(write(GOOD, "data.xlsx"))
     assert len(files(write(GOOD, "data.txt"), delimiter=",")) == 3
-    with pytest.raises(InputError, match="not a whole Parquet file"):
+    with pytest.raises(InputError, match="not a valid Parquet file"):
         files(write(GOOD, "data.parquet"))
 
 
@@ -248,7 +248,7 @@ def test_a_file_that_may_not_be_read(write, monkeypatch):
 
     path = write(GOOD)
     monkeypatch.setattr(pa, "input_stream", refused)
-    with pytest.raises(InputError, match=r"data\.csv may not be read: Permission denied"):
+    with pytest.raises(InputError, match=r"data\.csv cannot be read: Permission denied"):
         files(path)
 
 
@@ -284,13 +284,13 @@ def test_parquet_without_rows(tmp_path):
     pq.write_table(
         pa.table({"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())}), tmp_path / "t.pq"
     )
-    with pytest.raises(InputError, match=r"t\.pq has column names and no rows"):
+    with pytest.raises(InputError, match=r"t\.pq has a header but no rows"):
         files(tmp_path / "t.pq")
 
 
 def test_parquet_values_of_no_number(tmp_path):
     pq.write_table(pa.table({"user_id": [1], "item_id": [1], "v": [[1]]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"data.value_column holds list.* not numbers"):
+    with pytest.raises(InputError, match=r"data.value_column=.* has the type list.* not numbers"):
         files(tmp_path / "t.parquet", value_column="v")
 
 

@@ -304,7 +304,7 @@ def changed(row: int, **cells) -> pd.DataFrame:
             lines(LINES[3:4]),
             r"no row of the 1 is a purchase or its cancellation: 1 rows of postage and carriage, dropped",
         ),
-        (lines(LINES[4:5]), r"none of the 1 rows names a user: data.anonymous=keep"),
+        (lines(LINES[4:5]), r"none of the 1 rows has a user: data.anonymous=keep"),
         (lines(LINES[15:16]), r"every purchase was canceled: 1 cancellations of more than was bought before"),
     ],
 )
