@@ -6,7 +6,7 @@ from jaxrec.data.splits.split import Split
 DROPPED = {
     "sessions_too_short_dropped": "sessions of fewer than two events",
     "rows_after_cut_dropped": "interactions after the cut of a session that began before it",
-    "rows_of_unknown_items_dropped": "held-out interactions with items that train does not hold",
+    "rows_of_unknown_items_dropped": "held-out interactions with items that are not in train",
     "test_already_known": "test interactions with an item that the user had already",
     "validation_already_known": "validation interactions with an item that the user had already",
     "history_after_test_dropped": "history-only interactions after the test interactions",
