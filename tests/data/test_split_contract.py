@@ -130,5 +130,12 @@ def test_data_that_is_too_small_is_one_clear_error(made, n_rows):
     assert "\n" not in str(error.value)
     assert any(
         said in str(error.value)
-        for said in ("no user has", "no training data left", "no data to split", "leave no training data", "no session")
+        for said in (
+            "no user has",
+            "no interaction lies",
+            "no training data left",
+            "no data to split",
+            "leave no training data",
+            "no session",
+        )
     )

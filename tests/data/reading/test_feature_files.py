@@ -150,7 +150,7 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
         (
             "item_id,a\nx1,2\n,3\n",
             {},
-            "data.item_column=item_id: 1 rows have no id, the first is line 3 of",
+            "data.item_column=item_id: 1 rows have no id, first in line 3 of",
         ),
         ("item_id,a\nx1,2\nx1,3\n", {}, "features have two rows with item_id x1: keep one row per id"),
         ("item_id,a\nx1,caf\u00e9\n".encode("latin-1"), {}, "line 2 of .*items.csv is not UTF-8"),

@@ -158,12 +158,12 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         (
             "user_id,item_id\n1,2\n,3\n\n,4\n",
             {"anonymous": "error"},
-            "data.user_column=user_id: 2 rows have no id, the first is line 3 of",
+            "data.user_column=user_id: 2 rows have no id, first in line 3 of",
         ),
         (
             'user_id,item_id,t\n1,2,"a\nb"\n1,"",3\n',
             {},
-            "data.item_column=item_id: 1 rows have no id, the first is line 4",
+            "data.item_column=item_id: 1 rows have no id, first in line 4",
         ),
         ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
         ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16 or not text"),
@@ -178,7 +178,7 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         (
             GOOD,
             {"item_column": "user_id"},
-            "one column is named twice: data.user_column=user_id, data",
+            "a column is used twice: data.user_column=user_id, data",
         ),
         (GOOD, {"delimiter": "::"}, "data.delimiter='::' is not one character"),
         (GOOD, {"k_core": 3}, "data.k_core=3 drops all 3 interactions"),
@@ -254,7 +254,7 @@ def test_a_file_that_may_not_be_read(write, monkeypatch):
 
 def test_sources_exclude_each_other(write):
     one = write(GOOD)
-    with pytest.raises(InputError, match=r"no data: give data.path=FILE"):
+    with pytest.raises(InputError, match=r"no data: set data.path=FILE"):
         files()
     with pytest.raises(InputError, match="no data"):
         files(train=one)
@@ -268,10 +268,10 @@ def test_sources_exclude_each_other(write):
     ("column", "message"),
     [
         (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or integers"),
-        (pa.array([1, None]), "1 rows have no id, the first is row 2 of"),
-        (pa.array([float("nan"), 1.0]), "1 rows have no id, the first is row 1 of"),
-        (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, the first is row 2 of"),
-        (pa.array(["a", ""]), "1 rows have no id, the first is row 2 of"),
+        (pa.array([1, None]), "1 rows have no id, first in row 2 of"),
+        (pa.array([float("nan"), 1.0]), "1 rows have no id, first in row 1 of"),
+        (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, first in row 2 of"),
+        (pa.array(["a", ""]), "1 rows have no id, first in row 2 of"),
     ],
 )
 def test_parquet_ids_that_are_none(tmp_path, column, message):
@@ -312,7 +312,7 @@ def test_real_purchases(shared_data, tmp_path):
     """Missing customers (if so asked) and returns are refused; without them the data reads as pandas counts it."""
     source = shared_data / "online-retail-ii-2009.parquet"
     columns = {"user_column": "Customer ID", "item_column": "StockCode"}
-    with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, the first is row 264 of"):
+    with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, first in row 264 of"):
         files(source, **columns, anonymous="error")
     frame = pd.read_parquet(source).dropna(subset="Customer ID").head(50_000)
     frame.to_parquet(tmp_path / "known.parquet")

@@ -165,7 +165,7 @@ def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
         return replace(bare(), item_features=pd.DataFrame({"odd": [1, "text"]}, dtype=object))
 
     assert prepared(prepare, {"source": source}, {}).item_features["odd"].tolist() == [1, "text"]
-    assert "cannot be kept" in capsys.readouterr().err
+    assert "cannot be cached" in capsys.readouterr().err
     assert list(cache.iterdir()) == []
 
 
