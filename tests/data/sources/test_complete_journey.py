@@ -97,7 +97,7 @@ def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
     [
         (
             {"transactions": tables()["products"]},
-            "transactions.parquet is not a file of The Complete Journey: it has no column 'household_id', 'quantity', 'tra",
+            "transactions.parquet is not a file of The Complete Journey: it has no column 'household_id', 'quantity'",
         ),
         (
             {"products": tables()["products"].drop(columns="brand")},

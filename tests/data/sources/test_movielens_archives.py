@@ -168,7 +168,7 @@ def test_what_is_not_as_published_is_named(small, tmp_path, version, change, mes
 
 
 def test_another_version_than_was_said(tmp_path):
-    with pytest.raises(InputError, match=r"has 3 ratings and ml-25m has 25,000,095: .* check data.version"):
+    with pytest.raises(InputError, match=r"has 3 ratings, but ml-25m has 25,000,095: .* check data.version"):
         movielens("25m", pack(tmp_path / "ml.zip", contents("25m"), "ml-25m"))
     with pytest.raises(InputError, match=r"has no ratings.dat"):
         movielens("1m", tmp_path / "ml.zip")

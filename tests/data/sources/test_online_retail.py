@@ -127,7 +127,7 @@ def test_the_first_edition_as_it_is_passed_around(tmp_path):
     text += f"536366,22633,WARMER,2,12/13/2010 8:28,1.85,17850,{UK}\r\n"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(
-        InputError, match=r"line 2 of .*data.csv is not UTF-8: write it again .* \(data.encoding=latin-1\)"
+        InputError, match=r"line 2 of .*data.csv is not UTF-8: save it as UTF-8, .* \(data.encoding=latin-1\)"
     ):
         read(path)
     data = read(path, encoding="latin-1")

@@ -109,7 +109,7 @@ def test_other_code_prepares_anew(cache, source, tmp_path, monkeypatch):
         calls.append(1)
         return bare()
 
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "code" / "prepared.py"))
+    monkeypatch.setattr(module, "DATA", tmp_path / "code")
     (tmp_path / "code").mkdir()
     for code in ("x = 1", "x = 2", "x = 1"):
         (tmp_path / "code" / "times.py").write_text(code)

@@ -181,7 +181,7 @@ def test_nobody_is_no_visitor(folder):
         ("events", f"{T},8", HEADER + f"{T},8", r"line 3 of .* has the visitorid 'visitorid', not an integer"),
         ("events", f"{T},8", f"{T},8,8", r"line 3 of .*events\.csv has 6 fields, the header has 5"),
         ("events", ",transactionid", ",itemid", r"events\.csv has 2 columns 'itemid': rename"),
-        ("events", "visitorid", "visitor", r"events\.csv has no column 'visitorid'.*: it is another file, or has lost"),
+        ("events", "visitorid", "visitor", r"events\.csv has no column 'visitorid'.*: it is a different file"),
         ("events", FILES["events.csv"], "", r"events\.csv is empty"),
         ("events", FILES["events.csv"], HEADER, r"events\.csv has a header but no rows"),
         ("events", "7,view", "7\xe9,view", r"line 2 of .*events\.csv is not UTF-8"),
@@ -335,7 +335,7 @@ def test_made_files_have_the_shape_of_real_ones(made, tmp_path):
     again = write(tmp_path / "again", **SIZES)
     for file in made.iterdir():
         assert file.read_bytes() == (again / file.name).read_bytes()
-    with pytest.raises(InputError, match="too few for 100 visitors"):
+    with pytest.raises(InputError, match="too few for one of each of 100 visitors"):
         write(tmp_path / "no", n_events=100, n_visitors=100)
 
 
