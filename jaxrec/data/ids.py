@@ -158,12 +158,12 @@ def joined(lists: Sequence[Any], name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def few_matched(ids: np.ndarray, wanted: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
-    """Return a warning note if fewer than half of the `wanted` ids are among `ids`.
+def few_matched(ids: np.ndarray, expected: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
+    """Return a warning note if fewer than half of the `expected` ids are among `ids`.
 
     Args:
         ids: distinct ids of the file `here`, as text.
-        wanted: distinct ids of the file `there`, as text.
+        expected: distinct ids of the file `there`, as text.
         kind: `user` or `item`.
         here: name of the file that should contain the ids, for messages.
         there: name of the other file, for messages.
@@ -171,19 +171,19 @@ def few_matched(ids: np.ndarray, wanted: np.ndarray, kind: str, here: str, there
     Raises:
         InputError: none of the ids matches, i.e. the files write ids differently or do not belong together.
     """
-    if not len(wanted):
+    if not len(expected):
         return {}
-    found = np.isin(wanted.astype(str), ids.astype(str))
-    if 2 * found.sum() >= len(wanted):
+    found = np.isin(expected.astype(str), ids.astype(str))
+    if 2 * found.sum() >= len(expected):
         return {}
-    example = f"{here} has {ids[0]!r}, {there} has {wanted[~found][0]!r}" if len(ids) else f"{here} has none"
+    example = f"{here} has {ids[0]!r}, {there} has {expected[~found][0]!r}" if len(ids) else f"{here} has none"
     if not found.any():
         raise InputError(
-            f"none of the {len(wanted):,} {kind} ids of {there} is in {here}: {example}; write ids the same way in "
+            f"none of the {len(expected):,} {kind} ids of {there} is in {here}: {example}; write ids the same way in "
             "both files"
         )
     reason = (
-        f"of {len(wanted):,} {kind} ids of {there} are in {here}: check that ids are written the same way; {example}"
+        f"of {len(expected):,} {kind} ids of {there} are in {here}: check that ids are written the same way; {example}"
     )
     return {WARNING + reason: int(found.sum())}
 

@@ -292,5 +292,5 @@ def test_of_what_changes_the_last_value_is_shown():
 
 def test_nothing_to_explore():
     interactions, _ = made()
-    with pytest.raises(InputError, match="made holds no interactions"):
+    with pytest.raises(InputError, match="made has no interactions"):
         tables(interactions.take(np.arange(0)))

@@ -177,7 +177,7 @@ def _typed(table: pa.Table, where: Where) -> tuple[pd.DataFrame, Notes]:
         }
     )
     respelled = pc.sum(pc.not_equal(codes, table["item_id"].cast(pa.string()))).as_py()
-    return frame, occurred({"rows whose stock code had small letters or blanks, mended": respelled})
+    return frame, occurred({"rows whose stock code had lower-case letters or blanks, normalized": respelled})
 
 
 def _numbers(column: pa.ChunkedArray, name: str, where: Where) -> np.ndarray:
@@ -206,7 +206,7 @@ def _products(frame: pd.DataFrame, notes: Notes) -> tuple[pd.DataFrame, Notes]:
     rules |= {
         "rows of a price of 0 or less, dropped": frame["price"] <= 0,
         "rows of quantity 0, dropped": quantity == 0,
-        "rows of a negative quantity that are no cancellation, dropped": (quantity < 0) & ~canceled,
+        "rows with a negative quantity that are not cancellations, dropped": (quantity < 0) & ~canceled,
         "rows of a cancellation with a positive quantity, dropped": (quantity > 0) & canceled,
     }
     dropped = np.zeros(len(frame), bool)
@@ -250,7 +250,7 @@ def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "dr
             {
                 "cancellations, taken from purchases before": int((canceled & (lost == 0)).sum()),
                 "cancellations of more than was bought before, the rest ignored": int((canceled & (lost > 0)).sum()),
-                "purchases canceled whole, dropped": int((~canceled & (left <= 0)).sum()),
+                "purchases canceled in full, dropped": int((~canceled & (left <= 0)).sum()),
                 "purchases canceled in part, lowered": int((~canceled & (left > 0) & (left < before)).sum()),
             }
         )

@@ -16,14 +16,16 @@ from jaxrec.errors import InputError
 USERS_AT_A_TIME = 4096  # keeps a block of samples in the CPU cache
 
 
-def read_candidates(path: Path, held: HeldOut, *, user_column: str, item_column: str) -> tuple[np.ndarray, np.ndarray]:
+def read_candidates(
+    path: Path, held_out: HeldOut, *, user_column: str, item_column: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Read the candidates of each user from a file with one row per user and candidate.
 
     Duplicates and users that are not in the data are ignored.
 
     Args:
         path: file of original user and item ids.
-        held: held-out part of the split.
+        held_out: held-out part of the split.
         user_column, item_column: names of the columns.
 
     Returns:
@@ -35,7 +37,7 @@ def read_candidates(path: Path, held: HeldOut, *, user_column: str, item_column:
     if not path.is_file():
         raise InputError(f"there is no file {path}: check eval.path")
     table = tables.read(path, {"eval.user_column": user_column, "eval.item_column": item_column})
-    data = held.target
+    data = held_out.target
     user, item = (
         _found(table[f"eval.{what}_column"], ids, path, f"eval.{what}_column={column}")
         for what, ids, column in (("user", data.user_ids, user_column), ("item", data.item_ids, item_column))
@@ -55,25 +57,25 @@ def read_candidates(path: Path, held: HeldOut, *, user_column: str, item_column:
     return offsets, items
 
 
-def draw_candidates(held: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_candidates(held_out: HeldOut, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Sample `n` candidates for each user with held-out items, uniformly without replacement.
 
     Candidates are items that the user has not interacted with, neither in the known nor in the held-out part; users
     with fewer than `n` such items get all of them.
 
     Args:
-        held: held-out part of the split.
+        held_out: held-out part of the split.
         n: number of candidates per user.
         seed: seed of the random generator.
 
     Returns:
         Offsets, int64 [U + 1], and items, int32 [E].
     """
-    data, n_items = held.target, held.target.n_items
+    data, n_items = held_out.target, held_out.target.n_items
     users = np.unique(data.user)
     is_evaluated = np.zeros(data.n_users, bool)
     is_evaluated[users] = True
-    known = targets(held.known)
+    known = targets(held_out.known)
     known = known.take(is_evaluated[known.user])
     row = np.searchsorted(users, np.concatenate([known.user, data.user])).astype(np.int64)
     taken = np.unique(row * n_items + np.concatenate([known.item, data.item]))

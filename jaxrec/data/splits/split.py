@@ -215,15 +215,15 @@ def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     if interactions.target is None:
         return part
     moment = np.arange(len(interactions)) if interactions.time is None else interactions.time
-    whole = np.full(len(interactions), TRAIN, np.int8)
-    whole[interactions.target] = part
+    parts = np.full(len(interactions), TRAIN, np.int8)
+    parts[interactions.target] = part
     history = ~interactions.target
     for p in (VALIDATION, TEST):
         start = np.full(interactions.n_users, np.iinfo(np.int64).max)
-        rows = interactions.target & (whole == p)
+        rows = interactions.target & (parts == p)
         np.minimum.at(start, interactions.user[rows], moment[rows])
-        whole[history & (moment >= start[interactions.user])] = p
-    return whole
+        parts[history & (moment >= start[interactions.user])] = p
+    return parts
 
 
 def rounded(count: Any, share: float) -> Any:
@@ -251,9 +251,9 @@ def ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarra
 def _random_parts(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
     """Return the part [N] of each row: random shares of each user's target rows; history stays in train."""
     if interactions.target is not None:
-        whole = np.full(len(interactions), TRAIN, np.int8)
-        whole[interactions.target] = _random_parts(replace(targets(interactions), target=None), validation, test, seed)
-        return whole
+        parts = np.full(len(interactions), TRAIN, np.int8)
+        parts[interactions.target] = _random_parts(replace(targets(interactions), target=None), validation, test, seed)
+        return parts
     rank, count = ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
     n_test, n_validation = rounded(count, test), rounded(count, validation)
     small = n_test + n_validation >= count

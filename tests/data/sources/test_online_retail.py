@@ -50,20 +50,20 @@ LINES = [
 NETTED = [(13085, "85048", 12, "2009-12-01T07:45"), (13085, "15056BL", 10, "2009-12-01T07:45")]
 NETTED += [(13078, "85048", 8, "2009-12-03T10:00"), (13078, "22041", 3, "2009-12-06T10:00")]
 NOTES = {
-    "rows whose stock code had small letters or blanks, mended": 2,  # the voucher's is one
+    "rows whose stock code had lower-case letters or blanks, normalized": 2,  # the voucher's is one
     "rows of postage and carriage, dropped": 1,
     "rows of gift vouchers, dropped": 1,
     "rows of fees, discounts, corrections, samples, dropped": 1,
     "rows of stock codes of an unknown kind, dropped": 1,
     "rows of a price of 0 or less, dropped": 1,
     "rows of quantity 0, dropped": 1,
-    "rows of a negative quantity that are no cancellation, dropped": 1,
+    "rows with a negative quantity that are not cancellations, dropped": 1,
     "rows of a cancellation with a positive quantity, dropped": 1,
     "rows without a user, dropped": 1,
     "further lines of an item in its invoice, summed into one": 1,
     "cancellations, taken from purchases before": 1,
     "cancellations of more than was bought before, the rest ignored": 1,
-    "purchases canceled whole, dropped": 2,
+    "purchases canceled in full, dropped": 2,
     "purchases canceled in part, lowered": 1,
 }
 
