@@ -48,11 +48,9 @@ def _check_given(tree: Tree) -> None:
         return
     if split.endswith(".given"):
         if data["path"] is not None and data["train"] is None:
-            raise InputError("split=given needs data that comes split: give data.train=FILE and data.test=FILE")
+            raise InputError("split=given needs data that is already split: set data.train=FILE and data.test=FILE")
     elif data["train"] is not None:
-        raise InputError(
-            "the data comes split already: say split=given, or give one file as data.path to split it anew"
-        )
+        raise InputError("the data is already split: set split=given, or set data.path to one file to split it again")
 
 
 def _check_negatives(tree: Tree) -> None:

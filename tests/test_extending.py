@@ -89,7 +89,7 @@ def test_each_command_is_accepted(composed, words):
         (["model=biased_dot", "model.embedding_dim=0"], "model.embedding_dim=0: must be greater than 0"),
         (["loss=hinge", "loss.loss.margin=-1"], "loss.loss.margin=-1: must be greater than 0"),
         (["negatives=current", "negatives.share=1.5"], "negatives.share=1.5: must be less than or equal to 1"),
-        (["split=latest", "split.test_fraction=0.95"], "split.test_fraction=0.95 leave nothing to train on"),
+        (["split=latest", "split.test_fraction=0.95"], "split.test_fraction=0.95 leave no training data"),
         (["split=latest", "data=files"], "this split needs times: name their column in data.time_column"),
         (["eval.metrics=['my_package.metric.hit_on_top(top=0)']"], "top=0: must be greater than 0"),
         (["eval.metrics=['my_package.metric.gone']"], "eval.metrics: my_package.metric.gone cannot be imported"),

@@ -253,7 +253,7 @@ def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tm
     assert metrics["test"]["ndcg@10"] > 1.25 * metrics["popularity"]["ndcg@10"]
     assert metrics["data"]["test_users_not_in_train"] == metrics["data"]["users_with_test"] == 30
     assert metrics["test_groups"]["items"]["warm"]["ndcg@10"] == pytest.approx(metrics["test"]["ndcg@10"])
-    assert "all 30 test users are new to the model" in capsys.readouterr().out.replace("\n", " ")
+    assert "all 30 test users are new (represented by their history only)" in capsys.readouterr().out.replace("\n", " ")
     assert metrics["data"]["reading"] == {}
 
 

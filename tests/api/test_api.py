@@ -187,7 +187,7 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
         (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is split already"),
         (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
         (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a jaxrec.models.Model"),
-        (lambda split: jaxrec.Dataset([1]), "a list is no data"),
+        (lambda split: jaxrec.Dataset([1]), "list is not a supported data type"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),
         (lambda split: jaxrec.split(pd.DataFrame({"user_id": [1], "item_id": [1]}), "holdout"), "no user has a"),

@@ -78,7 +78,7 @@ def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
     found = files.recommend(run, histories=str(tmp_path / "h.parquet"), k=3)[1]
     by_hand = files.recommend(run, history=(item,), k=3)[1]
     assert (found.user_id.tolist(), found.item_id.tolist()) == ([9, 9, 9], by_hand.item_id.tolist())
-    for users, said in (((1.5,), "1.5: ids are text or whole"), ((2.0**53,), "stands for several whole numbers")):
+    for users, said in (((1.5,), "1.5: ids are text or integers"), ((2.0**53,), "floats of .* or more are not exact")):
         with pytest.raises(InputError, match=said):
             files.recommend(run, users=users)
 

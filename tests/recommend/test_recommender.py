@@ -134,7 +134,7 @@ def test_ids_of_any_spelling_are_the_same(loaded):
     for missing in (None, float("nan"), pd.NA):
         with pytest.raises(InputError, match="user None is not in this run's data"):
             model.recommend([user, missing])
-    with pytest.raises(InputError, match="True is no id"):
+    with pytest.raises(InputError, match="True is not an id"):
         model.recommend([True])
     histories = [[item, "7.0"], np.array([float(item)])]
     plain = model.recommend_histories([[item, 7], [item]], k=2)

@@ -44,7 +44,7 @@ def test_titles_are_found_by_all_words_the_most_chosen_first():
 
 
 def test_a_large_float_is_no_id():
-    with pytest.raises(InputError, match="lost digits"):
+    with pytest.raises(InputError, match="a rounded float"):
         Ids("user", np.array([3, 7])).find("1e+17")
     assert catalog().search("1e+17", 10) == []  # words, not an id
 
