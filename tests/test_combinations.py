@@ -54,8 +54,8 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["data.path=null", "data.train=a.csv", "data.test=b.csv"], "comes split already: say split=given"),
         (["split=given"], "split=given needs data that comes split: give data.train=FILE and data.test=FILE"),
         (["model=sasrec", "model.n_heads=7"], "model.n_heads=7 must divide model.embedding_dim=64"),
-        (["loss=sequence_softmax"], "MatrixFactorization does not read sequences: choose loss=bpr or softmax"),
-        (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec looks at both sides, .* choose loss=masked_softmax"),
+        (["loss=sequence_softmax"], "MatrixFactorization is not a sequence model: choose loss=bpr or softmax"),
+        (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec is bidirectional .* choose loss=masked_softmax"),
         (["model=sasrec", "loss.stride=51"], "loss.stride=51 must not exceed model.history_length=50"),
         (["negatives=hard", "negatives.ranks=[9,3]"], r"negatives.ranks=\[9, 3\]: the first rank must not exceed"),
         (

@@ -69,7 +69,7 @@ def test_history_is_what_else_the_user_did():
 
 def test_data_without_values_says_what_to_add():
     data = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(3))
-    with pytest.raises(InputError, match=r"data has no values to learn from .* data\.value_column"):
+    with pytest.raises(InputError, match=r"data has no values, .* data\.value_column"):
         PointwiseObjective(squared_error).examples(data)
     broken = Interactions(USER, ITEM, np.array([1, np.nan, 3, 4], np.float32), None, None, np.arange(3), np.arange(3))
     with pytest.raises(InputError, match="the value of row 2 is nan"):

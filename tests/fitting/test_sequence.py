@@ -168,8 +168,8 @@ def test_what_cannot_be_learned_from_is_said():
 @pytest.mark.parametrize(
     ("objective", "model", "message"),
     [
-        (NextItem(Softmax()), MatrixFactorization(5, ITEMS), "MatrixFactorization does not read sequences"),
-        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it is to predict: choose loss=masked_softmax"),
+        (NextItem(Softmax()), MatrixFactorization(5, ITEMS), "MatrixFactorization is not a sequence model"),
+        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it must predict: choose loss=masked_softmax"),
         (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
     ],
 )
