@@ -60,7 +60,7 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["negatives=hard", "negatives.ranks=[9,3]"], r"negatives.ranks=\[9, 3\]: the first rank must not exceed"),
         (
             ["negatives=mixed", "negatives.first._target_=jaxrec.negatives.in_batch.InBatch", "~negatives.first.power"],
-            "what a batch shares it cannot mix",
+            "needs samplers that draw per example",
         ),
     ],
 )
