@@ -31,7 +31,7 @@ def test_keys_go_length_by_length_and_predictions_come_last():
 
 @pytest.mark.parametrize("text", ["", "rbp(", "rbp(0.8)", "rbp(p=x)", "1", "a b", "rbp(**p)", "ndcg@10"])
 def test_what_is_no_name(text):
-    with pytest.raises(InputError, match="is not a metric: write a name, e.g. ndcg"):
+    with pytest.raises(InputError, match="is not a metric: write a name"):
         metric(text)
 
 
