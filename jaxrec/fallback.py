@@ -31,9 +31,10 @@ Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 class Trained(NamedTuple):
     """Summary of a model's training data.
 
-    popular: float32 [I], weighted number of interactions of each item, the scores of the baseline `Popularity`
-    users:   bool [U], whether each user has training interactions
-    items:   bool [I], whether each item has training interactions
+    Attributes:
+        popular: float32 [I], weighted number of interactions of each item, the scores of the baseline `Popularity`
+        users: bool [U], whether each user has training interactions
+        items: bool [I], whether each item has training interactions
     """
 
     popular: np.ndarray
@@ -53,8 +54,9 @@ def trained_on(train: Interactions) -> Trained:
 class Fallback(NamedTuple):
     """Data for fallback recommendations.
 
-    trained: summary of the training data
-    folds:   fold-in model with the same parameters; None if the model does not support fold-in
+    Attributes:
+        trained: summary of the training data
+        folds: fold-in model with the same parameters; None if the model does not support fold-in
     """
 
     trained: Trained

@@ -10,8 +10,9 @@ from jaxrec.history import History
 class Query(NamedTuple):
     """Input of a model.
 
-    user:    user ids, positions in the user table; -1 is a new user
-    history: histories of length T for models with `history_length` T; None for other models
+    Attributes:
+        user: user ids, positions in the user table; -1 is a new user
+        history: histories of length T for models with `history_length` T; None for other models
     """
 
     user: Int[Array, "B"]

@@ -49,7 +49,7 @@ def normals(source: RandomStream, *counters: Array) -> Float[Array, "*S"]:
 
 
 def finalize(x: UInt32[Array, "*S"]) -> UInt32[Array, "*S"]:
-    """Bijective 32-bit mixing function with full avalanche: each input bit flips each output bit with probability 1/2."""
+    """Bijective 32-bit hash: each input bit flips each output bit with probability 1/2 (full avalanche)."""
     x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
     x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
     return x ^ (x >> 16)

@@ -53,9 +53,10 @@ def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], I
 class Ranked(NamedTuple):
     """Ranked lists of a population.
 
-    items:  items by rank, [P, R, K]; padded with -1 if fewer than K items remain after filtering
-    scores: scores of these items, [P, R, K]
-    finite: [P], False for a member with any NaN or infinite score, whose lists are meaningless
+    Attributes:
+        items: items by rank, [P, R, K]; padded with -1 if fewer than K items remain after filtering
+        scores: scores of these items, [P, R, K]
+        finite: [P], False for a member with any NaN or infinite score, whose lists are meaningless
     """
 
     items: Int[Array, "P R K"]
@@ -67,11 +68,12 @@ class Ranked(NamedTuple):
 class QueryRows:
     """Rows to rank for, on the host; a user may have several rows.
 
-    users:      user of each row, [R]
-    known:      known histories of all users
-    start, end: the history of a row is `known[start : end]`
-    masked:     items filtered from each list, as offsets [R + 1] and items; None: no filter
-    encoded:    features of users and items, for models that read them
+    Attributes:
+        users: user of each row, [R]
+        known: known histories of all users
+        start, end: the history of a row is `known[start : end]`
+        masked: items filtered from each list, as offsets [R + 1] and items; None: no filter
+        encoded: features of users and items, for models that read them
     """
 
     users: np.ndarray

@@ -129,15 +129,16 @@ def _measure(
 class CandidateEvaluation:
     """Settings of sampled evaluation: each held-out item is ranked among candidates ("1 + 99").
 
-    path:    file with one row per candidate (.csv, .tsv, .parquet), for both validation and test; None: random
-             candidates
-    user_column, item_column: columns of that file with original ids
-    n:       random candidates per user, from items that are neither known nor relevant; all of them if there are fewer
-    seed:    random seed of the candidates
-    k:       list lengths to report
-    monitor: validation metric for early stopping and searches
-    block:   rows per block on a device; None: chosen by catalog size. Does not affect results
-    metrics: metrics of user lists to report, see `FullCatalog`
+    Attributes:
+        path: file with one row per candidate (.csv, .tsv, .parquet), for both validation and test; None: random
+            candidates
+        user_column, item_column: columns of that file with original ids
+        n: random candidates per user, from items that are neither known nor relevant; all of them if there are fewer
+        seed: random seed of the candidates
+        k: list lengths to report
+        monitor: validation metric for early stopping and searches
+        block: rows per block on a device; None: chosen by catalog size. Does not affect results
+        metrics: metrics of user lists to report, see `FullCatalog`
     """
 
     path: str | Path | None = None

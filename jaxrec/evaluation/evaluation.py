@@ -15,10 +15,11 @@ from jaxrec.metrics import mean_and_interval
 class RankedLists(NamedTuple):
     """Ranked lists of one model with their relevant items.
 
-    users:        user of each row, [R]
-    items:        items by rank, [R, K]; padded with -1
-    offsets:      bounds of the relevant items of each row, [R + 1]
-    ground_truth: relevant items; those of row r are `ground_truth[offsets[r] : offsets[r + 1]]`
+    Attributes:
+        users: user of each row, [R]
+        items: items by rank, [R, K]; padded with -1
+        offsets: bounds of the relevant items of each row, [R + 1]
+        ground_truth: relevant items; those of row r are `ground_truth[offsets[r] : offsets[r + 1]]`
     """
 
     users: np.ndarray
@@ -31,12 +32,13 @@ class RankedLists(NamedTuple):
 class Evaluation:
     """Metrics of a population.
 
-    ground_truth: evaluated rows: one per user, or one per held-out interaction for sessions and among candidates
-    per_user: metrics of each row by key, [P, R]
-    overall:  metrics of all lists or predictions together (coverage, rmse) by key, [P]
-    lists:    items by rank, [P, R, K], padded with -1; among candidates only the target, at its rank
-    finite:   whether all scores of a member were finite, [P]; metrics of other members are meaningless
-    prefix:   prefix of metric keys: `sampled_` among candidates
+    Attributes:
+        ground_truth: evaluated rows: one per user, or one per held-out interaction for sessions and among candidates
+        per_user: metrics of each row by key, [P, R]
+        overall: metrics of all lists or predictions together (coverage, rmse) by key, [P]
+        lists: items by rank, [P, R, K], padded with -1; among candidates only the target, at its rank
+        finite: whether all scores of a member were finite, [P]; metrics of other members are meaningless
+        prefix: prefix of metric keys: `sampled_` among candidates
     """
 
     ground_truth: GroundTruth

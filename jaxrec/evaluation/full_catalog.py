@@ -90,11 +90,13 @@ def _measure(
 class FullCatalog:
     """Settings of full-catalog evaluation: the catalog is ranked for each user, or at each step of a session.
 
-    k:       list lengths to report
-    monitor: validation metric for early stopping and searches
-    block:   users per block on a device; None: chosen by catalog size. Does not affect results
-    exclude_known: filter items the user already has (train; for the test also validation); never at session steps
-    metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of others
+    Attributes:
+        k: list lengths to report
+        monitor: validation metric for early stopping and searches
+        block: users per block on a device; None: chosen by catalog size. Does not affect results
+        exclude_known: filter items the user already has (train; for the test also validation); never at session steps
+        metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of
+            others
     """
 
     k: tuple[PositiveInt, ...] = (5, 10, 20)

@@ -15,10 +15,11 @@ from jaxrec.ranking import QueryRows
 class GroundTruth(NamedTuple):
     """Evaluated rows and their relevant items, sorted: `items[offsets[r] : offsets[r + 1]]` for row r.
 
-    asked:   users and histories of the rows
-    offsets: bounds of the relevant items of each row
-    items:   relevant items of all rows
-    singly:  whether each row has one relevant item, so that a user may have several rows
+    Attributes:
+        asked: users and histories of the rows
+        offsets: bounds of the relevant items of each row
+        items: relevant items of all rows
+        singly: whether each row has one relevant item, so that a user may have several rows
     """
 
     asked: QueryRows

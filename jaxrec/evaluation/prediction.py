@@ -101,8 +101,9 @@ def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:
 class Predictions(FullCatalog):
     """Settings of prediction metrics for every held-out row, in addition to full-catalog evaluation.
 
-    threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of the label
-               `value >= threshold`, measured by auc and log_loss
+    Attributes:
+        threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of the label
+            `value >= threshold`, measured by auc and log_loss
     """
 
     monitor: str = "rmse"

@@ -41,10 +41,11 @@ class Fit:
 class EpochLoop:
     """Stopping rule and model selection of iterative fits.
 
-    epochs:         maximum number of epochs
-    patience:       number of validations without improvement after which a member stops; None: train for all epochs
-    validate_every: epochs between validations
-    monitor:        validation metric for early stopping and for choosing the best epoch
+    Attributes:
+        epochs: maximum number of epochs
+        patience: number of validations without improvement after which a member stops; None: train for all epochs
+        validate_every: epochs between validations
+        monitor: validation metric for early stopping and for choosing the best epoch
     """
 
     epochs: PositiveInt = 50

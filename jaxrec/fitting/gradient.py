@@ -39,10 +39,11 @@ class State(NamedTuple):
 class GradientFit(EpochLoop):
     """Trains for up to `epochs` and keeps the parameters of each member's best validation; see `EpochLoop`.
 
-    objective:      objective that a step minimizes
-    optimizer:      optimizer of a step
-    batch_size:     examples per step (interactions; users for `loss=softmax`)
-    members:        run members of one device by `vmap` or `sequential`; `auto` decides by backend and batch size
+    Attributes:
+        objective: objective that a step minimizes
+        optimizer: optimizer of a step
+        batch_size: examples per step (interactions; users for `loss=softmax`)
+        members: run members of one device by `vmap` or `sequential`; `auto` decides by backend and batch size
     """
 
     objective: Objective

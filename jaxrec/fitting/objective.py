@@ -97,11 +97,12 @@ def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
 class SampledObjective(Objective):
     """Loss of each interaction's item against sampled negatives, by a function of `jaxrec.losses`.
 
-    loss:      function of (positive [B], negatives [B, N], used [B, N])
-    negatives: a sampler, see `jaxrec.negatives`
-    history:   which entries a model that reads histories gets, see `ExampleHistories`
-    corrected: subtract log q from the scores of positives and negatives (logQ correction for a softmax), because items
-               that are sampled often would otherwise be under-scored.   [Bengio and Senecal 2008; Yi et al. 2019]
+    Attributes:
+        loss: function of (positive [B], negatives [B, N], used [B, N])
+        negatives: a sampler, see `jaxrec.negatives`
+        history: which entries a model that reads histories gets, see `ExampleHistories`
+        corrected: subtract log q from the scores of positives and negatives (logQ correction for a softmax), because
+            items that are sampled often would otherwise be under-scored.   [Bengio and Senecal 2008; Yi et al. 2019]
     """
 
     loss: Callable[..., Float[Array, "B"]]
@@ -199,7 +200,8 @@ class CatalogObjective(Objective):
     are also masked in the softmax: they are never targets, and treating them as negatives would lower the scores of
     similar items. Suitable for models that ignore the order of a history, because hidden items leave gaps.
 
-    history_share: expected share of a user's items that is shown as history
+    Attributes:
+        history_share: expected share of a user's items that is shown as history
     """
 
     history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5

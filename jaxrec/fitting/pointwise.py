@@ -38,9 +38,10 @@ class LabeledPairs(NamedTuple):
 class PointwiseObjective(Objective):
     """Loss between the score of each interaction and its value or label.
 
-    loss:      function of scores and targets, from `jaxrec.losses`
-    threshold: the label of an interaction is 1 if its value is at least this, else 0; None: the target is the value
-    history:   which entries a model that reads histories gets, see `ExampleHistories`
+    Attributes:
+        loss: function of scores and targets, from `jaxrec.losses`
+        threshold: the label of an interaction is 1 if its value is at least this, else 0; None: the target is the value
+        history: which entries a model that reads histories gets, see `ExampleHistories`
 
     A parameter `bias` of the model (one number added to every score) is initialized to the best constant prediction:
     the mean value, or the logit of the share of ones.

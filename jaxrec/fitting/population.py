@@ -36,7 +36,8 @@ class Population(NamedTuple):
 class Placement:
     """Distribution of members over `n_devices`; on each device they are vmapped or run sequentially.
 
-    n_split: number of devices over which the batches of each member are split, the axis "batch" of the program
+    Attributes:
+        n_split: number of devices over which the batches of each member are split, the axis "batch" of the program
     """
 
     n_members: int

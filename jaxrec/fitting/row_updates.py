@@ -69,9 +69,10 @@ class RowDescent:
 
     An id that occurs several times in a batch accumulates all of its updates.
 
-    rule:  update rule of rows
-    start: initial state of a table, as a function of its number of rows
-    rest:  optax transformation of the other parameters
+    Attributes:
+        rule: update rule of rows
+        start: initial state of a table, as a function of its number of rows
+        rest: optax transformation of the other parameters
     """
 
     rule: RowRule

@@ -60,10 +60,11 @@ class SequenceBatch(NamedTuple):
 class NextItem(Objective):
     """Next-item prediction at every position of a window.
 
-    cost:      loss of a position
-    negatives: a sampler, for losses that need one
-    stride:    None: only each user's latest window. Otherwise all windows at this stride, each with `stride` new
-               targets; windows overlap if it is below the history length, which gives targets more context
+    Attributes:
+        cost: loss of a position
+        negatives: a sampler, for losses that need one
+        stride: None: only each user's latest window. Otherwise all windows at this stride, each with `stride` new
+            targets; windows overlap if it is below the history length, which gives targets more context
     """
 
     cost: Cost
@@ -101,9 +102,10 @@ class NextItem(Objective):
 class MaskedItem(Objective):
     """Masked-item prediction (Cloze task): predict masked items of a window.   [Sun et al. 2019, BERT4Rec]
 
-    mask:      share of items that is masked
-    trailing:  share of windows in which only the last item is masked, as when the model recommends
-    cost, negatives, stride: see `NextItem`
+    Attributes:
+        mask: share of items that is masked
+        trailing: share of windows in which only the last item is masked, as when the model recommends
+        cost, negatives, stride: see `NextItem`
     """
 
     cost: Cost

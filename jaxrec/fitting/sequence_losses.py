@@ -72,9 +72,10 @@ class Softmax:
 class Sampled:
     """A loss of `jaxrec.losses` with sampled negatives.
 
-    loss:  function of (positive [P], negatives [P, N], used [P, N])
-    share: which positions use the same negatives: `position` (each draws its own), `user` (those of a window), or
-           `batch` (all). Wider sharing is faster: `batch` is one matrix product, `position` gathers each negative
+    Attributes:
+        loss: function of (positive [P], negatives [P, N], used [P, N])
+        share: which positions use the same negatives: `position` (each draws its own), `user` (those of a window), or
+            `batch` (all). Wider sharing is faster: `batch` is one matrix product, `position` gathers each negative
     """
 
     loss: Callable[..., Float[Array, "P"]] = softmax
@@ -97,8 +98,9 @@ class Sampled:
 class GBCE:
     """Generalized binary cross-entropy, which corrects for negative sampling; see `jaxrec.losses.gbce`.
 
-    t:     calibration: 0 is plain binary cross-entropy, 1 corrects fully
-    share: see `Sampled`
+    Attributes:
+        t: calibration: 0 is plain binary cross-entropy, 1 corrects fully
+        share: see `Sampled`
     """
 
     t: NonNegativeFloat | Traced = 0.75

@@ -55,18 +55,19 @@ class Layers(nn.Module):
 class ANCF(Pairwise):
     """Attention over latent features, or over the history with the candidate as the query.
 
-    n_users, n_items: numbers of users and items
-    history_length:   0: attention over latent features; above 0: attention over that many latest items of the history,
-                      which then represents the user. New users can be scored; an empty history scores
-                      b_i + b plus the MLP output for a zero vector
-    embedding_dim:    embedding dimension
-    attention_units:  hidden units of the attention network; None: embedding_dim; 0: no attention, equal weights
-                      (with a history this is FISM, e_ij = 1), as an ablation
-    layers:           hidden units of the MLP; None: embedding_dim and half of it; (): no hidden layers, which with
-                      a history is NAIS with weighted columns
-    beta:             smoothing of the attention over histories: 1 is a softmax, 0 a plain sum
-    regularization:   L2 penalty on the embedding vectors that a batch uses (with a history: those of scored items)
-    init_std:         root-mean-square norm of an initial embedding vector
+    Attributes:
+        n_users, n_items: numbers of users and items
+        history_length: 0: attention over latent features; above 0: attention over that many latest items of the
+            history, which then represents the user. New users can be scored; an empty history scores b_i + b plus the
+            MLP output for a zero vector
+        embedding_dim: embedding dimension
+        attention_units: hidden units of the attention network; None: embedding_dim; 0: no attention, equal weights
+            (with a history this is FISM, e_ij = 1), as an ablation
+        layers: hidden units of the MLP; None: embedding_dim and half of it; (): no hidden layers, which with a history
+            is NAIS with weighted columns
+        beta: smoothing of the attention over histories: 1 is a softmax, 0 a plain sum
+        regularization: L2 penalty on the embedding vectors that a batch uses (with a history: those of scored items)
+        init_std: root-mean-square norm of an initial embedding vector
 
     Fidelity: there is no reference implementation of this combination; the components follow the papers. Attention
     over a history is NAIS-prod without pretraining; the target item is excluded from the history by `loss.history`,

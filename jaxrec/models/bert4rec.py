@@ -21,11 +21,12 @@ from jaxrec.models.sequence import Rate, SequenceModel
 class BERT4Rec(SequenceModel):
     """Bidirectional Transformer encoder; trained by `loss=masked_softmax`.
 
-    history_length: see `SequenceModel`; the mask takes one position, so one history item fewer is read
-    embedding_dim:  embedding dimension; static, because layer normalization depends on it
-    n_blocks, n_heads: number of blocks, and attention heads per block
-    dropout:        dropout rate of embeddings, attention weights and sublayer outputs; traced
-    init_std:       root-mean-square norm of an initial item vector
+    Attributes:
+        history_length: see `SequenceModel`; the mask takes one position, so one history item fewer is read
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        n_blocks, n_heads: number of blocks, and attention heads per block
+        dropout: dropout rate of embeddings, attention weights and sublayer outputs; traced
+        init_std: root-mean-square norm of an initial item vector
 
     Fidelity: follows the authors' code, which is BERT's: normalized embeddings, feed-forward networks of four times
     the embedding dimension, an output layer and an item bias. Weights use the default initialization of Flax dense

@@ -37,14 +37,15 @@ class Side(NamedTuple):
 class DLRM(Pairwise):
     """Embeddings of user and item features, their pairwise dot products, and an MLP over these.
 
-    n_users, n_items: numbers of users and items
-    embedding_dim:    embedding dimension of every feature
-    bottom:           hidden units of the MLP over numeric features; a last layer of embedding_dim units is added
-    top:              hidden units of the MLP over dot products; a scalar output is added
-    ids:              use user and item ids as categories too
-    regularization:   L2 penalty on the id embeddings that a batch uses
-    init_std:         root-mean-square norm of an initial embedding vector
-    user_table, item_table, user_sizes, item_sizes: features; at least one is required
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension of every feature
+        bottom: hidden units of the MLP over numeric features; a last layer of embedding_dim units is added
+        top: hidden units of the MLP over dot products; a scalar output is added
+        ids: use user and item ids as categories too
+        regularization: L2 penalty on the id embeddings that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
+        user_table, item_table, user_sizes, item_sizes: features; at least one is required
 
     Fidelity: dot products of distinct pairs, concatenated with z, and ReLU layers as in the paper. The paper has one
     bottom MLP over all numeric features; here users and items have one each, so that ranking a catalog computes

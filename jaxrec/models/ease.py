@@ -26,8 +26,9 @@ BESIDE = 1 << 27  # bytes of everything else: blocks of the Gram matrix and of s
 class EASE(Additive, Solved):
     """A linear item-to-item model of the items in a query's history.
 
-    history_length: length of the longest history, so that none is truncated
-    regularization: weight of |B|^2; larger values give a smoother B. A few hundred suit dense data
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        regularization: weight of |B|^2; larger values give a smoother B. A few hundred suit dense data
 
     Memory: on the CPU one dense [items, items] float32 matrix per member, solved in place; time is O(items^3).
     Fidelity: binary X as in the paper; repeated interactions count once.

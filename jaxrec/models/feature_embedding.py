@@ -18,8 +18,9 @@ FAR = 10.0  # standardized numbers are clipped to this many standard deviations
 class FeatureEmbedding(nn.Module):
     """One vector of dimension `dim` per category and per bag of a row, and the row's numeric features.
 
-    sizes: vocabulary sizes
-    std:   root-mean-square norm of an initial vector
+    Attributes:
+        sizes: vocabulary sizes
+        std: root-mean-square norm of an initial vector
     """
 
     sizes: Sizes

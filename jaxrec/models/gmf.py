@@ -17,11 +17,12 @@ from jaxrec.query import Query
 class GMF(FactorizedByRow):
     """Dot product with learned weights per dimension.
 
-    n_users, n_items: numbers of users and items
-    embedding_dim:    embedding dimension
-    regularization:   L2 penalty on the embedding vectors that a batch uses
-    init_std:         root-mean-square norm of an initial embedding vector
-    width:            columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty on the embedding vectors that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
+        width: columns in use, see `Hyper`
 
     Fidelity: the paper's model; its sigmoid is in the loss (`loss=bce`). Initial weights h are normal with variance
     1 / width; the authors' code draws them uniformly with the same variance. Initial vectors are normal as in that

@@ -21,11 +21,12 @@ from jaxrec.models.sequence import Rate, SequenceModel
 class GRU4Rec(SequenceModel):
     """Stacked GRU or LSTM layers whose last state is scored against the item vectors.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  dimension of item vectors and of the state; static
-    n_layers, cell: number of stacked layers, and their type
-    dropout:        dropout rate of each layer's input; traced
-    init_std:       root-mean-square norm of an initial item vector
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: dimension of item vectors and of the state; static
+        n_layers, cell: number of stacked layers, and their type
+        dropout: dropout rate of each layer's input; traced
+        init_std: root-mean-square norm of an initial item vector
 
     Fidelity: input and output items share one table (the "constrained embedding" of the 2018 paper), and scores have a
     bias. Instead of session-parallel batches, which carry the state from batch to batch, batches are padded windows

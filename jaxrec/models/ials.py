@@ -35,13 +35,14 @@ class Sides(NamedTuple):
 class ImplicitALS(Factorized, Alternating):
     """Matrix factorization fitted by alternating least squares: all users, then all items.
 
-    n_users, n_items:  numbers of users and items
-    embedding_dim:     embedding dimension
-    regularization:    L2 penalty of a vector, scaled by its amount of training data
-    unobserved_weight: weight of unobserved pairs; observed pairs have weight 1
-    nu:                exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
-    init_std:          root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
-    width:             columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty of a vector, scaled by its amount of training data
+        unobserved_weight: weight of unobserved pairs; observed pairs have weight 1
+        nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
+        init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
+        width: columns in use, see `Hyper`
 
     Memory: batches of at most 256 users with [256, D, D] matrices, independent of the data. Time per step:
     interactions x D^2 + (users + items) x D^3.
@@ -138,7 +139,8 @@ class ImplicitALS(Factorized, Alternating):
 class FoldedALS(ImplicitALS, Additive):
     """iALS for new users: user vectors are solved from the history with item vectors fixed, as in an ALS step.
 
-    history_length: number of latest interactions used, each of weight 1; repeats count as often as they occur
+    Attributes:
+        history_length: number of latest interactions used, each of weight 1; repeats count as often as they occur
     """
 
     history_length: int = 0

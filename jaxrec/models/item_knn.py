@@ -27,12 +27,13 @@ LIMIT_GIB = 8
 class ItemKNN(Additive, Solved):
     """Item-based k-nearest neighbors; reads histories, so it scores new users too.
 
-    history_length: length of the longest history, so that none is truncated
-    k:              neighbors stored per item
-    similarity:     cosine, jaccard or dice
-    shrinkage:      added to the denominator of the similarity; reduces similarities based on few common users
-    idf:            weight users by log(items / (1 + items of the user)), so that very active users count less
-    n_neighbors:    neighbors in use, see `Hyper`
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        k: neighbors stored per item
+        similarity: cosine, jaccard or dice
+        shrinkage: added to the denominator of the similarity; reduces similarities based on few common users
+        idf: weight users by log(items / (1 + items of the user)), so that very active users count less
+        n_neighbors: neighbors in use, see `Hyper`
 
     Memory: co-occurrence counts, dense [items, items] in float32, during the fit; then [items, k]. Fitting time: the
     sparse product X'X and one pass over [items, items] per member.

@@ -19,12 +19,13 @@ from jaxrec.query import Query
 class MatrixFactorization(FactorizedByRow):
     """Dot product of a user vector and an item vector, with user, item and global biases.
 
-    n_users, n_items: numbers of users and items
-    embedding_dim:    embedding dimension
-    regularization:   L2 penalty on the embedding vectors that a batch uses (not on the biases): frequent users and
-                      items are penalized more often, the weighting that works best for a dot product
-    init_std:         root-mean-square norm of an initial embedding vector
-    width:            columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty on the embedding vectors that a batch uses (not on the biases): frequent users and
+            items are penalized more often, the weighting that works best for a dot product
+        init_std: root-mean-square norm of an initial embedding vector
+        width: columns in use, see `Hyper`
 
     Fidelity: the biased dot product of the paper. The global bias starts at the mean value for loss=mse and is trained
     like the other biases; rankings do not depend on it.
@@ -87,7 +88,8 @@ class FoldedMF(MatrixFactorization):
     trained user vectors. Up to the prior this is the objective of loss=softmax, which sampled losses approximate. See
     `fold_in.most_likely`.
 
-    history_length: number of latest interactions used; repeats count as often as they occur
+    Attributes:
+        history_length: number of latest interactions used; repeats count as often as they occur
     """
 
     history_length: int = 0

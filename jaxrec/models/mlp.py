@@ -74,11 +74,12 @@ def tower_layers(dim: int, layers: tuple[int, ...] | None) -> tuple[int, ...]:
 class MLP(Pairwise):
     """Multi-layer perceptron over the concatenated user and item vectors.
 
-    n_users, n_items: numbers of users and items
-    embedding_dim:    embedding dimension of users and of items
-    layers:           hidden units of the MLP; None: 2, 1 and 1/2 times embedding_dim
-    regularization:   L2 penalty on the embedding vectors that a batch uses
-    init_std:         root-mean-square norm of an initial embedding vector
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension of users and of items
+        layers: hidden units of the MLP; None: 2, 1 and 1/2 times embedding_dim
+        regularization: L2 penalty on the embedding vectors that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
 
     Fidelity: the paper's model and its tower of three layers; its sigmoid is in the loss (`loss=bce`). Layers are
     initialized as in the authors' code (Glorot; LeCun for the last); vectors are normal as in that code, but their norm

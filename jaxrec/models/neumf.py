@@ -27,16 +27,17 @@ from jaxrec.query import Query
 class NeuMF(Pairwise):
     """The sum of a GMF and an MLP score (an output layer over a concatenation is a sum).
 
-    n_users, n_items:   numbers of users and items
-    embedding_dim:      embedding dimension of GMF
-    mlp_embedding_dim:  embedding dimension of MLP; None: the same as GMF
-    layers:             hidden units of MLP; None: 2, 1 and 1/2 times its embedding dimension
-    shared:             share embeddings between GMF and MLP, which must then have the same dimension
-    gmf_run, mlp_run:   run directories of pretrained GMF and MLP models on the same data; None: random initialization.
-                        Use runs without refit, whose parameters have not seen the validation data
-    alpha:              weight of GMF in the pretrained output layer; MLP has weight 1 - alpha
-    regularization:     L2 penalty on the embedding vectors that a batch uses
-    init_std:           root-mean-square norm of an initial embedding vector
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension of GMF
+        mlp_embedding_dim: embedding dimension of MLP; None: the same as GMF
+        layers: hidden units of MLP; None: 2, 1 and 1/2 times its embedding dimension
+        shared: share embeddings between GMF and MLP, which must then have the same dimension
+        gmf_run, mlp_run: run directories of pretrained GMF and MLP models on the same data; None: random
+            initialization. Use runs without refit, whose parameters have not seen the validation data
+        alpha: weight of GMF in the pretrained output layer; MLP has weight 1 - alpha
+        regularization: L2 penalty on the embedding vectors that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
 
     Fidelity: the paper's model, including pretraining. After pretraining the authors continue with plain SGD, which is
     `optimizer=sgd`. Initialization is as in `GMF` and `MLP`; as in MLP, there is no `width`.

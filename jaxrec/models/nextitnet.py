@@ -20,13 +20,14 @@ from jaxrec.models.sequence import Rate, SequenceModel
 class NextItNet(SequenceModel):
     """A causal convolutional network.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  embedding dimension; static, because layer normalization depends on it
-    dilations:      dilation of the first convolution of each block; that of the second is twice as large. With kernel
-                    size k the receptive field is 1 + 3 (k - 1) sum(dilations) items
-    kernel_size:    taps of a convolution
-    dropout:        dropout rate of the embeddings; traced
-    init_std:       root-mean-square norm of an initial item vector
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        dilations: dilation of the first convolution of each block; that of the second is twice as large. With kernel
+            size k the receptive field is 1 + 3 (k - 1) sum(dilations) items
+        kernel_size: taps of a convolution
+        dropout: dropout rate of the embeddings; traced
+        init_std: root-mean-square norm of an initial item vector
 
     Fidelity: the second residual block of the paper. Input and output items share one table, where the paper has two,
     and the embeddings have dropout, which the paper does not.

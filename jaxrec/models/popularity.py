@@ -16,7 +16,8 @@ from jaxrec.query import Query
 class Popularity(Solved):
     """The same ranking for all users, apart from the items filtered for each.
 
-    window_days: count only interactions less than this many days before the latest one in train; None: count all
+    Attributes:
+        window_days: count only interactions less than this many days before the latest one in train; None: count all
     """
 
     n_items: int

@@ -20,12 +20,13 @@ from jaxrec.models.sequence import Rate, SequenceModel
 class SASRec(SequenceModel):
     """Causal Transformer encoder over the history.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  embedding dimension; static, because layer normalization depends on it
-    n_blocks, n_heads: number of blocks, and attention heads per block
-    dropout:        dropout rate of embeddings, attention weights and both feed-forward layers; traced
-    init_std:       root-mean-square norm of an initial item vector
-    temperature:    None: scores are dot products; otherwise cosines divided by it, which suits sparse data
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        n_blocks, n_heads: number of blocks, and attention heads per block
+        dropout: dropout rate of embeddings, attention weights and both feed-forward layers; traced
+        init_std: root-mean-square norm of an initial item vector
+        temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
 
     Fidelity: follows the authors' code: queries are normalized, keys and values are not; position embeddings are
     learned and counted from the latest item; input and output items share one table. Their loss is

@@ -20,7 +20,8 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 class SequenceModel(Factorized):
     """A model that scores items by the user's history only. A family defines `encode` and `item_vectors`.
 
-    history_length: number of latest items read (T); static
+    Attributes:
+        history_length: number of latest items read (T); static
 
     Items are padded on the left with -1; outputs do not depend on the amount of padding.
     """

@@ -30,19 +30,20 @@ from jaxrec.query import Query
 class SoftmaxDNN(Factorized):
     """A query tower over history and features against item vectors; absent features are left out.
 
-    n_users, n_items: numbers of users and items
-    history_length:   latest items of a user in the bag
-    embedding_dim:    dimension of item and query vectors
-    feature_dim:      embedding dimension of categories and bags
-    layers:           hidden units of the tower; () is a linear tower
-    residual:         add the bag of the history to the output of the layers
-    user_ids:         add a vector per user id; new users (-1) have none
-    tied:             the bag averages the item vectors q_i; otherwise a separate table, as in the paper
-    cosine:           cosine divided by the temperature, without biases; otherwise the dot product
-    temperature:      divides the scores
-    regularization:   L2 penalty on x_u and v_i, once per occurrence in a batch
-    init_std:         root-mean-square norm of an initial embedding vector
-    user_table, item_table, user_sizes, item_sizes: features, if any
+    Attributes:
+        n_users, n_items: numbers of users and items
+        history_length: latest items of a user in the bag
+        embedding_dim: dimension of item and query vectors
+        feature_dim: embedding dimension of categories and bags
+        layers: hidden units of the tower; () is a linear tower
+        residual: add the bag of the history to the output of the layers
+        user_ids: add a vector per user id; new users (-1) have none
+        tied: the bag averages the item vectors q_i; otherwise a separate table, as in the paper
+        cosine: cosine divided by the temperature, without biases; otherwise the dot product
+        temperature: divides the scores
+        regularization: L2 penalty on x_u and v_i, once per occurrence in a batch
+        init_std: root-mean-square norm of an initial embedding vector
+        user_table, item_table, user_sizes, item_sizes: features, if any
 
     Fidelity: the paper's candidate generation network: bag, categories and powers of normalized numbers, ReLU layers
     and a softmax over items. Example age, search tokens and impressions can be provided as user features. The powers

@@ -26,12 +26,13 @@ CHUNK = 1024  # training users compared with a block of queries at a time
 class UserKNN(Solved):
     """User-based k-nearest neighbors; compares histories at query time, so it scores new users too.
 
-    history_length: length of the longest history, so that none is truncated
-    k:              number of neighbors
-    similarity:     cosine, jaccard or dice
-    shrinkage:      added to the denominator of the similarity; reduces similarities based on few common items
-    idf:            weight items by log(users / (1 + users of the item)), so that very popular items count less
-    n_neighbors:    neighbors in use, see `Hyper`
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        k: number of neighbors
+        similarity: cosine, jaccard or dice
+        shrinkage: added to the denominator of the similarity; reduces similarities based on few common items
+        idf: weight items by log(users / (1 + users of the item)), so that very popular items count less
+        n_neighbors: neighbors in use, see `Hyper`
 
     Memory: one bit per user-item pair, and [B, users] similarities for a block of B queries. Time: no fit; two passes
     over users x items per block of queries, one of them a matrix product.

@@ -15,9 +15,11 @@ from jaxrec.random import RandomStream, bits, integers
 class Negatives(NamedTuple):
     """Sampled negatives of a batch.
 
-    items: negatives of each example; one row if the whole batch shares them, so that scores can be one matrix product
-    used:  1 for negatives in use, else 0
-    log_q: log sampling probability of each item of the catalog; None: uniform or unknown
+    Attributes:
+        items: negatives of each example; one row if the whole batch shares them, so that scores can be one matrix
+            product
+        used: 1 for negatives in use, else 0
+        log_q: log sampling probability of each item of the catalog; None: uniform or unknown
     """
 
     items: Int[Array, "#B N"]
@@ -43,8 +45,9 @@ class Negatives(NamedTuple):
 class SamplerContext(NamedTuple):
     """Data available to a sampler: its tables, the batch's users and positives, and the model.
 
-    score: function that scores candidates [B, N] with the current model, with gradients stopped
-    mined: latest mined items, see `jaxrec.fitting.mining`
+    Attributes:
+        score: function that scores candidates [B, N] with the current model, with gradients stopped
+        mined: latest mined items, see `jaxrec.fitting.mining`
     """
 
     tables: PyTree

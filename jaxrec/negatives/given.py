@@ -28,7 +28,8 @@ class ListedTables(NamedTuple):
 class ListedNegatives(PartlyUniform):
     """Negatives drawn uniformly from each user's list of label-0 items; random ones for users without a list.
 
-    share: share of negatives from the list; the others are uniform
+    Attributes:
+        share: share of negatives from the list; the others are uniform
 
     Memory: 8 bytes per pair with label 0.
     """

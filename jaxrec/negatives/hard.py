@@ -32,13 +32,16 @@ class HardTables(NamedTuple):
 class Hard(PartlyUniform):
     """Negatives from ranks `ranks[0]` to `ranks[1]` of the model's own ranking of the whole catalog.
 
-    ranks:   first and last rank, from 1, without the user's items in train. The top ranks may contain false negatives:
-             including rank 1 lowers accuracy on MovieLens, see docs/negatives.md
-    share:   share of mined negatives; the others are uniform
-    warmup:  initial epochs with uniform negatives only, because an untrained model ranks randomly
-    refresh: epochs between minings
-    power:   mined items are drawn with probability proportional to 1 / place^power, place 1 being ranks[0]; 0: uniform
-    pool:    rank this many random items, redrawn at each mining, instead of the catalog; `ranks` then refer to the pool
+    Attributes:
+        ranks: first and last rank, from 1, without the user's items in train. The top ranks may contain false
+            negatives: including rank 1 lowers accuracy on MovieLens, see docs/negatives.md
+        share: share of mined negatives; the others are uniform
+        warmup: initial epochs with uniform negatives only, because an untrained model ranks randomly
+        refresh: epochs between minings
+        power: mined items are drawn with probability proportional to 1 / place^power, place 1 being ranks[0]; 0:
+            uniform
+        pool: rank this many random items, redrawn at each mining, instead of the catalog; `ranks` then refer to the
+            pool
 
     Memory: users x (ranks[1] - ranks[0] + 1) int32 per member, and during mining another users x ranks[1] x 1.5.
     """

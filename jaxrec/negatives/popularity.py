@@ -11,7 +11,8 @@ from jaxrec.negatives.uniform import Uniform
 class Popularity(Uniform):
     """Items drawn in proportion to (frequency in train)^power.   [Mikolov et al. 2013; Rendle et al. 2014]
 
-    power: 1 is the frequency in train, 0.75 the choice of word2vec, 0 uniform
+    Attributes:
+        power: 1 is the frequency in train, 0.75 the choice of word2vec, 0 uniform
     """
 
     power: NonNegativeFloat = 0.75  # type: ignore[misc]  # a field here, a constant above

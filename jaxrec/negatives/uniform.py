@@ -23,10 +23,11 @@ ATTEMPTS = 2  # draws before an item that the user has is masked instead
 class Uniform:
     """Draws `ratio` items for each positive uniformly from the catalog.
 
-    ratio: number of items drawn, the largest in a population; a member uses the first `n_negatives` columns, which are
-        the items it would draw alone
-    exclude_known: exclude items that the user has in train: they are redrawn once, and masked if the user has the
-        second item too. Memory: see `jaxrec.membership.known`
+    Attributes:
+        ratio: number of items drawn, the largest in a population; a member uses the first `n_negatives` columns, which
+            are the items it would draw alone
+        exclude_known: exclude items that the user has in train: they are redrawn once, and masked if the user has the
+            second item too. Memory: see `jaxrec.membership.known`
     """
 
     ratio: PositiveInt = 4
@@ -92,7 +93,8 @@ class PartlyUniform(Uniform):
     Users for whom `own` has no items get uniform negatives only. The tables of a subclass contain those of the uniform
     sampler as `random`.
 
-    share: share of negatives drawn by `own`
+    Attributes:
+        share: share of negatives drawn by `own`
     """
 
     share: Share = 0.5

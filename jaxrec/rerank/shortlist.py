@@ -60,14 +60,15 @@ class Mixes:
 class Items(NamedTuple):
     """Attributes of every item of the catalog at request time.
 
-    vectors:   vectors whose cosine is the similarity of items; zero without attributes
-    mixes:     category distribution, sums to 1; zero without categories
-    groups:    group for exposure
-    target:    target share of exposure of each group
-    counts:    interactions in train
-    ages:      age in the unit of `half_life`; NaN if unknown
-    half_life: half-life of freshness
-    available: whether the item may be shown
+    Attributes:
+        vectors: vectors whose cosine is the similarity of items; zero without attributes
+        mixes: category distribution, sums to 1; zero without categories
+        groups: group for exposure
+        target: target share of exposure of each group
+        counts: interactions in train
+        ages: age in the unit of `half_life`; NaN if unknown
+        half_life: half-life of freshness
+        available: whether the item may be shown
     """
 
     vectors: Float[Array, "I D"] | Mixes
@@ -83,9 +84,10 @@ class Items(NamedTuple):
 class About(NamedTuple):
     """Context of re-ranking.
 
-    items: attributes of all items
-    own:   category distribution of each user's history
-    k:     number of items shown
+    Attributes:
+        items: attributes of all items
+        own: category distribution of each user's history
+        k: number of items shown
     """
 
     items: Items
