@@ -63,21 +63,21 @@ class Fallback(NamedTuple):
     folds: Model | None = None
 
 
-def answering(model: Model, trained: Mask, told: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
+def answering(model: Model, trained: Mask, in_history: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
     """Masks of rows scored by the model, and of rows scored by the model with fold-in; others get popularity.
 
     Args:
         model: any model.
         trained: mask of rows whose user is in train, a numpy or jax array.
-        told: mask of rows with an item of train in the part of the history that the model reads.
+        in_history: mask of rows with an item of train in the part of the history that the model reads.
         featured: mask of rows whose user has features; None for a model that reads none.
         folds: whether the model supports fold-in.
     """
     none = trained & False
     if model.history_length:
-        return told if featured is None else told | featured, none
+        return in_history if featured is None else in_history | featured, none
     if model.reads_ids:
-        return trained, ~trained & told if folds else none
+        return trained, ~trained & in_history if folds else none
     return ~none if featured is None else featured, none
 
 
@@ -144,9 +144,9 @@ def who(
     users, start, end = rows
     length = model.history_length or (folds.history_length if folds else 0)
     before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
-    told = before[end] > before[np.maximum(start, end - length)]
+    in_history = before[end] > before[np.maximum(start, end - length)]
     return answering(
-        model, trained.users[users], told, None if features is None else features[users], folds is not None
+        model, trained.users[users], in_history, None if features is None else features[users], folds is not None
     )
 
 

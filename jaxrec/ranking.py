@@ -89,9 +89,9 @@ class QueryRows:
         return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
 
-def query_of(model: Model, asked: QueryRows) -> Query:
+def query_of(model: Model, queries: QueryRows) -> Query:
     """All rows as one query, with histories of the model's length; for scoring a few pairs."""
-    return rows_of(model, asked).query(jnp.arange(len(asked.users)), model.history_length)
+    return rows_of(model, queries).query(jnp.arange(len(queries.users)), model.history_length)
 
 
 class Rows(NamedTuple):
@@ -114,16 +114,16 @@ class Rows(NamedTuple):
         return Query(self.users[rows], history)
 
 
-def sources_of(model: Model, asked: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
+def sources_of(model: Model, queries: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
     """Sources of the scores of these rows; see `fallback.sources`."""
-    return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
+    return sources(model, fallback, (queries.users, queries.start, queries.end), queries.known, queries.encoded)
 
 
-def rows_of(model: Model, asked: QueryRows, folds: Model | None = None) -> Rows:
+def rows_of(model: Model, queries: QueryRows, folds: Model | None = None) -> Rows:
     """Copy rows to the device, with the histories and features that the model or its fold-in model reads."""
-    users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
-    histories = past(asked.known) if (folds or model).history_length else None
-    return Rows(users, start, end, histories, tables(model, asked.encoded))
+    users, start, end = (jnp.asarray(x, jnp.int32) for x in (queries.users, queries.start, queries.end))
+    histories = past(queries.known) if (folds or model).history_length else None
+    return Rows(users, start, end, histories, tables(model, queries.encoded))
 
 
 class Ranker:
@@ -133,10 +133,10 @@ class Ranker:
 
     Args:
         model: the model.
-        asked: rows to rank for.
+        queries: rows to rank for.
         k: length of the lists.
         block: rows per block; None: chosen by catalog size.
-        exclude_known: filter the items in `asked.masked`.
+        exclude_known: filter the items in `queries.masked`.
         pool: number of items to rank instead of the catalog, passed in each call; None: the whole catalog.
         fallback: sources for users whom the model cannot score; None: the model scores all users.
     """
@@ -144,7 +144,7 @@ class Ranker:
     def __init__(
         self,
         model: Model,
-        asked: QueryRows,
+        queries: QueryRows,
         k: int,
         *,
         block: int | None = None,
@@ -153,18 +153,18 @@ class Ranker:
         fallback: Fallback | None = None,
     ) -> None:
         self.model, self.k = model, k
-        sources, self._folds = sources_of(model, asked, fallback)
-        self._n_rows = len(asked.users)
+        sources, self._folds = sources_of(model, queries, fallback)
+        self._n_rows = len(queries.users)
         self._block = block_size(self._n_rows, pool or model.n_items, block, _held_floats(model))
         masked = None
-        if exclude_known and asked.masked is not None:
-            offsets, items = asked.masked
+        if exclude_known and queries.masked is not None:
+            offsets, items = queries.masked
             first_rows = np.arange(0, self._n_rows, self._block)
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
             self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
             masked = ragged(offsets, items)
         self._history_length = model.history_length
-        shared = rows_of(model, asked, self._folds), masked, sources
+        shared = rows_of(model, queries, self._folds), masked, sources
         self.stream = Blockwise(self._rank_member, shared, self._n_rows, self._block)
 
     def __call__(self, params: Params, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:

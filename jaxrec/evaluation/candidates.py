@@ -46,7 +46,7 @@ class CandidateEvaluator:
     def __init__(
         self,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         lists: tuple[np.ndarray, np.ndarray],
         *,
         k: tuple[int, ...],
@@ -56,7 +56,7 @@ class CandidateEvaluator:
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
-        self.ground_truth = ground_truth(held, singly=True)
+        self.ground_truth = ground_truth(held_out, singly=True)
         queries, (offsets, items) = self.ground_truth.asked, lists
         start, end = offsets[queries.users], offsets[queries.users + 1]
         self._width = int(np.max(end - start))
@@ -169,11 +169,13 @@ class CandidateEvaluation:
         """The part that applies to any model: all of it."""
         return self
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
         """Build the evaluator of a model, with the candidates of these held-out items."""
         if self.path is None:
-            lists = draw_candidates(held, self.n, self.seed)
+            lists = draw_candidates(held_out, self.n, self.seed)
         else:
             columns = {"user_column": self.user_column, "item_column": self.item_column}
-            lists = read_candidates(Path(self.path), held, **columns)
-        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block, fallback=fallback, chosen=self.chosen)
+            lists = read_candidates(Path(self.path), held_out, **columns)
+        return CandidateEvaluator(
+            model, held_out, lists, k=self.k, block=self.block, fallback=fallback, chosen=self.chosen
+        )

@@ -33,7 +33,7 @@ class Evaluator:
     def __init__(
         self,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         *,
         k: tuple[int, ...],
         block: int | None = None,
@@ -41,9 +41,9 @@ class Evaluator:
         fallback: Fallback | None = None,
         chosen: tuple[Metric, ...] = (),
     ) -> None:
-        self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
+        self.model, self.k, self.n_items = model, tuple(sorted(k)), held_out.target.n_items
         self.metrics = chosen or metrics(DEFAULT, KINDS)
-        self.ground_truth = ground_truth(held)
+        self.ground_truth = ground_truth(held_out)
         self._relevant = self.ground_truth.relevant
         self._n_relevant = jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32)
         self.ranker = Ranker(
@@ -123,13 +123,13 @@ class FullCatalog:
         """The part that applies to any model: all of it."""
         return self
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> Evaluator:
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:
         """Build the evaluator of a model. Raises an InputError if k exceeds the catalog."""
-        if max(self.k) > (n_items := held.target.n_items):
+        if max(self.k) > (n_items := held_out.target.n_items):
             raise InputError(f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k")
         return Evaluator(
             model,
-            held,
+            held_out,
             k=self.k,
             block=self.block,
             exclude_known=self.exclude_known,

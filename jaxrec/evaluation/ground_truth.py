@@ -38,7 +38,7 @@ class GroundTruth(NamedTuple):
         return self.asked.end - self.asked.start
 
 
-def ground_truth(held: HeldOut, *, singly: bool = False) -> GroundTruth:
+def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
     """One row per user with held-out items; one per held-out interaction if `singly` or for session splits.
 
     The history of a row is all that is known of its user; at a step of a session, the interactions before it.
@@ -46,40 +46,42 @@ def ground_truth(held: HeldOut, *, singly: bool = False) -> GroundTruth:
     Raises:
         InputError: if there are no held-out interactions.
     """
-    if not len(held.target):
-        raise InputError(f"{held.target.name}: there are no held-out interactions: hold out a larger part in split")
-    if held.order is not None:
-        return _steps(held, held.order)
-    known = histories(held.known.take(_of_evaluated_users(held.known, held)))
+    if not len(held_out.target):
+        raise InputError(f"{held_out.target.name}: there are no held-out interactions: hold out a larger part in split")
+    if held_out.order is not None:
+        return _steps(held_out, held_out.order)
+    known = histories(held_out.known.take(_of_evaluated_users(held_out.known, held_out)))
     if singly:
-        _, rows = user_order(held.target)
-        users = held.target.user[rows]
-        queries = QueryRows(users, known, known.offsets[users], known.offsets[users + 1], encoded=held.known.encoded)
-        return GroundTruth(queries, np.arange(len(rows) + 1), held.target.item[rows], singly=True)
-    offsets, items = by_user(held.target)
+        _, rows = user_order(held_out.target)
+        users = held_out.target.user[rows]
+        queries = QueryRows(
+            users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
+        )
+        return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], singly=True)
+    offsets, items = by_user(held_out.target)
     users = np.flatnonzero(np.diff(offsets))
     offsets, items = select_rows(offsets, items, users)
     return GroundTruth(
-        QueryRows.about(users, known, held.known.encoded), offsets, sort_rows(offsets, items), singly=False
+        QueryRows.about(users, known, held_out.known.encoded), offsets, sort_rows(offsets, items), singly=False
     )
 
 
-def _steps(held: HeldOut, order: np.ndarray) -> GroundTruth:
+def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
     """One row per target with the user's earlier interactions as history; nothing is masked."""
-    context = held.joined()
-    is_target = np.argsort(order) >= len(held.known)  # `order` numbers the rows of `known` first
-    rows_of_users = _of_evaluated_users(context, held)
+    context = held_out.joined()
+    is_target = np.argsort(order) >= len(held_out.known)  # `order` numbers the rows of `known` first
+    rows_of_users = _of_evaluated_users(context, held_out)
     context, is_target = context.take(rows_of_users), is_target[rows_of_users]
     known = histories(context)
     _, rows = user_order(context)
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
-    queries = QueryRows(users, known, known.offsets[users], end, encoded=held.known.encoded)
+    queries = QueryRows(users, known, known.offsets[users], end, encoded=held_out.known.encoded)
     return GroundTruth(queries, np.arange(len(end) + 1), known.items[end], singly=True)
 
 
-def _of_evaluated_users(rows: Interactions, held: HeldOut) -> np.ndarray:
+def _of_evaluated_users(rows: Interactions, held_out: HeldOut) -> np.ndarray:
     """Mask of the rows of users with held-out interactions; others need not be sorted or copied to a device."""
     is_evaluated = np.zeros(rows.n_users, bool)
-    is_evaluated[held.target.user] = True
+    is_evaluated[held_out.target.user] = True
     return is_evaluated[rows.user]

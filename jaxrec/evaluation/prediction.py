@@ -26,13 +26,13 @@ class Predictor:
     If the data has the rank at which a row was shown, the learned position bias of that rank is added.
     """
 
-    def __init__(self, model: Model, held: HeldOut, block: int | None = None) -> None:
+    def __init__(self, model: Model, held_out: HeldOut, block: int | None = None) -> None:
         self.model, self.length = model, model.history_length
-        known, user = histories(held.known), held.target.user
-        queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
-        position = held.target.position
+        known, user = histories(held_out.known), held_out.target.user
+        queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held_out.known.encoded)
+        position = held_out.target.position
         below = None if position is None else jnp.asarray(position - 1, jnp.int32)
-        pairs = rows_of(model, queries), jnp.asarray(held.target.item, jnp.int32), below
+        pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
         # Some models score the whole catalog to score a pair.
         self.block = block_size(len(user), model.n_items, block)
         self.stream = Blockwise(self._member, pairs, len(user), self.block)
@@ -63,14 +63,14 @@ class PredictionEvaluator:
         self,
         ranking: Evaluator,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         chosen: tuple[Metric, ...],
         threshold: float | None,
         block: int | None,
     ) -> None:
         self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
-        self._predict = Predictor(model, held, block)
-        self._targets = jnp.asarray(targets_of(held.target, threshold))
+        self._predict = Predictor(model, held_out, block)
+        self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
 
         def measure(scores: Array, targets: Array) -> dict[str, Array]:
@@ -135,7 +135,7 @@ class Predictions(FullCatalog):
         names = tuple(metric.name for metric in self.chosen)
         return FullCatalog(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
         """Build the evaluator; predictions are always the model's own, because popularity predicts no values."""
-        ranking = super().evaluator(model, held, fallback)
-        return PredictionEvaluator(ranking, model, held, self.predicted, self.threshold, self.block)
+        ranking = super().evaluator(model, held_out, fallback)
+        return PredictionEvaluator(ranking, model, held_out, self.predicted, self.threshold, self.block)
