@@ -55,9 +55,9 @@ def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
     return FeatureTables(table(users) if users is not None else None, table(items) if items is not None else None)
 
 
-def with_tables(model: Module, found: FeatureTables) -> Module:
+def with_tables(model: Module, feature_tables: FeatureTables) -> Module:
     """The model with these tables as fields, for use inside a compiled program."""
-    return model.clone(**{name: value for name, value in found._asdict().items() if value is not None})
+    return model.clone(**{name: value for name, value in feature_tables._asdict().items() if value is not None})
 
 
 def sizes(encoded: Encoded | None) -> dict[str, Sizes]:

@@ -103,8 +103,8 @@ def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability
 def coverage(items: Int[Array, "B K"], n_items: int) -> Float[Array, ""]:
     """Share of the catalog that is in at least one list; ids outside 0 … n_items - 1, such as padding, are ignored."""
     dropped = jnp.where(items < 0, n_items, items)  # a negative index would count from the end
-    listed = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
-    return listed.mean(dtype=jnp.float32)
+    in_lists = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
+    return in_lists.mean(dtype=jnp.float32)
 
 
 @smaller_is_better

@@ -184,8 +184,8 @@ class UserItems(NamedTuple):
             return Query(self.user[rows])
         history = self.past.latest(self.start[rows], self.end[rows], length)
         # Drawn per item, not per entry, so that a repeated item is either history or target, never both.
-        shown = uniforms(source, rows[:, None], history.items) < share
-        return Query(self.user[rows], history._replace(items=jnp.where(shown, history.items, -1)))
+        is_history = uniforms(source, rows[:, None], history.items) < share
+        return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,8 @@ class CatalogObjective(Objective):
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
         scores = model.bind(params).score_catalog(query)
         if query.history is not None:
-            shown = query.history.multihot(model.n_items)
-            chosen, scores = chosen * (1 - shown), jnp.where(shown > 0, NEVER, scores)
+            is_history = query.history.multihot(model.n_items)
+            chosen, scores = chosen * (1 - is_history), jnp.where(is_history > 0, NEVER, scores)
         n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
         if penalized:

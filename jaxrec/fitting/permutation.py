@@ -36,12 +36,12 @@ def shuffled(source: RandomStream, n: int, index: Int[Array, "B"]) -> Int[Array,
         return left * width + right
 
     start = once(index.astype(jnp.uint32))
-    walked = jax.lax.while_loop(
+    inside = jax.lax.while_loop(
         lambda position: jnp.any(position >= n),
         lambda position: jnp.where(position >= n, once(position), position),
         start,
     )
-    return walked.astype(index.dtype)
+    return inside.astype(index.dtype)
 
 
 def _grid(n: int) -> tuple[int, int]:

@@ -74,8 +74,8 @@ class Recurrent(nn.Module):
 
         def move(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
             gates, is_real = entry
-            moved = step(gates, state[0] @ weights + bias[None, :], *state)
-            state = jax.tree.map(lambda new, old: jnp.where(is_real[:, None], new, old), moved, state)
+            new_state = step(gates, state[0] @ weights + bias[None, :], *state)
+            state = jax.tree.map(lambda new, old: jnp.where(is_real[:, None], new, old), new_state, state)
             return state, state[0]
 
         nothing = jnp.zeros((x.shape[0], self.dim))

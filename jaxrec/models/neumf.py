@@ -146,8 +146,8 @@ class NeuMF(Pairwise):
 def _parameters(run: str, key: str, kind: type[Model], train: Interactions) -> Params:
     """The parameters in a run directory, checked to be of this model class and for these users and items."""
     params, extra = checkpoint.load(Path(run) / "model")
-    if (found := extra.get("model")) != (name := kind.__name__.lower()):
-        raise InputError(f"{key}={run} is a run of model={found}; name a run of model={name}")
+    if (kind_of_run := extra.get("model")) != (name := kind.__name__.lower()):
+        raise InputError(f"{key}={run} is a run of model={kind_of_run}; name a run of model={name}")
     if not all(np.array_equal(extra[ids], getattr(train, ids)) for ids in ("user_ids", "item_ids")):
         raise InputError(f"{key}={run} was trained on other users or items than this data: train it on the same data")
     return params["params"]

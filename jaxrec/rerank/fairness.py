@@ -62,13 +62,13 @@ def _within_band(
     return greedy(gains, jnp.zeros(len(target)), gain, add, k)
 
 
-def divergence(own: Float[Array, "*B G"], listed: Float[Array, "*B G"]) -> Float[Array, "*B"]:
+def divergence(own: Float[Array, "*B G"], of_list: Float[Array, "*B G"]) -> Float[Array, "*B"]:
     """KL divergence of a list's category distribution q from the user's own p: KL(p || (1 - a) q + a p), a = .01.
 
     Both sum to 1. The divergence is 0 for a user without categories (p = 0); a list without categories has q = 0.
     [Steck 2018]
     """
-    smooth = (1 - SMOOTHING) * listed + SMOOTHING * own
+    smooth = (1 - SMOOTHING) * of_list + SMOOTHING * own
     ratio = jnp.where(own > 0, own / jnp.where(own > 0, smooth, 1.0), 1.0)
     return jnp.sum(own * jnp.log(ratio), axis=-1)
 
@@ -110,8 +110,8 @@ def _calibrated(
     k: int,
 ) -> Int[Array, "K"]:
     def gain(total: Float[Array, "G"], rank: Int[Array, ""]) -> Float[Array, "C"]:
-        listed = (total[None, :] + mixes) / (rank + 1).astype(jnp.float32)
-        return (1 - strength) * gains - strength * divergence(jnp.broadcast_to(own, mixes.shape), listed)
+        of_list = (total[None, :] + mixes) / (rank + 1).astype(jnp.float32)
+        return (1 - strength) * gains - strength * divergence(jnp.broadcast_to(own, mixes.shape), of_list)
 
     def add(total: Float[Array, "G"], rank: Int[Array, ""], pick: Int[Array, ""]) -> Float[Array, "G"]:
         return total + mixes[pick]

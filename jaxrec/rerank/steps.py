@@ -24,7 +24,7 @@ class Step(Protocol):
     knob: ClassVar[str | None]
     metric: ClassVar[str | None]
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Apply the step to ranked candidates."""
 
 
@@ -36,10 +36,10 @@ class Mmr:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Selected items first, then the others."""
-        vectors = about.items.vectors[listed.items]
-        return listed.led_by(mmr(listed.scores, vectors, self.strength, k=about.k))
+        vectors = context.items.vectors[shortlist.items]
+        return shortlist.led_by(mmr(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Dpp:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Selected items first, then the others."""
-        vectors = about.items.vectors[listed.items]
-        return listed.led_by(dpp(listed.scores, vectors, self.strength, k=about.k))
+        vectors = context.items.vectors[shortlist.items]
+        return shortlist.led_by(dpp(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ class Freshness:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "freshness"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Sorted by the new scores, which later steps use."""
-        ages = about.items.ages[listed.items]
-        return by_score(listed._replace(scores=freshened(listed.scores, ages, self.strength, about.items.half_life)))
+        ages = context.items.ages[shortlist.items]
+        return by_score(
+            shortlist._replace(scores=freshened(shortlist.scores, ages, self.strength, context.items.half_life))
+        )
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,10 @@ class Exposure:
     knob: ClassVar[str | None] = "band"
     metric: ClassVar[str | None] = "exposure_disparity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Selected items first, then the others."""
-        groups = about.items.groups[listed.items]
-        return listed.led_by(within_band(listed.scores, groups, about.items.target, self.band, k=about.k))
+        groups = context.items.groups[shortlist.items]
+        return shortlist.led_by(within_band(shortlist.scores, groups, context.items.target, self.band, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,10 @@ class Calibration:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "calibration_error"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Selected items first, then the others."""
-        mixes = about.items.mixes[listed.items]
-        return listed.led_by(calibrated(listed.scores, mixes, about.own, self.strength, k=about.k))
+        mixes = context.items.mixes[shortlist.items]
+        return shortlist.led_by(calibrated(shortlist.scores, mixes, context.own, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ class Available:
     knob: ClassVar[str | None] = None
     metric: ClassVar[str | None] = None
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Remaining items in their existing order."""
-        return listed.only(allowed(listed.scores, about.items.available[listed.items]) > -float("inf"))
+        return shortlist.only(allowed(shortlist.scores, context.items.available[shortlist.items]) > -float("inf"))
 
 
 @dataclass(frozen=True)
@@ -118,11 +120,11 @@ class Cap:
     knob: ClassVar[str | None] = "limit"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
         """Remaining items in their existing order."""
-        return listed.only(capped(listed.items >= 0, about.items.mixes[listed.items] > 0, self.limit))
+        return shortlist.only(capped(shortlist.items >= 0, context.items.mixes[shortlist.items] > 0, self.limit))
 
 
-def by_score(listed: Shortlist) -> Shortlist:
+def by_score(shortlist: Shortlist) -> Shortlist:
     """Sort by score; ties keep their order."""
-    return listed.ordered(jnp.argsort(-listed.scores, axis=1, stable=True))
+    return shortlist.ordered(jnp.argsort(-shortlist.scores, axis=1, stable=True))
