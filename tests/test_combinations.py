@@ -84,14 +84,14 @@ def test_a_run_is_refused(compose, tmp_path, overrides, message):
 
 def test_a_grid_names_the_combination(compose, tmp_path):
     good, bad = compose(*FILES), compose(*FILES, "eval.monitor=rbp@10")
-    with pytest.raises(InputError, match=r"^eval\.monitor=rbp@10: eval\.monitor=rbp@10 is not measured"):
+    with pytest.raises(InputError, match=r"^eval\.monitor=rbp@10: eval\.monitor=rbp@10 is not among the metrics"):
         launch.grid([(good, []), (bad, ["eval.monitor=rbp@10"])], tmp_path / "grid")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not measured"),
+        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not among the metrics"),
         (["split.validation_fraction=0"], "a search needs validation data"),
         (["split=global_time", "data.time_column=t", "split.validation_from=null"], "a search needs validation data"),
         (["split=sessions", "data.time_column=t", "split.validation_days=0"], "a search needs validation data"),

@@ -77,5 +77,7 @@ def test_data_without_values_says_what_to_add():
 
 
 def test_a_threshold_that_all_reach_is_refused():
-    with pytest.raises(InputError, match=r"loss\.threshold=0\.5 makes every label of train 1; .* from 1 to 5"):
+    with pytest.raises(
+        InputError, match=r"loss\.threshold=0\.5 makes every label of train 1: choose a threshold between 1 and 5"
+    ):
         PointwiseObjective(logistic, 0.5).examples(DATA)
