@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from jaxrec.command_line import command
+from jaxrec.command_line import command, override
 from jaxrec.config import explain, plain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, check_registered, read, register
@@ -40,12 +40,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    sys.argv[1:] = given[1:]
+    sys.argv[1:] = _with_runs(given[1:]) if name == "compare" else given[1:]
     config_name, work, _ = COMMANDS[name]
     if name == "train":
         # A cluster announces the end of a job with SIGTERM: what was trained until then is kept, as after Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     _script(config_name, work)
+
+
+def _with_runs(arguments: list[str]) -> list[str]:
+    """Run directories given as words (`jaxrec compare A B`) as an override."""
+    words = [text for text in arguments if "=" not in text and not text.startswith("-")]
+    others = [text for text in arguments if text not in words]
+    return [*others, override("runs", words)] if words else others
 
 
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
@@ -146,6 +153,21 @@ def _study(cfg: DictConfig) -> None:
     return print(study.command(found, cfg.trial))
 
 
+def _compare(cfg: DictConfig) -> None:
+    from jaxrec.checkpoint import write_text
+    from jaxrec.compare import compare, verdicts
+    from jaxrec.console import say, table
+
+    tree = plain(cfg)
+    metric, rows = compare([str(run) for run in tree["runs"]], tree["metric"])
+    table(f"test {metric}", rows)
+    for line in verdicts(metric, rows):
+        say(line)
+    if tree["out"] is not None:
+        write_text(Path(tree["out"]), rows.to_csv(index=False))
+        say(f"written: {tree['out']}")
+
+
 def _benchmark(cfg: DictConfig) -> None:
     from jaxrec.benchmark import cases
     from jaxrec.machine import use_all_cores
@@ -226,6 +248,7 @@ def _pipeline(cfg: DictConfig) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
     "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
     "study": ("study", _study, "list searches, or show one"),
+    "compare": ("compare", _compare, "compare finished runs, user by user"),
     "explore": ("explore", _explore, "describe a data set on one page"),
     "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
     "pipeline": ("pipeline", _pipeline, "candidates, scoring and re-ranking, measured stage by stage"),

@@ -13,7 +13,7 @@ import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 import numpy as np
@@ -80,6 +80,7 @@ def build(node: Tree, **runtime: Any) -> Any:
     arguments = {key: _build_value(value) for key, value in node.items() if not key.startswith("_")}
     takes = inspect.signature(target).parameters
     arguments |= {key: value for key, value in runtime.items() if key in takes}
+    arguments = {k: float(v) if type(v) is int and k in _floats(node["_target_"]) else v for k, v in arguments.items()}
     return functools.partial(target, **arguments) if node.get("_partial_") else target(**arguments)
 
 
@@ -95,7 +96,8 @@ def give(found: Any) -> str:
     """The dotted path by which `locate` finds this function or class from now on, wherever it was defined."""
     path = f"{found.__module__}.{found.__qualname__}"
     GIVEN[path] = found
-    _signature.cache_clear()  # a notebook may define a class of the same name again
+    for cached in (_signature, _floats, _traced):
+        cached.cache_clear()  # a notebook may define a class of the same name again
     return path
 
 
@@ -236,6 +238,19 @@ def _others(tree: Tree) -> dict[str, type[np.generic]]:
 
     groups = ("model", "loss", "negatives", "optimizer")
     return {key: kind for group in groups for key, kind in found(tree.get(group), group)}
+
+
+@functools.cache
+def _floats(target: str) -> set[str]:
+    """Arguments of a target that take a float and no int: a file may write 1 for 1.0."""
+    hints = {name: _kinds(hint) for name, hint in get_type_hints(locate(target)).items()}
+    return {name for name, kinds in hints.items() if float in kinds and int not in kinds}
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The plain types of a hint, those within unions and `Annotated` too."""
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType, Annotated) else ()
+    return {hint} if not parts else {kind for part in parts for kind in _kinds(part)}
 
 
 @functools.cache

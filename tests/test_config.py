@@ -168,7 +168,8 @@ def test_every_space_is_of_settings_that_its_model_has(compose, name):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
 def test_every_experiment_is_a_run(compose, name):
-    settings.check(compose(f"experiment={name}", "data.path=FILE"))
+    given = "split: given" in (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    settings.check(compose(f"experiment={name}", *(["data.train=A", "data.test=B"] if given else ["data.path=FILE"])))
 
 
 def test_an_experiment_has_the_last_word_over_the_defaults(compose):

@@ -1,6 +1,5 @@
 """The examples of docs/extending.md, run as they stand on the page."""
 
-import importlib
 import json
 import re
 import shlex
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec import launch, recommend, settings
+from jaxrec import cli, launch, recommend, settings
 from jaxrec.config import plain
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.errors import InputError
@@ -150,12 +149,11 @@ def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(traine
 
 
 def test_config_dir_trusts_its_folder(project, monkeypatch):
-    config = importlib.import_module("jaxrec.config")
     monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
-    config._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
+    cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")
     with pytest.raises(InputError, match="no folder of settings"):
-        config._check_config_path([f"--config-dir={project / 'nowhere'}"])
+        cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()

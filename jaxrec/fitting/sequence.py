@@ -185,27 +185,29 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
     """Return the model if it is a sequence model with this kind of attention; otherwise raise an InputError."""
-    check_reader(type(model), model.history_length, stride, causal=causal)
+    check_reader(model, model.history_length, stride, causal=causal)
     assert isinstance(model, SequenceModel)
     return model
 
 
-def check_reader(model: type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
+def check_reader(model: Model | type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
     """Raise an InputError for a model that cannot be trained by a sequence loss.
 
     Args:
-        model: class of the model.
+        model: the model or its class.
         history_length: its history length.
         stride: stride of the windows.
         causal: whether the loss needs a causal model or a bidirectional one.
     """
-    name = model.__name__
-    if not issubclass(model, SequenceModel):
+    kind = model if isinstance(model, type) else type(model)
+    name = kind.__name__
+    if not issubclass(kind, SequenceModel):
         raise InputError(f"{name} is not a sequence model: choose loss=bpr or softmax, or model=sasrec")
-    if model.causal != causal:
+    is_causal = model.causal if isinstance(model, SequenceModel) else kind.causal
+    if is_causal != causal:
         raise InputError(
             f"{name} is causal and cannot predict masked items: choose loss=sequence_softmax"
-            if model.causal
+            if is_causal
             else f"{name} is bidirectional and would see the item it must predict: choose loss=masked_softmax"
         )
     if stride is not None and stride > history_length:

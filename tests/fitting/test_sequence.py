@@ -207,8 +207,8 @@ def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
 
     def population(n):
-        numbers = [None if x is None else np.full(n, x) for x in HYPER]
-        return Population(np.zeros(n, int), Hyper(*numbers))
+        numbers = {name: np.full(n, x) for name, x in HYPER._asdict().items() if x is not None and name != "others"}
+        return Population(np.zeros(n, int), Hyper(**numbers))
 
     model = Sum(ITEMS, 4)
     fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="sequential")
