@@ -189,7 +189,7 @@ def test_groups_are_a_table_beside_popularity():
     assert "NDCG@10 Recall@10 group users model popularity model popularity history length" in said
     assert "items cold 3 0.1234 n/a 0.2500 n/a" in said
     assert "users low 1,200 0.1234 0.0500 0.2500 0.1000 1 to 5" in said
-    assert "cold items that it never saw" in said
+    assert "cold items without training interactions" in said
     made.metrics["test_groups"]["users"]["low"]["rows"] = 2400
     assert "group users evaluated model" in Page(run_report("r", TREE, made)).said
     assert "history length" not in Page(run_report("r", TREE, result())).said
