@@ -88,7 +88,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     fallback = Fallback(trained_on(train), _folds(asked, known))
     evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
     if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
-        raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
+        raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
 
     def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None

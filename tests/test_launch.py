@@ -156,7 +156,7 @@ def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
         pd.DataFrame(frame).to_csv(tmp_path / f"{name}.csv", index=False)
     files = [f"data.{name}={tmp_path / name}.csv" for name in ("train", "validation", "test")]
     tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")
-    with pytest.raises(InputError, match="validation auc is not defined: no held-out row has label 0"):
+    with pytest.raises(InputError, match="validation auc is undefined: no held-out row has label 0"):
         launch.run(tree, tmp_path / "run")
 
 
@@ -168,7 +168,7 @@ def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, 
     files = [f"data.{name}={tmp_path / name}.csv" for name in parts]
     tree = compose("split=given", *files, "data.value_column=v", "loss=click", "trainer.epochs=1", "eval.k=[2]")
     launch.run(tree, tmp_path / "run")
-    reason = "test auc is not defined: no held-out row has label 0"
+    reason = "test auc is undefined: no held-out row has label 0"
     assert f"note: {reason}" in capsys.readouterr().out
     assert reason in (tmp_path / "run" / "report.html").read_text().replace("Test auc", "test auc")
 

@@ -101,6 +101,6 @@ def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
 
 
 def test_platforms_that_there_are_not(tmp_path):
-    with pytest.raises(InputError, match="platforms=metal: there are cpu, cuda, tpu"):
+    with pytest.raises(InputError, match="platforms=metal is unknown; choose from cpu, cuda, tpu"):
         export("run", str(tmp_path / "out"), platforms=("metal",))
     assert not list(tmp_path.iterdir())

@@ -71,7 +71,7 @@ def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"out": "negatives.txt"}, "the suffix says how to write"),
+        ({"out": "negatives.txt"}, "the suffix must be"),
         ({"ranks": (1, 121)}, "from 1 to the 120 items"),
         ({"ranks": (5, 4)}, "first and last"),
         ({"ranks": (1, 3), "per_user": 4}, "from 1 to the 3 ranks"),
