@@ -184,7 +184,7 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
         (lambda split: jaxrec.fit(split, "mff"), "model=mff: there is no such choice; did you mean model=mf"),
         (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; there are"),
         (lambda split: jaxrec.fit(split, overrides={"trainer.epochs": -3}), "trainer.epochs=-3: must be greater"),
-        (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is split already"),
+        (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is already split"),
         (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
         (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a jaxrec.models.Model"),
         (lambda split: jaxrec.Dataset([1]), "a list is no data"),
