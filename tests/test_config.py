@@ -17,9 +17,9 @@ from tests.scripts import script
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
+        (["trainer.epcohs=3"], "trainer.epcohs is unknown here; available: epochs, batch_size, patience"),
         (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
-        (["model=eas"], "model=eas: there is no such choice; did you mean model=ease? There are ancf, ancf_history"),
+        (["model=eas"], "model=eas: unknown choice; did you mean model=ease? Available: ancf, ancf_history"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),

@@ -240,7 +240,7 @@ def test_refit_trains_on_validation_too(compose, tmp_path):
 
 
 def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp_path):
-    message = "every user who is asked about is new.* GMF knows users only by their id: .*model=ease"
+    message = "all evaluated users are new.* GMF knows users only by their id: .*model=ease"
     for split in (["split=new_users"], ["split=sessions", "split.gap_minutes=null", "split.validation_days=0"]):
         with pytest.raises(InputError, match=message):
             launch.run(compose(*SHORT, *split, "model=gmf"), tmp_path)
@@ -308,7 +308,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
 
 def test_a_run_that_diverges_says_what_to_do(compose, tmp_path):
     tree = settings.put(compose(*SHORT, "optimizer=sgd"), {"optimizer.learning_rate": 1e30})
-    with pytest.raises(InputError, match=r"training diverged; choose a smaller optimizer\.learning_rate"):
+    with pytest.raises(InputError, match=r"training diverged: decrease optimizer\.learning_rate"):
         launch.run(tree, tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 

@@ -111,7 +111,7 @@ def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(sp
         p.name for p in (tmp_path / "s").iterdir()
     }
     assert jaxrec.load(tmp_path / "s").metrics["validation"] == pytest.approx(found.best.metrics["validation"])
-    with pytest.raises(jaxrec.InputError, match="there is no search space popularity: give space"):
+    with pytest.raises(jaxrec.InputError, match="there is no search space popularity: set space"):
         jaxrec.search(split, "popularity")
     with pytest.raises(jaxrec.InputError, match=r"model\.regularization=-1"):
         jaxrec.search(split, "ease", space={"model.regularization": [-1.0]})
@@ -181,8 +181,8 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda split: jaxrec.fit(split, "mff"), "model=mff: there is no such choice; did you mean model=mf"),
-        (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; there are"),
+        (lambda split: jaxrec.fit(split, "mff"), "model=mff: unknown choice; did you mean model=mf"),
+        (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; available:"),
         (lambda split: jaxrec.fit(split, overrides={"trainer.epochs": -3}), "trainer.epochs=-3: must be greater"),
         (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is already split"),
         (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
