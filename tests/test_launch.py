@@ -113,9 +113,9 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
     assert table[columns[:2]].iloc[3].tolist() == pytest.approx(table[columns[:2]].iloc[0].tolist())
     page = (tmp_path / "report.html").read_text()
     assert all(f'href="{number}/report.html"' in page for number in range(3))
-    with pytest.raises(InputError, match=r"holds a grid already: choose another hydra\.sweep\.dir"):
+    with pytest.raises(InputError, match=r"already holds a grid: set another hydra\.sweep\.dir"):
         launch.grid(list(zip(trees, chosen, strict=True)), tmp_path)
-    with pytest.raises(InputError, match=r"holds a run already: choose another hydra\.run\.dir"):
+    with pytest.raises(InputError, match=r"already holds a run: set another hydra\.run\.dir"):
         launch.run(trees[0], tmp_path / "0")
     launch.run(trees[0], tmp_path / "0", overwrite=True)
 
@@ -210,7 +210,7 @@ def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
     # The directory is that study's: another is refused, and nothing of the first is touched.
     page = (tmp_path / "report.html").read_bytes()
     other = compose(*short, "sweep.study_name=other")
-    with pytest.raises(InputError, match=r"holds the study synthetic.* already: choose another hydra\.sweep\.dir"):
+    with pytest.raises(InputError, match=r"already holds the study synthetic.*: set another hydra\.sweep\.dir"):
         launch.sweep(other, space, lambda more: other, [], tmp_path)
     assert (tmp_path / "report.html").read_bytes() == page
 

@@ -68,9 +68,7 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     machine = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
-    say(
-        f"{machine['device']} ({machine['placement']}), jax {machine['jax']}; peak memory {peak:,.0f} MiB"
-    )
+    say(f"{machine['device']} ({machine['placement']}), jax {machine['jax']}; peak memory {peak:,.0f} MiB")
     write_json(
         out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": machine, "settings": tree}
     )

@@ -86,19 +86,19 @@ def sweep(
     return tuned.result
 
 
-def write(directory: Path, name: str, tuned: Tuned, brought: Sequence[str]) -> None:
+def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
     """Write `best/`, `best.yaml` and `report.html` of a finished search.
 
     Args:
         directory: the sweep directory.
         name: name of the study.
         tuned: the finished search.
-        brought: overrides implied by the search space, e.g. `model=ease`.
+        choices: overrides implied by the search space, e.g. `model=ease`.
     """
     winner = tuned.winner
     rundir.write(directory / "best", tuned.tree, tuned.result)
     text = yaml.safe_dump(
-        [*brought, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
+        [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
     )
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     write_text(directory / "report.html", sweep_report(name, tuned.study, tuned.result, tuned.notes))
