@@ -31,7 +31,7 @@ from tests.scripts import script
         (["sweep=ease"], "sweep=ease requires --multirun: "),
         (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect without --multirun"),
         (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect without a search space"),
-        (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which model=mf contradicts: type"),
+        (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which contradicts model=mf: set"),
         (
             ["--multirun", "model.embedding_dim=choice(4,8)", "data.seed=choice(1,2)", "data=synthetic"],
             "data.seed has no",

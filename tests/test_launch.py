@@ -194,7 +194,7 @@ def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path,
     assert result.metrics["validation"]["ndcg@10"] == pytest.approx(trials.value.max(), abs=2e-3)
     overrides = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert {text.split("=")[0] for text in overrides} == set(SPACE)
-    with pytest.raises(InputError, match="holds a search already"):
+    with pytest.raises(InputError, match="already holds a search"):
         launch.grid([(tree, [])], tmp_path)
 
 

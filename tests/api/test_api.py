@@ -55,7 +55,7 @@ def test_a_saved_model_is_the_run_directory_of_the_command_line(model, tmp_path)
     assert loaded.metrics["test"] == pytest.approx(model.metrics["test"])
     assert loaded.config["trainer"]["epochs"] == 2
     assert repr(loaded) == repr(model)
-    with pytest.raises(jaxrec.InputError, match="holds a run already"):
+    with pytest.raises(jaxrec.InputError, match="already holds a run"):
         model.save(directory)
     copied = jaxrec.load(loaded.save(tmp_path / "copy"))
     pd.testing.assert_frame_equal(copied.recommend(users, k=3), model.recommend(users, k=3))

@@ -129,7 +129,7 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
     user = recommend.load(run).user_ids[0]
     done = script(f"users=[{user}]", "k=2", "out=lists.csv")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "2 rows in lists.csv"
+    assert done.stdout.strip() == "lists.csv: 2 rows"
     failed = script("users=[1.5]")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: users: the list has the id 1.5")
