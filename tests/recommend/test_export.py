@@ -56,7 +56,7 @@ def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     )
     assert done.returncode == 0, done.stderr
     lists, refused = json.loads(done.stdout)
-    assert "lists of 1 to 7" in refused
+    assert "supports k from 1 to 7" in refused
     expected = [
         pairs(model.recommend(users, k=5), "user_id"),
         pairs(model.recommend(users[:1], k=3, exclude_seen=False), "user_id"),

@@ -25,7 +25,7 @@ def test_nobody_is_let_in_before_the_server_listens():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"batch_sizes": (8, 1)}, r"limits.batch_sizes=\[8, 1\]: must grow"),
+        ({"batch_sizes": (8, 1)}, r"limits.batch_sizes=\[8, 1\]: must be strictly increasing"),
         ({"candidates": 50}, "limits.candidates=50"),
     ],
 )

@@ -171,7 +171,7 @@ def test_a_study_is_not_continued_with_other_settings(tmp_path):
         ({"fixed": {"model": "mf", "seed": 3}}, ["trainer.epochs: was 5, now absent", "seed: was absent, now 3"]),
         ({"metric": "recall@5"}, ["sweep.metric: was ndcg@10, now recall@5"]),
         ({"space": narrower}, ["sweep.space x: was", "'high': 0.5"]),
-        ({"direction": "minimize"}, ["made to maximize, this sweep is to minimize"]),
+        ({"direction": "minimize"}, ["created to maximize, this sweep is to minimize"]),
     ]:
         evaluate = Recorder()
         with pytest.raises(InputError) as error:
