@@ -238,10 +238,10 @@ def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.
         if len(good) == 1:
             outcomes[good[0]] = str(error)
             return outcomes
-        alone = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
+        individual = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
     else:
-        alone = [*results]
-    for member, outcome in zip(good, alone, strict=True):
+        individual = [*results]
+    for member, outcome in zip(good, individual, strict=True):
         outcomes[member] = outcome
     return outcomes
 

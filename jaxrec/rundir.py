@@ -56,12 +56,14 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
     `claim`.
     """
     marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
-    others = [what for mark, what in marks.items() if (directory / mark).exists() and what != f"a {kind}"]
-    own = kind != "search" and any((directory / mark).exists() for mark, what in marks.items() if what == f"a {kind}")
+    others = [content for mark, content in marks.items() if (directory / mark).exists() and content != f"a {kind}"]
+    own = kind != "search" and any(
+        (directory / mark).exists() for mark, content in marks.items() if content == f"a {kind}"
+    )
     if (others or own) and not overwrite:
-        what, key = (others or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
+        content, key = (others or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
         raise InputError(
-            f"{directory} already holds {what}: set another hydra.{key}.dir, or overwrite it with overwrite=true"
+            f"{directory} already holds {content}: set another hydra.{key}.dir, or overwrite it with overwrite=true"
         )
 
 
@@ -69,13 +71,13 @@ def check_study(directory: Path, study: str, overwrite: bool) -> None:
     """Raise an InputError if the sweep directory holds another study, unless `overwrite` is set."""
     file, journal = directory / STUDY_FILE, directory / "journal.log"
     if file.exists():
-        held = [file.read_text(encoding="utf-8").strip()]
+        studies = [file.read_text(encoding="utf-8").strip()]
     else:  # a search of jaxrec 0.1.0, named only in its journal
-        held = [study.study_name for study in read_journal(journal).get_all_studies()] if journal.exists() else []
-    if held and study not in held and not overwrite:
+        studies = [study.study_name for study in read_journal(journal).get_all_studies()] if journal.exists() else []
+    if studies and study not in studies and not overwrite:
         raise InputError(
-            f"{directory} already holds the study {held[0]}: set another hydra.sweep.dir, resume that study with "
-            f"{override('sweep.study_name', held[0])}, or overwrite its results with overwrite=true"
+            f"{directory} already holds the study {studies[0]}: set another hydra.sweep.dir, resume that study with "
+            f"{override('sweep.study_name', studies[0])}, or overwrite its results with overwrite=true"
         )
 
 

@@ -12,7 +12,9 @@ def test_a_directory_is_claimed_by_one_study(tmp_path):
     for _ in range(2):  # a study goes on in its own
         rundir.claim(tmp_path, "mf/first", overwrite=False)
     for refused in (rundir.check_study, rundir.claim):
-        with pytest.raises(InputError, match=r"already holds the study mf/first: .*sweep\.study_name=mf/first") as error:
+        with pytest.raises(
+            InputError, match=r"already holds the study mf/first: .*sweep\.study_name=mf/first"
+        ) as error:
             refused(tmp_path, "mf/second", False)
         assert "\n" not in str(error.value)
     rundir.claim(tmp_path, "mf/second", overwrite=True)

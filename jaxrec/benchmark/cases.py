@@ -96,8 +96,8 @@ def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Par
     examples, n = trainer.objective.examples(data, model.history_length)
     params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
 
-    def weights(given: FeatureTables, examples: PyTree) -> PyTree:  # unused outputs are not computed
-        source, known = stream(jax.random.key(0)), with_tables(model, given)
+    def weights(feature_tables: FeatureTables, examples: PyTree) -> PyTree:  # unused outputs are not computed
+        source, known = stream(jax.random.key(0)), with_tables(model, feature_tables)
         return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
 
     each = np.asarray(jax.jit(weights)(tables(model, data.encoded), examples))
@@ -178,14 +178,14 @@ def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
             for _, shared, population in settings.populations(batch):
                 experiment.select(shared, split.selection, population)
 
-    together = [trials[at : at + size] for at in range(0, n_trials, size)]
-    alone = [[trial] for trial in trials]
+    batches = [trials[at : at + size] for at in range(0, n_trials, size)]
+    singles = [[trial] for trial in trials]
     # A population is padded to its widest member; single trials need one program per width. All are precompiled.
-    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in together + alone[: 8 * len(widths)]])
+    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in batches + singles[: 8 * len(widths)]])
     seconds: dict[str, list[float]] = {"as populations": [], "one after another": []}
     for _ in range(repeats):
-        seconds["as populations"].append(_timed(lambda: train(together)))
-        seconds["one after another"].append(_timed(lambda: train(alone)))
+        seconds["as populations"].append(_timed(lambda: train(batches)))
+        seconds["one after another"].append(_timed(lambda: train(singles)))
     return [_row(name, runs) for name, runs in seconds.items()]
 
 

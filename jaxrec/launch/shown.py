@@ -38,19 +38,19 @@ def say_undefined(results: list[Result]) -> None:
 def _shown(result: Result, part: str) -> dict[str, Any]:
     metrics = result.metrics[part]
     keys = shown_keys(metrics)
-    shown = {key: "undefined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
+    cells = {key: "undefined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
     if part == "test" and keys[0] in result.metrics["test_interval"]:
         low, high = result.metrics["test_interval"][keys[0]]
-        shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
-    return shown
+        cells[keys[0]] += f" ({low:.4f} to {high:.4f})"
+    return cells
 
 
 def shown_keys(metrics: Mapping[str, float]) -> list[str]:
     """Select the metrics that fit a terminal table: the common ones, and configured ones beyond the defaults."""
     usual = {*RANKED, "coverage", *VALUES, *LABELS}
     others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
-    shown = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
-    return shown or list(metrics)[:4]
+    keys = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
+    return keys or list(metrics)[:4]
 
 
 def say_data(split: Split) -> None:

@@ -61,7 +61,7 @@ def report(
         cards(*_cards(stages, k)),
         section("Test metrics by stage", box(_table(stages, k), _candidates(candidates))),
         _tradeoff(curve, k, knob, metric, picked) if curve is not None else Html(),
-        section("Lists before and after", grid([_example(shown) for shown in examples], "grid three"))
+        section("Lists before and after", grid([_example(example) for example in examples], "grid three"))
         if examples
         else Html(),
         section("Settings", details("All settings", table(["setting", "value"], flat(tree).items()))),
@@ -116,24 +116,22 @@ def _difference(value: float, key: str) -> Cell:
 
 
 def _candidates(candidates: Mapping[str, float]) -> Html:
-    shown = [
-        (what, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for what, value in candidates.items()
-    ]
-    return tag("h3", "Candidates") + table([], shown)
+    rows = [(name, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for name, value in candidates.items()]
+    return tag("h3", "Candidates") + table([], rows)
 
 
-def _example(shown: Example) -> Html:
+def _example(example: Example) -> Html:
     """Return the list after re-ranking, with the previous rank of each item."""
-    was = {name: rank for rank, (name, _) in enumerate(shown.before, 1)}
-    kept = {name for name, _ in shown.after}
+    previous = {name: rank for rank, (name, _) in enumerate(example.before, 1)}
+    kept = {name for name, _ in example.after}
     rows = [
-        (rank, name, "hit" if hit else "", Cell(str(was.get(name, "new"))))
-        for rank, (name, hit) in enumerate(shown.after, 1)
+        (rank, name, "hit" if hit else "", Cell(str(previous.get(name, "new"))))
+        for rank, (name, hit) in enumerate(example.after, 1)
     ]
-    dropped = [(was[name], name, "hit" if hit else "") for name, hit in shown.before if name not in kept]
+    dropped = [(previous[name], name, "hit" if hit else "") for name, hit in example.before if name not in kept]
     parts = [
-        tag("h3", f"User {shown.user}"),
-        tag("p", f"{plural(shown.n_known, 'interaction')} in the history.", "soft"),
+        tag("h3", f"User {example.user}"),
+        tag("p", f"{plural(example.n_known, 'interaction')} in the history.", "soft"),
         table(["", "after re-ranking", "", "before"], rows),
     ]
     if dropped:

@@ -49,7 +49,7 @@ class CandidateSet:
     def __call__(
         self,
         fitted: Fitted,
-        asked: QueryRows,
+        query_rows: QueryRows,
         known: Interactions,
         own: sparse.csr_array,
         mixes: Mixes,
@@ -59,7 +59,7 @@ class CandidateSet:
 
         Args:
             fitted: the model with its parameters.
-            asked: the rows.
+            query_rows: the rows.
             known: known interactions.
             own: category distribution of each row's history.
             mixes: category distribution of each item [I, G].
@@ -72,27 +72,27 @@ class CandidateSet:
         if (most := max(self.n, self.popular, self.category)) > n_items:
             raise InputError(f"candidates: {most} from one source exceed the catalog size, {n_items}")
         if self.search == "exact":
-            items, scores = fitted.rank(asked, self.n, exclude_known)
+            items, scores = fitted.rank(query_rows, self.n, exclude_known)
         else:
             index = Index(fitted.model, fitted.params, lists=self.lists, probes=self.probes)
-            items = index.search(asked, self.n, exclude_known)
-            exact = fitted.rank(asked, self.n, exclude_known)[0]
-            sources, _ = sources_of(fitted.model, asked, fitted.fallback)
+            items = index.search(query_rows, self.n, exclude_known)
+            exact = fitted.rank(query_rows, self.n, exclude_known)[0]
+            sources, _ = sources_of(fitted.model, query_rows, fitted.fallback)
             if sources is not None:  # the model has no vectors of users it does not know
                 items = np.where(np.asarray(sources.own)[:, None], items, exact)
             statistics["recall of faiss against exact"] = overlap(items, exact)
-        found = [items]
+        item_lists = [items]
         if self.popular:
-            found.append(self._popular(asked, known, n_items, exclude_known))
+            item_lists.append(self._popular(query_rows, known, n_items, exclude_known))
         if self.category:
             if not mixes.shape[1]:
                 raise InputError("candidates.category needs item categories: set items.category to their column")
-            found.append(self._of_category(asked, known, own, mixes, exclude_known))
-        if self.search == "exact" and len(found) == 1:
+            item_lists.append(self._of_category(query_rows, known, own, mixes, exclude_known))
+        if self.search == "exact" and len(item_lists) == 1:
             return items, scores, statistics
-        merged = union(found)
+        merged = union(item_lists)
         statistics["mean candidates per user"] = float((merged >= 0).sum(axis=1).mean())
-        scores = fitted.score(asked, merged)
+        scores = fitted.score(query_rows, merged)
         order = np.argsort(-scores, axis=1, kind="stable")
         return np.take_along_axis(merged, order, 1), np.take_along_axis(scores, order, 1), statistics
 
@@ -106,16 +106,16 @@ class CandidateSet:
             rows = rows.take(rows.time > rows.time.max() - self.window_days * DAY)
         return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
 
-    def _popular(self, asked: QueryRows, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
+    def _popular(self, query_rows: QueryRows, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
         popular = Fitted(Popularity(n_items=n_items), {"params": {"count": jnp.asarray(self._counts(known))}})
-        return popular.rank(asked, self.popular, exclude_known)[0]
+        return popular.rank(query_rows, self.popular, exclude_known)[0]
 
     def _of_category(
-        self, asked: QueryRows, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
+        self, query_rows: QueryRows, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
     ) -> np.ndarray:
         n = np.diff(own.indptr)
         row, place = np.repeat(np.arange(len(n)), n), np.arange(own.nnz) - np.repeat(own.indptr[:-1], n)
-        user = asked.users[row]
+        user = query_rows.users[row]
         codes = np.zeros((len(known.user_ids), max(1, int(n.max(initial=0)))), np.int32)
         shares = np.zeros(codes.shape, np.float32)
         codes[user, place], shares[user, place] = own.indices + 1, own.data
@@ -127,7 +127,7 @@ class CandidateSet:
             n_categories=mixes.n_categories,
         )
         params = {"own": codes, "shares": shares, "codes": mixes.codes, "counts": self._counts(known)}
-        return Fitted(popular, {"params": params}).rank(asked, self.category, exclude_known)[0]
+        return Fitted(popular, {"params": params}).rank(query_rows, self.category, exclude_known)[0]
 
 
 class PopularOfCategories(Model):

@@ -28,7 +28,7 @@ class Scores:
 
     Args:
         model: the trained model.
-        given: its feature tables.
+        feature_tables: its feature tables.
         params: its parameters.
         trained: what the model was trained on.
         featured: whether each user has features [U]; None for a model without user features.
@@ -38,7 +38,7 @@ class Scores:
     def __init__(
         self,
         model: Model,
-        given: FeatureTables,
+        feature_tables: FeatureTables,
         params: Params,
         trained: Trained,
         featured: Bool[np.ndarray, "U"] | None,
@@ -49,9 +49,11 @@ class Scores:
         folds = model.by_history(length)
         self.folds = None if folds is model else folds
         self._trained, self._featured = trained, featured
-        side = jax.jit(lambda given, params: item_side(with_tables(model, given), params))(given, params)
+        side = jax.jit(lambda feature_tables, params: item_side(with_tables(model, feature_tables), params))(
+            feature_tables, params
+        )
         known = jax.tree.map(jnp.asarray, (trained, featured))
-        self.shared = given, params, side, known
+        self.shared = feature_tables, params, side, known
         self._program = jax.jit(self._scored)
 
     def __call__(self, users: Int[np.ndarray, "ROWS"], histories: Int[np.ndarray, "ROWS T"]) -> Float[Array, "ROWS I"]:
@@ -68,8 +70,8 @@ class Scores:
 
     def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
         """Return the scores of every item, as a pure function of arrays; `shared` is `self.shared`."""
-        given, params, side, known = shared
-        model = with_tables(self.model, given)
+        feature_tables, params, side, known = shared
+        model = with_tables(self.model, feature_tables)
         own, folded = self._sources(known, users, histories)
         scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
         query = Query(users, self._window(histories, self.length))

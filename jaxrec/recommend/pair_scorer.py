@@ -21,10 +21,10 @@ class PairScorer:
     `batch_recommender.Scores`.
     """
 
-    def __init__(self, model: Model, given: FeatureTables, params: Params, known: UserHistories) -> None:
+    def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:
         self.model, self.known = model, known
         self.reads = model.history_length
-        self._shared = given, params, past(known) if self.reads else None
+        self._shared = feature_tables, params, past(known) if self.reads else None
         self._program = jax.jit(self._score)
 
     def __call__(self, users: Int[np.ndarray, "N"], items: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
@@ -73,6 +73,6 @@ class PairScorer:
         end: Int[Array, "B"],
         items: Int[Array, "B N"],
     ) -> Float[Array, "B N"]:
-        given, params, known = shared
+        feature_tables, params, known = shared
         history = known.latest(start, end, self.reads) if known is not None else None
-        return with_tables(self.model, given).bind(params)(Query(users, history), items)
+        return with_tables(self.model, feature_tables).bind(params)(Query(users, history), items)

@@ -76,10 +76,10 @@ class Recommender:
         folds = model.by_history(self._longest)
         self._fallback = Fallback(self._trained, None if folds is model else folds)
         self.fitted = Fitted(model, self._params, self._fallback)
-        self._given = tables(model, self._encoded)
+        self._feature_tables = tables(model, self._encoded)
         self._featured = featured(model, self._encoded)
-        self._pairs = PairScorer(model, self._given, self._params, self.known)
-        self._folded_pairs = PairScorer(folds or model, self._given, self._params, self.known)
+        self._pairs = PairScorer(model, self._feature_tables, self._params, self.known)
+        self._folded_pairs = PairScorer(folds or model, self._feature_tables, self._params, self.known)
         self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
         self._scores: dict[int, Scores] = {}
         self._answers: dict[tuple[int, int, int], BatchRecommender] = {}
@@ -180,7 +180,7 @@ class Recommender:
 
     def item_vectors(self) -> np.ndarray | None:
         """Return item vectors [I, D] in the order of `item_ids`; None if scores are not dot products."""
-        model = with_tables(self.model, self._given)
+        model = with_tables(self.model, self._feature_tables)
         return np.asarray(model.bind(self._params).item_vectors()) if isinstance(model, Factorized) else None
 
     def user_vectors(self, users: np.ndarray) -> np.ndarray | None:
@@ -191,15 +191,15 @@ class Recommender:
         reads = model.history_length
 
         @jax.jit
-        def vectors(given: FeatureTables, params: Params, users: Array, histories: Array | None) -> Array:
+        def vectors(feature_tables: FeatureTables, params: Params, users: Array, histories: Array | None) -> Array:
             query = Query(users, None if histories is None else History(histories))
-            return with_tables(model, given).bind(params).query_vectors(query)
+            return with_tables(model, feature_tables).bind(params).query_vectors(query)
 
         parts = []
         for start in range(0, len(users), MANY):
             block = np.resize(users[start : start + MANY], MANY).astype(np.int32)
             histories = self.histories(block, reads) if reads else None
-            part = np.asarray(vectors(self._given, self._params, block, histories))
+            part = np.asarray(vectors(self._feature_tables, self._params, block, histories))
             parts.append(part[: len(users) - start])
         return np.concatenate(parts)
 
@@ -211,7 +211,7 @@ class Recommender:
             reads = length if folds else self.model.history_length or 1
             if reads not in self._scores:
                 self._scores[reads] = Scores(
-                    self.model, self._given, self._params, self._trained, self._featured, reads
+                    self.model, self._feature_tables, self._params, self._trained, self._featured, reads
                 )
             self._answers[key] = BatchRecommender(self._scores[reads], k=k, batch=batch, length=length)
         return self._answers[key]
@@ -227,7 +227,7 @@ class Recommender:
     @property
     def asked(self) -> tuple[Model, Params]:
         """Model with its feature tables, and its parameters."""
-        return with_tables(self.model, self._given), self._params
+        return with_tables(self.model, self._feature_tables), self._params
 
     @property
     def knows_new_users(self) -> bool:
@@ -333,6 +333,6 @@ def _trained(extra: dict[str, Any], known: UserHistories, n_items: int) -> Train
     """Return what the run was trained on; for runs without that record, derive it from the known histories."""
     if all(f"trained_{name}" in extra for name in Trained._fields):
         return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))
-    offsets, chosen = known.masked(np.arange(len(known.offsets) - 1))
-    popular = np.bincount(chosen, minlength=n_items).astype(np.float32)
+    offsets, items = known.masked(np.arange(len(known.offsets) - 1))
+    popular = np.bincount(items, minlength=n_items).astype(np.float32)
     return Trained(popular, np.diff(offsets) > 0, np.ones(n_items, bool))

@@ -123,9 +123,9 @@ def _validation_message(error: ValidationError) -> str:
     """Describe validation errors without the input values, which may be long."""
     messages = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])[:100]
-        what = problem["msg"].removeprefix("Value error, ")
-        messages.append(f"{where}: {what}" if where else what)
+        location = ".".join(str(part) for part in problem["loc"])[:100]
+        reason = problem["msg"].removeprefix("Value error, ")
+        messages.append(f"{location}: {reason}" if location else reason)
     more = f"; and {len(messages) - MAX_ERRORS} more" if len(messages) > MAX_ERRORS else ""
     return "; ".join(messages[:MAX_ERRORS]) + more
 

@@ -57,8 +57,7 @@ class Service:
     @classmethod
     def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
         """Build the service of a loaded run."""
-        known = recommender
-        catalog = Catalog(known.item_ids, known.popular, known.titles, known.categories)
+        catalog = Catalog(recommender.item_ids, recommender.popular, recommender.titles, recommender.categories)
         return cls(recommender, catalog, traits(recommender), limits, run)
 
     def warm(self) -> int:

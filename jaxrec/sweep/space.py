@@ -50,7 +50,7 @@ class Choice:
         return list(self.choices)
 
     def extremes(self) -> list[Any]:
-        """Return the values to validate: if they are valid, the whole dimension is."""
+        """Return the extreme values; the whole dimension is valid if these are."""
         return self.points()
 
 
@@ -94,7 +94,7 @@ class Interval:
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
 
     def extremes(self) -> list[Any]:
-        """Return the values to validate: if they are valid, the whole dimension is."""
+        """Return the extreme values; the whole dimension is valid if these are."""
         return [self.low, self.high]
 
     def points(self) -> list[Any]:

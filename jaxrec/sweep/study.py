@@ -90,8 +90,8 @@ def command(study: Study, trial_number: int) -> str:
     params = trials[trial_number].params
     # An override of a key that the sweep varies does not apply to this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
-    chosen = [override(key, value) for key, value in params.items()]
-    return shell_command("train", *typed, *chosen)
+    varied = [override(key, value) for key, value in params.items()]
+    return shell_command("train", *typed, *varied)
 
 
 def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:

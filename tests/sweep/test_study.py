@@ -115,7 +115,7 @@ def test_importances_that_cannot_be_had_are_explained(tmp_path):
     for n_trials in (1, 2, 3):
         few = sweep(tmp_path, "few", n_trials=n_trials)
         assert (importances(few) == {}) == (n_trials == 1)
-        assert (f"there are {n_trials}" if n_trials == 1 else f"only {n_trials}") in importance_note(few)
+        assert (f"the study has {n_trials}" if n_trials == 1 else f"only {n_trials}") in importance_note(few)
 
 
 def test_the_command_repeats_a_trial(tmp_path):
