@@ -33,7 +33,7 @@ class Measured:
     users: np.ndarray
 
     def means(self) -> dict[str, float]:
-        """Return the mean of every metric over rows where it is defined; NaN if listed are none."""
+        """Return the mean of every metric over rows where it is defined; NaN if there are none."""
         known = {key: values[~np.isnan(values)] for key, values in self.per_user.items()}
         means = {key: float(values.mean(dtype=np.float64)) if len(values) else np.nan for key, values in known.items()}
         return means | self.overall
