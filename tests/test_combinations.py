@@ -41,7 +41,7 @@ FILES = ("data=files", "data.path=no/such/file.csv")
             "eval.monitor=auc is not among the metrics: choose one of .*rmse",
         ),
         (["loss=mse", "data.value_column=r", "eval.metrics=[ndcg,auc]"], "auc is a metric of predicted labels"),
-        (["loss=mse"], "this loss needs values: name their column in data.value_column"),
+        (["loss=mse"], "this loss needs values: set data.value_column"),
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),

@@ -83,7 +83,7 @@ def fitted(histories, best_epoch, compile_s=0.0, interrupted=False):
 
 def test_the_line_at_the_end_says_how_training_went():
     assert console.fit_line(fitted([[0.123456, 0.1, 0.1]], [1], compile_s=4.0), 5, "ndcg@10") == (
-        "trained 3 of 5 epochs; stopped early, validation no longer improved; best epoch 1, "
+        "trained 3 of 5 epochs; stopped early (no validation improvement); best epoch 1, "
         "validation ndcg@10 0.1235; 5.5 s (4.0 s compiling)"
     )
     assert console.fit_line(fitted([[0.2, 0.1, 0.1]], [1]), 3, "ndcg@10") == (
@@ -102,7 +102,7 @@ def test_the_line_at_the_end_says_how_training_went():
 def test_a_population_ends_in_one_line_too():
     members = fitted([[0.1, 0.3, 0.2], [0.1, 0.1, 0.1, 0.1, 0.2], [0.0]], [2, 5, 0])
     assert console.fit_line(members, 5, "ndcg@10") == (
-        "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early, validation no longer improved; 1 diverged; "
+        "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early (no validation improvement); 1 diverged; "
         "best epochs 2 to 5, best validation ndcg@10 0.3; 1.5 s"
     )
     errors = fitted([[0.1, 0.3], [0.2, 0.4]], [1, 1])

@@ -312,7 +312,7 @@ def test_what_a_search_prints_to_be_pasted_works(folder):
     small = "data=files data.path=orders.csv"
     search = f"python scripts/train.py --multirun {small} sweep=ease sweep.n_trials=2"
     said = paste(folder, f"{search} 'sweep.study_name=it is/a $study' 'hydra.sweep.dir=my search'")
-    (closer,) = re.findall(r"^look closer: (.*)$", said, re.MULTILINE)
+    (closer,) = re.findall(r"^details: (.*)$", said, re.MULTILINE)
     again = paste(folder, closer).strip().splitlines()[-1]
     paste(folder, again)
     header = (folder / "my search" / "best" / "config.yaml").read_text().splitlines()[1]

@@ -93,7 +93,7 @@ def test_each_command_is_accepted(composed, words):
         (["split=latest", "data=files"], "this split needs times: name their column in data.time_column"),
         (["eval.metrics=['my_package.metric.hit_on_top(top=0)']"], "top=0: must be greater than 0"),
         (["eval.metrics=['my_package.metric.gone']"], "eval.metrics: my_package.metric.gone cannot be imported"),
-        (["split._target_=my_package.split.latest"], r"split\.seed is unknown; .*: ~split\.seed leaves it out"),
+        (["split._target_=my_package.split.latest"], r"split\.seed is unknown; .*: ~split\.seed removes it"),
     ],
 )
 def test_values_are_checked_before_data_is_read(composed, tmp_path, overrides, message):
@@ -153,7 +153,7 @@ def test_config_dir_trusts_its_folder(project, monkeypatch):
     settings.registered.cache_clear()
     cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")
-    with pytest.raises(InputError, match="no folder of settings"):
+    with pytest.raises(InputError, match="is not a folder"):
         cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()

@@ -54,7 +54,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(compose):
     tree = compose("+trainer.epcohs=3")
     with pytest.raises(InputError, match=r"trainer.epcohs is unknown; trainer takes .*batch_size.*epochs"):
         settings.check(tree)
-    with pytest.raises(InputError, match="epcohs is no setting"):
+    with pytest.raises(InputError, match="epcohs is not a setting"):
         settings.put(compose(), {"trainer.epcohs": 3})
 
 

@@ -267,7 +267,7 @@ def test_the_best_of_a_minimized_search_is_the_lowest():
 
 def test_a_search_of_one_trial_has_no_importances():
     page = Page(sweep_report("s", study([0.2]), result()))
-    assert "no importances: they need at least two complete trials, there are 1" in page.said
+    assert "no importances: at least two complete trials are needed, the study has 1" in page.said
     assert "Validation NDCG@10 by trial" in page.said
 
 
