@@ -47,8 +47,8 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
         (["split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
         (["split=new_users", "split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
-        (["split=global_time"], "this split needs times: name their column in data.time_column"),
-        (["split=sessions"], "this split needs times: name their column in data.time_column"),
+        (["split=global_time"], "this split needs times: set data.time_column to their column"),
+        (["split=sessions"], "this split needs times: set data.time_column to their column"),
         (["split=global_time", "data.time_column=t", "split.test_from=soon"], "split.test_from=soon has a time that"),
         (
             ["split=global_time", "data.time_column=t", "split.validation_from=0.9", "split.test_from=0.8"],

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jaxrec.api.training import Metrics, metric_names
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
@@ -19,6 +20,7 @@ def evaluate(
     held: HeldOut,
     *,
     k: Sequence[int] = (5, 10, 20),
+    metrics: Metrics | None = None,
     filter_seen: bool = True,
 ) -> pd.DataFrame:
     """Evaluate models by full-catalog ranking for every user of a held-out part.
@@ -27,6 +29,7 @@ def evaluate(
         models: models by name; the first is the baseline of the differences.
         held: `split.test` or `split.selection.validation`.
         k: list lengths.
+        metrics: as for `fit`; the first is a metric of a list.
         filter_seen: exclude items in the user's known history.
 
     Returns:
@@ -42,7 +45,9 @@ def evaluate(
     """
     named = {"model": models} if isinstance(models, Recommender) else dict(models)
     lengths = tuple(sorted(k))
-    evaluation = FullCatalog(k=lengths, monitor=f"ndcg@{lengths[0]}", exclude_known=filter_seen)
+    names = metric_names(metrics)
+    monitor = f"{names[0] if names else 'ndcg'}@{lengths[0]}"
+    evaluation = FullCatalog(k=lengths, monitor=monitor, exclude_known=filter_seen, metrics=names)
     for name, model in named.items():
         tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
         if not all(np.array_equal(own, other) for own, other in tables):

@@ -9,7 +9,7 @@ import pandas as pd
 from optuna.storages import InMemoryStorage
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.api.training import Recipe, TrainedModel
+from jaxrec.api.training import Metrics, Recipe, TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
@@ -67,6 +67,7 @@ def search(
     loss: Any = None,
     negatives: str | None = None,
     optimizer: str | None = None,
+    metrics: Metrics | None = None,
     overrides: Mapping[str, Any] | None = None,
     refit: bool = False,
     directory: str | Path | None = None,
@@ -76,7 +77,8 @@ def search(
 
     Args:
         split: a split of `jaxrec.split` with a validation part.
-        model: as for `fit`; all trials share it, and also loss, negatives, optimizer and overrides.
+        model: as for `fit`; all trials share it, and also loss, negatives, optimizer, metrics and
+            overrides.
         space: values by setting: a list of choices, or `{"low": 1e-4, "high": 1e-1, "log": True}` (`integer`, `step`
             as in conf/sweep); or a name of conf/sweep; None: the space of `conf/sweep/MODEL.yaml`.
         n_trials: number of trials; None: as in that file, or 32.
@@ -105,7 +107,7 @@ def search(
     config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
-    tree = Recipe(split, model, loss, negatives, optimizer).tree(overrides or {})
+    tree = Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {})
 
     def compose_trial(texts: Sequence[str]) -> Tree:
         raise InputError(

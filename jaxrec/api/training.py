@@ -25,6 +25,7 @@ from jaxrec.models.sequence import SequenceModel
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
 
+Metrics = Sequence[str | Callable[..., Any]]
 _OF_SPLIT = ("data", "split")  # config groups set by `Dataset` and `split`
 
 
@@ -104,6 +105,7 @@ def fit(
     loss: str | Callable[..., Any] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
+    metrics: Metrics | None = None,
     overrides: Mapping[str, Any] | None = None,
     verbose: bool = True,
 ) -> Any:
@@ -116,6 +118,8 @@ def fit(
             model's default.
         negatives: a name of conf/negatives; None: the loss's default.
         optimizer: a name of conf/optimizer; None: the model's default.
+        metrics: names such as `ndcg` and `rbp(p=0.8)`, or your own functions with the signature of those in
+            `jaxrec.metrics`; None: the defaults of conf/eval.
         overrides: settings by command-line key, e.g. `{"model.embedding_dim": 64}`. A list means several members,
             and every combination is trained; members that differ only in numbers such as learning rates and seeds
             share one compiled program. A setting that is itself a list takes a list of lists.
@@ -134,7 +138,7 @@ def fit(
         >>> models = jaxrec.fit(split, "mf", overrides={"optimizer.learning_rate": [1e-3, 3e-3], "seed": [1, 2, 3]})
     """
     use_all_cores()
-    trees, several = Recipe(split, model, loss, negatives, optimizer).members(overrides or {})
+    trees, several = Recipe(split, model, loss, negatives, optimizer, metrics).members(overrides or {})
     models: list[TrainedModel | None] = [None] * len(trees)
     failed: dict[int, str] = {}
     for places, shared, population in settings.populations(trees):
@@ -165,8 +169,10 @@ class Recipe:
         loss: str | Callable[..., Any] | None = None,
         negatives: str | None = None,
         optimizer: str | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.split, self.loss = split, loss if callable(loss) else None
+        self.metrics = metric_names(metrics)
         self.own = {} if isinstance(model, str) else _own_model(model)
         named = {"loss": loss if isinstance(loss, str) else None, "negatives": negatives, "optimizer": optimizer}
         self.choices: list[str] = [f"model={model}"] if isinstance(model, str) else self.own.pop("choices")
@@ -185,6 +191,8 @@ class Recipe:
             if "loss" not in tree["loss"]:
                 raise InputError(f"{tree['model']['_target_']} does not support a custom loss function: omit loss")
             tree["loss"]["loss"] = {"_target_": settings.give(self.loss), "_partial_": True}
+        if self.metrics is not None:
+            tree["eval"]["metrics"] = self.metrics
         tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
         del tree["overwrite"]
         settings.check(tree)
@@ -196,6 +204,11 @@ class Recipe:
         spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
         combinations = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
         return [self.tree(values) for values in combinations], any(spans[key] is overrides[key] for key in spans)
+
+
+def metric_names(metrics: Metrics | None) -> tuple[str, ...] | None:
+    """Return metrics by name; functions are registered under their dotted path."""
+    return None if metrics is None else tuple(m if isinstance(m, str) else settings.give(m) for m in metrics)
 
 
 def _values(value: Any, present: Any) -> Sequence[Any]:

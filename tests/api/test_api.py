@@ -86,6 +86,23 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+def first_hit(hits, n_relevant, weight=1.0):
+    """The weight for lists that begin with a hit."""
+    return weight * hits[:, 0].astype(jnp.float32)
+
+
+def test_own_metrics_are_taken_directly(split, ease):
+    model = jaxrec.fit(split, "ease", metrics=["ndcg", "rbp(p=0.5)", first_hit], verbose=False)
+    name = f"{__name__}.first_hit@10"
+    assert {"ndcg@10", "rbp(p=0.5)@10", name} <= model.metrics["test"].keys()
+    table = jaxrec.evaluate(ease, split.test, k=(1, 10), metrics=["ndcg", "hit_rate", first_hit])
+    values = table.set_index("metric")["value"]
+    assert values[name] == pytest.approx(values["hit_rate@1"])
+    assert values["ndcg@10"] == pytest.approx(ease.metrics["test"]["ndcg@10"], abs=1e-6)
+    with pytest.raises(jaxrec.InputError, match="unknown metric magic"):
+        jaxrec.fit(split, "ease", metrics=["ndcg", "magic"])
+
+
 SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}, "model.embedding_dim": [4, 8]}
 
 
