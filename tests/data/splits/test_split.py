@@ -255,13 +255,13 @@ def test_notes_tell_the_share_that_trains_on_the_future():
 
 @pytest.mark.parametrize("split", [holdout, leave_one_out, lambda source: global_time(source, test_from=0.5)])
 def test_split_data_is_not_split_again(split):
-    with pytest.raises(InputError, match="is already split: set split=given"):
+    with pytest.raises(InputError, match="comes split already: say split=given"):
         split(parted([0, 2]))
 
 
 def test_splits_that_cannot_be_made():
     whole = data([(1, item, item) for item in range(10)])
-    with pytest.raises(InputError, match="needs predefined parts"):
+    with pytest.raises(InputError, match="data that comes split"):
         given(whole)
     with pytest.raises(InputError, match="their sum must be below 1"):
         holdout(whole, validation_fraction=0.5, test_fraction=0.5)
