@@ -181,7 +181,7 @@ def test_what_the_run_has_not_seen(loaded):
     frame = model.recommend_histories([[item, "nothing"], ["nothing"], [item]], k=3, unknown="popularity")
     assert frame.source.tolist() == ["model"] * 3 + ["popularity"] * 3 + ["model"] * 3
     assert frame.item_id[:3].tolist() == frame.item_id[6:].tolist()
-    with pytest.raises(InputError, match="lists of item ids"):
+    with pytest.raises(InputError, match="list of item ids"):
         model.recommend_histories(["50"])
     with pytest.raises(InputError, match="k=121: must be from 1 to 120"):
         model.recommend_histories([[item]], k=121)
