@@ -115,7 +115,7 @@ def test_without_runs_members_start_by_their_seeds():
     [
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "needs both model.gmf_run and model.mlp_run"),
         (lambda f: NeuMF(3, 5, 4, shared=True, **f), "model.shared=false"),
-        (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) there, \(\d, 8\)"),
+        (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)"),
         (lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\."),
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]), "name a run of model=gmf"),
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run="nowhere", mlp_run=f["mlp_run"]), "There is no file nowhere"),

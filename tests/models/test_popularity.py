@@ -39,5 +39,5 @@ def test_only_the_window_counts():
 
 
 def test_a_window_needs_times():
-    with pytest.raises(InputError, match=r"model\.window_days=30 needs times: name their column in data\.time_column"):
+    with pytest.raises(InputError, match=r"model\.window_days=30 needs timestamps: set data\.time_column"):
         Popularity(5, window_days=30.0).prepare(TRAIN)
