@@ -11,6 +11,7 @@ known that it can use; every other user gets the most popular items:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -22,7 +23,8 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import wanted
-from jaxrec.models.model import Model
+from jaxrec.models.model import Model, Params
+from jaxrec.query import Query
 
 Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 
@@ -87,6 +89,18 @@ def blend(
     return jnp.where((own | folded)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
 
 
+class FoldIn(NamedTuple):
+    """A model that folds users in: the length of history it reads, and its scores of a query."""
+
+    history_length: int
+    score: Callable[[Query], Float[Array, "B N"]]
+
+    @classmethod
+    def pairs(cls, model: Model, params: Params, items: Int[Array, "B N"]) -> "FoldIn":
+        """Scores of each row's own candidates."""
+        return cls(model.history_length, lambda query: model.bind(params)(query, items))
+
+
 class Sources(NamedTuple):
     """Who answers for rows that the model itself does not all answer, see `answering`; on the device."""
 
@@ -95,10 +109,24 @@ class Sources(NamedTuple):
     popular: Float[Array, "I"]
 
     def blended(
-        self, rows: Int[Array, "B"], scores: Array, items: Array | None, fold: Callable[[], Array] | None
+        self,
+        rows: Int[Array, "B"],
+        scores: Float[Array, "B N"],
+        items: Int[Array, "*B N"] | None,
+        query: Callable[[Int[Array, "B"], int], Query],
+        fold_in: FoldIn | None,
     ) -> Float[Array, "B N"]:
-        """Scores of these rows by whoever answers; `items`: which the scores are of, one list or one a row."""
+        """Scores of these rows by the model, by folding in, or by popularity.
+
+        Args:
+            rows: positions of a block's rows.
+            scores: the model's own.
+            items: the items that are scored, one list or one a row; None: the catalog.
+            query: makes the query of rows with histories of a given length.
+            fold_in: None where no row is folded in.
+        """
         popular = self.popular if items is None else self.popular[items]
+        fold = None if fold_in is None else partial(fold_in.score, query(rows, fold_in.history_length))
         return blend(scores, self.own[rows], self.folded[rows], popular, fold)
 
 
