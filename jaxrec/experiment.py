@@ -23,7 +23,7 @@ from jaxrec.evaluation.candidates import CandidateEvaluation
 from jaxrec.evaluation.evaluation import Evaluation, RankedLists
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.evaluation.groups import by_group
-from jaxrec.fallback import Fallback, Trained, trained_on
+from jaxrec.fallback import Fallback, Trained, folding, trained_on
 from jaxrec.features import sizes, wanted
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
@@ -85,7 +85,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     model = _model(tree, known)
     _check_features(model, train.encoded)
     asked = _asked(model, selection, known)
-    fallback = Fallback(trained_on(train), _folds(asked, known))
+    fallback = Fallback(trained_on(train), folding(asked, _longest(known)))
     evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
     if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
         raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
@@ -171,7 +171,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     context = split.test.context()
     asked = _asked(_model(tree, context), selection, context)
     trained = trained_on(fitted_on)
-    evaluator = evaluation.evaluator(asked, split.test, Fallback(trained, _folds(asked, context)))
+    evaluator = evaluation.evaluator(asked, split.test, Fallback(trained, folding(asked, _longest(context))))
     test = evaluator(fit.params, selected.population.hyper)
     if not test.finite.all():
         raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
@@ -322,12 +322,6 @@ def _asked(model: Model, selection: Selection, known: Interactions) -> Model:
             "model=ials, or model=popularity, or a split that trains on every user, such as split=holdout"
         )
     return asked
-
-
-def _folds(model: Model, known: Interactions) -> Model | None:
-    """What answers for users who were not trained on, where that is not the model as it is."""
-    folds = model.by_history(_longest(known))
-    return None if folds is model else folds
 
 
 def _longest(known: Interactions) -> int:

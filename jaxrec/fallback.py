@@ -58,6 +58,12 @@ class Fallback(NamedTuple):
     folds: Model | None = None
 
 
+def folding(model: Model, length: int) -> Model | None:
+    """The model that folds users in by up to `length` items; None where the model answers as it is, or cannot fold."""
+    folds = model.by_history(length)
+    return None if folds is model else folds
+
+
 def answering(model: Model, trained: Mask, told: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
     """Masks of rows: the model answers; the model answers by folding in. Popularity answers the others.
 

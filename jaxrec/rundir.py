@@ -18,7 +18,7 @@ from jaxrec.features import wanted
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
-from jaxrec.settings import Tree, read
+from jaxrec.settings import OF_COMMAND, Tree, read
 from jaxrec.sweep.storage import FileLock, read_journal
 
 STUDY_FILE = "study.txt"  # names the study whose results a sweep directory holds
@@ -129,7 +129,7 @@ def read_config(directory: Path) -> Tree:
     tree = read(file)
     if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
         raise InputError(f"{file} is not the configuration of a run: it has no data and split")
-    kept = {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
+    kept = {key: value for key, value in tree.items() if key not in OF_COMMAND}
     found: Tree = up_to_date(unescaped(kept))
     return found
 

@@ -49,8 +49,8 @@ TRACED = {  # field of Hyper → key of the configuration
 _TOP: dict[str, TypeAdapter] = {
     "seed": TypeAdapter(NonNegativeInt),
     "refit": TypeAdapter(bool),
-    "overwrite": TypeAdapter(bool),
 }
+OF_COMMAND = ("hydra", "defaults", "overwrite")  # keys of a config.yaml that belong to the command, not to the run
 # These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 

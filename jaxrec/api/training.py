@@ -187,7 +187,6 @@ class Recipe:
                 )
             tree["loss"]["loss"] = {"_target_": settings.give(self.loss), "_partial_": True}
         tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
-        del tree["overwrite"]
         settings.check(tree)
         return tree
 
