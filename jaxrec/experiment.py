@@ -87,7 +87,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     asked = _asked(model, selection, known)
     fallback = Fallback(trained_on(train), folding(asked, _longest(known)))
     evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
-    if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
+    if evaluator is not None and (why := evaluator.undefined.get(evaluation.monitor)):
         raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
 
     def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
@@ -195,7 +195,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "test_groups": groups[member],
                 "popularity": popular.means(0),
                 "popularity_groups": popular_groups,
-                "undefined": dict(getattr(evaluator, "undefined", {})),
+                "undefined": dict(evaluator.undefined),
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,
                 "interrupted": selected.fit.interrupted or fit.interrupted,

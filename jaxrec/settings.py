@@ -26,6 +26,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.renamed import up_to_date
 
 Tree = dict[str, Any]
@@ -276,8 +277,14 @@ def _check_parts(tree: Tree) -> None:
         raise InputError(f"{name} learns from a loss and there is none: write one, such as loss=bpr")
     if descends and "_target_" not in tree["optimizer"]:
         raise InputError(f"{name} needs an optimizer and there is none: write one, such as optimizer=adam")
-    if loss.endswith(".SampledObjective") and "_target_" not in tree.get("negatives", {}):
+    sampler = tree.get("negatives", {}).get("_target_")
+    if loss.endswith(".SampledObjective") and sampler is None:
         raise InputError("this loss samples negatives and there are none: write some, such as negatives=uniform")
+    if sampler is not None and isinstance(kind := locate(sampler), type) and not issubclass(kind, Sampler):
+        raise InputError(
+            f"negatives._target_: {sampler} does not derive from jaxrec.negatives.sampler.Sampler: write class "
+            f"{kind.__name__}(Sampler)"
+        )
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:

@@ -19,7 +19,7 @@ from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
@@ -37,7 +37,7 @@ class CandidateLists(NamedTuple):
     items: Int[Array, "E"]
 
 
-class CandidateEvaluator:
+class CandidateEvaluator(Evaluator):
     """Ranks every held-out item among its user's candidates; metrics of each, and their mean over held-out items.
 
     Rank is 1 + the candidates that score as high or higher: a tie never favors the item sought.

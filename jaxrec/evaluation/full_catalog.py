@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
@@ -24,7 +24,7 @@ from jaxrec.ranking import Ranker
 DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ALL_LISTS)
 
 
-class Evaluator:
+class CatalogEvaluator(Evaluator):
     """Ranks the catalog for every row that `ground_truth` makes, with the targets that are known masked; see `Ranker`.
 
     Users the model knows nothing of get what they are served, see `jaxrec.fallback`.
@@ -125,7 +125,7 @@ class FullCatalog:
         """For a model of this catalog; k beyond the catalog is refused."""
         if max(self.k) > (n_items := held.target.n_items):
             raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalog")
-        return Evaluator(
+        return CatalogEvaluator(
             model,
             held,
             k=self.k,

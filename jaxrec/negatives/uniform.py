@@ -6,7 +6,6 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
-from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
@@ -14,26 +13,24 @@ from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, chosen, log
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, substream
 
 ATTEMPTS = 2  # draws until an item that its user knows is left out instead
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Sampler):
     """`ratio` items for each positive, every item equally likely.
 
-    ratio: the number drawn: the largest in a population. A member uses its first `n_negatives` columns, which are what
-        it would draw alone
     exclude_known: never an item that the user has in train. What comes up is drawn again, once; an item that is known
         then too does not count. Memory: see `jaxrec.membership.known`
     """
 
-    ratio: PositiveInt = 4
     exclude_known: bool = False
 
     power: ClassVar[float] = 0.0
-    mixes: ClassVar[bool] = True  # draws for each example, so that another sampler may draw some of its negatives
+    mixes: ClassVar[bool] = True
 
     def prepare(self, train: Interactions) -> PyTree:
         """The tables of this sampler."""
