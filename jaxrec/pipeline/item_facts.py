@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, Float
 from pydantic import PositiveFloat
 from scipy import sparse
 
@@ -17,7 +18,6 @@ from jaxrec.data.features import features
 from jaxrec.data.ids import as_array, exact, few_matched, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.item_age import ages
-from jaxrec.data.item_similarity import had_together
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.tables import place, plain
 from jaxrec.data.reading.times import DAY
@@ -25,6 +25,8 @@ from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import QueryRows
+from jaxrec.recommend.item_similarity import By, Vectors, item_similarity
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.shortlist import Items, Mixes
 
 
@@ -58,8 +60,8 @@ class ItemFacts:
 
     file:      one row an item, its id in a column item_id; None: there is none
     category:  a column of categories, or of several values; numbers are cut into quarters. None: none is known
-    vectors:   what is alike: of one category; had by the same users (`interactions`: 64 directions of train's matrix);
-               near to each other for the model. None: category where there is one, else interactions
+    vectors:   which items are alike: by `category` (of `category`, else of the run, see `data.item_labels`), by the
+               `model`, by common users (`interactions`). None: the first of them that there is, as on the server
     group:     whose exposure is counted: `popularity` (head and tail, see `evaluation.groups`), or a column of theirs
     target:    the share of exposure that each group should have, by name; None: its share of train's interactions
     born:      a column of dates, or of numbers such as years; None: the first interaction known, where there are times
@@ -70,7 +72,7 @@ class ItemFacts:
 
     file: str | None = None
     category: str | None = None
-    vectors: Literal["category", "interactions", "model"] | None = None
+    vectors: By | None = None
     group: str = "popularity"
     target: Mapping[str, float] | None = None
     born: str | None = None
@@ -78,7 +80,7 @@ class ItemFacts:
     available: str | None = None
     without: tuple[str, ...] = ()
 
-    def __call__(self, held: HeldOut, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
+    def __call__(self, held: HeldOut, train: Interactions, recommender: Recommender) -> Facts:
         """As known when `held` is asked for. Raises InputError for a column that is missing or of no use."""
         wanted = targets(train)
         counts = np.bincount(wanted.item, minlength=train.n_items).astype(np.float32)
@@ -93,7 +95,7 @@ class ItemFacts:
             )
         available = available & ~np.isin(mixes.codes, [1 + categories.index(name) for name in self.without]).any(axis=1)
         items = Items(
-            vectors=self._vectors(wanted, mixes, model_vectors),
+            vectors=self._vectors(targets(held.known), mixes if self.category else None, recommender),
             mixes=mixes,
             groups=jnp.asarray(groups, jnp.int32),
             target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
@@ -123,21 +125,17 @@ class ItemFacts:
         names, codes = _codes(column, seen, "items.category")
         return names, Mixes(jnp.asarray(codes, jnp.int32), len(names))
 
-    def _vectors(self, train: Interactions, mixes: Mixes, of_model: np.ndarray | None) -> Any:
-        chosen = self.vectors or ("category" if self.category else "interactions")
-        if chosen == "category":
-            if self.category is None:
-                raise InputError("items.vectors=category needs items.category=COLUMN")
-            return mixes
-        if chosen == "model":
-            if of_model is None:
-                raise InputError(
-                    "items.vectors=model: this model has no vectors of items; choose interactions or category"
-                )
-            return jnp.asarray(
-                of_model - of_model.mean(axis=0), jnp.float32
-            )  # what all have in common, such as a constant beside a bias, is out
-        return jnp.asarray(had_together(train.user, train.item, train.n_users, train.n_items), jnp.float32)
+    def _vectors(self, known: Interactions, mixes: Mixes | None, recommender: Recommender) -> Vectors:
+        vectors = item_similarity(recommender, (known.user, known.item), mixes, self.vectors)
+        if vectors is None:
+            missing = {
+                "category": "no categories are known: write items.category=COLUMN, or choose model or interactions",
+                "model": "this model has no vectors of items; choose interactions or category",
+            }
+            raise InputError(
+                f"items.vectors={self.vectors}: {missing.get(self.vectors or '', 'too few users and items to compare')}"
+            )
+        return vectors
 
     def _groups(
         self, train: Interactions, frame: pd.DataFrame | None, seen: np.ndarray
@@ -226,8 +224,9 @@ def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
     return days.to_numpy(np.float64), True
 
 
-def _shares(mixes: Any) -> sparse.csr_array:
+def _shares(mixes: Float[Array, "I G"] | Mixes) -> sparse.csr_array:
     """`Mixes` as a sparse matrix."""
+    assert isinstance(mixes, Mixes)  # on the host
     codes = np.asarray(mixes.codes)
     item, place = np.nonzero(codes)
     n = np.bincount(item, minlength=len(codes))

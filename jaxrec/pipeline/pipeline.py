@@ -18,13 +18,12 @@ from jaxrec.data.splits.split import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
-from jaxrec.models.model import Factorized
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
 from jaxrec.pipeline.retrieval import CandidateSet
 from jaxrec.recommend.fitted import Fitted
-from jaxrec.recommend.recommender import load
+from jaxrec.recommend.recommender import Recommender, load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.shortlist import Mixes
 from jaxrec.rerank.steps import Step
@@ -52,9 +51,7 @@ class Run:
 
     directory: Path
     tree: Tree
-    fitted: Fitted
-    known: UserHistories
-    ids: tuple[np.ndarray, np.ndarray]
+    recommender: Recommender
 
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
@@ -64,8 +61,22 @@ class Run:
         file = directory / "config.yaml"
         tree = read_config(directory)
         check_registered(tree, file)
-        ids = recommender.user_ids, recommender.item_ids
-        return cls(directory, tree, recommender.fitted, recommender.known, ids)
+        return cls(directory, tree, recommender)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The model with its parameters."""
+        return self.recommender.fitted
+
+    @property
+    def known(self) -> UserHistories:
+        """What every user had in the data that the run knew."""
+        return self.recommender.known
+
+    @property
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """The id tables of users and items."""
+        return self.recommender.user_ids, self.recommender.item_ids
 
     def split(self) -> Split:
         """Its data, read again. Raises InputError where that is no longer what the run was trained on."""
@@ -136,10 +147,7 @@ class Pipeline:
         """The first two stages for those who have something to find in `held`."""
         found = ground_truth(held)
         asked, train = found.asked, split.selection.train
-        model_vectors = None
-        if isinstance(model := self.run.fitted.model, Factorized):
-            model_vectors = np.asarray(model.bind(self.run.fitted.params).item_vectors())
-        facts = self.facts(held, train, model_vectors)
+        facts = self.facts(held, train, self.run.recommender)
         if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
             raise InputError(
                 "the age of no item is known: the data has no times; name a column of dates or years in items.born"

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
+from jaxrec.recommend.item_similarity import Vectors, item_similarity
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
 from jaxrec.serve.catalog import Catalog, Ids
@@ -25,7 +26,6 @@ from jaxrec.serve.messages import (
 )
 from jaxrec.serve.programs import Listed, Programs, Row
 from jaxrec.serve.similar import Neighbors
-from jaxrec.serve.traits import Traits, traits
 from jaxrec.serve.updates import Updates
 
 STUCK = 30.0  # seconds for a batch after which something is wrong
@@ -39,12 +39,14 @@ class Service:
     OverloadedError where too much waits already.
     """
 
-    def __init__(self, recommender: Recommender, catalog: Catalog, traits: Traits, limits: Limits, run: str) -> None:
+    def __init__(
+        self, recommender: Recommender, catalog: Catalog, vectors: Vectors | None, limits: Limits, run: str
+    ) -> None:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
-        self.traits = traits
+        self.vectors = vectors  # None: nothing says which items are alike
         self.users = Ids("user", recommender.user_ids)
         self.updates = Updates(limits.users, limits.user_items)
-        self.programs = Programs(recommender, traits, limits)
+        self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)
         self.lists: Batcher[Row, Listed] = Batcher(
@@ -59,7 +61,9 @@ class Service:
         """Of a loaded run, with what it knows of its items."""
         known = recommender
         catalog = Catalog(known.item_ids, known.popular, known.titles, known.categories)
-        return cls(recommender, catalog, traits(recommender), limits, run)
+        offsets, items = known.known.masked(np.arange(len(known.user_ids)))
+        users = np.repeat(np.arange(len(known.user_ids)), np.diff(offsets))
+        return cls(recommender, catalog, item_similarity(recommender, (users, items)), limits, run)
 
     def warm(self) -> int:
         """Compiles every program, so that none is at request time; how many there are."""
@@ -76,7 +80,7 @@ class Service:
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """A list for a user or a history."""
         k = self._k(request.k)
-        for name, what in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
+        for name, what in (("diversity", self.vectors), ("freshness", self.recommender.ages)):
             if getattr(request, name) and what is None:
                 raise InputError(f"{name}: {self._can()[name]}")
         row, unknown = self._row(request)
@@ -215,8 +219,8 @@ class Service:
         """Of what not every run can do: why this one cannot."""
         model = type(self.recommender.model).__name__
         return {
-            "diversity": None if self.traits.vectors is not None else "nothing says which items of this run are alike",
-            "freshness": None if self.traits.ages is not None else "the data of this run has no times",
+            "diversity": None if self.vectors is not None else "nothing says which items of this run are alike",
+            "freshness": None if self.recommender.ages is not None else "the data of this run has no times",
             "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
             "explain": self.explainer.why_not,
         }
