@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.command_line import command, override
-from jaxrec.config import explain, plain
+from jaxrec.config import explain, overwrites, plain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, check_registered, read, register
 
@@ -136,9 +136,7 @@ def _train(cfg: DictConfig) -> None:
             raise InputError(f"{text} requires --multirun: {command('train', '--multirun', text)}")
     if sweep_options := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
         raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
-    tree = plain(cfg)
-    overwrite = tree.pop("overwrite", False)
-    launch.run(tree, Path(hydra_cfg.runtime.output_dir), overwrite)
+    launch.run(plain(cfg), Path(hydra_cfg.runtime.output_dir), overwrites(cfg))
 
 
 def _study(cfg: DictConfig) -> None:

@@ -9,10 +9,12 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter
 
+from jaxrec.arguments import check_value
 from jaxrec.errors import InputError
 from jaxrec.renamed import up_to_date
-from jaxrec.settings import CONF, Tree
+from jaxrec.settings import CONF, OF_COMMAND, Tree
 
 
 def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
@@ -53,17 +55,28 @@ def unknown_key(error: BaseException) -> str | None:
 
 
 def plain(cfg: DictConfig) -> Tree:
-    """Resolve a config to a plain tree without the hydra node; lists become tuples.
+    """Resolve a config to a plain tree without the keys of the command itself; lists become tuples.
 
     Raises:
         InputError: a mandatory value is missing.
     """
-    cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    cfg = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key not in OF_COMMAND])
     if missing := OmegaConf.missing_keys(cfg):
         raise InputError(f"missing values: set {', '.join(sorted(missing))}")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
     return {str(key): _tuples(value) for key, value in up_to_date(tree).items()}
+
+
+def overwrites(cfg: DictConfig) -> bool:
+    """Return `overwrite`, the one setting of a command that `plain` leaves out and a run does not store.
+
+    Raises:
+        InputError: it is neither true nor false.
+    """
+    overwrite = cfg.get("overwrite", False)
+    check_value(TypeAdapter(bool), overwrite, "overwrite")
+    return bool(overwrite)
 
 
 def _tuples(value: Any) -> Any:

@@ -23,7 +23,7 @@ from jaxrec.evaluation.candidates import CandidateEvaluation
 from jaxrec.evaluation.evaluation import Evaluation, RankedLists
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.evaluation.groups import by_group
-from jaxrec.fallback import Fallback, Trained, trained_on
+from jaxrec.fallback import Fallback, Trained, folding, trained_on
 from jaxrec.features import sizes, wanted
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
@@ -85,9 +85,9 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
     model = _model(tree, known)
     _check_features(model, train.encoded)
     evaluated_model = _for_users(model, selection, known)
-    fallback = Fallback(trained_on(train), _folds(evaluated_model, known))
+    fallback = Fallback(trained_on(train), folding(evaluated_model, _longest(known)))
     evaluator = evaluation.evaluator(evaluated_model, validation, fallback) if validation is not None else None
-    if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
+    if evaluator is not None and (why := evaluator.undefined.get(evaluation.monitor)):
         raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
 
     def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
@@ -183,7 +183,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     context = split.test.context()
     evaluated_model = _for_users(_model(tree, context), selection, context)
     trained = trained_on(fitted_on)
-    evaluator = evaluation.evaluator(evaluated_model, split.test, Fallback(trained, _folds(evaluated_model, context)))
+    fallback = Fallback(trained, folding(evaluated_model, _longest(context)))
+    evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
     test = evaluator(fit.params, selected.population.hyper)
     if not test.finite.all():
         raise InputError(f"{type(selected.model).__name__} returned non-finite scores: {DIVERGED}")
@@ -207,7 +208,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "test_groups": groups[member],
                 "popularity": popular.means(0),
                 "popularity_groups": popular_groups,
-                "undefined": dict(getattr(evaluator, "undefined", {})),
+                "undefined": dict(evaluator.undefined),
                 "best_epoch": selected.fit.best_epoch[member],
                 "refit": fit is not selected.fit,
                 "interrupted": selected.fit.interrupted or fit.interrupted,
@@ -335,12 +336,6 @@ def _for_users(model: Model, selection: Selection, known: Interactions) -> Model
             "model=popularity, or a split that trains on every user, e.g. split=holdout"
         )
     return evaluated_model
-
-
-def _folds(model: Model, known: Interactions) -> Model | None:
-    """Return the fold-in model for users without training data; None if the model itself scores them."""
-    folds = model.by_history(_longest(known))
-    return None if folds is model else folds
 
 
 def _longest(known: Interactions) -> int:

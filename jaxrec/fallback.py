@@ -12,6 +12,7 @@ has data about the user that it can use; all other users get the most popular it
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -23,7 +24,8 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import wanted
-from jaxrec.models.model import Model
+from jaxrec.models.model import Model, Params
+from jaxrec.query import Query
 
 Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 
@@ -61,6 +63,12 @@ class Fallback(NamedTuple):
 
     trained: Trained
     folds: Model | None = None
+
+
+def folding(model: Model, length: int) -> Model | None:
+    """The fold-in model for histories of up to `length` items; None if the model itself scores them or cannot."""
+    folds = model.by_history(length)
+    return None if folds is model else folds
 
 
 def answering(model: Model, trained: Mask, in_history: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
@@ -102,6 +110,18 @@ def blend(
     return jnp.where((own | folded)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
 
 
+class FoldIn(NamedTuple):
+    """A model that folds users in: the length of history it reads, and its scores of a query."""
+
+    history_length: int
+    score: Callable[[Query], Float[Array, "B N"]]
+
+    @classmethod
+    def pairs(cls, model: Model, params: Params, items: Int[Array, "B N"]) -> "FoldIn":
+        """Scores of each row's own candidates."""
+        return cls(model.history_length, lambda query: model.bind(params)(query, items))
+
+
 class Sources(NamedTuple):
     """Source of the scores of each row, on the device; see `answering`."""
 
@@ -110,17 +130,24 @@ class Sources(NamedTuple):
     popular: Float[Array, "I"]
 
     def blended(
-        self, rows: Int[Array, "B"], scores: Array, items: Array | None, fold: Callable[[], Array] | None
+        self,
+        rows: Int[Array, "B"],
+        scores: Float[Array, "B N"],
+        items: Int[Array, "*B N"] | None,
+        query: Callable[[Int[Array, "B"], int], Query],
+        fold_in: FoldIn | None,
     ) -> Float[Array, "B N"]:
-        """Scores of these rows from their sources.
+        """Scores of these rows by the model, by fold-in, or by popularity.
 
         Args:
             rows: indices of rows.
             scores: scores of the model.
             items: scored items, one list for all rows or one per row; None: the whole catalog.
-            fold: computes the scores with fold-in; None if no row needs it.
+            query: makes the query of rows with histories of a given length.
+            fold_in: None if no row needs it.
         """
         popular = self.popular if items is None else self.popular[items]
+        fold = None if fold_in is None else partial(fold_in.score, query(rows, fold_in.history_length))
         return blend(scores, self.own[rows], self.folded[rows], popular, fold)
 
 

@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Overrid
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from jaxrec.config import explain, plain, unknown_key
+from jaxrec.config import explain, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
@@ -44,8 +44,7 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
 
     lines = [str(o.input_line) for o in fixed]
     cfg = load(lines)
-    tree = plain(cfg)
-    overwrite = tree.pop("overwrite", False)
+    tree, overwrite = plain(cfg), overwrites(cfg)
     has_directory = any(text.startswith("hydra.sweep.dir=") for text in hydra_overrides)
     directory = Path(config.hydra.sweep.dir) if has_directory else None
     space = {**tree["sweep"]["space"], **typed}
@@ -58,7 +57,7 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
         lines = [*_implied_choices(cfg, tree["sweep"].get("tunes", {}), fixed, typed), *lines]
 
         def compose(more: Sequence[str]) -> Tree:
-            return _without_overwrite(plain(load([*lines, *more])))
+            return plain(load([*lines, *more]))
 
         return launch.sweep(compose([]), space, compose, lines, directory, overwrite)
     if settings_of_search := [o.input_line for o in fixed if _group(o) == "sweep" and o.value() != "none"]:
@@ -72,10 +71,6 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
         values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
         combinations = [[*combination, value] for combination in combinations for value in values]
     return launch.grid(_applicable(load, fixed, lists, combinations), directory, overwrite)
-
-
-def _without_overwrite(tree: Tree) -> Tree:
-    return {key: value for key, value in tree.items() if key != "overwrite"}
 
 
 def _group(override: Override) -> str:
@@ -131,7 +126,7 @@ def _applicable(
         always, varied = [str(o.input_line) for o in fixed], list(combination)
         while True:
             try:
-                tree = _without_overwrite(plain(load([*always, *varied])))
+                tree = plain(load([*always, *varied]))
                 break
             except HydraException as error:
                 key = unknown_key(error)

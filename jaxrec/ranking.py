@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
-from jaxrec.fallback import Fallback, Sources, sources
+from jaxrec.fallback import Fallback, FoldIn, Sources, sources
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import DeviceHistories, past
 from jaxrec.hyper import Hyper, with_hyper
@@ -185,7 +184,7 @@ class Ranker:
         model = queries.member(self.model, hyper)
         score = scorer(model, params, pool)
         folds = None if self._folds is None else queries.member(self._folds, hyper)
-        fold_in = None if folds is None else scorer(folds, params, pool)
+        fold_in = None if folds is None else FoldIn(folds.history_length, scorer(folds, params, pool))
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
@@ -193,11 +192,7 @@ class Ranker:
             scores = score(queries.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for NaN too; cheaper than a pass with isfinite
             if sources is not None:
-                fold = None
-                if folds is not None and fold_in is not None:
-                    known = queries.query(rows, folds.history_length)
-                    fold = partial(fold_in, known)
-                scores = sources.blended(rows, scores, pool, fold)
+                scores = sources.blended(rows, scores, pool, queries.query, fold_in)
             if masked is not None:
                 scores = masked.mask_block(scores, first_row, self._max_entries, place)
             values, items = top_k(scores, self.k)

@@ -18,7 +18,7 @@ from jaxrec.features import wanted
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
-from jaxrec.settings import Tree, read
+from jaxrec.settings import OF_COMMAND, Tree, read
 from jaxrec.sweep.storage import FileLock, read_journal
 
 STUDY_FILE = "study.txt"  # name of the study in a sweep directory
@@ -131,7 +131,7 @@ def read_config(directory: Path) -> Tree:
     tree = read(file)
     if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
         raise InputError(f"{file} is not the configuration of a run: the keys data and split are missing")
-    kept = {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
+    kept = {key: value for key, value in tree.items() if key not in OF_COMMAND}
     settings: Tree = up_to_date(unescaped(kept))
     return settings
 

@@ -26,6 +26,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.renamed import up_to_date
 
 Tree = dict[str, Any]
@@ -49,8 +50,8 @@ TRACED = {  # field of Hyper → key of the configuration
 _TOP: dict[str, TypeAdapter] = {
     "seed": TypeAdapter(NonNegativeInt),
     "refit": TypeAdapter(bool),
-    "overwrite": TypeAdapter(bool),
 }
+OF_COMMAND = ("hydra", "defaults", "overwrite")  # keys of a config.yaml that belong to the command, not to the run
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 
@@ -295,8 +296,14 @@ def _check_parts(tree: Tree) -> None:
         raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
     if uses_gradient and "_target_" not in tree["optimizer"]:
         raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
-    if loss.endswith(".SampledObjective") and "_target_" not in tree.get("negatives", {}):
+    sampler = tree.get("negatives", {}).get("_target_")
+    if loss.endswith(".SampledObjective") and sampler is None:
         raise InputError("this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform")
+    if sampler is not None and isinstance(kind := locate(sampler), type) and not issubclass(kind, Sampler):
+        raise InputError(
+            f"negatives._target_: {sampler} does not derive from jaxrec.negatives.sampler.Sampler: write class "
+            f"{kind.__name__}(Sampler)"
+        )
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:

@@ -21,6 +21,8 @@ from tests.scripts import script
         (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
         (["model=eas"], "model=eas: unknown choice; did you mean model=ease? Available: ancf, ancf_history"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
+        (["overwrite=maybe"], "overwrite='maybe': must be a valid boolean"),
+        (["--multirun", "model=mf,ease", "overwrite=1"], "overwrite=1: must be a valid boolean"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
         (["--multirun", "optimizer.learning_rate=tag(log,interval(0,0.1))"], "optimizer.learning_rate"),

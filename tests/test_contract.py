@@ -9,7 +9,7 @@ from jaxrec import experiment, recommend, rundir, settings
 from jaxrec.data.histories import histories
 from jaxrec.data.splits.candidate_lists import draw_candidates
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalog import Evaluator
+from jaxrec.evaluation.full_catalog import CatalogEvaluator
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import with_hyper
 from jaxrec.models import Factorized
@@ -110,7 +110,7 @@ def test_the_planted_clusters_are_found(fitted):
 def test_no_metric_depends_on_the_block_size(fitted, block):
     selection = fitted.split.selection
     k = fitted.tree["eval"]["k"]
-    evaluator = Evaluator(fitted.selected.model, selection.validation, k=k, block=block)
+    evaluator = CatalogEvaluator(fitted.selected.model, selection.validation, k=k, block=block)
     evaluation = evaluator(fitted.selected.fit.params, fitted.population.hyper)
     assert evaluation.means(0) == fitted.selected.validation.means(0)
 

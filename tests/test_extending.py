@@ -47,8 +47,7 @@ def composed(project, compose):
     import hydra
 
     def tree(name: str, *overrides: str) -> dict:
-        found = plain(hydra.compose(name, [*overrides, f"hydra.searchpath=[file://{project / 'my_conf'}]"]))
-        return {key: value for key, value in found.items() if key != "overwrite"}
+        return plain(hydra.compose(name, [*overrides, f"hydra.searchpath=[file://{project / 'my_conf'}]"]))
 
     return tree
 

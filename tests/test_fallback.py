@@ -10,7 +10,7 @@ from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalog import Evaluator
+from jaxrec.evaluation.full_catalog import CatalogEvaluator
 from jaxrec.fallback import Fallback, Trained, featured, trained_on, who
 from jaxrec.hyper import Hyper
 from jaxrec.models.dlrm import DLRM
@@ -114,7 +114,7 @@ def test_normal_users_are_ranked_by_the_model_alone():
     """Nothing is added to the program where the model answers for everybody."""
     train = rows([(0, 1), (1, 2)], 2)
     held = HeldOut(train, rows([(0, 4), (1, 5)], 2))
-    evaluator = Evaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(trained_on(train)))
+    evaluator = CatalogEvaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(trained_on(train)))
     assert evaluator.ranker.stream.shared[2] is None
 
 

@@ -194,7 +194,6 @@ class Recipe:
         if self.metrics is not None:
             tree["eval"]["metrics"] = self.metrics
         tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
-        del tree["overwrite"]
         settings.check(tree)
         return tree
 

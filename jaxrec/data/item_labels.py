@@ -31,17 +31,6 @@ class Categories(NamedTuple):
         """Return the category names of an item."""
         return self.names[self.codes[self.offsets[item] : self.offsets[item + 1]]].tolist()
 
-    def multihot(self, most: int) -> np.ndarray:
-        """Return item membership in the `most` frequent categories, most frequent first, float32 [I, C]."""
-        frequent = np.argsort(-np.bincount(self.codes, minlength=len(self.names)), kind="stable")[:most]
-        column = np.full(len(self.names), -1)
-        column[frequent] = np.arange(len(frequent))
-        member = np.zeros((len(self.offsets) - 1, len(frequent)), np.float32)
-        kept = column[self.codes] >= 0
-        item = np.repeat(np.arange(len(member)), np.diff(self.offsets))
-        member[item[kept], column[self.codes[kept]]] = 1.0
-        return member
-
 
 class Labels(NamedTuple):
     """Titles, str [I], empty where missing, and categories; None if the data has no such column."""

@@ -19,9 +19,9 @@ from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator
 from jaxrec.evaluation.ground_truth import ground_truth
-from jaxrec.fallback import Fallback, Sources
+from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import OF_LIST, RANKED, SAMPLED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.models.model import Model, Params
@@ -37,7 +37,7 @@ class CandidateLists(NamedTuple):
     items: Int[Array, "E"]
 
 
-class CandidateEvaluator:
+class CandidateEvaluator(Evaluator):
     """Ranks every held-out item among its user's candidates; metrics are averaged over held-out items.
 
     The rank is 1 + the number of candidates with a score at least as high, so ties never favor the target.
@@ -102,11 +102,8 @@ class CandidateEvaluator:
             scores = model.bind(params)(queries.query(rows, self._history_length), items)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
-                fold = None
-                if folds is not None:
-                    known = queries.query(rows, folds.history_length)
-                    fold = lambda: folds.bind(params)(known, items)  # noqa: E731
-                scores = sources.blended(rows, scores, items, fold)
+                fold_in = None if folds is None else FoldIn.pairs(folds, params, items)
+                scores = sources.blended(rows, scores, items, queries.query, fold_in)
             return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
 
         return rank_block

@@ -1,6 +1,9 @@
 """Result of an evaluation: metrics per evaluated row and their means."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -9,7 +12,25 @@ import pandas as pd
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
+from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
+from jaxrec.models.model import Model, Params
+
+
+class Evaluator(ABC):
+    """Measures the members of a population on one held-out part.
+
+    Attributes:
+        model: the model that scores.
+        undefined: key of each metric that these held-out rows leave without a value → why.
+    """
+
+    model: Model
+    undefined: Mapping[str, str] = MappingProxyType({})
+
+    @abstractmethod
+    def __call__(self, params: Params, hyper: Hyper) -> "Evaluation":
+        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
 
 
 class RankedLists(NamedTuple):

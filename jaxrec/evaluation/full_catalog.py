@@ -12,7 +12,7 @@ from pydantic import PositiveInt
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
@@ -24,7 +24,7 @@ from jaxrec.ranking import Ranker
 DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ALL_LISTS)
 
 
-class Evaluator:
+class CatalogEvaluator(Evaluator):
     """Ranks the catalog for every row of `ground_truth`, with known targets masked; see `Ranker`.
 
     Users whom the model cannot score are evaluated with the recommendations they would get, see `jaxrec.fallback`.
@@ -127,7 +127,7 @@ class FullCatalog:
         """Build the evaluator of a model. Raises an InputError if k exceeds the catalog."""
         if max(self.k) > (n_items := held_out.target.n_items):
             raise InputError(f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k")
-        return Evaluator(
+        return CatalogEvaluator(
             model,
             held_out,
             k=self.k,

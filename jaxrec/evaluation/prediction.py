@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.histories import histories
 from jaxrec.data.splits.split import HeldOut
-from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, Evaluator, FullCatalog
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator
+from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, FullCatalog
 from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
@@ -56,7 +56,7 @@ class Predictor:
         return score
 
 
-class PredictionEvaluator:
+class PredictionEvaluator(Evaluator):
     """Adds to a ranking evaluator the metrics of predicted values or labels of the held-out rows."""
 
     def __init__(
@@ -68,7 +68,7 @@ class PredictionEvaluator:
         threshold: float | None,
         block: int | None,
     ) -> None:
-        self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
+        self.ranking, self.model = ranking, model
         self._predict = Predictor(model, held_out, block)
         self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
@@ -135,7 +135,7 @@ class Predictions(FullCatalog):
         names = tuple(metric.name for metric in self.chosen)
         return FullCatalog(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
-    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:
         """Build the evaluator; predictions are always the model's own, because popularity predicts no values."""
         ranking = super().evaluator(model, held_out, fallback)
         return PredictionEvaluator(ranking, model, held_out, self.predicted, self.threshold, self.block)

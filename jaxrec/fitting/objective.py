@@ -23,7 +23,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
 from jaxrec.models.model import FactorizedByRow, Model, Params
-from jaxrec.negatives.candidates import Negatives, SamplerContext
+from jaxrec.negatives.candidates import SamplerContext
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.query import Query
 from jaxrec.random import RandomStream, uniforms
 
@@ -106,15 +107,14 @@ class SampledObjective(Objective):
     """
 
     loss: Callable[..., Float[Array, "B"]]
-    negatives: Callable[..., Negatives]
+    negatives: Sampler
     history: Which = "others"
     corrected: bool = False
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, their histories, and the tables of the sampler."""
         examples, n = pairs(train, history_length)
-        prepare = getattr(self.negatives, "prepare", lambda train: None)
-        return examples._replace(tables=prepare(train)), n
+        return examples._replace(tables=self.negatives.prepare(train)), n
 
     def costs(
         self,

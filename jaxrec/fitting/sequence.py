@@ -26,6 +26,7 @@ from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
 from jaxrec.models.sequence import SequenceModel
 from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, bits, substream
 
 CHUNK = 1_600  # positions encoded at a time
@@ -68,7 +69,7 @@ class NextItem(Objective):
     """
 
     cost: Cost
-    negatives: Callable[..., Negatives] | None = None
+    negatives: Sampler | None = None
     stride: PositiveInt | None = None
     split_batch = True  # over devices that no member uses
     causal = True  # for causal models
@@ -109,7 +110,7 @@ class MaskedItem(Objective):
     """
 
     cost: Cost
-    negatives: Callable[..., Negatives] | None = None
+    negatives: Sampler | None = None
     stride: PositiveInt | None = None
     mask: Share = 0.2
     trailing: Share = 0.1

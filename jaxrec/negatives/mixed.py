@@ -5,32 +5,31 @@ from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
-from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Share
 from jaxrec.negatives.candidates import Negatives, SamplerContext, chosen, log
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, substream
 
 MIXTURE = 101  # number of the random substream that chooses the sampler of each negative
 
 
-@dataclass(frozen=True)
-class Mixed:
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Sampler):
     """Each negative comes from `first` with probability `share`, else from `second`; both must draw per example.
 
     A softmax corrects by the probabilities of the mixture if those of both samplers are known.
     """
 
-    first: Any
-    second: Any
+    first: Sampler
+    second: Sampler
     share: Share = 0.5
-    ratio: PositiveInt = 4
     exclude_known: bool = False
 
     def __post_init__(self) -> None:
-        if not all(getattr(sampler, "mixes", False) for sampler in (self.first, self.second)):
+        if not all(isinstance(sampler, Sampler) and sampler.mixes for sampler in (self.first, self.second)):
             raise InputError(
                 "negatives=mixed needs samplers that draw per example: choose uniform, popularity or dynamic for "
                 "negatives.first and negatives.second"
@@ -64,6 +63,6 @@ class Mixed:
         from_first = chosen(substream(source, MIXTURE), self.share, examples[:, None], column)
         return one.where(from_first, other, context.tables[2])
 
-    def _samplers(self) -> tuple[Any, Any]:
-        whole = {"ratio": self.ratio, "exclude_known": self.exclude_known}
+    def _samplers(self) -> tuple[Sampler, Sampler]:
+        whole: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}
         return replace(self.first, **whole), replace(self.second, **whole)

@@ -6,7 +6,6 @@ from typing import ClassVar
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, PyTree
-from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
@@ -14,13 +13,14 @@ from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, chosen, log
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, substream
 
 ATTEMPTS = 2  # draws before an item that the user has is masked instead
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Sampler):
     """Draws `ratio` items for each positive uniformly from the catalog.
 
     Attributes:
@@ -30,7 +30,6 @@ class Uniform:
             second item too. Memory: see `jaxrec.membership.known`
     """
 
-    ratio: PositiveInt = 4
     exclude_known: bool = False
 
     power: ClassVar[float] = 0.0

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, Float
 from pydantic import PositiveFloat
 from scipy import sparse
 
@@ -17,7 +18,6 @@ from jaxrec.data.features import features
 from jaxrec.data.ids import as_array, exact, few_matched, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.item_age import ages
-from jaxrec.data.item_similarity import had_together
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.tables import place, plain
 from jaxrec.data.reading.times import DAY
@@ -25,6 +25,8 @@ from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import QueryRows
+from jaxrec.recommend.item_similarity import By, Vectors, item_similarity
+from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.shortlist import Items, Mixes
 
 
@@ -60,8 +62,8 @@ class ItemFacts:
         file: a file with one row per item and its id in column item_id; None: no file.
         category: a column of categories or multi-valued categories; numbers are binned into quartiles. None: no
             categories.
-        vectors: item similarity: `category` (shared categories), `interactions` (64 singular vectors of the training
-            matrix) or `model` (the model's item vectors). None: category if set, else interactions.
+        vectors: item similarity: `category` (shared categories, of `category` or else of the run), `model` (its item
+            vectors) or `interactions` (common users). None: the first of these that is available, as on the server.
         group: groups of the exposure metrics: `popularity` (head and tail, see `evaluation.groups`), or a column.
         target: target share of exposure by group name; None: the group's share of the training interactions.
         born: release date: a column of dates, or of numbers such as years; None: the first known interaction, if the
@@ -73,7 +75,7 @@ class ItemFacts:
 
     file: str | None = None
     category: str | None = None
-    vectors: Literal["category", "interactions", "model"] | None = None
+    vectors: By | None = None
     group: str = "popularity"
     target: Mapping[str, float] | None = None
     born: str | None = None
@@ -81,7 +83,7 @@ class ItemFacts:
     available: str | None = None
     without: tuple[str, ...] = ()
 
-    def __call__(self, held: HeldOut, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
+    def __call__(self, held: HeldOut, train: Interactions, recommender: Recommender) -> Facts:
         """Return the item properties at the time of `held`; raise InputError for a missing or unusable column."""
         positives = targets(train)
         counts = np.bincount(positives.item, minlength=train.n_items).astype(np.float32)
@@ -96,7 +98,7 @@ class ItemFacts:
             )
         available = available & ~np.isin(mixes.codes, [1 + categories.index(name) for name in self.without]).any(axis=1)
         items = Items(
-            vectors=self._vectors(positives, mixes, model_vectors),
+            vectors=self._vectors(targets(held.known), mixes if self.category else None, recommender),
             mixes=mixes,
             groups=jnp.asarray(groups, jnp.int32),
             target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
@@ -126,18 +128,17 @@ class ItemFacts:
         names, codes = _codes(column, seen, "items.category")
         return names, Mixes(jnp.asarray(codes, jnp.int32), len(names))
 
-    def _vectors(self, train: Interactions, mixes: Mixes, of_model: np.ndarray | None) -> Any:
-        kind = self.vectors or ("category" if self.category else "interactions")
-        if kind == "category":
-            if self.category is None:
-                raise InputError("items.vectors=category needs a category column: set items.category=COLUMN")
-            return mixes
-        if kind == "model":
-            if of_model is None:
-                raise InputError("items.vectors=model: this model has no item vectors; choose interactions or category")
-            # Centered, to remove components shared by all items, e.g. the constant next to a bias.
-            return jnp.asarray(of_model - of_model.mean(axis=0), jnp.float32)
-        return jnp.asarray(had_together(train.user, train.item, train.n_users, train.n_items), jnp.float32)
+    def _vectors(self, known: Interactions, mixes: Mixes | None, recommender: Recommender) -> Vectors:
+        vectors = item_similarity(recommender, (known.user, known.item), mixes, self.vectors)
+        if vectors is None:
+            missing = {
+                "category": "no categories are known: write items.category=COLUMN, or choose model or interactions",
+                "model": "this model has no vectors of items; choose interactions or category",
+            }
+            raise InputError(
+                f"items.vectors={self.vectors}: {missing.get(self.vectors or '', 'too few users and items to compare')}"
+            )
+        return vectors
 
     def _groups(
         self, train: Interactions, frame: pd.DataFrame | None, seen: np.ndarray
@@ -226,8 +227,9 @@ def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
     return days.to_numpy(np.float64), True
 
 
-def _shares(mixes: Any) -> sparse.csr_array:
+def _shares(mixes: Float[Array, "I G"] | Mixes) -> sparse.csr_array:
     """Convert `Mixes` to a sparse matrix."""
+    assert isinstance(mixes, Mixes)  # on the host
     codes = np.asarray(mixes.codes)
     item, place = np.nonzero(codes)
     n = np.bincount(item, minlength=len(codes))

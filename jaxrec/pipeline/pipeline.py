@@ -18,13 +18,12 @@ from jaxrec.data.splits.split import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
-from jaxrec.models.model import Factorized
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
 from jaxrec.pipeline.retrieval import CandidateSet
 from jaxrec.recommend.fitted import Fitted
-from jaxrec.recommend.recommender import load
+from jaxrec.recommend.recommender import Recommender, load
 from jaxrec.rerank.greedy import relevance
 from jaxrec.rerank.shortlist import Mixes
 from jaxrec.rerank.steps import Step
@@ -54,9 +53,7 @@ class Run:
 
     directory: Path
     tree: Tree
-    fitted: Fitted
-    known: UserHistories
-    ids: tuple[np.ndarray, np.ndarray]
+    recommender: Recommender
 
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
@@ -66,8 +63,22 @@ class Run:
         file = directory / "config.yaml"
         tree = read_config(directory)
         check_registered(tree, file)
-        ids = recommender.user_ids, recommender.item_ids
-        return cls(directory, tree, recommender.fitted, recommender.known, ids)
+        return cls(directory, tree, recommender)
+
+    @property
+    def fitted(self) -> Fitted:
+        """The model with its parameters."""
+        return self.recommender.fitted
+
+    @property
+    def known(self) -> UserHistories:
+        """What every user had in the data that the run knew."""
+        return self.recommender.known
+
+    @property
+    def ids(self) -> tuple[np.ndarray, np.ndarray]:
+        """The id tables of users and items."""
+        return self.recommender.user_ids, self.recommender.item_ids
 
     def split(self) -> Split:
         """Read the data again; raise InputError if it differs from the run's training data."""
@@ -148,10 +159,7 @@ class Pipeline:
         """Run the first two stages for users with relevant items in `held`."""
         truth = ground_truth(held)
         query_rows, train = truth.asked, split.selection.train
-        model_vectors = None
-        if isinstance(model := self.run.fitted.model, Factorized):
-            model_vectors = np.asarray(model.bind(self.run.fitted.params).item_vectors())
-        facts = self.facts(held, train, model_vectors)
+        facts = self.facts(held, train, self.run.recommender)
         if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
             raise InputError(
                 "item ages are unknown, because the data has no times: set items.born to a column of dates or years"

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.errors import InputError
-from jaxrec.fallback import Mask, Trained, answering, blend
+from jaxrec.fallback import Mask, Trained, answering, blend, folding
 from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Model, Params
@@ -46,8 +46,7 @@ class Scores:
     ) -> None:
         self.model, self.length, self.n_items = model, length, len(trained.popular)
         self.reads = model.history_length
-        folds = model.by_history(length)
-        self.folds = None if folds is model else folds
+        self.folds = folding(model, length)
         self._trained, self._featured = trained, featured
         side = jax.jit(lambda feature_tables, params: item_side(with_tables(model, feature_tables), params))(
             feature_tables, params

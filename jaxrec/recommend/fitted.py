@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.errors import InputError
-from jaxrec.fallback import Fallback, Sources
+from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
 from jaxrec.models.model import Model, Pairwise, Params
@@ -71,11 +71,8 @@ class _Candidates:
             scores = model.bind(params)(rows_data.query(rows, self.length), some)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
-                fold = None
-                if folds is not None:
-                    known = rows_data.query(rows, folds.history_length)
-                    fold = lambda: folds.bind(params)(known, some)  # noqa: E731
-                scores = sources.blended(rows, scores, some, fold)
+                fold_in = None if folds is None else FoldIn.pairs(folds, params, some)
+                scores = sources.blended(rows, scores, some, rows_data.query, fold_in)
             return jnp.where(items < 0, -jnp.inf, scores), finite
 
         return score_block

@@ -18,7 +18,7 @@ from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.fallback import Fallback, Trained, featured, who
+from jaxrec.fallback import Fallback, Trained, featured, folding, who
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
@@ -73,8 +73,8 @@ class Recommender:
         self.popular = self._trained.popular
         # One program per history length, independent of the other rows.
         self._longest = _length(int(np.diff(self.known.offsets).max(initial=1)))
-        folds = model.by_history(self._longest)
-        self._fallback = Fallback(self._trained, None if folds is model else folds)
+        folds = folding(model, self._longest)
+        self._fallback = Fallback(self._trained, folds)
         self.fitted = Fitted(model, self._params, self._fallback)
         self._feature_tables = tables(model, self._encoded)
         self._featured = featured(model, self._encoded)

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec.recommend.batch_recommender import NEW, ROWS
+from jaxrec.recommend.item_similarity import Vectors
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.diversity import mmr
 from jaxrec.rerank.freshness import freshened
 from jaxrec.serve.limits import Limits
-from jaxrec.serve.traits import Traits
 
 SHORT = 20  # lists of up to this length need fewer candidates and half the time
 LENGTHS = (64, 512)  # of histories; the longest possible history is added
@@ -61,7 +61,7 @@ class Programs:
     Item ages are measured from the latest interaction of the run, and grow with the clock while the server runs.
     """
 
-    def __init__(self, recommender: Recommender, traits: Traits, limits: Limits) -> None:
+    def __init__(self, recommender: Recommender, vectors: Vectors | None, limits: Limits) -> None:
         self.recommender, self.limits = recommender, limits
         n_items = len(recommender.item_ids)
         self.n_candidates = min(limits.candidates, n_items)
@@ -69,8 +69,9 @@ class Programs:
         longest = int(np.diff(recommender.known.offsets).max(initial=0)) + limits.user_items
         self.longest = max(longest, limits.max_history)
         self.lengths = [*(length for length in LENGTHS if length < self.longest), self.longest]
-        self._vectors = jnp.asarray(np.zeros((n_items, 1)) if traits.vectors is None else traits.vectors, jnp.float32)
-        self._ages = jnp.asarray(np.full(n_items, np.nan) if traits.ages is None else traits.ages, jnp.float32)
+        self._vectors = jnp.zeros((n_items, 1)) if vectors is None else vectors
+        ages = np.full(n_items, np.nan) if recommender.ages is None else recommender.ages
+        self._ages = jnp.asarray(ages, jnp.float32)
         self._started = time.monotonic()
         self._rerank = jax.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
 
@@ -139,7 +140,7 @@ class Programs:
 
 def rerank(
     scores: Float[Array, "B C"],
-    vectors: Float[Array, "I D"],
+    vectors: Vectors,
     ages: Float[Array, "I"],
     items: Int[Array, "B C"],
     later: Float[Array, ""],

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
+from jaxrec.recommend.item_similarity import Vectors, item_similarity
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
 from jaxrec.serve.catalog import Catalog, Ids
@@ -25,7 +26,6 @@ from jaxrec.serve.messages import (
 )
 from jaxrec.serve.programs import Listed, Programs, Row
 from jaxrec.serve.similar import Neighbors
-from jaxrec.serve.traits import Traits, traits
 from jaxrec.serve.updates import Updates
 
 STUCK = 30.0  # seconds after which a running batch counts as stuck
@@ -39,12 +39,14 @@ class Service:
     OverloadedError if the queue is full.
     """
 
-    def __init__(self, recommender: Recommender, catalog: Catalog, traits: Traits, limits: Limits, run: str) -> None:
+    def __init__(
+        self, recommender: Recommender, catalog: Catalog, vectors: Vectors | None, limits: Limits, run: str
+    ) -> None:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
-        self.traits = traits
+        self.vectors = vectors  # None: nothing says which items are alike
         self.users = Ids("user", recommender.user_ids)
         self.updates = Updates(limits.users, limits.user_items)
-        self.programs = Programs(recommender, traits, limits)
+        self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)
         self.lists: Batcher[Row, Listed] = Batcher(
@@ -58,7 +60,10 @@ class Service:
     def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
         """Build the service of a loaded run."""
         catalog = Catalog(recommender.item_ids, recommender.popular, recommender.titles, recommender.categories)
-        return cls(recommender, catalog, traits(recommender), limits, run)
+        n_users = len(recommender.user_ids)
+        offsets, items = recommender.known.masked(np.arange(n_users))
+        users = np.repeat(np.arange(n_users), np.diff(offsets))
+        return cls(recommender, catalog, item_similarity(recommender, (users, items)), limits, run)
 
     def warm(self) -> int:
         """Compile every program before the first request; return their number."""
@@ -75,7 +80,7 @@ class Service:
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
         """Recommend items for a user or a history."""
         k = self._k(request.k)
-        for name, values in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
+        for name, values in (("diversity", self.vectors), ("freshness", self.recommender.ages)):
             if getattr(request, name) and values is None:
                 raise InputError(f"{name}: {self._can()[name]}")
         row, unknown = self._row(request)
@@ -216,8 +221,8 @@ class Service:
         """Return the optional capabilities: None if supported, else the reason."""
         model = type(self.recommender.model).__name__
         return {
-            "diversity": None if self.traits.vectors is not None else "no item similarity is available in this run",
-            "freshness": None if self.traits.ages is not None else "the data of this run has no timestamps",
+            "diversity": None if self.vectors is not None else "no item similarity is available in this run",
+            "freshness": None if self.recommender.ages is not None else "the data of this run has no timestamps",
             "new_users": None
             if self.recommender.knows_new_users
             else f"{model} only supports users of the training data",

@@ -4,9 +4,9 @@ import numpy as np
 
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
+from jaxrec.recommend.item_similarity import model_vectors
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import Programs, Row
-from jaxrec.serve.traits import taste
 
 
 class Neighbors:
@@ -19,7 +19,7 @@ class Neighbors:
 
     def __init__(self, recommender: Recommender, programs: Programs) -> None:
         self.recommender, self.programs = recommender, programs
-        self.vectors = taste(recommender)
+        self.vectors = model_vectors(recommender)
         self.by = "cosine of the model's item vectors"
         if self.vectors is None:
             self.by = "the model's score for a history of only this item"

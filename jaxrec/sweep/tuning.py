@@ -61,7 +61,7 @@ class Tuning:
     def fixed(self) -> dict[str, Any]:
         """Settings shared by all trials, by key."""
         leaves = settings.flat(self.tree)
-        own = {key for key in leaves if key.startswith("sweep.") or key == "overwrite" or key in self.space}
+        own = {key for key in leaves if key.startswith("sweep.") or key in self.space}
         return {key: value for key, value in leaves.items() if key not in own}
 
     def tree_of(self, params: dict[str, Any]) -> Tree:

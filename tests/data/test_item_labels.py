@@ -21,8 +21,6 @@ def test_titles_and_genres():
     categories = found.categories
     assert categories.names.tolist() == ["Comedy", "Drama", "War"]
     assert [categories.of(item) for item in range(4)] == [["Drama", "Comedy"], [], [], ["War"]]
-    assert categories.multihot(9).tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
-    assert categories.multihot(2).tolist() == [[1, 1], [0, 0], [0, 0], [0, 0]]
 
 
 def test_the_best_column_that_says_something_is_taken():

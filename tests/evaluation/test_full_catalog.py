@@ -9,7 +9,7 @@ import pytest
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.full_catalog import Evaluator, FullCatalog
+from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
 from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, of_user, params
 from tests.slow import some_slow
 
@@ -37,7 +37,7 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
     """Three members, many ties, and blocks that do not divide the users."""
     known, target = known_and_target()
     tables = np.random.default_rng(1).integers(0, 12, (3, USERS, ITEMS)).astype(float)
-    evaluator = Evaluator(Table(), HeldOut(known, target), k=KS[::-1], block=block, exclude_known=excluded)
+    evaluator = CatalogEvaluator(Table(), HeldOut(known, target), k=KS[::-1], block=block, exclude_known=excluded)
     evaluation = evaluator(params(tables), hyper(3))
     for member in range(3):
         rows, coverage = oracle(tables[member], known, target, excluded)
@@ -52,7 +52,9 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
 
 def test_users_with_nothing_to_find_are_left_out_and_counted():
     known, target = known_and_target()
-    evaluation = Evaluator(Table(), HeldOut(known, target), k=(5,))(params(np.zeros((1, USERS, ITEMS))), hyper(1))
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5,))(
+        params(np.zeros((1, USERS, ITEMS))), hyper(1)
+    )
     np.testing.assert_array_equal(evaluation.users, np.delete(np.arange(USERS), [3, 29]))
     assert evaluation.per_user["ndcg@5"].shape == (1, 28)
     assert not np.isnan(evaluation.per_user["ndcg@5"]).any()
@@ -67,7 +69,9 @@ def test_a_perfect_model_scores_one_and_its_reverse_nothing():
     known, target = known_and_target()
     perfect = np.zeros((USERS, ITEMS))
     perfect[target.user, target.item] = 1
-    evaluation = Evaluator(Table(), HeldOut(known, target), k=(1, 10))(params(np.stack([perfect, -perfect])), hyper(2))
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(1, 10))(
+        params(np.stack([perfect, -perfect])), hyper(2)
+    )
     assert (evaluation.per_user["ndcg@10"][0] == 1).all()
     assert (evaluation.per_user["map@10"][0] == 1).all()
     enough = evaluation.users != 5  # who has but three items left cannot help finding two
@@ -77,7 +81,7 @@ def test_a_perfect_model_scores_one_and_its_reverse_nothing():
 def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
     known, target = known_and_target()
     tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
-    evaluator = Evaluator(Table(), HeldOut(known, target), k=(5,))
+    evaluator = CatalogEvaluator(Table(), HeldOut(known, target), k=(5,))
     expected = evaluator(params(tables), hyper(2))
     tables[1, 0, 0] = np.nan
     found = evaluator(params(tables), hyper(2))
@@ -102,7 +106,7 @@ def test_a_constant_model_is_no_better_than_a_random_order():
     model = Table(data.n_users, n_items)
     tables = np.broadcast_to(scores[:, None], (2 + n_orders, data.n_users, n_items))
     found = (
-        Evaluator(model, HeldOut(nothing, target), k=(10,))(params(tables), hyper(2 + n_orders))
+        CatalogEvaluator(model, HeldOut(nothing, target), k=(10,))(params(tables), hyper(2 + n_orders))
         .per_user["ndcg@10"]
         .mean(axis=1)
     )
@@ -115,7 +119,8 @@ def test_no_number_depends_on_the_block(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))
     whole, blocks = (
-        Evaluator(Table(), HeldOut(known, target), k=(5,), block=b)(params(tables), hyper(1)) for b in (None, block)
+        CatalogEvaluator(Table(), HeldOut(known, target), k=(5,), block=b)(params(tables), hyper(1))
+        for b in (None, block)
     )
     assert whole.means(0) == blocks.means(0)
 

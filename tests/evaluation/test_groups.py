@@ -7,7 +7,7 @@ import pytest
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
-from jaxrec.evaluation.full_catalog import Evaluator
+from jaxrec.evaluation.full_catalog import CatalogEvaluator
 from jaxrec.evaluation.groups import DEFINITIONS, activity_groups, by_group, item_groups
 from tests.evaluation.score_table import (
     ITEMS,
@@ -66,7 +66,7 @@ def test_metrics_of_each_group_are_those_of_sets():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).integers(0, 12, (2, USERS, ITEMS)).astype(float)
-    evaluation = Evaluator(Table(), HeldOut(known, target), k=(5, K, 20))(params(tables), hyper(2))
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5, K, 20))(params(tables), hyper(2))
     n_known = np.bincount(known.user, minlength=USERS)
     for member, found in enumerate(by_group(evaluation, train, K)):
         ranked = {}

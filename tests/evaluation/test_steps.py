@@ -9,7 +9,7 @@ from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.session_split import by_session
 from jaxrec.evaluation.evaluation import Evaluation
-from jaxrec.evaluation.full_catalog import Evaluator, FullCatalog
+from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
 from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
@@ -49,7 +49,7 @@ def test_every_step_is_that_of_a_loop(source, with_views, block):
     session_of = {name: number for number, name in enumerate(held.known.user_ids.tolist())}
     everything = held.joined()
     longest = int(np.bincount(everything.user).max())
-    evaluator = Evaluator(EASE(ITEMS, longest), held, k=KS, block=block)
+    evaluator = CatalogEvaluator(EASE(ITEMS, longest), held, k=KS, block=block)
     found = evaluator({"params": {"weights": weights(2)}}, hyper(2))
 
     asked = set(held.target.user.tolist())
@@ -103,7 +103,7 @@ def test_steps_of_a_session_are_drawn_together_in_intervals(source):
     split = by_session(
         Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
     )
-    found = Evaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, hyper(1))
+    found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, hyper(1))
     values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
     per_session = pd.Series(values - values.mean()).groupby(users).sum()
     error = np.sqrt((per_session**2).sum()) / len(values)  # of a ratio of sums, to first order

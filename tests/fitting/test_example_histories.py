@@ -11,6 +11,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
 from jaxrec.models import Model
 from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.negatives.uniform import Uniform
 
 # By time, user 1 has items 4, 2, 0, 3 (rows 5, 0, 3, 1) and user 0 has 1, 2 (rows 4, 2).
@@ -62,11 +63,17 @@ class Nearest(Model):
         return (query.history.items[:, None, :] == items[:, :, None]).sum(axis=2).astype(jnp.float32)
 
 
+class Item2(Sampler):
+    """Item 2 for every example."""
+
+    def __call__(self, source, examples, n_items, n_negatives, given=None):
+        return Negatives(jnp.full((6, 1), 2), jnp.ones((6, 1)))
+
+
 @pytest.mark.parametrize("which", ["before", "others"])
 def test_a_model_is_trained_with_the_history_it_asks_for(which):
     """The positive is never in it; item 2, the only negative, is where it is in the history."""
-    item_2 = lambda source, rows, n_items, n, given=None: Negatives(jnp.full((6, 1), 2), jnp.ones((6, 1)))  # noqa: E731
-    objective = SampledObjective(bce, item_2, which)
+    objective = SampledObjective(bce, Item2(), which)
     examples, _ = objective.examples(data(), 3)
     hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(1))
     cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), hyper, False)

@@ -15,6 +15,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr, softmax
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.sampler import Sampler
 from jaxrec.query import Query
 
 USERS, ITEMS = 5, 6
@@ -49,6 +50,17 @@ def scores(params: dict) -> np.ndarray:
     return p @ q.T + np.asarray(tables["item_bias"]["table"])
 
 
+def sampler(draw):
+    """A sampler that draws by this function."""
+
+    class Own(Sampler):
+        def __call__(self, source, examples, n_items, n_negatives, given=None) -> Negatives:
+            return draw(source, examples, n_items, n_negatives, given)
+
+    return Own()
+
+
+@sampler
 def the_rest(source, rows, n_items, n_negatives, given) -> Negatives:
     """Every item but the positive."""
     items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
@@ -58,6 +70,7 @@ def the_rest(source, rows, n_items, n_negatives, given) -> Negatives:
 def always(*items: int):
     """Negatives that do not depend on chance; the last of them does not count."""
 
+    @sampler
     def draw(source, rows, n_items, n_negatives, given) -> Negatives:
         drawn = jnp.broadcast_to(jnp.array(items)[None, :], (rows.shape[0], len(items)))
         counts = (jnp.arange(len(items)) < len(items) - 1).astype(jnp.float32)
@@ -135,6 +148,7 @@ def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
 def shared(*items: int, log_q: jax.Array | None = None):
     """The same negatives for every example, but its own item."""
 
+    @sampler
     def draw(source, rows, n_items, n_negatives, given) -> Negatives:
         drawn = jnp.array([items])
         return Negatives(drawn, (drawn != given.positive[:, None]).astype(jnp.float32), log_q)
@@ -147,14 +161,15 @@ def test_shared_negatives_cost_what_they_would_apart(penalized):
     """The matrix product against gathers, values and gradients."""
     model, params = model_and_params(0.3)
 
+    @sampler
     def apart(source, rows, n_items, n_negatives, given) -> Negatives:
         found = shared(1, 3, 0)(source, rows, n_items, n_negatives, given)
         return found._replace(items=jnp.broadcast_to(found.items, found.used.shape))
 
     found = []
-    for sampler in (shared(1, 3, 0), apart):
-        total = lambda params, sampler=sampler: costs(  # noqa: E731
-            SampledObjective(softmax, sampler), model, params, list(range(7)), penalized
+    for negatives in (shared(1, 3, 0), apart):
+        total = lambda params, negatives=negatives: costs(  # noqa: E731
+            SampledObjective(softmax, negatives), model, params, list(range(7)), penalized
         )[0].sum()
         found.append(jax.value_and_grad(total)(params))
     assert float(found[0][0]) == pytest.approx(float(found[1][0]), rel=1e-5)

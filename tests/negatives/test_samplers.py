@@ -78,12 +78,12 @@ def test_what_counts_is_never_known_and_as_likely_as_among_the_rest(sampler):
 
 
 def test_mixed_takes_its_share_of_each():
-    items, _, log_q = draw(Mixed(Popularity(power=1.0), Uniform(), share=0.25), MANY)
+    items, _, log_q = draw(Mixed(first=Popularity(power=1.0), second=Uniform(), share=0.25), MANY)
     mixture = 0.25 * COUNTS / N + 0.75 / ITEMS
     assert fits(items, mixture)
     np.testing.assert_allclose(np.exp(log_q), mixture, rtol=1e-5)
     with pytest.raises(InputError, match="needs samplers that draw per example"):
-        Mixed(InBatch(), Uniform()).prepare(TRAIN)
+        Mixed(first=InBatch(), second=Uniform()).prepare(TRAIN)
 
 
 def test_dynamic_keeps_the_one_that_the_model_scores_highest():
@@ -163,7 +163,7 @@ def test_listed_draws_from_the_users_own_rows():
         Dynamic,
         ListedNegatives,
         lambda ratio: Hard(ratio=ratio, ranks=(1, 2)),
-        lambda ratio: Mixed(Popularity(), Uniform(), ratio=ratio),
+        lambda ratio: Mixed(first=Popularity(), second=Uniform(), ratio=ratio),
     ],
 )
 def test_a_larger_ratio_keeps_the_first_columns_and_the_batch_does_not_matter(kind):

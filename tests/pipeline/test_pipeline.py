@@ -17,6 +17,9 @@ from jaxrec.pipeline.list_measures import Measured
 from jaxrec.pipeline.pipeline import Pipeline, Run, chosen, stage_table
 from jaxrec.pipeline.retrieval import CandidateSet, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.programs import Row
+from jaxrec.serve.service import Service
 from jaxrec.settings import build
 
 USERS, ITEMS, CATEGORIES = 120, 60, 4
@@ -37,6 +40,7 @@ def shop(tmp_path_factory):
     stock = np.where(np.arange(ITEMS) % 5 == 0, "no", "yes")
     items = pd.DataFrame({"item_id": range(ITEMS), "kind": names, "price": rng.gamma(2, 10, ITEMS), "stock": stock})
     items.to_csv(folder / "items.csv", index=False)
+    items.rename(columns={"kind": "category"}).to_csv(folder / "labeled.csv", index=False)
     return folder
 
 
@@ -50,6 +54,7 @@ def runs(shop, compose):
         "ease": ("model=ease", "model.regularization=20.0"),
         "mf": ("trainer.epochs=3", "trainer.batch_size=256", "model.embedding_dim=8", "optimizer.learning_rate=0.03"),
         "other": ("model=ease", "split.seed=5"),
+        "labeled": ("model=ease", f"data.item_features={shop / 'labeled.csv'}", "data.categorical=[category,stock]"),
     }
     found = {}
     for name, overrides in made.items():
@@ -121,6 +126,22 @@ def test_rules_hold_in_every_list(tree, runs, shop):
     for list_ in lists:
         assert np.bincount(kinds[list_[list_ >= 0]]).max() <= 3
     assert (lists >= 0).any(axis=1).all()
+
+
+@pytest.mark.parametrize("name", ["labeled", "mf", "ease"])  # alike by categories, by the model, by common users
+def test_a_diverse_list_of_the_server_is_the_pipelines(compose_pipeline, runs, name):
+    tree = compose_pipeline(f"run={runs[name][0]}", "candidates.n=40")
+    run, steps = Run.open(runs[name][0]), {"mmr": Mmr(0.4)}
+    facts, candidates = build(tree["items"]), build(tree["candidates"])
+    pipeline = Pipeline(run, None, candidates=candidates, weight=1.0, steps=steps, facts=facts, k=10)
+    split = run.split()
+    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    plain, diverse = done["first stage"], done["+ re-ranking"]
+    assert (plain.lists != diverse.lists).any(axis=1).mean() > 0.5
+    service = Service.of(run.recommender, Limits(candidates=40, max_k=10), "shop")
+    had = [run.known.items[run.known.offsets[user] : run.known.offsets[user + 1]] for user in diverse.users[:8]]
+    rows = [Row(int(u), items, items, 10, diversity=0.4) for u, items in zip(diverse.users, had, strict=False)]
+    assert [listed.items for listed in service.programs(rows)] == diverse.lists[:8].tolist()
 
 
 def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scored_by_the_model(tree, runs):
@@ -216,7 +237,7 @@ def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs,
     node = tree(f"items.file={tmp_path / 'more.csv'}", "items.category=color", "items.without=[red]")["items"]
     run = Run.open(runs["ease"][0])
     split = run.split()
-    found = build(node)(split.test, split.selection.train, None)
+    found = build(node)(split.test, split.selection.train, run.recommender)
     assert found.categories == ("blue", "red")
     ids = run.ids[1].astype(int)
     expected = np.where(ids[:, None] < 5, 0.0, np.stack([ids % 2 == 1, ids % 2 == 0], axis=1))
