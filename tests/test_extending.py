@@ -19,7 +19,7 @@ from jaxrec.sweep.space import space_from_yaml
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^python .*$", PAGE, re.MULTILINE)]
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^jaxrec .*$", PAGE, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_the_page_has_an_example_of_each_extension(project):
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_each_command_is_accepted(composed, words):
     script, *overrides = [word for word in words if word not in ("--config-dir", "my_conf", "--multirun")]
-    if script.endswith("pipeline.py"):
+    if script == "pipeline":
         steps = composed("pipeline", *overrides)["rerank"]
         settings.check({f"rerank.{name}": node for name, node in steps.items()})
         return
@@ -150,12 +150,12 @@ def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(traine
 
 
 def test_config_dir_trusts_its_folder(project, monkeypatch):
-    config = importlib.import_module("jaxrec.config")
+    cli = importlib.import_module("jaxrec.cli")
     monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
-    config._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
+    cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")
     with pytest.raises(InputError, match="no folder of settings"):
-        config._check_config_path([f"--config-dir={project / 'nowhere'}"])
+        cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()
