@@ -13,4 +13,4 @@ class Readable(griffe.Extension):
         """Called for every module, class, function and attribute."""
         if obj.docstring is not None:
             text = re.sub(r"^(\s*)Example:$", r"\1Examples:", obj.docstring.value, flags=re.MULTILINE)
-            obj.docstring.value = re.sub(r"<(?=[a-z])", r"\\<", text)
+            obj.docstring.value = re.sub(r"<([\w ]+, [\w ]+)>", r"&lt;\1&gt;", text)
