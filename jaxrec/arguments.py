@@ -1,4 +1,4 @@
-"""Targets of settings: how they are imported, how their values are checked, and what they declare of themselves."""
+"""Targets of settings: import, validation of values, and declared requirements."""
 
 import importlib
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from jaxrec.errors import InputError
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 
-GIVEN: dict[str, Any] = {}  # objects that a caller passed, by dotted path; see `settings.give`
+GIVEN: dict[str, Any] = {}  # objects passed by the caller, by dotted path; see `settings.give`
 
 
 def locate(path: str, key: str = "_target_") -> Any:
-    """The function or class of a dotted path; `key` is the setting that names it."""
+    """Import the function or class of a dotted path; `key` is the setting named in error messages."""
     if path in GIVEN:
         return GIVEN[path]
     module, _, name = path.rpartition(".")
@@ -25,7 +25,7 @@ def locate(path: str, key: str = "_target_") -> Any:
 
 
 def check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
-    """Raises an InputError for a value of a wrong type or out of range."""
+    """Raise an InputError for a value of the wrong type or out of range."""
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
@@ -34,7 +34,7 @@ def check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[Target], Target]:
-    """Declares what the arguments of a target must meet beyond their types, so that it shows before data is read.
+    """Declare constraints on the arguments of a target beyond their types, checked before data is read.
 
     Args:
         check: takes some of the arguments by name; raises InputError.
@@ -48,7 +48,7 @@ def checked_by(check: Callable[..., None]) -> Callable[[Target], Target]:
 
 
 def reads(*columns: str) -> Callable[[Target], Target]:
-    """Declares which optional columns of the data a target cannot do without: `value`, `time`."""
+    """Declare which optional data columns a target requires: `value`, `time`."""
 
     def declare(target: Target) -> Target:
         target.reads = columns  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Blocks of rows, one after the other, for every member of a population, over all devices."""
+"""Blockwise evaluation of rows for every member of a population, distributed over all devices."""
 
 from collections.abc import Callable
 
@@ -8,15 +8,19 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
-BLOCK_ENTRIES = 1 << 21  # scores of a block: a few MiB, which a core's cache or a GPU's memory takes easily
+BLOCK_ENTRIES = 1 << 21  # scores per block: 8 MiB
 
 Block = Callable[[Int[Array, ""]], tuple[PyTree, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
-    """Rows at a time: `block` or what fills `BLOCK_ENTRIES`, or fewer, so that devices and blocks have alike many.
+    """Rows per block, at most `block` or `BLOCK_ENTRIES` scores, such that blocks and devices have equal loads.
 
-    floats: held for each pair of a row and an item; more than its score for a model that does not factorize
+    Args:
+        n_rows: number of rows.
+        n_items: scores per row.
+        block: maximum number of rows; None: as many as fit into `BLOCK_ENTRIES`.
+        floats: floats allocated per score; above 1 for models that do not factorize.
     """
     share = -(-n_rows // jax.device_count())
     most = block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats))
@@ -25,12 +29,12 @@ def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int 
 
 
 class Blockwise:
-    """Runs the blocks of `n_rows` rows for every member; compiled at the first call.
+    """Evaluates `n_rows` rows in blocks for every member; compiled at the first call.
 
-    `member(shared, params, hyper)` gives one member's function of a block's first row: a pytree of [block, ...] arrays,
-    and whether all was finite. Rows behind the last are computed and cut off. Members are spread over as many devices
-    as divide them evenly, rows over the rest. Memory: a block on each device; parameters on the host are shared with
-    all devices of a CPU, not copied.
+    `member(shared, params, hyper)` returns a function of a block's first row, which computes a pytree of [block, ...]
+    arrays and whether all scores are finite. Padding rows at the end are computed and cut off. Members are distributed
+    over as many devices as divide them evenly, rows over the remaining ones. Memory: one block per device; on a CPU
+    all devices share the parameters on the host without copies.
     """
 
     def __init__(
@@ -41,7 +45,7 @@ class Blockwise:
         self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
     def __call__(self, params: PyTree, hyper: PyTree) -> tuple[PyTree, np.ndarray]:
-        """Parameters and numbers with a leading member axis → arrays [P, R, ...], and which members were finite [P]."""
+        """Arrays [P, R, ...] and whether each member is finite [P], from parameters with a leading member axis."""
         n_members = len(jax.tree.leaves(hyper)[0])
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members)
@@ -50,12 +54,12 @@ class Blockwise:
         return rows, np.asarray(np.asarray(finite).all(axis=1))
 
     def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
-        """The jitted program, and what deals its arguments to the devices."""
+        """The jitted program, and the function that puts its arguments on the devices."""
         n_devices = jax.device_count()
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
         over_rows = n_devices // over_members
         mesh = Mesh(np.array(jax.devices()).reshape(over_members, over_rows), ("member", "row"))
-        # Every device gets as many blocks; blocks behind the last repeat it and are cut off.
+        # Every device gets the same number of blocks; padding blocks repeat the first ones and are cut off.
         starts = np.arange(0, self.n_rows, self.block)
         n_blocks = -(-len(starts) // over_rows) * over_rows
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
@@ -66,7 +70,7 @@ class Blockwise:
 
             if n_members > over_members:
                 return jax.lax.map(of_member, (params, hyper))
-            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy its parameters
+            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy the parameters
             return jax.tree.map(lambda x: x[None], alone)
 
         P = PartitionSpec

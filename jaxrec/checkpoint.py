@@ -1,9 +1,9 @@
-"""Files that are whole or not there at all, and the two files of a saved model, which load without pickle.
+"""Atomic file writes, and the two files of a saved model, which load without pickle.
 
-`model.json` holds the format's number, what names the model, and every JSON value. `params.safetensors` holds arrays:
-parameters, named by their keys joined with "/", and "@NAME" for others, such as ids. Strings are stored there as the
-bytes of a JSON list. `model.json` is written last and states the digest of its arrays, so that parameters are never
-read beside the ids of another run.
+`model.json` holds the format version, the model description and all JSON values. `params.safetensors` holds arrays:
+parameters, named by their keys joined with "/", and other arrays such as ids as "@NAME". Strings are stored as the
+bytes of a JSON list. `model.json` is written last and contains the digest of the arrays, so that parameters are never
+combined with the ids of another run.
 """
 
 import contextlib
@@ -36,25 +36,25 @@ DTYPES = {"BOOL": "?", **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind
 
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
-    errno.EDQUOT: "your disk quota is used up; free some space or choose another folder",
+    errno.EDQUOT: "the disk quota is exceeded; free some space or choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to write there; change the permissions or choose another folder",
     errno.EPERM: "no permission to write there; change the permissions or choose another folder",
     errno.ENOTDIR: "part of that path is a file; choose another folder",
     errno.EEXIST: "part of that path is a file; choose another folder",
-    errno.EISDIR: "a folder of that name is in the way; move it or choose another folder",
+    errno.EISDIR: "a folder of that name exists; move it or choose another folder",
 }
 
 
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Calls `write` with a temporary path beside `path`, then puts that file in the place of `path` in one step.
+    """Write a file atomically: call `write` with a temporary path next to `path`, then rename that file to `path`.
 
-    Readers see the old file or the new one, also after a crash or a power cut. Missing folders are made. The temporary
-    name keeps the suffixes of `path`, because writers such as pandas go by them. If anything fails, the temporary file
-    is removed and the old file stays.
+    Readers see either the old or the new file, also after a crash or power loss. Missing folders are created. The
+    temporary name keeps the suffixes of `path`, because writers such as pandas depend on them. On failure the temporary
+    file is removed and the old file is kept.
 
     Raises:
-        InputError: the file cannot be written; names the folder and says what to do.
+        InputError: the file cannot be written; the message has the folder and the fix.
     """
     temporary = path.with_name(f".tmp-{uuid4().hex[:8]}-{path.name}")
     try:
@@ -70,7 +70,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             advice = ADVICE.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
             raise InputError(f"Cannot write {path.name} in {path.parent}: {advice}.") from error
         raise
-    # The new name survives a power cut once its folder is on disk; not every file system can be asked for that.
+    # The rename is durable once the folder is synced, which not every file system supports.
     with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -80,7 +80,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text as UTF-8, whole or not at all."""
+    """Write text as UTF-8, atomically."""
 
     def write(temporary: Path) -> None:
         temporary.write_text(text, encoding="utf-8", newline="")
@@ -89,30 +89,30 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON, whole or not at all; NaN and infinities, which JSON lacks, become null. Keys keep their order.
+    """Write JSON atomically; NaN and infinities become null, and keys keep their order.
 
-    NumPy and JAX scalars and arrays are taken as numbers and lists.
+    NumPy and JAX scalars and arrays are converted to numbers and lists.
     """
     write_text(path, json.dumps(_jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+    """Read a JSON file.
 
     Raises:
-        InputError: the file is missing or is not JSON; names it.
+        InputError: the file is missing or not valid JSON.
     """
     with _reading(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> None:
-    """Writes `model.json` and `params.safetensors` into the directory, each whole or not at all.
+    """Write `model.json` and `params.safetensors` into a directory, each atomically.
 
     Args:
-        directory: made if missing.
-        params: nested dicts of NumPy or JAX arrays, of any dtype JAX has (bfloat16 too); keys without "/".
-        extra: name → array or JSON value, such as the ids of users and items. Object arrays must hold strings.
+        directory: the folder, created if missing.
+        params: nested dicts of NumPy or JAX arrays of any JAX dtype (including bfloat16); keys without "/".
+        extra: arrays or JSON values by name, e.g. the ids of users and items. Object arrays must hold strings.
     """
     arrays: dict[str, np.ndarray] = {}
     stored: dict[str, Any] = {"sha256": "", "dtypes": {}, "strings": {}, "empty": []}
@@ -121,11 +121,11 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
     def add(name: str, array: np.ndarray) -> None:
         if array.dtype.kind in "OU":
             if not all(isinstance(entry, str) for entry in array.flat):
-                raise TypeError(f"{name}: an array of objects can be saved only if all of them are strings")
+                raise TypeError(f"{name}: an object array can only be saved if all entries are strings")
             stored["strings"][name] = {"shape": array.shape, "dtype": array.dtype.str}
             array = np.frombuffer(json.dumps(array.ravel().tolist()).encode(), np.uint8)
-        array = np.asarray(array, order="C")  # save_file writes memory as it lies
-        if array.dtype.kind == "V":  # bfloat16 and its like, not all of which safetensors knows
+        array = np.asarray(array, order="C")  # save_file requires contiguous memory
+        if array.dtype.kind == "V":  # bfloat16 and similar dtypes, not all supported by safetensors
             stored["dtypes"][name] = array.dtype.name
             array = array.view(f"u{array.dtype.itemsize}")
         arrays[name] = array
@@ -133,7 +133,7 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
     for keys, leaf in flatten_dict(dict(params), keep_empty_nodes=True).items():
         name = "/".join(map(str, keys))
         if not all(isinstance(key, str) and key and "/" not in key for key in keys) or name.startswith("@"):
-            raise ValueError(f'{name!r}: a key must be a string, not empty, without "/" and without "@" in front')
+            raise ValueError(f'{name!r}: a key must be a nonempty string without "/" and without leading "@"')
         if leaf is empty_node:
             stored["empty"].append(name)
         elif isinstance(leaf, np.ndarray | np.generic | jax.Array):
@@ -150,9 +150,9 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
         path.touch()
         mode = path.stat().st_mode
         try:
-            save_file(arrays, path)  # from a file of its own, which nobody else may read, renamed
+            save_file(arrays, path)  # renames a temporary file with restricted permissions
             path.chmod(mode)
-        except SafetensorError as error:  # of the system's errors it keeps the number in its text alone
+        except SafetensorError as error:  # reports the errno of system errors only in its text
             raise _system_error(error) from error
         stored["sha256"] = _digest(path)
 
@@ -162,12 +162,12 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
 
 
 def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `save_params` was given: nested parameters, and `extra` with strings in object arrays again.
+    """Load nested parameters and `extra`, as passed to `save_params`.
 
-    Parameters are mapped from the file, not read into memory: whoever needs them copies them once, to the device.
+    Parameters are memory-mapped, so they are copied only once, to the device.
 
     Raises:
-        InputError: a file is missing, truncated, damaged or of a later version; names it.
+        InputError: a file is missing, truncated, damaged or of a later version.
     """
     file = model_file(directory)
     if file.name == first_format.FILE:
@@ -179,7 +179,7 @@ def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         if (number := about.pop("format")) != FORMAT:
             if isinstance(number, int) and number > FORMAT:
                 raise InputError(
-                    f"{file} has format {number}, and this version of jaxrec reads up to {FORMAT}: update jaxrec"
+                    f"{file} has format {number}, but this version of jaxrec supports up to {FORMAT}: update jaxrec"
                 )
             raise ValueError(f"format {number}")
         stored = about.pop("arrays")
@@ -187,8 +187,7 @@ def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     with _reading(path):
         if _digest(path) != stored["sha256"]:
             raise InputError(
-                f"{path} is damaged, or of another run than {file}: its checksum is not the one stated there; save the "
-                "run again"
+                f"{path} is damaged or belongs to another run than {file}: the checksums differ; save the run again"
             )
         arrays = _mapped(path)
         for name in arrays.keys() & stored["dtypes"].keys():
@@ -201,28 +200,28 @@ def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def model_file(directory: Path) -> Path:
-    """The file that names a saved model: `model.json`, or that of a run of jaxrec 0.1.0."""
+    """Return the main file of a saved model: `model.json`, or `params.npz` of jaxrec 0.1.0."""
     old = directory / first_format.FILE
     return old if old.exists() and not (directory / MODEL_FILE).exists() else directory / MODEL_FILE
 
 
 def load_params(directory: Path) -> dict[str, Any]:
-    """The parameters alone, see `load`."""
+    """Load only the parameters, see `load`."""
     return load(directory)[0]
 
 
 def load_extra(directory: Path) -> dict[str, Any]:
-    """What was saved beside the parameters, see `load`."""
+    """Load only the values saved with the parameters, see `load`."""
     return load(directory)[1]
 
 
 def _mapped(path: Path) -> dict[str, np.ndarray]:
-    """Name → array, each a view of the file.
+    """Memory-map the arrays of a safetensors file, by name.
 
-    By hand, because safetensors' own reader for NumPy holds an array twice in memory while it reads it: 1.1 GB for a
-    matrix of 0.55 GB, where a view holds nothing.
+    Implemented here because the NumPy reader of safetensors temporarily holds each array twice in memory: 1.1 GB for a
+    matrix of 0.55 GB, where a view needs none.
     """
-    with safe_open(path, framework="np"):  # checks header, offsets and length
+    with safe_open(path, framework="np"):  # validates header, offsets and length
         data = np.memmap(path, np.uint8, "r")
     start = 8 + int.from_bytes(data[:8].tobytes(), "little")
     header = json.loads(data[8:start].tobytes())
@@ -241,32 +240,30 @@ def _digest(path: Path) -> str:
 
 
 def _system_error(error: SafetensorError) -> OSError:
-    """The error of the operating system that safetensors reports in words, such as "... (os error 28)"."""
-    found = re.search(r"os error (\d+)", str(error))
-    number = int(found[1]) if found else errno.EIO
-    return OSError(number, os.strerror(number) if found else str(error))
+    """Convert a safetensors error such as "... (os error 28)" to the OSError it reports."""
+    match = re.search(r"os error (\d+)", str(error))
+    number = int(match[1]) if match else errno.EIO
+    return OSError(number, os.strerror(number) if match else str(error))
 
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turns whatever goes wrong while a file is read into an InputError that names the file."""
+    """Convert any error while reading a file into an InputError that names the file."""
     try:
         yield
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(
-            f"There is no file {path}; check the path, or train the model that should be there."
-        ) from error
+        raise InputError(f"There is no file {path}: check the path, or train the model.") from error
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except Exception as error:  # damaged files raise nearly anything: SafetensorError, BadZipFile, EOFError, KeyError …
+    except Exception as error:  # damaged files raise many exceptions: SafetensorError, BadZipFile, EOFError, KeyError …
         reason = f"{type(error).__name__}: {error}"
-        raise InputError(f"{path} is damaged or not a file of jaxrec's ({reason}); write it again.") from error
+        raise InputError(f"{path} is damaged or not a jaxrec file ({reason}): write it again.") from error
 
 
 def _jsonable(value: Any) -> Any:
-    """The value with arrays as lists and without numbers that JSON lacks."""
+    """Convert arrays to lists, and numbers that JSON lacks to null."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         value = value.tolist()
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The `jaxrec` command: conf/ and what was typed → plain trees of dicts → the module that does the work."""
+"""Command-line interface: composes conf/ and overrides, and calls the module of the command."""
 
 import argparse
 import os
@@ -14,46 +14,53 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from jaxrec.command_line import command
+from jaxrec.command_line import command, override
 from jaxrec.config import explain, plain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, check_registered, read, register
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The `jaxrec` command: `jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...`; exits with 2 where the input is wrong."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
+    """Run `jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...`; invalid input exits with code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
         print(_USAGE)
         return
-    if given[0] in ("-V", "--version"):
+    if words[0] in ("-V", "--version"):
         from jaxrec import __version__
 
         print(f"jaxrec {__version__}")
         return
-    if (name := given[0]) not in COMMANDS:
+    if (name := words[0]) not in COMMANDS:
         near = get_close_matches(name, COMMANDS, 1)
         print(
-            f"error: jaxrec {name}: there is no such command; "
+            f"error: jaxrec {name}: unknown command; "
             + (f"did you mean jaxrec {near[0]}? " if near else "")
-            + f"There are {', '.join(COMMANDS)}",
+            + f"Available: {', '.join(COMMANDS)}",
             file=sys.stderr,
         )
         sys.exit(2)
-    sys.argv[1:] = given[1:]
+    sys.argv[1:] = _with_runs(words[1:]) if name == "compare" else words[1:]
     config_name, work, _ = COMMANDS[name]
     if name == "train":
-        # A cluster announces the end of a job with SIGTERM: what was trained until then is kept, as after Ctrl-C.
+        # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     _script(config_name, work)
 
 
+def _with_runs(arguments: list[str]) -> list[str]:
+    """Run directories given as words (`jaxrec compare A B`) as an override."""
+    words = [text for text in arguments if "=" not in text and not text.startswith("-")]
+    others = [text for text in arguments if text not in words]
+    return [*others, override("runs", words)] if words else others
+
+
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
-    """Composes the configuration and does the work; bad input is one line on stderr and exit code 2."""
+    """Compose the configuration and run the command; invalid input prints one line to stderr and exits with code 2."""
     if config_name != "config" and {"-h", "--help"} & set(sys.argv):
         print(_help(config_name))
         return
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises instead of printing, so that it is printed here
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
     errors: list[InputError] = []
     started = False
 
@@ -62,47 +69,47 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
         started = True
         try:
             work(cfg)
-        except InputError as error:  # kept from Hydra, which would print the overrides above it
+        except InputError as error:  # not raised inside Hydra, which would print the overrides
             errors.append(error)
 
     def main() -> None:
         _check_config_path(sys.argv[1:])
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
-        except OSError as error:  # before the work starts Hydra makes the run directory and may write to it
+        except OSError as error:  # Hydra creates the run directory before the command starts
             if started or isinstance(error, BrokenPipeError | HydraException):
                 raise
             reason = error.strerror or error
-            raise InputError(f"cannot write to {error.filename}: {reason}; choose another hydra.run.dir") from error
+            raise InputError(f"cannot write to {error.filename}: {reason}; set another hydra.run.dir") from error
         if errors:
             raise errors[0]
 
-    sys.exit(_told(main))
+    sys.exit(_exit_code(main))
 
 
 def _check_config_path(arguments: Sequence[str]) -> None:
-    """Raises an InputError for a --config-path, such as a run's, with something to build that conf/ does not name.
+    """Raise an InputError if files of --config-path, e.g. of a run, name a target that conf/ does not name.
 
-    Before Hydra reads it, which would call what a file says of callbacks and launchers. A --config-dir is the user's
-    own: what it names may be built.
+    Runs before Hydra reads the files, because Hydra would call the callbacks and launchers they name. A --config-dir
+    belongs to the user and is trusted.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-path", "-cp")
     parser.add_argument("--config-dir", "-cd")
-    given = parser.parse_known_args(list(arguments))[0]
-    if given.config_dir:
-        register(Path(given.config_dir))
-    for file in sorted(Path(given.config_path).rglob("*.yaml")) if given.config_path else ():
+    options = parser.parse_known_args(list(arguments))[0]
+    if options.config_dir:
+        register(Path(options.config_dir))
+    for file in sorted(Path(options.config_path).rglob("*.yaml")) if options.config_path else ():
         check_registered(read(file), file)
 
 
 def _help(config_name: str) -> str:
-    """The settings with their comments, as the file has them, without what is for Hydra alone."""
+    """Return the settings of a command with their comments, without the Hydra section."""
     text, _, _ = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").partition("\nhydra:")
     return "\n".join(line for line in text.splitlines() if "hydra/" not in line and line.strip() != "- _self_")
 
 
-def _told(main: Callable[[], None]) -> int:
+def _exit_code(main: Callable[[], None]) -> int:
     try:
         main()
     except InputError as error:
@@ -114,8 +121,8 @@ def _told(main: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has seen enough, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+    except BrokenPipeError:  # the reader closed the pipe, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again on exit
         return 141
     return 0
 
@@ -126,9 +133,9 @@ def _train(cfg: DictConfig) -> None:
     hydra_cfg = HydraConfig.get()
     for text in hydra_cfg.overrides.task:
         if text.lstrip("+").partition("=")[0].partition(".")[0] == "sweep" and text != "sweep=none":
-            raise InputError(f"{text} searches only with --multirun: {command('train', '--multirun', text)}")
-    if placed := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
-        raise InputError(f"{placed[0]} has no effect without --multirun: write hydra.run.dir=DIR")
+            raise InputError(f"{text} requires --multirun: {command('train', '--multirun', text)}")
+    if sweep_options := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
+        raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
     tree = plain(cfg)
     overwrite = tree.pop("overwrite", False)
     launch.run(tree, Path(hydra_cfg.runtime.output_dir), overwrite)
@@ -140,10 +147,25 @@ def _study(cfg: DictConfig) -> None:
     root = Path(cfg.root)
     if cfg.study is None:
         return study.show_studies(study.list_studies(root))
-    found = study.open_study(cfg.study, root, cfg.storage)
+    opened = study.open_study(cfg.study, root, cfg.storage)
     if cfg.trial is None:
-        return study.show(found, cfg.n)
-    return print(study.command(found, cfg.trial))
+        return study.show(opened, cfg.n)
+    return print(study.command(opened, cfg.trial))
+
+
+def _compare(cfg: DictConfig) -> None:
+    from jaxrec.checkpoint import write_text
+    from jaxrec.compare import compare, verdicts
+    from jaxrec.console import say, table
+
+    tree = plain(cfg)
+    metric, rows = compare([str(run) for run in tree["runs"]], tree["metric"])
+    table(f"test {metric}", rows)
+    for line in verdicts(metric, rows):
+        say(line)
+    if tree["out"] is not None:
+        write_text(Path(tree["out"]), rows.to_csv(index=False))
+        say(f"written: {tree['out']}")
 
 
 def _benchmark(cfg: DictConfig) -> None:
@@ -152,8 +174,8 @@ def _benchmark(cfg: DictConfig) -> None:
 
     use_all_cores()
     tree = plain(cfg)
-    what = [tree.pop(key) for key in ("case", "repeats", "out", "peer")]
-    cases.run(tree, what[0], what[1], Path(what[2]), what[3])
+    case, repeats, out, peer = (tree.pop(key) for key in ("case", "repeats", "out", "peer"))
+    cases.run(tree, case, repeats, Path(out), peer)
 
 
 def _explore(cfg: DictConfig) -> None:
@@ -161,7 +183,7 @@ def _explore(cfg: DictConfig) -> None:
 
     tree, typed = plain(cfg), [o for o in HydraConfig.get().overrides.task if o.startswith(("data=", "data."))]
     if "quantity" in tree["data"] and not any(o.startswith("data.quantity=") for o in typed):
-        tree["data"]["quantity"] = "raw"  # people want to see pieces, not their logarithms
+        tree["data"]["quantity"] = "raw"  # show quantities, not their logarithms
     report.run(tree, Path(tree.pop("out")), typed)
 
 
@@ -173,7 +195,7 @@ def _mine(cfg: DictConfig) -> None:
     tree = plain(cfg)
     use_all_cores()
     counts = mining.mine(**tree)
-    say(f"{counts['mined']:,} mined and {counts['history']:,} rows of history in {tree['out']}")
+    say(f"{tree['out']}: {counts['mined']:,} mined and {counts['history']:,} history rows")
 
 
 def _serve(cfg: DictConfig) -> None:
@@ -199,11 +221,11 @@ def _recommend(cfg: DictConfig) -> None:
     use_all_cores()
     rows, frame = settings.call("jaxrec.recommend.files.recommend", tree)
     if frame is None:
-        say(f"{rows:,} rows in {tree['out']}")
+        say(f"{tree['out']}: {rows:,} rows")
         return
     table("", frame)
     if rows > len(frame):
-        say(f"and {rows - len(frame):,} rows more: out=FILE writes them all")
+        say(f"{rows - len(frame):,} more rows: set out=FILE to write all of them")
 
 
 def _export(cfg: DictConfig) -> None:
@@ -226,14 +248,15 @@ def _pipeline(cfg: DictConfig) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
     "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
     "study": ("study", _study, "list searches, or show one"),
-    "explore": ("explore", _explore, "describe a data set on one page"),
+    "compare": ("compare", _compare, "compare finished runs, user by user"),
+    "explore": ("explore", _explore, "explore a dataset in an HTML report"),
     "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
-    "pipeline": ("pipeline", _pipeline, "candidates, scoring and re-ranking, measured stage by stage"),
+    "pipeline": ("pipeline", _pipeline, "run candidates, scoring and re-ranking, evaluated by stage"),
     "serve": ("serve", _serve, "serve recommendations over HTTP"),
     "export": ("export", _export, "write a compiled program that runs without jaxrec"),
     "mine": ("mine", _mine, "write hard negatives to a file"),
     "benchmark": ("benchmark", _benchmark, "time training, ranking, serving"),
-}  # name → its file in conf/, what it does, one line of help
+}  # name → (file in conf/, function, help text)
 
 _USAGE = "\n".join(
     [

@@ -1,4 +1,4 @@
-"""Choices that do not go together, which shows in the settings alone, before any data is read."""
+"""Detection of incompatible settings before any data is read."""
 
 import inspect
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ NOT_VALIDATED = {"validation_fraction": 0, "validation_days": 0, "validation_fro
 
 
 def check_combinations(tree: Tree) -> None:
-    """Raises an InputError for a data source, a split, a loss and an evaluation that do not go together."""
+    """Raise an InputError if data source, split, model, loss and evaluation are incompatible."""
     _check_columns(tree)
     _check_given(tree)
     _check_negatives(tree)
@@ -24,7 +24,7 @@ def check_combinations(tree: Tree) -> None:
 
 
 def check_validated(tree: Tree) -> None:
-    """Raises an InputError for a split that leaves nothing to validate by."""
+    """Raise an InputError if the split has no validation data."""
     split = tree["split"]
     if tree["data"].get("validation") is None and any(
         key in split and split[key] == value for key, value in NOT_VALIDATED.items()
@@ -33,12 +33,12 @@ def check_validated(tree: Tree) -> None:
 
 
 def _check_columns(tree: Tree) -> None:
-    """Columns that the split or the loss reads, and the data source would read if it knew their names."""
+    """Raise an InputError if the split or the loss needs a column whose name is not set."""
     for part, target in (("split", _target(tree, "split")), ("loss", _target(tree, "loss"))):
         for column in getattr(target, "reads", ()):
             if tree["data"].get(key := f"{column}_column", "") is None:
                 raise InputError(
-                    f"this {part} needs {column}s: name their column in data.{key}, or choose another {part}"
+                    f"this {part} needs {column}s: set data.{key} to their column, or choose another {part}"
                 )
 
 
@@ -48,11 +48,9 @@ def _check_given(tree: Tree) -> None:
         return
     if split.endswith(".given"):
         if data["path"] is not None and data["train"] is None:
-            raise InputError("split=given needs data that comes split: give data.train=FILE and data.test=FILE")
+            raise InputError("split=given needs data that is already split: set data.train=FILE and data.test=FILE")
     elif data["train"] is not None:
-        raise InputError(
-            "the data comes split already: say split=given, or give one file as data.path to split it anew"
-        )
+        raise InputError("the data is already split: set split=given, or set data.path to one file to split it again")
 
 
 def _check_negatives(tree: Tree) -> None:
@@ -65,8 +63,8 @@ def _check_negatives(tree: Tree) -> None:
         or "negatives" not in inspect.signature(_target(tree, "loss")).parameters
     ):
         raise InputError(
-            f"this loss samples no negatives, so negatives={_name(negatives)} has no effect: leave it out "
-            "(negatives=none), or choose a loss that does, such as loss=bpr"
+            f"this loss samples no negatives, so negatives={_name(negatives)} has no effect: omit it "
+            "(negatives=none), or choose a loss that does, e.g. loss=bpr"
         )
 
 
@@ -76,8 +74,8 @@ def _check_predictions(tree: Tree) -> None:
         return
     if loss is not None and "value" not in getattr(loss, "reads", ()):
         raise InputError(
-            "eval=values and eval=clicks measure predictions, and this loss learns to rank: choose loss=mse or "
-            "loss=click, which bring them, or eval=full"
+            "eval=values and eval=clicks measure predictions, but this loss learns to rank: choose loss=mse or "
+            "loss=click, or eval=full"
         )
 
 

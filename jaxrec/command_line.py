@@ -1,4 +1,4 @@
-"""Commands to paste: a value quoted for Hydra, its override quoted for the shell, on top of that."""
+"""Shell commands with correctly quoted overrides, for Hydra and for the shell."""
 
 import re
 import shlex
@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-_WORDS = {"null", "true", "false", "inf", "nan", "none"}  # what Hydra reads as something other than a string
+_WORDS = {"null", "true", "false", "inf", "nan", "none"}  # texts that Hydra does not parse as strings
 
 
 def value_text(value: Any) -> str:
-    """A value as Hydra's command line reads it back with its type; a string that could be misread is quoted."""
+    """Format a value so that Hydra's command line parses it with its type; ambiguous strings are quoted."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -27,19 +27,19 @@ def value_text(value: Any) -> str:
     text = str(value)
     if re.fullmatch(r"[A-Za-z_/][\w./@+-]*", text, re.ASCII) and text.lower() not in _WORDS:
         return text
-    # Within quotes a backslash counts only before a quote or the end.
+    # Within quotes, backslashes are special only before a quote or at the end.
     text = escaped(text)
-    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text) + '"'
+    return '"' + re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + (r"\"" if match[2] else ""), text) + '"'
 
 
 def escaped(value: Any) -> Any:
-    """A value, or a tree of them, in which OmegaConf interpolates nothing: `${` becomes `\\${`."""
-    return _in_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", text))
+    """Escape a value or tree against OmegaConf interpolation: `${` becomes `\\${`."""
+    return _in_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text))
 
 
 def unescaped(value: Any) -> Any:
-    """Undoes `escaped` in what was read without OmegaConf."""
-    return _in_text(value, lambda text: re.sub(r"(\\+)\$\{", lambda found: "\\" * (len(found[1]) // 2) + "${", text))
+    """Undo `escaped` for values read without OmegaConf."""
+    return _in_text(value, lambda text: re.sub(r"(\\+)\$\{", lambda match: "\\" * (len(match[1]) // 2) + "${", text))
 
 
 def _in_text(value: Any, change: Callable[[str], str]) -> Any:
@@ -51,19 +51,19 @@ def _in_text(value: Any, change: Callable[[str], str]) -> Any:
 
 
 def override(key: str, value: Any) -> str:
-    """`key=value` as Hydra reads it, for a list of arguments or a file of overrides."""
+    """Return `key=value` in Hydra syntax, for an argument list or a file of overrides."""
     return f"{key}={value_text(value)}"
 
 
 def advice(key: str, value: Any) -> str:
-    """`key=value` to paste into a shell."""
+    """Return `key=value` quoted for the shell."""
     return shlex.quote(override(key, value))
 
 
 def command(name: str, *arguments: str) -> str:
-    """The shell command `jaxrec NAME ARGUMENTS`, to paste in the present directory.
+    """Return the shell command `jaxrec NAME ARGUMENTS` for the current directory.
 
-    It is spelled as this process was started: by the script of a checkout, or by `jaxrec`.
+    It uses the same program as this process: a script of a checkout, or `jaxrec`.
     """
     return shlex.join([*_started_as(name), *arguments])
 
@@ -74,5 +74,5 @@ def _started_as(name: str) -> list[str]:
         script = Path("scripts") / f"{name}.py"
         return ["python", str(script if Path.cwd() == ROOT else ROOT / script)]
     if started.name == "jaxrec" and shutil.which("jaxrec") != str(started):
-        return [str(started), name]  # of an environment that is not activated
+        return [str(started), name]  # in an environment that is not activated
     return ["jaxrec", name]

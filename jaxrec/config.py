@@ -1,4 +1,4 @@
-"""Where Hydra ends: conf/ and overrides → plain trees of dicts, which everything below takes."""
+"""Boundary to Hydra: composes conf/ and overrides into plain trees of dicts."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -16,12 +16,12 @@ from jaxrec.settings import CONF, Tree
 
 
 def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
-    """The tree that the command line would make of these overrides, such as `model=ease`.
+    """Compose the configuration of these overrides, e.g. `model=ease`, as the command line does.
 
     Raises:
-        InputError: an unknown choice or key, with those there are.
+        InputError: an unknown choice or key; the message lists the valid ones.
     """
-    outer = GlobalHydra.instance().hydra  # of a program that is a Hydra application itself
+    outer = GlobalHydra.instance().hydra  # state of a caller that is itself a Hydra application
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
@@ -33,30 +33,34 @@ def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
 
 
 def explain(error: BaseException) -> str:
-    """Hydra's message in one line; for an unknown choice or key also which ones there are."""
+    """Format a Hydra error in one line; for an unknown choice or key, list the valid ones."""
     if isinstance(error, MissingConfigException) and error.options:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         near = get_close_matches(name, error.options, 1)
         hint = f"did you mean {group}={near[0]}? " if near else ""
-        return f"{group}={name}: there is no such choice; {hint}There are {', '.join(error.options)}"
+        return f"{group}={name}: unknown choice; {hint}Available: {', '.join(error.options)}"
     node = getattr(error.__cause__ or error, "parent_node", None)
     if (key := unknown_key(error)) and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
-        return f"{key} is unknown here; {f'there are {keys}' if keys else 'this choice has no settings'}"
+        return f"{key} is unknown here; {f'available: {keys}' if keys else 'this choice has no settings'}"
     return "\n".join(line for line in str(error).splitlines() if line.strip())
 
 
 def unknown_key(error: BaseException) -> str | None:
-    """The key that an error of Hydra says there is none of; None for other errors."""
+    """Return the unknown key that a Hydra error is about; None for other errors."""
     cause: Any = error.__cause__ or error
     return str(cause.full_key) if "is not in struct" in str(cause) else None
 
 
 def plain(cfg: DictConfig) -> Tree:
-    """Resolved, without Hydra's own part; every value present; keys in order, lists as tuples."""
+    """Resolve a config to a plain tree without the hydra node; lists become tuples.
+
+    Raises:
+        InputError: a mandatory value is missing.
+    """
     cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     if missing := OmegaConf.missing_keys(cfg):
-        raise InputError(f"{', '.join(sorted(missing))} must be given")
+        raise InputError(f"missing values: set {', '.join(sorted(missing))}")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
     return {str(key): _tuples(value) for key, value in up_to_date(tree).items()}

@@ -1,4 +1,4 @@
-"""Output for people: progress bars on a terminal, plain lines in a file or a pipe."""
+"""Terminal output: progress bars on a terminal, plain lines in a file or a pipe."""
 
 import time
 from collections.abc import Sequence
@@ -21,44 +21,44 @@ UNBOUNDED = 100_000  # columns
 
 
 def say(line: str) -> None:
-    """One line."""
+    """Print one line."""
     console.print(line, markup=False)
 
 
 def table(
     title: str, frame: pd.DataFrame, narrow: pd.DataFrame | None = None, rest: str = "", to: Console | None = None
 ) -> None:
-    """Prints a frame as a table, at its full width where there is no terminal.
+    """Print a frame as a table, at full width if the output is not a terminal.
 
     Args:
-        title: stands above the table.
+        title: title of the table.
         frame: the table.
-        narrow: what to print instead on a terminal that is narrower than the table.
-        rest: where the columns are that `narrow` lacks.
-        to: the console to print to; None is that of the process.
+        narrow: replacement if the table is wider than the terminal.
+        rest: file with the columns missing in `narrow`.
+        to: the console to print to; None: the console of the process.
     """
     to = to or console
-    shown, before = as_table(title, frame), to.width
+    full, width = as_table(title, frame), to.width
     if not to.is_terminal:
         to.width = UNBOUNDED
     is_narrow = (
-        narrow is not None and shown.__rich_measure__(to, to.options.update(max_width=UNBOUNDED)).maximum > to.width
+        narrow is not None and full.__rich_measure__(to, to.options.update(max_width=UNBOUNDED)).maximum > to.width
     )
-    to.print(as_table(title, narrow) if is_narrow and narrow is not None else shown)
-    to.width = before
+    to.print(as_table(title, narrow) if is_narrow and narrow is not None else full)
+    to.width = width
     if is_narrow and rest:
         to.print(f"  all columns: {rest}", markup=False, highlight=False, soft_wrap=True)
 
 
 def as_table(title: str, frame: pd.DataFrame) -> Table:
-    """Numbers to the right and in one piece; text breaks at spaces on a narrow terminal, and is never cut."""
-    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
+    """Build a table; numbers are right-aligned and never wrap, text wraps on narrow terminals and is never cut."""
+    result = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD)
     for column in frame.columns:
         numeric = pd.api.types.is_numeric_dtype(frame[column])
-        shown.add_column(str(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        result.add_column(str(column), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
     for row in frame.itertuples(index=False):
-        shown.add_row(*(_text(cell) for cell in row))
-    return shown
+        result.add_row(*(_text(cell) for cell in row))
+    return result
 
 
 def _text(cell: Any) -> str:
@@ -68,7 +68,7 @@ def _text(cell: Any) -> str:
 
 
 class EpochProgress:
-    """Shows training as it goes: pass it as `on_epoch`, inside `with`, which ends the bar however training ends."""
+    """Training progress display: pass it as `on_epoch`, inside a `with` block that closes the progress bar."""
 
     def __init__(self, tree: Tree) -> None:
         self.total, self.monitor = get(tree, "trainer.epochs"), get(tree, "eval.monitor")
@@ -101,7 +101,7 @@ class EpochProgress:
             self.bar.stop()
 
     def __call__(self, epoch: int, rows: list[dict[str, Any]]) -> None:
-        """One row a member; empty for one that has stopped."""
+        """Update the display with one row per member; empty for members that have stopped."""
         line = self._line(rows)
         if self.bar is not None:
             self.bar.update(self.bar.tasks[0].id, completed=epoch, description=line)
@@ -121,23 +121,23 @@ class EpochProgress:
 
 
 class TrialsLeft:
-    """Estimates how long a search goes on, from the trials that have finished since it started here."""
+    """Estimate of the remaining time of a search, from the trials finished in this process."""
 
     def __init__(self) -> None:
         self.start: tuple[float, int] | None = None
 
     def __call__(self, finished: int, total: int) -> str:
-        """The line to show before more trials are trained."""
+        """Return the progress line shown before more trials are trained."""
         now = time.monotonic()
-        since, before = self.start = self.start or (now, finished)
+        started, initial = self.start = self.start or (now, finished)
         line = f"  {finished} of {total} trials finished"
-        if finished == before:
+        if finished == initial:
             return line
-        return f"{line}, about {duration((now - since) / (finished - before) * (total - finished))} left"
+        return f"{line}, about {duration((now - started) / (finished - initial) * (total - finished))} left"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two largest units that count.
+    """Format seconds in the two largest relevant units.
 
     Example:
         >>> duration(4000)
@@ -150,9 +150,9 @@ def duration(seconds: float) -> str:
 
 
 def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
-    """How a fit ended: epochs, why it stopped, the best epoch and its validation metric, seconds.
+    """Summarize a fit: epochs, stop reason, best epoch and its validation metric, seconds.
 
-    Of a population the smallest and largest numbers, and the best metric. Members that diverged are only counted.
+    For a population, show the range of numbers and the best metric; diverged members are only counted.
     """
     total, compiling = fit.compile_s + fit.train_s + fit.validate_s, f" ({fit.compile_s:.1f} s compiling)"
     seconds = f"{total:.1f} s{compiling if fit.compile_s >= 0.05 else ''}"
@@ -167,7 +167,7 @@ def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
     if fit.interrupted:
         parts.append("interrupted")
     elif stopped:
-        parts.append(f"{f'{stopped} ' if several else ''}stopped early, validation no longer improved")
+        parts.append(f"{f'{stopped} ' if several else ''}stopped early (no validation improvement)")
     if n_diverged:
         parts.append(f"{n_diverged} diverged" if several else "diverged")
     if good:
@@ -182,5 +182,5 @@ def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
 
 
 def _span(numbers: Sequence[int]) -> str:
-    """`3`, or `3 to 5`."""
+    """Format a range of numbers, e.g. `3` or `3 to 5`."""
     return " to ".join(map(str, dict.fromkeys((min(numbers, default=0), max(numbers, default=0)))))

@@ -1,5 +1,5 @@
-"""The one exception that means: what you gave us cannot be used, and here is what to do about it."""
+"""Exception for invalid input."""
 
 
 class InputError(ValueError):
-    """A file, column, row, key or value is bad. The message names it and says what to do; scripts print it alone."""
+    """Invalid file, column, row, key or value; the message names it and the fix, and commands print it in one line."""

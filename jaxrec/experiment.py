@@ -1,6 +1,6 @@
-"""An experiment: split → model → fit → exact ranking → results, for one run or a population of them.
+"""Experiment: split, model, training, full ranking and results, for one run or a population.
 
-What selects (`select`) takes a `Selection`, which has no test split in it; `finish` is the only reader of that.
+Model selection (`select`) takes a `Selection`, which has no test data; only `finish` reads the test split.
 """
 
 import math
@@ -34,20 +34,20 @@ from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
 from jaxrec.settings import TRACED, Tree, build
 
-DIVERGED = "training diverged; choose a smaller optimizer.learning_rate"
+DIVERGED = "training diverged: decrease optimizer.learning_rate"
 
-UNDEFINED = "the metric that validation is judged by (eval.monitor) is not defined here, though training went well"
+UNDEFINED = "the validation metric eval.monitor is undefined on this data: choose another eval.monitor"
 
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
 
 def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
-    """Says nothing."""
+    """Ignore progress."""
 
 
 @dataclass
 class Selected:
-    """A fitted population and its validation metrics; nothing in here has seen the test split."""
+    """Trained population and its validation metrics, independent of the test split."""
 
     model: Model
     population: Population
@@ -58,7 +58,7 @@ class Selected:
 
 @dataclass
 class Result:
-    """What one member came to; see the run directory in the README for the units."""
+    """Result of one member; units are documented under run directory in the README."""
 
     metrics: dict[str, Any]
     per_user: pd.DataFrame
@@ -72,23 +72,23 @@ class Result:
 
 
 def prepare(tree: Tree) -> tuple[Split, float]:
-    """Reads the data and splits it; the seconds that took."""
+    """Read the data and split it; return the split and the duration in seconds."""
     started = time.perf_counter()
     return build(tree["split"], interactions=build(tree["data"])), time.perf_counter() - started
 
 
 def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
-    """Fits every member on train, with early stopping on validation where there is one."""
+    """Train every member, with early stopping if there is validation data."""
     train, validation = selection.train, selection.validation
     evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
     known = train if validation is None else validation.context()
     model = _model(tree, known)
     _check_features(model, train.encoded)
-    asked = _asked(model, selection, known)
-    fallback = Fallback(trained_on(train), _folds(asked, known))
-    evaluator = evaluation.evaluator(asked, validation, fallback) if validation is not None else None
+    evaluated_model = _for_users(model, selection, known)
+    fallback = Fallback(trained_on(train), _folds(evaluated_model, known))
+    evaluator = evaluation.evaluator(evaluated_model, validation, fallback) if validation is not None else None
     if why := getattr(evaluator, "undefined", {}).get(evaluation.monitor):
-        raise InputError(f"validation {evaluation.monitor} is not defined: {why}")
+        raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
 
     def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
         assert evaluator is not None
@@ -104,7 +104,7 @@ def select(tree: Tree, selection: Selection, population: Population, on_epoch: O
 
 
 def failure(selected: Selected, member: int) -> str | None:
-    """Why a member has no result: it diverged, or the metric that decides is not defined; None where it has one."""
+    """Return why a member failed: divergence or an undefined monitor metric; None if it did not."""
     monitor = next((row for row in selected.fit.history[member] if math.isfinite(row["loss"])), None)
     if selected.fit.diverged[member]:
         return DIVERGED if monitor is None or not _only_monitor_missing(monitor) else UNDEFINED
@@ -114,7 +114,7 @@ def failure(selected: Selected, member: int) -> str | None:
 
 
 def members_of(selected: Selected, members: list[int]) -> Selected:
-    """Some members of a population alone."""
+    """Return a subset of the members of a population."""
     if members == list(range(selected.population.size)):
         return selected
     fit, validation, at = selected.fit, selected.validation, np.array(members)
@@ -137,26 +137,38 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
 
 
 def check(tree: Tree, selection: Selection) -> None:
-    """Builds everything that a fit needs, without fitting; raises an InputError for what does not fit this data."""
+    """Build everything that training needs; raise an InputError for settings that do not fit the data."""
     train, validation = selection.train, selection.validation
     build(tree["eval"])
     model = _model(tree, train if validation is None else validation.context())
     _check_features(model, train.encoded)
-    _asked(model, selection, train)
+    _for_users(model, selection, train)
     _check_positions(trainer(tree), train)
 
 
 def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:
-    """Validation metrics of the most popular items of train; empty without validation data."""
+    """Return validation metrics of the popularity baseline; empty without validation data."""
     if selection.validation is None:
         return {}
     return _popularity(build(tree["eval"]), selection.train, selection.validation).means(0)
 
 
 def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result]:
-    """Reads the test split: the test metrics of every member, with popularity's beside them.
+    """Evaluate every member on the test split, together with the popularity baseline.
 
-    With `refit` every member is first trained again, on train and validation together, for its best number of epochs.
+    With `refit`, every member is first retrained on train and validation for its best number of epochs.
+
+    Args:
+        tree: the settings.
+        split: the data.
+        selected: the trained population.
+        load_s: seconds spent on reading the data.
+
+    Returns:
+        One result per member.
+
+    Raises:
+        InputError: a member diverged or returned non-finite scores.
     """
     selection, fit = split.selection, selected.fit
     if any(fit.diverged):
@@ -169,15 +181,15 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
     started = time.perf_counter()
     context = split.test.context()
-    asked = _asked(_model(tree, context), selection, context)
+    evaluated_model = _for_users(_model(tree, context), selection, context)
     trained = trained_on(fitted_on)
-    evaluator = evaluation.evaluator(asked, split.test, Fallback(trained, _folds(asked, context)))
+    evaluator = evaluation.evaluator(evaluated_model, split.test, Fallback(trained, _folds(evaluated_model, context)))
     test = evaluator(fit.params, selected.population.hyper)
     if not test.finite.all():
-        raise InputError(f"{type(selected.model).__name__} gave scores that are not finite: {DIVERGED}")
+        raise InputError(f"{type(selected.model).__name__} returned non-finite scores: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
     popular = _popularity(evaluation, fitted_on, split.test)
-    length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # errors are of no list
+    length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # prediction errors have no list length
     groups = by_group(test, fitted_on, int(length))
     (popular_groups,) = by_group(popular, fitted_on, int(length))
     seconds = {
@@ -217,7 +229,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
 
 
 def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result | str]:
-    """The result of every member, or why it has none: one that diverged does not take the others with it."""
+    """Return the result of every member, or its error message, so that one failure does not affect the others."""
     outcomes: list[Result | str] = [failure(selected, m) or "" for m in range(selected.population.size)]
     good = [member for member, failure in enumerate(outcomes) if not failure]
     try:
@@ -226,16 +238,16 @@ def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.
         if len(good) == 1:
             outcomes[good[0]] = str(error)
             return outcomes
-        alone = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
+        individual = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
     else:
-        alone = [*results]
-    for member, outcome in zip(good, alone, strict=True):
+        individual = [*results]
+    for member, outcome in zip(good, individual, strict=True):
         outcomes[member] = outcome
     return outcomes
 
 
 def facts(split: Split) -> dict[str, Any]:
-    """How much data there is, what is worth knowing about how it was split, and what was repaired in reading it."""
+    """Return dataset sizes, notes of the split, and counts of rows repaired while reading."""
     train, validation = split.selection.train, split.selection.validation
     held_out = 0 if validation is None else len(validation.target)
     sizes = {"train": len(train), "validation": held_out, "test": len(split.test.target)}
@@ -244,7 +256,7 @@ def facts(split: Split) -> dict[str, Any]:
 
 
 def environment(placement: str) -> dict[str, Any]:
-    """Where the numbers were had."""
+    """Return versions and hardware, for reproducibility."""
     import platform
 
     import jaxlib
@@ -271,77 +283,78 @@ def _only_monitor_missing(row: dict[str, Any]) -> bool:
 
 
 def _model(tree: Tree, known: Interactions) -> Model:
-    """For a catalog of this size; a model that states no length of its own gets every history whole."""
-    given: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
+    """Build the model for this data; without its own history_length it gets full histories."""
+    runtime: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
     if wanted(locate(tree["model"]["_target_"])):
-        given |= sizes(known.encoded)
-    return build(tree["model"], **{name: value for name, value in given.items() if name not in tree["model"]})
+        runtime |= sizes(known.encoded)
+    return build(tree["model"], **{name: value for name, value in runtime.items() if name not in tree["model"]})
 
 
 def _check_features(model: Model, encoded: Encoded | None) -> None:
-    """Raises an InputError for a model that lives on features where there are none."""
+    """Raise an InputError if the model needs features and the data has none."""
     if not model.needs_features:
         return
     parts = [part for part in (encoded.of_users, encoded.of_items) if part is not None] if encoded else []
     if any(part.schema.categories or part.schema.bags or part.schema.numbers for part in parts):
         return
     left_out = {column: why for part in parts for column, why in part.schema.left_out.items()}
-    said = (
+    reason = (
         f"none of the columns can be used ({'; '.join(f'{c}: {w}' for c, w in left_out.items())})" if left_out else ""
     )
     raise InputError(
-        f"{type(model).__name__} learns from features of users and items, and {said or 'this data has none'}: name "
-        "files of them in data.user_features and data.item_features, or choose a model without, such as model=mf"
+        f"{type(model).__name__} learns from features of users and items, and {reason or 'this data has none'}: set "
+        "data.user_features and data.item_features to files, or choose a model without features, e.g. model=mf"
     )
 
 
 def _check_positions(fitter: Any, train: Interactions) -> None:
-    """Raises an InputError where the data says at which ranks rows were shown, and nothing would learn from it."""
+    """Raise an InputError if the data has display positions and the loss does not use them."""
     learns = isinstance(fitter, GradientFit) and fitter.objective.reads_positions
     if train.position is not None and not learns:
         raise InputError(
-            "data.position_column: of where rows were shown only loss=click and loss=mse learn; with other losses name "
-            "data.label_column too, and clicks weigh the inverse of how likely their position is looked at"
+            "data.position_column is only used by loss=click and loss=mse; with other losses also set "
+            "data.label_column, and clicks are weighted by inverse examination propensity"
         )
 
 
-def _asked(model: Model, selection: Selection, known: Interactions) -> Model:
-    """The model as it is asked: about users it was not trained on by what they are known to have done.
+def _for_users(model: Model, selection: Selection, known: Interactions) -> Model:
+    """Return the model for evaluation; users without training data are described by their history.
 
-    Raises an InputError for a model that could say nothing of them.
+    Raises:
+        InputError: the model cannot score new users.
     """
     if not selection.new_users:
         return model
     if not model.reads_ids:
         return model
-    asked = model.by_history(_longest(known))
-    if asked is None:
+    evaluated_model = model.by_history(_longest(known))
+    if evaluated_model is None:
         raise InputError(
-            f"every user who is asked about is new, in no row that is trained on, and {type(model).__name__} knows "
-            "users only by their id: choose a model that reads histories or folds new users in, such as model=ease or "
-            "model=ials, or model=popularity, or a split that trains on every user, such as split=holdout"
+            f"all evaluated users are new, without training data, and {type(model).__name__} knows users only by their "
+            "id: choose a model that reads histories or folds in new users, e.g. model=ease or model=ials, "
+            "model=popularity, or a split that trains on every user, e.g. split=holdout"
         )
-    return asked
+    return evaluated_model
 
 
 def _folds(model: Model, known: Interactions) -> Model | None:
-    """What answers for users who were not trained on, where that is not the model as it is."""
+    """Return the fold-in model for users without training data; None if the model itself scores them."""
     folds = model.by_history(_longest(known))
     return None if folds is model else folds
 
 
 def _longest(known: Interactions) -> int:
-    """Interactions of the user who has most."""
+    """Return the length of the longest history."""
     return int(np.bincount(known.user).max(initial=1))
 
 
 def trainer(tree: Tree) -> Any:
-    """The fit that these settings describe: `GradientFit` or `ClosedForm`."""
+    """Build the trainer of these settings, e.g. `GradientFit` or `ClosedForm`."""
     runtime: dict[str, Any] = {"monitor": tree["eval"]["monitor"]}
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}
-        own = TRACED.values()  # given to each member inside the program
+        own = TRACED.values()  # passed to each member inside the program
         runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if f"optimizer.{k}" not in own})}
     return build(tree["trainer"], **runtime)
 

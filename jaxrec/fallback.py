@@ -1,13 +1,14 @@
-"""Who answers for a user: the model, the model folding the user in, or popularity.
+"""Choice of the source of each user's recommendations: the model, the model with fold-in, or popularity.
 
-One rule for evaluation, recommendations, the pipeline, the server and exports. A model answers where something is
-known that it can use; every other user gets the most popular items:
+Evaluation, recommendations, the pipeline, the server and exports follow the same rule. The model is the source if it
+has data about the user that it can use; all other users get the most popular items:
 
-    reads histories          one of the items it looks at was trained on, or it reads features and has some of the user
-    reads ids of users       the user was trained on; a user who was not, but has a history, is folded in where the
-                             model can (see `models/fold_in.py`)
-    reads features alone     there are features of the user
-    reads nothing of users   always
+    model reads histories       an item of the used part of the history is in train, or the model reads features and
+                                the user has some
+    model reads user ids        the user is in train; a new user with a history is folded in if the model supports it
+                                (see `models/fold_in.py`)
+    model reads features only   the user has features
+    model reads no user data    always
 """
 
 from collections.abc import Callable
@@ -28,11 +29,12 @@ Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 
 
 class Trained(NamedTuple):
-    """What a model was trained on.
+    """Summary of a model's training data.
 
-    popular: float32 [I], how often each item was chosen, by weight: what the baseline `Popularity` scores by
-    users:   bool [U], whether each user has a row
-    items:   bool [I], whether each item has a row
+    Attributes:
+        popular: float32 [I], weighted number of interactions of each item, the scores of the baseline `Popularity`
+        users: bool [U], whether each user has training interactions
+        items: bool [I], whether each item has training interactions
     """
 
     popular: np.ndarray
@@ -41,7 +43,7 @@ class Trained(NamedTuple):
 
 
 def trained_on(train: Interactions) -> Trained:
-    """Of the rows that a model is fitted to."""
+    """Summarize training interactions."""
     popular = np.bincount(train.item, train.weight, minlength=train.n_items).astype(np.float32)
     users, items = (
         np.bincount(ids, minlength=n) > 0 for ids, n in ((train.user, train.n_users), (train.item, train.n_items))
@@ -50,28 +52,33 @@ def trained_on(train: Interactions) -> Trained:
 
 
 class Fallback(NamedTuple):
-    """What the model was trained on, and the model that folds users in, with the same parameters; None: it cannot."""
+    """Data for fallback recommendations.
+
+    Attributes:
+        trained: summary of the training data
+        folds: fold-in model with the same parameters; None if the model does not support fold-in
+    """
 
     trained: Trained
     folds: Model | None = None
 
 
-def answering(model: Model, trained: Mask, told: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
-    """Masks of rows: the model answers; the model answers by folding in. Popularity answers the others.
+def answering(model: Model, trained: Mask, in_history: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
+    """Masks of rows scored by the model, and of rows scored by the model with fold-in; others get popularity.
 
     Args:
         model: any model.
-        trained: mask of rows whose user was trained on, of numpy or jax.
-        told: mask of rows whose history holds an item that was trained on, among those that are looked at.
-        featured: mask of rows with features of the user; None for a model without.
-        folds: whether the model can fold in.
+        trained: mask of rows whose user is in train, a numpy or jax array.
+        in_history: mask of rows with an item of train in the part of the history that the model reads.
+        featured: mask of rows whose user has features; None for a model that reads none.
+        folds: whether the model supports fold-in.
     """
-    nobody = trained & False
+    none = trained & False
     if model.history_length:
-        return told if featured is None else told | featured, nobody
+        return in_history if featured is None else in_history | featured, none
     if model.reads_ids:
-        return trained, ~trained & told if folds else nobody
-    return ~nobody if featured is None else featured, nobody
+        return trained, ~trained & in_history if folds else none
+    return ~none if featured is None else featured, none
 
 
 def blend(
@@ -81,14 +88,22 @@ def blend(
     popular: Float[Array, "*B N"],
     fold: Callable[[], Array] | None,
 ) -> Float[Array, "B N"]:
-    """The scores of each row by whoever answers; nothing is folded in for a block without such a row."""
+    """Scores of each row from its source; fold-in is skipped for blocks without rows that need it.
+
+    Args:
+        scores: scores of the model.
+        own: mask of rows scored by the model.
+        folded: mask of rows scored with fold-in.
+        popular: scores by popularity.
+        fold: computes the scores with fold-in; None if no row needs it.
+    """
     if fold is not None:
         scores = jax.lax.cond(folded.any(), lambda: jnp.where(folded[:, None], fold(), scores), lambda: scores)
     return jnp.where((own | folded)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
 
 
 class Sources(NamedTuple):
-    """Who answers for rows that the model itself does not all answer, see `answering`; on the device."""
+    """Source of the scores of each row, on the device; see `answering`."""
 
     own: Bool[Array, "R"]
     folded: Bool[Array, "R"]
@@ -97,7 +112,14 @@ class Sources(NamedTuple):
     def blended(
         self, rows: Int[Array, "B"], scores: Array, items: Array | None, fold: Callable[[], Array] | None
     ) -> Float[Array, "B N"]:
-        """Scores of these rows by whoever answers; `items`: which the scores are of, one list or one a row."""
+        """Scores of these rows from their sources.
+
+        Args:
+            rows: indices of rows.
+            scores: scores of the model.
+            items: scored items, one list for all rows or one per row; None: the whole catalog.
+            fold: computes the scores with fold-in; None if no row needs it.
+        """
         popular = self.popular if items is None else self.popular[items]
         return blend(scores, self.own[rows], self.folded[rows], popular, fold)
 
@@ -109,17 +131,22 @@ def who(
     known: UserHistories,
     features: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`answering` for rows given as users and the bounds of their histories.
+    """`answering` for rows given as (users, start, end), with the bounds of their histories.
 
-    features: whether there are features of each user [U]; None for a model that reads none
+    Args:
+        model: any model.
+        fallback: training data summary and fold-in model.
+        rows: users, start and end of the history of each row.
+        known: histories of all users.
+        features: whether each user has features [U]; None for a model that reads none.
     """
     trained, folds = fallback
     users, start, end = rows
     length = model.history_length or (folds.history_length if folds else 0)
     before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
-    told = before[end] > before[np.maximum(start, end - length)]
+    in_history = before[end] > before[np.maximum(start, end - length)]
     return answering(
-        model, trained.users[users], told, None if features is None else features[users], folds is not None
+        model, trained.users[users], in_history, None if features is None else features[users], folds is not None
     )
 
 
@@ -130,18 +157,18 @@ def sources(
     known: UserHistories,
     encoded: Encoded | None,
 ) -> tuple[Sources | None, Model | None]:
-    """Who answers for rows, and what folds in where that is needed; None where the model itself answers for all."""
+    """Sources of the scores of rows, and the fold-in model if needed; None if the model scores all rows."""
     if fallback is None:
         return None, None
     own, folded = who(model, fallback, rows, known, featured(model, encoded))
     if own.all():
         return None, None
-    found = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
-    return found, fallback.folds if folded.any() else None
+    of_rows = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
+    return of_rows, fallback.folds if folded.any() else None
 
 
 def featured(model: Model, encoded: Encoded | None) -> np.ndarray | None:
-    """Whether there are features of each user [U]; None for a model that reads none."""
+    """Whether each user has features [U]; None for a model that reads none."""
     table = None if encoded is None else encoded.of_users
     if table is None or "user_table" not in wanted(model):
         return None

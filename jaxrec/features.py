@@ -1,4 +1,4 @@
-"""Features on the device: one row a user or an item, gathered by id, for models to embed."""
+"""Feature tables on the device: one row per user or item, gathered by id, for models to embed."""
 
 import dataclasses
 from typing import NamedTuple, TypeVar
@@ -13,9 +13,9 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class FeatureTable(NamedTuple):
-    """Rows of `Features`: codes of C categories and of G bags (0: unknown, and padding), and F numbers.
+    """Rows of `Features`: codes of C categories and of G bags (0: unknown or padding), and F numbers.
 
-    The sizes of embeddings are those of the vocabularies in `Features.schema`.
+    Embedding tables have the sizes of the vocabularies in `Features.schema`.
     """
 
     categories: Int[Array, "*R C"]
@@ -23,31 +23,31 @@ class FeatureTable(NamedTuple):
     numbers: Float[Array, "*R F"]
 
     def rows(self, ids: Int[Array, "*B"]) -> "FeatureTable":
-        """What is known of these ids, which may have any shape; padding (-1) is an id of which nothing is known."""
-        # Negative indices would count from the end.
+        """Features of these ids, which may have any shape; padding (-1) has unknown features."""
+        # Negative indices would wrap around.
         place = jnp.where(ids < 0, self.categories.shape[0], ids)
         return FeatureTable(*(column.at[place].get(mode="fill", fill_value=0) for column in self))
 
 
 def table(features: Features) -> FeatureTable:
-    """The arrays of the host as arrays of the device."""
+    """Copy host features to the device."""
     return FeatureTable(*(jnp.asarray(part) for part in (features.categories, features.bags, features.numbers)))
 
 
 class FeatureTables(NamedTuple):
-    """What a model asks for by having fields of these names; None where it does not ask, or where nothing is known."""
+    """Feature tables of users and items; None if the model has no field of this name, or the data has no features."""
 
     user_table: FeatureTable | None = None
     item_table: FeatureTable | None = None
 
 
 def wanted(model: nn.Module | type[nn.Module]) -> set[str]:
-    """The tables for which this model has fields."""
+    """Names of the tables for which a model has fields."""
     return {field.name for field in dataclasses.fields(model)} & set(FeatureTables._fields)
 
 
 def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
-    """The tables that this model wants of this data, on the device."""
+    """The feature tables that a model reads, on the device."""
     if encoded is None:
         return FeatureTables()
     users = encoded.of_users if "user_table" in wanted(model) else None
@@ -55,13 +55,13 @@ def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
     return FeatureTables(table(users) if users is not None else None, table(items) if items is not None else None)
 
 
-def with_tables(model: Module, found: FeatureTables) -> Module:
-    """The model with these tables for fields, as it is used inside a program."""
-    return model.clone(**{name: value for name, value in found._asdict().items() if value is not None})
+def with_tables(model: Module, feature_tables: FeatureTables) -> Module:
+    """The model with these tables as fields, for use inside a compiled program."""
+    return model.clone(**{name: value for name, value in feature_tables._asdict().items() if value is not None})
 
 
 def sizes(encoded: Encoded | None) -> dict[str, Sizes]:
-    """Fields that say what the tables are made of, for models that have them: `user_sizes` and `item_sizes`."""
+    """Vocabulary sizes of the tables, as the model fields `user_sizes` and `item_sizes`."""
     if encoded is None:
         return {}
     parts = {"user_sizes": encoded.of_users, "item_sizes": encoded.of_items}

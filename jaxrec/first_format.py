@@ -1,7 +1,7 @@
-"""Saved models of jaxrec 0.1.0, which are read and no longer written.
+"""Reader of the model format of jaxrec 0.1.0, which is no longer written.
 
-One file, `params.npz`: members are parameters, named by their keys joined with "/"; "@extra/NAME" are further arrays,
-"@meta" is JSON. The class of the model is stored as the dotted path it had then.
+The format is one file, `params.npz`: its members are parameters, named by their keys joined with "/", further arrays
+("@extra/NAME"), and JSON ("@meta"). The model class is stored as its dotted path in 0.1.0.
 """
 
 import io
@@ -16,7 +16,7 @@ from flax.traverse_util import unflatten_dict
 
 FILE = "params.npz"
 
-# Class names as they were then, which are not to be changed: module, the name in conf/model too → class.
+# Class names in 0.1.0, which must not be changed, by module, which is also the name in conf/model.
 _CLASSES = {
     "ancf": "ANCF",
     "bert4rec": "BERT4Rec",
@@ -40,11 +40,11 @@ NAMES |= {"jaxrec.models.mf.FoldedMF": "mf_folded", "jaxrec.models.ials.FoldedAL
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and extras as `checkpoint.load` gives them, the model by its public name."""
+    """Return parameters and extras as `checkpoint.load` does, with the model by its public name."""
     with zipfile.ZipFile(path) as archive:
 
         def member(name: str) -> np.ndarray:
-            # Read in full first, so that the checksum is compared before NumPy reads a byte of it.
+            # Read completely first, so that the checksum is verified before NumPy parses the data.
             return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
         meta = json.loads(member("@meta").tobytes())

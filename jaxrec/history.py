@@ -1,4 +1,4 @@
-"""Histories on the device: everything users did, once, and windows of it as models see them."""
+"""User histories on the device: all interactions stored once, and fixed-length windows as models read them."""
 
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from jaxrec.data.histories import UserHistories
 
 
 class History(NamedTuple):
-    """The latest T entries before a moment, oldest first, padded on the left: items by -1, the rest by 0.
+    """Batch of histories: the latest T entries, oldest first, padded on the left with item -1 and 0 elsewhere.
 
-    `event` (codes), `gap` (seconds since the entry before) and `value` are there where the data has them.
+    `event` (codes), `gap` (seconds since the previous entry) and `value` are present if the data has them.
     """
 
     items: Int[Array, "B T"]
@@ -21,21 +21,21 @@ class History(NamedTuple):
     value: Float[Array, "B T"] | None = None
 
     def multihot(self, n_items: int) -> Float[Array, "B I"]:
-        """1 for every item that is in a history, 0 for the others."""
+        """Indicator of items: 1 if an item is in a history, else 0."""
         rows = jnp.arange(self.items.shape[0])[:, None]
-        # Padding is -1: moved out of range it is dropped, where a negative index would wrap around.
+        # Padding (-1) is moved out of range and dropped; a negative index would wrap around.
         items = jnp.where(self.items < 0, n_items, self.items)
         return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].set(1.0, mode="drop")
 
     def counts(self, n_items: int) -> Float[Array, "B I"]:
-        """How often every item is in a history."""
+        """Number of occurrences of each item in a history."""
         rows = jnp.arange(self.items.shape[0])[:, None]
         items = jnp.where(self.items < 0, n_items, self.items)
         return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].add(1.0, mode="drop")
 
 
 class DeviceHistories(NamedTuple):
-    """What all users did, by user and oldest first; a history is the end of a stretch of it."""
+    """Interactions of all users in one array, sorted by user and time; a history is a slice of it."""
 
     items: Int[Array, "E"]
     event: Int[Array, "E"] | None = None
@@ -45,9 +45,13 @@ class DeviceHistories(NamedTuple):
     def latest(
         self, start: Int[Array, "B"], end: Int[Array, "B"], length: int, but: Int[Array, "B"] | None = None
     ) -> History:
-        """The last `length` entries of each stretch `start .. end`; what lies at `end` or after is never seen.
+        """Histories of the last `length` entries of each slice `start .. end` (`end` exclusive).
 
-        `but` is the position of an entry of each stretch that is left out, as if it had never been.
+        Args:
+            start: first entry of each slice.
+            end: end of each slice.
+            length: number of entries.
+            but: position of one entry of each slice to skip; None: skip none.
         """
         index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
         if but is not None:
@@ -65,7 +69,7 @@ class DeviceHistories(NamedTuple):
 
 
 def past(source: UserHistories) -> DeviceHistories:
-    """The lists of the host as device arrays; an empty one keeps one entry, so that gathers have a target."""
+    """Copy host histories to the device; empty ones keep one dummy entry, because gathers need a non-empty array."""
 
     def column(values: np.ndarray, kind: type) -> Array:
         return jnp.asarray(values if len(values) else np.zeros(1), kind)

@@ -1,4 +1,4 @@
-"""The numbers that members of one population may differ in."""
+"""Hyperparameters that may differ between the members of a population."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field
 
-# What a number of the configuration is inside a program. An argument of a model, loss, sampler or optimizer that is
-# annotated `float | Traced` may differ between the members of a population; nothing else has to be told.
+# Type of a hyperparameter inside a compiled program. An argument of a model, loss, sampler or optimizer annotated
+# `float | Traced` may differ between the members of a population; no further registration is needed.
 Traced = Float[Array, ""] | Int[Array, ""]
 Share = Annotated[float, Field(ge=0, le=1)]
 Module = TypeVar("Module", bound=nn.Module)
@@ -18,38 +18,38 @@ Part = TypeVar("Part")
 
 
 class Hyper(NamedTuple):
-    """Numbers in the arithmetic, hence traced: one compiled program serves every value of them.
+    """Traced hyperparameters: one compiled program serves all of their values.
 
-    Scalars inside a member, [P] arrays for a population.
+    Scalars for a member, [P] arrays for a population.
     """
 
     learning_rate: Float[Array, "*P"]
     weight_decay: Float[Array, "*P"]
     regularization: Float[Array, "*P"]
-    width: Int[Array, "*P"]  # embedding columns in use; the tables are as wide as the population's widest
+    width: Int[Array, "*P"]  # embedding columns in use; tables have the largest dimension of the population
     n_negatives: Int[Array, "*P"]  # negatives in use of those drawn
-    unobserved_weight: Float[Array, "*P"] | None = None  # of every pair of user and item; None: no such number
-    shrinkage: Float[Array, "*P"] | None = None  # common users or items that a similarity is shrunk by
-    n_neighbors: Int[Array, "*P"] | None = None  # neighbors in use of those kept
-    dropout: Float[Array, "*P"] | None = None  # share of numbers that training zeroes; None: as the model says
+    unobserved_weight: Float[Array, "*P"] | None = None  # weight of unobserved pairs; None: not a parameter
+    shrinkage: Float[Array, "*P"] | None = None  # added to the denominator of a similarity
+    n_neighbors: Int[Array, "*P"] | None = None  # neighbors in use of those stored
+    dropout: Float[Array, "*P"] | None = None  # dropout rate; None: the model's own
     temperature: Float[Array, "*P"] | None = None  # divides scores
-    others: Mapping[str, Array] = {}  # key of the configuration → any other number in which the members differ
+    others: Mapping[str, Array] = {}  # all other hyperparameters that differ, by configuration key
 
     def of(self, group: str) -> dict[str, PyTree]:
-        """Those of `others` under `model`, `loss`, `negatives` or `optimizer`, by the rest of their key."""
+        """Entries of `others` of one group (`model`, `loss`, `negatives` or `optimizer`), by the rest of their key."""
         prefix = f"{group}."
         return {key.removeprefix(prefix): x for key, x in self.others.items() if key.startswith(prefix)}
 
 
 def with_hyper(model: Module, hyper: Hyper) -> Module:
-    """The model with its traced fields set to the member's own numbers."""
+    """The model with its traced fields set to the member's hyperparameters."""
     own = {field.name for field in dataclasses.fields(model)}
     named = {name: x for name, x in hyper._asdict().items() if name in own and name != "others" and x is not None}
     return with_numbers(model, {**named, **hyper.of("model")})
 
 
 def with_numbers(part: Part, numbers: Mapping[str, PyTree]) -> Part:
-    """A module, dataclass or `functools.partial` with the arguments at these dotted paths replaced."""
+    """Replace the arguments of a module, dataclass or `functools.partial` at dotted paths."""
     if not numbers:
         return part
     within: dict[str, dict[str, PyTree]] = {}
@@ -57,7 +57,7 @@ def with_numbers(part: Part, numbers: Mapping[str, PyTree]) -> Part:
         name, _, rest = path.partition(".")
         within.setdefault(name, {})[rest] = number
     own = part.keywords if isinstance(part, partial) else vars(part)
-    new = {name: given[""] if "" in given else with_numbers(own[name], given) for name, given in within.items()}
+    new = {name: inner[""] if "" in inner else with_numbers(own[name], inner) for name, inner in within.items()}
     if isinstance(part, partial):
         return partial(part, **new)  # type: ignore[return-value]
     return part.clone(**new) if isinstance(part, nn.Module) else dataclasses.replace(part, **new)  # type: ignore[type-var]

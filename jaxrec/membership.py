@@ -1,6 +1,6 @@
-"""Who has what, one bit a user and item: 38 MiB for 22,000 users and 14,000 items.
+"""Membership of items in users' item sets, one bit per user-item pair: 38 MiB for 22,000 users and 14,000 items.
 
-Where that is too much, sorted rows and bisection: 8 bytes an interaction, at some four times the time a look-up.
+If that is too large, sorted rows with binary search: 8 bytes per interaction, about 4 times slower look-ups.
 """
 
 from typing import NamedTuple
@@ -14,30 +14,30 @@ from jaxrec.errors import InputError
 from jaxrec.ragged import Ragged, ragged, sort_rows
 
 LIMIT_GIB = 4
-BITS_MIB = 256  # more than this, and `known` keeps sorted rows
+BITS_MIB = 256  # above this, `known` uses sorted rows
 
 
 class Membership(NamedTuple):
-    """Bit i % 32 of `words[u, i // 32]` says whether user u has item i."""
+    """Bit matrix: bit i % 32 of `words[u, i // 32]` is set if user u has item i."""
 
     words: UInt32[Array, "U W"]
 
     def rows(self, users: Int[Array, "B"], n_items: int) -> Bool[Array, "B I"]:
-        """For every item of the catalog, whether each user has it."""
+        """Whether each user has each item of the catalog."""
         bits = self.words[users][:, :, None] >> jnp.arange(32, dtype=jnp.uint32)[None, None, :]
         return (bits & jnp.uint32(1)).astype(bool).reshape(users.shape[0], -1)[:, :n_items]
 
     def contains(self, users: Int[Array, "B"], items: Int[Array, "B N"]) -> Bool[Array, "B N"]:
-        """Whether each user has each of its items."""
+        """Whether each user has the items in its row."""
         words = self.words[users[:, None], items // 32]
         return ((words >> (items % 32).astype(jnp.uint32)) & jnp.uint32(1)).astype(bool)
 
 
-Known = Membership | Ragged  # both say of users and items what they contain
+Known = Membership | Ragged  # both implement `contains`
 
 
 def known(train: Interactions) -> Known:
-    """What each user has in train (targets alone), in the form that takes less memory than 256 MiB, or the least."""
+    """Items of each user in train (targets only), as a bit matrix up to 256 MiB, otherwise as sorted rows."""
     train = targets(train)
     if train.n_users * -(-train.n_items // 32) * 4 <= BITS_MIB * 2**20:
         return membership(train)
@@ -46,12 +46,13 @@ def known(train: Interactions) -> Known:
 
 
 def membership(interactions: Interactions) -> Membership:
-    """The bits of these interactions; refused where they would take more than 4 GiB."""
+    """Bit matrix of interactions. Raises an InputError if it would exceed 4 GiB."""
     n_words = -(-interactions.n_items // 32)
     if (gib := interactions.n_users * n_words * 4 / 2**30) > LIMIT_GIB:
         raise InputError(
-            f"loss=softmax and model=user_knn keep a bit a user and item, here {interactions.n_users:,} x "
-            f"{interactions.n_items:,} or {gib:.0f} GiB; use loss=sampled_softmax, or another model than user_knn"
+            f"loss=softmax and model=user_knn need one bit per user-item pair, here {interactions.n_users:,} x "
+            f"{interactions.n_items:,} ({gib:.0f} GiB, limit {LIMIT_GIB} GiB): use loss=sampled_softmax, or another "
+            "model than user_knn"
         )
     words = np.zeros((interactions.n_users, n_words), np.uint32)
     word, bit = np.divmod(interactions.item, 32)

@@ -1,4 +1,4 @@
-"""Large arrays on the host: whether they fit into memory, and storage that JAX uses without a copy."""
+"""Large host arrays: a check of available memory, and storage that JAX uses without a copy."""
 
 import math
 from pathlib import Path
@@ -9,11 +9,11 @@ from numpy.typing import DTypeLike
 from jaxrec.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
-ALIGNMENT = 64  # bytes; an aligned array becomes a JAX array on the CPU as it is, any other is copied
+ALIGNMENT = 64  # bytes; aligned arrays become JAX arrays on the CPU without a copy
 
 
 def available() -> int | None:
-    """Bytes that can still be used; None where the system does not say."""
+    """Available memory in bytes; None if the system does not report it."""
     try:
         lines = MEMINFO.read_text().splitlines()
     except OSError:
@@ -22,16 +22,22 @@ def available() -> int | None:
 
 
 def require(needed: int, what: str, instead: str) -> None:
-    """Raises an InputError, before any work starts, where fewer bytes are available than needed."""
-    there = available()
-    if there is not None and needed > there:
+    """Raise an InputError, before any work starts, if less memory is available than needed.
+
+    Args:
+        needed: bytes.
+        what: subject of the error message.
+        instead: advice at the end of the message.
+    """
+    free = available()
+    if free is not None and needed > free:
         raise InputError(
-            f"{what} needs about {needed / 2**30:.1f} GiB of memory, {there / 2**30:.1f} GiB are available: {instead}"
+            f"{what} needs about {needed / 2**30:.1f} GiB of memory, {free / 2**30:.1f} GiB are available: {instead}"
         )
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike = np.float32) -> np.ndarray:
-    """An uninitialized array whose storage `jax.device_put` on the CPU shares, on any number of devices."""
+    """Uninitialized array that `jax.device_put` shares with any number of CPU devices without a copy."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     storage = np.empty(size + ALIGNMENT, np.uint8)

@@ -1,11 +1,11 @@
 """Metrics of rankings and predictions: pure functions of arrays. `jaxrec.metric_names` finds them by name.
 
-The first two parameters say what a metric measures; all others are its own and have defaults:
+The names of the first two parameters determine the kind of a metric; all others are its parameters and have defaults:
 
-hits [B, K], n_relevant [B] → [B]   each user's list: `hits[b, k]` says that position k (rank k + 1) holds a relevant
-                                    item, `n_relevant[b]` (n below) how many relevant items there are to be found,
-                                    whether or not they made the list. K is the width of the list
-items [B, K], n_items → scalar      all lists together: positions in the catalog, -1 behind the last
+hits [B, K], n_relevant [B] → [B]   per list: `hits[b, k]` is True if position k (rank k + 1) holds a relevant item,
+                                    `n_relevant[b]` (n below) is the number of relevant items of the user, in the list
+                                    or not. K is the length of the list
+items [B, K], n_items → scalar      all lists together: item ids, padded with -1
 predictions [N], targets [N] → scalar   held-out values, measured with eval=values
 scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as logits, measured with eval=clicks
 """
@@ -24,15 +24,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def smaller_is_better(metric: F) -> F:
-    """Declares that the smaller of two values of this metric is the better one, as of an error or a loss."""
+    """Decorator for metrics of which smaller values are better, such as errors and losses."""
     metric.larger_is_better = False  # type: ignore[attr-defined]
     return metric
 
 
 def ndcg(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Binary NDCG@K of each user, NaN for a user with nothing to find.
+    """Binary NDCG@K of each user; NaN for a user without relevant items.
 
-    sum_k hits_k / log2(rank_k + 1), over the same sum for a list that starts with min(n, K) hits.
+    sum_k hits_k / log2(rank_k + 1), divided by the same sum for a list that starts with min(n, K) hits.
     [Järvelin and Kekäläinen 2002]
     """
     positions = jnp.arange(hits.shape[1], dtype=n_relevant.dtype)
@@ -41,30 +41,30 @@ def ndcg(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, 
 
 
 def hit_rate(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """1 where the list holds any relevant item, else 0; NaN for a user with nothing to find."""
+    """Hit rate: 1 if the list contains any relevant item, else 0; NaN for a user without relevant items."""
     return _defined(hits.any(axis=1).astype(jnp.float32), n_relevant)
 
 
 def precision(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Hits / K, NaN for a user with nothing to find; below 1 at best where n < K."""
+    """Precision: hits / K; NaN for a user without relevant items. Its maximum is below 1 if n < K."""
     return _defined(_count(hits) / hits.shape[1], n_relevant)
 
 
 def recall(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Hits / n, NaN for a user with nothing to find; below 1 at best where n > K."""
+    """Recall: hits / n; NaN for a user without relevant items. Its maximum is below 1 if n > K."""
     return _defined(_count(hits) / n_relevant.astype(jnp.float32), n_relevant)
 
 
 def recall_min(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Hits / min(n, K), NaN for a user with nothing to find: the "recall" of Mult-VAE.  [Liang et al. 2018]"""
+    """Hits / min(n, K), the "recall" of Mult-VAE; NaN for a user without relevant items.  [Liang et al. 2018]"""
     return _defined(_count(hits) / _findable(hits, n_relevant), n_relevant)
 
 
 def average_precision(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Average precision, NaN for a user with nothing to find; its mean over users is published as `map@K`.
+    """Average precision; NaN for a user without relevant items. Its mean over users is reported as `map@K`.
 
-    sum_k hits_k precision@rank_k / min(n, K). Some codes divide by n or by the number of hits instead; with min(n, K)
-    a perfect list scores 1 whatever n is.
+    sum_k hits_k precision@rank_k / min(n, K). Some implementations divide by n or by the number of hits instead; with
+    min(n, K) a perfect list scores 1 for any n.
     """
     ranks = _ranks(hits.shape[1])
     precision_at = jnp.cumsum(hits, axis=1, dtype=jnp.float32) / ranks[None, :]
@@ -72,15 +72,16 @@ def average_precision(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> 
 
 
 def mrr(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """1 / rank of the first hit, 0 without a hit, NaN for a user with nothing to find.  [Voorhees 1999]"""
+    """Reciprocal rank of the first hit, 0 without a hit; NaN for a user without relevant items.  [Voorhees 1999]"""
     reciprocal = 1.0 / _ranks(hits.shape[1])
     return _defined(jnp.where(hits, reciprocal[None, :], 0.0).max(axis=1), n_relevant)
 
 
 def rbp(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], p: Probability = 0.8) -> Float[Array, "B"]:
-    """Rank-biased precision, NaN for a user with nothing to find; p is the chance of looking one rank further.
+    """Rank-biased precision with persistence p; NaN for a user without relevant items.
 
-    (1 - p) sum_k hits_k p^(rank_k - 1). A list of K hits scores 1 - p^K: the rest is what lies below rank K.
+    (1 - p) sum_k hits_k p^(rank_k - 1), where p is the probability of looking one rank further. A list of K hits scores
+    1 - p^K; the remainder belongs to ranks below K.
     [Moffat and Zobel 2008]
     """
     weights = (1 - p) * p ** (_ranks(hits.shape[1]) - 1)
@@ -88,10 +89,11 @@ def rbp(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], p: Probability = 
 
 
 def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability = 0.5) -> Float[Array, "B"]:
-    """Expected reciprocal rank at which a user stops, NaN for a user with nothing to find.
+    """Expected reciprocal rank at which a user stops; NaN for a user without relevant items.
 
-    sum_k hits_k stop (1 - stop)^(hits above k) / rank_k: `stop` is the chance that a relevant item ends the search, 1/2
-    for binary grades in the paper. One hit on top scores `stop`; 1 is never reached.   [Chapelle et al. 2009]
+    sum_k hits_k stop (1 - stop)^(hits above k) / rank_k, where `stop` is the probability that a relevant item ends the
+    search, 1/2 for binary grades in the paper. A single hit at rank 1 scores `stop`; the metric is always below 1.
+    [Chapelle et al. 2009]
     """
     above = jnp.cumsum(hits, axis=1, dtype=jnp.float32) - hits.astype(jnp.float32)
     stops = stop * (1 - stop) ** above / _ranks(hits.shape[1])[None, :]
@@ -99,10 +101,10 @@ def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability
 
 
 def coverage(items: Int[Array, "B K"], n_items: int) -> Float[Array, ""]:
-    """Share of the catalog in at least one list; ids outside 0 … n_items - 1, such as padding by -1, do not count."""
+    """Share of the catalog that is in at least one list; ids outside 0 … n_items - 1, such as padding, are ignored."""
     dropped = jnp.where(items < 0, n_items, items)  # a negative index would count from the end
-    listed = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
-    return listed.mean(dtype=jnp.float32)
+    in_lists = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
+    return in_lists.mean(dtype=jnp.float32)
 
 
 @smaller_is_better
@@ -125,19 +127,20 @@ def mae(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Arr
 
 @smaller_is_better
 def log_loss(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
-    """Mean over all N rows of -log of the probability given to the label, 0 or 1; NaN if there are none.
+    """Mean negative log-likelihood of the labels (0 or 1) over all N rows; NaN if there are none.
 
-    The probability of a 1 is sigmoid(score): scores are logits.
+    Scores are logits: the probability of a 1 is sigmoid(score).
     """
     return jnp.mean(jax.nn.softplus(scores) - labels * scores)
 
 
 def auc(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
-    """Share of pairs of a row labeled 1 and a row labeled 0 in which the 1 scores higher; NaN if a label is missing.
+    """Area under the ROC curve; NaN if one of the labels does not occur.
 
-    Equal scores count half. All rows at once, not per user.   [Hanley and McNeil 1982]
+    Share of pairs of a row with label 1 and one with label 0 in which the former scores higher; ties count half. Over
+    all rows, not per user.   [Hanley and McNeil 1982]
     """
-    zeros = jnp.sort(jnp.where(labels > 0, jnp.inf, scores))  # those of ones stand behind
+    zeros = jnp.sort(jnp.where(labels > 0, jnp.inf, scores))  # scores of label 1 are sorted to the end
     n_zeros = jnp.sum(labels <= 0)
     below, up_to = (jnp.minimum(jnp.searchsorted(zeros, scores, side=s), n_zeros) for s in ("left", "right"))
     wins = (below + up_to).astype(jnp.float32) / (2 * n_zeros).astype(jnp.float32)
@@ -161,11 +164,11 @@ METRICS: dict[str, Callable[..., Array]] = {
     "auc": auc,
     "log_loss": log_loss,
 }
-"""Name in settings and results → function."""
+"""Metric functions by their name in settings and results."""
 
 
-MAX_UNITS = 10_000  # users beyond this are pooled before they are resampled
-CHUNK = 1_000_000  # draws held at once: 8 MB of indices, 8 MB of values
+MAX_UNITS = 10_000  # more users than this are pooled into groups before resampling
+CHUNK = 1_000_000  # draws per chunk: 8 MB of indices, 8 MB of values
 
 
 def mean_and_interval(
@@ -176,20 +179,20 @@ def mean_and_interval(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, float]:
-    """Mean over users whose value is not NaN, and its percentile bootstrap interval; all NaN where no user is left.
+    """Mean over users whose value is not NaN, with its percentile bootstrap interval; all NaN if there are none.
 
-    The interval is for the mean over users drawn like these, with this model and this split as they are: it knows
-    nothing of training seeds. One user gives an interval of zero width. Beyond 10,000 users, users are pooled at random
-    into 10,000 groups and groups are resampled: the resampled mean keeps its mean and variance, the width of the
-    interval is known to about 1 %, and the work stops growing.  [Efron 1979; Efron and Tibshirani 1993, chapter 13]
+    The interval covers the sampling of users for this model and this split; it does not cover training seeds. A single
+    user gives an interval of zero width. More than 10,000 users are pooled at random into 10,000 groups, and groups are
+    resampled: this preserves the mean and variance of the resampled mean, gives the width of the interval to about 1 %,
+    and bounds the cost.  [Efron 1979; Efron and Tibshirani 1993, chapter 13]
 
     Args:
-        values: one metric of each user, in any float type; sums are float64.
-        units: whose value each is, where users have several, such as the steps of a session: they are drawn together,
-            and the interval is for the mean over values. None: each has one.
-        confidence: share of repetitions whose interval should hold the true mean.
-        n_resamples: bootstrap repetitions; the same seed gives the same interval.
-        seed: of the draws.
+        values: values of one metric, in any float type; sums are float64.
+        units: user of each value, if users have several, such as the steps of a session: these are resampled together,
+            and the interval is for the mean over values. None: one value per user.
+        confidence: nominal coverage of the interval.
+        n_resamples: number of bootstrap resamples.
+        seed: random seed; the same seed gives the same interval.
 
     Returns:
         mean, low, high.
@@ -203,7 +206,7 @@ def mean_and_interval(
     owner = np.arange(known.size) if units is None else np.unique(units[defined], return_inverse=True)[1]
     n_owners = int(owner.max()) + 1
     n_units = min(n_owners, MAX_UNITS)
-    # Deviations, not values: groups may differ in size, and the mean of their sum is still zero.
+    # Resample deviations, not values: groups may differ in size, but the sum of deviations still has mean 0.
     sums = np.bincount(rng.permutation(n_owners)[owner] % n_units, weights=known - mean, minlength=n_units)
     rows = max(1, CHUNK // n_units)
     deviations = np.concatenate(
@@ -218,26 +221,26 @@ def mean_and_interval(
 
 
 def _defined(values: Float[Array, "B"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """Values, NaN for a user with nothing to find."""
+    """Values, with NaN for users without relevant items."""
     return jnp.where(n_relevant > 0, values, jnp.nan)
 
 
 def _dcg(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:
-    """sum_k hits_k / log2(rank_k + 1); a sum and no matrix product, which accelerators run at lower precision."""
+    """sum_k hits_k / log2(rank_k + 1); a sum, because accelerators run matrix products at lower precision."""
     gains = 1.0 / jnp.log2(_ranks(hits.shape[1]) + 1.0)
     return jnp.where(hits, gains[None, :], 0.0).sum(axis=1)
 
 
 def _count(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:
-    """Hits in each list."""
+    """Number of hits in each list."""
     return hits.sum(axis=1, dtype=jnp.float32)
 
 
 def _findable(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
-    """min(n, K): the hits of a perfect list."""
+    """Number of hits in a perfect list, min(n, K)."""
     return jnp.minimum(n_relevant, hits.shape[1]).astype(jnp.float32)
 
 
 def _ranks(width: int) -> Float[Array, "K"]:
-    """1 … K."""
+    """Ranks 1 … K."""
     return jnp.arange(1, width + 1, dtype=jnp.float32)

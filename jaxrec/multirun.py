@@ -1,4 +1,4 @@
-"""--multirun: what was typed becomes a search (where there is a space) or a grid of every combination."""
+"""--multirun: runs a search if there is a search space, else a grid of all combinations."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -15,17 +15,17 @@ from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
 
-# Settings of Hydra that nothing here reads, and what to write instead.
+# Hydra settings that are not used here, and what to write instead.
 NOT_USED = {
-    "hydra/launcher": "leave it out: several processes share one search when each runs this same command",
-    "hydra.launcher": "leave it out: several processes share one search when each runs this same command",
-    "hydra.sweep.subdir": "leave it out: the runs of a grid are in 0, 1, ..., a search's winner in best",
-    "hydra.run.dir": "write hydra.sweep.dir=DIR",
+    "hydra/launcher": "omit it: to share a search between processes, run the same command in each",
+    "hydra.launcher": "omit it: to share a search between processes, run the same command in each",
+    "hydra.sweep.subdir": "omit it: the runs of a grid are in 0, 1, ..., the winner of a search in best",
+    "hydra.run.dir": "use hydra.sweep.dir=DIR",
 }
 
 
 def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
-    """Searches if there is a space (of conf/sweep or typed), else trains every combination once."""
+    """Run a search if there is a space (in conf/sweep or on the command line), else train every combination once."""
     from jaxrec import launch
 
     hydra_overrides = [str(o) for o in config.hydra.overrides.hydra]
@@ -37,7 +37,7 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
     lists = [o for o in overrides if o.is_sweep_override() and not is_dimension(o)]
     fixed = [o for o in overrides if not o.is_sweep_override()]
     if several := [o.input_line for o in lists if _group(o) == "sweep"]:
-        raise InputError(f"{several[0]}: one search at a time; run the command once for each")
+        raise InputError(f"{several[0]}: only one search at a time; run one command per search")
 
     def load(texts: Sequence[str]) -> DictConfig:
         return hydra_context.config_loader.load_sweep_config(config, list(texts))
@@ -46,16 +46,16 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
     cfg = load(lines)
     tree = plain(cfg)
     overwrite = tree.pop("overwrite", False)
-    chosen = any(text.startswith("hydra.sweep.dir=") for text in hydra_overrides)
-    directory = Path(config.hydra.sweep.dir) if chosen else None
+    has_directory = any(text.startswith("hydra.sweep.dir=") for text in hydra_overrides)
+    directory = Path(config.hydra.sweep.dir) if has_directory else None
     space = {**tree["sweep"]["space"], **typed}
     if space and lists:
         raise InputError(
-            f"{lists[0].input_line} asks for every combination, {next(iter(space))} for a search: write "
-            "choice(a,b) to search over a and b too"
+            f"{lists[0].input_line} is a grid, but {next(iter(space))} is a search dimension: write "
+            "choice(a,b) to search over a and b"
         )
     if space:
-        lines = [*_brought(cfg, tree["sweep"].get("tunes", {}), fixed, typed), *lines]
+        lines = [*_implied_choices(cfg, tree["sweep"].get("tunes", {}), fixed, typed), *lines]
 
         def compose(more: Sequence[str]) -> Tree:
             return _without_overwrite(plain(load([*lines, *more])))
@@ -63,15 +63,15 @@ def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -
         return launch.sweep(compose([]), space, compose, lines, directory, overwrite)
     if settings_of_search := [o.input_line for o in fixed if _group(o) == "sweep" and o.value() != "none"]:
         raise InputError(
-            f"{settings_of_search[0]} has no effect, as there is nothing to search: add sweep=NAME or a space such as "
+            f"{settings_of_search[0]} has no effect without a search space: add sweep=NAME or a dimension, e.g. "
             "'model.embedding_dim=choice(16,32)'"
         )
     combinations: list[list[str]] = [[]]
     for override in lists:
         key = override.get_key_element()
         values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
-        combinations = [[*chosen, value] for chosen in combinations for value in values]
-    return launch.grid(_where_it_applies(load, fixed, lists, combinations), directory, overwrite)
+        combinations = [[*combination, value] for combination in combinations for value in values]
+    return launch.grid(_applicable(load, fixed, lists, combinations), directory, overwrite)
 
 
 def _without_overwrite(tree: Tree) -> Tree:
@@ -82,10 +82,11 @@ def _group(override: Override) -> str:
     return str(override.key_or_group).partition(".")[0]
 
 
-def _brought(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any) -> list[str]:
-    """Choices that a space of conf/sweep makes, such as `model=ease`, where nothing else has made them.
+def _implied_choices(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any) -> list[str]:
+    """Return choices implied by a file of conf/sweep, e.g. `model=ease`, unless set otherwise.
 
-    Raises an InputError where what was typed, or an experiment, contradicts them.
+    Raises:
+        InputError: an override or an experiment contradicts them.
     """
     choices = cfg.hydra.runtime.choices
     brought = []
@@ -94,32 +95,33 @@ def _brought(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any)
         names = ",".join(f"{group}={name}" for name in allowed)
         by_hand = [str(o.input_line) for o in fixed if o.key_or_group == group]
         if group in typed:
-            wrong, said = set(typed[group].get("choices", ())) - set(allowed), f"the space varies {group}"
+            wrong, source = set(typed[group].get("choices", ())) - set(allowed), f"the search over {group}"
         else:
             wrong = {choices[group]} - set(allowed)
-            said = by_hand[0] if by_hand else f"{group}={choices[group]} of experiment={choices.get('experiment')}"
+            source = by_hand[0] if by_hand else f"{group}={choices[group]} of experiment={choices.get('experiment')}"
             of_experiment = choices.get("experiment") is not None and choices[group] != _default(group)
             if wrong and not by_hand and not (group == "model" and of_experiment):
                 brought.append(f"{group}={allowed[0]}")
                 continue
         if wrong:
-            others = f"type {names.replace(',', ' or ')}, or another sweep=NAME for {group}={min(map(str, wrong))}"
-            raise InputError(f"sweep={choices.sweep} tunes {names}, which {said} contradicts: {others}")
+            others = f"set {names.replace(',', ' or ')}, or another sweep=NAME for {group}={min(map(str, wrong))}"
+            raise InputError(f"sweep={choices.sweep} tunes {names}, which contradicts {source}: {others}")
     return brought
 
 
 def _default(group: str) -> str:
-    """The choice of a group in conf/config.yaml."""
+    """Return the default choice of a group in conf/config.yaml."""
     defaults = OmegaConf.load(CONF / "config.yaml").defaults
     return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
 
 
-def _where_it_applies(
+def _applicable(
     load: Any, fixed: Sequence[Override], lists: Sequence[Override], combinations: list[list[str]]
 ) -> list[tuple[Tree, list[str]]]:
-    """Every combination composed; a setting is left out where the combination has none of that name.
+    """Compose every combination; settings that a combination does not have are dropped from it.
 
-    Raises an InputError for a setting that no combination has.
+    Raises:
+        InputError: no combination has the setting.
     """
     composed: list[tuple[Tree, list[str]]] = []
     left_out: dict[str, list[str]] = {}
@@ -145,19 +147,19 @@ def _where_it_applies(
     for key, message in errors.items():
         if key not in applied:
             raise InputError(message)
-    for text, where in left_out.items():
-        say(f"{text} is left out where there is no such setting: {'; '.join(dict.fromkeys(where))}")
+    for text, names in left_out.items():
+        say(f"{text} is ignored where the setting does not exist: {'; '.join(dict.fromkeys(names))}")
     return composed
 
 
 def is_dimension(override: Override) -> bool:
-    """`choice(…)`, `interval(…)`, `range(…)`; a plain `a,b` is Hydra's own list of combinations."""
+    """Return whether an override is `choice(…)`, `interval(…)` or `range(…)`; a plain `a,b` is a grid."""
     value = override.value()
     return isinstance(value, IntervalSweep | RangeSweep) or (isinstance(value, ChoiceSweep) and not value.simple_form)
 
 
 def dimension(override: Override) -> dict[str, Any]:
-    """A typed dimension in the words of conf/sweep; a range holds what Hydra's and Python's does, without its stop."""
+    """Convert a command-line dimension to the format of conf/sweep; a range excludes its stop, as in Python."""
     value: Any = override.value()
     line = str(override.input_line)
     _check_functions(value, line)
@@ -167,7 +169,7 @@ def dimension(override: Override) -> dict[str, Any]:
             return {"choices": [getattr(item, "text", item) for item in value.list or []]}
         case RangeSweep(start=start, stop=stop, step=step):
             if start is None or stop is None or not step or not (size := len(list(value.range()))):
-                raise InputError(f"{line}: the range is empty; write range(START,STOP) with START below STOP")
+                raise InputError(f"{line}: the range is empty: use range(START,STOP) with START below STOP")
             integer = all(isinstance(number, int) for number in (start, stop, step))
             number = int if integer else float
             ends = sorted(number(Decimal(str(start)) + place * Decimal(str(step))) for place in (0, size - 1))
@@ -175,21 +177,21 @@ def dimension(override: Override) -> dict[str, Any]:
                 return {"low": ends[0], "high": ends[1], "integer": integer, "step": abs(step)}
             if integer and abs(step) == 1:
                 return {"low": ends[0], "high": ends[1], "integer": True, "log": True}
-            raise InputError(f"{line}: log and a step cannot go together; write tag(log,interval({ends[0]},{ends[1]}))")
+            raise InputError(f"{line}: log and step cannot be combined: use tag(log,interval({ends[0]},{ends[1]}))")
         case IntervalSweep(start=start, end=end):
-            integer = {type(start), type(end)} == {int}  # int(interval(1, 8)); without int( ) Hydra makes them floats
+            integer = {type(start), type(end)} == {int}  # int(interval(1, 8)); without int(...) Hydra parses floats
             return {"low": start, "high": end, "log": log, "integer": integer}
     raise InputError(f"{line}: not a search space")
 
 
 def _check_functions(value: Any, line: str) -> None:
-    """Raises an InputError for a tag or a function that a search would ignore."""
+    """Raise an InputError for a tag or a function that a search would ignore."""
     text = line.partition("=")[2]
     if unknown := sorted(value.tags - {"log"}):
-        raise InputError(f"{line}: tag {unknown[0]} is unknown; the only one is log: tag(log,interval(1e-4,1e-1))")
+        raise InputError(f"{line}: tag {unknown[0]} is unknown; the only tag is log: tag(log,interval(1e-4,1e-1))")
     if value.tags and isinstance(value, ChoiceSweep):
-        raise InputError(f"{line}: log has no effect on a choice; write tag(log,interval(LOW,HIGH)) or leave it out")
-    if text.count("tag(") > bool(value.tags):  # Hydra drops the tags within a cast, or within another tag
-        raise InputError(f"{line}: write the tag once and outermost, such as tag(log,int(interval(1,100)))")
+        raise InputError(f"{line}: log has no effect on a choice: use tag(log,interval(LOW,HIGH)) or omit it")
+    if text.count("tag(") > bool(value.tags):  # Hydra drops tags inside a cast or another tag
+        raise InputError(f"{line}: use one tag, outermost, e.g. tag(log,int(interval(1,100)))")
     if getattr(value, "shuffle", False) or "shuffle(" in text:
-        raise InputError(f"{line}: shuffle has no effect in a search, which orders trials itself: leave it out")
+        raise InputError(f"{line}: shuffle has no effect in a search, which orders trials itself: omit it")

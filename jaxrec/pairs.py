@@ -1,4 +1,4 @@
-"""Scores of every user with every item by a model that does not factorize, in tiles that a core's cache holds."""
+"""Scores of all user-item pairs by a model that does not factorize, in tiles that fit into a core's cache."""
 
 from collections.abc import Callable
 
@@ -6,21 +6,22 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-TILE_FLOATS = 1 << 17  # numbers that a tile takes: half of a core's second-level cache of 1 MiB
+TILE_FLOATS = 1 << 17  # floats per tile: half of a core's 1 MiB L2 cache
 
 
 def every_pair(
     score: Callable[[PyTree, PyTree], Float[Array, "N"]], users: PyTree, items: PyTree, floats: int
 ) -> Float[Array, "B I"]:
-    """`score(user, items)` of each user.
+    """Scores of every user with every item.
 
-    score:  of the parts of one user with the parts of any number of items
-    users:  parts of users, arrays whose first axis is users
-    items:  parts of items, arrays whose last axis is items
-    floats: numbers that a pair takes while it is scored
+    On a CPU a tile of items stays in the cache while all users are scored against it, and only the scores are as large
+    as the catalog. Accelerators score all pairs at once and allocate `floats` for each.
 
-    On a CPU a tile of items stays in the cache while user after user is scored with it, and nothing but scores is ever
-    as large as the catalog. Accelerators score all at once and hold `floats` for each pair.
+    Args:
+        score: function of the parts of one user and the parts of any number of items.
+        users: parts of users, arrays whose first axis is users.
+        items: parts of items, arrays whose last axis is items.
+        floats: floats allocated per user-item pair during scoring.
     """
     return jax.lax.platform_dependent(
         users,
@@ -42,7 +43,7 @@ def _by_tiles(
         tile = jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, start, width, x.ndim - 1), items)
         return jax.lax.map(lambda user: score(user, tile), users)
 
-    # All tiles are as wide: the last one begins within the one before, and what it has twice is left out.
+    # All tiles have the same width: the last one overlaps the one before, and the overlap is dropped.
     scores = jax.lax.map(score_tile, jnp.minimum(jnp.arange(n_tiles) * width, n_items - width))
     scores = scores.swapaxes(0, 1).reshape(-1, n_tiles * width)
     return jnp.concatenate([scores[:, : n_items - rest], scores[:, -rest:]], axis=1)

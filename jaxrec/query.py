@@ -1,4 +1,4 @@
-"""What a model is asked with: what is known of a block of users at the moment they are asked about."""
+"""Model input: a batch of users with their histories at query time."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,12 @@ from jaxrec.history import History
 
 
 class Query(NamedTuple):
-    """`user` [B] positions in the user table; `history` of length T for models that state a `history_length` T."""
+    """Input of a model.
+
+    Attributes:
+        user: user ids, positions in the user table; -1 is a new user
+        history: histories of length T for models with `history_length` T; None for other models
+    """
 
     user: Int[Array, "B"]
     history: History | None = None

@@ -1,4 +1,4 @@
-"""Lists of items of different length, one a row, on the device: what a user is known to like, or ought to be shown."""
+"""Ragged item lists on the device, one per row, e.g. the known or the relevant items of each user."""
 
 from typing import NamedTuple
 
@@ -9,14 +9,14 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Ragged(NamedTuple):
-    """Row r is `items[offsets[r]:offsets[r + 1]]`; `owners` says of each entry which row it is in."""
+    """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners` is the row of each entry."""
 
     offsets: Int[Array, "R1"]
     items: Int[Array, "E"]
     owners: Int[Array, "E"]
 
     def contains(self, rows: Int[Array, "B"], items: Int[Array, "B N"]) -> Bool[Array, "B N"]:
-        """Whether each item is in its row, by bisection: rows must be sorted by item."""
+        """Whether each item is in its row, by binary search; rows must be sorted by item."""
         low = jnp.broadcast_to(self.offsets[rows][:, None], items.shape)
         high = jnp.broadcast_to(self.offsets[rows + 1][:, None], items.shape)
         end = high
@@ -37,22 +37,25 @@ class Ragged(NamedTuple):
         max_entries: int,
         place: Int[Array, "C"] | None = None,
     ) -> Float[Array, "B I"]:
-        """-inf at the items of rows `first_row` .. `first_row + B`, which together have at most `max_entries`.
+        """Set scores to -inf at the items of rows `first_row` .. `first_row + B`.
 
-        `place` says in which column of `scores` each item of the catalog is, beyond the last if in none; None: items
-        are columns.
+        One flat scatter over the block's entries; a padded [B, longest row] scatter would mostly write padding.
 
-        One flat scatter over the block's entries: a padded [B, longest row] one would mostly write padding.
+        Args:
+            scores: scores of the block.
+            first_row: first row of the block.
+            max_entries: maximum number of entries in a block.
+            place: column in `scores` of each item of the catalog, out of range if absent; None: columns are items.
         """
         entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
-        # What lies behind the block's last row gets a row behind its last, which the scatter drops.
+        # Entries after the block's last row get an out-of-range row, which the scatter drops.
         row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
         items = self.items.at[entry].get(mode="clip")
         return scores.at[row, items if place is None else place[items]].set(-jnp.inf, mode="drop")
 
 
 def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
-    """Offsets [R + 1] and items [E] as device arrays; an empty list keeps one entry, so that gathers have a target."""
+    """Copy offsets [R + 1] and items [E] to the device; without items one dummy entry is kept for gathers."""
     owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     if not len(items):
         items, owners = np.full(1, -1), np.full(1, len(offsets))
@@ -60,6 +63,6 @@ def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
 
 
 def sort_rows(offsets: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Items sorted within each row (on the host), as `contains` wants them."""
+    """Sort items within each row (on the host), as `contains` requires."""
     row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     return items[np.lexsort((items, row))]

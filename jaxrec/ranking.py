@@ -1,4 +1,4 @@
-"""Scores of the whole catalog → the best k items of each user, exactly, a block of users at a time."""
+"""Exact top-k ranking of the whole catalog, one block of users at a time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
 
-GROUP = 16  # items whose maximum is taken together
+GROUP = 16  # items per group in `top_k`
 
 
 def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """The k largest of each row and where they stand; equal scores in order of position.
+    """The k largest scores of each row and their positions; ties in order of position.
 
-    Only groups with one of the k largest maxima can hold one of the k best, so the rest is never sorted. Ties keep
-    their order because groups are taken, and then laid side by side, in order of position.
+    Only the k groups of items with the largest maxima can contain one of the k best items, so all others are never
+    sorted. Ties keep their order because groups are selected and concatenated in order of position.
     """
     n_rows, n_items = scores.shape
     n_groups = -(-n_items // GROUP)
@@ -45,16 +45,18 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
 
 
 def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """`lax.top_k`, to which 0.0 would be larger than -0.0; of the catalog only what is sorted is mended for it."""
+    """`lax.top_k` with -0.0 replaced by 0.0, because it sorts -0.0 below 0.0."""
     values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
     return values, at
 
 
 class Ranked(NamedTuple):
-    """Lists of a population: items [P, R, K], -1 where a user has fewer left; scores [P, R, K].
+    """Ranked lists of a population.
 
-    `finite` [P] is False for a member that gave any item a score that is not a number or infinite: its lists mean
-    nothing.
+    Attributes:
+        items: items by rank, [P, R, K]; padded with -1 if fewer than K items remain after filtering
+        scores: scores of these items, [P, R, K]
+        finite: [P], False for a member with any NaN or infinite score, whose lists are meaningless
     """
 
     items: Int[Array, "P R K"]
@@ -64,10 +66,14 @@ class Ranked(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class QueryRows:
-    """Whom to rank for, on the host: users [R], each with the entries `start .. end` of `known` for a history.
+    """Rows to rank for, on the host; a user may have several rows.
 
-    A user may have several rows. `masked` says what is left out of each list, as offsets [R + 1] and items; None:
-    nothing. `encoded`: what is known of users and items, for models that ask for it.
+    Attributes:
+        users: user of each row, [R]
+        known: known histories of all users
+        start, end: the history of a row is `known[start : end]`
+        masked: items filtered from each list, as offsets [R + 1] and items; None: no filter
+        encoded: features of users and items, for models that read them
     """
 
     users: np.ndarray
@@ -79,17 +85,17 @@ class QueryRows:
 
     @classmethod
     def about(cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None) -> "QueryRows":
-        """With all that is known of these users; what of it is a target is left out of their lists."""
+        """One row per user with all known interactions; known targets are filtered from the lists."""
         return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
 
-def query_of(model: Model, asked: QueryRows) -> Query:
-    """All rows as one query, with histories as long as this model reads; for scores of a few pairs."""
-    return rows_of(model, asked).query(jnp.arange(len(asked.users)), model.history_length)
+def query_of(model: Model, queries: QueryRows) -> Query:
+    """All rows as one query, with histories of the model's length; for scoring a few pairs."""
+    return rows_of(model, queries).query(jnp.arange(len(queries.users)), model.history_length)
 
 
 class Rows(NamedTuple):
-    """Users and their histories' bounds on the device; `past` and `tables` are there for models that ask for them."""
+    """Rows to rank for, on the device; `past` and `tables` are present for models that read them."""
 
     users: Int[Array, "R"]
     start: Int[Array, "R"]
@@ -98,41 +104,47 @@ class Rows(NamedTuple):
     tables: FeatureTables
 
     def member(self, model: Model, hyper: Hyper) -> Model:
-        """The model as one member has it, inside a program."""
+        """The model with a member's hyperparameters and the feature tables, inside a compiled program."""
         return with_tables(with_hyper(model, hyper), self.tables)
 
     def query(self, rows: Int[Array, "B"], length: int) -> Query:
-        """These rows as one query, with histories of this length."""
+        """Query of these rows, with histories of this length."""
         known = self.past if length else None
         history = known.latest(self.start[rows], self.end[rows], length) if known is not None else None
         return Query(self.users[rows], history)
 
 
-def sources_of(model: Model, asked: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
-    """Who answers for the rows asked about; see `fallback.sources`."""
-    return sources(model, fallback, (asked.users, asked.start, asked.end), asked.known, asked.encoded)
+def sources_of(model: Model, queries: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
+    """Sources of the scores of these rows; see `fallback.sources`."""
+    return sources(model, fallback, (queries.users, queries.start, queries.end), queries.known, queries.encoded)
 
 
-def rows_of(model: Model, asked: QueryRows, folds: Model | None = None) -> Rows:
-    """What is asked, as this model wants it, and the one that folds users in."""
-    users, start, end = (jnp.asarray(x, jnp.int32) for x in (asked.users, asked.start, asked.end))
-    histories = past(asked.known) if (folds or model).history_length else None
-    return Rows(users, start, end, histories, tables(model, asked.encoded))
+def rows_of(model: Model, queries: QueryRows, folds: Model | None = None) -> Rows:
+    """Copy rows to the device, with the histories and features that the model or its fold-in model reads."""
+    users, start, end = (jnp.asarray(x, jnp.int32) for x in (queries.users, queries.start, queries.end))
+    histories = past(queries.known) if (folds or model).history_length else None
+    return Rows(users, start, end, histories, tables(model, queries.encoded))
 
 
 class Ranker:
-    """Ranks the catalog for the rows asked about, for every member of a population; compiled at the first call.
-
-    pool: so many items of the catalog are ranked alone, those of each call; None: all
-    fallback: what is needed to answer for users the model knows nothing of; None: the model answers for all
+    """Ranks the catalog for rows of users, for every member of a population; compiled at the first call.
 
     Memory: scores of `block` rows at a time on each device, never users x items; see `Blockwise`.
+
+    Args:
+        model: the model.
+        queries: rows to rank for.
+        k: length of the lists.
+        block: rows per block; None: chosen by catalog size.
+        exclude_known: filter the items in `queries.masked`.
+        pool: number of items to rank instead of the catalog, passed in each call; None: the whole catalog.
+        fallback: sources for users whom the model cannot score; None: the model scores all users.
     """
 
     def __init__(
         self,
         model: Model,
-        asked: QueryRows,
+        queries: QueryRows,
         k: int,
         *,
         block: int | None = None,
@@ -141,43 +153,49 @@ class Ranker:
         fallback: Fallback | None = None,
     ) -> None:
         self.model, self.k = model, k
-        sources, self._folds = sources_of(model, asked, fallback)
-        self._n_rows = len(asked.users)
+        sources, self._folds = sources_of(model, queries, fallback)
+        self._n_rows = len(queries.users)
         self._block = block_size(self._n_rows, pool or model.n_items, block, _held_floats(model))
         masked = None
-        if exclude_known and asked.masked is not None:
-            offsets, items = asked.masked
+        if exclude_known and queries.masked is not None:
+            offsets, items = queries.masked
             first_rows = np.arange(0, self._n_rows, self._block)
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
             self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
             masked = ragged(offsets, items)
         self._history_length = model.history_length
-        shared = rows_of(model, asked, self._folds), masked, sources
+        shared = rows_of(model, queries, self._folds), masked, sources
         self.stream = Blockwise(self._rank_member, shared, self._n_rows, self._block)
 
     def __call__(self, params: Params, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
-        """Parameters and numbers with a leading member axis → the lists of every member, of its pool of items."""
+        """Lists of every member, from parameters and hyperparameters with a member axis.
+
+        Args:
+            params: parameters of all members.
+            hyper: hyperparameters of all members.
+            pools: items to rank for each member; None: the whole catalog.
+        """
         (items, scores), finite = self.stream((params, pools), hyper)
         return Ranked(items, scores, finite)
 
     def _rank_member(
         self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Params, Array | None], hyper: Hyper
     ) -> Block:
-        (asked, masked, sources), (params, pool) = shared, member
-        model = asked.member(self.model, hyper)
+        (queries, masked, sources), (params, pool) = shared, member
+        model = queries.member(self.model, hyper)
         score = scorer(model, params, pool)
-        folds = None if self._folds is None else asked.member(self._folds, hyper)
+        folds = None if self._folds is None else queries.member(self._folds, hyper)
         fold_in = None if folds is None else scorer(folds, params, pool)
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), self._n_rows - 1)
-            scores = score(asked.query(rows, self._history_length))
-            finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for a NaN too; no pass over the scores of its own
+            scores = score(queries.query(rows, self._history_length))
+            finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for NaN too; cheaper than a pass with isfinite
             if sources is not None:
                 fold = None
                 if folds is not None and fold_in is not None:
-                    known = asked.query(rows, folds.history_length)
+                    known = queries.query(rows, folds.history_length)
                     fold = partial(fold_in, known)
                 scores = sources.blended(rows, scores, pool, fold)
             if masked is not None:
@@ -190,7 +208,7 @@ class Ranker:
 
 
 def scorer(model: Model, params: Params, pool: Int[Array, "C"] | None = None) -> Callable[[Query], Float[Array, "B C"]]:
-    """Scores of all items, or of a pool of them; what depends on items alone is computed once."""
+    """Function that scores all items, or a pool of items, for a query; item-only parts are computed once."""
     side = item_side(model, params)
     if pool is None:
         return lambda query: score_all(model, params, side, query)
@@ -201,7 +219,7 @@ def scorer(model: Model, params: Params, pool: Int[Array, "C"] | None = None) ->
 
 
 def item_side(model: Model, params: Params) -> PyTree:
-    """What scores of the catalog need of items alone: their vectors or parts; None for a model that has neither."""
+    """Item vectors or item-only parts of the whole catalog; None for a model that has neither."""
     if isinstance(model, Factorized):
         return model.bind(params).item_vectors()
     return model.bind(params).item_parts() if isinstance(model, Pairwise) else None
@@ -217,5 +235,5 @@ def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float
 
 
 def _held_floats(model: Model) -> int:
-    """Numbers held for each pair while a block of users is scored with the catalog, see `pairs.every_pair`."""
+    """Floats allocated per user-item pair while a block is scored against the catalog, see `pairs.every_pair`."""
     return 1 if jax.default_backend() == "cpu" else model.pair_floats

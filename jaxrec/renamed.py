@@ -1,4 +1,4 @@
-"""Dotted paths that `config.yaml` of runs of jaxrec 0.1.0 name, and where what they name is now."""
+"""Current dotted paths of targets that were renamed since jaxrec 0.1.0, for its stored `config.yaml` files."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ PATHS = {
 
 
 def up_to_date(node: Any) -> Any:
-    """A tree of settings whose `_target_` paths are today's."""
+    """Return a tree of settings with renamed `_target_` paths replaced."""
     if isinstance(node, dict):
         return {
             key: PATHS.get(value, value) if key == "_target_" and isinstance(value, str) else up_to_date(value)

@@ -1,4 +1,4 @@
-"""The run directory: what a run leaves behind, written so that half of one cannot be mistaken for the whole."""
+"""Run directory: the files of a finished run, written so that an incomplete run is recognizable."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ from jaxrec.report.report import run_report
 from jaxrec.settings import Tree, read
 from jaxrec.sweep.storage import FileLock, read_journal
 
-STUDY_FILE = "study.txt"  # names the study whose results a sweep directory holds
+STUDY_FILE = "study.txt"  # name of the study in a sweep directory
 
 _HYDRA = """
 hydra:
@@ -36,7 +36,7 @@ defaults:
 
 
 def make(directory: Path) -> Path:
-    """The folder, created and seen to be writable before any work starts."""
+    """Create a folder and check that it is writable before any work starts."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe = directory / ".writable"
@@ -50,44 +50,46 @@ def make(directory: Path) -> Path:
 
 
 def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
-    """Raises an InputError where results would be overwritten, without `overwrite`.
+    """Raise an InputError if results would be overwritten, unless `overwrite` is set.
 
-    A directory that holds no finished run, grid or search is free, whatever else is in it; a search may go on in its
-    own, see `claim`.
+    Files other than those of a finished run, grid or search are ignored; a search may resume in its own directory, see
+    `claim`.
     """
     marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
-    found = [what for mark, what in marks.items() if (directory / mark).exists() and what != f"a {kind}"]
-    own = kind != "search" and any((directory / mark).exists() for mark, what in marks.items() if what == f"a {kind}")
-    if (found or own) and not overwrite:
-        what, key = (found or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
+    others = [content for mark, content in marks.items() if (directory / mark).exists() and content != f"a {kind}"]
+    own = kind != "search" and any(
+        (directory / mark).exists() for mark, content in marks.items() if content == f"a {kind}"
+    )
+    if (others or own) and not overwrite:
+        content, key = (others or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
         raise InputError(
-            f"{directory} holds {what} already: choose another hydra.{key}.dir, or overwrite it with overwrite=true"
+            f"{directory} already holds {content}: set another hydra.{key}.dir, or overwrite it with overwrite=true"
         )
 
 
 def check_study(directory: Path, study: str, overwrite: bool) -> None:
-    """Raises an InputError where the sweep directory holds another study, without `overwrite`."""
+    """Raise an InputError if the sweep directory holds another study, unless `overwrite` is set."""
     file, journal = directory / STUDY_FILE, directory / "journal.log"
     if file.exists():
-        held = [file.read_text(encoding="utf-8").strip()]
-    else:  # a search of jaxrec 0.1.0, whose journal alone names it
-        held = [found.study_name for found in read_journal(journal).get_all_studies()] if journal.exists() else []
-    if held and study not in held and not overwrite:
+        studies = [file.read_text(encoding="utf-8").strip()]
+    else:  # a search of jaxrec 0.1.0, named only in its journal
+        studies = [study.study_name for study in read_journal(journal).get_all_studies()] if journal.exists() else []
+    if studies and study not in studies and not overwrite:
         raise InputError(
-            f"{directory} holds the study {held[0]} already: choose another hydra.sweep.dir, go on with that one by "
-            f"{override('sweep.study_name', held[0])}, or overwrite its results with overwrite=true"
+            f"{directory} already holds the study {studies[0]}: set another hydra.sweep.dir, resume that study with "
+            f"{override('sweep.study_name', studies[0])}, or overwrite its results with overwrite=true"
         )
 
 
 def claim(directory: Path, study: str, overwrite: bool) -> None:
-    """Makes the sweep directory that of this study, so that no other writes its results there; see `check_study`."""
-    with FileLock(directory / "ask.lock"):  # two searches may start at once
+    """Assign the sweep directory to a study, so that no other study writes to it; see `check_study`."""
+    with FileLock(directory / "ask.lock"):  # two searches may start at the same time
         check_study(directory, study, overwrite)
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 
 def write(directory: Path, tree: Tree, result: Result) -> None:
-    """Writes the run; `metrics.json` comes last, so a directory that has it is complete."""
+    """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
     make(directory)
     write_text(directory / "config.yaml", config_text(directory, tree))
     save_params(directory / "model", result.params, extra=beside_parameters(result))
@@ -98,7 +100,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
 
 
 def beside_parameters(result: Result) -> dict[str, Any]:
-    """What is stored with the parameters: the module's fields, ids, histories, features, titles and ages of items."""
+    """Return values stored with the parameters: model arguments, ids, histories, features, item titles and ages."""
     return {
         **stored_model.stored(result.model, result.hyper),
         "user_ids": result.known.user_ids,
@@ -112,15 +114,15 @@ def beside_parameters(result: Result) -> dict[str, Any]:
 
 
 def config_text(directory: Path, tree: Tree) -> str:
-    """The resolved configuration as YAML that trains the same run again."""
-    again = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
+    """Return the resolved configuration as YAML that repeats the run."""
+    repeat = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
     plain = json.loads(json.dumps({**tree, "overwrite": False}))
     body = yaml.safe_dump(escaped(plain), sort_keys=False, allow_unicode=True)
-    return f"# To train the same run again:\n#   {again}\n{body}{_HYDRA}"
+    return f"# To repeat this run:\n#   {repeat}\n{body}{_HYDRA}"
 
 
 def read_config(directory: Path) -> Tree:
-    """The settings of a run directory, as `config_text` wrote them.
+    """Read the settings of a run directory, as written by `config_text`.
 
     Raises:
         InputError: the file cannot be read, or is not the configuration of a run.
@@ -128,13 +130,13 @@ def read_config(directory: Path) -> Tree:
     file = directory / "config.yaml"
     tree = read(file)
     if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
-        raise InputError(f"{file} is not the configuration of a run: it has no data and split")
+        raise InputError(f"{file} is not the configuration of a run: the keys data and split are missing")
     kept = {key: value for key, value in tree.items() if key not in ("hydra", "defaults", "overwrite")}
-    found: Tree = up_to_date(unescaped(kept))
-    return found
+    settings: Tree = up_to_date(unescaped(kept))
+    return settings
 
 
 def _features(result: Result) -> dict[str, Any]:
-    """Of users and items, for a model that has fields for them."""
+    """Return the stored features, for a model that uses features."""
     encoded = result.known.encoded
     return stored(encoded) if encoded is not None and wanted(result.model) else {}

@@ -1,8 +1,8 @@
-"""A composed configuration, as a plain tree of dicts → the objects that a run is made of.
+"""Settings: validation of a composed configuration (a plain tree of dicts) and construction of its objects.
 
-A node with `_target_` names what it builds and gives its arguments, which are checked against the annotations of
-their target before anything runs. Keys whose numbers are traced (those of `TRACED`, and every argument annotated
-`float | Traced`) may differ between the members of one population; all others name the program.
+A node with `_target_` names a class or function and its arguments, which are checked against the annotations of the
+target before anything runs. Traced numbers (the keys of `TRACED`, and every argument annotated `float | Traced`) may
+differ between the members of one population; all other settings are static and determine the program.
 """
 
 import copy
@@ -13,7 +13,7 @@ import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 import numpy as np
@@ -30,9 +30,9 @@ from jaxrec.renamed import up_to_date
 
 Tree = dict[str, Any]
 
-_PACKAGED = Path(__file__).parent / "conf"  # in the wheel; a checkout has it at the top
+_PACKAGED = Path(__file__).parent / "conf"  # in the wheel; a checkout has it at the top level
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
-_TRUSTED = [CONF]  # folders whose files may name what is imported
+_TRUSTED = [CONF]  # folders whose files may name import targets
 
 TRACED = {  # field of Hyper → key of the configuration
     "learning_rate": "optimizer.learning_rate",
@@ -51,12 +51,12 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
     "overwrite": TypeAdapter(bool),
 }
-# These set the size of an array: the population's largest is built, and a mask makes the rest smaller.
+# These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 
 
 def check(tree: Tree) -> None:
-    """Raises an InputError that names the first key that is unknown, of a wrong type, or out of range."""
+    """Raise an InputError for the first key that is unknown, of the wrong type, or out of range."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
             if "_target_" in value:
@@ -64,7 +64,7 @@ def check(tree: Tree) -> None:
         elif key in _TOP:
             check_value(_TOP[key], value, key)
         else:
-            raise InputError(f"{key} is unknown; a run has {', '.join(k for k in tree if k != key)}")
+            raise InputError(f"{key} is unknown; available: {', '.join(k for k in tree if k != key)}")
     if {"model", "trainer", "loss"} <= tree.keys():
         _check_parts(tree)
     if {"data", "split", "loss", "eval"} <= tree.keys():
@@ -72,40 +72,42 @@ def check(tree: Tree) -> None:
 
 
 def build(node: Tree, **runtime: Any) -> Any:
-    """Calls the node's target with the node's arguments and those `runtime` ones that it takes.
+    """Call the target of a node with its arguments and the `runtime` arguments that it accepts.
 
-    `_partial_: true` gives the function with these arguments instead of its result.
+    With `_partial_: true`, return the function with these arguments bound instead of its result.
     """
     target = locate(node["_target_"])
     arguments = {key: _build_value(value) for key, value in node.items() if not key.startswith("_")}
     takes = inspect.signature(target).parameters
     arguments |= {key: value for key, value in runtime.items() if key in takes}
+    arguments = {k: float(v) if type(v) is int and k in _floats(node["_target_"]) else v for k, v in arguments.items()}
     return functools.partial(target, **arguments) if node.get("_partial_") else target(**arguments)
 
 
 def call(path: str, tree: Tree) -> Any:
-    """Calls a target with a script's own keys, each checked against its annotation."""
+    """Call a target with the keys of a command's config, each checked against its annotation."""
     adapters = _signature(path)[1]
     for key, value in tree.items():
         check_value(adapters[key], value, key)
     return locate(path)(**tree)
 
 
-def give(found: Any) -> str:
-    """The dotted path by which `locate` finds this function or class from now on, wherever it was defined."""
-    path = f"{found.__module__}.{found.__qualname__}"
-    GIVEN[path] = found
-    _signature.cache_clear()  # a notebook may define a class of the same name again
+def give(target: Any) -> str:
+    """Register a function or class with `locate`, wherever it was defined; return its dotted path."""
+    path = f"{target.__module__}.{target.__qualname__}".replace("<locals>.", "")
+    GIVEN[path] = target
+    for cached in (_signature, _floats, _traced):
+        cached.cache_clear()  # a notebook may redefine a class of the same name
     return path
 
 
 def register(folder: Path) -> None:
-    """Trusts a folder of one's own settings, laid out as conf/: what its files name may be built from other files too.
+    """Trust a user folder with the layout of conf/: targets named in its files may be built.
 
-    `--config-dir FOLDER` does so for a command.
+    `--config-dir FOLDER` does this for a command.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder of settings: name one with files such as model/my_model.yaml")
+        raise InputError(f"{folder} is not a folder: pass a folder of settings with files such as model/my_model.yaml")
     if folder not in _TRUSTED:
         _TRUSTED.append(folder)
         registered.cache_clear()
@@ -113,13 +115,13 @@ def register(folder: Path) -> None:
 
 @functools.cache
 def registered(group: str = "") -> frozenset[str]:
-    """What conf/ and registered folders name to be imported, all of it or that of a group such as `model`."""
+    """Return the targets named in conf/ and registered folders, of all groups or of one, e.g. `model`."""
     files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
     return frozenset(path for file in files for path in targets(read(file)))
 
 
 def read(file: Path) -> Any:
-    """What a YAML file holds; raises InputError where it cannot be read."""
+    """Read a YAML file; raise InputError if it cannot be read."""
     try:
         return yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeError, yaml.YAMLError) as error:
@@ -127,7 +129,7 @@ def read(file: Path) -> Any:
 
 
 def targets(node: Any) -> Iterator[str]:
-    """Every dotted path of a tree that is imported, however deep: each `_target_`, and metrics of one's own."""
+    """Yield every dotted path of a tree that would be imported: each `_target_`, and user-defined metrics."""
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
@@ -140,17 +142,21 @@ def targets(node: Any) -> Iterator[str]:
 
 
 def check_registered(tree: Any, file: Path) -> None:
-    """Raises an InputError where a file that was read back names something to build that conf/ does not name."""
+    """Raise an InputError if a file names a target that neither conf/ nor a registered folder names."""
     for path in targets(up_to_date(tree)):
         if path not in registered():
             raise InputError(
-                f"{file} has _target_: {path}, which conf/ does not name: nothing of that file is run. If it is your "
-                "own, name it in a file of a folder of yours, FOLDER/model/my_model.yaml, and add --config-dir FOLDER"
+                f"{file} has _target_: {path}, which conf/ does not name, so the file is not run. If the target is "
+                "yours, name it in your own settings, FOLDER/model/my_model.yaml, and add --config-dir FOLDER"
             )
 
 
 def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Population]]:
-    """Groups configurations that one program can train: positions in `trees`, what they share, what they differ in."""
+    """Group configurations that one program can train.
+
+    Yields:
+        Positions in `trees`, the shared settings, and the population of members.
+    """
     groups: dict[str, list[int]] = {}
     for position, tree in enumerate(trees):
         groups.setdefault(_program(tree), []).append(position)
@@ -159,7 +165,7 @@ def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Popula
 
 
 def get(tree: Tree, key: str, default: Any = None) -> Any:
-    """The value at a dotted key."""
+    """Return the value at a dotted key, or `default`."""
     for name in key.split("."):
         if not isinstance(tree, Mapping) or name not in tree:
             return default
@@ -168,19 +174,19 @@ def get(tree: Tree, key: str, default: Any = None) -> Any:
 
 
 def put(tree: Tree, values: Mapping[str, Any]) -> Tree:
-    """A copy with the values at these dotted keys, which must be there already."""
+    """Return a copy with new values at existing dotted keys."""
     tree = copy.deepcopy(tree)
     for key, value in values.items():
         *path, name = key.split(".")
         node = functools.reduce(lambda node, part: node[part], path, tree)
         if name not in node:
-            raise InputError(f"{key} is no setting of this run; {'.'.join(path)} has {', '.join(node)}")
+            raise InputError(f"{key} is not a setting of this run; {'.'.join(path)} has {', '.join(node)}")
         node[name] = value
     return tree
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted key → value of every leaf."""
+    """Return all leaves by dotted key."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
@@ -188,7 +194,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_traced(tree: Tree, field: str) -> bool:
-    """Whether this run has the number, and its program takes it as an argument."""
+    """Return whether this run has the number as a traced argument of its program."""
     key = TRACED[field]
     if get(tree, key) is None:
         return False
@@ -198,7 +204,7 @@ def is_traced(tree: Tree, field: str) -> bool:
 
 
 def _program(tree: Tree) -> str:
-    """What two runs must have in common to be members of one population."""
+    """Return the static settings that members of one population must share, as a key."""
     traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(_others(tree))
     return json.dumps({**put(tree, traced), "seed": None}, sort_keys=True, default=str)
 
@@ -206,11 +212,11 @@ def _program(tree: Tree) -> str:
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     def numbers(field: str) -> Any:
         if field in Hyper._field_defaults and not is_traced(trees[0], field):
-            return None  # there is no such number, or the model does without
+            return None  # the run has no such number
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
-    # Numbers in which the members agree stay constants of the program.
+    # Numbers shared by all members stay constants of the program.
     others: dict[str, Any] = {
         key: np.array(values, kind)
         for key, kind in _others(trees[0]).items()
@@ -222,9 +228,9 @@ def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
 
 
 def _others(tree: Tree) -> dict[str, type[np.generic]]:
-    """Key → type of every number that an annotation declares as traced and `TRACED` does not name."""
+    """Return the types of numbers declared as traced by annotations and not listed in `TRACED`, by key."""
 
-    def found(node: Any, path: str) -> Iterator[tuple[str, type[np.generic]]]:
+    def traced_in(node: Any, path: str) -> Iterator[tuple[str, type[np.generic]]]:
         if not isinstance(node, Mapping):
             return
         declared = _traced(node["_target_"]) if "_target_" in node else {}
@@ -232,15 +238,28 @@ def _others(tree: Tree) -> dict[str, type[np.generic]]:
             key = f"{path}.{name}"
             if name in declared and key not in TRACED.values() and type(value) in (int, float):
                 yield key, declared[name]
-            yield from found(value, key)
+            yield from traced_in(value, key)
 
     groups = ("model", "loss", "negatives", "optimizer")
-    return {key: kind for group in groups for key, kind in found(tree.get(group), group)}
+    return {key: kind for group in groups for key, kind in traced_in(tree.get(group), group)}
+
+
+@functools.cache
+def _floats(target: str) -> set[str]:
+    """Arguments of a target that take a float and no int: a file may write 1 for 1.0."""
+    hints = {name: _kinds(hint) for name, hint in get_type_hints(locate(target)).items()}
+    return {name for name, kinds in hints.items() if float in kinds and int not in kinds}
+
+
+def _kinds(hint: Any) -> set[Any]:
+    """The plain types of a hint, those within unions and `Annotated` too."""
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType, Annotated) else ()
+    return {hint} if not parts else {kind for part in parts for kind in _kinds(part)}
 
 
 @functools.cache
 def _traced(target: str) -> dict[str, type[np.generic]]:
-    """Arguments of a target that are annotated `float | Traced` or `int | Traced`, and what holds their numbers."""
+    """Return the arguments of a target annotated `float | Traced` or `int | Traced`, and their dtypes."""
     hints = get_type_hints(locate(target))
     arrays = {name: hint for name, hint in hints.items() if any(hasattr(kind, "dtypes") for kind in get_args(hint))}
     return {name: np.float32 if float in get_args(hint) else np.int32 for name, hint in arrays.items()}
@@ -255,29 +274,29 @@ def _build_value(value: Any) -> Any:
 
 
 def _check_parts(tree: Tree) -> None:
-    """Raises an InputError for a model, a trainer, a loss and an optimizer that do not go together."""
+    """Raise an InputError if model, trainer, loss, negatives and optimizer are incompatible."""
     model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
     name, model_class = model.rpartition(".")[2], locate(model)
-    descends = "objective" in _signature(trainer)[0]
+    uses_gradient = "objective" in _signature(trainer)[0]
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
         raise InputError(f"model._target_: {model} does not derive from jaxrec.models.Model: write class {name}(Model)")
     kinds: dict[str, type[Model]] = {"ClosedForm": Solved, "AlternatingFit": Alternating}
     if not issubclass(model_class, kinds.get(trainer.rpartition(".")[2], Model)):
-        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: write trainer=gradient")
-    if descends and issubclass(model_class, Solved | Alternating):
-        right = "closed_form" if issubclass(model_class, Solved) else "alternating"
-        raise InputError(f"{name} is solved, not trained by gradient: write trainer={right}")
-    if loss and not descends:
+        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: set trainer=gradient")
+    if uses_gradient and issubclass(model_class, Solved | Alternating):
+        required = "closed_form" if issubclass(model_class, Solved) else "alternating"
+        raise InputError(f"{name} is not trained by gradient descent: set trainer={required}")
+    if loss and not uses_gradient:
         raise InputError(
-            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: leave loss=... out "
-            "(loss=none), or choose a model that learns from one, such as model=mf"
+            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: omit loss=... "
+            "(loss=none), or choose a model with a loss, e.g. model=mf"
         )
-    if descends and not loss:
-        raise InputError(f"{name} learns from a loss and there is none: write one, such as loss=bpr")
-    if descends and "_target_" not in tree["optimizer"]:
-        raise InputError(f"{name} needs an optimizer and there is none: write one, such as optimizer=adam")
+    if uses_gradient and not loss:
+        raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
+    if uses_gradient and "_target_" not in tree["optimizer"]:
+        raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
     if loss.endswith(".SampledObjective") and "_target_" not in tree.get("negatives", {}):
-        raise InputError("this loss samples negatives and there are none: write some, such as negatives=uniform")
+        raise InputError("this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform")
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:
@@ -287,7 +306,7 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
             continue
         if key not in parameters:
             raise InputError(
-                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: ~{path}.{key} leaves it out"
+                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: ~{path}.{key} removes it"
             )
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")
@@ -297,20 +316,20 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
 
 
 def _check_together(node: Mapping[str, Any]) -> None:
-    """What the target itself says of its arguments: by `checked_by`, or by being built, where it is a dataclass."""
+    """Run the target's own checks of its arguments: `checked_by`, or the construction of a dataclass."""
     target = locate(node["_target_"])
     own = {key: value for key, value in node.items() if not key.startswith("_")}
     if check := getattr(target, "check_arguments", None):
         check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
     needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
-    # A module is built once the data is read, whose sizes it needs.
+    # A module can only be built after the data is read, because it needs its sizes.
     is_module = isinstance(target, type) and issubclass(target, nn.Module)
     if dataclasses.is_dataclass(target) and not is_module and set(needs) <= own.keys():
         build(dict(node))
 
 
 def _without_arrays(hint: Any) -> Any:
-    """`float | Float[Array, ""]` as a file sees it: a number that the program traces."""
+    """Return the hint without array types: `float | Float[Array, ""]` is a float in a file."""
     kinds = [kind for kind in get_args(hint) if not hasattr(kind, "dtypes")]
     is_union = get_origin(hint) in (Union, types.UnionType)
     return Union[tuple(kinds)] if is_union else hint  # noqa: UP007
@@ -318,15 +337,15 @@ def _without_arrays(hint: Any) -> Any:
 
 @functools.cache
 def _signature(target: str) -> tuple[tuple[str, ...], dict[str, TypeAdapter]]:
-    """Names of a target's arguments, and what checks those whose types a YAML file can hold."""
-    found = locate(target)
-    hints = get_type_hints(found, include_extras=True)
+    """Return the argument names of a target, and type adapters for those that YAML can represent."""
+    factory = locate(target)
+    hints = get_type_hints(factory, include_extras=True)
     adapters = {}
-    for name in inspect.signature(found).parameters:
+    for name in inspect.signature(factory).parameters:
         try:
             adapters[name] = TypeAdapter(_without_arrays(hints[name]))
         except (KeyError, PydanticSchemaGenerationError, PydanticUserError):
-            continue  # an array, a module: given at run time, never by a file
-    is_module = isinstance(found, type) and issubclass(found, nn.Module)
-    hidden = {"parent", "name"} if is_module else set()  # what linen adds to every module
-    return tuple(name for name in inspect.signature(found).parameters if name not in hidden), adapters
+            continue  # arrays and modules are passed at run time, never by a file
+    is_module = isinstance(factory, type) and issubclass(factory, nn.Module)
+    hidden = {"parent", "name"} if is_module else set()  # fields that linen adds to every module
+    return tuple(name for name in inspect.signature(factory).parameters if name not in hidden), adapters

@@ -138,7 +138,9 @@ def test_parameters_of_another_run_are_not_taken_for_this_ones(tmp_path):
     save_params(tmp_path, PARAMS, extra={"ids": np.arange(3)})
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "2"], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    with pytest.raises(InputError, match=r"params\.safetensors is damaged, or of another run than .*model\.json"):
+    with pytest.raises(
+        InputError, match=r"params\.safetensors is damaged or belongs to another run than .*model\.json"
+    ):
         load(tmp_path)
 
 
@@ -197,7 +199,7 @@ def test_file_in_the_way_of_a_folder_and_folder_in_the_way_of_a_file(tmp_path):
         with pytest.raises(InputError, match="part of that path is a file"):
             write_text(folder / "x.txt", "")
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="folder of that name is in the way"):
+    with pytest.raises(InputError, match="folder of that name exists"):
         write_text(tmp_path / "folder", "")
     assert names(tmp_path) == ["file", "folder"]
 
@@ -319,7 +321,7 @@ def test_a_later_format_asks_for_a_later_jaxrec(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 3)
     save_params(tmp_path, PARAMS)
     monkeypatch.undo()
-    with pytest.raises(InputError, match=r"model\.json has format 3, .* reads up to 2: update jaxrec$"):
+    with pytest.raises(InputError, match=r"model\.json has format 3, .* supports up to 2: update jaxrec$"):
         load_params(tmp_path)
 
 

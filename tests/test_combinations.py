@@ -11,36 +11,48 @@ FILES = ("data=files", "data.path=no/such/file.csv")
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not measured; there are ndcg@5, "),
-        (["eval.k=[5]"], "eval.monitor=ndcg@10 is not measured"),
-        (["eval.metrics=[recall]"], "eval.monitor=ndcg@10 is not measured; there are recall@5, recall@10, recall@20"),
-        (["eval=candidates", "eval.monitor=ndcg@10"], "eval.monitor=ndcg@10 is not measured; there are sampled_ndcg@5"),
-        (["eval=candidates", "eval.k=[10,200]"], "eval.k=200 is more than the 100 items that are ranked"),
-        (["eval.metrics=[ndgc]"], "eval.metrics: ndgc is unknown; there are ndcg, hit_rate, .*rbp, err"),
-        (["eval.metrics=['rbp(q=1)']"], "eval.metrics: rbp has no parameter q; it has p"),
+        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not among the metrics: choose one of ndcg@5, "),
+        (["eval.k=[5]"], "eval.monitor=ndcg@10 is not among the metrics"),
+        (
+            ["eval.metrics=[recall]"],
+            "eval.monitor=ndcg@10 is not among the metrics: choose one of recall@5, recall@10, recall@20",
+        ),
+        (
+            ["eval=candidates", "eval.monitor=ndcg@10"],
+            "eval.monitor=ndcg@10 is not among the metrics: choose one of sampled_ndcg@5",
+        ),
+        (["eval=candidates", "eval.k=[10,200]"], "eval.k=200 exceeds the 100 ranked items"),
+        (["eval.metrics=[ndgc]"], "eval.metrics: unknown metric ndgc: choose one of ndcg, hit_rate, .*rbp, err"),
+        (["eval.metrics=['rbp(q=1)']"], "eval.metrics: rbp has no parameter q: its parameters are p"),
         (["eval.metrics=['rbp(p=1)']"], "eval.metrics: rbp: p=1: must be less than 1"),
-        (["eval.metrics=['rbp(0.8)']"], r"'rbp\(0.8\)' is no metric: write a name, such as ndcg or 'rbp\(p=0.8\)'"),
-        (["eval.metrics=['ndcg(p=0.8)']"], "ndcg has no parameter p; it has none"),
-        (["eval.metrics=[coverage]"], "has no metric of a user's list: add one, such as ndcg"),
-        (["eval.metrics=[ndcg,rmse]"], "rmse is a metric of predicted values .*, which are not measured here"),
+        (["eval.metrics=['rbp(0.8)']"], r"'rbp\(0.8\)' is not a metric: write a name, e.g. ndcg or 'rbp\(p=0.8\)'"),
+        (["eval.metrics=['ndcg(p=0.8)']"], "ndcg has no parameter p: it has none"),
+        (["eval.metrics=[coverage]"], "has no metric of a user's list: add one, e.g. ndcg"),
+        (
+            ["eval.metrics=[ndcg,rmse]"],
+            "rmse is a metric of predicted values .*, which this evaluation does not produce",
+        ),
         (
             ["eval=candidates", "eval.metrics=[ndcg,coverage]"],
             "coverage is a metric of all lists together",
         ),
-        (["loss=mse", "data.value_column=r", "eval.monitor=auc"], "eval.monitor=auc is not measured; there are .*rmse"),
+        (
+            ["loss=mse", "data.value_column=r", "eval.monitor=auc"],
+            "eval.monitor=auc is not among the metrics: choose one of .*rmse",
+        ),
         (["loss=mse", "data.value_column=r", "eval.metrics=[ndcg,auc]"], "auc is a metric of predicted labels"),
-        (["loss=mse"], "this loss needs values: name their column in data.value_column"),
+        (["loss=mse"], "this loss needs values: set data.value_column"),
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
-        (["split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave nothing to train on"),
-        (["split=new_users", "split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave nothing to train on"),
-        (["split=global_time"], "this split needs times: name their column in data.time_column"),
-        (["split=sessions"], "this split needs times: name their column in data.time_column"),
+        (["split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
+        (["split=new_users", "split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
+        (["split=global_time"], "this split needs times: set data.time_column to their column"),
+        (["split=sessions"], "this split needs times: set data.time_column to their column"),
         (["split=global_time", "data.time_column=t", "split.test_from=soon"], "split.test_from=soon has a time that"),
         (
             ["split=global_time", "data.time_column=t", "split.validation_from=0.9", "split.test_from=0.8"],
-            "split.validation_from=0.9 does not lie before split.test_from=0.8",
+            "split.validation_from=0.9 must be before split.test_from=0.8",
         ),
         (
             [
@@ -49,18 +61,18 @@ FILES = ("data=files", "data.path=no/such/file.csv")
                 "split.validation_from='2020-02-01'",
                 "split.test_from='2020-01-01'",
             ],
-            "split.validation_from=2020-02-01 does not lie before split.test_from=2020-01-01",
+            "split.validation_from=2020-02-01 must be before split.test_from=2020-01-01",
         ),
-        (["data.path=null", "data.train=a.csv", "data.test=b.csv"], "comes split already: say split=given"),
-        (["split=given"], "split=given needs data that comes split: give data.train=FILE and data.test=FILE"),
+        (["data.path=null", "data.train=a.csv", "data.test=b.csv"], "already split: set split=given"),
+        (["split=given"], "split=given needs data that is already split: set data.train=FILE and data.test=FILE"),
         (["model=sasrec", "model.n_heads=7"], "model.n_heads=7 must divide model.embedding_dim=64"),
-        (["loss=sequence_softmax"], "MatrixFactorization does not read sequences: choose loss=bpr or softmax"),
-        (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec looks at both sides, .* choose loss=masked_softmax"),
+        (["loss=sequence_softmax"], "MatrixFactorization is not a sequence model: choose loss=bpr or softmax"),
+        (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec is bidirectional .* choose loss=masked_softmax"),
         (["model=sasrec", "loss.stride=51"], "loss.stride=51 must not exceed model.history_length=50"),
         (["negatives=hard", "negatives.ranks=[9,3]"], r"negatives.ranks=\[9, 3\]: the first rank must not exceed"),
         (
             ["negatives=mixed", "negatives.first._target_=jaxrec.negatives.in_batch.InBatch", "~negatives.first.power"],
-            "what a batch shares it cannot mix",
+            "needs samplers that draw per example",
         ),
     ],
 )
@@ -72,14 +84,14 @@ def test_a_run_is_refused(compose, tmp_path, overrides, message):
 
 def test_a_grid_names_the_combination(compose, tmp_path):
     good, bad = compose(*FILES), compose(*FILES, "eval.monitor=rbp@10")
-    with pytest.raises(InputError, match=r"^eval\.monitor=rbp@10: eval\.monitor=rbp@10 is not measured"):
+    with pytest.raises(InputError, match=r"^eval\.monitor=rbp@10: eval\.monitor=rbp@10 is not among the metrics"):
         launch.grid([(good, []), (bad, ["eval.monitor=rbp@10"])], tmp_path / "grid")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not measured"),
+        (["eval.monitor=rbp@10"], "eval.monitor=rbp@10 is not among the metrics"),
         (["split.validation_fraction=0"], "a search needs validation data"),
         (["split=global_time", "data.time_column=t", "split.validation_from=null"], "a search needs validation data"),
         (["split=sessions", "data.time_column=t", "split.validation_days=0"], "a search needs validation data"),

@@ -17,9 +17,9 @@ from tests.scripts import script
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trainer.epcohs=3"], "trainer.epcohs is unknown here; there are epochs, batch_size, patience"),
+        (["trainer.epcohs=3"], "trainer.epcohs is unknown here; available: epochs, batch_size, patience"),
         (["model=ease", "optimizer.learning_rate=0.1"], "optimizer.learning_rate is unknown here; this choice has no"),
-        (["model=eas"], "model=eas: there is no such choice; did you mean model=ease? There are ancf, ancf_history"),
+        (["model=eas"], "model=eas: unknown choice; did you mean model=ease? Available: ancf, ancf_history"),
         (["trainer.epochs=-1"], "trainer.epochs=-1: must be greater than 0"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
@@ -28,10 +28,10 @@ from tests.scripts import script
         (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'tpe', 'random'"),
         (["split=given"], "data.train"),
         (["model=ease", "loss=mse"], "EASE is trained without a loss"),
-        (["sweep=ease"], "sweep=ease searches only with --multirun: "),
+        (["sweep=ease"], "sweep=ease requires --multirun: "),
         (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect without --multirun"),
-        (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect, as there is nothing to search"),
-        (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which model=mf contradicts: type"),
+        (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect without a search space"),
+        (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which contradicts model=mf: set"),
         (
             ["--multirun", "model.embedding_dim=choice(4,8)", "data.seed=choice(1,2)", "data=synthetic"],
             "data.seed has no",
@@ -137,12 +137,12 @@ def test_plain_lists_are_not_dimensions(typed):
     [
         ("range(9,1)", "the range is empty"),
         ("range(1,9,0)", "the range is empty"),
-        ("tag(lgo,interval(1,9))", "tag lgo is unknown; the only one is log"),
+        ("tag(lgo,interval(1,9))", "tag lgo is unknown; the only tag is log"),
         ("tag(int,interval(1,9))", "tag int is unknown"),
         ("tag(log,choice(1,9))", "log has no effect on a choice"),
-        ("tag(log,range(1,9,2))", "log and a step cannot go together"),
-        ("int(tag(log,range(1,9)))", "write the tag once and outermost"),
-        ("float(tag(lgo,choice(1,9)))", "write the tag once and outermost"),
+        ("tag(log,range(1,9,2))", "log and step cannot be combined"),
+        ("int(tag(log,range(1,9)))", "use one tag, outermost"),
+        ("float(tag(lgo,choice(1,9)))", "use one tag, outermost"),
         ("shuffle(choice(1,9))", "shuffle has no effect"),
         ("shuffle(range(1,9))", "shuffle has no effect"),
     ],
@@ -168,7 +168,8 @@ def test_every_space_is_of_settings_that_its_model_has(compose, name):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
 def test_every_experiment_is_a_run(compose, name):
-    settings.check(compose(f"experiment={name}", "data.path=FILE"))
+    given = "split: given" in (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    settings.check(compose(f"experiment={name}", *(["data.train=A", "data.test=B"] if given else ["data.path=FILE"])))
 
 
 def test_an_experiment_has_the_last_word_over_the_defaults(compose):

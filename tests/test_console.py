@@ -17,7 +17,7 @@ def test_the_bar_is_stopped_and_the_cursor_shown_again(monkeypatch, ending):
     file = io.StringIO()
     monkeypatch.setattr(console, "console", Console(file=file, force_terminal=True, width=80))
     try:
-        with console.Epochs(TREE) as shown:
+        with console.EpochProgress(TREE) as shown:
             shown(1, [{"loss": 0.5}])
             if ending:
                 raise ending
@@ -40,7 +40,7 @@ def test_a_pipe_is_told_that_compiling_has_begun(monkeypatch):
     for tree, line in ((TREE, "compiling"), ({"eval": {"monitor": "ndcg@10"}}, "fitting")):
         file = io.StringIO()
         monkeypatch.setattr(console, "console", Console(file=file, width=80))
-        with console.Epochs(tree):
+        with console.EpochProgress(tree):
             assert file.getvalue() == f"  {line} ...\n"
 
 
@@ -78,12 +78,12 @@ def test_text_breaks_at_spaces_and_numbers_stay_in_one_piece():
 def fitted(histories, best_epoch, compile_s=0.0, interrupted=False):
     rows = [[{"epoch": n, "ndcg@10": value} for n, value in enumerate(values, 1)] for values in histories]
     diverged = [best == 0 and not interrupted for best in best_epoch]
-    return Fit(None, rows, best_epoch, "", diverged, compile_s, 1.0, 0.5, interrupted)
+    return Fit({}, rows, best_epoch, "", diverged, compile_s, 1.0, 0.5, interrupted)
 
 
 def test_the_line_at_the_end_says_how_training_went():
     assert console.fit_line(fitted([[0.123456, 0.1, 0.1]], [1], compile_s=4.0), 5, "ndcg@10") == (
-        "trained 3 of 5 epochs; stopped early, validation no longer improved; best epoch 1, "
+        "trained 3 of 5 epochs; stopped early (no validation improvement); best epoch 1, "
         "validation ndcg@10 0.1235; 5.5 s (4.0 s compiling)"
     )
     assert console.fit_line(fitted([[0.2, 0.1, 0.1]], [1]), 3, "ndcg@10") == (
@@ -95,14 +95,14 @@ def test_the_line_at_the_end_says_how_training_went():
     assert (
         console.fit_line(fitted([[]], [0], interrupted=True), 3, "ndcg@10") == "interrupted in the first epoch; 1.5 s"
     )
-    closed_form = Fit(None, [[]], [0], "", [False], train_s=2.0)
+    closed_form = Fit({}, [[]], [0], "", [False], train_s=2.0)
     assert console.fit_line(closed_form, 0, "ndcg@10") == "fitted; 2.0 s"
 
 
 def test_a_population_ends_in_one_line_too():
     members = fitted([[0.1, 0.3, 0.2], [0.1, 0.1, 0.1, 0.1, 0.2], [0.0]], [2, 5, 0])
     assert console.fit_line(members, 5, "ndcg@10") == (
-        "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early, validation no longer improved; 1 diverged; "
+        "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early (no validation improvement); 1 diverged; "
         "best epochs 2 to 5, best validation ndcg@10 0.3; 1.5 s"
     )
     errors = fitted([[0.1, 0.3], [0.2, 0.4]], [1, 1])

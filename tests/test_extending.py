@@ -1,6 +1,5 @@
 """The examples of docs/extending.md, run as they stand on the page."""
 
-import importlib
 import json
 import re
 import shlex
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec import launch, recommend, settings
+from jaxrec import cli, launch, recommend, settings
 from jaxrec.config import plain
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.errors import InputError
@@ -90,11 +89,11 @@ def test_each_command_is_accepted(composed, words):
         (["model=biased_dot", "model.embedding_dim=0"], "model.embedding_dim=0: must be greater than 0"),
         (["loss=hinge", "loss.loss.margin=-1"], "loss.loss.margin=-1: must be greater than 0"),
         (["negatives=current", "negatives.share=1.5"], "negatives.share=1.5: must be less than or equal to 1"),
-        (["split=latest", "split.test_fraction=0.95"], "split.test_fraction=0.95 leave nothing to train on"),
-        (["split=latest", "data=files"], "this split needs times: name their column in data.time_column"),
+        (["split=latest", "split.test_fraction=0.95"], "split.test_fraction=0.95 leave no training data"),
+        (["split=latest", "data=files"], "this split needs times: set data.time_column to their column"),
         (["eval.metrics=['my_package.metric.hit_on_top(top=0)']"], "top=0: must be greater than 0"),
         (["eval.metrics=['my_package.metric.gone']"], "eval.metrics: my_package.metric.gone cannot be imported"),
-        (["split._target_=my_package.split.latest"], r"split\.seed is unknown; .*: ~split\.seed leaves it out"),
+        (["split._target_=my_package.split.latest"], r"split\.seed is unknown; .*: ~split\.seed removes it"),
     ],
 )
 def test_values_are_checked_before_data_is_read(composed, tmp_path, overrides, message):
@@ -150,12 +149,11 @@ def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(traine
 
 
 def test_config_dir_trusts_its_folder(project, monkeypatch):
-    cli = importlib.import_module("jaxrec.cli")
     monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
     cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")
-    with pytest.raises(InputError, match="no folder of settings"):
+    with pytest.raises(InputError, match="is not a folder"):
         cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()

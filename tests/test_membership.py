@@ -33,7 +33,7 @@ def test_a_bit_each_and_words_that_fill_up():
 def test_more_than_4_gib_is_refused_with_what_to_use_instead():
     """2^21 users and 2^15 items are 2^36 bits, 8 GiB; nothing is allocated to find out."""
     nobody = np.zeros(0, int)
-    with pytest.raises(InputError, match=r"loss=softmax .* 2,097,152 x 32,768 or 8 GiB; use loss=sampled"):
+    with pytest.raises(InputError, match=r".* 2,097,152 x 32,768 \(8 GiB, limit 4 GiB\): use loss=sampled"):
         membership(interactions(nobody, nobody, 2**21, 2**15))
 
 

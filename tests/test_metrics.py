@@ -122,7 +122,7 @@ def test_per_user_names_and_cuts():
 
 
 def test_per_user_refuses_lists_too_short():
-    with pytest.raises(ValueError, match="3 items cannot be measured at k = 5"):
+    with pytest.raises(ValueError, match="k=5 exceeds the 3 items"):
         per_user(jnp.zeros((1, 3), bool), jnp.array([1]), (1, 5), CHOSEN)
 
 

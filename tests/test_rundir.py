@@ -12,7 +12,9 @@ def test_a_directory_is_claimed_by_one_study(tmp_path):
     for _ in range(2):  # a study goes on in its own
         rundir.claim(tmp_path, "mf/first", overwrite=False)
     for refused in (rundir.check_study, rundir.claim):
-        with pytest.raises(InputError, match=r"the study mf/first already: .*sweep\.study_name=mf/first") as error:
+        with pytest.raises(
+            InputError, match=r"already holds the study mf/first: .*sweep\.study_name=mf/first"
+        ) as error:
             refused(tmp_path, "mf/second", False)
         assert "\n" not in str(error.value)
     rundir.claim(tmp_path, "mf/second", overwrite=True)
@@ -23,7 +25,7 @@ def test_a_search_of_0_1_0_is_known_by_its_journal(tmp_path):
     rundir.check_study(tmp_path, "any", False)
     optuna.create_study(study_name="old", storage=open_storage(None, tmp_path))
     rundir.check_study(tmp_path, "old", False)
-    with pytest.raises(InputError, match="holds the study old already"):
+    with pytest.raises(InputError, match="already holds the study old"):
         rundir.claim(tmp_path, "new", False)
     assert not (tmp_path / "study.txt").exists()
 
@@ -31,6 +33,6 @@ def test_a_search_of_0_1_0_is_known_by_its_journal(tmp_path):
 def test_a_search_in_a_database_is_not_overwritten_by_a_grid(tmp_path):
     """No journal tells of it."""
     rundir.claim(tmp_path, "a", overwrite=False)
-    with pytest.raises(InputError, match="holds a search already"):
+    with pytest.raises(InputError, match="already holds a search"):
         rundir.check_empty(tmp_path, False, "grid")
     rundir.check_empty(tmp_path, False, "search")

@@ -54,7 +54,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(compose):
     tree = compose("+trainer.epcohs=3")
     with pytest.raises(InputError, match=r"trainer.epcohs is unknown; trainer takes .*batch_size.*epochs"):
         settings.check(tree)
-    with pytest.raises(InputError, match="epcohs is no setting"):
+    with pytest.raises(InputError, match="epcohs is not a setting"):
         settings.put(compose(), {"trainer.epcohs": 3})
 
 
@@ -85,3 +85,12 @@ def test_put_copies(compose):
     base = compose()
     settings.put(base, {"trainer.epochs": 7})
     assert base == compose()
+
+
+def test_a_whole_number_is_taken_where_a_float_is_meant(compose):
+    tree = compose("loss=click", "loss.threshold=4", "data.value_column=v", "data=files", "data.path=x.csv")
+    assert type(settings.build(tree["loss"], negatives=None).threshold) is float
+    assert type(settings.build(tree["eval"]).threshold) is float
+    assert (
+        type(settings.build(compose("model=mf", "model.embedding_dim=4")["model"], n_users=2, n_items=3).n_users) is int
+    )

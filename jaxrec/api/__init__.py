@@ -1,1 +1,1 @@
-"""The Python API behind `jaxrec.Dataset`, `jaxrec.split`, `jaxrec.fit`, `jaxrec.search`, `jaxrec.evaluate`."""
+"""Python API: `jaxrec.Dataset`, `jaxrec.split`, `jaxrec.fit`, `jaxrec.search`, `jaxrec.evaluate`."""

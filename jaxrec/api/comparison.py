@@ -1,4 +1,4 @@
-"""Evaluation from Python: several trained models on the same held-out interactions, with paired differences."""
+"""Model comparison in Python: metrics on the same held-out interactions, with paired differences."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from jaxrec.api.training import Metrics, metric_names
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
@@ -19,34 +20,40 @@ def evaluate(
     held: HeldOut,
     *,
     k: Sequence[int] = (5, 10, 20),
+    metrics: Metrics | None = None,
     filter_seen: bool = True,
 ) -> pd.DataFrame:
-    """Ranks the full catalog for every user of a held-out part with each model.
+    """Evaluate models by full-catalog ranking for every user of a held-out part.
 
     Args:
-        models: by the names that rows get; the first is the one that others are compared with.
-        held: `split.test`, or `split.selection.validation`.
+        models: models by name; the first is the baseline of the differences.
+        held: `split.test` or `split.selection.validation`.
         k: list lengths.
-        filter_seen: leave out what a user is known to have.
+        metrics: as for `fit`; the first is a metric of a list.
+        filter_seen: exclude items in the user's known history.
 
     Returns:
-        One row a model and metric: model, metric, value, low, high (95 % bootstrap interval over users), and, but for
-        the first model, difference, difference_low, difference_high: the mean over users of its value minus the first
-        model's, paired by user.
+        One row per model and metric: model, metric, value, low, high (95 % bootstrap interval over users), and, except
+        for the first model, difference, difference_low, difference_high: the mean paired difference to the first
+        model over users.
 
     Raises:
-        InputError: a model of other data, or k beyond the catalog.
+        InputError: a model was trained on other data, or k exceeds the catalog size.
 
     Example:
         >>> jaxrec.evaluate({"mf": mf, "ease": ease}, split.test, k=(5, 10))
     """
     named = {"model": models} if isinstance(models, Recommender) else dict(models)
     lengths = tuple(sorted(k))
-    evaluation = FullCatalog(k=lengths, monitor=f"ndcg@{lengths[0]}", exclude_known=filter_seen)
+    names = metric_names(metrics)
+    monitor = f"{names[0] if names else 'ndcg'}@{lengths[0]}"
+    evaluation = FullCatalog(k=lengths, monitor=monitor, exclude_known=filter_seen, metrics=names)
     for name, model in named.items():
         tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
         if not all(np.array_equal(own, other) for own, other in tables):
-            raise InputError(f"model {name} was trained on other data: its users and items are not those of this split")
+            raise InputError(
+                f"model {name} was trained on other data: its users and items differ from those of the split"
+            )
     evaluated = {name: model.evaluated(evaluation, held) for name, model in named.items()}
     first = next(iter(named))
     return pd.DataFrame([row for name in named for row in _rows(name, evaluated[name], evaluated[first])])

@@ -1,4 +1,4 @@
-"""Data from Python: a frame or a file → `Dataset` → `split`."""
+"""Datasets in Python: `Dataset` from a frame or a file, and `split`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,31 +16,31 @@ from jaxrec.data.splits.split import Split
 from jaxrec.settings import Tree
 
 _COLUMNS = {"user": "user_column", "item": "item_column", "value": "value_column", "time": "time_column"}
-_SOURCES = ("path", "train", "validation", "test", "user_features", "item_features")  # files, or tables in memory
+_SOURCES = ("path", "train", "validation", "test", "user_features", "item_features")  # files or in-memory tables
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Interactions of users with items, read and checked.
+    """Validated user-item interactions.
 
     Args:
-        frame: one row an interaction: a pandas, polars or pyarrow table, or a file (CSV, TSV, Parquet).
+        frame: one row per interaction: a pandas, polars or pyarrow table, or a file (CSV, TSV, Parquet).
         user: the column of user IDs.
         item: the column of item IDs.
-        value: the column of ratings or quantities; None: every row counts alike.
-        time: the column of times; None: the rows are in order.
-        options: any other setting of `conf/data/files.yaml`, such as `k_core=5` or `item_features=FRAME`.
+        value: the column of ratings or quantities; None: implicit feedback, all rows have equal weight.
+        time: the column of timestamps; None: the row order is the time order.
+        options: any other setting of `conf/data/files.yaml`, e.g. `k_core=5` or `item_features=FRAME`.
 
     Raises:
-        InputError: a column that is missing, IDs or times that cannot be read, an unknown option.
+        InputError: a missing column, unreadable IDs or times, or an unknown option.
 
     Example:
         >>> data = jaxrec.Dataset(frame, user="customer", item="sku", time="date")
         >>> data.n_users, data.n_items, len(data)
 
     Attributes:
-        interactions: the interactions, users and items numbered.
-        config: the settings of the group `data` that this was read with.
+        interactions: the interactions, with users and items as positions.
+        config: the settings of the group `data`.
     """
 
     interactions: Interactions
@@ -56,24 +56,24 @@ class Dataset:
         time: str | None = None,
         **options: Any,
     ) -> None:
-        given = {"path": frame, "user_column": user, "item_column": item, "value_column": value, "time_column": time}
-        self._read("files", given | options)
+        columns = {"path": frame, "user_column": user, "item_column": item, "value_column": value, "time_column": time}
+        self._read("files", columns | options)
 
     @classmethod
     def read(cls, path: str | Path, **columns: Any) -> "Dataset":
-        """Reads a file: CSV, TSV or Parquet, `.gz` and `.zst` too; columns and options as for `Dataset`."""
+        """Read a file (CSV, TSV or Parquet, also `.gz` and `.zst`); columns and options as for `Dataset`."""
         return cls(Path(path), **columns)
 
     @classmethod
     def given_split(cls, train: Any, test: Any, validation: Any = None, **columns: Any) -> "Dataset":
-        """Data that comes split, for `jaxrec.split(data, "given")`; frames or files, columns as for `Dataset`."""
+        """Read predefined train and test parts, for `jaxrec.split(data, "given")`; columns as for `Dataset`."""
         parts = {"path": None, "train": train, "validation": validation, "test": test}
         named = {_COLUMNS.get(name, name): option for name, option in columns.items()}
         return cls.named("files", **parts, **named)
 
     @classmethod
     def named(cls, name: str, **options: Any) -> "Dataset":
-        """A data set of conf/data, such as `movielens_100k`; see `jaxrec.datasets`."""
+        """Read a dataset of conf/data, e.g. `movielens_100k`; see `jaxrec.datasets`."""
         data = object.__new__(cls)
         data._read(name, options)
         return data
@@ -82,8 +82,8 @@ class Dataset:
         tables = {key: source(options[key]) for key in _SOURCES if options.get(key) is not None}
         plain = {key: option for key, option in options.items() if key not in tables}
         paths = {key: str(table) for key, table in tables.items() if isinstance(table, Path)}
-        chosen = [override(f"data.{key}", value) for key, value in (plain | paths).items()]
-        config = compose([f"data={name}", *chosen])["data"]
+        overrides = [override(f"data.{key}", value) for key, value in (plain | paths).items()]
+        config = compose([f"data={name}", *overrides])["data"]
         settings.check({"data": config})
         in_memory = {key: table for key, table in tables.items() if not isinstance(table, Path)}
         object.__setattr__(self, "interactions", settings.build(config, **in_memory))
@@ -91,27 +91,27 @@ class Dataset:
 
     @property
     def n_users(self) -> int:
-        """Users, those with no interaction of their own included."""
+        """Number of users, including users without interactions."""
         return self.interactions.n_users
 
     @property
     def n_items(self) -> int:
-        """Items in the catalog."""
+        """Number of items in the catalog."""
         return self.interactions.n_items
 
     def __len__(self) -> int:
-        """Interactions."""
+        """Number of interactions."""
         return len(self.interactions)
 
     def to_frame(self) -> pd.DataFrame:
-        """The interactions as they are used: user_id, item_id, and value and time (milliseconds) where there are."""
+        """Return the interactions as a frame: user_id, item_id, and value and time (in milliseconds) if present."""
         data = self.interactions
         columns = {"user_id": data.user_ids[data.user], "item_id": data.item_ids[data.item]}
         extra = {"value": data.value, "time": data.time}
         return pd.DataFrame(columns | {name: column for name, column in extra.items() if column is not None})
 
     def summary(self) -> pd.Series:
-        """Sizes, density, first and last time, and what was repaired or dropped in reading."""
+        """Return sizes, density, first and last time, and counts of repaired or dropped rows."""
         return pd.Series({**summary(self.interactions), **self.interactions.notes}, name=self.interactions.name)
 
     def __repr__(self) -> str:
@@ -122,18 +122,18 @@ class Dataset:
 
 
 def split(data: Dataset | Any, name: str = "holdout", **options: Any) -> Split:
-    """Splits data into train, validation and test.
+    """Split data into train, validation and test.
 
     Args:
         data: a `Dataset`, or a frame with the columns user_id and item_id.
         name: a split of conf/split: holdout, leave_one_out, global_time, new_users, sessions, given.
-        options: its settings, such as `test_fraction=0.2` or `test_from="2015-06-01"`.
+        options: settings of the split, e.g. `test_fraction=0.2` or `test_from="2015-06-01"`.
 
     Returns:
-        The split; `split.selection` is what fitting and choosing see, `split.test` is read once.
+        The split; `split.selection` is used for training and model selection, `split.test` only for the final test.
 
     Raises:
-        InputError: an unknown split or option, or data that it cannot split.
+        InputError: an unknown split or option, or data that cannot be split this way.
 
     Example:
         >>> split = jaxrec.split(data, "global_time", validation_from=0.8, test_from=0.9)
@@ -141,5 +141,5 @@ def split(data: Dataset | Any, name: str = "holdout", **options: Any) -> Split:
     data = data if isinstance(data, Dataset) else Dataset(data)
     config = compose([f"split={name}", *(override(f"split.{key}", value) for key, value in options.items())])["split"]
     settings.check({"split": config})
-    made: Split = settings.build(config, interactions=data.interactions)
-    return replace(made, config={"data": data.config, "split": config})
+    parts: Split = settings.build(config, interactions=data.interactions)
+    return replace(parts, config={"data": data.config, "split": config})

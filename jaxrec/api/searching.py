@@ -1,4 +1,4 @@
-"""Hyperparameter search from Python: `search` → `SearchResult` with the best model and all trials."""
+"""Hyperparameter search in Python: `search` returns a `SearchResult` with the best model and all trials."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ import pandas as pd
 from optuna.storages import InMemoryStorage
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.api.training import Recipe, TrainedModel
+from jaxrec.api.training import Metrics, Recipe, TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
@@ -26,13 +26,13 @@ from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish, tune
 
 
 class SearchResult:
-    """A finished search.
+    """Result of a finished search.
 
     Attributes:
-        best: the best trial by validation, trained again and tested: a `TrainedModel`.
-        best_params: its settings within the space.
-        trials: one row a trial: number, state, value, parameters, validation metrics, best epoch, seconds.
-        notes: why the winner should not be trusted yet, such as a value at the edge of the space.
+        best: the best trial by validation, retrained and tested: a `TrainedModel`.
+        best_params: its values of the searched settings.
+        trials: one row per trial: number, state, value, parameters, validation metrics, best epoch, seconds.
+        notes: reasons to doubt the winner, e.g. a value at the edge of the space.
         study: the Optuna study.
     """
 
@@ -44,7 +44,7 @@ class SearchResult:
         self._value = tuned.winner.value
 
     def leaderboard(self, n: int = 10) -> pd.DataFrame:
-        """The best n trials."""
+        """Return the best n trials."""
         return leaderboard(self.study, n)
 
     def __repr__(self) -> str:
@@ -67,50 +67,54 @@ def search(
     loss: Any = None,
     negatives: str | None = None,
     optimizer: str | None = None,
+    metrics: Metrics | None = None,
     overrides: Mapping[str, Any] | None = None,
     refit: bool = False,
     directory: str | Path | None = None,
     verbose: bool = True,
 ) -> SearchResult:
-    """Searches for the settings with the best validation metric; only the winner is tested.
+    """Search for the settings with the best validation metric; only the winner is tested.
 
     Args:
-        split: of `jaxrec.split`, with a validation part.
-        model: as for `fit`, and likewise loss, negatives, optimizer and overrides, which all trials share.
-        space: setting → its values: a list of choices, or `{"low": 1e-4, "high": 1e-1, "log": True}` (`integer`, `step`
+        split: a split of `jaxrec.split` with a validation part.
+        model: as for `fit`; all trials share it, and also loss, negatives, optimizer, metrics and
+            overrides.
+        space: values by setting: a list of choices, or `{"low": 1e-4, "high": 1e-1, "log": True}` (`integer`, `step`
             as in conf/sweep); or a name of conf/sweep; None: the space of `conf/sweep/MODEL.yaml`.
-        n_trials: how many trials; None: as that file says, or 32.
-        population: how many trials are trained at once, as one program.
+        n_trials: number of trials; None: as in that file, or 32.
+        population: number of trials trained at once, as one program.
         sampler: tpe, random, cmaes, qmc, nsga2 or grid.
-        seed: of the sampler.
-        refit: train the best trial again on train and validation together before it is tested.
-        directory: keeps the study, the tables and the best run there, and continues a study that is there already;
-            None: nothing is written to disk.
-        verbose: show trials as they finish.
+        seed: seed of the sampler.
+        refit: retrain the best trial on train and validation before the test.
+        directory: stores the study, the tables and the best run, and resumes an existing study; None: nothing is
+            written to disk.
+        verbose: print trials as they finish.
 
     Returns:
         The best model and all trials.
 
     Raises:
-        InputError: as for `fit`; no space; a split without validation data; only failed trials.
+        InputError: as for `fit`; no search space; no validation data; all trials failed.
 
     Example:
-        >>> found = jaxrec.search(split, "mf", n_trials=32)
-        >>> found.best.recommend([196]), found.trials
+        >>> result = jaxrec.search(split, "mf", n_trials=32)
+        >>> result.best.recommend([196]), result.trials
         >>> jaxrec.search(split, "ease", space={"model.regularization": {"low": 10, "high": 2000, "log": True}})
     """
     use_all_cores()
     config = _search_config(model, space)
-    given = {"n_trials": n_trials, "population": population, "sampler": sampler}
-    config |= {"seed": seed, "refit": refit} | {key: value for key, value in given.items() if value is not None}
+    options = {"n_trials": n_trials, "population": population, "sampler": sampler}
+    config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
-    chosen: Search = settings.build(config)
-    tree = Recipe(split, model, loss, negatives, optimizer).tree(overrides or {})
+    parameters: Search = settings.build(config)
+    tree = Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {})
 
-    def composed(texts: Sequence[str]) -> Tree:
-        raise InputError(f"{texts[0].partition('=')[0]} is no setting of this model; search over one model at a time")
+    def compose_trial(texts: Sequence[str]) -> Tree:
+        raise InputError(
+            f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time"
+        )
 
-    tuning = Tuning(tree, space_from_yaml(chosen.space), composed)
+    tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial)
     tuning.check()
     tuning.check_data(split)
 
@@ -119,12 +123,12 @@ def search(
             return single.select(tree, split, population)
         return experiment.select(tree, split.selection, population)
 
-    with tempfile.TemporaryDirectory() as nowhere:
-        place = Path(nowhere if directory is None else directory)
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
         study = tune(
             tuning,
-            chosen,
+            parameters,
             split,
             name=name,
             storage=InMemoryStorage() if directory is None else open_storage(None, rundir.make(place)),
@@ -132,20 +136,20 @@ def search(
             select=select,
             on_tell=(lambda trial: say(searches.trial_line(trial))) if verbose else None,
         )
-        tuned = finish(tuning, chosen, study, split, select)
+        tuned = finish(tuning, parameters, study, split, select)
         if directory is not None:
             searches.write(place, name, tuned, [])
     return SearchResult(tuned)
 
 
 def _search_config(model: Any, space: str | Mapping[str, Any] | None) -> Tree:
-    """The settings of the group `sweep`: with this space, or of the file of this name or of the model's name."""
+    """Return the settings of the group `sweep`, with the given space or that of a file in conf/sweep."""
     if isinstance(space, Mapping):
         dimensions = {key: {"choices": list(v)} if isinstance(v, list | tuple) else dict(v) for key, v in space.items()}
         return compose(["sweep=none"])["sweep"] | {"space": dimensions}
     known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem != "none")
     name = space or model
     if name not in known:
-        raise InputError(f"there is no search space {name}: give space={{...}} or one of {', '.join(known)}")
-    found: Tree = compose([f"sweep={name}"])["sweep"]
-    return found
+        raise InputError(f"there is no search space {name}: set space={{...}} or one of {', '.join(known)}")
+    config: Tree = compose([f"sweep={name}"])["sweep"]
+    return config

@@ -1,4 +1,4 @@
-"""Training from Python: `fit` → `TrainedModel`, which recommends, is evaluated and saved."""
+"""Training in Python: `fit` returns a `TrainedModel`, which recommends and can be saved."""
 
 import shutil
 import warnings
@@ -25,17 +25,19 @@ from jaxrec.models.sequence import SequenceModel
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
 
-_OF_SPLIT = ("data", "split")  # groups that `Dataset` and `split` have decided
+Metrics = Sequence[str | Callable[..., Any]]
+_OF_SPLIT = ("data", "split")  # config groups set by `Dataset` and `split`
 
 
 class TrainedModel(Recommender):
-    """A trained model that recommends, with its metrics; see `Recommender` for `recommend` and its siblings.
+    """Trained model with its metrics; see `Recommender` for `recommend` and related methods.
 
     Attributes:
-        metrics: as in `metrics.json`: validation and test metrics, intervals, popularity's, counts, seconds.
+        metrics: contents of `metrics.json`: validation and test metrics, intervals, popularity baseline, counts,
+            seconds.
         history: loss and validation metrics by epoch.
-        per_user: every test metric of every user.
-        config: every setting, as in `config.yaml`.
+        per_user: test metrics by user.
+        config: all settings, as in `config.yaml`.
     """
 
     metrics: dict[str, Any]
@@ -47,17 +49,17 @@ class TrainedModel(Recommender):
 
     @classmethod
     def from_result(cls, tree: Tree, result: Result) -> "TrainedModel":
-        """The model of a finished experiment, in memory."""
+        """Build the model from the result of an experiment, in memory."""
         model = cls(result.model, result.params, rundir.beside_parameters(result))
         model.metrics, model.history, model.per_user = result.metrics, result.history, result.per_user
         model.config, model._result = tree, result
         return model
 
     def save(self, directory: str | Path, overwrite: bool = False) -> Path:
-        """Writes the run directory that `jaxrec train` would leave; `jaxrec.load` reads it.
+        """Write a run directory like that of `jaxrec train`; `jaxrec.load` reads it.
 
         Raises:
-            InputError: the directory holds a run already, and `overwrite` is False.
+            InputError: the directory already holds a run, and `overwrite` is False.
         """
         to = Path(directory)
         rundir.check_empty(to, overwrite)
@@ -76,11 +78,11 @@ class TrainedModel(Recommender):
 
 
 def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
-    """Loads the model of a run directory, or of the best trial of a search; nothing that it names is executed.
+    """Load the model of a run directory, or of the best trial of a search; nothing named in it is executed.
 
     Args:
-        run: a run directory (`outputs/runs/...`), or a sweep directory, whose `best` is taken.
-        model: the class of the model where it is not one of jaxrec's.
+        run: a run directory (`outputs/runs/...`), or a sweep directory, of which `best` is loaded.
+        model: the class of a model that is not part of jaxrec.
 
     Raises:
         InputError: there is no readable run.
@@ -103,29 +105,32 @@ def fit(
     loss: str | Callable[..., Any] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
+    metrics: Metrics | None = None,
     overrides: Mapping[str, Any] | None = None,
     verbose: bool = True,
 ) -> Any:
-    """Trains a model and evaluates it; nothing is written to disk.
+    """Train a model and evaluate it; nothing is written to disk.
 
     Args:
-        split: of `jaxrec.split`.
-        model: a name of conf/model, such as `sasrec`; or your own `jaxrec.models.Model`, as a class or an instance.
+        split: a split of `jaxrec.split`.
+        model: a name of conf/model, e.g. `sasrec`; or your own `jaxrec.models.Model`, as a class or an instance.
         loss: a name of conf/loss, or your own function with the signature of those in `jaxrec.losses`; None: the
             model's default.
         negatives: a name of conf/negatives; None: the loss's default.
         optimizer: a name of conf/optimizer; None: the model's default.
-        overrides: settings by the keys of the command line, such as `{"model.embedding_dim": 64}`. A list stands for
-            several members, every combination of which is trained; numbers such as learning rates and seeds differ
-            within one compiled program. A setting that is itself a list takes a list of lists.
-        verbose: show epochs as they are trained.
+        metrics: names such as `ndcg` and `rbp(p=0.8)`, or your own functions with the signature of those in
+            `jaxrec.metrics`; None: the defaults of conf/eval.
+        overrides: settings by command-line key, e.g. `{"model.embedding_dim": 64}`. A list means several members,
+            and every combination is trained; members that differ only in numbers such as learning rates and seeds
+            share one compiled program. A setting that is itself a list takes a list of lists.
+        verbose: show the training progress.
 
     Returns:
-        A `TrainedModel`; a list of them where an override has several values, in the order of
-        `itertools.product`, None (and a warning) for one that diverged.
+        A `TrainedModel`; a list of them if an override has several values, in the order of `itertools.product`, with
+        None (and a warning) for members that diverged.
 
     Raises:
-        InputError: an unknown choice or key, a value out of range, parts that do not go together, divergence.
+        InputError: an unknown choice or key, a value out of range, incompatible settings, or divergence.
 
     Example:
         >>> model = jaxrec.fit(split, "mf", loss="softmax", overrides={"model.embedding_dim": 32})
@@ -133,29 +138,29 @@ def fit(
         >>> models = jaxrec.fit(split, "mf", overrides={"optimizer.learning_rate": [1e-3, 3e-3], "seed": [1, 2, 3]})
     """
     use_all_cores()
-    trees, several = Recipe(split, model, loss, negatives, optimizer).members(overrides or {})
-    found: list[TrainedModel | None] = [None] * len(trees)
+    trees, several = Recipe(split, model, loss, negatives, optimizer, metrics).members(overrides or {})
+    models: list[TrainedModel | None] = [None] * len(trees)
     failed: dict[int, str] = {}
     for places, shared, population in settings.populations(trees):
         experiment.check(shared, split.selection)
-        with EpochProgress(shared) if verbose else nullcontext(experiment.quiet) as shown:
-            selected = experiment.select(shared, split.selection, population, shown)
+        with EpochProgress(shared) if verbose else nullcontext(experiment.quiet) as progress:
+            selected = experiment.select(shared, split.selection, population, progress)
         for place, outcome in zip(places, experiment.finish_each(shared, split, selected), strict=True):
             if isinstance(outcome, str):
                 failed[place] = outcome
             else:
-                found[place] = TrainedModel.from_result(trees[place], outcome)
+                models[place] = TrainedModel.from_result(trees[place], outcome)
         if selected.fit.interrupted and several:
             raise KeyboardInterrupt
     if len(failed) == len(trees):
         raise InputError(next(iter(failed.values())))
     for place, reason in failed.items():
-        warnings.warn(f"member {place} has no result: {reason}", stacklevel=2)
-    return found if several else found[0]
+        warnings.warn(f"member {place} failed: {reason}", stacklevel=2)
+    return models if several else models[0]
 
 
 class Recipe:
-    """What is trained: a split, a model, and the choices made for it; `tree` adds the settings of one member."""
+    """Split, model and config choices of a fit; `tree` adds the settings of one member."""
 
     def __init__(
         self,
@@ -164,17 +169,19 @@ class Recipe:
         loss: str | Callable[..., Any] | None = None,
         negatives: str | None = None,
         optimizer: str | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.split, self.loss = split, loss if callable(loss) else None
+        self.metrics = metric_names(metrics)
         self.own = {} if isinstance(model, str) else _own_model(model)
         named = {"loss": loss if isinstance(loss, str) else None, "negatives": negatives, "optimizer": optimizer}
         self.choices: list[str] = [f"model={model}"] if isinstance(model, str) else self.own.pop("choices")
         self.choices += [f"{group}={name}" for group, name in named.items() if name is not None]
 
     def tree(self, values: Mapping[str, Any]) -> Tree:
-        """The configuration with these settings, checked."""
+        """Return the validated configuration with these settings."""
         if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
-            raise InputError(f"{misplaced[0]}: the data is split already; give this to jaxrec.Dataset or jaxrec.split")
+            raise InputError(f"{misplaced[0]}: the data is already split; pass this to jaxrec.Dataset or jaxrec.split")
         of_model = {key: value for key, value in values.items() if self.own and key.startswith("model.")}
         typed = [override(key, value) for key, value in values.items() if key not in of_model]
         tree = compose([*self.choices, *typed])
@@ -182,25 +189,30 @@ class Recipe:
             tree["model"] = {**self.own, **{key.removeprefix("model."): value for key, value in of_model.items()}}
         if self.loss is not None:
             if "loss" not in tree["loss"]:
-                raise InputError(
-                    f"{tree['model']['_target_']} does not learn from a function of scores: leave loss out"
-                )
+                raise InputError(f"{tree['model']['_target_']} does not support a custom loss function: omit loss")
             tree["loss"]["loss"] = {"_target_": settings.give(self.loss), "_partial_": True}
+        if self.metrics is not None:
+            tree["eval"]["metrics"] = self.metrics
         tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
         del tree["overwrite"]
         settings.check(tree)
         return tree
 
     def members(self, overrides: Mapping[str, Any]) -> tuple[list[Tree], bool]:
-        """The configuration of every combination of the values, and whether there are several by the form of these."""
+        """Return the configuration of every combination, and whether any override is a list of values."""
         present = settings.flat(compose(self.choices)) | {f"model.{key}": value for key, value in self.own.items()}
         spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
         combinations = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
         return [self.tree(values) for values in combinations], any(spans[key] is overrides[key] for key in spans)
 
 
+def metric_names(metrics: Metrics | None) -> tuple[str, ...] | None:
+    """Return metrics by name; functions are registered under their dotted path."""
+    return None if metrics is None else tuple(m if isinstance(m, str) else settings.give(m) for m in metrics)
+
+
 def _values(value: Any, present: Any) -> Sequence[Any]:
-    """The values of an override: a list stands for several, unless the setting is a list itself."""
+    """Return the values of an override: a list means several values, unless the setting is itself a list."""
     is_list = isinstance(present, list | tuple)
     if isinstance(value, list) and (not is_list or any(isinstance(item, list | tuple) for item in value)):
         return value
@@ -208,12 +220,14 @@ def _values(value: Any, present: Any) -> Sequence[Any]:
 
 
 def _own_model(model: type[Model] | Model) -> dict[str, Any]:
-    """The node of a module that is no choice of conf/model, and the choices that train it."""
+    """Return the config node of a user-defined model, and the choices that train it."""
     kind = model if isinstance(model, type) else type(model)
     if not issubclass(kind, Model):
         raise InputError(f"model={model!r} is neither a name of conf/model nor a jaxrec.models.Model")
-    given = {} if isinstance(model, type) else {f.name: getattr(model, f.name) for f in fields(model) if f.init}
-    kept = {name: value for name, value in given.items() if name not in ("parent", "name")}
+    fields_of_model = (
+        {} if isinstance(model, type) else {f.name: getattr(model, f.name) for f in fields(model) if f.init}
+    )
+    kept = {name: value for name, value in fields_of_model.items() if name not in ("parent", "name")}
     without_loss = ["loss=none", "negatives=none", "optimizer=none"]
     choices = []
     if issubclass(kind, Solved):
@@ -226,7 +240,7 @@ def _own_model(model: type[Model] | Model) -> dict[str, Any]:
 
 
 def _table(file: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-    """The rows of a file of a run; none where it is not there, or has no columns, as the history of EASE."""
+    """Read a table of a run; empty if the file is missing or has no columns, e.g. the history of EASE."""
     try:
         return read(file)
     except (FileNotFoundError, pd.errors.EmptyDataError):

@@ -1,1 +1,1 @@
-"""Timings side by side, `jaxrec benchmark case=…`: ratios of medians, beside peers where one is named."""
+"""Benchmarks, `jaxrec benchmark case=…`: median timings, optionally compared with another library."""

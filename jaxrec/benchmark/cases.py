@@ -1,4 +1,4 @@
-"""Timings that can be trusted: warm-up and compilation apart, medians over repeats, peers in turn in the same run."""
+"""Benchmark cases: compilation excluded, medians over repeats, peer libraries interleaved in the same run."""
 
 import json
 import resource
@@ -37,16 +37,27 @@ Row = dict[str, Any]
 
 
 def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None) -> list[Row]:
-    """Runs a case and prints a table; appends nothing, writes `out` as JSON.
+    """Run a case, print a table, and write `out` as JSON.
 
-    case: fit (seconds an epoch), rank (seconds for every user's top 10), evaluate (seconds for the metrics of all
-    validation users), sweep (populations against one trial after another), start (seconds from a fresh process to a
-    trained model), mining (seconds for every user's 50 hardest negatives, and how far that is from the arithmetic),
-    samplers (seconds an epoch with each kind of negatives), serve (seconds within which 99 % of the lists come from a
-    server that 64 connections ask)
-    peer: `PYTHON SCRIPT`, run in turn with ours on the same interactions: the script gets an npz file of user and
-    item positions, the width and the number of repeats, and prints one JSON line {"name": …, "seconds": [...]}, with
-    "targets" where it timed less than all of the work: how many interactions each time learned, or users it ranked for
+    Args:
+        tree: the settings of a run.
+        case: fit (seconds per epoch), rank (seconds for every user's top 10), evaluate (seconds for the metrics of all
+            validation users), sweep (populations vs. sequential trials), start (seconds from a new process to a
+            trained model), mining (seconds for every user's 50 hardest negatives, and the ratio to the arithmetic
+            limit), samplers (seconds per epoch with each negative sampler), serve (99th-percentile latency of a
+            server under 64 connections).
+        repeats: number of timed repeats.
+        out: the JSON file to write.
+        peer: `PYTHON SCRIPT`, interleaved with our runs on the same interactions: the script gets an npz file of user
+            and item positions, the embedding dimension and the number of repeats, and prints one JSON line
+            {"name": …, "seconds": [...]}, with "targets" (interactions trained or users ranked per repeat) if it
+            timed a part of the work.
+
+    Returns:
+        The rows of the table, with all timings.
+
+    Raises:
+        InputError: an unknown case, an invalid setting, or a failed peer.
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "evaluate": evaluate}
     cases |= {"sweep": sweep, "start": start, "mining": mining, "samplers": samplers, "serve": serve}
@@ -54,41 +65,39 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
     settings.check({key: value for key, value in tree.items() if key != "peer"})
     rows = cases[case](tree, repeats, peer)
-    where = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
+    machine = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
-    say(f"{where['device']} ({where['placement']}), jax {where['jax']}; peak memory of this process {peak:,.0f} MiB")
+    say(f"{machine['device']} ({machine['placement']}), jax {machine['jax']}; peak memory {peak:,.0f} MiB")
     write_json(
-        out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": where, "settings": tree}
+        out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": machine, "settings": tree}
     )
-    say(f"written to {out}")
+    say(f"results: {out}")
     return rows
 
 
 def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """Epochs of one member on all of the data; the first, which compiles, apart."""
+    """Time epochs of one member on all of the data, excluding the first epoch, which compiles."""
     data: Interactions = build(tree["data"])
     _, shared, population = next(settings.populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
 
     trainer: GradientFit = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
     first = trainer(model, data, population)
-    theirs = _peer(peer, data, int(population.hyper.width[0]), repeats)
+    peer_rows = _peer(peer, data, int(population.hyper.width[0]), repeats)
     again = trainer(model, data, population)
     seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
     targets = _targets(trainer, model, data, first.params, population.hyper)
-    return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *theirs], targets)
+    return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *peer_rows], targets)
 
 
 def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Params, hyper: Hyper) -> int:
-    """Interactions that an epoch learns: the weight of its examples. Sequences are cut to their latest, or hidden."""
+    """Return the interactions trained per epoch: the total example weight (sequences are truncated or masked)."""
     examples, n = trainer.objective.examples(data, model.history_length)
     params, hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), (params, hyper))
 
-    def weights(
-        given: FeatureTables, examples: PyTree
-    ) -> PyTree:  # what else a batch costs is not asked for, hence not computed
-        source, known = stream(jax.random.key(0)), with_tables(model, given)
+    def weights(feature_tables: FeatureTables, examples: PyTree) -> PyTree:  # unused outputs are not computed
+        source, known = stream(jax.random.key(0)), with_tables(model, feature_tables)
         return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
 
     each = np.asarray(jax.jit(weights)(tables(model, data.encoded), examples))
@@ -96,11 +105,11 @@ def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Par
 
 
 def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The ten best items of every user, what they have masked, from random vectors of the model's width."""
+    """Time the top-10 ranking of every user, with seen items masked, from random parameters."""
     data: Interactions = build(tree["data"])
     model, params, hyper = _fresh(tree, data)
-    asked = QueryRows.about(np.arange(data.n_users), histories(data))
-    ranker = Ranker(model, asked, 10, block=get(tree, "eval.block"))
+    query_rows = QueryRows.about(np.arange(data.n_users), histories(data))
+    ranker = Ranker(model, query_rows, 10, block=get(tree, "eval.block"))
     rows = _beside(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
     for row in rows:
         row["users_per_s"] = round(data.n_users / row["median_s"])
@@ -108,7 +117,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 
 def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """What a validation does: the catalog ranked for each of its users, and the metrics of their lists."""
+    """Time a validation: full-catalog ranking of its users and the metrics of their lists."""
     data: Interactions = build(tree["data"])
     validation = build(tree["split"], interactions=data).selection.validation
     if validation is None:
@@ -120,7 +129,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 
 def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:
-    """The model for this data as it starts, as a population of one."""
+    """Return the initialized model for this data, as a population of one."""
     _, shared, population = next(settings.populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
     one = jax.tree.map(lambda x: x[0], population.hyper)
@@ -129,16 +138,16 @@ def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:
 
 
 def _beside(work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, hyper: Hyper) -> list[Row]:
-    """Our work before and after the peer's; the first time, which compiles, apart."""
+    """Time our work before and after the peer's, excluding the first call, which compiles."""
     first = _timed(work)
     seconds = [_timed(work) for _ in range(repeats)]
-    theirs = _peer(peer, data, int(hyper.width[0]), repeats)
+    peer_rows = _peer(peer, data, int(hyper.width[0]), repeats)
     seconds += [_timed(work) for _ in range(repeats)]
-    return [_row("jaxrec", seconds, compile_s=round(first - min(seconds), 2)), *theirs]
+    return [_row("jaxrec", seconds, compile_s=round(first - min(seconds), 2)), *peer_rows]
 
 
 def _rates(rows: list[Row], targets: int) -> list[Row]:
-    """With targets a second, of those that each time was for: ours, unless the peer says its own."""
+    """Add targets per second; a peer may report its own number of targets."""
     return [
         {"targets": targets, **row} | {"targets_per_s": float(f"{row.get('targets', targets) / row['median_s']:.4g}")}
         for row in rows
@@ -146,7 +155,7 @@ def _rates(rows: list[Row], targets: int) -> list[Row]:
 
 
 def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The same trials as populations, and one after another in the same warm process; no early stopping, equal work."""
+    """Time the same trials as populations and sequentially, in one warm process, without early stopping."""
     split, _ = experiment.prepare(tree)
     size, n_trials = tree["sweep"]["population"], tree["sweep"]["n_trials"]
     rng = np.random.default_rng(0)
@@ -169,19 +178,19 @@ def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
             for _, shared, population in settings.populations(batch):
                 experiment.select(shared, split.selection, population)
 
-    together = [trials[at : at + size] for at in range(0, n_trials, size)]
-    alone = [[trial] for trial in trials]
-    # A population is padded to its widest; alone, every width is a program of its own. All are compiled beforehand.
-    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in together + alone[: 8 * len(widths)]])
+    batches = [trials[at : at + size] for at in range(0, n_trials, size)]
+    singles = [[trial] for trial in trials]
+    # A population is padded to its widest member; single trials need one program per width. All are precompiled.
+    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in batches + singles[: 8 * len(widths)]])
     seconds: dict[str, list[float]] = {"as populations": [], "one after another": []}
     for _ in range(repeats):
-        seconds["as populations"].append(_timed(lambda: train(together)))
-        seconds["one after another"].append(_timed(lambda: train(alone)))
+        seconds["as populations"].append(_timed(lambda: train(batches)))
+        seconds["one after another"].append(_timed(lambda: train(singles)))
     return [_row(name, runs) for name, runs in seconds.items()]
 
 
 def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """Whole processes: import, data, compilation, one epoch, evaluation, run directory."""
+    """Time whole processes: import, data, compilation, one epoch, evaluation, run directory."""
     program = "import sys; from jaxrec.config import train; sys.argv[0] = 'train'; train()"
     with tempfile.TemporaryDirectory() as folder:
         call = [sys.executable, "-c", program, "trainer.epochs=1", f"hydra.run.dir={folder}"]
@@ -191,20 +200,20 @@ def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
-    found = mining_case.mine(tree, repeats)
-    return [_row(tree["model"]["_target_"].rpartition(".")[2], found.pop("seconds"), **found)]
+    """Time the 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
+    figures = mining_case.mine(tree, repeats)
+    return [_row(tree["model"]["_target_"].rpartition(".")[2], figures.pop("seconds"), **figures)]
 
 
 def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """Epochs with every sampler, beside uniform negatives."""
-    found = mining_case.epochs(tree, repeats)
-    uniform = min(min(seconds) for name, seconds in (found[0], found[-1]))
-    return [_row(name, seconds, times_uniform=round(min(seconds) / uniform, 2)) for name, seconds in found]
+    """Time epochs with every negative sampler, relative to uniform negatives."""
+    timings = mining_case.epochs(tree, repeats)
+    uniform = min(min(seconds) for name, seconds in (timings[0], timings[-1]))
+    return [_row(name, seconds, times_uniform=round(min(seconds) / uniform, 2)) for name, seconds in timings]
 
 
 def serve(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """The 99th percentile of a server under load; see `jaxrec.benchmark.serving`."""
+    """Time the 99th-percentile latency of a server under load; see `jaxrec.benchmark.serving`."""
     return [_row(name, seconds, **figures) for name, seconds, figures in serving.serve(tree, repeats)]
 
 
@@ -230,6 +239,6 @@ def _peer(peer: str | None, data: Interactions, width: int, repeats: int) -> lis
         done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"peer={peer} failed: {done.stderr.strip().splitlines()[-1:]}")
-    said = json.loads(done.stdout.strip().splitlines()[-1])
-    own = {"targets": round(said["targets"])} if "targets" in said else {}
-    return [_row(said["name"], said["seconds"], **own)]
+    output = json.loads(done.stdout.strip().splitlines()[-1])
+    own = {"targets": round(output["targets"])} if "targets" in output else {}
+    return [_row(output["name"], output["seconds"], **own)]

@@ -1,4 +1,4 @@
-"""What mining costs, and what an epoch costs with each sampler of negatives."""
+"""Timings of hard-negative mining, and of epochs with each negative sampler."""
 
 import time
 from collections.abc import Callable
@@ -18,8 +18,8 @@ from jaxrec.models.model import Model, Params
 from jaxrec.ranking import QueryRows, Ranker, query_of
 from jaxrec.settings import Tree, build, get, put
 
-HARDEST = 50  # items a user
-CHECKED = 32  # users whose lists are made again in numpy
+HARDEST = 50  # items per user
+CHECKED = 32  # users whose lists are verified with NumPy
 
 SAMPLERS: list[Tree] = [
     {"_target_": "jaxrec.negatives.uniform.Uniform"},
@@ -33,7 +33,7 @@ SAMPLERS: list[Tree] = [
         "first": {"_target_": "jaxrec.negatives.popularity.Popularity"},
         "second": {"_target_": "jaxrec.negatives.uniform.Uniform"},
     },
-    # mines in the first epoch timed
+    # mines in the first timed epoch
     {"_target_": "jaxrec.negatives.hard.Hard", "ranks": (1, HARDEST), "warmup": 1, "refresh": 1_000_000},
     {"_target_": "jaxrec.negatives.dynamic.Dynamic", "candidates": 4},
     {"_target_": "jaxrec.negatives.dynamic.Dynamic", "candidates": 8},
@@ -41,10 +41,12 @@ SAMPLERS: list[Tree] = [
 
 
 def mine(tree: Tree, repeats: int) -> dict[str, Any]:
-    """The 50 hardest items of every user, those that a user has masked, from a fresh model: seconds, and their limit.
+    """Time the 50 hardest unseen items of every user, from an untrained model.
 
-    `limit_s` is what the multiplications alone would take at the rate of a large matrix product, measured in between.
-    Raises InputError if a list differs from one that numpy makes of the scores of all candidates.
+    `limit_s` is the time of the multiplications alone at the rate of a large matrix product, measured in between.
+
+    Raises:
+        InputError: a list differs from a NumPy ranking of all scores.
     """
     data: Interactions = build(tree["data"])
     _, shared, population = next(settings.populations([tree]))
@@ -52,9 +54,9 @@ def mine(tree: Tree, repeats: int) -> dict[str, Any]:
     hyper = population.hyper
     params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(jax.tree.map(lambda x: x[0], hyper))
     stacked = jax.tree.map(lambda x: x[None], params)
-    asked = QueryRows.about(np.arange(data.n_users), histories(data))
+    query_rows = QueryRows.about(np.arange(data.n_users), histories(data))
     started = time.perf_counter()
-    ranker = Ranker(model, asked, HARDEST, block=get(tree, "eval.block"))
+    ranker = Ranker(model, query_rows, HARDEST, block=get(tree, "eval.block"))
     items = np.asarray(ranker(stacked, hyper).items)[0]
     first = time.perf_counter() - started
     _check(model, params, data, items)
@@ -74,15 +76,15 @@ def mine(tree: Tree, repeats: int) -> dict[str, Any]:
 
 
 def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
-    """Seconds an epoch with each sampler, uniform first and last again; a mining epoch is the first of its row."""
+    """Time epochs with each sampler; uniform comes first and last. An epoch that mines is a separate row."""
     data: Interactions = build(tree["data"])
-    found = []
+    timings = []
     for node in [*SAMPLERS, SAMPLERS[0]]:
         ratio = node.get("ratio", tree["negatives"]["ratio"])
-        one = put(tree, {"trainer.epochs": repeats + 1, "trainer.patience": None}) | {
+        sampler_tree = put(tree, {"trainer.epochs": repeats + 1, "trainer.patience": None}) | {
             "negatives": node | {"ratio": ratio}
         }
-        _, shared, population = next(settings.populations([one]))
+        _, shared, population = next(settings.populations([sampler_tree]))
         model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
         trainer: GradientFit = experiment.trainer(shared)
         seconds = [row["seconds"] for row in trainer(model, data, population).history[0]][1:]
@@ -90,14 +92,14 @@ def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
             f" {key}={node[key]}" for key in ("ratio", "candidates", "exclude_known") if key in node
         )
         if "refresh" in node:
-            found.append((f"{name} an epoch that mines", seconds[:1]))
+            timings.append((f"{name} epoch with mining", seconds[:1]))
             seconds = seconds[1:]
-        found.append((name, seconds))
-    return found
+        timings.append((name, seconds))
+    return timings
 
 
 def matrix_rate(n: int = 2048) -> float:
-    """Floating-point operations a second of a product of two n x n matrices on all devices, each with its own."""
+    """Measure the FLOP/s of n x n matrix products on all devices in parallel."""
     product = jax.pmap(lambda a, b: a @ b)
     a = jnp.ones((jax.device_count(), n, n), jnp.float32)
     jax.block_until_ready(product(a, a))
@@ -106,9 +108,9 @@ def matrix_rate(n: int = 2048) -> float:
 
 
 def flops_of_a_user(model: Model, params: Params, data: Interactions, users: int = 8) -> float:
-    """Operations that scoring the catalog takes for one more user, by the compiler's own count.
+    """Return the FLOPs of scoring the catalog for one additional user, as counted by the compiler.
 
-    Lowered for an accelerator, which scores all at once: of a loop, as a CPU has it, the compiler counts one round.
+    Lowered for an accelerator, which scores all users at once: of a CPU loop the compiler counts one iteration.
     """
 
     def counted(n: int) -> float:
@@ -129,7 +131,7 @@ def _check(model: Model, params: Params, data: Interactions, items: np.ndarray) 
         scores[known.masked(np.array([user]))[1]] = -np.inf
         best = np.sort(scores)[::-1][: items.shape[1]]
         if len(set(items[user].tolist())) < items.shape[1] or not np.allclose(scores[items[user]], best, atol=1e-5):
-            raise InputError(f"the items mined for user {user} are not the {items.shape[1]} best of all its scores")
+            raise InputError(f"the items mined for user {user} are not the top {items.shape[1]} of all scores")
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -1,4 +1,4 @@
-"""A server under load: another process, asked over many connections at once, each for one list after another."""
+"""Load test of the server in a separate process, over many concurrent connections."""
 
 import asyncio
 import contextlib
@@ -27,19 +27,19 @@ from jaxrec.recommend.stored_model import stored
 from jaxrec.settings import Tree, build
 
 CONNECTIONS, SECONDS = 64, 6.0
-OVERLOAD = 400  # connections, where so few may wait:
-QUEUE = 32
+OVERLOAD = 400  # connections of the overload test
+QUEUE = 32  # queue limit of the overload test
 START = "import sys; from jaxrec.config import serve; sys.argv[0] = 'serve'; serve()"
 
 
 class Load(NamedTuple):
-    """Seconds of every answer, by its status, and how long all of it took."""
+    """Latencies by status code, in seconds, and the total duration."""
 
     seconds: dict[int, list[float]]
     wall: float
 
     def row(self) -> dict[str, Any]:
-        """Answers a second, and milliseconds within which half and 99 % of the lists came."""
+        """Return requests per second, and the median and 99th-percentile latency in milliseconds."""
         good = np.array(self.seconds.get(200, [np.nan])) * 1000
         p50, p99 = np.percentile(good, [50, 99])
         counts = {f"status_{status}": len(seconds) for status, seconds in sorted(self.seconds.items())}
@@ -52,10 +52,10 @@ class Load(NamedTuple):
 
 
 def serve(tree: Tree, repeats: int) -> Iterator[tuple[str, list[float], dict[str, Any]]]:
-    """Name, seconds of each repeat's 99th percentile, and figures of the last repeat.
+    """Yield name, 99th-percentile latency of each repeat in seconds, and figures of the last repeat.
 
-    One model of random parameters, served with batches, then one request at a time; the same lists in a plain loop
-    without a server; and what overload does: refusals, how fast they come, and the first seconds after it.
+    A model with random parameters is served with batching, then one request at a time; compared with a loop without a
+    server; then under overload (rejections and their latency), and after it.
     """
     with tempfile.TemporaryDirectory() as folder:
         n_users = _run(tree, Path(folder))
@@ -75,7 +75,7 @@ def serve(tree: Tree, repeats: int) -> Iterator[tuple[str, list[float], dict[str
 
 
 def _run(tree: Tree, folder: Path) -> int:
-    """Writes what a server reads of a run directory: the data's users and histories, and random parameters."""
+    """Write a minimal run directory: the data's users and histories, and random parameters."""
     data: Interactions = build(tree["data"])
     longest = int(np.bincount(data.user).max(initial=1))
     sizes = {"n_users": data.n_users, "n_items": data.n_items, "history_length": longest}
@@ -92,32 +92,32 @@ def _run(tree: Tree, folder: Path) -> int:
 
 
 def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, Any]]:
-    """Lists one after another by the program for one row, in this process."""
+    """Time sequential lists with the single-row program, in this process."""
     recommender, user = load(folder), np.zeros(1, np.int64)
     length = 1 << int(np.diff(recommender.known.offsets).max() - 1).bit_length()
-    answers, seconds = recommender.answers(10, 1, length), []
+    recommend, seconds = recommender.answers(10, 1, length), []
     rng = np.random.default_rng(0)
-    answers(user, recommender.histories(user, length))
+    recommend(user, recommender.histories(user, length))
     started = time.perf_counter()
     while time.perf_counter() < started + SECONDS / 2:
         user[0] = rng.integers(n_users)
-        asked = time.perf_counter()
-        answers(user, recommender.histories(user, length))
-        seconds.append(time.perf_counter() - asked)
+        sent = time.perf_counter()
+        recommend(user, recommender.histories(user, length))
+        seconds.append(time.perf_counter() - sent)
     figures = Load({200: seconds}, time.perf_counter() - started).row()
     return [float(np.percentile(seconds, 99))], figures
 
 
 @contextlib.contextmanager
 def _server(run: str, *overrides: str) -> Iterator[int]:
-    """A server in a process of its own; its port, once it is ready."""
+    """Start a server process; yield its port once it is ready."""
     call = [sys.executable, "-u", "-c", START, f"run={run}", "port=0", *overrides]
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             ready = next((line for line in process.stdout if line.startswith("ready: ")), None)
             if ready is None:
-                raise InputError("the server did not start: what it said is above")
+                raise InputError("the server did not start: see its output above")
             yield int(ready.rsplit(":", 1)[1])
         finally:
             process.terminate()
@@ -125,25 +125,25 @@ def _server(run: str, *overrides: str) -> Iterator[int]:
 
 
 async def _load(port: int, n_users: int, connections: int, seconds: float) -> Load:
-    """Every connection asks for the list of some user, and for the next once it is answered."""
+    """Send requests for random users on every connection, one after the other."""
     gc.collect()
-    gc.freeze()  # the client's own pauses are none of the server's
-    taken: dict[int, list[float]] = {}
+    gc.freeze()  # exclude garbage collection pauses of the client
+    latencies: dict[int, list[float]] = {}
     rng = np.random.default_rng(0)
     started = time.perf_counter()
 
     async def ask() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
-            while (asked := time.perf_counter()) < started + seconds:
+            while (sent := time.perf_counter()) < started + seconds:
                 body = json.dumps({"user": int(rng.integers(n_users))}).encode()
                 head = f"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n"
                 writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
                 answer = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0]))
-                taken.setdefault(int(answer[9:12]), []).append(time.perf_counter() - asked)
+                latencies.setdefault(int(answer[9:12]), []).append(time.perf_counter() - sent)
                 if answer[9:12] != b"200":
-                    await asyncio.sleep(0.05)  # who is refused does not ask again at once
+                    await asyncio.sleep(0.05)  # back off after a rejection
 
     await asyncio.gather(*(ask() for _ in range(connections)))
-    return Load(taken, time.perf_counter() - started)
+    return Load(latencies, time.perf_counter() - started)

@@ -1,1 +1,1 @@
-"""Files become `Interactions`, `Interactions` become a `Split`: numpy and pandas, nothing compiled."""
+"""Data loading: files → `Interactions` → `Split`, in numpy and pandas without JAX."""

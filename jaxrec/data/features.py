@@ -1,13 +1,13 @@
-"""What is known of users or items, as numbers: codes of categories, bags of codes, and standardized numbers.
+"""Encoded features of users or items: category codes, bags of codes, and standardized numbers.
 
-A frame of features says by its dtypes what its columns are:
+The dtype of a column determines its kind:
 
-category, bool            a category
-text                      a category too, unless it is free text: more than half of the known values occur once
-lists, one a row          a bag: several values, in any order, each counted once
-numbers, dates            a number (dates as days since 1970); codes such as an occupation's need `astype("category")`
+category, bool            categorical
+text                      categorical, unless it is free text: more than half of the non-missing values occur once
+lists, one per row        a bag: several values, unordered, each counted once
+numbers, dates            numerical (dates as days since 1970); codes, e.g. of occupations, need `astype("category")`
 
-Vocabularies, means and deviations are fitted on some rows, those of ids that occur in train, and hold for all others.
+Vocabularies, means and standard deviations are fitted on the rows of ids in train and applied to all rows.
 """
 
 from collections.abc import Mapping
@@ -22,29 +22,33 @@ from pydantic import PositiveInt
 
 from jaxrec.errors import InputError
 
-FREE_TEXT = 0.5  # a text column with a larger share of values that occur once is no category
+FREE_TEXT = 0.5  # a text column is free text if a larger share of its values occurs only once
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """Names of a column, sorted: the name at i has code i + 1, and code 0 is missing, rare or never seen."""
+    """Sorted names of a categorical column: the name at i has code i + 1; code 0 is missing, rare or unseen."""
 
     column: str
     names: pd.Index
 
     @property
     def size(self) -> int:
-        """How many codes there are, 0 included: rows of an embedding."""
+        """Number of codes including 0, i.e. rows of an embedding table."""
         return len(self.names) + 1
 
     def codes(self, text: pd.Series) -> np.ndarray:
-        """int32 [N], the code of each name."""
+        """Return the code of each name, int32 [N]."""
         return (self.names.get_indexer(pd.Index(text)) + 1).astype(np.int32)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """A number's mean and deviation where it is known; `flagged`: a 0/1 column says where it is not."""
+    """Mean and standard deviation of a numerical column over its non-missing values.
+
+    Attributes:
+        flagged: whether a 0/1 column marks missing values.
+    """
 
     column: str
     mean: float
@@ -54,11 +58,12 @@ class Scale:
 
 @dataclass(frozen=True, eq=False)
 class Schema:
-    """What the columns of `Features` are, in the order of the frame it was fitted on.
+    """Columns of `Features`, in the order of the frame it was fitted on.
 
-    left_out:   columns that are no features, each with the reason
-    bag_length: L, the longest bag of all, at most the limit it was fitted with
-    max_text:   characters at which names are cut
+    Attributes:
+        left_out: excluded columns and the reason for each.
+        bag_length: L, the length of the longest bag, at most the `max_bag` it was fitted with.
+        max_text: number of characters at which names are truncated.
     """
 
     categories: tuple[Vocabulary, ...]
@@ -70,17 +75,21 @@ class Schema:
 
     @property
     def number_names(self) -> tuple[str, ...]:
-        """Names of the columns of `Features.numbers`: the numbers, then the flags."""
+        """Column names of `Features.numbers`: the numbers, then the missing flags."""
         flags = (f"{scale.column} is missing" for scale in self.numbers if scale.flagged)
         return (*(scale.column for scale in self.numbers), *flags)
 
     def encode(self, frame: pd.DataFrame) -> "Features":
-        """The rows of another frame with the same columns; names that were not there when it was fitted get code 0."""
+        """Encode a frame with the same columns; names outside the vocabulary get code 0.
+
+        Raises:
+            InputError: a column of the schema is missing from the frame.
+        """
         frame = frame.rename(columns=str)
-        wanted = [part.column for parts in (self.categories, self.bags) for part in parts]
-        wanted += [scale.column for scale in self.numbers]
-        if missing := [column for column in wanted if column not in frame]:
-            raise InputError(f"features lack the column {missing[0]!r}: there are {', '.join(map(repr, frame))}")
+        columns = [part.column for parts in (self.categories, self.bags) for part in parts]
+        columns += [scale.column for scale in self.numbers]
+        if missing := [column for column in columns if column not in frame]:
+            raise InputError(f"features lack the column {missing[0]!r}: the columns are {', '.join(map(repr, frame))}")
         frame = frame.reset_index(drop=True)
         categories = np.zeros((len(frame), len(self.categories)), np.int32)
         for place, vocabulary in enumerate(self.categories):
@@ -106,18 +115,21 @@ class Schema:
         for place, scale in enumerate(self.numbers):
             numbers[:, place] = (_floats(frame[scale.column]) - scale.mean) / scale.deviation
         flags = np.isnan(numbers[:, [scale.flagged for scale in self.numbers]])
-        limit = np.finfo(np.float32).max  # a row may lie far from all those fitted on
+        limit = np.finfo(np.float32).max  # a value may lie far outside the fitted range
         return np.concatenate([np.nan_to_num(numbers).clip(-limit, limit), flags], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """One row an id.
+    """Encoded features, one row per id.
 
-    categories: int32 [n, C], codes of `schema.categories`
-    bags:       int32 [n, G, L], codes of `schema.bags`, each at most once, padded with 0 on the right
-    numbers:    float32 [n, F], `schema.number_names`: mean 0 and deviation 1 over the rows fitted on, missing ones 0
-    notes:      what was cut, each a reason and how many rows
+    Attributes:
+        categories: int32 [n, C], codes of `schema.categories`.
+        bags: int32 [n, G, L], codes of `schema.bags`, each at most once, right-padded with 0.
+        numbers: float32 [n, F], columns `schema.number_names`: mean 0 and standard deviation 1 over the fitted rows,
+            0 where missing.
+        schema: the fitted vocabularies and scales.
+        notes: truncations, as reason → number of rows.
     """
 
     categories: np.ndarray
@@ -131,13 +143,15 @@ class Features:
 
     @property
     def sizes(self) -> "Sizes":
-        """Of the vocabularies and of the numbers."""
-        of = self.schema
-        return Sizes(tuple(c.size for c in of.categories), tuple(b.size for b in of.bags), self.numbers.shape[1])
+        """Vocabulary sizes and the number of numerical columns."""
+        schema = self.schema
+        return Sizes(
+            tuple(c.size for c in schema.categories), tuple(b.size for b in schema.bags), self.numbers.shape[1]
+        )
 
 
 class Sizes(NamedTuple):
-    """What a model builds its embeddings by: codes of each category and of each bag, and how many numbers there are."""
+    """Feature dimensions that a model's embeddings need: codes per category, codes per bag, numerical columns."""
 
     categories: tuple[int, ...] = ()
     bags: tuple[int, ...] = ()
@@ -146,9 +160,11 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Features of users and of items, encoded when they are first asked for: vocabularies are those of train.
+    """Lazily encoded features of users and items; vocabularies are fitted on train.
 
-    users, items: frames as in `Interactions`, or None; seen_users, seen_items: positions of those that occur in train
+    Attributes:
+        users, items: feature frames as in `Interactions`, or None.
+        seen_users, seen_items: positions of the ids that occur in train.
     """
 
     users: pd.DataFrame | None
@@ -158,19 +174,19 @@ class Encoded:
 
     @classmethod
     def holding(cls, of_users: Features | None, of_items: Features | None) -> "Encoded":
-        """Features that are encoded already."""
+        """Wrap features that are already encoded."""
         encoded = cls(None, None, np.empty(0, np.int64), np.empty(0, np.int64))
-        encoded.__dict__.update(of_users=of_users, of_items=of_items)  # where cached properties keep what they found
+        encoded.__dict__.update(of_users=of_users, of_items=of_items)  # the storage of cached properties
         return encoded
 
     @cached_property
     def of_users(self) -> Features | None:
-        """None where the data knows nothing of users but their ids."""
+        """Encoded user features; None if the data has none."""
         return None if self.users is None else features(self.users, self.seen_users)
 
     @cached_property
     def of_items(self) -> Features | None:
-        """None where the data knows nothing of items but their ids."""
+        """Encoded item features; None if the data has none."""
         return None if self.items is None else features(self.items, self.seen_items)
 
 
@@ -182,29 +198,35 @@ def features(
     max_bag: PositiveInt = 50,
     max_text: PositiveInt = 100,
 ) -> Features:
-    """A frame with one row an id (`Interactions.user_features` or `.item_features`) as features of all its rows.
+    """Fit vocabularies and scales on some rows of a feature frame and encode all rows.
 
-    fitted:    rows (positions or a mask) to fit vocabularies and scales on, such as `np.unique(train.item)`; None: all
-    min_count: names that fewer rows have are unknown, code 0
-    max_bag:   values kept of a row's list, the first
-    max_text:  characters kept of a name
+    Args:
+        frame: one row per id, such as `Interactions.user_features` or `.item_features`.
+        fitted: rows (positions or a mask) to fit on, such as `np.unique(train.item)`; None: all.
+        min_count: names with fewer rows are unknown, code 0.
+        max_bag: number of values kept of each list, the first ones.
+        max_text: number of characters kept of a name.
 
-    A frame without columns gives arrays without columns.
+    Returns:
+        Features of all rows; a frame without columns results in arrays without columns.
+
+    Raises:
+        InputError: a column occurs twice, or its values cannot be encoded.
     """
     frame = frame.rename(columns=str)
     if repeated := list(frame.columns[frame.columns.duplicated()]):
-        raise InputError(f"features have the column {repeated[0]!r} twice: rename or drop one")
+        raise InputError(f"the features have two columns {repeated[0]!r}: rename or drop one")
     seen = (frame if fitted is None else frame.iloc[fitted]).reset_index(drop=True)
     return _fit(seen, min_count, max_bag, max_text).encode(frame)
 
 
 def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Schema:
-    """Vocabularies and scales of a frame's columns, and why some are left out."""
+    """Fit vocabularies and scales of a frame's columns; record why columns are left out."""
     categories, bags, numbers = [], [], []
     left_out: dict[str, str] = {}
     longest = 0
     for name, column in frame.items():
-        name = str(name)  # for mypy, which takes it for any label
+        name = str(name)  # mypy infers Hashable
         if not column.notna().any():
             left_out[name] = "no known value"
         elif _holds_lists(column):
@@ -245,12 +267,12 @@ def _holds_lists(column: pd.Series) -> bool:
 
 
 def _refuse_fractions(name: str, column: pd.Series) -> None:
-    """Raises InputError for lists of numbers with decimals, whose values are no names."""
+    """Raise InputError for lists of decimal numbers, whose values are not names."""
     entries = column.reset_index(drop=True).explode().dropna().infer_objects()
     if types.is_float_dtype(entries) and (entries != np.rint(entries.astype(np.float64))).any():
         raise InputError(
-            f"the feature {name!r} holds lists of decimal numbers, such as embeddings, which are no features yet: "
-            "leave it out, or make one column of each number"
+            f"the feature {name!r} contains lists of decimal numbers (embeddings?), which are not supported: "
+            "leave it out, or write one column per number"
         )
 
 
@@ -264,52 +286,52 @@ def _holds_numbers(column: pd.Series) -> bool:
 
 
 def _text(column: pd.Series, max_text: int) -> pd.Series:
-    """Values as text, cut to `max_text` characters; what is missing or empty is missing. 7.0 reads 7."""
+    """Return values as text of at most `max_text` characters, missing where missing or empty; 7.0 becomes "7"."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         names = _text(pd.Series(column.cat.categories), max_text)
-        return names.reindex(column.cat.codes).set_axis(column.index)  # -1, a missing one, is no position
+        return names.reindex(column.cat.codes).set_axis(column.index)  # missing values have code -1, not in the index
     column = column.infer_objects()
     text = column.astype(str)
-    if types.is_float_dtype(column):  # as whole numbers with gaps are held
+    if types.is_float_dtype(column):  # integers with missing values are stored as floats
         text = text.str.removesuffix(".0")
     text = text.str.slice(0, max_text)
     return text.where(column.notna() & (text != ""))
 
 
 def _entries(column: pd.Series, max_text: int) -> tuple[np.ndarray, pd.Series]:
-    """The values of all lists, and the row that each is in, ascending."""
+    """Flatten lists; return the row of each value, ascending, and the values as text."""
     entries = column.reset_index(drop=True).explode()
     return entries.index.to_numpy(), _text(entries, max_text)
 
 
 def _distinct(row: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Known codes, each once a row."""
+    """Return the known codes, each once per row."""
     pair = row.astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes
     kept = (codes > 0) & ~pd.Series(pair).duplicated().to_numpy()
     return row[kept], codes[kept]
 
 
 def _vocabulary(name: str, text: pd.Series, min_count: int) -> Vocabulary:
-    """The names that occur often enough."""
+    """Return the vocabulary of names that occur at least `min_count` times."""
     counts = text.value_counts()
     return Vocabulary(name, pd.Index(counts.index[counts >= min_count]).sort_values())
 
 
 def _floats(column: pd.Series) -> np.ndarray:
-    """float64 [N], NaN where unknown or infinite."""
+    """Return values as float64 [N], NaN where missing or infinite."""
     if types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64"):
         days = (pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
         return days.to_numpy(np.float64)
     try:
         values = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
-        raise InputError(f"the feature {column.name!r} holds numbers and also other things: {error}") from error
+        raise InputError(f"the feature {column.name!r} mixes numbers with other values: {error}") from error
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _scale(name: str, values: np.ndarray) -> Scale:
     known = values[~np.isnan(values)]
-    if not len(known) or known.min() == known.max():  # where rounding would give a deviation just above 0
+    if not len(known) or known.min() == known.max():  # rounding could make the standard deviation slightly above 0
         return Scale(name, 0.0, 0.0, flagged=False)
-    unit = np.abs(known).max()  # so that the square of a large number is finite
+    unit = np.abs(known).max()  # avoids overflow in the squares of large numbers
     return Scale(name, unit * (known / unit).mean(), unit * (known / unit).std(), flagged=len(known) < len(values))

@@ -1,4 +1,4 @@
-"""What every user did, by user and oldest first: the host's side of the histories that models are asked with."""
+"""User histories on the host, in CSR form, sorted by user and time."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,17 @@ from jaxrec.data.interactions import Interactions, user_order
 
 
 class UserHistories(NamedTuple):
-    """Entries `offsets[u] .. offsets[u + 1]` are those of user u; what the data lacks is None.
+    """User histories in CSR form: entries `offsets[u] : offsets[u + 1]` belong to user u.
 
-    items:  int32 [N]
-    event:  int8 [N], codes of `Interactions.event_names`
-    gap:    float32 [N], seconds since the user's entry before; 0 for the first
-    value:  float32 [N], rating or quantity
-    target: bool [N], whether the entry is masked when its user is recommended to; None: every one is
+    Columns that the data lacks are None.
+
+    Attributes:
+        offsets: int64 [U + 1].
+        items: int32 [N].
+        event: int8 [N], codes of `Interactions.event_names`.
+        gap: float32 [N], seconds since the user's previous entry; 0 for the first.
+        value: float32 [N], rating or quantity.
+        target: bool [N], whether the item is filtered from the user's recommendations; None: all are.
     """
 
     offsets: np.ndarray
@@ -25,7 +29,7 @@ class UserHistories(NamedTuple):
     target: np.ndarray | None = None
 
     def masked(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Offsets [R + 1] and items of what is left out for these users, in their order."""
+        """Return offsets [R + 1] and the items to filter from the recommendations of the given users [R]."""
         offsets, rows = select_rows(self.offsets, np.arange(len(self.items)), users)
         if self.target is None:
             return offsets, self.items[rows]
@@ -34,7 +38,7 @@ class UserHistories(NamedTuple):
 
 
 def histories(interactions: Interactions) -> UserHistories:
-    """The rows of the data by user, oldest first, ties in file order."""
+    """Return the histories of all users, oldest entry first, ties in file order."""
     offsets, rows = user_order(interactions)
 
     def column(values: np.ndarray | None) -> np.ndarray | None:
@@ -49,7 +53,7 @@ def histories(interactions: Interactions) -> UserHistories:
 
 
 def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows asked for, in that order, as offsets and items of their own."""
+    """Return offsets [R + 1] and items of the selected CSR rows [R], in the given order."""
     lengths = np.diff(offsets)[rows]
     new_offsets = np.concatenate([[0], np.cumsum(lengths)])
     source = np.repeat(offsets[:-1][rows] - new_offsets[:-1], lengths) + np.arange(new_offsets[-1])

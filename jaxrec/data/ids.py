@@ -1,9 +1,8 @@
-"""Ids of users and items: one spelling of each, wherever it comes from.
+"""Canonical form of user and item ids, independent of their source.
 
-An id is text or a whole number, and two ids are one if they read the same: 7, "7", 7.0 and "7.0" are one id (pandas
-writes integers with missing values beside them as floats), "007" is another. Rejected are floats that are not whole or
-so large (2^53) that they stand for several whole numbers, text that is such a float ("1.3085e+17"), and booleans.
-Text such as "2.5" is an id like any other text.
+An id is text or an integer; ids with the same text form are equal: 7, "7", 7.0 and "7.0" are the same id (pandas writes
+integer columns with missing values as floats), "007" is a different one. Rejected are floats that are not integers or
+too large to be exact (2^53), text of such floats ("1.3085e+17"), and booleans. Text such as "2.5" is a valid id.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,24 +19,24 @@ import pyarrow.compute as pc
 from jaxrec.data.notes import WARNING
 from jaxrec.errors import InputError
 
-AS_FLOAT = r"^(0|-?[1-9][0-9]*)\.0+$"  # how a float of a whole number is written
-ROUNDED = r"^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"  # how spreadsheets and pandas write large floats
-EXACT = {2: 2**11, 4: 2**24, 8: 2**53}  # bytes of a float → from where on it stands for several whole numbers
+AS_FLOAT = r"^(0|-?[1-9][0-9]*)\.0+$"  # an integer written as a float
+ROUNDED = r"^-?[0-9](\.[0-9]+)?[eE]\+[0-9]+$"  # large floats as spreadsheets and pandas write them
+EXACT = {2: 2**11, 4: 2**24, 8: 2**53}  # bytes of a float → limit from which integers are no longer exact
 REMEDY = "write ids as integers or as text (in pandas: dtype='Int64' or str)"
 
 Where = Callable[[int], str]
 
 
 def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
-    """Ids as int64 where every one is a whole number that fits, else as text; nulls stay.
+    """Return ids as int64 if all of them are integers that fit, else as text; nulls are kept.
 
     Args:
-        column: any number, text or binary type; int64 is returned as it is.
-        name: what messages call the column.
-        where: where a row (from 0) stands, for messages.
+        column: any number, text or binary type; int64 is returned unchanged.
+        name: name of the column in error messages.
+        where: maps a row (from 0) to its location, for error messages.
 
     Raises:
-        InputError: for a column or an id that the module's rules reject.
+        InputError: the column type or an id is invalid, see the module docstring.
     """
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -45,13 +44,13 @@ def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     if pa.types.is_null(kind):
         return column.cast(pa.int64())
     if pa.types.is_boolean(kind):
-        raise InputError(f"{name}: {where(0)} holds true or false, which is no id: name the column that holds ids")
+        raise InputError(f"{name}: {where(0)} is true or false, not an id: name the column of ids")
     if pa.types.is_floating(kind):
         return _of_floats(column, name, where)
     if pa.types.is_decimal(kind):
         column = _of_decimals(column, name, where)
     elif not (pa.types.is_integer(kind) or _is_text(kind)):
-        raise InputError(f"{name} holds {kind}: ids are text or whole numbers, so {REMEDY}")
+        raise InputError(f"{name} has the type {kind}, but ids are text or integers: {REMEDY}")
     if pa.types.is_integer(column.type):
         try:
             return column.cast(pa.int64())
@@ -60,9 +59,9 @@ def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     try:
         text = column.cast(pa.string())
     except pa.ArrowInvalid as error:
-        raise InputError(f"{name} holds bytes that are not UTF-8: {REMEDY}") from error
+        raise InputError(f"{name} contains bytes that are not UTF-8: {REMEDY}") from error
     numbers = whole_numbers(text)
-    if numbers is not None:  # they take a tenth of the time and memory of their text
+    if numbers is not None:  # integers take a tenth of the time and memory of text
         return numbers
     plain = _of_text(text, name, where)
     numbers = None if plain is text else whole_numbers(plain)
@@ -70,9 +69,9 @@ def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
 
 
 def whole_numbers(text: Any) -> Any:
-    """Arrow strings as int64, or None unless each is just how its number is written: "007", "-0" and "+7" are not."""
+    """Return Arrow strings as int64, or None unless all are canonical integers ("007", "-0" and "+7" are not)."""
     try:
-        text[:1000].cast(pa.int64())  # a cast that fails at every row takes long
+        text[:1000].cast(pa.int64())  # fail fast: a cast that fails in every row is slow
         numbers = text.cast(pa.int64())
     except pa.ArrowInvalid:  # not a number, or beyond int64
         return None
@@ -80,9 +79,12 @@ def whole_numbers(text: Any) -> Any:
 
 
 def canonical(ids: Any, name: str = "ids") -> np.ndarray:
-    """Ids from Python (list, array, Series, Index) as int64 where all are whole numbers that fit, else text and None.
+    """Return ids from Python (list, array, Series, Index) as int64 if all are integers that fit, else as text.
 
-    None, NaN and NA become None. Raises InputError for an id that the module's rules reject.
+    None, NaN and NA become None.
+
+    Raises:
+        InputError: an id is invalid, see the module docstring.
     """
     if isinstance(ids, np.ndarray) and ids.dtype == np.int64:
         return ids
@@ -90,7 +92,7 @@ def canonical(ids: Any, name: str = "ids") -> np.ndarray:
 
 
 def as_array(ids: pa.ChunkedArray) -> np.ndarray:
-    """Ids as of `exact` as an array as of `canonical`."""
+    """Convert the result of `exact` to an array as `canonical` returns it."""
     if not ids.null_count:
         return ids.to_numpy()
     text = ids.cast(pa.string()).fill_null("").to_numpy().astype(object)
@@ -99,7 +101,7 @@ def as_array(ids: pa.ChunkedArray) -> np.ndarray:
 
 
 def as_text(value: Any, name: str = "id") -> str | None:
-    """How one id reads; None for a missing one. Raises InputError as `canonical` does."""
+    """Return the canonical text of one id, None if missing; raises InputError as `canonical` does."""
     text = _plain(value, name)
     if text is None or not (".0" in text or "+" in text):
         return text
@@ -107,20 +109,20 @@ def as_text(value: Any, name: str = "id") -> str | None:
 
 
 class IdTable:
-    """Ids by position, to find others in."""
+    """Ids by position, with lookup of positions by id."""
 
     def __init__(self, ids: np.ndarray) -> None:
         self.ids = ids
 
     def find(self, ids: Any, name: str = "ids") -> np.ndarray:
-        """The position of each id, int64; -1 for those that are not here and for missing ones."""
-        own = canonical(ids, name)
-        if own.dtype == self.ids.dtype == np.int64:
-            return self._index.get_indexer(pd.Index(own))
-        return self._text.get_indexer(pd.Index(texts(own), dtype=object))
+        """Return the position of each id, int64; -1 for unknown and missing ids."""
+        query = canonical(ids, name)
+        if query.dtype == self.ids.dtype == np.int64:
+            return self._index.get_indexer(pd.Index(query))
+        return self._text.get_indexer(pd.Index(texts(query), dtype=object))
 
     def rows_of(self, column: pd.Series) -> np.ndarray:
-        """As `find`, for a column of many rows and fewer ids."""
+        """Return the position of each id as `find` does; efficient for columns with many repeated ids."""
         codes, labels = pd.factorize(column)
         return np.append(self.find(labels, str(column.name)), -1)[codes]
 
@@ -134,12 +136,12 @@ class IdTable:
 
 
 def texts(ids: np.ndarray) -> np.ndarray:
-    """Canonical ids as text objects; None stays."""
+    """Return canonical ids as text objects; None is kept."""
     return ids.astype(str).astype(object) if ids.dtype.kind != "O" else ids
 
 
 def written_as(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Canonical ids in the form of an id table: as integers beside integers (None stays), else as text."""
+    """Return canonical ids in the type of an id table: integers if the table has integers (None is kept), else text."""
     if ids.dtype == np.int64:
         return ids if table.dtype == np.int64 else texts(ids)
     known = [i for i in ids if i is not None]
@@ -149,37 +151,40 @@ def written_as(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def joined(lists: Sequence[Any], name: str) -> np.ndarray:
-    """The canonical ids of several lists after each other."""
-    own = [canonical(ids, name) for ids in lists]
-    if any(ids.dtype != np.int64 for ids in own):
-        own = [texts(ids) for ids in own]
-    return np.concatenate(own) if own else np.zeros(0, np.int64)
+    """Return the concatenated canonical ids of several lists."""
+    parts = [canonical(ids, name) for ids in lists]
+    if any(ids.dtype != np.int64 for ids in parts):
+        parts = [texts(ids) for ids in parts]
+    return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def few_matched(ids: np.ndarray, wanted: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
-    """A note with a warning if fewer than half of the wanted ids are among `ids`; both are distinct texts.
+def few_matched(ids: np.ndarray, expected: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
+    """Return a warning note if fewer than half of the `expected` ids are among `ids`.
 
     Args:
-        ids: of the file `here`.
-        wanted: of the file `there`.
+        ids: distinct ids of the file `here`, as text.
+        expected: distinct ids of the file `there`, as text.
         kind: `user` or `item`.
-        here: how messages call the file that should have them.
-        there: how messages call the other one.
+        here: name of the file that should contain the ids, for messages.
+        there: name of the other file, for messages.
 
     Raises:
-        InputError: if none is: then the two files do not write ids alike, or do not belong together.
+        InputError: none of the ids matches, i.e. the files write ids differently or do not belong together.
     """
-    if not len(wanted):
+    if not len(expected):
         return {}
-    found = np.isin(wanted.astype(str), ids.astype(str))
-    if 2 * found.sum() >= len(wanted):
+    found = np.isin(expected.astype(str), ids.astype(str))
+    if 2 * found.sum() >= len(expected):
         return {}
-    example = f"{here} has {ids[0]!r}, {there} has {wanted[~found][0]!r}" if len(ids) else f"{here} has none"
+    example = f"{here} has {ids[0]!r}, {there} has {expected[~found][0]!r}" if len(ids) else f"{here} has none"
     if not found.any():
         raise InputError(
-            f"none of the {len(wanted):,} {kind} ids of {there} is in {here}: {example}; write ids alike in both files"
+            f"none of the {len(expected):,} {kind} ids of {there} is in {here}: {example}; write ids the same way in "
+            "both files"
         )
-    reason = f"of {len(wanted):,} {kind} ids of {there} are in {here}: check that ids are written alike; {example}"
+    reason = (
+        f"of {len(expected):,} {kind} ids of {there} are in {here}: check that ids are written the same way; {example}"
+    )
     return {WARNING + reason: int(found.sum())}
 
 
@@ -201,8 +206,8 @@ def _of_floats(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedAr
     large = pc.greater_equal(pc.abs(column), float(limit))  # infinity too
     broken = pc.and_(pc.invert(large), pc.not_equal(column, pc.floor(column)))
     for wrong, why in (
-        (large, f"a float of {limit:,} or more, which stands for several whole numbers: {REMEDY}"),
-        (broken, "ids are text or whole numbers"),
+        (large, f"floats of {limit:,} or more are not exact: {REMEDY}"),
+        (broken, "ids are text or integers"),
     ):
         if (row := pc.index(wrong, True).as_py()) >= 0:
             raise InputError(f"{name}: {where(row)} has the id {column[row].as_py()}: {why}")
@@ -212,16 +217,16 @@ def _of_floats(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedAr
 def _of_decimals(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     broken = pc.not_equal(column, pc.floor(column))
     if (row := pc.index(broken, True).as_py()) >= 0:
-        raise InputError(f"{name}: {where(row)} has the id {column[row].as_py()}: ids are text or whole numbers")
+        raise InputError(f"{name}: {where(row)} has the id {column[row].as_py()}: ids are text or integers")
     return pa.chunked_array([[None if v is None else str(int(v)) for v in column.to_pylist()]], pa.string())
 
 
 def _of_text(text: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
-    """Text with whole numbers that are written as floats written as whole numbers."""
+    """Rewrite text of whole floats ("7.0") as integers ("7")."""
     suspect = pc.or_kleene(pc.match_substring(text, ".0"), pc.match_substring(text, "+"))
     if not pc.any(suspect).as_py():
         return text
-    codes = text.dictionary_encode().unify_dictionaries()  # so that each id is looked at once
+    codes = text.dictionary_encode().unify_dictionaries()  # process each distinct id once
     ids = codes.chunk(0).dictionary
     as_float = pc.match_substring_regex(ids, AS_FLOAT)
     whole = pc.if_else(as_float, pc.replace_substring_regex(ids, r"\.0+$", ""), ids)
@@ -231,12 +236,12 @@ def _of_text(text: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     if wrong := sorted(beyond + rounded):
         bad = ids[wrong[0]]
         row = pc.index(text, bad).as_py()
-        raise InputError(f"{name}: {where(row)} has the id {bad.as_py()!r}, a float that has lost digits: {REMEDY}")
+        raise InputError(f"{name}: {where(row)} has the id {bad.as_py()!r}, a rounded float: {REMEDY}")
     return pa.chunked_array([whole.take(chunk.indices) for chunk in codes.chunks], pa.string())
 
 
 def _arrow(ids: Any, name: str) -> pa.ChunkedArray:
-    """Ids from Python as an Arrow column, without a detour through floats."""
+    """Convert ids from Python to an Arrow column without a lossy conversion to floats."""
     if isinstance(ids, pd.Series | pd.Index) and isinstance(ids.dtype, pd.CategoricalDtype):
         ids = ids.astype(object if ids.hasnans else ids.dtype.categories.dtype)
     if isinstance(ids, pd.Series | pd.Index | pd.api.extensions.ExtensionArray) and ids.dtype != object:
@@ -249,23 +254,23 @@ def _arrow(ids: Any, name: str) -> pa.ChunkedArray:
     try:
         return pa.chunked_array([pa.array(values, pa.string())])
     except UnicodeEncodeError as error:
-        raise InputError(f"{name}: {error.object!r} is no text that can be encoded") from error
+        raise InputError(f"{name}: {error.object!r} cannot be encoded as UTF-8") from error
 
 
 def _plain(value: Any, name: str) -> str | None:
-    """How an id from Python is written."""
+    """Return the text of one id from Python."""
     match value:
         case str() | UUID():
             return str(value)
         case bool() | np.bool_():
-            raise InputError(f"{name}: {value} is no id: ids are text or whole numbers")
+            raise InputError(f"{name}: {value} is not an id: ids are text or integers")
         case int() | np.integer():
             return str(int(value))
         case Decimal() if value.is_finite() and value == int(value):
             return str(int(value))
         case float() | np.floating() if not np.isnan(value):
-            found = _of_floats(pa.chunked_array([np.asarray([value])]), name, lambda _: "the list")
-            return str(found[0].as_py())
+            number = _of_floats(pa.chunked_array([np.asarray([value])]), name, lambda _: "the list")
+            return str(number[0].as_py())
     if pd.api.types.is_scalar(value) and pd.isna(value):
         return None
-    raise InputError(f"{name}: {value!r} is no id: ids are text or whole numbers")
+    raise InputError(f"{name}: {value!r} is not an id: ids are text or integers")

@@ -1,4 +1,4 @@
-"""Who did what with which item: the one value that every source makes and every split takes."""
+"""User-item interactions: the data structure that sources return and splits consume."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,34 +15,36 @@ from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
 Duplicates = Literal["first", "last", "error", "keep"]
-COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight", "position")  # one entry a row
+COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight", "position")  # one entry per row
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Columns of equal length, one row an interaction, users and items as positions in their id tables.
+    """Columns of equal length, one row per interaction; users and items are positions in their id tables.
 
-    user:   int32 [N], positions in `user_ids`
-    item:   int32 [N], positions in `item_ids`
-    value:  float32 [N], rating or quantity; None where the data has none
-    time:   int64 [N], milliseconds since 1970; None where the data has none (then row order is the order)
-    part:   int8 [N], 0 train, 1 validation, 2 test; None unless the data comes already split
-    event:  int8 [N], positions in `event_names`; None where the data knows one kind of event only
-    target: bool [N], whether the row is what is to be recommended; the others, such as views where purchases are
-            wanted, are history only: never held out, never masked. None: every row is
-    weight: float32 [N], how much the row counts in training; None: each counts 1
-    position: int32 [N], the rank, from 1, at which the item was shown to the user; None where that is not known or not
-            to be learned from
-    user_ids, item_ids: the original ids (int64 or str objects); `item_ids` is in a shuffled order, see `encode`
-    user_features, item_features: one row an id, in the order of the id tables; None where the data has none
-    properties: what is known of items, and since when; a split makes item features of what was known by the end of
-            train. Needs times; None where the data has none
-    encoded: the features as codes and numbers, fitted on train; None before the data is split
-    event_names: what the codes of `event` mean
-    negatives: users and items, as positions, of pairs that are known as not wanted, or taken for it: nothing counts or
-            shows them, samplers may draw from them. None where the data has none
-    notes:  what was dropped or repaired while reading, each a reason and how many rows
-    name:   what reports call the data
+    Columns that the data lacks are None.
+
+    Attributes:
+        user: int32 [N], positions in `user_ids`.
+        item: int32 [N], positions in `item_ids`.
+        value: float32 [N], rating or quantity.
+        time: int64 [N], milliseconds since 1970; without times, rows are in chronological order.
+        part: int8 [N], 0 train, 1 validation, 2 test; None unless the data is already split.
+        event: int8 [N], positions in `event_names`; None if there is only one event type.
+        target: bool [N], whether the row is a recommendation target; the others, such as views when purchases are
+            the target, are history only: never held out, never filtered. None: every row is a target.
+        weight: float32 [N], sample weight in training; None: all weights are 1.
+        position: int32 [N], rank from 1 at which the item was shown to the user; None if unknown or not used.
+        user_ids, item_ids: original ids (int64 or str objects); `item_ids` is shuffled, see `encode`.
+        user_features, item_features: one row per id, in the order of the id tables.
+        properties: time-dependent item properties; a split adds their values at the end of train to the item
+            features. Needs times.
+        encoded: features as codes and numbers, fitted on train; None before the split.
+        event_names: names of the codes of `event`.
+        negatives: users and items, as positions, of explicit negative pairs. They are not interactions and only
+            used by negative samplers.
+        notes: rows dropped or repaired while reading, as reason → number of rows.
+        name: name of the data in reports.
     """
 
     user: np.ndarray
@@ -70,22 +72,22 @@ class Interactions:
 
     @property
     def n_users(self) -> int:
-        """Rows of the user table, users without interactions in this part included."""
+        """Size of the user table, including users without interactions in this part."""
         return len(self.user_ids)
 
     @property
     def n_items(self) -> int:
-        """Rows of the item table: the catalog."""
+        """Size of the item table, i.e. of the catalog."""
         return len(self.item_ids)
 
     def take(self, rows: np.ndarray) -> "Interactions":
-        """The same data with only these rows (positions or a mask); the id tables stay as they are."""
+        """Return the data with the given rows only (positions or a mask) and unchanged id tables."""
         columns: dict[str, Any] = {c: getattr(self, c) for c in COLUMNS}
         columns = {c: column[rows] for c, column in columns.items() if column is not None}
         return replace(self, **columns)
 
     def joined(self, later: "Interactions") -> "Interactions":
-        """These rows, then those of another part of the same data."""
+        """Return these rows followed by those of another part of the same data."""
         columns: dict[str, Any] = {}
         for name in COLUMNS:
             one, other = getattr(self, name), getattr(later, name)
@@ -102,20 +104,28 @@ def encode(
     notes: Mapping[str, int] | None = None,
     name: str,
 ) -> Interactions:
-    """Interactions of the rows of a frame, in their order; the id tables hold the ids that occur in it.
+    """Convert a frame to `Interactions`, keeping the row order; the id tables contain the ids that occur in it.
 
-    frame:         columns user_id and item_id; optional value, time (int64, milliseconds), part (0, 1, 2), event (codes
-                   of event_names), target, weight and position
-    user_features: a column user_id, each id once, and one column a feature; ids without a row get missing values
-    item_features: the same with item_id
+    Args:
+        frame: columns user_id and item_id; optional value, time (int64, milliseconds), part (0, 1, 2), event (codes
+            of `event_names`), target, weight and position.
+        user_features: a column user_id of distinct ids and one column per feature; ids without a row get missing
+            values.
+        item_features: the same with item_id.
+        event_names: names of the event codes.
+        notes: see `Interactions`.
+        name: see `Interactions`.
+
+    Raises:
+        InputError: an id is missing or invalid, or occurs twice in the features.
     """
     user, user_ids = _table(frame["user_id"])
     item, item_ids = _table(frame["item_id"])
-    # Catalogs are often numbered by age or popularity and equal scores are ordered by index, so the item table is
-    # shuffled: a tie must never favor the popular. The seed is fixed: the same ids get the same table in every run.
+    # Catalogs are often numbered by age or popularity and ties in scores are broken by index, so the item table is
+    # shuffled: ties must not favor popular items. The seed is fixed, so that the same ids give the same table.
     order = np.random.default_rng(20_240_601).permutation(len(item_ids))
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
+    new_position = np.empty_like(order)
+    new_position[order] = np.arange(len(order))
     item_ids = item_ids[order]
 
     def column(key: str, dtype: type) -> np.ndarray | None:
@@ -123,7 +133,7 @@ def encode(
 
     return Interactions(
         user=user.astype(np.int32),
-        item=place[item].astype(np.int32),
+        item=new_position[item].astype(np.int32),
         value=column("value", np.float32),
         time=column("time", np.int64),
         part=column("part", np.int8),
@@ -142,27 +152,27 @@ def encode(
 
 
 def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's position in the sorted table of the column's ids, and that table."""
+    """Return each row's position in the sorted table of the column's ids, and that table."""
     codes, labels = pd.factorize(column)
     if (codes < 0).any():
         rows = np.flatnonzero(codes < 0)
-        raise InputError(f"{len(rows):,} rows have no {column.name}, the first is row {rows[0] + 1}: drop or fill them")
+        raise InputError(f"{len(rows):,} rows have no {column.name}, first in row {rows[0] + 1}: drop or fill them")
     ids, position = np.unique(canonical(labels, str(column.name)), return_inverse=True)
     return position[codes], ids
 
 
 def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.DataFrame | None:
-    """Feature rows in the order of the id table; a feature id and an id are one if they read the same."""
+    """Return feature rows in the order of the id table, matched by canonical id."""
     if features is None:
         return None
-    own = canonical(features[key], key)
-    if own.dtype != ids.dtype:
-        own, ids = texts(own), texts(ids)
-    index = pd.Index(own)
+    feature_ids = canonical(features[key], key)
+    if feature_ids.dtype != ids.dtype:
+        feature_ids, ids = texts(feature_ids), texts(ids)
+    index = pd.Index(feature_ids)
     if index.hasnans:
         raise InputError(f"row {int(index.isna().argmax()) + 1} of the features has no {key}: fill or drop it")
     if index.has_duplicates:
-        raise InputError(f"the features of {key} {index[index.duplicated()][0]} are given twice: keep one row an id")
+        raise InputError(f"the features have two rows with {key} {index[index.duplicated()][0]}: keep one row per id")
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
 
 
@@ -173,20 +183,26 @@ def filtered(
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of a frame (columns as for `encode`) that pass these filters, in their order, and how many each dropped.
+    """Apply filters to a frame, one after the other, keeping the row order.
 
-    min_value:  keeps rows of at least this value
-    duplicates: what becomes of rows with the same user and item (and part and event, where given): keep the first or
-                the last in time (in file order where there is no time), raise an error, or keep all
-    k_core:     drops users and items with fewer rows than this, again and again until none is left
+    Args:
+        frame: columns as for `encode`.
+        min_value: smallest value to keep.
+        duplicates: which rows with the same user and item (and part and event, if present) to keep: the first or
+            last by time (by file order without times), all (keep), or raise an error.
+        k_core: iteratively drop users and items with fewer rows than this until none remain.
 
-    One filter comes after the other; the counts are notes for `encode`.
+    Returns:
+        The remaining rows, and notes for `encode`: rows dropped by each filter.
+
+    Raises:
+        InputError: a filter drops all rows, or finds duplicates with duplicates="error".
     """
     notes: dict[str, int] = {}
     if min_value is not None:
         if "value" not in frame:
             raise InputError(f"data.min_value={min_value} needs values: name their column in data.value_column")
-        enough = frame["value"].to_numpy() >= min_value  # in the precision of the column, so that 0.7 passes 0.7
+        enough = frame["value"].to_numpy() >= min_value  # compared in the precision of the column, so 0.7 passes 0.7
         frame = _kept(frame, enough, f"data.min_value={min_value} (the largest value is {frame['value'].max():g})")
         notes[f"rows below data.min_value={min_value:g}, dropped"] = int(np.count_nonzero(~enough))
     user, item = pd.factorize(frame["user_id"])[0], pd.factorize(frame["item_id"])[0]
@@ -204,17 +220,17 @@ def filtered(
 
 def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:
     if not mask.any():
-        raise InputError(f"{key} drops all of the {len(frame):,} interactions it is given: set it lower")
+        raise InputError(f"{key} drops all {len(frame):,} interactions: lower it")
     return frame if mask.all() else frame[mask]
 
 
 def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Duplicates) -> np.ndarray:
-    """Mask [N] of the rows that stay when one of each user, item, part and event does."""
+    """Return the mask [N] of rows to keep, one for each user, item, part and event."""
     pair = user.astype(np.int64) * (item.max() + 1) + item
     for column in {"part", "event"} & set(frame):
         codes = frame[column].to_numpy()
         pair = pair * (int(codes.max()) + 1) + codes
-    ordered = np.sort(pair)  # takes a tenth of the time of the hash table below, which few data sets need
+    ordered = np.sort(pair)  # ten times as fast as the hash table below, which is needed only if there are duplicates
     if not (ordered[1:] == ordered[:-1]).any():
         return np.ones(len(pair), bool)
     repeated = pd.Series(pair).duplicated(keep=False).to_numpy()
@@ -223,7 +239,7 @@ def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Du
         user_id, item_id = (frame[key].iloc[rows[0]] for key in ("user_id", "item_id"))
         raise InputError(
             f"user {user_id} and item {item_id} occur together more than once ({len(rows):,} "
-            "such rows in all) and data.duplicates=error: clean the data, or say data.duplicates=first, last or keep"
+            "such rows in total) and data.duplicates=error: clean the data, or set data.duplicates=first, last or keep"
         )
     if "time" in frame:
         rows = rows[np.argsort(frame["time"].to_numpy()[rows], kind="stable")]
@@ -233,7 +249,7 @@ def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Du
 
 
 def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
-    """Mask [N] of the largest set of rows in which every user and every item has at least k of them."""
+    """Return the mask [N] of the k-core: the largest set of rows with at least k rows per user and per item."""
     mask = np.ones(len(user), bool)
     rows = np.arange(len(user))
     while True:
@@ -245,9 +261,10 @@ def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
 
 
 def user_order(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers by user, oldest first, ties in file order: `rows[offsets[u] : offsets[u + 1]]` are those of user u.
+    """Sort rows by user and time, ties in file order.
 
-    Returns offsets, int64 [U + 1], and rows, int64 [N].
+    Returns:
+        Offsets, int64 [U + 1], and row numbers, int64 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
     """
     user, time = interactions.user, interactions.time
     rows = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
@@ -257,18 +274,18 @@ def user_order(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
 
 
 def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Each user's items, oldest first: offsets, int64 [U + 1], and items, int32 [N]; see `user_order`."""
+    """Return the items of each user, oldest first: offsets, int64 [U + 1], and items, int32 [N]; see `user_order`."""
     offsets, rows = user_order(interactions)
     return offsets, interactions.item[rows]
 
 
 def targets(interactions: Interactions) -> Interactions:
-    """The rows that are what is to be recommended."""
+    """Return the target rows, see `Interactions.target`."""
     return interactions if interactions.target is None else interactions.take(interactions.target)
 
 
 def summary(interactions: Interactions) -> dict[str, Any]:
-    """What reports say of the data: sizes, the share of cells filled and, where there is time, its first and last."""
+    """Return sizes, density and, if the data has times, the first and last time, for reports."""
     cells = interactions.n_users * interactions.n_items
     sizes: dict[str, Any] = {
         "users": interactions.n_users,

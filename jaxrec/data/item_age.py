@@ -1,4 +1,4 @@
-"""How old items are: as old as their first row in the data."""
+"""Item age: time since an item's first interaction."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from jaxrec.data.reading.times import DAY
 
 
 def ages(interactions: Interactions) -> np.ndarray | None:
-    """Days [I] from each item's first row to the newest row of all, NaN for an item without a row.
+    """Return days [I] from each item's first interaction to the latest interaction in the data.
 
-    None where the data has no times.
+    NaN for items without interactions; None if the data has no times.
     """
     if interactions.time is None or not len(interactions):
         return None

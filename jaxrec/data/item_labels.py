@@ -1,7 +1,6 @@
-"""What people call items: a title each and the categories it is in, kept with a run to be shown and grouped by.
+"""Item titles and categories for display and grouping, stored with a run.
 
-Of the item features, the first of these columns that is there, whatever its capitals: `TITLE_COLUMNS`,
-`CATEGORY_COLUMNS`.
+Taken from the first item feature whose name, ignoring case, is in `TITLE_COLUMNS` or `CATEGORY_COLUMNS`.
 """
 
 from collections.abc import Mapping
@@ -12,13 +11,16 @@ import pandas as pd
 
 TITLE_COLUMNS = ("title", "name", "product_name", "item_name", "description")
 CATEGORY_COLUMNS = ("genres", "genre", "categories", "category", "department", "product_category", "cluster")
-LONGEST = 100  # characters kept of a title or a category
+LONGEST = 100  # maximum number of characters of a title or category
 
 
 class Categories(NamedTuple):
-    """Item i is in the categories `names[codes[offsets[i] : offsets[i + 1]]]`; in none where nothing is known.
+    """Categories of items in CSR form: item i has the categories `names[codes[offsets[i] : offsets[i + 1]]]`.
 
-    names: str [C] in alphabetical order; offsets: int64 [I + 1]; codes: int32, each once an item
+    Attributes:
+        names: str [C], in alphabetical order.
+        offsets: int64 [I + 1].
+        codes: int32, each once per item; none for items without a category.
     """
 
     names: np.ndarray
@@ -26,11 +28,11 @@ class Categories(NamedTuple):
     codes: np.ndarray
 
     def of(self, item: int) -> list[str]:
-        """Names of an item's categories."""
+        """Return the category names of an item."""
         return self.names[self.codes[self.offsets[item] : self.offsets[item + 1]]].tolist()
 
     def multihot(self, most: int) -> np.ndarray:
-        """Which items are in which of the `most` frequent categories, most frequent first, float32 [I, C]."""
+        """Return item membership in the `most` frequent categories, most frequent first, float32 [I, C]."""
         frequent = np.argsort(-np.bincount(self.codes, minlength=len(self.names)), kind="stable")[:most]
         column = np.full(len(self.names), -1)
         column[frequent] = np.arange(len(frequent))
@@ -42,14 +44,14 @@ class Categories(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Titles, str [I], empty where an item has none; None for what the data does not know."""
+    """Titles, str [I], empty where missing, and categories; None if the data has no such column."""
 
     titles: np.ndarray | None = None
     categories: Categories | None = None
 
 
 def labels(item_features: pd.DataFrame | None) -> Labels:
-    """Of a frame with one row an item, such as `Interactions.item_features`."""
+    """Return the labels of a frame with one row per item, such as `Interactions.item_features`."""
     if item_features is None:
         return Labels()
     title, category = (_column(item_features, names) for names in (TITLE_COLUMNS, CATEGORY_COLUMNS))
@@ -60,14 +62,14 @@ def labels(item_features: pd.DataFrame | None) -> Labels:
 
 
 def stored(of: Labels) -> dict[str, np.ndarray]:
-    """Name → array; nothing for what is not known."""
+    """Return labels as name → array; labels that are None are omitted."""
     values = {} if of.titles is None else {"titles": of.titles}
     parts = {} if of.categories is None else of.categories._asdict()
     return values | {f"categories_{name}": part for name, part in parts.items()}
 
 
 def restored(values: Mapping[str, Any]) -> Labels:
-    """What `stored` was given, also where it was given nothing."""
+    """Return the labels that `stored` serialized."""
     parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
     categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})
     return Labels(values.get("titles"), categories)
@@ -87,7 +89,7 @@ def _categories(column: pd.Series) -> Categories:
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """Cut to `LONGEST` characters; what is unknown or blank is missing."""
+    """Return text of at most `LONGEST` characters, missing where missing or blank."""
     text = column.astype(object).where(column.notna()).map(str, na_action="ignore").astype(object)
     text = text.map(lambda value: " ".join(value.split())[:LONGEST], na_action="ignore")
     return text.where(text != "")

@@ -1,4 +1,4 @@
-"""Which items are alike, by who had them: the leading directions of the matrix of items and users."""
+"""Item similarity by co-occurrence: item vectors from a truncated SVD of the item-user matrix."""
 
 import numpy as np
 from scipy import sparse
@@ -8,9 +8,12 @@ DIRECTIONS = 64
 
 
 def had_together(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> np.ndarray:
-    """Vectors of items [I, D], D at most 64: near one another for what the same users had, zero for what nobody had.
+    """Return item vectors [I, D], D <= 64: close for items with the same users, zero for items without users.
 
-    users, items: of each interaction [N]
+    Args:
+        users, items: user and item of each interaction, [N].
+        n_users: number of users.
+        n_items: number of items.
     """
     ones = np.ones(len(items), np.float32)
     matrix = sparse.csr_array((ones, (items, users)), shape=(n_items, n_users))

@@ -1,12 +1,12 @@
-"""What reading dropped or mended: a reason in words → how many rows."""
+"""Notes of a reader: rows dropped or repaired, as reason → number of rows."""
 
 from collections.abc import Mapping
 
 Notes = dict[str, int]
 
-WARNING = "only some "  # how a reason begins that gets a line of its own, as it puts the whole data in doubt
+WARNING = "only some "  # prefix of reasons that are reported as warnings, as they question the data as a whole
 
 
 def occurred(notes: Mapping[str, int]) -> Notes:
-    """The reasons that any row gave."""
+    """Return the notes with a nonzero count."""
     return {reason: rows for reason, rows in notes.items() if rows}

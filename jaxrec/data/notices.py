@@ -1,4 +1,4 @@
-"""Notes on the data to read before believing a number: what was dropped, what leaks, what is cold."""
+"""Data warnings printed before training: dropped rows, leaks between train and test, cold users and items."""
 
 from jaxrec.data.notes import WARNING, occurred
 from jaxrec.data.splits.split import Split
@@ -6,15 +6,15 @@ from jaxrec.data.splits.split import Split
 DROPPED = {
     "sessions_too_short_dropped": "sessions of fewer than two events",
     "rows_after_cut_dropped": "interactions after the cut of a session that began before it",
-    "rows_of_unknown_items_dropped": "held-out interactions with items that train does not hold",
+    "rows_of_unknown_items_dropped": "held-out interactions with items that are not in train",
     "test_already_known": "test interactions with an item that the user had already",
     "validation_already_known": "validation interactions with an item that the user had already",
-    "history_after_test_dropped": "interactions that are history only and lie after what is tested",
+    "history_after_test_dropped": "history-only interactions after the test interactions",
 }
 
 
 def notices(split: Split) -> list[str]:
-    """Lines in plain words, of what there is to say: none for data that needed no repair and a split without leaks."""
+    """Return lines of text on repairs, leaks and cold ids; none for clean data and a split without leaks."""
     train, notes = split.selection.train, split.notes
     read = occurred(train.notes)
     doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
@@ -32,26 +32,26 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def _cautions(notes: dict[str, int | float], random: bool) -> list[str]:
-    said = []
+    messages = []
     leak = notes.get("test_before_last_train", 0)
     if leak and random:
-        said.append(
-            "the split is random, so test and training interactions are from the same time (split=global_time tests on "
-            "later ones)"
+        messages.append(
+            "the split is random, so test and training interactions overlap in time (split=global_time tests on later "
+            "interactions)"
         )
     elif leak:
-        said.append(
-            f"{_percent(leak)} of the test interactions are older than the newest training interaction, so models may "
-            "learn from the future (split=global_time lets none)"
+        messages.append(
+            f"{_percent(leak)} of the test interactions are older than the latest training interaction, so models may "
+            "learn from the future (split=global_time prevents this)"
         )
     users, items = int(notes["test_users_not_in_train"]), int(notes["test_items_not_in_train"])
     if users and users == notes["users_with_test"]:
-        said.append(f"all {users:,} test users are new to the model (it knows them by their history alone)")
+        messages.append(f"all {users:,} test users are new (represented by their history only)")
     elif users:
-        said.append(f"{users:,} of {int(notes['users_with_test']):,} test users are not in train")
+        messages.append(f"{users:,} of {int(notes['users_with_test']):,} test users are not in train")
     if items:
-        said.append(f"{items:,} test items are not in train (only item features could find them; see test_groups)")
-    return [f"  note: {'; '.join(said)}"] if said else []
+        messages.append(f"{items:,} test items are not in train (only item features can rank them; see test_groups)")
+    return [f"  note: {'; '.join(messages)}"] if messages else []
 
 
 def _percent(share: float) -> str:

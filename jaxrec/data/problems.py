@@ -1,4 +1,4 @@
-"""What is odd in the data: each check counts what it finds and says what that may mean."""
+"""Data quality checks: each counts suspicious rows, users or items and describes a likely cause."""
 
 from collections.abc import Iterator
 
@@ -8,24 +8,24 @@ import pandas as pd
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading.times import DAY
 
-EARLIEST = 631_152_000_000  # 1990, in milliseconds: shops and ratings on the net are younger
+EARLIEST = 631_152_000_000  # 1990 in milliseconds, before any online shop or rating site
 LATEST = 4_102_444_800_000  # 2100
-BUSY = 1_000  # actions, and a hundred times the median user's: hardly a person
-PER_MINUTE = 60  # actions within a minute of the clock: hardly by hand
+BUSY = 1_000  # interactions per user that, if also 100 times the median, suggest a bot
+PER_MINUTE = 60  # interactions per user within a clock minute that suggest a script
 
-Finding = tuple[str, int, int, str]  # what, how many, out of how many, what it may mean
+Finding = tuple[str, int, int, str]  # problem, count, total, likely cause
 
 
 def problems(interactions: Interactions) -> pd.DataFrame:
-    """Everything found: what it is, how many, their share of the rows, users or items looked at, what it may mean.
+    """Return all problems: description, count, share of the rows, users or items checked, and likely cause.
 
-    What reading dropped or repaired comes first, then what the checks found; a check that finds nothing has no row.
+    Rows dropped or repaired while reading come first, then findings of the checks with a nonzero count.
     """
     rows = [("while reading", what, count, np.nan, "") for what, count in interactions.notes.items()]
     checks = (_repeats, _order, _single, _busy, _values, _moments, _features)
     for check in checks if len(interactions) else ():
-        found = check(interactions)
-        rows += [("found", what, count, count / of, meaning) for what, count, of, meaning in found if count]
+        findings = check(interactions)
+        rows += [("found", what, count, count / total, meaning) for what, count, total, meaning in findings if count]
     return pd.DataFrame(rows, columns=["when", "problem", "count", "share", "meaning"])
 
 
@@ -36,12 +36,12 @@ def _repeats(data: Interactions) -> Iterator[Finding]:
     pair, copies = pd.Series(key), 0
     repeated = pair.duplicated().to_numpy()
     if data.time is not None:
-        mine = np.flatnonzero(pair.duplicated(keep=False))
-        copies = int(pd.DataFrame({"pair": key[mine], "time": data.time[mine]}).duplicated().sum())
-        said = "possibly logged twice; data.duplicates chooses what to keep, where the source supports it"
-        yield "rows that repeat the user, item, event type and time of another row", copies, len(data), said
-    said = "repeat purchases or double clicks: decide whether a pair counts once or each time"
-    yield "rows that repeat the user, item and event type of an earlier row", int(repeated.sum()), len(data), said
+        rows = np.flatnonzero(pair.duplicated(keep=False))
+        copies = int(pd.DataFrame({"pair": key[rows], "time": data.time[rows]}).duplicated().sum())
+        meaning = "possibly logged twice; data.duplicates chooses what to keep, where the source supports it"
+        yield "rows that repeat the user, item, event type and time of another row", copies, len(data), meaning
+    meaning = "repeat purchases or double clicks: decide whether a pair counts once or each time"
+    yield "rows that repeat the user, item and event type of an earlier row", int(repeated.sum()), len(data), meaning
 
 
 def _order(data: Interactions) -> Iterator[Finding]:
@@ -49,43 +49,43 @@ def _order(data: Interactions) -> Iterator[Finding]:
         return
     by_user = np.argsort(data.user, kind="stable")
     back = (np.diff(data.time[by_user]) < 0) & (np.diff(data.user[by_user]) == 0)
-    said = "the file is not sorted by time; splits and histories sort by time, and only ties keep the order of the file"
-    yield "rows older than the user's previous row", int(back.sum()), len(data), said
+    meaning = "the file is not sorted by time; splits and histories sort by time, ties in file order"
+    yield "rows older than the user's previous row", int(back.sum()), len(data), meaning
     odd = (data.time < EARLIEST) | (data.time >= LATEST)
     yield "times before 1990 or after 2099", int(odd.sum()), len(data), "wrong unit, or 0 for missing"
 
 
 def _single(data: Interactions) -> Iterator[Finding]:
-    for what, ids, said in (
-        ("users", data.user, "such users cannot be both trained on and tested; see the k-core sizes"),
+    for what, ids, meaning in (
+        ("users", data.user, "such users cannot be in both train and test; see the k-core sizes"),
         ("items", data.item, "collaborative models learn nothing about such items"),
     ):
         counts = np.bincount(ids)
-        yield f"{what} with a single interaction", int((counts == 1).sum()), int((counts > 0).sum()), said
+        yield f"{what} with a single interaction", int((counts == 1).sum()), int((counts > 0).sum()), meaning
 
 
 def _busy(data: Interactions) -> Iterator[Finding]:
     counts = np.bincount(data.user)
     users = int((counts > 0).sum())
     limit = max(BUSY, 100 * float(np.median(counts[counts > 0])))
-    said = "bots, staff or resellers; they have a large weight in popularity and training"
+    meaning = "bots, staff or resellers; they have a large weight in popularity and training"
     yield (
         f"users with more than {limit:,.0f} interactions, far above the median",
         int((counts > limit).sum()),
         users,
-        said,
+        meaning,
     )
     most = int(counts.argmax())
     if users >= 20 and counts[most] > 0.1 * len(data):
-        said = f"user {data.user_ids[most]}: possibly a placeholder for anonymous users, such as -1 or 0"
-        yield "interactions of a single user", int(counts[most]), len(data), said
+        meaning = f"user {data.user_ids[most]}: possibly a placeholder for anonymous users, such as -1 or 0"
+        yield "interactions of a single user", int(counts[most]), len(data), meaning
     if data.time is not None and (data.time % DAY).any():
         minute = data.time // 60_000
         n = int(minute.max() - minute.min()) + 1
         moments, rows = np.unique(data.user * np.int64(n) + minute - minute.min(), return_counts=True)
         fast = len(np.unique(moments[rows > PER_MINUTE] // n))
-        said = "a bot, or a whole basket or import written at once"
-        yield f"users with more than {PER_MINUTE} interactions within one minute", fast, users, said
+        meaning = "a bot, or a basket or import written at once"
+        yield f"users with more than {PER_MINUTE} interactions within one minute", fast, users, meaning
 
 
 def _values(data: Interactions) -> Iterator[Finding]:
@@ -102,26 +102,26 @@ def _values(data: Interactions) -> Iterator[Finding]:
             "returns or cancellations? data.min_value drops them",
         )
         if len(finite) > 1 and finite.min() == finite.max():
-            yield f"rows that all have the {name} {finite[0]:g}", len(finite), len(values), "it carries no information"
+            yield f"rows that all have the {name} {finite[0]:g}", len(finite), len(values), "a constant column"
         elif len(finite) >= 100 and np.abs(finite).max() > 100 * (near := float(np.quantile(np.abs(finite), 0.99))) > 0:
             far = int((np.abs(finite) > 100 * near).sum())
-            said = f"typing errors or wholesale; the 99th percentile is {near:g}, the largest {np.abs(finite).max():g}"
-            yield f"rows with a {name} beyond 100 times the 99th percentile", far, len(values), said
+            meaning = f"typos or wholesale; the 99th percentile is {near:g}, the largest {np.abs(finite).max():g}"
+            yield f"rows with a {name} beyond 100 times the 99th percentile", far, len(values), meaning
 
 
 def _moments(data: Interactions) -> Iterator[Finding]:
     if data.time is None:
         return
     if not (data.time % DAY).any():
-        said = "no time of day: the order within a day is that of the file, and sessions cannot be found"
-        yield "rows whose time is a whole day", len(data), len(data), said
+        meaning = "no time of day: rows of a day are in file order, and sessions cannot be detected"
+        yield "rows whose time is a whole day", len(data), len(data), meaning
         return
     moments, rows = np.unique(data.time, return_counts=True)
     most = int(rows.argmax())
     if rows[most] >= max(100, 0.005 * len(data)):
         when = str(np.datetime64(int(moments[most]), "ms").astype("datetime64[s]")).replace("T", " ")
-        said = f"all at {when}: an import, or a default written where the time was missing"
-        yield "rows with the same time", int(rows[most]), len(data), said
+        meaning = f"all at {when}: an import, or a default written where the time was missing"
+        yield "rows with the same time", int(rows[most]), len(data), meaning
 
 
 def _features(data: Interactions) -> Iterator[Finding]:
@@ -129,11 +129,11 @@ def _features(data: Interactions) -> Iterator[Finding]:
         if table is None or not len(table.columns):
             continue
         missing = table.isna()
-        nothing = int(missing.all(axis=1).sum())
-        said = f"no row of the {what} features has their id, or it is empty"
-        yield f"{what}s without any feature", nothing, len(table), said
+        empty = int(missing.all(axis=1).sum())
+        meaning = f"their id is missing from the {what} features, or the row is empty"
+        yield f"{what}s without any feature", empty, len(table), meaning
         for column in table if len(table.columns) > 1 else ():
-            lacking = int(missing[column].sum()) - nothing
+            lacking = int(missing[column].sum()) - empty
             yield (
                 f"{what}s with other features but without {column}",
                 lacking,

@@ -1,4 +1,4 @@
-"""What is known of items, and since when: no question about a moment is answered with what came later."""
+"""Time-dependent item properties: lookups as of a time use no later values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,11 +10,12 @@ from pandas.api.extensions import ExtensionArray
 
 
 class Changes(NamedTuple):
-    """What one property of items became, and when; in any order, and at equal times the later row counts.
+    """Changes of one item property, in any order; at equal times the later row wins.
 
-    item:  int [C], positions in the item table
-    time:  int64 [C], milliseconds since 1970
-    value: [C], of a type that knows missing values, such as Categorical
+    Attributes:
+        item: int [C], positions in the item table.
+        time: int64 [C], milliseconds since 1970.
+        value: [C], of a type with missing values, such as Categorical.
     """
 
     item: np.ndarray
@@ -24,14 +25,15 @@ class Changes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Properties:
-    """Each row states all that is known of an item from its time until the time of the item's next row.
+    """Item properties by validity interval: a row is valid from its time until the time of the item's next row.
 
-    n_items: of the item table that `item` refers to
-    item:    int32 [M], ascending
-    time:    int64 [M], milliseconds since 1970, ascending within an item
-    values:  [M] rows, a column a property; missing where nothing is known of it yet
-    of:      what follows from a value whatever the time, by property: a table with the values for index, such as the
-             path of a category; its columns are given beside the property's own
+    Attributes:
+        n_items: size of the item table that `item` refers to.
+        item: int32 [M], ascending.
+        time: int64 [M], milliseconds since 1970, ascending within an item.
+        values: [M] rows, one column per property; missing before the first known value.
+        of: time-independent attributes of a property's values, such as the path of a category: property → table
+            indexed by value, whose columns are added to those of the property.
     """
 
     n_items: int
@@ -41,22 +43,22 @@ class Properties:
     of: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     def at(self, items: np.ndarray, times: np.ndarray) -> pd.DataFrame:
-        """The properties of each item as of the time beside it: the latest values not after it, missing if none."""
+        """Return the properties of each item [N] as of its time [N]: the latest values not after it, or missing."""
         moments, rank = np.unique(self.time, return_inverse=True)
-        # Item and time as one number that ascends with the rows: the place of a time among those that occur, from 1.
-        own = self.item.astype(np.int64) * (len(moments) + 1) + rank + 1
-        asked = items.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times, side="right")
-        row = np.searchsorted(own, asked, side="right") - 1
-        found = row >= 0
-        found[found] = self.item[row[found]] == items[found]
-        return self._rows(np.where(found, row, -1))
+        # Item and rank of the time (from 1) combined into one key, ascending in the rows.
+        keys = self.item.astype(np.int64) * (len(moments) + 1) + rank + 1
+        query = items.astype(np.int64) * (len(moments) + 1) + np.searchsorted(moments, times, side="right")
+        row = np.searchsorted(keys, query, side="right") - 1
+        valid = row >= 0
+        valid[valid] = self.item[row[valid]] == items[valid]
+        return self._rows(np.where(valid, row, -1))
 
     def as_of(self, moment: int) -> pd.DataFrame:
-        """The properties of every item as of one time, in the order of the item table."""
+        """Return the properties of all items as of one time, in the order of the item table."""
         return self.at(np.arange(self.n_items), np.full(self.n_items, moment))
 
     def _rows(self, rows: np.ndarray) -> pd.DataFrame:
-        """The values of these rows and what follows from them; -1 gives missing values."""
+        """Return the values of these rows and their attributes; missing values for row -1."""
         values = self.values.reindex(rows).reset_index(drop=True)
         tables = [
             table.reset_index(drop=True).reindex(table.index.get_indexer(pd.Index(values[name]))).set_axis(values.index)
@@ -68,7 +70,7 @@ class Properties:
 def properties(
     n_items: int, changes: Mapping[str, Changes], of: Mapping[str, pd.DataFrame] | None = None
 ) -> Properties:
-    """Properties from the changes of each, by name; `of` as in `Properties`."""
+    """Build `Properties` from the changes of each property, by name; `of` as in `Properties`."""
     item, time = (np.concatenate([getattr(change, key) for change in changes.values()]) for key in ("item", "time"))
     order = np.lexsort((time, item))
     new = np.ones(len(order), bool)
@@ -78,14 +80,14 @@ def properties(
     item, time = item[order[new]].astype(np.int32), time[order[new]]
     values, start = {}, 0
     for name, change in changes.items():
-        stated = np.full(len(item), -1)
-        stated[row[start : start + len(change.item)]] = np.arange(len(change.item))  # of equal times the last stays
+        source = np.full(len(item), -1)
+        source[row[start : start + len(change.item)]] = np.arange(len(change.item))  # at equal times the last wins
         start += len(change.item)
-        values[name] = pd.Series(change.value).reindex(_carried(stated, item)).array
+        values[name] = pd.Series(change.value).reindex(_forward_filled(source, item)).array
     return Properties(n_items, item, time, pd.DataFrame(values), of or {})
 
 
-def _carried(stated: np.ndarray, item: np.ndarray) -> np.ndarray:
-    """Of each row the last entry of `stated` that is not -1, up to that row and of the same item; -1 if none."""
-    last = np.maximum.accumulate(np.where(stated >= 0, np.arange(len(stated)), 0))
-    return np.where(item[last] == item, stated[last], -1)
+def _forward_filled(source: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Replace each -1 in `source` by the last preceding entry of the same item that is not -1, if there is one."""
+    last = np.maximum.accumulate(np.where(source >= 0, np.arange(len(source)), 0))
+    return np.where(item[last] == item, source[last], -1)

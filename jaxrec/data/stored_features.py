@@ -1,4 +1,4 @@
-"""Encoded features as arrays and plain values, and back, vocabularies and scales too: what a checkpoint keeps."""
+"""Serialization of encoded features, including vocabularies and scales, for checkpoints."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ KINDS = {"users": "of_users", "items": "of_items"}
 
 
 def stored(encoded: Encoded) -> dict[str, Any]:
-    """Name → array or JSON value; nothing for what is not known."""
+    """Return features as name → array or JSON value; features that are None are omitted."""
     values: dict[str, Any] = {}
     for kind, name in KINDS.items():
         part: Features | None = getattr(encoded, name)
@@ -25,7 +25,7 @@ def stored(encoded: Encoded) -> dict[str, Any]:
 
 
 def restored(values: Mapping[str, Any]) -> Encoded:
-    """What `stored` was given; None for what it was not given."""
+    """Return the features that `stored` serialized; None for those omitted."""
     parts = []
     for kind in KINDS:
         schema = values.get(f"features_{kind}_schema")

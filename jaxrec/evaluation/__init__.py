@@ -1,1 +1,1 @@
-"""What a fitted model is worth: rankings and predictions against held-out interactions, by user and group."""
+"""Evaluation of fitted models: rankings and predictions against held-out interactions, by user and group."""

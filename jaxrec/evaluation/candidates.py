@@ -1,6 +1,6 @@
-"""Sampled evaluation: each held-out item ranked among given candidates, and every number called `sampled_`.
+"""Sampled evaluation: each held-out item is ranked among candidates only; metric keys have the prefix `sampled_`.
 
-Such numbers are no estimate of full-catalog ones, and may order models differently.
+Sampled metrics do not estimate full-catalog metrics and may order models differently.
 [Krichene and Rendle 2020, On sampled metrics for item recommendation]
 """
 
@@ -29,7 +29,7 @@ from jaxrec.ranking import Rows, rows_of, sources_of
 
 
 class CandidateLists(NamedTuple):
-    """What each row ranks: `target` [R] among `items[start : end]`, on the device."""
+    """Candidates of each row on the device: `target` [R] is ranked among `items[start : end]`."""
 
     target: Int[Array, "R"]
     start: Int[Array, "R"]
@@ -38,15 +38,15 @@ class CandidateLists(NamedTuple):
 
 
 class CandidateEvaluator:
-    """Ranks every held-out item among its user's candidates; metrics of each, and their mean over held-out items.
+    """Ranks every held-out item among its user's candidates; metrics are averaged over held-out items.
 
-    Rank is 1 + the candidates that score as high or higher: a tie never favors the item sought.
+    The rank is 1 + the number of candidates with a score at least as high, so ties never favor the target.
     """
 
     def __init__(
         self,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         lists: tuple[np.ndarray, np.ndarray],
         *,
         k: tuple[int, ...],
@@ -56,21 +56,24 @@ class CandidateEvaluator:
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
-        self.ground_truth = ground_truth(held, singly=True)
-        asked, (offsets, items) = self.ground_truth.asked, lists
-        start, end = offsets[asked.users], offsets[asked.users + 1]
+        self.ground_truth = ground_truth(held_out, singly=True)
+        queries, (offsets, items) = self.ground_truth.asked, lists
+        start, end = offsets[queries.users], offsets[queries.users + 1]
         self._width = int(np.max(end - start))
         if self.k[-1] > self._width + 1:
-            raise InputError(f"eval.k={self.k[-1]} is more than the {self._width + 1} items that are ranked")
-        self._block = block_size(len(asked.users), max(model.n_items, self._width), block)
+            raise InputError(
+                f"eval.k={self.k[-1]} exceeds the {self._width + 1} ranked items (the candidates and the target): "
+                "choose smaller eval.k"
+            )
+        self._block = block_size(len(queries.users), max(model.n_items, self._width), block)
         self._history_length = model.history_length
         ranked = CandidateLists(*(jnp.asarray(x, jnp.int32) for x in (self.ground_truth.items, start, end, items)))
-        sources, self._folds = sources_of(model, asked, fallback)
-        shared = rows_of(model, asked, self._folds), ranked, sources
-        self.stream = Blockwise(self._rank_member, shared, len(asked.users), self._block)
+        sources, self._folds = sources_of(model, queries, fallback)
+        shared = rows_of(model, queries, self._folds), ranked, sources
+        self.stream = Blockwise(self._rank_member, shared, len(queries.users), self._block)
 
     def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
         ranks, finite = self.stream(params, hyper)
         hits, by_metric = _measure(ranks, self.k, self.metrics)
         valid = np.where(finite, 1.0, np.nan).astype(np.float32)
@@ -84,24 +87,24 @@ class CandidateEvaluator:
         )
 
     def _rank_member(self, shared: tuple[Rows, CandidateLists, Sources | None], params: Params, hyper: Hyper) -> Block:
-        asked, lists, sources = shared
-        model = asked.member(self.model, hyper)
-        folds = None if self._folds is None else asked.member(self._folds, hyper)
+        queries, lists, sources = shared
+        model = queries.member(self.model, hyper)
+        folds = None if self._folds is None else queries.member(self._folds, hyper)
 
         def rank_block(first_row: Int[Array, ""]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self._block), len(lists.target) - 1)
             entry = lists.start[rows][:, None] + jnp.arange(self._width)[None, :]
             target = lists.target[rows][:, None]
             candidates = lists.items.at[entry].get(mode="clip")
-            # The item sought is ranked once, whether or not a file lists it among its candidates.
+            # The target is ranked once, even if a file lists it among its candidates.
             used = (entry < lists.end[rows][:, None]) & (candidates != target)
             items = jnp.concatenate([target, candidates], axis=1)
-            scores = model.bind(params)(asked.query(rows, self._history_length), items)
+            scores = model.bind(params)(queries.query(rows, self._history_length), items)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
                 fold = None
                 if folds is not None:
-                    known = asked.query(rows, folds.history_length)
+                    known = queries.query(rows, folds.history_length)
                     fold = lambda: folds.bind(params)(known, items)  # noqa: E731
                 scores = sources.blended(rows, scores, items, fold)
             return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
@@ -113,7 +116,7 @@ class CandidateEvaluator:
 def _measure(
     ranks: Int[Array, "P R"], ks: tuple[int, ...], chosen: tuple[Metric, ...]
 ) -> tuple[Bool[Array, "P R K"], dict[str, Array]]:
-    """Where in its list each item sought stands, and the metrics of that; one program for all evaluators of a shape."""
+    """Position of each target in its list, and the metrics; evaluators of the same shapes share the program."""
 
     def of_member(ranks: Array) -> tuple[Array, dict[str, Array]]:
         hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
@@ -124,16 +127,18 @@ def _measure(
 
 @dataclass(frozen=True)
 class CandidateEvaluation:
-    """How a fitted model is measured: each held-out item ranked among candidates ("1 + 99").
+    """Settings of sampled evaluation: each held-out item is ranked among candidates ("1 + 99").
 
-    path:    a file with one row a candidate, .csv .tsv .parquet; the same for validation and test. None: drawn
-    user_column, item_column: of that file, holding original ids
-    n:       candidates drawn for each user, from what the user neither knows nor is to find; all of it where it is less
-    seed:    of the draw
-    k:       list lengths to report
-    metrics: what to report, of each user's list alone: see `FullCatalog`
-    monitor: the validation metric that early stopping and searches look at
-    block:   rows at a time on a device; None chooses by the catalog's size. No number depends on it
+    Attributes:
+        path: file with one row per candidate (.csv, .tsv, .parquet), for both validation and test; None: random
+            candidates
+        user_column, item_column: columns of that file with original ids
+        n: random candidates per user, from items that are neither known nor relevant; all of them if there are fewer
+        seed: random seed of the candidates
+        k: list lengths to report
+        monitor: validation metric for early stopping and searches
+        block: rows per block on a device; None: chosen by catalog size. Does not affect results
+        metrics: metrics of user lists to report, see `FullCatalog`
     """
 
     path: str | Path | None = None
@@ -150,25 +155,27 @@ class CandidateEvaluation:
         check_monitor(self.monitor, keys(self.chosen, self.k, SAMPLED))
         if self.path is None and max(self.k) > self.n + 1:
             raise InputError(
-                f"eval.k={max(self.k)} is more than the {self.n + 1} items that are ranked, the one sought and the "
-                f"eval.n={self.n} others: draw more, or ask for shorter lists"
+                f"eval.k={max(self.k)} exceeds the {self.n + 1} ranked items, the target and eval.n={self.n} "
+                f"candidates: set eval.n={max(self.k) - 1} or more, or choose smaller eval.k"
             )
 
     @property
     def chosen(self) -> tuple[Metric, ...]:
-        """The metrics of these names."""
+        """The metrics to report."""
         return metrics(RANKED if self.metrics is None else self.metrics, [OF_LIST])
 
     @property
     def ranking(self) -> "CandidateEvaluation":
-        """The part of it that any model can be measured by: all of it."""
+        """The part that applies to any model: all of it."""
         return self
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
-        """For a model of this catalog, with the candidates of these held-out items."""
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
+        """Build the evaluator of a model, with the candidates of these held-out items."""
         if self.path is None:
-            lists = draw_candidates(held, self.n, self.seed)
+            lists = draw_candidates(held_out, self.n, self.seed)
         else:
             columns = {"user_column": self.user_column, "item_column": self.item_column}
-            lists = read_candidates(Path(self.path), held, **columns)
-        return CandidateEvaluator(model, held, lists, k=self.k, block=self.block, fallback=fallback, chosen=self.chosen)
+            lists = read_candidates(Path(self.path), held_out, **columns)
+        return CandidateEvaluator(
+            model, held_out, lists, k=self.k, block=self.block, fallback=fallback, chosen=self.chosen
+        )

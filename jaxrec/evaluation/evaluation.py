@@ -1,4 +1,4 @@
-"""What every evaluator gives: metrics of each row asked and in the mean."""
+"""Result of an evaluation: metrics per evaluated row and their means."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,8 +13,13 @@ from jaxrec.metrics import mean_and_interval
 
 
 class RankedLists(NamedTuple):
-    """Lists of one model: users [R], items [R, K] by rank, -1 behind the last, and what row r was to find:
-    `sought[offsets[r] : offsets[r + 1]]`.
+    """Ranked lists of one model with their relevant items.
+
+    Attributes:
+        users: user of each row, [R]
+        items: items by rank, [R, K]; padded with -1
+        offsets: bounds of the relevant items of each row, [R + 1]
+        ground_truth: relevant items; those of row r are `ground_truth[offsets[r] : offsets[r + 1]]`
     """
 
     users: np.ndarray
@@ -25,12 +30,15 @@ class RankedLists(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Metrics of a population: of each row asked [P, R] by key, and over the lists together [P] (coverage).
+    """Metrics of a population.
 
-    sought: the rows, one a user or, at every step of a session and among candidates, one a held-out interaction
-    lists:  [P, R, K], the items by rank, -1 where there is none; among candidates the item sought alone, at its rank
-    finite: [P], whether all scores of a member were; no metric of one that diverged means anything
-    prefix: of every key that is not of a full-catalog ranking: `sampled_`
+    Attributes:
+        ground_truth: evaluated rows: one per user, or one per held-out interaction for sessions and among candidates
+        per_user: metrics of each row by key, [P, R]
+        overall: metrics of all lists or predictions together (coverage, rmse) by key, [P]
+        lists: items by rank, [P, R, K], padded with -1; among candidates only the target, at its rank
+        finite: whether all scores of a member were finite, [P]; metrics of other members are meaningless
+        prefix: prefix of metric keys: `sampled_` among candidates
     """
 
     ground_truth: GroundTruth
@@ -42,11 +50,11 @@ class Evaluation:
 
     @property
     def users(self) -> np.ndarray:
-        """Whom each row asks about, [R]."""
+        """User of each row, [R]."""
         return self.ground_truth.asked.users
 
     def shown(self, member: int) -> RankedLists | None:
-        """The lists of one member; None where only candidates were ranked."""
+        """Ranked lists of one member; None if only candidates were ranked."""
         if self.prefix:
             return None
         return RankedLists(
@@ -54,19 +62,19 @@ class Evaluation:
         )
 
     def means(self, member: int) -> dict[str, float]:
-        """Every metric of one member, in the mean over rows; each has something to find."""
+        """Means over rows of every metric of one member."""
         means = {key: float(np.mean(values[member], dtype=np.float64)) for key, values in self.per_user.items()}
         return means | {key: float(values[member]) for key, values in self.overall.items()}
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval of each mean; users are drawn again, each with all its rows."""
+        """95 % bootstrap interval of each mean; users are resampled with all of their rows."""
         units = self.users if self.ground_truth.singly else None
         return {key: mean_and_interval(values[member], units=units)[1:] for key, values in self.per_user.items()}
 
     def table(self, member: int, data: Interactions) -> pd.DataFrame:
-        """One row a row asked: user_id and each metric; where rows seek one item each, also item_id and `known`.
+        """One row per evaluated row: user_id and each metric; with one target per row also item_id and `known`.
 
-        `known` counts the interactions known when the row is asked: in a session those of the steps before.
+        `known` is the number of interactions known before the target: in a session, those of the steps before.
         """
         columns: dict[str, np.ndarray] = {"user_id": data.user_ids[self.users]}
         if self.ground_truth.singly:

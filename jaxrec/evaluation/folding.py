@@ -1,12 +1,12 @@
-"""Folding: groups of items that have nothing to do with one another land in the same place of the embedding space.
+"""Folding: unrelated groups of items overlap in the embedding space.
 
-A model that is trained on what was chosen alone has no reason to keep apart groups that no user has in common: nothing
-tells it that a pair was not chosen. Then users of one group are recommended items of the other. Negatives from the
-whole catalog, of a sampled or a full softmax, are what prevents it.
-Measured of `SoftmaxDNN` on four groups of 30 items that no user has in common (its test; chance is .75):
+A model trained only on observed pairs has no reason to separate groups of items that share no users, because nothing
+penalizes high scores of unobserved pairs. Users of one group are then recommended items of another. Negatives from the
+whole catalog, by a sampled or a full softmax, prevent it.
+Measured with `SoftmaxDNN` on four groups of 30 items that share no users (see its test; chance is .75):
 
     trained by                                 folded    misplaced
-    squared error of what was chosen alone     .72       .75
+    squared error on observed pairs only       .72       .75
     sampled softmax, 20 uniform negatives      .00       .00
     full softmax                               .00       .00
 
@@ -19,21 +19,21 @@ from jaxtyping import Array, Float, Int
 
 
 def folded(vectors: Float[Array, "I D"], group: Int[Array, "I"], k: int = 10) -> Float[Array, ""]:
-    """Share of the k nearest neighbors of an item, by cosine, that are of another group; the mean over items.
+    """Share of the k nearest neighbors of an item by cosine that are in another group, averaged over items.
 
-    0: groups lie apart. What chance gives, about 1 - the sum of squared shares of the groups: they lie on one another.
-    Memory: items x items.
+    0 means separated groups; the value of a random order, about 1 - the sum of squared group shares, means that groups
+    overlap completely. Memory: items x items.
     """
     length = jnp.sqrt(jnp.sum(vectors * vectors, axis=1, keepdims=True))
     unit = vectors / jnp.where(length > 0, length, 1.0)
-    likeness = jnp.where(jnp.eye(len(unit), dtype=bool), -jnp.inf, unit @ unit.T)
-    _, nearest = jax.lax.top_k(likeness, k)
+    cosines = jnp.where(jnp.eye(len(unit), dtype=bool), -jnp.inf, unit @ unit.T)
+    _, nearest = jax.lax.top_k(cosines, k)
     return jnp.mean((group[nearest] != group[:, None]).astype(jnp.float32))
 
 
 def misplaced(
     scores: Float[Array, "B I"], of_user: Int[Array, "B"], group: Int[Array, "I"], k: int = 10
 ) -> Float[Array, ""]:
-    """Share of the k best items of a user that are of a group other than the user's; the mean over users."""
+    """Share of the k best items of a user that are in another group than the user, averaged over users."""
     _, best = jax.lax.top_k(scores, k)
     return jnp.mean((group[best] != of_user[:, None]).astype(jnp.float32))

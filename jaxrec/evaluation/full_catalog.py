@@ -1,4 +1,4 @@
-"""Exact full-catalog evaluation: ranking + held-out interactions → metrics of each row asked and in the mean."""
+"""Full-catalog evaluation: rank the whole catalog exactly and compare with held-out interactions."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,15 +25,15 @@ DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ALL_LISTS)
 
 
 class Evaluator:
-    """Ranks the catalog for every row that `ground_truth` makes, with the targets that are known masked; see `Ranker`.
+    """Ranks the catalog for every row of `ground_truth`, with known targets masked; see `Ranker`.
 
-    Users the model knows nothing of get what they are served, see `jaxrec.fallback`.
+    Users whom the model cannot score are evaluated with the recommendations they would get, see `jaxrec.fallback`.
     """
 
     def __init__(
         self,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         *,
         k: tuple[int, ...],
         block: int | None = None,
@@ -41,9 +41,9 @@ class Evaluator:
         fallback: Fallback | None = None,
         chosen: tuple[Metric, ...] = (),
     ) -> None:
-        self.model, self.k, self.n_items = model, tuple(sorted(k)), held.target.n_items
+        self.model, self.k, self.n_items = model, tuple(sorted(k)), held_out.target.n_items
         self.metrics = chosen or metrics(DEFAULT, KINDS)
-        self.ground_truth = ground_truth(held)
+        self.ground_truth = ground_truth(held_out)
         self._relevant = self.ground_truth.relevant
         self._n_relevant = jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32)
         self.ranker = Ranker(
@@ -51,7 +51,7 @@ class Evaluator:
         )
 
     def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
         ranked = self.ranker(params, hyper)
         by_metric, overall = _measure(
             self._relevant, self._n_relevant, ranked.items, self.k, self.n_items, self.metrics
@@ -75,7 +75,7 @@ def _measure(
     n_items: int,
     chosen: tuple[Metric, ...],
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Metrics of lists, by user and overall; evaluators of the same shapes share the program, whatever the model."""
+    """Metrics of lists, per user and overall; evaluators of the same shapes share the program for all models."""
 
     def of_member(items: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
@@ -88,13 +88,15 @@ def _measure(
 
 @dataclass(frozen=True)
 class FullCatalog:
-    """How a fitted model is measured: the whole catalog ranked for each user, or at each step of a session.
+    """Settings of full-catalog evaluation: the catalog is ranked for each user, or at each step of a session.
 
-    k:       list lengths to report
-    metrics: what to report: names of `jaxrec.metrics`, with parameters such as `rbp(p=0.8)`, and dotted paths of others
-    monitor: the validation metric that early stopping and searches look at
-    block:   users ranked at a time on a device; null chooses by the catalog's size. No number depends on it
-    exclude_known: leave out what a user already has (train, and validation when testing); never at steps of a session
+    Attributes:
+        k: list lengths to report
+        monitor: validation metric for early stopping and searches
+        block: users per block on a device; None: chosen by catalog size. Does not affect results
+        exclude_known: filter items the user already has (train; for the test also validation); never at session steps
+        metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of
+            others
     """
 
     k: tuple[PositiveInt, ...] = (5, 10, 20)
@@ -108,26 +110,26 @@ class FullCatalog:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Keys of all metrics."""
+        """Keys of all reported metrics."""
         return keys(self.chosen, self.k)
 
     @property
     def chosen(self) -> tuple[Metric, ...]:
-        """The metrics of these names."""
+        """The metrics to report."""
         return metrics(DEFAULT if self.metrics is None else self.metrics, KINDS)
 
     @property
     def ranking(self) -> "FullCatalog":
-        """What of this any model can be measured by."""
+        """The part that applies to any model: all of it."""
         return self
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> Evaluator:
-        """For a model of this catalog; k beyond the catalog is refused."""
-        if max(self.k) > (n_items := held.target.n_items):
-            raise InputError(f"eval.k={max(self.k)} is more than the {n_items} items of the catalog")
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:
+        """Build the evaluator of a model. Raises an InputError if k exceeds the catalog."""
+        if max(self.k) > (n_items := held_out.target.n_items):
+            raise InputError(f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k")
         return Evaluator(
             model,
-            held,
+            held_out,
             k=self.k,
             block=self.block,
             exclude_known=self.exclude_known,

@@ -1,4 +1,4 @@
-"""Held-out interactions as rows to ask about: who is asked, with which history, and what each row is to find."""
+"""Ground truth: held-out interactions as evaluated rows, with their users, histories and relevant items."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,13 @@ from jaxrec.ranking import QueryRows
 
 
 class GroundTruth(NamedTuple):
-    """Rows, and of each the items to be found: `items[offsets[r] : offsets[r + 1]]`, sorted.
+    """Evaluated rows and their relevant items, sorted: `items[offsets[r] : offsets[r + 1]]` for row r.
 
-    singly: whether every row seeks one item, so that a user may have several rows
+    Attributes:
+        asked: users and histories of the rows
+        offsets: bounds of the relevant items of each row
+        items: relevant items of all rows
+        singly: whether each row has one relevant item, so that a user may have several rows
     """
 
     asked: QueryRows
@@ -25,55 +29,59 @@ class GroundTruth(NamedTuple):
 
     @property
     def relevant(self) -> Ragged:
-        """The items to be found, on the device."""
+        """Relevant items on the device."""
         return ragged(self.offsets, self.items)
 
     @property
     def n_known(self) -> np.ndarray:
-        """How many interactions are known to each row, [R]: at step n of a session, those before it."""
+        """Number of interactions known for each row, [R]: at a step of a session, those before it."""
         return self.asked.end - self.asked.start
 
 
-def ground_truth(held: HeldOut, *, singly: bool = False) -> GroundTruth:
-    """One row a user who has something to find; `singly`, and for splits that ask at every step, one an interaction.
+def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
+    """One row per user with held-out items; one per held-out interaction if `singly` or for session splits.
 
-    A row's history is all that is known of its user; at every step, what the user did before it. Raises InputError
-    where nobody has anything to find.
+    The history of a row is all that is known of its user; at a step of a session, the interactions before it.
+
+    Raises:
+        InputError: if there are no held-out interactions.
     """
-    if not len(held.target):
-        raise InputError(f"{held.target.name}: no user has a held-out item to be found; hold out more")
-    if held.order is not None:
-        return _steps(held, held.order)
-    known = histories(held.known.take(_mine(held.known, held)))
+    if not len(held_out.target):
+        raise InputError(f"{held_out.target.name}: there are no held-out interactions: hold out a larger part in split")
+    if held_out.order is not None:
+        return _steps(held_out, held_out.order)
+    known = histories(held_out.known.take(_of_evaluated_users(held_out.known, held_out)))
     if singly:
-        _, rows = user_order(held.target)
-        users = held.target.user[rows]
-        asked = QueryRows(users, known, known.offsets[users], known.offsets[users + 1], encoded=held.known.encoded)
-        return GroundTruth(asked, np.arange(len(rows) + 1), held.target.item[rows], singly=True)
-    offsets, items = by_user(held.target)
+        _, rows = user_order(held_out.target)
+        users = held_out.target.user[rows]
+        queries = QueryRows(
+            users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
+        )
+        return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], singly=True)
+    offsets, items = by_user(held_out.target)
     users = np.flatnonzero(np.diff(offsets))
     offsets, items = select_rows(offsets, items, users)
     return GroundTruth(
-        QueryRows.about(users, known, held.known.encoded), offsets, sort_rows(offsets, items), singly=False
+        QueryRows.about(users, known, held_out.known.encoded), offsets, sort_rows(offsets, items), singly=False
     )
 
 
-def _steps(held: HeldOut, order: np.ndarray) -> GroundTruth:
-    """Every target after what its user did before it; nothing is masked."""
-    context = held.joined()
-    is_target = np.argsort(order) >= len(held.known)  # `order` names the rows of known first
-    mine = _mine(context, held)
-    context, is_target = context.take(mine), is_target[mine]
+def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
+    """One row per target with the user's earlier interactions as history; nothing is masked."""
+    context = held_out.joined()
+    is_target = np.argsort(order) >= len(held_out.known)  # `order` numbers the rows of `known` first
+    rows_of_users = _of_evaluated_users(context, held_out)
+    context, is_target = context.take(rows_of_users), is_target[rows_of_users]
     known = histories(context)
     _, rows = user_order(context)
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
-    asked = QueryRows(users, known, known.offsets[users], end, encoded=held.known.encoded)
-    return GroundTruth(asked, np.arange(len(end) + 1), known.items[end], singly=True)
+    queries = QueryRows(users, known, known.offsets[users], end, encoded=held_out.known.encoded)
+    return GroundTruth(queries, np.arange(len(end) + 1), known.items[end], singly=True)
 
 
-def _mine(rows: Interactions, held: HeldOut) -> np.ndarray:
-    """Mask of the rows of users who are asked about: nobody else's need to be sorted, or to lie on a device."""
-    asked_about = np.zeros(rows.n_users, bool)
-    asked_about[held.target.user] = True
-    return asked_about[rows.user]
+def _of_evaluated_users(rows: Interactions, held_out: HeldOut) -> np.ndarray:
+    """Mask of the rows of users with held-out interactions; others need not be sorted or copied to a device."""
+    is_evaluated = np.zeros(rows.n_users, bool)
+    is_evaluated[held_out.target.user] = True
+    return is_evaluated[rows.user]

@@ -1,4 +1,4 @@
-"""Whom and what a model serves well: test metrics for groups of items and of users."""
+"""Test metrics by user group and item group."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,25 +11,25 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.metrics import ndcg, recall
 
-HEAD = 0.5  # share of the training interactions that the head's items make up
+HEAD = 0.5  # share of training interactions covered by head items
 
 DEFINITIONS = {
-    "warm": "items that the model was trained on",
-    "cold": "items that it never saw",
-    "head": "the most popular items, as few as make up half of the training interactions",
-    "tail": "all other items, cold ones included",
-    "new": "users of whom nothing is known when they are asked about",
-    "low": "the third of the others with the fewest known interactions",
-    "middle": "the third between",
-    "high": "the third with the most",
+    "warm": "items with training interactions",
+    "cold": "items without training interactions",
+    "head": "the fewest most popular items that cover half of the training interactions",
+    "tail": "all other items, including cold ones",
+    "new": "users without known interactions",
+    "low": "the third of the other users with the fewest known interactions",
+    "middle": "the middle third",
+    "high": "the third with the most known interactions",
 }
 
 
 def item_groups(train: Interactions) -> dict[str, np.ndarray]:
-    """Masks over the catalog [I].
+    """Masks of item groups over the catalog [I].
 
-    warm and cold: in train or not. head: the most popular items, as few as make up the share HEAD of the rows of train;
-    equal counts in the order of the item table, which is shuffled. tail: all others, cold ones included.
+    warm and cold: with and without training interactions. head: the fewest most popular items that cover the share HEAD
+    of the rows of train; ties in the order of the item table, which is shuffled. tail: all others, including cold ones.
     """
     count = np.bincount(train.item, minlength=train.n_items)
     order = np.argsort(-count, kind="stable")
@@ -40,10 +40,10 @@ def item_groups(train: Interactions) -> dict[str, np.ndarray]:
 
 
 def activity_groups(users: np.ndarray, n_known: np.ndarray) -> dict[str, np.ndarray]:
-    """Masks over rows [R] by the number of interactions known when a row's user is asked about.
+    """Masks of user groups over rows [R] by the number of interactions known for each row.
 
-    new: none. low, middle, high: the other users in thirds, or the other steps of sessions, each user counting once for
-    each number. Equal numbers stay together, in the lower group, so the thirds may differ in size or be empty.
+    new: none. low, middle, high: thirds of the other users, or of the other steps of sessions, where a user counts once
+    per number. Rows with equal numbers are in the same, lower group, so groups may differ in size or be empty.
     """
     some = n_known > 0
     if not some.any():
@@ -58,11 +58,12 @@ def activity_groups(users: np.ndarray, n_known: np.ndarray) -> dict[str, np.ndar
 def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[str, Any]]:
     """ndcg@k and recall@k of every member by group: {"items": {group: …}, "users": {group: …}}.
 
-    For a group of items only relevant items of the group count, and users without one are left out: lists are those of
-    the whole catalog still. For a group of users the metrics are the mean over them. Groups with nobody are left out.
+    Lists are always those of the whole catalog. For a group of items, only its items count as relevant, and users
+    without one are excluded. For a group of users, metrics are means over its users. Empty groups are left out.
 
-    users, rows: how many users, and how many rows asked (more where a user has several), the means are over
-    known:       of a group of users, the fewest and the most interactions known of one of them
+    Returns:
+        for each member and group: the means, `users` and `rows`, the number of users and of evaluated rows (more if
+        users have several), and for user groups `known`, the smallest and largest number of known interactions.
     """
     of_items = item_groups(train)
     of_users = activity_groups(evaluation.users, evaluation.ground_truth.n_known)
@@ -80,7 +81,7 @@ def _of_member(
     n_rows = len(evaluation.users)
     row = np.repeat(np.arange(n_rows), np.diff(ground_truth.offsets))
     lists = np.asarray(evaluation.lists[member, :, :k])
-    # Pairs of row and item as one number; rows are in order and sorted by item, so the relevant ones are sorted.
+    # Encode (row, item) as one integer; ground truth is ordered by row and item, so `relevant` is sorted.
     n_items = max(len(mask) for mask in of_items.values())
     pair = np.arange(n_rows)[:, None] * n_items + lists
     relevant = row * n_items + ground_truth.items

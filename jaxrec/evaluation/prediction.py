@@ -1,4 +1,4 @@
-"""Predictions of held-out values and labels, measured beside the ranking: eval=values and eval=clicks."""
+"""Evaluation of predicted values and labels in addition to the ranking: eval=values and eval=clicks."""
 
 from dataclasses import dataclass, replace
 
@@ -21,35 +21,35 @@ from jaxrec.ranking import QueryRows, Rows, rows_of
 
 
 class Predictor:
-    """The score of every held-out pair, a block of them at a time, for every member of a population.
+    """Scores every held-out pair for every member of a population, one block of pairs at a time.
 
-    Where the data says at which rank a row was shown, what the loss has learned of that rank is added.
+    If the data has the rank at which a row was shown, the learned position bias of that rank is added.
     """
 
-    def __init__(self, model: Model, held: HeldOut, block: int | None = None) -> None:
+    def __init__(self, model: Model, held_out: HeldOut, block: int | None = None) -> None:
         self.model, self.length = model, model.history_length
-        known, user = histories(held.known), held.target.user
-        asked = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held.known.encoded)
-        shown = held.target.position
-        below = None if shown is None else jnp.asarray(shown - 1, jnp.int32)
-        pairs = rows_of(model, asked), jnp.asarray(held.target.item, jnp.int32), below
-        # A model may score the catalog in order to score a pair.
+        known, user = histories(held_out.known), held_out.target.user
+        queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held_out.known.encoded)
+        position = held_out.target.position
+        below = None if position is None else jnp.asarray(position - 1, jnp.int32)
+        pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
+        # Some models score the whole catalog to score a pair.
         self.block = block_size(len(user), model.n_items, block)
         self.stream = Blockwise(self._member, pairs, len(user), self.block)
 
     def __call__(self, params: Params, hyper: Hyper) -> Float[Array, "P R"]:
-        """Parameters and numbers with a leading member axis → scores in the order of the held-out rows."""
+        """Scores in the order of the held-out rows, from parameters and hyperparameters with a member axis."""
         return self.stream(params, hyper)[0]
 
     def _member(
         self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Params, hyper: Hyper
     ) -> Block:
-        asked, items, below = pairs
-        model, last = asked.member(self.model, hyper), items.shape[0] - 1
+        queries, items, below = pairs
+        model, last = queries.member(self.model, hyper), items.shape[0] - 1
 
         def score(first_row: Int[Array, ""]) -> tuple[Array, Array]:
             at = jnp.minimum(first_row + jnp.arange(self.block), last)
-            scores = model.bind(params)(asked.query(at, self.length), items[at][:, None])
+            scores = model.bind(params)(queries.query(at, self.length), items[at][:, None])
             predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[at])
             return predicted, jnp.isfinite(scores).all()
 
@@ -57,20 +57,20 @@ class Predictor:
 
 
 class PredictionEvaluator:
-    """What another evaluator measures, and how well the scores predict the values (or labels) of the held-out rows."""
+    """Adds to a ranking evaluator the metrics of predicted values or labels of the held-out rows."""
 
     def __init__(
         self,
         ranking: Evaluator,
         model: Model,
-        held: HeldOut,
+        held_out: HeldOut,
         chosen: tuple[Metric, ...],
         threshold: float | None,
         block: int | None,
     ) -> None:
         self.ranking, self.ranker, self.model = ranking, ranking.ranker, model
-        self._predict = Predictor(model, held, block)
-        self._targets = jnp.asarray(targets_of(held.target, threshold))
+        self._predict = Predictor(model, held_out, block)
+        self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
 
         def measure(scores: Array, targets: Array) -> dict[str, Array]:
@@ -79,7 +79,7 @@ class PredictionEvaluator:
         self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
 
     def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
         evaluation = self.ranking(params, hyper)
         measured = self._measure(self._predict(params, hyper), self._targets)
         errors = {key: np.asarray(values) for key, values in measured.items()}
@@ -87,20 +87,23 @@ class PredictionEvaluator:
 
 
 def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:
-    """Key of each metric without a value for these labels → why."""
+    """Metrics that are undefined for these labels, and the reason."""
     missing = [str(label) for label in (0, 1) if not (labels == label).any()]
     where = {"0": "below", "1": "at or above"}
-    said = [f"no held-out row has label {label} (a value {where[label]} threshold={threshold:g})" for label in missing]
+    reasons = [
+        f"no held-out row has label {label} (a value {where[label]} threshold={threshold:g})" for label in missing
+    ]
     hint = "choose another threshold or split, or eval.monitor=log_loss"
-    return {"auc": f"{' and '.join(said)}; {hint}"} if said else {}
+    return {"auc": f"{' and '.join(reasons)}; {hint}"} if reasons else {}
 
 
 @dataclass(frozen=True)
 class Predictions(FullCatalog):
-    """The whole catalog ranked, and predictions of every held-out row measured beside it.
+    """Settings of prediction metrics for every held-out row, in addition to full-catalog evaluation.
 
-    threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of whether the
-               value reaches it, measured by auc and log_loss
+    Attributes:
+        threshold: None: scores predict values, measured by mse, rmse and mae. A number: scores are logits of the label
+            `value >= threshold`, measured by auc and log_loss
     """
 
     monitor: str = "rmse"
@@ -108,17 +111,17 @@ class Predictions(FullCatalog):
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """Keys of all metrics."""
+        """Keys of all reported metrics."""
         return keys((*self.chosen, *self.predicted), self.k)
 
     @property
     def chosen(self) -> tuple[Metric, ...]:
-        """The metrics of lists."""
+        """The reported metrics of lists."""
         return tuple(metric for metric in self._all if metric.kind in KINDS)
 
     @property
     def predicted(self) -> tuple[Metric, ...]:
-        """The metrics of predictions."""
+        """The reported metrics of predictions."""
         return tuple(metric for metric in self._all if metric.kind not in KINDS)
 
     @property
@@ -128,11 +131,11 @@ class Predictions(FullCatalog):
 
     @property
     def ranking(self) -> FullCatalog:
-        """The same without predictions."""
+        """The same settings without predictions."""
         names = tuple(metric.name for metric in self.chosen)
         return FullCatalog(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
 
-    def evaluator(self, model: Model, held: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
-        """For a model of this catalog and data with values; popularity predicts none, so the model's are measured."""
-        ranking = super().evaluator(model, held, fallback)
-        return PredictionEvaluator(ranking, model, held, self.predicted, self.threshold, self.block)
+    def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:  # type: ignore[override]
+        """Build the evaluator; predictions are always the model's own, because popularity predicts no values."""
+        ranking = super().evaluator(model, held_out, fallback)
+        return PredictionEvaluator(ranking, model, held_out, self.predicted, self.threshold, self.block)

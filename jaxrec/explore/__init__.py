@@ -1,1 +1,1 @@
-"""What is in the data, before anything is trained: Interactions → small tables → charts → one page."""
+"""Data exploration before training: interactions → summary tables → charts → one HTML page."""

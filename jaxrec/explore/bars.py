@@ -1,4 +1,4 @@
-"""Bars, rankings and axes that the charts of an exploration share."""
+"""Bar charts, rankings and axes shared by the charts of the data report."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,14 @@ from jaxrec.explore import sentences as say
 from jaxrec.page.figure import LEGEND, chart, plain, titled
 from jaxrec.page.html import Html
 
-MOST_LABELS = 24  # as many as a phone has room for, written upwards
+MOST_LABELS = 24  # vertical labels that fit on a phone
 FAINT = "rgba(61,139,212,0.06)"
 LOG = {"type": "log", "dtick": 1, "tickformat": "~s"}
 SHARE = {"tickformat": ".0%", "rangemode": "tozero"}
 
 
 def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, color: str) -> Html:
-    """Counts by ranges of numbers, from the first range that holds any."""
+    """Draw a histogram, starting at the first nonempty bin."""
     table = table[table["count"].cumsum() > 0]
     labels = [
         say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
@@ -27,7 +27,7 @@ def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, col
 
 
 def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, caption: str, color: str) -> Html:
-    """Bars by place, so that labels that read like numbers or dates stay labels; each bar has its own."""
+    """Draw labeled vertical bars at integer positions, so that Plotly does not parse labels as numbers or dates."""
     places = list(range(len(labels)))
     tips = [
         f"{label} {plain(x)}: {n:,} {y} ({say.percent(n / counts.sum())})"
@@ -49,7 +49,7 @@ def ranked(
     texts: Sequence[str] | None,
     **more: Any,
 ) -> go.Bar:
-    """Bars from left to right, the first on top."""
+    """Return horizontal bars, the first on top."""
     return go.Bar(
         x=lengths,
         y=[-place for place in range(len(labels))],
@@ -74,7 +74,7 @@ def listing(
     most: int | None = None,
     **layout: Any,
 ) -> Html:
-    """A ranking; `room` times the longest bar leaves place for the numbers behind."""
+    """Draw a ranking; the axis is `room` times the longest bar to leave space for the numbers."""
     names = {"tickvals": [-place for place in range(len(labels))], "ticktext": [short(label) for label in labels]}
     end = room * float(most if most is not None else max(bars[0].x))
     axes = {"xaxis": {"visible": False, "range": [0, end]}, "yaxis": {**names, "showgrid": False}}
@@ -82,17 +82,17 @@ def listing(
 
 
 def legend(traces: Sequence[Any]) -> dict[str, Any]:
-    """A legend above the chart, where there is more than one thing to tell apart."""
+    """Return layout settings for a legend above the chart if there is more than one trace."""
     return {"showlegend": True, "legend": LEGEND} if len(traces) > 1 else {}
 
 
 def short(text: Any, most: int = 24) -> str:
-    """Text cut to fit beside a chart on a phone; what hovers has all of it."""
+    """Truncate a label to fit beside a chart on a phone; the tooltip has the full text."""
     text = str(text)
     return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")
 
 
 def faint(color: str) -> str:
-    """The color, as what lies below a line is filled with."""
+    """Return a transparent version of a color, for the area below a line."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},0.15)"

@@ -1,4 +1,4 @@
-"""Charts of actions, items, users and sales: tables → Plotly figures, each with a sentence of what to see in it."""
+"""Charts of event types, items, users and the conversion funnel: tables → Plotly figures with captions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ from jaxrec.page.html import Html, plural
 
 
 def actions(table: pd.DataFrame) -> Html:
-    """Interactions by event type."""
+    """Draw interactions by event type."""
     texts = [f"{row.interactions:,} ({say.percent(row.share)})" for row in say.rows(table)]
     tips = [
         f"{plain(row.action)}: {row.interactions:,} interactions of {row.users:,} users with {row.items:,} items"
@@ -26,7 +26,7 @@ def actions(table: pd.DataFrame) -> Html:
 
 
 def top_items(table: pd.DataFrame, color: str) -> Html:
-    """The most popular items of one event type."""
+    """Draw the most popular items of one event type."""
     tips = [
         f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
         for row in say.rows(table)
@@ -38,34 +38,34 @@ def top_items(table: pd.DataFrame, color: str) -> Html:
 
 
 def ranks(table: pd.DataFrame) -> Html:
-    """Interactions of the item at each popularity rank."""
+    """Draw the number of interactions by popularity rank of items."""
     lines = [
         go.Scatter(
-            x=mine["rank"],
-            y=mine.interactions,
+            x=group["rank"],
+            y=group.interactions,
             mode="lines",
             name=plain(action),
             line={"color": color, "width": 2.5},
             hovertemplate="rank %{x:,}: %{y:,}<extra></extra>",
         )
-        for (action, mine), color in zip(table.groupby("action", sort=False), COLORS, strict=False)
+        for (action, group), color in zip(table.groupby("action", sort=False), COLORS, strict=False)
     ]
     axes = {"xaxis": titled("popularity rank", **LOG), "yaxis": titled("interactions", **LOG)}
     return chart("Long tail", lines, say.of_ranks(table), **legend(lines), **axes)
 
 
 def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
-    """Share of the interactions that the most popular items and the most active users have."""
+    """Draw the share of interactions of the most popular items and the most active users."""
     lines: list[Any] = [
         go.Scatter(
-            x=mine.share_of_ids,
-            y=mine.share_of_interactions,
+            x=group.share_of_ids,
+            y=group.share_of_interactions,
             mode="lines",
             name=of,
             line={"color": color, "width": 2.5},
             hovertemplate=f"%{{x:.0%}} of the {of} have %{{y:.1%}}<extra></extra>",
         )
-        for (of, mine), color in zip(table.groupby("of", sort=False), COLORS, strict=False)
+        for (of, group), color in zip(table.groupby("of", sort=False), COLORS, strict=False)
     ]
     items = concentration.iloc[0]
     marks = {"x": [0.01, 0.1, 0.2], "y": [items.top_1_percent, items.top_10_percent, items.top_20_percent]}
@@ -82,7 +82,7 @@ def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
 
 
 def activity(table: pd.DataFrame) -> Html:
-    """Interactions per user by event type, among users with at least one."""
+    """Draw interactions per user by event type, among users with at least one."""
     boxes = [
         go.Box(
             y=[-place],
@@ -109,18 +109,18 @@ def activity(table: pd.DataFrame) -> Html:
 
 
 def users(table: pd.DataFrame, group: str) -> Html:
-    """Users by number of interactions: all, or the most active tenth."""
-    mine, action = table[table.group == group], table.action.iloc[0]
+    """Draw a histogram of interactions per user, of all users or the most active tenth."""
+    bins, action = table[table.group == group], table.action.iloc[0]
     everyone = group == "all users"
     noun = say.noun(action)
     title = f"All users by {noun}" if everyone else f"Top 10% by {noun}"
     caption = say.of_all_users(table) if everyone else say.of_top_users(table)
-    mine = mine if everyone else mine[mine["high"] >= table.cut.iloc[0]]
-    return histogram(title, mine, noun, "users", caption, BLUE if everyone else ORANGE)
+    bins = bins if everyone else bins[bins["high"] >= table.cut.iloc[0]]
+    return histogram(title, bins, noun, "users", caption, BLUE if everyone else ORANGE)
 
 
 def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
-    """The most active users, by event type."""
+    """Draw the most active users, by event type."""
     kinds = [name for name in names if name in table] or ["interactions"]
     labels = [f"user {user}" for user in table.user_id]
     bars = [
@@ -150,7 +150,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
 
 
 def funnel(table: pd.DataFrame, of: str) -> Html:
-    """How many users, or user-item pairs, reach each step of the funnel."""
+    """Draw the number of users or user-item pairs at each step of the funnel."""
     through = table[f"{of}_through"]
     texts = [
         f"{n:,}" if place == 0 else f"{n:,} ({say.percent(rate)})"
@@ -181,6 +181,6 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
 
 
 def _wrapped(text: str) -> str:
-    """Long text in lines, 300 characters at most."""
-    words = [plain(text[start : start + 50]) for start in range(0, min(len(text), 300), 50)]
-    return "<br>".join(words)
+    """Wrap long text into lines of 50 characters, 300 characters at most."""
+    lines = [plain(text[start : start + 50]) for start in range(0, min(len(text), 300), 50)]
+    return "<br>".join(lines)

@@ -1,4 +1,4 @@
-"""The way to a sale: view → cart → purchase, and how many go on at each step."""
+"""Conversion funnel: view → cart → purchase, with conversion rates."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import keys
 
-STAGES = {  # of a sale → what the names of its events look like
+STAGES = {  # stage → pattern of event names
     "view": r"view|click|visit|detail|^pv$",
     "cart": r"^(?!.*remove).*(cart|basket)",
     "purchase": r"purchase|transaction|buy|bought|order|sale",
@@ -18,22 +18,23 @@ STAGES = {  # of a sale → what the names of its events look like
 
 
 def funnel_stages(event_names: Sequence[str], funnel: Sequence[str] | None) -> list[str]:
-    """The events of a sale in their order: those named, or the first that looks like each stage."""
+    """Return the events of the funnel in order: `funnel` if set, else the first match of each stage."""
     if funnel is not None:
         if unknown := [name for name in funnel if name not in event_names]:
-            there = f"the data has {', '.join(event_names)}" if event_names else "the data has one kind of action only"
-            raise InputError(f"explore.funnel names {', '.join(unknown)}: {there}")
+            events = f"the events are {', '.join(event_names)}" if event_names else "the data has no event types"
+            raise InputError(f"explore.funnel has unknown events, {', '.join(unknown)}: {events}")
         return list(funnel)
-    fits = ([name for name in event_names if re.search(words, name.lower())] for words in STAGES.values())
-    return list(dict.fromkeys(names[0] for names in fits if names))
+    matches = ([name for name in event_names if re.search(pattern, name.lower())] for pattern in STAGES.values())
+    return list(dict.fromkeys(names[0] for names in matches if names))
 
 
 def funnel_counts(interactions: Interactions, stages: Sequence[str]) -> pd.DataFrame | None:
-    """Pairs of user and item, and users, at each stage of a sale.
+    """Count user-item pairs and users at each stage of the funnel; None without event types or stages.
 
-    pairs, users:                 distinct, with this action
-    pairs_through, users_through: with this action and all of those before it, in whatever order of time
-    pairs_rate, users_rate:       those that went through, of those that went through the stage before
+    Columns:
+        pairs, users: distinct ones with this event.
+        pairs_through, users_through: those with this and all previous events, in any temporal order.
+        pairs_rate, users_rate: ratio of `through` to that of the previous stage.
     """
     if interactions.event is None or len(stages) < 2:
         return None
@@ -41,10 +42,10 @@ def funnel_counts(interactions: Interactions, stages: Sequence[str]) -> pd.DataF
     through = {"pairs": np.ones(len(pairs), bool), "users": np.ones(interactions.n_users, bool)}
     rows: list[dict[str, str | int | float]] = []
     for stage in stages:
-        mine = interactions.event == interactions.event_names.index(stage)
-        row: dict[str, str | int | float] = {"action": stage, "interactions": int(mine.sum())}
+        mask = interactions.event == interactions.event_names.index(stage)
+        row: dict[str, str | int | float] = {"action": stage, "interactions": int(mask.sum())}
         for of, ids in (("pairs", pair), ("users", interactions.user)):
-            has = np.bincount(ids[mine], minlength=len(through[of])) > 0
+            has = np.bincount(ids[mask], minlength=len(through[of])) > 0
             before = int(through[of].sum()) if rows else 0
             through[of] = through[of] & has
             passed = int(through[of].sum())

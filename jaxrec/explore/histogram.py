@@ -1,11 +1,11 @@
-"""Whole numbers of many sizes in bins that a person would choose."""
+"""Histograms of positive integers with round, roughly logarithmic bins."""
 
 import numpy as np
 import pandas as pd
 
 
 def histogram(counts: np.ndarray) -> pd.DataFrame:
-    """How many of these whole numbers (1 or more) lie from `low` to `high`: singly at first, then in wider bins."""
+    """Count integers >= 1 in bins from `low` to `high` (inclusive), of width 1 first and then wider."""
     if not len(counts):
         return pd.DataFrame({"low": [], "high": [], "count": []}, dtype=np.int64)
     most = int(counts.max())

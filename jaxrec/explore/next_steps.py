@@ -1,17 +1,19 @@
-"""What to train first on some data: a few overrides, each with its reason, derived from the tables of the report."""
+"""Suggested first experiments on a data set, derived from the tables of the report."""
 
 from collections.abc import Mapping
 
 import pandas as pd
 
-SIMPLE = "model=popularity,item_knn,ease,ials"  # quick to train, and hard to beat
-MOST_ITEMS = 20_000  # beyond these the item-item matrix of EASE is too large for most machines
+SIMPLE = "model=popularity,item_knn,ease,ials"  # fast to train and strong baselines
+MOST_ITEMS = 20_000  # beyond that, the item-item matrix of EASE is too large for most machines
 
 
 def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> list[tuple[str, list[str]]]:
-    """Pairs of a sentence and the overrides of a `train --multirun` command, most important first.
+    """Return pairs of a description and the overrides of a `train --multirun` command, most important first.
 
-    repeats: whether the source can keep repeats (`data.duplicates`)
+    Args:
+        tables: tables of the report.
+        repeats: whether the source has the setting `data.duplicates`.
     """
     facts = dict(zip(tables["summary"].fact, tables["summary"].value, strict=True))
     models = SIMPLE if facts["items"] <= MOST_ITEMS else SIMPLE.replace(",ease", "")

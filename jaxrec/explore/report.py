@@ -1,4 +1,4 @@
-"""The page of an exploration, and the folder that it and its tables go to."""
+"""Data report: an HTML page and its tables as CSV files."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -16,7 +16,7 @@ from jaxrec.page.figure import COLORS
 from jaxrec.page.html import Cell, Html, box, cards, frame, grid, page, section, tag
 from jaxrec.settings import Tree, build, check
 
-LACKING = {  # table → what it needs
+LACKING = {  # table → message if it is missing
     "actions": "event types: the data has one type only; name a column (data.event_column)",
     "over_time": "interactions over time: the data has no times; name a column (data.time_column)",
     "funnel": "the conversion funnel: no event types such as view, cart and purchase (explore.funnel=[…] names them)",
@@ -28,11 +28,11 @@ LACKING = {  # table → what it needs
 
 
 def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
-    """Reads the data, makes its tables, and writes them with the page.
+    """Read the data, compute the tables, and write them and the page.
 
     Args:
         tree: the settings.
-        directory: where the files go.
+        directory: output folder.
         typed: overrides that choose the data, repeated in the commands that the page suggests.
     """
     check(tree)
@@ -40,7 +40,7 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
     tables: dict[str, pd.DataFrame] = build(tree["explore"], interactions=interactions)
     for name, table in tables.items():
         write_atomic(directory / f"{name}.csv", partial(table.to_csv, index=False))
-    # The page comes last: where it is, the tables are.
+    # The page is written last: if it exists, the tables do.
     write_text(
         directory / "report.html", report(interactions.name, tables, typed, repeats="duplicates" in tree["data"])
     )
@@ -52,9 +52,9 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
 
 
 def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = (), *, repeats: bool = True) -> str:
-    """The page; see `run` for `typed` and `next_steps` for `repeats`."""
+    """Return the HTML page; see `run` for `typed` and `next_steps` for `repeats`."""
     files = ", ".join(f"{key}.csv" for key in tables)
-    # A section whose table is missing is left out, and listed at the end.
+    # Sections without a table are omitted and listed at the end.
     parts = {
         "actions": ("Event types", lambda: [grid([charts.actions(tables["actions"])])]),
         "top_items": ("Items", lambda: _items(tables)),
@@ -118,7 +118,7 @@ def _cards(summary: pd.DataFrame, problems: pd.DataFrame) -> list[tuple[str, str
 
 def _items(tables: dict[str, pd.DataFrame]) -> list[Html]:
     groups = tables["top_items"].groupby("action", sort=False)
-    tops = [charts.top_items(mine, color) for (_, mine), color in zip(groups, COLORS, strict=False)]
+    tops = [charts.top_items(group, color) for (_, group), color in zip(groups, COLORS, strict=False)]
     tail = [charts.ranks(tables["item_ranks"]), charts.lorenz(tables["lorenz"], tables["concentration"])]
     return [grid(tops, "grid three"), grid(tail)]
 
@@ -133,7 +133,7 @@ def _users(tables: dict[str, pd.DataFrame]) -> list[Html]:
 
 def _time(tables: dict[str, pd.DataFrame]) -> list[Html]:
     hours = tables["hours"]
-    whole = hours.hour.isna().all()  # days without a time of day
+    whole = hours.hour.isna().all()  # the data has dates only
     daily = [] if whole else [time_charts.week(hours), time_charts.by_hour(hours)]
     weekly = grid([*daily, time_charts.by_weekday(hours)], "grid three")
     return [grid([time_charts.over_time(tables["over_time"])]), weekly]
@@ -144,9 +144,7 @@ def _funnel(table: pd.DataFrame) -> list[Html]:
     shown = shown.astype(object)
     for column in ("pairs rate", "users rate"):
         shown[column] = [Cell("" if pd.isna(rate) else sentences.percent(rate)) for rate in shown[column]]
-    note = (
-        "“Through”: with all previous steps too, in any order. Rate: share of those that came through the step before."
-    )
+    note = "“Through”: also with all previous steps, in any order. Rate: share of those through the previous step."
     drawn = grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
     return [drawn, box(frame(shown, thousands=True), tag("p", note, "soft note"))]
 

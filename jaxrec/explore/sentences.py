@@ -1,4 +1,4 @@
-"""One sentence for each table, computed from it: the caption of its chart."""
+"""Chart captions computed from the tables."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,12 +13,12 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", 
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
-    """Named tuples of the rows."""
+    """Iterate over the rows of a table as named tuples."""
     return table.itertuples(index=False)
 
 
 def percent(share: float) -> str:
-    """`1.2%`: two or three digits, never nothing for something and never all for less."""
+    """Format a share as `1.2%`; shares above 0 are never shown as 0%, shares below 1 never as 100%."""
     if np.isnan(share):
         return "n/a"
     if 0.995 <= share < 1:
@@ -29,17 +29,17 @@ def percent(share: float) -> str:
 
 
 def number(value: float) -> str:
-    """`1,234`, `12.3` or `0.012`."""
+    """Format a number as `1,234`, `12.3` or `0.012`."""
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def noun(action: str) -> str:
-    """`interactions`, or `“view” interactions` of an event type."""
+    """Return `interactions`, or `“view” interactions` for an event type."""
     return "interactions" if action == ONE_KIND else f"“{action}” interactions"
 
 
 def of_actions(table: pd.DataFrame) -> str:
-    """The share of the most frequent event type, and its ratio to the rarest."""
+    """Describe the share of the most frequent event type, and its ratio to the rarest."""
     first, last = table.iloc[0], table.iloc[-1]
     if len(table) == 1:
         return f"All {first.interactions:,} interactions are of one type, “{first.action}”."
@@ -48,7 +48,7 @@ def of_actions(table: pd.DataFrame) -> str:
 
 
 def of_top_items(table: pd.DataFrame) -> str:
-    """The share of the first item, and of all that are listed."""
+    """Describe the share of the most popular item and of all listed items."""
     first, kind = table.iloc[0], noun(table.action.iloc[0])
     listed = f"; the {len(table)} items shown have {percent(table.share.sum())}" if len(table) > 1 else ""
     who = plural(first.users, "user")
@@ -56,17 +56,17 @@ def of_top_items(table: pd.DataFrame) -> str:
 
 
 def of_ranks(table: pd.DataFrame) -> str:
-    """The first item beside the median one."""
+    """Compare the most popular item with the median item."""
     parts = []
-    for action, mine in table.groupby("action", sort=False):
-        middle = mine.iloc[(mine["rank"] - (mine["rank"].iloc[-1] + 1) / 2).abs().argmin()]
-        counts = f"{mine.interactions.iloc[0]:,} for the first item, {middle.interactions:,} for the median item"
+    for action, group in table.groupby("action", sort=False):
+        middle = group.iloc[(group["rank"] - (group["rank"].iloc[-1] + 1) / 2).abs().argmin()]
+        counts = f"{group.interactions.iloc[0]:,} for the first item, {middle.interactions:,} for the median item"
         parts.append(f"{noun(str(action))}: {counts}")
     return f"Both axes are logarithmic; a straight line is a power law. {_sentence('; '.join(parts[:3]))}."
 
 
 def of_concentration(table: pd.DataFrame) -> str:
-    """The shares of the most popular items and the most active users."""
+    """Describe the shares of the most popular items and the most active users."""
     items, users = table.iloc[0], table.iloc[1]
     one, ten, twenty = (percent(items[f"top_{p}_percent"]) for p in (1, 10, 20))
     return (
@@ -77,7 +77,7 @@ def of_concentration(table: pd.DataFrame) -> str:
 
 
 def of_activity(table: pd.DataFrame) -> str:
-    """Median, 90th percentile and maximum."""
+    """Describe the interactions per user: median, 90th percentile and maximum."""
     parts = [
         f"{noun(row.action)}: median {number(row.median)}, 90th percentile {number(row.p90)}, maximum {row.most:,}"
         for row in rows(table)
@@ -86,10 +86,10 @@ def of_activity(table: pd.DataFrame) -> str:
 
 
 def of_all_users(table: pd.DataFrame) -> str:
-    """How many users have a single interaction."""
-    mine = table[table.group == "all users"]
-    n, action = int(mine["count"].sum()), table.action.iloc[0]
-    single = int(mine["count"][mine.high == 1].sum())
+    """Describe the share of users with a single interaction."""
+    bins = table[table.group == "all users"]
+    n, action = int(bins["count"].sum()), table.action.iloc[0]
+    single = int(bins["count"][bins.high == 1].sum())
     kind = "interaction" if action == ONE_KIND else f"“{action}” interaction"
     have = "has" if single == 1 else "have"
     share = f" ({percent(single / n)})" if single else ""
@@ -97,15 +97,15 @@ def of_all_users(table: pd.DataFrame) -> str:
 
 
 def of_top_users(table: pd.DataFrame) -> str:
-    """The size of the most active tenth, and its share."""
-    everyone, mine = (table[table.group == group] for group in ("all users", "top users"))
-    n, kind = int(mine["count"].sum()), noun(table.action.iloc[0])
+    """Describe the size of the most active tenth and its share of the interactions."""
+    everyone, top = (table[table.group == group] for group in ("all users", "top users"))
+    n, kind = int(top["count"].sum()), noun(table.action.iloc[0])
     who = f"{plural(n, 'user')} with {table.cut.iloc[0]:,} or more ({percent(n / everyone['count'].sum())} of all)"
-    return f"{who} {'has' if n == 1 else 'have'} {percent(mine.share.iloc[0])} of the {kind}."
+    return f"{who} {'has' if n == 1 else 'have'} {percent(top.share.iloc[0])} of the {kind}."
 
 
 def of_most_active(table: pd.DataFrame, total: int) -> str:
-    """The share of the first user, and of all that are listed."""
+    """Describe the share of the most active user and of all listed users."""
     first = table.iloc[0]
     most = (
         f"User {first.user_id} has the most interactions, {first.interactions:,} with {plural(first['items'], 'item')}"
@@ -116,7 +116,7 @@ def of_most_active(table: pd.DataFrame, total: int) -> str:
 
 
 def of_time(table: pd.DataFrame) -> str:
-    """The busiest and the median period."""
+    """Describe the busiest and the median period."""
     period = table.period.iloc[0]
     totals = table.groupby("start").interactions.sum()
     busiest = f"The busiest {period} starts {totals.idxmax()} (UTC) with {totals.max():,} interactions"
@@ -124,7 +124,7 @@ def of_time(table: pd.DataFrame) -> str:
 
 
 def of_hours(table: pd.DataFrame) -> str:
-    """The busiest and the quietest hour of the week."""
+    """Describe the busiest and the quietest hour of the week."""
     counts = table.groupby(["weekday", "hour"], as_index=False).interactions.sum()
     most, least = (counts.loc[int(place)] for place in (counts.interactions.argmax(), counts.interactions.argmin()))
     busiest, quietest = (
@@ -135,10 +135,10 @@ def of_hours(table: pd.DataFrame) -> str:
 
 
 def of_peaks(table: pd.DataFrame, column: str) -> str:
-    """The peak hour or weekday of each event type."""
+    """Describe the peak hour or weekday of each event type."""
     parts = []
-    for action, mine in table.groupby("action", sort=False):
-        counts = mine.groupby(column).interactions.sum()
+    for action, group in table.groupby("action", sort=False):
+        counts = group.groupby(column).interactions.sum()
         place = int(np.asarray(counts.index)[int(counts.argmax())])
         peak = WEEKDAYS[place] if column == "weekday" else f"{place}:00"
         parts.append(f"{peak} for {noun(str(action))} ({percent(counts.max() / counts.sum())})")
@@ -146,7 +146,7 @@ def of_peaks(table: pd.DataFrame, column: str) -> str:
 
 
 def of_funnel(table: pd.DataFrame, of: str) -> str:
-    """Conversion from first to last and at each step, and how many skip one."""
+    """Describe the conversion from first to last step and at each step, and how many skip steps."""
     names, what = list(table.action), {"pairs": "user-item pairs", "users": "users"}[of]
     rates = [percent(rate) for rate in table[f"{of}_rate"].iloc[1:]]
     steps = [f"{rate} from {a} to {b}" for a, b, rate in zip(names, names[1:], rates, strict=False)]
@@ -159,19 +159,19 @@ def of_funnel(table: pd.DataFrame, of: str) -> str:
 
 
 def of_sessions(table: pd.DataFrame) -> str:
-    """How long sessions are, in interactions, and what they contain."""
+    """Describe the length of sessions in interactions, and the event types they contain."""
     fact = dict(zip(table.fact, table.value, strict=True))
     count = f"{plural(int(fact['sessions']), 'session')}, {number(fact['sessions per user'])} per user"
     prefix = "share with "
-    held = {name.removeprefix(prefix): value for name, value in fact.items() if name.startswith(prefix)}
-    single = percent(held.pop("a single action"))
-    parts = [f"; {percent(value)} contain “{name}”" for name, value in held.items()]
+    shares = {name.removeprefix(prefix): value for name, value in fact.items() if name.startswith(prefix)}
+    single = percent(shares.pop("a single action"))
+    parts = [f"; {percent(value)} contain “{name}”" for name, value in shares.items()]
     mean = number(fact["mean actions"])
     return f"{count}, with {mean} interactions on average; {single} have a single interaction{''.join(parts)}."
 
 
 def of_durations(table: pd.DataFrame) -> str:
-    """How long sessions are, in time."""
+    """Describe the duration of sessions."""
     fact = dict(zip(table.fact, table.value, strict=True))
     gap = number(fact["minutes of pause that end one"])
     median = fact.get("median minutes, of those with more than one")
@@ -186,7 +186,7 @@ def of_durations(table: pd.DataFrame) -> str:
 
 
 def of_spread(table: pd.DataFrame, name: str) -> str:
-    """The most frequent value, and the range."""
+    """Describe the most frequent value and the range."""
     low, high, count = (table[column].to_numpy() for column in ("low", "high", "count"))
     most = int(count.argmax())
     where = number(low[most]) if low[most] == high[most] else f"{number(low[most])} to {number(high[most])}"
@@ -195,12 +195,12 @@ def of_spread(table: pd.DataFrame, name: str) -> str:
 
 
 def of_correlations(table: pd.DataFrame) -> str:
-    """The strongest correlation in either direction, except between event types."""
+    """Describe the strongest correlation by absolute value, except between event types."""
     values = table.drop(columns="column").to_numpy(np.float64, copy=True)
     names = list(table.column)
     values[np.tril_indices(len(names))] = np.nan
     kinds = np.array([name.startswith("is ") for name in names])
-    values[np.ix_(kinds, kinds)] = np.nan  # an interaction has one event type: that they exclude each other is trivial
+    values[np.ix_(kinds, kinds)] = np.nan  # event types exclude each other, so their correlation is trivial
     if np.isnan(values).all():
         return "No two columns have values for the same interactions, except event types."
     row, column = np.unravel_index(np.nanargmax(np.abs(values)), values.shape)
@@ -212,14 +212,14 @@ def of_correlations(table: pd.DataFrame) -> str:
 
 
 def of_pairs(table: pd.DataFrame, of: str, other: str) -> str:
-    """The share with fewer than five."""
-    mine = table[table.of == of]
-    few = mine["count"][mine.high < 5].sum() / mine["count"].sum()
+    """Describe the share of ids with fewer than five distinct partners."""
+    bins = table[table.of == of]
+    few = bins["count"][bins.high < 5].sum() / bins["count"].sum()
     return f"{percent(few)} of the {of} have fewer than 5 distinct {other}."
 
 
 def of_cores(table: pd.DataFrame) -> str:
-    """What the 5-core keeps."""
+    """Describe the size of the 5-core."""
     first, chosen = table.iloc[0], table[table.k <= 5].iloc[-1]
     kept = [f"{percent(chosen[of] / first[of])} of the {of}" for of in ("users", "items", "interactions")]
     core = (
@@ -229,7 +229,7 @@ def of_cores(table: pd.DataFrame) -> str:
 
 
 def of_problems(table: pd.DataFrame) -> str:
-    """How many rows reading repaired, and how many checks found something."""
+    """Describe the number of rows repaired while reading and of checks that found problems."""
     repaired = table[table.when == "while reading"]["count"].sum()
     checks = int((table.when == "found").sum())
     text = f"Reading dropped or repaired {plural(int(repaired), 'row')}. " if repaired else ""
@@ -238,13 +238,13 @@ def of_problems(table: pd.DataFrame) -> str:
 
 
 def in_short(tables: dict[str, pd.DataFrame]) -> Sequence[str]:
-    """The summary: the most telling sentences."""
-    found = [of_actions(tables["actions"])] if len(tables["actions"]) > 1 else []
-    found += [of_funnel(tables["funnel"], "users")] if "funnel" in tables else []
-    found += [of_concentration(tables["concentration"]), of_all_users(tables["user_histogram"])]
-    found += [of_time(tables["over_time"])] if "over_time" in tables else []
-    found += [of_sessions(tables["sessions"])] if "sessions" in tables else []
-    return [*found, of_cores(tables["k_cores"])]
+    """Return the most informative sentences, for the summary."""
+    sentences = [of_actions(tables["actions"])] if len(tables["actions"]) > 1 else []
+    sentences += [of_funnel(tables["funnel"], "users")] if "funnel" in tables else []
+    sentences += [of_concentration(tables["concentration"]), of_all_users(tables["user_histogram"])]
+    sentences += [of_time(tables["over_time"])] if "over_time" in tables else []
+    sentences += [of_sessions(tables["sessions"])] if "sessions" in tables else []
+    return [*sentences, of_cores(tables["k_cores"])]
 
 
 def _sentence(text: str) -> str:

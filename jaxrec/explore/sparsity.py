@@ -1,4 +1,4 @@
-"""How full the matrix of users and items is, and what filters would leave of it."""
+"""Sparsity of the user-item matrix: distinct pairs per user and item, and k-core sizes."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ K_CORES = (1, 2, 3, 5, 10, 20, 50)
 
 
 def pair_histogram(interactions: Interactions) -> pd.DataFrame:
-    """Users by how many different items they have, and items by how many different users."""
+    """Return histograms of distinct items per user and distinct users per item."""
     user, item = np.divmod(distinct_pairs(interactions), interactions.n_items)
     parts = []
     for of, ids in (("users", user), ("items", item)):
@@ -22,18 +22,18 @@ def pair_histogram(interactions: Interactions) -> pd.DataFrame:
 
 
 def k_cores(interactions: Interactions) -> pd.DataFrame:
-    """What is left when every user and every item must have k rows, as `data.k_core` would leave it."""
+    """Return the sizes of the k-cores, in which every user and item has at least k rows, as with `data.k_core`."""
     rows = pd.DataFrame({"user_id": interactions.user, "item_id": interactions.item})
-    found, n_items = [], interactions.n_items
+    sizes, n_items = [], interactions.n_items
     for k in K_CORES:
-        try:  # a core holds those of all larger k
+        try:  # each core contains those of larger k
             rows, _ = filtered(rows, duplicates="keep", k_core=k)
-        except InputError:  # nothing left
+        except InputError:  # the core is empty
             rows = rows.head(0)
         users, items = rows["user_id"].nunique(), rows["item_id"].nunique()
         pairs = len(rows) - int((rows["user_id"].astype(np.int64) * n_items + rows["item_id"]).duplicated().sum())
         density = pairs / (users * items) if pairs else np.nan
-        found.append({"k": k, "users": users, "items": items, "interactions": len(rows), "density": density})
+        sizes.append({"k": k, "users": users, "items": items, "interactions": len(rows), "density": density})
         if not len(rows):
             break
-    return pd.DataFrame(found)
+    return pd.DataFrame(sizes)

@@ -1,4 +1,4 @@
-"""Interactions → every table of the report; one is behind each chart."""
+"""Tables of the data report, computed from interactions."""
 
 import numpy as np
 import pandas as pd
@@ -24,20 +24,25 @@ def tables(
     top: PositiveInt = 20,
     funnel: tuple[str, ...] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Every table that the data can fill, by its name; of what changes of an item, what is known at the end.
+    """Compute all tables for which the data suffices, by name; item properties are as of the last interaction.
 
-    session_gap: minutes without an action that end a session
-    top:         how many of the most frequent items and most active users to list
-    funnel:      names of the events of a sale, in their order; None guesses them
+    Args:
+        interactions: the data.
+        session_gap: minutes of inactivity that end a session.
+        top: number of most frequent items and most active users to list.
+        funnel: events of the conversion funnel, in order; None: guess by name.
+
+    Raises:
+        InputError: the data has no interactions, or `funnel` has an unknown event.
     """
     if not len(interactions):
-        raise InputError(f"{interactions.name} holds no interactions: there is nothing to explore")
+        raise InputError(f"{interactions.name} has no interactions to explore: check the data settings")
     interactions = featured(interactions, np.arange(len(interactions)))
     codes, names = actions(interactions)
     stages = funnel_stages(interactions.event_names, funnel)
     views = next((name for name in stages[:1] if name in names), None)
     viewers = interactions.user if views is None else interactions.user[codes == names.index(views)]
-    made = {
+    results = {
         "summary": sizes(interactions),
         "actions": action_counts(interactions, codes, names),
         "top_items": top_items(interactions, codes, names, top),
@@ -60,4 +65,4 @@ def tables(
         "features": features(interactions),
         "problems": problems(interactions),
     }
-    return {name: table for name, table in made.items() if table is not None and (len(table) or name == "problems")}
+    return {name: table for name, table in results.items() if table is not None and (len(table) or name == "problems")}

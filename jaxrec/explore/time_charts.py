@@ -1,4 +1,4 @@
-"""Charts of when things happen, each with the sentence that says what to see in it."""
+"""Charts of interactions over time and of sessions, with captions."""
 
 from typing import Any
 
@@ -12,19 +12,19 @@ from jaxrec.page.html import Html
 
 
 def over_time(table: pd.DataFrame) -> Html:
-    """Each event type over time, on axes of their own: views would hide purchases."""
+    """Draw each event type over time on its own axis, as views would hide purchases."""
     groups = list(table.groupby("action", sort=False))
     n = len(groups)
     lines, names = [], []
     layout: dict[str, Any] = {}
-    for place, ((action, mine), color) in enumerate(zip(groups, COLORS, strict=False)):
+    for place, ((action, group), color) in enumerate(zip(groups, COLORS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
         bottom, top = 1 - (place + 0.72) / (n - 0.28), 1 - place / (n - 0.28)
         lines.append(
             go.Scatter(
-                x=mine.start,
-                y=mine.interactions,
-                mode="lines" if len(mine) > 2 else "markers",
+                x=group.start,
+                y=group.interactions,
+                mode="lines" if len(group) > 2 else "markers",
                 line={"color": color, "width": 1.75},
                 fill="tozeroy",
                 fillcolor=faint(color),
@@ -45,7 +45,7 @@ def over_time(table: pd.DataFrame) -> Html:
 
 
 def _month_ticks(start: pd.Series) -> dict[str, Any]:
-    """Ticks at the first of a month, nine at most; Plotly's own below two months."""
+    """Return axis settings for at most nine ticks at the first of a month; Plotly's defaults below two months."""
     first, last = (pd.Timestamp(day) for day in (start.iloc[0], start.max()))
     months = 12 * (last.year - first.year) + last.month - first.month
     if months < 2:
@@ -55,7 +55,7 @@ def _month_ticks(start: pd.Series) -> dict[str, Any]:
 
 
 def week(table: pd.DataFrame) -> Html:
-    """All interactions by weekday and hour."""
+    """Draw all interactions by weekday and hour."""
     cells = table.groupby(["weekday", "hour"]).interactions.sum().unstack("hour")
     heat = go.Heatmap(
         z=cells.to_numpy(),
@@ -76,7 +76,7 @@ def week(table: pd.DataFrame) -> Html:
 
 
 def by_hour(table: pd.DataFrame) -> Html:
-    """The share of each event type by hour of the day."""
+    """Draw the share of each event type by hour of the day."""
     lines = [
         go.Scatter(
             x=shares.index,
@@ -93,7 +93,7 @@ def by_hour(table: pd.DataFrame) -> Html:
 
 
 def by_weekday(table: pd.DataFrame) -> Html:
-    """The share of each event type by weekday."""
+    """Draw the share of each event type by weekday."""
     bars = [
         go.Bar(
             x=[day[:3] for day in say.WEEKDAYS],
@@ -108,24 +108,24 @@ def by_weekday(table: pd.DataFrame) -> Html:
 
 
 def _shares(table: pd.DataFrame, column: str) -> list[tuple[str, pd.Series, str]]:
-    """Event type, its share by hour or weekday, and its color."""
-    found = []
-    for (action, mine), color in zip(table.groupby("action", sort=False), COLORS, strict=False):
-        counts = mine.groupby(column).interactions.sum()
-        found.append((str(action), counts / counts.sum(), color))
-    return found
+    """Return each event type, its shares by hour or weekday, and its color."""
+    shares = []
+    for (action, group), color in zip(table.groupby("action", sort=False), COLORS, strict=False):
+        counts = group.groupby(column).interactions.sum()
+        shares.append((str(action), counts / counts.sum(), color))
+    return shares
 
 
 def session_sizes(table: pd.DataFrame, summary: pd.DataFrame, of: str) -> Html:
-    """Sessions by length or by duration."""
-    mine = table[table.of == of]
+    """Draw sessions by length or by duration."""
+    bins = table[table.of == of]
     if of == "actions":
-        return histogram("Interactions per session", mine, "interactions", "sessions", say.of_sessions(summary), BLUE)
+        return histogram("Interactions per session", bins, "interactions", "sessions", say.of_sessions(summary), BLUE)
     labels = [
         "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)}\u2013{_clock(high)}"
-        for low, high, last in zip(mine.low, mine.high, mine.low == mine.low.iloc[-1], strict=True)
+        for low, high, last in zip(bins.low, bins.high, bins.low == bins.low.iloc[-1], strict=True)
     ]
-    return bars("Session duration", labels, mine["count"], "duration", "sessions", say.of_durations(summary), ORANGE)
+    return bars("Session duration", labels, bins["count"], "duration", "sessions", say.of_durations(summary), ORANGE)
 
 
 def _clock(seconds: float) -> str:

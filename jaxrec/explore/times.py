@@ -1,4 +1,4 @@
-"""When things happen: over the whole time, in the week and in the day (UTC), and in sessions."""
+"""Interactions over time, by weekday and hour (UTC), and in sessions."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,20 @@ from jaxrec.data.reading.times import DAY
 from jaxrec.data.splits.sessions import sessions
 from jaxrec.explore.histogram import histogram
 
-PERIODS = {"hour": 3, "day": 200, "week": 4 * 365, "month": 100 * 365}  # name → longest span that it suits, in days
+PERIODS = {
+    "hour": 3,
+    "day": 200,
+    "week": 4 * 365,
+    "month": 100 * 365,
+}  # period → longest time span to use it for, in days
 DURATIONS = [0, 1, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 86400]  # seconds
 
 
 def over_time(time: np.ndarray | None, codes: np.ndarray, names: Sequence[str]) -> pd.DataFrame | None:
-    """Rows of each action by hour, day, week, month or year, whichever suits the span; empty periods have 0."""
+    """Count interactions by event type and hour, day, week, month or year, depending on the time span.
+
+    Periods without interactions have count 0; None if the data has no times.
+    """
     if time is None:
         return None
     days = (int(time.max()) - int(time.min())) / DAY
@@ -29,7 +37,7 @@ def over_time(time: np.ndarray | None, codes: np.ndarray, names: Sequence[str]) 
 
 
 def _starts(time: np.ndarray, period: str) -> np.ndarray:
-    """The number of the hour, day, week (from Monday), month or year since 1970, int64 [N]."""
+    """Return the number of hours, days, weeks (from Monday), months or years since 1970, int64 [N]."""
     if period == "week":
         return (time // DAY + 3) // 7  # 1970 began on a Thursday
     return time.astype("datetime64[ms]").astype(f"datetime64[{_unit(period)}]").astype(np.int64)
@@ -47,28 +55,31 @@ def _unit(period: str) -> str:
 
 
 def hours(time: np.ndarray | None, codes: np.ndarray, names: Sequence[str]) -> pd.DataFrame | None:
-    """Rows of each action by weekday (0 is Monday) and hour (UTC); hour is missing where all times are whole days."""
+    """Count interactions by event type, weekday (0 is Monday) and hour (UTC, missing if the data has dates only).
+
+    None if the data has no times.
+    """
     if time is None:
         return None
-    found = calendar(time)
-    weekday = found["weekday"].astype(np.int64)
+    columns = calendar(time)
+    weekday = columns["weekday"].astype(np.int64)
     if whole_days(time):
         counts = np.bincount(codes * 7 + weekday, minlength=len(names) * 7)
         days = np.tile(np.arange(7), len(names))
         return pd.DataFrame({"action": np.repeat(names, 7), "weekday": days, "hour": pd.NA, "interactions": counts})
-    place = weekday * 24 + found["hour"].astype(np.int64)
+    place = weekday * 24 + columns["hour"].astype(np.int64)
     counts = np.bincount(codes * 168 + place, minlength=len(names) * 168)
     day, hour = np.divmod(np.tile(np.arange(168), len(names)), 24)
     return pd.DataFrame({"action": np.repeat(names, 168), "weekday": day, "hour": hour, "interactions": counts})
 
 
 def whole_days(time: np.ndarray) -> bool:
-    """Whether the data knows the day only: every time is midnight."""
+    """Return whether the data has dates only, i.e. all times are midnight."""
     return not (time % DAY).any()
 
 
 def calendar(time: np.ndarray | None) -> dict[str, np.ndarray]:
-    """Hour of the day, weekday (0 is Monday) and days since 1970 of each row; nothing without time."""
+    """Return hour, weekday (0 is Monday) and days since 1970 of each row; empty if the data has no times."""
     if time is None:
         return {}
     return {"hour": time % DAY // 3_600_000, "weekday": (time // DAY + 3) % 7, "day": time // DAY}
@@ -77,11 +88,14 @@ def calendar(time: np.ndarray | None) -> dict[str, np.ndarray]:
 def session_summary(
     interactions: Interactions, codes: np.ndarray, names: Sequence[str], gap_minutes: float
 ) -> pd.DataFrame | None:
-    """Sessions in numbers: how many, of how many rows and how long, and the share in which each action occurs."""
-    found = _measured(interactions, gap_minutes)
-    if found is None:
+    """Return session statistics: number, length, duration, and the share of sessions with each event type.
+
+    None if the data has no times of day.
+    """
+    measures = _measured(interactions, gap_minutes)
+    if measures is None:
         return None
-    number, length, seconds = found
+    number, length, seconds = measures
     facts: dict[str, float] = {"minutes of pause that end one": gap_minutes, "sessions": len(length)}
     facts |= {"sessions per user": len(length) / np.count_nonzero(np.bincount(interactions.user))}
     facts |= {"mean actions": length.mean(), "median actions": float(np.median(length))}
@@ -94,11 +108,11 @@ def session_summary(
 
 
 def session_sizes(interactions: Interactions, gap_minutes: float) -> pd.DataFrame | None:
-    """Sessions by how many rows (`of` is actions) and by how many seconds from first to last (`of` is seconds)."""
-    found = _measured(interactions, gap_minutes)
-    if found is None:
+    """Return histograms of sessions by number of interactions (`of` is actions) and duration (`of` is seconds)."""
+    measures = _measured(interactions, gap_minutes)
+    if measures is None:
         return None
-    _, length, seconds = found
+    _, length, seconds = measures
     edges = np.array([limit for limit in DURATIONS if limit <= seconds.max()])
     counts = np.bincount(np.searchsorted(edges, seconds, side="right") - 1, minlength=len(edges))
     high = np.append(edges[1:], max(int(seconds.max()), edges[-1]))
@@ -107,7 +121,7 @@ def session_sizes(interactions: Interactions, gap_minutes: float) -> pd.DataFram
 
 
 def _measured(interactions: Interactions, gap_minutes: float) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Session of each row, rows of each session, and its seconds from first to last; None without times of the day."""
+    """Return the session of each row, and the rows and seconds of each session; None without times of day."""
     time = interactions.time
     if time is None or whole_days(time):
         return None

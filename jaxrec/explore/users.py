@@ -1,4 +1,4 @@
-"""How much users do, and who does most."""
+"""User activity: distribution of interactions per user, and the most active users."""
 
 from collections.abc import Sequence
 
@@ -13,19 +13,19 @@ QUANTILES = {"p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "p
 
 
 def user_activity(interactions: Interactions, codes: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
-    """How many of each action a user does who does it at all: mean, quantiles and the most."""
+    """Return mean, quantiles and maximum of interactions per user by event type, among users with at least one."""
     rows = []
     for name, counts in zip(names, by(interactions.user, codes, names), strict=True):
-        done = counts[counts > 0]
-        quantiles = dict(zip(QUANTILES, np.quantile(done, list(QUANTILES.values())), strict=True))
-        rows.append({"action": name, "users": len(done), "mean": done.mean(), **quantiles, "most": done.max()})
+        active = counts[counts > 0]
+        quantiles = dict(zip(QUANTILES, np.quantile(active, list(QUANTILES.values())), strict=True))
+        rows.append({"action": name, "users": len(active), "mean": active.mean(), **quantiles, "most": active.max()})
     return pd.DataFrame(rows)
 
 
 def user_histogram(user: np.ndarray, action: str) -> pd.DataFrame:
-    """Users by how many rows they have: all of them, and those at or above the 90th percentile (`cut`).
+    """Return histograms of interactions per user: all users, and those at or above the 90th percentile (`cut`).
 
-    Where the 90th percentile is what the least active have, the others make the second group, which may be empty.
+    If the 90th percentile equals the minimum, the second group contains the users above it, and may be empty.
     """
     counts = np.bincount(user)
     counts = counts[counts > 0]
@@ -37,7 +37,7 @@ def user_histogram(user: np.ndarray, action: str) -> pd.DataFrame:
 
 
 def top_users(interactions: Interactions, codes: np.ndarray, names: Sequence[str], top: int) -> pd.DataFrame:
-    """The most active users, and how much of each action they did."""
+    """Return the most active users and their interactions by event type."""
     counts = by(interactions.user, codes, names)
     total = counts.sum(axis=0)
     best = np.argsort(-total, kind="stable")[:top]

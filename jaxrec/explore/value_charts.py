@@ -1,4 +1,4 @@
-"""Charts of values, correlations and sparsity, each with the sentence that says what to see in it."""
+"""Charts of values, correlations and sparsity, with captions."""
 
 import numpy as np
 import pandas as pd
@@ -13,12 +13,12 @@ NONE = "rgba(141,151,163,0)"
 
 
 def spread(table: pd.DataFrame, name: str, color: str) -> Html:
-    """Rows by value or weight."""
+    """Draw a histogram of values or weights."""
     return histogram(f"{name.capitalize()}s", table, name, "interactions", say.of_spread(table, name), color)
 
 
 def correlations(table: pd.DataFrame) -> Html:
-    """Every two numerical columns against each other."""
+    """Draw the correlation matrix of the numerical columns."""
     names = [short(name, 18) for name in table.column]
     values = table.drop(columns="column").to_numpy(np.float64)
     places = list(range(len(names)))
@@ -44,14 +44,14 @@ def correlations(table: pd.DataFrame) -> Html:
 
 
 def pairs(table: pd.DataFrame, of: str) -> Html:
-    """Users by number of distinct items, or items by number of distinct users."""
+    """Draw a histogram of distinct items per user, or distinct users per item."""
     other, color = ("items", BLUE) if of == "users" else ("users", ORANGE)
     title = f"Distinct {other} per {of.removesuffix('s')}"
     return histogram(title, table[table.of == of], f"distinct {other}", of, say.of_pairs(table, of, other), color)
 
 
 def cores(table: pd.DataFrame) -> Html:
-    """Sizes of the k-cores."""
+    """Draw the sizes of the k-cores."""
     lines = [
         go.Scatter(
             x=[str(k) for k in table.k],

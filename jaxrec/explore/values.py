@@ -1,4 +1,4 @@
-"""How values, weights and features are spread, and which numbers go together."""
+"""Distributions of values, weights and features, and rank correlations."""
 
 import numpy as np
 import pandas as pd
@@ -8,11 +8,15 @@ from jaxrec.explore.actions import actions
 from jaxrec.explore.histogram import histogram
 from jaxrec.explore.times import calendar
 
-SAMPLE = 200_000  # rows that correlations are had from
+SAMPLE = 200_000  # maximum number of rows for correlations
 
 
 def spread(values: np.ndarray | None) -> pd.DataFrame | None:
-    """Rows by value: each one where there are few, else 40 equal bins of the middle 99 %, and one bin at either end."""
+    """Return a histogram of values.
+
+    One bin per value if there are at most 30, `histogram` bins for counts, else 40 equal bins of the central 99 % and
+    one bin at either end. None without finite values.
+    """
     finite = values[np.isfinite(values)] if values is not None else np.empty(0)
     if not len(finite):
         return None
@@ -32,10 +36,10 @@ def spread(values: np.ndarray | None) -> pd.DataFrame | None:
 
 
 def correlations(interactions: Interactions) -> pd.DataFrame | None:
-    """Spearman's rank correlation of every two numerical columns over rows (a sample of 200,000 beyond that).
+    """Return Spearman's rank correlations of numerical columns over interactions (at most 200,000 sampled ones).
 
-    The columns: value, weight, target, hour, weekday, day, each action (1 or 0), how active the user and how frequent
-    the item of the row is, and numerical features. Columns that do not vary are left out.
+    Columns: value, weight, target, hour, weekday, day, event types (1 or 0), activity of the user, frequency of the
+    item, and numerical features. Constant columns are left out; None if fewer than two remain.
     """
     n = len(interactions)
     sampled = np.sort(np.random.default_rng(0).choice(n, SAMPLE, replace=False)) if n > SAMPLE else np.arange(n)
@@ -58,13 +62,13 @@ def correlations(interactions: Interactions) -> pd.DataFrame | None:
 
 
 def features(interactions: Interactions) -> pd.DataFrame | None:
-    """Each feature of users and items: how many have it, how many different values, and the most frequent one."""
+    """Return, for each user and item feature, the share of ids with a value, distinct values and the most frequent."""
     rows = []
     for of, table in (("user", interactions.user_features), ("item", interactions.item_features)):
         for name, column in {} if table is None else table.items():
-            given = column.dropna()
-            counts = given.explode().astype(str).value_counts()
-            common = {"most_frequent": counts.index[0], "its_share": counts.iloc[0] / len(given)} if len(counts) else {}
-            filled = len(given) / len(column) if len(column) else np.nan
+            known = column.dropna()
+            counts = known.explode().astype(str).value_counts()
+            common = {"most_frequent": counts.index[0], "its_share": counts.iloc[0] / len(known)} if len(counts) else {}
+            filled = len(known) / len(column) if len(column) else np.nan
             rows.append({"of": of, "feature": name, "filled": filled, "different": len(counts), **common})
     return pd.DataFrame(rows) if rows else None

@@ -1,1 +1,1 @@
-"""From data and numbers to parameters, for whole populations at once."""
+"""Trainers and objectives: fit the parameters of all members of a population at once."""

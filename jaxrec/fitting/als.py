@@ -1,4 +1,4 @@
-"""Alternating fits: an epoch solves for one half of the parameters, then for the other."""
+"""Alternating least squares: an epoch solves for one half of the parameters, then for the other."""
 
 import time
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ from jaxrec.models.model import Alternating, Params
 
 
 class State(NamedTuple):
-    """A member between two steps."""
+    """State of a member between two steps."""
 
     params: Params
 
 
 @dataclass(frozen=True)
 class AlternatingFit(EpochLoop):
-    """Fits a model that is `Alternating`. A step is an epoch, see `EpochLoop` for when it ends."""
+    """Fits an `Alternating` model. One step is one epoch; see `EpochLoop` for the stopping rule."""
 
     def __call__(
         self,
@@ -36,7 +36,7 @@ class AlternatingFit(EpochLoop):
         on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
     ) -> Fit:
-        """Fits every member, in turn within a device: one member's matrices fill it."""
+        """Fit every member, sequentially on each device, because one member's matrices fill it."""
         placement = place(population.size, 1, "sequential")
         prepared = placement.share(jax.tree.map(jnp.asarray, model.prepare(train)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))

@@ -1,4 +1,4 @@
-"""Fits that solve instead of descending: arrays made of the data once, a solution a member."""
+"""Closed-form fits: statistics of the data are computed once, and solved for each member."""
 
 import time
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from jaxrec.models.model import Params, Solved
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """Fits a model that is `Solved`; on a CPU, by `solve_on_host` where the model has a way that takes less memory."""
+    """Fits a `Solved` model; on a CPU by `solve_on_host`, which needs less memory, if the model implements it."""
 
     def __call__(
         self,
@@ -27,7 +27,7 @@ class ClosedForm:
         on_epoch: OnEpoch | None = None,
         epochs: Sequence[int] | None = None,
     ) -> Fit:
-        """Solves for every member, in turn within a device: one solution's matrices fill it."""
+        """Solve for every member, sequentially on each device, because one member's matrices fill it."""
         started = time.perf_counter()
         solved = None
         if jax.default_backend() == "cpu":
@@ -37,8 +37,8 @@ class ClosedForm:
         params = _on_device(model, train, population, placement) if solved is None else {"params": solved}
         seconds = time.perf_counter() - started
         history: list[list[dict[str, float]]] = [[] for _ in range(population.size)]
-        nobody = [False] * population.size
-        return Fit(params, history, [0] * population.size, str(placement), nobody, train_s=seconds)
+        diverged = [False] * population.size
+        return Fit(params, history, [0] * population.size, str(placement), diverged, train_s=seconds)
 
 
 def _on_device(model: Solved, train: Interactions, population: Population, placement: Placement) -> PyTree:

@@ -1,4 +1,4 @@
-"""Epoch after epoch of a whole population: validation, early stopping, the best parameters of each member kept."""
+"""Epoch loop of a population: validation, early stopping, and keeping the best parameters of each member."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -24,10 +24,10 @@ OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
 @dataclass
 class Fit:
-    """A fitted population: parameters [P, ...], and a record of how each member got there."""
+    """A fitted population: parameters [P, ...] and the training record of each member."""
 
     params: Params
-    history: list[list[dict[str, Any]]]  # of every member, a row an epoch: epoch, loss, seconds, metrics
+    history: list[list[dict[str, Any]]]  # per member, one row per epoch: epoch, loss, seconds, metrics
     best_epoch: list[int]
     placement: str
     diverged: list[bool] = field(default_factory=list)  # members without one epoch of finite loss and scores
@@ -39,12 +39,13 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class EpochLoop:
-    """How long a fit goes on, and which of its epochs is kept.
+    """Stopping rule and model selection of iterative fits.
 
-    epochs:         at most so many
-    patience:       validations without improvement after which a member stops; None trains to the end
-    validate_every: epochs between validations
-    monitor:        the validation metric that decides
+    Attributes:
+        epochs: maximum number of epochs
+        patience: number of validations without improvement after which a member stops; None: train for all epochs
+        validate_every: epochs between validations
+        monitor: validation metric for early stopping and for choosing the best epoch
     """
 
     epochs: PositiveInt = 50
@@ -63,12 +64,21 @@ class EpochLoop:
         epochs: Sequence[int] | None,
         before: Callable[[int, PyTree], PyTree] = lambda epoch, states: states,
     ) -> Fit:
-        """Runs `program`: states (each with `params`) of all members → states one epoch on, and a loss each.
+        """Train all members epoch by epoch and keep the best parameters of each.
 
-        `before` an epoch (counted from 1) states may be changed, by what their parameters say then; its time counts.
-        Members that are not `active` are to be left as they are. A member trains for `epochs` of its own where given.
-        Without `validate` the last parameters are kept. Ctrl-C ends training and drops the epoch in progress; what was
-        best until then is returned, marked interrupted.
+        Ctrl-C ends training and discards the epoch in progress; the best parameters so far are returned, with
+        `interrupted` set.
+
+        Args:
+            program: (states, active) → states after one epoch and a loss per member; states have a field `params`.
+                Must leave members unchanged that are not active.
+            states: initial states of all members.
+            population: seeds and hyperparameters of the members.
+            placement: distribution of the members over devices.
+            validate: computes the validation metrics of each member; None: the last parameters are kept.
+            on_epoch: called after each epoch with one row of results per member.
+            epochs: number of epochs of each member, if they differ; None: `self.epochs`.
+            before: may change the states before an epoch (counted from 1); its time counts as training time.
         """
         limit = placement.pad(np.full(population.size, self.epochs) if epochs is None else np.array(epochs))
         active = np.ones(len(limit), bool)
@@ -86,7 +96,7 @@ class EpochLoop:
                 loss = np.asarray(losses)
                 seconds = time.perf_counter() - started
                 fit.train_s += seconds
-                trained, active = active, active & np.isfinite(loss)  # a diverged member stops, the others go on
+                trained, active = active, active & np.isfinite(loss)  # a diverged member stops, others continue
                 rows = [{"epoch": epoch, "loss": float(loss[m]), "seconds": seconds} for m in range(population.size)]
                 if validate is None:
                     improved = active
@@ -94,9 +104,9 @@ class EpochLoop:
                     started = time.perf_counter()
                     metrics = validate(placement.cut(states.params), population.hyper)
                     fit.validate_s += time.perf_counter() - started
-                    for row, found in zip(rows, metrics, strict=True):
-                        row.update(found)
-                    now = sign * placement.pad(np.array([found[self.monitor] for found in metrics]))
+                    for row, measured in zip(rows, metrics, strict=True):
+                        row.update(measured)
+                    now = sign * placement.pad(np.array([measured[self.monitor] for measured in metrics]))
                     improved = active & (now > score)
                     score = np.where(improved, now, score)
                     stale = np.where(improved, 0, stale + 1)
@@ -121,14 +131,14 @@ class EpochLoop:
 
 
 def fresh(model: Model, key: PRNGKeyArray, hyper: Hyper) -> Params:
-    """The parameters that a member starts with."""
+    """Initialize the parameters of a member."""
     length = model.history_length
-    nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1)) if length else None)
-    return dict(with_hyper(model, hyper).init(key, nobody, jnp.zeros((1, 1), jnp.int32)))
+    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1)) if length else None)
+    return dict(with_hyper(model, hyper).init(key, query, jnp.zeros((1, 1), jnp.int32)))
 
 
 def _keep_better(improved: Array, best: PyTree, now: PyTree) -> PyTree:
-    """Parameters of the members that improved, the best so far of the others."""
+    """Current parameters of members that improved, best parameters so far of the others."""
 
     def choose(best: Array, now: Array) -> Array:
         return jnp.where(improved.reshape(-1, *[1] * (now.ndim - 1)), now, best)

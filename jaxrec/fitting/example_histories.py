@@ -1,4 +1,4 @@
-"""Histories of training examples: what else each example's user did, for models that are asked with a history."""
+"""Histories of training examples: other interactions of each example's user, for models that read histories."""
 
 from typing import Literal, NamedTuple
 
@@ -14,7 +14,7 @@ Which = Literal["others", "before"]
 
 
 class ExampleHistories(NamedTuple):
-    """All that users did, and where in it each example's user starts, ends, and the example itself lies."""
+    """All interactions, and for each example the bounds of its user's interactions and its own position in them."""
 
     past: DeviceHistories
     start: Int[Array, "E"]
@@ -22,11 +22,14 @@ class ExampleHistories(NamedTuple):
     at: Int[Array, "E"]
 
     def history(self, rows: Int[Array, "B"], length: int, which: Which) -> History:
-        """Of the examples at these positions.
+        """Histories of the examples `rows`.
 
-        others: the user's latest entries but the example's own, later ones included. Right for splits at random, where
-                later interactions are known, too, when a user is asked about
-        before: the latest entries before the example. Right for splits by time
+        Args:
+            rows: indices of examples.
+            length: number of entries.
+            which: "others": the user's latest entries except the example itself, including later ones; for random
+                splits, where later interactions are known at evaluation. "before": the latest entries before the
+                example; for splits by time.
         """
         start, at = self.start[rows], self.at[rows]
         if which == "before":
@@ -35,7 +38,7 @@ class ExampleHistories(NamedTuple):
 
 
 def example_histories(train: Interactions, rows: np.ndarray) -> ExampleHistories:
-    """For the examples that are these rows of the data; the rows that are none are in the histories all the same."""
+    """Histories for the examples given by `rows` of the data; histories also contain all other rows."""
     offsets, order = user_order(train)
     position = np.empty(len(train), np.int32)
     position[order] = np.arange(len(train), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""Gradient fits: one epoch of a whole population is one device program."""
+"""Gradient-based training: one epoch of a whole population is one device program."""
 
 import inspect
 import time
@@ -26,22 +26,24 @@ from jaxrec.random import RandomStream, stream, substream
 
 
 class State(NamedTuple):
-    """A member in training."""
+    """Training state of a member."""
 
     params: Params
     optimizer: PyTree
     source: RandomStream
     epoch: Int[Array, ""]
-    mined: Array | None = None  # negatives that the model ranks high, for samplers that use them; see `fitting.mining`
+    mined: Array | None = None  # mined hard negatives, for samplers that use them; see `fitting.mining`
 
 
 @dataclass(frozen=True)
 class GradientFit(EpochLoop):
-    """Trains for up to `epochs`, keeps the parameters of each member's best validation; see `EpochLoop`.
+    """Trains for up to `epochs` and keeps the parameters of each member's best validation; see `EpochLoop`.
 
-    objective, optimizer: what a step minimizes, and how
-    batch_size:     examples a step (interactions; users for `loss=softmax`)
-    members:        `vmap` or `sequential` within a device; `auto` decides by backend and size
+    Attributes:
+        objective: objective that a step minimizes
+        optimizer: optimizer of a step
+        batch_size: examples per step (interactions; users for `loss=softmax`)
+        members: run members of one device by `vmap` or `sequential`; `auto` decides by backend and batch size
     """
 
     objective: Objective
@@ -58,16 +60,16 @@ class GradientFit(EpochLoop):
         on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
     ) -> Fit:
-        """Fits every member, for `epochs` of its own where given."""
+        """Fit every member; `epochs` gives the number of epochs of each, if they differ."""
         examples, n_examples = self.objective.examples(train, model.history_length)
         batch_size = min(self.batch_size, n_examples)
         placement = place(population.size, batch_size, self.members, self.objective.split_batch)
-        examples, given = placement.share((examples, tables(model, train.encoded)))
+        examples, features = placement.share((examples, tables(model, train.encoded)))
         keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
 
         started = time.perf_counter()
         start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
-        states = start((examples, given), keys, hyper)
+        states = start((examples, features), keys, hyper)
         loaded = model.pretrained(states.params, train)
         if loaded is not states.params:
             states = states._replace(params=jax.tree.map(_placed_as, loaded, states.params))
@@ -80,11 +82,11 @@ class GradientFit(EpochLoop):
             return self._epoch(model, n_examples, batch_size, placement.n_split, penalized, *shared, *member)
 
         jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
-        program = jitted.lower((examples, given), states, hyper, np.ones(len(keys), bool)).compile()
+        program = jitted.lower((examples, features), states, hyper, np.ones(len(keys), bool)).compile()
         compile_s = time.perf_counter() - started
 
         def one_epoch(states: State, active: np.ndarray) -> tuple[State, Array]:
-            return program((examples, given), states, hyper, active)
+            return program((examples, features), states, hyper, active)
 
         def before(epoch: int, states: State) -> State:
             if miner is None or not miner.due(epoch):
@@ -95,9 +97,9 @@ class GradientFit(EpochLoop):
         fit.compile_s = compile_s
         return fit
 
-    def _start(self, model: Model, examples: PyTree, given: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
+    def _start(self, model: Model, examples: PyTree, features: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
-        params = self._objective(hyper).start(fresh(with_tables(model, given), init_key, hyper), examples)
+        params = self._objective(hyper).start(fresh(with_tables(model, features), init_key, hyper), examples)
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
@@ -107,7 +109,7 @@ class GradientFit(EpochLoop):
         return self.optimizer(**named, **hyper.of("optimizer"))
 
     def _objective(self, hyper: Hyper) -> Objective:
-        """The loss and its sampler with the member's own numbers."""
+        """The loss and its sampler with the member's own hyperparameters."""
         of_sampler = {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
         return with_numbers(self.objective, {**hyper.of("loss"), **of_sampler})
 
@@ -119,36 +121,35 @@ class GradientFit(EpochLoop):
         n_split: int,
         penalized: bool,
         examples: PyTree,
-        given: FeatureTables,
+        features: FeatureTables,
         state: State,
         hyper: Hyper,
         active: Array,
     ) -> tuple[State, Float[Array, ""]]:
-        """Every example once, in an order of its own; a member that has stopped is left as it is."""
-        model, optimizer = with_tables(with_hyper(model, hyper), given), self._optimizer(hyper)
+        """Train on every example once, in random order; a member that has stopped is returned unchanged."""
+        model, optimizer = with_tables(with_hyper(model, hyper), features), self._optimizer(hyper)
         loss = self._objective(hyper)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
             examples = examples._replace(mined=state.mined)
 
-        share = batch_size // n_split  # what this device has of every batch
+        share = batch_size // n_split  # examples of each batch on this device
         own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
 
         def step(carry: tuple[Params, PyTree], number: Array) -> tuple[tuple[Params, PyTree], tuple[Array, Array]]:
             params, moments = carry
             position = number * batch_size + own
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
-            inside = (position < n_examples).astype(
-                jnp.float32
-            )  # the last batch may be short: its padding weighs nothing
+            # The last batch may be short; its padding has weight 0.
+            inside = (position < n_examples).astype(jnp.float32)
 
             def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
                 cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalized)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
-                # Each device divides by the weight of the whole batch, then their gradients add up.
+                # Each device divides by the weight of the whole batch, so that gradients can be summed over devices.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
-                # Where nothing weighs anything, as in a window without a target, nothing is learned.
+                # Avoid 0 / 0 for a batch of total weight 0, e.g. of windows without a target.
                 return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
             reduce = (lambda sums: jax.lax.psum(sums, "batch")) if n_split > 1 else (lambda sums: sums)
@@ -165,6 +166,6 @@ class GradientFit(EpochLoop):
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
 
 
-def _placed_as(given: np.ndarray | Array, fresh: Array) -> Array:
-    """On the devices of `fresh`, in memory of its own: the state it enters is donated."""
-    return jax.device_put(jnp.array(given, fresh.dtype), fresh.sharding)
+def _placed_as(value: np.ndarray | Array, fresh: Array) -> Array:
+    """Copy `value` to the devices of `fresh`; a copy, because the state that contains it is donated."""
+    return jax.device_put(jnp.array(value, fresh.dtype), fresh.sharding)

@@ -1,7 +1,7 @@
-"""What a step minimizes: which examples a batch is made of, and what each costs.
+"""Training objectives: the examples of a batch, and the cost of each.
 
-An objective turns training interactions into examples on the device (once), and a batch of their positions into a
-cost and a weight each; a step minimizes the sum of costs over the sum of weights.
+An objective converts training interactions to examples on the device once, and computes a cost and a weight for each
+example of a batch; a step minimizes the sum of costs divided by the sum of weights.
 """
 
 from collections.abc import Callable
@@ -27,23 +27,23 @@ from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.query import Query
 from jaxrec.random import RandomStream, uniforms
 
-NEVER = -1e9  # the score of what cannot be chosen; finite, for it is multiplied by 0
+NEVER = -1e9  # score of masked items; finite, because it is multiplied by 0
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
 
 class Objective:
-    """One way to learn from interactions."""
+    """Base class of training objectives."""
 
-    split_batch = False  # whether devices that members leave free may share out a batch
-    reads_positions = False  # whether it learns from the rank at which an item was shown
+    split_batch = False  # whether a batch may be split over devices that no member uses
+    reads_positions = False  # whether the objective uses the rank at which an item was shown
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[PyTree, int]:
-        """A pytree of device arrays, and how many examples it holds; with histories for a model that asks for them."""
+        """A pytree of device arrays and the number of examples; includes histories if `history_length` is above 0."""
         raise NotImplementedError
 
     def start(self, params: Params, examples: PyTree) -> Params:
-        """The parameters that training starts with, given the model's fresh ones."""
+        """Initial parameters of training, from the model's randomly initialized ones."""
         return params
 
     def costs(
@@ -56,30 +56,37 @@ class Objective:
         hyper: Hyper,
         penalized: bool,
     ) -> Costs:
-        """Cost and weight of each example of a batch, `rows` being its positions.
+        """Cost and weight of each example of a batch.
 
-        `penalized` adds the model's own `penalty`: static, so that a population that wants none does not pay for it.
+        Args:
+            model: the model, with the member's hyperparameters.
+            params: its parameters.
+            examples: result of `examples`.
+            rows: indices of the batch's examples.
+            source: random stream of the epoch.
+            hyper: the member's hyperparameters.
+            penalized: add the model's own `penalty`; static, so that it costs nothing when it is not used.
         """
         raise NotImplementedError
 
 
 class Pairs(NamedTuple):
-    """One example an interaction."""
+    """Examples of a sampled objective: one per interaction."""
 
     user: Int[Array, "E"]
     item: Int[Array, "E"]
-    weight: Float[Array, "E"] | None = None  # None: each weighs 1
-    seen: ExampleHistories | None = None  # None: the model asks for no history
-    tables: PyTree = None  # the sampler's own
-    mined: Int[Array, "U M"] | None = None  # what the member's model was last asked for, see `jaxrec.fitting.mining`
+    weight: Float[Array, "E"] | None = None  # None: all weights are 1
+    seen: ExampleHistories | None = None  # None: the model reads no histories
+    tables: PyTree = None  # tables of the sampler
+    mined: Int[Array, "U M"] | None = None  # the member's latest mined negatives, see `jaxrec.fitting.mining`
 
     def query(self, rows: Int[Array, "B"], length: int, which: Which) -> Query:
-        """What is known at these examples."""
+        """Users and histories of these examples."""
         return Query(self.user[rows], None if self.seen is None else self.seen.history(rows, length, which))
 
 
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
-    """Every interaction that is a target; the others are history only."""
+    """Examples and their number: every interaction that is a target; others appear in histories only."""
     rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
     user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
     weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
@@ -88,12 +95,14 @@ def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
 
 @dataclass(frozen=True)
 class SampledObjective(Objective):
-    """Each interaction's item against sampled negatives, by a loss of `jaxrec.losses`.
+    """Loss of each interaction's item against sampled negatives, by a function of `jaxrec.losses`.
 
-    negatives: a sampler, see `jaxrec.negatives`
-    history:   what a model that asks for histories is shown of them, see `ExampleHistories`
-    corrected: scores of positives and negatives less log q, for a softmax: what is drawn often would else be pushed
-               down for that alone.   [Bengio and Senecal 2008; Yi et al. 2019]
+    Attributes:
+        loss: function of (positive [B], negatives [B, N], used [B, N])
+        negatives: a sampler, see `jaxrec.negatives`
+        history: which entries a model that reads histories gets, see `ExampleHistories`
+        corrected: subtract log q from the scores of positives and negatives (logQ correction for a softmax), because
+            items that are sampled often would otherwise be under-scored.   [Bengio and Senecal 2008; Yi et al. 2019]
     """
 
     loss: Callable[..., Float[Array, "B"]]
@@ -102,7 +111,7 @@ class SampledObjective(Objective):
     corrected: bool = False
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
-        """Users, items and weights of the interactions, their histories, and what the sampler needs of the data."""
+        """Users, items and weights of the interactions, their histories, and the tables of the sampler."""
         examples, n = pairs(train, history_length)
         prepare = getattr(self.negatives, "prepare", lambda train: None)
         return examples._replace(tables=prepare(train)), n
@@ -120,8 +129,8 @@ class SampledObjective(Objective):
         """Loss and weight of each interaction."""
         query = examples.query(rows, model.history_length, self.history)
         positive = examples.item[rows]
-        given = SamplerContext(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
-        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, given)
+        context = SamplerContext(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
+        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, context)
         of_positive, of_negatives = _scores(model, params, query, positive, negatives.items)
         if self.corrected and negatives.log_q is not None:
             of_positive = of_positive - negatives.log_q[positive]
@@ -149,66 +158,69 @@ def _scorer(model: Model, params: Params, query: Query) -> Callable[[Array], Arr
 def _scores(
     model: Model, params: Params, query: Query, positive: Int[Array, "B"], negatives: Int[Array, "#B N"]
 ) -> tuple[Float[Array, "B"], Float[Array, "B N"]]:
-    """Scores of each positive and of its negatives; negatives that all share are one matrix product if possible."""
+    """Scores of each positive and of its negatives; batch-shared negatives are one matrix product if possible."""
     n_rows = positive.shape[0]
     if negatives.shape[0] < n_rows and isinstance(model, FactorizedByRow):
         bound = model.bind(params)
-        asked, own, shared = bound.query_vectors(query), bound.vectors_of(positive), bound.vectors_of(negatives[0])
-        return jnp.sum(asked * own, axis=1), asked @ shared.T
+        vectors, own, shared = bound.query_vectors(query), bound.vectors_of(positive), bound.vectors_of(negatives[0])
+        return jnp.sum(vectors * own, axis=1), vectors @ shared.T
     negatives = jnp.broadcast_to(negatives, (n_rows, negatives.shape[1]))
     scores = model.bind(params)(query, jnp.concatenate([positive[:, None], negatives], axis=1))
     return scores[:, 0], scores[:, 1:]
 
 
 class UserItems(NamedTuple):
-    """One example a user: all of their items, one bit an item of the catalog, and the stretch of what they did."""
+    """Examples of a catalog objective: one per user, with the item set as bits and the bounds of the history."""
 
     user: Int[Array, "E"]
     items: Membership
-    past: DeviceHistories | None = None  # None: the model asks for no history
+    past: DeviceHistories | None = None  # None: the model reads no histories
     start: Int[Array, "E"] | None = None
     end: Int[Array, "E"] | None = None
 
     def query(self, rows: Int[Array, "B"], length: int, share: float, source: RandomStream) -> Query:
-        """With a part of each history, drawn for this step; what is not in it is padding."""
+        """Queries with a random subset of each history, drawn anew each step; other entries are padding."""
         if self.past is None or self.start is None or self.end is None:
             return Query(self.user[rows])
         history = self.past.latest(self.start[rows], self.end[rows], length)
-        # By item, not by entry: an item had twice is history or target, never both.
-        shown = uniforms(source, rows[:, None], history.items) < share
-        return Query(self.user[rows], history._replace(items=jnp.where(shown, history.items, -1)))
+        # Drawn per item, not per entry, so that a repeated item is either history or target, never both.
+        is_history = uniforms(source, rows[:, None], history.items) < share
+        return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
 
 
 @dataclass(frozen=True)
 class CatalogObjective(Objective):
-    """The full softmax: all items of a user at once against the whole catalog.
+    """Full softmax over the catalog, for all items of a user at once. A batch counts users.
 
-    Minimizes what `SampledObjective(softmax)` would with the catalog for negatives, but scores the catalog once
-    a user instead of once an interaction. A batch counts users.
+    The objective equals `SampledObjective(softmax)` with the whole catalog as negatives, but scores the catalog once
+    per user instead of once per interaction.
 
-    A model that asks for histories would find all it is to predict in them. So each step deals the items of a user at
-    random: `history_share` of them are shown as history, and the loss is that of the others, which the history lacks.
-    What is shown is left out of the softmax too: it is never a target, and a model that learned so would push down
-    whatever is like it. For models to which the order of a history means nothing: what is not shown leaves gaps.
+    For models that read histories, the items of a user are split at random in each step: a share `history_share` is
+    shown as history, and the loss is computed on the others, which are then not in the history. Items shown as history
+    are also masked in the softmax: they are never targets, and treating them as negatives would lower the scores of
+    similar items. Suitable for models that ignore the order of a history, because hidden items leave gaps.
+
+    Attributes:
+        history_share: expected share of a user's items that is shown as history
     """
 
     history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
-        user, wanted = np.unique(train.user), targets(train)
-        if wanted.weight is not None and (wanted.weight != 1).any():
+        user, positives = np.unique(train.user), targets(train)
+        if positives.weight is not None and (positives.weight != 1).any():
             raise InputError(
-                "loss=softmax counts each item of a user once and does not read the weights of rows "
+                "loss=softmax counts each item of a user once and cannot use interaction weights "
                 "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
-                "loss=sampled_softmax, or leave the weights out"
+                "loss=sampled_softmax, or remove the weights"
             )
-        bags = UserItems(jnp.asarray(user, jnp.int32), membership(wanted))
+        examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
         if history_length:
             known = histories(train)
             start, end = (jnp.asarray(known.offsets[at], jnp.int32) for at in (user, user + 1))
-            bags = bags._replace(past=past(known), start=start, end=end)
-        return bags, len(user)
+            examples = examples._replace(past=past(known), start=start, end=end)
+        return examples, len(user)
 
     def costs(
         self,
@@ -220,13 +232,13 @@ class CatalogObjective(Objective):
         hyper: Hyper,
         penalized: bool,
     ) -> Costs:
-        """Negative log-likelihood of each user's items (of those not shown as history); the weight is their number."""
+        """Negative log-likelihood of each user's items that are not shown as history; the weight is their number."""
         query = examples.query(rows, model.history_length, self.history_share, source)
         chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
         scores = model.bind(params).score_catalog(query)
         if query.history is not None:
-            shown = query.history.multihot(model.n_items)
-            chosen, scores = chosen * (1 - shown), jnp.where(shown > 0, NEVER, scores)
+            is_history = query.history.multihot(model.n_items)
+            chosen, scores = chosen * (1 - is_history), jnp.where(is_history > 0, NEVER, scores)
         n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
         if penalized:

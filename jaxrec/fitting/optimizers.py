@@ -1,4 +1,4 @@
-"""Optimizers as functions of numbers, of which those that are `Traced` may differ between members of a population."""
+"""Optimizers as functions of hyperparameters; `Traced` ones may differ between members of a population."""
 
 import jax.numpy as jnp
 import optax
@@ -24,7 +24,7 @@ def adagrad(
     weight_decay: NonNegativeFloat | Traced = 0.0,
     initial_accumulator: NonNegativeFloat = 0.1,
 ) -> Dense:
-    """Adagrad, whose steps shrink for what is seen often.   [Duchi et al. 2011]"""
+    """Adagrad, with smaller steps for frequently updated parameters.   [Duchi et al. 2011]"""
     scale = optax.scale_by_rss(initial_accumulator_value=initial_accumulator)
     return Dense(
         optax.chain(optax.add_decayed_weights(weight_decay), scale, optax.scale_by_learning_rate(learning_rate))
@@ -43,7 +43,7 @@ def sgd(
 
 
 def row_sgd(learning_rate: PositiveFloat | Traced) -> RowDescent:
-    """SGD that touches only the rows of a batch: the same steps as `sgd` without weight decay and momentum."""
+    """SGD that updates only the rows used by a batch: identical to `sgd` without weight decay and momentum."""
     return RowDescent(sgd_rule(learning_rate), lambda n: (), optax.sgd(learning_rate))
 
 
@@ -52,7 +52,7 @@ def row_adagrad(
     initial_accumulator: NonNegativeFloat = 0.1,
     eps: PositiveFloat = 1e-8,
 ) -> RowDescent:
-    """Adagrad with one accumulator a row, which touches only the rows of a batch: for tables of a million rows.
+    """Row-wise Adagrad: one accumulator per row, updating only the rows used by a batch; for tables of a million rows.
 
     [Duchi et al. 2011; the row-wise form of Naumov et al. 2019, Deep learning recommendation model]
     """

@@ -1,6 +1,6 @@
-"""A random order of 0 .. n - 1 that is computed where it is needed, not sorted and stored.
+"""Pseudorandom permutation of 0 .. n - 1, computed on demand instead of sorted and stored.
 
-A sort of a million random keys takes most of a second on a CPU; this takes microseconds a batch.
+Sorting a million random keys takes most of a second on a CPU; this takes microseconds per batch.
 [Black and Rogaway 2002, Ciphers with arbitrary finite domains: a generalized Feistel network with cycle walking]
 """
 
@@ -16,11 +16,11 @@ ROUNDS = 6
 
 
 def shuffled(source: RandomStream, n: int, index: Int[Array, "B"]) -> Int[Array, "B"]:
-    """Where the positions `index` (all below `n`) go in the random order that the stream stands for.
+    """Image of the positions `index` (all below `n`) under the permutation defined by the stream.
 
-    A position is a pair (left, right) in a grid hardly larger than n. Each round adds a hash of one half to the
-    other, which can be undone, so the whole is a bijection of the grid; what lands outside 0 .. n - 1 walks on until
-    it is inside, which keeps it a bijection of the range.
+    A position is a pair (left, right) in a grid slightly larger than n. Each Feistel round adds a hash of one half to
+    the other, which is invertible, so the rounds are a bijection of the grid. Values outside 0 .. n - 1 are mapped
+    again until they are inside (cycle walking), which gives a bijection of the range.
     """
     height, width = _grid(n)
     keys = [bits(source, jnp.uint32(i)) for i in range(ROUNDS)]
@@ -36,16 +36,16 @@ def shuffled(source: RandomStream, n: int, index: Int[Array, "B"]) -> Int[Array,
         return left * width + right
 
     start = once(index.astype(jnp.uint32))
-    walked = jax.lax.while_loop(
+    inside = jax.lax.while_loop(
         lambda position: jnp.any(position >= n),
         lambda position: jnp.where(position >= n, once(position), position),
         start,
     )
-    return walked.astype(index.dtype)
+    return inside.astype(index.dtype)
 
 
 def _grid(n: int) -> tuple[int, int]:
-    """Height and width, each near the root of n, of the grid with the fewest places to spare: walks are rare there."""
+    """Height and width, each near the square root of n, of the grid with the fewest excess cells."""
     root = max(1, math.isqrt(n))
     spread = min(root // 4, 500)  # a flat grid would only rotate the range
     heights = range(root - spread, root + spread + 1)

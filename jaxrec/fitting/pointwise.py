@@ -1,4 +1,4 @@
-"""Learning from what is known of each pair: a rating, a quantity, whether it was a click. No negatives are drawn."""
+"""Pointwise objective: learn from the rating, quantity or click label of each pair, without negative sampling."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,37 +18,38 @@ from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.random import RandomStream
 
-RANKS = "rank_bias"  # the parameter that is learned beside the model's own
+RANKS = "rank_bias"  # parameter of the objective, trained with those of the model
 
 
 class LabeledPairs(NamedTuple):
-    """One example an interaction: what is to be predicted of it, a value or a label 0 or 1."""
+    """Labeled examples, one per interaction: the target is a value, or a label 0 or 1."""
 
     user: Int[Array, "E"]
     item: Int[Array, "E"]
     target: Float[Array, "E"]
-    weight: Float[Array, "E"] | None  # None: each weighs 1
-    seen: ExampleHistories | None  # None: the model asks for no history
-    below: Int[Array, "E"] | None = None  # ranks below the first at which it was shown; None: not known
-    ranks: Float[Array, "K"] | None = None  # zeros, one a rank
+    weight: Float[Array, "E"] | None  # None: all weights are 1
+    seen: ExampleHistories | None  # None: the model reads no histories
+    below: Int[Array, "E"] | None = None  # rank at which the item was shown, from 0; None: unknown
+    ranks: Float[Array, "K"] | None = None  # zeros, one per rank
 
 
 @reads("value")
 @dataclass(frozen=True)
 class PointwiseObjective(Objective):
-    """Each interaction's own value or label against the score of its pair.
+    """Loss between the score of each interaction and its value or label.
 
-    loss:      of a score and a target, from `jaxrec.losses`
-    threshold: the label of an interaction is 1 from this value on, else 0; None: its value itself is to be predicted
-    history:   what a model that asks for histories is shown of them, see `ExampleHistories`
+    Attributes:
+        loss: function of scores and targets, from `jaxrec.losses`
+        threshold: the label of an interaction is 1 if its value is at least this, else 0; None: the target is the value
+        history: which entries a model that reads histories gets, see `ExampleHistories`
 
-    A model with a parameter `bias` (one number added to every score) starts where a constant prediction is best: at
-    the mean value, or at the logit of the share of ones.
+    A parameter `bias` of the model (one number added to every score) is initialized to the best constant prediction:
+    the mean value, or the logit of the share of ones.
 
-    Where the data says at which rank each row was shown, a number a rank is learned beside the model and added to its
-    score, less that of the first rank: score + b_k - b_1; b_k starts at the best constant of its rank. What is clicked
-    for where it stands is learned by b; the model itself never sees ranks, and recommends as if everything stood first.
-    Held-out rows are predicted where they were shown.
+    If the data has the rank at which each item was shown, a position bias per rank is learned and added to the score,
+    relative to the first rank: score + b_k - b_1; b_k is initialized to the best constant of its rank. Position
+    effects on clicks are absorbed by b; the model itself does not see ranks and recommends as if every item were shown
+    first. Predictions of held-out rows include the bias of the rank at which they were shown.
     [Zhao et al. 2019, Recommending what video to watch next, section 4.3: a shallow tower]
     """
 
@@ -64,26 +65,26 @@ class PointwiseObjective(Objective):
         target = targets_of(train, self.threshold)[rows]
         if self.threshold is not None and target.min() == target.max():
             raise InputError(
-                f"loss.threshold={self.threshold:g} makes every label of train {int(target[0])}; the values go from "
-                f"{train.value.min():g} to {train.value.max():g}"  # type: ignore[union-attr]
+                f"loss.threshold={self.threshold:g} makes every label of train {int(target[0])}: choose a threshold "
+                f"between {train.value.min():g} and {train.value.max():g}"  # type: ignore[union-attr]
             )
         user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
         weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
         histories = example_histories(train, rows) if history_length else None
-        judged = LabeledPairs(user, item, jnp.asarray(target), weight, histories)
+        pairs = LabeledPairs(user, item, jnp.asarray(target), weight, histories)
         if train.position is not None:
             below = train.position[rows] - 1
-            judged = judged._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
-        return judged, len(rows)
+            pairs = pairs._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
+        return pairs, len(rows)
 
     def start(self, params: Params, examples: LabeledPairs) -> Params:
-        """The parameters with the best constants: in the `bias`, where there is one, and in a number a rank."""
+        """Initialize the model's `bias`, if it has one, and the position biases to the best constants."""
         own, of_all = {}, jnp.average(examples.target, weights=examples.weight)
         constant = self._constant(of_all)
         if examples.below is not None and examples.ranks is not None:
             weight = jnp.ones_like(examples.target) if examples.weight is None else examples.weight
             total, n = (examples.ranks.at[examples.below].add(x) for x in (weight * examples.target, weight))
-            # A row more at each rank, of the mean of all: none is without, and none all or nothing.
+            # Smoothing: one pseudo-row with the overall mean per rank, so that no rank is empty or has mean 0 or 1.
             own[RANKS] = self._constant((total + of_all) / (n + 1))
             constant = own[RANKS][0]
         if "bias" in params["params"]:
@@ -122,21 +123,21 @@ class PointwiseObjective(Objective):
 
 
 def rank_bias(params: Params, below: Int[Array, "B"]) -> Float[Array, "B"]:
-    """What was learned that ranks, so many `below` the first, add to a score; deeper than any counts as the last."""
+    """Position bias relative to the first rank, `below` counting from 0; ranks beyond the last use that of the last."""
     of_rank = params["params"][RANKS]
     return of_rank[jnp.minimum(below, of_rank.shape[0] - 1)] - of_rank[0]
 
 
 def targets_of(interactions: Interactions, threshold: float | None) -> Float[np.ndarray, "N"]:
-    """What is to be predicted of each row: its value, or whether that reaches the threshold."""
+    """Target of each row: its value, or 1 if it is at least `threshold`, else 0."""
     if interactions.value is None:
         raise InputError(
-            f"{interactions.name} has no values to learn from or to predict: name their column in data.value_column, "
-            "or use a loss that ranks (loss=bpr) with eval=full"
+            f"{interactions.name} has no values, which this loss or evaluation needs: set data.value_column, or choose "
+            "a ranking loss (loss=bpr) with eval=full"
         )
     if not np.isfinite(interactions.value).all():
         row = int(np.flatnonzero(~np.isfinite(interactions.value))[0])
         raise InputError(
-            f"{interactions.name}: the value of row {row + 1} is {interactions.value[row]}; drop such rows"
+            f"{interactions.name}: the value of row {row + 1} is {interactions.value[row]}; remove such rows"
         )
     return interactions.value if threshold is None else (interactions.value >= threshold).astype(np.float32)

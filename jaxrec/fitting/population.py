@@ -1,4 +1,4 @@
-"""How the members of a population share the machine: over devices, and vmapped or in turn within one."""
+"""Placement of a population's members: distributed over devices, and vmapped or sequential on each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,28 +15,29 @@ from jaxrec.hyper import Hyper
 Members = Literal["auto", "vmap", "sequential"]
 
 # On a CPU, vmap pays only while a batch is too small to keep a core busy; `jaxrec benchmark case=sweep` with
-# trainer.members=vmap and sequential tells for another machine; see
+# trainer.members=vmap and sequential measures it on another machine; see
 # docs/decisions/0003-how-members-share-the-machine.md.
 VMAP_ON_CPU_UP_TO = 256
 
 
 class Population(NamedTuple):
-    """What distinguishes the members: seeds [P] and numbers, each [P]."""
+    """Seeds [P] and hyperparameters, each [P], of the members."""
 
     seeds: np.ndarray
     hyper: Hyper
 
     @property
     def size(self) -> int:
-        """P."""
+        """Number of members, P."""
         return len(self.seeds)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Members are dealt to `n_devices`; within each they are vmapped or take turns.
+    """Distribution of members over `n_devices`; on each device they are vmapped or run sequentially.
 
-    n_split: devices that share the batches of each member, as the axis "batch" of the program
+    Attributes:
+        n_split: number of devices over which the batches of each member are split, the axis "batch" of the program
     """
 
     n_members: int
@@ -46,11 +47,11 @@ class Placement:
 
     @property
     def per_device(self) -> int:
-        """Members on each device; the last device may hold repeats that are thrown away."""
+        """Members per device; the last device may hold repeated members, which are discarded."""
         return -(-self.n_members // self.n_devices)
 
     def __str__(self) -> str:
-        how = "in turn" if self.sequential else "vmapped"
+        how = "sequential" if self.sequential else "vmapped"
         backend = jax.default_backend()
         split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
         devices = self.n_devices * self.n_split
@@ -63,27 +64,27 @@ class Placement:
         return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
 
     def pad(self, members: PyTree) -> PyTree:
-        """Repeats the last member until every device has as many."""
+        """Repeat the last member until every device has the same number."""
         total = self.per_device * self.n_devices
         index = np.minimum(np.arange(total), self.n_members - 1)
         return jax.tree.map(lambda x: x[index], members)
 
     def deal(self, members: PyTree) -> PyTree:
-        """Padded, and each member on its device."""
+        """Pad, and put each member on its device."""
         return jax.device_put(self.pad(members), NamedSharding(self.mesh, PartitionSpec("member")))
 
     def share(self, data: PyTree) -> PyTree:
-        """The same data on every device."""
+        """Replicate the data on every device."""
         return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
 
     def cut(self, members: PyTree) -> PyTree:
-        """Takes the repeats off again; without any, the members as they are and no copy."""
+        """Remove the padding of `pad`; without padding, the same arrays and no copy."""
         if self.per_device * self.n_devices == self.n_members:
             return members
         return jax.tree.map(lambda x: x[: self.n_members], members)
 
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        """`f(shared, *member)` for one member becomes a function of stacked members, padded as `pad` does."""
+        """Turn `f(shared, *member)` for one member into a function of stacked members, padded by `pad`."""
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.sequential:
@@ -100,9 +101,13 @@ class Placement:
 
 
 def place(n_members: int, batch_size: int, members: Members = "auto", split_batch: bool = False) -> Placement:
-    """Members over all devices there are; vmapped within one, except on a CPU whose batches are large.
+    """Place members on all devices; vmapped on each, except on a CPU with large batches.
 
-    `split_batch` lets a few members share out their batches, evenly, over devices that would idle.
+    Args:
+        n_members: number of members.
+        batch_size: examples per step.
+        members: "vmap", "sequential", or "auto" to decide by backend and batch size.
+        split_batch: split batches evenly over devices that would otherwise be idle.
     """
     n_devices = min(jax.device_count(), n_members)
     on_cpu = jax.default_backend() == "cpu"
@@ -112,5 +117,5 @@ def place(n_members: int, batch_size: int, members: Members = "auto", split_batc
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:
-    """One random key a member."""
+    """One random key per member."""
     return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))

@@ -1,7 +1,7 @@
-"""One step of descent: a cost to be lowered, parameters and an optimizer's state → new ones.
+"""Optimizer steps: dense updates through optax, and row updates that touch only the rows used by a batch.
 
-`Dense` moves every parameter, through optax. `RowDescent` moves only the rows that a batch looked up, which is all that
-plain SGD and Adagrad would move anyway: a step then costs as much as its batch, however large the tables are.
+`Dense` updates every parameter. `RowDescent` updates only the rows that a batch looked up, which are the only rows
+that plain SGD and Adagrad change anyway: the cost of a step depends on the batch, not on the size of the tables.
 """
 
 from collections.abc import Callable
@@ -18,29 +18,29 @@ from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
 from jaxrec.models.model import Params
 
-# parameters → a number to minimize, and a report
+# parameters → a scalar to minimize, and auxiliary output
 Cost = Callable[[PyTree], tuple[Float[Array, ""], PyTree]]
 Reduce = Callable[[PyTree], PyTree]
-# table, state, ids, gradient of rows → table, state
+# (table, state, ids, gradient of rows) → table, state
 RowRule = Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Every parameter, by an optax transformation."""
+    """Updates every parameter by an optax transformation."""
 
     transformation: optax.GradientTransformation
 
     def init(self, params: PyTree) -> PyTree:
-        """The optimizer's state at the start."""
+        """Initial state of the optimizer."""
         return self.transformation.init(params)
 
     def step(
         self, cost: Cost, params: PyTree, state: PyTree, reduce: Reduce = lambda sums: sums
     ) -> tuple[PyTree, PyTree, PyTree]:
-        """New parameters, new state, and what the cost reports beside its value.
+        """New parameters, new state, and the auxiliary output of `cost`.
 
-        `reduce` adds up gradients and reports where several devices share a batch.
+        `reduce` sums gradients and auxiliary outputs over devices that share a batch.
         """
         gradient, report = reduce(jax.grad(cost, has_aux=True)(params))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
@@ -49,7 +49,7 @@ class Dense:
 
 
 class _Lookup(NamedTuple):
-    """One call of `Table.lookup`: the table's path in the parameters, the ids, and the rows it gave."""
+    """One call of `lookup`: the table's path in the parameters, the ids, and the returned rows."""
 
     path: tuple[str, ...]
     ids: Int[Array, "*S"]
@@ -57,7 +57,7 @@ class _Lookup(NamedTuple):
 
 
 class RowState(NamedTuple):
-    """State of the parameters that are no tables, and of each table by the path of its module."""
+    """Optimizer state of the non-table parameters, and of each table by the path of its module."""
 
     dense: PyTree
     tables: dict[str, PyTree]
@@ -65,10 +65,14 @@ class RowState(NamedTuple):
 
 @dataclass(frozen=True)
 class RowDescent:
-    """The rows that were looked up, by `rule`; parameters that are no tables by an optax transformation.
+    """Updates the rows that were looked up by `rule`, and non-table parameters by an optax transformation.
 
-    start: the state that a table of a given number of rows begins with
-    An id that occurs several times in a batch moves its row by each in turn.
+    An id that occurs several times in a batch accumulates all of its updates.
+
+    Attributes:
+        rule: update rule of rows
+        start: initial state of a table, as a function of its number of rows
+        rest: optax transformation of the other parameters
     """
 
     rule: RowRule
@@ -76,50 +80,50 @@ class RowDescent:
     rest: optax.GradientTransformation
 
     def init(self, params: Params) -> RowState:
-        """Every table's state, and that of the other parameters."""
+        """Initial state of the tables and of the other parameters."""
         tables, others = _apart(params)
         return RowState(self.rest.init(others), {path: self.start(len(table)) for path, table in tables.items()})
 
     def step(
         self, cost: Cost, params: Params, state: RowState, reduce: Reduce = lambda sums: sums
     ) -> tuple[Params, RowState, PyTree]:
-        """As `Dense.step`, for batches of one device.
+        """Like `Dense.step`, for batches on one device.
 
-        The cost is traced twice: for the ids, and then as a function of the rows they found.
+        The cost is traced twice: to record the ids, and then as a function of the rows at these ids.
         """
-        looked_up: list[_Lookup] = []
+        lookups: list[_Lookup] = []
 
-        def note(call: Callable[[Array], Array], ids: Array, path: tuple[str, ...]) -> Array:
-            looked_up.append(_Lookup(path, ids, call(ids)))
-            return looked_up[-1].rows
+        def record(call: Callable[[Array], Array], ids: Array, path: tuple[str, ...]) -> Array:
+            lookups.append(_Lookup(path, ids, call(ids)))
+            return lookups[-1].rows
 
-        with nn.intercept_methods(_at_tables(note)):
+        with nn.intercept_methods(_at_tables(record)):
             cost(params)
         tables, others = _apart(params)
 
         def of_rows(others: Params, rows: list[Array]) -> tuple[Array, PyTree]:
-            given = iter(rows)
-            with nn.intercept_methods(_at_tables(lambda call, ids, path: next(given))):
+            next_rows = iter(rows)
+            with nn.intercept_methods(_at_tables(lambda call, ids, path: next(next_rows))):
                 return cost(_together(tables, others))
 
-        gradient, report = jax.grad(of_rows, argnums=(0, 1), has_aux=True)(others, [found.rows for found in looked_up])
+        gradient, report = jax.grad(of_rows, argnums=(0, 1), has_aux=True)(others, [lookup.rows for lookup in lookups])
         with jax.numpy_dtype_promotion("standard"):
             updates, dense = self.rest.update(gradient[0], state.dense, others)
         states = dict(state.tables)
-        for found, of_row in zip(looked_up, gradient[1], strict=True):
-            path = "/".join(found.path)
-            tables[path], states[path] = self.rule(tables[path], states[path], found.ids, of_row)
+        for lookup, of_rows_gradient in zip(lookups, gradient[1], strict=True):
+            path = "/".join(lookup.path)
+            tables[path], states[path] = self.rule(tables[path], states[path], lookup.ids, of_rows_gradient)
         return _together(tables, optax.apply_updates(others, updates)), RowState(dense, states), report
 
 
 def _at_tables(lookup: Callable[[Callable[[Array], Array], Array, tuple[str, ...]], Array]) -> Callable[..., Any]:
-    """An interceptor that puts `lookup(call, ids, path)` in the place of every look-up in a table."""
+    """Flax method interceptor that replaces every table look-up by `lookup(call, ids, path)`."""
 
     def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "whole":
             raise InputError(
-                f"the objective reads all of {'/'.join(context.module.path)} at each step (a full softmax, or "
-                "model.regularization), which optimizers of rows cannot serve: choose optimizer=adam, adagrad or sgd"
+                f"the objective reads the whole table {'/'.join(context.module.path)} in each step (full softmax, or "
+                "model.regularization), which row optimizers do not support: choose optimizer=adam, adagrad or sgd"
             )
         if context.method_name == "lookup":
             return lookup(call, args[0], context.module.path)
@@ -145,7 +149,7 @@ def _apart(params: Params) -> tuple[dict[str, Array], Params]:
 
 
 def _together(tables: dict[str, Array], others: Params) -> Params:
-    """What `_apart` took apart."""
+    """Inverse of `_apart`."""
     whole = jax.tree.map(lambda x: x, others)
     for path, table in tables.items():
         node = whole["params"]
@@ -156,7 +160,7 @@ def _together(tables: dict[str, Array], others: Params) -> Params:
 
 
 def sgd_rule(learning_rate: float | Traced) -> RowRule:
-    """row - learning_rate * gradient."""
+    """SGD rule: row - learning_rate * gradient."""
 
     def rule(table: Array, state: PyTree, ids: Array, gradient: Array) -> tuple[Array, PyTree]:
         return table.at[ids].add(-learning_rate * gradient), state
@@ -165,7 +169,7 @@ def sgd_rule(learning_rate: float | Traced) -> RowRule:
 
 
 def adagrad_rule(learning_rate: float | Traced, eps: float) -> RowRule:
-    """row - learning_rate * gradient / (sqrt(a) + eps), a being the sum of a row's mean squared gradients."""
+    """Row-wise Adagrad: row - learning_rate * gradient / (sqrt(a) + eps), a the row's sum of mean squared gradients."""
 
     def rule(table: Array, state: Array, ids: Array, gradient: Array) -> tuple[Array, Array]:
         mean_square = jnp.square(gradient) if table.ndim == 1 else jnp.mean(jnp.square(gradient), axis=-1)

@@ -1,8 +1,8 @@
-"""Learning from sequences: one example is a window of one user's history, and costs arise at its positions.
+"""Sequence objectives: one example is a window of a user's history, with a loss at each of its positions.
 
-A batch is worked through in chunks whose numbers stay in a core's cache. Users are put in order of how much they did,
-and a chunk is cut to its longest: most of a batch is padding otherwise. Each chunk's gradient is made at once and added
-up, so memory does not grow with the batch.
+A batch is processed in chunks that fit into a core's cache. Windows are sorted by length and each chunk is cut to its
+longest window, because most of a batch would otherwise be padding. The gradient of each chunk is computed at once and
+accumulated, so memory does not grow with the batch.
 """
 
 from collections.abc import Callable
@@ -28,16 +28,16 @@ from jaxrec.models.sequence import SequenceModel
 from jaxrec.negatives.candidates import Negatives
 from jaxrec.random import RandomStream, bits, substream
 
-CHUNK = 1_600  # positions encoded at once
-SHORTEST = 8  # a chunk is cut to a half or a quarter of the history length, but not below this
+CHUNK = 1_600  # positions encoded at a time
+SHORTEST = 8  # chunks are cut to 1/2 or 1/4 of the history length, but not below this
 
-NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # streams of a batch
+NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # numbers of the random substreams
 
 
 class Windows(NamedTuple):
-    """One example a window: it reads entries `start .. end` and learns those from `first` on.
+    """Windows of histories: each reads the entries `start .. end` and predicts those from `first` on.
 
-    `wanted` are the items, -1 where an entry is history only; `weight` what each counts, None: 1.
+    `wanted` holds the target items, -1 for entries that are history only, and their weights as `value` (None: 1).
     """
 
     start: Int[Array, "E"]
@@ -48,7 +48,7 @@ class Windows(NamedTuple):
 
 
 class SequenceBatch(NamedTuple):
-    """What a batch reads and is to answer: `target` is -1, and `weight` 0, where nothing is asked."""
+    """Inputs and targets of one batch; positions without a target have `target` -1 and `weight` 0."""
 
     rows: Int[Array, "B"]
     items: Int[Array, "B T"]
@@ -58,19 +58,20 @@ class SequenceBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class NextItem(Objective):
-    """Every position of a window predicts the item that comes next.
+    """Next-item prediction at every position of a window.
 
-    cost:      the loss at a position
-    negatives: a sampler, for costs that take one
-    stride:    None: a user's latest window alone. Else every user is cut into windows, each of which learns `stride`
-               items more; below the history length they overlap, so that what is learned has more before it
+    Attributes:
+        cost: loss of a position
+        negatives: a sampler, for losses that need one
+        stride: None: only each user's latest window. Otherwise all windows at this stride, each with `stride` new
+            targets; windows overlap if it is below the history length, which gives targets more context
     """
 
     cost: Cost
     negatives: Callable[..., Negatives] | None = None
     stride: PositiveInt | None = None
-    split_batch = True  # over the devices that members leave free
-    causal = True  # for models that look only back
+    split_batch = True  # over devices that no member uses
+    causal = True  # for causal models
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of users with at least two interactions."""
@@ -86,24 +87,25 @@ class NextItem(Objective):
         hyper: Hyper,
         penalized: bool,
     ) -> Costs:
-        """The batch's cost, spread evenly over its examples, and the weight of each."""
+        """The cost of the batch, divided evenly among its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
-        # What follows position t is t + 1: both windows end one entry apart.
+        # The target of position t is the item at t + 1, so targets end one entry after the inputs.
         items = examples.past.latest(start, end - 1, length).items
-        wanted = examples.wanted.latest(jnp.maximum(first, start + 1), end, length)
-        lesson = SequenceBatch(rows, items, wanted.items, _weight(wanted))
-        return _costs(self, model, params, lesson, source, hyper)
+        targets = examples.wanted.latest(jnp.maximum(first, start + 1), end, length)
+        batch = SequenceBatch(rows, items, targets.items, _weight(targets))
+        return _costs(self, model, params, batch, source, hyper)
 
 
 @dataclass(frozen=True)
 class MaskedItem(Objective):
-    """Some items of a window are hidden, and predicted from both sides.   [Sun et al. 2019, BERT4Rec]
+    """Masked-item prediction (Cloze task): predict masked items of a window.   [Sun et al. 2019, BERT4Rec]
 
-    mask:      the share of items that is hidden
-    trailing:  the share of windows that hide their last item alone, which is what the model is asked when it recommends
-    cost, negatives, stride: see `NextItem`
+    Attributes:
+        mask: share of items that is masked
+        trailing: share of windows in which only the last item is masked, as when the model recommends
+        cost, negatives, stride: see `NextItem`
     """
 
     cost: Cost
@@ -128,20 +130,20 @@ class MaskedItem(Objective):
         hyper: Hyper,
         penalized: bool,
     ) -> Costs:
-        """The batch's cost at hidden items, spread evenly over its examples, and the weight of each."""
+        """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
         start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
         items = examples.past.latest(start, end, length).items
-        wanted = examples.wanted.latest(first, end, length)
-        hidden = self.hidden(substream(source, MASKS), rows, wanted.items)
-        target = jnp.where(hidden, wanted.items, -1)
-        weight = jnp.where(hidden, _weight(wanted), 0)
-        lesson = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
-        return _costs(self, model, params, lesson, source, hyper)
+        targets = examples.wanted.latest(first, end, length)
+        hidden = self.hidden(substream(source, MASKS), rows, targets.items)
+        target = jnp.where(hidden, targets.items, -1)
+        weight = jnp.where(hidden, _weight(targets), 0)
+        batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
+        return _costs(self, model, params, batch, source, hyper)
 
     def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
-        """Which items are masks: at least one of every window, the last where chance takes none."""
+        """Random mask of items; if none of a window is drawn, its last item is masked."""
         back = jnp.arange(items.shape[1] - 1, -1, -1)[None, :]
         uniform = lambda *places: (bits(source, *places) >> 8).astype(jnp.float32) / 2**24  # noqa: E731
         last = (back == 0) & (items >= 0)
@@ -151,75 +153,88 @@ class MaskedItem(Objective):
 
 
 def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windows, int]:
-    """Windows that end at every user's last entry and, with a stride, so many entries earlier, again and again.
+    """Windows of all users, and their number.
 
-    before: entries that must lie before one that is learned
+    Args:
+        train: training interactions.
+        stride: None: one window per user, ending at the latest entry; otherwise further windows end every `stride`
+            entries before it.
+        before: minimum number of entries before a target.
     """
     known = histories(train)
     start, stop = known.offsets[:-1], known.offsets[1:]
-    lessons = np.maximum(stop - start - before, 0)
-    count = (lessons > 0).astype(np.int64) if stride is None else -(-lessons // stride)
+    n_targets = np.maximum(stop - start - before, 0)
+    count = (n_targets > 0).astype(np.int64) if stride is None else -(-n_targets // stride)
     user = np.repeat(np.arange(len(count)), count)
     if not len(user):
         raise InputError(
-            f"{train.name}: no user has {before + 1} interactions to train on, and a sequence model learns what comes "
-            "after another: bring more data, or choose another model"
+            f"{train.name}: no user has {before + 1} or more training interactions, which sequence models need: use "
+            "more data, or choose another model"
         )
     back = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     end = stop[user] - back * (stride or 0)
     first = np.maximum(start[user] + before, end - stride) if stride else start[user] + before
-    wanted = known.items if known.target is None else np.where(known.target, known.items, -1)
+    targets = known.items if known.target is None else np.where(known.target, known.items, -1)
     weight = None if train.weight is None else jnp.asarray(train.weight[user_order(train)[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
-    stretches = device(start[user]), device(first), device(end)
-    return Windows(
-        *stretches, DeviceHistories(device(known.items)), DeviceHistories(device(wanted), value=weight)
-    ), len(user)
+    bounds = device(start[user]), device(first), device(end)
+    return Windows(*bounds, DeviceHistories(device(known.items)), DeviceHistories(device(targets), value=weight)), len(
+        user
+    )
 
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
-    """The model, if it reads sequences in this direction; else an InputError."""
-    check_reader(type(model), model.history_length, stride, causal=causal)
+    """Return the model if it is a sequence model with this kind of attention; otherwise raise an InputError."""
+    check_reader(model, model.history_length, stride, causal=causal)
     assert isinstance(model, SequenceModel)
     return model
 
 
-def check_reader(model: type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
-    """Raises an InputError for a model that a loss of sequences cannot teach."""
-    name = model.__name__
-    if not issubclass(model, SequenceModel):
-        raise InputError(f"{name} does not read sequences: choose loss=bpr or softmax, or model=sasrec")
-    if model.causal != causal:
+def check_reader(model: Model | type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
+    """Raise an InputError for a model that cannot be trained by a sequence loss.
+
+    Args:
+        model: the model or its class.
+        history_length: its history length.
+        stride: stride of the windows.
+        causal: whether the loss needs a causal model or a bidirectional one.
+    """
+    kind = model if isinstance(model, type) else type(model)
+    name = kind.__name__
+    if not issubclass(kind, SequenceModel):
+        raise InputError(f"{name} is not a sequence model: choose loss=bpr or softmax, or model=sasrec")
+    is_causal = model.causal if isinstance(model, SequenceModel) else kind.causal
+    if is_causal != causal:
         raise InputError(
-            f"{name} looks only back, and guesses no hidden items: choose loss=sequence_softmax"
-            if model.causal
-            else f"{name} looks at both sides, and would see the item it is to predict: choose loss=masked_softmax"
+            f"{name} is causal and cannot predict masked items: choose loss=sequence_softmax"
+            if is_causal
+            else f"{name} is bidirectional and would see the item it must predict: choose loss=masked_softmax"
         )
     if stride is not None and stride > history_length:
         raise InputError(
-            f"loss.stride={stride} must not exceed model.history_length={history_length}: items would be left out"
+            f"loss.stride={stride} must not exceed model.history_length={history_length}, or items would be skipped"
         )
 
 
-def _weight(wanted: History) -> Float[Array, "B T"]:
-    asked = (wanted.items >= 0).astype(jnp.float32)
-    return asked if wanted.value is None else asked * wanted.value
+def _weight(targets: History) -> Float[Array, "B T"]:
+    is_target = (targets.items >= 0).astype(jnp.float32)
+    return is_target if targets.value is None else is_target * targets.value
 
 
 def _costs(
     objective: NextItem | MaskedItem,
     model: SequenceModel,
     params: Params,
-    lesson: SequenceBatch,
+    batch: SequenceBatch,
     source: RandomStream,
     hyper: Hyper,
 ) -> Costs:
-    """The cost of a batch, spread evenly over its examples."""
-    rows = lesson.rows
-    # A short batch repeats its last row; what is repeated is no example, and its cost is not to be spread.
+    """The cost of a batch, divided evenly among its examples."""
+    rows = batch.rows
+    # A short batch is padded by repeating its last row; repetitions get weight 0 and no share of the cost.
     fresh = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]]).astype(jnp.float32)
-    lesson = lesson._replace(weight=lesson.weight * fresh[:, None])
-    weights = jnp.sum(lesson.weight, axis=1)
+    batch = batch._replace(weight=batch.weight * fresh[:, None])
+    weights = jnp.sum(batch.weight, axis=1)
     noise, draws = substream(source, DROPOUT), substream(source, NEGATIVES)
 
     def draw(numbers: Int[Array, "R"]) -> Negatives:
@@ -231,25 +246,25 @@ def _costs(
         vectors = model.bind(params).item_vectors()
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
 
-    total = in_chunks(cost_of, params, lesson)
+    total = in_chunks(cost_of, params, batch)
     return total * fresh / jnp.sum(fresh), weights
 
 
 def in_chunks(
-    cost_of: Callable[[Params, SequenceBatch], Array], params: Params, lesson: SequenceBatch
+    cost_of: Callable[[Params, SequenceBatch], Array], params: Params, batch: SequenceBatch
 ) -> Float[Array, ""]:
-    """The sum of `cost_of(params, chunk)`; its gradient is made chunk by chunk, in the same pass.
+    """The sum of `cost_of(params, chunk)` over chunks, with the gradient of each chunk computed in the same pass.
 
-    The cost is a sum whose parts all count alike, so its gradient needs nothing that comes later.
+    This is possible because the cost is a plain sum over chunks: the gradient of a chunk depends on no other chunk.
     """
-    n_rows, length = lesson.items.shape
+    n_rows, length = batch.items.shape
     size = min(n_rows, max(1, CHUNK // length))
     lengths = sorted({length} | {n for n in (length // 2, length // 4) if n >= SHORTEST})
-    used = jnp.max(jnp.where(lesson.items >= 0, length - jnp.arange(length)[None, :], 0), axis=1)
+    used = jnp.max(jnp.where(batch.items >= 0, length - jnp.arange(length)[None, :], 0), axis=1)
     order = jnp.argsort(-used)
     short = -n_rows % size
     order = jnp.pad(order, (0, short))
-    chunks = jax.tree.map(lambda x: x[order].reshape(-1, size, *x.shape[1:]), lesson)
+    chunks = jax.tree.map(lambda x: x[order].reshape(-1, size, *x.shape[1:]), batch)
     counts = (jnp.arange(n_rows + short) < n_rows).astype(jnp.float32).reshape(-1, size, 1)
     chunks = chunks._replace(weight=chunks.weight * counts)
     longest = used[order].reshape(-1, size)[:, 0]
@@ -271,8 +286,8 @@ def in_chunks(
     def with_gradient(params: Params) -> tuple[Array, PyTree]:
         def add(sums: PyTree, piece: tuple[Array, SequenceBatch]) -> tuple[PyTree, None]:
             branch, chunk = piece
-            found = jax.lax.switch(branch, branches, params, chunk)
-            return jax.tree.map(jnp.add, sums, found), None
+            of_chunk = jax.lax.switch(branch, branches, params, chunk)
+            return jax.tree.map(jnp.add, sums, of_chunk), None
 
         start = jnp.float32(0), jax.tree.map(jnp.zeros_like, params)
         return jax.lax.scan(add, start, (branch, chunks))[0]

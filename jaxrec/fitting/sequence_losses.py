@@ -1,7 +1,7 @@
-"""What the positions of sequences cost: the item that came next, held against others.
+"""Losses at the positions of sequences: the target item against other items.
 
-`h` [B, T, D] is what a model answers at each position, `target` [B, T] the item that came next, `weight` [B, T] how
-much it counts: 0 where nothing came next. Each cost is the weighted sum over positions of a loss.
+`h` [B, T, D] is the encoder output at each position, `target` [B, T] the item to predict, and `weight` [B, T] its
+weight, 0 at positions without a target. Each loss is a weighted sum over positions.
 """
 
 from collections.abc import Callable
@@ -17,17 +17,17 @@ from jaxrec.hyper import Traced
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.candidates import Negatives
 
-BLOCK = 256  # positions whose scores are held at once: 12 MiB for 12,000 items
+BLOCK = 256  # positions scored at a time: 12 MiB of scores for 12,000 items
 
-PLACES = 1 << 12  # numbers a user has for the positions of one window
+PLACES = 1 << 12  # counters reserved per example for the positions of its window
 
-Draw = Callable[[Int[Array, "R"]], Negatives]  # numbers [R] → Candidates [R, N], the same for the same numbers
+Draw = Callable[[Int[Array, "R"]], Negatives]  # counters [R] → negatives [R, N]; equal counters draw equal negatives
 Share = Literal["position", "user", "batch"]
 
 
 @runtime_checkable
 class Cost(Protocol):
-    """One way to hold the item that came next against others."""
+    """A loss of target items against other items."""
 
     def __call__(
         self,
@@ -38,7 +38,16 @@ class Cost(Protocol):
         rows: Int[Array, "B"],
         draw: Draw | None,
     ) -> Float[Array, ""]:
-        """The weighted sum; `rows` are the examples' places in the data, by which `draw` gives negatives."""
+        """Weighted sum of the loss over positions.
+
+        Args:
+            h: encoder outputs.
+            target: target items.
+            weight: weights of the positions.
+            vectors: item vectors of the whole catalog.
+            rows: indices of the examples, used as counters of `draw`.
+            draw: draws negatives; None for losses that use none.
+        """
         ...
 
 
@@ -55,17 +64,18 @@ class Softmax:
         rows: Int[Array, "B"],
         draw: Draw | None,
     ) -> Float[Array, ""]:
-        """-log softmax(s) at the target."""
+        """Weighted sum of -log softmax(s) at the target."""
         return catalog_cross_entropy(h.reshape(-1, h.shape[2]), vectors, target.reshape(-1), weight.reshape(-1))
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """A loss of `jaxrec.losses` against sampled negatives.
+    """A loss of `jaxrec.losses` with sampled negatives.
 
-    loss:  of (positive [P], negatives [P, N], used [P, N])
-    share: who is held against the same negatives: nobody (`position`), the positions of a user, or all of a batch. The
-           more share them, the cheaper: a batch's are one matrix product, a position's are gathered one by one
+    Attributes:
+        loss: function of (positive [P], negatives [P, N], used [P, N])
+        share: which positions use the same negatives: `position` (each draws its own), `user` (those of a window), or
+            `batch` (all). Wider sharing is faster: `batch` is one matrix product, `position` gathers each negative
     """
 
     loss: Callable[..., Float[Array, "P"]] = softmax
@@ -80,16 +90,17 @@ class Sampled:
         rows: Int[Array, "B"],
         draw: Draw | None,
     ) -> Float[Array, ""]:
-        """The loss of each position, added up by weight."""
+        """Weighted sum of the loss over positions."""
         return jnp.sum(weight.reshape(-1) * self.loss(*_against(h, target, vectors, rows, draw, self.share)))
 
 
 @dataclass(frozen=True)
 class GBCE:
-    """Binary cross-entropy whose positives count less, as sampling makes negatives rare: see `jaxrec.losses.gbce`.
+    """Generalized binary cross-entropy, which corrects for negative sampling; see `jaxrec.losses.gbce`.
 
-    t:     how much of that is made good; 0 is plain binary cross-entropy
-    share: see `Sampled`
+    Attributes:
+        t: calibration: 0 is plain binary cross-entropy, 1 corrects fully
+        share: see `Sampled`
     """
 
     t: NonNegativeFloat | Traced = 0.75
@@ -104,7 +115,7 @@ class GBCE:
         rows: Int[Array, "B"],
         draw: Draw | None,
     ) -> Float[Array, ""]:
-        """The loss of each position, added up by weight."""
+        """Weighted sum of the loss over positions."""
         scores = _against(h, target, vectors, rows, draw, self.share)
         return jnp.sum(weight.reshape(-1) * gbce(*scores, n_items=vectors.shape[0], t=self.t))
 
@@ -112,11 +123,11 @@ class GBCE:
 def _against(
     h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: Share
 ) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
-    """Scores of the target and of its negatives, and which of these count: not the target itself, if it comes up."""
+    """Scores of targets and negatives, and the mask of negatives in use: a negative equal to the target is not."""
     assert draw is not None
     n_rows, length = target.shape
     if share == "position":
-        # Counted from the end, so that no number depends on the padding before.
+        # Counted from the end, so that draws do not depend on the amount of padding.
         back = jnp.arange(length - 1, -1, -1, dtype=rows.dtype)
         drawn: Negatives = draw((rows[:, None] * PLACES + back[None, :]).reshape(-1))
         items, used = (x.reshape(n_rows, length, -1) for x in (drawn.items, drawn.used))
@@ -135,11 +146,11 @@ def _against(
 def catalog_cross_entropy(
     h: Float[Array, "P D"], vectors: Float[Array, "I D"], target: Int[Array, "P"], weight: Float[Array, "P"]
 ) -> Float[Array, ""]:
-    """The weighted sum of logsumexp(s) - s_target, s = vectors @ h; it has no gradient with respect to the weights.
+    """Weighted sum of logsumexp(s) - s_target with s = vectors @ h; no gradient with respect to the weights.
 
-    Positions that weigh something are gathered, and scored `BLOCK` at a time, in as many blocks as they fill: never
-    more than a block of scores is held, and padding costs nothing. The gradient is made in the same pass, while a
-    block's scores are at hand: keeping or computing them again would be what costs most.
+    Positions with positive weight are gathered and scored `BLOCK` at a time, so at most one block of scores is stored
+    and padding costs nothing. The gradient is computed in the same pass from the scores of a block, because storing or
+    recomputing them would dominate the cost.
     """
     return _cross_entropy(h, vectors, target, weight)[0]
 
@@ -163,7 +174,7 @@ def _cross_entropy(
         z = jnp.sum(e, axis=1)
         chosen = vectors[item]
         total = total + jnp.sum(w * (jnp.log(z) + largest - jnp.sum(q * chosen, axis=1)))
-        # The gradient of the scores is w (e / z - 1 at the target); its parts are multiplied apart, not put together.
+        # The gradient of the scores is w (e / z - one-hot(target)); the two terms are multiplied separately.
         share = (w / z)[:, None]
         dh = dh.at[at].set(share * (e @ vectors) - w[:, None] * chosen, mode="drop")
         dvectors = dvectors + jax.lax.dot_general(e, share * q, (((0,), (0,)), ((), ())))

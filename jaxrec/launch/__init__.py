@@ -1,4 +1,4 @@
-"""What the command line asks for, done: one run, a grid of them, or a search; each ends in a table and a directory."""
+"""Command implementations: a run, a grid or a search; each prints a table and writes a directory."""
 
 from jaxrec.launch.grids import grid
 from jaxrec.launch.searches import sweep

@@ -1,4 +1,4 @@
-"""Every combination of a grid once, as populations where one program can train several."""
+"""Grid runs: every combination once; combinations that differ only in traced numbers train as one population."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -23,13 +23,23 @@ from jaxrec.sweep.storage import SWEEPS
 def grid(
     combinations: list[tuple[Tree, list[str]]], directory: Path | None, overwrite: bool = False
 ) -> list[Result | None]:
-    """Every combination once; those that one program can train are one population.
+    """Train every combination once; combinations that one program can train form one population.
 
-    All are checked before the first is trained. One that fails is named, and None in the results; the others are kept.
-    Raises an InputError where all fail.
+    All are validated before the first is trained. A failed combination is reported, and is None in the results.
+
+    Args:
+        combinations: configuration and overrides of each combination.
+        directory: output directory; None for a new one under outputs/sweeps.
+        overwrite: replace an earlier grid in `directory`.
+
+    Returns:
+        One result per combination, None for failed ones.
+
+    Raises:
+        InputError: an invalid combination, or all combinations failed.
     """
     trees = [tree for tree, _ in combinations]
-    rows = [Row(" ".join(chosen) or "run") for _, chosen in combinations]
+    rows = [Row(" ".join(overrides) or "run") for _, overrides in combinations]
     for row, tree in zip(rows, trees, strict=True):
         with _named(row, trees):
             settings.check(tree)
@@ -65,27 +75,27 @@ def grid(
                 rows[position] = Row(name, outcome)
                 rundir.write(directory / str(position), trees[position], outcome)
         if interrupted:
-            say(f"what was finished is in {directory}")
+            say(f"finished runs: {directory}")
             raise KeyboardInterrupt
     results = [row.result for row in rows]
     first = next((i for i, result in enumerate(results) if result is not None), None)
     if first is None:
         raise InputError("; ".join(f"{row.overrides}: {row.error}" for row in rows))
-    tree, found = trees[first], rows[first].result
-    assert found is not None
+    tree, first_result = trees[first], rows[first].result
+    assert first_result is not None
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
-    runs = runs_table(rows, {"validation": baseline, "test": found.metrics["popularity"]})
+    runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
     monitors = {tree["eval"]["monitor"] for tree in trees}
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
     write_text(directory / "runs.csv", runs.to_csv(index=False))
-    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, found.known.name))
-    keys = shown_keys(found.metrics["test"])
-    shown = [
+    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, first_result.known.name))
+    keys = shown_keys(first_result.metrics["test"])
+    columns = [
         c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
     ]
-    ranked = by_validation(runs[runs.state != "failed"][shown], monitor)
+    ranked = by_validation(runs[runs.state != "failed"][columns], monitor)
     essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in ("validation", "test")) if c in runs)]
-    narrow = ranked[essential if len(essential) > 2 else shown[:4]]
+    narrow = ranked[essential if len(essential) > 2 else columns[:4]]
     table(
         f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / "runs.csv")
     )
@@ -96,7 +106,7 @@ def grid(
 
 @contextmanager
 def _named(row: Row, trees: Sequence[Tree]) -> Iterator[None]:
-    """Errors say which combination they are about, where there are several."""
+    """Prefix errors with the overrides of the combination if there are several."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""A search for the best settings by validation, in a sweep directory; the winner alone is tested."""
+"""Hyperparameter search in a sweep directory; only the winner is evaluated on the test split."""
 
 import hashlib
 import json
@@ -35,15 +35,27 @@ def sweep(
     directory: Path | None,
     overwrite: bool = False,
 ) -> Result:
-    """Searches the space, or continues the search of its directory; the best trial is trained again and tested."""
+    """Run or resume a search, then retrain and test the best trial.
+
+    Args:
+        tree: the configuration shared by all trials.
+        space: the search space as plain dicts, see `space_from_yaml`.
+        compose: composes the configuration with additional overrides.
+        overrides: command-line overrides behind `tree`.
+        directory: the sweep directory; None for one named after the study.
+        overwrite: replace an earlier search in `directory`.
+
+    Raises:
+        InputError: an invalid setting or space, or all trials failed.
+    """
     settings.check(tree)
     check_validated(tree)
-    chosen: Search = settings.build(tree["sweep"])
+    search: Search = settings.build(tree["sweep"])
     tuning = Tuning(tree, space_from_yaml(space), compose)
     tuning.check()  # before any work starts
-    name = chosen.study_name or _study_name(tree, tuning.fixed, space)
+    name = search.study_name or _study_name(tree, tuning.fixed, space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
-        raise InputError(f"sweep.study_name={name}: parts between slashes must be names of folders; choose another")
+        raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
     directory = directory or SWEEPS / name
     rundir.check_empty(directory, overwrite, "search")
     rundir.check_study(directory, name, overwrite)
@@ -52,41 +64,48 @@ def sweep(
     tuning.check_data(split)
     say_data(split)
     rundir.claim(rundir.make(directory), name, overwrite)
-    say(f"study {name}: {chosen.n_trials} trials, {chosen.population} at once, in {directory}")
+    say(f"study {name}: {search.n_trials} trials, {search.population} at a time, in {directory}")
     left = TrialsLeft()
     study = tune(
         tuning,
-        chosen,
+        search,
         split,
         name=name,
-        storage=open_storage(chosen.storage, directory),
+        storage=open_storage(search.storage, directory),
         directory=directory,
         select=select,
         overrides=[text for text in overrides if not text.startswith("sweep")],
         on_tell=lambda trial: say(trial_line(trial)),
         on_batch=lambda finished, total: say(left(finished, total)),
     )
-    tuned = finish(tuning, chosen, study, split, select, load_s)
-    write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in chosen.tunes])
+    tuned = finish(tuning, search, study, split, select, load_s)
+    write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in search.tunes])
     _show(tuned, tree["eval"]["monitor"], directory)
-    if without_password(chosen.storage or "") == (chosen.storage or ""):
-        say(f"look closer: {_look_closer(name, directory, chosen.storage)}")
+    if without_password(search.storage or "") == (search.storage or ""):
+        say(f"details: {_look_closer(name, directory, search.storage)}")
     return tuned.result
 
 
-def write(directory: Path, name: str, tuned: Tuned, brought: Sequence[str]) -> None:
-    """`best/`, `best.yaml` and the page; `brought`: the choices that the space makes, such as `model=ease`."""
+def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
+    """Write `best/`, `best.yaml` and `report.html` of a finished search.
+
+    Args:
+        directory: the sweep directory.
+        name: name of the study.
+        tuned: the finished search.
+        choices: overrides implied by the search space, e.g. `model=ease`.
+    """
     winner = tuned.winner
     rundir.write(directory / "best", tuned.tree, tuned.result)
     text = yaml.safe_dump(
-        [*brought, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
+        [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
     )
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     write_text(directory / "report.html", sweep_report(name, tuned.study, tuned.result, tuned.notes))
 
 
 def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
-    """Leaderboard, test metrics of the winner, notes."""
+    """Print the leaderboard, the test metrics of the winner, and notes."""
     board = leaderboard(tuned.study)
     table(f"leaderboard, by validation {monitor}", board, in_short(board), str(directory / "trials.csv"))
     title = f"trial {tuned.winner.number}"
@@ -98,17 +117,17 @@ def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
 
 
 def _look_closer(name: str, directory: Path, storage: str | None) -> str:
-    """The command that shows this study, wherever it is stored."""
-    where = []
+    """Return the command that shows this study, including its storage."""
+    location = []
     if storage is not None:
-        where = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
+        location = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
     elif directory != SWEEPS / name:
-        where = [override("root", str(directory.absolute()))]
-    return command("study", override("study", name), *where)
+        location = [override("root", str(directory.absolute()))]
+    return command("study", override("study", name), *location)
 
 
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
-    """Another setting, another study: trials that cannot be compared never meet."""
+    """Return a name with a hash of the settings, so that incomparable trials never share a study."""
     text = json.dumps([fixed, space, tree["sweep"]["sampler"]], sort_keys=True, default=str)
     parts = (tree["data"]["_target_"], tree["model"]["_target_"])
     names = [part.rpartition(".")[2].lower() for part in parts]
@@ -116,6 +135,6 @@ def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str
 
 
 def trial_line(trial: FrozenTrial) -> str:
-    """Number, value and parameters of a finished trial."""
+    """Format number, value and parameters of a finished trial."""
     value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
     return f"  trial {trial.number}: {value}  {shown_params(trial.params)}"

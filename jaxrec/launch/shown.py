@@ -1,4 +1,4 @@
-"""Tables and notes that a run, a grid or a search ends with."""
+"""Terminal tables and notes at the end of a run, a grid or a search."""
 
 import math
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ SHOWN = (
 
 
 def test_table(title: str, name: str, result: Result) -> None:
-    """Test metrics with popularity's below; on a narrow terminal a row a metric. Then those that are not defined."""
+    """Print test metrics next to the popularity baseline (transposed on narrow terminals), then undefined metrics."""
     rows = pd.DataFrame(
         [{"": name, **_shown(result, "test")}, {"": "popularity", **_shown(result, "popularity")}], dtype=object
     )
@@ -29,32 +29,32 @@ def test_table(title: str, name: str, result: Result) -> None:
 
 
 def say_undefined(results: list[Result]) -> None:
-    """Which metrics have no value on test, and why."""
+    """Print which test metrics are undefined, and why."""
     undefined = {key: why for result in results for key, why in result.metrics["undefined"].items()}
     for key, why in undefined.items():
-        say(f"note: test {key} is not defined: {why}")
+        say(f"note: test {key} is undefined: {why}")
 
 
 def _shown(result: Result, part: str) -> dict[str, Any]:
     metrics = result.metrics[part]
     keys = shown_keys(metrics)
-    shown = {key: "not defined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
+    cells = {key: "undefined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}
     if part == "test" and keys[0] in result.metrics["test_interval"]:
         low, high = result.metrics["test_interval"][keys[0]]
-        shown[keys[0]] += f" ({low:.4f} to {high:.4f})"
-    return shown
+        cells[keys[0]] += f" ({low:.4f} to {high:.4f})"
+    return cells
 
 
 def shown_keys(metrics: Mapping[str, float]) -> list[str]:
-    """Those that a table at the terminal has room for: the usual ones, and what was chosen beyond the defaults."""
+    """Select the metrics that fit a terminal table: the common ones, and configured ones beyond the defaults."""
     usual = {*RANKED, "coverage", *VALUES, *LABELS}
     others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
-    shown = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
-    return shown or list(metrics)[:4]
+    keys = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
+    return keys or list(metrics)[:4]
 
 
 def say_data(split: Split) -> None:
-    """One line of sizes, and what should be known before a number is believed."""
+    """Print the dataset sizes in one line, then warnings about the data."""
     train, test = split.selection.train, split.test.target
     validation = split.selection.validation
     n = 0 if validation is None else len(validation.target)

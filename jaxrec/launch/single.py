@@ -1,4 +1,4 @@
-"""One run: read, train, evaluate, write the run directory, print the test metrics."""
+"""Single run: read data, train, evaluate, write the run directory, print the test metrics."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from jaxrec.settings import Tree
 
 
 def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
-    """One run: trained, measured, written to its directory."""
+    """Train and evaluate one configuration and write its run directory."""
     settings.check(tree)
     rundir.check_empty(directory, overwrite)
     rundir.make(directory)
@@ -30,15 +30,15 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
 
 
 def select(tree: Tree, split: Split, population: Population) -> Selected:
-    """Fits a population while its progress is shown, and says how it went."""
-    with EpochProgress(tree) as shown:
-        selected = experiment.select(tree, split.selection, population, shown)
+    """Fit a population with a progress display, then print a summary line."""
+    with EpochProgress(tree) as progress:
+        selected = experiment.select(tree, split.selection, population, progress)
     epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
     say(f"  {fit_line(selected.fit, epochs, monitor)}")
     return selected
 
 
 def fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
-    """Trains the one run of a tree and tests it."""
+    """Train the single run of a configuration and evaluate it on the test split."""
     ((_, shared, population),) = settings.populations([tree])
     return experiment.finish(shared, split, select(shared, split, population), load_s)

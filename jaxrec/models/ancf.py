@@ -1,4 +1,4 @@
-"""Attention neural collaborative filtering: what matters of an interaction is weighed, then layers make it a score.
+"""Attention neural collaborative filtering: attention weights the interaction, an MLP scores it.
 
     score(u, i) = h . a_L(... a_1(x_ui)) + b_i + b        a_l(x) = relu(W_l x + b_l)
 
@@ -6,7 +6,7 @@ over latent features:  x = D softmax(W' relu(W z + c)) * z  with  z = p_u * q_i;
 over the history:      x = v_ui * q_i  with  v_ui = sum_j e_ij p_j / (sum_j e_ij)^beta
                        and  e_ij = exp(w . relu(W (p_j * q_i) + c))
 
-with j the items of the user's history, * element by element and D the number of features.
+where j runs over the items of the user's history, * is the elementwise product and D the embedding dimension.
 [He et al. 2017, Neural collaborative filtering; the attention over histories is that of He et al. 2018, NAIS: Neural
 attentive item similarity model, eq. 9 and 12]
 """
@@ -24,11 +24,11 @@ from jaxrec.models.model import Pairwise
 from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
-TABLE_ENTRIES = 1 << 28  # e of all pairs of items is kept while a catalog is ranked if it is no larger: 1 GiB
+TABLE_ENTRIES = 1 << 28  # largest item-by-item table of e_ij that is cached while a catalog is ranked: 1 GiB
 
 
 class Attention(nn.Module):
-    """W' relu(W x + c): one hidden layer and as many outputs as things to be weighed."""
+    """Attention network with one hidden layer: W' relu(W x + c)."""
 
     units: int
     outputs: int
@@ -41,7 +41,7 @@ class Attention(nn.Module):
 
 
 class Layers(nn.Module):
-    """h . a_L(... a_1(x)); h . x without layers."""
+    """MLP with a scalar output: h . a_L(... a_1(x)), or h . x without hidden layers."""
 
     sizes: tuple[int, ...]
 
@@ -55,22 +55,23 @@ class Layers(nn.Module):
 class ANCF(Pairwise):
     """Attention over latent features, or over the history with the candidate as the query.
 
-    n_users, n_items: sizes of the tables
-    history_length:   0 attends over latent features; above, over so many latest items of the user's history, which
-                      then stands for the user: new users can be scored, and one without a history gets b_i + b and
-                      what the layers make of nothing
-    embedding_dim:    columns of the vectors
-    attention_units:  units of the hidden layer of the attention; None: embedding_dim; 0: no attention, all weights are
-                      equal (over a history that is FISM, e_ij = 1), to see what attention is good for
-    layers:           units of the layers over the interaction; None: embedding_dim and its half; (): none, which over
-                      a history is NAIS with weighted columns
-    beta:             smoothing of the attention over histories: 1 is softmax, 0 a plain sum
-    regularization:   L2 penalty on the vectors that a batch touches (over a history: of the items that are scored)
-    init_std:         standard deviation of a fresh vector's length
+    Attributes:
+        n_users, n_items: numbers of users and items
+        history_length: 0: attention over latent features; above 0: attention over that many latest items of the
+            history, which then represents the user. New users can be scored; an empty history scores b_i + b plus the
+            MLP output for a zero vector
+        embedding_dim: embedding dimension
+        attention_units: hidden units of the attention network; None: embedding_dim; 0: no attention, equal weights
+            (with a history this is FISM, e_ij = 1), as an ablation
+        layers: hidden units of the MLP; None: embedding_dim and half of it; (): no hidden layers, which with a history
+            is NAIS with weighted columns
+        beta: smoothing of the attention over histories: 1 is a softmax, 0 a plain sum
+        regularization: L2 penalty on the embedding vectors that a batch uses (with a history: those of scored items)
+        init_std: root-mean-square norm of an initial embedding vector
 
-    Fidelity: no published code goes by this name; the parts are those of the papers. Attention over a history is
-    NAIS-prod without its pretraining; where the item itself is in the history it is not left out here but by
-    `loss.history`. Scaled by D, features of equal weight leave z as it is.
+    Fidelity: there is no reference implementation of this combination; the components follow the papers. Attention
+    over a history is NAIS-prod without pretraining; the target item is excluded from the history by `loss.history`,
+    not here. Because of the factor D, equal feature weights leave z unchanged.
     """
 
     n_users: int
@@ -93,7 +94,7 @@ class ANCF(Pairwise):
 
     @property
     def pair_floats(self) -> int:
-        """Numbers that a pair of user and item takes while it is scored."""
+        """Floats allocated per user-item pair during scoring."""
         attended = self.history_length or 2 * self.embedding_dim + self._units
         return attended + self.embedding_dim + sum(self._sizes)
 
@@ -122,14 +123,14 @@ class ANCF(Pairwise):
         return self._score(query, x, self.item_bias[items])
 
     def item_parts(self) -> tuple[Float[Array, "D I"], Float[Array, "I"], Float[Array, "I I"] | None]:
-        """Vectors, biases, and e_ij of all pairs of items (j a row), which users share: None where that is too much."""
+        """Item vectors, biases, and the table of e_ij (rows j) shared by all users; None if the table is too large."""
         q, bias = self.item_embedding.whole().T, self.item_bias
         if not self.history_length or not self._units or self.n_items**2 > TABLE_ENTRIES:
             return q, bias, None
         return q, bias, self._weights_of_rows(self.history_embedding.whole(), q)
 
     def score_parts(self, query: Query, parts: tuple[Array, Array, Array | None]) -> Float[Array, "B N"]:
-        """Scores of all items of `item_parts`, or of the columns given of it."""
+        """Scores of the items in `parts`, which holds all or some columns of `item_parts`."""
 
         def of_one(user: tuple[Array, Array], items: tuple[Array, Array, None]) -> Float[Array, "N"]:
             (p, user_bias), (q, bias, _) = user, items
@@ -145,29 +146,29 @@ class ANCF(Pairwise):
             users = self.user_embedding(query.user), self.user_bias[query.user]
             return every_pair(of_one, users, parts, self.pair_floats)
         j = query.history.items
-        # The table is not cut into tiles: that would copy it.
+        # The table is not split into tiles, which would copy it.
         floats = self.pair_floats if parts[2] is None else 1
         return every_pair(of_history, (j, self.history_embedding(jnp.maximum(j, 0))), parts, floats)
 
     def weigh(self, z: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-        """z with its features weighted."""
+        """Apply feature attention to z."""
         return self.embedding_dim * nn.softmax(self.attention(z, axis), axis) * z if self._units else z
 
     def weights(self, p: Float[Array, "..."], q: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-        """e_ij."""
+        """Unnormalized attention weights e_ij."""
         z = p * q
         return jnp.exp(jnp.squeeze(self.attention(z, axis), axis)) if self._units else jnp.ones_like(z.take(0, axis))
 
     def attend(
         self, j: Int[Array, "*S T"], weights: Float[Array, "*S T N"]
     ) -> tuple[Float[Array, "*S T N"], Float[Array, "*S N"]]:
-        """What v_ui is made of: e_ij, zero where there is no j, and what their products with p_j are divided by."""
+        """Attention weights e_ij, 0 at padding, and the denominator (sum_j e_ij)^beta."""
         weights = jnp.where(j[..., None] >= 0, weights, 0.0)
         total = jnp.sum(weights, axis=-2)
-        return weights, jnp.where(total > 0, total, 1.0) ** self.beta  # an empty history divides nothing
+        return weights, jnp.where(total > 0, total, 1.0) ** self.beta  # avoid 0 / 0 for an empty history
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         q = self.item_embedding.squared_lengths()
         if self.history_length:
             q = q + self.history_embedding.squared_lengths()
@@ -175,7 +176,7 @@ class ANCF(Pairwise):
         return self.regularization * self.user_embedding.squared_lengths()[query.user], self.regularization * q
 
     def _weights_of_rows(self, p: Float[Array, "J D"], q: Float[Array, "D N"]) -> Float[Array, "J N"]:
-        """e_ij of each of these with every item, a row at a time."""
+        """e_ij of each row of p with every item, one row at a time."""
         return jax.lax.map(lambda p_j: self.weights(p_j[:, None], q, axis=0), p)
 
     def _score(self, query: Query, x: Float[Array, "B N D"], item_bias: Float[Array, "B N"]) -> Float[Array, "B N"]:

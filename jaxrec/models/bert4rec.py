@@ -1,7 +1,7 @@
-"""BERT4Rec: self-attention to both sides, trained to guess hidden items.
+"""BERT4Rec: bidirectional self-attention, trained to predict masked items.
 
 x_t = LN(e_t + p_t); per block x = LN(x + Attention(x, x, x)), then x = LN(x + W_2 GELU(W_1 x));
-h = LN(GELU(W x)) and score(u, i) = <h_T, e_i> + b_i, the item at T being hidden.   [Sun et al. 2019, BERT4Rec:
+h = LN(GELU(W x)) and score(u, i) = <h_T, e_i> + b_i, where position T is masked.   [Sun et al. 2019, BERT4Rec:
 Sequential recommendation with bidirectional encoder representations from Transformer]
 """
 
@@ -19,16 +19,18 @@ from jaxrec.models.sequence import Rate, SequenceModel
 
 
 class BERT4Rec(SequenceModel):
-    """Self-attention in which every position looks everywhere; trained by `loss=masked_softmax`.
+    """Bidirectional Transformer encoder; trained by `loss=masked_softmax`.
 
-    history_length: see `SequenceModel`; one of them is the hidden item, so one less is read
-    embedding_dim:  width of all vectors; static, because layer normalization sees it
-    n_blocks, n_heads: depth, and how many attentions a block has side by side
-    dropout:        of the embeddings, of attention weights and of what each layer adds; traced
-    init_std:       standard deviation of a fresh item vector's length
+    Attributes:
+        history_length: see `SequenceModel`; the mask takes one position, so one history item fewer is read
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        n_blocks, n_heads: number of blocks, and attention heads per block
+        dropout: dropout rate of embeddings, attention weights and sublayer outputs; traced
+        init_std: root-mean-square norm of an initial item vector
 
-    Fidelity: the authors' code, which is BERT's: normalized embeddings, the feed-forward nets four times as wide, an
-    output layer and a bias. Weights start as usual for linen's dense layers, not from a truncated normal.
+    Fidelity: follows the authors' code, which is BERT's: normalized embeddings, feed-forward networks of four times
+    the embedding dimension, an output layer and an item bias. Weights use the default initialization of Flax dense
+    layers, not a truncated normal.
     """
 
     embedding_dim: PositiveInt = 64
@@ -39,7 +41,7 @@ class BERT4Rec(SequenceModel):
     causal = False
 
     def setup(self) -> None:
-        self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # the last: a mask
+        self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # last row: mask token
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.embedding_norm, self.output_norm = nn.LayerNorm(), nn.LayerNorm()
@@ -47,7 +49,7 @@ class BERT4Rec(SequenceModel):
         self.output = nn.Dense(self.embedding_dim)
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
-        """What is hidden at every position, and a 1 for the bias; the item `n_items` is the mask."""
+        """Outputs at every position, with a 1 appended for the bias; item id `n_items` is the mask token."""
         real = items >= 0
         x = self.item_embedding.lookup(items) + self.position_embedding.whole()[None, -items.shape[1] :]
         x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
@@ -61,13 +63,13 @@ class BERT4Rec(SequenceModel):
         return jnp.concatenate([self.item_embedding.whole()[: self.n_items], self.item_bias[:, None]], axis=1)
 
     def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D1"]:
-        """What is hidden behind the latest items."""
+        """The output at a mask token appended to the history."""
         mask = jnp.full_like(items[:, :1], self.n_items)
         return self.encode(jnp.concatenate([items[:, 1:], mask], axis=1))[:, -1]
 
 
 class Block(nn.Module):
-    """Attention to all positions, then a feed-forward net at each."""
+    """Transformer block: bidirectional self-attention, then a position-wise feed-forward network."""
 
     dim: int
     n_heads: int
@@ -78,7 +80,7 @@ class Block(nn.Module):
         self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], noise: Noise | None, site: int
     ) -> Float[Array, "B T D"]:
         query, value = nn.Dense(self.dim, name="query")(x), nn.Dense(self.dim, name="value")(x)
-        key = nn.Dense(self.dim, use_bias=False, name="key")(x)  # softmax would not see a bias of keys
+        key = nn.Dense(self.dim, use_bias=False, name="key")(x)  # softmax is invariant to a key bias
         mixed = attention(query, key, value, real[:, None, :], self.n_heads, self.dropout, noise, site)
         mixed = dropout(nn.Dense(self.dim, name="mix")(mixed), self.dropout, noise, site + 1)
         x = nn.LayerNorm(name="attention_norm")(x + mixed)

@@ -1,6 +1,7 @@
-"""DLRM: score(u, i) = top([z, <e_1, e_2>, <e_1, e_3>, ...]), the dot products of all pairs of vectors of user and item.
+"""DLRM: score(u, i) = top([z, <e_1, e_2>, <e_1, e_3>, ...]), with the dot products of all pairs of feature vectors.
 
-The vectors e are those of the ids, of every category and of every bag, and z, what the bottom layers make of numbers.
+The vectors e are the embeddings of the ids, of every category and of every bag, and z, the output of the bottom MLP
+over the numeric features.
 [Naumov et al. 2019, Deep learning recommendation model for personalization and recommendation systems]
 """
 
@@ -27,29 +28,30 @@ from jaxrec.query import Query
 
 
 class Side(NamedTuple):
-    """What depends on users alone, or on items alone: vectors, and their share of the first top layer."""
+    """Features of users alone, or of items alone: their vectors, and their contribution to the first top layer."""
 
     vectors: Float[Array, "*S V D"]
     part: Float[Array, "*S H"]
 
 
 class DLRM(Pairwise):
-    """Vectors of what is known of a user and of an item, their dot products, and layers over these.
+    """Embeddings of user and item features, their pairwise dot products, and an MLP over these.
 
-    n_users, n_items: sizes of the tables
-    embedding_dim:    columns of every vector
-    bottom:           units of the hidden layers over numbers; the last layer, of embedding_dim units, is added
-    top:              units of the hidden layers over dot products; one output is added
-    ids:              whether the ids of user and item are categories too
-    regularization:   L2 penalty on the vectors of the ids that a batch touches
-    init_std:         standard deviation of a fresh vector's length
-    user_table, item_table, user_sizes, item_sizes: features, one of them at least
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension of every feature
+        bottom: hidden units of the MLP over numeric features; a last layer of embedding_dim units is added
+        top: hidden units of the MLP over dot products; a scalar output is added
+        ids: use user and item ids as categories too
+        regularization: L2 penalty on the id embeddings that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
+        user_table, item_table, user_sizes, item_sizes: features; at least one is required
 
-    Fidelity: dot products of distinct pairs, z beside them, and layers of ReLU as in the paper. Its one bottom network
-    over all numbers is two here, over those of the user and those of the item, so that a catalog is ranked by
-    computing once what depends on one of them alone; only products across, the rest of the top's first layer, and the
-    layers above are computed by pair. Numbers are standardized where the authors' code takes logarithms. A bag is
-    averaged where theirs is summed. Nothing but the ids' vectors is regularized.
+    Fidelity: dot products of distinct pairs, concatenated with z, and ReLU layers as in the paper. The paper has one
+    bottom MLP over all numeric features; here users and items have one each, so that ranking a catalog computes
+    everything that depends on users alone or items alone once. Only user-item dot products, their part of the first
+    top layer, and the layers above are computed per pair. Numeric features are standardized; the authors' code takes
+    logarithms. Bags are averaged; theirs are summed. Only the id embeddings are regularized.
     """
 
     n_users: int
@@ -78,7 +80,8 @@ class DLRM(Pairwise):
         user_inputs, item_inputs = self._n_inputs()
         if not n_user or not n_item:
             raise InputError(
-                "model.ids=false leaves DLRM nothing to tell users, or items, apart by: add features of both"
+                "model=dlrm with model.ids=false needs features of both users and items: add both tables, or set "
+                "model.ids=true"
             )
         total = user_inputs + item_inputs + n_user * n_item
         he, fan_in = nn.initializers.he_normal(), (total, self.top[0])
@@ -93,12 +96,12 @@ class DLRM(Pairwise):
 
     @property
     def reads_ids(self) -> bool:
-        """Whether users are known by their ids: then those who were not trained on get popularity's list."""
+        """Whether users are identified by id; users without training data then get the popularity list."""
         return self.ids
 
     @property
     def pair_floats(self) -> int:
-        """Numbers that a pair of user and item takes while it is scored."""
+        """Floats allocated per user-item pair during scoring."""
         n_user, n_item = self._n_vectors()
         return 2 * n_user * n_item + sum(self.top)
 
@@ -110,11 +113,11 @@ class DLRM(Pairwise):
         return self._score(user.part[:, None, :] + item.part + across) + self.bias[:, None]
 
     def item_parts(self) -> Side:
-        """What depends on each item alone, items last."""
+        """Item-only features of the whole catalog; items are the last axis."""
         return jax.tree.map(jnp.transpose, self._items(jnp.arange(self.n_items, dtype=jnp.int32)))
 
     def score_parts(self, query: Query, parts: Side) -> Float[Array, "B N"]:
-        """Scores of all items of `item_parts`, or of the columns given of it."""
+        """Scores of the items in `parts`, which holds all or some columns of `item_parts`."""
 
         def of_one(user: Side, items: Side) -> Float[Array, "N"]:
             dots = jnp.einsum("ud,din->uin", user.vectors, items.vectors)
@@ -124,14 +127,14 @@ class DLRM(Pairwise):
         return every_pair(of_one, self.users(query.user), parts, self.pair_floats) + self.bias[:, None]
 
     def users(self, user: Int[Array, "B"]) -> Side:
-        """What depends on each user alone."""
+        """User-only features."""
         of_id = self.user_embedding.lookup(user) if self.ids else None
         rows = None if self.user_table is None else self.user_table.rows(user)
         vectors, inputs = self._side(of_id, rows, self.user_features, self.user_bottom)
         return Side(vectors, inputs @ self.user_kernel + self.first_bias[None, :])
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         if not self.ids:
             return super().penalty(query)
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
@@ -150,7 +153,7 @@ class DLRM(Pairwise):
         features: FeatureEmbedding,
         bottom: Sequence[nn.Dense],
     ) -> tuple[Float[Array, "*S V D"], Float[Array, "*S X"]]:
-        """Its vectors, and its share of what the top reads: z, and the dot products within."""
+        """Feature vectors of one side, and its inputs to the top MLP: z and the dot products within the side."""
         parts = [] if of_id is None else [of_id[..., None, :]]
         inputs = []
         if rows is not None:
@@ -167,7 +170,7 @@ class DLRM(Pairwise):
         return vectors, jnp.concatenate([*inputs, dots], axis=-1)
 
     def _score(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-        """What follows the sum that the first layer is, whose units are on this axis; see `Layer`."""
+        """Layers of the top MLP after the first one, whose units are on this axis; see `Layer`."""
         x = nn.relu(x)
         for layer in self.hidden:
             x = nn.relu(layer(x, axis))
@@ -179,7 +182,7 @@ class DLRM(Pairwise):
         ]
 
     def _n_vectors(self) -> tuple[int, int]:
-        """How many vectors a user and an item has."""
+        """Number of feature vectors of a user and of an item."""
 
         def count(sizes: Sizes) -> int:
             return int(self.ids) + len(sizes.categories) + len(sizes.bags) + (sizes.numbers > 0)
@@ -187,7 +190,7 @@ class DLRM(Pairwise):
         return count(Sizes(*self.user_sizes)), count(Sizes(*self.item_sizes))
 
     def _n_inputs(self) -> tuple[int, int]:
-        """How much of a user alone and of an item alone the top reads."""
+        """Number of top MLP inputs that depend on the user alone and on the item alone."""
 
         def count(n: int, sizes: Sizes) -> int:
             return n * (n - 1) // 2 + (self.embedding_dim if sizes.numbers else 0)

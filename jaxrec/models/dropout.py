@@ -1,4 +1,4 @@
-"""Dropout whose numbers depend on the example and the place, not on the batch: see `jaxrec.random`."""
+"""Dropout whose masks depend on the example and the position, not on the batch: see `jaxrec.random`."""
 
 from typing import NamedTuple
 
@@ -10,17 +10,17 @@ from jaxrec.random import RandomStream, bits, substream
 
 
 class Noise(NamedTuple):
-    """What the dropout of one batch is drawn from: a stream, and where each example lies in the training data."""
+    """Random source of one batch's dropout: a stream, and the index of each example in the training data."""
 
     source: RandomStream
     rows: Int[Array, "B"]
 
 
 def dropout(x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, site: int) -> Float[Array, "B *S"]:
-    """Zeroes entries with probability `rate` and scales the others up; the identity without noise.
+    """Zero entries with probability `rate` and scale up the others; the identity if `noise` is None.
 
-    Every `site` of a model draws numbers of its own. Places are counted from the end of each axis, so what a history's
-    latest entries draw does not depend on how much padding lies before them.   [Srivastava et al. 2014]
+    Every `site` of a model draws independent masks. Positions are counted from the end of each axis, so the mask of a
+    history's latest entries does not depend on the amount of padding before them.   [Srivastava et al. 2014]
     """
     if noise is None:
         return x

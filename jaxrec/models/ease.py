@@ -1,6 +1,6 @@
 """EASE: score(u, .) = x_u B with B = argmin |X - XB|^2 + regularization |B|^2, diag(B) = 0.
 
-The solution is closed: P = (X'X + regularization I)^-1, B = I - P / diag(P) with a zero diagonal.
+Closed-form solution: P = (X'X + regularization I)^-1, B = I - P / diag(P) with a zero diagonal.
 [Steck 2019, Embarrassingly shallow autoencoders for sparse data]
 """
 
@@ -20,17 +20,18 @@ from jaxrec.models.gram import binary, gram, invert
 from jaxrec.models.model import Additive, Solved
 from jaxrec.query import Query
 
-BESIDE = 1 << 27  # bytes: blocks of the Gram matrix and of scores, and compiled programs
+BESIDE = 1 << 27  # bytes of everything else: blocks of the Gram matrix and of scores, and compiled programs
 
 
 class EASE(Additive, Solved):
     """A linear item-to-item model of the items in a query's history.
 
-    history_length: the longest history there is, so that none is cut
-    regularization: weight of |B|^2; the larger, the smoother. Some hundreds suit dense data
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        regularization: weight of |B|^2; larger values give a smoother B. A few hundred suit dense data
 
-    Memory: on the CPU one dense [I, I] float32 matrix a member, in which everything is done; time grows with I^3.
-    Fidelity: the paper's binary X; repeated interactions count once.
+    Memory: on the CPU one dense [items, items] float32 matrix per member, solved in place; time is O(items^3).
+    Fidelity: binary X as in the paper; repeated interactions count once.
     """
 
     n_items: int
@@ -45,21 +46,21 @@ class EASE(Additive, Solved):
         return jnp.take_along_axis(self.score_catalog(query), items, axis=1)
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: the rows of B that belong to the history, added up."""
+        """Scores of every item: the sum of the rows of B of the history's items."""
         assert query.history is not None
         return query.history.multihot(self.n_items) @ self.weights
 
     def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
-        """What each entry of the history adds to the score of each query's item; entries of one item share alike."""
+        """Contribution of each history entry to the score of each query's item; repeated entries share it equally."""
         assert query.history is not None
         entries = query.history.items
         often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
         return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
 
     def needs_memory(self, n_members: int) -> None:
-        """Raises an InputError where there is not the memory for the solutions of so many members on the host.
+        """Raise an InputError if the solutions of `n_members` members do not fit into host memory.
 
-        Ranking shares a single solution between devices; of several, devices may hold copies.
+        A single solution is shared between devices; with several, each device may hold copies.
         """
         n = 1 if n_members == 1 else 2 * n_members
         matrices = "a matrix" if n == 1 else f"{n} matrices"
@@ -71,11 +72,11 @@ class EASE(Additive, Solved):
         )
 
     def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
-        """The Gram matrix X'X: how many users have both of two items."""
+        """The Gram matrix X'X: the number of users who have both of two items."""
         return gram(binary(train))
 
     def solve_on_host(self, train: Interactions, hyper: Hyper) -> dict[str, Float[np.ndarray, "P I I"]]:
-        """`solve` for every member, each in the memory of its solution: the Gram matrix, its inverse, then B."""
+        """`solve` for every member in place: the Gram matrix, its inverse, then B in the same memory."""
         penalties = np.asarray(hyper.regularization, np.float32)
         weights = empty((len(penalties), self.n_items, self.n_items))
         gram(binary(train), out=weights[0])

@@ -1,6 +1,6 @@
-"""Tables with a row for every user or item: vectors, whose width may differ between members, and biases.
+"""Embedding tables and biases with one row per user or item; members may differ in their embedding dimension.
 
-Rows are had by `lookup`, so that an optimizer that moves only the rows of a batch finds out which they are.
+Rows are read through `lookup`, so that an optimizer that updates only the rows of a batch can record them.
 """
 
 import flax.linen as nn
@@ -12,11 +12,12 @@ from jaxrec.random import normals, stream
 
 
 class Embedding(nn.Module):
-    """A table [n, dim] of which the first `width` columns are in use; the others are zero and stay so.
+    """Embedding table [n, dim] whose first `width` columns are in use; the others are and stay zero.
 
-    Each entry is drawn by its row and column, so the first `width` columns are the same for every `dim`: a member
-    padded to its population's widest starts as it would alone. Entries are normal with deviation `std / sqrt(width)`:
-    the length of a row does not depend on the width.   [Rendle et al. 2022, Revisiting iALS, section 4.5]
+    Each entry is drawn by its row and column, so the first `width` columns do not depend on `dim`: a member padded to
+    the largest dimension of its population starts from the same values as on its own. Entries are normal with standard
+    deviation `std / sqrt(width)`, so that the norm of a row does not depend on the width.
+    [Rendle et al. 2022, Revisiting iALS, section 4.5]
     """
 
     n: int
@@ -28,11 +29,11 @@ class Embedding(nn.Module):
         self.table = self.param("table", self._draw)
 
     def __call__(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
-        """Rows of the table; no gradient reaches columns that are not in use."""
+        """Rows of the table; unused columns receive no gradient."""
         return self.lookup(ids) * self._in_use().reshape(*[1] * ids.ndim, self.dim)
 
     def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
-        """As `__call__`, for products with another table of this width: there, zero columns keep each other zero."""
+        """Like `__call__`, for products with another table of the same width, where unused columns stay zero anyway."""
         return self.table[ids]
 
     def whole(self) -> Float[Array, "n D"]:
@@ -40,7 +41,10 @@ class Embedding(nn.Module):
         return self.table
 
     def squared_lengths(self) -> Float[Array, "n"]:
-        """Of every row: cheaper than of gathered rows, for then only scalars are gathered, and scattered back."""
+        """Squared norm of every row.
+
+        Cheaper than the norms of gathered rows: only scalars are gathered, and scattered in the gradient.
+        """
         return jnp.sum(self.whole() ** 2, axis=1)
 
     def _draw(self, key: Array) -> Array:
@@ -54,7 +58,7 @@ class Embedding(nn.Module):
 
 
 class Bias(nn.Module):
-    """A number [n] for every user or item, zero at the start."""
+    """Bias [n] of every user or item, initialized to zero."""
 
     n: int
 
@@ -62,9 +66,9 @@ class Bias(nn.Module):
         self.table = self.param("table", nn.initializers.zeros, (self.n,))
 
     def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S"]:
-        """The numbers of these."""
+        """The biases of these ids."""
         return self.table[ids]
 
     def whole(self) -> Float[Array, "n"]:
-        """The number of each."""
+        """All biases."""
         return self.table

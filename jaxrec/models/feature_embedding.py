@@ -1,4 +1,4 @@
-"""Features as vectors: each category looked up, each bag the mean of what is in it, numbers as they are.
+"""Feature embeddings: one vector per category, the mean of the vectors of each bag, and numeric features unchanged.
 
 category c:  E[c]        bag {a, b, ...}:  mean of E[a], E[b], ...        code 0, or an empty bag:  E[0], "unknown"
 """
@@ -12,14 +12,15 @@ from jaxrec.data.features import Sizes
 from jaxrec.features import FeatureTable
 from jaxrec.models.embedding import Embedding
 
-FAR = 10.0  # deviations; what lies farther from the rows that the scale was fitted on is taken to lie there
+FAR = 10.0  # standardized numbers are clipped to this many standard deviations
 
 
 class FeatureEmbedding(nn.Module):
-    """One vector of `dim` columns for each category and each bag of a row, and the row's numbers.
+    """One vector of dimension `dim` per category and per bag of a row, and the row's numeric features.
 
-    sizes: of the vocabularies
-    std:   standard deviation of a fresh vector's length
+    Attributes:
+        sizes: vocabulary sizes
+        std: root-mean-square norm of an initial vector
     """
 
     sizes: Sizes
@@ -33,27 +34,27 @@ class FeatureEmbedding(nn.Module):
 
     @property
     def n_vectors(self) -> int:
-        """V, how many vectors a row has."""
+        """Number of vectors per row, V."""
         sizes = Sizes(*self.sizes)
         return len(sizes.categories) + len(sizes.bags)
 
     def vectors(self, rows: FeatureTable) -> Float[Array, "*S V D"]:
-        """Categories, then bags."""
-        found = [table.lookup(rows.categories[..., place]) for place, table in enumerate(self.categories)]
+        """Vectors of the categories, then of the bags."""
+        vectors = [table.lookup(rows.categories[..., place]) for place, table in enumerate(self.categories)]
         for place, table in enumerate(self.bags):
             codes = rows.bags[..., place, :]
             known = (codes > 0).astype(jnp.float32)
-            # Where nothing is known, the first entry, padding of code 0, is the one that counts.
+            # An empty bag uses its first entry, the padding code 0 ("unknown").
             known = known.at[..., 0].max((jnp.sum(known, axis=-1) == 0).astype(jnp.float32))
             weight = known / jnp.sum(known, axis=-1, keepdims=True)
-            found.append(jnp.einsum("...l,...ld->...d", weight, table.lookup(codes)))
-        return jnp.stack(found, axis=-2) if found else jnp.zeros((*rows.numbers.shape[:-1], 0, self.dim))
+            vectors.append(jnp.einsum("...l,...ld->...d", weight, table.lookup(codes)))
+        return jnp.stack(vectors, axis=-2) if vectors else jnp.zeros((*rows.numbers.shape[:-1], 0, self.dim))
 
     def numbers(self, rows: FeatureTable) -> Float[Array, "*S F"]:
-        """Standardized numbers, held to a range."""
+        """Standardized numeric features, clipped."""
         return jnp.clip(rows.numbers, -FAR, FAR)
 
     def flat(self, rows: FeatureTable) -> Float[Array, "*S X"]:
-        """All of it in one row: vectors, then numbers."""
+        """All features concatenated: vectors, then numbers."""
         vectors = self.vectors(rows)
         return jnp.concatenate([vectors.reshape(*vectors.shape[:-2], -1), self.numbers(rows)], axis=-1)

@@ -1,4 +1,4 @@
-"""Generalized matrix factorization: score(u, i) = h . (p_u * q_i) + b, * being element by element.
+"""Generalized matrix factorization: score(u, i) = h . (p_u * q_i) + b, where * is the elementwise product.
 
 [He et al. 2017, Neural collaborative filtering, section 3.2]
 """
@@ -15,17 +15,18 @@ from jaxrec.query import Query
 
 
 class GMF(FactorizedByRow):
-    """A dot product whose columns are weighted.
+    """Dot product with learned weights per dimension.
 
-    n_users, n_items: sizes of the tables
-    embedding_dim:    columns of the vectors
-    regularization:   L2 penalty on the vectors that a batch touches
-    init_std:         standard deviation of a fresh vector's length
-    width:            columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty on the embedding vectors that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
+        width: columns in use, see `Hyper`
 
-    Fidelity: the paper's model; its sigmoid is in the loss (`loss=bce`). Fresh weights h are normal with variance
-    1 / width, where the authors' code draws them uniformly with the same variance; fresh vectors are normal as there,
-    but as long for every width.
+    Fidelity: the paper's model; its sigmoid is in the loss (`loss=bce`). Initial weights h are normal with variance
+    1 / width; the authors' code draws them uniformly with the same variance. Initial vectors are normal as in that
+    code, but their norm does not depend on the width.
     """
 
     n_users: int
@@ -56,10 +57,10 @@ class GMF(FactorizedByRow):
         return jnp.concatenate([self.item_embedding.whole(), jnp.ones((self.n_items, 1))], axis=1)
 
     def vectors_of(self, items: Int[Array, "N"]) -> Float[Array, "N D1"]:
-        """`item_vectors` of these items alone."""
+        """`item_vectors` of these items only."""
         return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones((items.shape[0], 1))], axis=1)
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q

@@ -1,4 +1,4 @@
-"""X'X of a binary matrix and the inverse of such a matrix, on the host, each in the memory of its result."""
+"""Gram matrix X'X of a binary matrix and its inverse on the host, each computed in the memory of its result."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,20 +8,20 @@ from scipy.linalg import lapack
 from jaxrec import memory
 from jaxrec.data.interactions import Interactions
 
-ENTRIES = 1 << 24  # of a block of rows of a sparse product
+ENTRIES = 1 << 24  # entries per block of rows of a sparse product
 TILE = 512  # rows and columns copied at a time; two tiles fit into a core's cache
 
 
 def binary(train: Interactions) -> sparse.csr_matrix:
-    """Users x items: 1 where a user has an item, however often."""
+    """Binary matrix [users, items]: 1 where a user has interacted with an item, once or repeatedly."""
     ones = np.ones(len(train), np.float32)
     x = sparse.csr_matrix((ones, (train.user, train.item)), shape=(train.n_users, train.n_items))
-    x.data[:] = 1.0  # repeated pairs were added up
+    x.data[:] = 1.0  # repeated pairs were summed
     return x
 
 
 def gram(x: sparse.csr_matrix, out: Float[np.ndarray, "I I"] | None = None) -> Float[np.ndarray, "I I"]:
-    """X'X, dense, into `out` where it is given; the sparse product is held for a block of rows at a time."""
+    """Dense X'X, written to `out` if given; the sparse product is computed one block of rows at a time."""
     n = x.shape[1]
     out = memory.empty((n, n)) if out is None else out
     by_item = x.T.tocsr()
@@ -32,11 +32,11 @@ def gram(x: sparse.csr_matrix, out: Float[np.ndarray, "I I"] | None = None) -> F
 
 
 def invert(matrix: Float[np.ndarray, "I I"]) -> None:
-    """Replaces a symmetric float32 matrix, in C order, by its inverse: no second one is held.
+    """Invert a symmetric float32 matrix in C order in place.
 
-    NaN where it is not positive definite in single precision, as from `jax.scipy.linalg.cho_factor`.
+    The result is NaN if the matrix is not positive definite in single precision, as with `jax.scipy.linalg.cho_factor`.
     """
-    # LAPACK counts columns first: its lower triangle of the transpose, a view, is the upper one here.
+    # LAPACK is column-major: the lower triangle of the transpose (a view) is the upper triangle here.
     factor, failed = lapack.spotrf(matrix.T, lower=1, overwrite_a=1)
     if not failed:
         _, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
@@ -47,7 +47,7 @@ def invert(matrix: Float[np.ndarray, "I I"]) -> None:
 
 
 def _mirror(matrix: Float[np.ndarray, "I I"]) -> None:
-    """Copies the upper triangle into the lower one."""
+    """Copy the upper triangle into the lower one."""
     n = len(matrix)
     for row in range(0, n, TILE):
         below = slice(row, row + TILE)

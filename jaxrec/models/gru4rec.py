@@ -1,4 +1,4 @@
-"""GRU4Rec: a recurrent net reads a history item by item.
+"""GRU4Rec: a recurrent network over the items of a history.
 
 h_t = GRU(e_t, h_(t-1)) and score(u, i) = <h_T, e_i> + b_i.   [Hidasi et al. 2016, Session-based recommendations with
 recurrent neural networks; Hidasi and Karatzoglou 2018; cells: Cho et al. 2014, Hochreiter and Schmidhuber 1997]
@@ -19,18 +19,19 @@ from jaxrec.models.sequence import Rate, SequenceModel
 
 
 class GRU4Rec(SequenceModel):
-    """A recurrent net whose state is compared with the items.
+    """Stacked GRU or LSTM layers whose last state is scored against the item vectors.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  width of items and of the state; static
-    n_layers, cell: nets on top of one another, of GRUs or LSTMs
-    dropout:        of each layer's input; traced
-    init_std:       standard deviation of a fresh item vector's length
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: dimension of item vectors and of the state; static
+        n_layers, cell: number of stacked layers, and their type
+        dropout: dropout rate of each layer's input; traced
+        init_std: root-mean-square norm of an initial item vector
 
-    Fidelity: items to read and to score share one table (the paper's "constrained embedding", 2018), scores have a
-    bias. Windows of users are padded in place of the session-parallel batches, which carry state from batch to batch: a
-    window has all of its history in it. The loss is cross-entropy over the catalog; the papers' losses on the
-    other items of a batch are `loss=sequence_sampled_softmax` and `sequence_bce`.
+    Fidelity: input and output items share one table (the "constrained embedding" of the 2018 paper), and scores have a
+    bias. Instead of session-parallel batches, which carry the state from batch to batch, batches are padded windows
+    that contain their whole history. The loss is cross-entropy over the catalog; the papers' losses on the other items
+    of a batch are `loss=sequence_sampled_softmax` and `sequence_bce`.
     """
 
     embedding_dim: PositiveInt = 64
@@ -45,7 +46,7 @@ class GRU4Rec(SequenceModel):
         self.layers = [Recurrent(self.embedding_dim, self.cell) for _ in range(self.n_layers)]
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
-        """The last layer's state after every position, and a 1 for the bias."""
+        """The last layer's state after every position, with a 1 appended for the bias."""
         real = items >= 0
         x = self.item_embedding.lookup(items)
         for site, layer in enumerate(self.layers):
@@ -58,7 +59,7 @@ class GRU4Rec(SequenceModel):
 
 
 class Recurrent(nn.Module):
-    """One layer, its products with the input made for all positions at once. Padding leaves the state as it is."""
+    """One recurrent layer; input projections are computed for all positions at once. Padding keeps the state."""
 
     dim: int
     cell: str
@@ -73,8 +74,8 @@ class Recurrent(nn.Module):
 
         def move(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
             gates, is_real = entry
-            moved = step(gates, state[0] @ weights + bias[None, :], *state)
-            state = jax.tree.map(lambda new, old: jnp.where(is_real[:, None], new, old), moved, state)
+            new_state = step(gates, state[0] @ weights + bias[None, :], *state)
+            state = jax.tree.map(lambda new, old: jnp.where(is_real[:, None], new, old), new_state, state)
             return state, state[0]
 
         nothing = jnp.zeros((x.shape[0], self.dim))
@@ -85,7 +86,7 @@ class Recurrent(nn.Module):
 def gru(
     inputs: Float[Array, "B G"], states: Float[Array, "B G"], h: Float[Array, "B D"], unused: Float[Array, "B D"]
 ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
-    """h' = (1 - z) n + z h with r, z = sigmoid(. + .) and n = tanh(. + r .)."""
+    """GRU cell: h' = (1 - z) n + z h with r, z = sigmoid(. + .) and n = tanh(. + r .)."""
     (xr, xz, xn), (hr, hz, hn) = jnp.split(inputs, 3, axis=1), jnp.split(states, 3, axis=1)
     z = jax.nn.sigmoid(xz + hz)
     n = jnp.tanh(xn + jax.nn.sigmoid(xr + hr) * hn)
@@ -95,7 +96,7 @@ def gru(
 def lstm(
     inputs: Float[Array, "B G"], states: Float[Array, "B G"], h: Float[Array, "B D"], c: Float[Array, "B D"]
 ) -> tuple[Float[Array, "B D"], Float[Array, "B D"]]:
-    """c' = f c + i g and h' = o tanh(c') with i, f, o = sigmoid and g = tanh of the sums."""
+    """LSTM cell: c' = f c + i g and h' = o tanh(c') with i, f, o = sigmoid and g = tanh of the sums."""
     i, f, g, o = jnp.split(inputs + states, 4, axis=1)
     c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
     return jax.nn.sigmoid(o) * jnp.tanh(c), c

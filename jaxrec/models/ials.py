@@ -1,8 +1,9 @@
 """Implicit alternating least squares: score(u, i) = <p_u, q_i>.
 
-Minimizes  sum over chosen pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight * sum over all pairs of <p_u, q_i>^2
+Minimizes  sum over observed pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight * sum over all pairs of <p_u, q_i>^2
 + regularization * (sum_u (n_u + unobserved_weight * I)^nu |p_u|^2 + sum_i (n_i + unobserved_weight * U)^nu |q_i|^2),
-n_u and n_i being how often a user and an item occur. With the items held fixed every user is a least squares problem:
+where n_u and n_i are the numbers of interactions of a user and of an item. With item vectors fixed, each user is a
+least squares problem:
 (sum over u's items of q q' + unobserved_weight Q'Q + regularization (n_u + unobserved_weight I)^nu) p = sum of q.
 [Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2022, Revisiting the performance of iALS on item
 recommendation benchmarks]
@@ -25,28 +26,29 @@ from jaxrec.query import Query
 
 
 class Sides(NamedTuple):
-    """Whose vectors are solved: users by their items, items by their users."""
+    """Training interactions in batches: the items of each user, and the users of each item."""
 
     users: PaddedSegments
     items: PaddedSegments
 
 
 class ImplicitALS(Factorized, Alternating):
-    """A dot product, solved for all users, then for all items, in turn.
+    """Matrix factorization fitted by alternating least squares: all users, then all items.
 
-    n_users, n_items:  sizes of the tables
-    embedding_dim:     columns of the vectors
-    regularization:    L2 penalty on a vector, times how much data it is fitted to
-    unobserved_weight: weight of a pair that was not chosen, against 1 of one that was
-    nu:                how the penalty grows with the data: 1 as their amount, 0 not at all
-    init_std:          a fresh vector's length, so that an entry's deviation is init_std / sqrt(embedding_dim)
-    width:             columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty of a vector, scaled by its amount of training data
+        unobserved_weight: weight of unobserved pairs; observed pairs have weight 1
+        nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
+        init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
+        width: columns in use, see `Hyper`
 
-    Memory: batches of at most 256 users, and [256, D, D] matrices for them, whatever the data. Time of a step:
-    interactions x D^2 and (users + items) x D^3.
-    Fidelity: the paper's objective, initialization and order of solves; exact solves by Cholesky where the paper also
-    has a coordinate descent. A weight of an interaction (1 where there is none) weighs its square; a repeated pair
-    counts as often as it occurs.
+    Memory: batches of at most 256 users with [256, D, D] matrices, independent of the data. Time per step:
+    interactions x D^2 + (users + items) x D^3.
+    Fidelity: the paper's objective, initialization and order of solves; exact Cholesky solves only (the paper also
+    has a coordinate descent). An interaction's weight (default 1) multiplies its squared error; a repeated pair counts
+    as often as it occurs.
     """
 
     n_users: int
@@ -75,11 +77,11 @@ class ImplicitALS(Factorized, Alternating):
         return self.item_embedding.whole()
 
     def fold_in(self, length: int) -> "FoldedALS":
-        """As it answers for users who are known by up to `length` interactions, with the same parameters."""
+        """A model with the same parameters for new users with histories of up to `length` interactions."""
         return FoldedALS(**fields(self), history_length=length, parent=None)
 
     def prepare(self, train: Interactions) -> Sides:
-        """The interactions that are targets, by user and by item, in batches of one shape."""
+        """The target interactions grouped by user and by item, in batches of one shape."""
         chosen, u, i = targets(train), self.n_users, self.n_items
         user, item, weight = chosen.user, chosen.item, chosen.weight
         return Sides(
@@ -88,9 +90,9 @@ class ImplicitALS(Factorized, Alternating):
         )
 
     def als_step(self, sides: Sides) -> tuple[Params, Float[Array, ""]]:
-        """Users solved against the items as they are, then items against those users; the objective that leaves.
+        """Solve for users with item vectors fixed, then for items with those user vectors; also return the objective.
 
-        Columns out of use are zero in every matrix and every right-hand side, so they stay zero.
+        Unused columns are zero in every matrix and right-hand side, so they stay zero.
         """
         p, _, _ = self._solve(self.item_embedding.whole(), sides.users, self.n_users)
         q, left, n = self._solve(p, sides.items, self.n_items)
@@ -106,7 +108,11 @@ class ImplicitALS(Factorized, Alternating):
     def _solve(
         self, others: Float[Array, "N D"], batches: PaddedSegments, n_rows: int
     ) -> tuple[Float[Array, "R D"], Float[Array, ""], Float[Array, ""]]:
-        """Vectors of all rows against fixed ones; what the objective comes to without the others' penalty; entries."""
+        """Solve for all rows with the other side fixed.
+
+        Returns:
+            the vectors, the objective without the penalty of the other side, and the number of interactions.
+        """
         dim = others.shape[1]
         everything = self.unobserved_weight * (others.T @ others)
         others = jnp.concatenate([others, jnp.zeros((1, dim))])  # padding is a vector of zeros
@@ -121,7 +127,7 @@ class ImplicitALS(Factorized, Alternating):
             penalty = self._penalties(jnp.asarray(batch.length), others.shape[0] - 1)
             matrix = matrix + penalty[:, None, None] * jnp.eye(dim)[None]
             solved = cholesky(matrix, right)
-            # At the solution a row's part of the objective, its own penalty included, is sum of weights - right . p.
+            # At the solution, a row's part of the objective with its own penalty is sum of weights - right . p.
             chosen = jnp.sum(batch.length) if batch.weight is None else jnp.sum(batch.weight)
             return total + jnp.stack([chosen - jnp.sum(right * solved), jnp.sum(batch.length)]), solved
 
@@ -131,9 +137,10 @@ class ImplicitALS(Factorized, Alternating):
 
 
 class FoldedALS(ImplicitALS, Additive):
-    """Vectors of users nobody has trained on: those that a step over users would give them, items held fixed.
+    """iALS for new users: user vectors are solved from the history with item vectors fixed, as in an ALS step.
 
-    history_length: interactions of a user that are seen, each of weight 1; repeats count as often as they occur
+    Attributes:
+        history_length: number of latest interactions used, each of weight 1; repeats count as often as they occur
     """
 
     history_length: int = 0
@@ -143,11 +150,11 @@ class FoldedALS(ImplicitALS, Additive):
         return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_embedding.lookup(items))
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
-        """p solved for the history; zero for an empty one."""
+        """User vectors solved from the history; zero for an empty history."""
         return cholesky(*self._system(query))
 
     def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
-        """What each entry j of the history adds to the score of each query's item i: q_i' M^-1 q_j, M p = sum of q_j.
+        """Contribution of each history entry j to the score of each query's item i: q_i' M^-1 q_j, M p = sum of q_j.
 
         [Hu, Koren, Volinsky 2008, section 5]
         """
@@ -158,7 +165,7 @@ class FoldedALS(ImplicitALS, Additive):
         return jnp.where(entries < 0, 0.0, jnp.einsum("btd,bd->bt", q, weights))
 
     def _system(self, query: Query) -> tuple[Float[Array, "B D D"], Float[Array, "B D"]]:
-        """M and the right-hand side of each row's least squares problem."""
+        """Matrix M and right-hand side of each row's least squares problem."""
         assert query.history is not None
         items = query.history.items
         q = self.item_embedding.whole()

@@ -1,6 +1,6 @@
-"""Item nearest neighbors: score(u, i) = sum of s(i, j) over those of the k items nearest to i that u has had.
+"""Item-based nearest neighbors: score(u, i) = sum of s(i, j) over the k nearest neighbors j of i in u's history.
 
-s is a shrunk similarity of the sets of users who have had i and j, see `models/similarity.py`.
+s is the shrunk similarity of the sets of users of i and of j, see `models/similarity.py`.
 [Sarwar et al. 2001, Item-based collaborative filtering; Ferrari Dacrema et al. 2021]
 """
 
@@ -25,19 +25,20 @@ LIMIT_GIB = 8
 
 
 class ItemKNN(Additive, Solved):
-    """Scores from the items in a query's history: new users are served as well as known ones.
+    """Item-based k-nearest neighbors; reads histories, so it scores new users too.
 
-    history_length: the longest history there is, so that none is cut
-    k:              neighbors kept of each item
-    similarity:     cosine, jaccard or dice
-    shrinkage:      added to the similarity's denominator: few common users count for less
-    idf:            a user counts log(items / (1 + items the user has had)): those who have had everything say little
-    n_neighbors:   neighbors in use, see `Hyper`
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        k: neighbors stored per item
+        similarity: cosine, jaccard or dice
+        shrinkage: added to the denominator of the similarity; reduces similarities based on few common users
+        idf: weight users by log(items / (1 + items of the user)), so that very active users count less
+        n_neighbors: neighbors in use, see `Hyper`
 
-    Memory: the counts of common users, dense [I, I] in float32, while fitting; then [I, k]. Time to fit: that of the
-    sparse product X'X, and of one pass over [I, I] a member.
-    Fidelity: binary X, and scores are not divided by the sum of similarities, as is best for rankings. With `idf` the
-    reference weighs the history that is scored too; here only the similarities.
+    Memory: co-occurrence counts, dense [items, items] in float32, during the fit; then [items, k]. Fitting time: the
+    sparse product X'X and one pass over [items, items] per member.
+    Fidelity: binary X, and scores are not normalized by the sum of similarities, which works best for rankings. With
+    `idf`, the reference implementation also weights the scored history; here only the similarities are weighted.
     """
 
     n_items: int
@@ -58,11 +59,11 @@ class ItemKNN(Additive, Solved):
         assert query.history is not None
         x = query.history.multihot(self.n_items)
         near = self.neighbors[items]
-        had = jnp.take_along_axis(x, near.reshape(len(x), -1), axis=1).reshape(near.shape)
-        return jnp.sum(self.similarities[items] * had, axis=2)
+        in_history = jnp.take_along_axis(x, near.reshape(len(x), -1), axis=1).reshape(near.shape)
+        return jnp.sum(self.similarities[items] * in_history, axis=2)
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: one neighbor of each at a time, so that no [I, I] matrix is needed."""
+        """Scores of every item, one neighbor of each at a time, so that no [items, items] matrix is needed."""
         assert query.history is not None
         x = query.history.multihot(self.n_items).T
 
@@ -74,7 +75,7 @@ class ItemKNN(Additive, Solved):
         return scores.T
 
     def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
-        """What each entry of the history adds to the score of each query's item; entries of one item share alike."""
+        """Contribution of each history entry to the score of each query's item; repeated entries share it equally."""
         assert query.history is not None
         entries = query.history.items
         often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
@@ -83,20 +84,21 @@ class ItemKNN(Additive, Solved):
         return near / jnp.maximum(often, 1.0)
 
     def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
-        """How many users have had both of two items, each user by their squared weight."""
+        """Co-occurrence counts: users of both items, each counted with their squared weight."""
         if (gib := self.n_items**2 * 4 / 2**30) > LIMIT_GIB:
             raise InputError(
-                f"model=item_knn counts the common users of every two items, here {self.n_items:,} x {self.n_items:,} "
-                f"or {gib:.0f} GiB; use fewer items (data.k_core), model=ials or model=mf"
+                f"model=item_knn needs a co-occurrence matrix of {self.n_items:,} x {self.n_items:,} items "
+                f"({gib:.0f} GiB, limit {LIMIT_GIB} GiB); keep fewer items (data.k_core), or choose model=ials or "
+                "model=mf"
             )
         x = binary(train)
         if self.idf:
-            had = np.diff(x.indptr)
-            x.data *= np.repeat(np.log(self.n_items / (1.0 + had)).clip(0), had).astype(np.float32)
+            n_items = np.diff(x.indptr)  # of each user
+            x.data *= np.repeat(np.log(self.n_items / (1.0 + n_items)).clip(0), n_items).astype(np.float32)
         return gram(x)
 
     def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Array]:
-        """The nearest neighbors of each item, nearest first, and how near they are; 0 and 0 where there are fewer."""
+        """The nearest neighbors of each item and their similarities, nearest first; padded with item 0 and 0.0."""
         size = jnp.diag(statistics)
         k = min(self.k, self.n_items)
         in_use = jnp.arange(k) < (k if self.n_neighbors is None else self.n_neighbors)

@@ -1,4 +1,4 @@
-"""A layer whose input has its features on the last axis, or on the first: one user's catalog is ranked by columns."""
+"""Dense layer with features on the last axis, or on the first: the catalog of one user is scored column by column."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -6,10 +6,10 @@ from jaxtyping import Array, Float
 
 
 class Layer(nn.Module):
-    """W' x + b.
+    """Dense layer W' x + b.
 
-    By columns, `axis=0`, items lie side by side in memory: additions run over them in one go and the product needs no
-    transposition, which matters where a CPU scores a catalog (see `pairs`).
+    With `axis=0` items are columns and contiguous in memory: additions vectorize over them and the product needs no
+    transposition, which speeds up scoring a catalog on a CPU (see `pairs`).
     """
 
     units: int

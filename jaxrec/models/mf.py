@@ -17,17 +17,18 @@ from jaxrec.query import Query
 
 
 class MatrixFactorization(FactorizedByRow):
-    """Dot product of a user's and an item's vector, with a bias each and one for all.
+    """Dot product of a user vector and an item vector, with user, item and global biases.
 
-    n_users, n_items: sizes of the tables
-    embedding_dim:    columns of the vectors
-    regularization:   L2 penalty on the vectors that a batch touches (not on the biases): frequent users and items are
-                      penalized more often, the weighting that suits a dot product best
-    init_std:         standard deviation of a fresh vector's length
-    width:            columns in use, see `Hyper`
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension
+        regularization: L2 penalty on the embedding vectors that a batch uses (not on the biases): frequent users and
+            items are penalized more often, the weighting that works best for a dot product
+        init_std: root-mean-square norm of an initial embedding vector
+        width: columns in use, see `Hyper`
 
-    Fidelity: the biased dot product of the paper. Its global mean is where `b` starts when values are predicted
-    (loss=mse), and is trained like the other biases; no ranking depends on it.
+    Fidelity: the biased dot product of the paper. The global bias starts at the mean value for loss=mse and is trained
+    like the other biases; rankings do not depend on it.
     """
 
     n_users: int
@@ -46,7 +47,7 @@ class MatrixFactorization(FactorizedByRow):
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
         p = self.user_embedding.lookup(query.user)
-        if items.shape[1] <= 2:  # with one negative, a product a column takes three quarters of the time of an einsum
+        if items.shape[1] <= 2:  # with one negative, one product per column takes 3/4 of the time of einsum
             columns = [(self.item_embedding.lookup(i), self.item_bias.lookup(i)) for i in items.T]
             scores = jnp.stack([jnp.sum(p * q, axis=1) + b for q, b in columns], axis=1)
         else:
@@ -66,27 +67,29 @@ class MatrixFactorization(FactorizedByRow):
         return jnp.concatenate([q, jnp.ones_like(bias), bias], axis=1)
 
     def vectors_of(self, items: Int[Array, "N"]) -> Float[Array, "N D2"]:
-        """`item_vectors` of these items alone."""
+        """`item_vectors` of these items only."""
         bias = self.item_bias.lookup(items)[:, None]
         return jnp.concatenate([self.item_embedding.lookup(items), jnp.ones_like(bias), bias], axis=1)
 
     def fold_in(self, length: int) -> "FoldedMF":
-        """As it answers for users who are known by up to `length` interactions, with the same parameters."""
+        """A model with the same parameters for new users with histories of up to `length` interactions."""
         return FoldedMF(**fields(self), history_length=length, parent=None)
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
 
 
 class FoldedMF(MatrixFactorization):
-    """Users nobody has trained on: p is the likeliest for the history under a softmax over the catalog.
+    """Matrix factorization for new users: p is the MAP estimate for the history under a softmax over the catalog.
 
-    score = <p, q_i> + b_i + b, items held fixed; the prior of p is as wide as the trained users' vectors are long. That
-    is what loss=softmax minimizes, up to the prior, and what sampled losses come near to. See `fold_in.most_likely`.
+    score = <p, q_i> + b_i + b with item parameters fixed; the variance of the Gaussian prior of p is that of the
+    trained user vectors. Up to the prior this is the objective of loss=softmax, which sampled losses approximate. See
+    `fold_in.most_likely`.
 
-    history_length: interactions of a user that are seen; repeats count as often as they occur
+    Attributes:
+        history_length: number of latest interactions used; repeats count as often as they occur
     """
 
     history_length: int = 0

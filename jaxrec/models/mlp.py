@@ -1,4 +1,4 @@
-"""Multi-layer perceptron on a user's and an item's vector: score(u, i) = h . a_L(... a_1([p_u; q_i])) + b.
+"""Multi-layer perceptron over a user and an item vector: score(u, i) = h . a_L(... a_1([p_u; q_i])) + b.
 
 a_l(x) = relu(W_l x + b_l)   [He et al. 2017, Neural collaborative filtering, section 3.3]
 """
@@ -19,10 +19,10 @@ from jaxrec.query import Query
 
 
 class Tower(nn.Module):
-    """h . a_L(... a_1([p; q])), from what the first layer makes of p and of q.
+    """MLP h . a_L(... a_1([p; q])) that computes the first layer separately for p and q.
 
-    A layer over a concatenation is a sum: W [p; q] = W_p p + W_q q. Each part is computed once a user or once an item,
-    and a pair of them costs an addition.
+    A layer over a concatenation is a sum: W [p; q] = W_p p + W_q q. Each part is computed once per user or item,
+    and each pair costs one addition.
     """
 
     dim: int  # of p and of q
@@ -43,11 +43,11 @@ class Tower(nn.Module):
         return q @ self.first[self.dim :]
 
     def __call__(self, user_part: Float[Array, "B H"], item_part: Float[Array, "B N H"]) -> Float[Array, "B N"]:
-        """Scores of every user with its own candidates."""
+        """Scores of every user's own candidates."""
         return self._rest(user_part[:, None, :] + item_part)
 
     def every(self, user_part: Float[Array, "B H"], item_part: Float[Array, "H N"]) -> Float[Array, "B N"]:
-        """Scores of every user with the same items, which are columns here."""
+        """Scores of the same items, given as columns, for every user."""
 
         def of_one(user: Float[Array, "H"], items: Float[Array, "H N"]) -> Float[Array, "N"]:
             return self._rest(user[:, None] + items, axis=0)
@@ -55,7 +55,7 @@ class Tower(nn.Module):
         return every_pair(of_one, user_part, item_part, sum(self.layers))
 
     def _rest(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-        """What follows the sum of both parts, whose units are on this axis; see `Layer`."""
+        """Layers after the sum of both parts, whose units are on this axis; see `Layer`."""
         x = jax.nn.relu(x)
         for layer in self.rest:
             x = jax.nn.relu(layer(x, axis))
@@ -63,24 +63,28 @@ class Tower(nn.Module):
 
 
 def tower_layers(dim: int, layers: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The layers given, or the paper's: as wide as the concatenation, then halved twice."""
+    """Hidden units of the tower: `layers`, or by default 2 * dim, dim and dim / 2 as in the paper."""
     if layers == ():
-        raise InputError("model.layers is empty; name the units of at least one layer, or null for the usual tower")
+        raise InputError(
+            "model.layers is empty: give the hidden units of at least one layer, e.g. [64,32], or null for the default"
+        )
     return (2 * dim, dim, max(1, dim // 2)) if layers is None else layers
 
 
 class MLP(Pairwise):
-    """A tower of layers over both vectors.
+    """Multi-layer perceptron over the concatenated user and item vectors.
 
-    n_users, n_items: sizes of the tables
-    embedding_dim:    columns of each vector
-    layers:           units of the hidden layers; None: 2, 1 and 1/2 times embedding_dim
-    regularization:   L2 penalty on the vectors that a batch touches
-    init_std:         standard deviation of a fresh vector's length
+    Attributes:
+        n_users, n_items: numbers of users and items
+        embedding_dim: embedding dimension of users and of items
+        layers: hidden units of the MLP; None: 2, 1 and 1/2 times embedding_dim
+        regularization: L2 penalty on the embedding vectors that a batch uses
+        init_std: root-mean-square norm of an initial embedding vector
 
-    Fidelity: the paper's model and its tower of three layers; its sigmoid is in the loss (`loss=bce`). Layers start as
-    in the authors' code (Glorot; LeCun for the last); vectors are normal as there, but as long for every width. There
-    is no `width`: layers start by their sizes, so that a padded one would start as another model.
+    Fidelity: the paper's model and its tower of three layers; its sigmoid is in the loss (`loss=bce`). Layers are
+    initialized as in the authors' code (Glorot; LeCun for the last); vectors are normal as in that code, but their norm
+    does not depend on the dimension. There is no `width`: the initialization of layers depends on their sizes, so a
+    padded layer would start as a different model.
     """
 
     n_users: int
@@ -98,7 +102,7 @@ class MLP(Pairwise):
 
     @property
     def pair_floats(self) -> int:
-        """Numbers that a pair of user and item takes while it is scored."""
+        """Floats allocated per user-item pair during scoring."""
         return sum(tower_layers(self.embedding_dim, self.layers))
 
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
@@ -107,18 +111,18 @@ class MLP(Pairwise):
         return self.tower(self._user_part(query), item_part) + self.bias[:, None]
 
     def item_parts(self) -> Float[Array, "H I"]:
-        """What the first layer makes of each item."""
+        """Item part of the first layer for the whole catalog."""
         return self.tower.item_part(self.item_embedding.whole()).T
 
     def score_parts(self, query: Query, parts: Float[Array, "H N"]) -> Float[Array, "B N"]:
-        """Scores of all items of `item_parts`, or of the columns given of it."""
+        """Scores of the items in `parts`, which holds all or some columns of `item_parts`."""
         return self.tower.every(self._user_part(query), parts) + self.bias[:, None]
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         p, q = self.user_embedding.squared_lengths(), self.item_embedding.squared_lengths()
         return self.regularization * p[query.user], self.regularization * q
 
     def _user_part(self, query: Query) -> Float[Array, "B H"]:
-        """What the first layer makes of the user."""
+        """User part of the first layer."""
         return self.tower.user_part(self.user_embedding(query.user))

@@ -1,6 +1,6 @@
 """NextItNet: dilated causal convolutions over the items of a history.
 
-Per block x = x + ReLU(LN(C_2d ReLU(LN(C_d x)))), C_d a convolution of three taps d positions apart, and
+Per block x = x + ReLU(LN(C_2d ReLU(LN(C_d x)))), where C_d is a convolution of three taps with dilation d, and
 score(u, i) = <x_T, e_i> + b_i.   [Yuan et al. 2019, A simple convolutional generative network for next item
 recommendation, figure 3b]
 """
@@ -18,18 +18,19 @@ from jaxrec.models.sequence import Rate, SequenceModel
 
 
 class NextItNet(SequenceModel):
-    """A causal convolutional net.
+    """A causal convolutional network.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  width of all vectors; static, because layer normalization sees it
-    dilations:      of the first convolution of each block; the second has twice as much. With kernel size k, a position
-                    sees 1 + 3 (k - 1) sum(dilations) items
-    kernel_size:    taps of a convolution
-    dropout:        of the embeddings; traced
-    init_std:       standard deviation of a fresh item vector's length
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        dilations: dilation of the first convolution of each block; that of the second is twice as large. With kernel
+            size k the receptive field is 1 + 3 (k - 1) sum(dilations) items
+        kernel_size: taps of a convolution
+        dropout: dropout rate of the embeddings; traced
+        init_std: root-mean-square norm of an initial item vector
 
-    Fidelity: the paper's second block. Items to read and to score share one table, where the paper has two, and
-    the embeddings have dropout, which it has not.
+    Fidelity: the second residual block of the paper. Input and output items share one table, where the paper has two,
+    and the embeddings have dropout, which the paper does not.
     """
 
     embedding_dim: PositiveInt = 64
@@ -44,7 +45,7 @@ class NextItNet(SequenceModel):
         self.blocks = [Block(self.embedding_dim, self.kernel_size, dilation) for dilation in self.dilations]
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
-        """The last block's answer at every position, and a 1 for the bias."""
+        """Outputs of the last block at every position, with a 1 appended for the bias."""
         real = items >= 0
         x = dropout(self.item_embedding.lookup(items), self.dropout, noise, 0)
         x = jnp.where(real[:, :, None], x, 0)
@@ -58,7 +59,7 @@ class NextItNet(SequenceModel):
 
 
 class Block(nn.Module):
-    """Two convolutions around which the input passes unchanged."""
+    """Residual block of two dilated causal convolutions."""
 
     dim: int
     kernel_size: int
@@ -69,15 +70,15 @@ class Block(nn.Module):
         inner = x
         for i, dilation in enumerate((self.dilation, 2 * self.dilation)):
             inner = nn.Dense(self.dim, name=f"convolution_{i}")(taps(inner, self.kernel_size, dilation))
-            # Padding answers 0, as what lies before the window does.
+            # Outputs at padding are 0, like positions before the window.
             inner = jnp.where(real[:, :, None], jax.nn.relu(nn.LayerNorm(name=f"norm_{i}")(inner)), 0)
         return x + inner
 
 
 def taps(x: Float[Array, "B T D"], kernel_size: int, dilation: int) -> Float[Array, "B T KD"]:
-    """Each position beside those 1, 2, … dilations before it, 0 where the window has none.
+    """Each position concatenated with those 1, 2, … dilations before it; 0 before the start of the window.
 
-    A convolution is one matrix product with these: on a CPU much faster than a convolution of narrow channels.
+    A convolution is then one matrix product, much faster on a CPU than a convolution with few channels.
     """
     length = x.shape[1]
     before = [jnp.pad(x, ((0, 0), (i * dilation, 0), (0, 0)))[:, :length] for i in range(kernel_size)]

@@ -1,4 +1,4 @@
-"""Popularity: score(u, i) = how often i was chosen. The baseline that must be beaten."""
+"""Popularity: score(u, i) = number of interactions of i. The baseline to beat."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from jaxrec.query import Query
 
 
 class Popularity(Solved):
-    """The same list for everybody, but for what they know already.
+    """The same ranking for all users, apart from the items filtered for each.
 
-    window_days: only what lies less than so many days before the newest interaction of train counts; None: everything
+    Attributes:
+        window_days: count only interactions less than this many days before the latest one in train; None: count all
     """
 
     n_items: int
@@ -30,16 +31,16 @@ class Popularity(Solved):
         return self.count[items]
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Counts of every item, once a query."""
+        """Counts of every item, repeated for each query."""
         return jnp.broadcast_to(self.count[None, :], (query.user.shape[0], self.n_items))
 
     def prepare(self, train: Interactions) -> Float[np.ndarray, "I"]:
-        """Interactions of each item within the window, by their weight."""
+        """Weighted number of interactions of each item within the window."""
         if self.window_days is not None:
             if train.time is None:
                 raise InputError(
-                    f"model.window_days={self.window_days:g} needs times: name their column in data.time_column, or "
-                    "leave model.window_days null to count everything"
+                    f"model.window_days={self.window_days:g} needs timestamps: set data.time_column to their column, "
+                    "or model.window_days=null to count all interactions"
                 )
             train = train.take(train.time > train.time.max() - self.window_days * DAY)
         return np.bincount(train.item, train.weight, minlength=self.n_items).astype(np.float32)

@@ -18,18 +18,20 @@ from jaxrec.models.sequence import Rate, SequenceModel
 
 
 class SASRec(SequenceModel):
-    """Self-attention in which every position looks back.
+    """Causal Transformer encoder over the history.
 
-    history_length: see `SequenceModel`
-    embedding_dim:  width of all vectors; static, because layer normalization sees it
-    n_blocks, n_heads: depth, and how many attentions a block has side by side
-    dropout:        of the embeddings, of attention weights and of both layers of the feed-forward nets; traced
-    init_std:       standard deviation of a fresh item vector's length
-    temperature:    None: scores are dot products; else cosines divided by it, which suits sparse data
+    Attributes:
+        history_length: see `SequenceModel`
+        embedding_dim: embedding dimension; static, because layer normalization depends on it
+        n_blocks, n_heads: number of blocks, and attention heads per block
+        dropout: dropout rate of embeddings, attention weights and both feed-forward layers; traced
+        init_std: root-mean-square norm of an initial item vector
+        temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
 
-    Fidelity: the authors' code: queries are normalized and keys and values are not, positions are learned and belong
-    to slots counted from the latest, items to read and to score share one table. Their loss is `loss=sequence_bce`;
-    the default is the cross-entropy that makes the same network far better.   [Klenitskiy and Vasilev 2023]
+    Fidelity: follows the authors' code: queries are normalized, keys and values are not; position embeddings are
+    learned and counted from the latest item; input and output items share one table. Their loss is
+    `loss=sequence_bce`; the default is cross-entropy over the catalog, with which the same network is far more
+    accurate.   [Klenitskiy and Vasilev 2023]
     """
 
     embedding_dim: PositiveInt = 64
@@ -46,7 +48,7 @@ class SASRec(SequenceModel):
         self.norm = nn.LayerNorm(epsilon=1e-8)
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
-        """The last block's answer at every position, normalized."""
+        """Normalized outputs of the last block at every position."""
         real = items >= 0
         x = self.item_embedding.lookup(items) * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]
@@ -57,18 +59,18 @@ class SASRec(SequenceModel):
         return x if self.temperature is None else unit(x) / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D"]:
-        """The table that histories are read with."""
+        """The item embedding table, shared with the input."""
         table = self.item_embedding.whole()
         return table if self.temperature is None else unit(table)
 
 
 def unit(x: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
-    """Vectors of length 1; 0 stays 0."""
+    """Vectors scaled to norm 1; zero vectors stay zero."""
     return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
 
 
 class Block(nn.Module):
-    """Attention to what came before, then a feed-forward net at each position."""
+    """Transformer block: causal self-attention, then a position-wise feed-forward network."""
 
     dim: int
     n_heads: int
@@ -80,7 +82,7 @@ class Block(nn.Module):
     ) -> Float[Array, "B T D"]:
         a = nn.LayerNorm(epsilon=1e-8, name="attention_norm")(x)
         query = nn.Dense(self.dim, name="query")(a)
-        # A bias of keys would move all weights of a query alike, which softmax does not see.
+        # No key bias: it would shift all logits of a query equally, to which softmax is invariant.
         key, value = nn.Dense(self.dim, use_bias=False, name="key")(x), nn.Dense(self.dim, name="value")(x)
         n = x.shape[1]
         seen = real[:, None, :] & jnp.tri(n, dtype=bool)[None]

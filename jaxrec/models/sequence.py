@@ -1,4 +1,4 @@
-"""What sequence models have in common: a vector at every position of a history, and the last one asks.
+"""Base class of sequence models: an encoder output at every position of a history; the last one is the query vector.
 
 score(u, i) = <h_T, q_i>, h = encode(the latest T items of u).
 """
@@ -18,32 +18,31 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class SequenceModel(Factorized):
-    """A family defines `encode` and `item_vectors`; nothing depends on who the user is, only on their history.
+    """A model that scores items by the user's history only. A family defines `encode` and `item_vectors`.
 
-    history_length: the latest so many items are seen (T); static
+    Attributes:
+        history_length: number of latest items read (T); static
 
-    Items are padded on the left by -1, and padding changes no answer.
+    Items are padded on the left with -1; outputs do not depend on the amount of padding.
     """
 
     n_items: int
     history_length: PositiveInt = 50
-    causal = True  # what a position answers does not depend on what comes after
+    causal = True  # outputs at a position do not depend on later positions
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
-        """What follows each position, as a vector to be multiplied by `item_vectors`; `noise` turns dropout on."""
+        """Encoder output at each position, scored against `item_vectors`; `noise` turns dropout on."""
         raise self._lacks("encode(items, noise)")
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
-        """The vector at the end of each history, which may be empty."""
+        """Encoder output at the end of each history, which may be empty."""
         if query.history is not None:
             return self.after(query.history.items)
         if not self.is_initializing():
             name = type(self).__name__
-            raise InputError(
-                f"{name} learns from histories, which this loss does not give: choose loss=sequence_softmax"
-            )
+            raise InputError(f"{name} needs histories, which this loss does not provide: choose loss=sequence_softmax")
         return self.after(jnp.full((query.user.shape[0], self.history_length), -1, jnp.int32))
 
     def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D"]:
-        """What follows these items."""
+        """Query vectors of histories given as items."""
         return self.encode(items)[:, -1]

@@ -1,6 +1,6 @@
-"""How alike two sets are, shrunk toward 0 where they have little in common.
+"""Set similarities with shrinkage toward 0 for small overlaps.
 
-|A ∩ B| / (f(|A|, |B|) + shrinkage), f as below. With weighted members, sizes are sums of squared weights.
+|A ∩ B| / (f(|A|, |B|) + shrinkage), f as below. With weighted elements, sizes are sums of squared weights.
 [Ferrari Dacrema et al. 2021, A troubling analysis of reproducibility and progress in recommender systems research]
 """
 
@@ -21,7 +21,15 @@ def similarity(
     other: Float[Array, "N"],
     shrinkage: float | Traced,
 ) -> Float[Array, "B N"]:
-    """0 where nothing is in common, from what each of B sets has in common with each of N."""
+    """Similarities of B sets with N other sets.
+
+    Args:
+        kind: cosine, jaccard or dice.
+        common: sizes of the intersections.
+        size: sizes of the B sets.
+        other: sizes of the N sets.
+        shrinkage: added to the denominator.
+    """
     match kind:
         case "cosine":
             whole = jnp.sqrt(size)[:, None] * jnp.sqrt(other)[None, :]

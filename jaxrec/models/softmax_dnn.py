@@ -1,11 +1,11 @@
-"""Softmax DNN: who asks is made a vector, and the softmax over the catalog is learned of what they chose.
+"""Softmax DNN: a query tower over history and features, trained by a softmax over the catalog.
 
     P(i | u) = exp s(u, i) / sum_j exp s(u, j)      s(u, i) = <x_u, v_i> + b_i,  or  cos(x_u, v_i) / temperature
     x_u = W relu(... relu(W_1 [h, f_u, n_u])) + h + p_u      v_i = q_i + W' [f_i, n_i]
 
-h is the mean of vectors of the items in the user's history, f are vectors of categories and bags, n numbers: those of
-the user table with their squares and roots, and how long the history is. The h past the layers is there with
-`residual`, p_u with `user_ids`; f_i and n_i where something is known of items.
+h is the mean of the vectors of the items in the user's history, f are embeddings of categories and bags, n are numeric
+features: those of the user table with their squares and square roots, and the length of the history. The h outside
+the layers is present with `residual`, p_u with `user_ids`, f_i and n_i if there are item features.
 [Covington, Adams, Sargin 2016, Deep neural networks for YouTube recommendations, section 3; cosine with temperature
 and logQ correction: Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations]
 """
@@ -28,27 +28,28 @@ from jaxrec.query import Query
 
 
 class SoftmaxDNN(Factorized):
-    """A query tower over history and features against item vectors; what the data has no columns for falls away.
+    """A query tower over history and features against item vectors; absent features are left out.
 
-    n_users, n_items: sizes of the tables
-    history_length:   latest items of a user in the bag
-    embedding_dim:    columns of item vectors and of the query
-    feature_dim:      columns of the vectors of categories and bags
-    layers:           units of the tower's hidden layers; () is a linear tower
-    residual:         adds the bag to what the layers make of it
-    user_ids:         adds a vector of the user's own; a new user, -1, has none
-    tied:             the bag is made of the q_i, else of vectors of its own as in the paper
-    cosine:           cosine over temperature, without biases, else the dot product
-    temperature:      divides the scores
-    regularization:   L2 penalty on x_u and v_i of a batch, weighted by how often they are seen
-    init_std:         standard deviation of a fresh vector's length
-    user_table, item_table, user_sizes, item_sizes: features, given where there are any
+    Attributes:
+        n_users, n_items: numbers of users and items
+        history_length: latest items of a user in the bag
+        embedding_dim: dimension of item and query vectors
+        feature_dim: embedding dimension of categories and bags
+        layers: hidden units of the tower; () is a linear tower
+        residual: add the bag of the history to the output of the layers
+        user_ids: add a vector per user id; new users (-1) have none
+        tied: the bag averages the item vectors q_i; otherwise a separate table, as in the paper
+        cosine: cosine divided by the temperature, without biases; otherwise the dot product
+        temperature: divides the scores
+        regularization: L2 penalty on x_u and v_i, once per occurrence in a batch
+        init_std: root-mean-square norm of an initial embedding vector
+        user_table, item_table, user_sizes, item_sizes: features, if any
 
-    Fidelity: the paper's candidate generation: bag, categories and powers of normalized numbers into layers of ReLU
-    and a softmax over items. Its example age, search tokens and impressions are features that a user table may have;
-    powers are x, x^2 and the root of |x| with the sign of x, as standardized numbers may be negative where quantiles
-    are not. p_u, features of items, and the bag past the layers are not in the paper. Which items are history and which
-    are to be predicted is the objective's to say: never is an item in the bag of the query that it is a target of.
+    Fidelity: the paper's candidate generation network: bag, categories and powers of normalized numbers, ReLU layers
+    and a softmax over items. Example age, search tokens and impressions can be provided as user features. The powers
+    are x, x^2 and sign(x) sqrt|x|, because standardized numbers, unlike quantiles, may be negative. p_u, item features
+    and the residual bag are not in the paper. The objective decides which items are history and which are targets; an
+    item is never in the bag of a query of which it is the target.
     """
 
     n_users: int
@@ -71,7 +72,7 @@ class SoftmaxDNN(Factorized):
 
     @property
     def reads_ids(self) -> bool:
-        """Whether users are known by their ids; see `jaxrec.fallback`."""
+        """Whether users are identified by id; see `jaxrec.fallback`."""
         return self.user_ids
 
     def setup(self) -> None:
@@ -94,17 +95,17 @@ class SoftmaxDNN(Factorized):
         return jnp.einsum("bd,bnd->bn", self.query_vectors(query), vectors)
 
     def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
-        """(x_u, 1) / temperature; of length 1 / temperature for the cosine."""
+        """(x_u, 1) / temperature; with `cosine`, vectors of norm 1 / temperature."""
         x = self.queries(query)
         x = _unit(x) if self.cosine else jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
         return x / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D1"]:
-        """(v_i, b_i) of the whole catalog; of length 1 for the cosine."""
+        """(v_i, b_i) of the whole catalog; with `cosine`, vectors of norm 1."""
         return self._items(self.item_embedding.whole(), self.item_bias.whole(), self.item_table)
 
     def queries(self, query: Query) -> Float[Array, "B D"]:
-        """x_u."""
+        """Output x_u of the query tower."""
         parts = []
         bag = None
         if query.history is not None and self.history_length:
@@ -115,7 +116,7 @@ class SoftmaxDNN(Factorized):
             rows = self.user_table.rows(query.user)
             numbers = self.user_features.numbers(rows)
             parts += [self.user_features.flat(rows), jnp.square(numbers), jnp.sign(numbers) * _root(numbers)]
-        # A tower of nothing has its biases to learn the popular with.
+        # Without inputs the tower is a constant, which can still learn popularity.
         x = jnp.concatenate(parts, axis=1) if parts else jnp.ones((query.user.shape[0], 1))
         for layer in self.hidden:
             x = nn.relu(layer(x))
@@ -128,22 +129,22 @@ class SoftmaxDNN(Factorized):
         return x + jnp.where(query.user[:, None] >= 0, own, 0.0)
 
     def bag(self, history: History) -> Float[Array, "B D"]:
-        """h; zero for an empty history."""
+        """Mean vector h of each history; zero for an empty history."""
         table = self.item_embedding if self.tied else self.history_embedding
         known = (history.items >= 0).astype(jnp.float32)
         n = jnp.maximum(jnp.sum(known, axis=1, keepdims=True), 1)
-        if self.n_items <= 8 * self.history_length:  # a product with the whole table is quicker than so many look-ups
+        if self.n_items <= 8 * self.history_length:  # one product with the whole table is faster than the look-ups
             return history.counts(self.n_items) @ table.whole() / n
         vectors = table.lookup(jnp.maximum(history.items, 0))
         return jnp.einsum("bt,btd->bd", known, vectors) / n
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
-        """What a user and what an item adds to the loss each time it is seen: regularization times squared length."""
+        """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""
         x, v = self.queries(query), self._vectors(self.item_embedding.whole(), self.item_table)
         return self.regularization * jnp.sum(x**2, axis=1), self.regularization * jnp.sum(v**2, axis=1)
 
     def _vectors(self, q: Float[Array, "*S D"], rows: FeatureTable | None) -> Float[Array, "*S D"]:
-        """v_i."""
+        """Item vectors v_i from embeddings and features."""
         return q if rows is None else q + self.item_layer(self.item_features.flat(rows))
 
     def _items(
@@ -153,16 +154,16 @@ class SoftmaxDNN(Factorized):
         return _unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
 
     def _small(self) -> nn.initializers.Initializer:
-        """Outputs as long as fresh embeddings."""
+        """Initializer whose outputs have the norm of initial embedding vectors."""
         return nn.initializers.variance_scaling(self.init_std**2 / self.embedding_dim, "fan_in", "normal")
 
 
 def _unit(x: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
-    """x / |x|; zero, with a gradient of zero, where x is zero."""
+    """Normalized vectors x / |x|; zero vectors stay zero, with zero gradient."""
     square = jnp.sum(x * x, axis=-1, keepdims=True)
     return x / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
 def _root(x: Float[Array, "*S"]) -> Float[Array, "*S"]:
-    """The root of |x|; its gradient, which reaches features only, is not asked for."""
+    """Square root of |x|. Its gradient at 0 is infinite, but features need no gradient."""
     return jnp.sqrt(jnp.abs(x))

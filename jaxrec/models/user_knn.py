@@ -1,6 +1,6 @@
-"""User nearest neighbors: score(u, i) = sum of s(u, v) over those of the k users nearest to u who have had i.
+"""User-based nearest neighbors: score(u, i) = sum of s(u, v) over the k nearest neighbors v of u who have item i.
 
-s is a shrunk similarity of two users' sets of items, see `models/similarity.py`.
+s is the shrunk similarity of the item sets of two users, see `models/similarity.py`.
 [Resnick et al. 1994, GroupLens; Ferrari Dacrema et al. 2021]
 """
 
@@ -20,22 +20,23 @@ from jaxrec.models.model import Solved
 from jaxrec.models.similarity import Similarity, similarity
 from jaxrec.query import Query
 
-CHUNK = 1024  # users of train that a block of queries is compared with at a time
+CHUNK = 1024  # training users compared with a block of queries at a time
 
 
 class UserKNN(Solved):
-    """Compares a query's history with those of all users of train when asked: new users are served as known ones.
+    """User-based k-nearest neighbors; compares histories at query time, so it scores new users too.
 
-    history_length: the longest history there is, so that none is cut
-    k:              neighbors looked for
-    similarity:     cosine, jaccard or dice
-    shrinkage:      added to the similarity's denominator: few common items count for less
-    idf:            an item counts log(users / (1 + users who have had it)): what everybody has had says little
-    n_neighbors:   neighbors in use, see `Hyper`
+    Attributes:
+        history_length: length of the longest history, so that none is truncated
+        k: number of neighbors
+        similarity: cosine, jaccard or dice
+        shrinkage: added to the denominator of the similarity; reduces similarities based on few common items
+        idf: weight items by log(users / (1 + users of the item)), so that very popular items count less
+        n_neighbors: neighbors in use, see `Hyper`
 
-    Memory: a bit a user and item; for a block of B queries [B, U] similarities. Time: nothing to fit, and two passes
-    over users x items for each block that is scored, one a matrix product.
-    Fidelity: binary, scores not divided by the sum of similarities. The user who asks is no neighbor of theirs.
+    Memory: one bit per user-item pair, and [B, users] similarities for a block of B queries. Time: no fit; two passes
+    over users x items per block of queries, one of them a matrix product.
+    Fidelity: binary data, scores not normalized by the sum of similarities. A user is not their own neighbor.
     """
 
     n_users: int
@@ -54,20 +55,20 @@ class UserKNN(Solved):
         self.item_weight = self.param("item_weight", zeros, (self.n_items,))
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: the neighbors' rows, one neighbor of each query at a time."""
+        """Scores of every item, summed over one neighbor of each query at a time."""
         similarities, neighbors = self._nearest(query)
-        had = Membership(self.words)
+        user_items = Membership(self.words)
 
         def add(scores: Array, neighbor: tuple[Array, Array]) -> tuple[Array, None]:
             similarity, user = neighbor
-            return scores + jnp.where(had.rows(user, self.n_items), similarity[:, None], 0.0), None
+            return scores + jnp.where(user_items.rows(user, self.n_items), similarity[:, None], 0.0), None
 
         nothing = jnp.zeros((neighbors.shape[0], self.n_items))
         scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbors.T))
         return scores
 
     def prepare(self, train: Interactions) -> dict[str, Array]:
-        """Who has had what, the weight of each item, and the size of each user's set."""
+        """The item set of each user as bits, the weight of each item, and the size of each set."""
         words = membership(train).words
         pairs = np.unique(train.user.astype(np.int64) * self.n_items + train.item)
         user, item = np.divmod(pairs, self.n_items)
@@ -78,11 +79,11 @@ class UserKNN(Solved):
         return {"words": words, "size": jnp.asarray(size, jnp.float32), "item_weight": jnp.asarray(weight, jnp.float32)}
 
     def solve(self, statistics: dict[str, Array]) -> dict[str, Array]:
-        """The data are the parameters."""
+        """The prepared data are the parameters."""
         return statistics
 
     def _nearest(self, query: Query) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-        """Similarities, nearest first, and the users; 0 and 0 where there are fewer."""
+        """Similarities and ids of the nearest users, nearest first; padded with 0.0 and user 0."""
         assert query.history is not None
         x = query.history.multihot(self.n_items) * self.item_weight[None, :]
 
@@ -92,9 +93,9 @@ class UserKNN(Solved):
 
         common = jax.lax.map(in_common, self.words, batch_size=min(CHUNK, self.n_users)).T
         near = similarity(self.similarity, common, jnp.sum(x, axis=1), self.size, self.shrinkage)
-        itself = query.user[:, None] == jnp.arange(self.n_users)[None, :]
+        is_self = query.user[:, None] == jnp.arange(self.n_users)[None, :]
         k = min(self.k, self.n_users)
-        similarities, users = jax.lax.top_k(jnp.where(itself, 0.0, near), k)
+        similarities, users = jax.lax.top_k(jnp.where(is_self, 0.0, near), k)
         in_use = jnp.arange(k) < (k if self.n_neighbors is None else self.n_neighbors)
         kept = in_use[None, :] & (similarities > 0)
         return jnp.where(kept, similarities, 0.0), jnp.where(kept, users, 0)

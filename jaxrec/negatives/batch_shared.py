@@ -1,4 +1,4 @@
-"""Negatives that all examples of a batch share."""
+"""Negatives shared by all examples of a batch."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,10 +14,9 @@ from jaxrec.random import RandomStream
 
 @dataclass(frozen=True)
 class BatchShared(Popularity):
-    """One set of `ratio` items for a whole batch: its scores are one matrix product where the model factorizes.
+    """One set of `ratio` items per batch, whose scores are one matrix product for factorized models.
 
-    A set may be large for what it costs. An example's own item does not count against it, nor do known ones where
-    they are excluded.
+    Large sets are cheap. The set excludes an example's own item and, if `exclude_known`, the user's known items.
     """
 
     ratio: PositiveInt = 64
@@ -30,11 +29,13 @@ class BatchShared(Popularity):
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draws [1, ratio] items; the batch is known by its first example."""
-        assert given is not None
+        """Draw [1, ratio] items; the index of the first example identifies the batch."""
+        assert context is not None
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        items = given.tables.draw(source, n_items, examples[:1, None], column)
-        counts = (column < n_negatives) & (items != given.positive[:, None]) & ~given.tables.has(given.user, items)
-        return Negatives(items, counts.astype(jnp.float32), given.tables.log_q)
+        items = context.tables.draw(source, n_items, examples[:1, None], column)
+        counts = (
+            (column < n_negatives) & (items != context.positive[:, None]) & ~context.tables.has(context.user, items)
+        )
+        return Negatives(items, counts.astype(jnp.float32), context.tables.log_q)

@@ -1,4 +1,4 @@
-"""What a sampler is given, its tables, and what it draws."""
+"""Inputs, tables and output of negative samplers."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,10 +13,13 @@ from jaxrec.random import RandomStream, bits, integers
 
 
 class Negatives(NamedTuple):
-    """Items to hold a positive against; `used` is 1 for those that count, else 0.
+    """Sampled negatives of a batch.
 
-    items: of each example; one row where the whole batch shares them, so that scores can be one matrix product
-    log_q: of each item of the catalog, the log of how likely a draw gives it; None: all alike, or unknown
+    Attributes:
+        items: negatives of each example; one row if the whole batch shares them, so that scores can be one matrix
+            product
+        used: 1 for negatives in use, else 0
+        log_q: log sampling probability of each item of the catalog; None: uniform or unknown
     """
 
     items: Int[Array, "#B N"]
@@ -27,23 +30,24 @@ class Negatives(NamedTuple):
     def first(
         cls, items: Int[Array, "B N"], n_negatives: Int[Array, ""], log_q: Float[Array, "I"] | None = None
     ) -> "Negatives":
-        """The first `n_negatives` of each row count."""
+        """Negatives of which the first `n_negatives` of each row are in use."""
         used = (jnp.arange(items.shape[1], dtype=jnp.int32) < n_negatives).astype(jnp.float32)
         return cls(items, jnp.broadcast_to(used[None, :], items.shape), log_q)
 
     def where(
         self, chosen: Bool[Array, "B N"], other: "Negatives", log_q: Float[Array, "I"] | None = None
     ) -> "Negatives":
-        """These where `chosen`, elsewhere the other ones."""
+        """These negatives where `chosen` is True, elsewhere those of `other`."""
         items, used = jnp.where(chosen, self.items, other.items), jnp.where(chosen, self.used, other.used)
         return Negatives(items, used, log_q)
 
 
 class SamplerContext(NamedTuple):
-    """What a sampler may look at: its own tables, the batch's users and positives, and the model.
+    """Data available to a sampler: its tables, the batch's users and positives, and the model.
 
-    score: scores of candidates [B, N] by the model as it is; no gradient goes through them
-    mined: what the model was last asked for, see `jaxrec.fitting.mining`
+    Attributes:
+        score: function that scores candidates [B, N] with the current model, with gradients stopped
+        mined: latest mined items, see `jaxrec.fitting.mining`
     """
 
     tables: PyTree
@@ -54,28 +58,28 @@ class SamplerContext(NamedTuple):
 
 
 class SamplerTables(NamedTuple):
-    """What samplers need of the data: None where they do not."""
+    """Tables that samplers compute from the data; None if not needed."""
 
     known: Known | None = None
     alias: Alias | None = None
     log_q: Float[Array, "I"] | None = None
 
     def draw(self, source: RandomStream, n_items: int, *counters: Array) -> Int[Array, "*S"]:
-        """Items by the alias table; without one every item is equally likely."""
+        """Draw items by the alias table; uniformly without one."""
         return integers(source, n_items, *counters) if self.alias is None else self.alias.draw(source, *counters)
 
     def has(self, user: Int[Array, "B"], items: Int[Array, "#B N"]) -> Bool[Array, "B N"]:
-        """Whether users know these items; nobody knows any where that is not asked for."""
+        """Whether each user has these items in train; always False without the table `known`."""
         items = jnp.broadcast_to(items, (user.shape[0], items.shape[1]))
         return jnp.zeros(items.shape, bool) if self.known is None else self.known.contains(user, items)
 
 
 def chosen(source: RandomStream, share: float, *counters: Array) -> Bool[Array, "*S"]:
-    """True with this probability, for each combination of counters."""
+    """True with probability `share`, for each combination of counters."""
     return (bits(source, *counters) >> 8).astype(jnp.float32) < share * 2**24
 
 
 def log(probabilities: np.ndarray) -> Float[Array, "I"]:
-    """-inf for an item that is never drawn."""
+    """Log probabilities; -inf for probability 0."""
     with np.errstate(divide="ignore"):
         return jnp.asarray(np.log(probabilities), jnp.float32)

@@ -1,4 +1,4 @@
-"""Negatives that the model, as it is, finds hard among those drawn."""
+"""Dynamic negative sampling: the hardest of several random items under the current model."""
 
 from dataclasses import dataclass
 
@@ -15,21 +15,21 @@ from jaxrec.random import RandomStream
 
 @dataclass(frozen=True)
 class Dynamic(Popularity):
-    """Each negative is the one of `candidates` drawn items that the model, as it is, scores highest.
+    """Draws `candidates` items for each negative and keeps the one with the highest score under the current model.
 
+    Costs `ratio * candidates` extra scores per example, without gradients.
     [Zhang et al. 2013, Optimizing top-N collaborative filtering via dynamic negative item sampling]
-    Costs `ratio * candidates` further scores an example, without their gradient.
     """
 
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     candidates: PositiveInt = 8
 
     def prepare(self, train: Interactions) -> PyTree:
-        """The tables of what is drawn."""
+        """Tables of the random candidates."""
         return self._drawn.prepare(train)
 
     def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """Unknown: they depend on the model."""
+        """None: the probabilities depend on the model."""
         return None
 
     @property
@@ -42,13 +42,13 @@ class Dynamic(Popularity):
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draws [B, ratio * candidates] items and keeps [B, ratio]."""
-        assert given is not None
-        drawn = self._drawn(source, examples, n_items, n_negatives * self.candidates, given)
+        """Draw [B, ratio * candidates] items and keep [B, ratio]."""
+        assert context is not None
+        drawn = self._drawn(source, examples, n_items, n_negatives * self.candidates, context)
         shape = (len(examples), self.ratio, self.candidates)
-        scores = jnp.where(drawn.used > 0, given.score(drawn.items), -jnp.inf).reshape(shape)
+        scores = jnp.where(drawn.used > 0, context.score(drawn.items), -jnp.inf).reshape(shape)
         best = jnp.argmax(scores, axis=2)[:, :, None]
         items = jnp.take_along_axis(drawn.items.reshape(shape), best, axis=2)[:, :, 0]
         return Negatives(items, jnp.max(drawn.used.reshape(shape), axis=2))

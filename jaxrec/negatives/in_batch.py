@@ -1,4 +1,4 @@
-"""Negatives that are the positives of other examples of the batch."""
+"""In-batch negatives: the positives of other examples of the batch."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,17 +14,18 @@ from jaxrec.random import RandomStream
 
 @dataclass(frozen=True)
 class InBatch(Uniform):
-    """The items of the `ratio` examples that follow in the batch, cyclically; from a batch's size on, of all of it.
+    """Items of the next `ratio` examples of the batch, cyclically; of the whole batch if `ratio` reaches its size.
 
-    Items come up as often as in the data: a softmax corrects for that by log q.   [Yi et al. 2019, Sampling-bias-
-    corrected neural modeling for large corpus item recommendations]   The same item does not count (an accidental hit).
+    Items occur with their frequency in the data, which a softmax corrects by log q. Negatives equal to the positive
+    (accidental hits) are not used.   [Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item
+    recommendations]
     """
 
     power: ClassVar[float] = 1.0
     mixes: ClassVar[bool] = False
 
     def prepare(self, train: Interactions) -> SamplerTables:
-        """Nothing is drawn, so that the log of how often items occur is enough."""
+        """Log frequencies of items; no alias table, because nothing is drawn."""
         tables: SamplerTables = super().prepare(train)
         return tables._replace(alias=None)
 
@@ -34,20 +35,20 @@ class InBatch(Uniform):
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Takes [B, ratio] items, or the whole batch as [1, B]."""
-        assert given is not None
+        """Take [B, ratio] items, or the whole batch as [1, B]."""
+        assert context is not None
         size = examples.shape[0]
-        # A short batch repeats its last example: what is repeated is no example.
+        # A short batch is padded by repeating its last example.
         real = jnp.concatenate([jnp.ones(1, bool), examples[1:] != examples[:-1]])
         place = jnp.arange(size, dtype=jnp.int32)[:, None]
         if self.ratio < size - 1:
             column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
             other = (place + 1 + column) % size
-            items, counts = given.positive[other], real[other] & (column < n_negatives)
+            items, counts = context.positive[other], real[other] & (column < n_negatives)
         else:
-            items, after = given.positive[None, :], (place.T - place - 1) % size
+            items, after = context.positive[None, :], (place.T - place - 1) % size
             counts = real[None, :] & (after < jnp.minimum(n_negatives, size - 1))
-        counts = counts & (items != given.positive[:, None]) & ~given.tables.has(given.user, items)
-        return Negatives(items, counts.astype(jnp.float32), given.tables.log_q)
+        counts = counts & (items != context.positive[:, None]) & ~context.tables.has(context.user, items)
+        return Negatives(items, counts.astype(jnp.float32), context.tables.log_q)

@@ -1,4 +1,4 @@
-"""Negatives of two samplers."""
+"""Mixture of two samplers."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,14 +13,14 @@ from jaxrec.hyper import Share
 from jaxrec.negatives.candidates import Negatives, SamplerContext, chosen, log
 from jaxrec.random import RandomStream, substream
 
-MIXTURE = 101  # number of the stream that says where a negative comes from
+MIXTURE = 101  # number of the random substream that chooses the sampler of each negative
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """Each negative comes from `first` with probability `share`, else from `second`; both draw for each example.
+    """Each negative comes from `first` with probability `share`, else from `second`; both must draw per example.
 
-    A softmax corrects by the mixture's probabilities where both are known.
+    A softmax corrects by the probabilities of the mixture if those of both samplers are known.
     """
 
     first: Any
@@ -31,10 +31,13 @@ class Mixed:
 
     def __post_init__(self) -> None:
         if not all(getattr(sampler, "mixes", False) for sampler in (self.first, self.second)):
-            raise InputError("negatives=mixed mixes uniform, popularity and dynamic; what a batch shares it cannot mix")
+            raise InputError(
+                "negatives=mixed needs samplers that draw per example: choose uniform, popularity or dynamic for "
+                "negatives.first and negatives.second"
+            )
 
     def prepare(self, train: Interactions) -> PyTree:
-        """The tables of both, and the mixture's log q."""
+        """Tables of both samplers, and log q of the mixture."""
         one, other = (sampler.prepare(train) for sampler in self._samplers())
         both = [sampler.probabilities(train) for sampler in self._samplers()]
         if both[0] is None or both[1] is None:
@@ -47,17 +50,19 @@ class Mixed:
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draws [B, ratio] items of both and keeps one of two."""
-        assert given is not None
+        """Draw [B, ratio] items of both samplers and keep one of the two for each negative."""
+        assert context is not None
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
         one, other = (
-            sampler(substream(source, 2 + i), examples, n_items, n_negatives, given._replace(tables=given.tables[i]))
+            sampler(
+                substream(source, 2 + i), examples, n_items, n_negatives, context._replace(tables=context.tables[i])
+            )
             for i, sampler in enumerate(self._samplers())
         )
         from_first = chosen(substream(source, MIXTURE), self.share, examples[:, None], column)
-        return one.where(from_first, other, given.tables[2])
+        return one.where(from_first, other, context.tables[2])
 
     def _samplers(self) -> tuple[Any, Any]:
         whole = {"ratio": self.ratio, "exclude_known": self.exclude_known}

@@ -1,4 +1,4 @@
-"""Negatives by how often items occur."""
+"""Popularity-based negative sampling."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,10 @@ from jaxrec.negatives.uniform import Uniform
 
 @dataclass(frozen=True)
 class Popularity(Uniform):
-    """Items in proportion to (how often they occur in train)^power.   [Mikolov et al. 2013; Rendle et al. 2014]
+    """Items drawn in proportion to (frequency in train)^power.   [Mikolov et al. 2013; Rendle et al. 2014]
 
-    power: 1 as often as in the data, 0.75 as in word2vec, 0 uniform
+    Attributes:
+        power: 1 is the frequency in train, 0.75 the choice of word2vec, 0 uniform
     """
 
     power: NonNegativeFloat = 0.75  # type: ignore[misc]  # a field here, a constant above

@@ -1,4 +1,4 @@
-"""Negatives of which every item is equally likely."""
+"""Uniform negative sampling."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,33 +16,34 @@ from jaxrec.negatives.alias import Alias, alias
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, chosen, log
 from jaxrec.random import RandomStream, substream
 
-ATTEMPTS = 2  # draws until an item that its user knows is left out instead
+ATTEMPTS = 2  # draws before an item that the user has is masked instead
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """`ratio` items for each positive, every item equally likely.
+    """Draws `ratio` items for each positive uniformly from the catalog.
 
-    ratio: the number drawn: the largest in a population. A member uses its first `n_negatives` columns, which are what
-        it would draw alone
-    exclude_known: never an item that the user has in train. What comes up is drawn again, once; an item that is known
-        then too does not count. Memory: see `jaxrec.membership.known`
+    Attributes:
+        ratio: number of items drawn, the largest in a population; a member uses the first `n_negatives` columns, which
+            are the items it would draw alone
+        exclude_known: exclude items that the user has in train: they are redrawn once, and masked if the user has the
+            second item too. Memory: see `jaxrec.membership.known`
     """
 
     ratio: PositiveInt = 4
     exclude_known: bool = False
 
     power: ClassVar[float] = 0.0
-    mixes: ClassVar[bool] = True  # draws for each example, so that another sampler may draw some of its negatives
+    mixes: ClassVar[bool] = True  # draws per example, so it can be part of a mixture
 
     def prepare(self, train: Interactions) -> PyTree:
-        """The tables of this sampler."""
+        """Tables of this sampler."""
         return SamplerTables(
             known(train) if self.exclude_known else None, *_alias(self.probabilities(train), self.power)
         )
 
     def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """How likely each item is to be drawn, float64 [I]; None where that depends on the model."""
+        """Sampling probability of each item, float64 [I]; None if it depends on the model or the user."""
         weight = np.bincount(targets(train).item, minlength=train.n_items).astype(np.float64) ** self.power
         return weight / weight.sum()
 
@@ -52,52 +53,67 @@ class Uniform:
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draws [B, ratio] items for the examples at these positions of the training data."""
-        if given is None and (self.power or self.exclude_known):
+        """Draw negatives of a batch.
+
+        Args:
+            source: random stream of the epoch.
+            examples: indices of the batch's examples in the training data.
+            n_items: size of the catalog.
+            n_negatives: number of negatives in use.
+            context: users, positives and tables; None for losses without them.
+
+        Returns:
+            negatives [B, ratio].
+        """
+        if context is None and (self.power or self.exclude_known):
             raise InputError(
-                "this loss draws negatives without looking at the data: negatives=uniform with "
-                "negatives.exclude_known=false is what it can use"
+                "this loss draws negatives without access to users and positives: choose negatives=uniform with "
+                "negatives.exclude_known=false"
             )
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        tables: SamplerTables = SamplerTables() if given is None else given.tables
+        tables: SamplerTables = SamplerTables() if context is None else context.tables
         drawn = Negatives.first(tables.draw(source, n_items, examples[:, None], column), n_negatives, tables.log_q)
-        if given is None or tables.known is None:
+        if context is None or tables.known is None:
             return drawn
         items = drawn.items
-        has = tables.has(given.user, items)
+        has = tables.has(context.user, items)
         for attempt in range(1, ATTEMPTS):
             again = tables.draw(substream(source, attempt), n_items, examples[:, None], column)
             items = jnp.where(has, again, items)
-            has = has & tables.has(given.user, items)
+            has = has & tables.has(context.user, items)
         return Negatives(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
 
 
 @dataclass(frozen=True)
 class PartlyUniform(Uniform):
-    """A share of the negatives is the sampler's `own`, where it has any for the user; the others are uniform.
+    """Base class of samplers that draw a share of the negatives by `own` and the others uniformly.
 
-    Its tables have those of the uniform ones as `random`.
+    Users for whom `own` has no items get uniform negatives only. The tables of a subclass contain those of the uniform
+    sampler as `random`.
+
+    Attributes:
+        share: share of negatives drawn by `own`
     """
 
     share: Share = 0.5
 
-    picks: ClassVar[int]  # number of the stream that says which negatives are its own
+    picks: ClassVar[int]  # number of the random substream that chooses between `own` and uniform
 
     def own(
-        self, source: RandomStream, given: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
+        self, source: RandomStream, context: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
-        """Items for these examples and columns, and whether there are any."""
+        """Draw items for these examples and columns, and whether there are any."""
         raise NotImplementedError
 
     def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """Unknown: those of an item differ from user to user."""
+        """None: the probabilities differ between users."""
         return None
 
     @property
     def uniform(self) -> Uniform:
-        """What draws the others."""
+        """Sampler of the other negatives."""
         return Uniform(self.ratio, self.exclude_known)
 
     def __call__(
@@ -106,19 +122,19 @@ class PartlyUniform(Uniform):
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
-        """Draws [B, ratio] items."""
-        assert given is not None
-        random = self.uniform(source, examples, n_items, n_negatives, given._replace(tables=given.tables.random))
+        """Draw [B, ratio] items."""
+        assert context is not None
+        random = self.uniform(source, examples, n_items, n_negatives, context._replace(tables=context.tables.random))
         at = examples[:, None], jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        items, there = self.own(source, given, *at)
+        items, there = self.own(source, context, *at)
         picked = chosen(substream(source, self.picks), self.share, *at) & there
         return Negatives.first(items, n_negatives).where(picked, random)
 
 
 def _alias(probabilities: np.ndarray | None, power: float) -> tuple[Alias | None, Array | None]:
-    """The alias table and log q; nothing where all items are alike."""
+    """Alias table and log q; None for uniform probabilities."""
     if probabilities is None or not power:
         return None, None
     return alias(probabilities), log(probabilities)

@@ -1,1 +1,1 @@
-"""Pages of charts and tables in one file, offline: what reports of runs, searches, pipelines and data are made of."""
+"""Self-contained HTML pages with charts and tables, shared by all reports."""

@@ -1,4 +1,4 @@
-"""One chart of a page, and what all charts share; the colors read well on a light and on a dark page."""
+"""Charts on a page and their shared style; colors are legible on light and dark pages."""
 
 import html
 import math
@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 
 from jaxrec.page.html import Html, piece
 
-BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # the model; the best or chosen; popularity and what is set aside
+BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # model; best or selected; popularity and background
 COLORS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GRAY)
 LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
-CLEAR = "rgba(0,0,0,0)"  # the page shows through, light or dark
+CLEAR = "rgba(0,0,0,0)"  # transparent, for light and dark pages
 LAYOUT = {
     "template": "none",
     "height": 300,
@@ -26,28 +26,33 @@ LAYOUT = {
 
 
 def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Html:
-    """A figure whose title and caption are page text, which wraps on a phone as Plotly's would not."""
+    """Return a chart whose title and caption are HTML, which wraps on phones, unlike Plotly's."""
     figure = go.Figure(list(traces), LAYOUT)
-    # Without zoom, a finger on a chart scrolls the page.
+    # Zooming is disabled so that touching a chart scrolls the page.
     figure.update_xaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
     figure.update_layout(**layout)
-    # Plotly writes `<` as \u003c, so that nothing in here ends the script.
+    # Plotly escapes `<` as \u003c, so the JSON cannot end the script element.
     return piece("chart", title, Html(figure.to_json()), caption)
 
 
 def titled(title: str, **axis: Any) -> dict[str, Any]:
-    """An axis with a title."""
-    return {"title": {"text": plain(title), "standoff": 10}, **axis}  # clear of labels written upwards
+    """Return an axis with a title."""
+    return {"title": {"text": plain(title), "standoff": 10}, **axis}  # distance to vertical tick labels
 
 
 def counted(title: str, n: int) -> dict[str, Any]:
-    """An axis of whole numbers, without the halves that Plotly adds where there are few."""
+    """Return an axis of integers, without the fractional ticks that Plotly adds to short ranges."""
     return titled(title, **({"dtick": 1} if n <= 10 else {}))
 
 
 def log_ticks(low: float, high: float, *, around: bool = False) -> dict[str, list[Any]]:
-    """1, 2, 5, 10, … written in full: Plotly's own writes 0.002 as a bare 2. `around` takes one more at either end."""
+    """Return ticks 1, 2, 5, 10, … with full labels, as Plotly labels 0.002 as 2.
+
+    Args:
+        low, high: range of the axis.
+        around: whether to add one tick beyond either end.
+    """
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [m * 10.0**p for p in powers for m in ((1,) if high / low > 300 else (1, 2, 5))]
     if around:
@@ -58,5 +63,5 @@ def log_ticks(low: float, high: float, *, around: bool = False) -> dict[str, lis
 
 
 def plain(text: Any) -> str:
-    """Text for a chart: Plotly reads tags in its labels."""
+    """Escape text for a chart, as Plotly interprets HTML tags in labels."""
     return html.escape(str(text), quote=False)

@@ -1,6 +1,6 @@
-"""Pieces of an HTML page, and the page itself: one file that needs no network.
+"""HTML pages and their elements; a page is one file that works offline.
 
-Jinja2 escapes all text on its way in; `Html` marks what is markup already.
+Jinja2 escapes all text; `Html` marks strings that are already markup.
 """
 
 import base64
@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 
 class Cell(NamedTuple):
-    """A table cell: its text, a CSS class, the value that it sorts by, and a small line below the text."""
+    """A table cell: text, CSS class, sort key, and a note in small type below the text."""
 
     text: Any
     style: str = "number"
@@ -29,48 +29,48 @@ class Cell(NamedTuple):
 
 
 def page(title: str, body: Iterable[Html]) -> str:
-    """The whole page, with the Plotly that draws its charts."""
+    """Return the complete page, including Plotly's JavaScript."""
     return _templates().get_template("page.html").render(title=title, body=Html("\n").join(body), plotly=_plotly())
 
 
 def piece(name: str, *values: Any) -> Html:
-    """One macro of pieces.html, filled in."""
+    """Render a macro of pieces.html."""
     return getattr(_templates().get_template("pieces.html").module, name)(*values)
 
 
 def tag(name: str, text: Any, style: str = "") -> Html:
-    """One element."""
+    """Return an HTML element."""
     opening = Html('<{} class="{}">').format(name, style) if style else Html("<{}>").format(name)
     return opening + Html("{}</{}>").format(text, name)
 
 
 def section(title: str, *parts: Html) -> Html:
-    """A heading and what is below it."""
+    """Return a section with a heading."""
     return tag("section", tag("h2", title) + Html("").join(parts))
 
 
 def box(*parts: Html) -> Html:
-    """A framed part."""
+    """Return a framed box."""
     return tag("div", Html("").join(parts), "box")
 
 
 def grid(parts: Sequence[Html], style: str = "grid") -> Html:
-    """Parts side by side where there is room; `grid three` puts up to three in a row."""
+    """Return a responsive grid; the style `grid three` puts up to three parts in a row."""
     return tag("div", Html("").join(parts), style)
 
 
 def details(title: str, content: Html) -> Html:
-    """Content that shows after a click on its title."""
+    """Return collapsible content, expanded by a click on its title."""
     return tag("details", tag("summary", title) + content)
 
 
-def cards(*shown: tuple[str, str, str]) -> Html:
-    """Key figures: name, value and a remark."""
-    return piece("cards", shown)
+def cards(*figures: tuple[str, str, str]) -> Html:
+    """Return cards of key figures: name, value and note."""
+    return piece("cards", figures)
 
 
 def facts(*pairs: tuple[str, Any]) -> Html:
-    """Names and values in a compact list."""
+    """Return a compact list of names and values."""
     return piece("facts", pairs)
 
 
@@ -82,36 +82,36 @@ def table(
     sortable: bool = False,
     thousands: bool = False,
 ) -> Html:
-    """A table that scrolls by itself where it is wider than its place.
+    """Return a table that scrolls horizontally if it is too wide.
 
     Args:
-        heads: one for each column; none for a table of names and values.
+        heads: column headers; empty for a table of names and values.
         rows: plain values or `Cell`s.
-        above: a first line of heads, each with the number of columns that it spans.
-        sortable: a click on a head sorts.
-        thousands: whole numbers are counts, written 12,997.
+        above: an additional header row, each header with the number of columns that it spans.
+        sortable: whether a click on a header sorts the rows.
+        thousands: whether to write integers with thousands separators, 12,997.
     """
     cells = [[_cell(value, thousands) for value in row] for row in rows]
     columns = zip(*cells, strict=True)
     styles = ["number" if any("number" in cell.style for cell in column) else "" for column in columns]
     named = [(_breakable(head), style) for head, style in zip_longest(heads, styles, fillvalue="")]
-    kinds = " ".join(name for name, wanted in (("sortable", sortable), ("many", len(heads) > 3)) if wanted)
-    return piece("table", named if heads else [], above, cells, sortable, kinds)
+    classes = " ".join(name for name, applies in (("sortable", sortable), ("many", len(heads) > 3)) if applies)
+    return piece("table", named if heads else [], above, cells, sortable, classes)
 
 
 def frame(data: pd.DataFrame, *, sortable: bool = False, thousands: bool = False) -> Html:
-    """A data frame as a table."""
+    """Return a data frame as a table."""
     rows = data.astype(object).itertuples(index=False)
     return table([str(column) for column in data], rows, sortable=sortable, thousands=thousands)
 
 
 def decimals(value: float | None) -> str:
-    """A metric."""
+    """Format a metric value with four decimals."""
     return "n/a" if _missing(value) else f"{value:.4f}"
 
 
 def plural(count: int, noun: str) -> str:
-    """`1 user`, `2 users`."""
+    """Return a count with its noun: `1 user`, `2 users`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
@@ -125,19 +125,19 @@ def _templates() -> Environment:
 
 @functools.cache
 def _plotly() -> str:
-    """Plotly's JavaScript, compressed: 2 MB instead of 4.8."""
+    """Return Plotly's JavaScript, compressed from 4.8 to 2 MB."""
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _breakable(head: str) -> Html:
-    """A head that may wrap after the dots and underscores of a key, so that narrow columns need not be clipped."""
+    """Allow line breaks after dots and underscores of a header, for narrow columns."""
     return Html("<wbr>").join(re.split(r"(?<=[._])(?=\w)", head))
 
 
 def _cell(value: Any, thousands: bool) -> Cell:
     if isinstance(value, Cell):
         return value
-    # Sorting goes by the value, not by how it is written.
+    # Sort by the value, not by its text.
     return Cell(_text(value, thousands), "number" if _is_number(value) else "text", "" if _missing(value) else value)
 
 

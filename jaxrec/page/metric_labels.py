@@ -1,4 +1,4 @@
-"""Metric names as pages write them: NDCG@10 for `ndcg@10`, with a line on what each measures."""
+"""Display names of metrics, such as NDCG@10 for `ndcg@10`, and one-line definitions."""
 
 import re
 
@@ -34,7 +34,10 @@ METRICS = {
 
 
 def label(key: str) -> str:
-    """`NDCG@10` for `ndcg@10`, also behind words such as `validation`; `Sampled` where only candidates were ranked."""
+    """Return the display name of a metric: `NDCG@10` for `ndcg@10`, `Sampled NDCG@10` for candidate rankings.
+
+    A prefix such as `validation ` is kept.
+    """
     part, space, metric = key.rpartition(" ")
     name = _name(metric)
     rest = metric.removeprefix(SAMPLED).removeprefix(name)
@@ -43,10 +46,10 @@ def label(key: str) -> str:
 
 
 def meaning(key: str) -> str:
-    """One line on what a metric measures; empty for unknown ones."""
+    """Return the one-line definition of a metric; empty if unknown."""
     return METRICS.get(_name(key), ("", ""))[1]
 
 
 def _name(metric: str) -> str:
-    """`rbp` of `sampled_rbp(p=0.9)@10`."""
+    """Return the base name of a metric: `rbp` for `sampled_rbp(p=0.9)@10`."""
     return re.split("[(@]", metric.removeprefix(SAMPLED))[0]

@@ -1,1 +1,1 @@
-"""From scores to lists: candidates → a second model → re-ranking, and what each stage keeps, costs and buys."""
+"""Multi-stage recommendation: candidate generation, scoring, re-ranking, and evaluation of each stage."""

@@ -1,4 +1,4 @@
-"""What re-ranking and its metrics know of items: likeness, categories, groups, ages, and what may be shown."""
+"""Item properties for re-ranking and its metrics: similarity, categories, groups, ages, availability."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,23 +30,23 @@ from jaxrec.rerank.shortlist import Items, Mixes
 
 @dataclass(frozen=True)
 class Facts:
-    """`items` on the device, names of its categories and groups, and how many users train has."""
+    """Item properties on the device, names of categories and groups, and the number of training users."""
 
     items: Items
     categories: tuple[str, ...]
     groups: tuple[str, ...]
     n_users: int
 
-    def own(self, asked: QueryRows) -> sparse.csr_array:
-        """The mix of categories of each row's history, [R, G]: the mean over its items of a known category."""
-        total = sparse.csr_array(_histories(asked, len(self.items.counts)) @ _shares(self.items.mixes))
+    def own(self, query_rows: QueryRows) -> sparse.csr_array:
+        """Return the category distribution of each row's history [R, G], averaged over items with a known category."""
+        total = sparse.csr_array(_histories(query_rows, len(self.items.counts)) @ _shares(self.items.mixes))
         size = np.asarray(total.sum(axis=1))
         total.data /= np.repeat(size, np.diff(total.indptr))
         return total.astype(np.float32)
 
-    def usual(self, asked: QueryRows) -> np.ndarray:
-        """The mean count of the items of each row's history, [R]; NaN where there is none."""
-        histories = _histories(asked, len(self.items.counts))
+    def usual(self, query_rows: QueryRows) -> np.ndarray:
+        """Return the mean interaction count of the items of each row's history [R]; NaN for an empty history."""
+        histories = _histories(query_rows, len(self.items.counts))
         n = np.asarray(histories.sum(axis=1), np.float64)
         total = histories @ np.asarray(self.items.counts, np.float64)
         return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32)
@@ -54,18 +54,21 @@ class Facts:
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """Where what is known comes from; columns are those of `file`, and of the item features of the run's data.
+    """Sources of the item properties; columns come from `file` and from the item features of the run's data.
 
-    file:      one row an item, its id in a column item_id; None: there is none
-    category:  a column of categories, or of several values; numbers are cut into quarters. None: none is known
-    vectors:   what is alike: of one category; had by the same users (`interactions`: 64 directions of train's matrix);
-               near to each other for the model. None: category where there is one, else interactions
-    group:     whose exposure is counted: `popularity` (head and tail, see `evaluation.groups`), or a column of theirs
-    target:    the share of exposure that each group should have, by name; None: its share of train's interactions
-    born:      a column of dates, or of numbers such as years; None: the first interaction known, where there are times
-    half_life: of freshness, in days, or in the unit of `born`
-    available: a column of yes and no (true and false, 1 and 0); None: everything is
-    without:   categories that are never shown
+    Args:
+        file: a file with one row per item and its id in column item_id; None: no file.
+        category: a column of categories or multi-valued categories; numbers are binned into quartiles. None: no
+            categories.
+        vectors: item similarity: `category` (shared categories), `interactions` (64 singular vectors of the training
+            matrix) or `model` (the model's item vectors). None: category if set, else interactions.
+        group: groups of the exposure metrics: `popularity` (head and tail, see `evaluation.groups`), or a column.
+        target: target share of exposure by group name; None: the group's share of the training interactions.
+        born: release date: a column of dates, or of numbers such as years; None: the first known interaction, if the
+            data has times.
+        half_life: half-life of freshness, in days or in the unit of `born`.
+        available: a boolean column (yes/no, true/false, 1/0); None: all items are available.
+        without: categories that are never recommended.
     """
 
     file: str | None = None
@@ -79,21 +82,21 @@ class ItemFacts:
     without: tuple[str, ...] = ()
 
     def __call__(self, held: HeldOut, train: Interactions, model_vectors: np.ndarray | None) -> Facts:
-        """As known when `held` is asked for. Raises InputError for a column that is missing or of no use."""
-        wanted = targets(train)
-        counts = np.bincount(wanted.item, minlength=train.n_items).astype(np.float32)
+        """Return the item properties at the time of `held`; raise InputError for a missing or unusable column."""
+        positives = targets(train)
+        counts = np.bincount(positives.item, minlength=train.n_items).astype(np.float32)
         seen, features = np.flatnonzero(counts), self._features(train)
         categories, mixes = self._mixes(features, seen, train.n_items)
         groups, names = self._groups(train, features, seen)
         available = self._available(features, train.n_items)
         if unknown := [name for name in self.without if name not in categories]:
             raise InputError(
-                f"items.without={unknown[0]}: no such category in items.category={self.category}; "
-                f"there are {', '.join(categories) or 'none'}"
+                f"items.without={unknown[0]}: not a category of items.category={self.category}; "
+                f"available: {', '.join(categories) or 'none'}"
             )
         available = available & ~np.isin(mixes.codes, [1 + categories.index(name) for name in self.without]).any(axis=1)
         items = Items(
-            vectors=self._vectors(wanted, mixes, model_vectors),
+            vectors=self._vectors(positives, mixes, model_vectors),
             mixes=mixes,
             groups=jnp.asarray(groups, jnp.int32),
             target=jnp.asarray(self._target(names, np.bincount(groups, counts, len(names))), jnp.float32),
@@ -102,10 +105,10 @@ class ItemFacts:
             half_life=jnp.float32(self.half_life),
             available=jnp.asarray(available),
         )
-        return Facts(items, categories, names, len(np.unique(wanted.user)))
+        return Facts(items, categories, names, len(np.unique(positives.user)))
 
     def _features(self, train: Interactions) -> pd.DataFrame | None:
-        """The item features of the data, and in their place those that the file has."""
+        """Return the item features of the data, overridden by columns of the file."""
         own = train.item_features
         if self.file is None:
             return own
@@ -124,19 +127,16 @@ class ItemFacts:
         return names, Mixes(jnp.asarray(codes, jnp.int32), len(names))
 
     def _vectors(self, train: Interactions, mixes: Mixes, of_model: np.ndarray | None) -> Any:
-        chosen = self.vectors or ("category" if self.category else "interactions")
-        if chosen == "category":
+        kind = self.vectors or ("category" if self.category else "interactions")
+        if kind == "category":
             if self.category is None:
-                raise InputError("items.vectors=category needs items.category=COLUMN")
+                raise InputError("items.vectors=category needs a category column: set items.category=COLUMN")
             return mixes
-        if chosen == "model":
+        if kind == "model":
             if of_model is None:
-                raise InputError(
-                    "items.vectors=model: this model has no vectors of items; choose interactions or category"
-                )
-            return jnp.asarray(
-                of_model - of_model.mean(axis=0), jnp.float32
-            )  # what all have in common, such as a constant beside a bias, is out
+                raise InputError("items.vectors=model: this model has no item vectors; choose interactions or category")
+            # Centered, to remove components shared by all items, e.g. the constant next to a bias.
+            return jnp.asarray(of_model - of_model.mean(axis=0), jnp.float32)
         return jnp.asarray(had_together(train.user, train.item, train.n_users, train.n_items), jnp.float32)
 
     def _groups(
@@ -147,17 +147,17 @@ class ItemFacts:
         column = _column(frame, self.group, "items.group")
         names, codes = _codes(column, seen, "items.group")
         if codes.shape[1] > 1:
-            raise InputError(f"items.group={self.group}: items have several values; a group is one of an item's")
+            raise InputError(f"items.group={self.group}: has several values per item; a group column must have one")
         return codes[:, 0], ("unknown", *names)
 
     def _target(self, names: tuple[str, ...], counts: np.ndarray) -> np.ndarray:
         if self.target is None:
             return counts / counts.sum()
         if set(self.target) != set(names) - ({"unknown"} - set(self.target)):
-            raise InputError(f"items.target names {', '.join(self.target)}; the groups are {', '.join(names)}")
+            raise InputError(f"items.target has groups {', '.join(self.target)}; expected {', '.join(names)}")
         shares = np.array([self.target.get(name, 0.0) for name in names])
         if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-            raise InputError(f"items.target={dict(self.target)}: shares of exposure, which must sum to 1")
+            raise InputError(f"items.target={dict(self.target)}: shares must be nonnegative and sum to 1")
         return shares
 
     def _ages(self, known: Interactions, frame: pd.DataFrame | None, seen: np.ndarray) -> np.ndarray:
@@ -178,35 +178,35 @@ class ItemFacts:
         yes, no = text.isin(["true", "1", "1.0", "yes"]), text.isin(["false", "0", "0.0", "no"])
         if (~(yes | no) & column.notna()).any():
             value = column[~(yes | no) & column.notna()].iloc[0]
-            raise InputError(f"items.available={self.available}: {value!r} is neither yes nor no")
+            raise InputError(f"items.available={self.available}: {value!r} is not yes/no, true/false or 1/0")
         return yes.to_numpy()
 
 
 def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
     if frame is None or name not in frame:
-        there = "none" if frame is None else ", ".join(map(str, frame))
+        available = "none" if frame is None else ", ".join(map(str, frame))
         raise InputError(
-            f"{key}={name}: no such column among the item features of the run's data and in items.file; there are "
-            f"{there}"
+            f"{key}={name}: no such column in the item features of the run's data or in items.file; available: "
+            f"{available}"
         )
     return frame[name]
 
 
 def _codes(column: pd.Series, seen: np.ndarray, key: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names, and codes [I, L] of each item, 0 for unknown; numbers are cut into quarters."""
+    """Return category names and codes [I, L] of each item, 0 for unknown; numbers are binned into quartiles."""
     if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        column = _quarters(column, seen)
-    found = features(column.to_frame(), seen)
-    if found.schema.bags:
-        return tuple(found.schema.bags[0].names), found.bags[:, 0]
-    if found.schema.categories:
-        return tuple(found.schema.categories[0].names), found.categories
-    why = next(iter(found.schema.left_out.values()), "numbers")
-    raise InputError(f"{key}={column.name} is no category: {why}")
+        column = _quartiles(column, seen)
+    encoded = features(column.to_frame(), seen)
+    if encoded.schema.bags:
+        return tuple(encoded.schema.bags[0].names), encoded.bags[:, 0]
+    if encoded.schema.categories:
+        return tuple(encoded.schema.categories[0].names), encoded.categories
+    why = next(iter(encoded.schema.left_out.values()), "numbers")
+    raise InputError(f"{key}={column.name} is not a category column: {why}")
 
 
-def _quarters(column: pd.Series, seen: np.ndarray) -> pd.Series:
-    """Numbers as names of the quarters of those that occur in train."""
+def _quartiles(column: pd.Series, seen: np.ndarray) -> pd.Series:
+    """Bin numbers into the quartiles of the training items."""
     values = column.to_numpy(np.float64, na_value=np.nan)
     edges = np.unique(np.nanquantile(values[seen], [0.25, 0.5, 0.75]))
     names = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(edges))]
@@ -216,26 +216,26 @@ def _quarters(column: pd.Series, seen: np.ndarray) -> pd.Series:
 
 
 def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
-    """Numbers as they are, dates in days since 1970; and whether they are dates."""
+    """Return numbers unchanged and dates as days since 1970, and whether they are dates."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64, na_value=np.nan), False
     try:
         days = (pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
     except (ValueError, TypeError) as error:
-        raise InputError(f"items.born={column.name} holds neither numbers nor dates: {error}") from error
+        raise InputError(f"items.born={column.name} has neither numbers nor dates: {error}") from error
     return days.to_numpy(np.float64), True
 
 
 def _shares(mixes: Any) -> sparse.csr_array:
-    """`Mixes` as a sparse matrix."""
+    """Convert `Mixes` to a sparse matrix."""
     codes = np.asarray(mixes.codes)
     item, place = np.nonzero(codes)
     n = np.bincount(item, minlength=len(codes))
     return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
-def _histories(asked: QueryRows, n_items: int) -> Any:
-    """Rows asked x items, how often each is in what is masked, the targets known of the user."""
-    offsets, items = asked.known.masked(asked.users)
+def _histories(query_rows: QueryRows, n_items: int) -> Any:
+    """Return a rows x items matrix that counts the user's known targets, i.e. the masked items."""
+    offsets, items = query_rows.known.masked(query_rows.users)
     ones = np.ones(len(items))
-    return sparse.csr_array((ones, items, offsets), shape=(len(asked.users), n_items))
+    return sparse.csr_array((ones, items, offsets), shape=(len(query_rows.users), n_items))

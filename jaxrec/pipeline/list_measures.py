@@ -1,4 +1,4 @@
-"""Lists of a held part → every metric: of hits, and of what lists are like; re-ranked on the way, in one program."""
+"""Re-ranking and evaluation of lists in one program: accuracy and beyond-accuracy metrics."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ from jaxrec.pipeline.item_facts import Facts
 from jaxrec.rerank.shortlist import About, Shortlist
 from jaxrec.rerank.steps import Step
 
-ROWS = 512  # re-ranked at a time, or fewer
-ENTRIES = 1 << 25  # of vectors or mixes of the candidates of these rows, at most
+ROWS = 512  # maximum rows re-ranked at a time
+ENTRIES = 1 << 25  # maximum entries of candidate vectors or category mixes at a time
 SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparity", "calibration_error"}
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of each row [R] by key, those of all lists together, the lists [R, K], and whose they are [R]."""
+    """Metrics per row [R] by key, metrics over all lists, the lists [R, K], and their users [R]."""
 
     per_user: dict[str, np.ndarray]
     overall: dict[str, float]
@@ -33,16 +33,20 @@ class Measured:
     users: np.ndarray
 
     def means(self) -> dict[str, float]:
-        """Every metric; rows without one (NaN) left out. NaN where no row has it."""
+        """Return the mean of every metric over rows where it is defined; NaN if there are none."""
         known = {key: values[~np.isnan(values)] for key, values in self.per_user.items()}
         means = {key: float(values.mean(dtype=np.float64)) if len(values) else np.nan for key, values in known.items()}
         return means | self.overall
 
 
 class Measures:
-    """Re-ranks and measures the shortlists of the rows of `ground_truth`; one program for all values of a knob.
+    """Re-ranks and evaluates shortlists; one program for all values of a knob.
 
-    expected: the k most popular items that each row's user has not, [R, k]; see `list_metrics.serendipity`
+    Args:
+        ground_truth: the rows and their relevant items.
+        facts: item properties.
+        expected: the k most popular items unseen by each row's user [R, k]; see `list_metrics.serendipity`.
+        k: list length.
     """
 
     def __init__(self, ground_truth: GroundTruth, facts: Facts, expected: np.ndarray, k: int) -> None:
@@ -59,7 +63,7 @@ class Measures:
     def __call__(
         self, items: np.ndarray, scores: np.ndarray, steps: Mapping[str, Step], knobs: Mapping[str, float] | None = None
     ) -> Measured:
-        """The lists after these steps, measured; knobs (`mmr.strength`) replace the steps' own numbers."""
+        """Apply the steps and evaluate the lists; knobs (e.g. `mmr.strength`) override the steps' numbers."""
         named = tuple(steps.items())
         if named not in self._programs:
             self._programs[named] = jax.jit(partial(self._block, named))
@@ -70,19 +74,19 @@ class Measures:
         for start in range(0, self.n_rows, at_once):
             rows = np.minimum(start + np.arange(at_once), self.n_rows - 1)
             block = {name: values[rows] for name, values in self._rows.items()} | {"own": self._own[rows].toarray()}
-            found = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
-            parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], found))
-        per_user, exposed, made = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
+            outputs = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
+            parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], outputs))
+        per_user, exposed, recommended = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
         return Measured(
             {f"{key}@{self.k}": values for key, values in per_user.items() if not np.isnan(values).all()},
-            self._overall(exposed, made),
-            made,
+            self._overall(exposed, recommended),
+            recommended,
             self.users,
         )
 
-    def hits(self, made: np.ndarray) -> np.ndarray:
-        """Which items of these lists [R, K] are relevant, bool [R, K]."""
-        return np.asarray(jax.jit(self._relevant.contains)(np.arange(self.n_rows), made))
+    def hits(self, recommended: np.ndarray) -> np.ndarray:
+        """Return whether each item of these lists [R, K] is relevant."""
+        return np.asarray(jax.jit(self._relevant.contains)(np.arange(self.n_rows), recommended))
 
     def _block(self, named: tuple, items: PyTree, relevant: PyTree, rows: PyTree, *block: PyTree) -> PyTree:
         candidates, scores, row, knobs = block
@@ -91,34 +95,34 @@ class Measures:
         for name, step in named:
             own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
             listed = dataclasses.replace(step, **own)(listed, about)
-        made = listed.items[:, : self.k]
-        made = jnp.pad(made, ((0, 0), (0, self.k - made.shape[1])), constant_values=-1)
-        return (*self._measure(items, relevant, rows, made, row), made)
+        recommended = listed.items[:, : self.k]
+        recommended = jnp.pad(recommended, ((0, 0), (0, self.k - recommended.shape[1])), constant_values=-1)
+        return (*self._measure(items, relevant, rows, recommended, row), recommended)
 
-    def _measure(self, items: PyTree, relevant: PyTree, rows: PyTree, made: PyTree, row: PyTree) -> PyTree:
-        there, n_relevant = made >= 0, row["n_relevant"]
-        hits = relevant.contains(rows, made)
-        expected = (made[:, :, None] == row["expected"][:, None, :]).any(axis=2)
-        exposed = lists.exposure(items.groups[made], there, len(items.target))
+    def _measure(self, items: PyTree, relevant: PyTree, rows: PyTree, recommended: PyTree, row: PyTree) -> PyTree:
+        listed, n_relevant = recommended >= 0, row["n_relevant"]
+        hits = relevant.contains(rows, recommended)
+        expected = (recommended[:, :, None] == row["expected"][:, None, :]).any(axis=2)
+        exposed = lists.exposure(items.groups[recommended], listed, len(items.target))
         per_user = {
             "ndcg": ndcg(hits, n_relevant),
             "recall": recall(hits, n_relevant),
             "hit_rate": hit_rate(hits, n_relevant),
-            "diversity": lists.intra_list_diversity(items.vectors[made], there),
-            "novelty": lists.novelty(items.counts[made], self.facts.n_users, there),
+            "diversity": lists.intra_list_diversity(items.vectors[recommended], listed),
+            "novelty": lists.novelty(items.counts[recommended], self.facts.n_users, listed),
             "serendipity": lists.serendipity(hits, expected, n_relevant),
-            "popularity": lists.popularity(items.counts[made], there),
-            "popularity_bias": lists.popularity_bias(items.counts[made], there, row["usual"]),
+            "popularity": lists.popularity(items.counts[recommended], listed),
+            "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["usual"]),
             "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
-            "freshness": lists.mean_freshness(items.ages[made], there, items.half_life),
+            "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
         }
         if items.mixes.shape[1]:
-            per_user["calibration_error"] = lists.calibration_error(items.mixes[made], there, row["own"])
+            per_user["calibration_error"] = lists.calibration_error(items.mixes[recommended], listed, row["own"])
         return per_user, exposed
 
-    def _overall(self, exposed: np.ndarray, made: np.ndarray) -> dict[str, float]:
+    def _overall(self, exposed: np.ndarray, recommended: np.ndarray) -> dict[str, float]:
         n_items = len(self.facts.items.counts)
-        counts = np.bincount(made[made >= 0], minlength=n_items)
+        counts = np.bincount(recommended[recommended >= 0], minlength=n_items)
         disparity = lists.exposure_disparity(jnp.asarray(exposed.sum(axis=0)), self.facts.items.target)
         return {
             f"coverage@{self.k}": float((counts > 0).mean()),
@@ -128,5 +132,5 @@ class Measures:
 
 
 def larger_is_better(key: str) -> bool:
-    """Of a metric of lists, which way is up."""
+    """Return whether larger values of a list metric are better."""
     return key.partition("@")[0].removeprefix("list_") not in SMALLER_IS_BETTER

@@ -1,7 +1,7 @@
-"""What lists are like beyond their hits: pure functions of arrays, per list or over all lists together.
+"""Beyond-accuracy metrics of recommendation lists: pure functions of arrays, per list or over all lists.
 
-`listed[b, k]` says that list b has an item at rank k + 1; what stands at the other places does not count. A list with
-nothing to measure is NaN and left out of means. G groups or categories, I items of the catalog.
+`listed[b, k]` is true if list b has an item at rank k + 1; other entries are padding and ignored. A metric is NaN where
+it is undefined, and excluded from means. G is the number of groups or categories, I the catalog size.
 """
 
 import jax.numpy as jnp
@@ -13,21 +13,21 @@ from jaxrec.rerank.greedy import Number, unit
 
 
 def intra_list_diversity(vectors: Float[Array, "B K D"], listed: Bool[Array, "B K"]) -> Float[Array, "B"]:
-    """Mean of 1 - cos over all pairs of a list's items; NaN for a list of fewer than two.
+    """Mean of 1 - cosine similarity over all pairs of items of a list; NaN for fewer than two items.
 
-    Items of which nothing is known (zero vectors) are like no other.   [Smyth and McClave 2001; Ziegler et al. 2005]
+    Items with unknown properties (zero vectors) are similar to none.   [Smyth and McClave 2001; Ziegler et al. 2005]
     """
     units = jnp.where(listed[:, :, None], unit(vectors), 0.0)
     n = listed.sum(axis=1, dtype=jnp.float32)
-    # All pairs at once: the squared length of the sum, less each item's with itself.
+    # Sum over all pairs: the squared norm of the sum minus the squared norms.
     together = jnp.square(units.sum(axis=1)).sum(axis=-1) - jnp.square(units).sum(axis=(1, 2))
     return jnp.where(n > 1, 1 - together / jnp.where(n > 1, n * (n - 1), 1.0), jnp.nan)
 
 
 def novelty(counts: Float[Array, "B K"], n_users: int, listed: Bool[Array, "B K"]) -> Float[Array, "B"]:
-    """Mean of -log2 of the share of users who had the item (in train), in bits; NaN for an empty list.
+    """Mean self-information -log2(share of training users with the item), in bits; NaN for an empty list.
 
-    An item that nobody had counts as if one user had.   [Zhou et al. 2010; Vargas and Castells 2011]
+    An item without users counts as one user.   [Zhou et al. 2010; Vargas and Castells 2011]
     """
     return _mean(-jnp.log2(jnp.maximum(counts, 1.0) / n_users), listed)
 
@@ -35,9 +35,9 @@ def novelty(counts: Float[Array, "B K"], n_users: int, listed: Bool[Array, "B K"
 def serendipity(
     hits: Bool[Array, "B K"], expected: Bool[Array, "B K"], n_relevant: Int[Array, "B"]
 ) -> Float[Array, "B"]:
-    """Share of the K places that hold a hit which was not to be expected; NaN for a user with nothing to find.
+    """Share of the K positions with an unexpected hit; NaN for a user without relevant items.
 
-    expected: what a primitive recommender, the K most popular items that the user has not, lists too
+    `expected` marks items that the baseline also lists: the K most popular unseen items.
     [Murakami, Mori and Orihara 2008; Ge, Delgado-Battenfeld and Jannach 2010]
     """
     share = (hits & ~expected).sum(axis=1, dtype=jnp.float32) / hits.shape[1]
@@ -45,31 +45,32 @@ def serendipity(
 
 
 def popularity(counts: Float[Array, "B K"], listed: Bool[Array, "B K"]) -> Float[Array, "B"]:
-    """Mean number of interactions (in train) of a list's items; NaN for an empty list.   [Yin et al. 2012]"""
+    """Mean number of training interactions of a list's items; NaN for an empty list.   [Yin et al. 2012]"""
     return _mean(counts, listed)
 
 
 def popularity_bias(
     counts: Float[Array, "B K"], listed: Bool[Array, "B K"], usual: Float[Array, "B"]
 ) -> Float[Array, "B"]:
-    """`popularity` of the list over that of the user's own history, less 1: above 0, it is pulled to what is popular.
+    """Popularity lift: `popularity` of the list divided by that of the user's history, minus 1.
 
-    usual: mean count of the items of the user's history; NaN where there is none.
-    [popularity lift: Abdollahpouri, Mansoury, Burke and Mobasher 2020]
+    Positive values mean a bias toward popular items. `usual` is the mean interaction count of the user's history, NaN
+    for an empty history.
+    [Abdollahpouri, Mansoury, Burke and Mobasher 2020]
     """
     return popularity(counts, listed) / usual - 1
 
 
 def recommended(items: Int[Array, "B K"], n_items: int) -> Float[Array, "I"]:
-    """How many lists hold each item; -1 is none. Summed over blocks, what `gini` and coverage are of."""
+    """Number of lists that contain each item, ignoring padding -1; input of `gini` and coverage, summed over blocks."""
     dropped = jnp.where(items < 0, n_items, items)
     return jnp.zeros(n_items).at[dropped].add(1.0, mode="drop")
 
 
 def gini(counts: Float[Array, "I"]) -> Float[Array, ""]:
-    """How unevenly lists spread over the catalog: 0, every item as often; near 1, one item alone; NaN without lists.
+    """Gini coefficient of recommendation counts: 0 if uniform, near 1 if concentrated on one item; NaN without lists.
 
-    counts: how often each item is recommended, never included. sum_j (2 j - I - 1) c_j / (I sum c), c ascending.
+    sum_j (2 j - I - 1) c_j / (I sum c) with counts c in ascending order, including items never recommended.
     [Gini 1912; for recommenders Fleder and Hosanagar 2009]
     """
     n = len(counts)
@@ -79,15 +80,15 @@ def gini(counts: Float[Array, "I"]) -> Float[Array, ""]:
 
 
 def exposure(groups: Int[Array, "B K"], listed: Bool[Array, "B K"], n_groups: int) -> Float[Array, "B G"]:
-    """Each group's exposure in each list: the sum of 1 / log2(rank + 1) over its items."""
+    """Exposure of each group in each list: the sum of 1 / log2(rank + 1) over its items."""
     member = (groups[:, :, None] == jnp.arange(n_groups)[None, None, :]) & listed[:, :, None]
     return jnp.sum(jnp.where(member, attention(groups.shape[1])[None, :, None], 0.0), axis=1)
 
 
 def exposure_disparity(exposed: Float[Array, "*B G"], target: Float[Array, "G"]) -> Float[Array, "*B"]:
-    """Half the sum over groups of |share of exposure - target|: the share that is with the wrong group; NaN for none.
+    """Total variation distance between exposure shares and target shares; NaN without exposure.
 
-    exposed: of a list, or summed over all of them.   [Singh and Joachims 2018; total variation]
+    `exposed` is the exposure by group, of one list or summed over lists.   [Singh and Joachims 2018]
     """
     total = exposed.sum(axis=-1, keepdims=True)
     gap = exposed / jnp.where(total > 0, total, jnp.nan) - target.reshape((1,) * (exposed.ndim - 1) + target.shape)
@@ -97,9 +98,9 @@ def exposure_disparity(exposed: Float[Array, "*B G"], target: Float[Array, "G"])
 def calibration_error(
     mixes: Float[Array, "B K G"], listed: Bool[Array, "B K"], own: Float[Array, "B G"]
 ) -> Float[Array, "B"]:
-    """KL of the user's own mix of categories and the list's, see `divergence`; NaN where either is not known.
+    """KL divergence between the category distributions of the user and the list; NaN if either is unknown.
 
-    mixes: each item's categories as shares that sum to 1, or 0 where none is known.   [Steck 2018]
+    `mixes` are the category shares of each item, which sum to 1, or 0 if unknown; see `divergence`.   [Steck 2018]
     """
     total = jnp.where(listed[:, :, None], mixes, 0.0).sum(axis=1)
     size = total.sum(axis=1, keepdims=True)
@@ -108,7 +109,7 @@ def calibration_error(
 
 
 def mean_freshness(ages: Float[Array, "B K"], listed: Bool[Array, "B K"], half_life: Number) -> Float[Array, "B"]:
-    """Mean of 2^(-age / half_life) over the items whose age at the time of asking is known; NaN for none."""
+    """Mean of 2^(-age / half_life) over items with known age; NaN if there are none."""
     return _mean(freshness(ages, half_life), listed & ~jnp.isnan(ages))
 
 

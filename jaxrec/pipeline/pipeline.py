@@ -1,7 +1,7 @@
-"""Candidates → scoring → re-ranking, measured whole on the data of a run.
+"""Candidate generation, scoring and re-ranking, evaluated end to end on the data of a run.
 
-Whatever is chosen is chosen on validation: `curve` takes the selection and never the test split, which is read once,
-for the setting that was chosen.
+All choices are made on validation data: `curve` never reads the test split, which is evaluated once, for the chosen
+setting.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,15 +31,17 @@ from jaxrec.rerank.steps import Step
 from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, check_registered, get
 
-WEIGHT = "scoring.weight"  # the knob of the second stage
+WEIGHT = "scoring.weight"  # knob of the second stage
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """The second stage: another run's model scores the candidates; without a run the first one's scores stay.
+    """Second stage: another run's model scores the candidates.
 
-    run:    a run directory, of the same data and split
-    weight: of its scores, each brought between 0 and 1 among a user's candidates; the rest is the first model's
+    Args:
+        run: a run directory with the same data and split; None: keep the first model's scores.
+        weight: weight of the second model's scores; 1 - weight is that of the first model. Scores are scaled to [0, 1]
+            among a user's candidates.
     """
 
     run: str | Path | None = None
@@ -48,7 +50,7 @@ class Scoring:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run directory, opened: its settings, its model, and its data, split as it was."""
+    """Loaded run directory: settings, model, and the data with its split."""
 
     directory: Path
     tree: Tree
@@ -58,7 +60,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
-        """Raises InputError for a folder that holds no run."""
+        """Load a run directory; raise InputError if it holds no run."""
         directory = Path(directory)
         recommender = load(directory)
         file = directory / "config.yaml"
@@ -68,24 +70,27 @@ class Run:
         return cls(directory, tree, recommender.fitted, recommender.known, ids)
 
     def split(self) -> Split:
-        """Its data, read again. Raises InputError where that is no longer what the run was trained on."""
+        """Read the data again; raise InputError if it differs from the run's training data."""
         split, _ = experiment.prepare(self.tree)
         if split.test.order is not None:
             raise InputError(
-                f"{self.directory}: its split asks at every step of a session, and a pipeline makes one list a user"
+                f"{self.directory}: session splits are not supported, because a pipeline makes one list per user"
             )
         now = split.test.known
         if not _same((now.user_ids, now.item_ids), self.ids) or not _same_known(histories(now), self.known):
-            raise InputError(f"{self.directory}: its data is not what it was when the run was trained; train it again")
+            raise InputError(f"{self.directory}: the data has changed since the run was trained; train it again")
         return split
 
 
 @dataclass(frozen=True, eq=False)
 class Stages:
-    """A held part after the first stage, items and scores [R, C], and what measures lists of it.
+    """Held-out part after the first stage.
 
-    second:  the second model's scores of the same candidates; None where there is no such model
-    said:    of candidates: the share of what is to be found that is among them, and what sources have to say
+    Attributes:
+        first: items and scores of the candidates [R, C].
+        second: the second model's scores of the same candidates; None without a second model.
+        measures: evaluates lists.
+        said: statistics of the candidates by name, e.g. their recall.
     """
 
     first: tuple[np.ndarray, np.ndarray]
@@ -94,7 +99,7 @@ class Stages:
     said: dict[str, float]
 
     def scored(self, weight: float) -> tuple[np.ndarray, np.ndarray]:
-        """After the second stage: items and scores, best first; `weight` is the second model's, see `Scoring`."""
+        """Return items and scores after the second stage, best first; `weight` is that of `Scoring`."""
         items, scores = self.first
         if self.second is None or weight == 0:
             return items, scores
@@ -107,9 +112,16 @@ class Stages:
 
 
 class Pipeline:
-    """Two models and the steps between a query and a list.
+    """Multi-stage recommender: candidates, an optional second model, and re-ranking steps.
 
-    k: length of lists
+    Args:
+        run: the first model and the data.
+        second: the second model; None: no second stage.
+        candidates: candidate sources.
+        weight: weight of the second model, see `Scoring`.
+        steps: re-ranking steps by name.
+        facts: sources of item properties.
+        k: list length.
     """
 
     def __init__(
@@ -128,39 +140,43 @@ class Pipeline:
         self.exclude_known = bool(get(run.tree, "eval.exclude_known", True))
         if second is not None and not (_same(run.ids, second.ids) and _same_known(run.known, second.known)):
             raise InputError(
-                f"scoring.run={second.directory} was trained on other data, or on another split of it, than "
-                f"run={run.directory}: what one was trained on, the other would be tested by"
+                f"scoring.run={second.directory} was trained on other data or another split than "
+                f"run={run.directory}: its training data may contain test data; train it on the same split"
             )
 
     def stages(self, held: HeldOut, split: Split) -> Stages:
-        """The first two stages for those who have something to find in `held`."""
-        found = ground_truth(held)
-        asked, train = found.asked, split.selection.train
+        """Run the first two stages for users with relevant items in `held`."""
+        truth = ground_truth(held)
+        query_rows, train = truth.asked, split.selection.train
         model_vectors = None
         if isinstance(model := self.run.fitted.model, Factorized):
             model_vectors = np.asarray(model.bind(self.run.fitted.params).item_vectors())
         facts = self.facts(held, train, model_vectors)
         if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
             raise InputError(
-                "the age of no item is known: the data has no times; name a column of dates or years in items.born"
+                "item ages are unknown, because the data has no times: set items.born to a column of dates or years"
             )
         mixes = facts.items.mixes
         assert isinstance(mixes, Mixes)  # on the host
-        own = facts.own(asked)
+        own = facts.own(query_rows)
         if not mixes.shape[1] and any(type(step).__name__ in ("Calibration", "Cap") for step in self.steps.values()):
-            raise InputError("calibration and caps need categories: name a column of item features in items.category")
-        items, scores, said = self.candidates(self.run.fitted, asked, held.known, own, mixes, self.exclude_known)
+            raise InputError(
+                "calibration and cap need item categories: set items.category to a column of item features"
+            )
+        items, scores, statistics = self.candidates(
+            self.run.fitted, query_rows, held.known, own, mixes, self.exclude_known
+        )
         if items.shape[1] < self.k:
-            raise InputError(f"k={self.k} is more than the {items.shape[1]} candidates of a user: raise candidates.n")
-        hits = np.asarray(jax.jit(found.relevant.contains)(np.arange(len(items)), items))
-        said = {"candidate recall": float(hits.sum() / len(found.items)), **said}
+            raise InputError(f"k={self.k} exceeds the {items.shape[1]} candidates per user: increase candidates.n")
+        hits = np.asarray(jax.jit(truth.relevant.contains)(np.arange(len(items)), items))
+        statistics = {"candidate recall": float(hits.sum() / len(truth.items)), **statistics}
         popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
-        expected, _ = popular.rank(asked, self.k, self.exclude_known)
-        second = None if self.second is None else self.second.fitted.score(asked, items)
-        return Stages((items, scores), second, Measures(found, facts, expected, self.k), said)
+        expected, _ = popular.rank(query_rows, self.k, self.exclude_known)
+        second = None if self.second is None else self.second.fitted.score(query_rows, items)
+        return Stages((items, scores), second, Measures(truth, facts, expected, self.k), statistics)
 
     def measured(self, stages: Stages, knobs: Mapping[str, float]) -> dict[str, Measured]:
-        """Lists after each stage, by its name; knobs (`mmr.strength`, `scoring.weight`) replace what is set."""
+        """Evaluate the lists after each stage, by stage name; knobs (e.g. `mmr.strength`) override settings."""
         done = {"first stage": stages.measures(*stages.first, {})}
         if self.second is not None:
             done["+ scoring"] = self.lists(stages, knobs, {})
@@ -169,14 +185,14 @@ class Pipeline:
         return done
 
     def lists(self, stages: Stages, knobs: Mapping[str, float], steps: Mapping[str, Step]) -> Measured:
-        """Lists after the second stage and these steps."""
+        """Evaluate the lists after the second stage and these steps."""
         return stages.measures(*stages.scored(knobs.get(WEIGHT, self.weight)), steps, knobs)
 
 
 def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) -> pd.DataFrame:
-    """Every metric on validation at each value of a knob.
+    """Return every validation metric at each value of a knob.
 
-    The first row is without re-ranking; of the second model's weight, without that model.
+    The first row is the baseline: without re-ranking, or for `scoring.weight` without the second model.
     """
     validation = split.selection.validation
     assert validation is not None
@@ -188,16 +204,24 @@ def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) 
 
 
 def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: float) -> float:
-    """The value of the knob that is best by `metric` among those that keep so large a share of the quality.
+    """Return the knob value with the best `metric` among those that keep a share of the quality.
 
-    Raises InputError if none does.
+    Args:
+        table: the result of `curve`.
+        knob: name of the varied number.
+        metric: the metric to optimize.
+        quality: the metric to preserve.
+        keep: minimum share of the baseline quality.
+
+    Raises:
+        InputError: no value keeps that share.
     """
     base, curve_ = table.iloc[0], table.iloc[1:]
     kept = curve_[curve_[quality] >= keep * base[quality]]
     if kept.empty:
         raise InputError(
-            f"keep={keep:g}: no value of {knob} keeps that share of validation {quality} ({base[quality]:.4f} without "
-            f"it, {curve_[quality].max():.4f} at best with it): ask for less, or for values nearer to none"
+            f"keep={keep:g}: no value of {knob} keeps that share of validation {quality} (baseline "
+            f"{base[quality]:.4f}, best value {curve_[quality].max():.4f}): lower keep, or set smaller values"
         )
     by_metric = kept[metric] if larger_is_better(metric) else -kept[metric]
     ties = kept[by_metric == by_metric.max()]
@@ -205,9 +229,9 @@ def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: floa
 
 
 def stage_table(done: Mapping[str, Measured], quality: str) -> pd.DataFrame:
-    """A row a stage: every metric, and the interval of the quality and of its difference to the first stage's.
+    """Return one row per stage: every metric, and intervals of the quality and of its difference to the first stage.
 
-    The rows of a user, such as the steps of a session, are drawn together.
+    The bootstrap resamples users, so the rows of a user stay together.
     """
     first = done["first stage"].per_user[quality]
     rows = []

@@ -1,4 +1,4 @@
-"""The page of a pipeline: the metrics of each stage, the trade-off on validation, and lists before and after."""
+"""HTML report of a pipeline: metrics by stage, trade-off on validation, and example lists before and after."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ N_CURVES = 4
 
 
 class Example(NamedTuple):
-    """One user's list before and after: user id, items known, titles by rank and whether each is relevant."""
+    """Example user: id, history length, and lists before and after re-ranking as (title, is relevant)."""
 
     user: Any
     n_known: int
@@ -40,18 +40,18 @@ def report(
     picked: float | None,
     examples: list[Example],
 ) -> str:
-    """The page.
+    """Return the report as HTML.
 
     Args:
-        title: its heading.
+        title: heading of the page.
         tree: the settings.
-        stages: test metrics, a row for each stage.
+        stages: test metrics, one row per stage.
         candidates: statistics of the candidates.
-        curve: validation metrics by the value of `knob`; None without a trade-off.
-        knob: the number that was varied.
-        metric: what is traded against NDCG.
-        picked: the value chosen on validation; None where it was set by hand.
-        examples: lists of some users.
+        curve: validation metrics by the value of `knob`; None without a trade-off curve.
+        knob: the varied number.
+        metric: the metric traded against NDCG.
+        picked: the value chosen on validation; None if it was set manually.
+        examples: example users.
     """
     k, steps = tree["k"], ", ".join(tree["rerank"]) or "none"
     files = "stages.csv, pipeline.json" + (", tradeoff.csv" if curve is not None else "")
@@ -61,7 +61,7 @@ def report(
         cards(*_cards(stages, k)),
         section("Test metrics by stage", box(_table(stages, k), _candidates(candidates))),
         _tradeoff(curve, k, knob, metric, picked) if curve is not None else Html(),
-        section("Lists before and after", grid([_example(shown) for shown in examples], "grid three"))
+        section("Lists before and after", grid([_example(example) for example in examples], "grid three"))
         if examples
         else Html(),
         section("Settings", details("All settings", table(["setting", "value"], flat(tree).items()))),
@@ -73,21 +73,21 @@ def report(
 def _protocol(knob: str | None, picked: float | None) -> str:
     if picked is not None:
         return f"{knob}={picked:g} was chosen on validation; the test set was used once, for this setting."
-    return "All settings were fixed by hand; the test set was used once."
+    return "All settings were set manually; the test set was used once."
 
 
 def _cards(stages: pd.DataFrame, k: int) -> list[tuple[str, str, str]]:
     quality = f"ndcg@{k}"
-    shown: list[tuple[str, str, str]] = []
+    entries: list[tuple[str, str, str]] = []
     for row in stages.to_dict("records"):
         low, high = row["difference low"], row["difference high"]
-        note = f"{row['difference']:+.4f} (95% interval {low:+.4f} to {high:+.4f})" if shown else "before re-ranking"
-        shown.append((f"{label(quality)}, {row['stage']}", decimals(row[quality]), note))
-    return shown
+        note = f"{row['difference']:+.4f} (95% interval {low:+.4f} to {high:+.4f})" if entries else "before re-ranking"
+        entries.append((f"{label(quality)}, {row['stage']}", decimals(row[quality]), note))
+    return entries
 
 
 def _table(stages: pd.DataFrame, k: int) -> Html:
-    """A row for each metric: its value at each stage, and how much the last differs from the first."""
+    """Return a table with one row per metric: its value at each stage, and the difference of last and first stage."""
     rows, legend = [], []
     for key in METRICS:
         if (column := f"{key}@{k}") not in stages:
@@ -99,7 +99,7 @@ def _table(stages: pd.DataFrame, k: int) -> Html:
         rows.append(row)
         legend.append((label(key), meaning(key)))
     changed = ["difference"] if len(stages) > 1 else []
-    note = "\u2191 larger is better, \u2193 smaller is better. The difference is that of the last stage to the first."
+    note = "\u2191 larger is better, \u2193 smaller is better. The difference is last stage minus first stage."
     heads = ["metric", *stages["stage"], *changed]
     return table(heads, rows) + tag("p", note, "soft note") + details("Definitions", table([], legend))
 
@@ -109,31 +109,29 @@ def _arrow(key: str) -> str:
 
 
 def _difference(value: float, key: str) -> Cell:
-    """A difference, green where it is for the better and red where it is for the worse."""
+    """Format a difference, green for an improvement and red for a deterioration."""
     if np.isnan(value) or abs(value) < 5e-5:
         return Cell("n/a" if np.isnan(value) else "0.0000")
     return Cell(f"{value:+.4f}", "number good" if (value > 0) == larger_is_better(key) else "number bad")
 
 
 def _candidates(candidates: Mapping[str, float]) -> Html:
-    shown = [
-        (what, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for what, value in candidates.items()
-    ]
-    return tag("h3", "Candidates") + table([], shown)
+    rows = [(name, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for name, value in candidates.items()]
+    return tag("h3", "Candidates") + table([], rows)
 
 
-def _example(shown: Example) -> Html:
-    """The list after re-ranking, with where each item was before."""
-    was = {name: rank for rank, (name, _) in enumerate(shown.before, 1)}
-    kept = {name for name, _ in shown.after}
+def _example(example: Example) -> Html:
+    """Return the list after re-ranking, with the previous rank of each item."""
+    previous = {name: rank for rank, (name, _) in enumerate(example.before, 1)}
+    kept = {name for name, _ in example.after}
     rows = [
-        (rank, name, "hit" if hit else "", Cell(str(was.get(name, "new"))))
-        for rank, (name, hit) in enumerate(shown.after, 1)
+        (rank, name, "hit" if hit else "", Cell(str(previous.get(name, "new"))))
+        for rank, (name, hit) in enumerate(example.after, 1)
     ]
-    dropped = [(was[name], name, "hit" if hit else "") for name, hit in shown.before if name not in kept]
+    dropped = [(previous[name], name, "hit" if hit else "") for name, hit in example.before if name not in kept]
     parts = [
-        tag("h3", f"User {shown.user}"),
-        tag("p", f"{plural(shown.n_known, 'interaction')} in the history.", "soft"),
+        tag("h3", f"User {example.user}"),
+        tag("p", f"{plural(example.n_known, 'interaction')} in the history.", "soft"),
         table(["", "after re-ranking", "", "before"], rows),
     ]
     if dropped:
@@ -142,15 +140,15 @@ def _example(shown: Example) -> Html:
 
 
 def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked: float | None) -> Html:
-    """The metric that the step is for first, then up to three others."""
+    """Return the trade-off charts: the metric of the step first, then up to three others."""
     quality = f"ndcg@{k}"
     others = [key for name in CURVES if (key := f"{name}@{k}") in curve and key not in (quality, metric)]
     note = (
         f"Each point is a value of {knob}; gray is {without(knob)}"
-        + (f", and the star is the value chosen, {picked:g}." if picked is not None else ".")
+        + (f", and the star is the chosen value, {picked:g}." if picked is not None else ".")
         + " All values are on validation data; tradeoff.csv has every metric."
     )
-    # NDCG itself is drawn by the value.
+    # NDCG itself is plotted against the knob.
     first = str(knob) if metric == quality else metric
     keys = [first, *others][:N_CURVES]
     drawn = [_chart(curve, str(knob), key, quality, picked) for key in keys]
@@ -158,7 +156,7 @@ def _tradeoff(curve: pd.DataFrame, k: int, knob: str | None, metric: str, picked
 
 
 def without(knob: str | None) -> str:
-    """The first row of a curve, in words."""
+    """Describe the baseline, the first row of a curve."""
     return "the first model alone" if knob == WEIGHT else "without re-ranking"
 
 
@@ -174,7 +172,7 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
         points(along, strengths, mode="lines+markers", line_color=BLUE),
         points(base, ["none"], mode="markers", marker={"color": GRAY, "size": 11}),
     ]
-    # The last value is written at its point: which way the curve runs.
+    # The last value is labeled to show the direction of the curve.
     last = {"mode": "text", "textposition": "bottom left", "cliponaxis": False, "hoverinfo": "skip"}
     traces.append(points(along[-1:], strengths[-1:], **last))
     if picked is not None:

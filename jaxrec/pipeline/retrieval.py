@@ -1,4 +1,4 @@
-"""The first stage: from the whole catalog to some candidates a user, of one source or of several."""
+"""Candidate generation, the first stage: candidates per user from one or several sources."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -25,17 +25,17 @@ from jaxrec.rerank.shortlist import Mixes
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """Whom the later stages choose from: sources merged, each item once; what a user has is left out.
+    """Candidate generation: merged, deduplicated sources without the user's seen items, all scored by the model.
 
-    n:           of the model's own ranking of the whole catalog
-    search:      how: `exact`, by blocks; `faiss`, an inverted index of item vectors (the extra `ann`), with its recall
-                 against exact said
-    lists, probes: of `faiss`: into how many lists items are dealt, and how many of them are searched
-    popular:     so many of the most popular items besides
-    window_days: they are counted in so many days before the newest interaction known; None: in all of it
-    category:    so many of the most popular items of the categories of the user's history, by their shares
-
-    The model scores all of them alike, whatever their source.
+    Args:
+        n: number of candidates from the model's own ranking.
+        search: `exact` (full catalog, by blocks) or `faiss` (inverted index of item vectors, extra `ann`), which also
+            reports its recall against exact search.
+        lists: number of lists of the faiss index.
+        probes: number of lists searched per query by faiss.
+        popular: number of most popular items to add.
+        window_days: popularity window in days before the latest interaction; None: all interactions.
+        category: number of most popular items in the user's categories to add, weighted by the user's category shares.
     """
 
     n: PositiveInt = 100
@@ -49,62 +49,73 @@ class CandidateSet:
     def __call__(
         self,
         fitted: Fitted,
-        asked: QueryRows,
+        query_rows: QueryRows,
         known: Interactions,
         own: sparse.csr_array,
         mixes: Mixes,
         exclude_known: bool = True,
     ) -> tuple[np.ndarray, np.ndarray, dict[str, float]]:
-        """Items and the model's scores [R, C], best first, -1 and -inf behind the last; and what there is to say.
+        """Return the candidates of each row.
 
-        own: the mix of categories of each row's history; mixes: of each item, [I, G]
+        Args:
+            fitted: the model with its parameters.
+            query_rows: the rows.
+            known: known interactions.
+            own: category distribution of each row's history.
+            mixes: category distribution of each item [I, G].
+            exclude_known: filter seen items.
+
+        Returns:
+            Items and model scores [R, C], best first, padded with -1 and -inf; and statistics by name.
         """
-        n_items, said = mixes.shape[0], {}
+        n_items, statistics = mixes.shape[0], {}
         if (most := max(self.n, self.popular, self.category)) > n_items:
-            raise InputError(f"candidates: {most} of one source are more than the {n_items} items of the catalog")
+            raise InputError(f"candidates: {most} from one source exceed the catalog size, {n_items}")
         if self.search == "exact":
-            items, scores = fitted.rank(asked, self.n, exclude_known)
+            items, scores = fitted.rank(query_rows, self.n, exclude_known)
         else:
             index = Index(fitted.model, fitted.params, lists=self.lists, probes=self.probes)
-            items = index.search(asked, self.n, exclude_known)
-            exact = fitted.rank(asked, self.n, exclude_known)[0]
-            sources, _ = sources_of(fitted.model, asked, fitted.fallback)
-            if sources is not None:  # vectors say nothing of users whom the model does not know
+            items = index.search(query_rows, self.n, exclude_known)
+            exact = fitted.rank(query_rows, self.n, exclude_known)[0]
+            sources, _ = sources_of(fitted.model, query_rows, fitted.fallback)
+            if sources is not None:  # the model has no vectors of users it does not know
                 items = np.where(np.asarray(sources.own)[:, None], items, exact)
-            said["recall of faiss against exact"] = overlap(items, exact)
-        found = [items]
+            statistics["recall of faiss against exact"] = overlap(items, exact)
+        item_lists = [items]
         if self.popular:
-            found.append(self._popular(asked, known, n_items, exclude_known))
+            item_lists.append(self._popular(query_rows, known, n_items, exclude_known))
         if self.category:
             if not mixes.shape[1]:
-                raise InputError("candidates.category needs categories: name their column in items.category")
-            found.append(self._of_category(asked, known, own, mixes, exclude_known))
-        if self.search == "exact" and len(found) == 1:
-            return items, scores, said
-        merged = union(found)
-        said["candidates of a user in the mean"] = float((merged >= 0).sum(axis=1).mean())
-        scores = fitted.score(asked, merged)
+                raise InputError("candidates.category needs item categories: set items.category to their column")
+            item_lists.append(self._of_category(query_rows, known, own, mixes, exclude_known))
+        if self.search == "exact" and len(item_lists) == 1:
+            return items, scores, statistics
+        merged = union(item_lists)
+        statistics["mean candidates per user"] = float((merged >= 0).sum(axis=1).mean())
+        scores = fitted.score(query_rows, merged)
         order = np.argsort(-scores, axis=1, kind="stable")
-        return np.take_along_axis(merged, order, 1), np.take_along_axis(scores, order, 1), said
+        return np.take_along_axis(merged, order, 1), np.take_along_axis(scores, order, 1), statistics
 
     def _counts(self, known: Interactions) -> np.ndarray:
         rows = targets(known)
         if self.window_days is not None:
             if rows.time is None:
-                raise InputError("candidates.window_days needs data with times; leave it null to count everything")
+                raise InputError(
+                    "candidates.window_days needs data with times: set it to null to count all interactions"
+                )
             rows = rows.take(rows.time > rows.time.max() - self.window_days * DAY)
         return np.bincount(rows.item, minlength=rows.n_items).astype(np.float32)
 
-    def _popular(self, asked: QueryRows, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
+    def _popular(self, query_rows: QueryRows, known: Interactions, n_items: int, exclude_known: bool) -> np.ndarray:
         popular = Fitted(Popularity(n_items=n_items), {"params": {"count": jnp.asarray(self._counts(known))}})
-        return popular.rank(asked, self.popular, exclude_known)[0]
+        return popular.rank(query_rows, self.popular, exclude_known)[0]
 
     def _of_category(
-        self, asked: QueryRows, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
+        self, query_rows: QueryRows, known: Interactions, own: sparse.csr_array, mixes: Mixes, exclude_known: bool
     ) -> np.ndarray:
         n = np.diff(own.indptr)
         row, place = np.repeat(np.arange(len(n)), n), np.arange(own.nnz) - np.repeat(own.indptr[:-1], n)
-        user = asked.users[row]
+        user = query_rows.users[row]
         codes = np.zeros((len(known.user_ids), max(1, int(n.max(initial=0)))), np.int32)
         shares = np.zeros(codes.shape, np.float32)
         codes[user, place], shares[user, place] = own.indices + 1, own.data
@@ -116,11 +127,11 @@ class CandidateSet:
             n_categories=mixes.n_categories,
         )
         params = {"own": codes, "shares": shares, "codes": mixes.codes, "counts": self._counts(known)}
-        return Fitted(popular, {"params": params}).rank(asked, self.category, exclude_known)[0]
+        return Fitted(popular, {"params": params}).rank(query_rows, self.category, exclude_known)[0]
 
 
 class PopularOfCategories(Model):
-    """Popularity of items weighted by the user's shares in their categories; categories are codes, 0 is none."""
+    """Popularity weighted by the user's shares of the item's categories; categories are codes, 0 is none."""
 
     n_users: int
     most_of_user: int
@@ -129,7 +140,7 @@ class PopularOfCategories(Model):
     n_categories: int
 
     def setup(self) -> None:
-        """Nothing is learned."""
+        """Declare the constant parameters."""
         zeros, of_user = nn.initializers.zeros, (self.n_users, self.most_of_user)
         self.own = self.param("own", zeros, of_user, jnp.int32)
         self.shares = self.param("shares", zeros, of_user)
@@ -137,7 +148,7 @@ class PopularOfCategories(Model):
         self.counts = self.param("counts", zeros, (self.n_items,))
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """The mean share of an item's categories in the user's history, times how often the item was chosen."""
+        """Return the mean share of an item's categories in the user's history, times its interaction count."""
         own, shares = self.own[query.user], self.shares[query.user]
         rows = jnp.arange(len(own))[:, None]
         of_category = jnp.zeros((len(own), self.n_categories + 1)).at[rows, own].set(shares)
@@ -151,7 +162,7 @@ class PopularOfCategories(Model):
 
 
 def union(sources: list[np.ndarray]) -> np.ndarray:
-    """Each row's items of all sources, [R, C], each once and where it stood first; -1 behind the last."""
+    """Merge the items of all sources per row [R, C], deduplicated in order of first occurrence, padded with -1."""
     items = np.concatenate(sources, axis=1)
     order = np.argsort(items, axis=1, kind="stable")
     ordered = np.take_along_axis(items, order, 1)
@@ -163,7 +174,7 @@ def union(sources: list[np.ndarray]) -> np.ndarray:
 
 
 def overlap(found: np.ndarray, exact: np.ndarray) -> float:
-    """The share of the exact lists' items that were found, all rows together."""
+    """Return the recall of `found` against the exact lists, over all rows."""
     wide = max(int(found.max()), int(exact.max())) + 1
     row = np.arange(len(exact))[:, None] * np.int64(wide)
     return float(np.isin((exact + row)[exact >= 0], (found + row)[found >= 0]).mean())

@@ -1,4 +1,4 @@
-"""`jaxrec pipeline`: choose on validation, measure on test once, write tables and a page."""
+"""`jaxrec pipeline`: choose settings on validation, evaluate on test once, write tables and a report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,18 @@ SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "populari
 
 
 def run(tree: Tree, directory: Path) -> dict[str, Measured]:
-    """Measures the pipeline that these settings describe; see conf/pipeline.yaml for what they mean."""
+    """Evaluate the pipeline of these settings, documented in conf/pipeline.yaml.
+
+    Args:
+        tree: the settings.
+        directory: output folder of the tables and the report.
+
+    Returns:
+        Test metrics by stage.
+
+    Raises:
+        InputError: an invalid setting, or a run that does not fit.
+    """
     _check(tree)
     knob, metric = _knob(tree)
     scoring: Scoring = build(tree["scoring"])
@@ -46,22 +57,24 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
         _check_validation([first] if second is None else [first, second], split.selection.validation)
         table = curve(pipeline, split, knob, tree["values"])
         if metric not in table:
-            raise InputError(f"metric={metric} is not measured here; there are {', '.join(table.columns[1:])}")
+            raise InputError(f"metric={metric} is not available; choose from {', '.join(table.columns[1:])}")
         picked = None if tree["keep"] is None else chosen(table, knob, metric, quality, tree["keep"])
         write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
         watched = table[list(dict.fromkeys([knob, quality, metric]))]
-        console.table(f"validation, by {knob} (the first row is {without(knob)})", watched)
+        console.table(f"validation by {knob} (first row: {without(knob)})", watched)
         console.say(
-            f"chosen on validation: {knob}={picked:g}, the best {metric} that keeps {tree['keep']:g} of {quality}"
+            f"chosen on validation: {knob}={picked:g}, the best {metric} with at least {tree['keep']:g} of {quality}"
             if picked is not None
-            else f"{knob} stays as it was set; keep=0.95 would choose it on validation"
+            else f"{knob} is unchanged; set keep=0.95 to choose it on validation"
         )
     stages = pipeline.stages(split.test, split)
     done = pipeline.measured(stages, {} if picked is None else {str(knob): picked})
     stages_table = stage_table(done, quality)
     write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
-    said = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
-    write_json(directory / "pipeline.json", said | {"candidates": stages.said, "test": stages_table.to_dict("records")})
+    settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
+    write_json(
+        directory / "pipeline.json", settings | {"candidates": stages.said, "test": stages_table.to_dict("records")}
+    )
     title = f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked"
     page = report(
         title,
@@ -81,7 +94,7 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
 
 
 def _examples(done: Mapping[str, Measured], stages: Stages, known: Interactions) -> list[Example]:
-    """Lists of the first and the last stage, of users with a short, a medium and a long history."""
+    """Return lists of the first and the last stage for users with short, medium and long histories."""
     first, last = (list(done.values())[place] for place in (0, -1))
     if first is last:
         return []
@@ -106,47 +119,49 @@ def _examples(done: Mapping[str, Measured], stages: Stages, known: Interactions)
 
 
 def _check(tree: Tree) -> None:
-    """Raises an InputError for the first setting that is unknown, of a wrong type, or out of range."""
+    """Raise an InputError for the first setting that is unknown, of the wrong type, or out of range."""
     check({key: tree[key] for key in ("candidates", "scoring", "items")})
     check({f"rerank.{name}": node for name, node in tree["rerank"].items()})
     if not isinstance(tree["k"], int) or tree["k"] < 1:
-        raise InputError(f"k={tree['k']}: the length of lists, 1 or more")
+        raise InputError(f"k={tree['k']}: must be an integer of at least 1 (list length)")
     if tree["keep"] is not None and not 0 <= tree["keep"] <= 1:
-        raise InputError(f"keep={tree['keep']}: a share of NDCG, from 0 to 1")
+        raise InputError(f"keep={tree['keep']}: must be from 0 to 1 (share of NDCG)")
     if not 0 <= tree["scoring"]["weight"] <= 1:
-        raise InputError(f"scoring.weight={tree['scoring']['weight']}: from 0 to 1")
+        raise InputError(f"scoring.weight={tree['scoring']['weight']}: must be from 0 to 1")
 
 
 def _knob(tree: Tree) -> tuple[str | None, str]:
-    """The number to vary and the metric to watch, where the step says which; checked against the stages there are."""
+    """Return the number to vary and the metric to report, checked against the configured stages."""
     steps, knob, metric, k = tree["rerank"], tree["tradeoff"], tree["metric"], tree["k"]
     if knob is None:
         return None, metric or f"diversity@{k}"
     name, _, number = knob.partition(".")
     if name == "scoring" and number in ("", "weight"):
         if tree["scoring"]["run"] is None:
-            raise InputError(f"tradeoff={knob} needs a second model: scoring=model scoring.run=RUN_DIR")
+            raise InputError(f"tradeoff={knob} needs a second model: set scoring=model scoring.run=RUN_DIR")
         if not all(0 <= value <= 1 for value in tree["values"]):
-            raise InputError(f"values={list(tree['values'])}: weights of the second model, from 0 to 1")
+            raise InputError(f"values={list(tree['values'])}: weights of the second model must be from 0 to 1")
         return WEIGHT, metric or f"ndcg@{k}"
     if name not in steps:
-        raise InputError(f"tradeoff={knob}: no step {name}; rerank has {', '.join(steps) or 'none'}")
+        raise InputError(f"tradeoff={knob}: unknown step {name}; rerank has {', '.join(steps) or 'none'}")
     step: Step = build(steps[name])
     number = number or step.knob or ""
     if number not in steps[name] or number.startswith("_"):
         numbers = [f"{name}.{key}" for key in steps[name] if not key.startswith("_")]
-        raise InputError(f"tradeoff={knob} is no number of this step; there are {', '.join(numbers) or 'none'}")
+        raise InputError(f"tradeoff={knob}: unknown number; the step has {', '.join(numbers) or 'none'}")
     return f"{name}.{number}", metric or f"{step.metric}@{k}"
 
 
 def _check_validation(runs: Sequence[Run], validation: Any) -> None:
     if validation is None:
-        raise InputError(f"{runs[0].directory} has no validation part: strengths are chosen on it, never on test")
+        raise InputError(
+            f"{runs[0].directory} has no validation data to choose strengths: train with split.validation_fraction"
+        )
     for run in runs:
         if run.tree.get("refit"):
             raise InputError(
-                f"{run.directory} was trained again on train and validation (refit=true): it knows what strengths "
-                "would be chosen by. Take a run with refit=false, or set strengths yourself and leave tradeoff out"
+                f"{run.directory} was trained on train and validation (refit=true), so strengths cannot be chosen on "
+                "validation: use a run with refit=false, or set strengths manually and omit tradeoff"
             )
 
 
@@ -154,15 +169,15 @@ def _plain(tree: Tree) -> Any:
     return json.loads(json.dumps(tree, default=str))
 
 
-def _say(table: pd.DataFrame, said: dict[str, float], quality: str, k: int) -> None:
+def _say(table: pd.DataFrame, candidates: dict[str, float], quality: str, k: int) -> None:
     keys = [f"{key}@{k}" for key in (*SHOWN, "calibration_error", "freshness", "serendipity")]
-    shown = table[["stage", *(key for key in keys if key in table)]].set_index("stage").T
-    console.table("test", shown.reset_index(names="metric"))
+    metrics = table[["stage", *(key for key in keys if key in table)]].set_index("stage").T
+    console.table("test", metrics.reset_index(names="metric"))
     for row in table.iloc[1:].itertuples(index=False):
         named = dict(zip(table.columns, row, strict=True))
         console.say(
             f"{named['stage']}: {quality} {named['difference']:+.4f} "
-            f"({named['difference low']:+.4f} to {named['difference high']:+.4f}) against the first stage alone"
+            f"({named['difference low']:+.4f} to {named['difference high']:+.4f}) vs the first stage"
         )
-    for what, value in said.items():
-        console.say(f"{what}: {value:.4f}" if value <= 1 else f"{what}: {value:.1f}")
+    for name, value in candidates.items():
+        console.say(f"{name}: {value:.4f}" if value <= 1 else f"{name}: {value:.1f}")

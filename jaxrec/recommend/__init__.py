@@ -1,4 +1,4 @@
-"""What is done with a trained run: asked for recommendations, written to files, mined for negatives, exported."""
+"""Use of trained runs: recommendation, batch files, hard-negative mining, export."""
 
 from jaxrec.recommend.recommender import Recommender, load
 

@@ -1,12 +1,12 @@
-"""A run as one artifact that other programs load without jaxrec: compiled, with its weights, ids and vectors.
+"""Export of a run as an artifact that loads without jaxrec: compiled program, weights, ids and vectors.
 
-program.bin          StableHLO by `jax.export`: any number of rows, for several platforms
-weights.npz          what the program is given first, in order
-tables.npz           user_ids, item_ids, what each user had, titles
-load.py              reads all of that with jax and numpy alone: `jaxrec.recommend.exported`, copied
-item_vectors, user_vectors   .parquet (id, vector) or .npy, in the order of the id tables: their dot products are the
-                     scores, for a vector database; of models that have vectors
-about.json           last, so that a folder that has it is complete
+program.bin          StableHLO from `jax.export`: any number of rows, several platforms
+weights.npz          leading arguments of the program, in order
+tables.npz           user_ids, item_ids, user histories, titles
+load.py              loader that needs only jax and numpy: a copy of `jaxrec.recommend.exported`
+item_vectors, user_vectors   .parquet (id, vector) or .npy, in the order of the id tables, for models with vectors:
+                     their dot products are the scores, e.g. for a vector database
+about.json           written last, so a folder that has it is complete
 """
 
 import io
@@ -39,24 +39,33 @@ def export(
     vectors: Literal["parquet", "npy", "none"] = "parquet",
     platforms: tuple[str, ...] = PLATFORMS,
 ) -> list[str]:
-    """Writes the folder `out`; says what is in it.
+    """Write the export folder `out`.
 
-    run: a run directory; k: the longest list that can be asked for, at most the catalog; vectors: how to write them
+    Args:
+        run: a run directory.
+        out: the folder to write.
+        k: maximum list length, capped at the catalog size.
+        vectors: file format of the vectors; "none" for no vectors.
+        platforms: platforms to compile for.
 
-    Raises InputError for what cannot be exported.
+    Returns:
+        One line per part written, for display.
+
+    Raises:
+        InputError: an unknown platform, a missing package, or a model that cannot be exported.
     """
     if unknown := sorted(set(platforms) - set(PLATFORMS)):
-        raise InputError(f"platforms={unknown[0]}: there are {', '.join(PLATFORMS)}")
+        raise InputError(f"platforms={unknown[0]} is unknown; choose from {', '.join(PLATFORMS)}")
     if find_spec("flatbuffers") is None:
-        raise InputError("an export is written with flatbuffers, which is missing: pip install 'jaxrec[export]'")
+        raise InputError("export needs flatbuffers, which is not installed: pip install 'jaxrec[export]'")
     model, folder = load(run), Path(out)
     k = min(k, len(model.item_ids))
-    answers = model.answers(k, 1, _history_length(model))
-    program, weights = _program(answers, platforms)
+    recommender = model.answers(k, 1, _history_length(model))
+    program, weights = _program(recommender, platforms)
     about = {
         "model": type(model.model).__name__,
         "k": k,
-        "history_length": answers.length,
+        "history_length": recommender.length,
         "new_users": "model" if model.knows_new_users else "popularity",
         "users": len(model.user_ids),
         "items": len(model.item_ids),
@@ -67,43 +76,43 @@ def export(
     write_atomic(folder / "weights.npz", partial(_npz, arrays={f"{i:04}": w for i, w in enumerate(weights)}))
     write_atomic(folder / "tables.npz", partial(_npz, arrays=_tables(model)))
     write_text(folder / "load.py", Path(exported.__file__).read_text(encoding="utf-8"))
-    said = [f"{folder}: {about['model']}, lists of up to {k}, for {', '.join(platforms)}; load.py reads it"]
+    lines = [f"{folder}: {about['model']}, lists of up to {k} items, for {', '.join(platforms)}; load with load.py"]
     if vectors != "none":
-        said += _vectors(model, folder, vectors)
+        lines += _vectors(model, folder, vectors)
     write_json(folder / "about.json", about)
-    return said
+    return lines
 
 
 def _history_length(model: Recommender) -> int:
-    """What the program reads of a history: as much as the model, or, folding in, the longest that is known."""
+    """Return the history length of the program: the model's, or with fold-in the longest known history."""
     if reads := model.model.history_length:
         return reads
     folds = model.model.has_field("n_users") and model.knows_new_users
     return max(1, int(np.diff(model.known.offsets).max(initial=1))) if folds else 1
 
 
-def _program(answers: BatchRecommender, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
-    """The serialized program, and the arrays it takes before users, histories and what is excluded."""
-    leaves, tree = jax.tree.flatten(answers.scored.shared)
+def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
+    """Return the serialized program, and its leading array arguments (before users, histories and excluded items)."""
+    leaves, tree = jax.tree.flatten(recommender.scored.shared)
 
     def lists(
         weights: list[Array], users: Int[Array, "B"], histories: Int[Array, "B T"], excluded: Int[Array, "B X"]
     ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-        scores = answers.scored.scores(jax.tree.unflatten(tree, weights), users, histories)
-        hidden = jnp.where(excluded < 0, answers.scored.n_items, excluded)
+        scores = recommender.scored.scores(jax.tree.unflatten(tree, weights), users, histories)
+        hidden = jnp.where(excluded < 0, recommender.scored.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
-        # By hand what `ranking.top_k` does: 0.0 must not come before -0.0.
-        values, items = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), answers.k)
+        # Same rule as `ranking.top_k`: 0.0 must not rank before -0.0.
+        values, items = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), recommender.k)
         return jnp.where(values > -jnp.inf, items, -1), values
 
     rows, length = jax.export.symbolic_shape("b, x")
     shaped = partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
-    given = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-    asked = (shaped((rows,)), shaped((rows, answers.length)), shaped((rows, length)))
+    leaf_shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
+    row_shapes = (shaped((rows,)), shaped((rows, recommender.length)), shaped((rows, length)))
     try:
-        program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(given, *asked).serialize())
-    except Exception as error:  # whatever tracing, lowering or writing does not take: they have no common kind
-        name, why = type(answers.scored.model).__name__, str(error).partition("\n")[0]
+        program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes).serialize())
+    except Exception as error:  # tracing, lowering and serialization have no common exception class
+        name, why = type(recommender.scored.model).__name__, str(error).partition("\n")[0]
         raise InputError(
             f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
             "(jaxrec serve), or export it for fewer platforms"
@@ -113,9 +122,9 @@ def _program(answers: BatchRecommender, platforms: tuple[str, ...]) -> tuple[byt
 
 def _tables(model: Recommender) -> dict[str, np.ndarray]:
     known = {f"known_{name}": getattr(model.known, name) for name in ("offsets", "items", "target")}
-    found = {"user_ids": model.user_ids, "item_ids": model.item_ids, "titles": model.titles, **known}
-    present = {name: np.asarray(table) for name, table in found.items() if table is not None}
-    # Text as numpy's own, for what holds objects is read by pickle only.
+    tables = {"user_ids": model.user_ids, "item_ids": model.item_ids, "titles": model.titles, **known}
+    present = {name: np.asarray(table) for name, table in tables.items() if table is not None}
+    # NumPy strings, because object arrays can only be loaded with pickle.
     return {name: table.astype(str) if table.dtype.kind == "O" else table for name, table in present.items()}
 
 
@@ -124,18 +133,18 @@ def _vectors(model: Recommender, folder: Path, kind: str) -> list[str]:
         "item": (model.item_ids, model.item_vectors()),
         "user": (model.user_ids, model.user_vectors(np.arange(len(model.user_ids)))),
     }
-    said = []
+    lines = []
     for name, (ids, vectors) in tables.items():
         if vectors is None:
-            return [f"no vectors: scores of {type(model.model).__name__} are no dot products"]
+            return [f"no vectors: the scores of {type(model.model).__name__} are not dot products"]
         path = folder / f"{name}_vectors.{kind}"
         if kind == "npy":
             write_atomic(path, partial(np.save, arr=vectors))
         else:
             column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
             write_atomic(path, partial(pq.write_table, pa.table({f"{name}_id": pa.array(ids), "vector": column})))
-        said.append(f"{path}: {len(ids):,} vectors of {vectors.shape[1]}")
-    return said
+        lines.append(f"{path}: {len(ids):,} vectors of dimension {vectors.shape[1]}")
+    return lines
 
 
 def _npz(path: Path, arrays: dict[str, np.ndarray]) -> None:

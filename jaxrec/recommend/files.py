@@ -1,4 +1,4 @@
-"""Recommendations to a file or to the terminal: of a run, for users it knows or for histories of new ones."""
+"""Batch recommendation of a run to a file or the terminal, for known users or histories of new users."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -18,9 +18,9 @@ from jaxrec.data.reading import tables
 from jaxrec.errors import InputError
 from jaxrec.recommend.recommender import Recommender, Unknown, load
 
-USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
-SHOWN = 200  # rows on a terminal
-TYPES = {  # of columns that are not ids
+USERS_AT_A_TIME = 1 << 15  # users whose lists are in memory at once
+SHOWN = 200  # maximum rows on a terminal
+TYPES = {  # Arrow types of the columns that are not ids
     **dict.fromkeys(("source", "title", "categories"), pa.string()),
     "score": pa.float32(),
     "rank": pa.int64(),
@@ -40,24 +40,42 @@ def recommend(
     user_column: str = "user_id",
     item_column: str = "item_id",
 ) -> tuple[int, pd.DataFrame | None]:
-    """Writes `out`, whole or not at all, or gives a table of the first rows where it is None; and how many there are.
+    """Write recommendations to the file `out`, or return the first rows if `out` is None.
 
-    For whom is said by one of `users` (ids, "all", or a file), `history` and `histories`; see conf/recommend.yaml.
-    Columns user_id (or history, its number), item_id, score, rank; `source` where a list may be popularity's; title
-    and categories where the run knows them. Raises InputError for what cannot be done; then nothing is written.
+    Exactly one of `users`, `history` and `histories` must be given; see conf/recommend.yaml. Columns are user_id (or
+    history, its index), item_id, score, rank; `source` if a list may come from popularity; title and categories if
+    the run has them.
+
+    Args:
+        run: a run directory.
+        users: user ids, "all", or a file of ids.
+        history: item ids of one new user, oldest first.
+        histories: a file of users and items, one row per event, oldest first.
+        k: list length.
+        out: a .parquet, .pq or .csv file, written atomically; None: return a table.
+        exclude_seen: filter items of the user's history.
+        unknown: "error", or "popularity" to return the most popular items for unknown users.
+        user_column: user column of a file.
+        item_column: item column of a file.
+
+    Returns:
+        The number of rows, and the first rows if `out` is None.
+
+    Raises:
+        InputError: invalid arguments, unknown ids or unreadable files; nothing is written.
     """
-    given = {"users": users, "history": history, "histories": histories}
-    if len(said := [key for key, value in given.items() if value is not None]) != 1:
+    queries = {"users": users, "history": history, "histories": histories}
+    if len(keys := [key for key, value in queries.items() if value is not None]) != 1:
         raise InputError(
-            f"{' and '.join(said) or 'nobody'} given: say for whom by one of 'users=[196,22]', users=all, users=FILE, "
+            f"{' and '.join(keys) or 'no users'} given: set exactly one of 'users=[196,22]', users=all, users=FILE, "
             "'history=[50,181]' and histories=FILE"
         )
     if out is not None and Path(out).suffix.lower() not in SUFFIXES:
-        raise InputError(f"out={out}: the suffix says how to write, {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        raise InputError(f"out={out}: the suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     model = load(run)
     options: dict[str, Any] = {"k": k, "exclude_seen": exclude_seen, "unknown": unknown}
     if users is not None:
-        names = _asked(model, users, user_column)
+        names = _user_ids(model, users, user_column)
         blocks = _of_users(model, names, options)
     elif history is not None:
         names, items = np.zeros(1, np.int64), canonical(history, "history")
@@ -73,18 +91,18 @@ def recommend(
 
 
 def type_of(ids: np.ndarray) -> pa.DataType:
-    """How ids are written: whole numbers where all of them are, else text."""
+    """Return the Arrow type of ids: integers if all of them are, else text."""
     whole = ids.dtype.kind in "iu" or all(isinstance(i, int | np.integer) for i in ids.tolist())
     return pa.int64() if whole else pa.string()
 
 
 def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.DataType]) -> int:
-    """Frames of the same columns, at least one, one after the other to a file; how many rows."""
+    """Write frames with the same columns (at least one) to a file; return the number of rows."""
     rows = 0
 
     def write(temporary: Path) -> None:
         nonlocal rows
-        temporary.touch()  # no work is started for a file that cannot be written
+        temporary.touch()  # fail before any work if the file cannot be written
         first = next(blocks)
         schema = pa.schema([(name, types[name]) for name in map(str, first)])
         kind: Any = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
@@ -100,25 +118,25 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.Dat
 
 
 def _column(values: pd.Series, kind: pa.DataType) -> pa.Array:
-    """Whatever the frame made of a column, as this type."""
+    """Convert a frame column to this Arrow type."""
     plain = values.tolist()
     return pa.array(map(str, plain) if kind == pa.string() else plain, kind)
 
 
-def _asked(model: Recommender, users: tuple[int | str | float, ...] | str, column: str) -> np.ndarray:
-    """The ids that `users` names."""
+def _user_ids(model: Recommender, users: tuple[int | str | float, ...] | str, column: str) -> np.ndarray:
+    """Return the ids selected by `users`."""
     if users == "all":
         return model.user_ids
     if isinstance(users, str):
-        (found,) = _columns(users, user_column=column)
-        return written_as(pd.unique(found), model.user_ids)
+        (ids,) = _columns(users, user_column=column)
+        return written_as(pd.unique(ids), model.user_ids)
     if not users:
-        raise InputError("users=[] names nobody: give ids, users=all, or a file of them")
+        raise InputError("users=[] is empty: list user ids, or set users=all or users=FILE")
     return written_as(canonical(users, "users"), model.user_ids)
 
 
 def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Names of the users of a file, as they come, and the items of each in the order of its rows."""
+    """Return the users of a file in order of appearance, and the items of each in row order."""
     users, items = _columns(path, user_column=user, item_column=item)
     owners, names = pd.factorize(users)
     ids = items[np.argsort(owners, kind="stable")]
@@ -145,20 +163,20 @@ def _blocks(n: int) -> Iterator[slice]:
 
 
 def _columns(path: str, **columns: str) -> list[np.ndarray]:
-    """The columns of a file by the keys that name them; each row must have them all."""
+    """Read the columns of a file; rows with missing values are an error."""
     read = tables.read(Path(path), columns)
-    found = [tables.plain(read[key]) for key in columns]
-    for (key, name), column in zip(columns.items(), found, strict=True):
+    arrays = [tables.plain(read[key]) for key in columns]
+    for (key, name), column in zip(columns.items(), arrays, strict=True):
         if column.null_count:
             raise InputError(f"{path} has {column.null_count:,} rows without {name!r} ({key}): fill or drop them")
     return [
         as_array(exact(column, f"{key}={name}", partial(tables.place, Path(path))))
-        for (key, name), column in zip(columns.items(), found, strict=True)
+        for (key, name), column in zip(columns.items(), arrays, strict=True)
     ]
 
 
 def _labeled(model: Recommender, frame: pd.DataFrame) -> pd.DataFrame:
-    """With titles and categories, where the run knows them."""
+    """Add titles and categories if the run has them."""
     at = model.positions_of_items(frame["item_id"])
     if model.titles is not None:
         frame["title"] = model.titles[at]

@@ -1,4 +1,4 @@
-"""A model with the parameters of one run: the best items of rows of users, and scores of given candidates."""
+"""Model with trained parameters: top-k ranking of users and scoring of candidates."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,61 +19,61 @@ from jaxrec.ranking import QueryRows, Ranker, Rows, rows_of, sources_of
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A model with its parameters, and what answers for users it knows nothing of; None: it answers for all."""
+    """Model with its parameters, and the fallback for users it cannot score; None if it scores all users."""
 
     model: Model
     params: Params
     fallback: Fallback | None = None
 
     def members(self) -> tuple[Params, Hyper]:
-        """As a population of one; its numbers are in the module already."""
+        """Return parameters and hyperparameters as a population of one member."""
         own, absent = fields(self.model), Hyper._field_defaults
         numbers: dict[str, Any] = {name: own.get(name, absent.get(name, 0)) for name in Hyper._fields}
-        on = np if jax.default_backend() == "cpu" else jnp  # NumPy's view of what is in memory is no copy
+        on = np if jax.default_backend() == "cpu" else jnp  # a NumPy view avoids a copy on the host
         return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, Hyper(**numbers)))
 
-    def rank(self, asked: QueryRows, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """The k best items of each row, and their scores, [R, k], exactly; -1 behind the last."""
-        ranked = Ranker(self.model, asked, k, exclude_known=exclude_known, fallback=self.fallback)(*self.members())
+    def rank(self, query_rows: QueryRows, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Return the exact top-k items of each row and their scores [R, k], padded with -1."""
+        ranked = Ranker(self.model, query_rows, k, exclude_known=exclude_known, fallback=self.fallback)(*self.members())
         _check_finite(self.model, ranked.finite[0])
         return np.asarray(ranked.items[0]), np.asarray(ranked.scores[0])
 
-    def score(self, asked: QueryRows, items: np.ndarray) -> np.ndarray:
-        """Scores [R, C] of each row's candidates [R, C]; -inf for -1."""
-        scores, finite = _Candidates(self.model, asked, items, self.fallback).stream(*self.members())
+    def score(self, query_rows: QueryRows, items: np.ndarray) -> np.ndarray:
+        """Return scores [R, C] of each row's candidates [R, C]; -inf for the padding -1."""
+        scores, finite = _Candidates(self.model, query_rows, items, self.fallback).stream(*self.members())
         _check_finite(self.model, finite[0])
         return np.asarray(scores[0])
 
 
 class _Candidates:
-    """Scores given candidates, a block of rows at a time."""
+    """Scores candidates, a block of rows at a time."""
 
-    def __init__(self, model: Model, asked: QueryRows, items: np.ndarray, fallback: Fallback | None) -> None:
+    def __init__(self, model: Model, query_rows: QueryRows, items: np.ndarray, fallback: Fallback | None) -> None:
         self.model, self.n_rows = model, len(items)
-        sources, self.folds = sources_of(model, asked, fallback)
+        sources, self.folds = sources_of(model, query_rows, fallback)
         self.block = block_size(
             self.n_rows, items.shape[1], None, model.pair_floats if isinstance(model, Pairwise) else 64
         )
         self.length = model.history_length
-        shared = rows_of(model, asked, self.folds), jnp.asarray(items, jnp.int32), sources
+        shared = rows_of(model, query_rows, self.folds), jnp.asarray(items, jnp.int32), sources
         self.stream = Blockwise(self.member, shared, self.n_rows, self.block)
 
     def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Params, hyper: Hyper) -> Block:
-        """One member's scores of a block."""
-        asked, candidates, sources = shared
-        model = asked.member(self.model, hyper)
-        folds = None if self.folds is None else asked.member(self.folds, hyper)
+        """Return the function that scores one block of rows for one member."""
+        rows_data, candidates, sources = shared
+        model = rows_data.member(self.model, hyper)
+        folds = None if self.folds is None else rows_data.member(self.folds, hyper)
 
         def score_block(first_row: Int[Array, ""]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
             rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
             items = candidates[rows]
             some = jnp.maximum(items, 0)
-            scores = model.bind(params)(asked.query(rows, self.length), some)
+            scores = model.bind(params)(rows_data.query(rows, self.length), some)
             finite = jnp.isfinite(scores).all()
             if sources is not None:
                 fold = None
                 if folds is not None:
-                    known = asked.query(rows, folds.history_length)
+                    known = rows_data.query(rows, folds.history_length)
                     fold = lambda: folds.bind(params)(known, some)  # noqa: E731
                 scores = sources.blended(rows, scores, some, fold)
             return jnp.where(items < 0, -jnp.inf, scores), finite
@@ -83,4 +83,4 @@ class _Candidates:
 
 def _check_finite(model: Model, finite: np.bool_) -> None:
     if not finite:
-        raise InputError(f"{type(model).__name__} gives scores that are not finite; train it again")
+        raise InputError(f"{type(model).__name__} returned non-finite scores: train it again")

@@ -1,7 +1,7 @@
-"""Negatives to a file: a run's model ranks the whole catalog for every user, and items of some ranks are written.
+"""Hard-negative mining to a file: rank the full catalog for every user and write the items at given ranks.
 
-Training on such a file (`data=files data.label_column=label negatives=given`) is the second of two steps: a model on
-random negatives first, another on what the first one ranks high though it was not chosen.
+Training on such a file (`data=files data.label_column=label negatives=given`) is the second stage of two: the first
+model is trained on random negatives, the second on unseen items that the first ranks high.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from jaxrec.errors import InputError
 from jaxrec.recommend.files import type_of
 from jaxrec.recommend.recommender import Recommender, load
 
-USERS_AT_A_TIME = 1 << 15  # lists of so many users are in memory at once
+USERS_AT_A_TIME = 1 << 15  # users whose lists are in memory at once
 
 
 def mine(
@@ -29,26 +29,34 @@ def mine(
     history: bool = True,
     seed: int = 0,
 ) -> dict[str, int]:
-    """Writes user_id, item_id, score, rank and label; returns how many rows of each label.
+    """Write user_id, item_id, score, rank and label.
 
-    run:      a run directory
-    out:      .parquet, .pq or .csv, whole or not there at all
-    ranks:    first and last, from 1, among the items that a user does not have in the run's train and validation data
-    per_user: so many of these ranks a user, drawn without replacement; None: all
-    history:  also what users have, with label 1 and without a rank; what is mined has label 0
+    Args:
+        run: a run directory.
+        out: a .parquet, .pq or .csv file, written atomically.
+        ranks: first and last rank, from 1, among items not in the user's train and validation data.
+        per_user: number of these ranks to sample per user without replacement; None: all.
+        history: also write the users' interactions, with label 1 and without a rank; mined items have label 0.
+        seed: seed of the sampling.
 
-    Raises InputError for a run without a model, ranks beyond the catalog, or a suffix that is none of these.
+    Returns:
+        The number of rows by kind: history and mined.
+
+    Raises:
+        InputError: a run without a model, ranks beyond the catalog, or an unknown suffix.
     """
     path, (first, last) = Path(out), ranks
     if path.suffix not in (".parquet", ".pq", ".csv"):
-        raise InputError(f"out={out}: the suffix says how to write, .parquet, .pq or .csv")
+        raise InputError(f"out={out}: the suffix must be .parquet, .pq or .csv")
     model = load(run)
     n_items = len(model.item_ids)
     if not 1 <= first <= last <= n_items:
-        raise InputError(f"ranks={[first, last]}: must be first and last, from 1 to the {n_items:,} items of the run")
+        raise InputError(
+            f"ranks={[first, last]}: must be the first and last rank, from 1 to {n_items:,} (the catalog size)"
+        )
     if per_user is not None and not 1 <= per_user <= last - first + 1:
         raise InputError(
-            f"per_user={per_user}: must be from 1 to the {last - first + 1} ranks of ranks={[first, last]}"
+            f"per_user={per_user}: must be from 1 to {last - first + 1}, the number of ranks in ranks={[first, last]}"
         )
     counts = {"history": 0, "mined": 0}
 
@@ -69,7 +77,7 @@ def mine(
 def _tables(
     model: Recommender, ranks: tuple[int, int], per_user: int | None, history: bool, rng: np.random.Generator
 ) -> Iterator[pa.Table]:
-    """Of a block of users at a time: what they have, then what is mined."""
+    """Yield tables of one block of users at a time: interactions, then mined items."""
     first, last = ranks
     for start in range(0, len(model.user_ids), USERS_AT_A_TIME):
         users = np.arange(start, min(start + USERS_AT_A_TIME, len(model.user_ids)))
@@ -78,11 +86,11 @@ def _tables(
             owner = np.repeat(users, np.diff(offsets))
             yield _table(model, owner, items, model.score_at(owner, items), None)
         items, scores = (lists[:, first - 1 :] for lists in model.rank(users, last))
-        taken = items >= 0
+        selected = items >= 0
         if per_user is not None:
-            chance = np.where(taken, rng.random(items.shape), 2.0)
-            taken &= np.argsort(np.argsort(chance, axis=1), axis=1) < per_user
-        row, place = np.nonzero(taken)
+            chance = np.where(selected, rng.random(items.shape), 2.0)
+            selected &= np.argsort(np.argsort(chance, axis=1), axis=1) < per_user
+        row, place = np.nonzero(selected)
         yield _table(model, users[row], items[row, place], scores[row, place], first + place)
 
 

@@ -1,7 +1,7 @@
-"""The model that a run directory names, built again: a class that is known here, with plain values as arguments.
+"""Reconstruction of the model stored in a run directory: a known class with plain values as arguments.
 
-The name was read from a file, which anybody may have written. So nothing is imported or called because a file says so:
-the class is one that a file of conf/model names, or one that the caller passes.
+The stored name is untrusted input, so it never triggers an import or a call: the class must be one named in conf/model,
+or one that the caller passes.
 """
 
 import dataclasses
@@ -26,16 +26,16 @@ from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.settings import CONF, get, registered
 
-# What split=new_users measures, and so saves: models that know users by their histories alone.
+# Models evaluated, and therefore stored, by split=new_users: they know users only by their histories.
 FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
 
 
 def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
-    """What a run stores of its model: `model`, its public name, and `arguments`.
+    """Return the stored description of a model: `model`, its public name, and `arguments`.
 
     Args:
-        model: stored by the name of the file in conf/model that names its class; a class that none names, by its path.
-        hyper: numbers of the trained member, which stand for the arguments of these names.
+        model: stored under the name of its file in conf/model, or under its dotted path if it has none.
+        hyper: hyperparameters of the trained member, which replace the arguments of the same names.
     """
     arguments = fields(model)
     if hyper is not None:
@@ -54,27 +54,27 @@ def restored(
     given: type[Model] | None = None,
     encoded: Encoded | None = None,
 ) -> Model:
-    """The model that was stored, checked against its parameters.
+    """Rebuild a stored model and check it against its parameters.
 
     Args:
-        file: where this was read, for messages.
-        extra: what was read beside the parameters, `model` and `arguments` among it.
+        file: the file read, for error messages.
+        extra: values stored with the parameters, including `model` and `arguments`.
         params: the parameters.
-        given: the class of a model that is no part of jaxrec.
-        encoded: the features read beside it, which a model may need to tell its shapes.
+        given: the class of a model that is not part of jaxrec.
+        encoded: the stored features, which may determine parameter shapes.
 
     Raises:
-        InputError: the class is not known here, or arguments or parameters are not those of this version.
+        InputError: an unknown class, or arguments or parameters that this version does not have.
     """
     name, arguments = extra.get("model"), extra.get("arguments")
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
-        raise InputError(f"{file} names no model: another version of jaxrec, or another program, wrote it")
+        raise InputError(f"{file} has no model name: it was written by another version of jaxrec or another program")
     path = _named().get(name, name if name in registered("model") else None)
     kind = given if given is not None else None if path is None else locate(path)
     if kind is None:
         raise InputError(
-            f"{file} names the model {name}, which is not among those of jaxrec, so it is not loaded: for a model of "
-            "your own pass its class, load(run, model=MyModel), or add --config-dir FOLDER with your model/NAME.yaml"
+            f"{file} names the model {name}, which is not part of jaxrec, so it is not loaded: for your own model "
+            "pass its class, load(run, model=MyModel), or add --config-dir FOLDER with your model/NAME.yaml"
         )
     if not issubclass(kind, Model):
         raise InputError(
@@ -85,47 +85,47 @@ def restored(
     plain = {name: _plain(file, name, value) for name, value in arguments.items()}
     if unknown := sorted(set(plain) - {field.name for field in dataclasses.fields(kind)}):
         raise InputError(
-            f"{file} gives {kind.__name__} the argument {unknown[0]}, which it does not have here: another version of "
-            "jaxrec wrote it; load it with that version, or train the run again"
+            f"{file} has the argument {unknown[0]}, which {kind.__name__} does not take in this version of jaxrec: it "
+            "was written by another version; load it with that version, or train the run again"
         )
     try:
         model = kind(**plain)
         expected = _shapes(with_tables(model, tables(model, encoded)))
-    except Exception as error:  # arguments that do not fit fail in any of the model's own ways
+    except Exception as error:  # invalid arguments may raise any exception in the model
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{file}: {kind.__name__} cannot be built from its arguments ({type(error).__name__}: {reason}): another "
-            "version of jaxrec wrote it; load it with that version, or train the run again"
+            f"{file}: {kind.__name__} cannot be built from its arguments ({type(error).__name__}: {reason}): it was "
+            "written by another version of jaxrec; load it with that version, or train the run again"
         ) from error
-    found = {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(params)}
     for name, shape in expected.items():
-        if found.get(name) != shape:
-            found_there = f"has shape {found[name]}" if name in found else "is missing"
+        if shapes.get(name) != shape:
+            actual = f"has shape {shapes[name]}" if name in shapes else "is missing"
             raise InputError(
-                f"{file}: the parameter {name} of {kind.__name__} {found_there} where this version of jaxrec expects "
-                f"{shape}: another version wrote it; load it with that version, or train the run again"
+                f"{file}: the parameter {name} of {kind.__name__} {actual}, expected shape {shape}: it was written by "
+                f"another version of jaxrec; load it with that version, or train the run again"
             )
     return model
 
 
 @functools.cache
 def _named() -> dict[str, str]:
-    """Public name → dotted path of the class, of the files of conf/model that name one."""
+    """Map public model names to dotted class paths, from the files in conf/model."""
     files = {file.stem: yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(CONF.glob("model/*.yaml"))}
     paths = {name: get(tree, "model._target_", tree.get("_target_")) for name, tree in files.items()}
     return {name: path for name, path in paths.items() if path} | FOLDED
 
 
 def _plain(file: Path, name: str, value: Any) -> Any:
-    """Lists as tuples; a value that would have to be built is refused."""
+    """Convert lists to tuples; reject values that are not plain."""
     if isinstance(value, Mapping):
         raise InputError(f"{file}: the argument {name} of the model is not a plain value, so it is not loaded")
     return tuple(_plain(file, name, part) for part in value) if isinstance(value, list | tuple) else value
 
 
 def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    """Every parameter and its shape, without making one."""
+    """Return the shape of every parameter without allocating it."""
     length = model.history_length
-    nobody = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
-    made = jax.eval_shape(model.init, jax.random.key(0), nobody, jnp.zeros((1, 1), jnp.int32))
-    return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(made)}
+    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
+    params = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
+    return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(params)}

@@ -1,1 +1,1 @@
-"""What a run and a search leave to look at: `report.html`."""
+"""HTML reports of runs, searches and grids."""

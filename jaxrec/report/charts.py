@@ -1,4 +1,4 @@
-"""Charts of the reports, drawn by Plotly in the browser."""
+"""Charts of runs and searches, drawn by Plotly in the browser."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
 
 
 def learning_curve(title: str, history: pd.DataFrame, key: str, kept: int) -> Html:
-    """One column of the history by epoch, with the epoch that was kept."""
-    seen = history[history[key].notna()]
-    marked = seen[seen["epoch"] == kept]
+    """Draw a column of the training history by epoch; a star marks the epoch of the final parameters."""
+    curve = history[history[key].notna()]
+    best = curve[curve["epoch"] == kept]
     traces = [
-        go.Scatter(x=seen["epoch"], y=seen[key], mode="lines+markers", line_color=BLUE),
-        go.Scatter(x=marked["epoch"], y=marked[key], mode="markers", marker=STAR),
+        go.Scatter(x=curve["epoch"], y=curve[key], mode="lines+markers", line_color=BLUE),
+        go.Scatter(x=best["epoch"], y=best[key], mode="markers", marker=STAR),
     ]
-    caption = f"By epoch; the star marks epoch {kept}, the one kept." if len(marked) else "By epoch."
+    caption = f"By epoch; the star marks epoch {kept}, the one kept." if len(best) else "By epoch."
     return chart(title, traces, caption, xaxis=counted("epoch", len(history)))
 
 
 def spread(metric: str, values: np.ndarray, noun: str) -> Html:
-    """How many users (or steps, the `noun`) have which value, from 0 to 1."""
+    """Draw a histogram of a metric over users (or steps, the `noun`)."""
     top = max(1.0, values.max())
     counts, edges = np.histogram(values, bins=20, range=(0, top))
     bars = go.Bar(
@@ -47,16 +47,16 @@ def spread(metric: str, values: np.ndarray, noun: str) -> Html:
 
 
 def by_activity(metric: str, values: np.ndarray, lengths: np.ndarray, users: np.ndarray, noun: str) -> Html:
-    """The mean by length of history, with intervals.
+    """Draw the mean of a metric by history length, with confidence intervals.
 
     Args:
-        metric: its label.
-        values: one for each user, or step [R].
-        lengths: interactions known before it [R].
-        users: whose it is [R]; the values of a user are resampled together.
+        metric: display name of the metric.
+        values: value of each user or step, [R].
+        lengths: history length of each, [R].
+        users: user of each, [R]; the values of a user are resampled together.
         noun: `user` or `step`.
     """
-    # Equal lengths stay together, so quarters may differ in size, and there may be fewer than four.
+    # Equal lengths stay together, so quartiles may differ in size, and there may be fewer than four.
     quarter = np.searchsorted(np.unique(np.quantile(lengths, [0.25, 0.5, 0.75])), lengths)
     groups = [quarter == q for q in np.unique(quarter)]
     means, lows, highs = np.array([mean_and_interval(values[group], units=users[group]) for group in groups]).T
@@ -80,26 +80,26 @@ def by_activity(metric: str, values: np.ndarray, lengths: np.ndarray, users: np.
 def by_group(
     kind: str, key: str, model: Mapping[str, Mapping[str, Any]], popular: Mapping[str, Mapping[str, Any]]
 ) -> Html:
-    """One metric of each group of items or users (`kind`), the model's beside popularity's where that is known."""
+    """Draw a metric by group of items or users (`kind`), for the model and, if available, for popularity."""
     pairs = [("model", BLUE, model), ("popularity", GRAY, popular)]
     bars = [
         go.Bar(
             x=list(model),
-            y=[found.get(name, {}).get(key) for name in model],
-            name=who,
+            y=[groups.get(name, {}).get(key) for name in model],
+            name=source,
             marker_color=color,
-            customdata=[found.get(name, {}).get("users", 0) for name in model],
-            hovertemplate=f"{who}, %{{x}} (%{{customdata:,}} users): %{{y:.4f}}<extra></extra>",
+            customdata=[groups.get(name, {}).get("users", 0) for name in model],
+            hovertemplate=f"{source}, %{{x}} (%{{customdata:,}} users): %{{y:.4f}}<extra></extra>",
         )
-        for who, color, found in pairs
-        if found
+        for source, color, groups in pairs
+        if groups
     ]
     axes = {"xaxis": {"type": "category"}, "yaxis": titled(label(key), rangemode="tozero")}
     return chart(f"{label(key)} by {kind} group", bars, "", bargap=0.3, showlegend=True, legend=LEGEND, **axes)
 
 
 def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
-    """The value of each trial, and the best so far."""
+    """Draw the value of each trial, and the best value so far."""
     numbers = [trial.number for trial in complete]
     values = np.array([trial.value for trial in complete], np.float64)
     running = np.minimum.accumulate(values) if minimize else np.maximum.accumulate(values)
@@ -115,9 +115,9 @@ def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], met
     return chart(f"{metric[:1].upper()}{metric[1:]} by trial", traces, "", showlegend=True, legend=LEGEND, **axes)
 
 
-def importance_bars(found: Mapping[str, float], note: str) -> Html:
-    """The importance of each parameter."""
-    names, shares = [plain(key) for key in found][::-1], list(found.values())[::-1]  # the first on top
+def importance_bars(importances: Mapping[str, float], note: str) -> Html:
+    """Draw the importance of each parameter."""
+    names, shares = [plain(key) for key in importances][::-1], list(importances.values())[::-1]  # the first on top
     tip = "%{y}: %{x:.1%}<extra></extra>"
     bars = go.Bar(x=shares, y=names, orientation="h", marker_color=BLUE, hovertemplate=tip)
     caption = "Share of the variation in the metric that each parameter explains." + (
@@ -128,25 +128,25 @@ def importance_bars(found: Mapping[str, float], note: str) -> Html:
 
 
 def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> list[Html]:
-    """The value against each parameter, on the axis that its space has; the star is the best trial."""
+    """Draw the value against each parameter, on the scale of its search space; a star marks the best trial."""
     charts = []
     for key in dict.fromkeys(key for trial in trials for key in trial.params):
-        having = [trial for trial in trials if key in trial.params]
-        x, axis = _axis(having[0].distributions[key], [trial.params[key] for trial in having])
-        stars = [place for place, trial in enumerate(having) if trial.number == winner.number]
-        traces = [_dots(having, x), _dots([having[p] for p in stars], [x[p] for p in stars], marker=STAR)]
+        subset = [trial for trial in trials if key in trial.params]
+        x, axis = _axis(subset[0].distributions[key], [trial.params[key] for trial in subset])
+        stars = [place for place, trial in enumerate(subset) if trial.number == winner.number]
+        traces = [_dots(subset, x), _dots([subset[p] for p in stars], [x[p] for p in stars], marker=STAR)]
         charts.append(chart(key, traces, "", xaxis=axis, yaxis=titled(metric)))
     return charts
 
 
 def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
-    """One line per trial through the parameters that all trials have, and its value."""
+    """Draw parallel coordinates: one line per trial through the parameters that all trials share, and its value."""
     shared = [key for key in trials[0].params if all(key in trial.params for trial in trials)]
     columns: list[dict[str, Any]] = []
     for key in shared:
         values = [trial.params[key] for trial in trials]
         distribution = trials[0].distributions[key]
-        name = plain(key.rpartition(".")[2])  # a whole dotted key would overlap the next label
+        name = plain(key.rpartition(".")[2])  # the full dotted key would overlap the next label
         if isinstance(distribution, CategoricalDistribution):
             names = [plain(choice) for choice in distribution.choices]
             places = [distribution.choices.index(value) for value in values]
@@ -179,10 +179,10 @@ def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go
 
 
 def _axis(distribution: BaseDistribution, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Values as they stand on the axis of their distribution, and that axis."""
+    """Return the values on the axis of their distribution, and the axis settings."""
     if isinstance(distribution, CategoricalDistribution):
         order = [plain(choice) for choice in distribution.choices]
-        ends = [-0.5, len(order) - 0.5]  # choices never tried have a place too
+        ends = [-0.5, len(order) - 0.5]  # include choices that were never tried
         return [plain(value) for value in values], {"type": "category", "categoryarray": order, "range": ends}
     if getattr(distribution, "log", False):
         return values, {"type": "log", **log_ticks(min(values), max(values))}

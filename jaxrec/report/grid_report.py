@@ -1,4 +1,4 @@
-"""The runs of a grid as a table and a page: validation first, numbers as numbers."""
+"""Report of a grid of runs, as a table and as an HTML page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, page
 from jaxrec.page.html import table as html_table
 from jaxrec.page.metric_labels import label
 
-DRAWN = 30  # runs of the chart
+DRAWN = 30  # maximum number of runs in the chart
 
 
 @dataclass(frozen=True)
 class Row:
-    """One combination: the overrides that make it, and its result or why there is none."""
+    """One run of the grid: its overrides, and its result or the error."""
 
     overrides: str
     result: Result | None = None
@@ -28,24 +28,27 @@ class Row:
 
 
 def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """A row a run, in the order typed, then popularity: validation metrics, then test with the ends of its interval."""
+    """Return one row per run, in the order of the command, followed by the popularity baseline.
+
+    Columns: validation metrics, then test metrics, then the ends of their intervals.
+    """
     records = []
     for number, row in enumerate(rows):
         start = {"run": number, "overrides": row.overrides, "state": "failed" if row.result is None else "complete"}
         if row.result is None:
             records.append({**start, "error": row.error})
             continue
-        found = row.result.metrics
-        numbers = {**_prefixed("validation", found["validation"]), **_prefixed("test", found["test"])}
-        for key, (low, high) in found["test_interval"].items():
+        metrics = row.result.metrics
+        numbers = {**_prefixed("validation", metrics["validation"]), **_prefixed("test", metrics["test"])}
+        for key, (low, high) in metrics["test_interval"].items():
             numbers |= {f"test_{key}_low": low, f"test_{key}_high": high}
-        seconds = {
-            "best_epoch": found["best_epoch"],
-            "train_s": found["time"]["train_s"],
-            "path": f"{number}/",
-        }  # not a number to whoever reads the table
-        records.append({**start, **numbers, **seconds})
-    numbers = {key: value for part, metrics in popularity.items() for key, value in _prefixed(part, metrics).items()}
+        details = {
+            "best_epoch": metrics["best_epoch"],
+            "train_s": metrics["time"]["train_s"],
+            "path": f"{number}/",  # the slash keeps CSV readers from parsing it as a number
+        }
+        records.append({**start, **numbers, **details})
+    numbers = {key: value for part, values in popularity.items() for key, value in _prefixed(part, values).items()}
     records.append({"run": len(rows), "overrides": "popularity", "state": "baseline", **numbers})
     table = pd.DataFrame(records)
     first = [c for c in table if c in ("run", "overrides", "state", "error")]
@@ -54,27 +57,36 @@ def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]
 
 
 def by_validation(table: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
-    """The same rows, the best validation first; as they are where runs are not judged by one metric."""
+    """Sort runs by the monitored validation metric, best first; unchanged if there is none."""
     if (key := f"validation_{monitor}") not in table:
         return table
     return table.sort_values(key, ascending=not larger_is_better(str(monitor)), kind="stable", na_position="last")
 
 
 def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) -> str:
-    """The page of a grid; `table` is that of `runs_table`."""
+    """Return the HTML page of a grid.
+
+    Args:
+        name: title of the page.
+        table: the table of `runs_table`.
+        monitor: metric to rank by, or None.
+        data: name of the data.
+    """
     ranked, key, metric = by_validation(table, monitor), f"validation_{monitor}", label(f"validation {monitor}")
-    judged = key in ranked
+    is_ranked = key in ranked
     runs, failed = ranked[ranked.state == "complete"], table[table.state == "failed"]
-    shown: list[tuple[str, str, str]] = [("runs complete", f"{len(runs):,}", f"{len(failed):,} failed")]
-    if judged and len(runs):
-        shown.insert(0, (f"best {metric}", decimals(runs[key].iloc[0]), str(runs.overrides.iloc[0])))
-    order = f"sorted by {metric}" if judged else "in the order of the command"
+    figures: list[tuple[str, str, str]] = [("runs complete", f"{len(runs):,}", f"{len(failed):,} failed")]
+    if is_ranked and len(runs):
+        figures.insert(0, (f"best {metric}", decimals(runs[key].iloc[0]), str(runs.overrides.iloc[0])))
+    order = f"sorted by {metric}" if is_ranked else "in the order of the command"
     note = "Choose by validation: the best of several test values is biased upward. runs.csv has all metrics."
     body = [
         tag("h1", name),
         tag("p", f"Every combination on {data}, {order}. {note}", "soft"),
-        cards(*shown),
-        section("Runs", *([_chart(ranked, key, metric)] if judged and len(runs) else []), box(_runs(ranked, monitor))),
+        cards(*figures),
+        section(
+            "Runs", *([_chart(ranked, key, metric)] if is_ranked and len(runs) else []), box(_runs(ranked, monitor))
+        ),
     ]
     if len(failed):
         body.append(section("Failed", box(frame(failed[["run", "overrides", "error"]]))))
@@ -82,18 +94,18 @@ def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) 
 
 
 def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
-    """Run, overrides, and the few metrics that fit a page; each run links to its own."""
+    """Return a table of runs, overrides and selected metrics; each run links to its report."""
     length = str(monitor).partition("@")[2] or "10"
-    wanted = dict.fromkeys([str(monitor), *(f"{name}@{length}" for name in ("ndcg", "recall", "hit_rate", "coverage"))])
-    columns = [f"{part}_{key}" for part in ("validation", "test") for key in (list(wanted)[:1], wanted)[part == "test"]]
+    keys = dict.fromkeys([str(monitor), *(f"{name}@{length}" for name in ("ndcg", "recall", "hit_rate", "coverage"))])
+    columns = [f"{part}_{key}" for part in ("validation", "test") for key in (list(keys)[:1], keys)[part == "test"]]
     columns = [column for column in columns if column in ranked]
-    named = [label(column.replace("_", " ", 1)) for column in columns]
+    labels = [label(column.replace("_", " ", 1)) for column in columns]
     extra = [column for column in ("best_epoch", "train_s") if column in ranked]
     heads = [
         "run",
         "overrides",
         "state",
-        *named,
+        *labels,
         *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra),
     ]
     rows = []
@@ -107,7 +119,7 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
 
 
 def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
-    """Bars of the metric that runs are chosen by, the best on top."""
+    """Draw bars of the monitored metric, the best run on top."""
     drawn = ranked[ranked[key].notna()]
     drawn = drawn[(np.arange(len(drawn)) < DRAWN) | (drawn.state == "baseline")][::-1]
     colors = [GRAY if state == "baseline" else BLUE for state in drawn.state]

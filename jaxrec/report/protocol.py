@@ -1,4 +1,4 @@
-"""The protocol of a run in a few lines: how the data was split, what was trained, and how it was evaluated."""
+"""Evaluation protocol of a run in a few lines: split, loss, training data and ranking."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ LOSSES = {
 
 
 def protocol(tree: Tree, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values for the head of a page; settings that the tree lacks are left out."""
+    """Return names and values for the head of a page; missing settings are left out."""
     lines = {
         "Split": _split(tree),
         "Loss": _loss(tree),
@@ -42,8 +42,8 @@ def protocol(tree: Tree, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _split(tree: Tree) -> str:
     name = _name(get(tree, "split._target_", ""))
     settings = {key: value for key, value in get(tree, "split", {}).items() if not key.startswith("_")}
-    chosen = ", ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
-    return SPLITS.get(name, name) + (f" ({chosen})" if chosen else "")
+    options = ", ".join(f"{key}={value}" for key, value in settings.items() if value is not None)
+    return SPLITS.get(name, name) + (f" ({options})" if options else "")
 
 
 def _loss(tree: Tree) -> str:
@@ -55,9 +55,9 @@ def _loss(tree: Tree) -> str:
 
 
 def _ranking(tree: Tree) -> str:
-    whole = _name(get(tree, "eval._target_", "")) != "CandidateEvaluation"
+    is_full = _name(get(tree, "eval._target_", "")) != "CandidateEvaluation"
     each = "at each step of a session" if _name(get(tree, "split._target_", "")) == "by_session" else "for each user"
-    return f"full catalog, {each}" if whole else "SAMPLED: only the given candidates were ranked"
+    return f"full catalog, {each}" if is_full else "SAMPLED: only the given candidates were ranked"
 
 
 def _leakage(data: Mapping[str, Any]) -> str:
@@ -66,8 +66,8 @@ def _leakage(data: Mapping[str, Any]) -> str:
         return "unknown: the interactions have no times"
     if not share:
         return "none: all test interactions are later than the training interactions"
-    written = "over 99.9" if 0.999 < share < 1 else f"{100 * share:.3g}"
-    return f"{written}% of the test interactions are older than the latest training interaction"
+    percentage = "over 99.9" if 0.999 < share < 1 else f"{100 * share:.3g}"
+    return f"{percentage}% of the test interactions are older than the latest training interaction"
 
 
 def _name(target: str) -> str:

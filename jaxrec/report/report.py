@@ -1,4 +1,4 @@
-"""HTML reports of a run and of a search: one file each, for phones and large screens, offline."""
+"""HTML reports of a run and of a search, each a single file that works offline and on phones."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ SHARES = {"density", "test_before_last_train"}
 
 
 def run_report(name: str, tree: Tree, result: Result) -> str:
-    """The page of one run."""
+    """Return the HTML page of a run."""
     title = f"{get(tree, 'model._target_', 'model').rpartition('.')[2]} on {result.known.name}"
     body = [
         tag("h1", title),
@@ -72,22 +72,22 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
 
 
 def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence[str] = ()) -> str:
-    """The page of a search.
+    """Return the HTML page of a search.
 
     Args:
-        name: the study's.
+        name: name of the study.
         study: all trials.
-        result: the best trial, the only one that was tested.
-        notes: reasons to doubt it.
+        result: result of the best trial, the only one evaluated on the test set.
+        notes: warnings about the search.
     """
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
     winner, metric = best(study), label(str(study.user_attrs.get("metric", "value")))
     minimize = study.direction == optuna.study.StudyDirection.MINIMIZE
-    found, note = importances(study), importance_note(study)
-    important = (
-        charts.importance_bars(found, note) if found else box(tag("h3", "Parameter importances"), tag("p", note))
+    shares, note = importances(study), importance_note(study)
+    importance_chart = (
+        charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
     )
     aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
     ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric})
@@ -101,7 +101,7 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
         ),
         section("Best trial", grid(_best(study, winner))),
         section("Test metrics of the best trial", _metric_table(result)),
-        section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), important])),
+        section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
         section("One parameter at a time", grid(charts.slices(complete, metric, winner))),
         section("All parameters", charts.parallel(complete, metric, minimize=minimize)),
         section("Leaderboard", box(frame(ranked))),
@@ -116,7 +116,7 @@ def _warning(result: Result) -> Html:
 
 
 def _test_cards(result: Result) -> list[tuple[str, str, str]]:
-    """The leading metric, popularity's value of it, and their ratio."""
+    """Return cards of the leading metric, its value for popularity, and their ratio."""
     key = _leading(result)
     value, popular = (result.metrics[part].get(key, math.nan) for part in ("test", "popularity"))
     times = value / popular if popular else math.nan
@@ -135,7 +135,7 @@ def _leading(result: Result) -> str:
 
 
 def _metric_table(result: Result) -> Html:
-    """A row for each metric; for each k, the model's value with its interval, and popularity's."""
+    """Return a table of metrics: for each k, the model's value with its interval, and that of popularity."""
     test, popular = result.metrics["test"], result.metrics["popularity"]
     undefined: Mapping[str, str] = result.metrics.get("undefined", {})
     names = list(dict.fromkeys(key.partition("@")[0] for key in test))
@@ -163,16 +163,16 @@ def _metric_table(result: Result) -> Html:
 
 
 def _learning_curves(result: Result, monitor: str) -> Html:
-    """Loss and validation metric by epoch; nothing for models without epochs."""
+    """Return charts of loss and validation metric by epoch; empty for models without epochs."""
     history, kept = result.history, result.metrics.get("best_epoch", 0)
     titles = {"loss": "Training loss", monitor: f"Validation {label(monitor)}"}
-    seen = [key for key in titles if key in history and history[key].notna().any()]
-    drawn = [charts.learning_curve(titles[key], history, key, kept) for key in seen]
+    keys = [key for key in titles if key in history and history[key].notna().any()]
+    drawn = [charts.learning_curve(titles[key], history, key, kept) for key in keys]
     return section("Learning curves", grid(drawn)) if drawn else Html()
 
 
 def _users(tree: Tree, result: Result) -> Html:
-    """The distribution of the leading metric over users, and its mean by length of history."""
+    """Return charts of the leading metric: its distribution over users, and its mean by history length."""
     key, known = _leading(result), result.known
     measured = result.per_user.dropna(subset=[key]) if key in result.per_user else result.per_user.head(0)
     if measured.empty:
@@ -190,7 +190,7 @@ def _users(tree: Tree, result: Result) -> Html:
 
 
 def _groups(result: Result) -> Html:
-    """Test metrics by item group and user group, charted and listed beside popularity's."""
+    """Return test metrics by item group and user group, as charts and as a table, compared with popularity."""
     groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = result.metrics.get("test_groups", {})
     popular = result.metrics.get("popularity_groups", {})
     shown = [(kind, name, found) for kind, named in groups.items() for name, found in named.items()]

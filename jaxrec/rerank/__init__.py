@@ -1,6 +1,6 @@
-"""Re-ranking: the candidates of each user in another order, for what relevance alone does not see.
+"""Re-ranking: reorder the candidates of each user for diversity, fairness, freshness or business rules.
 
-Pure functions, compiled, every user on its own: scores [B, C] of C candidates and what is known of these in, `order`
-[B, K] out, positions of candidates by rank; a score of -inf is no candidate and stands behind all that are. Strengths
-are traced, one for all users or one each: 0 is the order by score, 1 leaves relevance out.
+Pure jitted functions, independent for each user: they take the scores [B, C] of C candidates with their attributes and
+return `order` [B, K], the positions of candidates by rank; a score of -inf marks padding, which is ranked last.
+Strengths are traced, one for all users or one each: 0 is the order by score, 1 ignores relevance.
 """

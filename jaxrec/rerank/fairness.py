@@ -1,4 +1,4 @@
-"""Lists that give groups of items their share: exposure within a band, and a user's own mix of categories."""
+"""Fairness: exposure of item groups within a band, and calibration to the user's own category distribution."""
 
 from functools import partial
 
@@ -8,11 +8,11 @@ from jaxtyping import Array, Float, Int
 
 from jaxrec.rerank.greedy import Number, each, greedy, relevance
 
-SMOOTHING = 0.01  # share of the user's own mix in that of a list, so that a missing category costs no infinity
+SMOOTHING = 0.01  # weight of the user's own distribution in that of a list, so that the divergence stays finite
 
 
 def attention(k: int) -> Float[Array, "K"]:
-    """Exposure of each rank, 1 / log2(rank + 1): that of NDCG.   [Singh and Joachims 2018]"""
+    """Exposure of each rank, 1 / log2(rank + 1), as in NDCG.   [Singh and Joachims 2018]"""
     return 1 / jnp.log2(jnp.arange(2, k + 2, dtype=jnp.float32))
 
 
@@ -20,16 +20,26 @@ def attention(k: int) -> Float[Array, "K"]:
 def within_band(
     scores: Float[Array, "B C"], groups: Int[Array, "B C"], target: Float[Array, "G"], band: Number, *, k: int
 ) -> Int[Array, "B K"]:
-    """The best by score, with each group's share of exposure held in target ± band down to every rank.
+    """Rank by score with each group's share of exposure within target ± band at every prefix of the list.
 
-    At a rank of exposure w, E with all those above it, groups that have e of it:
+    For a rank with exposure w, cumulative exposure E, and a group's exposure e so far, a group is
 
-    due    e + w <= (target - band) E: the best candidate of such a group comes first
-    closed e >= (target + band) E: its candidates come last
+    due    if e + w <= (target - band) E: its best candidate is ranked next
+    closed if e >= (target + band) E: its candidates are ranked last
 
-    As in DetGreedy, with exposure for counts. So a group leaves the band by one item at most, where two groups have
-    candidates enough; with more groups, or too few candidates, it may leave it by more. A band of 1 is the order by
-    score.   [Geyik, Ambler and Kenthapadi 2019; exposure: Singh and Joachims 2018]
+    This is DetGreedy with exposure instead of counts. With two groups and enough candidates, a group leaves the band
+    by at most one item; with more groups or too few candidates it may deviate more. A band of 1 is the order by score.
+    [Geyik, Ambler and Kenthapadi 2019; exposure: Singh and Joachims 2018]
+
+    Args:
+        scores: scores of the candidates; -inf marks padding.
+        groups: group of each candidate.
+        target: target share of exposure of each group.
+        band: allowed deviation from the target.
+        k: length of the list.
+
+    Returns:
+        positions of the candidates by rank.
     """
     of_user = partial(_within_band, k=k)
     return jax.vmap(of_user, in_axes=(0, 0, None, 0))(relevance(scores), groups, target, each(band, scores))
@@ -52,12 +62,13 @@ def _within_band(
     return greedy(gains, jnp.zeros(len(target)), gain, add, k)
 
 
-def divergence(own: Float[Array, "*B G"], listed: Float[Array, "*B G"]) -> Float[Array, "*B"]:
-    """KL(p || (1 - a) q + a p), a = .01: how far a list's mix q is from the user's own p; both sum to 1.   [Steck 2018]
+def divergence(own: Float[Array, "*B G"], of_list: Float[Array, "*B G"]) -> Float[Array, "*B"]:
+    """KL divergence of a list's category distribution q from the user's own p: KL(p || (1 - a) q + a p), a = .01.
 
-    0 for a user of whom no category is known; a list without categories has q = 0.
+    Both sum to 1. The divergence is 0 for a user without categories (p = 0); a list without categories has q = 0.
+    [Steck 2018]
     """
-    smooth = (1 - SMOOTHING) * listed + SMOOTHING * own
+    smooth = (1 - SMOOTHING) * of_list + SMOOTHING * own
     ratio = jnp.where(own > 0, own / jnp.where(own > 0, smooth, 1.0), 1.0)
     return jnp.sum(own * jnp.log(ratio), axis=-1)
 
@@ -71,12 +82,21 @@ def calibrated(
     *,
     k: int,
 ) -> Int[Array, "B K"]:
-    """Lists whose mix of categories is that of the user's history: each item adds most to
+    """Calibrate lists to the category distribution of the user's history: each item is the one that most increases
 
     (1 - strength) sum_i relevance_i - strength KL(p, q)
 
-    mixes: each candidate's categories as shares; own: those of the user's history, p; q is the mean over the list, see
-    `divergence`.   [Steck 2018, Calibrated recommendations]
+    where q is the mean category distribution of the list, see `divergence`.   [Steck 2018, Calibrated recommendations]
+
+    Args:
+        scores: scores of the candidates; -inf marks padding.
+        mixes: category distribution of each candidate.
+        own: category distribution p of each user's history.
+        strength: 0 is relevance only, 1 calibration only.
+        k: length of the list.
+
+    Returns:
+        positions of the candidates by rank.
     """
     of_user = partial(_calibrated, k=k)
     return jax.vmap(of_user)(relevance(scores), mixes, own, each(strength, scores))
@@ -90,8 +110,8 @@ def _calibrated(
     k: int,
 ) -> Int[Array, "K"]:
     def gain(total: Float[Array, "G"], rank: Int[Array, ""]) -> Float[Array, "C"]:
-        listed = (total[None, :] + mixes) / (rank + 1).astype(jnp.float32)
-        return (1 - strength) * gains - strength * divergence(jnp.broadcast_to(own, mixes.shape), listed)
+        of_list = (total[None, :] + mixes) / (rank + 1).astype(jnp.float32)
+        return (1 - strength) * gains - strength * divergence(jnp.broadcast_to(own, mixes.shape), of_list)
 
     def add(total: Float[Array, "G"], rank: Int[Array, ""], pick: Int[Array, ""]) -> Float[Array, "G"]:
         return total + mixes[pick]

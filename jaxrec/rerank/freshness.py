@@ -1,4 +1,4 @@
-"""New items before old ones: an item's age at the time of asking, and how fast freshness goes."""
+"""Freshness: boost new items by their age at request time, with exponential decay."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from jaxrec.rerank.greedy import Number, each, relevance
 
 @jax.jit
 def freshness(ages: Float[Array, "B C"], half_life: Number) -> Float[Array, "B C"]:
-    """2^(-age / half_life): 1 for what is new, 1/2 at the half-life; 0 where the age is not known (NaN).
+    """Freshness 2^(-age / half_life): 1 for new items, 1/2 at the half-life, 0 for an unknown age (NaN).
 
-    Ages at the time of asking, in the unit of the half-life; below 0, not there yet, counts as new.
+    Ages are at request time, in the unit of the half-life; negative ages (not released yet) count as new.
     """
     fresh = jnp.exp2(-jnp.maximum(ages, 0.0) / each(half_life, ages)[:, None])
     return jnp.where(jnp.isnan(ages), 0.0, fresh)
@@ -23,7 +23,7 @@ def freshness(ages: Float[Array, "B C"], half_life: Number) -> Float[Array, "B C
 def freshened(
     scores: Float[Array, "B C"], ages: Float[Array, "B C"], strength: Number, half_life: Number
 ) -> Float[Array, "B C"]:
-    """Scores from 0 to 1 in which freshness has a say; -inf stays. Other re-rankers may take them for scores.
+    """Scores between 0 and 1 that combine relevance and freshness; -inf stays. Usable as input of other re-rankers.
 
     (1 - strength) relevance_i + strength 2^(-age_i / half_life)
     """
@@ -35,5 +35,5 @@ def freshened(
 def by_freshness(
     scores: Float[Array, "B C"], ages: Float[Array, "B C"], strength: Number, half_life: Number, *, k: int
 ) -> Int[Array, "B K"]:
-    """The k best by `freshened` scores; equal ones by position."""
+    """The k best candidates by `freshened` scores; ties by position."""
     return jax.lax.top_k(freshened(scores, ages, strength, half_life), k)[1]

@@ -1,4 +1,4 @@
-"""Lists made item by item: what is next is what adds most to those before it."""
+"""Greedy list construction: each step adds the item with the largest gain."""
 
 from collections.abc import Callable
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 Number = float | Float[Array, ""] | Float[Array, "B"]
-"""One number for all users or one each; traced."""
+"""Traced hyperparameter: one number for all users, or one each."""
 
 
 def relevance(scores: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
-    """Scores of each list between 0 (its worst) and 1 (its best), 0 where all are equal; -inf stays.
+    """Scores of each list scaled to 0 (worst) .. 1 (best), 0 if all are equal; -inf stays.
 
-    Models score on scales of their own; strengths would mean nothing without this.
+    Makes strengths comparable between models with different score scales.
     """
     known = scores > -jnp.inf
     low = jnp.where(known, scores, jnp.inf).min(axis=-1, keepdims=True)
@@ -23,13 +23,13 @@ def relevance(scores: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
 
 
 def unit(vectors: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """Vectors of length 1, whose dot products are cosines; zero, an item of which nothing is known, stays zero."""
+    """Vectors scaled to norm 1, so that dot products are cosines; zero vectors (no attributes) stay zero."""
     length = jnp.sqrt(jnp.square(vectors).sum(axis=-1, keepdims=True))
     return vectors / jnp.where(length > 0, length, 1.0)
 
 
 def each(number: PyTree, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
-    """A number of every user."""
+    """Broadcast a hyperparameter to one number per user."""
     return jnp.broadcast_to(jnp.asarray(number, jnp.float32), lists.shape[:1])
 
 
@@ -40,17 +40,24 @@ def greedy(
     add: Callable[[PyTree, Int[Array, ""], Int[Array, ""]], PyTree],
     k: int,
 ) -> Int[Array, "K"]:
-    """Of one user: k candidates, each the one of the largest gain given those before it; equal gains by position.
+    """Select k candidates of one user greedily by gain; ties by position.
 
-    gain: (state, rank from 0) → what each candidate would add, finite
-    add:  (state, rank, pick) → the state with this candidate in the list
+    Args:
+        scores: scores of the candidates; -inf marks padding.
+        state: initial state of the selection.
+        gain: (state, rank from 0) → gain of each candidate, finite.
+        add: (state, rank, pick) → state after adding a candidate.
+        k: length of the list.
+
+    Returns:
+        positions of the selected candidates by rank.
     """
     if k > len(scores):
-        raise ValueError(f"a list of {k} cannot be made of {len(scores)} candidates")
+        raise ValueError(f"k={k} exceeds the {len(scores)} candidates")
 
     def step(carry: tuple[PyTree, Bool[Array, "C"]], rank: Int[Array, ""]) -> tuple[PyTree, Int[Array, ""]]:
         state, left = carry
-        # What is no candidate comes behind all that are, and before what was taken.
+        # Padding is picked after all candidates, but before items that were already picked.
         behind = jnp.where(left, jnp.finfo(jnp.float32).min, -jnp.inf)
         pick = jnp.argmax(jnp.where(left & (scores > -jnp.inf), gain(state, rank), behind)).astype(jnp.int32)
         return (add(state, rank, pick), left.at[pick].set(False)), pick

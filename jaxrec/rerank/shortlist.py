@@ -1,4 +1,4 @@
-"""What re-ranking works on: each user's candidates in their order, and what is known of items and users."""
+"""Data structures of re-ranking: ranked candidates of each user, and attributes of items and users."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -10,24 +10,24 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 class Shortlist(NamedTuple):
-    """Candidates of users, best first; -1 with a score of -inf, behind all others, is none."""
+    """Ranked candidates of users, best first; padded with item -1 and score -inf."""
 
     items: Int[Array, "B C"]
     scores: Float[Array, "B C"]
 
     def ordered(self, order: Int[Array, "B K"]) -> "Shortlist":
-        """These positions, in this order; scores go with their items, so they may no longer fall."""
+        """The candidates at these positions, in this order; scores stay with their items and may no longer decrease."""
         return Shortlist(*(jnp.take_along_axis(column, order, axis=1) for column in self))
 
     def led_by(self, order: Int[Array, "B K"]) -> "Shortlist":
-        """These positions first, in this order; the others behind them, in theirs."""
+        """The candidates at these positions first, then the others in their existing order."""
         n = self.items.shape[1]
         rows, ranks = jnp.arange(order.shape[0])[:, None], jnp.arange(order.shape[1])[None, :]
         place = jnp.broadcast_to(n + jnp.arange(n)[None, :], self.items.shape).at[rows, order].set(ranks)
         return self.ordered(jnp.argsort(place, axis=1))
 
     def only(self, stays: Bool[Array, "B C"]) -> "Shortlist":
-        """Without the others; what is behind them moves up."""
+        """Remove candidates where `stays` is False; later ones move up."""
         stays = stays & (self.items >= 0)
         left = Shortlist(jnp.where(stays, self.items, -1), jnp.where(stays, self.scores, -jnp.inf))
         return left.ordered(jnp.argsort(~stays, axis=1, stable=True))
@@ -36,9 +36,9 @@ class Shortlist(NamedTuple):
 @partial(jax.tree_util.register_dataclass, data_fields=["codes"], meta_fields=["n_categories"])
 @dataclass(frozen=True, eq=False)
 class Mixes:
-    """Categories of every item as codes from 1, each once, padded with 0; indexed by items, their shares.
+    """Category distributions of items, stored as codes from 1 without duplicates and padded with 0.
 
-    The shares of an item sum to 1, or are 0 where no category is known; they are dense for the items asked for only.
+    Indexing by items returns dense shares of these items only; they sum to 1, or are 0 for items without a category.
     """
 
     codes: Int[Array, "I L"]
@@ -46,7 +46,7 @@ class Mixes:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Items and categories."""
+        """Numbers of items and categories."""
         return len(self.codes), self.n_categories
 
     def __getitem__(self, items: Int[Array, "*B"]) -> Float[Array, "*B G"]:
@@ -58,14 +58,17 @@ class Mixes:
 
 
 class Items(NamedTuple):
-    """Of every item of the catalog, at the time of asking.
+    """Attributes of every item of the catalog at request time.
 
-    vectors:   what is alike has a small angle; zero where nothing is known
-    mixes:     its categories as shares that sum to 1; zero where none is known
-    groups:    whose exposure is counted; `target`, the share that each group should have
-    counts:    interactions in train
-    ages:      in the unit of `half_life`; NaN where not known
-    available: whether it may be shown
+    Attributes:
+        vectors: vectors whose cosine is the similarity of items; zero without attributes
+        mixes: category distribution, sums to 1; zero without categories
+        groups: group for exposure
+        target: target share of exposure of each group
+        counts: interactions in train
+        ages: age in the unit of `half_life`; NaN if unknown
+        half_life: half-life of freshness
+        available: whether the item may be shown
     """
 
     vectors: Float[Array, "I D"] | Mixes
@@ -79,7 +82,13 @@ class Items(NamedTuple):
 
 
 class About(NamedTuple):
-    """What re-ranking is told beside the list: all items, the mix of each user's history, and how many are shown."""
+    """Context of re-ranking.
+
+    Attributes:
+        items: attributes of all items
+        own: category distribution of each user's history
+        k: number of items shown
+    """
 
     items: Items
     own: Float[Array, "B G"]

@@ -1,7 +1,7 @@
-"""Steps of re-ranking, as conf/rerank names them: a shortlist in, another out; one after the other.
+"""Re-ranking steps, named as in conf/rerank and applied in sequence: each maps a shortlist to a shortlist.
 
-Steps that add to scores (freshness) come before those that choose by them (diversity, exposure, calibration); a cap
-works on the order that it finds. `knob` is the number whose trade-off is worth a look, `metric` what the step is for.
+Steps that change scores (freshness) come before those that select by scores (diversity, exposure, calibration); a cap
+keeps the existing order. `knob` is the hyperparameter of a step's trade-off, `metric` the metric that it improves.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from jaxrec.rerank.shortlist import About, Shortlist
 
 
 class Step(Protocol):
-    """A frozen dataclass of numbers, which may be traced."""
+    """A re-ranking step: a frozen dataclass of hyperparameters, which may be traced."""
 
     knob: ClassVar[str | None]
     metric: ClassVar[str | None]
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """The list after this step."""
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Apply the step to ranked candidates."""
 
 
 @dataclass(frozen=True)
@@ -36,93 +36,95 @@ class Mmr:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """Those chosen, then the others."""
-        vectors = about.items.vectors[listed.items]
-        return listed.led_by(mmr(listed.scores, vectors, self.strength, k=about.k))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Selected items first, then the others."""
+        vectors = context.items.vectors[shortlist.items]
+        return shortlist.led_by(mmr(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
 class Dpp:
-    """A determinantal point process, greedily; see `diversity.dpp`."""
+    """Greedy determinantal point process; see `diversity.dpp`."""
 
     strength: Share | Traced = 0.1
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """Those chosen, then the others."""
-        vectors = about.items.vectors[listed.items]
-        return listed.led_by(dpp(listed.scores, vectors, self.strength, k=about.k))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Selected items first, then the others."""
+        vectors = context.items.vectors[shortlist.items]
+        return shortlist.led_by(dpp(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A say for what is new; see `freshness.freshened`. The half-life is that of `items.half_life`."""
+    """Boost for new items; see `freshness.freshened`. The half-life is `items.half_life`."""
 
     strength: Share | Traced = 0.2
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "freshness"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """By the new scores, which later steps see."""
-        ages = about.items.ages[listed.items]
-        return by_score(listed._replace(scores=freshened(listed.scores, ages, self.strength, about.items.half_life)))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Sorted by the new scores, which later steps use."""
+        ages = context.items.ages[shortlist.items]
+        return by_score(
+            shortlist._replace(scores=freshened(shortlist.scores, ages, self.strength, context.items.half_life))
+        )
 
 
 @dataclass(frozen=True)
 class Exposure:
-    """Groups' shares of exposure in a band around their targets; see `fairness.within_band`."""
+    """Exposure of item groups within a band around their targets; see `fairness.within_band`."""
 
     band: Share | Traced = 0.1
     knob: ClassVar[str | None] = "band"
     metric: ClassVar[str | None] = "exposure_disparity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """Those chosen, then the others."""
-        groups = about.items.groups[listed.items]
-        return listed.led_by(within_band(listed.scores, groups, about.items.target, self.band, k=about.k))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Selected items first, then the others."""
+        groups = context.items.groups[shortlist.items]
+        return shortlist.led_by(within_band(shortlist.scores, groups, context.items.target, self.band, k=context.k))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The mix of categories of the user's own history; see `fairness.calibrated`."""
+    """Calibration to the category distribution of the user's history; see `fairness.calibrated`."""
 
     strength: Share | Traced = 0.5
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "calibration_error"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """Those chosen, then the others."""
-        mixes = about.items.mixes[listed.items]
-        return listed.led_by(calibrated(listed.scores, mixes, about.own, self.strength, k=about.k))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Selected items first, then the others."""
+        mixes = context.items.mixes[shortlist.items]
+        return shortlist.led_by(calibrated(shortlist.scores, mixes, context.own, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
 class Available:
-    """Only what may be shown: `items.available` and `items.without`."""
+    """Only available items: `items.available` and `items.without`."""
 
     knob: ClassVar[str | None] = None
     metric: ClassVar[str | None] = None
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """What is left, in its order."""
-        return listed.only(allowed(listed.scores, about.items.available[listed.items]) > -float("inf"))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Remaining items in their existing order."""
+        return shortlist.only(allowed(shortlist.scores, context.items.available[shortlist.items]) > -float("inf"))
 
 
 @dataclass(frozen=True)
 class Cap:
-    """So many items of a category, at most; see `rules.capped`. An item of several takes a place in each."""
+    """Maximum number of items per category; see `rules.capped`. An item counts in each of its categories."""
 
     limit: PositiveInt | Traced = 3
     knob: ClassVar[str | None] = "limit"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, listed: Shortlist, about: About) -> Shortlist:
-        """What is left, in its order."""
-        return listed.only(capped(listed.items >= 0, about.items.mixes[listed.items] > 0, self.limit))
+    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+        """Remaining items in their existing order."""
+        return shortlist.only(capped(shortlist.items >= 0, context.items.mixes[shortlist.items] > 0, self.limit))
 
 
-def by_score(listed: Shortlist) -> Shortlist:
-    """In the order of scores, equal ones as they stood."""
-    return listed.ordered(jnp.argsort(-listed.scores, axis=1, stable=True))
+def by_score(shortlist: Shortlist) -> Shortlist:
+    """Sort by score; ties keep their order."""
+    return shortlist.ordered(jnp.argsort(-shortlist.scores, axis=1, stable=True))

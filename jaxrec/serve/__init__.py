@@ -1,1 +1,1 @@
-"""Recommendations over HTTP, as people ask for them: `jaxrec serve run=RUN_DIR`."""
+"""HTTP server for recommendations of a trained run: `jaxrec serve run=RUN_DIR`."""

@@ -1,4 +1,4 @@
-"""The service over HTTP, as an ASGI application: what comes in is checked, and every answer, a refusal too, is JSON."""
+"""ASGI application of the service: requests are validated, and every response, including errors, is JSON."""
 
 import json
 import logging
@@ -26,21 +26,21 @@ from jaxrec.serve.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
 
-# The page is one file: whatever a title of the data may contain, nothing is fetched from elsewhere, nor framed.
+# The page is one self-contained file: even if item titles contain markup, nothing is loaded from other origins.
 POLICY = "default-src 'none'; connect-src 'self'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 PAGE_HEADERS = {"content-security-policy": f"{POLICY}; frame-ancestors 'none'", "x-content-type-options": "nosniff"}
-SAID = 3  # problems of a request that are named
+MAX_ERRORS = 3  # validation errors listed per response
 
 
 def application(service: Service) -> Starlette:
-    """The service's endpoints, its page at /, /openapi.json and /metrics. Its start compiles all programs."""
+    """Return the application: the service's endpoints, the page at /, /openapi.json and /metrics."""
     telemetry = Telemetry()
     service.lists.on_batch = telemetry.batch_rows.observe
     telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.aside.waiting)
-    telemetry.gauge("jaxrec_updated_users", "Users whose events are kept.", lambda: len(service.updates))
-    telemetry.gauge("jaxrec_forgotten_users", "Users forgotten for others.", lambda: service.updates.forgotten)
+    telemetry.gauge("jaxrec_updated_users", "Users with events in memory.", lambda: len(service.updates))
+    telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.forgotten)
     page = files("jaxrec.serve").joinpath("page.html").read_text(encoding="utf-8")
-    described = json.dumps(openapi(service.run))
+    description = json.dumps(openapi(service.run))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -51,7 +51,7 @@ def application(service: Service) -> Starlette:
         return HTMLResponse(page, headers=PAGE_HEADERS)
 
     async def show_description(request: Request) -> Response:
-        return Response(described, media_type="application/json")
+        return Response(description, media_type="application/json")
 
     async def show_metrics(request: Request) -> Response:
         return Response(telemetry.text(), headers={"content-type": telemetry.content_type})
@@ -63,7 +63,7 @@ def application(service: Service) -> Starlette:
             Route("/openapi.json", show_description),
             Route("/metrics", show_metrics),
         ],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
 
@@ -71,21 +71,21 @@ def application(service: Service) -> Starlette:
 def _handler(endpoint: Endpoint, service: Service, telemetry: Telemetry) -> Callable[[Request], Any]:
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
-        response = await _answered(endpoint, service, request)
+        response = await _respond(endpoint, service, request)
         telemetry.answered(endpoint.path, response.status_code, time.perf_counter() - started)
         return response
 
     return handle
 
 
-async def _answered(endpoint: Endpoint, service: Service, request: Request) -> Response:
+async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Response:
     try:
-        taken = await _taken(endpoint, request, service.limits.max_body)
-        given = await endpoint.answer(service, taken)
-        return _json(503 if given.get("status") == "stuck" else 200, given)
+        message = await _message(endpoint, request, service.limits.max_body)
+        answer = await endpoint.answer(service, message)
+        return _json(503 if answer.get("status") == "stuck" else 200, answer)
     except ValidationError as error:
         status = 400 if error.errors(include_url=False)[0]["type"] == "json_invalid" else 422
-        return _problem(status, _said(error))
+        return _problem(status, _validation_message(error))
     except UnknownIdError as error:
         return _problem(404, str(error))
     except InputError as error:
@@ -95,18 +95,18 @@ async def _answered(endpoint: Endpoint, service: Service, request: Request) -> R
     except HTTPException as error:
         return _problem(error.status_code, error.detail, error.headers)
     except ClientDisconnect:
-        return _problem(400, "the client has gone")
+        return _problem(400, "the client disconnected")
     except Exception:
         log.exception("%s %s failed", endpoint.method, endpoint.path)
-        return _problem(500, "this could not be answered, and it is the server's fault: its log says why")
+        return _problem(500, "internal server error: see the server log")
 
 
-async def _taken(endpoint: Endpoint, request: Request, max_body: int) -> Message:
-    """The request as a message. Of a body that is too large no more is read than may be."""
+async def _message(endpoint: Endpoint, request: Request, max_body: int) -> Message:
+    """Parse a request; reading stops once the body exceeds `max_body` bytes."""
     if endpoint.method == "GET":
         return endpoint.takes.model_validate(dict(request.query_params))
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise HTTPException(415, "send JSON, with the header Content-Type: application/json")
+        raise HTTPException(415, "send JSON with the header Content-Type: application/json")
     body = bytearray()
     too_large = int(request.headers.get("content-length", "0")) > max_body
     if not too_large:
@@ -115,23 +115,23 @@ async def _taken(endpoint: Endpoint, request: Request, max_body: int) -> Message
             if too_large := len(body) > max_body:
                 break
     if too_large:
-        raise HTTPException(413, f"the body may have at most {max_body} bytes", {"connection": "close"})
+        raise HTTPException(413, f"the request body must be at most {max_body} bytes", {"connection": "close"})
     return endpoint.takes.model_validate_json(bytes(body), strict=True)
 
 
-def _said(error: ValidationError) -> str:
-    """Which value is wrong, and how; without what was sent, which may be long."""
-    said = []
+def _validation_message(error: ValidationError) -> str:
+    """Describe validation errors without the input values, which may be long."""
+    messages = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(str(part) for part in problem["loc"])[:100]
-        what = problem["msg"].removeprefix("Value error, ")
-        said.append(f"{where}: {what}" if where else what)
-    more = f"; and {len(said) - SAID} more" if len(said) > SAID else ""
-    return "; ".join(said[:SAID]) + more
+        location = ".".join(str(part) for part in problem["loc"])[:100]
+        reason = problem["msg"].removeprefix("Value error, ")
+        messages.append(f"{location}: {reason}" if location else reason)
+    more = f"; and {len(messages) - MAX_ERRORS} more" if len(messages) > MAX_ERRORS else ""
+    return "; ".join(messages[:MAX_ERRORS]) + more
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    """What Starlette itself refuses: a path or a method that is not there."""
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Return errors raised by Starlette, e.g. an unknown path or method, as JSON."""
     assert isinstance(error, HTTPException)
     return _problem(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}", error.headers)
 

@@ -1,7 +1,7 @@
-"""Requests gathered on the fly: those that arrive within the same few milliseconds are answered together.
+"""Dynamic batching: requests that arrive within a few milliseconds are processed together.
 
-One batch is answered at a time, on a thread of its own, and what arrives meanwhile waits for the next: the busier the
-server, the larger its batches. Who would have to wait behind a full queue is turned away at once.
+One batch runs at a time, on its own thread, and requests that arrive meanwhile wait for the next batch, so batches grow
+with load. Requests are rejected immediately while the queue is full.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ A = TypeVar("A")
 
 
 class OverloadedError(Exception):
-    """Nothing was done: the queue is full, or the server is stopping. Worth another try in `retry_after` seconds."""
+    """Rejected request: the queue is full or the server is stopping; retry after `retry_after` seconds."""
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message)
@@ -26,16 +26,17 @@ class OverloadedError(Exception):
 
 
 class Batcher(Generic[Q, A]):
-    """Answers requests by a function of many of them; used from one event loop, as a context.
+    """Batches requests to a function; used from one event loop, as an async context manager.
 
-    answer:    requests → as many answers, in their order; runs on one thread, never twice at a time
-    size:      so many requests at most in a batch
-    window:    seconds that the first of a batch waits for others, unless the batch is full before
-    queue:     so many requests may wait; one more is turned away
-    on_batch:  is told the size of each batch
+    An exception in `answer` is raised for every request of its batch; later batches are unaffected. Requests of
+    disconnected clients are skipped.
 
-    An exception in `answer` is that of every request of its batch, and the next batch is answered as ever. A request
-    that nobody waits for any more, because its client has gone, is not answered.
+    Args:
+        answer: maps requests to one answer each, in order; runs on one thread, one call at a time.
+        size: maximum number of requests in a batch.
+        window: maximum time the first request of a batch waits for others, in seconds.
+        queue: maximum number of waiting requests; further ones are rejected.
+        on_batch: called with the size of each batch.
     """
 
     def __init__(
@@ -53,14 +54,14 @@ class Batcher(Generic[Q, A]):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._worker: asyncio.Task[None] | None = None
         self._running_since: float | None = None
-        self._seconds_each = 0.0  # of late, smoothed
+        self._seconds_each = 0.0  # per request, exponential moving average
 
     async def __aenter__(self) -> "Batcher[Q, A]":
         self._worker = asyncio.create_task(self._work())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Ends with the batch that is being answered; who still waits is turned away."""
+        """Finish the running batch and reject all waiting requests."""
         assert self._worker is not None
         self._worker.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -73,12 +74,13 @@ class Batcher(Generic[Q, A]):
         self._thread.shutdown()
 
     async def ask(self, request: Q) -> A:
-        """The answer to this request. Raises OverloadedError, at once, where too many wait already."""
+        """Return the answer to a request; raise OverloadedError immediately if the queue is full."""
         if self._worker is None:
             raise OverloadedError("the server is stopping")
         if len(self._waiting) >= self.queue:
             raise OverloadedError(
-                f"{self.queue} requests wait already", max(1, math.ceil(self.queue * self._seconds_each))
+                f"the queue is full ({self.queue} requests are waiting)",
+                max(1, math.ceil(self.queue * self._seconds_each)),
             )
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
@@ -94,7 +96,7 @@ class Batcher(Generic[Q, A]):
 
     @property
     def busy_for(self) -> float:
-        """Seconds that the batch which is being answered has taken up to now; 0 between batches."""
+        """Seconds since the running batch started; 0 between batches."""
         return 0.0 if self._running_since is None else time.monotonic() - self._running_since
 
     async def _work(self) -> None:
@@ -124,24 +126,24 @@ class Batcher(Generic[Q, A]):
         requests = [request for request, _ in batch]
         call = asyncio.get_running_loop().run_in_executor(self._thread, self.answer, requests)
         try:
-            # Once begun, a batch is answered, also when the server is told to stop meanwhile.
+            # A batch that has started is finished even if the server is stopped meanwhile.
             answers = await asyncio.shield(call)
         except asyncio.CancelledError:
             with contextlib.suppress(Exception):
-                self._give(batch, await call)
+                self._deliver(batch, await call)
             raise
         except Exception as error:
             for _, future in batch:
                 if not future.done():
                     future.set_exception(error)
         else:
-            self._give(batch, answers)
+            self._deliver(batch, answers)
         finally:
             self._running_since = None
             each = (time.monotonic() - started) / len(batch)
             self._seconds_each += 0.1 * (each - self._seconds_each)
 
-    def _give(self, batch: list[tuple[Q, asyncio.Future[A]]], answers: Sequence[A]) -> None:
+    def _deliver(self, batch: list[tuple[Q, asyncio.Future[A]]], answers: Sequence[A]) -> None:
         for (_, future), answer in zip(batch, answers, strict=True):
             if not future.done():
                 future.set_result(answer)

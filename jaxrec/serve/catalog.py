@@ -1,4 +1,4 @@
-"""Ids of people and items as they come over the wire, and what can be said of an item: its title and its categories."""
+"""Item catalog of the server: ids in requests, titles, categories, and title search."""
 
 import unicodedata
 from typing import Any
@@ -13,42 +13,44 @@ from jaxrec.errors import InputError
 
 
 class UnknownIdError(InputError):
-    """No user or item of this run has the id."""
+    """Id of a user or item that is not in the run."""
 
 
 class Ids:
-    """Ids ↔ positions. Strings and numbers that are written alike are one id, as in the files that runs are made of."""
+    """Mapping between ids and positions; a string and a number with the same text are the same id, as in data files."""
 
     def __init__(self, kind: str, ids: np.ndarray) -> None:
         self.kind = kind
-        self.values: list[Any] = ids.tolist()  # Python's own numbers and strings, which JSON takes
+        self.values: list[Any] = ids.tolist()  # Python numbers and strings, which JSON supports
         self._positions = {str(value): position for position, value in enumerate(self.values)}
 
     def __len__(self) -> int:
         return len(self.values)
 
     def find(self, value: Any) -> int:
-        """The position, or -1."""
+        """Return the position of an id, or -1."""
         return self._positions.get(self.key(value), -1)
 
     def key(self, value: Any) -> str:
-        """The one text of an id, known or not."""
+        """Return the canonical text of an id, known or unknown."""
         return as_text(value, self.kind) or ""
 
     def position(self, value: Any) -> int:
-        """The position; an UnknownIdError if there is none."""
+        """Return the position of an id; raise UnknownIdError for an unknown id."""
         position = self.find(value)
         if position < 0:
-            raise UnknownIdError(f"there is no {self.kind} {value!r} in this run")
+            raise UnknownIdError(f"{self.kind} {value!r} is not in this run")
         return position
 
 
 class Catalog:
-    """Items of a run.
+    """Items of a run, with title search.
 
-    titles:     by position, empty where an item has none; None where the run has none
-    categories: None where the run has none
-    popular:    how often each was chosen
+    Args:
+        item_ids: ids by position.
+        popular: interaction count of each item.
+        titles: titles by position, empty for an item without one; None if the run has no titles.
+        categories: categories of items; None if the run has none.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Catalog:
     ) -> None:
         self.ids = Ids("item", item_ids)
         self.titles, self.categories = titles, categories
-        # Words are looked for in all items at once, in the order in which they would be shown.
+        # Words are matched in all items at once, in display order.
         self._order = np.argsort(-popular, kind="stable")
         names = [str(value) for value in self.ids.values] if titles is None else titles.tolist()
         self._names = pa.array([folded(names[position]) for position in self._order], pa.large_string())
@@ -69,7 +71,7 @@ class Catalog:
         return len(self.ids)
 
     def item(self, position: int) -> dict[str, Any]:
-        """What is known of an item."""
+        """Return id, title and categories of an item."""
         return {
             "id": self.ids.values[position],
             "title": None if self.titles is None else self.titles[position] or None,
@@ -77,22 +79,22 @@ class Catalog:
         }
 
     def search(self, text: str, limit: int) -> list[int]:
-        """The most chosen items with all of these words in their title, whatever case and accents.
+        """Return the most popular items whose titles contain all words, ignoring case and accents.
 
-        An item of exactly this id comes first.
+        An item whose id equals the text comes first.
         """
-        found = np.ones(len(self), bool)
+        matches = np.ones(len(self), bool)
         for word in folded(text).split():
-            found &= pc.match_substring(self._names, word).to_numpy(zero_copy_only=False)
-        positions = self._order[np.flatnonzero(found)[:limit]].tolist()
+            matches &= pc.match_substring(self._names, word).to_numpy(zero_copy_only=False)
+        positions = self._order[np.flatnonzero(matches)[:limit]].tolist()
         try:
             exact = self.ids.find(text.strip())
-        except InputError:  # words, then, and no id
+        except InputError:  # the text is not an id
             exact = -1
         return positions if exact < 0 else [exact, *(p for p in positions if p != exact)][:limit]
 
 
 def folded(text: str) -> str:
-    """Without case and accents; what no encoding can write becomes a question mark."""
+    """Return text without case and accents; unencodable characters become question marks."""
     plain = unicodedata.normalize("NFKD", text).encode("utf-8", "replace").decode()
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).casefold()

@@ -1,4 +1,4 @@
-"""What can be asked of the server: the routes, and their description by OpenAPI, from one table."""
+"""Endpoints of the server and their OpenAPI description, from one table."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from jaxrec.serve.service import Service
 
 
 class Endpoint(NamedTuple):
-    """A method and path, the message it takes (body of a POST, else query parameters), and the one it gives."""
+    """Method and path, request message (body of a POST, else query parameters), and response message."""
 
     method: str
     path: str
@@ -22,7 +22,7 @@ class Endpoint(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """What it answers, in a sentence."""
+        """One-sentence description of the endpoint."""
         return (self.answer.__doc__ or "").strip()
 
 
@@ -38,18 +38,18 @@ ENDPOINTS = (
 )
 
 PROBLEMS = {
-    "400": "The body is not JSON.",
-    "404": "There is no such user or item.",
+    "400": "The body is not valid JSON.",
+    "404": "Unknown user or item.",
     "413": "The body is too large.",
-    "415": "The body is not said to be JSON.",
-    "422": "A value is missing, unknown, of a wrong type or out of range; the message names it.",
-    "500": "Something is wrong with the server; its log says what.",
-    "503": "Too many requests wait already; try again in as many seconds as Retry-After says.",
+    "415": "The Content-Type header is not application/json.",
+    "422": "A value is missing, unknown, of the wrong type or out of range; the message names it.",
+    "500": "Internal server error; see the server log.",
+    "503": "The queue is full; retry after the number of seconds in the Retry-After header.",
 }
 
 
 def openapi(name: str) -> dict[str, Any]:
-    """The OpenAPI 3.1 description of all endpoints."""
+    """Return the OpenAPI 3.1 description of all endpoints."""
     used = {message for endpoint in ENDPOINTS for message in (endpoint.takes, endpoint.gives)} | {Problem}
     ordered = sorted(used, key=lambda message: message.__name__)
     _, schemas = models_json_schema(
@@ -65,13 +65,13 @@ def openapi(name: str) -> dict[str, Any]:
 
 
 def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any]:
-    taken: dict[str, Any]
+    inputs: dict[str, Any]
     if endpoint.method == "POST":
-        taken = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
+        inputs = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
     else:
         schema = definitions[endpoint.takes.__name__]
         required = schema.get("required", [])
-        taken = {
+        inputs = {
             "parameters": [
                 {"name": name, "in": "query", "required": name in required, "schema": about}
                 for name, about in schema.get("properties", {}).items()
@@ -79,7 +79,7 @@ def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any
         }
     responses = {"200": {"description": (endpoint.gives.__doc__ or "").strip(), "content": _json(endpoint.gives)}}
     problems = {status: {"description": why, "content": _json(Problem)} for status, why in PROBLEMS.items()}
-    return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **taken, "responses": responses | problems}
+    return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **inputs, "responses": responses | problems}
 
 
 def _json(message: type[Message]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which items of a history speak for an item: exactly where the score is a sum over them, else by leaving one out."""
+"""Explanations of scores by the items of the history: exact for additive models, else leave-one-out."""
 
 from typing import NamedTuple
 
@@ -14,11 +14,11 @@ from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.programs import padded
 
-TOGETHER = 32  # histories, each without one item, that are scored at a time
+TOGETHER = 32  # leave-one-out histories scored at a time
 
 
 class Explained(NamedTuple):
-    """A score and its parts: positions of items and what each has to do with it, the largest first."""
+    """Score and its parts: positions of items and their contributions, largest first."""
 
     score: float | None
     rest: float | None
@@ -30,14 +30,18 @@ class Explained(NamedTuple):
 class Explainer:
     """Explains scores of a run's model; used from one thread.
 
-    lengths: of histories, for which programs are compiled by `warm`
-    why_not: why nothing can be explained; None where it can be
+    Args:
+        recommender: the loaded run.
+        lengths: history lengths for which `warm` compiles programs.
+
+    Attributes:
+        why_not: reason why scores cannot be explained; None if they can.
     """
 
     def __init__(self, recommender: Recommender, lengths: list[int]) -> None:
         self.recommender, self.lengths = recommender, lengths
         name = type(recommender.model).__name__
-        # A model of user ids is explained as it answers for a history: see `Model.by_history`.
+        # A model of user ids is explained through its fold-in of the history, see `Model.by_history`.
         whole, self._params = recommender.asked
         self._models = {n: model for n in lengths if (model := whole.by_history(n)) is not None}
         model = self._models.get(lengths[0])
@@ -45,12 +49,12 @@ class Explainer:
         self.reads = 0 if model is None else model.history_length
         self.why_not = None
         if not self.reads:
-            self.why_not = f"{name} cannot say: its scores depend on no history"
+            self.why_not = f"{name} scores do not depend on a history"
         score = self._contributions if self.linear else self._scores
         self._program = jax.jit(score, static_argnums=0)
 
     def warm(self) -> int:
-        """Compiles every program; how many there are."""
+        """Compile every program; return their number."""
         if self.why_not is not None:
             return 0
         for length in self.lengths:
@@ -58,9 +62,9 @@ class Explainer:
         return len(self.lengths)
 
     def __call__(self, user: int, history: Int[np.ndarray, "T"], item: int) -> Explained:
-        """The item's score for this user with this history, and which entries it comes from."""
+        """Return the item's score for this user and history, and the contributions of the history items."""
         if self.why_not is not None or not len(history):
-            return Explained(None, None, "none", self.why_not or "there is no history to explain it by", [])
+            return Explained(None, None, "none", self.why_not or "the history is empty", [])
         return self._exact(user, history, item) if self.linear else self._left_out(user, history, item)
 
     def _exact(self, user: int, history: np.ndarray, item: int) -> Explained:
@@ -71,7 +75,7 @@ class Explainer:
             float(score),
             float(score) - float(parts.sum(dtype=np.float64)),
             "exact",
-            "the score is a sum over the items of the history",
+            "the score is a sum over the history items",
             _by_item(history, parts),
         )
 
@@ -85,7 +89,7 @@ class Explainer:
             float(scores[0]),
             None,
             "leave_one_out",
-            f"by how much the score falls when one of the latest {len(read)} items is left out",
+            f"decrease of the score when one of the latest {len(read)} items is left out",
             _by_item(history[read], scores[0] - scores[1:]),
         )
 
@@ -120,7 +124,7 @@ class Explainer:
 
 
 def _by_item(history: np.ndarray, parts: np.ndarray) -> list[tuple[int, float]]:
-    """Of each item once, the largest first; entries of one item are added up."""
+    """Sum contributions by item, largest first."""
     items, entry = np.unique(history, return_inverse=True)
     totals = np.bincount(entry, parts)
     return [(int(items[at]), float(totals[at])) for at in np.argsort(-totals, kind="stable")]

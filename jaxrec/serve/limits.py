@@ -1,4 +1,4 @@
-"""What the server bounds: how much one request may ask for, how many may wait, and what is kept in memory."""
+"""Limits of the server: request sizes, queue length, and memory for user updates."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,18 +10,19 @@ from jaxrec.errors import InputError
 
 @dataclass(frozen=True)
 class Limits:
-    """Each is part of conf/serve.yaml.
+    """Limits of the server, as in conf/serve.yaml.
 
-    batch_sizes:  the last is how many requests share a batch; programs answer 8 at a time, whatever the batch
-    window_ms:    milliseconds that a request waits for others to share its batch
-    queue:        requests that may wait; one more is turned away with 503
-    max_k:        items of a list
-    candidates:   so many of the best are re-ranked where diversity or freshness is asked for
-    max_history:  items of a posted history, or events of a post
-    max_body:     bytes of a request's body
-    users:        users whose updates are kept; the least recently seen go first
-    user_items:   updates kept of each user, the latest
-    half_life_days: an item of this age is half as fresh as a new one
+    Args:
+        batch_sizes: the last value is the maximum number of requests in a batch; programs score 8 rows at a time.
+        window_ms: maximum time a request waits to be batched, in milliseconds.
+        queue: maximum number of waiting requests; further ones get status 503.
+        max_k: maximum list length.
+        candidates: number of top items re-ranked for diversity or freshness.
+        max_history: maximum number of items in a posted history, and of events per request.
+        max_body: maximum size of a request body, in bytes.
+        users: maximum number of users with stored updates; the least recently used is evicted.
+        user_items: maximum number of stored updates per user, the latest.
+        half_life_days: age at which an item is half as fresh as a new one, in days.
     """
 
     batch_sizes: tuple[PositiveInt, ...] = (1, 8, 32)
@@ -37,9 +38,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         if list(self.batch_sizes) != sorted(set(self.batch_sizes)):
-            raise InputError(f"limits.batch_sizes={list(self.batch_sizes)}: must grow, such as [1, 8, 32]")
-        if self.candidates < self.max_k:
             raise InputError(
-                f"limits.candidates={self.candidates}: lists of up to limits.max_k={self.max_k} are made of them, so "
-                "there must be as many"
+                f"limits.batch_sizes={list(self.batch_sizes)}: must be strictly increasing, e.g. [1, 8, 32]"
             )
+        if self.candidates < self.max_k:
+            raise InputError(f"limits.candidates={self.candidates}: must be at least limits.max_k={self.max_k}")

@@ -1,6 +1,6 @@
-"""What is asked and what is answered, as JSON: from these come the checks of requests and the API's description.
+"""JSON schemas of requests and responses, used for validation and for the OpenAPI description.
 
-Ids are strings or integers; 7, "7", 7.0 and "7.0" are one id, as in the data.
+Ids are strings or integers; 7, "7", 7.0 and "7.0" are the same id, as in the data.
 """
 
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 LONGEST_ID = 500  # characters
-EXACT = 2**53  # floats from here on stand for several integers
+EXACT = 2**53  # larger floats do not identify a single integer
 
 
 def _id(value: Any) -> str | int:
@@ -21,7 +21,7 @@ def _id(value: Any) -> str | int:
             return int(value)
         case str() if len(value) <= LONGEST_ID:
             return value
-    raise ValueError(f"must be an id: an integer of 64 bits, or a string of at most {LONGEST_ID} characters")
+    raise ValueError(f"must be an id: a 64-bit integer, or a string of at most {LONGEST_ID} characters")
 
 
 Id = Annotated[
@@ -33,70 +33,72 @@ Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class Message(BaseModel):
-    """Keys that are not named are errors."""
+    """Base class of messages; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Someone(Message):
-    """A user, known by id or by a posted history; one of both."""
+    """A user, given either by id or by a history."""
 
-    user: Id | None = Field(None, description="a user; the history is what the run and later events say of them")
-    history: list[Id] | None = Field(None, description="items, oldest first, of a user who need not be known")
+    user: Id | None = Field(None, description="user id; the history is that of the run plus later events")
+    history: list[Id] | None = Field(None, description="item ids, oldest first, of a new or anonymous user")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "Someone":
         if (self.user is None) == (self.history is None):
-            raise ValueError("give either user or history")
+            raise ValueError("set exactly one of user and history")
         return self
 
 
 class RecommendRequest(Someone):
-    """Whom to recommend to, and how."""
+    """User or history, and options of the list."""
 
-    k: int = Field(10, ge=1, description="items of the list")
-    exclude_seen: bool = Field(True, description="leave out what is in the history")
-    diversity: Share = Field(0.0, description="0: by score alone; 1: each item as unlike those before it as can be")
-    freshness: Share = Field(0.0, description="0: age does not matter; 1: nothing else does")
+    k: int = Field(10, ge=1, description="list length")
+    exclude_seen: bool = Field(True, description="filter the items of the history")
+    diversity: Share = Field(0.0, description="0: by score only; 1: maximally diverse")
+    freshness: Share = Field(0.0, description="0: ignore item age; 1: by item age only")
 
 
 class ExplainRequest(Someone):
-    """Which items of the history speak for an item."""
+    """Item whose score is to be explained by the history."""
 
     item: Id = Field(description="the item whose score is explained")
-    top: int = Field(10, ge=1, le=100, description="so many items of the history, those that matter most")
+    top: int = Field(10, ge=1, le=100, description="number of history items to return, largest contribution first")
 
 
 class SimilarRequest(Message):
-    """Items like an item."""
+    """Item whose nearest neighbors are requested."""
 
     item: Id
     k: int = Field(10, ge=1)
 
 
 class ItemsRequest(Message):
-    """Items by their title or id."""
+    """Search for items by title or id."""
 
-    search: str = Field("", max_length=200, description="words, all of which occur in the title, or an id; '': popular")
+    search: str = Field(
+        "", max_length=200, description="words that all occur in the title, or an id; empty: the most popular items"
+    )
     limit: int = Field(20, ge=1, le=100)
 
 
 class HistoryRequest(Message):
-    """What a user has had."""
+    """User whose history is requested."""
 
     user: Id
-    limit: int = Field(50, ge=1, le=1000, description="the latest so many")
+    limit: int = Field(50, ge=1, le=1000, description="maximum number of items, latest first")
 
 
 class Event(Message):
-    """A user has had an item."""
+    """An interaction of a user with an item."""
 
     user: Id
     item: Id
 
 
 class EventsRequest(Message):
-    """What happened, oldest first; all of it is taken, or nothing."""
+    """Interactions, oldest first; all of them are stored or none."""
 
     events: list[Event] = Field(min_length=1)
 
@@ -106,7 +108,7 @@ class Nothing(Message):
 
 
 class Item(Message):
-    """An item of the catalog; what is not known of it is null or empty."""
+    """An item of the catalog; unknown fields are null or empty."""
 
     id: Id
     title: str | None
@@ -114,81 +116,81 @@ class Item(Message):
 
 
 class Recommended(Item):
-    """An item of a list."""
+    """An item of a recommendation list."""
 
     rank: int = Field(description="from 1")
-    score: float = Field(description="the model's, before re-ranking; comparable within this list only")
+    score: float = Field(description="model score before re-ranking; comparable only within this list")
 
 
 class Recommendations(Message):
-    """A list, best first; shorter than k where nothing is left."""
+    """Recommendation list, best first; shorter than k if no items are left."""
 
     items: list[Recommended]
     answered_by: str = Field(
-        description="user: what was learned of this user; history: the items they had; popularity: nothing is known of "
-        "them, or the model cannot use it, so these are the most chosen items"
+        description="source of the list. user: the model, by user id; history: the model, by the history; popularity: "
+        "the most popular items, because the model cannot score this user"
     )
-    unknown_items: list[Id] = Field(description="items of the history that the run does not know: they had no say")
+    unknown_items: list[Id] = Field(description="items of the history that are not in the run and were ignored")
 
 
 class Similar(Item):
-    """An item that is like another."""
+    """An item and its similarity to the requested one."""
 
     similarity: float
 
 
 class SimilarItems(Message):
-    """The most similar first."""
+    """Similar items, most similar first."""
 
     item: Item
     items: list[Similar]
-    by: str = Field(description="what similarity is here")
+    by: str = Field(description="similarity measure")
 
 
 class Contribution(Item):
-    """An item of the history."""
+    """An item of the history and its contribution."""
 
-    contribution: float = Field(description="its part of the score; below 0 it speaks against the item")
+    contribution: float = Field(description="its part of the score; negative values lower the score")
 
 
 class Explanation(Message):
-    """Contributions, the largest first."""
+    """Explanation of a score: contributions of history items, largest first."""
 
     item: Item
-    score: float | None = Field(description="what contributions are parts of")
-    rest: float | None = Field(description="what of the score no item of the history has to do with, such as a bias")
+    score: float | None = Field(description="the score that is explained")
+    rest: float | None = Field(description="part of the score that does not depend on the history, e.g. a bias")
     method: str = Field(
-        description="exact: rest and the contributions of all items add up to the score; leave_one_out: by how much "
-        "the score falls when one item is left out, which need not add up; none: this model cannot say"
+        description="exact: rest plus all contributions equal the score; leave_one_out: decrease of the score when an "
+        "item is left out, which need not add up; none: this model cannot be explained"
     )
-    reason: str = Field(description="how it was found, or why it cannot be")
+    reason: str = Field(description="how the contributions were computed, or why they cannot be")
     history: list[Contribution]
     unknown_items: list[Id]
 
 
 class Items(Message):
-    """Found items."""
+    """Items that match a search."""
 
     items: list[Item]
 
 
 class UserHistory(Message):
-    """A user's items, the latest first."""
+    """History of a user, latest first."""
 
     user: Id
-    known: bool = Field(description="whether the run was trained with this user")
-    since: int = Field(description="items of events since the server started, which are the first here")
+    known: bool = Field(description="whether the user is in the run's data")
+    since: int = Field(description="number of items, first in the list, from events since the server started")
     items: list[Item]
 
 
 class Accepted(Message):
-    """Events taken."""
+    """Number of stored events."""
 
     accepted: int
 
 
 class About(Message):
-    """What is served."""
+    """Description of the served run."""
 
     run: str
     model: str
@@ -196,18 +198,20 @@ class About(Message):
     items: int
     max_k: int
     max_history: int
-    can: dict[str, str | None] = Field(description="diversity, freshness, new_users, explain: null, or why it cannot")
-    examples: list[Id] = Field(description="some users")
+    can: dict[str, str | None] = Field(
+        description="diversity, freshness, new_users, explain: null if supported, else the reason"
+    )
+    examples: list[Id] = Field(description="example user ids")
 
 
 class Health(Message):
-    """Whether the server answers."""
+    """Health of the server."""
 
-    status: str = Field(description="ready, or stuck while a batch takes longer than it should")
+    status: str = Field(description="ready, or stuck while a batch takes too long")
     waiting: int
 
 
 class Problem(Message):
-    """Why there is no answer."""
+    """Error message."""
 
     error: str

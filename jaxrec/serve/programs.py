@@ -1,4 +1,4 @@
-"""Rows of requests → lists, by programs of a few shapes, all of them compiled before the first request comes."""
+"""Compiled programs of a few fixed shapes that map request rows to lists, all compiled before the first request."""
 
 import time
 from collections.abc import Sequence
@@ -18,16 +18,17 @@ from jaxrec.rerank.freshness import freshened
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.traits import Traits
 
-SHORT = 20  # lists of up to so many items need fewer candidates, and take half the time
-LENGTHS = (64, 512)  # of histories; one more holds the longest
+SHORT = 20  # lists of up to this length need fewer candidates and half the time
+LENGTHS = (64, 512)  # of histories; the longest possible history is added
 
 
 class Row(NamedTuple):
-    """Whom to recommend to.
+    """Row to recommend for, with its options.
 
-    user:    position, or `NEW` for one known by the history alone
-    history: positions of items, oldest first
-    hidden:  positions of items that must not be in the list
+    Attributes:
+        user: position, or `NEW` for a user described only by the history.
+        history: positions of items, oldest first.
+        hidden: positions of items to filter from the list.
     """
 
     user: int
@@ -39,12 +40,12 @@ class Row(NamedTuple):
 
     @property
     def reranked(self) -> bool:
-        """Whether the order by score is not what is wanted."""
+        """Whether the list is re-ranked."""
         return self.diversity > 0 or self.freshness > 0
 
 
 class Listed(NamedTuple):
-    """A list: positions and scores by the model, best first; `by_model` is False for the most popular items."""
+    """Recommendation list: item positions and model scores, best first; `by_model` is False for the popularity list."""
 
     items: list[int]
     scores: list[float]
@@ -52,12 +53,12 @@ class Listed(NamedTuple):
 
 
 class Programs:
-    """Answers rows, ROWS of a kind at a time; used from one thread.
+    """Computes lists for rows, ROWS rows of one shape at a time; used from one thread.
 
-    Which programs answer a row depends on that row alone, and each has one shape, so that a list is the same to the
-    bit whatever shares its batch.
+    The program of a row depends only on that row, and each program has one shape, so a list is bitwise identical in any
+    batch.
 
-    Ages are counted from the newest moment that the run knows, and grow with the clock while the server runs.
+    Item ages are measured from the latest interaction of the run, and grow with the clock while the server runs.
     """
 
     def __init__(self, recommender: Recommender, traits: Traits, limits: Limits) -> None:
@@ -74,18 +75,18 @@ class Programs:
         self._rerank = jax.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
 
     def warm(self) -> int:
-        """Compiles every program; how many there are."""
+        """Compile every program; return their number."""
         nothing = np.zeros(0, np.int32)
         user = 0 if len(self.recommender.user_ids) else NEW
         ks = sorted({min(SHORT, self.max_k), self.max_k})
         for length, k in product(self.lengths, ks):
             self([Row(user, np.zeros(length, np.int32), nothing, k)])
-        for k in ks:  # of lists; histories do not matter
+        for k in ks:  # re-ranking does not depend on history lengths
             self([Row(user, nothing, nothing, k, diversity=0.5)])
         return (len(self.lengths) + 1) * len(ks) + len(self.lengths)
 
     def __call__(self, rows: Sequence[Row]) -> list[Listed]:
-        """One list a row."""
+        """Return one list per row."""
         kinds: dict[tuple[int, int, bool], list[int]] = {}
         for at, row in enumerate(rows):
             longest = max(len(row.history), len(row.hidden))
@@ -100,7 +101,7 @@ class Programs:
         return [listed[at] for at in range(len(rows))]
 
     def _listed(self, rows: Sequence[Row], length: int, k: int, reranked: bool) -> list[Listed]:
-        """Lists of rows of one kind."""
+        """Return the lists of rows of one shape."""
         answers = self.recommender.answers(self.n_candidates if reranked else k, ROWS, length)
         users = np.array([row.user for row in rows], np.int32)
         histories, hidden = (
@@ -110,20 +111,27 @@ class Programs:
         if reranked:
             items, scores = self._reranked(rows, items, scores, k)
         by_model = answers.is_model(users, histories)
-        found = np.minimum((items >= 0).sum(axis=1), [row.k for row in rows]).tolist()
+        sizes = np.minimum((items >= 0).sum(axis=1), [row.k for row in rows]).tolist()
         return [
-            Listed(items[at, :n].tolist(), scores[at, :n].tolist(), bool(by_model[at])) for at, n in enumerate(found)
+            Listed(items[at, :n].tolist(), scores[at, :n].tolist(), bool(by_model[at])) for at, n in enumerate(sizes)
         ]
 
     def _reranked(
         self, rows: Sequence[Row], items: np.ndarray, scores: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
         missing = ROWS - len(rows)
-        ask = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
+        weights = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
         padding = ((0, missing), (0, 0))
         later = np.float32((time.monotonic() - self._started) / 86_400)
         order: Any = self._rerank(
-            np.pad(scores, padding), self._vectors, self._ages, np.pad(items, padding), later, ask[:, 0], ask[:, 1], k=k
+            np.pad(scores, padding),
+            self._vectors,
+            self._ages,
+            np.pad(items, padding),
+            later,
+            weights[:, 0],
+            weights[:, 1],
+            k=k,
         )
         order = np.asarray(order)[: len(rows)]
         return np.take_along_axis(items, order, axis=1), np.take_along_axis(scores, order, axis=1)
@@ -141,17 +149,29 @@ def rerank(
     half_life: float,
     k: int,
 ) -> Int[Array, "B K"]:
-    """Freshness first, as part of the score, then diversity: positions of candidates by rank.
+    """Re-rank candidates by freshness, as part of the score, then by diversity.
 
-    ages: days at the newest moment that the run knows, which is `later` days ago
+    Args:
+        scores: scores of the candidates.
+        vectors: item vectors for the diversity.
+        ages: item ages in days at the latest interaction of the run, `later` days ago.
+        items: positions of the candidates, padded with -1.
+        later: days since the latest interaction of the run.
+        diversity: weight per row.
+        freshness: weight per row.
+        half_life: age of half freshness, in days.
+        k: list length.
+
+    Returns:
+        Positions in the candidates, by rank.
     """
-    at = jnp.maximum(items, 0)  # what is no candidate has a score of -inf
+    at = jnp.maximum(items, 0)  # padding has a score of -inf
     fresh = freshened(scores, ages[at] + later, freshness, half_life)
     return mmr(fresh, vectors[at], diversity, k=k)
 
 
 def padded(lists: Sequence[np.ndarray], length: int) -> Int[np.ndarray, "B T"]:
-    """Lists of one length, padded on the left by -1."""
+    """Left-pad lists with -1 to one length."""
     rows = np.full((len(lists), length), -1, np.int32)
     for row, items in zip(rows, lists, strict=True):
         row[length - len(items) :] = items

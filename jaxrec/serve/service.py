@@ -1,4 +1,4 @@
-"""What the server answers, without a word of HTTP: messages in, plain values out."""
+"""Service logic, independent of HTTP: request messages in, plain values out."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -28,15 +28,15 @@ from jaxrec.serve.similar import Neighbors
 from jaxrec.serve.traits import Traits, traits
 from jaxrec.serve.updates import Updates
 
-STUCK = 30.0  # seconds for a batch after which something is wrong
-EXAMPLES = 8  # users to try
+STUCK = 30.0  # seconds after which a running batch counts as stuck
+EXAMPLES = 8  # example users
 
 
 class Service:
-    """A trained run that answers; used from one event loop, as a context, once `warm` has compiled all programs.
+    """Service of a trained run; used from one event loop, as an async context manager, after `warm`.
 
-    Every method raises InputError for what cannot be answered, UnknownIdError for an id that the run does not have, and
-    OverloadedError where too much waits already.
+    Every endpoint method raises InputError for an invalid request, UnknownIdError for an unknown id, and
+    OverloadedError if the queue is full.
     """
 
     def __init__(self, recommender: Recommender, catalog: Catalog, traits: Traits, limits: Limits, run: str) -> None:
@@ -50,19 +50,18 @@ class Service:
         self.lists: Batcher[Row, Listed] = Batcher(
             self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
         )
-        # What is asked for less often takes its turn one by one, within the same bound.
+        # Less frequent requests are processed one by one, with the same queue limit.
         self.aside: Batcher[Callable[[], Any], Any] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
         self._stack = AsyncExitStack()
 
     @classmethod
     def of(cls, recommender: Recommender, limits: Limits, run: str) -> "Service":
-        """Of a loaded run, with what it knows of its items."""
-        known = recommender
-        catalog = Catalog(known.item_ids, known.popular, known.titles, known.categories)
+        """Build the service of a loaded run."""
+        catalog = Catalog(recommender.item_ids, recommender.popular, recommender.titles, recommender.categories)
         return cls(recommender, catalog, traits(recommender), limits, run)
 
     def warm(self) -> int:
-        """Compiles every program, so that none is at request time; how many there are."""
+        """Compile every program before the first request; return their number."""
         return self.programs.warm() + self.explainer.warm()
 
     async def __aenter__(self) -> "Service":
@@ -74,10 +73,10 @@ class Service:
         await self._stack.aclose()
 
     async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
-        """A list for a user or a history."""
+        """Recommend items for a user or a history."""
         k = self._k(request.k)
-        for name, what in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
-            if getattr(request, name) and what is None:
+        for name, values in (("diversity", self.traits.vectors), ("freshness", self.traits.ages)):
+            if getattr(request, name) and values is None:
                 raise InputError(f"{name}: {self._can()[name]}")
         row, unknown = self._row(request)
         if not request.exclude_seen:
@@ -95,66 +94,68 @@ class Service:
         }
 
     async def similar(self, request: SimilarRequest) -> dict[str, Any]:
-        """Items like an item."""
+        """Find items similar to an item."""
         position, k = self.catalog.ids.position(request.item), self._k(request.k)
-        found = await self.aside.ask(lambda: self.neighbors(position, k))
+        neighbors = await self.aside.ask(lambda: self.neighbors(position, k))
         item = self.catalog.item
         return {
             "item": item(position),
-            "items": [{**item(other), "similarity": similarity} for other, similarity in found],
+            "items": [{**item(other), "similarity": similarity} for other, similarity in neighbors],
             "by": self.neighbors.by,
         }
 
     async def explain(self, request: ExplainRequest) -> dict[str, Any]:
-        """Which items of a history speak for an item."""
+        """Explain an item's score by the items of the history."""
         position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
-        found = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
+        explained = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
         item = self.catalog.item
         return {
             "item": item(position),
-            "score": found.score,
-            "rest": found.rest,
-            "method": found.method,
-            "reason": found.reason,
+            "score": explained.score,
+            "rest": explained.rest,
+            "method": explained.method,
+            "reason": explained.reason,
             "history": [
-                {**item(other), "contribution": contribution} for other, contribution in found.parts[: request.top]
+                {**item(other), "contribution": contribution} for other, contribution in explained.parts[: request.top]
             ],
             "unknown_items": unknown,
         }
 
     async def items(self, request: ItemsRequest) -> dict[str, Any]:
-        """Items by title or id."""
-        found = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
-        return {"items": [self.catalog.item(position) for position in found]}
+        """Search items by title or id."""
+        positions = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
+        return {"items": [self.catalog.item(position) for position in positions]}
 
     async def history(self, request: HistoryRequest) -> dict[str, Any]:
-        """What a user has had, the latest first."""
+        """Return the history of a user, latest first."""
         position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         if position < 0 and not updates:
             self.users.position(request.user)
-        had = np.concatenate([self._known(position), np.array(updates, np.int32)])[::-1]
+        history = np.concatenate([self._known(position), np.array(updates, np.int32)])[::-1]
         return {
             "user": request.user,
             "known": position >= 0,
             "since": len(updates),
-            "items": [self.catalog.item(int(item)) for item in had[: request.limit]],
+            "items": [self.catalog.item(int(item)) for item in history[: request.limit]],
         }
 
     async def events(self, request: EventsRequest) -> dict[str, Any]:
-        """Takes what users have had; the next list knows it."""
+        """Store interactions of users; later lists take them into account."""
         self._check_length("events", request.events)
         items = [self.catalog.ids.find(event.item) for event in request.events]
         if -1 in items:
             at = items.index(-1)
-            raise InputError(f"events.{at}.item: there is no item {request.events[at].item!r}; no event was taken")
+            raise InputError(
+                f"events.{at}.item: item {request.events[at].item!r} is not in this run; no event was stored"
+            )
         users = [self.users.key(event.user) for event in request.events]
         for user, item in zip(users, items, strict=True):
             self.updates.add(user, [item])
         return {"accepted": len(items)}
 
     async def about(self, request: Nothing) -> dict[str, Any]:
-        """What is served, and what it can do."""
+        """Describe the served run and its capabilities."""
         lengths = np.diff(self.recommender.known.offsets)
         busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
         some = busy[np.linspace(0, max(len(busy) - 1, 0), min(EXAMPLES, len(busy)), dtype=int)]
@@ -170,31 +171,31 @@ class Service:
         }
 
     async def health(self, request: Nothing) -> dict[str, Any]:
-        """Whether batches are being answered."""
+        """Report whether batches are being processed."""
         stuck = max(self.lists.busy_for, self.aside.busy_for) > STUCK
         return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.aside.waiting}
 
     def _row(self, request: Someone) -> tuple[Row, list[Any]]:
-        """Who asks, and which items of their history the run does not know."""
+        """Return the row of a request, and the unknown items of its history."""
         if request.history is not None:
             self._check_length("history", request.history)
-            found = np.array([self.catalog.ids.find(item) for item in request.history], np.int32)
-            unknown = [item for item, position in zip(request.history, found, strict=True) if position < 0]
-            return Row(NEW, found[found >= 0], found[found >= 0]), unknown
+            positions = np.array([self.catalog.ids.find(item) for item in request.history], np.int32)
+            unknown = [item for item, position in zip(request.history, positions, strict=True) if position < 0]
+            return Row(NEW, positions[positions >= 0], positions[positions >= 0]), unknown
         position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         history, hidden = self._known(position), self._known(position, masked=True)
         if updates:
             new = np.array(updates, np.int32)
             history, hidden = np.concatenate([history, new]), np.concatenate([hidden, new])
-        return Row(self._asked(position, bool(updates)), history, hidden), []
+        return Row(self._query_user(position, bool(updates)), history, hidden), []
 
-    def _asked(self, position: int, updated: bool) -> int:
-        """As whom the model is asked: a vector that was learned of a user knows nothing of what they did since."""
+    def _query_user(self, position: int, updated: bool) -> int:
+        """Return the user to query: an updated user of an id-based model is folded in by history as `NEW`."""
         reads = self.recommender.model.history_length
         return NEW if updated and not reads and self.recommender.knows_new_users else position
 
     def _known(self, user: int, masked: bool = False) -> np.ndarray:
-        """What the run knows of a user; nothing of one it does not know."""
+        """Return the history of a user in the run; empty for an unknown user."""
         known = self.recommender.known
         if user < 0:
             return np.zeros(0, np.int32)
@@ -204,20 +205,22 @@ class Service:
 
     def _k(self, k: int) -> int:
         if k > self.programs.max_k:
-            raise InputError(f"k: must be at most {self.programs.max_k}, not {k}")
+            raise InputError(f"k: must be at most {self.programs.max_k}, got {k}")
         return k
 
     def _check_length(self, name: str, entries: Sequence[Any]) -> None:
         if len(entries) > self.limits.max_history:
-            raise InputError(f"{name}: must have at most {self.limits.max_history} entries, not {len(entries)}")
+            raise InputError(f"{name}: must have at most {self.limits.max_history} entries, got {len(entries)}")
 
     def _can(self) -> dict[str, str | None]:
-        """Of what not every run can do: why this one cannot."""
+        """Return the optional capabilities: None if supported, else the reason."""
         model = type(self.recommender.model).__name__
         return {
-            "diversity": None if self.traits.vectors is not None else "nothing says which items of this run are alike",
-            "freshness": None if self.traits.ages is not None else "the data of this run has no times",
-            "new_users": None if self.recommender.knows_new_users else f"{model} knows users by their id alone",
+            "diversity": None if self.traits.vectors is not None else "no item similarity is available in this run",
+            "freshness": None if self.traits.ages is not None else "the data of this run has no timestamps",
+            "new_users": None
+            if self.recommender.knows_new_users
+            else f"{model} only supports users of the training data",
             "explain": self.explainer.why_not,
         }
 

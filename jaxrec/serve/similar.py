@@ -1,4 +1,4 @@
-"""Items like an item: by the model's vectors where it has some, else by what it recommends to who had it alone."""
+"""Similar items: by the model's item vectors, else by its scores for a user with only that item in the history."""
 
 import numpy as np
 
@@ -10,10 +10,11 @@ from jaxrec.serve.traits import taste
 
 
 class Neighbors:
-    """The nearest items of an item, itself left out.
+    """Nearest neighbors of an item, excluding itself.
 
-    vectors: [I, D] of length 1, or None for a model without
-    by:      what similarity is, in words
+    Attributes:
+        vectors: normalized item vectors [I, D]; None for a model without vectors.
+        by: description of the similarity measure.
     """
 
     def __init__(self, recommender: Recommender, programs: Programs) -> None:
@@ -21,10 +22,10 @@ class Neighbors:
         self.vectors = taste(recommender)
         self.by = "cosine of the model's item vectors"
         if self.vectors is None:
-            self.by = "the model's score for someone who has had this item alone"
+            self.by = "the model's score for a history of only this item"
 
     def __call__(self, item: int, k: int) -> list[tuple[int, float]]:
-        """The k nearest items and how near they are, the nearest first; fewer where nothing else is near."""
+        """Return the k nearest items and their similarities, nearest first; fewer if no others are similar."""
         if self.vectors is None:
             return self._by_history(item, k)
         similarity = self.vectors @ self.vectors[item]
@@ -35,7 +36,7 @@ class Neighbors:
     def _by_history(self, item: int, k: int) -> list[tuple[int, float]]:
         name = type(self.recommender.model).__name__
         if not self.recommender.model.history_length:
-            raise InputError(f"{name} has no vectors of items and reads no histories: it cannot say what is similar")
-        alone = np.array([item], np.int32)
-        (listed,) = self.programs([Row(NEW, alone, alone, k)])
+            raise InputError(f"{name} has no item vectors and reads no histories, so similar items are not available")
+        history = np.array([item], np.int32)
+        (listed,) = self.programs([Row(NEW, history, history, k)])
         return [pair for pair in zip(listed.items, listed.scores, strict=True) if pair[1] > 0]

@@ -1,4 +1,4 @@
-"""How the server does, in the text format that Prometheus reads."""
+"""Server metrics in the Prometheus text format."""
 
 from collections.abc import Callable
 
@@ -9,27 +9,25 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Telemetry:
-    """Counts of one server."""
+    """Metrics of one server."""
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
     def __init__(self) -> None:
         self._all = CollectorRegistry()
-        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # looking labels up costs more than counting
+        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # label lookups cost more than counting
         self.requests = Counter("jaxrec_requests", "Requests answered.", ["path", "status"], registry=self._all)
         self.seconds = Histogram(
-            "jaxrec_request_seconds", "From request to answer.", ["path"], buckets=SECONDS, registry=self._all
+            "jaxrec_request_seconds", "Seconds from request to response.", ["path"], buckets=SECONDS, registry=self._all
         )
-        self.batch_rows = Histogram(
-            "jaxrec_batch_rows", "Requests that were answered together.", buckets=ROWS, registry=self._all
-        )
+        self.batch_rows = Histogram("jaxrec_batch_rows", "Requests per batch.", buckets=ROWS, registry=self._all)
 
-    def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """A number that is read when asked for."""
-        Gauge(name, what, registry=self._all).set_function(value)
+    def gauge(self, name: str, description: str, value: Callable[[], float]) -> None:
+        """Add a gauge whose value is read on every scrape."""
+        Gauge(name, description, registry=self._all).set_function(value)
 
     def answered(self, path: str, status: int, seconds: float) -> None:
-        """One request more."""
+        """Record one request."""
         if (path, status) not in self._of:
             self._of[path, status] = self.requests.labels(path, status), self.seconds.labels(path)
         requests, took = self._of[path, status]
@@ -37,5 +35,5 @@ class Telemetry:
         took.observe(seconds)
 
     def text(self) -> bytes:
-        """All of it."""
+        """Return all metrics as text."""
         return generate_latest(self._all)

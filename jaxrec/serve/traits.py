@@ -1,4 +1,4 @@
-"""What re-ranking and similarity know of items: how alike they are, and how old."""
+"""Item vectors and item ages for re-ranking and similarity."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,18 @@ from jaxrec.models.model import Factorized
 from jaxrec.query import Query
 from jaxrec.recommend.recommender import Recommender
 
-PROBES = 64  # users whose queries tell taste from bias
-CATEGORIES = 256  # the most frequent, by which items are compared
+PROBES = 64  # users whose query vectors separate bias dimensions
+CATEGORIES = 256  # most frequent categories used for similarity
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What re-ranking knows of items.
+    """Item properties used by re-ranking.
 
-    vectors: [I, D], near one another for items that are alike; None: diversity cannot be had
-    ages:    [I] days, at the newest moment that the run knows; NaN where not known; None: no freshness
+    Attributes:
+        vectors: item vectors [I, D], close for similar items; None: diversity is not available.
+        ages: item ages [I] in days at the latest interaction of the run; NaN if unknown; None: freshness is not
+            available.
     """
 
     vectors: Float[np.ndarray, "I D"] | None = None
@@ -29,9 +31,7 @@ class Traits:
 
 
 def traits(recommender: Recommender) -> Traits:
-    """Items are alike that share categories; where the run knows none, those that the model's vectors say are; where
-    the model has none, those that the same users had.
-    """
+    """Return the item properties of a run: similarity by categories, else model vectors, else co-occurrence."""
     return Traits(_vectors(recommender), recommender.ages)
 
 
@@ -50,10 +50,9 @@ def _vectors(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
 
 
 def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
-    """Item vectors of length 1 without their biases; None for a model without vectors.
+    """Return normalized item vectors without bias dimensions; None for a model without vectors.
 
-    A bias is a column that meets the same number in every query, or is the same for all items: it says nothing of
-    what an item is like.
+    A bias dimension is constant over all queries or over all items, so it does not describe similarity.
     """
     model, params = recommender.asked
     if not isinstance(model, Factorized):
@@ -65,5 +64,5 @@ def taste(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
     queries = model.bind(params).query_vectors(Query(jnp.asarray(users, jnp.int32), history))
     varies = (np.ptp(np.asarray(queries), axis=0) > 0) & (np.ptp(vectors, axis=0) > 0)
     vectors = vectors[:, varies]
-    length_of = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.where(length_of > 0, length_of, 1.0)).astype(np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.where(norms > 0, norms, 1.0)).astype(np.float32)

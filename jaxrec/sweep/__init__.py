@@ -1,1 +1,1 @@
-"""Searches: a space to try, studies that survive whoever is killed, and what can be read from them."""
+"""Hyperparameter search: search spaces, crash-safe studies, and reports on them."""

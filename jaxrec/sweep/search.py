@@ -1,13 +1,13 @@
-"""The search: Optuna asks for a population of trials, one call evaluates them all, and each is told its outcome.
+"""Search loop: Optuna proposes a batch of trials, one call evaluates them all, and every outcome is stored.
 
-What a sweep promises, whoever is killed whenever and however many processes share it:
+Guarantees, for any number of processes and if any worker is killed at any time:
 
-- It ends with exactly `n_trials` trials that are complete or pruned, where parameters that failed twice stand for one.
-- A trial whose process died is asked again with the same parameters; none is lost, none counted twice.
-- Only what `evaluate` returns is told, and settings that trials have in common never change within a study.
+- A sweep ends with exactly `n_trials` complete or pruned trials; parameters that failed twice count as one trial.
+- A trial whose process died is queued again with the same parameters; no trial is lost or counted twice.
+- Only outcomes returned by `evaluate` are stored, and the settings shared by all trials never change within a study.
 
-Processes of one study share its sweep directory, where they take turns at asking (`ask.lock`); `workers.py` tells which
-of them are alive.
+The processes of one study share its sweep directory and take turns to request trials (`ask.lock`); `workers.py` detects
+which of them are alive.
 """
 
 import json
@@ -38,12 +38,12 @@ POLL_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one trial.
+    """Outcome of one trial.
 
     Args:
-        value: the validation metric; None where there is none, as in a failed trial.
-        state: whether the trial ran to its end, was stopped early as hopeless, or failed.
-        attributes: what else to keep of it, json-able: other metrics, best epoch, seconds; "error" says why it failed.
+        value: the validation metric; None if there is none, e.g. for a failed trial.
+        state: whether the trial finished, was stopped early (pruned), or failed.
+        attributes: further JSON values to store: other metrics, best epoch, seconds; "error" is the failure message.
     """
 
     value: float | None
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def failure(self) -> str | None:
-        """Why this counts as a failure; None where it does not."""
+        """Reason this counts as a failure; None if it does not."""
         if self.state == "failed":
             return str(self.attributes.get("error", "no reason given"))
         if self.value is None:
@@ -78,33 +78,33 @@ def search(
     on_tell: Callable[[FrozenTrial], None] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Study:
-    """Searches `space` until the study has `n_trials` trials; a study of this name is continued.
+    """Search `space` until the study has `n_trials` trials; an existing study of this name is resumed.
 
     Args:
-        evaluate: takes the parameters of a batch of trials and gives an outcome for each, in their order. What it
-            yields one by one is told one by one. Its exceptions mark the rest of the batch as failed, and propagate.
-        n_trials: how many trials the study is to have; the grid sampler has as many as there are combinations.
-        population: how many trials to ask at once.
-        metric: the name of what `Outcome.value` holds.
-        fixed: the settings that all trials share. A study is only continued with the same settings, metric and space;
-            the sampler, `n_trials` and `population` may change.
-        directory: the sweep directory, one for all processes of a study; `trials.csv` is written here.
-        overrides: `fixed` as it was typed, kept for whoever wants to repeat a trial.
-        on_tell: called with each trial once it is told.
-        on_batch: called before a batch is evaluated, with how many trials are finished and how many there will be.
+        evaluate: maps the parameters of a batch of trials to one outcome per trial, in the same order. Outcomes it
+            yields are stored one by one. An exception marks the rest of the batch as failed and propagates.
+        n_trials: target number of trials in the study; the grid sampler uses the number of combinations instead.
+        population: number of trials to request at once.
+        metric: name of the metric in `Outcome.value`.
+        fixed: settings shared by all trials. A study is resumed only with the same settings, metric and space; the
+            sampler, `n_trials` and `population` may change.
+        directory: the sweep directory, shared by all processes of a study; `trials.csv` is written here.
+        overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated.
+        on_tell: called with each trial after its outcome is stored.
+        on_batch: called before a batch is evaluated, with the number of finished trials and the total.
 
     Returns:
-        The study. Where other processes hold the last trials, it returns after those have ended.
+        The study. If other processes run the last trials, it returns after those have ended.
 
     Raises:
-        InputError: a study made with other settings; or failures only, a population in a row (at least three).
+        InputError: the study has other settings, or a whole population in a row (at least three trials) failed.
     """
     for name, number in (("sweep.n_trials", n_trials), ("sweep.population", population)):
         if number < 1:
             raise InputError(f"{name} must be at least 1, got {number}")
     if direction not in ("maximize", "minimize"):
         raise InputError(f"sweep.direction must be maximize or minimize, got {direction}")
-    make_sampler(sampler, seed)  # an unknown name is said before anything is written
+    make_sampler(sampler, seed)  # reject an unknown name before anything is written
     dimensions = distributions(space)
     combinations = {key_of(params): params for params in grid(space)} if sampler == "grid" else None
 
@@ -121,8 +121,8 @@ def search(
                 finished, running = progress(trials, combinations)
                 n_missing = (n_trials if combinations is None else len(combinations)) - finished
                 n_free = min(population, n_missing - running)
-                # Rebuilt for every batch with a seed of its own, so that a sweep that was killed and resumed neither
-                # repeats a draw nor differs from one that ran through.
+                # Rebuilt for every batch with its own seed, so that a sweep that was killed and resumed does not repeat
+                # draws and equals an uninterrupted one.
                 study.sampler = make_sampler(sampler, seed, len(trials))
                 if combinations is not None:
                     _enqueue_combinations(study, trials, combinations, n_free)
@@ -136,31 +136,31 @@ def search(
                 finally:
                     write_trials(study, directory)
                 if len(failures) >= max(population, 3):
-                    raise InputError(f"{len(failures)} trials in a row failed, the first of them: {failures[0]}")
+                    raise InputError(f"{len(failures)} trials in a row failed; first failure: {failures[0]}")
             elif n_missing > 0 and any_alive(study, directory):
-                time.sleep(POLL_SECONDS)  # others hold the last trials; should they die, the trials come to us
+                time.sleep(POLL_SECONDS)  # others run the last trials; if they die, their trials are queued again
             else:
                 break
         write_trials(study, directory)
     if failures and not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        raise InputError(f"all trials failed, the first of them: {failures[0]}")
+        raise InputError(f"all trials failed; first failure: {failures[0]}")
     return study
 
 
 def make_sampler(name: str, seed: int, n_asked: int = 0) -> optuna.samplers.BaseSampler:
-    """The sampler called `name`, drawing as it would after `n_asked` trials."""
+    """Return the Optuna sampler called `name`, seeded for the state after `n_asked` trials."""
     draw = int(np.random.SeedSequence([seed, n_asked]).generate_state(1)[0])
     match name:
         case "tpe":
-            # Both are needed for the members of one batch not to be near copies of one another.
+            # Without both options the members of one batch are almost identical.
             return optuna.samplers.TPESampler(seed=draw, multivariate=True, constant_liar=True)
         case "random" | "grid":  # a grid's trials are enqueued, so nothing is left to draw
             return optuna.samplers.RandomSampler(seed=draw)
         case "cmaes":
-            # Choices and the first trials are drawn at random, as intended, hence no warning for each.
+            # Choices and the first trials are drawn at random by design, so no warning for each.
             return optuna.samplers.CmaEsSampler(seed=draw, warn_independent_sampling=False)
         case "qmc":
-            # One seed throughout: the study itself remembers how far along the sequence it is.
+            # One seed for all batches: the study itself stores the position in the sequence.
             random = optuna.samplers.RandomSampler(seed=draw)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -177,18 +177,18 @@ def _open_study(study_name: str, storage: BaseStorage, direction: str) -> Study:
     study = optuna.create_study(study_name=study_name, storage=storage, direction=to, load_if_exists=True)
     if (stored := study.direction.name.lower()) != direction:
         raise InputError(
-            f"study {study_name} was made to {stored}, this sweep is to {direction}: choose another sweep.study_name"
+            f"study {study_name} was created to {stored}, this sweep is to {direction}: set another sweep.study_name"
         )
     return study
 
 
 def _settle(study: Study, *, overrides: list[str], space: Any, metric: str, fixed: dict[str, Any]) -> None:
-    """Stores the settings in a new study; an older one must have been made with the same."""
+    """Store the settings in a new study; an existing study must have the same settings."""
     settings = {"space": space, "metric": metric, "fixed": fixed}
-    settings = json.loads(json.dumps(settings))  # as they come back from the storage: tuples are lists
+    settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
     stored = study.user_attrs
     if "fixed" not in stored and not study.get_trials(deepcopy=False):
-        # `fixed` is the last of them: a process killed halfway through leaves a study that still counts as new.
+        # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
         for name, value in {"overrides": overrides, **settings}.items():
             study.set_user_attr(name, value)
         return
@@ -196,8 +196,8 @@ def _settle(study: Study, *, overrides: list[str], space: Any, metric: str, fixe
     if changed := [key for key in dict.fromkeys([*old, *new]) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]:
         lines = [f"  {key}: was {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}" for key in changed]
         raise InputError(
-            f"study {study.study_name} has trials made with other settings; choose another sweep.study_name to start "
-            "a new study, or go back to:\n" + "\n".join(lines)
+            f"study {study.study_name} has trials with other settings; set another sweep.study_name to start a new "
+            "study, or restore:\n" + "\n".join(lines)
         )
 
 
@@ -212,11 +212,11 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _enqueue_combinations(
     study: Study, trials: Sequence[FrozenTrial], combinations: Mapping[str, dict[str, Any]], n_free: int
 ) -> None:
-    """Queues combinations that no trial has or had, in their order, until `n_free` wait."""
-    taken = {key_of(params_of(trial)) for trial in trials if trial.state != TrialState.FAIL}
-    taken |= {key for key, n in failures_by_key(trials).items() if n >= 2}
+    """Queue combinations without a trial, in order, until `n_free` are waiting."""
+    used = {key_of(params_of(trial)) for trial in trials if trial.state != TrialState.FAIL}
+    used |= {key for key, n in failures_by_key(trials).items() if n >= 2}
     n_waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-    for key in [key for key in combinations if key not in taken][: max(0, n_free - n_waiting)]:
+    for key in [key for key in combinations if key not in used][: max(0, n_free - n_waiting)]:
         study.enqueue_trial(combinations[key])
 
 
@@ -226,16 +226,16 @@ def _evaluate(
     evaluate: Callable[[list[dict[str, Any]]], Iterable[Outcome]],
     on_tell: Callable[[FrozenTrial], None] | None,
 ) -> list[str | None]:
-    """Evaluates and tells a batch; why each trial failed, None where it did not."""
+    """Evaluate a batch and store its outcomes; return the failure message of each trial, None for success."""
     failures: list[str | None] = []
     try:
         for trial, outcome in zip(batch, evaluate([trial.params for trial in batch]), strict=True):
-            told = _tell(study, trial, outcome)
+            finished_trial = _tell(study, trial, outcome)
             failures.append(outcome.failure)
             if on_tell is not None:
-                on_tell(told)
+                on_tell(finished_trial)
     except Exception as error:
-        # Not so for KeyboardInterrupt: those trials stay as they are, and are asked again when the sweep goes on.
+        # KeyboardInterrupt is not caught: its trials keep running state and are queued again on resume.
         for trial in batch[len(failures) :]:
             _tell(study, trial, Outcome(None, "failed", {"error": f"{type(error).__name__}: {error}"}))
         raise
@@ -247,22 +247,21 @@ def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
     if outcome.failure:
-        told = study.tell(trial, state=TrialState.FAIL)
-        if (
-            failures_by_key(study.get_trials(deepcopy=False))[key_of(told.params)] % 2
-        ):  # once more; after that they count
-            study.enqueue_trial(told.params, user_attrs={"retry_of": told.number})
-        return told
+        finished_trial = study.tell(trial, state=TrialState.FAIL)
+        # Retried once; after a second failure the parameters count as a finished trial.
+        if failures_by_key(study.get_trials(deepcopy=False))[key_of(finished_trial.params)] % 2:
+            study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
+        return finished_trial
     if outcome.state == "pruned":
         if outcome.value is not None:
-            trial.report(outcome.value, step=0)  # the only way to give a pruned trial a value, which TPE learns from
+            trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
         return study.tell(trial, state=TrialState.PRUNED)
     return study.tell(trial, outcome.value)
 
 
 @contextmanager
 def _quiet_optuna() -> Iterator[None]:
-    """Without a line for every study opened or created."""
+    """Silence Optuna's log line for every study opened or created."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:

@@ -1,6 +1,6 @@
-"""Search spaces: what a sweep may try, checked when written down, and turned into Optuna's distributions.
+"""Search spaces, validated when built and converted to Optuna distributions.
 
-A space is a dict from config keys to dimensions, as written in `conf/sweep/*.yaml`:
+A space is a dict from config keys to dimensions, as in `conf/sweep/*.yaml`:
 
     optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
     negatives.ratio: {low: 1, high: 8, integer: true}
@@ -24,7 +24,7 @@ LARGEST_GRID = 100_000
 
 @dataclass(frozen=True)
 class Choice:
-    """One of a few values, without order: numbers, strings, true or false, null."""
+    """Categorical dimension: an unordered list of numbers, strings, booleans or null."""
 
     choices: Any  # a tuple, checked below: YAML may hold anything
 
@@ -37,26 +37,26 @@ class Choice:
         for place, choice in enumerate(self.choices):
             if not (choice is None or isinstance(choice, bool | int | float | str)):
                 raise InputError(f"choices may hold numbers, strings, true, false and null, got {choice!r}")
-            # Compared as Optuna does, for which 1, 1.0 and True are one choice.
+            # Compared as in Optuna, where 1, 1.0 and True are the same choice.
             if choice in self.choices[:place]:
                 raise InputError(f"choices holds {choice!r} twice")
 
     def distribution(self) -> BaseDistribution:
-        """This dimension as Optuna knows it."""
+        """Return the Optuna distribution of this dimension."""
         return CategoricalDistribution(self.choices)
 
     def points(self) -> list[Any]:
-        """All values, in the order given."""
+        """Return all values in their original order."""
         return list(self.choices)
 
     def extremes(self) -> list[Any]:
-        """What must be allowed for the whole dimension to be."""
+        """Return the extreme values; the whole dimension is valid if these are."""
         return self.points()
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A number from `low` to `high`, both included; `log` draws it evenly over orders of magnitude."""
+    """Numeric dimension from `low` to `high`, inclusive; `log` samples uniformly in log space."""
 
     low: Any  # numbers, checked below: YAML may hold anything
     high: Any
@@ -73,36 +73,36 @@ class Interval:
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise InputError(f"{name} must be a finite number, got {number!r}")
             if self.integer and number != int(number):
-                raise InputError(f"{name} must be a whole number where integer is true, got {number!r}")
-            # A bound may be written 1 or 1.0; what is tried always has one type.
+                raise InputError(f"{name} must be a whole number if integer is true, got {number!r}")
+            # A bound may be written 1 or 1.0; sampled values always have one type.
             object.__setattr__(self, name, int(number) if self.integer else float(number))
         if self.low > self.high:
             raise InputError(f"low {self.low} is above high {self.high}")
         if self.log and self.low <= 0:
             raise InputError(f"log needs low above 0, got {self.low}")
         if self.step is not None and self.log:
-            raise InputError("log and step cannot go together")
+            raise InputError("log and step cannot be combined: remove one of them")
         if self.step is not None and self.step <= 0:
             raise InputError(f"step must be above 0, got {self.step}")
 
     def distribution(self) -> BaseDistribution:
-        """This dimension as Optuna knows it."""
-        # Optuna wants the highest bound to lie on a step, and warns where it does not.
+        """Return the Optuna distribution of this dimension."""
+        # Optuna warns unless the upper bound lies on a step.
         high = self.high if self.step is None else self.points()[-1]
         if self.integer:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
 
     def extremes(self) -> list[Any]:
-        """What must be allowed for the whole dimension to be."""
+        """Return the extreme values; the whole dimension is valid if these are."""
         return [self.low, self.high]
 
     def points(self) -> list[Any]:
-        """All values, lowest first; only where there is a step, which whole numbers always have."""
+        """Return all values in ascending order; requires a step or integers."""
         if self.step is None and not self.integer:
             if self.low == self.high:
                 return [self.low]
-            raise InputError("a grid needs a step (or integer: true, or choices) to know its points")
+            raise InputError("a grid needs discrete values: add step, integer: true, or use choices")
         # Decimals, so that 0.1 + 2 * 0.1 is 0.3.
         low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step or 1))
         number = int if self.integer else float
@@ -114,21 +114,25 @@ Space = dict[str, Dimension]
 
 
 def space_from_yaml(mapping: Mapping[str, Any]) -> Space:
-    """Reads a space from plain dicts; what cannot be used is an `InputError` that names the key."""
+    """Build a space from plain dicts.
+
+    Raises:
+        InputError: an invalid dimension; the message names its key.
+    """
     if not isinstance(mapping, Mapping):
         raise InputError(f"the search space must map config keys to dimensions, got {mapping!r}")
     return check_space({str(key): _dimension(str(key), fields) for key, fields in mapping.items()})
 
 
 def check_space(space: Mapping[str, Dimension]) -> Space:
-    """The space itself, unless there is nothing in it to search."""
+    """Return a copy of the space; raise an InputError if it is empty."""
     if not space:
-        raise InputError("the search space is empty: give sweep.space a key to vary, such as optimizer.learning_rate")
+        raise InputError("the search space is empty: add a key to sweep.space, e.g. optimizer.learning_rate")
     return dict(space)
 
 
 def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
-    """The inverse of `space_from_yaml`, as a study stores it."""
+    """Return the plain dicts a study stores; inverse of `space_from_yaml`."""
     return {
         key: {name: list(value) if isinstance(value, tuple) else value for name, value in vars(dimension).items()}
         for key, dimension in space.items()
@@ -136,12 +140,12 @@ def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
 
 
 def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
-    """The space as Optuna knows it."""
+    """Return the Optuna distribution of every key."""
     return {key: dimension.distribution() for key, dimension in check_space(space).items()}
 
 
 def grid(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
-    """All combinations, the last key running fastest."""
+    """Return all combinations; the last key varies fastest."""
     axes = {}
     for key, dimension in check_space(space).items():
         try:
@@ -159,9 +163,9 @@ def _dimension(key: str, fields: Any) -> Dimension:
     kind = Choice if "choices" in fields else Interval
     allowed = [field.name for field in dataclasses.fields(kind)]
     if kind is Choice and (bounds := sorted(set(fields) & {"low", "high", "log", "integer", "step"})):
-        raise InputError(f"{key}: has choices and {', '.join(bounds)}: keep one or the other")
+        raise InputError(f"{key}: has both choices and {', '.join(bounds)}: remove one of the two")
     if unknown := [str(field) for field in fields if field not in allowed]:
-        raise InputError(f"{key}: unknown {', '.join(unknown)}; allowed are {', '.join(allowed)}")
+        raise InputError(f"{key}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
     if kind is Interval and (missing := [name for name in ("low", "high") if name not in fields]):
         raise InputError(f"{key}: {' and '.join(missing)} missing: write {{low: ..., high: ...}} or {{choices: [...]}}")
     try:

@@ -1,12 +1,12 @@
-"""Where studies live: a journal file that survives a killed process, or a database.
+"""Study storage: a crash-safe journal file, or a database.
 
-Locks here are the operating system's (`flock`), not the link files of Optuna's journal: the system lets go of a lock
-the moment its holder dies, so that a killed process never delays the next and a slow one never has its lock broken.
+Locks are operating-system locks (`flock`) instead of the lock files of Optuna's journal: the system releases a lock as
+soon as its holder dies, so a killed process never blocks the next one and a slow process never loses its lock.
 
-By hand and not by the package filelock, which asks again and again where `flock` waits in line. Six processes on two
-cores that take turns for a millisecond each: the longest wait is 35 ms here, 680 ms with filelock (230 ms if it asks
-every 5 ms). A free lock takes 0.06 ms here and 1 ms there, for every record of a journal. On a file system without
-`flock` it also changes to a lock file by itself, which outlives its process.
+The package filelock is not used because it polls, while `flock` queues. With six processes on two cores that each hold
+the lock for a millisecond, the longest wait is 35 ms here and 680 ms with filelock (230 ms if it polls every 5 ms). An
+uncontended lock takes 0.06 ms here and 1 ms with filelock, for every journal record. On a file system without `flock`,
+filelock also silently falls back to a lock file that outlives its process.
 """
 
 import json
@@ -26,20 +26,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jaxrec.errors import InputError
 
-SWEEPS = Path("outputs/sweeps")  # where searches and grids go unless told otherwise
+SWEEPS = Path("outputs/sweeps")  # default directory of searches and grids
 
 log = logging.getLogger(__name__)
 
 
 class FileLock:
-    """A lock of the operating system on a file, free as soon as its process ends; the file stays behind."""
+    """Operating-system lock on a file, released when its process ends; the file itself is kept."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Waits until the lock is ours."""
+        """Block until the lock is acquired."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT)
         try:
@@ -50,7 +50,7 @@ class FileLock:
         self._file = file
 
     def release(self) -> None:
-        """Lets go; nothing where the lock is not ours."""
+        """Release the lock; no effect if it is not held."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -66,7 +66,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock of this file."""
+    """Return whether a running process holds the lock of this file."""
     try:
         file = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -103,36 +103,36 @@ else:
 
 
 def open_storage(url: str | None, directory: Path) -> BaseStorage:
-    """Opens the storage of a sweep.
+    """Open the storage of a sweep.
 
     Args:
-        url: None for `journal.log` in `directory`; a path ending in .log for a journal elsewhere; or a database, such
-            as `sqlite:///sweeps.db` or `postgresql+psycopg://user@host/name`.
+        url: None for `journal.log` in `directory`; a path ending in .log for another journal; or a database URL, e.g.
+            `sqlite:///sweeps.db` or `postgresql+psycopg://user@host/name`.
         directory: the sweep directory.
     """
     if url is None or url.endswith(".log"):
         # Absolute, so that a later change of the working directory does not split the journal in two.
         return _open_journal(directory.absolute() / "journal.log" if url is None else Path(url).absolute())
     _check_url(url)
-    # SQLite makes its writers wait for one another; give them the time.
+    # SQLite serializes writers, so they need a long timeout.
     options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    # Two processes that create the tables of one SQLite file at once would crash.
+    # Two processes creating the tables of one SQLite file at the same time would crash.
     with FileLock(directory / "ask.lock"):
         return _database(url, engine_kwargs=options)
 
 
 def read_storage(url: str) -> BaseStorage:
-    """Opens an existing storage for reading: nothing is created or changed."""
+    """Open an existing storage read-only; nothing is created or changed."""
     if url.endswith(".log"):
         if not Path(url).is_file():
-            raise InputError(f"storage={url}: there is no such file")
+            raise InputError(f"storage={url}: the file does not exist")
         return read_journal(Path(url))
     _check_url(url)
     try:
         address = make_url(url)
         if address.get_backend_name() == "sqlite":
             if not address.database or not Path(address.database).is_file():
-                raise InputError(f"storage={url}: there is no such file")
+                raise InputError(f"storage={url}: the file does not exist")
             read_only = {"mode": "ro", "uri": "true"}
             address = address.set(database=Path(address.database).absolute().as_uri(), query=read_only)
         engine = create_engine(address)
@@ -158,7 +158,7 @@ def _cannot_open(url: str, error: Exception) -> InputError:
 
 
 def without_password(url: str) -> str:
-    """The address of a database as it may be shown."""
+    """Return a database URL with its credentials hidden."""
     return re.sub(r"//[^@/]*@", "//...@", url)
 
 
@@ -171,7 +171,7 @@ def _check_url(url: str) -> None:
 
 
 def read_journal(path: Path) -> JournalStorage:
-    """A journal for reading: nothing is mended, and a broken last line is left out."""
+    """Open a journal for reading; it is not repaired, and a truncated last line is ignored."""
     _sound_length(path)
     return JournalStorage(JournalFileBackend(str(path)))
 
@@ -188,9 +188,9 @@ def _open_journal(path: Path) -> JournalStorage:
 
 
 class _JournalLock(JournalFileOpenLock):
-    """Optuna's journal lock with ours in its place.
+    """Optuna journal lock backed by `FileLock`.
 
-    Its file is not `journal.log.lock`, for Optuna's own lock takes any file of that name for a lock that is held.
+    Its file is not `journal.log.lock`, because Optuna's own lock treats any file of that name as a held lock.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -199,8 +199,8 @@ class _JournalLock(JournalFileOpenLock):
 
     def acquire(self) -> bool:
         self._lock.acquire()
-        # Another process may have died while writing since the journal was opened. Appending to its half line would
-        # break ours too, and put a broken line into the middle.
+        # Another process may have died while writing since the journal was opened. Appending to its partial line
+        # would corrupt our record too and leave a broken line in the middle.
         if self._journal.exists() and not _ends_with_newline(self._journal):
             _cut(self._journal, self._journal.read_bytes().rfind(b"\n") + 1)
         return True
@@ -218,17 +218,17 @@ def _ends_with_newline(path: Path) -> bool:
 
 
 def _sound_length(path: Path) -> int:
-    """The bytes up to a broken last line; a broken line before the last is an error."""
+    """Return the number of bytes before a broken last line; an earlier broken line is an error."""
     length, broken = 0, 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if broken:
                 raise InputError(
-                    f"{path}: line {broken} is not a journal record. A process that is killed can only break the last "
-                    f"line, so the file was changed by something else: restore it, or choose another sweep.study_name"
+                    f"{path}: line {broken} is not a journal record. A killed process can only break the last line, "
+                    "so another program changed the file: restore it, or set another sweep.study_name"
                 )
             if not line.endswith(b"\n"):
-                break  # the last as we read, even if its writer is alive and finishes it now
+                break  # last line at read time, even if its writer is still finishing it
             if _is_record(line):
                 length += len(line)
             else:
@@ -245,15 +245,15 @@ def _is_record(line: bytes) -> bool:
 
 
 def _cut(path: Path, length: int) -> None:
-    """Moves what lies beyond `length` into a file beside the journal; the caller holds the lock."""
+    """Move the bytes after `length` into a file next to the journal; the caller holds the lock."""
     with path.open("r+b") as file:
         file.seek(length)
         if not (tail := file.read()):
             return
         n = 1
-        while (aside := path.with_name(f"{path.name}.broken-{n}")).exists():
+        while (backup := path.with_name(f"{path.name}.broken-{n}")).exists():
             n += 1
-        aside.write_bytes(tail)
+        backup.write_bytes(tail)
         file.truncate(length)
         os.fsync(file.fileno())
-    log.warning("%s ended in a half written line of a killed process: moved %d bytes to %s", path, len(tail), aside)
+    log.warning("%s ends in a partial line of a killed process: moved %d bytes to %s", path, len(tail), backup)

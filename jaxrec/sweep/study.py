@@ -1,4 +1,4 @@
-"""Looking at studies: which there are, how one stands, what mattered in it, and how to repeat one of its trials."""
+"""Study inspection: list studies, show progress and parameter importances, repeat a trial."""
 
 import difflib
 from collections import Counter
@@ -25,9 +25,9 @@ STATES = ("complete", "pruned", "running", "waiting", "failed")
 
 
 def list_studies(root: Path) -> pd.DataFrame:
-    """The studies in the sweep directories under `root`: trials by state, best value, metric, last change.
+    """Return the studies in the sweep directories under `root`: trials by state, best value, metric, last change.
 
-    A journal that cannot be read is a row with the reason in `note`.
+    An unreadable journal gets a row with the reason in `note`.
     """
     rows = []
     for journal in sorted(root.rglob("journal.log")):
@@ -43,11 +43,11 @@ def list_studies(root: Path) -> pd.DataFrame:
 
 
 def open_study(name: str, root: Path, storage: str | None = None) -> Study:
-    """The study called `name`, in a sweep directory under `root` or in the storage given."""
+    """Return the study called `name`, from a sweep directory under `root` or from `storage`."""
     if storage is not None:
         studies = {study.study_name: study for study in _studies(read_storage(storage))}
     else:
-        # The directory of that name first: a broken journal elsewhere must not stand in the way.
+        # The directory of that name first, so that a broken journal elsewhere does not matter.
         studies = {}
         for journal in sorted(root.rglob("journal.log"), key=lambda path: path.parent != root / name):
             if name in studies:
@@ -60,61 +60,61 @@ def open_study(name: str, root: Path, storage: str | None = None) -> Study:
     if name in studies:
         return studies[name]
     close = difflib.get_close_matches(name, studies, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"there are: {', '.join(sorted(studies)) or 'none'}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(sorted(studies)) or 'none'}"
     raise InputError(f"no study called {name} in {'the storage' if storage else root}; {hint}")
 
 
 def importances(study: Study) -> dict[str, float]:
-    """How much each parameter mattered, largest first, summing to 1; empty where `importance_note` says why."""
+    """Return parameter importances in descending order, summing to 1; empty if undefined, see `importance_note`."""
     if len(set(_complete_values(study))) < 2:
         return {}
-    found = optuna.importance.get_param_importances(study)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+    by_name = optuna.importance.get_param_importances(study)
+    return dict(sorted(by_name.items(), key=lambda item: -item[1]))
 
 
 def importance_note(study: Study) -> str:
-    """What to keep in mind when reading the importances, or why there are none; empty where all is well."""
+    """Return a caveat about the importances, or why there are none; empty if there is none."""
     values = _complete_values(study)
     if len(values) < 2:
-        return f"no importances: they need at least two complete trials, there are {len(values)}"
+        return f"no importances: at least two complete trials are needed, the study has {len(values)}"
     if len(set(values)) == 1:
         return f"no importances: all {len(values)} complete trials have the same value"
-    return f"importances of only {len(values)} complete trials: a first hint, no more" if len(values) < 20 else ""
+    return f"importances from only {len(values)} complete trials are unreliable" if len(values) < 20 else ""
 
 
 def command(study: Study, trial_number: int) -> str:
-    """The shell command that trains what a trial trained."""
+    """Return the shell command that repeats a trial."""
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if trial_number not in trials:
         raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
     params = trials[trial_number].params
-    # What was typed for a key that the sweep then varied does not hold for this trial.
+    # An override of a key that the sweep varies does not apply to this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
-    chosen = [override(key, value) for key, value in params.items()]
-    return shell_command("train", *typed, *chosen)
+    varied = [override(key, value) for key, value in params.items()]
+    return shell_command("train", *typed, *varied)
 
 
 def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
-    """Prints what `list_studies` found."""
+    """Print the table returned by `list_studies`."""
     console = console or Console()
     if studies.empty:
         console.print("no studies yet")
         return
     trials = [_counts(row) for row in studies.to_dict("records")]
-    shown = studies.drop(columns=list(STATES))
-    shown.insert(1, "trials", trials)
-    table("", shown, to=console)
+    columns = studies.drop(columns=list(STATES))
+    columns.insert(1, "trials", trials)
+    table("", columns, to=console)
 
 
 def show(study: Study, n: int = 10, console: Console | None = None) -> None:
-    """Prints how a study stands: trials by state, the best `n`, what mattered, and how to repeat the best."""
+    """Print a study: trials by state, the best `n`, importances, and the command that repeats the best trial."""
     console = console or Console()
     summary = _summary(study)
     console.print(f"{study.study_name}: {_counts(summary) or 'no trials yet'}", markup=False, highlight=False)
     if errors := [
         trial.user_attrs["error"] for trial in study.get_trials(deepcopy=False) if "error" in trial.user_attrs
     ]:
-        console.print(f"the last failure: {errors[-1]}", markup=False, highlight=False)
+        console.print(f"last failure: {errors[-1]}", markup=False, highlight=False)
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
@@ -124,12 +124,12 @@ def show(study: Study, n: int = 10, console: Console | None = None) -> None:
         in_short(ranked),
         to=console,
     )
-    if found := importances(study):
-        table("importances", pd.DataFrame(list(found.items()), columns=["parameter", "importance"]), to=console)
+    if by_name := importances(study):
+        table("importances", pd.DataFrame(list(by_name.items()), columns=["parameter", "importance"]), to=console)
     if note := importance_note(study):
         console.print(note, highlight=False)
-    # Not wrapped and not colored, so that it can be copied.
-    console.print("repeat the best trial:")
+    # Neither wrapped nor colored, so that it can be copied.
+    console.print("to repeat the best trial:")
     console.print(command(study, best(study).number), markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The trials of a study: counted toward its target, ranked, and written down as a table."""
+"""Trials of a study: progress counts, leaderboard, and the trials table."""
 
 import json
 import os
@@ -17,41 +17,41 @@ from jaxrec.sweep.storage import FileLock
 
 
 def best(study: Study) -> FrozenTrial:
-    """The complete trial with the best value; the earliest of equals."""
+    """Return the complete trial with the best value; ties go to the earliest."""
     if not (ranked := _ranked(study)):
         raise InputError(f"study {study.study_name} has no complete trial yet")
     return ranked[0]
 
 
 def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
-    """The `n` best complete trials, best first: number, value and parameters."""
+    """Return the `n` best complete trials, best first: number, value and parameters."""
     rows = [{"number": trial.number, "value": trial.value, **trial.params} for trial in _ranked(study)[:n]]
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
 
 
 def in_short(board: pd.DataFrame) -> pd.DataFrame:
-    """A leaderboard for a narrow terminal: number and value, and the parameters as one text that may be broken."""
+    """Return a leaderboard for a narrow terminal, with all parameters in one column that may wrap."""
     first = list(board.columns[:2])
     params = board.drop(columns=first).to_dict("records")
     return board[first].assign(parameters=[shown_params(row) for row in params])
 
 
 def shown_params(params: Mapping[Any, Any]) -> str:
-    """Parameters of a trial to read, with four digits."""
+    """Format the parameters of a trial for display, with four significant digits."""
     return " ".join(
         f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()
     )
 
 
 def trials_table(study: Study) -> pd.DataFrame:
-    """Number, state, value, parameters and attributes of every trial, in their order."""
+    """Return number, state, value, parameters and attributes of every trial, in order."""
     rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
     return pd.DataFrame(rows, columns=None if rows else ["number", "state", "value"])
 
 
 def write_trials(study: Study, directory: Path) -> None:
-    """Writes `trials.csv`: number, state, value, parameters and attributes of every trial."""
-    # Under the lock, so that of two processes the one that read last also writes last.
+    """Write `trials.csv`: number, state, value, parameters and attributes of every trial."""
+    # Under the lock, so that the process that read last also writes last.
     with FileLock(directory / "ask.lock"):
         unfinished = directory / f".trials.{uuid.uuid4().hex}.csv"
         trials_table(study).to_csv(unfinished, index=False)
@@ -59,7 +59,7 @@ def write_trials(study: Study, directory: Path) -> None:
 
 
 def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None) -> tuple[int, int]:
-    """How many trials of the target are finished, and how many are running."""
+    """Return how many of the target trials are finished, and how many are running."""
     finished = [key_of(params_of(t)) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
     running = [key_of(params_of(t)) for t in trials if t.state == TrialState.RUNNING]
     failed = failures_by_key(trials)
@@ -70,17 +70,17 @@ def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None
 
 
 def failures_by_key(trials: Sequence[FrozenTrial]) -> Counter[str]:
-    """How often each set of parameters failed; orphans did not fail."""
+    """Count failures per parameter set; orphaned trials do not count."""
     return Counter(key_of(params_of(t)) for t in trials if t.state == TrialState.FAIL and "orphan" not in t.user_attrs)
 
 
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The parameters, also of a trial that still waits in the queue."""
+    """Return the parameters of a trial, including one still in the queue."""
     return trial.params or dict(trial.system_attrs.get("fixed_params", {}))
 
 
 def key_of(params: Mapping[str, Any]) -> str:
-    """Parameters as a string that is the same for the same parameters."""
+    """Return a canonical string key of the parameters."""
     return json.dumps(params, sort_keys=True)
 
 

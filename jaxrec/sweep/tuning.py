@@ -1,4 +1,4 @@
-"""Trials as fits: a space over the settings of a run → `search`, whose batches are populations → the winner, tested."""
+"""Hyperparameter tuning of a run: batches of trials are trained as populations, and the winner is tested."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ from jaxrec.sweep.space import Space
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.verdict import verdict
 
-Select = Callable[[Tree, Split, Population], Selected]  # fits a population, and shows how that goes
+Select = Callable[[Tree, Split, Population], Selected]  # fits a population and shows its progress
 
 
 @dataclass(frozen=True)
 class Search:
-    """The settings of conf/sweep; the comments there say what each key means."""
+    """Settings of conf/sweep; the keys are documented there."""
 
     n_trials: PositiveInt
     population: PositiveInt
@@ -45,12 +45,12 @@ class Search:
 
 @dataclass(frozen=True, eq=False)
 class Tuning:
-    """The settings that all trials share, and the space they vary.
+    """Settings shared by all trials, and the search space.
 
     Args:
         tree: a composed configuration.
-        space: the dimensions, by key of the configuration, or by group (`model`), which is composed anew.
-        compose: the configuration with further overrides.
+        space: dimensions by config key, or by config group (e.g. `model`), for which the configuration is recomposed.
+        compose: composes the configuration with additional overrides.
     """
 
     tree: Tree
@@ -59,20 +59,20 @@ class Tuning:
 
     @property
     def fixed(self) -> dict[str, Any]:
-        """What all trials share, by key."""
+        """Settings shared by all trials, by key."""
         leaves = settings.flat(self.tree)
         own = {key for key in leaves if key.startswith("sweep.") or key == "overwrite" or key in self.space}
         return {key: value for key, value in leaves.items() if key not in own}
 
     def tree_of(self, params: dict[str, Any]) -> Tree:
-        """The configuration of a trial."""
+        """Return the configuration of a trial."""
         leaves = settings.flat(self.tree)
         if all(key in leaves for key in params):
             return settings.put(self.tree, params)
         return self.compose([override(key, value) for key, value in params.items()])
 
     def check(self) -> None:
-        """Raises an InputError for ends of the space that are out of range or without effect."""
+        """Raise an InputError if a bound of the space is out of range or a key has no effect."""
         for corner in self._corners():
             composed = self.tree_of(corner)
             settings.check(composed)
@@ -80,35 +80,35 @@ class Tuning:
                 check_effects(composed, key)
 
     def check_data(self, split: Split) -> None:
-        """Raises an InputError for data on which a trial at an end of the space would fail."""
+        """Raise an InputError if a trial at a bound of the space would fail on this data."""
         for corner in self._corners():
             experiment.check(self.tree_of(corner), split.selection)
         if split.selection.validation is None:
             raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
 
     def _corners(self) -> list[dict[str, Any]]:
-        """The ends of every dimension, each with every choice of the groups, such as `model`."""
+        """Return the bounds of every dimension, combined with every choice of config groups such as `model`."""
         space, leaves = self.space, settings.flat(self.tree)
         groups = [key for key in space if key not in leaves and "." not in key]
         choices = [dict(zip(groups, values, strict=True)) for values in product(*(space[g].extremes() for g in groups))]
         others = {key: dimension for key, dimension in space.items() if key not in groups}
         return [
-            chosen | extra
-            for chosen in choices
+            choice | extra
+            for choice in choices
             for extra in ([{key: value} for key, d in others.items() for value in d.extremes()] or [{}])
         ]
 
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """A finished search.
+    """Result of a finished search.
 
     Attributes:
         study: all trials.
-        winner: the best of them by validation.
-        tree: its configuration.
-        result: its run, test metrics included.
-        notes: why the winner should not be trusted yet; see `verdict`.
+        winner: the best trial by validation.
+        tree: configuration of the winner.
+        result: run of the winner, including test metrics.
+        notes: reasons to doubt the winner; see `verdict`.
     """
 
     study: Study
@@ -131,7 +131,7 @@ def tune(
     on_tell: Callable[[FrozenTrial], None] | None = None,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Study:
-    """Runs the trials; see `search` for the arguments."""
+    """Run the trials; see `search` for the arguments."""
     monitor = tuning.tree["eval"]["monitor"]
 
     def evaluate(batch: list[dict[str, Any]]) -> Iterator[Outcome]:
@@ -165,7 +165,7 @@ def tune(
 
 
 def finish(tuning: Tuning, chosen: Search, study: Study, split: Split, select: Select, load_s: float = 0.0) -> Tuned:
-    """Trains the best trial again and tests it."""
+    """Retrain the best trial and evaluate it on the test split."""
     winner = best(study)
     tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
     ((_, shared, population),) = settings.populations([tree])

@@ -1,4 +1,4 @@
-"""What to know before a search's winner is trusted: ties, popularity, edges of the space, training cut short."""
+"""Sanity checks of a search's winner: ties, popularity baseline, edges of the space, too few epochs."""
 
 import math
 from collections.abc import Mapping
@@ -9,17 +9,19 @@ from optuna.trial import TrialState
 from jaxrec.sweep.space import Choice, Dimension
 from jaxrec.sweep.trials import best
 
-NEAR = 0.02  # of an interval's length (of its logarithm, where it is drawn so) from its end is at the edge
+NEAR = 0.02  # fraction of an interval (of its logarithm, if log) that counts as its edge
 
 
 def verdict(
     study: Study, space: Mapping[str, Dimension], popularity: Mapping[str, float], epochs: int | None
 ) -> list[str]:
-    """One sentence for each reason to doubt the best trial; none where there is no reason.
+    """Return one sentence per reason to doubt the best trial.
 
     Args:
-        popularity: validation metrics of the most popular items.
-        epochs: how long the winner was allowed to train; None for a model without epochs.
+        study: the study with its finished trials.
+        space: the search space.
+        popularity: validation metrics of the popularity baseline.
+        epochs: maximum number of epochs of the winner; None for a model without epochs.
     """
     values = [trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
     metric = str(study.user_attrs.get("metric", "value"))
@@ -28,30 +30,29 @@ def verdict(
     tied = len(values) > 1 and len(set(values)) == 1
     if tied:
         notes.append(
-            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: nothing in the space "
-            "makes a difference"
+            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: the space does not affect it"
         )
     popular = popularity.get(metric.removeprefix("validation "))
     if popular is not None and math.isfinite(popular):
         sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
         if sign * winner.value < sign * popular:
             notes.append(
-                f"the best trial is below popularity: {metric} {winner.value:.4g} against {popular:.4g}; change the "
-                "model, the loss or the space"
+                f"the best trial is below the popularity baseline: {metric} {winner.value:.4g} vs {popular:.4g}; "
+                "change the model, the loss or the space"
             )
     if not tied:
         notes += [
-            f"the best {key}, {winner.params[key]:.4g}, lies at the {end} edge of the space: widen it there"
+            f"the best {key}, {winner.params[key]:.4g}, is at the {end} bound of the space: extend that bound"
             for key, dimension in space.items()
             if key in winner.params and (end := edge(dimension, winner.params[key]))
         ]
     if epochs is not None and winner.user_attrs.get("best_epoch") == epochs:
-        notes.append(f"the best trial peaked in its last epoch, {epochs}: raise trainer.epochs")
+        notes.append(f"the best trial peaked in its last epoch ({epochs}): increase trainer.epochs")
     return notes
 
 
 def edge(dimension: Dimension, value: object) -> str:
-    """`lower` or `upper` where a number lies at that end of its dimension; empty elsewhere, and for few choices."""
+    """Return `lower` or `upper` if a number is at that bound of its dimension, else an empty string."""
     if isinstance(dimension, Choice):
         numbers = [c for c in dimension.choices if isinstance(c, int | float) and not isinstance(c, bool)]
         if len(numbers) < len(dimension.choices) or len(numbers) < 3 or not isinstance(value, int | float):
@@ -62,6 +63,6 @@ def edge(dimension: Dimension, value: object) -> str:
         return ""
     scale = math.log if dimension.log else float
     place = (scale(value) - scale(low)) / (scale(high) - scale(low))
-    if dimension.integer or dimension.step is not None:  # few values: the end itself
+    if dimension.integer or dimension.step is not None:  # few values: only the bound itself
         return "lower" if value <= low else "upper" if value >= high else ""
     return "lower" if place <= NEAR else "upper" if place >= 1 - NEAR else ""

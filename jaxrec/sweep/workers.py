@@ -1,8 +1,8 @@
-"""Which processes of a sweep are alive, and what becomes of the trials of those that are not.
+"""Liveness of the worker processes of a sweep, and recovery of trials whose worker died.
 
-Every process holds the lock of a file of its own, `workers/<id>.lock` in the sweep directory, for as long as it
-searches, and signs the trials it asks with its id. A running trial whose worker holds no lock is an orphan. Optuna's
-heartbeat does not cover ask and tell, and waits for a time to pass; a lock is gone the moment its process is.
+Every process holds a lock on its own file, `workers/<id>.lock` in the sweep directory, while it searches, and marks its
+trials with its id. A running trial whose worker holds no lock is an orphan. Optuna's heartbeat does not cover the
+ask-and-tell interface and needs a timeout; a lock is released as soon as its process ends.
 """
 
 import logging
@@ -25,17 +25,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Worker:
-    """This process, as one of those that work on a study."""
+    """This process as a worker of a study."""
 
     id: str
     file: Path
 
     def register(self, study: Study) -> None:
-        """Leaves word of where the lock is, for processes with another sweep directory (one database, two machines)."""
+        """Store the location of the lock for processes with another sweep directory (one database, two machines)."""
         study.set_user_attr(f"worker {self.id}", f"{socket.gethostname()}:{self.file.absolute()}")
 
     def ask(self, study: Study, dimensions: dict[str, BaseDistribution]) -> Trial:
-        """A new trial, signed."""
+        """Request a new trial and mark it with this worker's id."""
         trial = study.ask(dimensions)
         trial.set_user_attr("worker", self.id)
         return trial
@@ -43,35 +43,35 @@ class Worker:
 
 @contextmanager
 def at_work(directory: Path) -> Iterator[Worker]:
-    """This process holds a worker's lock; trials it leaves running when it stops are orphans at once."""
+    """Hold a worker lock while in context; trials left running afterwards are orphans."""
     name = uuid.uuid4().hex
     worker = Worker(name, directory / "workers" / f"{name}.lock")
     lock = FileLock(worker.file)
-    # In turn with `adopt_orphans`, which would take a file that is not locked yet for one of a dead worker.
+    # Serialized with `adopt_orphans`, which would treat a file that is not locked yet as that of a dead worker.
     with FileLock(directory / "ask.lock"):
         lock.acquire()
     try:
         yield worker
     finally:
-        # The file stays, so that processes on other machines that share the directory see the lock is free; the next
-        # one to ask removes it.
+        # The file is kept so that processes on other machines sharing the directory see that the lock is free; the
+        # next process to request trials removes it.
         lock.release()
 
 
 def adopt_orphans(study: Study, storage: BaseStorage, directory: Path, parameters: Collection[str]) -> None:
-    """Fails the trials of dead workers and queues their parameters again; the caller holds `ask.lock`."""
+    """Fail the trials of dead workers and queue their parameters again; the caller holds `ask.lock`."""
     trials = study.get_trials(deepcopy=False)
     retried = {trial.user_attrs.get("retry_of") for trial in trials}
     for trial in trials:
-        if trial.state != TrialState.RUNNING or _lives(study, directory, trial) is not False:
+        if trial.state != TrialState.RUNNING or _is_alive(study, directory, trial) is not False:
             continue
-        # Queued first: should this process die in between, the next one finds the retry, and no work is lost. A trial
-        # without all its parameters died while it was asked, and is no loss.
+        # Queued first: if this process dies in between, the next one finds the retry and no work is lost. A trial
+        # without all its parameters died while being requested, and need not be repeated.
         if set(trial.params) == set(parameters) and trial.number not in retried:
             study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
         storage.set_trial_user_attr(trial._trial_id, "orphan", True)
         study.tell(trial.number, state=TrialState.FAIL)
-        log.warning("trial %d was left by a process that ended: it is asked again", trial.number)
+        log.warning("trial %d was running in a process that ended: it is queued again", trial.number)
     for file in (directory / "workers").glob("*.lock"):
         if not is_held(file):
             with suppress(OSError):
@@ -79,22 +79,22 @@ def adopt_orphans(study: Study, storage: BaseStorage, directory: Path, parameter
 
 
 def any_alive(study: Study, directory: Path) -> bool:
-    """Whether a trial is running in a process that can be seen to live."""
+    """Return whether any trial is running in a process known to be alive."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if remote := [trial.number for trial in running if _lives(study, directory, trial) is None]:
-        log.warning("not waiting for trials %s, which run on another machine with a directory of its own", remote)
-    return any(_lives(study, directory, trial) for trial in running)
+    if remote := [trial.number for trial in running if _is_alive(study, directory, trial) is None]:
+        log.warning("not waiting for trials %s, which run on another machine with its own sweep directory", remote)
+    return any(_is_alive(study, directory, trial) for trial in running)
 
 
-def _lives(study: Study, directory: Path, trial: FrozenTrial) -> bool | None:
-    """Whether the worker of a running trial is alive; None where that cannot be seen from here."""
-    # Whoever asks holds `ask.lock` until the trial is signed, so that one without a signature is of a dead process.
+def _is_alive(study: Study, directory: Path, trial: FrozenTrial) -> bool | None:
+    """Return whether the worker of a running trial is alive; None if that cannot be determined on this machine."""
+    # A worker holds `ask.lock` until the trial carries its id, so a trial without an id belongs to a dead process.
     worker = trial.user_attrs.get("worker")
     if worker is None:
         return False
     if (file := directory / "workers" / f"{worker}.lock").exists():
         return is_held(file)
-    host, _, elsewhere = study.user_attrs.get(f"worker {worker}", "").partition(":")
+    host, _, lock_path = study.user_attrs.get(f"worker {worker}", "").partition(":")
     if host and host != socket.gethostname():
         return None
-    return bool(host) and is_held(Path(elsewhere))
+    return bool(host) and is_held(Path(lock_path))

@@ -55,7 +55,7 @@ def test_a_saved_model_is_the_run_directory_of_the_command_line(model, tmp_path)
     assert loaded.metrics["test"] == pytest.approx(model.metrics["test"])
     assert loaded.config["trainer"]["epochs"] == 2
     assert repr(loaded) == repr(model)
-    with pytest.raises(jaxrec.InputError, match="holds a run already"):
+    with pytest.raises(jaxrec.InputError, match="already holds a run"):
         model.save(directory)
     copied = jaxrec.load(loaded.save(tmp_path / "copy"))
     pd.testing.assert_frame_equal(copied.recommend(users, k=3), model.recommend(users, k=3))
@@ -86,6 +86,23 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+def first_hit(hits, n_relevant, weight=1.0):
+    """The weight for lists that begin with a hit."""
+    return weight * hits[:, 0].astype(jnp.float32)
+
+
+def test_own_metrics_are_taken_directly(split, ease):
+    model = jaxrec.fit(split, "ease", metrics=["ndcg", "rbp(p=0.5)", first_hit], verbose=False)
+    name = f"{__name__}.first_hit@10"
+    assert {"ndcg@10", "rbp(p=0.5)@10", name} <= model.metrics["test"].keys()
+    table = jaxrec.evaluate(ease, split.test, k=(1, 10), metrics=["ndcg", "hit_rate", first_hit])
+    values = table.set_index("metric")["value"]
+    assert values[name] == pytest.approx(values["hit_rate@1"])
+    assert values["ndcg@10"] == pytest.approx(ease.metrics["test"]["ndcg@10"], abs=1e-6)
+    with pytest.raises(jaxrec.InputError, match="unknown metric magic"):
+        jaxrec.fit(split, "ease", metrics=["ndcg", "magic"])
+
+
 SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}, "model.embedding_dim": [4, 8]}
 
 
@@ -111,7 +128,7 @@ def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(sp
         p.name for p in (tmp_path / "s").iterdir()
     }
     assert jaxrec.load(tmp_path / "s").metrics["validation"] == pytest.approx(found.best.metrics["validation"])
-    with pytest.raises(jaxrec.InputError, match="there is no search space popularity: give space"):
+    with pytest.raises(jaxrec.InputError, match="there is no search space popularity: set space"):
         jaxrec.search(split, "popularity")
     with pytest.raises(jaxrec.InputError, match=r"model\.regularization=-1"):
         jaxrec.search(split, "ease", space={"model.regularization": [-1.0]})
@@ -181,13 +198,13 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda split: jaxrec.fit(split, "mff"), "model=mff: there is no such choice; did you mean model=mf"),
-        (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; there are"),
+        (lambda split: jaxrec.fit(split, "mff"), "model=mff: unknown choice; did you mean model=mf"),
+        (lambda split: jaxrec.fit(split, overrides={"trainer.epoch": 3}), "trainer.epoch is unknown here; available:"),
         (lambda split: jaxrec.fit(split, overrides={"trainer.epochs": -3}), "trainer.epochs=-3: must be greater"),
-        (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is split already"),
+        (lambda split: jaxrec.fit(split, overrides={"data.k_core": 3}), "data.k_core: the data is already split"),
         (lambda split: jaxrec.fit(split, "ease", loss="bpr"), "EASE is trained without a loss"),
         (lambda split: jaxrec.fit(split, int), "neither a name of conf/model nor a jaxrec.models.Model"),
-        (lambda split: jaxrec.Dataset([1]), "a list is no data"),
+        (lambda split: jaxrec.Dataset([1]), "list is not a supported data type"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),
         (lambda split: jaxrec.split(pd.DataFrame({"user_id": [1], "item_id": [1]}), "holdout"), "no user has a"),

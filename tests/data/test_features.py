@@ -134,7 +134,7 @@ def test_new_rows_get_the_codes_and_scales_there_are():
     np.testing.assert_allclose(found.numbers[:2, 0], [3 / np.sqrt(2 / 3), 0], rtol=1e-6)
     assert np.isfinite(found.numbers).all()
     assert schema.encode(new.assign(code=np.nan)).categories.tolist() == [[0]] * 3
-    with pytest.raises(InputError, match="features lack the column 'tags': there are 'x', 'code'"):
+    with pytest.raises(InputError, match="features lack the column 'tags': the columns are 'x', 'code'"):
         schema.encode(new.drop(columns="tags"))
 
 
@@ -173,9 +173,9 @@ def test_no_features_at_all():
 
 
 def test_columns_that_cannot_be_told_apart():
-    with pytest.raises(InputError, match="have the column 'a' twice"):
+    with pytest.raises(InputError, match="have two columns 'a'"):
         features(pd.DataFrame([[1, 2]], columns=["a", "a"]))
-    with pytest.raises(InputError, match="the feature 'a' holds numbers and also other things"):
+    with pytest.raises(InputError, match="the feature 'a' mixes numbers with other values"):
         features(pd.DataFrame({"a": [1.0, 2.0]})).schema.encode(pd.DataFrame({"a": ["many"]}))
 
 

@@ -148,9 +148,9 @@ def test_duplicates_are_found_across_spellings(tmp_path):
         (pa.array([float(BIG), None]), r"data.user_column=user_id: row 1 of .*t.parquet has the id 9007199254740992"),
         (pa.array(["5", "1.5e+16"]), r"data.user_column=user_id: row 2 of .* has the id '1.5e\+16'"),
         (pa.array([True, False]), "data.user_column=user_id: .* true or false"),
-        (pa.array([[1], [2]]), "data.user_column holds list<.*>, not numbers, dates or text"),
-        (pa.array([b"\xff", b"a"]), "data.user_column holds binary, not numbers, dates or text"),
-        (pa.array([Decimal("1.5"), Decimal("2")]), "row 1 of .* has the id 1.5: ids are text or whole numbers"),
+        (pa.array([[1], [2]]), "data.user_column=user_id has the type list<.*>, not numbers, dates or text"),
+        (pa.array([b"\xff", b"a"]), "data.user_column=user_id has the type binary, not numbers, dates or text"),
+        (pa.array([Decimal("1.5"), Decimal("2")]), "row 1 of .* has the id 1.5: ids are text or integers"),
     ],
 )
 def test_columns_of_no_ids_are_refused_by_name(tmp_path, column, message):

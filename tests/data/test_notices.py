@@ -25,9 +25,9 @@ def test_what_was_dropped_and_what_leaks_is_said_in_words():
     assert notices(split) == [
         "  read: 1,234 rows without a customer, dropped",
         "  left out: 1 test interactions with an item that the user had already",
-        "  note: 33.3 % of the test interactions are older than the newest training interaction, so models may learn "
-        "from the future (split=global_time lets none); 1 of 2 test users are not in train; 1 test items are not in "
-        "train (only item features could find them; see test_groups)",
+        "  note: 33.3 % of the test interactions are older than the latest training interaction, so models may learn "
+        "from the future (split=global_time prevents this); 1 of 2 test users are not in train; 1 test items are not "
+        "in train (only item features can rank them; see test_groups)",
     ]
 
 
@@ -50,7 +50,7 @@ def test_whether_a_split_is_random_is_told_by_its_kind_not_by_the_share_that_lea
 
 def test_users_who_are_all_new_are_said_to_be():
     split = split_of([(1, 1, 1, 0), (1, 2, 2, 0), (3, 1, 9, 2)])
-    assert notices(split) == ["  note: all 1 test users are new to the model (it knows them by their history alone)"]
+    assert notices(split) == ["  note: all 1 test users are new (represented by their history only)"]
 
 
 def test_a_small_leak_is_not_rounded_away():

@@ -128,4 +128,14 @@ def test_data_that_is_too_small_is_one_clear_error(made, n_rows):
     with pytest.raises(InputError) as error:
         made(source)
     assert "\n" not in str(error.value)
-    assert any(said in str(error.value) for said in ("no user has", "nothing is left", "leave nothing", "no session"))
+    assert any(
+        said in str(error.value)
+        for said in (
+            "no user has",
+            "no interaction lies",
+            "no training data left",
+            "no data to split",
+            "leave no training data",
+            "no session",
+        )
+    )

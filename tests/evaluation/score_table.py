@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Hyper
+from jaxrec.models import Model
 from jaxrec.query import Query
 
 USERS, ITEMS = 30, 50
 
 
-class Table(nn.Module):
+class Table(Model):
     """Scores that are given."""
 
     n_users: int = USERS

@@ -57,7 +57,9 @@ def test_a_diverged_member_has_no_metrics():
 
 def test_mistakes_are_named():
     known, target = known_and_target()
-    with pytest.raises(InputError, match=r"eval\.monitor=ndcg@10 is not measured; there are sampled_ndcg@5"):
+    with pytest.raises(
+        InputError, match=r"eval\.monitor=ndcg@10 is not among the metrics: choose one of sampled_ndcg@5"
+    ):
         CandidateEvaluation(monitor="ndcg@10")
-    with pytest.raises(InputError, match=r"eval\.k=20 is more than the 6 items that are ranked"):
+    with pytest.raises(InputError, match=r"eval\.k=20 exceeds the 6 ranked items"):
         CandidateEvaluation(n=5).evaluator(Table(), HeldOut(known, target))

@@ -122,7 +122,7 @@ def test_no_number_depends_on_the_block(block):
 
 def test_k_beyond_the_catalog_names_its_key():
     known, target = known_and_target()
-    with pytest.raises(InputError, match=r"eval\.k=51 is more than the 50 items"):
+    with pytest.raises(InputError, match=r"eval\.k=51 exceeds the 50 items"):
         FullCatalog(k=(5, 51, 10)).evaluator(Table(), HeldOut(known, target))
     evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
     evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), hyper(1))

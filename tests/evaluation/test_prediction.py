@@ -84,7 +84,7 @@ def test_scores_far_out_have_a_loss_still():
 
 
 def test_what_is_measured_can_decide_and_nothing_else():
-    with pytest.raises(InputError, match=r"eval\.monitor=auc is not measured; there are ndcg@5, .* mae"):
+    with pytest.raises(InputError, match=r"eval\.monitor=auc is not among the metrics: choose one of ndcg@5, .* mae"):
         Predictions(k=(5,), monitor="auc")
     assert [larger_is_better(key) for key in ("ndcg@10", "auc", "rmse", "mse", "mae", "log_loss")] == [
         True, True, False, False, False, False,

@@ -163,7 +163,7 @@ def test_quantities_are_shown_as_they_are_unless_asked_otherwise(command, typed,
     [
         (["explore.top=0"], "explore.top=0: must be greater than 0"),
         (["explore.gap=3"], "explore.gap"),
-        (["data=synthetic", "explore.funnel=[view]"], "the data has one kind of action only"),
+        (["data=synthetic", "explore.funnel=[view]"], "the data has no event types"),
     ],
 )
 def test_a_mistake_is_one_clear_line(command, arguments, message, tmp_path):

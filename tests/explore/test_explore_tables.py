@@ -168,7 +168,7 @@ def test_stages_are_guessed_or_named():
     names = ("remove_from_cart", "Purchase", "add_to_cart", "ViewContent")
     assert funnel_stages(names, None) == ["ViewContent", "add_to_cart", "Purchase"]
     assert funnel_stages(names, ("add_to_cart", "Purchase")) == ["add_to_cart", "Purchase"]
-    with pytest.raises(InputError, match=r"explore\.funnel names buy: the data has remove_from_cart"):
+    with pytest.raises(InputError, match=r"explore\.funnel has unknown events, buy: the events are remove_from_cart"):
         funnel_stages(names, ("buy",))
 
 
@@ -292,5 +292,5 @@ def test_of_what_changes_the_last_value_is_shown():
 
 def test_nothing_to_explore():
     interactions, _ = made()
-    with pytest.raises(InputError, match="made holds no interactions"):
+    with pytest.raises(InputError, match="made has no interactions"):
         tables(interactions.take(np.arange(0)))

@@ -69,7 +69,7 @@ def test_history_is_what_else_the_user_did():
 
 def test_data_without_values_says_what_to_add():
     data = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(3))
-    with pytest.raises(InputError, match=r"data has no values to learn from .* data\.value_column"):
+    with pytest.raises(InputError, match=r"data has no values, .* data\.value_column"):
         PointwiseObjective(squared_error).examples(data)
     broken = Interactions(USER, ITEM, np.array([1, np.nan, 3, 4], np.float32), None, None, np.arange(3), np.arange(3))
     with pytest.raises(InputError, match="the value of row 2 is nan"):
@@ -77,5 +77,7 @@ def test_data_without_values_says_what_to_add():
 
 
 def test_a_threshold_that_all_reach_is_refused():
-    with pytest.raises(InputError, match=r"loss\.threshold=0\.5 makes every label of train 1; .* from 1 to 5"):
+    with pytest.raises(
+        InputError, match=r"loss\.threshold=0\.5 makes every label of train 1: choose a threshold between 1 and 5"
+    ):
         PointwiseObjective(logistic, 0.5).examples(DATA)

@@ -113,7 +113,7 @@ def test_losses_that_do_not_learn_from_ranks_say_so(log, compose, tmp_path):
     np.testing.assert_array_equal(read.position, log[0].position[:600])
     np.testing.assert_array_equal(read.take(np.arange(3)).joined(read).position[:6], [1, 2, 3, 1, 2, 3])
     settings = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.position_column=position", "loss=bpr"]
-    with pytest.raises(InputError, match="only loss=click and loss=mse learn"):
+    with pytest.raises(InputError, match="only used by loss=click and loss=mse"):
         launch.run(compose(*settings), tmp_path / "run")
     broken = tmp_path / "broken.csv"
     log[0][:9].assign(position=0).to_csv(broken, index=False)

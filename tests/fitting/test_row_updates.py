@@ -94,5 +94,5 @@ def test_the_sum_of_adagrad_grows_by_the_mean_square_of_a_rows_gradient(shape):
 
 def test_a_cost_that_reads_a_whole_table_is_refused():
     rows = row_sgd(learning_rate=0.1)
-    with pytest.raises(InputError, match="the objective reads all of vectors at each step"):
+    with pytest.raises(InputError, match="the objective reads the whole table vectors in each step"):
         rows.step(lambda p: (NET.apply(p, method="everything"), None), PARAMS, rows.init(PARAMS))

@@ -159,7 +159,7 @@ def test_the_mask_sees_users_of_one_item_too():
 
 def test_what_cannot_be_learned_from_is_said():
     alone = data().take(np.array([0, 7]))
-    with pytest.raises(InputError, match="no user has 2 interactions"):
+    with pytest.raises(InputError, match="no user has 2 or more training interactions"):
         NextItem(Softmax()).examples(alone)
     with pytest.raises(InputError, match=r"loss.stride=9 must not exceed model.history_length=4"):
         asked(NextItem(Softmax(), stride=9), data())
@@ -168,8 +168,8 @@ def test_what_cannot_be_learned_from_is_said():
 @pytest.mark.parametrize(
     ("objective", "model", "message"),
     [
-        (NextItem(Softmax()), MatrixFactorization(5, ITEMS), "MatrixFactorization does not read sequences"),
-        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it is to predict: choose loss=masked_softmax"),
+        (NextItem(Softmax()), MatrixFactorization(5, ITEMS), "MatrixFactorization is not a sequence model"),
+        (NextItem(Softmax()), BERT4Rec(ITEMS), "would see the item it must predict: choose loss=masked_softmax"),
         (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
     ],
 )
@@ -207,8 +207,8 @@ def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
 
     def population(n):
-        numbers = [None if x is None else np.full(n, x) for x in HYPER]
-        return Population(np.zeros(n, int), Hyper(*numbers))
+        numbers = {name: np.full(n, x) for name, x in HYPER._asdict().items() if x is not None and name != "others"}
+        return Population(np.zeros(n, int), Hyper(**numbers))
 
     model = Sum(ITEMS, 4)
     fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="sequential")

@@ -75,5 +75,5 @@ def test_scores_add_up_the_similarities_of_what_was_had():
 def test_a_catalog_too_large_is_refused():
     nobody = np.zeros(0, np.int32)
     data = Interactions(nobody, nobody, None, None, None, np.arange(1), np.arange(50_000))
-    with pytest.raises(InputError, match="model=item_knn counts the common users of every two items, here 50,000"):
+    with pytest.raises(InputError, match="model=item_knn needs a co-occurrence matrix of 50,000 x 50,000 items"):
         ItemKNN(50_000, 1).prepare(data)

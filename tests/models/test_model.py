@@ -78,7 +78,7 @@ def test_each_way_to_state_scores_gives_the_others(kind):
 )
 def test_a_model_without_scores_says_what_to_define(kind, missing):
     for ask in (lambda model: model(QUERY, jnp.zeros((2, 1), jnp.int32)), lambda model: model.score_catalog(QUERY)):
-        with pytest.raises(InputError, match=f"{kind.__name__} does not define {missing}"):
+        with pytest.raises(InputError, match=f"{kind.__name__} must define {missing}"):
             ask(kind().bind({}))
 
 

@@ -50,7 +50,7 @@ def test_scores_are_an_output_layer_over_both_parts(shared):
 
 
 def test_shared_vectors_have_one_width():
-    with pytest.raises(InputError, match=r"model\.shared=true needs vectors of one width"):
+    with pytest.raises(InputError, match=r"model\.shared=true needs equal embedding dimensions"):
         drawn(NeuMF(3, 5, 4, 2, shared=True), USERS)
 
 
@@ -113,7 +113,7 @@ def test_without_runs_members_start_by_their_seeds():
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "takes model.gmf_run and model.mlp_run, both"),
+        (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "needs both model.gmf_run and model.mlp_run"),
         (lambda f: NeuMF(3, 5, 4, shared=True, **f), "model.shared=false"),
         (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) there, \(\d, 8\)"),
         (lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\."),

@@ -255,18 +255,18 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
     ("more", "said"),
     [
         (["rerank=mmr", "rerank.mmr.strength=2.0"], "rerank.mmr.strength=2.0: must be"),
-        (["tradeoff=mmr"], "no step mmr"),
-        (["rerank=mmr", "tradeoff=mmr.weight"], "is no number of this step; there are mmr.strength"),
+        (["tradeoff=mmr"], "unknown step mmr"),
+        (["rerank=mmr", "tradeoff=mmr.weight"], "unknown number; the step has mmr.strength"),
         (["tradeoff=scoring.weight"], "tradeoff=scoring.weight needs a second model"),
-        (["rerank=mmr", "tradeoff=mmr", "metric=fame@10"], "metric=fame@10 is not measured"),
-        (["rerank=cap", "items.category=null"], "calibration and caps need categories"),
-        (["items.category=color"], "no such column among the item features"),
-        (["items.without=[ties]"], "no such category in items.category=kind; there are gloves, hats"),
-        (["items.available=kind"], "is neither yes nor no"),
-        (["candidates.n=61"], "more than the 60 items"),
-        (["candidates.n=5"], "k=10 is more than the 5 candidates"),
-        (["items.target={head: 0.5, tail: 0.6}"], "must sum to 1"),
-        (["items.vectors=model"], "has no vectors of items"),
+        (["rerank=mmr", "tradeoff=mmr", "metric=fame@10"], "metric=fame@10 is not available"),
+        (["rerank=cap", "items.category=null"], "calibration and cap need item categories"),
+        (["items.category=color"], "no such column in the item features"),
+        (["items.without=[ties]"], "not a category of items.category=kind; available: gloves, hats"),
+        (["items.available=kind"], "is not yes/no"),
+        (["candidates.n=61"], "exceed the catalog size, 60"),
+        (["candidates.n=5"], "k=10 exceeds the 5 candidates"),
+        (["items.target={head: 0.5, tail: 0.6}"], "sum to 1"),
+        (["items.vectors=model"], "has no item vectors"),
     ],
 )
 def test_what_cannot_be_done_is_said(tree, tmp_path, more, said):
@@ -275,11 +275,11 @@ def test_what_cannot_be_done_is_said(tree, tmp_path, more, said):
 
 
 def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):
-    with pytest.raises(InputError, match="on another split of it"):
+    with pytest.raises(InputError, match="or another split than"):
         pipeline_run.run(tree("scoring=model", f"scoring.run={runs['other'][0]}"), tmp_path)
     for name, was, now, said in (
-        ("refit", "refit: false", "refit: true", "it knows what strengths would be chosen by"),
-        ("moved", "  seed: 0", "  seed: 9", "its data is not what it was"),
+        ("refit", "refit: false", "refit: true", "strengths cannot be chosen on"),
+        ("moved", "  seed: 0", "  seed: 9", "the data has changed"),
     ):
         shutil.copytree(runs["ease"][0], tmp_path / name)
         config = tmp_path / name / "config.yaml"

@@ -78,7 +78,7 @@ def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
     found = files.recommend(run, histories=str(tmp_path / "h.parquet"), k=3)[1]
     by_hand = files.recommend(run, history=(item,), k=3)[1]
     assert (found.user_id.tolist(), found.item_id.tolist()) == ([9, 9, 9], by_hand.item_id.tolist())
-    for users, said in (((1.5,), "1.5: ids are text or whole"), ((2.0**53,), "stands for several whole numbers")):
+    for users, said in (((1.5,), "1.5: ids are text or integers"), ((2.0**53,), "floats of .* or more are not exact")):
         with pytest.raises(InputError, match=said):
             files.recommend(run, users=users)
 
@@ -92,15 +92,15 @@ def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ({"users": (10**9,)}, r"user 1000000000 is not in this run's data \(1 of 1 are not\)"),
-        ({"users": "all", "k": 121}, "k=121: must be from 1 to the 120 items"),
+        ({"users": (10**9,)}, r"user 1000000000 is not in this run's data \(1 of 1 are missing\)"),
+        ({"users": "all", "k": 121}, "k=121: must be from 1 to 120"),
         ({"users": "all", "k": 0}, "k=0: must be from 1"),
-        ({"users": ()}, r"users=\[\] names nobody"),
-        ({}, "nobody given: say for whom"),
+        ({"users": ()}, r"users=\[\] is empty"),
+        ({}, "no users given: set exactly one"),
         ({"users": "all", "history": (1,)}, "users and history given"),
         ({"history": ("nothing",)}, "item 'nothing' is not in this run's data"),
         ({"users": "no.csv"}, "there is no file no.csv"),
-        ({"users": "all", "out": "lists.txt"}, "the suffix says how to write"),
+        ({"users": "all", "out": "lists.txt"}, "the suffix must be"),
         ({"users": "all", "out": "/dev/null/lists.csv"}, "Cannot write lists.csv in /dev/null: part of that path"),
         ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/model.json"),
     ],
@@ -129,7 +129,7 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
     user = recommend.load(run).user_ids[0]
     done = script(f"users=[{user}]", "k=2", "out=lists.csv")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "2 rows in lists.csv"
+    assert done.stdout.strip() == "lists.csv: 2 rows"
     failed = script("users=[1.5]")
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: users: the list has the id 1.5")

@@ -134,7 +134,7 @@ def test_ids_of_any_spelling_are_the_same(loaded):
     for missing in (None, float("nan"), pd.NA):
         with pytest.raises(InputError, match="user None is not in this run's data"):
             model.recommend([user, missing])
-    with pytest.raises(InputError, match="True is no id"):
+    with pytest.raises(InputError, match="True is not an id"):
         model.recommend([True])
     histories = [[item, "7.0"], np.array([float(item)])]
     plain = model.recommend_histories([[item, 7], [item]], k=2)
@@ -170,20 +170,20 @@ def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
 def test_what_the_run_has_not_seen(loaded):
     model = loaded("ease")
     user, item = model.user_ids[3], model.item_ids[4]
-    with pytest.raises(InputError, match=r"user 'nobody' is not in this run's data \(1 of 2 are not\)"):
+    with pytest.raises(InputError, match=r"user 'nobody' is not in this run's data \(1 of 2 are missing\)"):
         model.recommend([user, "nobody"])
     frame = model.recommend(["nobody", user], k=3, unknown="popularity")
     assert frame.source.tolist() == ["popularity"] * 3 + ["model"] * 3
     assert frame.item_id[3:].tolist() == model.recommend([user], k=3).item_id.tolist()
     assert frame.score[:3].tolist() == np.sort(model.popular)[::-1][:3].tolist()
-    with pytest.raises(InputError, match=r"item 'nothing' is not in this run's data \(1 of 2 are not\)"):
+    with pytest.raises(InputError, match=r"item 'nothing' is not in this run's data \(1 of 2 are missing\)"):
         model.recommend_histories([[item, "nothing"]])
     frame = model.recommend_histories([[item, "nothing"], ["nothing"], [item]], k=3, unknown="popularity")
     assert frame.source.tolist() == ["model"] * 3 + ["popularity"] * 3 + ["model"] * 3
     assert frame.item_id[:3].tolist() == frame.item_id[6:].tolist()
-    with pytest.raises(InputError, match="lists of item ids"):
+    with pytest.raises(InputError, match="list of item ids"):
         model.recommend_histories(["50"])
-    with pytest.raises(InputError, match="k=121: must be from 1 to the 120 items"):
+    with pytest.raises(InputError, match="k=121: must be from 1 to 120"):
         model.recommend_histories([[item]], k=121)
 
 

@@ -99,7 +99,7 @@ def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
 def test_a_model_of_the_callers_own(tmp_path):
     run = write(tmp_path, stored_model.stored(Mine(4, 4)))
     assert json.loads((run / "model" / "model.json").read_text())["model"] == f"{Mine.__module__}.Mine"
-    with pytest.raises(InputError, match=r"names the model .*Mine, which is not among those of jaxrec.*model=MyModel"):
+    with pytest.raises(InputError, match=r"names the model .*Mine, which is not part of jaxrec.*model=MyModel"):
         recommend.load(run)
     assert isinstance(recommend.load(run, model=Mine).model, Mine)
     with pytest.raises(InputError, match=r"holds the model .*Mine, not EASE"):
@@ -110,14 +110,14 @@ def test_a_run_of_another_version(tmp_path):
     """One line that names the file and says so, whatever differs."""
     cases = {
         "field_of_later": write(tmp_path / "a", ease(field_of_later=1)),
-        r"cannot be built from its arguments \(.*\): another version": write(
+        r"cannot be built from its arguments \(.*\): it was written by another version": write(
             tmp_path / "b", {"model": "ease", "arguments": {}}
         ),
-        r"weights'\] of EASE has shape \(3, 3\) where .* expects \(4, 4\)": write(
+        r"weights'\] of EASE has shape \(3, 3\), expected shape \(4, 4\)": write(
             tmp_path / "c", ease(), np.zeros((3, 3), np.float32)
         ),
-        "not what this version of jaxrec writes .*user_ids": write(tmp_path / "d", ease(), left_out=("user_ids",)),
-        "names no model": write(tmp_path / "e", {}),
+        "has an unexpected format .*user_ids": write(tmp_path / "d", ease(), left_out=("user_ids",)),
+        "has no model name": write(tmp_path / "e", {}),
         "names the model mf2, which": write(tmp_path / "f", ease("mf2")),
     }
     for said, run in cases.items():

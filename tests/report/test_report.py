@@ -189,7 +189,7 @@ def test_groups_are_a_table_beside_popularity():
     assert "NDCG@10 Recall@10 group users model popularity model popularity history length" in said
     assert "items cold 3 0.1234 n/a 0.2500 n/a" in said
     assert "users low 1,200 0.1234 0.0500 0.2500 0.1000 1 to 5" in said
-    assert "cold items that it never saw" in said
+    assert "cold items without training interactions" in said
     made.metrics["test_groups"]["users"]["low"]["rows"] = 2400
     assert "group users evaluated model" in Page(run_report("r", TREE, made)).said
     assert "history length" not in Page(run_report("r", TREE, result())).said
@@ -267,7 +267,7 @@ def test_the_best_of_a_minimized_search_is_the_lowest():
 
 def test_a_search_of_one_trial_has_no_importances():
     page = Page(sweep_report("s", study([0.2]), result()))
-    assert "no importances: they need at least two complete trials, there are 1" in page.said
+    assert "no importances: at least two complete trials are needed, the study has 1" in page.said
     assert "Validation NDCG@10 by trial" in page.said
 
 

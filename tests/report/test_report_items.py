@@ -58,7 +58,7 @@ def test_frequency_counts_places_in_lists():
     lists = np.array([[0, 1], [0, 2], [0, -1]])
     html = frequency(lists, np.array([5, 0, 1, 7]), np.array(list("abcd")))
     assert "25% of the catalog is never recommended" in html
-    assert "1% of it fills 60% of all positions" in html
+    assert "1% fill 60% of all positions" in html
     (dots,) = traces(html)[0]
     assert numbers(dots["customdata"]).reshape(-1, 2).tolist() == [[5, 3], [0, 1], [1, 1], [7, 0]]
 

@@ -95,5 +95,5 @@ def test_every_user_may_have_a_strength(candidates):
 
 
 def test_a_list_longer_than_its_candidates_is_refused(candidates):
-    with pytest.raises(ValueError, match="a list of 13 cannot be made of 12 candidates"):
+    with pytest.raises(ValueError, match="k=13 exceeds the 12 candidates"):
         mmr(*candidates, 0.5, k=13)

@@ -123,7 +123,7 @@ def test_no_event_is_taken_where_one_is_wrong(asked):
     before = client.recommend(user="u3")
     response = client.post("/events", {"events": [{"user": "u3", "item": before[0]}, {"user": "u3", "item": 7}]})
     assert response.status_code == 422
-    assert response.json()["error"] == "events.1.item: there is no item 7; no event was taken"
+    assert response.json()["error"] == "events.1.item: item 7 is not in this run; no event was stored"
     assert client.recommend(user="u3") == before
 
 
@@ -144,11 +144,11 @@ def test_what_a_run_cannot_do_is_said(asked):
     bare = recommender("Popularity", ages=None, categories_names=None, **nothing_known())
     with Client(Service.of(bare, LIMITS, "shop")) as client:
         can = client.get("/about").json()["can"]
-        assert can["diversity"] == "nothing says which items of this run are alike"
-        assert can["freshness"] == "the data of this run has no times"
+        assert can["diversity"] == "no item similarity is available in this run"
+        assert can["freshness"] == "the data of this run has no timestamps"
         response = client.post("/recommend", {"user": "u5", "freshness": 0.5})
         assert response.status_code == 422
-        assert response.json()["error"] == "freshness: the data of this run has no times"
+        assert response.json()["error"] == "freshness: the data of this run has no timestamps"
     assert set(asked("EASE").get("/about").json()["can"].values()) == {None}
 
 
@@ -211,10 +211,10 @@ def test_popularity_says_that_it_cannot_say(asked):
     client = asked("Popularity")
     said = client.post("/explain", {"user": "u5", "item": 103}).json()
     assert (said["method"], said["history"], said["score"]) == ("none", [], None)
-    assert said["reason"] == "Popularity cannot say: its scores depend on no history"
+    assert said["reason"] == "Popularity scores do not depend on a history"
     response = client.get("/similar", item=103)
     assert response.status_code == 422
-    assert "cannot say what is similar" in response.json()["error"]
+    assert "similar items are not available" in response.json()["error"]
 
 
 def test_similar_items(asked):
@@ -237,9 +237,9 @@ def test_items_are_found_by_title(asked):
 
 
 WRONG = [
-    ("/recommend", {}, 422, "give either user or history"),
-    ("/recommend", {"user": "u1", "history": [103]}, 422, "give either user or history"),
-    ("/recommend", {"user": "u1", "k": 11}, 422, "k: must be at most 10, not 11"),
+    ("/recommend", {}, 422, "set exactly one of user and history"),
+    ("/recommend", {"user": "u1", "history": [103]}, 422, "set exactly one of user and history"),
+    ("/recommend", {"user": "u1", "k": 11}, 422, "k: must be at most 10, got 11"),
     ("/recommend", {"user": "u1", "k": 0}, 422, "k: Input should be greater than or equal to 1"),
     ("/recommend", {"user": "u1", "k": "5"}, 422, "k: Input should be a valid integer"),
     ("/recommend", {"user": "u1", "k": True}, 422, "k: Input should be a valid integer"),
@@ -248,11 +248,11 @@ WRONG = [
     ("/recommend", {"user": 1.5}, 422, "user: must be an id"),
     ("/recommend", {"user": 2**64}, 422, "user: must be an id"),
     ("/recommend", {"history": [[]]}, 422, "history.0: must be an id"),
-    ("/recommend", {"history": [103] * 11}, 422, "history: must have at most 10 entries, not 11"),
+    ("/recommend", {"history": [103] * 11}, 422, "history: must have at most 10 entries, got 11"),
     ("/recommend", [], 422, "Input should be an object"),
-    ("/explain", {"user": "u1", "item": "x"}, 404, "there is no item 'x' in this run"),
+    ("/explain", {"user": "u1", "item": "x"}, 404, "item 'x' is not in this run"),
     ("/events", {"events": []}, 422, "events: List should have at least 1 item"),
-    ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, not 11"),
+    ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, got 11"),
 ]
 
 
@@ -273,7 +273,7 @@ BROKEN = [
     (b'{"user": "u1", "k": 1' + b"0" * 1900 + b"}", JSON, 422, "k: "),
     (b'{"user": 1' + b"0" * 1900 + b"}", JSON, 422, "user: must be an id"),
     (b'{"user": "u1"}', {"content-type": "text/plain"}, 415, "Content-Type: application/json"),
-    (b" " * 2001, JSON, 413, "the body may have at most 2000 bytes"),
+    (b" " * 2001, JSON, 413, "the request body must be at most 2000 bytes"),
 ]
 
 
@@ -313,9 +313,9 @@ def test_what_is_not_there_is_said_in_json(asked, method, path, status):
     ("path", "parameters", "status", "said"),
     [
         ("/similar", {}, 422, "item: Field required"),
-        ("/similar", {"item": 7}, 404, "there is no item '7' in this run"),
+        ("/similar", {"item": 7}, 404, "item '7' is not in this run"),
         ("/similar", {"item": 104, "k": "many"}, 422, "k: Input should be a valid integer"),
-        ("/history", {"user": "nobody"}, 404, "there is no user 'nobody' in this run"),
+        ("/history", {"user": "nobody"}, 404, "user 'nobody' is not in this run"),
         ("/items", {"limit": 101}, 422, "limit: Input should be less than or equal to 100"),
         ("/about", {"more": 1}, 422, "more: Extra inputs are not permitted"),
     ],
@@ -349,9 +349,7 @@ def test_a_failure_is_logged_and_told_without_its_insides(caplog):
         answer, service.lists.answer = service.lists.answer, lambda rows: [][0]
         response = client.post("/recommend", {"user": "u1"})
         assert response.status_code == 500
-        assert response.json() == {
-            "error": "this could not be answered, and it is the server's fault: its log says why"
-        }
+        assert response.json() == {"error": "internal server error: see the server log"}
         assert "IndexError" in caplog.text
         service.lists.answer = answer
         assert client.post("/recommend", {"user": "u1"}).status_code == 200
@@ -385,7 +383,7 @@ def test_overload_is_answered_at_once_and_passes():
         refused = [response for response in responses if response.status_code == 503]
         assert len(refused) == 21
         assert {response.headers["retry-after"] for response in refused} == {"1"}
-        assert refused[0].json() == {"error": "8 requests wait already"}
+        assert refused[0].json() == {"error": "the queue is full (8 requests are waiting)"}
         assert {response.status_code for response in responses} == {200, 503}
         assert client.post("/recommend", {"user": "u1"}).status_code == 200
         assert 'jaxrec_requests_total{path="/recommend",status="503"} 21.0' in client.get("/metrics").text

@@ -78,7 +78,7 @@ def test_one_too_many_is_turned_away_at_once_and_the_rest_is_answered():
             waiting = [asyncio.create_task(batches.ask(number)) for number in range(5)]
             await asyncio.sleep(0.001)
             started = time.monotonic()
-            with pytest.raises(OverloadedError, match="5 requests wait already") as turned_away:
+            with pytest.raises(OverloadedError, match="5 requests are waiting") as turned_away:
                 await batches.ask(9)
             assert time.monotonic() - started < 0.05
             assert turned_away.value.retry_after >= 1

@@ -143,22 +143,22 @@ def test_what_a_run_cannot_do_is_said_beside_its_slider(window):
         shop.open(user="u5", diversity="0.5")
         shop.shows(user="u5")
         assert window.run("return [...document.querySelectorAll('[type=range]')].map(e => e.disabled)") == [True, True]
-        assert window.text("#diversity-note") == "Not here: nothing says which items of this run are alike."
-        assert window.text("#freshness-note") == "Not here: the data of this run has no times."
+        assert window.text("#diversity-note") == "Not available: no item similarity is available in this run."
+        assert window.text("#freshness-note") == "Not available: the data of this run has no timestamps."
         assert "why?" not in window.texts(f"{ROWS} button")
 
 
 def test_a_history_is_built_searched_for_and_taken_back(shop):
     shop.open(user="u5")
     shop.window.click("#tab-history")
-    shop.says("Search for something you like, and add it.")
+    shop.says("Search for items and add them to the history.")
     assert shop.window.texts(ROWS) == []
     shop.window.until(lambda: len(shop.window.texts(FOUND)) > 1)  # popular ones, to begin with
     shop.window.type("#search", "film 29")
     shop.window.until(lambda: [text.split(" <b>")[0] for text in shop.window.texts(FOUND)] == ["Film 29"])
     shop.window.click(f"{FOUND} button")
     shop.shows(history=[129])
-    shop.says("By the items of the history.")
+    shop.says("Recommended by the model for this history.")
     shop.window.clear("#search")
     shop.window.type("#search", "115")  # an id
     shop.window.until(lambda: shop.window.texts(f"{FOUND} .body")[0].startswith("Film 15 "))
@@ -172,11 +172,11 @@ def test_a_history_is_built_searched_for_and_taken_back(shop):
     shop.window.click(f"{PAST}:nth-child(2) button")
     shop.shows(history=[129, first["id"]])
     shop.window.click("#clear")
-    shop.says("Search for something you like, and add it.")
-    assert (shop.window.texts(PAST), shop.window.text("#history-note")) == ([], "Nothing yet.")
+    shop.says("Search for items and add them to the history.")
+    assert (shop.window.texts(PAST), shop.window.text("#history-note")) == ([], "Empty.")
     shop.window.clear("#search")
     shop.window.type("#search", "no such film")
-    shop.window.until(lambda: shop.window.texts(FOUND) == ["Nothing found."])
+    shop.window.until(lambda: shop.window.texts(FOUND) == ["No items found."])
 
 
 def test_an_item_of_an_address_that_there_is_not_is_left_out(shop):
@@ -190,7 +190,7 @@ def test_what_a_user_had_meanwhile_counts_at_once(shop):
     shop.open(user="u4")
     shop.shows(user="u4")
     first = shop.answer(user="u4")["items"][0]
-    shop.window.click(f"{ROWS} .tools button:last-child")  # had it
+    shop.window.click(f"{ROWS} .tools button:last-child")  # mark as seen
     shop.window.until(lambda: first["title"] not in shop.window.texts(f"{ROWS} .title"))
     shop.shows(user="u4")
     past = shop.window.until(lambda: len(lines := shop.window.texts(PAST)) == 1 + len(KNOWN[4]) and lines)
@@ -207,7 +207,7 @@ def test_why_and_what_is_similar(shop):
     explained = httpx.post(f"{shop.address}/explain", json={"user": "u5", "item": first["id"]}).json()
     parts = [part["title"] for part in explained["history"]][:6]
     shop.window.until(lambda: shop.window.texts(f"{ROWS} .more li span:first-child") == parts)
-    assert "The score is a sum over the items of the history." in shop.window.text(f"{ROWS} .more p")
+    assert "The score is a sum over the history items." in shop.window.text(f"{ROWS} .more p")
     widths = shop.window.run("return [...document.querySelectorAll('.more .bar')].map(bar => bar.style.width)")
     largest = max(abs(part["contribution"]) for part in explained["history"])
     assert [float(width[:-1]) for width in widths] == pytest.approx(
@@ -236,8 +236,8 @@ def test_an_unknown_user_is_said_to_be_one(shop):
     shop.open(user="u5")
     shop.window.clear("#user")
     shop.window.type("#user", "nobody")
-    shop.window.until(lambda: shop.window.texts("#history-note") == ["there is no user 'nobody' in this run"])
-    shop.says("The most popular items: of this user or history the model can say nothing.")
+    shop.window.until(lambda: shop.window.texts("#history-note") == ["user 'nobody' is not in this run"])
+    shop.says("The most popular items: the model cannot score this user or history.")
     shop.shows(user="nobody")
 
 
@@ -246,7 +246,7 @@ def test_a_servers_error_is_said_in_words_and_passes(shop, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(shop.service.lists, "answer", lambda rows: 1 / 0)
         shop.window.type("#diversity", RIGHT)
-        shop.says("this could not be answered, and it is the server's fault: its log says why")
+        shop.says("internal server error: see the server log")
         assert shop.window.texts(ROWS) == []
         assert shop.window.texts("#status.error") != []
     shop.window.type("#diversity", LEFT)
@@ -258,7 +258,7 @@ def test_overload_is_said_in_words(shop, monkeypatch):
     shop.open(user="u5")
     monkeypatch.setattr(shop.service.lists, "queue", 0)
     shop.window.type("#diversity", RIGHT)
-    shop.says("0 requests wait already")
+    shop.says("the queue is full (0 requests are waiting)")
 
 
 def test_a_server_that_is_gone_is_no_unknown_user(shop):
@@ -268,8 +268,8 @@ def test_a_server_that_is_gone_is_no_unknown_user(shop):
     shop.window.command("Network.emulateNetworkConditions", offline=True, **nothing)
     try:
         shop.window.type("#user", "0")
-        shop.says("The server does not answer.")
-        shop.window.until(lambda: shop.window.texts("#history-note") == ["The server does not answer."])
+        shop.says("The server does not respond.")
+        shop.window.until(lambda: shop.window.texts("#history-note") == ["The server does not respond."])
     finally:
         shop.window.command("Network.emulateNetworkConditions", offline=False, **nothing)
 
@@ -279,4 +279,4 @@ def test_an_answer_that_is_no_json_is_said_in_words(shop):
     shop.open(user="u5")
     shop.window.run("window.fetch = async () => new Response('<html>Bad gateway', { status: 502 })")
     shop.window.type("#diversity", RIGHT)
-    shop.says("The server's answer cannot be read (502).")
+    shop.says("The server's response is not valid JSON (status 502).")

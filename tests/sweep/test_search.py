@@ -129,7 +129,7 @@ def test_the_grid_is_covered_once_and_resumed(tmp_path):
     study = sweep(tmp_path, evaluate, space=GRID, sampler="grid", population=2, n_trials=1)
     assert evaluate.seen == combinations
     assert n_done(study) == 6
-    with pytest.raises(InputError, match="x: a grid needs a step"):
+    with pytest.raises(InputError, match="x: a grid needs discrete values"):
         sweep(tmp_path, sampler="grid", study_name="other")
 
 
@@ -171,12 +171,12 @@ def test_a_study_is_not_continued_with_other_settings(tmp_path):
         ({"fixed": {"model": "mf", "seed": 3}}, ["trainer.epochs: was 5, now absent", "seed: was absent, now 3"]),
         ({"metric": "recall@5"}, ["sweep.metric: was ndcg@10, now recall@5"]),
         ({"space": narrower}, ["sweep.space x: was", "'high': 0.5"]),
-        ({"direction": "minimize"}, ["made to maximize, this sweep is to minimize"]),
+        ({"direction": "minimize"}, ["created to maximize, this sweep is to minimize"]),
     ]:
         evaluate = Recorder()
         with pytest.raises(InputError) as error:
             sweep(tmp_path, evaluate, n_trials=20, **changes)
-        assert "choose another sweep.study_name" in str(error.value)
+        assert "set another sweep.study_name" in str(error.value)
         assert all(part in str(error.value) for part in said)
         assert not evaluate.batches
     # Tuples come back from a storage as lists, which is no change.
@@ -207,11 +207,11 @@ def test_a_trial_that_succeeds_at_the_second_try_is_one_trial(tmp_path):
 @pytest.mark.parametrize(("population", "n_evaluated"), [(4, 4), (1, 3), (2, 4)])
 def test_a_sweep_that_only_fails_stops_and_says_why(population, n_evaluated, tmp_path):
     evaluate = Recorder(lambda params: Outcome(None, "failed", {"error": f"first {len(evaluate.seen)}"}))
-    with pytest.raises(InputError, match="in a row failed, the first of them: first"):
+    with pytest.raises(InputError, match="in a row failed; first failure: first"):
         sweep(tmp_path, evaluate, population=population, n_trials=50)
     assert len(evaluate.seen) == population * math.ceil(n_evaluated / population)
     short = Recorder(lambda params: Outcome(None, "failed", {"error": "no data"}))
-    with pytest.raises(InputError, match="failed, the first of them: no data"):
+    with pytest.raises(InputError, match="failed; first failure: no data"):
         sweep(tmp_path, short, study_name="short", population=1, n_trials=1)
 
 

@@ -47,9 +47,9 @@ def test_a_space_of_one_point_is_allowed():
         ({"choices": [16, 32, 16]}, "16 twice"),
         ({"choices": [1, True]}, "True twice"),
         ({"choices": [[64, 32]]}, "choices may hold numbers, strings"),
-        ({"low": 1, "high": 2, "choices": [1, 2]}, "has choices and high, low"),
-        ({"low": 1, "high": 2, "logarithmic": True}, "unknown logarithmic; allowed are low, high, log, integer, step"),
-        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed are choices"),
+        ({"low": 1, "high": 2, "choices": [1, 2]}, "has both choices and high, low"),
+        ({"low": 1, "high": 2, "logarithmic": True}, "unknown logarithmic; allowed: low, high, log, integer, step"),
+        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed: choices"),
         ({"low": 1}, "high missing"),
         ({}, "low and high missing"),
         ({"low": "small", "high": 1}, "low must be a finite number, got 'small'"),
@@ -60,7 +60,7 @@ def test_a_space_of_one_point_is_allowed():
         ({"low": 0.5, "high": 4, "integer": True}, "low must be a whole number"),
         ({"low": 1, "high": 4, "integer": True, "step": 0.5}, "step must be a whole number"),
         ({"low": 0, "high": 1, "step": 0}, "step must be above 0"),
-        ({"low": 1, "high": 2, "step": 0.5, "log": True}, "log and step cannot go together"),
+        ({"low": 1, "high": 2, "step": 0.5, "log": True}, "log and step cannot be combined"),
         ([1, 2], "write {choices: [...]}"),
         (3, "write {choices: [...]}"),
     ],
@@ -96,7 +96,7 @@ def test_grid_counts_in_order_the_last_key_fastest():
 
 
 def test_grid_needs_points():
-    with pytest.raises(InputError, match=r"optimizer\.learning_rate: a grid needs a step"):
+    with pytest.raises(InputError, match=r"optimizer\.learning_rate: a grid needs discrete values"):
         grid(space_from_yaml(SPACE))
     with pytest.raises(InputError, match="1,000,000 combinations"):
         grid({"a": Interval(1, 1000, integer=True), "b": Interval(1, 1000, integer=True)})

@@ -74,7 +74,7 @@ def test_a_study_is_opened_by_name(tmp_path):
         open_study("books", tmp_path)
     with pytest.raises(InputError, match=r"no study called moves .*did you mean movies\?"):
         open_study("moves", tmp_path)
-    with pytest.raises(InputError, match="there are: movies"):
+    with pytest.raises(InputError, match="available: movies"):
         open_study("zzz", tmp_path)
     storage = str(tmp_path / "movies" / "journal.log")
     assert open_study("movies", tmp_path / "nowhere", storage).study_name == "movies"
@@ -90,7 +90,7 @@ def test_a_name_with_a_slash_is_a_folder_in_a_folder(tmp_path):
 def test_looking_writes_nothing(tmp_path):
     missing = [f"sqlite:///{tmp_path}/nope.db", str(tmp_path / "nope.log")]
     for storage in missing:
-        with pytest.raises(InputError, match="no such file"):
+        with pytest.raises(InputError, match="does not exist"):
             open_study("nope", tmp_path / "root", storage)
     assert not list(tmp_path.iterdir())
     there = f"sqlite:///{tmp_path}/there.db"
@@ -115,7 +115,7 @@ def test_importances_that_cannot_be_had_are_explained(tmp_path):
     for n_trials in (1, 2, 3):
         few = sweep(tmp_path, "few", n_trials=n_trials)
         assert (importances(few) == {}) == (n_trials == 1)
-        assert (f"there are {n_trials}" if n_trials == 1 else f"only {n_trials}") in importance_note(few)
+        assert (f"the study has {n_trials}" if n_trials == 1 else f"only {n_trials}") in importance_note(few)
 
 
 def test_the_command_repeats_a_trial(tmp_path):
@@ -139,6 +139,6 @@ def test_show_says_how_a_study_stands(tmp_path):
         sweep(tmp_path, "failing", answer=lambda params: Outcome(None, "failed", {"error": "[no] data"}))
     text = printed(show, open_study("failing", tmp_path))
     assert "4 waiting, 4 failed" in text
-    assert "the last failure: [no] data" in text
+    assert "last failure: [no] data" in text
     storage = open_storage(None, tmp_path / "empty")
     assert "no trials yet" in printed(show, optuna.create_study(study_name="empty", storage=storage))

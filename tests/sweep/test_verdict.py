@@ -29,10 +29,10 @@ def test_a_good_search_has_nothing_to_note():
     ("made", "popularity", "epochs", "said"),
     [
         (study([0.2, 0.2], [0.0, 5.0]), 0.1, None, "all 2 trials have the same validation ndcg@10, 0.2"),
-        (study([0.1, 0.2], [4.0, 5.0]), 0.25, None, "below popularity: validation ndcg@10 0.2 against 0.25"),
-        (study([0.1, 0.2], [4.0, 9.9]), 0.1, None, "the best x, 9.9, lies at the upper edge"),
-        (study([0.1, 0.2], [4.0, 0.1], direction="minimize"), 0.05, None, "below popularity"),
-        (study([0.1, 0.2], [4.0, 5.0]), 0.1, 3, "peaked in its last epoch, 3: raise trainer.epochs"),
+        (study([0.1, 0.2], [4.0, 5.0]), 0.25, None, "below the popularity baseline: validation ndcg@10 0.2 vs 0.25"),
+        (study([0.1, 0.2], [4.0, 9.9]), 0.1, None, "the best x, 9.9, is at the upper bound"),
+        (study([0.1, 0.2], [4.0, 0.1], direction="minimize"), 0.05, None, "below the popularity baseline"),
+        (study([0.1, 0.2], [4.0, 5.0]), 0.1, 3, "peaked in its last epoch (3): increase trainer.epochs"),
     ],
 )
 def test_each_reason_is_said_alone(made, popularity, epochs, said):

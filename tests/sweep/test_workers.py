@@ -124,7 +124,7 @@ def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
     assert finish(doomed)[0] == -signal.SIGKILL
     code, said = finish(heir)
     assert code == 0
-    assert "left by a process that ended" in said
+    assert "running in a process that ended" in said
     assert_none_lost_or_doubled(optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)), 12)
 
 

@@ -1,1 +1,1 @@
-"""Columns in, checked columns out: tables, times, events, labels, quantities, propensities."""
+"""Parsing and validation of input columns: tables, times, events, labels, quantities, propensities."""

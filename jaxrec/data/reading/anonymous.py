@@ -1,4 +1,4 @@
-"""Rows of nobody: user ids that name no one, as shops write what is bought without an account."""
+"""Anonymous users: user ids that stand for purchases without an account, such as empty text or -1."""
 
 from typing import Literal
 
@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 from jaxrec.errors import InputError
 
 Anonymous = Literal["drop", "keep"]
-NOBODY = ("", "-1", "-1.0", "nan", "none", "null")  # beside missing ids; blanks around them and capitals aside
+# Texts that count as missing ids; compared in lower case without surrounding blanks.
+NOBODY = ("", "-1", "-1.0", "nan", "none", "null")
 
 
 def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """User ids with -1 (text "-1" among text) for every one that names nobody: missing, NaN or one of NOBODY."""
+    """Replace anonymous user ids (missing, NaN or one of `NOBODY`) by -1, or "-1" in a column of text."""
     if pa.types.is_null(ids.type):
         ids = ids.cast(pa.int64())
     if pa.types.is_floating(ids.type):
@@ -22,25 +23,32 @@ def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
         ids = ids.cast(pa.string())
     if not pa.types.is_string(ids.type):
         return ids.fill_null(-1) if ids.null_count else ids
-    codes = ids.dictionary_encode().unify_dictionaries()  # so that each id is looked at once
+    codes = ids.dictionary_encode().unify_dictionaries()  # process each distinct id once
     names = codes.chunk(0).dictionary
-    nobody = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(NOBODY))
-    names = pc.if_else(nobody, "-1", names)
+    anonymous = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(NOBODY))
+    names = pc.if_else(anonymous, "-1", names)
     return pa.chunked_array([names.take(chunk.indices) for chunk in codes.chunks]).fill_null("-1")
 
 
 def settled(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The rows of a frame (`user_id` as of `nobody_as_null`, categorical) and a note of what became of those of nobody.
+    """Drop the rows of anonymous users or keep them as one user.
 
-    drop: they go
-    keep: they are one user, whose id is -1
+    Args:
+        frame: `user_id` categorical, with ids from `nobody_as_null`.
+        anonymous: drop the rows, or keep them as one user with the id -1.
+
+    Returns:
+        The remaining rows and a note with the number of anonymous rows.
+
+    Raises:
+        InputError: no row would remain.
     """
     users = frame["user_id"].cat
-    nobody = (users.categories.astype(str) == "-1")[users.codes]
-    if not nobody.any():
+    is_anonymous = (users.categories.astype(str) == "-1")[users.codes]
+    if not is_anonymous.any():
         return frame, {}
     if anonymous == "keep":
-        return frame, {"rows without a user, kept as the one user -1": int(nobody.sum())}
-    if nobody.all():
-        raise InputError(f"none of the {len(frame):,} rows names a user: data.anonymous=keep makes them all one user")
-    return frame[~nobody], {"rows without a user, dropped": int(nobody.sum())}
+        return frame, {"rows without a user, kept as the one user -1": int(is_anonymous.sum())}
+    if is_anonymous.all():
+        raise InputError(f"none of the {len(frame):,} rows has a user: data.anonymous=keep treats them as one user")
+    return frame[~is_anonymous], {"rows without a user, dropped": int(is_anonymous.sum())}

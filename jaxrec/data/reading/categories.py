@@ -1,4 +1,4 @@
-"""A category tree, as pairs of category and parent, to the path from the root to each category."""
+"""Category trees: pairs of category and parent → path from the root to each category."""
 
 import codecs
 import csv
@@ -12,17 +12,23 @@ import pandas as pd
 from jaxrec.data.reading import tables
 from jaxrec.errors import InputError
 
-STRAY = re.compile(r"[^!-~]+")  # all but printable ASCII: ids are digits, so it can mean nothing
+STRAY = re.compile(r"[^!-~]+")  # everything but printable ASCII, meaningless as ids are digits
 
 
 def category_paths(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The path of every category, root first and the category itself last: index category, column category_path.
+    """Read a category tree and return the path of each category, from the root to the category itself.
 
-    file: columns categoryid and parentid (empty for a root), whole numbers
+    Stray bytes are removed, blank and repeated rows are dropped, and a parent without a row of its own is a root; all
+    are counted in the notes.
 
-    Bytes that belong to no number are removed, rows of nothing else and repeated rows dropped, and a parent that has no
-    row of its own is a root; all counted in the notes. Raises InputError for a cycle, naming it, for a category with
-    two parents and for what is no number.
+    Args:
+        file: integer columns categoryid and parentid (empty for a root).
+
+    Returns:
+        A frame with index category and column category_path, and notes.
+
+    Raises:
+        InputError: the tree has a cycle, a category has two parents, or an id is not an integer.
     """
     notes: dict[str, int] = {}
     child, parent = _pairs(file, notes)
@@ -30,25 +36,25 @@ def category_paths(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     if unknown := len(ids) - len(np.unique(child)):
         notes[f"parents without a row in {file.name}, taken as roots"] = unknown
     n = len(ids)
-    up = np.full(n + 1, n)  # n stands above the roots
-    rooted = parent >= 0
-    up[np.searchsorted(ids, child[rooted])] = np.searchsorted(ids, parent[rooted])
+    up = np.full(n + 1, n)  # n is a virtual node above the roots
+    has_parent = parent >= 0
+    up[np.searchsorted(ids, child[has_parent])] = np.searchsorted(ids, parent[has_parent])
     _refuse_cycle(file, ids, up)
     levels = [np.arange(n)]
-    while (above := up[levels[-1]]).min() < n:
-        levels.append(above)
+    while (parents := up[levels[-1]]).min() < n:
+        levels.append(parents)
     paths = [ids[row[row < n]].tolist() for row in np.stack(levels[::-1], axis=1)]
     return pd.DataFrame({"category_path": paths}, index=pd.Index(ids, name="category")), notes
 
 
 def _pairs(file: Path, notes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Category and parent of each row, -1 for no parent."""
+    """Read the category and parent of each row, -1 for no parent."""
     raw = tables.content(file)
     if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise InputError(f"{file} is UTF-16: write it again as UTF-8")
+        raise InputError(f"{file} is UTF-16: save it as UTF-8")
     reader = csv.reader(io.StringIO(raw.removeprefix(codecs.BOM_UTF8).decode("latin-1"), newline=""))
     header = [STRAY.sub("", name) for name in next(reader, [])]
-    where = [tables.position(file, header, "the tree", name) for name in ("categoryid", "parentid")]
+    positions = [tables.position(file, header, "the tree", name) for name in ("categoryid", "parentid")]
     parents: dict[int, int] = {}
     odd = repeated = 0
     for row in reader:
@@ -58,33 +64,35 @@ def _pairs(file: Path, notes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
             continue
         place = f"line {reader.line_num} of {file}"
         if len(fields) != len(header):
-            raise InputError(f"{place} has {len(fields)} fields and its column names are {len(header)}: mend that line")
-        category, parent = (fields[i] for i in where)
+            raise InputError(f"{place} has {len(fields)} fields, the header has {len(header)}: fix that line")
+        category, parent = (fields[i] for i in positions)
         if not category.isdecimal() or not (parent.isdecimal() or not parent):
-            raise InputError(f"{place} has the category {category!r} and the parent {parent!r}: ids are whole numbers")
-        child, above = int(category), int(parent or -1)
+            raise InputError(f"{place} has the category {category!r} and the parent {parent!r}: ids must be integers")
+        child, parent_id = int(category), int(parent or -1)
         repeated += child in parents
-        if parents.setdefault(child, above) != above:
-            raise InputError(f"{place} gives category {child} the parent {parent or 'none'}, another than before")
+        if parents.setdefault(child, parent_id) != parent_id:
+            raise InputError(
+                f"{place}: category {child} has the parent {parent or 'none'}, but another one in an earlier line"
+            )
     if repeated:
         notes[f"rows of {file.name} repeated, dropped"] = repeated
     if odd:
         notes[f"rows of {file.name} with stray bytes, cleaned"] = odd
     if not parents:
-        raise InputError(f"{file} has column names and no rows")
+        raise InputError(f"{file} has a header but no rows")
     return np.fromiter(parents, np.int64), np.fromiter(parents.values(), np.int64)
 
 
 def _refuse_cycle(file: Path, ids: np.ndarray, up: np.ndarray) -> None:
-    """After n steps up every category is above the roots, or goes round in a cycle."""
-    far = up
+    """Raise InputError if the tree has a cycle: n steps up from a node end above the roots or in a cycle."""
+    ancestor = up
     for _ in range(len(up).bit_length()):
-        far = far[far]
-    if (far == len(ids)).all():
+        ancestor = ancestor[ancestor]
+    if (ancestor == len(ids)).all():
         return
-    node = int(far[np.flatnonzero(far < len(ids))[0]])
+    node = int(ancestor[np.flatnonzero(ancestor < len(ids))[0]])
     cycle = [node]
     while (node := int(up[node])) != cycle[0]:
         cycle.append(node)
     names = " → ".join(str(ids[i]) for i in [*cycle, cycle[0]])
-    raise InputError(f"{file} has a cycle, each the parent of the one before: {names}; make one of them a root")
+    raise InputError(f"{file} has a cycle (child → parent): {names}; make one of them a root")

@@ -1,4 +1,4 @@
-"""Kinds of events, such as view and purchase: which are kept, which are wanted, and how much each counts."""
+"""Event types, such as view and purchase: filtering, target selection and sample weights."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,12 +13,13 @@ MOST = 127  # codes are int8
 
 
 class Marked(NamedTuple):
-    """Rows with what their event makes of them, for `encode`.
+    """Rows with the columns that follow from their event type, for `encode`.
 
-    frame: event (codes of `names`) where more than one kind is left, target where one is chosen and others are left,
-           weight where weights are given
-    names: of the codes; empty where one kind is left
-    notes: what was dropped
+    Attributes:
+        frame: the remaining rows, with the columns event (codes of `names`, if more than one type remains), target
+            (if a target event is set and other types remain) and weight (if weights are set).
+        names: names of the event codes; empty if one type remains.
+        notes: dropped rows, as reason → number of rows.
     """
 
     frame: pd.DataFrame
@@ -35,52 +36,54 @@ def marked(
     target: str | None = None,
     weights: Mapping[str, float] | None = None,
 ) -> Marked:
-    """Event, target and weight of rows whose categorical column `event` names what happened.
+    """Derive event codes, targets and weights from the categorical column `event`.
 
-    known:   the events there may be; any other is an error, since a name that nobody expects is a mistake somewhere.
-             None: whatever the data has
-    kept:    data.events, the rows of others are dropped and counted; None keeps all
-    target:  data.target_event, the event to be recommended for, the others are history; None: all are targets
-    weights: data.event_weights, how much a row counts in training, by event; 1 where an event is not named
+    Args:
+        frame: rows with a categorical column `event`.
+        where: maps a row to its location, for error messages.
+        known: valid events, any other is an error; None: all events of the data.
+        kept: data.events, the events to keep; None: all.
+        target: data.target_event, the event to recommend for, the others are history; None: all are targets.
+        weights: data.event_weights, sample weight in training by event; 1 if not listed.
 
-    Raises InputError, naming the row, for one without an event or of an unknown one, and for a name asked for that is
-    not known or of which no row is left.
+    Raises:
+        InputError: a row has no event or an unknown one, or a setting names an event that is unknown or has no rows.
     """
-    codes, found = frame["event"].cat.codes.to_numpy(), [str(name) for name in frame["event"].cat.categories]
+    codes, events = frame["event"].cat.codes.to_numpy(), [str(name) for name in frame["event"].cat.categories]
     if (missing := np.flatnonzero(codes < 0)).size:
         raise InputError(f"{where(int(missing[0]))} has no event ({missing.size:,} such rows): fill or drop them")
-    names = tuple(known) if known is not None else tuple(sorted(found))
+    names = tuple(known) if known is not None else tuple(sorted(events))
     if len(names) > MOST:
-        raise InputError(f"data.event_column has {len(names):,} different events: name a column with {MOST} at most")
-    place = np.array([names.index(name) if name in names else -1 for name in found], np.int8)
-    codes = place[codes]
-    if (odd := np.flatnonzero(codes < 0)).size:
-        said = str(frame["event"].iloc[odd[0]])
+        raise InputError(f"data.event_column has {len(names):,} distinct events: name a column with {MOST} at most")
+    new_codes = np.array([names.index(name) if name in names else -1 for name in events], np.int8)
+    codes = new_codes[codes]
+    if (unknown_rows := np.flatnonzero(codes < 0)).size:
+        event = str(frame["event"].iloc[unknown_rows[0]])
         raise InputError(
-            f"{where(int(odd[0]))} has the event {said!r} ({odd.size:,} rows of unknown events): the events are "
-            f"{', '.join(names)}; mend or drop those rows"
+            f"{where(int(unknown_rows[0]))} has the unknown event {event!r} ({unknown_rows.size:,} such rows): the "
+            f"events are {', '.join(names)}; fix or drop these rows"
         )
-    asked = {"data.events": kept or (), "data.event_weights": weights or ()}
-    asked |= {"data.target_event": () if target is None else (target,)}
-    for key, wanted in asked.items():
-        if unknown := [name for name in wanted if name not in names]:
-            raise InputError(f"{key} names {unknown[0]!r}, and the events are {', '.join(names)}")
+    settings = {"data.events": kept or (), "data.event_weights": weights or ()}
+    settings |= {"data.target_event": () if target is None else (target,)}
+    for key, values in settings.items():
+        if unknown := [name for name in values if name not in names]:
+            raise InputError(f"{key} has the unknown event {unknown[0]!r}: the events are {', '.join(names)}")
 
     notes = {}
     if kept is not None:
         if target is not None and target not in kept:
-            raise InputError(f"data.target_event={target} is not among data.events={list(kept)}: keep it too")
+            raise InputError(f"data.target_event={target} is not in data.events={list(kept)}: add it")
         row_kept = np.isin(codes, [names.index(name) for name in kept])
         if dropped := int(np.count_nonzero(~row_kept)):
             notes["rows of events that data.events does not keep, dropped"] = dropped
-        place = np.array([list(kept).index(name) if name in kept else -1 for name in names], np.int8)
-        frame, codes, names = frame[row_kept], place[codes[row_kept]], tuple(kept)
+        new_codes = np.array([list(kept).index(name) if name in kept else -1 for name in names], np.int8)
+        frame, codes, names = frame[row_kept], new_codes[codes[row_kept]], tuple(kept)
     if not len(frame):
-        raise InputError(f"data.events={list(kept or ())} keeps no row: keep others too")
+        raise InputError(f"data.events={list(kept or ())} keeps no rows: add other events")
     columns: dict[str, np.ndarray] = {}
     if target is not None and not (hit := codes == names.index(target)).all():
         if not hit.any():
-            raise InputError(f"no row is of data.target_event={target}: choose another of {', '.join(names)}")
+            raise InputError(f"no row has data.target_event={target}: choose one of {', '.join(names)}")
         columns["target"] = hit
     if weights is not None:
         columns["weight"] = np.array([weights.get(name, 1.0) for name in names], np.float32)[codes]

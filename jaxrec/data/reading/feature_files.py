@@ -1,9 +1,9 @@
-"""Features of users or items from a file of your own: one row an id, one column a feature.
+"""Feature files of users or items: one row per id, one column per feature.
 
-What a column is follows, in this order, from its name in `Columns`, from a typed header (`class:token_seq`, as atomic
-files have it), from its Parquet type, and from its values, if they are text: all numbers (none written like "007") or
-all ISO dates make it numerical, a separator in more than a tenth of them makes it multi-valued, all else is text.
-Whether text is a category or too free to be one is decided where vocabularies are made, see `features`.
+The kind of a column is determined, in this order, by its name in `Columns`, a typed header (`class:token_seq`, as in
+atomic files), its Parquet type, and, for text, its values: if all are numbers (none like "007") or all ISO dates, the
+column is numerical; if more than a tenth contain a separator, multi-valued; otherwise text. Text is classified as
+categorical or free text when vocabularies are fitted, see `features`.
 """
 
 import re
@@ -19,13 +19,19 @@ from jaxrec.data.reading import tables
 from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, pointed
 from jaxrec.errors import InputError
 
-OFTEN = 0.1  # the share of values with a separator above which a column of text is multi-valued
-TYPES = {"token": "categorical", "token_seq": "multi_valued", "float": "numerical"}  # of typed headers
+OFTEN = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
+TYPES = {"token": "categorical", "token_seq": "multi_valued", "float": "numerical"}  # types in headers → kinds
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns that are said to be of a kind; `separator` splits values; `max_text` cuts longer text."""
+    """Configured column kinds.
+
+    Attributes:
+        categorical, multi_valued, numerical: names of the columns of each kind.
+        separator: separates the values of multi-valued columns.
+        max_text: length at which text is truncated; None: no limit.
+    """
 
     categorical: tuple[str, ...] = ()
     multi_valued: tuple[str, ...] = ()
@@ -34,21 +40,21 @@ class Columns:
     max_text: int | None = None
 
     def kinds(self) -> dict[str, str]:
-        """Column → kind."""
+        """Return column → kind."""
         return {name: kind for kind in TYPES.values() for name in getattr(self, kind)}
 
     def check(self, files: Sequence[tables.Source], delimiter: str | None = None, encoding: str = "utf-8") -> None:
-        """Raises InputError at a name that no file has, or that is given two kinds."""
-        named = [name for kind in TYPES.values() for name in getattr(self, kind)]
-        there = [name.split(":")[0] for file in files for name in tables.header(file, delimiter, encoding)]
-        for name in named:
-            if name not in there:
-                have = (
-                    ", ".join(map(repr, dict.fromkeys(there))) or "none: give data.user_features or data.item_features"
+        """Raise InputError if no file has one of the columns, or a column has two kinds."""
+        names = [name for kind in TYPES.values() for name in getattr(self, kind)]
+        header = [name.split(":")[0] for file in files for name in tables.header(file, delimiter, encoding)]
+        for name in names:
+            if name not in header:
+                columns = (
+                    ", ".join(map(repr, dict.fromkeys(header))) or "none: set data.user_features or data.item_features"
                 )
-                raise InputError(f"data.{self.kinds()[name]} names a column {name!r}; the feature files have {have}")
-            if named.count(name) > 1:
-                raise InputError(f"the feature {name!r} is named twice: name it once, as of one kind")
+                raise InputError(f"data.{self.kinds()[name]} names a column {name!r}; the feature files have {columns}")
+            if names.count(name) > 1:
+                raise InputError(f"the feature {name!r} is listed twice: list it once, under one kind")
 
 
 def feature_columns(
@@ -60,39 +66,49 @@ def feature_columns(
     encoding: str = "utf-8",
     decimal: Decimal = ".",
 ) -> tuple[pa.ChunkedArray, pd.DataFrame, dict[str, int]]:
-    """The ids of a file, its other columns as `features` takes them, and notes: what was left out or cut.
+    """Read a feature file.
 
-    key: the setting that names the column of ids, for messages
+    Args:
+        path: the file or table.
+        key: the setting that names the id column, for messages.
+        id_column: name of the id column.
+        columns: configured column kinds.
+        delimiter, encoding, decimal: see `files`.
+
+    Returns:
+        The ids, the other columns in the form that `features` expects, and notes on truncated values.
+
+    Raises:
+        InputError: the id column is missing, or a column cannot be read as its kind.
     """
     typed = dict(name.partition(":")[::2] for name in tables.header(path, delimiter, encoding))
-    if id_column not in typed and len(typed) > 1:  # one column: the delimiter is another, which `tables` tells
+    if id_column not in typed and len(typed) > 1:  # a single column means a wrong delimiter, reported by `tables`
         names = ", ".join(map(repr, typed))
         raise InputError(
-            f"{path} has no column {id_column!r}, the name of ids by {key}: rename the column that holds them; "
-            f"it has {names}"
+            f"{path} has no column {id_column!r} (set by {key}): rename the id column; the columns are {names}"
         )
-    wanted = {key: id_column} | {name: name for name in typed if name != id_column}
-    table = tables.read(path, wanted, delimiter, encoding)
+    column_names = {key: id_column} | {name: name for name in typed if name != id_column}
+    table = tables.read(path, column_names, delimiter, encoding)
     where = partial(tables.place, path, delimiter=delimiter)
     kinds = {name: TYPES[kind] for name, kind in typed.items() if kind in TYPES} | columns.kinds()
     frame: dict[str, pd.Series] = {}
     notes: dict[str, int] = {}
     for name in table.column_names[1:]:
-        column, said = tables.plain(table[name]), f"{path}, column {name!r},"
-        _refuse_type(column.type, said, kinds.get(name))
+        column, source = tables.plain(table[name]), f"{path}, column {name!r},"
+        _refuse_type(column.type, source, kinds.get(name))
         if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
             raise InputError(
-                f"{said} holds numbers such as {_with_comma(column)!r}: {HINT}, or name {name} in data.categorical "
-                "or data.multi_valued"
+                f"{source} contains numbers such as {_with_comma(column)!r}: {HINT}, or list {name} in "
+                "data.categorical or data.multi_valued"
             )
-        pointed_out = pointed(column, decimal)
-        kind = kinds.get(name) or _kind(table[name].type, pointed_out, columns.separator)
-        column = pointed_out if kind == "numerical" else column
+        with_points = pointed(column, decimal)
+        kind = kinds.get(name) or _kind(table[name].type, with_points, columns.separator)
+        column = with_points if kind == "numerical" else column
         if kind == "numerical":
             frame[name] = _numerical(column, name, where)
         elif kind == "multi_valued":
             atomic = typed.get(name) == "token_seq" and name not in columns.multi_valued
-            frame[name] = _multi_valued(column, " " if atomic else columns.separator, said)
+            frame[name] = _multi_valued(column, " " if atomic else columns.separator, source)
         else:
             if columns.max_text is not None and pa.types.is_string(column.type):
                 if long := pc.sum(pc.greater(pc.utf8_length(column), columns.max_text)).as_py():
@@ -102,19 +118,19 @@ def feature_columns(
     return table[key], pd.DataFrame(frame), notes
 
 
-def _refuse_type(kind: pa.DataType, said: str, named: str | None) -> None:
-    """Raises InputError for a type of which no feature can be made, `named` being the kind that is asked for."""
+def _refuse_type(kind: pa.DataType, source: str, configured: str | None) -> None:
+    """Raise InputError if the column type is not supported, or not for the `configured` kind."""
     inner = kind.value_type if _is_list(kind) else kind
     if _is_list(kind) and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):
         raise InputError(
-            f"{said} holds {kind}, such as embeddings, which are no features yet: leave the column out of the file, or "
-            "write one column a number"
+            f"{source} contains {kind} (embeddings?), which is not supported: remove the column from the file, or "
+            "write one column per number"
         )
-    if _is_list(kind) and named == "numerical":
-        raise InputError(f"{said} holds {kind} and data.numerical names it: name it in data.multi_valued")
+    if _is_list(kind) and configured == "numerical":
+        raise InputError(f"{source} contains {kind} but is listed in data.numerical: list it in data.multi_valued")
     known = tables.is_scalar(inner) or pa.types.is_dictionary(inner) or pa.types.is_large_string(inner)
     if not (known or pa.types.is_string_view(inner)):
-        raise InputError(f"{said} holds {kind}, of which no feature can be made: drop the column or write it as text")
+        raise InputError(f"{source} contains {kind}, which is not supported: drop the column or write it as text")
 
 
 def _with_comma(column: pa.ChunkedArray) -> str:
@@ -122,7 +138,7 @@ def _with_comma(column: pa.ChunkedArray) -> str:
 
 
 def _kind(written: pa.DataType, column: pa.ChunkedArray, separator: str) -> str:
-    """The kind of a column, as by `plain`, of which nothing is said but its type in the file."""
+    """Infer the kind of a column without configuration or typed header from its type and values."""
     kind = column.type
     if _is_list(kind):
         return "multi_valued"
@@ -142,7 +158,7 @@ def _is_list(kind: pa.DataType) -> bool:
 
 
 def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
-    """Strings as numbers, or as times; None if not all of them are of one kind."""
+    """Parse strings as numbers or as times; None if neither fits all of them."""
     text = pc.utf8_trim_whitespace(text)
     for kind in (pa.float64(), pa.timestamp("ms"), pa.timestamp("ms", "UTC")):
         try:
@@ -152,7 +168,7 @@ def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
-def _multi_valued(column: pa.ChunkedArray, separator: str, said: str) -> pd.Series:
+def _multi_valued(column: pa.ChunkedArray, separator: str, source: str) -> pd.Series:
     if _is_list(column.type):
         return column.to_pandas()
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
@@ -161,8 +177,8 @@ def _multi_valued(column: pa.ChunkedArray, separator: str, said: str) -> pd.Seri
     fractions = pc.any(pc.match_substring_regex(values, r"\d\.\d")).as_py()
     if fractions and pa.types.is_floating(kind.type if (kind := _parsed(values)) is not None else pa.null()):
         raise InputError(
-            f"{said} holds lists of decimal numbers, such as embeddings, which are no features yet: leave the column "
-            "out of the file, or write one column a number"
+            f"{source} contains lists of decimal numbers (embeddings?), which are not supported: remove the column "
+            "from the file, or write one column per number"
         )
     return lists.to_pandas()
 
@@ -175,7 +191,7 @@ def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) 
         text = column.to_pandas()
         row = int((pd.to_numeric(text, errors="coerce").isna() & text.notna()).to_numpy().argmax())
         raise InputError(
-            f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: mend it, or name "
+            f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: fix it, or list "
             f"{name} in data.categorical" + (f"; {HINT}" if "," in text[row] else "")
         )
     return parsed.to_pandas()

@@ -1,4 +1,4 @@
-"""Rows that say what was not chosen: label 0 beside label 1, as `jaxrec mine` writes them."""
+"""Labeled rows: positives with label 1 and explicit negatives with label 0, as `jaxrec mine` writes them."""
 
 from dataclasses import replace
 
@@ -17,32 +17,32 @@ CHOSEN = "rows of label 0 whose pair has a row of label 1 as well, dropped"
 
 
 def chosen(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
-    """Mask [n_rows] of the rows of label 1; rows behind the labeled file's last are chosen, too."""
+    """Return the mask [n_rows] of positive rows: those with label 1 and those after the labeled file's last row."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
     wrong = np.flatnonzero((numbers != 0) & (numbers != 1))
     if len(wrong):
-        said = column[int(wrong[0])].as_py()
+        label = column[int(wrong[0])].as_py()
         raise InputError(
-            f"data.label_column: {where(int(wrong[0]))} has the label {said!r} ({len(wrong):,} such rows): labels are "
-            "1 for what was chosen and 0 for negatives"
+            f"data.label_column: {where(int(wrong[0]))} has the label {label!r} ({len(wrong):,} such rows): labels "
+            "are 1 for positives and 0 for negatives"
         )
     if not numbers.any():
-        raise InputError("data.label_column: every label is 0; name a column that is 1 for what was chosen")
+        raise InputError("data.label_column: all labels are 0; name a column that is 1 for positives")
     mask = np.ones(n_rows, bool)
     mask[: len(numbers)] = numbers == 1
     return mask
 
 
 def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interactions:
-    """The data with the rows of a frame (user_id, item_id) as its negatives; counts those that cannot be any."""
+    """Add the pairs of a frame (user_id, item_id) as explicit negatives; invalid pairs are dropped and counted."""
     user = IdTable(interactions.user_ids).rows_of(frame["user_id"])
     item = IdTable(interactions.item_ids).rows_of(frame["item_id"])
     known = (user >= 0) & (item >= 0)
     pairs = user[known].astype(np.int64) * interactions.n_items + item[known]
-    own = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
-    # Of part 0 alone where the data comes split: what is held out must not be told apart from other negatives.
-    own = own if interactions.part is None else own[interactions.part == 0]
-    contradicted = np.isin(pairs, own)
+    positives = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
+    # Only train pairs if the data is already split: excluding held-out pairs from the negatives would leak them.
+    positives = positives if interactions.part is None else positives[interactions.part == 0]
+    contradicted = np.isin(pairs, positives)
     pairs = np.unique(pairs[~contradicted])
     dropped = {UNKNOWN: int((~known).sum()), CHOSEN: int(contradicted.sum())}
     notes = {**interactions.notes, **occurred(dropped)}

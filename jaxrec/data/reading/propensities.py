@@ -1,9 +1,9 @@
-"""Position bias in logs of what was shown and clicked: how likely each position is looked at, and weights that undo it.
+"""Position bias in click logs: estimation of examination propensities, and inverse propensity weights.
 
-The position-based model: P(click) = p_k r, the propensity of position k times the relevance of what stands there. Logs
-in which the same pair of user and item was shown at several positions, as several rankers or their noise leave them,
-tell p without knowing r, and without an experiment: over the pairs that were shown both at k and at k', clicks per
-showing sum to p_k R and p_k' R with the same R, so that their ratio is p_k / p_k'.
+The position-based model: P(click) = p_k r, the examination propensity of position k times the relevance of the item
+shown there. Logs that show the same user-item pair at several positions, e.g. from several rankers, identify p without
+knowing r and without an experiment: over the pairs shown both at k and at k', the click-through rates sum to p_k R and
+p_k' R with the same R, so their ratio is p_k / p_k'.
 [Agarwal, Zaitsev, Wang, Li, Najork and Joachims 2019, Estimating position bias without intrusive interventions]
 """
 
@@ -14,19 +14,25 @@ import pyarrow as pa
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
-LARGEST = 20.0  # weight of a click; rarer positions than 1 in 20 would make training a matter of a few rows
+LARGEST = 20.0  # upper limit of click weights, so that a few rows do not dominate training
 
 
 def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> pd.Series:
-    """How likely each position is looked at, against the first: by position, 1 at the smallest.
+    """Estimate the examination propensity of each position relative to the first.
 
-    pair:     whose relevance is one number, such as a user and an item, as codes [N]; one row a showing
-    position: [N], rank from 1
-    click:    [N], 0 or 1
+    Any two positions with clicks on common pairs give an estimate of log p_k - log p_k' with precision about
+    n n' / (n + n'), n and n' being the numbers of clicks; weighted least squares combines all estimates.
 
-    Every two positions whose common pairs were clicked at both give log p_k - log p_k', with about n n' / (n + n') for
-    precision, n and n' being the clicks; least squares fit all of them at once. Raises InputError where a position has
-    no such pairs that lead to the first one.
+    Args:
+        pair: code of the unit of constant relevance, such as a user-item pair, [N]; one row per impression.
+        position: rank from 1, [N].
+        click: 0 or 1, [N].
+
+    Returns:
+        Propensities by position, 1 at the smallest position.
+
+    Raises:
+        InputError: a position is not connected to the first by pairs clicked at both.
     """
     log = pd.DataFrame({"pair": pair, "position": position, "click": click})
     shown = log.groupby(["pair", "position"], sort=True)["click"].agg(["sum", "count"]).reset_index()
@@ -53,9 +59,9 @@ def _fitted(positions: np.ndarray, sums: pd.DataFrame) -> np.ndarray:
         np.add.at(right, a, sign * weight * ratio)
     if (alone := np.flatnonzero(~_linked(laplacian != 0))).size:
         raise InputError(
-            f"data.position_column: what is looked at at position {positions[alone[0]]} cannot be told "
-            f"({alone.size} of {n} positions): no pair of user and item was shown and clicked both there and at "
-            f"positions that lead to position {positions[0]}; leave these positions out, or the column"
+            f"data.position_column: the examination propensity of position {positions[alone[0]]} is not identifiable "
+            f"({alone.size} of {n} positions): no user-item pair was shown and clicked both there and at a position "
+            f"connected to position {positions[0]}; drop these positions, or set data.position_column=null"
         )
     x = np.zeros(n)
     x[1:] = np.linalg.solve(laplacian[1:, 1:], right[1:]) if n > 1 else 0.0
@@ -63,7 +69,7 @@ def _fitted(positions: np.ndarray, sums: pd.DataFrame) -> np.ndarray:
 
 
 def _linked(edges: np.ndarray) -> np.ndarray:
-    """Which nodes a walk from the first reaches."""
+    """Return the mask of nodes connected to the first node."""
     reached = np.arange(len(edges)) == 0
     while (more := reached | edges[reached].any(axis=0)).sum() > reached.sum():
         reached = more
@@ -71,28 +77,30 @@ def _linked(edges: np.ndarray) -> np.ndarray:
 
 
 def ranks(column: pa.ChunkedArray, where: Where) -> np.ndarray:
-    """A column of positions as whole numbers from 1. Raises InputError, naming the row, for what is none."""
+    """Return a column of positions as integers from 1; raises InputError, naming the row, for invalid positions."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
     wrong = np.flatnonzero(~(numbers >= 1) | (numbers != np.floor(numbers)))
     if len(wrong):
-        said = column[int(wrong[0])].as_py()
+        value = column[int(wrong[0])].as_py()
         raise InputError(
-            f"data.position_column: {where(int(wrong[0]))} has the position {said!r} ({len(wrong):,} such rows): "
+            f"data.position_column: {where(int(wrong[0]))} has the position {value!r} ({len(wrong):,} such rows): "
             "positions are ranks from 1"
         )
     return numbers.astype(np.int64)
 
 
 def inverse(frame: pd.DataFrame, position: np.ndarray, click: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """Weights of rows, 1 / propensity of their position, at most `LARGEST`; and how many clicks had a larger one.
+    """Return inverse propensity weights of rows, at most `LARGEST`, and a note with the number of truncated clicks.
 
-    A click weighed so counts in the mean as if everything had been looked at.   [Joachims, Swaminathan, Schnabel 2017]
+    Weighted clicks are unbiased, as if all positions were examined.   [Joachims, Swaminathan, Schnabel 2017]
 
-    frame: columns user_id and item_id of the log's rows
+    Args:
+        frame: columns user_id and item_id of the log.
+        position: rank from 1, [N].
+        click: 0 or 1, [N].
     """
     pair = frame.groupby(["user_id", "item_id"], observed=True, sort=False).ngroup().to_numpy()
-    found = propensities(pair, position, click)
-    weight = 1 / found.reindex(position).to_numpy()
+    weight = 1 / propensities(pair, position, click).reindex(position).to_numpy()
     cut = int(((weight > LARGEST) & (click > 0)).sum())
-    notes = {f"clicks at positions rarely looked at, their weight cut to {LARGEST:g}": cut} if cut else {}
+    notes = {f"clicks at rarely examined positions, their weight cut to {LARGEST:g}": cut} if cut else {}
     return np.minimum(weight, LARGEST).astype(np.float32), notes

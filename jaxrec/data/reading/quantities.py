@@ -1,15 +1,15 @@
-"""From how much was bought to what a model takes: x of the quantity q, as the value to predict or as a weight.
+"""Quantity transforms: purchase quantity q → x, used as the value to predict or as a sample weight.
 
 raw:      x = q
-log:      x = ln(1 + q), so that the hundredth piece says less than the second
-per_user: x = q / largest q of the user, in (0, 1]: a wholesaler's 500 is a household's 5. 0 where the largest is 0
-rank:     x = (r - 1/2) / n, in (0, 1): r is q's rank (from 1, ties share their mean) among the n rows of the user
+log:      x = ln(1 + q), for diminishing returns
+per_user: x = q / max q of the user, in (0, 1]: comparable between wholesalers and households; 0 if the maximum is 0
+rank:     x = (r - 1/2) / n, in (0, 1): r is the rank of q (from 1, ties averaged) among the n rows of the user
 
-As a value x takes the place of q. As a weight it is x / mean of all x, so that weights are 1 in the mean and learning
-rate and regularization mean the same whatever the form; the value stays q.
+As a value, x replaces q. As a weight, it is x / mean(x): weights have mean 1, so learning rate and regularization do
+not depend on the transform; the value remains q.
 
-per_user and rank look at all of a user's rows, held-out ones included, so what is trained on knows their scale (not
-which items they are).
+per_user and rank use all rows of a user, including held-out ones, so the training data reflects their scale (but not
+their items).
 """
 
 from typing import Literal
@@ -24,10 +24,15 @@ QuantityAs = Literal["value", "weight"] | None
 
 
 def weighed(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) -> pd.DataFrame:
-    """A frame (as for `encode`) whose `value` is a quantity, with it in the form and the column that models take.
+    """Transform the quantities of a frame and store them as values or weights.
 
-    quantity_as: value, weight (see above), or None: the quantity is no longer there
-    Raises InputError for negative quantities, which only raw values and ranks can be, and for weights that are all 0.
+    Args:
+        frame: columns as for `encode`; `value` is the quantity.
+        quantity: the transform, see the module docstring.
+        quantity_as: value, weight, or None to drop the quantity.
+
+    Raises:
+        InputError: quantities are missing, negative (allowed for raw values and ranks), or all 0 as weights.
     """
     if quantity_as is None:
         return frame.drop(columns="value", errors="ignore")
@@ -44,12 +49,12 @@ def weighed(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) ->
     if quantity_as == "value":
         return frame.assign(value=x.astype(np.float32))
     if not x.any():
-        raise InputError("data.quantity_as=weight: every quantity is 0, and nothing would be trained on")
+        raise InputError("data.quantity_as=weight: all quantities are 0, so all training weights would be 0")
     return frame.assign(weight=(x / x.mean()).astype(np.float32))
 
 
 def _formed(q: np.ndarray, user: np.ndarray, quantity: Quantity) -> np.ndarray:
-    """x [N] of the quantities [N] of users [N]."""
+    """Return the transformed quantities x [N] of quantities q [N] of users [N]."""
     if quantity == "raw":
         return q
     if quantity == "log":

@@ -1,4 +1,4 @@
-"""Stray quotes in text files, which make one field of many rows: found by reading the lines with and without quotes."""
+"""Detection of stray quotes in text files, which merge many rows into one field."""
 
 import csv
 from collections.abc import Iterator
@@ -10,37 +10,40 @@ REMEDY = (
 
 
 def lost_rows(lines: Iterator[str], delimiter: str) -> tuple[int, str | None]:
-    """How many records there are, and the line (from 1) and fault of the first that swallows rows, if any does.
+    """Count records and describe the first stray quote that merges rows.
 
-    A quoted field may hold line ends. One that never ends does not, nor one with text behind its closing quote, nor
-    a record of which each line would be a row of the file if quotes meant nothing.
+    A quoted field may contain line breaks. A quote is stray if it is never closed, if text follows the closing quote,
+    or if each line of the record would be a row on its own with quotes ignored.
+
+    Returns:
+        The number of records before the fault, or in total, and the fault with its line (from 1), or None.
     """
-    taken: list[str] = []
+    record: list[str] = []  # lines of the current record
 
-    def tapped() -> Iterator[str]:
+    def recorded() -> Iterator[str]:
         for line in lines:
-            taken.append(line)
+            record.append(line)
             yield line
 
-    reader = csv.reader(tapped(), delimiter=delimiter, strict=True)
+    reader = csv.reader(recorded(), delimiter=delimiter, strict=True)
     n_fields, records = 0, 0
     while True:
         start = reader.line_num + 1
-        taken.clear()
+        record.clear()
         try:
             fields = next(reader)
         except StopIteration:
             return records, None
         except csv.Error as error:
-            if len(taken) > 1 or "unexpected end" in str(error):
+            if len(record) > 1 or "unexpected end" in str(error):
                 return records, f"line {start} opens a quote that does not end with its field: {REMEDY}"
-            fields = taken[0].split(delimiter)  # no row is lost, and the faulty field is nobody's but its row's
+            fields = record[0].split(delimiter)  # no row is lost: the fault is within one line
         if not fields:
             continue
         n_fields = n_fields or len(fields)
-        if len(taken) > 1 and n_fields > 1 and all(line.count(delimiter) == n_fields - 1 for line in taken):
+        if len(record) > 1 and n_fields > 1 and all(line.count(delimiter) == n_fields - 1 for line in record):
             return (
                 records,
-                f"line {start} opens a quote that ends in line {start + len(taken) - 1}, of other rows: {REMEDY}",
+                f"line {start} opens a quote that ends in line {start + len(record) - 1}, in another row: {REMEDY}",
             )
         records += 1

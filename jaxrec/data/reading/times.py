@@ -1,4 +1,4 @@
-"""Points in time, as files write them, to int64 milliseconds since 1970."""
+"""Parsing of time columns to int64 milliseconds since 1970."""
 
 import warnings
 from collections import Counter
@@ -13,32 +13,38 @@ from jaxrec.errors import InputError
 
 DAY = 86_400_000  # milliseconds
 
-# A number below 4.2e9 is in seconds (the year 2103), below 4.2e12 in milliseconds, and so on: the ranges of two units
-# meet only in the 49 days around 1970, so data of one unit is read as such, before 1970 too. Positions such as 0, 1, 2
-# are seconds and keep their order.
+# A number below 4.2e9 is in seconds (until the year 2103), below 4.2e12 in milliseconds, and so on: the ranges of two
+# units overlap only in the 49 days around 1970, so the unit is unambiguous, also before 1970. Positions such as 0, 1, 2
+# are read as seconds and keep their order.
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 LIMITS = np.array([4.2e9, 4.2e12, 4.2e15])
-PER_MILLISECOND = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # of Arrow's timestamps
+PER_MILLISECOND = {"ms": 1, "us": 1_000, "ns": 1_000_000}  # by unit of Arrow's timestamps
 
-# Numbers that are dates as digits, 20240131 or 202401311830 or 20240131183000: lowest, highest and what follows the day
+# Dates written as digits, 20240131, 202401311830 or 20240131183000: lowest, highest, and the digits to append
 DIGITS = ((19_000_101, 21_001_231, "0000"), (190_001_010_000, 210_012_312_359, ""), (19e12, 21.01e12, None))
-# Whole numbers that are hardly seconds since 1970, if all of a column lie there, but cannot be told from it either.
+# Ranges in which a whole column is unlikely to be seconds since 1970, but ambiguous.
 UNCLEAR = (
     (1_900, 2_100, "years"),
     (190_001, 210_012, "years and months"),
     (29_221, 65_380, "serial days of a spreadsheet (1980 to 2078), or seconds of a day"),
 )
-YEARS = np.array(["1678", "2262"], "datetime64[Y]").astype("datetime64[ms]").astype(np.int64)  # what other tools hold
+YEARS = np.array(["1678", "2262"], "datetime64[Y]").astype("datetime64[ms]").astype(np.int64)  # range of ns
 
-Where = Callable[[int], str]  # says where row i (from 0) stands: "line 12 of ratings.csv"
+Where = Callable[[int], str]  # location of row i (from 0): "line 12 of ratings.csv"
 
 
 def milliseconds(column: pa.ChunkedArray, where: Where) -> np.ndarray:
-    """A column of times to int64 milliseconds [N]: dates, timestamps, numbers since 1970, or text of either kind.
+    """Convert a column of times to int64 milliseconds [N].
 
-    Time zones are converted to UTC, and times without one are taken as UTC. What is finer than a millisecond is cut.
-    Raises InputError at missing or unreadable times, at times outside 1678 to 2261, and where numbers of two units or
-    dates of two formats are mixed, naming the row through `where`: of a mixture the first of the rarer kind.
+    Time zones are converted to UTC, and times without one are read as UTC. Times are truncated to milliseconds.
+
+    Args:
+        column: dates, timestamps, numbers since 1970, or text of any of these.
+        where: maps a row to its location, for error messages.
+
+    Raises:
+        InputError: a time is missing, unreadable or outside 1678 to 2261, or units or date formats are mixed; the
+            message names the first row of the rarer kind.
     """
     if pa.types.is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
@@ -50,8 +56,8 @@ def milliseconds(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     time = _read(column, where)
     if (far := np.flatnonzero((time < YEARS[0]) | (time >= YEARS[1]))).size:
         raise InputError(
-            f"{where(int(far[0]))} has the time {column[int(far[0])].as_py()}, outside the years 1678 to 2261: write "
-            "the right one, or drop the row if it stands for none"
+            f"{where(int(far[0]))} has the time {column[int(far[0])].as_py()}, outside the years 1678 to 2261: correct "
+            "it, or drop the row if it is a placeholder"
         )
     return time
 
@@ -64,7 +70,7 @@ def _read(column: pa.ChunkedArray, where: Where) -> np.ndarray:
         numbers = _array(column.cast(pa.int64()))
         if kind.unit != "s":
             return np.floor_divide(numbers, PER_MILLISECOND[kind.unit])
-        return np.clip(numbers, -(10**15), 10**15) * 1_000  # beyond these no year is right, and none may wrap around
+        return np.clip(numbers, -(10**15), 10**15) * 1_000  # out-of-range years must not overflow
     if pa.types.is_string(kind):
         for number in (pa.int64(), pa.float64()):
             try:
@@ -78,7 +84,9 @@ def _read(column: pa.ChunkedArray, where: Where) -> np.ndarray:
         except pa.ArrowInvalid:  # a fraction, or beyond int64
             column = column.cast(pa.float64())
         return _from_numbers(_array(column), where)
-    raise InputError(f"data.time_column holds {kind}, not times: name another column, or set data.time_column=null")
+    raise InputError(
+        f"data.time_column has the type {kind}, not times: name another column, or set data.time_column=null"
+    )
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
@@ -106,20 +114,20 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
     size = np.abs(numbers.astype(np.float64))
     units = np.searchsorted(LIMITS, size, side="right")
     counts = np.bincount(units)
-    unit = len(counts) - 1 - int(counts[::-1].argmax())  # the most frequent, the finest of these
+    unit = len(counts) - 1 - int(counts[::-1].argmax())  # the most frequent unit, the finest one on ties
     if (odd := np.flatnonzero(units != unit)).size:
         usual, first = int(np.flatnonzero(units == unit)[0]), int(odd[0])
         raise InputError(
-            f"times of two units: {where(first)} has {numbers[first].item()} ({UNITS[units[first]]} since 1970) and "
-            f"{where(usual)} has {numbers[usual].item()} ({UNITS[unit]}): write them all in one unit"
+            f"times in two units: {where(first)} has {numbers[first].item()} ({UNITS[units[first]]} since 1970) and "
+            f"{where(usual)} has {numbers[usual].item()} ({UNITS[unit]}): write all of them in one unit"
         )
-    if numbers.dtype.kind == "f":  # to the microsecond first, as .123 of a second may be held as .122999999
+    if numbers.dtype.kind == "f":  # rounded to microseconds first, as 0.123 seconds may be stored as 0.122999999
         return np.floor_divide(np.rint(numbers * 1e6 / 1e3 ** float(unit)), 1e3).clip(-1e15, 1e15).astype(np.int64)
     return numbers.astype(np.int64) * 1000 if unit == 0 else np.floor_divide(numbers, 1000 ** (unit - 1))
 
 
 def _from_digits(numbers: np.ndarray, rest: str | None, where: Where) -> np.ndarray:
-    """Times of numbers such as 20240131; `rest` completes them to hours and minutes, None: they have seconds too."""
+    """Convert numbers such as 20240131; `rest` is appended to get hours and minutes; None: they include seconds."""
     whole = numbers == np.floor(numbers)
     text = pd.Series(numbers.astype(np.int64).astype(str)) + (rest or "")
     layout = "%Y%m%d%H%M" + ("%S" if rest is None else "")
@@ -127,20 +135,20 @@ def _from_digits(numbers: np.ndarray, rest: str | None, where: Where) -> np.ndar
     time = pd.to_datetime(text.where(whole & (text.str.len() == size)), format=layout, errors="coerce")
     if (odd := np.flatnonzero(time.isna())).size:
         raise InputError(
-            f"{where(int(odd[0]))} has the time {numbers[odd[0]].item()}, which is no date as most others are "
-            "(20240131 is January 31, 2024): write it like the others"
+            f"{where(int(odd[0]))} has the time {numbers[odd[0]].item()}, which is not a date like most others "
+            "(20240131 is January 31, 2024): write it in the same format"
         )
     return time.to_numpy("datetime64[ms]").astype(np.int64)
 
 
 def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
-    # Piece by piece: pandas makes a Python string of each, and ten million of these take gigabytes.
-    numbers = pd.concat([pd.to_numeric(piece.to_pandas(), errors="coerce") for piece in column.chunks])
+    # By chunk: pandas creates a Python string for each value, which takes gigabytes for ten million.
+    numbers = pd.concat([pd.to_numeric(chunk.to_pandas(), errors="coerce") for chunk in column.chunks])
     iso = _laid_out(column, "ISO8601")
     readings = [iso, *_local(column, iso, where)] if iso.isna().any() else [iso]
     time = max(readings, key=lambda reading: int(reading.notna().sum()))
     if time.isna().any():
-        # The row to blame is the first that is not like most.
+        # Report the first row that differs from the majority format.
         unread = min(time.isna(), numbers.isna(), key=lambda missing: int(missing.sum()))
         row = int(np.flatnonzero(unread)[0])
         raise InputError(
@@ -151,28 +159,28 @@ def _from_text(column: pa.ChunkedArray, where: Where) -> np.ndarray:
 
 
 def _laid_out(column: pa.ChunkedArray, layout: str) -> pd.Series:
-    """Times [N] of a text column in UTC, to the millisecond; missing where it is not laid out so."""
+    """Parse a text column with one format to UTC times [N] in milliseconds; missing where the format does not match."""
     digits = pc.match_substring_regex(column, "[0-9]")
-    column = pc.if_else(digits, column, None)  # pandas reads "now" and "today"
-    pieces = [pd.to_datetime(p.to_pandas(), format=layout, utc=True, errors="coerce") for p in column.chunks]
-    return pd.concat([piece.dt.floor("ms").dt.as_unit("ms") for piece in pieces], ignore_index=True)
+    column = pc.if_else(digits, column, None)  # pandas parses "now" and "today"
+    parts = [pd.to_datetime(c.to_pandas(), format=layout, utc=True, errors="coerce") for c in column.chunks]
+    return pd.concat([part.dt.floor("ms").dt.as_unit("ms") for part in parts], ignore_index=True)
 
 
 def _local(column: pa.ChunkedArray, iso: pd.Series, where: Where) -> list[pd.Series]:
-    """Times as the two most frequent formats give them that are guessed from rows which are not ISO.
+    """Parse with the two most frequent formats guessed from the rows that are not ISO.
 
-    Month and day may be in either order, if only one fits.
+    The order of month and day is inferred; InputError if both orders fit all rows.
     """
     rows = np.flatnonzero(iso.isna())[:100]
     layouts: Counter[str] = Counter()
-    with warnings.catch_warnings(action="ignore", category=UserWarning):  # "13/04/2015 is not month first": we know
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # both orders are tried on purpose
         for row in rows:
             guesses = {pd.tseries.api.guess_datetime_format(column[row].as_py(), dayfirst=d) for d in (False, True)}
             layouts.update(sorted(guess for guess in guesses if guess is not None))
     readings = [_laid_out(column, layout) for layout, _ in layouts.most_common(2)]
     complete = [reading for reading in readings if reading.notna().all()]
-    if len(complete) == 2 and (unlike := np.flatnonzero(complete[0] != complete[1])).size:
-        row = int(unlike[0])
+    if len(complete) == 2 and (ambiguous := np.flatnonzero(complete[0] != complete[1])).size:
+        row = int(ambiguous[0])
         raise InputError(
             f"{where(row)} has the time {column[row].as_py()!r}: day or month first? Write ISO dates (2024-03-31)"
         )

@@ -1,1 +1,1 @@
-"""One module a data set: your own files, public ones, synthetic ones; downloads and the cache of what was read."""
+"""Data sets, one module each: own files, public and synthetic data sets; downloads and the cache of prepared data."""

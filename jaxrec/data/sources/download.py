@@ -1,4 +1,4 @@
-"""Archives from elsewhere, kept in a cache folder under their checksums."""
+"""Download of archives into a cache folder, verified by checksum."""
 
 import hashlib
 import os
@@ -13,20 +13,25 @@ from jaxrec.errors import InputError
 
 
 class UnreachableError(Exception):
-    """A source gives no file, or a wrong one; the message is the reason, in one line."""
+    """Raised when a source provides no file or a wrong one; the message is the reason, in one line."""
 
 
 def cache_dir() -> Path:
-    """Where fetched archives are kept: JAXREC_CACHE, else jaxrec/ in XDG_CACHE_HOME or ~/.cache."""
+    """Return the cache folder: JAXREC_CACHE, else jaxrec/ in XDG_CACHE_HOME or ~/.cache."""
     if folder := os.environ.get("JAXREC_CACHE"):
         return Path(folder).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxrec"
 
 
 def first_of(sources: Mapping[str, Callable[[], Path]], by_hand: str) -> Path:
-    """The archive from the first source that has it; keys say what a source is.
+    """Return the archive from the first source that provides it.
 
-    Raises InputError with the reason each source gave, and `by_hand`: how to do without them.
+    Args:
+        sources: description of a source → function that downloads from it.
+        by_hand: instructions for manual download, for the error message.
+
+    Raises:
+        InputError: all sources failed; the message lists the reasons.
     """
     reasons = []
     for source, fetch in sources.items():
@@ -34,34 +39,47 @@ def first_of(sources: Mapping[str, Callable[[], Path]], by_hand: str) -> Path:
             return fetch()
         except UnreachableError as error:
             reasons.append(f"{source}: {error}")
-    raise InputError(f"the data could be fetched from nowhere. {'; '.join(reasons)}. {by_hand}")
+    raise InputError(f"the data could not be downloaded. {'; '.join(reasons)}. {by_hand}")
 
 
 def fetch_wheel(requirement: str, sha256: str) -> Path:
-    """The wheel of a pinned requirement, as pip of this Python gets it; neither installed nor imported.
+    """Download the wheel of a pinned requirement with pip, without installing or importing it.
 
-    Raises UnreachableError with what pip said, InputError if the cache folder cannot be written.
+    Args:
+        requirement: pinned, such as "recbole==1.2.1".
+        sha256: checksum of the wheel.
+
+    Raises:
+        UnreachableError: the download failed; the message is that of pip.
+        InputError: the cache folder cannot be written.
     """
 
     def download(folder: Path) -> Path:
-        # On a terminal pip shows its progress (it writes that to stdout, which is for results).
-        shown = sys.stderr if sys.stderr.isatty() else subprocess.PIPE
+        # On a terminal pip shows its progress, redirected from stdout, which is for results.
+        output = sys.stderr if sys.stderr.isatty() else subprocess.PIPE
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
         pip += ["--disable-pip-version-check", "--retries", "2", "--dest", str(folder), requirement]
-        done = subprocess.run(pip, stdout=shown, stderr=subprocess.PIPE, text=True, check=False)
+        process = subprocess.run(pip, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
         wheels = list(folder.glob("*.whl"))
-        if done.returncode or not wheels:
-            said = [line.strip() for line in done.stderr.splitlines() if line.strip()] or ["no wheel"]
-            raise UnreachableError(next((line for line in reversed(said) if line.startswith("ERROR:")), said[-1]))
+        if process.returncode or not wheels:
+            lines = [line.strip() for line in process.stderr.splitlines() if line.strip()] or ["no wheel"]
+            raise UnreachableError(next((line for line in reversed(lines) if line.startswith("ERROR:")), lines[-1]))
         return wheels[0]
 
     return _cached(requirement.replace("==", "-") + ".whl", sha256, download)
 
 
 def fetch_url(url: str, sha256: str, timeout: float = 30.0) -> Path:
-    """The file at a web address. `timeout`: seconds without an answer.
+    """Download the file at a URL.
 
-    Raises UnreachableError with the reason, InputError if the cache folder cannot be written.
+    Args:
+        url: the address.
+        sha256: checksum of the file.
+        timeout: seconds to wait for a response.
+
+    Raises:
+        UnreachableError: the download failed.
+        InputError: the cache folder cannot be written.
     """
 
     def download(folder: Path) -> Path:
@@ -83,17 +101,17 @@ def fetch_url(url: str, sha256: str, timeout: float = 30.0) -> Path:
 
 
 def _cached(name: str, sha256: str, download: Callable[[Path], Path]) -> Path:
-    """The file `name` of the cache, if its checksum is right, else downloaded anew.
+    """Return the file `name` of the cache, downloading it if it is missing or its checksum is wrong.
 
-    Processes may do this at once: each downloads into its own folder, and the move that ends it is atomic.
+    Safe for concurrent processes: each downloads into its own folder and then moves the file atomically.
     """
     target = cache_dir() / name
     if target.is_file():
         if _sha256(target) == sha256:
             return target
-        _say(f"{target} is damaged (its checksum is wrong): fetching it again")
+        _say(f"{target} is damaged (its checksum is wrong): downloading it again")
     else:
-        _say(f"fetching {name} into {target.parent}")
+        _say(f"downloading {name} into {target.parent}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-", ignore_cleanup_errors=True)
@@ -101,8 +119,8 @@ def _cached(name: str, sha256: str, download: Callable[[Path], Path]) -> Path:
         raise InputError(f"{target.parent} cannot be written ({error.strerror}): set JAXREC_CACHE=FOLDER") from error
     with folder as place:
         file = download(Path(place))
-        if (found := _sha256(file)) != sha256:
-            raise UnreachableError(f"the file has another checksum than expected ({found[:12]}…, not {sha256[:12]}…)")
+        if (digest := _sha256(file)) != sha256:
+            raise UnreachableError(f"the file has the wrong checksum ({digest[:12]}…, expected {sha256[:12]}…)")
         os.replace(file, target)
     return target
 

@@ -1,4 +1,4 @@
-"""Your own data: `data=files` reads CSV, TSV, atomic (.inter) and Parquet files, one or already split."""
+"""User-provided files (`data=files`): CSV, TSV, atomic (.inter) and Parquet, one file or already split."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -61,28 +61,34 @@ def files(
     separator: Annotated[str, Field(min_length=1)] = "|",
     max_text: PositiveInt | None = None,
 ) -> Interactions:
-    """Interactions of one file, or of a train, a test and perhaps a validation file (then `part` says which is which).
+    """Read interactions from one file, or from train, test and optional validation files (see `Interactions.part`).
 
-    path:       .csv .tsv .inter (each also .gz or .zst) .parquet .pq; from Python also a `tables.InMemory`, as for
-                train, validation, test and the features
-    columns:    names in the file; without a column of times, file order is the order
-    events, target_event, event_weights: names of events, see `marked`
-    label_column: 1 for what was chosen, 0 for negatives, see `reading.labels`; of the one file, or of train
-    position_column: ranks, from 1, at which rows were shown. With label_column clicks (label 1) weigh the inverse of
-                how likely their rank is looked at, see `reading.propensities`; without, `Interactions.position`
-    delimiter:  one character, where the suffix does not say it
-    decimal:    what separates the decimals of values, times and numerical features in text files: "." or ","
-    min_value, duplicates, k_core: see `filtered`
-    negative:   of values below 0 where there is no min_value: error, or keep, as models of ratings can be told of them
-    anonymous:  of rows whose user is missing, empty, -1 or the like (see `reading.anonymous`): drop, or keep as one
-                user; error refuses missing and empty ones, and takes all others for users
-    quantity, quantity_as: see `jaxrec.data.reading.quantities`
-    encoding:   of all text files, those of features too
-    user_features, item_features: files with a column of ids (named as above) and a column a feature, one row an id
-    categorical, multi_valued, numerical, separator, max_text: what feature columns are, see `feature_columns`
+    Ids are converted as described in `jaxrec.data.ids`: 13085, "13085" and 13085.0 are equal.
 
-    Ids are read as `jaxrec.data.ids` says: 13085, "13085" and 13085.0 are one. Raises InputError for whatever cannot
-    be read, naming the file, the column and the line.
+    Args:
+        path: .csv .tsv .inter (each also .gz or .zst) .parquet .pq; from Python also a `tables.InMemory`, as for
+            train, validation, test and the features.
+        train, validation, test: files of a split, instead of `path`.
+        user_column, item_column, value_column: column names in the files.
+        time_column: column of times; None: rows are in chronological order.
+        event_column: column of event types, such as view and purchase.
+        events, target_event, event_weights: names of events, see `marked`.
+        label_column: 1 for positives, 0 for explicit negatives, see `reading.labels`; in `path` or `train`.
+        position_column: ranks from 1 at which items were shown. With label_column, clicks (label 1) get inverse
+            propensity weights, see `reading.propensities`; otherwise stored as `Interactions.position`.
+        delimiter: one character, if not implied by the suffix.
+        decimal: decimal separator of values, times and numerical features in text files, "." or ",".
+        min_value, duplicates, k_core: see `filtered`.
+        negative: treatment of values below 0 without min_value: error, or keep (for rating models).
+        anonymous: treatment of rows whose user is missing, empty, -1 or similar (see `reading.anonymous`): drop, keep
+            as one user, or error for missing and empty ids, with all others read as users.
+        quantity, quantity_as: see `reading.quantities`.
+        encoding: encoding of all text files, including features.
+        user_features, item_features: files with an id column (named as above), one row per id, one column per feature.
+        categorical, multi_valued, numerical, separator, max_text: see `feature_files.Columns`.
+
+    Raises:
+        InputError: something cannot be read; the message names the file, column and line.
     """
     columns = {"data.user_column": user_column, "data.item_column": item_column}
     columns |= {"data.value_column": value_column} if value_column is not None else {}
@@ -93,11 +99,11 @@ def files(
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
-        raise InputError(f"one column is named twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
+        raise InputError(f"a column is used twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
     paths = _paths(path, train, validation, test, k_core)
 
-    of_log = ("data.label_column", "data.position_column") if label_column is not None else ()
-    unlabeled = {key: column for key, column in columns.items() if key not in of_log}
+    train_only = ("data.label_column", "data.position_column") if label_column is not None else ()
+    unlabeled = {key: column for key, column in columns.items() if key not in train_only}
     parts = [columns, *[unlabeled] * (len(paths) - 1)]
     read = [_read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
@@ -125,36 +131,37 @@ def files(
     if label_column is not None:
         labels = chosen(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
         if position_column is not None:
-            shown = ranks(*_of_kept(read[:1], "data.position_column", frame, where))
-            weights, cut = inverse(frame.iloc[: len(shown)], shown, labels[: len(shown)])
-            own = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
-            frame["weight"] = own * np.concatenate([weights, np.ones(len(frame) - len(shown), np.float32)])
+            positions = ranks(*_of_kept(read[:1], "data.position_column", frame, where))
+            weights, cut = inverse(frame.iloc[: len(positions)], positions, labels[: len(positions)])
+            event_weight = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
+            padding = np.ones(len(frame) - len(positions), np.float32)
+            frame["weight"] = event_weight * np.concatenate([weights, padding])
             notes |= cut
-        frame, refused = frame[labels], frame[~labels]
+        frame, negatives = frame[labels], frame[~labels]
     elif position_column is not None:
         frame["position"] = ranks(*_of_kept(read, "data.position_column", frame, where))
     if anonymous != "error":
-        frame, nobody = settled(frame, anonymous)
-        notes |= nobody
+        frame, without_user = settled(frame, anonymous)
+        notes |= without_user
     if path is None:
-        # All users may be new where events of other kinds are their histories, all items where features describe them.
+        # All users may be new if other event types are their histories, all items may be new if they have features.
         kinds = [kind for kind, may_be_new in (("user", event_column), ("item", item_features)) if may_be_new is None]
         notes |= _parts_match(frame, paths, kinds)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     notes |= filtered_out
     name = _name(paths[0], path is None)
-    wanted = {
+    id_columns = {
         "user": (user_features, "data.user_column", user_column),
         "item": (item_features, "data.item_column", item_column),
     }
-    given = {
-        kind: (tables.source(file), key, column) for kind, (file, key, column) in wanted.items() if file is not None
+    feature_files = {
+        kind: (tables.source(file), key, column) for kind, (file, key, column) in id_columns.items() if file is not None
     }
-    columns_of = Columns(categorical, multi_valued, numerical, separator, max_text)
-    columns_of.check([file for file, *_ in given.values()], delimiter, encoding)
+    kinds_of_columns = Columns(categorical, multi_valued, numerical, separator, max_text)
+    kinds_of_columns.check([file for file, *_ in feature_files.values()], delimiter, encoding)
     features: dict[str, pd.DataFrame] = {}
-    for kind, (file, key, column) in given.items():
-        ids, features[kind], cut = feature_columns(file, key, column, columns_of, delimiter, encoding, decimal)
+    for kind, (file, key, column) in feature_files.items():
+        ids, features[kind], cut = feature_columns(file, key, column, kinds_of_columns, delimiter, encoding, decimal)
         place = partial(tables.place, file, delimiter=delimiter)
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
@@ -167,18 +174,18 @@ def files(
         notes=notes,
         name=name,
     )
-    return encoded if label_column is None else with_negatives(encoded, refused)
+    return encoded if label_column is None else with_negatives(encoded, negatives)
 
 
 def _name(source: tables.Source, of_folder: bool) -> str:
-    """What reports call the data: the file, or the folder of a split in several files."""
+    """Return the name of the data in reports: that of the file, or of the folder of a split."""
     if isinstance(source, tables.InMemory):
         return "frame"
     return (source.parent if of_folder else source).resolve().name.split(".")[0]
 
 
 def _read(path: tables.Source, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
-    """The columns of a log by their keys, each of one number, date or text a row."""
+    """Read columns by config key, each with one number, date or text per row."""
     table = tables.read(path, columns, delimiter, encoding)
     return pa.table({key: tables.scalars(table[key], key, name) for key, name in columns.items()})
 
@@ -186,7 +193,7 @@ def _read(path: tables.Source, columns: Mapping[str, str], delimiter: str | None
 def _of_kept(
     read: Sequence[pa.Table], key: str, frame: pd.DataFrame, where: Where
 ) -> tuple[pa.ChunkedArray, Callable[[int], str]]:
-    """A column of the first files, of the rows that are in the frame, whose index numbers them; and where each is."""
+    """Return a column of the first files, restricted to the rows in the frame's index, and the location of each row."""
     kinds = {table[key].type for table in read}
     columns = [table[key].cast(pa.string()) if len(kinds) > 1 else table[key] for table in read]
     column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
@@ -198,22 +205,22 @@ def _of_kept(
 def _unmatched(
     kind: str, features: pd.DataFrame, frame: pd.DataFrame, file: tables.Source, data: tables.Source
 ) -> dict[str, int]:
-    """How many rows of the features have an id that never occurs, and how many ids have no row."""
-    own, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
-    few = few_matched(own, ids, kind, f"data.{kind}_features={file}", str(data))
-    missing = len(ids) - (found := len(np.intersect1d(own, ids)))
-    notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(own) - found}
+    """Count feature rows whose id does not occur, and ids without a feature row."""
+    feature_ids, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
+    few = few_matched(feature_ids, ids, kind, f"data.{kind}_features={file}", str(data))
+    missing = len(ids) - (n_matched := len(np.intersect1d(feature_ids, ids)))
+    notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(feature_ids) - n_matched}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
     return occurred(notes) | few
 
 
 def _parts_match(frame: pd.DataFrame, paths: Mapping[int, tables.Source], kinds: Sequence[str]) -> dict[str, int]:
-    """Compares the ids of validation and test with those of the files before them, as `few_matched` does."""
+    """Compare the ids of validation and test with those of earlier parts, see `few_matched`."""
     notes: dict[str, int] = {}
     part = frame["part"].to_numpy()
     for later, kind in ((later, kind) for later in list(paths)[1:] for kind in kinds):
-        before, own = (texts(canonical(frame[f"{kind}_id"][rows].unique())) for rows in (part < later, part == later))
-        notes |= few_matched(before, own, kind, str(paths[0]), f"data.{PARTS[later]}={paths[later]}")
+        before, ids = (texts(canonical(frame[f"{kind}_id"][rows].unique())) for rows in (part < later, part == later))
+        notes |= few_matched(before, ids, kind, str(paths[0]), f"data.{PARTS[later]}={paths[later]}")
     return notes
 
 
@@ -224,17 +231,17 @@ def _paths(
     test: str | Path | None,
     k_core: int,
 ) -> dict[int, tables.Source]:
-    """The file of each part; one file alone is part 0."""
+    """Return the file of each part; a single file is part 0."""
     if path is not None:
         if (train, validation, test) != (None, None, None):
-            raise InputError("data.path is one file to split: give it, or data.train and data.test, not both")
+            raise InputError("data.path is one file to split: set it, or data.train and data.test, not both")
         return {0: tables.source(path)}
     if train is None or test is None:
-        raise InputError("no data: give data.path=FILE, or data.train=FILE and data.test=FILE")
+        raise InputError("no data: set data.path=FILE, or data.train=FILE and data.test=FILE")
     if k_core:
         raise InputError(
-            f"data.k_core={k_core} would drop test rows because of what train holds, and the split would no longer be "
-            "the one that was given: set data.k_core=0, or give one file as data.path and let split=… split it"
+            f"data.k_core={k_core} would drop test rows and thus change the given split: set data.k_core=0, or set "
+            "data.path to one file and choose a split=…"
         )
     return {part: tables.source(file) for part, file in enumerate((train, validation, test)) if file is not None}
 
@@ -242,7 +249,7 @@ def _paths(
 def _ids(
     key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
 ) -> pd.Categorical:
-    """The ids of all files as one column: `encode` decides whether they are numbers, and should see each once."""
+    """Concatenate the ids of all files into one categorical column."""
     columns = [
         exact(tables.scalars(table[key], key, name), f"{key}={name}", where)
         for table, where in zip(read, wheres, strict=True)
@@ -252,15 +259,15 @@ def _ids(
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
             raise InputError(
-                f"{key}={name}: {column.null_count:,} rows have no id, the first is {where(row)}: drop or fill them"
-                + (", or say data.anonymous=drop or keep" if key == "data.user_column" else "")
+                f"{key}={name}: {column.null_count:,} rows have no id, first in {where(row)}: drop or fill them"
+                + (", or set data.anonymous=drop or keep" if key == "data.user_column" else "")
             )
     kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
     return _categorical([column.cast(kind) for column in columns])
 
 
 def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
-    """Columns of one type after each other; what is null has no category."""
+    """Concatenate columns of one type; nulls have no category."""
     chunks = [chunk for column in columns for chunk in column.chunks]
     codes = pa.chunked_array(chunks, columns[0].type).dictionary_encode().combine_chunks()
     indices = codes.indices.fill_null(-1).to_numpy()
@@ -268,33 +275,33 @@ def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
 
 
 def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
-    """Where row `row` of all files after each other stands."""
+    """Return the location of row `row` of the concatenated files."""
     file = int(np.searchsorted(ends, row, side="right"))
     return wheres[file](row - (int(ends[file - 1]) if file else 0))
 
 
 def _values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negative: bool) -> np.ndarray:
-    """Values to float32 [N]; `negative`: whether they may be."""
-    said, column = column, pointed(column, decimal)
+    """Convert values to float32 [N]; `negative`: whether negative values are allowed."""
+    original, column = column, pointed(column, decimal)
     try:
         values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid:
-        # Slow and lenient (blanks around numbers), and it tells which rows are no numbers.
+        # Slower but lenient (surrounding blanks), and locates invalid rows.
         values = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
     except pa.ArrowNotImplementedError as error:
-        raise InputError(f"data.value_column holds {column.type}, not numbers: name another column") from error
+        raise InputError(f"data.value_column has the type {column.type}, not numbers: name another column") from error
     broken = np.flatnonzero(~np.isfinite(values))
     if len(broken):
         row = int(broken[0])
-        value = said[row].as_py()
+        value = original[row].as_py()
         what = "no value" if value is None else f"the value {value!r}, not a finite number"
         hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
-        raise InputError(f"data.value_column: {where(row)} has {what}: mend or drop {len(broken):,} such rows{hint}")
+        raise InputError(f"data.value_column: {where(row)} has {what}: fix or drop {len(broken):,} such rows{hint}")
     below = np.flatnonzero(values < 0)
     if len(below) and not negative:
         row = int(below[0])
         raise InputError(
             f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(below):,} such rows): "
-            "data.min_value=1, say, drops them"
+            "drop them, e.g. with data.min_value=1, or set data.negative=keep"
         )
     return values

@@ -1,7 +1,6 @@
-"""MovieLens 1M, 20M, 25M, 32M and latest-small, as GroupLens publishes them.   [Harper & Konstan 2015]
+"""MovieLens 1M, 20M, 25M, 32M and latest-small, as published by GroupLens.   [Harper & Konstan 2015]
 
-Read from the archive as it is, or from the folder it unpacks to. 1M has `::` between fields and Latin-1 text; the
-others are CSV.
+Read from the archive or from the unpacked folder. 1M has the delimiter `::` and Latin-1 text; the others are CSV.
 """
 
 import io
@@ -31,18 +30,18 @@ RATINGS = {"userId": pa.int32(), "movieId": pa.int32(), "rating": pa.float32(), 
 USERS = {"user_id": pa.int32(), "gender": pa.string(), "age": pa.int16(), "occupation": pa.int8()}
 USERS |= {"zip_code": pa.string()}
 FILMS = {"movieId": pa.int32(), "title": pa.string(), "genres": pa.string()}
-# What the codes 0, 1, … of users.dat mean.
+# Names of the codes 0, 1, … in users.dat.
 OCCUPATIONS = ["other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service"]
 OCCUPATIONS += ["doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer"]
 OCCUPATIONS += ["programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer"]
 OCCUPATIONS += ["tradesman/craftsman", "unemployed", "writer"]
-# "(1995)", and of series "(1995-1999)" and "(2009– )".
+# "(1995)", and for series "(1995-1999)" and "(2009– )".
 YEAR = r"\s*\((\d{4})(?:\s*[-\u2013]\s*(?:\d{4})?\s*)?\)\s*$"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """What is published: the archive's name, its checksum, how many ratings (None where that may change)."""
+    """A published archive: name, checksum, number of ratings (None if it may change) and file suffix."""
 
     name: str
     sha256: str
@@ -68,14 +67,18 @@ def movielens(
     duplicates: Duplicates = "last",
     k_core: NonNegativeInt = 0,
 ) -> Interactions:
-    """One MovieLens with ratings as values and times, in the order of its file.
+    """Read a MovieLens data set, with ratings as values and times, in file order.
 
-    path: the archive (ml-25m.zip), or the folder that it unpacks to; None fetches the archive, see `cache_dir`
-    min_value, duplicates, k_core: see `filtered`
+    Item features: title, release_year (from the title, may be missing), genres (a list of names, may be empty). User
+    features of 1M: gender, age (lower bound of its bracket, 1 for under 18), occupation, zip_code.
 
-    Item features: title, release_year (from the title; some have none), genres (a list of names, perhaps empty). User
-    features of 1M: gender, age (the lowest of its bracket, 1 for under 18), occupation, zip_code.
-    Raises InputError for whatever is not as published, naming the file.
+    Args:
+        version: which data set.
+        path: the archive (ml-25m.zip) or the unpacked folder; None: download, see `cache_dir`.
+        min_value, duplicates, k_core: see `filtered`.
+
+    Raises:
+        InputError: a file is missing or not as published.
     """
     published = ARCHIVES[version]
     source = _fetched(published) if path is None else Path(path)
@@ -91,25 +94,27 @@ def _fetched(archive: Archive) -> Path:
     url = f"{ADDRESS}/{archive.name}.zip"
     return first_of(
         {url: lambda: fetch_url(url, archive.sha256)},
-        f"By hand: download it, on whichever machine can, and say data.path={archive.name}.zip",
+        f"To do it manually, download the archive on any machine and set data.path={archive.name}.zip",
     )
 
 
 def _ratings(source: Path, archive: Archive) -> pd.DataFrame:
-    """Columns user_id, item_id, value and time, checked."""
+    """Read and check the columns user_id, item_id, value and time."""
     table = _table(source, archive, "ratings", RATINGS)
     if table is None:
-        raise InputError(f"{source} holds no ratings.{archive.suffix}: data.path is {archive.name}.zip or its folder")
+        raise InputError(
+            f"{source} has no ratings.{archive.suffix}: set data.path to {archive.name}.zip or its unpacked folder"
+        )
     if archive.n_ratings not in (None, len(table)):
         raise InputError(
-            f"{source} has {len(table):,} ratings and {archive.name} has {archive.n_ratings:,}: it is cut off, or "
-            "another MovieLens. Fetch it again, check data.version, or read other files with data=files"
+            f"{source} has {len(table):,} ratings, but {archive.name} has {archive.n_ratings:,}: it is truncated or "
+            "another version. Download it again, check data.version, or read other files with data=files"
         )
     low, high = pc.min_max(table["rating"]).as_py().values()
     if not 0.5 <= low <= high <= 5:
-        raise InputError(f"{source} has ratings from {low:g} to {high:g}, not of 0.5 to 5 stars: it is no MovieLens")
+        raise InputError(f"{source} has ratings from {low:g} to {high:g}, not 0.5 to 5: it is not a MovieLens data set")
     columns: dict[str, np.ndarray] = {}
-    for name in ("user_id", "item_id", "value", "time"):  # one after the other: all at once are twice the memory
+    for name in ("user_id", "item_id", "value", "time"):  # one at a time to halve peak memory
         columns[name] = table.column(0).to_numpy()
         table = table.remove_column(0)
     columns["time"] = columns["time"] * 1000
@@ -142,7 +147,7 @@ def _films(source: Path, archive: Archive) -> pd.DataFrame | None:
 
 
 def _table(source: Path, archive: Archive, stem: str, columns: Mapping[str, pa.DataType]) -> pa.Table | None:
-    """These columns of a file of the archive, none of their fields empty; None if there is no such file."""
+    """Read columns of a file of the archive; None if it has no such file."""
     member = f"{stem}.{archive.suffix}"
     read, parse = pyarrow.csv.ReadOptions(block_size=1 << 24), pyarrow.csv.ParseOptions()
     with _explained(source, member), _opened(source, archive, member) as file:
@@ -158,18 +163,18 @@ def _table(source: Path, archive: Archive, stem: str, columns: Mapping[str, pa.D
     empty = {name: table[name].null_count for name in columns if table[name].null_count}
     if empty:
         name, count = next(iter(empty.items()))
-        raise InputError(f"{source}: {count:,} rows of {member} have no {name}: fetch it again")
+        raise InputError(f"{source}: {count:,} rows of {member} have no {name}: download it again")
     if not len(table):
-        raise InputError(f"{source}: {member} has no rows: fetch it again")
+        raise InputError(f"{source}: {member} has no rows: download it again")
     return table
 
 
 @contextmanager
 def _opened(source: Path, archive: Archive, member: str) -> Iterator[IO[bytes] | None]:
-    """The file as a stream, in a folder or an archive (or in the folder of the archive's name in either)."""
+    """Open a file of a folder or archive (or of the subfolder named like the archive) as a stream."""
     if source.is_dir():
-        found = next((p for p in (source / member, source / archive.name / member) if p.is_file()), None)
-        with nullcontext() if found is None else found.open("rb") as file:
+        path = next((p for p in (source / member, source / archive.name / member) if p.is_file()), None)
+        with nullcontext() if path is None else path.open("rb") as file:
             yield file
         return
     with zipfile.ZipFile(source) as members:
@@ -180,12 +185,12 @@ def _opened(source: Path, archive: Archive, member: str) -> Iterator[IO[bytes] |
 
 @contextmanager
 def _explained(source: Path, member: str) -> Iterator[None]:
-    """Turns what is said of a damaged file into where it is and what to do."""
+    """Convert exceptions of damaged files to an InputError with the file and a remedy."""
     try:
         yield
     except FileNotFoundError as error:
         raise InputError(f"there is no file or folder {source}: check data.path") from error
     except DAMAGED as error:
-        raise InputError(f"{source} is damaged, {member} cannot be read ({error}): fetch it again") from error
+        raise InputError(f"{source} is damaged, {member} cannot be read ({error}): download it again") from error
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:
-        raise InputError(f"{source}: {member} is not as published ({error}): fetch it again") from error
+        raise InputError(f"{source}: {member} is not as published ({error}): download it again") from error

@@ -1,4 +1,4 @@
-"""Prepared interactions, kept on disk, so that files and settings that were read before are not read again."""
+"""Disk cache of prepared interactions, keyed by files, settings and code."""
 
 import hashlib
 import json
@@ -20,19 +20,22 @@ from jaxrec.data.sources.download import cache_dir
 from jaxrec.errors import InputError
 
 ABOUT = "about.json"
-DATA = Path(__file__).parent.parent  # the code that reads
+DATA = Path(__file__).parent.parent  # code whose changes invalidate the cache
 
 
 def prepared(
     prepare: Callable[..., Interactions], files: Mapping[str, Path], settings: Mapping[str, Any]
 ) -> Interactions:
-    """What `prepare(files, **settings)` gives: made once, then read from `cache_dir()/prepared/KEY`.
+    """Return `prepare(files, **settings)`, cached in `cache_dir()/prepared/KEY`.
 
-    files: by the names that `prepare` knows them by; where they lie does not matter, only what is in them
-    KEY:   a digest of the contents of the files, of the settings (values that JSON can hold) and of the code that reads
+    KEY is a digest of the file contents, the settings and the code of `jaxrec.data`. Safe for concurrent processes:
+    folders are written elsewhere and moved atomically. Damaged entries are rebuilt. If the folder cannot be written or
+    the data cannot be stored as tables, a message is printed and nothing is cached.
 
-    A folder is written apart and moved to its place at once, so processes may do this side by side; one that is damaged
-    is made again. Where it cannot be written, or the data holds what a table cannot, nothing is kept and that is said.
+    Args:
+        prepare: function that reads the data.
+        files: files by the names that `prepare` expects; their location does not matter.
+        settings: JSON-serializable keyword arguments.
     """
     folder = cache_dir() / "prepared" / _key(prepare, files, settings)
     if folder.exists():
@@ -44,7 +47,7 @@ def prepared(
     try:
         _keep(data, folder)
     except (OSError, pa.ArrowException) as error:
-        _say(f"the prepared data cannot be kept in {folder} ({error}); JAXREC_CACHE=FOLDER names another place")
+        _say(f"the prepared data cannot be cached in {folder} ({error}): set JAXREC_CACHE=FOLDER to another folder")
     return data
 
 
@@ -67,15 +70,15 @@ def _file_digest(path: Path) -> str:
 def _keep(data: Interactions, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".preparing-", ignore_cleanup_errors=True) as place:
-        made, before = Path(place) / "made", Path(place) / "before"
-        made.mkdir()
-        _write(data, made)
-        if folder.exists():  # damaged, or made by another process meanwhile
-            folder.rename(before)
+        new, old = Path(place) / "new", Path(place) / "old"
+        new.mkdir()
+        _write(data, new)
+        if folder.exists():  # damaged, or just written by another process
+            folder.rename(old)
         try:
-            made.rename(folder)
+            new.rename(folder)
         except OSError:
-            if not folder.exists():  # else another process was as fast, with the same content
+            if not folder.exists():  # otherwise another process wrote the same content
                 raise
 
 
@@ -98,7 +101,7 @@ def _write(data: Interactions, folder: Path) -> None:
         if table is not None:
             feather.write_feather(table, str(folder / name), compression="lz4")
             about["digests"][name] = _file_digest(folder / name)
-    (folder / ABOUT).write_text(json.dumps(about, default=int))  # counts may be numpy's
+    (folder / ABOUT).write_text(json.dumps(about, default=int))  # counts may be numpy integers
 
 
 def _read(folder: Path) -> Interactions:
@@ -132,7 +135,7 @@ def _table(path: Path, digest: str) -> pd.DataFrame:
     table = feather.read_table(pa.BufferReader(content))
     frame = table.to_pandas()
     for field in table.schema:
-        if pa.types.is_list(field.type):  # pandas makes arrays of them
+        if pa.types.is_list(field.type):  # pandas would convert them to arrays
             values = table[field.name].to_pylist()
             frame[field.name] = pd.Series([np.nan if v is None else v for v in values], dtype=object)
     return frame

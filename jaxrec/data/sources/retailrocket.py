@@ -1,8 +1,8 @@
-"""Retailrocket: what 1.4 million visitors of a shop viewed, put into carts and bought, in 138 days of 2015.
+"""Retailrocket: views, add-to-carts and transactions of 1.4 million visitors of a shop in 138 days of 2015.
 
-The files (CC BY-NC-SA, neither shipped nor fetched) are events.csv, item_properties_part1.csv,
-item_properties_part2.csv and category_tree.csv, each perhaps .gz, .zst or .zip.
-`synthetic_retailrocket` writes such files.
+The files (CC BY-NC-SA, neither included nor downloaded) are events.csv, item_properties_part1.csv,
+item_properties_part2.csv and category_tree.csv, optionally compressed (.gz, .zst, .zip).
+`synthetic_retailrocket` writes files of the same format.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ from jaxrec.errors import InputError
 
 EVENTS = ("view", "addtocart", "transaction")
 PARTS, TREE = ("item_properties_part1.csv", "item_properties_part2.csv"), "category_tree.csv"
-CATEGORY, AVAILABLE = CLEAR = ("categoryid", "available")  # the two whose names and values are not hashed
+CATEGORY, AVAILABLE = CLEAR = ("categoryid", "available")  # properties that are not hashed
 
 
 def retailrocket(
@@ -49,35 +49,37 @@ def retailrocket(
     k_core: NonNegativeInt = 0,
     cache: bool = True,
 ) -> Interactions:
-    """Events of the folder `path`, with item properties that know since when they hold.
+    """Read Retailrocket with time-dependent item properties from the folder `path`.
 
-    What is done, in this order. Steps 5, 6, 8 and 9 are off by default. All rows that are dropped or mended are counted
-    in `notes`.
+    Steps, in this order; steps 5, 6, 8 and 9 are off by default. Rows dropped or repaired are counted in `notes`.
 
-    1.  Events are read: an unknown one, and a visitor, item or time that is no whole number, are errors. Rows of the
-        visitor -1, who is nobody, are dropped.
-    2.  Rows that repeat time, visitor, event and item of one before are dropped.
-    3.  Rows are put in the order of time; rows of one time keep the order of the file.
-    4.  `events`: the kinds to keep. `target_event`: what is to be recommended, the other kinds are history.
-        `event_weights`: how much a row counts in training. See `marked`.
-    5.  `visitors`: so many visitors are drawn at random, by `seed`.
-    6.  `max_per_user`: visitors with more rows than this, such as robots, are dropped.
-    7.  `duplicates`: of a visitor's rows of the same item and event the last is kept, see `filtered`. Who studies
-        sessions or repeats wants keep.
-    8.  `min_per_item`: items with fewer rows are dropped; then `min_per_user`: visitors with fewer rows; then
-        `min_targets`: visitors with fewer rows that are targets. Each once.
-    9.  `k_core`: visitors and items with fewer rows are dropped, again and again until none is left.
-    10. `item_properties`: what these are of the items that are left, and since when, becomes `properties`: `category`
-        and with it `category_path` (from the root of the tree to the category), `available`, and those with hashed
-        names under their own, as text. A split makes item features of them, as of the end of train.
+    1.  Read events. Unknown events and visitors, items or times that are not integers are errors. Rows of the
+        anonymous visitor -1 are dropped.
+    2.  Drop exact duplicates (time, visitor, event and item).
+    3.  Sort rows by time, ties in file order.
+    4.  `events`: event types to keep. `target_event`: the type to recommend, the others are history. `event_weights`:
+        sample weights in training. See `marked`.
+    5.  `visitors`: number of visitors to sample at random, with `seed`.
+    6.  `max_per_user`: drop visitors with more rows, such as bots.
+    7.  `duplicates`: which of a visitor's rows with the same item and event to keep, see `filtered`. Use keep to study
+        sessions or repeats.
+    8.  `min_per_item`: drop items with fewer rows; then `min_per_user`: drop visitors with fewer rows; then
+        `min_targets`: drop visitors with fewer target rows. Each is applied once.
+    9.  `k_core`: iteratively drop visitors and items with fewer rows until none remain.
+    10. `item_properties`: add these properties of the remaining items as `properties`: `category`, with
+        `category_path` (from the root of the tree to the category), `available`, and hashed ones under their own
+        names, as text. A split converts their values at the end of train to item features.
 
-    cache: keeps the result, see `prepared`
+    Set `cache` to cache the result on disk, see `prepared`.
+
+    Raises:
+        InputError: a file is missing or cannot be read, or a filter drops all rows.
     """
     if path is None:
         raise InputError(
-            "data.path=FOLDER must name the folder that holds Retailrocket's events.csv, item_properties_part1.csv, "
+            "set data.path=FOLDER to the folder with Retailrocket's events.csv, item_properties_part1.csv, "
             "item_properties_part2.csv and category_tree.csv; "
-            "jaxrec.data.sources.synthetic_retailrocket writes files like them"
+            "jaxrec.data.sources.synthetic_retailrocket writes files of the same format"
         )
     names = ["events.csv", *(PARTS if item_properties else ()), *((TREE,) if CATEGORY in item_properties else ())]
     files = {name: _found(Path(path), name) for name in names}
@@ -99,12 +101,12 @@ def retailrocket(
 
 
 def _found(folder: Path, name: str) -> Path:
-    """The file in the folder, packed or not."""
-    found = [file for packed in ("", *tables.PACKED) if (file := folder / f"{name}{packed}").exists()]
-    if not found:
-        more = "" if name == "events.csv" else ", or do without it: 'data.item_properties=[]'"
-        raise InputError(f"data.path={folder} is no folder that holds {name} (or .gz, .zst, .zip of it){more}")
-    return found[0]
+    """Return the path of a file in the folder, compressed or not."""
+    paths = [file for packed in ("", *tables.PACKED) if (file := folder / f"{name}{packed}").exists()]
+    if not paths:
+        more = "" if name == "events.csv" else ", or set 'data.item_properties=[]'"
+        raise InputError(f"data.path={folder} is not a folder with {name} (or .gz, .zst, .zip of it): add it{more}")
+    return paths[0]
 
 
 def _prepare(
@@ -123,15 +125,15 @@ def _prepare(
     min_targets: int,
     k_core: int,
 ) -> Interactions:
-    """Steps 1 to 10."""
+    """Run steps 1 to 10."""
     frame, where, notes = _read(files["events.csv"])
     frame, event_names, odd = marked(
         frame, where, known=EVENTS, kept=events, target=target_event, weights=event_weights
     )
     notes |= odd
     if visitors is not None:
-        drawn = _drawn(frame["user_id"].to_numpy(), visitors, seed)
-        frame = _kept(frame, drawn, f"rows of visitors not among the data.visitors={visitors} drawn, dropped", notes)
+        sampled = _drawn(frame["user_id"].to_numpy(), visitors, seed)
+        frame = _kept(frame, sampled, f"rows of visitors not among the data.visitors={visitors} drawn, dropped", notes)
     if max_per_user is not None:
         few = _count(frame["user_id"]) <= max_per_user
         frame = _kept(frame, few, f"rows of visitors with more than data.max_per_user={max_per_user}, dropped", notes)
@@ -152,7 +154,7 @@ def _prepare(
 
 
 def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:
-    """Steps 1 to 3, and where a row of the frame stands in the file."""
+    """Run steps 1 to 3; also return a function that locates a row of the frame in the file."""
     names = {"timestamp": "timestamp", "user_id": "visitorid", "item_id": "itemid", "event": "event"}
     table, where = tables.read(file, names), partial(tables.place, file)
     user, item = (_whole(table[key], names[key], where) for key in ("user_id", "item_id"))
@@ -161,97 +163,99 @@ def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:
     codes = event.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     kind = pd.Categorical.from_codes(codes, event.dictionary.to_numpy(zero_copy_only=False))
     frame = pd.DataFrame({"user_id": user, "item_id": item, "time": time, "event": kind})
-    somebody = user != -1
-    new = ~frame.duplicated().to_numpy() & somebody
+    is_known = user != -1
+    new = ~frame.duplicated().to_numpy() & is_known
     backwards = int(np.count_nonzero(np.diff(time[new]) < 0))
     order = np.flatnonzero(new)[np.argsort(time[new], kind="stable")]
     notes = {
-        "rows of the visitor -1, dropped": int(np.count_nonzero(~somebody)),
-        "rows repeated exactly, dropped": int(np.count_nonzero(somebody)) - len(order),
+        "rows of the visitor -1, dropped": int(np.count_nonzero(~is_known)),
+        "rows repeated exactly, dropped": int(np.count_nonzero(is_known)) - len(order),
         "rows older than the one above them, put in the order of time": backwards,
     }
     return frame.take(order), lambda row: where(int(order[row])), notes
 
 
 def _whole(column: pa.ChunkedArray, name: str, where: Where) -> np.ndarray:
-    """A column of text as int64."""
+    """Convert a column of text to int64."""
     try:
         numbers = column.cast(pa.int64())
     except pa.ArrowInvalid:
         numbers = None
     if numbers is None or numbers.null_count:
         row = pc.index(pc.fill_null(pc.match_substring_regex(column, r"^[+-]?\d{1,18}$"), False), False).as_py()
-        raise InputError(f"{where(row)} has the {name} {column[row].as_py()!r}, no whole number: mend or drop that row")
+        raise InputError(f"{where(row)} has the {name} {column[row].as_py()!r}, not an integer: fix or drop that row")
     return numbers.combine_chunks().to_numpy(zero_copy_only=False)
 
 
 def _drawn(user: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """Mask [N] of the rows of n users drawn at random."""
+    """Return the mask [N] of the rows of n users sampled at random."""
     codes, users = pd.factorize(user, sort=True)
     chosen = np.zeros(len(users), bool)
     chosen[np.random.default_rng(seed).permutation(len(users))[:n]] = True
     return chosen[codes]
 
 
-def _count(column: pd.Series, wanted: pd.Series | None = None) -> np.ndarray:
-    """For each row [N], how many (wanted) rows have its id."""
+def _count(column: pd.Series, mask: pd.Series | None = None) -> np.ndarray:
+    """Return, for each row [N], the number of (masked) rows with the same id."""
     codes, ids = pd.factorize(column)
-    return np.bincount(codes if wanted is None else codes[wanted.to_numpy()], minlength=len(ids))[codes]
+    return np.bincount(codes if mask is None else codes[mask.to_numpy()], minlength=len(ids))[codes]
 
 
 def _kept(frame: pd.DataFrame, mask: np.ndarray, reason: str, notes: Notes) -> pd.DataFrame:
     if not mask.any():
-        raise InputError(f"no row is left: {len(frame):,} {reason}; choose another number")
+        raise InputError(f"no rows remain: {len(frame):,} {reason}; choose another number")
     notes[reason] = int(np.count_nonzero(~mask))
     return frame[mask]
 
 
-def _properties(files: Mapping[str, Path], wanted: Sequence[str], item_ids: np.ndarray, notes: Notes) -> Properties:
-    """Step 10."""
+def _properties(files: Mapping[str, Path], names: Sequence[str], item_ids: np.ndarray, notes: Notes) -> Properties:
+    """Run step 10."""
     with ThreadPoolExecutor(len(PARTS)) as pool:
-        stated = list(pool.map(lambda part: (files[part], _stated(files[part], wanted)), PARTS))
+        tables_of = list(pool.map(lambda part: (files[part], _property_rows(files[part], names)), PARTS))
     items = pd.Index(item_ids)
-    changes = {"category" if name == CATEGORY else name: _changes(stated, name, items, notes) for name in wanted}
+    changes = {"category" if name == CATEGORY else name: _changes(tables_of, name, items, notes) for name in names}
     of = {}
-    if CATEGORY in wanted:
+    if CATEGORY in names:
         paths, odd = category_paths(files[TREE])
-        alone = pd.CategoricalIndex(changes["category"].value).categories.difference(paths.index)
-        notes |= odd | {f"categories of items that {TREE} lacks, taken as roots": len(alone)}
-        more = pd.DataFrame({"category_path": [[category] for category in alone.tolist()]}, index=alone)
-        of = {"category": pd.concat([paths, more]) if len(alone) else paths}
+        unlisted = pd.CategoricalIndex(changes["category"].value).categories.difference(paths.index)
+        notes |= odd | {f"categories of items that {TREE} lacks, taken as roots": len(unlisted)}
+        more = pd.DataFrame({"category_path": [[category] for category in unlisted.tolist()]}, index=unlisted)
+        of = {"category": pd.concat([paths, more]) if len(unlisted) else paths}
     return properties(len(item_ids), changes, of)
 
 
-def _stated(file: Path, wanted: Sequence[str]) -> pa.Table:
-    """The rows of the wanted properties, and which of the file's they are; piece by piece, as most are not wanted."""
-    names, start, pieces = {name: name for name in ("timestamp", "itemid", "property", "value")}, 0, []
-    for batch in tables.batches(file, names):
-        mask = pc.is_in(batch["property"], value_set=pa.array(wanted, pa.string()))
+def _property_rows(file: Path, names: Sequence[str]) -> pa.Table:
+    """Read the rows of the given properties, with their row numbers, in batches to limit memory."""
+    columns, start, batches = {name: name for name in ("timestamp", "itemid", "property", "value")}, 0, []
+    for batch in tables.batches(file, columns):
+        mask = pc.is_in(batch["property"], value_set=pa.array(names, pa.string()))
         rows = start + np.flatnonzero(mask.to_numpy(zero_copy_only=False))
-        pieces.append(batch.filter(mask).append_column("row", pa.array(rows, pa.int64())))
+        batches.append(batch.filter(mask).append_column("row", pa.array(rows, pa.int64())))
         start += len(batch)
-    return pa.Table.from_batches(pieces)
+    return pa.Table.from_batches(batches)
 
 
-def _changes(stated: Sequence[tuple[Path, pa.Table]], name: str, items: pd.Index, notes: Notes) -> Changes:
-    """What one property became of the items there are."""
+def _changes(tables_of: Sequence[tuple[Path, pa.Table]], name: str, items: pd.Index, notes: Notes) -> Changes:
+    """Return the changes of one property of the given items."""
     columns = []
-    for file, table in stated:
-        own = table.filter(pc.equal(table["property"], name))
-        if not len(own):
+    for file, full_table in tables_of:
+        table = full_table.filter(pc.equal(full_table["property"], name))
+        if not len(table):
             continue
-        rows = own["row"].to_numpy()
+        rows = table["row"].to_numpy()
         where = partial(_place, file, rows)
-        item = items.get_indexer(pd.Index(_whole(own["itemid"], "itemid", where)))
-        time = milliseconds(pa.chunked_array([_whole(own["timestamp"], "timestamp", where)]), where)
-        value = _whole(own["value"], f"{name} value", where) if name in CLEAR else own["value"].to_numpy()
+        item = items.get_indexer(pd.Index(_whole(table["itemid"], "itemid", where)))
+        time = milliseconds(pa.chunked_array([_whole(table["timestamp"], "timestamp", where)]), where)
+        value = _whole(table["value"], f"{name} value", where) if name in CLEAR else table["value"].to_numpy()
         if name == AVAILABLE and len(odd := np.flatnonzero((value != 0) & (value != 1))):
-            raise InputError(f"{where(int(odd[0]))} has the {name} value {value[odd[0]]}, neither 0 nor 1: mend it")
+            raise InputError(f"{where(int(odd[0]))} has the {name} value {value[odd[0]]}, neither 0 nor 1: fix it")
         columns.append((item[item >= 0], time[item >= 0], value[item >= 0]))
         unseen = "property rows of items without events, dropped"
         notes[unseen] = notes.get(unseen, 0) + int(np.count_nonzero(item < 0))
     if not columns:
-        raise InputError(f"data.item_properties names {name}, and no row of {' and '.join(PARTS)} has that property")
+        raise InputError(
+            f"data.item_properties has the unknown property {name}: no row of {' and '.join(PARTS)} has it"
+        )
     item, time, value = (np.concatenate(column) for column in zip(*columns, strict=True))
     return Changes(item, time, pd.array(value == 1, "boolean") if name == AVAILABLE else pd.Categorical(value))
 

@@ -1,7 +1,7 @@
-"""Sequences as text: who chose what, in order, without times, as the code of many papers has it.
+"""Text files of interaction sequences without times, as published with many papers.
 
-pairs: a user and an item a line, each user's in order (the files of SASRec, BERT4Rec, …)
-lists: a user a line, the user and then the items: "user item item item …"
+pairs: one user and item per line, in order (the files of SASRec, BERT4Rec, …)
+lists: one user per line, followed by the items: "user item item item …"
 """
 
 import io
@@ -29,27 +29,32 @@ def sequences(
     duplicates: Duplicates = "keep",
     k_core: NonNegativeInt = 0,
 ) -> Interactions:
-    """Interactions of a text file, in its order; ids are separated by blanks or tabs, and none holds one.
+    """Read interactions from a text file, in its order.
 
-    path: any name; .gz and .zst are unpacked
-    duplicates, k_core: see `filtered`; a sequence may well hold an item twice
+    Ids are separated by blanks or tabs and must not contain them. The lines of a user need not be consecutive.
 
-    A user's lines need not follow each other. Raises InputError for what cannot be read, naming the line.
+    Args:
+        path: any name; .gz and .zst are decompressed.
+        layout: pairs or lists, see the module docstring.
+        duplicates, k_core: see `filtered`; sequences often contain an item twice.
+
+    Raises:
+        InputError: a line cannot be read.
     """
     path = Path(path)
     lines = _lines(path)
     fields = pc.utf8_split_whitespace(pc.utf8_trim_whitespace(lines))
     count = np.where(pc.equal(pc.utf8_trim_whitespace(lines), ""), 0, pc.list_value_length(fields))
     if layout == "pairs" and (broken := np.flatnonzero((count != 0) & (count != 2))).size:
-        said = "one id" if count[broken[0]] == 1 else f"{count[broken[0]]} ids"
+        ids_found = "one id" if count[broken[0]] == 1 else f"{count[broken[0]]} ids"
         raise InputError(
-            f"line {broken[0] + 1} of {path} has {said}, and a line of data.layout=pairs has two, a user and an item: "
-            "mend it, or say data.layout=lists"
+            f"line {broken[0] + 1} of {path} has {ids_found}, but data.layout=pairs needs two, a user and an item: "
+            "fix it, or set data.layout=lists"
         )
     lists = fields.filter(pa.array(count >= 2))
     if not len(lists):
         raise InputError(f"{path} has no line with a user and an item")
-    # Of what follows from the flat ids, each list's first is its user, and the others are that user's items.
+    # In the flat ids, the first of each list is the user, the others are that user's items.
     ids, length = lists.combine_chunks().flatten(), count[count >= 2]
     first = np.cumsum(length) - length
     is_item = np.ones(len(ids), bool)
@@ -59,41 +64,41 @@ def sequences(
     users = exact(pa.chunked_array([ids.take(pa.array(first))]), "users", lambda row: f"line {line[row]} of {path}")
     if len(users) > 1 and pa.types.is_string(users.type) and whole_numbers(users[1:]) is not None:
         raise InputError(
-            f"{path} begins with {lines[int(np.argmax(count >= 2))].as_py()!r} and then all users are numbers: delete "
-            "that line if it names columns, or read the file with data=files"
+            f"{path} starts with {lines[int(np.argmax(count >= 2))].as_py()!r}, but all other users are numbers: "
+            "delete that line if it is a header, or read the file with data=files"
         )
     items = pa.chunked_array([ids.filter(pa.array(is_item))])
     items = exact(items, "items", lambda row: f"line {line[owner[row]]} of {path}")
     frame = pd.DataFrame({"user_id": _categorical(users).repeat(length - 1), "item_id": _categorical(items)})
     frame, filtered_out = filtered(frame, duplicates=duplicates, k_core=k_core)
-    alone = int((count == 1).sum())
-    notes = ({"users without items, dropped": alone} if alone else {}) | filtered_out
+    n_empty = int((count == 1).sum())
+    notes = ({"users without items, dropped": n_empty} if n_empty else {}) | filtered_out
     return encode(frame, notes=notes, name=path.resolve().name.split(".")[0])
 
 
 def _lines(path: Path) -> pa.ChunkedArray:
-    """The lines of a text file, blank ones too."""
+    """Read the lines of a text file, including blank ones."""
     tables.present(path)
     try:
         with pa.input_stream(path) as stream:
             lines = pyarrow.csv.read_csv(
                 stream,
                 pyarrow.csv.ReadOptions(column_names=["line"]),
-                # Nothing but line ends is taken for a sign, as text holds no \1.
+                # Only line ends are special, as text does not contain \1.
                 pyarrow.csv.ParseOptions(delimiter="\1", quote_char=False, ignore_empty_lines=False),
                 pyarrow.csv.ConvertOptions(column_types={"line": pa.string()}),
             )["line"]
     except OSError as error:
-        raise InputError(f"{path} is truncated, corrupt or unreadable ({error}): fetch or write it again") from error
+        raise InputError(f"{path} is truncated, corrupt or unreadable ({error}): download or write it again") from error
     except pa.ArrowInvalid as error:
-        raise InputError(f"{_fault(path)}: write the file again as such ({error})") from error
-    if pc.any(pc.match_substring(lines, "\0")).as_py():  # UTF-16, say
-        raise InputError(f"{_fault(path)}: write the file again as such")
+        raise InputError(f"{_fault(path)}: save the file as UTF-8 ({error})") from error
+    if pc.any(pc.match_substring(lines, "\0")).as_py():  # e.g. UTF-16
+        raise InputError(f"{_fault(path)}: save the file as UTF-8")
     return lines
 
 
 def _fault(path: Path) -> str:
-    """Where a file is no text."""
+    """Describe where a file is not text."""
     with pa.input_stream(path) as stream:
         for line, content in enumerate(io.BufferedReader(stream), 1):
             try:
@@ -106,6 +111,6 @@ def _fault(path: Path) -> str:
 
 
 def _categorical(ids: pa.ChunkedArray) -> pd.Categorical:
-    """Ids such that each is looked at once."""
+    """Convert ids to a categorical, so that each distinct id is processed once."""
     codes = ids.combine_chunks().dictionary_encode()
     return pd.Categorical.from_codes(codes.indices.to_numpy(), codes.dictionary.to_numpy(zero_copy_only=False))

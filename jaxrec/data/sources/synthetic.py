@@ -1,4 +1,4 @@
-"""Data with a known structure: clusters to be found, popularity to be resisted."""
+"""Synthetic interactions with a known structure: item clusters, user tastes, and popularity bias."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,8 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading.times import DAY
 from jaxrec.errors import InputError
 
-MIXTURE = np.array([0.7, 0.2, 0.1])  # how much of a user's taste lies in the main, the second and the third cluster
-BACKGROUND = 0.1  # share of draws from the whole catalog, whatever the taste
+MIXTURE = np.array([0.7, 0.2, 0.1])  # weights of a user's first, second and third cluster
+BACKGROUND = 0.1  # share of draws from the whole catalog, independent of taste
 
 
 def synthetic(
@@ -23,46 +23,53 @@ def synthetic(
     sequential: bool = False,
     seed: NonNegativeInt = 0,
 ) -> Interactions:
-    """Exactly `n_interactions` distinct pairs of users and items, by user, with times that increase within each.
+    """Generate exactly `n_interactions` distinct user-item pairs, sorted by user, with increasing times per user.
 
-    An item belongs to one cluster and a user's taste is a mixture of three. Within a cluster an item is drawn with
-    weight (r + 1)^-zipf, r being its popularity rank in the whole catalog. Users' activity is lognormal with sigma
-    `activity`, from `min_per_user` up. `sequential`: users take their items in the order of one hidden circle, each
-    from a place of its own, so that what comes next follows from what came before; else in any order. Features:
-    `cluster` of an item, main `cluster` of a user.
-    Raises InputError where so many distinct pairs do not exist or do not suffice for `min_per_user`.
+    Each item belongs to one cluster, and a user's taste is a mixture of three clusters. Within a cluster, items are
+    drawn with weight (r + 1)^-zipf, r being the popularity rank in the whole catalog. Features: `cluster` of an item,
+    main `cluster` of a user.
+
+    Args:
+        n_users, n_items, n_interactions, n_clusters: sizes.
+        zipf: exponent of item popularity.
+        activity: sigma of the lognormal distribution of interactions per user.
+        min_per_user: minimum number of interactions per user.
+        sequential: whether users consume their items in the order of one hidden cycle, each from a random start, so
+            that the next item is predictable from the previous ones; otherwise the order is random.
+        seed: seed of the random generator.
+
+    Raises:
+        InputError: there are not that many distinct pairs, or too few for `min_per_user`.
     """
     least, most = n_users * min_per_user, n_users * n_items
     if n_clusters > n_items:
-        raise InputError(
-            f"data.n_clusters={n_clusters} is more than data.n_items={n_items}: every cluster needs an item"
-        )
+        raise InputError(f"data.n_clusters={n_clusters} exceeds data.n_items={n_items}: every cluster needs an item")
     if min_per_user > n_items or not least <= n_interactions <= most:
         raise InputError(
-            f"data.n_interactions={n_interactions} must lie between data.n_users * data.min_per_user = {least} and "
+            f"data.n_interactions={n_interactions} must be between data.n_users * data.min_per_user = {least} and "
             f"data.n_users * data.n_items = {most}, and data.min_per_user={min_per_user} must not exceed data.n_items"
         )
     rng = np.random.default_rng(seed)
-    # Ranks are dealt at random, so that an item's index says nothing of its popularity.
+    # Random ranks, so that item ids do not reveal popularity.
     weight = (rng.permutation(n_items) + 1.0) ** -zipf
     item_cluster = rng.permutation(np.arange(n_items) % n_clusters)
     step = rng.integers(1, 4, (n_users, 1))
     taste = (rng.integers(n_clusters, size=(n_users, 1)) + step * np.arange(len(MIXTURE))) % n_clusters
-    wanted = _degrees(rng.lognormal(0.0, activity, n_users), n_interactions, min_per_user, n_items)
+    degrees = _degrees(rng.lognormal(0.0, activity, n_users), n_interactions, min_per_user, n_items)
 
-    pairs = _sampled(rng, wanted, taste, item_cluster, weight)
-    pairs = np.concatenate([pairs, _completed(rng, pairs, wanted, taste, item_cluster, weight)])
-    pairs = rng.permutation(pairs)  # sorted pairs would put every user's items in the order of their index
+    pairs = _sampled(rng, degrees, taste, item_cluster, weight)
+    pairs = np.concatenate([pairs, _completed(rng, pairs, degrees, taste, item_cluster, weight)])
+    pairs = rng.permutation(pairs)  # otherwise each user's items would be sorted by index
     if sequential:
-        turn, start = rng.permutation(n_items), rng.integers(n_items, size=n_users)
-        pairs = pairs[np.argsort((turn[pairs % n_items] - start[pairs // n_items]) % n_items, kind="stable")]
+        cycle, start = rng.permutation(n_items), rng.integers(n_items, size=n_users)
+        pairs = pairs[np.argsort((cycle[pairs % n_items] - start[pairs // n_items]) % n_items, kind="stable")]
     pairs = pairs[np.argsort(pairs // n_items, kind="stable")]
     user, item = np.divmod(pairs, n_items)
     return Interactions(
         user=user.astype(np.int32),
         item=item.astype(np.int32),
         value=None,
-        time=_times(rng, wanted),
+        time=_times(rng, degrees),
         part=None,
         user_ids=np.arange(n_users),
         item_ids=np.arange(n_items),
@@ -73,13 +80,13 @@ def synthetic(
 
 
 def _degrees(activity: np.ndarray, total: int, least: int, most: int) -> np.ndarray:
-    """Whole numbers [U] from least to most that sum to total and grow with activity."""
+    """Return integers [U] between `least` and `most` that sum to `total` and increase with activity."""
     degrees = np.full(len(activity), least)
     while (rest := total - degrees.sum()) > 0:
         room = np.flatnonzero(degrees < most)
         share = rest * activity[room] / activity[room].sum()
         grown = np.floor(share).astype(np.int64)
-        # The largest fractions round up, so that at least one user grows and the sum is met.
+        # Largest remainders round up, so that at least one user grows and the sum is exact.
         up = np.argsort(grown - share, kind="stable")[: rest - grown.sum()]
         grown[up] += 1
         degrees[room] = np.minimum(degrees[room] + grown, most)
@@ -87,23 +94,23 @@ def _degrees(activity: np.ndarray, total: int, least: int, most: int) -> np.ndar
 
 
 def _sampled(
-    rng: np.random.Generator, wanted: np.ndarray, taste: np.ndarray, item_cluster: np.ndarray, weight: np.ndarray
+    rng: np.random.Generator, degrees: np.ndarray, taste: np.ndarray, item_cluster: np.ndarray, weight: np.ndarray
 ) -> np.ndarray:
-    """Distinct pairs, as user * I + item, sorted: at most `wanted` [U] of each user, nearly all if tastes allow."""
-    n_users, n_items = len(wanted), len(weight)
+    """Sample sorted distinct pairs, as user * I + item: at most `degrees` [U] per user, usually nearly all of them."""
+    n_users, n_items = len(degrees), len(weight)
     by_cluster = np.argsort(item_cluster, kind="stable")
     bounds = np.searchsorted(item_cluster[by_cluster], np.arange(item_cluster.max() + 2))
     mass = np.concatenate([[0.0], np.cumsum(weight[by_cluster])])
     pairs = np.empty(0, np.int64)
     for _ in range(8):
-        missing = wanted - np.bincount(pairs // n_items, minlength=n_users)
+        missing = degrees - np.bincount(pairs // n_items, minlength=n_users)
         user = np.repeat(np.arange(n_users), missing)
         cluster = taste[user, rng.choice(len(MIXTURE), len(user), p=MIXTURE)]
         anywhere = rng.random(len(user)) < BACKGROUND
         low = np.where(anywhere, 0.0, mass[bounds[cluster]])
         high = np.where(anywhere, mass[-1], mass[bounds[cluster + 1]])
-        place = np.searchsorted(mass, low + (high - low) * rng.random(len(user)), side="right") - 1
-        item = by_cluster[np.minimum(place, n_items - 1)]
+        index = np.searchsorted(mass, low + (high - low) * rng.random(len(user)), side="right") - 1
+        item = by_cluster[np.minimum(index, n_items - 1)]
         pairs = np.sort(np.concatenate([pairs, user * n_items + item]))
         pairs = pairs[np.diff(pairs, prepend=-1) > 0]
     return pairs
@@ -112,36 +119,36 @@ def _sampled(
 def _completed(
     rng: np.random.Generator,
     pairs: np.ndarray,
-    wanted: np.ndarray,
+    degrees: np.ndarray,
     taste: np.ndarray,
     item_cluster: np.ndarray,
     weight: np.ndarray,
 ) -> np.ndarray:
-    """The pairs that are still missing, drawn without replacement (Gumbel top k) from what each user has not taken."""
+    """Sample the missing pairs of each user without replacement (Gumbel top-k) from the remaining items."""
     n_items = len(weight)
-    missing = wanted - np.bincount(pairs // n_items, minlength=len(wanted))
-    share = weight / np.bincount(item_cluster, weight)[item_cluster]  # of an item within its cluster
+    missing = degrees - np.bincount(pairs // n_items, minlength=len(degrees))
+    share = weight / np.bincount(item_cluster, weight)[item_cluster]  # probability of an item within its cluster
     users = np.flatnonzero(missing)
     if not len(users):
         return np.empty(0, np.int64)
-    found = []
+    blocks = []
     for block in np.array_split(users, max(1, len(users) * n_items // 4_000_000)):
         chance = BACKGROUND * weight / weight.sum() * np.ones((len(block), 1))
         for part, of_taste in enumerate(MIXTURE):
             chance += (1 - BACKGROUND) * of_taste * share * (taste[block, part, None] == item_cluster)
         key = np.log(chance) + rng.gumbel(size=chance.shape)
-        mine = pairs[np.searchsorted(pairs, block[0] * n_items) : np.searchsorted(pairs, (block[-1] + 1) * n_items)]
-        row = np.searchsorted(block, mine // n_items)
-        taken = block[np.minimum(row, len(block) - 1)] == mine // n_items
-        key[row[taken], mine[taken] % n_items] = -np.inf
+        known = pairs[np.searchsorted(pairs, block[0] * n_items) : np.searchsorted(pairs, (block[-1] + 1) * n_items)]
+        row = np.searchsorted(block, known // n_items)
+        in_block = block[np.minimum(row, len(block) - 1)] == known // n_items
+        key[row[in_block], known[in_block] % n_items] = -np.inf
         order = np.argsort(-key, axis=1)
         row, rank = np.nonzero(np.arange(n_items) < missing[block, None])
-        found.append(block[row] * n_items + order[row, rank])
-    return np.concatenate(found)
+        blocks.append(block[row] * n_items + order[row, rank])
+    return np.concatenate(blocks)
 
 
 def _times(rng: np.random.Generator, count: np.ndarray) -> np.ndarray:
-    """Milliseconds [N], by user: a start within one year, then steps of one second or more, two hours in the mean."""
+    """Return times in milliseconds [N], by user: a random start within a year, exponential steps of two hours."""
     step = 1_000 + rng.exponential(7_200_000.0, count.sum()).astype(np.int64)
     elapsed = np.cumsum(step)
     before = np.repeat(elapsed[np.cumsum(count) - count], count)

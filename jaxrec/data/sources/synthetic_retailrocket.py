@@ -1,10 +1,10 @@
-"""Files of the exact schema of Retailrocket's, made at any size: for tests, for scale, and to try things without them.
+"""Synthetic files in the schema of Retailrocket, of any size, for tests, scaling experiments and demos.
 
-    python -c "from jaxrec.data.sources.synthetic_retailrocket import write; write('made')"
+    python -c "from jaxrec.data.sources.synthetic_retailrocket import write; write('synthetic')"
 
-Like the real ones: visitors mostly with one event and a few with very many, items by a Zipf law, carts after views and
-transactions after carts, rows not in the order of time, weekly snapshots of item properties of which most are hashed,
-and a category tree with several roots.
+They mimic the real data: most visitors have one event and a few very many, item popularity follows a Zipf law, carts
+follow views and transactions follow carts, rows are not sorted by time, item properties are weekly snapshots, mostly
+hashed, and the category tree has several roots.
 """
 
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ START, DAYS, WEEKS = 1_430_622_000_000, 138, 18  # from 2015-05-03 03:00 UTC
 MINUTE = 60_000  # milliseconds
 CARTS, TRANSACTIONS = 0.0252, 0.00815  # shares of all events
 NAMED = {"categoryid": 0.039, "available": 0.074}  # shares of the property rows; the other properties are hashed
-HASHED, VALUES = 1_102, 50_000  # how many hashed properties there are, and different values of theirs
-BLOCK = 1_000_000  # property rows made at a time
+HASHED, VALUES = 1_102, 50_000  # number of hashed properties and of their distinct values
+BLOCK = 1_000_000  # property rows generated at a time
 
 
 def write(
@@ -34,32 +34,41 @@ def write(
     n_categories: int = 1_669,
     seed: int = 0,
 ) -> Path:
-    """Writes events.csv, item_properties_part1.csv, item_properties_part2.csv and category_tree.csv; gives the folder.
+    """Write events.csv, item_properties_part1.csv, item_properties_part2.csv and category_tree.csv.
 
-    The defaults are the sizes of the real files. n_items: how many items events are drawn from; a fifth of them have
-    no properties, and as many more items as two thirds of them have properties and no events. n_properties: rows of
-    both parts. The same arguments give the same files.
+    The defaults are the sizes of the real files. The same arguments produce the same files.
+
+    Args:
+        folder: output folder.
+        n_events, n_visitors, n_categories: sizes.
+        n_items: number of items with events; a fifth of them have no properties, and another two thirds of `n_items`
+            items have properties but no events.
+        n_properties: total rows of both property files.
+        seed: seed of the random generator.
+
+    Returns:
+        The folder.
     """
     rng = np.random.default_rng(seed)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    items = rng.permutation(2 * n_items)  # ids: those of events first, those with properties from a fifth of them on
+    items = rng.permutation(2 * n_items)  # events use the first half, properties start after the first fifth of it
     categories = rng.permutation(n_categories)
     _write(folder / "events.csv", [_events(rng, n_events, n_visitors, items[:n_items])])
     _write(folder / "category_tree.csv", [_tree(rng, categories)])
-    described = items[n_items // 5 : n_items + 2 * n_items // 3]
-    home = rng.choice(categories, len(described))
+    with_properties = items[n_items // 5 : n_items + 2 * n_items // 3]
+    home = rng.choice(categories, len(with_properties))
     words = _words(rng)
     first = round(n_properties * 0.54)
     for part, n in (("part1", first), ("part2", n_properties - first)):
         blocks = (min(BLOCK, n - done) for done in range(0, n, BLOCK))
-        made = (_properties(rng, size, described, home, categories, words) for size in blocks)
-        _write(folder / f"item_properties_{part}.csv", made)
+        tables = (_properties(rng, size, with_properties, home, categories, words) for size in blocks)
+        _write(folder / f"item_properties_{part}.csv", tables)
     return folder
 
 
 def _write(path: Path, tables: Iterable[pa.Table]) -> None:
-    """Tables of one schema below one line of column names, without quotes."""
+    """Write tables of one schema to a CSV file with one header, without quotes."""
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     with path.open("wb") as file:
         for i, table in enumerate(tables):
@@ -73,8 +82,8 @@ def _events(rng: np.random.Generator, n: int, n_visitors: int, items: np.ndarray
     n_bought = max(1, round(n * TRANSACTIONS))
     n_views = n - n_carts - n_bought
     if n_views < n_visitors:
-        raise InputError(f"{n:,} events have {n_views:,} views, too few for {n_visitors:,} visitors to have one each")
-    # Seven of ten visitors come once; what the others do follows a power law.
+        raise InputError(f"{n:,} events have {n_views:,} views, too few for one of each of {n_visitors:,} visitors")
+    # 70 % of the visitors have one event; the activity of the others follows a power law.
     activity = np.cumsum(np.where(rng.random(n_visitors) < 0.7, 0.0, rng.pareto(1.3, n_visitors) + 1) + 1e-9)
     more = np.searchsorted(activity, rng.random(n_views - n_visitors) * activity[-1], side="right")
     count = 1 + np.bincount(more, minlength=n_visitors)
@@ -83,7 +92,7 @@ def _events(rng: np.random.Generator, n: int, n_visitors: int, items: np.ndarray
 
     popularity = np.cumsum(np.arange(1, len(items) + 1) ** -0.5)
     item = items[np.searchsorted(popularity, rng.random(n_views) * popularity[-1], side="right")]
-    fresh = rng.random(n_views) < 0.7  # other views are of what the visitor saw before
+    fresh = rng.random(n_views) < 0.7  # the other views repeat the visitor's previous item
     fresh[np.cumsum(count) - count] = True
     item = item[np.maximum.accumulate(np.where(fresh, np.arange(n_views), 0))]
 
@@ -95,7 +104,7 @@ def _events(rng: np.random.Generator, n: int, n_visitors: int, items: np.ndarray
     source = np.concatenate([np.arange(n_views), cart, cart[bought]])
     kind = np.repeat([0, 1, 2], [n_views, n_carts, len(bought)])
     when = np.concatenate([time, carted, paid])
-    # Several months, each in its own order, and the months in none.
+    # Sorted by time within each of five periods, with the periods shuffled.
     order = np.lexsort((when, rng.permutation(5)[(when - START) * 5 // (DAYS * DAY + DAY)]))
     number = np.cumsum(kind[order] == 2)
     return pa.table(
@@ -112,7 +121,7 @@ def _events(rng: np.random.Generator, n: int, n_visitors: int, items: np.ndarray
 
 
 def _view_times(rng: np.random.Generator, count: np.ndarray) -> np.ndarray:
-    """Milliseconds [N] by visitor: minutes apart within a session, days between sessions, all within the span."""
+    """Return times in milliseconds [N], by visitor: minutes apart within a session, days between sessions."""
     n = int(count.sum())
     within = rng.random(n) < 0.75
     gap = np.where(within, rng.exponential(1.5 * MINUTE, n), 60 * MINUTE + rng.exponential(4.0 * DAY, n))
@@ -127,7 +136,7 @@ def _view_times(rng: np.random.Generator, count: np.ndarray) -> np.ndarray:
 
 
 def _tree(rng: np.random.Generator, categories: np.ndarray) -> pa.Table:
-    """One category in sixty is a root (two at least); a parent is drawn from the tenth above, so paths are short."""
+    """Return a category tree with one root per sixty categories, at least two, and short paths."""
     place = np.arange(len(categories))
     roots = max(2, len(categories) // 60)
     parent = rng.integers(0, np.maximum(place // 3, roots).clip(1, np.maximum(place, 1)))
@@ -135,7 +144,7 @@ def _tree(rng: np.random.Generator, categories: np.ndarray) -> pa.Table:
 
 
 def _words(rng: np.random.Generator) -> pa.Array:
-    """Values of hashed properties: one to five words, numbers among them."""
+    """Return values of hashed properties: one to five words, including numbers."""
     numbers = rng.integers(0, 1_330_000, (VALUES, 5)).astype(str)
     numbers[:, 0] = np.char.add(np.char.add("n", rng.integers(0, 2_000, VALUES).astype(str)), ".000")
     length = rng.integers(1, 6, VALUES)

@@ -1,1 +1,1 @@
-"""Interactions to train, validation and test."""
+"""Splits of interactions into train, validation and test."""

@@ -1,4 +1,4 @@
-"""Strong generalization: users nobody trains on, who are known by some of what they did and asked for the rest."""
+"""Strong generalization: evaluation on users outside the training set, given part of their interactions."""
 
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -34,31 +34,35 @@ def new_users(
     known_by: Literal["time", "random"] = "time",
     seed: NonNegativeInt = 0,
 ) -> Split:
-    """Holds out users, drawn at random, instead of interactions.   [Marlin 2004; Liang et al. 2018]
+    """Hold out users, drawn at random, instead of interactions.   [Marlin 2004; Liang et al. 2018]
 
-    validation_fraction, test_fraction: shares of the users with at least two interactions, halves rounded up
-    known_fraction: share of a held-out user's interactions that is known when the user is asked about (the fold-in),
-                    halves rounded up; at least one is known and one is sought
-    known_by:       which are known: the earliest by `time` (ties, and data without times, in file order), or `random`
+    No interaction of a held-out user is in train, except that with `refit` validation users are trained on.
+    History-only rows are known if they precede the user's first held-out interaction.
 
-    No row of a held-out user is trained on, with one exception: with `refit`, those of validation users are, all of
-    them. Rows that are history only are known where they lie before the first interaction sought.
+    Args:
+        interactions: data that is not split yet.
+        validation_fraction, test_fraction: shares of the users with at least two interactions, halves rounded up.
+        known_fraction: share of a held-out user's interactions that is known (the fold-in part), halves rounded up;
+            at least one is known and at least one is held out.
+        known_by: which interactions are known: the earliest by `time` (file order on ties and without times), or
+            `random` ones.
+        seed: seed of the draw.
     """
     check_fractions(validation_fraction, test_fraction)
     unsplit(interactions)
-    wanted = targets(interactions)
+    target_rows = targets(interactions)
     rng = np.random.default_rng(seed)
-    count = np.bincount(wanted.user, minlength=interactions.n_users)
-    drawn = rng.permutation(np.flatnonzero(count >= 2))
-    n_test, n_validation = (int(rounded(len(drawn), share)) for share in (test_fraction, validation_fraction))
+    count = np.bincount(target_rows.user, minlength=interactions.n_users)
+    users = rng.permutation(np.flatnonzero(count >= 2))
+    n_test, n_validation = (int(rounded(len(users), share)) for share in (test_fraction, validation_fraction))
     part_of = np.full(interactions.n_users, TRAIN, np.int8)
-    part_of[drawn[:n_test]] = TEST
-    part_of[drawn[n_test : n_test + n_validation]] = VALIDATION
+    part_of[users[:n_test]] = TEST
+    part_of[users[n_test : n_test + n_validation]] = VALIDATION
 
-    rank, _ = ranks(wanted, wanted.time if known_by == "time" else rng.random(len(wanted)))
+    rank, _ = ranks(target_rows, target_rows.time if known_by == "time" else rng.random(len(target_rows)))
     n_known = np.clip(rounded(count, known_fraction), 1, np.maximum(count - 1, 1))
-    part = with_history(interactions, np.where(rank < n_known[wanted.user], TRAIN, part_of[wanted.user]))
-    # What is known of a user is in train by now; nobody trains on a held-out user's.
+    part = with_history(interactions, np.where(rank < n_known[target_rows.user], TRAIN, part_of[target_rows.user]))
+    # Known rows of held-out users are in TRAIN at this point; they must not be trained on.
     owner = part_of[interactions.user]
     part = np.where((owner != TRAIN) & (part == TRAIN), owner + KNOWN, part).astype(np.int8)
     return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)

@@ -1,4 +1,4 @@
-"""Next item at every step of a session: sessions are what is split, and what plays the user's part from there on."""
+"""Session-based split for next-item prediction at every step; sessions take the role of users."""
 
 from dataclasses import replace
 
@@ -23,21 +23,28 @@ def by_session(
     test_days: PositiveFloat = 7.0,
     drop_unknown_items: bool = True,
 ) -> Split:
-    """Sessions that begin in the last days test, those of the days before validate; each step after the first is asked.
+    """Split sessions by time: the last days are test, the days before validation.   [Hidasi and Karatzoglou 2018]
 
-    gap_minutes: a user's session ends where more time than this passes; None takes all of a user as one session, as
-                 where data.user_column names sessions
-    test_days, validation_days: counted back from the newest interaction, and then from where testing begins
-    drop_unknown_items: held-out rows whose item is not in train go, and the step after them follows on what is left
+    Each row of a held-out session after the first is predicted from the rows before it. Items may repeat within a
+    session, so nothing is filtered. If only some rows are targets (`Interactions.target`), only these are predicted
+    and the others are history. Train contains no later data: a session that began before a cut is truncated at the
+    cut. Finally, sessions of fewer than two events are dropped.
 
-    At a step, the session's rows before it are known, and its item is sought, though the session may hold it already
-    (nothing is masked). Where only some rows are targets (`Interactions.target`), only they are sought; all others are
-    history. Nobody trains on the future: a session that began before a cut loses its rows from the cut on. Sessions of
-    fewer than two events go, last of all. The user table of the split holds the sessions that are left: "USER:NUMBER",
-    a user's sessions counted from 1, or the original ids where `gap_minutes` is None.   [Hidasi and Karatzoglou 2018]
+    The user table of the split contains the remaining sessions: "USER:NUMBER", numbered from 1 per user, or the
+    original ids if `gap_minutes` is None. Notes in addition to those of `assembled`: sessions,
+    sessions_too_short_dropped, rows_after_cut_dropped, rows_of_unknown_items_dropped.
 
-    Notes beyond those of `assembled`: sessions, sessions_too_short_dropped, rows_after_cut_dropped,
-    rows_of_unknown_items_dropped.
+    Args:
+        interactions: data with times that is not split yet.
+        gap_minutes: a longer pause ends a session; None: each user is one session, e.g. if data.user_column names
+            sessions.
+        validation_days: length of the validation period, counted back from the start of the test period; 0: none.
+        test_days: length of the test period, counted back from the latest interaction.
+        drop_unknown_items: drop held-out rows whose item is not in train; the following rows are predicted from
+            those that remain.
+
+    Raises:
+        InputError: the data has no times, or a part has no session of at least two events.
     """
     unsplit(interactions)
     user, time = interactions.user, interactions.time
@@ -64,9 +71,9 @@ def by_session(
         if not (kept & (part == p)).any() and (p != VALIDATION or validation_days):
             days = (time.max(initial=0) - time.min(initial=0)) / DAY
             raise InputError(
-                f"split=sessions leaves no session of two events or more to {name}: the data lasts {days:.1f} days, "
+                f"split=sessions leaves no session of two or more events to {name}: the data spans {days:.1f} days, "
                 f"split.validation_days={validation_days:g} and split.test_days={test_days:g}; change "
-                "them, or set split.gap_minutes higher"
+                "them, or increase split.gap_minutes"
             )
 
     split_rows = np.flatnonzero(kept)
@@ -86,12 +93,12 @@ def by_session(
 
 
 def _lengths(session: np.ndarray, mask: np.ndarray, n_sessions: int) -> np.ndarray:
-    """How many rows of the mask the session of each row has, [N]."""
+    """Return the number of masked rows in the session of each row, [N]."""
     return np.bincount(session[mask], minlength=n_sessions)[session]
 
 
 def _as_users(interactions: Interactions, session: np.ndarray, rows: np.ndarray, *, numbered: bool) -> Interactions:
-    """These rows, with the sessions they lie in for users; features of a user become those of each session."""
+    """Return the given rows with sessions as users; each session gets the features of its user."""
     occurs = np.bincount(session[rows]) > 0
     left, position = np.flatnonzero(occurs), np.cumsum(occurs, dtype=np.int32) - np.int32(1)
     owner = np.empty(int(session.max(initial=-1)) + 1, np.int32)

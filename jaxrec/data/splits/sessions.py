@@ -1,22 +1,28 @@
-"""Sessions by a gap: a user who comes back after more than half an hour starts a new one."""
+"""Sessions by inactivity gap: a pause of more than, e.g., half an hour starts a new session."""
 
 import numpy as np
 
 from jaxrec.data.interactions import Interactions, user_order
 from jaxrec.errors import InputError
 
-HALF_HOUR = 1800.0  # seconds; the gap of web analytics
+HALF_HOUR = 1800.0  # seconds; the usual gap in web analytics
 
 
 def sessions(interactions: Interactions, gap: float = HALF_HOUR) -> np.ndarray:
-    """The session of each row, int32 [N], numbered from 0 by user and then by time; rows keep their order.
+    """Return the session of each row, int32 [N], numbered from 0 by user and then by time.
 
-    A session starts with a user's first row, and wherever the time since the user's row before exceeds `gap` seconds
-    (a gap of exactly that does not); ties in time keep row order.
-    Raises InputError for data without times, and for a gap that is negative or no number.
+    A session starts with a user's first row, and where the time since the user's previous row exceeds the gap. Ties
+    in time keep row order.
+
+    Args:
+        interactions: data with times.
+        gap: maximum pause within a session, in seconds (inclusive).
+
+    Raises:
+        InputError: the data has no times, or the gap is negative or NaN.
     """
     if not gap >= 0:
-        raise InputError(f"a session gap of {gap} seconds is none: give 0 or more (1800 is half an hour)")
+        raise InputError(f"the session gap must be 0 seconds or more, not {gap} (1800 is half an hour)")
     if interactions.time is None:
         raise InputError("sessions need times: name their column in data.time_column")
     _, rows = user_order(interactions)

@@ -1,7 +1,7 @@
-"""Interactions to a split: what selects (train, validation) apart from what is read once, for the winner (test).
+"""Splits of interactions into train and validation, used for model selection, and test, used once for the final model.
 
-Only rows of `Interactions.target` are held out. The others, such as views where purchases are wanted, are history: what
-lies in the time of a held-out part is known only to the parts after it, and the rest is dropped.
+Only target rows (`Interactions.target`) are held out. The others, such as views when purchases are the target, are
+history: those from the time of a held-out part are known only to later parts, and the rest is dropped.
 """
 
 from dataclasses import dataclass, field, replace
@@ -21,16 +21,19 @@ from jaxrec.errors import InputError
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
-KNOWN = 2  # VALIDATION + KNOWN: known when validation is asked for, and never trained on; TEST + KNOWN likewise
+KNOWN = 2  # VALIDATION + KNOWN: known at validation time but never trained on; TEST + KNOWN likewise
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """Held-out interactions, and all that is known when they are asked for; what of it is a target is masked.
+    """Held-out interactions and the interactions known at prediction time, whose targets are filtered from rankings.
 
-    order: int64, places in the data of the rows of `known`, then of those of `target`, where a split asks at every
-           step: for each target with what its user did before it, earlier targets among it, and nothing is masked.
-           None: all targets of a user are asked for at once, with all that is known
+    Attributes:
+        known: interactions known at prediction time.
+        target: held-out interactions to predict.
+        order: int64, row numbers in the data of the rows of `known`, then of those of `target`, for splits with
+            next-item prediction at every step: each target is predicted from all earlier rows of its user, including
+            earlier targets, and nothing is filtered. None: all targets of a user are predicted at once from `known`.
     """
 
     known: Interactions
@@ -38,20 +41,23 @@ class HeldOut:
     order: np.ndarray | None = None
 
     def joined(self) -> Interactions:
-        """What is known and what is sought, in the order of the data where that counts."""
+        """Return known and held-out rows, in data order if the split predicts at every step."""
         joined = self.known.joined(self.target)
         return joined if self.order is None else joined.take(np.argsort(self.order))
 
     def context(self) -> Interactions:
-        """The rows that histories are cut from."""
+        """Return the rows from which histories are taken."""
         return self.known if self.order is None else self.joined()
 
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """All that fitting, early stopping, pruning and choosing may see; `validation` is None if none was held out.
+    """The data available to training, early stopping, pruning and model selection.
 
-    new_users: whether every user who is asked about is new, that is, in no row that is trained on
+    Attributes:
+        train: training interactions.
+        validation: validation part, or None.
+        new_users: whether all evaluated users are new, i.e. have no interaction in train.
     """
 
     train: Interactions
@@ -59,17 +65,20 @@ class Selection:
     new_users: bool = False
 
     def joined(self) -> Interactions:
-        """Train and validation as one, to train on once everything is chosen."""
+        """Return train and validation combined, for refitting after model selection."""
         return self.train if self.validation is None else self.validation.joined()
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Split:
-    """What selects and, apart from it, what is reported. All three parts share one user and one item table.
+    """A train, validation and test split; all parts share the same user and item tables.
 
-    notes:  counts and shares worth reporting, see `assembled`
-    config: the settings of the groups `data` and `split` that made it, where they are known
-    random: whether test rows, or their users, were drawn at random, whatever their times
+    Attributes:
+        selection: train and validation.
+        test: test part.
+        notes: counts and shares to report, see `assembled`.
+        random: whether test rows or users were drawn at random, regardless of time.
+        config: settings of the config groups `data` and `split`, if known.
     """
 
     selection: Selection
@@ -86,24 +95,24 @@ class Split:
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Raises an InputError where they leave nothing to train on."""
+    """Raise InputError if the fractions leave no training data."""
     if validation_fraction + test_fraction >= 1:
         raise InputError(
-            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave nothing to "
-            "train on: their sum must be below 1"
+            f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave no "
+            "training data: their sum must be below 1"
         )
 
 
 def check_cuts(test_from: str | int | float, validation_from: str | int | float | None = None) -> None:
-    """Raises an InputError for cuts that are no dates, or that are in the wrong order whatever the data."""
+    """Raise InputError for cuts that are not dates, or in the wrong order independent of the data."""
     test_cut = _moment(test_from, "split.test_from")
     if validation_from is None:
         return
     validation_cut = _moment(validation_from, "split.validation_from")
     if _is_share(test_from) == _is_share(validation_from) and validation_cut >= test_cut:
         raise InputError(
-            f"split.validation_from={validation_from} does not lie before split.test_from={test_from}: "
-            "validation comes between train and test"
+            f"split.validation_from={validation_from} must be before split.test_from={test_from}: "
+            "validation lies between train and test"
         )
 
 
@@ -115,29 +124,35 @@ def holdout(
     test_fraction: Fraction = 0.1,
     seed: NonNegativeInt = 0,
 ) -> Split:
-    """Splits each user's interactions at random.
+    """Split each user's interactions at random.
 
-    A user with n interactions gives round(n * fraction) of them to each part, halves rounded up: at 0.1 and 0.1 five
-    are enough for one of each. A user who would keep none for training keeps all.
+    Of a user's n interactions, round(n * fraction) go to each held-out part, halves rounded up: with 0.1 and 0.1, five
+    interactions suffice for one in each. Users who would have none left for training keep all in train.
+
+    Args:
+        interactions: data that is not split yet.
+        validation_fraction, test_fraction: shares of each user's interactions.
+        seed: seed of the draw.
     """
     check_fractions(validation_fraction, test_fraction)
     unsplit(interactions)
-    part = _carved(interactions, validation_fraction, test_fraction, seed)
+    part = _random_parts(interactions, validation_fraction, test_fraction, seed)
     return replace(assembled(interactions, part, validated=validation_fraction > 0), random=True)
 
 
 def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -> Split:
-    """Each user's last interaction tests, the second last validates, ties in time keep file order.
+    """Hold out each user's last interaction for test and the second last for validation.
 
-    Users who would keep fewer than `min_history` interactions keep all for training.
+    Args:
+        interactions: data that is not split yet; ties in time keep file order.
+        min_history: users with fewer interactions left for training keep all in train.
     """
     unsplit(interactions)
-    wanted = targets(interactions)
-    # Backwards: the last one has rank 0.
-    rank, count = ranks(wanted, wanted.time)
-    back = count[wanted.user] - 1 - rank
-    part = np.select([back == 0, back == 1], [TEST, VALIDATION], TRAIN)
-    part[count[wanted.user] < min_history + 2] = TRAIN
+    target_rows = targets(interactions)
+    rank, count = ranks(target_rows, target_rows.time)
+    from_last = count[target_rows.user] - 1 - rank  # 0 for the last one
+    part = np.select([from_last == 0, from_last == 1], [TEST, VALIDATION], TRAIN)
+    part[count[target_rows.user] < min_history + 2] = TRAIN
     return assembled(interactions, with_history(interactions, part.astype(np.int8)), validated=True)
 
 
@@ -146,11 +161,15 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
 def global_time(
     interactions: Interactions, *, test_from: str | int | float, validation_from: str | int | float | None = None
 ) -> Split:
-    """Everything from `test_from` on tests, everything from `validation_from` until then validates: as in deployment.
+    """Split by time, as in deployment: train on the past, test on the future.
 
-    Each is an ISO date (2015-06-01, read as UTC), a number as in a time column (seconds, milliseconds, ... since 1970),
-    or a fraction between 0 and 1: 0.9 cuts at the time at which 90 % of all interactions have been seen, and rows of
-    exactly that time fall behind the cut. Without `validation_from` there is no validation part.
+    A cut is an ISO date (2015-06-01, read as UTC), a number as in a time column (seconds, milliseconds, ... since
+    1970), or a fraction: 0.9 cuts after 90 % of all interactions. Interactions at the time of a cut are after it.
+
+    Args:
+        interactions: data with times that is not split yet.
+        test_from: start of the test period.
+        validation_from: start of the validation period; None: no validation.
     """
     check_cuts(test_from, validation_from)
     unsplit(interactions)
@@ -158,68 +177,69 @@ def global_time(
     if time is None:
         raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
     if not len(time):
-        raise InputError(f"nothing is left to split: {_remedy(interactions)}")
+        raise InputError(f"there is no data to split: {_remedy(interactions)}")
     test_cut = _cut(time, test_from, "split.test_from")
     part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
     if validation_from is not None:
         validation_cut = _cut(time, validation_from, "split.validation_from")
         if validation_cut >= test_cut:
             raise InputError(
-                f"split.validation_from={validation_from} and split.test_from={test_from} leave nothing to validate, "
-                f"no row lies between them: {_remedy(interactions)}"
+                f"no interaction lies between split.validation_from={validation_from} and "
+                f"split.test_from={test_from}: {_remedy(interactions)}"
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
     return assembled(interactions, part, validated=validation_from is not None)
 
 
 def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, seed: NonNegativeInt = 0) -> Split:
-    """Takes the split that the data comes with (`part`).
+    """Use the split of the data (`Interactions.part`).
 
-    Where it has no validation part, `validation_fraction` of each user's train is carved out as `holdout` does; 0
-    carves none.
+    Args:
+        interactions: data that is already split.
+        validation_fraction: share of each user's train interactions to hold out at random if the data has no
+            validation part; 0: none.
+        seed: seed of the draw.
     """
     part = interactions.part
     if part is None:
-        raise InputError("split=given needs data that comes split: give data.train=FILE and data.test=FILE")
+        raise InputError("split=given needs data that is already split: set data.train=FILE and data.test=FILE")
     if validation_fraction and not (part == VALIDATION).any():
         train = np.flatnonzero(part == TRAIN)
         part = part.copy()
-        part[train] = _carved(interactions.take(train), validation_fraction, 0.0, seed)
+        part[train] = _random_parts(interactions.take(train), validation_fraction, 0.0, seed)
     return assembled(interactions, part, validated=validation_fraction > 0 or bool((part == VALIDATION).any()))
 
 
 def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
-    """Part [N] of each row from the part of each target row: history belongs where it lies in its user's order."""
+    """Extend the parts of target rows to all rows [N]: history rows get the part of their time in the user's order."""
     if interactions.target is None:
         return part
     moment = np.arange(len(interactions)) if interactions.time is None else interactions.time
-    whole = np.full(len(interactions), TRAIN, np.int8)
-    whole[interactions.target] = part
+    parts = np.full(len(interactions), TRAIN, np.int8)
+    parts[interactions.target] = part
     history = ~interactions.target
     for p in (VALIDATION, TEST):
         start = np.full(interactions.n_users, np.iinfo(np.int64).max)
-        rows = interactions.target & (whole == p)
+        rows = interactions.target & (parts == p)
         np.minimum.at(start, interactions.user[rows], moment[rows])
-        whole[history & (moment >= start[interactions.user])] = p
-    return whole
+        parts[history & (moment >= start[interactions.user])] = p
+    return parts
 
 
 def rounded(count: Any, share: float) -> Any:
-    """A share of a count, halves rounded up."""
-    # The small addend takes 50 * 0.29 = 14.499999999999998 for the half it is.
+    """Return a share of a count, halves rounded up."""
+    # The epsilon corrects rounding errors, as in 50 * 0.29 = 14.499999999999998.
     return np.floor(count * share + 0.5 + 1e-9).astype(np.int64)
 
 
 def unsplit(interactions: Interactions) -> None:
-    """Raises an InputError for data that comes split."""
+    """Raise InputError if the data is already split."""
     if interactions.part is not None:
-        raise InputError(
-            "the data comes split already: say split=given, or give one file as data.path to split it anew"
-        )
+        raise InputError("the data is already split: set split=given, or set data.path to one file to split it again")
 
 
 def ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Each row's place [N] among its user's rows ordered by `key`, ties in row order, and each user's rows [U]."""
+    """Return the rank [N] of each row among its user's rows by `key`, ties in row order, and row counts by user [U]."""
     user = interactions.user
     order = np.argsort(user, kind="stable") if key is None else np.lexsort((key, user))
     count = np.bincount(user, minlength=interactions.n_users)
@@ -228,58 +248,68 @@ def ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarra
     return rank, count
 
 
-def _carved(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
-    """Part [N] of each row: a random share of every user's target rows; history stays in train."""
+def _random_parts(interactions: Interactions, validation: float, test: float, seed: int) -> np.ndarray:
+    """Return the part [N] of each row: random shares of each user's target rows; history stays in train."""
     if interactions.target is not None:
-        whole = np.full(len(interactions), TRAIN, np.int8)
-        whole[interactions.target] = _carved(replace(targets(interactions), target=None), validation, test, seed)
-        return whole
+        parts = np.full(len(interactions), TRAIN, np.int8)
+        parts[interactions.target] = _random_parts(replace(targets(interactions), target=None), validation, test, seed)
+        return parts
     rank, count = ranks(interactions, np.random.default_rng(seed).random(len(interactions)))
     n_test, n_validation = rounded(count, test), rounded(count, validation)
     small = n_test + n_validation >= count
     n_test[small], n_validation[small] = 0, 0
-    tested, held = n_test[interactions.user], (n_test + n_validation)[interactions.user]
-    return np.select([rank < tested, rank < held], [TEST, VALIDATION], TRAIN).astype(np.int8)
+    test_end, validation_end = n_test[interactions.user], (n_test + n_validation)[interactions.user]
+    return np.select([rank < test_end, rank < validation_end], [TEST, VALIDATION], TRAIN).astype(np.int8)
 
 
-def _cut(time: np.ndarray, given: str | int | float, key: str) -> int:
-    """The first millisecond behind a cut."""
-    if _is_share(given):
-        return int(np.partition(time, row := int(len(time) * float(given)))[row])
-    return int(_moment(given, key))
+def _cut(time: np.ndarray, setting: str | int | float, key: str) -> int:
+    """Return the first millisecond after a cut."""
+    if _is_share(setting):
+        return int(np.partition(time, row := int(len(time) * float(setting)))[row])
+    return int(_moment(setting, key))
 
 
-def _is_share(given: str | int | float) -> bool:
-    return not isinstance(given, str) and 0 < given < 1
+def _is_share(setting: str | int | float) -> bool:
+    return not isinstance(setting, str) and 0 < setting < 1
 
 
-def _moment(given: str | int | float, key: str) -> float:
-    """Milliseconds since 1970 of a date or a time; a share as it is."""
-    if _is_share(given):
-        return float(given)
-    return int(milliseconds(pa.chunked_array([[given]]), lambda _: f"{key}={given}")[0])
+def _moment(setting: str | int | float, key: str) -> float:
+    """Return the milliseconds since 1970 of a date or time; a share is returned unchanged."""
+    if _is_share(setting):
+        return float(setting)
+    return int(milliseconds(pa.chunked_array([[setting]]), lambda _: f"{key}={setting}")[0])
 
 
 def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, every_step: bool = False) -> Split:
-    """The split by part [N], without held-out rows that cannot be found, and its notes.
+    """Build a split from the part of each row, drop held-out rows that cannot be predicted, and compute notes.
 
-    A pair of user and item is looked for once, and only where it is not known by then, as known positives are never
-    recommended: validation rows whose pair is in train go, test rows whose pair is in train or validation go, and so
-    do repeats within a part. With `every_step` (see `HeldOut.order`) repeats are sought like everything else.
+    Known positives are never recommended, so held-out pairs of user and item must be new: validation rows whose pair
+    is in train, test rows whose pair is in train or validation, and repeats within a part are dropped. With
+    `every_step` they are kept.
 
-    users, users_with_test, users_with_validation
-    test_items_not_in_train, test_users_not_in_train: cold ones, which only content or popularity can serve
-    test_already_known, validation_already_known:     rows that went for this reason
-    test_before_last_train: share of test rows older than the newest train row; 0 means nobody trains on the future
-    history_after_test_dropped: rows that are history only and lie after what is tested
+    Notes:
+        users, users_with_test, users_with_validation: numbers of users.
+        test_items_not_in_train, test_users_not_in_train: numbers of cold items and users in test.
+        test_already_known, validation_already_known: rows dropped because their pair is known.
+        test_before_last_train: share of test rows older than the latest train row; 0 means no leak from the future.
+        history_after_test_dropped: history-only rows after the test rows.
+
+    Args:
+        interactions: all rows.
+        part: part of each row, [N]: TRAIN, VALIDATION, TEST, or one of the last two + KNOWN.
+        validated: whether a validation part is required.
+        every_step: whether each held-out row is predicted from the rows before it, see `HeldOut.order`.
+
+    Raises:
+        InputError: train, test or a required validation part is empty.
     """
     pair = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
-    wanted = np.ones(len(interactions), bool) if interactions.target is None else interactions.target
+    is_target = np.ones(len(interactions), bool) if interactions.target is None else interactions.target
     train = np.flatnonzero(part == TRAIN)
-    held = {p: np.flatnonzero((part == p) & wanted) for p in (VALIDATION, TEST)}
+    held_out = {p: np.flatnonzero((part == p) & is_target) for p in (VALIDATION, TEST)}
     kept: dict[int, np.ndarray] = {}
-    known = np.flatnonzero(((part == TRAIN) | (part > TEST)) & wanted)
-    for p, rows in held.items():
+    known = np.flatnonzero(((part == TRAIN) | (part > TEST)) & is_target)
+    for p, rows in held_out.items():
         if every_step:
             kept[p] = rows
             continue
@@ -288,51 +318,51 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
         known = np.concatenate([known, kept[p]])
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
         if not len(kept[p]) and (validated or p == TEST):
-            raise InputError(f"no user has a {name} item that train does not hold already: {_remedy(interactions)}")
+            raise InputError(f"no user has a {name} item that is not already in train: {_remedy(interactions)}")
     if not len(train):
-        raise InputError(f"nothing is left to train on: {_remedy(interactions)}")
+        raise InputError(f"there is no training data left: {_remedy(interactions)}")
 
     interactions = featured(interactions, train)
     seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
     encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
     interactions = replace(interactions, encoded=encoded)
 
-    def taken(rows: np.ndarray) -> Interactions:
+    def select(rows: np.ndarray) -> Interactions:
         return replace(interactions.take(rows), part=None)
 
-    trained = taken(train)
+    train_rows = select(train)
 
-    def asked(known: np.ndarray, ground_truth: np.ndarray) -> HeldOut:
-        known = np.sort(known)  # in the order of the data
+    def held_out_part(known: np.ndarray, ground_truth: np.ndarray) -> HeldOut:
+        known = np.sort(known)  # in data order
         order = np.concatenate([known, ground_truth]) if every_step else None
-        return HeldOut(trained if len(known) == len(train) else taken(known), taken(ground_truth), order)
+        return HeldOut(train_rows if len(known) == len(train) else select(known), select(ground_truth), order)
 
     before_validation = np.concatenate([train, np.flatnonzero(part == VALIDATION + KNOWN)])
-    # History of the time of validation is known by then too.
-    meanwhile = np.flatnonzero(((part == VALIDATION) & ~wanted) | (part == TEST + KNOWN))
-    before_test = np.concatenate([before_validation, kept[VALIDATION], meanwhile])
-    test = asked(before_test, kept[TEST])
+    # At test time, history from the validation period is known, too.
+    since_validation = np.flatnonzero(((part == VALIDATION) & ~is_target) | (part == TEST + KNOWN))
+    before_test = np.concatenate([before_validation, kept[VALIDATION], since_validation])
+    test = held_out_part(before_test, kept[TEST])
     notes: dict[str, int | float] = {
         "users": interactions.n_users,
         "users_with_test": len(pd.unique(test.target.user)),
         "users_with_validation": len(pd.unique(interactions.user[kept[VALIDATION]])),
         "test_items_not_in_train": _cold(test.target.item, interactions.item[train], interactions.n_items),
         "test_users_not_in_train": _cold(test.target.user, interactions.user[train], interactions.n_users),
-        "test_already_known": len(held[TEST]) - len(kept[TEST]),
-        "validation_already_known": len(held[VALIDATION]) - len(kept[VALIDATION]),
+        "test_already_known": len(held_out[TEST]) - len(kept[TEST]),
+        "validation_already_known": len(held_out[VALIDATION]) - len(kept[VALIDATION]),
     }
     if interactions.time is not None:
-        newest = interactions.time[train].max()
-        notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < newest).mean())
+        latest = interactions.time[train].max()
+        notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < latest).mean())
     if interactions.target is not None:
-        notes["history_after_test_dropped"] = int(np.count_nonzero((part == TEST) & ~wanted))
-    validation = asked(before_validation, kept[VALIDATION]) if len(kept[VALIDATION]) else None
+        notes["history_after_test_dropped"] = int(np.count_nonzero((part == TEST) & ~is_target))
+    validation = held_out_part(before_validation, kept[VALIDATION]) if len(kept[VALIDATION]) else None
     new_users = notes["test_users_not_in_train"] == notes["users_with_test"]
-    return Split(Selection(trained, validation, new_users), test, notes)
+    return Split(Selection(train_rows, validation, new_users), test, notes)
 
 
 def featured(interactions: Interactions, train: np.ndarray) -> Interactions:
-    """With what was known of items at the time of the newest train row among the item features, and nothing later."""
+    """Add the item properties as of the latest train row to the item features."""
     if interactions.properties is None:
         return interactions
     assert interactions.time is not None
@@ -340,15 +370,15 @@ def featured(interactions: Interactions, train: np.ndarray) -> Interactions:
     return replace(interactions, item_features=pd.concat([interactions.item_features, known], axis=1))
 
 
-def _cold(tested: np.ndarray, trained: np.ndarray, size: int) -> int:
-    """How many of `size` ids occur in test but not in train."""
-    return int(np.count_nonzero(np.bincount(tested, minlength=size)[np.bincount(trained, minlength=size) == 0]))
+def _cold(test: np.ndarray, train: np.ndarray, size: int) -> int:
+    """Return the number of ids below `size` that occur in test but not in train."""
+    return int(np.count_nonzero(np.bincount(test, minlength=size)[np.bincount(train, minlength=size) == 0]))
 
 
 def _remedy(interactions: Interactions) -> str:
     size = summary(interactions)
     span = f" from {size['first']} to {size['last']}" if "first" in size else ""
     return (
-        f"the data has {size['interactions']:,} interactions of {size['users']:,} users{span}; check the split's keys "
-        "(fractions, cut dates, min_history) or use another split"
+        f"the data has {size['interactions']:,} interactions of {size['users']:,} users{span}; check the split "
+        "settings (fractions, cut dates, min_history) or use another split"
     )

@@ -62,7 +62,7 @@ def test_files_keep_them_as_one_user_beside_numbers(bought):
 
 
 def test_files_refuse_missing_users_if_asked_to(bought):
-    with pytest.raises(InputError, match=r"1 rows have no id, the first is line 4 of .*data.anonymous=drop or keep"):
+    with pytest.raises(InputError, match=r"1 rows have no id, first in line 4 of .*data.anonymous=drop or keep"):
         files(bought, anonymous="error")
     bought.write_text(TEXT.replace("\n,b", "\n9,b"))
     assert sorted(files(bought, anonymous="error").user_ids.tolist()) == ["-1", "7", "9", "NULL"]  # whoever they are
@@ -70,7 +70,7 @@ def test_files_refuse_missing_users_if_asked_to(bought):
 
 def test_missing_items_stay_an_error(bought):
     bought.write_text(TEXT.replace("7,b,", "7,,"))
-    with pytest.raises(InputError, match=r"1 rows have no id, the first is line 5 of .*: drop or fill them$"):
+    with pytest.raises(InputError, match=r"1 rows have no id, first in line 5 of .*: drop or fill them$"):
         files(bought, anonymous="drop")
 
 
@@ -85,6 +85,6 @@ def test_parquet_of_every_type(tmp_path, ids):
 
 def test_a_file_of_nobody(tmp_path):
     pq.write_table(pa.table({"user_id": pa.nulls(2), "item_id": [1, 2]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"none of the 2 rows names a user: data.anonymous=keep"):
+    with pytest.raises(InputError, match=r"none of the 2 rows has a user: data.anonymous=keep"):
         files(tmp_path / "t.parquet", anonymous="drop")
     assert files(tmp_path / "t.parquet", anonymous="keep").user_ids.tolist() == [-1]

@@ -31,7 +31,7 @@ def test_rows_are_marked_one_by_one(events, kept, target, weights):
     wanted = [e == target for _, e in left]
     options = {"known": NAMES, "kept": kept, "target": target, "weights": weights}
     if not left or (target is not None and (not any(wanted) or (kept is not None and target not in kept))):
-        with pytest.raises(InputError, match=r"keeps no row|is not among data\.events|no row is of data\.target_event"):
+        with pytest.raises(InputError, match=r"keeps no rows|is not in data\.events|no row has data\.target_event"):
             marked(frame(events), where, **options)
         return
     made = marked(frame(events), where, **options)
@@ -62,18 +62,22 @@ def test_names_come_from_the_data_unless_they_are_known():
     ("events", "options", "message"),
     [
         (["view", None, None], {}, r"row 2 has no event \(2 such rows\)"),
-        (["view", "Buy"], {"known": NAMES}, r"row 2 has the event 'Buy' \(1 rows .*\): the events are view, cart, buy"),
-        (["view", "buy"], {"kept": ["views"]}, r"data\.events names 'views', and the events are buy, view"),
-        (["view", "buy"], {"target": "sold"}, r"data\.target_event names 'sold'"),
-        (["view", "buy"], {"weights": {"sold": 1.0}}, r"data\.event_weights names 'sold'"),
+        (
+            ["view", "Buy"],
+            {"known": NAMES},
+            r"row 2 has the unknown event 'Buy' \(1 such rows\): the events are view, cart, buy",
+        ),
+        (["view", "buy"], {"kept": ["views"]}, r"data\.events has the unknown event 'views': the events are buy, view"),
+        (["view", "buy"], {"target": "sold"}, r"data\.target_event has the unknown event 'sold'"),
+        (["view", "buy"], {"weights": {"sold": 1.0}}, r"data\.event_weights has the unknown event 'sold'"),
         (
             ["view", "buy"],
             {"kept": ["view"], "target": "buy"},
-            r"target_event=buy is not among data\.events=\['view'\]",
+            r"target_event=buy is not in data\.events=\['view'\]",
         ),
-        (["view"], {"known": NAMES, "target": "buy"}, r"no row is of data\.target_event=buy: choose another of view"),
+        (["view"], {"known": NAMES, "target": "buy"}, r"no row has data\.target_event=buy: choose one of view"),
         (["view"], {"known": NAMES, "kept": ["buy"]}, r"data\.events=\['buy'\] keeps no row"),
-        ([str(i) for i in range(128)], {}, "128 different events"),
+        ([str(i) for i in range(128)], {}, "128 distinct events"),
     ],
 )
 def test_what_cannot_be_marked_is_named(events, options, message):

@@ -141,28 +141,28 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
     ("content", "options", "message"),
     [
         ("", {}, "items.csv is empty"),
-        ("item_id,a\n", {}, "items.csv has column names and no rows"),
-        ("id,a\nx1,2\n", {}, "no column 'item_id', the name of ids by data.item_column: rename .* it has 'id', 'a'"),
+        ("item_id,a\n", {}, "items.csv has a header but no rows"),
+        ("id,a\nx1,2\n", {}, "no column 'item_id' \\(set by data.item_column\\): rename .* are 'id', 'a'"),
         ("item_id;a\nx1;2\n", {}, "no column 'item_id'; .*: set 'data.delimiter=\";\"'"),
         ("item_id,a,a\nx1,2,3\n", {}, "2 columns 'a': rename all but the one for a"),
         ("item_id,item_id\nx1,2\n", {}, "2 columns 'item_id'"),
-        ("item_id,a\nx1,2\nx2\n", {}, "line 3 of .*items.csv has 1 fields and its column names are 2"),
+        ("item_id,a\nx1,2\nx2\n", {}, "line 3 of .*items.csv has 1 fields, the header has 2"),
         (
             "item_id,a\nx1,2\n,3\n",
             {},
-            "data.item_column=item_id: 1 rows have no id, the first is line 3 of",
+            "data.item_column=item_id: 1 rows have no id, first in line 3 of",
         ),
-        ("item_id,a\nx1,2\nx1,3\n", {}, "features of item_id x1 are given twice: keep one row an id"),
+        ("item_id,a\nx1,2\nx1,3\n", {}, "features have two rows with item_id x1: keep one row per id"),
         ("item_id,a\nx1,caf\u00e9\n".encode("latin-1"), {}, "line 2 of .*items.csv is not UTF-8"),
         (
             ITEMS,
             {"categorical": ("color",)},
             "data.categorical names a column 'color'; .* 'item_id', 'brand'",
         ),
-        (ITEMS, {"numerical": ("price",), "categorical": ("price",)}, "the feature 'price' is named twice"),
+        (ITEMS, {"numerical": ("price",), "categorical": ("price",)}, "the feature 'price' is listed twice"),
         (ITEMS, {"numerical": ("brand",)}, "line 2 of .*items.csv has 'acme' as brand, which is neither a number"),
         ("item_id,a\nx1,\nx2,b\n", {"numerical": ("a",)}, "line 3 of .*items.csv has 'b' as a, which is neither"),
-        (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: give data.user_features"),
+        (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: set data.user_features"),
         (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_cannot_be_read_is_named(data, content, options, message):
 
 def test_parquet_columns_that_are_no_features(data, tmp_path):
     pq.write_table(pa.table({"item_id": ["x1"], "box": [{"w": 1}]}), tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="column 'box', holds struct"):
+    with pytest.raises(InputError, match="column 'box', contains struct"):
         data("", item_features=tmp_path / "items.parquet")
 
 
@@ -181,11 +181,11 @@ def test_lists_of_decimals_are_no_names(data, tmp_path):
     for kind in (pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float16())):
         vectors = pa.array([np.array([0.5, 1.0], np.float16)] * 2, kind)
         pq.write_table(pa.table({"item_id": ["x1", "x2"], "embedding": vectors}), tmp_path / "items.parquet")
-        with pytest.raises(InputError, match=r"column 'embedding', holds .* leave the column out"):
+        with pytest.raises(InputError, match=r"column 'embedding', contains .* remove the column"):
             data("", item_features=tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="column 'embedding', holds lists of decimal numbers"):
+    with pytest.raises(InputError, match="column 'embedding', contains lists of decimal numbers"):
         data("item_id,embedding\nx1,0.5|1\nx2,1|2\n")
-    with pytest.raises(InputError, match="the feature 'embedding' holds lists of decimal numbers"):
+    with pytest.raises(InputError, match="the feature 'embedding' contains lists of decimal numbers"):
         features(pd.DataFrame({"embedding": [[0.5, 1.0], [1.0, 2.0]]}))
     assert len(features(pd.DataFrame({"years": [[1999, 2001], [2001, None]]})).schema.bags) == 1
 
@@ -195,7 +195,7 @@ def test_lists_of_decimals_are_no_names(data, tmp_path):
 def test_types_of_which_no_feature_can_be_made_are_named(data, tmp_path, kind, named):
     odd = pa.array([b"a"] if kind == pa.binary() else [[[1]]] if pa.types.is_list(kind) else [1], kind)
     pq.write_table(pa.table({"item_id": ["x1"], "odd": odd}), tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="column 'odd', holds "):
+    with pytest.raises(InputError, match="column 'odd', contains "):
         data("", item_features=tmp_path / "items.parquet", **named)
 
 
@@ -203,7 +203,7 @@ def test_decimal_commas(data):
     table = 'item_id,price\nx1,"3,5"\nx2,"4"\nx3,"-1,25"\n'
     assert by_id(data(table, decimal=","), "price") == [3.5, 4.0, -1.25]
     assert by_id(data(table, decimal=",", numerical=("price",)), "price") == [3.5, 4.0, -1.25]
-    with pytest.raises(InputError, match=r"column 'price', holds numbers such as '3,5': .*data\.decimal=\",\""):
+    with pytest.raises(InputError, match=r"column 'price', contains numbers such as '3,5': .*data\.decimal=\",\""):
         data(table)
     assert by_id(data(table, categorical=("price",)), "price") == ["3,5", "4", "-1,25"]
     with pytest.raises(InputError, match=r"line 2 of .* has '3,5' as price, .*data\.decimal=\",\""):

@@ -55,7 +55,7 @@ def test_without_a_label_column_there_are_no_negatives(tmp_path):
     ("labels", "said"),
     [
         ([1, 2, 0], r"line 3 of .*bad\.csv has the label '2' \(1 such rows\)"),
-        ([0, 0, 0], "every label is 0"),
+        ([0, 0, 0], "all labels are 0"),
         (["1", "yes", "0"], "'yes'"),
     ],
 )

@@ -83,5 +83,5 @@ def test_what_is_no_position_is_named():
 
 def test_positions_that_nothing_links_to_the_first_are_named():
     pair, position = np.array([0, 0, 1, 1]), np.array([1, 2, 5, 6])
-    with pytest.raises(InputError, match=r"position 5 cannot be told \(2 of 4 positions\)"):
+    with pytest.raises(InputError, match=r"position 5 is not identifiable \(2 of 4 positions\)"):
         propensities(pair, position, np.ones(4))

@@ -84,7 +84,7 @@ def test_what_cannot_be():
     assert weighed(negative, "rank", "value")["value"][0] == pytest.approx(0.5 / 3)
     with pytest.raises(InputError, match=r"data.quantity=log needs quantities: name their column in data.value_column"):
         weighed(FRAME.drop(columns="value"), "log", "value")
-    with pytest.raises(InputError, match="every quantity is 0"):
+    with pytest.raises(InputError, match="all quantities are 0"):
         weighed(FRAME.assign(value=0), "log", "weight")
 
 

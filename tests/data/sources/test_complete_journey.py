@@ -97,13 +97,16 @@ def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
     [
         (
             {"transactions": tables()["products"]},
-            "transactions.parquet is not of The Complete Journey: it has no column 'household_id', 'quantity', 'tra",
+            "transactions.parquet is not a file of The Complete Journey: it has no column 'household_id', 'quantity'",
         ),
         (
             {"products": tables()["products"].drop(columns="brand")},
             "products.parquet is not .* no column 'brand', only 'p",
         ),
-        (changed("transactions", quantity="one"), r"transactions.parquet: quantity holds .*string, not whole numbers"),
+        (
+            changed("transactions", quantity="one"),
+            r"transactions.parquet: quantity has the type .*string, not integers",
+        ),
         (
             changed("transactions", product_id=pd.array([None, *range(9)], "Int64")),
             r"row 1 of .*transactions.parquet has no product_id \(1 such rows\)",
@@ -112,9 +115,9 @@ def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
             changed("transactions", transaction_timestamp=pd.to_datetime([None, *["2017-01-01"] * 9])),
             r"row 1 of .*transactions.parquet has no time",
         ),
-        (changed("products", product_id=[1, 2, 3, 2, 4, 5]), "products.parquet lists the product 2 twice"),
-        (changed("transactions", quantity=0), "no row of the 10 is a purchase of goods"),
-        (changed("transactions", household_id=-1), "none of the 5 rows names a user"),
+        (changed("products", product_id=[1, 2, 3, 2, 4, 5]), "products.parquet has two rows of product 2"),
+        (changed("transactions", quantity=0), "none of the 10 rows is a purchase of goods"),
+        (changed("transactions", household_id=-1), "none of the 5 rows has a user"),
     ],
 )
 def test_what_cannot_be_read_is_named(write, frames, message):
@@ -128,7 +131,7 @@ def test_a_folder_without_the_files(tmp_path, write):
     folder = write()
     file = folder / "products.parquet"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match=r"products.parquet is not a whole Parquet file"):
+    with pytest.raises(InputError, match=r"products.parquet is not a valid Parquet file"):
         complete_journey(folder)
 
 

@@ -59,7 +59,7 @@ def test_a_file_is_fetched_once_and_again_when_damaged(served, capsys, cache):
     path = fetch_url(url, SHA256)
     assert path == cache / "a.zip"
     assert path.read_bytes() == CONTENT
-    assert capsys.readouterr().err == f"fetching a.zip into {cache}\n"
+    assert capsys.readouterr().err == f"downloading a.zip into {cache}\n"
     assert fetch_url(url, SHA256) == path
     assert len(requests) == 1
     assert capsys.readouterr().err == ""
@@ -70,7 +70,7 @@ def test_a_file_is_fetched_once_and_again_when_damaged(served, capsys, cache):
 
 
 def test_a_wrong_file_never_enters_the_cache(served, cache):
-    with pytest.raises(UnreachableError, match="another checksum than expected"):
+    with pytest.raises(UnreachableError, match="the file has the wrong checksum"):
         fetch_url(served[0], "0" * 64)
     assert list(cache.iterdir()) == []
 

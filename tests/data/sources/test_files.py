@@ -141,8 +141,8 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
     ("content", "options", "message"),
     [
         ("", {}, "data.csv is empty"),
-        ("user_id,item_id\n", {}, "data.csv has column names and no rows"),
-        ("user_id,item_id", {}, "data.csv has column names and no rows"),
+        ("user_id,item_id\n", {}, "data.csv has a header but no rows"),
+        ("user_id,item_id", {}, "data.csv has a header but no rows"),
         ("\n\n", {}, "data.csv has no column 'user_id'"),
         (
             "user,item_id\n1,2\n",
@@ -153,20 +153,20 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         ("user_id\titem_id\n1\t2\n", {}, "set data.delimiter=tab"),
         ("user_id,item_id,user_id\n1,2,3\n", {}, "2 columns 'user_id': rename all but the one for data.user_column"),
         ("user_id:a,user_id:b,item_id\n1,2,3\n", {}, "2 columns 'user_id'"),
-        ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields and its column names are 2"),
+        ("user_id,item_id\n1,2\n\n3,4,5\n", {}, "line 4 of .*data.csv has 3 fields, the header has 2"),
         ("user_id,item_id\n1,2\n3\n", {}, "line 3 of .*data.csv has 1 fields"),
         (
             "user_id,item_id\n1,2\n,3\n\n,4\n",
             {"anonymous": "error"},
-            "data.user_column=user_id: 2 rows have no id, the first is line 3 of",
+            "data.user_column=user_id: 2 rows have no id, first in line 3 of",
         ),
         (
             'user_id,item_id,t\n1,2,"a\nb"\n1,"",3\n',
             {},
-            "data.item_column=item_id: 1 rows have no id, the first is line 4",
+            "data.item_column=item_id: 1 rows have no id, first in line 4",
         ),
         ("user_id,item_id\ncafé,2\n".encode("latin-1"), {}, "line 2 of .*data.csv is not UTF-8"),
-        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16, or no text"),
+        ("user_id,item_id\n1,2\n".encode("utf-16"), {}, "data.csv is UTF-16 or not text"),
         (GOOD.replace("3.5", "many"), {"value_column": "rating"}, "line 3 of .*the value 'many', not a finite number"),
         (GOOD.replace("3.5", ""), {"value_column": "rating"}, "line 3 of .* has no value"),
         (GOOD.replace("3.5", "nan"), {"value_column": "rating"}, "line 3 of .*'nan', not a finite number"),
@@ -178,10 +178,10 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         (
             GOOD,
             {"item_column": "user_id"},
-            "one column is named twice: data.user_column=user_id, data",
+            "a column is used twice: data.user_column=user_id, data",
         ),
         (GOOD, {"delimiter": "::"}, "data.delimiter='::' is not one character"),
-        (GOOD, {"k_core": 3}, "data.k_core=3 drops all of the 3 interactions"),
+        (GOOD, {"k_core": 3}, "data.k_core=3 drops all 3 interactions"),
     ],
 )
 def test_what_cannot_be_read_is_named(write, content, options, message):
@@ -226,19 +226,19 @@ def test_an_archive_holds_one_file(tmp_path):
     assert len(files(path)) == 3
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("b.csv", GOOD)
-    with pytest.raises(InputError, match=r"holds 2 files \(a\.csv, b\.csv\): unpack it"):
+    with pytest.raises(InputError, match=r"contains 2 files \(a\.csv, b\.csv\): unpack it"):
         files(path)
 
 
 def test_files_that_are_not_there(tmp_path, write):
     with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
         files(tmp_path / "nothing.csv")
-    with pytest.raises(InputError, match="is a folder: name one file in it"):
+    with pytest.raises(InputError, match="is a folder: name a file in it"):
         files(tmp_path)
-    with pytest.raises(InputError, match=r"suffix that says nothing of its format"):
+    with pytest.raises(InputError, match=r"has an unknown suffix"):
         files(write(GOOD, "data.xlsx"))
     assert len(files(write(GOOD, "data.txt"), delimiter=",")) == 3
-    with pytest.raises(InputError, match="not a whole Parquet file"):
+    with pytest.raises(InputError, match="not a valid Parquet file"):
         files(write(GOOD, "data.parquet"))
 
 
@@ -248,13 +248,13 @@ def test_a_file_that_may_not_be_read(write, monkeypatch):
 
     path = write(GOOD)
     monkeypatch.setattr(pa, "input_stream", refused)
-    with pytest.raises(InputError, match=r"data\.csv may not be read: Permission denied"):
+    with pytest.raises(InputError, match=r"data\.csv cannot be read: Permission denied"):
         files(path)
 
 
 def test_sources_exclude_each_other(write):
     one = write(GOOD)
-    with pytest.raises(InputError, match=r"no data: give data.path=FILE"):
+    with pytest.raises(InputError, match=r"no data: set data.path=FILE"):
         files()
     with pytest.raises(InputError, match="no data"):
         files(train=one)
@@ -267,11 +267,11 @@ def test_sources_exclude_each_other(write):
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or whole numbers"),
-        (pa.array([1, None]), "1 rows have no id, the first is row 2 of"),
-        (pa.array([float("nan"), 1.0]), "1 rows have no id, the first is row 1 of"),
-        (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, the first is row 2 of"),
-        (pa.array(["a", ""]), "1 rows have no id, the first is row 2 of"),
+        (pa.array([1.0, 2.5]), "row 2 of .* has the id 2.5: ids are text or integers"),
+        (pa.array([1, None]), "1 rows have no id, first in row 2 of"),
+        (pa.array([float("nan"), 1.0]), "1 rows have no id, first in row 1 of"),
+        (pa.array(["a", ""]).dictionary_encode(), "1 rows have no id, first in row 2 of"),
+        (pa.array(["a", ""]), "1 rows have no id, first in row 2 of"),
     ],
 )
 def test_parquet_ids_that_are_none(tmp_path, column, message):
@@ -284,13 +284,13 @@ def test_parquet_without_rows(tmp_path):
     pq.write_table(
         pa.table({"user_id": pa.array([], pa.int64()), "item_id": pa.array([], pa.int64())}), tmp_path / "t.pq"
     )
-    with pytest.raises(InputError, match=r"t\.pq has column names and no rows"):
+    with pytest.raises(InputError, match=r"t\.pq has a header but no rows"):
         files(tmp_path / "t.pq")
 
 
 def test_parquet_values_of_no_number(tmp_path):
     pq.write_table(pa.table({"user_id": [1], "item_id": [1], "v": [[1]]}), tmp_path / "t.parquet")
-    with pytest.raises(InputError, match=r"data.value_column holds list.* not numbers"):
+    with pytest.raises(InputError, match=r"data.value_column=.* has the type list.* not numbers"):
         files(tmp_path / "t.parquet", value_column="v")
 
 
@@ -312,7 +312,7 @@ def test_real_purchases(shared_data, tmp_path):
     """Missing customers (if so asked) and returns are refused; without them the data reads as pandas counts it."""
     source = shared_data / "online-retail-ii-2009.parquet"
     columns = {"user_column": "Customer ID", "item_column": "StockCode"}
-    with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, the first is row 264 of"):
+    with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, first in row 264 of"):
         files(source, **columns, anonymous="error")
     frame = pd.read_parquet(source).dropna(subset="Customer ID").head(50_000)
     frame.to_parquet(tmp_path / "known.parquet")
@@ -388,7 +388,7 @@ def test_columns_of_a_type_that_no_log_holds_are_named(tmp_path, kind):
     for key, column in names.items():
         table = {"user_id": pa.array([1, 2]), "item_id": pa.array([1, 2])} | {column: KINDS[kind]}
         pq.write_table(pa.table(table), path := tmp_path / "t.parquet")
-        with pytest.raises(InputError, match=f"data.{key} holds "):
+        with pytest.raises(InputError, match=f"data.{key}=.* has the type "):
             files(path, **({key: column} if key in of else {}))
 
 
@@ -404,7 +404,7 @@ def test_uuids_are_text_half_floats_are_numbers_and_booleans_are_no_ids(tmp_path
     assert rows(files(log(half))) == [(1, 1), (2, 2)]
     pq.write_table(pa.table({"user_id": [1, 2], "item_id": [1, 2], "v": half}), tmp_path / "v.parquet")
     assert files(tmp_path / "v.parquet", value_column="v").value.tolist() == [1, 2]
-    with pytest.raises(InputError, match=r"data\.user_column=user_id: row 1 of .* holds true or false"):
+    with pytest.raises(InputError, match=r"data\.user_column=user_id: row 1 of .* is true or false, not an id"):
         files(log(pa.array([True, False])))
 
 

@@ -78,9 +78,9 @@ def test_filters_reach_the_data(small, tmp_path):
 
 
 def test_folders_that_hold_something_else(tmp_path):
-    with pytest.raises(InputError, match=r"must be a folder that holds ml-100k.inter or u.data"):
+    with pytest.raises(InputError, match=r"must be a folder that contains ml-100k.inter or u.data"):
         movielens_100k(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="does not hold MovieLens-100K as published"):
+    with pytest.raises(InputError, match="is not MovieLens-100K as published"):
         movielens_100k(original(tmp_path / "ml"))
 
 

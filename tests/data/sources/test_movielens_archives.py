@@ -141,14 +141,14 @@ def replaced(name, old, new):
 @pytest.mark.parametrize(
     ("version", "change", "message"),
     [
-        ("1m", lambda f: f.pop("ratings.dat"), "holds no ratings.dat: data.path is ml-1m.zip or its folder"),
-        ("25m", lambda f: f.pop("ratings.csv"), "holds no ratings.csv: data.path is ml-25m.zip or its folder"),
-        ("1m", replaced("ratings.dat", b"2::1193::4::978298413\n", b""), "2 ratings and ml-1m has 3: it is cut off"),
+        ("1m", lambda f: f.pop("ratings.dat"), "has no ratings.dat: set data.path to ml-1m.zip or its unpacked"),
+        ("25m", lambda f: f.pop("ratings.csv"), "has no ratings.csv: set data.path to ml-25m.zip or its unpacked"),
+        ("1m", replaced("ratings.dat", b"2::1193::4::978298413\n", b""), "2 ratings, but ml-1m has 3: it is truncated"),
         ("1m", replaced("ratings.dat", b"978302109", b"978302109::9"), "ratings.dat is not as published .*Expected 4"),
         ("1m", replaced("ratings.dat", b"::661", b""), "ratings.dat is not as published .*Expected 4 columns, got 3"),
         ("1m", replaced("ratings.dat", b"::3::", b"::x::"), "ratings.dat is not as published .*float"),
         ("1m", replaced("ratings.dat", b"::3::", b"::::"), "1 rows of ratings.dat have no rating"),
-        ("1m", replaced("ratings.dat", b"::3::", b"::7::"), "ratings from 4 to 7, not of 0.5 to 5 stars"),
+        ("1m", replaced("ratings.dat", b"::3::", b"::7::"), "ratings from 4 to 7, not 0.5 to 5: it is not a"),
         ("1m", replaced("users.dat", b"::16::", b"::21::"), "an occupation that is not one of 0 to 20"),
         ("1m", lambda f: f.update({"users.dat": b""}), "users.dat is not as published .*mpty"),
         ("25m", replaced("ratings.csv", b"movieId", b"item"), "ratings.csv is not as published .*movieId"),
@@ -168,9 +168,9 @@ def test_what_is_not_as_published_is_named(small, tmp_path, version, change, mes
 
 
 def test_another_version_than_was_said(tmp_path):
-    with pytest.raises(InputError, match=r"has 3 ratings and ml-25m has 25,000,095: .* check data.version"):
+    with pytest.raises(InputError, match=r"has 3 ratings, but ml-25m has 25,000,095: .* check data.version"):
         movielens("25m", pack(tmp_path / "ml.zip", contents("25m"), "ml-25m"))
-    with pytest.raises(InputError, match=r"holds no ratings.dat"):
+    with pytest.raises(InputError, match=r"has no ratings.dat"):
         movielens("1m", tmp_path / "ml.zip")
 
 
@@ -228,7 +228,7 @@ def test_the_archive_is_fetched_from_grouplens_and_kept(small, tmp_path, monkeyp
 def test_no_way_to_grouplens_says_how_to_do_without(tmp_path, monkeypatch):
     monkeypatch.setattr(movielens_archives, "ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"127.0.0.1:9/ml-32m.zip: .*refused.*By hand.* data.path=ml-32m.zip"):
+    with pytest.raises(InputError, match=r"127.0.0.1:9/ml-32m.zip: .*refused.*manually.* data.path=ml-32m.zip"):
         movielens("32m")
 
 

@@ -50,20 +50,20 @@ LINES = [
 NETTED = [(13085, "85048", 12, "2009-12-01T07:45"), (13085, "15056BL", 10, "2009-12-01T07:45")]
 NETTED += [(13078, "85048", 8, "2009-12-03T10:00"), (13078, "22041", 3, "2009-12-06T10:00")]
 NOTES = {
-    "rows whose stock code had small letters or blanks, mended": 2,  # the voucher's is one
+    "rows whose stock code had lower-case letters or blanks, normalized": 2,  # the voucher's is one
     "rows of postage and carriage, dropped": 1,
     "rows of gift vouchers, dropped": 1,
     "rows of fees, discounts, corrections, samples, dropped": 1,
     "rows of stock codes of an unknown kind, dropped": 1,
     "rows of a price of 0 or less, dropped": 1,
     "rows of quantity 0, dropped": 1,
-    "rows of a negative quantity that are no cancellation, dropped": 1,
+    "rows with a negative quantity that are not cancellations, dropped": 1,
     "rows of a cancellation with a positive quantity, dropped": 1,
     "rows without a user, dropped": 1,
     "further lines of an item in its invoice, summed into one": 1,
     "cancellations, taken from purchases before": 1,
     "cancellations of more than was bought before, the rest ignored": 1,
-    "purchases canceled whole, dropped": 2,
+    "purchases canceled in full, dropped": 2,
     "purchases canceled in part, lowered": 1,
 }
 
@@ -127,7 +127,7 @@ def test_the_first_edition_as_it_is_passed_around(tmp_path):
     text += f"536366,22633,WARMER,2,12/13/2010 8:28,1.85,17850,{UK}\r\n"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(
-        InputError, match=r"line 2 of .*data.csv is not UTF-8: write it again .* \(data.encoding=latin-1\)"
+        InputError, match=r"line 2 of .*data.csv is not UTF-8: save it as UTF-8, .* \(data.encoding=latin-1\)"
     ):
         read(path)
     data = read(path, encoding="latin-1")
@@ -292,7 +292,7 @@ def changed(row: int, **cells) -> pd.DataFrame:
         ),
         (
             changed(1, Quantity="many"),
-            r"line 3 of .*r.csv has the quantity 'many', not a number \(1 such rows\): mend it",
+            r"line 3 of .*r.csv has the quantity 'many', not a number \(1 such rows\): fix it",
         ),
         (changed(1, Price="inf"), "line 3 of .* has the price 'inf', not a number"),
         (changed(2, Quantity=None), r"line 4 of .* has no Quantity \(1 such rows\): fill it or delete the row"),
@@ -302,10 +302,10 @@ def changed(row: int, **cells) -> pd.DataFrame:
         (changed(3, InvoiceDate="yesterday"), r"line 5 of .* has a time that cannot be read, 'yesterday'"),
         (
             lines(LINES[3:4]),
-            r"no row of the 1 is a purchase or its cancellation: 1 rows of postage and carriage, dropped",
+            r"none of the 1 rows is a purchase or its cancellation: 1 rows of postage and carriage, dropped",
         ),
-        (lines(LINES[4:5]), r"none of the 1 rows names a user: data.anonymous=keep"),
-        (lines(LINES[15:16]), r"every purchase was canceled: 1 cancellations of more than was bought before"),
+        (lines(LINES[4:5]), r"none of the 1 rows has a user: data.anonymous=keep"),
+        (lines(LINES[15:16]), r"all purchases were canceled: 1 cancellations of more than was bought before"),
     ],
 )
 def test_what_cannot_be_read_is_named(write, frame, message):
@@ -314,17 +314,17 @@ def test_what_cannot_be_read_is_named(write, frame, message):
 
 
 def test_files_that_are_none(tmp_path, write, monkeypatch):
-    with pytest.raises(InputError, match=r"data.path=FILE is needed: fetch Online Retail II"):
+    with pytest.raises(InputError, match=r"set data.path=FILE to Online Retail II"):
         online_retail()
     for name in ("no.xlsx", "no.parquet", "no.csv"):
         with pytest.raises(InputError, match=f"there is no file .*{name}: check data.path"):
             read(tmp_path / name)
     (tmp_path / "text.xlsx").write_text("no spreadsheet")
-    with pytest.raises(InputError, match=r"text.xlsx is not a whole .xlsx file \(.*fetch it again"):
+    with pytest.raises(InputError, match=r"text.xlsx is not a valid .xlsx file \(.*download it again"):
         read(tmp_path / "text.xlsx")
     whole = write(lines(), "cut.xlsx").read_bytes()
     (tmp_path / "cut.xlsx").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut.xlsx is not a whole .xlsx file"):
+    with pytest.raises(InputError, match=r"cut.xlsx is not a valid .xlsx file"):
         read(tmp_path / "cut.xlsx")
     with pytest.raises(InputError, match=r"s.xlsx, sheet Sheet1 is not Online Retail II: it has no column 'Country'"):
         read(write(lines().drop(columns="Country"), "s.xlsx"))

@@ -109,7 +109,7 @@ def test_other_code_prepares_anew(cache, source, tmp_path, monkeypatch):
         calls.append(1)
         return bare()
 
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "code" / "prepared.py"))
+    monkeypatch.setattr(module, "DATA", tmp_path / "code")
     (tmp_path / "code").mkdir()
     for code in ("x = 1", "x = 2", "x = 1"):
         (tmp_path / "code" / "times.py").write_text(code)
@@ -165,7 +165,7 @@ def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
         return replace(bare(), item_features=pd.DataFrame({"odd": [1, "text"]}, dtype=object))
 
     assert prepared(prepare, {"source": source}, {}).item_features["odd"].tolist() == [1, "text"]
-    assert "cannot be kept" in capsys.readouterr().err
+    assert "cannot be cached" in capsys.readouterr().err
     assert list(cache.iterdir()) == []
 
 

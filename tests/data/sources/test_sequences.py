@@ -59,9 +59,9 @@ def test_a_user_who_is_no_number_heads_no_columns(write):
     [
         ("", "data.txt is empty"),
         ("\n \n", "has no line with a user and an item"),
-        ("1 2\n\n1 2 3\n", "line 3 of .*data.txt has 3 ids, .* say data.layout=lists"),
-        ("\nuser item\n1 2\n3 4\n", "begins with 'user item' and then all users are numbers: delete that line"),
-        ("user item\n1 2\n", "begins with 'user item' and then all users are numbers"),
+        ("1 2\n\n1 2 3\n", "line 3 of .*data.txt has 3 ids, .* set data.layout=lists"),
+        ("\nuser item\n1 2\n3 4\n", "starts with 'user item', but all other users are numbers: delete that line"),
+        ("user item\n1 2\n", "starts with 'user item', but all other users are numbers"),
         ("1 2\n1\n", "line 2 of .*data.txt has one id"),
         ("1 2\n3\0 4\n", "line 2 of .*data.txt is not UTF-8 text"),
         ("1 2\ncafé 1\n".encode("latin-1"), "line 2 of .*data.txt is not UTF-8 text"),
@@ -101,7 +101,7 @@ def test_either_layout_reads_what_was_written(tmp_path_factory, drawn):
         try:
             found = sequences(folder / f"{layout}.txt", layout=layout)
         except InputError as error:
-            assert "then all users are numbers" in str(error)  # noqa: PT017
+            assert "all other users are numbers" in str(error)  # noqa: PT017
             continue
         assert [(str(user), str(item)) for user, item in pairs_of(found)] == expected
 

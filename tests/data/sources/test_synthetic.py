@@ -58,14 +58,14 @@ def test_activity_is_lognormal_and_can_be_even():
     [
         (
             {"n_users": 10, "n_items": 10, "n_interactions": 101},
-            "n_interactions=101 must lie between .* = 50 and .*100",
+            "n_interactions=101 must be between .* = 50 and .*100",
         ),
-        ({"n_users": 10, "n_items": 10, "n_interactions": 49}, "data.n_interactions=49 must lie between"),
+        ({"n_users": 10, "n_items": 10, "n_interactions": 49}, "data.n_interactions=49 must be between"),
         (
             {"n_users": 10, "n_items": 10, "n_interactions": 60, "min_per_user": 11},
             "min_per_user=11 must not",
         ),
-        ({"n_items": 5, "n_clusters": 6}, "data.n_clusters=6 is more than data.n_items=5"),
+        ({"n_items": 5, "n_clusters": 6}, "data.n_clusters=6 exceeds data.n_items=5"),
     ],
 )
 def test_sizes_that_cannot_be_met(sizes, message):

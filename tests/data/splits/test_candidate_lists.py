@@ -87,7 +87,7 @@ def test_files_speak_original_ids(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("who,what\nu,10\n", "has no candidates for user v, who has something to find \\(1 such users\\)"),
+        ("who,what\nu,10\n", "has no candidates for user v, who has held-out items \\(1 such users\\)"),
         ("who,what\nu,10\nv,99\n", "item 99 is not in the data \\(1 such rows\\)"),
         ("who,what\nu,10\n,20\n", "eval.user_column=who: line 3 of .* has no id"),
         ("user,item\nu,10\n", "no column 'who'.*set eval.user_column"),

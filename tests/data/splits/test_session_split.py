@@ -134,8 +134,8 @@ def test_a_session_is_cut_where_the_next_part_begins():
 @pytest.mark.parametrize(
     ("days", "message"),
     [
-        ((1.0, 30.0), "no session of two events or more to train on: the data lasts 4.2 days"),
-        ((3.0, 0.1), "no session of two events or more to test"),
+        ((1.0, 30.0), "no session of two or more events to train on: the data spans 4.2 days"),
+        ((3.0, 0.1), "no session of two or more events to test"),
     ],
 )
 def test_days_that_leave_nothing_are_named(days, message):

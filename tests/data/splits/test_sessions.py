@@ -41,7 +41,7 @@ def test_sessions_are_those_of_a_walk_through_each_user(rows, gap):
 def test_what_has_no_sessions_is_said():
     with pytest.raises(InputError, match=r"sessions need times: name their column in data\.time_column"):
         sessions(replace(data([(0, 0)]), time=None))
-    with pytest.raises(InputError, match="a session gap of -1 seconds is none"):
+    with pytest.raises(InputError, match="the session gap must be 0 seconds or more, not -1"):
         sessions(data([(0, 0)]), gap=-1)
     with pytest.raises(InputError, match="nan"):
         sessions(data([(0, 0)]), gap=float("nan"))

@@ -173,11 +173,11 @@ def test_cuts_in_time(validation_from, test_from, sizes):
     [
         (
             {"validation_from": 0.9, "test_from": 0.8},
-            "validation_from=0.9 does not lie before split.test_from=0.8",
+            "validation_from=0.9 must be before split.test_from=0.8",
         ),
-        ({"validation_from": 0.8, "test_from": 0.8}, "validation_from=0.8 does not lie before split.test_from=0.8"),
+        ({"validation_from": 0.8, "test_from": 0.8}, "validation_from=0.8 must be before split.test_from=0.8"),
         ({"test_from": "1980-01-01"}, "no user has a test item .*from 1970-01-01T00:00:00 to 1970-01-10"),
-        ({"test_from": "1960-01-01"}, "nothing is left to train on"),
+        ({"test_from": "1960-01-01"}, "no training data left"),
         ({"validation_from": "1970-01-05T01", "test_from": "1970-01-05T02"}, "no user has a validation item"),
         ({"test_from": "christmas"}, "split.test_from=christmas has a time that cannot be read"),
     ],
@@ -255,21 +255,21 @@ def test_notes_tell_the_share_that_trains_on_the_future():
 
 @pytest.mark.parametrize("split", [holdout, leave_one_out, lambda source: global_time(source, test_from=0.5)])
 def test_split_data_is_not_split_again(split):
-    with pytest.raises(InputError, match="comes split already: say split=given"):
+    with pytest.raises(InputError, match="already split: set split=given"):
         split(parted([0, 2]))
 
 
 def test_splits_that_cannot_be_made():
     whole = data([(1, item, item) for item in range(10)])
-    with pytest.raises(InputError, match="data that comes split"):
+    with pytest.raises(InputError, match="data that is already split"):
         given(whole)
     with pytest.raises(InputError, match="their sum must be below 1"):
         holdout(whole, validation_fraction=0.5, test_fraction=0.5)
-    with pytest.raises(InputError, match="no user has a test item that train does not hold already"):
+    with pytest.raises(InputError, match="no user has a test item that is not already in train"):
         given(parted([0, 2], items=[1, 1]))
     with pytest.raises(InputError, match="no user has a validation item"):
         given(parted([0, 2]), validation_fraction=0.1)
-    with pytest.raises(InputError, match="nothing is left to train on"):
+    with pytest.raises(InputError, match="no training data left"):
         given(parted([2, 2]))
 
 

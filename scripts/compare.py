@@ -1,0 +1,11 @@
+"""`jaxrec compare`, with the code of this checkout."""
+
+import sys
+from pathlib import Path
+
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # before any installed jaxrec
+
+from jaxrec.cli import main
+
+if __name__ == "__main__":
+    main(["compare", *sys.argv[1:]])
