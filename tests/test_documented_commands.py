@@ -208,6 +208,7 @@ FILLED = {
     "NAME": "tiny",
     "trial=7": "trial=0",
     "out=FOLDER": "out=exported",
+    "outputs/sweeps/shop/best": "RUN_DIR",
 }
 NOT_RUN = ("scripts/serve.py", "jaxrec serve", "scripts/benchmark.py", "jaxrec benchmark", "data.version=", "--help")
 
@@ -227,6 +228,8 @@ def folder(tmp_path_factory):
     np.savetxt(folder / "Beauty.txt", rows[["user_id", "item_id"]], "%d")
     everything = pd.MultiIndex.from_product([range(200), range(20)], names=["user_id", "item_id"])
     everything.to_frame().to_csv(folder / "negatives.csv", index=False)
+    catalog = pd.DataFrame({"sku": range(600), "title": "tea", "category": "drinks"})
+    catalog.to_csv(folder / "catalog.csv", index=False)
     about = {"item_id": range(600), "brand": rng.integers(0, 9, 600), "year": rng.integers(1990, 2009, 600)}
     tags = [f"t{a}|t{b}" for a, b in rng.integers(0, 5, (600, 2))]
     pd.DataFrame({**about, "tags": tags, "genres": tags}).to_csv(folder / "items.csv", index=False)

@@ -18,7 +18,7 @@ from jaxrec.sweep.space import space_from_yaml
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^python .*$", PAGE, re.MULTILINE)]
+COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^jaxrec .*$", PAGE, re.MULTILINE)]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_the_page_has_an_example_of_each_extension(project):
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_each_command_is_accepted(composed, words):
     script, *overrides = [word for word in words if word not in ("--config-dir", "my_conf", "--multirun")]
-    if script.endswith("pipeline.py"):
+    if script == "pipeline":
         steps = composed("pipeline", *overrides)["rerank"]
         settings.check({f"rerank.{name}": node for name, node in steps.items()})
         return
