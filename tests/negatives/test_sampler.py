@@ -41,7 +41,7 @@ def test_a_sampler_needs_no_tables():
 
 
 def test_only_a_sampler_that_says_so_is_mixed_and_without_probabilities_nothing_is_corrected():
-    with pytest.raises(InputError, match="cannot mix"):
+    with pytest.raises(InputError, match="needs samplers that draw per example"):
         Mixed(first=Last(), second=Uniform())
     mixed = Mixed(first=Mixable(), second=Uniform(), share=1.0, ratio=3)
     tables = mixed.prepare(TRAIN)
