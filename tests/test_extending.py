@@ -122,6 +122,7 @@ def test_all_parts_make_a_run(trained):
     assert set(per_user["my_package.metric.hit_on_top@5"]) <= {0.0, 1.0}
 
 
+@pytest.mark.slow
 def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
     model = recommend.load(trained)
     assert len(model.recommend(model.user_ids[:2], k=3)) == 6

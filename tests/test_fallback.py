@@ -18,6 +18,7 @@ from jaxrec.models.ease import EASE
 from jaxrec.models.ials import ImplicitALS
 from jaxrec.models.neumf import NeuMF
 from jaxrec.models.popularity import Popularity
+from tests.slow import some_slow
 
 ITEMS = 30
 DAY = 86_400
@@ -56,7 +57,7 @@ def ndcg(listed: list, ground_truth: set) -> float:
     )
 
 
-@pytest.mark.parametrize("name", ["ease", "neumf", "ials"])
+@pytest.mark.parametrize("name", some_slow(["ease", "neumf", "ials"], "neumf", "ials"))
 def test_new_users_are_measured_by_what_they_are_served(compose, log, tmp_path, name):
     """Of users "b" nothing is known; "v" have one item, which nobody had in train: no model can use it."""
     fast = {"neumf": ("trainer.epochs=1",), "ials": ("trainer.epochs=2", "model.embedding_dim=4"), "ease": ()}[name]

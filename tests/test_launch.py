@@ -198,6 +198,7 @@ def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path,
         launch.grid([(tree, [])], tmp_path)
 
 
+@pytest.mark.slow
 def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
     short = (*PLANTED, "model=popularity", "sweep.sampler=grid", "sweep.population=2")
     space = {"model": {"choices": ["popularity"]}, "model.window_days": {"choices": [None, 10.0]}}
@@ -222,6 +223,7 @@ def test_a_space_that_does_not_fit_each_of_its_models_is_refused_first(compose, 
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_search_only_reads_its_winner_again(compose, tmp_path):
     tree = compose(*SHORT, "sweep.n_trials=2", "sweep.population=2")
     one = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
@@ -230,6 +232,7 @@ def test_a_finished_search_only_reads_its_winner_again(compose, tmp_path):
     assert len(pd.read_csv(tmp_path / "trials.csv")) == 2
 
 
+@pytest.mark.slow
 def test_refit_trains_on_validation_too(compose, tmp_path):
     tree = compose(*SHORT)
     alone = launch.run(tree, tmp_path / "a")
@@ -313,6 +316,7 @@ def test_a_run_that_diverges_says_what_to_do(compose, tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_fails_alone(compose, tmp_path):
     tree = compose(*SHORT, "optimizer=sgd", "sweep.sampler=grid", "sweep.population=3")
     space = {"optimizer.learning_rate": {"choices": [0.05, 1e30, 0.1]}}
@@ -323,6 +327,7 @@ def test_a_trial_that_diverges_fails_alone(compose, tmp_path):
     assert "diverged" in trials.error[1e30].iloc[0]
 
 
+@pytest.mark.slow
 def test_a_search_for_the_smallest_error(compose, tmp_path):
     """Ratings that are sums of a user's and an item's part: the best trial has the smallest rmse, near the noise."""
     rng = np.random.default_rng(0)

@@ -132,8 +132,8 @@ class ItemFacts:
         vectors = item_similarity(recommender, (known.user, known.item), mixes, self.vectors)
         if vectors is None:
             missing = {
-                "category": "no categories are known: write items.category=COLUMN, or choose model or interactions",
-                "model": "this model has no vectors of items; choose interactions or category",
+                "category": "there are no categories: set items.category=COLUMN, or choose model or interactions",
+                "model": "this model has no item vectors; choose interactions or category",
             }
             raise InputError(
                 f"items.vectors={self.vectors}: {missing.get(self.vectors or '', 'too few users and items to compare')}"

@@ -55,6 +55,7 @@ def test_when_it_mines():
     assert (miner.nothing() == -1).all()
 
 
+@pytest.mark.slow
 def test_a_member_mines_and_trains_as_it_would_alone():
     hard = Hard(ratio=2, ranks=(1, 5), warmup=1, refresh=2, share=1.0, pool=30)
     together, alone = fit(2, hard, 4), fit(1, hard, 4)

@@ -90,6 +90,7 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
     np.testing.assert_allclose(predicted, np.asarray(model.apply(learned, query, items))[:, 0] + [0, -1.5, 1.5])
 
 
+@pytest.mark.slow
 def test_a_run_recommends_as_if_everything_stood_first(log, compose, tmp_path):
     frame, _ = log
     frame[:3000].assign(user_id=np.arange(3000) // 24).to_csv(tmp_path / "log.csv", index=False)

@@ -179,6 +179,7 @@ def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, messag
         objective.costs(model, {}, examples, jnp.arange(2), SOURCE, HYPER, False)
 
 
+@pytest.mark.slow
 def test_chunks_and_cuts_change_no_number(monkeypatch):
     """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
     model = Sum(ITEMS, 8)
@@ -203,6 +204,7 @@ def test_chunks_and_cuts_change_no_number(monkeypatch):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
+@pytest.mark.slow
 def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
 

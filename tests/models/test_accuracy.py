@@ -142,6 +142,7 @@ def test_a_solved_model_is_as_good_as_its_formula(name, run):
     assert name == "popularity" or expected > 1.8 * metrics["popularity"]["ndcg@10"]
 
 
+@pytest.mark.slow
 def test_ials_is_as_good_as_that_of_another_library(run):
     """implicit 0.7.3 has .0672 with 64 factors, regularization .05, alpha 10, 15 sweeps; popularity has .0439."""
     changed = {"model.nu": 0.0, "model.regularization": 0.05 / 10, "model.unobserved_weight": 1 / 10}

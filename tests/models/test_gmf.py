@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrec.models.gmf import GMF
 from jaxrec.query import Query
@@ -21,6 +22,7 @@ def test_scores_are_weighted_products():
     assert_scores(model, params, USERS, expected)
 
 
+@pytest.mark.slow
 def test_a_member_of_smaller_width_starts_as_alone_and_its_padding_gets_no_gradient():
     items = jnp.asarray(ITEMS, jnp.int32)
     padded, alone = GMF(3, 5, 4, width=2), GMF(3, 5, 2)

@@ -100,6 +100,7 @@ def relevances(scores):
     return (scores - scores.min()) / (scores.max() - scores.min())
 
 
+@pytest.mark.slow
 def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
     pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), weight=0.5)
     split = pipeline.run.split()
@@ -128,6 +129,7 @@ def test_rules_hold_in_every_list(tree, runs, shop):
     assert (lists >= 0).any(axis=1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["labeled", "mf", "ease"])  # alike by categories, by the model, by common users
 def test_a_diverse_list_of_the_server_is_the_pipelines(compose_pipeline, runs, name):
     tree = compose_pipeline(f"run={runs[name][0]}", "candidates.n=40")

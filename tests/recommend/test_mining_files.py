@@ -56,6 +56,7 @@ def test_all_ranks_without_history_and_nothing_that_a_user_has(run, tmp_path):
     assert not had(result) & set(zip(table.user_id, table.item_id, strict=True))
 
 
+@pytest.mark.slow
 def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
     out = tmp_path / "sample2.parquet"
     mining.mine(run[0], out, (1, 5), per_user=3)
