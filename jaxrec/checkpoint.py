@@ -140,7 +140,7 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
             add(name, np.asarray(leaf))
         else:
             raise TypeError(f"{name}: {type(leaf).__name__} is neither an array nor a dict of arrays")
-    for name, value in (extra or {}).items():
+    for name, value in first_format.with_public_name(dict(extra or {})).items():
         if isinstance(value, np.ndarray | np.generic | jax.Array):
             add(f"@{name}", np.asarray(value))
         else:

@@ -63,7 +63,14 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             extra[name.removeprefix("@extra/")] = array
         else:
             params[tuple(name.split("/"))] = array
-    if isinstance(module := extra.pop("module", None), dict):
-        path_of_class = module.pop("_target_", None)
-        extra |= {"model": NAMES.get(path_of_class, path_of_class), "arguments": module}
-    return unflatten_dict(params), extra
+    return unflatten_dict(params), with_public_name(extra)
+
+
+def with_public_name(extra: dict[str, Any]) -> dict[str, Any]:
+    """Replace `module`, a dotted path with arguments, by `model` and `arguments`, as in the present format."""
+    if not isinstance(module := extra.get("module"), dict):
+        return extra
+    arguments = {name: value for name, value in module.items() if name != "_target_"}
+    target = module.get("_target_")
+    others = {name: value for name, value in extra.items() if name != "module"}
+    return others | {"model": NAMES.get(str(target), target), "arguments": arguments}

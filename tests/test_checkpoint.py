@@ -368,3 +368,20 @@ def test_a_run_of_0_1_0_is_replaced_by_one_of_now(tmp_path):
     save_params(tmp_path, PARAMS)
     assert names(tmp_path) == ["model.json", "params.safetensors"]
     assert_same(load_params(tmp_path), PARAMS)
+
+
+def test_a_model_described_as_in_0_1_0_is_stored_by_its_public_name(tmp_path):
+    module = {"_target_": "jaxrec.models.mf.MatrixFactorisation", "embedding_dim": 4}
+    save_params(tmp_path, {"params": {"x": np.zeros(1, np.float32)}}, extra={"module": module, "ages": None})
+    extra = load_extra(tmp_path)
+    assert (extra["model"], extra["arguments"], extra["ages"]) == ("mf", {"embedding_dim": 4}, None)
+    foreign = {"module": {"_target_": "os.system", "command": "true"}}
+    save_params(tmp_path, {"params": {"x": np.zeros(1, np.float32)}}, extra=foreign)
+    assert load_extra(tmp_path)["model"] == "os.system"  # which `load` refuses
+
+
+def test_the_reader_of_own_files_is_where_programs_of_0_1_0_import_it():
+    from jaxrec.data import files
+    from jaxrec.data.sources.files import files as reader
+
+    assert files.files is reader
