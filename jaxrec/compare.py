@@ -11,7 +11,7 @@ from scipy import stats
 from jaxrec.checkpoint import read_json
 from jaxrec.errors import InputError
 from jaxrec.metric_names import larger_is_better
-from jaxrec.metrics import mean_and_interval
+from jaxrec.metrics import paired_summary
 from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, flat, get
 
@@ -52,13 +52,10 @@ def compare(runs: Sequence[str], metric: str | None = None) -> tuple[str, pd.Dat
     rows, p_values = [], []
     for run in loaded:
         values = run.per_user[metric].to_numpy(np.float64)
-        row = dict(zip(("value", "low", "high"), mean_and_interval(values, units=units), strict=True))
-        if run is not first:
-            differences = values - first.per_user[metric].to_numpy(np.float64)
-            paired = mean_and_interval(differences, units=units)
-            row |= dict(zip(("difference", "difference_low", "difference_high"), paired, strict=True))
-            p_values.append(_p_value(differences, units))
-        rows.append({"run": run.name, **row})
+        reference = None if run is first else first.per_user[metric].to_numpy(np.float64)
+        if reference is not None:
+            p_values.append(_p_value(values - reference, units))
+        rows.append({"run": run.name, **paired_summary(values, reference, units)})
     table = pd.DataFrame(rows)
     table["p"] = [np.nan, *holm(p_values)]
     return metric, table

@@ -11,7 +11,7 @@ from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.metrics import mean_and_interval
+from jaxrec.metrics import paired_summary
 from jaxrec.recommend.recommender import Recommender
 
 
@@ -61,12 +61,8 @@ def evaluate(
 
 def _rows(name: str, own: Evaluation, first: Evaluation) -> list[dict[str, Any]]:
     units = own.users if own.ground_truth.singly else None
-    rows = []
+    rows: list[dict[str, Any]] = []
     for key, values in own.per_user.items():
-        mean, low, high = mean_and_interval(values[0], units=units)
-        row: dict[str, Any] = {"model": name, "metric": key, "value": mean, "low": low, "high": high}
-        if own is not first:
-            paired = mean_and_interval(values[0] - first.per_user[key][0], units=units)
-            row |= dict(zip(("difference", "difference_low", "difference_high"), paired, strict=True))
-        rows.append(row)
+        reference = None if own is first else first.per_user[key][0]
+        rows.append({"model": name, "metric": key, **paired_summary(values[0], reference, units)})
     return rows + [{"model": name, "metric": key, "value": float(values[0])} for key, values in own.overall.items()]
