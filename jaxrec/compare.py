@@ -12,7 +12,7 @@ from jaxrec.checkpoint import read_json
 from jaxrec.errors import InputError
 from jaxrec.metric_names import larger_is_better
 from jaxrec.metrics import paired_summary
-from jaxrec.rundir import read_config
+from jaxrec.rundir import finished_run, read_config
 from jaxrec.settings import Tree, flat, get
 
 
@@ -92,8 +92,7 @@ def _p_value(differences: np.ndarray, units: np.ndarray) -> float:
 
 
 def _load(directory: Path) -> _Run:
-    if not (directory / "metrics.json").exists() and (directory / "best" / "metrics.json").exists():
-        directory /= "best"
+    directory = finished_run(directory)
     read_json(directory / "metrics.json")  # written last: without it the run is not finished
     order = ["user_id", "item_id"]
     per_user = pd.read_parquet(directory / "per_user.parquet")

@@ -87,9 +87,7 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     Raises:
         InputError: there is no readable run.
     """
-    directory = Path(run)
-    if not (directory / "model").is_dir() and (directory / "best" / "model").is_dir():
-        directory /= "best"
+    directory = rundir.finished_run(Path(run))
     loaded = TrainedModel.of_run(directory, model)
     loaded.metrics = read_json(directory / "metrics.json")
     loaded.history = _table(directory / "history.csv", pd.read_csv)

@@ -20,7 +20,8 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
-    (result,) = fit_and_finish(tree, split, load_s)
+    ((_, shared, population),) = settings.populations([tree])
+    (result,) = experiment.finish(shared, split, select(shared, split, population), load_s)
     rundir.write(directory, tree, result)
     test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
     say(f"results: {directory}")
@@ -36,9 +37,3 @@ def select(tree: Tree, split: Split, population: Population) -> Selected:
     epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
     say(f"  {fit_line(selected.fit, epochs, monitor)}")
     return selected
-
-
-def fit_and_finish(tree: Tree, split: Split, load_s: float) -> list[Result]:
-    """Train the single run of a configuration and evaluate it on the test split."""
-    ((_, shared, population),) = settings.populations([tree])
-    return experiment.finish(shared, split, select(shared, split, population), load_s)
