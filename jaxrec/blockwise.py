@@ -44,14 +44,18 @@ class Blockwise:
         self.n_rows, self.block = n_rows, block
         self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
-    def __call__(self, params: PyTree, hyper: PyTree) -> tuple[PyTree, np.ndarray]:
-        """Arrays [P, R, ...] and whether each member is finite [P], from parameters with a leading member axis."""
+    def __call__(
+        self, params: PyTree, hyper: PyTree, active: Bool[np.ndarray, "P"] | None = None
+    ) -> tuple[PyTree, Bool[Array, "P"]]:
+        """Arrays [P, R, ...] and whether each member is finite [P], from parameters with a leading member axis.
+
+        The values of members that are not `active` are meaningless.
+        """
         n_members = len(jax.tree.leaves(hyper)[0])
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members)
         program, deal = self._programs[n_members]
-        rows, finite = program(*deal(params, hyper))
-        return rows, np.asarray(np.asarray(finite).all(axis=1))
+        return program(*deal(params, hyper, np.ones(n_members, bool) if active is None else active))
 
     def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""
@@ -64,33 +68,40 @@ class Blockwise:
         n_blocks = -(-len(starts) // over_rows) * over_rows
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
-        def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree) -> PyTree:
-            def of_member(member: PyTree) -> PyTree:
-                return jax.lax.map(self.member(shared, *member), first_rows)
+        def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
+            def of_active(params: PyTree, hyper: PyTree) -> PyTree:
+                return jax.lax.map(self.member(shared, params, hyper), first_rows)
 
+            def of_member(member: PyTree) -> PyTree:
+                params, hyper, is_active = member
+                shapes = jax.eval_shape(of_active, params, hyper)
+                zeros = lambda *_: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)  # noqa: E731
+                return jax.lax.cond(is_active, of_active, zeros, params, hyper)
+
+            members = params, hyper, active
             if n_members > over_members:
-                return jax.lax.map(of_member, (params, hyper))
-            alone = of_member(jax.tree.map(lambda x: x[0], (params, hyper)))  # a loop would copy the parameters
+                return jax.lax.map(of_member, members)
+            alone = of_member(jax.tree.map(lambda x: x[0], members))  # a loop would copy the parameters
             return jax.tree.map(lambda x: x[None], alone)
 
         P = PartitionSpec
         streamed = jax.shard_map(
             local,
             mesh=mesh,
-            in_specs=(P(), P("row"), P("member"), P("member")),
+            in_specs=(P(), P("row"), P("member"), P("member"), P("member")),
             out_specs=P("member", "row"),
             check_vma=False,
         )
 
         @jax.jit
-        def program(shared: PyTree, params: PyTree, hyper: PyTree) -> PyTree:
-            rows, finite = streamed(shared, first_rows, params, hyper)
+        def program(shared: PyTree, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
+            rows, finite = streamed(shared, first_rows, params, hyper, active)
             flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
-            return jax.tree.map(flat, rows), finite
+            return jax.tree.map(flat, rows), jnp.all(finite, axis=1)
 
         shared = jax.device_put(self.shared, NamedSharding(mesh, P()))
 
-        def deal(params: PyTree, hyper: PyTree) -> PyTree:
-            return shared, *jax.device_put((params, hyper), NamedSharding(mesh, P("member")))
+        def deal(*members: PyTree) -> PyTree:
+            return shared, *jax.device_put(members, NamedSharding(mesh, P("member")))
 
         return program, deal

@@ -120,22 +120,6 @@ class EpochProgress:
         return ", ".join(parts)
 
 
-class TrialsLeft:
-    """Estimate of the remaining time of a search, from the trials finished in this process."""
-
-    def __init__(self) -> None:
-        self.start: tuple[float, int] | None = None
-
-    def __call__(self, finished: int, total: int) -> str:
-        """Return the progress line shown before more trials are trained."""
-        now = time.monotonic()
-        started, initial = self.start = self.start or (now, finished)
-        line = f"  {finished} of {total} trials finished"
-        if finished == initial:
-            return line
-        return f"{line}, about {duration((now - started) / (finished - initial) * (total - finished))} left"
-
-
 def duration(seconds: float) -> str:
     """Format seconds in the two largest relevant units.
 

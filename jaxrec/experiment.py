@@ -5,7 +5,7 @@ Model selection (`select`) takes a `Selection`, which has no test data; only `fi
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluation
-from jaxrec.evaluation.evaluation import Evaluation, RankedLists
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator, RankedLists
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.evaluation.groups import by_group
 from jaxrec.fallback import Fallback, Trained, folding, trained_on
@@ -29,6 +29,7 @@ from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
@@ -47,12 +48,12 @@ def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
 
 @dataclass
 class Selected:
-    """Trained population and its validation metrics, independent of the test split."""
+    """Trained population and the validation metrics of each member, independent of the test split."""
 
     model: Model
     population: Population
     fit: Fit
-    validation: Evaluation | None
+    validation: list[dict[str, float]]  # empty dicts without validation data
     evaluate_s: float = 0.0
 
 
@@ -79,45 +80,60 @@ def prepare(tree: Tree) -> tuple[Split, float]:
 
 def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
     """Train every member, with early stopping if there is validation data."""
+    model, evaluator = prepared(tree, selection)
+    fit = trainer(tree)(model, selection.train, population, evaluator.means if evaluator else None, on_epoch)
+    started = time.perf_counter()
+    if evaluator is not None and not any(fit.history):  # closed forms are validated once
+        evaluation = evaluator(fit.params, population.hyper)
+        validation = [evaluation.means(member) for member in range(population.size)]
+    else:
+        validation = [metrics_at(rows, best) for rows, best in zip(fit.history, fit.best_epoch, strict=True)]
+    return Selected(model, population, fit, validation, time.perf_counter() - started)
+
+
+def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]:
+    """Build the model for this data, and the evaluator of its validation part if there is one.
+
+    Raises:
+        InputError: the settings do not fit the data.
+    """
     train, validation = selection.train, selection.validation
     evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
     known = train if validation is None else validation.context()
     model = _model(tree, known)
     _check_features(model, train.encoded)
+    _check_positions(trainer(tree), train)
     evaluated_model = _for_users(model, selection, known)
+    if validation is None:
+        return model, None
     fallback = Fallback(trained_on(train), folding(evaluated_model, _longest(known)))
-    evaluator = evaluation.evaluator(evaluated_model, validation, fallback) if validation is not None else None
-    if evaluator is not None and (why := evaluator.undefined.get(evaluation.monitor)):
+    evaluator = evaluation.evaluator(evaluated_model, validation, fallback)
+    if why := evaluator.undefined.get(evaluation.monitor):
         raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
-
-    def validate(params: Params, hyper: Hyper) -> list[dict[str, float]]:
-        assert evaluator is not None
-        evaluated = evaluator(params, hyper)
-        return [evaluated.means(member) for member in range(population.size)]
-
-    fitter = trainer(tree)
-    _check_positions(fitter, train)
-    fit = fitter(model, train, population, validate if evaluator else None, on_epoch)
-    started = time.perf_counter()
-    evaluated = evaluator(fit.params, population.hyper) if evaluator else None
-    return Selected(model, population, fit, evaluated, time.perf_counter() - started)
+    return model, evaluator
 
 
 def failure(selected: Selected, member: int) -> str | None:
     """Return why a member failed: divergence or an undefined monitor metric; None if it did not."""
-    monitor = next((row for row in selected.fit.history[member] if math.isfinite(row["loss"])), None)
+    history, validation = selected.fit.history[member], selected.validation[member]
     if selected.fit.diverged[member]:
-        return DIVERGED if monitor is None or not _only_monitor_missing(monitor) else UNDEFINED
-    if selected.validation is not None and not selected.validation.finite[member]:
+        return failure_of(history) if history else "interrupted before its first epoch"
+    if validation and not any(map(math.isfinite, validation.values())):
         return DIVERGED
     return None
+
+
+def failure_of(history: Sequence[Mapping[str, float]]) -> str:
+    """Return why no epoch of a member had a finite loss and score."""
+    row = next((row for row in history if math.isfinite(row["loss"])), None)
+    return DIVERGED if row is None or not _only_monitor_missing(row) else UNDEFINED
 
 
 def members_of(selected: Selected, members: list[int]) -> Selected:
     """Return a subset of the members of a population."""
     if members == list(range(selected.population.size)):
         return selected
-    fit, validation, at = selected.fit, selected.validation, np.array(members)
+    fit, at = selected.fit, np.array(members)
 
     def of(tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x[at], tree)
@@ -129,15 +145,13 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
         best_epoch=[int(fit.best_epoch[m]) for m in members],
         diverged=[bool(fit.diverged[m]) for m in members],
     )
-    if validation is not None:
-        names = ("per_user", "overall", "lists", "finite")
-        validation = replace(validation, **{name: of(getattr(validation, name)) for name in names})
+    validation = [selected.validation[m] for m in members]
     population = Population(selected.population.seeds[at], of(selected.population.hyper))
     return replace(selected, population=population, fit=kept, validation=validation)
 
 
 def check(tree: Tree, selection: Selection) -> None:
-    """Build everything that training needs; raise an InputError for settings that do not fit the data."""
+    """Build the parts of training; raise an InputError for settings that do not fit the data."""
     train, validation = selection.train, selection.validation
     build(tree["eval"])
     model = _model(tree, train if validation is None else validation.context())
@@ -202,7 +216,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     return [
         Result(
             metrics={
-                "validation": selected.validation.means(member) if selected.validation else {},
+                "validation": selected.validation[member],
                 "test": test.means(member),
                 "test_interval": test.intervals(member),
                 "test_groups": groups[member],
@@ -278,7 +292,7 @@ def environment(placement: str) -> dict[str, Any]:
     }
 
 
-def _only_monitor_missing(row: dict[str, Any]) -> bool:
+def _only_monitor_missing(row: Mapping[str, float]) -> bool:
     metrics = [value for key, value in row.items() if key not in ("epoch", "loss", "seconds")]
     return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 

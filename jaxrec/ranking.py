@@ -60,7 +60,7 @@ class Ranked(NamedTuple):
 
     items: Int[Array, "P R K"]
     scores: Float[Array, "P R K"]
-    finite: Bool[np.ndarray, "P"]
+    finite: Bool[Array, "P"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,15 +166,22 @@ class Ranker:
         shared = rows_of(model, queries, self._folds), masked, sources
         self.stream = Blockwise(self._rank_member, shared, self._n_rows, self._block)
 
-    def __call__(self, params: Params, hyper: Hyper, pools: Int[np.ndarray, "P C"] | None = None) -> Ranked:
+    def __call__(
+        self,
+        params: Params,
+        hyper: Hyper,
+        pools: Int[np.ndarray, "P C"] | None = None,
+        active: Bool[np.ndarray, "P"] | None = None,
+    ) -> Ranked:
         """Lists of every member, from parameters and hyperparameters with a member axis.
 
         Args:
             params: parameters of all members.
             hyper: hyperparameters of all members.
             pools: items to rank for each member; None: the whole catalog.
+            active: members to rank for; lists of the others are meaningless. None: all members.
         """
-        (items, scores), finite = self.stream((params, pools), hyper)
+        (items, scores), finite = self.stream((params, pools), hyper, active)
         return Ranked(items, scores, finite)
 
     def _rank_member(

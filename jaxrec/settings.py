@@ -54,6 +54,7 @@ _TOP: dict[str, TypeAdapter] = {
 OF_COMMAND = ("hydra", "defaults", "overwrite")  # keys of a config.yaml that belong to the command, not to the run
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
+PADDING_STEP = 2  # a search pads arrays by this factor at most: more costs training time, less costs compilations
 
 
 def check(tree: Tree) -> None:
@@ -160,7 +161,7 @@ def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Popula
     """
     groups: dict[str, list[int]] = {}
     for position, tree in enumerate(trees):
-        groups.setdefault(_program(tree), []).append(position)
+        groups.setdefault(_program(tree, _others(tree)), []).append(position)
     for positions in groups.values():
         yield positions, *_population([trees[position] for position in positions])
 
@@ -204,26 +205,62 @@ def is_traced(tree: Tree, field: str) -> bool:
     return True
 
 
-def _program(tree: Tree) -> str:
-    """Return the static settings that members of one population must share, as a key."""
-    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(_others(tree))
-    return json.dumps({**put(tree, traced), "seed": None}, sort_keys=True, default=str)
+def program_of(tree: Tree, extremes: Mapping[str, Sequence[Any]]) -> tuple[str, Tree, Population]:
+    """Return a key of the program that trains a trial, its settings, and the trial as a population of one.
+
+    The program depends only on the trial and the search space, not on other trials: numbers of the space that can be
+    traced are traced, and arrays are padded by steps of `PADDING_STEP`.
+
+    Args:
+        tree: settings of the trial.
+        extremes: bounds or choices of every dimension of the search space, by key.
+    """
+    others = {key: kind for key, kind in _others(tree).items() if key in extremes}
+    hyper = _hyper([tree], others)
+    sizes = {}
+    for field in PADDED:
+        if is_traced(tree, field):
+            value, key = int(getattr(hyper, field)[0]), TRACED[field]
+            sizes[key] = _padded(value, int(max(extremes.get(key, [value]))), field)
+    shared = put(tree, sizes)
+    return _program(shared, others, sizes), shared, Population(np.array([tree["seed"]]), hyper)
 
 
-def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
+def _padded(value: int, largest: int, field: str) -> int:
+    """Return the array size for a value: the largest of the space, divided by `PADDING_STEP` as often as possible."""
+    size = largest
+    while field != "n_neighbors" and (smaller := -(-size // PADDING_STEP)) >= value and smaller < size:
+        size = smaller
+    return max(size, value)
+
+
+def _program(tree: Tree, others: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> str:
+    """Return the static settings that members of one population must share, as a key.
+
+    A penalty of 0 is left out of the program, so a member is penalized or not whatever its neighbors are.
+    """
+    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(others)
+    static = {**put(tree, traced), "seed": None, "sizes": sizes, "penalized": bool(get(tree, "model.regularization"))}
+    return json.dumps(static, sort_keys=True, default=str)
+
+
+def _hyper(trees: Sequence[Tree], others: Mapping[str, type[np.generic]]) -> Hyper:
+    """Return the hyperparameters of members [P]."""
+
     def numbers(field: str) -> Any:
         if field in Hyper._field_defaults and not is_traced(trees[0], field):
             return None  # the run has no such number
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
+    own: dict[str, Any] = {key: np.array([get(tree, key) for tree in trees], kind) for key, kind in others.items()}
+    return Hyper(**{field: numbers(field) for field in TRACED}, others=own)
+
+
+def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     # Numbers shared by all members stay constants of the program.
-    others: dict[str, Any] = {
-        key: np.array(values, kind)
-        for key, kind in _others(trees[0]).items()
-        if len(set(values := [get(tree, key) for tree in trees])) > 1
-    }
-    hyper = Hyper(**{field: numbers(field) for field in TRACED}, others=others)
+    others = {key: kind for key, kind in _others(trees[0]).items() if len({get(tree, key) for tree in trees}) > 1}
+    hyper = _hyper(trees, others)
     widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
     return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
 

@@ -2,23 +2,23 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from optuna.storages import InMemoryStorage
 
-from jaxrec import experiment, rundir, settings
+from jaxrec import rundir, settings
 from jaxrec.api.training import Metrics, Recipe, TrainedModel
 from jaxrec.config import compose
-from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
-from jaxrec.experiment import Selected
-from jaxrec.fitting.population import Population
-from jaxrec.launch import searches, single
+from jaxrec.launch import searches
+from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
+from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
@@ -118,25 +118,22 @@ def search(
     tuning.check()
     tuning.check_data(split)
 
-    def select(tree: Tree, split: Split, population: Population) -> Selected:
-        if verbose:
-            return single.select(tree, split, population)
-        return experiment.select(tree, split.selection, population)
-
+    runner = SlotRunner(tuning.tree_of, tuning.space, split.selection, parameters.population)
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
-        study = tune(
-            tuning,
-            parameters,
-            split,
-            name=name,
-            storage=InMemoryStorage() if directory is None else open_storage(None, rundir.make(place)),
-            directory=place,
-            select=select,
-            on_tell=(lambda trial: say(searches.trial_line(trial))) if verbose else None,
-        )
-        tuned = finish(tuning, parameters, study, split, select)
+        with SearchProgress() if verbose else nullcontext() as shown:
+            study = tune(
+                tuning,
+                parameters,
+                runner,
+                name=name,
+                storage=InMemoryStorage() if directory is None else open_storage(None, rundir.make(place)),
+                directory=place,
+                on_tell=shown.tell if shown else lambda trial: None,
+                on_round=shown.show if shown else lambda finished, running, total: None,
+            )
+        tuned = finish(tuning, parameters, runner, study, split)
         if directory is not None:
             searches.write(place, name, tuned, [])
     return SearchResult(tuned)

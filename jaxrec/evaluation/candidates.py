@@ -19,7 +19,7 @@ from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation, Evaluator
+from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
@@ -42,6 +42,8 @@ class CandidateEvaluator(Evaluator):
 
     The rank is 1 + the number of candidates with a score at least as high, so ties never favor the target.
     """
+
+    prefix = SAMPLED
 
     def __init__(
         self,
@@ -72,19 +74,13 @@ class CandidateEvaluator(Evaluator):
         shared = rows_of(model, queries, self._folds), ranked, sources
         self.stream = Blockwise(self._rank_member, shared, len(queries.users), self._block)
 
-    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
-        ranks, finite = self.stream(params, hyper)
+    def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
+        """Metrics of every member; see `Evaluator.measure`."""
+        ranks, finite = self.stream(params, hyper, active)
         hits, by_metric = _measure(ranks, self.k, self.metrics)
-        valid = np.where(finite, 1.0, np.nan).astype(np.float32)
-        return Evaluation(
-            self.ground_truth,
-            {SAMPLED + key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
-            {},
-            jnp.where(hits, jnp.asarray(self.ground_truth.items, jnp.int32)[None, :, None], -1),
-            np.asarray(finite),
-            SAMPLED,
-        )
+        lists = jnp.where(hits, jnp.asarray(self.ground_truth.items, jnp.int32)[None, :, None], -1)
+        named = {SAMPLED + key: values for key, values in by_metric.items()}
+        return Measured(invalidated(named, finite), {}, lists, finite)
 
     def _rank_member(self, shared: tuple[Rows, CandidateLists, Sources | None], params: Params, hyper: Hyper) -> Block:
         queries, lists, sources = shared

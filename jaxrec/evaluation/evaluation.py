@@ -1,14 +1,17 @@
 """Result of an evaluation: metrics per evaluated row and their means."""
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+from jaxtyping import Array, Bool, Float
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
@@ -16,21 +19,67 @@ from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.model import Model, Params
 
+SUMMED = 128  # values per partial sum of a mean: float32 sums of many users keep seven digits
+
+
+class Measured(NamedTuple):
+    """Metrics of a population on the devices; see `Evaluation` for the fields. NaN for a diverged member."""
+
+    per_user: dict[str, Float[Array, "P R"]]
+    overall: dict[str, Float[Array, "P"]]
+    lists: Array
+    finite: Bool[Array, "P"]
+
 
 class Evaluator(ABC):
     """Measures the members of a population on one held-out part.
 
     Attributes:
         model: the model that scores.
+        ground_truth: the held-out rows.
         undefined: key of each metric that these held-out rows leave without a value → why.
+        prefix: prefix of metric keys.
     """
 
     model: Model
+    ground_truth: GroundTruth
     undefined: Mapping[str, str] = MappingProxyType({})
+    prefix = ""
 
     @abstractmethod
+    def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
+        """Metrics of every member, from parameters and hyperparameters with a leading member axis.
+
+        The metrics of members that are not `active` are meaningless.
+        """
+
     def __call__(self, params: Params, hyper: Hyper) -> "Evaluation":
-        """Parameters and numbers with a leading member axis → metrics of every member; NaN for a diverged one."""
+        """Metrics of every member, on the host."""
+        measured = self.measure(params, hyper)
+        per_user = {key: np.asarray(values) for key, values in measured.per_user.items()}
+        overall = {key: np.asarray(values) for key, values in measured.overall.items()}
+        finite = np.asarray(measured.finite)
+        return Evaluation(self.ground_truth, per_user, overall, measured.lists, finite, self.prefix)
+
+    def means(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"]) -> dict[str, Float[Array, "P"]]:
+        """Means of every metric of each active member, reduced on the devices."""
+        measured = self.measure(params, hyper, active)
+        return {**_means(OrderedDict(measured.per_user)), **measured.overall}
+
+
+def invalidated(values: Mapping[str, Array], finite: Bool[Array, "P"]) -> OrderedDict[str, Array]:
+    """Metrics with NaN for members whose scores are not finite; in their order, which jit keeps."""
+    valid = jnp.where(finite, jnp.float32(1), jnp.float32(jnp.nan))
+    return OrderedDict((key, x * valid.reshape(-1, *[1] * (x.ndim - 1))) for key, x in values.items())
+
+
+@jax.jit
+def _means(per_user: OrderedDict[str, Float[Array, "P R"]]) -> OrderedDict[str, Float[Array, "P"]]:
+    def mean(x: Float[Array, "P R"]) -> Float[Array, "P"]:
+        parts = jnp.pad(x, ((0, 0), (0, -x.shape[1] % SUMMED))).reshape(x.shape[0], -1, SUMMED)
+        return jnp.sum(jnp.sum(parts, axis=2), axis=1) / x.shape[1]
+
+    return OrderedDict((key, mean(x)) for key, x in per_user.items())
 
 
 class RankedLists(NamedTuple):

@@ -7,12 +7,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 from pydantic import PositiveInt
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation, Evaluator
+from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
@@ -50,20 +50,13 @@ class CatalogEvaluator(Evaluator):
             model, self.ground_truth.asked, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
         )
 
-    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
-        ranked = self.ranker(params, hyper)
-        by_metric, overall = _measure(
-            self._relevant, self._n_relevant, ranked.items, self.k, self.n_items, self.metrics
+    def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
+        """Metrics of every member; see `Evaluator.measure`."""
+        ranked = self.ranker(params, hyper, active=active)
+        per_user, overall = _measure(
+            self._relevant, self._n_relevant, ranked.items, ranked.finite, self.k, self.n_items, self.metrics
         )
-        valid = np.where(ranked.finite, 1.0, np.nan).astype(np.float32)
-        return Evaluation(
-            self.ground_truth,
-            {key: np.asarray(values) * valid[:, None] for key, values in by_metric.items()},
-            {key: np.asarray(values) * valid for key, values in overall.items()},
-            ranked.items,
-            np.asarray(ranked.finite),
-        )
+        return Measured(per_user, overall, ranked.items, ranked.finite)
 
 
 @partial(jax.jit, static_argnames=("ks", "n_items", "chosen"))
@@ -71,6 +64,7 @@ def _measure(
     relevant: Ragged,
     n_relevant: Int[Array, "R"],
     items: Int[Array, "P R K"],
+    finite: Bool[Array, "P"],
     ks: tuple[int, ...],
     n_items: int,
     chosen: tuple[Metric, ...],
@@ -83,7 +77,8 @@ def _measure(
         overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
         return per_user(hits, n_relevant, ks, chosen), overall
 
-    return jax.vmap(of_member)(items)
+    per_user_values, overall = jax.vmap(of_member)(items)
+    return invalidated(per_user_values, finite), invalidated(overall, finite)
 
 
 @dataclass(frozen=True)

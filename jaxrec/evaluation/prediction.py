@@ -1,16 +1,16 @@
 """Evaluation of predicted values and labels in addition to the ranking: eval=values and eval=clicks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.histories import histories
 from jaxrec.data.splits.split import HeldOut
-from jaxrec.evaluation.evaluation import Evaluation, Evaluator
+from jaxrec.evaluation.evaluation import Evaluator, Measured
 from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, FullCatalog
 from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
@@ -37,9 +37,11 @@ class Predictor:
         self.block = block_size(len(user), model.n_items, block)
         self.stream = Blockwise(self._member, pairs, len(user), self.block)
 
-    def __call__(self, params: Params, hyper: Hyper) -> Float[Array, "P R"]:
+    def __call__(
+        self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None
+    ) -> Float[Array, "P R"]:
         """Scores in the order of the held-out rows, from parameters and hyperparameters with a member axis."""
-        return self.stream(params, hyper)[0]
+        return self.stream(params, hyper, active)[0]
 
     def _member(
         self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Params, hyper: Hyper
@@ -68,7 +70,7 @@ class PredictionEvaluator(Evaluator):
         threshold: float | None,
         block: int | None,
     ) -> None:
-        self.ranking, self.model = ranking, model
+        self.ranking, self.model, self.ground_truth = ranking, model, ranking.ground_truth
         self._predict = Predictor(model, held_out, block)
         self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
@@ -78,12 +80,11 @@ class PredictionEvaluator(Evaluator):
 
         self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
 
-    def __call__(self, params: Params, hyper: Hyper) -> Evaluation:
-        """Metrics of every member, from parameters and hyperparameters with a member axis; NaN if diverged."""
-        evaluation = self.ranking(params, hyper)
-        measured = self._measure(self._predict(params, hyper), self._targets)
-        errors = {key: np.asarray(values) for key, values in measured.items()}
-        return replace(evaluation, overall=evaluation.overall | errors)
+    def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
+        """Metrics of every member; see `Evaluator.measure`."""
+        measured = self.ranking.measure(params, hyper, active)
+        errors = self._measure(self._predict(params, hyper, active), self._targets)
+        return measured._replace(overall=measured.overall | errors)
 
 
 def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.fitting.epochs import Fit, OnEpoch, Validate
-from jaxrec.fitting.population import Placement, Population, place
+from jaxrec.fitting.epochs import Fit, OnEpoch
+from jaxrec.fitting.population import Placement, Population
+from jaxrec.fitting.slots import Validate
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Params, Solved
 
@@ -33,7 +35,8 @@ class ClosedForm:
         if jax.default_backend() == "cpu":
             model.needs_memory(population.size)
             solved = model.solve_on_host(train, population.hyper)
-        placement = place(population.size, 1, "sequential") if solved is None else Placement(population.size, 1, True)
+        n_devices = min(jax.device_count(), population.size) if solved is None else 1
+        placement = Placement(population.size, n_devices, sequential=True)
         params = _on_device(model, train, population, placement) if solved is None else {"params": solved}
         seconds = time.perf_counter() - started
         history: list[list[dict[str, float]]] = [[] for _ in range(population.size)]
@@ -47,5 +50,8 @@ def _on_device(model: Solved, train: Interactions, population: Population, place
     def solve(prepared: PyTree, hyper: Hyper) -> Params:
         return {"params": with_hyper(model, hyper).solve(prepared)}
 
-    params = jax.jit(placement.map(solve))(prepared, placement.deal(population.hyper))
-    return placement.cut(jax.block_until_ready(params))
+    # Every device solves for the same number of members; repetitions of the last one are cut off.
+    index = np.minimum(np.arange(placement.n_slots), population.size - 1)
+    hyper = placement.deal(jax.tree.map(lambda x: x[index], population.hyper))
+    params = jax.block_until_ready(jax.jit(placement.map(solve))(prepared, hyper))
+    return jax.tree.map(lambda x: x[: population.size], params) if len(index) > population.size else params

@@ -1,7 +1,6 @@
 """Gradient-based training: one epoch of a whole population is one device program."""
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,12 +13,13 @@ from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import FeatureTables, tables, with_tables
-from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, Validate, fresh
-from jaxrec.fitting.mining import miner_of
+from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
+from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
-from jaxrec.fitting.population import Members, Population, member_keys, place
+from jaxrec.fitting.population import Members, Placement, Population, place
 from jaxrec.fitting.row_updates import Dense, RowDescent
+from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers
 from jaxrec.models.model import Model, Params
 from jaxrec.random import RandomStream, stream, substream
@@ -61,41 +61,31 @@ class GradientFit(EpochLoop):
         epochs: Sequence[int] | None = None,
     ) -> Fit:
         """Fit every member; `epochs` gives the number of epochs of each, if they differ."""
+        program, placement = self.program(model, train, population.hyper, population.size)
+        return self.train(program, placement, population, validate, on_epoch, epochs)
+
+    def program(self, model: Model, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
+        """How a member is trained, and where the slots are; `hyper` tells whether any member is regularized."""
         examples, n_examples = self.objective.examples(train, model.history_length)
         batch_size = min(self.batch_size, n_examples)
-        placement = place(population.size, batch_size, self.members, self.objective.split_batch)
-        examples, features = placement.share((examples, tables(model, train.encoded)))
-        keys, hyper = placement.deal((member_keys(population.seeds), population.hyper))
+        placement = place(n_slots, self.members, self.objective.split_batch, batch_size)
+        shared = placement.share((examples, tables(model, train.encoded)))
+        hard = hard_of(self.objective)
+        penalized = bool(np.any(hyper.regularization))
 
-        started = time.perf_counter()
-        start = jax.jit(placement.map(lambda shared, *member: self._start(model, *shared, *member)))
-        states = start((examples, features), keys, hyper)
-        loaded = model.pretrained(states.params, train)
-        if loaded is not states.params:
-            states = states._replace(params=jax.tree.map(_placed_as, loaded, states.params))
-        miner = miner_of(self.objective, model, train, population)
-        if miner is not None:
-            states = states._replace(mined=placement.deal(miner.nothing()))
-        penalized = bool(np.any(population.hyper.regularization))
+        def start(shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
+            examples, features = shared
+            state = self._start(model, examples, features, key, hyper)
+            return state if hard is None else state._replace(mined=nothing_mined(hard, train.n_users))
 
-        def epoch_of_one(shared: PyTree, *member: PyTree) -> tuple[State, Array]:
-            return self._epoch(model, n_examples, batch_size, placement.n_split, penalized, *shared, *member)
+        def epoch(shared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Array]:
+            examples, features = shared
+            sizes = n_examples, batch_size, placement.n_split
+            return self._epoch(model, sizes, penalized, examples, features, state, hyper, active)
 
-        jitted = jax.jit(placement.map(epoch_of_one), donate_argnums=1)
-        program = jitted.lower((examples, features), states, hyper, np.ones(len(keys), bool)).compile()
-        compile_s = time.perf_counter() - started
-
-        def one_epoch(states: State, active: np.ndarray) -> tuple[State, Array]:
-            return program((examples, features), states, hyper, active)
-
-        def before(epoch: int, states: State) -> State:
-            if miner is None or not miner.due(epoch):
-                return states
-            return states._replace(mined=placement.deal(miner(epoch, placement.cut(states.params))))
-
-        fit = self.train(one_epoch, states, population, placement, validate, on_epoch, epochs, before)
-        fit.compile_s = compile_s
-        return fit
+        loaded = lambda params: model.pretrained(params, train)  # noqa: E731
+        miner = None if hard is None else Miner(hard, model, train)
+        return MemberProgram(shared, start, epoch, loaded, miner), placement
 
     def _start(self, model: Model, examples: PyTree, features: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
         init_key, key = jax.random.split(key)
@@ -116,9 +106,7 @@ class GradientFit(EpochLoop):
     def _epoch(
         self,
         model: Model,
-        n_examples: int,
-        batch_size: int,
-        n_split: int,
+        sizes: tuple[int, int, int],
         penalized: bool,
         examples: PyTree,
         features: FeatureTables,
@@ -126,7 +114,8 @@ class GradientFit(EpochLoop):
         hyper: Hyper,
         active: Array,
     ) -> tuple[State, Float[Array, ""]]:
-        """Train on every example once, in random order; a member that has stopped is returned unchanged."""
+        """Train on every example once, in random order; a member that is not active is returned unchanged."""
+        n_examples, batch_size, n_split = sizes
         model, optimizer = with_tables(with_hyper(model, hyper), features), self._optimizer(hyper)
         loss = self._objective(hyper)
         of_epoch = substream(state.source, state.epoch)
@@ -164,8 +153,3 @@ class GradientFit(EpochLoop):
             )
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
-
-
-def _placed_as(value: np.ndarray | Array, fresh: Array) -> Array:
-    """Copy `value` to the devices of `fresh`; a copy, because the state that contains it is donated."""
-    return jax.device_put(jnp.array(value, fresh.dtype), fresh.sharding)

@@ -3,46 +3,54 @@
 Items that the user has in train are masked. See `jaxrec.negatives.hard`.
 """
 
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Bool, Int
 
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.objective import Objective, SampledObjective
-from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.negatives.hard import Hard
 from jaxrec.ranking import QueryRows, Ranker
 
 
 class Miner:
-    """Mines negatives for every member of a population with the current parameters."""
+    """Mines negatives for the members in all slots with their current parameters."""
 
-    def __init__(self, hard: Hard, model: Model, train: Interactions, population: Population) -> None:
-        self.hard, self.population, self._n_users, self._n_items = hard, population, train.n_users, train.n_items
+    def __init__(self, hard: Hard, model: Model, train: Interactions) -> None:
+        self.hard, self._n_items = hard, train.n_items
         queries = QueryRows.about(np.arange(train.n_users), histories(train), train.encoded)
         self._ranker = Ranker(model, queries, hard.ranks[1], pool=hard.pool)
-
-    def nothing(self) -> np.ndarray:
-        """Mined items before the first mining: -1 everywhere, [P, U, ranks]."""
-        return np.full((self.population.size, self._n_users, self.hard.width), -1, np.int32)
 
     def due(self, epoch: int) -> bool:
         """Whether mining is due before this epoch, counted from 1."""
         trained = epoch - 1 - self.hard.warmup
         return trained >= 0 and trained % self.hard.refresh == 0
 
-    def __call__(self, epoch: int, params: Params) -> Int[Array, "P U M"]:
-        """Mine with parameters that have a leading member axis; -1 pads users with fewer unmasked items."""
+    def __call__(
+        self,
+        epochs: Int[np.ndarray, "S"],
+        seeds: Int[np.ndarray, "S"],
+        params: Params,
+        hyper: Hyper,
+        due: Bool[np.ndarray, "S"],
+    ) -> Int[Array, "S U M"]:
+        """Mine for the slots that are due; -1 pads users with fewer unmasked items. Other slots are meaningless."""
         pools = None
-        if self.hard.pool is not None:  # by each member's own seed, as if it were trained alone
-            drawn = [np.random.default_rng([int(seed), epoch]) for seed in self.population.seeds]
+        if self.hard.pool is not None:  # by each member's own seed and epoch, as if it were trained alone
+            drawn = [np.random.default_rng([int(s), int(e)]) for s, e in zip(seeds, epochs, strict=True)]
             pools = np.stack([rng.permutation(self._n_items)[: self.hard.pool] for rng in drawn]).astype(np.int32)
-        return self._ranker(params, self.population.hyper, pools).items[:, :, self.hard.ranks[0] - 1 :]
+        return self._ranker(params, hyper, pools, due).items[:, :, self.hard.ranks[0] - 1 :]
 
 
-def miner_of(objective: Objective, model: Model, train: Interactions, population: Population) -> Miner | None:
-    """The miner of an objective; None if its sampler uses no mined negatives."""
-    if isinstance(objective, SampledObjective) and isinstance(objective.negatives, Hard):
-        return Miner(objective.negatives, model, train, population)
-    return None
+def nothing_mined(hard: Hard, n_users: int) -> Int[Array, "U M"]:
+    """A member's mined items before the first mining: -1 everywhere."""
+    return jnp.full((n_users, hard.width), -1, jnp.int32)
+
+
+def hard_of(objective: Objective) -> Hard | None:
+    """The sampler of an objective if it uses mined negatives, else None."""
+    sampler = objective.negatives if isinstance(objective, SampledObjective) else None
+    return sampler if isinstance(sampler, Hard) else None

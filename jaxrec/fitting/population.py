@@ -14,10 +14,7 @@ from jaxrec.hyper import Hyper
 
 Members = Literal["auto", "vmap", "sequential"]
 
-# On a CPU, vmap pays only while a batch is too small to keep a core busy; `jaxrec benchmark case=sweep` with
-# trainer.members=vmap and sequential measures it on another machine; see
-# docs/decisions/0003-how-members-share-the-machine.md.
-VMAP_ON_CPU_UP_TO = 256
+MAX_SLOTS = 64
 
 
 class Population(NamedTuple):
@@ -47,8 +44,13 @@ class Placement:
 
     @property
     def per_device(self) -> int:
-        """Members per device; the last device may hold repeated members, which are discarded."""
+        """Slots per device; some may stay free."""
         return -(-self.n_members // self.n_devices)
+
+    @property
+    def n_slots(self) -> int:
+        """Slots of all devices."""
+        return self.per_device * self.n_devices
 
     def __str__(self) -> str:
         how = "sequential" if self.sequential else "vmapped"
@@ -63,28 +65,16 @@ class Placement:
         devices = np.array(jax.devices()[: self.n_devices * self.n_split])
         return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
 
-    def pad(self, members: PyTree) -> PyTree:
-        """Repeat the last member until every device has the same number."""
-        total = self.per_device * self.n_devices
-        index = np.minimum(np.arange(total), self.n_members - 1)
-        return jax.tree.map(lambda x: x[index], members)
-
     def deal(self, members: PyTree) -> PyTree:
-        """Pad, and put each member on its device."""
-        return jax.device_put(self.pad(members), NamedSharding(self.mesh, PartitionSpec("member")))
+        """Put each slot's values [S, ...] on its device."""
+        return jax.device_put(members, NamedSharding(self.mesh, PartitionSpec("member")))
 
     def share(self, data: PyTree) -> PyTree:
         """Replicate the data on every device."""
         return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
 
-    def cut(self, members: PyTree) -> PyTree:
-        """Remove the padding of `pad`; without padding, the same arrays and no copy."""
-        if self.per_device * self.n_devices == self.n_members:
-            return members
-        return jax.tree.map(lambda x: x[: self.n_members], members)
-
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        """Turn `f(shared, *member)` for one member into a function of stacked members, padded by `pad`."""
+        """Turn `f(shared, *member)` for one member into a function of the stacked values of all slots."""
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.sequential:
@@ -100,20 +90,22 @@ class Placement:
         return sharded
 
 
-def place(n_members: int, batch_size: int, members: Members = "auto", split_batch: bool = False) -> Placement:
-    """Place members on all devices; vmapped on each, except on a CPU with large batches.
+def place(n_members: int, members: Members = "auto", split_batch: bool = False, batch_size: int = 1) -> Placement:
+    """Place slots for up to `n_members` members on all devices.
 
     Args:
-        n_members: number of members.
-        batch_size: examples per step.
-        members: "vmap", "sequential", or "auto" to decide by backend and batch size.
+        n_members: number of members; larger populations take turns in `MAX_SLOTS` slots.
+        members: members of a device run by "vmap", "sequential", or "auto": sequential on a CPU, where free slots then
+            cost nothing, else vmap.
         split_batch: split batches evenly over devices that would otherwise be idle.
+        batch_size: examples per step.
     """
-    n_devices = min(jax.device_count(), n_members)
+    n_slots = min(n_members, MAX_SLOTS)
+    n_devices = min(jax.device_count(), n_slots)
     on_cpu = jax.default_backend() == "cpu"
-    sequential = members == "sequential" or (members == "auto" and on_cpu and batch_size > VMAP_ON_CPU_UP_TO)
+    sequential = members == "sequential" or (members == "auto" and on_cpu)
     n_split = jax.device_count() // n_devices if split_batch else 1
-    return Placement(n_members, n_devices, sequential, n_split if batch_size % n_split == 0 else 1)
+    return Placement(n_slots, n_devices, sequential, n_split if batch_size % n_split == 0 else 1)
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

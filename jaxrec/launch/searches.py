@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from optuna.trial import FrozenTrial
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.combinations import check_validated
 from jaxrec.command_line import command, override
-from jaxrec.console import TrialsLeft, say, table
+from jaxrec.console import say, table
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.launch.shown import say_data, test_table
-from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
+from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
-from jaxrec.sweep.trials import in_short, leaderboard, shown_params
+from jaxrec.sweep.trials import in_short, leaderboard
 from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish, tune
 
 
@@ -65,20 +65,20 @@ def sweep(
     say_data(split)
     rundir.claim(rundir.make(directory), name, overwrite)
     say(f"study {name}: {search.n_trials} trials, {search.population} at a time, in {directory}")
-    left = TrialsLeft()
-    study = tune(
-        tuning,
-        search,
-        split,
-        name=name,
-        storage=open_storage(search.storage, directory),
-        directory=directory,
-        select=select,
-        overrides=[text for text in overrides if not text.startswith("sweep")],
-        on_tell=lambda trial: say(trial_line(trial)),
-        on_batch=lambda finished, total: say(left(finished, total)),
-    )
-    tuned = finish(tuning, search, study, split, select, load_s)
+    runner = SlotRunner(tuning.tree_of, tuning.space, split.selection, search.population)
+    with SearchProgress() as progress:
+        study = tune(
+            tuning,
+            search,
+            runner,
+            name=name,
+            storage=open_storage(search.storage, directory),
+            directory=directory,
+            overrides=[text for text in overrides if not text.startswith("sweep")],
+            on_tell=progress.tell,
+            on_round=progress.show,
+        )
+    tuned = finish(tuning, search, runner, study, split, load_s)
     write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in search.tunes])
     _show(tuned, tree["eval"]["monitor"], directory)
     if without_password(search.storage or "") == (search.storage or ""):
@@ -132,9 +132,3 @@ def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str
     parts = (tree["data"]["_target_"], tree["model"]["_target_"])
     names = [part.rpartition(".")[2].lower() for part in parts]
     return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])
-
-
-def trial_line(trial: FrozenTrial) -> str:
-    """Format number, value and parameters of a finished trial."""
-    value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
-    return f"  trial {trial.number}: {value}  {shown_params(trial.params)}"

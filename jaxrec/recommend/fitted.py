@@ -78,6 +78,6 @@ class _Candidates:
         return score_block
 
 
-def _check_finite(model: Model, finite: np.bool_) -> None:
+def _check_finite(model: Model, finite: Array | np.bool_) -> None:
     if not finite:
         raise InputError(f"{type(model).__name__} returned non-finite scores: train it again")

@@ -1,24 +1,28 @@
-"""Search loop: Optuna proposes a batch of trials, one call evaluates them all, and every outcome is stored.
+"""Search loop: Optuna proposes trials, a runner trains them side by side, and every outcome is stored.
 
 Guarantees, for any number of processes and if any worker is killed at any time:
 
-- A sweep ends with exactly `n_trials` complete or pruned trials; parameters that failed twice count as one trial.
-- A trial whose process died is queued again with the same parameters; no trial is lost or counted twice.
-- Only outcomes returned by `evaluate` are stored, and the settings shared by all trials never change within a study.
+- A search ends with exactly `n_trials` complete or pruned trials; parameters that failed twice count as one trial.
+- A trial whose process died is continued by another process under its number; no trial is lost or counted twice.
+- Only outcomes of the runner are stored, and the settings shared by all trials never change within a study.
+- Decisions depend on validations and never on clocks. Each trial records the round in which it started and ended, so a
+  search with one worker that is killed and started again proposes and prunes the same trials as an uninterrupted one.
 
-The processes of one study share its sweep directory and take turns to request trials (`ask.lock`); `workers.py` detects
-which of them are alive.
+A round trains one epoch of every running trial, then ends trials, then proposes new ones. The processes of one study
+share its sweep directory and take turns to request trials (`ask.lock`); `workers.py` detects which of them are alive.
 """
 
 import json
+import logging
 import math
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import optuna
@@ -27,13 +31,17 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.space import Dimension, distributions, grid, space_to_plain
 from jaxrec.sweep.storage import FileLock
 from jaxrec.sweep.trials import failures_by_key, key_of, params_of, progress, write_trials
-from jaxrec.sweep.workers import adopt_orphans, any_alive, at_work
+from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans
 
 SAMPLERS = ("tpe", "random", "cmaes", "qmc", "nsga2", "grid")
 POLL_SECONDS = 0.5
+SECONDS_BETWEEN_TABLES = 10.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,38 +68,104 @@ class Outcome:
         return None if math.isfinite(self.value) else f"the value is {self.value}"
 
 
+class Progress(NamedTuple):
+    """State of a trial after a round.
+
+    Attributes:
+        number: number of the trial
+        epoch: epochs trained
+        value: best validation so far; None before the first
+        outcome: outcome of a trial that has ended, else None
+    """
+
+    number: int
+    epoch: int = 0
+    value: float | None = None
+    outcome: Outcome | None = None
+
+
+class Runner(Protocol):
+    """Trains trials side by side, see `sweep.runner.SlotRunner`."""
+
+    def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
+        """Start a trial.
+
+        Args:
+            number: number of the trial.
+            params: its parameters.
+            trained: epochs trained by a process that ended; they are repeated at the next `advance` without being
+                reported. -1: the trial starts one round later.
+        """
+
+    def advance(self) -> Iterable[Progress]:
+        """Train one epoch of every trial; yield the progress of each, in order of numbers."""
+
+    def prune(self, number: int) -> Outcome:
+        """End a trial early and return its outcome."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to search for.
+
+    Attributes:
+        space: dimensions by key
+        n_trials: target number of trials in the study; the grid sampler uses the number of combinations instead
+        population: number of trials in training at once
+        metric: name of the metric in `Outcome.value`
+        fixed: settings shared by all trials. A study is continued only with the same settings, metric and space; the
+            sampler, `n_trials` and `population` may change
+        sampler: one of `SAMPLERS`
+        seed: seed of the sampler
+        direction: "maximize" or "minimize"
+        first: parameters of the first trial of a new study; None: the sampler's
+        pruning: when trials are ended early
+        overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated
+    """
+
+    space: Mapping[str, Dimension]
+    n_trials: int
+    population: int
+    metric: str
+    fixed: Mapping[str, Any]
+    sampler: str = "tpe"
+    seed: int = 0
+    direction: str = "maximize"
+    first: Mapping[str, Any] | None = None
+    pruning: Pruning = field(default_factory=Pruning)
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, number in (("sweep.n_trials", self.n_trials), ("sweep.population", self.population)):
+            if number < 1:
+                raise InputError(f"{name} must be at least 1, got {number}")
+        if self.direction not in ("maximize", "minimize"):
+            raise InputError(f"sweep.direction must be maximize or minimize, got {self.direction}")
+        make_sampler(self.sampler, self.seed)
+        distributions(self.space)
+
+
 def search(
+    plan: Plan,
+    runner: Runner,
     *,
     study_name: str,
     storage: BaseStorage,
-    space: Mapping[str, Dimension],
-    evaluate: Callable[[list[dict[str, Any]]], Iterable[Outcome]],
-    n_trials: int,
-    population: int,
-    metric: str,
-    fixed: Mapping[str, Any],
     directory: Path,
-    sampler: str = "tpe",
-    seed: int = 0,
-    direction: str = "maximize",
-    overrides: Sequence[str] = (),
-    on_tell: Callable[[FrozenTrial], None] | None = None,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_tell: Callable[[FrozenTrial], None] = lambda trial: None,
+    on_round: Callable[[int, int, int], None] = lambda finished, running, total: None,
 ) -> Study:
-    """Search `space` until the study has `n_trials` trials; an existing study of this name is resumed.
+    """Train trials until the study has enough of them; an existing study of this name is continued.
 
     Args:
-        evaluate: maps the parameters of a batch of trials to one outcome per trial, in the same order. Outcomes it
-            yields are stored one by one. An exception marks the rest of the batch as failed and propagates.
-        n_trials: target number of trials in the study; the grid sampler uses the number of combinations instead.
-        population: number of trials to request at once.
-        metric: name of the metric in `Outcome.value`.
-        fixed: settings shared by all trials. A study is resumed only with the same settings, metric and space; the
-            sampler, `n_trials` and `population` may change.
+        plan: what to search for.
+        runner: trains the trials. An exception marks its running trials as failed and propagates; Ctrl-C leaves them
+            for the next process.
+        study_name: name of the study.
+        storage: storage of the study.
         directory: the sweep directory, shared by all processes of a study; `trials.csv` is written here.
-        overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated.
         on_tell: called with each trial after its outcome is stored.
-        on_batch: called before a batch is evaluated, with the number of finished trials and the total.
+        on_round: called before each round with the numbers of finished trials, of trials running here, and of all.
 
     Returns:
         The study. If other processes run the last trials, it returns after those have ended.
@@ -99,52 +173,152 @@ def search(
     Raises:
         InputError: the study has other settings, or a whole population in a row (at least three trials) failed.
     """
-    for name, number in (("sweep.n_trials", n_trials), ("sweep.population", population)):
-        if number < 1:
-            raise InputError(f"{name} must be at least 1, got {number}")
-    if direction not in ("maximize", "minimize"):
-        raise InputError(f"sweep.direction must be maximize or minimize, got {direction}")
-    make_sampler(sampler, seed)  # reject an unknown name before anything is written
-    dimensions = distributions(space)
-    combinations = {key_of(params): params for params in grid(space)} if sampler == "grid" else None
-
-    failures: list[str] = []  # in a row
     with _quiet_optuna(), at_work(directory) as worker:
         with FileLock(directory / "ask.lock"):
-            study = _open_study(study_name, storage, direction)
-            _settle(study, overrides=list(overrides), space=space_to_plain(space), metric=metric, fixed=dict(fixed))
+            study = _open_study(study_name, storage, plan.direction)
+            _settle(study, plan)
             worker.register(study)
-        while True:
-            with FileLock(directory / "ask.lock"):
-                adopt_orphans(study, storage, directory, list(dimensions))
-                trials = study.get_trials(deepcopy=False)
-                finished, running = progress(trials, combinations)
-                n_missing = (n_trials if combinations is None else len(combinations)) - finished
-                n_free = min(population, n_missing - running)
-                # Rebuilt for every batch with its own seed, so that a sweep that was killed and resumed does not repeat
-                # draws and equals an uninterrupted one.
-                study.sampler = make_sampler(sampler, seed, len(trials))
-                if combinations is not None:
-                    _enqueue_combinations(study, trials, combinations, n_free)
-                batch = [worker.ask(study, dimensions) for _ in range(n_free)]
-            if batch:
-                if on_batch is not None:
-                    on_batch(finished, finished + n_missing)
-                try:
-                    for failure in _evaluate(study, batch, evaluate, on_tell):
-                        failures = [*failures, failure] if failure else []
-                finally:
-                    write_trials(study, directory)
-                if len(failures) >= max(population, 3):
-                    raise InputError(f"{len(failures)} trials in a row failed; first failure: {failures[0]}")
-            elif n_missing > 0 and any_alive(study, directory):
-                time.sleep(POLL_SECONDS)  # others run the last trials; if they die, their trials are queued again
-            else:
-                break
-        write_trials(study, directory)
-    if failures and not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
-        raise InputError(f"all trials failed; first failure: {failures[0]}")
+        study.pruner = plan.pruning.pruner()
+        loop = _Loop(plan, runner, study, worker, directory, on_tell, on_round)
+        try:
+            loop.run()
+        finally:
+            write_trials(study, directory)
+    if loop.failures and not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
+        raise InputError(f"all trials failed; first failure: {loop.failures[0]}")
     return study
+
+
+class _Loop:
+    """Rounds of one worker."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        runner: Runner,
+        study: Study,
+        worker: Worker,
+        directory: Path,
+        on_tell: Callable[[FrozenTrial], None],
+        on_round: Callable[[int, int, int], None],
+    ) -> None:
+        self.plan, self.runner, self.study, self.worker, self.directory = plan, runner, study, worker, directory
+        self.on_tell, self.on_round = on_tell, on_round
+        self.dimensions = distributions(plan.space)
+        combinations = grid(plan.space) if plan.sampler == "grid" else None
+        self.combinations = None if combinations is None else {key_of(params): params for params in combinations}
+        self.n_trials = plan.n_trials if self.combinations is None else len(self.combinations)
+        self.running: dict[int, Trial] = {}
+        self.followers: defaultdict[int, list[Trial]] = defaultdict(list)  # trials with the parameters of a running one
+        self.failures: list[str] = []  # in a row
+        self.round = self.finished = 0
+        self.written = time.monotonic()
+
+    def run(self) -> None:
+        """Train until the study has enough trials."""
+        while True:
+            missing = self._take() if len(self.running) < self.plan.population else 1
+            if self.running:
+                self.on_round(self.finished, len(self.running), self.n_trials)
+                self._advance()
+            elif missing > 0 and any_alive(self.study, self.directory):
+                time.sleep(POLL_SECONDS)  # others run the last trials; if they die, their trials are continued
+            else:
+                return
+
+    def _take(self) -> int:
+        """Continue the trials of dead workers and propose new ones; return how many are missing in the study."""
+        plan, study = self.plan, self.study
+        with FileLock(self.directory / "ask.lock"):
+            self._continue(orphans(study, self.directory))
+            trials = study.get_trials(deepcopy=False)
+            self.finished, running = progress(trials, self.combinations)
+            missing = self.n_trials - self.finished
+            n_free = min(plan.population - len(self.running), missing - running)
+            if self.combinations is not None:
+                _enqueue_combinations(study, trials, self.combinations, n_free)
+            for _ in range(n_free):
+                # Seeded for each trial, so that a search that was killed proposes the same trials as an uninterrupted
+                # one.
+                study.sampler = make_sampler(plan.sampler, plan.seed, len(study.get_trials(deepcopy=False)))
+                trial = study.ask(self.dimensions)
+                trial.set_user_attr("started_round", self.round)
+                trial.set_user_attr("worker", self.worker.id)  # last: without it, the trial counts as incomplete
+                self._start(trial)
+        return missing
+
+    def _continue(self, trials: Sequence[FrozenTrial]) -> None:
+        """Take over trials whose process died, with their numbers."""
+        last = {trial.number: last_round(self.study, trial) for trial in trials}
+        self.round = max([self.round, *(number - 1 for number in last.values())])
+        for frozen in trials:
+            self.study.sampler = make_sampler(self.plan.sampler, self.plan.seed, frozen.number)
+            trial = Trial(self.study, frozen._trial_id)
+            for name, distribution in self.dimensions.items():  # its process may have died while it was proposed
+                trial._suggest(name, distribution)
+            lag = last[frozen.number] - 1 - frozen.user_attrs.get("started_round", last[frozen.number])
+            trial.set_user_attr("started_round", self.round - lag)
+            trial.set_user_attr("worker", self.worker.id)
+            log.warning("trial %d was running in a process that ended: it is continued", frozen.number)
+            self._start(trial, lag)
+        if trials:
+            self.worker.record_round(self.study, self.round)
+
+    def _start(self, trial: Trial, trained: int = 0) -> None:
+        """Start training a trial, unless its parameters are known or in training."""
+        key = key_of(trial.params)
+        leader = next((n for n, other in self.running.items() if key_of(other.params) == key), None)
+        if leader is not None:
+            self.followers[leader].append(trial)
+            return
+        self.running[trial.number] = trial
+        self.runner.add(trial.number, dict(trial.params), trained)
+
+    def _advance(self) -> None:
+        """Train one epoch of every trial, and store what has ended."""
+        self.round += 1
+        try:
+            for step in self.runner.advance():
+                trial = self.running[step.number]
+                outcome = step.outcome or self._pruned(trial, step)
+                if outcome is not None:
+                    self._end(trial, outcome)
+        except Exception as error:
+            # KeyboardInterrupt is not caught: its trials keep running state and are continued later.
+            for trial in list(self.running.values()):
+                self._end(trial, Outcome(None, "failed", {"error": f"{type(error).__name__}: {error}"}))
+            raise
+        if len(self.failures) >= max(self.plan.population, 3):
+            raise InputError(f"{len(self.failures)} trials in a row failed; first failure: {self.failures[0]}")
+        if time.monotonic() - self.written > SECONDS_BETWEEN_TABLES:
+            write_trials(self.study, self.directory)
+            self.written = time.monotonic()
+
+    def _pruned(self, trial: Trial, step: Progress) -> Outcome | None:
+        """Report a validation; return the outcome of a trial that is to be pruned."""
+        if step.value is None or not self.plan.pruning.is_reported(step.epoch) or not math.isfinite(step.value):
+            return None
+        reported = self.study._storage.get_trial(trial._trial_id).intermediate_values
+        if step.epoch in reported:  # decided before the process ended
+            return None
+        trial.report(step.value, step.epoch)
+        return self.runner.prune(trial.number) if trial.should_prune() else None
+
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
+        del self.running[trial.number]
+        followers = self.followers.pop(trial.number, [])
+        self._tell(trial, outcome)
+        for follower in followers:
+            if outcome.failure:
+                self._start(follower)
+            else:
+                same = {**outcome.attributes, "same_as": trial.number}
+                self._tell(follower, Outcome(outcome.value, outcome.state, same))
+
+    def _tell(self, trial: Trial, outcome: Outcome) -> None:
+        trial.set_user_attr("ended_round", self.round)
+        self.failures = [*self.failures, outcome.failure] if outcome.failure else []
+        self.on_tell(_tell(self.study, trial, outcome))
 
 
 def make_sampler(name: str, seed: int, n_asked: int = 0) -> optuna.samplers.BaseSampler:
@@ -182,14 +356,16 @@ def _open_study(study_name: str, storage: BaseStorage, direction: str) -> Study:
     return study
 
 
-def _settle(study: Study, *, overrides: list[str], space: Any, metric: str, fixed: dict[str, Any]) -> None:
+def _settle(study: Study, plan: Plan) -> None:
     """Store the settings in a new study; an existing study must have the same settings."""
-    settings = {"space": space, "metric": metric, "fixed": fixed}
+    settings = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
     settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
     stored = study.user_attrs
-    if "fixed" not in stored and not study.get_trials(deepcopy=False):
+    if "fixed" not in stored:
         # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
-        for name, value in {"overrides": overrides, **settings}.items():
+        if plan.first is not None and not study.get_trials(deepcopy=False):
+            study.enqueue_trial(dict(plan.first))
+        for name, value in {"overrides": list(plan.overrides), **settings}.items():
             study.set_user_attr(name, value)
         return
     old, new = (_flat({name: source.get(name) for name in settings}) for source in (stored, settings))
@@ -220,28 +396,6 @@ def _enqueue_combinations(
         study.enqueue_trial(combinations[key])
 
 
-def _evaluate(
-    study: Study,
-    batch: list[Trial],
-    evaluate: Callable[[list[dict[str, Any]]], Iterable[Outcome]],
-    on_tell: Callable[[FrozenTrial], None] | None,
-) -> list[str | None]:
-    """Evaluate a batch and store its outcomes; return the failure message of each trial, None for success."""
-    failures: list[str | None] = []
-    try:
-        for trial, outcome in zip(batch, evaluate([trial.params for trial in batch]), strict=True):
-            finished_trial = _tell(study, trial, outcome)
-            failures.append(outcome.failure)
-            if on_tell is not None:
-                on_tell(finished_trial)
-    except Exception as error:
-        # KeyboardInterrupt is not caught: its trials keep running state and are queued again on resume.
-        for trial in batch[len(failures) :]:
-            _tell(study, trial, Outcome(None, "failed", {"error": f"{type(error).__name__}: {error}"}))
-        raise
-    return failures
-
-
 def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
     attributes = {**outcome.attributes, "error": outcome.failure} if outcome.failure else outcome.attributes
     for name, value in attributes.items():
@@ -253,7 +407,7 @@ def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
             study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
         return finished_trial
     if outcome.state == "pruned":
-        if outcome.value is not None:
+        if outcome.value is not None and not study._storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
         return study.tell(trial, state=TrialState.PRUNED)
     return study.tell(trial, outcome.value)

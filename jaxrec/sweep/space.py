@@ -45,6 +45,10 @@ class Choice:
         """Return the Optuna distribution of this dimension."""
         return CategoricalDistribution(self.choices)
 
+    def contains(self, value: object) -> bool:
+        """Return whether a value is one of the choices."""
+        return value in self.choices
+
     def points(self) -> list[Any]:
         """Return all values in their original order."""
         return list(self.choices)
@@ -96,6 +100,12 @@ class Interval:
     def extremes(self) -> list[Any]:
         """Return the extreme values; the whole dimension is valid if these are."""
         return [self.low, self.high]
+
+    def contains(self, value: object) -> bool:
+        """Return whether a number is in the interval, and on a step."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return False
+        return self.distribution()._contains(value)
 
     def points(self) -> list[Any]:
         """Return all values in ascending order; requires a step or integers."""

@@ -1,6 +1,6 @@
-"""Hyperparameter tuning of a run: batches of trials are trained as populations, and the winner is tested."""
+"""Hyperparameter tuning of a run: trials are trained side by side in slots, and the winner is tested."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -15,17 +15,16 @@ from jaxrec import experiment, settings
 from jaxrec.command_line import override
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
-from jaxrec.experiment import Result, Selected
-from jaxrec.fitting.population import Population
+from jaxrec.experiment import Result
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
-from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.pruning import Pruning
+from jaxrec.sweep.runner import SlotRunner
+from jaxrec.sweep.search import Plan, search
 from jaxrec.sweep.space import Space
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.verdict import verdict
-
-Select = Callable[[Tree, Split, Population], Selected]  # fits a population and shows its progress
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class Search:
     sampler: Literal["tpe", "random", "cmaes", "qmc", "nsga2", "grid"]
     seed: NonNegativeInt
     refit: bool
+    pruner: Literal["none", "median", "percentile", "halving", "hyperband", "wilcoxon"]
     space: dict[str, Any]
     tunes: dict[str, Any] = field(default_factory=dict)
     study_name: str | None = None
@@ -63,6 +63,23 @@ class Tuning:
         leaves = settings.flat(self.tree)
         own = {key for key in leaves if key.startswith("sweep.") or key in self.space}
         return {key: value for key, value in leaves.items() if key not in own}
+
+    @property
+    def monitor(self) -> str:
+        """The validation metric to optimize."""
+        return str(self.tree["eval"]["monitor"])
+
+    @property
+    def default(self) -> dict[str, Any] | None:
+        """The configured values of all dimensions, tried first; None if one is not in its dimension."""
+        leaves = settings.flat(self.tree)
+        inside = all(key in leaves and dimension.contains(leaves[key]) for key, dimension in self.space.items())
+        return {key: leaves[key] for key in self.space} if inside else None
+
+    def pruning(self, pruner: str) -> Pruning:
+        """When trials are ended early; never for models without epochs."""
+        epochs = settings.get(self.tree, "trainer.epochs")
+        return Pruning(pruner, epochs, settings.get(self.tree, "trainer.validate_every", 1)) if epochs else Pruning()
 
     def tree_of(self, params: dict[str, Any]) -> Tree:
         """Return the configuration of a trial."""
@@ -121,65 +138,46 @@ class Tuned:
 def tune(
     tuning: Tuning,
     chosen: Search,
-    split: Split,
+    runner: SlotRunner,
     *,
     name: str,
     storage: BaseStorage,
     directory: Path,
-    select: Select,
     overrides: Sequence[str] = (),
-    on_tell: Callable[[FrozenTrial], None] | None = None,
-    on_batch: Callable[[int, int], None] | None = None,
+    on_tell: Callable[[FrozenTrial], None] = lambda trial: None,
+    on_round: Callable[[int, int, int], None] = lambda finished, running, total: None,
 ) -> Study:
-    """Run the trials; see `search` for the arguments."""
-    monitor = tuning.tree["eval"]["monitor"]
-
-    def evaluate(batch: list[dict[str, Any]]) -> Iterator[Outcome]:
-        trees = [tuning.tree_of(params) for params in batch]
-        outcomes: dict[int, Outcome] = {}
-        for positions, shared, population in settings.populations(trees):
-            selected = select(shared, split, population)
-            if selected.fit.interrupted:
-                raise KeyboardInterrupt
-            for member, position in enumerate(positions):
-                outcomes[position] = _outcome(selected, member, monitor)
-        return iter([outcomes[position] for position in range(len(batch))])
-
-    return search(
-        study_name=name,
-        storage=storage,
+    """Train the trials; see `search` for the arguments."""
+    plan = Plan(
         space=tuning.space,
-        evaluate=evaluate,
         n_trials=chosen.n_trials,
         population=chosen.population,
+        metric=f"validation {tuning.monitor}",
+        fixed=tuning.fixed,
         sampler=chosen.sampler,
         seed=chosen.seed,
-        metric=f"validation {monitor}",
-        fixed=tuning.fixed,
-        direction="maximize" if larger_is_better(monitor) else "minimize",
-        directory=directory,
+        direction="maximize" if larger_is_better(tuning.monitor) else "minimize",
+        first=tuning.default,
+        pruning=tuning.pruning(chosen.pruner),
         overrides=overrides,
-        on_tell=on_tell,
-        on_batch=on_batch,
+    )
+    return search(
+        plan, runner, study_name=name, storage=storage, directory=directory, on_tell=on_tell, on_round=on_round
     )
 
 
-def finish(tuning: Tuning, chosen: Search, study: Study, split: Split, select: Select, load_s: float = 0.0) -> Tuned:
-    """Retrain the best trial and evaluate it on the test split."""
+def finish(
+    tuning: Tuning, chosen: Search, runner: SlotRunner, study: Study, split: Split, load_s: float = 0.0
+) -> Tuned:
+    """Evaluate the best trial on the test split; it is trained again only if another process trained it."""
     winner = best(study)
     tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
-    ((_, shared, population),) = settings.populations([tree])
-    (result,) = experiment.finish(shared, split, select(shared, split, population), load_s)
+    if runner.kept is not None and runner.kept.number == winner.number:
+        selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
+    else:
+        ((_, shared, population),) = settings.populations([tree])
+        selected = experiment.select(shared, split.selection, population)
+    (result,) = experiment.finish(shared, split, selected, load_s)
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
     notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
     return Tuned(study, winner, tree, result, notes)
-
-
-def _outcome(selected: Selected, member: int, monitor: str) -> Outcome:
-    if failure := experiment.failure(selected, member):
-        return Outcome(None, "failed", {"error": failure})
-    assert selected.validation is not None  # `Tuning.check_data` requires it
-    means = selected.validation.means(member)
-    seconds = (selected.fit.compile_s + selected.fit.train_s) / selected.population.size
-    attributes = {**means, "best_epoch": selected.fit.best_epoch[member], "seconds": round(seconds, 3)}
-    return Outcome(means[monitor], attributes=attributes)

@@ -8,15 +8,13 @@ ask-and-tell interface and needs a timeout; a lock is released as soon as its pr
 import logging
 import socket
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.sweep.storage import FileLock, is_held
 
@@ -34,11 +32,9 @@ class Worker:
         """Store the location of the lock for processes with another sweep directory (one database, two machines)."""
         study.set_user_attr(f"worker {self.id}", f"{socket.gethostname()}:{self.file.absolute()}")
 
-    def ask(self, study: Study, dimensions: dict[str, BaseDistribution]) -> Trial:
-        """Request a new trial and mark it with this worker's id."""
-        trial = study.ask(dimensions)
-        trial.set_user_attr("worker", self.id)
-        return trial
+    def record_round(self, study: Study, number: int) -> None:
+        """Store the round at which trials of other workers were taken over."""
+        study.set_user_attr(f"round {self.id}", number)
 
 
 @contextmanager
@@ -47,7 +43,7 @@ def at_work(directory: Path) -> Iterator[Worker]:
     name = uuid.uuid4().hex
     worker = Worker(name, directory / "workers" / f"{name}.lock")
     lock = FileLock(worker.file)
-    # Serialized with `adopt_orphans`, which would treat a file that is not locked yet as that of a dead worker.
+    # Serialized with `orphans`, which would treat a file that is not locked yet as that of a dead worker.
     with FileLock(directory / "ask.lock"):
         lock.acquire()
     try:
@@ -58,24 +54,23 @@ def at_work(directory: Path) -> Iterator[Worker]:
         lock.release()
 
 
-def adopt_orphans(study: Study, storage: BaseStorage, directory: Path, parameters: Collection[str]) -> None:
-    """Fail the trials of dead workers and queue their parameters again; the caller holds `ask.lock`."""
-    trials = study.get_trials(deepcopy=False)
-    retried = {trial.user_attrs.get("retry_of") for trial in trials}
-    for trial in trials:
-        if trial.state != TrialState.RUNNING or _is_alive(study, directory, trial) is not False:
-            continue
-        # Queued first: if this process dies in between, the next one finds the retry and no work is lost. A trial
-        # without all its parameters died while being requested, and need not be repeated.
-        if set(trial.params) == set(parameters) and trial.number not in retried:
-            study.enqueue_trial(trial.params, user_attrs={"retry_of": trial.number})
-        storage.set_trial_user_attr(trial._trial_id, "orphan", True)
-        study.tell(trial.number, state=TrialState.FAIL)
-        log.warning("trial %d was running in a process that ended: it is queued again", trial.number)
+def orphans(study: Study, directory: Path) -> list[FrozenTrial]:
+    """Return the running trials of dead workers, in order; the caller holds `ask.lock` and takes them over."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    found = [trial for trial in running if _is_alive(study, directory, trial) is False]
     for file in (directory / "workers").glob("*.lock"):
         if not is_held(file):
             with suppress(OSError):
                 file.unlink()
+    return sorted(found, key=lambda trial: trial.number)
+
+
+def last_round(study: Study, trial: FrozenTrial) -> int:
+    """Return the latest round that the worker of a trial is known to have reached."""
+    worker = trial.user_attrs.get("worker")
+    same = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("worker") == worker]
+    rounds = [t.user_attrs.get(name, 0) for t in same for name in ("started_round", "ended_round")]
+    return max([int(study.user_attrs.get(f"round {worker}", 0)), *rounds])
 
 
 def any_alive(study: Study, directory: Path) -> bool:

@@ -62,12 +62,12 @@ class Script:
     def __init__(self, *epochs: list[float]) -> None:
         self.epochs, self.seen = epochs, [None]
 
-    def __call__(self, params: dict, hyper: Hyper) -> list[dict[str, float]]:
+    def __call__(self, params: dict, hyper: Hyper, active: np.ndarray) -> dict[str, np.ndarray]:
         self.seen.append(jax.tree.map(lambda x: np.asarray(x).copy(), params))
         values = self.epochs[len(self.seen) - 2]
         if values is KeyboardInterrupt:
             raise KeyboardInterrupt
-        return [{"ndcg@10": value} for value in values]
+        return {"ndcg@10": np.array(values)}
 
 
 @jax.jit
@@ -189,7 +189,7 @@ def test_validation_every_other_epoch_and_after_the_last():
 
 
 def test_another_metric_may_decide():
-    script = lambda params, hyper: [{"ndcg@10": 1.0, "mrr@5": next(values)}]  # noqa: E731
+    script = lambda *_: {"ndcg@10": np.ones(1), "mrr@5": np.array([next(values)])}  # noqa: E731
     values = iter([0.1, 0.5, 0.2])
     fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH, monitor="mrr@5")(
         MODEL, train(), population(1), script
@@ -200,7 +200,7 @@ def test_another_metric_may_decide():
 def test_of_an_error_the_smallest_decides():
     values = iter([0.9, 0.7, 0.8, 0.75, 0.1])
     fit = GradientFit(OBJECTIVE, sgd, epochs=5, batch_size=BATCH, monitor="rmse", patience=2)(
-        MODEL, train(), population(1), lambda params, hyper: [{"rmse": next(values)}]
+        MODEL, train(), population(1), lambda *_: {"rmse": np.array([next(values)])}
     )
     assert (fit.best_epoch, len(fit.history[0])) == ([2], 4)
 

@@ -6,7 +6,7 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.mining import Miner
+from jaxrec.fitting.mining import Miner, nothing_mined
 from jaxrec.fitting.objective import SampledObjective
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
@@ -33,11 +33,16 @@ def fit(n: int, hard: Hard, epochs: int):
     return GradientFit(objective=objective, optimizer=adam, epochs=epochs, batch_size=64)(MODEL, TRAIN, population(n))
 
 
+def mine(miner: Miner, epoch: int, members: Population, params: dict) -> np.ndarray:
+    at = np.full(members.size, epoch)
+    return miner(at, members.seeds, params, members.hyper, np.ones(members.size, bool))
+
+
 @pytest.mark.parametrize("pool", [None, 25])
 def test_mined_are_the_ranks_of_what_a_user_does_not_have(pool):
     params = fit(2, Hard(ranks=(1, 5)), 1).params
-    miner = Miner(Hard(ranks=(3, 7), pool=pool), MODEL, TRAIN, population(2))
-    mined = np.asarray(miner(4, params))
+    miner = Miner(Hard(ranks=(3, 7), pool=pool), MODEL, TRAIN)
+    mined = np.asarray(mine(miner, 4, population(2), params))
     assert mined.shape == (2, USERS, 5)
     for member, seed in enumerate((3, 4)):
         tables = jax.tree.map(lambda x: np.asarray(x[member], np.float64), params)["params"]  # noqa: B023
@@ -50,9 +55,9 @@ def test_mined_are_the_ranks_of_what_a_user_does_not_have(pool):
 
 
 def test_when_it_mines():
-    miner = Miner(Hard(ranks=(1, 5), warmup=2, refresh=3), MODEL, TRAIN, population(1))
-    assert [epoch for epoch in range(1, 11) if miner.due(epoch)] == [3, 6, 9]
-    assert (miner.nothing() == -1).all()
+    miner = Miner(Hard(ranks=(1, 5), warmup=2, refresh=3), MODEL, TRAIN)
+    assert [epoch for epoch in range(11) if miner.due(epoch)] == [3, 6, 9]
+    assert (nothing_mined(miner.hard, USERS) == np.full((USERS, 5), -1)).all()
 
 
 @pytest.mark.slow
@@ -66,7 +71,7 @@ def test_a_member_mines_and_trains_as_it_would_alone():
 def test_mined_negatives_sink():
     """After training on its top ranks alone a model scores lower what it ranked high before."""
     warm = fit(1, Hard(ratio=2, ranks=(1, 5), warmup=4), 4)
-    mined = np.asarray(Miner(Hard(ranks=(1, 5)), MODEL, TRAIN, population(1))(5, warm.params))[0]
+    mined = np.asarray(mine(Miner(Hard(ranks=(1, 5)), MODEL, TRAIN), 5, population(1), warm.params))[0]
     after = {
         share: fit(1, Hard(ratio=2, ranks=(1, 5), warmup=4, share=share), 8).params["params"] for share in (0.0, 1.0)
     }

@@ -1,58 +1,44 @@
-"""Placements: members dealt to devices, padded, mapped, and cut again."""
+"""Placements: slots on devices, and functions of a member mapped over them."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.fitting.population import VMAP_ON_CPU_UP_TO, Placement, Population, member_keys, place
+from jaxrec.fitting.population import MAX_SLOTS, Placement, Population, member_keys, place
 from jaxrec.hyper import Hyper
 
 
-@pytest.mark.parametrize(("n_members", "n_devices", "per_device"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (8, 2, 4)])
-def test_members_go_over_the_devices_there_are(n_members, n_devices, per_device):
-    placement = place(n_members, 64)
-    assert (placement.n_members, placement.n_devices, placement.per_device) == (n_members, n_devices, per_device)
-
-
 @pytest.mark.parametrize(
-    ("members", "batch_size", "sequential"),
-    [
-        ("vmap", 10_000, False),
-        ("sequential", 1, True),
-        ("auto", VMAP_ON_CPU_UP_TO, False),
-        ("auto", VMAP_ON_CPU_UP_TO + 1, True),
-    ],
+    ("n_members", "n_devices", "n_slots"), [(1, 1, 1), (2, 2, 2), (3, 2, 4), (8, 2, 8), (1000, 2, MAX_SLOTS)]
 )
-def test_in_turn_for_large_batches_on_a_cpu_or_as_told(members, batch_size, sequential):
-    assert place(4, batch_size, members).sequential is sequential
+def test_slots_are_spread_over_the_devices(n_members, n_devices, n_slots):
+    placement = place(n_members)
+    assert (placement.n_devices, placement.n_slots) == (n_devices, n_slots)
+    assert placement.per_device * n_devices == n_slots
 
 
-def test_auto_vmaps_on_an_accelerator(monkeypatch):
+@pytest.mark.parametrize(("members", "sequential"), [("vmap", False), ("sequential", True), ("auto", True)])
+def test_members_of_a_device_are_sequential_on_a_cpu(members, sequential):
+    assert place(4, members).sequential is sequential
+
+
+def test_members_of_an_accelerator_are_vmapped(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not place(4, 100_000).sequential
-    assert place(4, 1, "sequential").sequential
+    assert not place(4).sequential
+    assert place(4, "sequential").sequential
 
 
-def test_padding_repeats_the_last_member_and_is_cut_off():
+def test_slots_lie_on_devices_of_their_own_and_data_on_all():
     placement = Placement(3, 2, sequential=False)
-    members = {"a": np.array([5, 6, 7]), "b": np.arange(6).reshape(3, 2)}
-    padded = placement.pad(members)
-    np.testing.assert_array_equal(padded["a"], [5, 6, 7, 7])
-    np.testing.assert_array_equal(padded["b"], [[0, 1], [2, 3], [4, 5], [4, 5]])
-    jax.tree.map(np.testing.assert_array_equal, placement.cut(padded), members)
-
-
-def test_members_lie_on_devices_of_their_own_and_data_on_all():
-    placement = Placement(3, 2, sequential=False)
-    dealt, shared = placement.deal(np.arange(3.0)), placement.share(np.arange(5.0))
-    assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 2]]
+    dealt, shared = placement.deal(np.arange(4.0)), placement.share(np.arange(5.0))
+    assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 3]]
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3, 4]] * 2
     assert len({shard.device for shard in dealt.addressable_shards}) == 2
 
 
 @pytest.mark.parametrize("sequential", [True, False])
-@pytest.mark.parametrize("n_members", [1, 2, 3, 5])
+@pytest.mark.parametrize("n_members", [1, 2, 6])
 def test_map_is_a_loop_over_members(n_members, sequential):
     placement = Placement(n_members, min(2, n_members), sequential)
     data, weights = jnp.arange(4.0), np.random.default_rng(0).normal(size=(n_members, 4)).astype(np.float32)
@@ -61,7 +47,7 @@ def test_map_is_a_loop_over_members(n_members, sequential):
     def f(data, weights, number):
         return {"sum": jnp.sum(data * weights) + number, "data": data * number}
 
-    found = placement.cut(jax.jit(placement.map(f))(placement.share(data), *placement.deal((weights, number))))
+    found = jax.jit(placement.map(f))(placement.share(data), *placement.deal((weights, number)))
     np.testing.assert_allclose(found["sum"], weights @ np.arange(4.0) + number, rtol=1e-5)
     np.testing.assert_allclose(found["data"], number[:, None] * np.arange(4.0))
 

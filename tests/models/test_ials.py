@@ -84,9 +84,9 @@ def test_the_best_sweep_is_kept():
     data, _ = train()
     seen = []
 
-    def validate(params, hyper):
+    def validate(params, hyper, active):
         seen.append(jax.tree.map(np.array, params))
-        return [{"ndcg@10": [0.1, 0.3, 0.2, 0.2][len(seen) - 1]}]
+        return {"ndcg@10": np.array([[0.1, 0.3, 0.2, 0.2][len(seen) - 1]])}
 
     fit = AlternatingFit(epochs=9, patience=2)(
         ImplicitALS(USERS, ITEMS, WIDTH), data, population([0.01], [0.1], [4]), validate

@@ -2,7 +2,7 @@
 
 from optuna.trial import TrialState
 
-from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.search import Outcome, Plan, Progress, search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 
@@ -30,9 +30,23 @@ class Recorder:
         return [params for batch in self.batches for params in batch]
 
 
-def sweep(directory, evaluate=None, storage=None, **changes):
+class InOneRound:
+    """A runner whose trials end in their first round, with the outcomes of a function of all of them."""
+
+    def __init__(self, evaluate):
+        self.evaluate, self.waiting = evaluate, {}
+
+    def add(self, number, params, trained=0):
+        self.waiting[number] = params
+
+    def advance(self):
+        batch, self.waiting = self.waiting, {}
+        for number, outcome in zip(batch, self.evaluate(list(batch.values())), strict=True):
+            yield Progress(number, outcome=outcome)
+
+
+def sweep(directory, evaluate=None, storage=None, on_tell=lambda trial: None, study_name="study", **changes):
     arguments = {
-        "study_name": "study",
         "space": SPACE,
         "n_trials": 8,
         "population": 3,
@@ -41,10 +55,12 @@ def sweep(directory, evaluate=None, storage=None, **changes):
         "seed": 1,
     }
     return search(
-        **{**arguments, **changes},
+        Plan(**{**arguments, **changes}),
+        InOneRound(evaluate or Recorder()),
+        study_name=study_name,
         storage=storage or open_storage(None, directory),
-        evaluate=evaluate or Recorder(),
         directory=directory,
+        on_tell=on_tell,
     )
 
 

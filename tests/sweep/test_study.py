@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.search import Outcome, search
+from jaxrec.sweep.search import Outcome, Plan, search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.study import (
@@ -19,6 +19,7 @@ from jaxrec.sweep.study import (
     show,
     show_studies,
 )
+from tests.sweep.recorder import InOneRound
 
 SPACE = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0), "model": Choice(("mf", "a b"))}
 
@@ -33,11 +34,11 @@ def sweep(root, name="movies", answer=lambda params: Outcome(-(params["x"] ** 2)
         "overrides": ["data=ml100k", "x=0.5", "+trainer.note=it's here"],
     }
     return search(
+        Plan(**{**arguments, **changes}),
+        InOneRound(lambda batch: [answer(params) for params in batch]),
         study_name=name,
         storage=open_storage(None, root / name),
         directory=root / name,
-        evaluate=lambda batch: [answer(params) for params in batch],
-        **{**arguments, **changes},
     )
 
 

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from jaxrec.sweep.storage import open_storage, read_journal
 from tests.paths import ROOT
-from tests.sweep.recorder import DONE, Recorder, n_done, quadratic, sweep
+from tests.sweep.recorder import Recorder, n_done, quadratic, sweep
 
 
 def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
@@ -27,18 +27,19 @@ def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
     left = optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)).trials
     assert [trial.state.name for trial in left] == ["COMPLETE", "RUNNING", "RUNNING"]
     study = sweep(tmp_path, evaluate)
-    assert n_done(study) == 8
+    assert n_done(study) == len(study.trials) == 8
     assert evaluate.batches[1][:2] == [left[1].params, left[2].params]
-    assert [(t.user_attrs["orphan"], t.state.name) for t in study.trials[1:3]] == [(True, "FAIL")] * 2
-    assert [t.user_attrs["retry_of"] for t in study.trials[3:5]] == [1, 2]
+    through = sweep(tmp_path / "through")
+    assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
 
 
-def test_a_trial_without_a_worker_is_an_orphan(tmp_path):
-    study = sweep(tmp_path, n_trials=2)
-    study.ask()  # died before it could sign, and before it had parameters: nothing to repeat
-    study = sweep(tmp_path, n_trials=4)
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 + ["FAIL"] + ["COMPLETE"] * 2
-    assert not any("retry_of" in trial.user_attrs for trial in study.trials)
+def test_a_trial_whose_process_died_while_it_was_proposed_is_completed(tmp_path):
+    study = sweep(tmp_path, n_trials=2, population=1)
+    study.ask()  # neither parameters nor a worker yet
+    study = sweep(tmp_path, n_trials=4, population=1)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    through = sweep(tmp_path / "through", n_trials=4, population=1)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
 
 
 def test_trials_of_another_machine_are_left_alone(tmp_path, caplog):
@@ -88,14 +89,9 @@ def finish(running):
 
 
 def assert_none_lost_or_doubled(study, n_trials):
-    assert n_done(study) == n_trials
-    assert all(trial.state in (*DONE, TrialState.FAIL) for trial in study.trials)
-    orphans = {trial.number: trial.params for trial in study.trials if trial.state == TrialState.FAIL}
-    retries = {t.user_attrs["retry_of"]: t.params for t in study.trials if "retry_of" in t.user_attrs}
-    assert orphans == retries
-    done = [str(trial.params) for trial in study.trials if trial.state in DONE]
-    assert len(set(done)) == n_trials
-    assert all(trial.value == quadratic(trial.params) for trial in study.trials if trial.state in DONE)
+    assert n_done(study) == len(study.trials) == n_trials
+    assert len({str(trial.params) for trial in study.trials}) == n_trials
+    assert all(trial.value == quadratic(trial.params) for trial in study.trials)
 
 
 def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
@@ -103,9 +99,9 @@ def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
         code, _ = finish(process(tmp_path, 10, kill_in_batch))
         assert code == -signal.SIGKILL
     study = sweep(tmp_path, n_trials=10)
-    # The first process finished 3 + 1, the second 1 more, and each left two trials behind.
-    assert sum("orphan" in trial.user_attrs for trial in study.trials) == 4
     assert_none_lost_or_doubled(study, 10)
+    through = sweep(tmp_path / "through", n_trials=10)
+    assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
     assert len(list((tmp_path / "workers").iterdir())) == 1  # those of the dead are gone
 
 

@@ -1,0 +1,284 @@
+"""Slots: a compiled program trains one epoch of all its slots, and a free slot takes the next member.
+
+Between epochs the host decides for each slot whether its member goes on, ends, or makes room for another. Random
+numbers depend on a member's seed and on positions in the data only, so a member's results depend neither on its slot
+nor on the number of slots, its neighbors, or the time of its arrival.
+"""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, PyTree
+
+from jaxrec.fitting.mining import Miner
+from jaxrec.fitting.population import Placement, Population, member_keys
+from jaxrec.hyper import Hyper
+from jaxrec.models.model import Params
+
+# (parameters [S, ...], hyperparameters [S], slots to validate [S]) → each metric [S]; other slots are ignored
+Validate = Callable[[Params, Hyper, Bool[np.ndarray, "S"]], Mapping[str, np.ndarray | Array]]
+
+
+@dataclass(eq=False)
+class Member:
+    """One training run: its settings and its record.
+
+    Attributes:
+        seed: seed of initial parameters, example order and negatives
+        hyper: its hyperparameters, scalars
+        epochs: number of epochs after which it ends
+        history: one row per epoch: epoch, loss, seconds, validation metrics
+        best_epoch: epoch of the kept parameters; 0 before the first epoch with a finite loss and score
+        score: best validation so far; larger is better
+        stale: validations since then
+        seconds: its share of the time of training and validation
+        diverged: whether its last loss was not finite
+        ended: whether it is not to be trained further
+    """
+
+    seed: int
+    hyper: Hyper
+    epochs: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    score: float = -np.inf
+    stale: int = 0
+    seconds: float = 0.0
+    diverged: bool = False
+    ended: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs trained."""
+        return len(self.history)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Validation metrics at the best epoch."""
+        return metrics_at(self.history, self.best_epoch)
+
+
+def metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> dict[str, float]:
+    """Validation metrics at an epoch, counted from 1; none before the first."""
+    row = history[epoch - 1] if epoch else {}
+    return {key: value for key, value in row.items() if key not in ("epoch", "loss", "seconds")}
+
+
+def members_of(population: Population, epochs: Sequence[int]) -> list[Member]:
+    """The members of a population, each with its number of epochs."""
+    hypers = [jax.tree.map(lambda x: x[m], population.hyper) for m in range(population.size)]  # noqa: B023
+    return [Member(int(population.seeds[m]), hypers[m], int(epochs[m])) for m in range(population.size)]
+
+
+class MemberProgram(NamedTuple):
+    """How one member is trained; `Slots` compiles it for all slots.
+
+    Attributes:
+        shared: device data that all members read
+        start: (shared, key, hyper) → initial state, which has a field `params`
+        epoch: (shared, state, hyper, active) → state after one epoch, and its loss; unchanged and NaN if not active
+        loaded: replaces randomly initialized parameters [S, ...] by stored ones
+        miner: miner of hard negatives, for samplers that use them; the state then has a field `mined`
+    """
+
+    shared: PyTree
+    start: Callable[..., PyTree]
+    epoch: Callable[..., tuple[PyTree, Array]]
+    loaded: Callable[[Params], Params] = lambda params: params
+    miner: Miner | None = None
+
+
+class Rules(NamedTuple):
+    """When members are validated, and when they end; see `EpochLoop`."""
+
+    patience: int | None
+    validate_every: int
+    monitor: str
+    sign: int  # 1 if larger values of the monitor are better, else -1
+
+
+class Slots:
+    """Slots of one compiled program.
+
+    Args:
+        program: how one member is trained.
+        placement: distribution of the slots over devices.
+        rules: when members are validated, and when they end.
+        validate: computes validation metrics; None: a member's last finite parameters are kept.
+        hyper: hyperparameters of any member, for their types.
+    """
+
+    def __init__(
+        self, program: MemberProgram, placement: Placement, rules: Rules, validate: Validate | None, hyper: Hyper
+    ) -> None:
+        started = time.perf_counter()
+        self.program, self.placement, self.rules, self.validate = program, placement, rules, validate
+        self.occupants: list[Member | None] = [None] * placement.n_slots
+        self.train_s = self.validate_s = 0.0
+        self._is_new = np.zeros(placement.n_slots, bool)
+        self._seeds = np.zeros(placement.n_slots, np.int64)
+        self._hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], placement.n_slots, axis=0), hyper)
+        self._on_device: tuple[Array, Hyper] | None = None  # keys and hyperparameters of the slots
+        self._compile()
+        self.compile_s = time.perf_counter() - started
+
+    def _compile(self) -> None:
+        keys, hyper = self._arguments()
+
+        def refill(shared: PyTree, state: PyTree, best: Params, key: Array, hyper: Hyper, is_new: Array) -> PyTree:
+            def start(state: PyTree, best: Params) -> tuple[PyTree, Params]:
+                state = self.program.start(shared, key, hyper)
+                return state, state.params
+
+            return jax.lax.cond(is_new, start, lambda state, best: (state, best), state, best)
+
+        shared, placement = self.program.shared, self.placement
+        shapes = jax.eval_shape(placement.map(self.program.start), shared, keys, hyper)
+        self._states = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+        self._best = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
+        self._refill = jax.jit(placement.map(refill), donate_argnums=(1, 2))
+        jitted = jax.jit(placement.map(self.program.epoch), donate_argnums=1)
+        self._epoch = jitted.lower(shared, self._states, hyper, self._is_new).compile()
+        self._choose = jax.jit(_choose, donate_argnums=2)
+        self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
+
+    @property
+    def n_free(self) -> int:
+        """Number of free slots."""
+        return self.occupants.count(None)
+
+    @property
+    def members(self) -> list[Member]:
+        """Members in training, in order of slots."""
+        return [member for member in self.occupants if member is not None]
+
+    @property
+    def loads(self) -> list[int]:
+        """Number of members on each device."""
+        share = self.placement.per_device
+        return [share - self.occupants[at : at + share].count(None) for at in range(0, len(self.occupants), share)]
+
+    def put(self, member: Member, loads: Sequence[int] | None = None) -> None:
+        """Assign a member to a free slot on the device with the lowest load; `loads` may include other programs."""
+        share, loads = self.placement.per_device, self.loads if loads is None else loads
+        free = [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
+        slot = min(free, key=lambda slot: (loads[slot // share], slot))
+        self.occupants[slot], self._seeds[slot], self._is_new[slot] = member, member.seed, True
+        for row, value in zip(jax.tree.leaves(self._hyper), jax.tree.leaves(member.hyper), strict=True):
+            row[slot] = value
+        self._on_device = None
+
+    def release(self, member: Member) -> None:
+        """Free the slot of a member."""
+        self.occupants[self.occupants.index(member)] = None
+
+    def take(self, member: Member) -> Params:
+        """Best parameters of a member, copied to the host."""
+        return jax.tree.map(np.asarray, self._take(self._best, self.occupants.index(member)))
+
+    def dispatch(self, members: Collection[Member] | None = None) -> None:
+        """Start one epoch and validation, without waiting for results.
+
+        Args:
+            members: the members to train; None: all that have not ended.
+        """
+        self._trained = [m for m in self.members if not m.ended] if members is None else members
+        keys, hyper = self._arguments()
+        self._started = time.perf_counter()
+        if self._is_new.any():
+            self._fill(keys, hyper)
+        active = np.array([member in self._trained for member in self.occupants])
+        self._mine(hyper, active)
+        self._states, self._losses = self._epoch(self.program.shared, self._states, hyper, active)
+        self._due = active & np.array([member is not None and _is_due(self.rules, member) for member in self.occupants])
+        self._metrics: Mapping[str, np.ndarray | Array] = {}
+        if self.validate is not None and self._due.any():
+            self._metrics = self.validate(self._states.params, hyper, self._due)
+
+    def collect(self) -> list[Member]:
+        """Wait for the results of `dispatch` and record them; return the members that ended, still in their slots."""
+        loss = np.asarray(self._losses)
+        trained = time.perf_counter()
+        metrics = {key: np.asarray(values) for key, values in self._metrics.items()}
+        validated = time.perf_counter()
+        self.train_s += trained - self._started
+        self.validate_s += validated - trained
+        improved = np.zeros(len(loss), bool)
+        for slot, member in enumerate(self.occupants):
+            if member is None or member not in self._trained:
+                continue
+            measured = {key: float(values[slot]) for key, values in metrics.items()} if self._due[slot] else {}
+            row = {"epoch": member.epoch + 1, "loss": float(loss[slot]), "seconds": trained - self._started}
+            member.seconds += (validated - self._started) / len(self._trained)
+            improved[slot] = self._record(member, row | measured)
+            member.ended = self._has_ended(member)
+        if improved.any():
+            self._best = self._choose(improved, self._states.params, self._best)
+        return [member for member in self._trained if member.ended]
+
+    def _record(self, member: Member, row: dict[str, Any]) -> bool:
+        """Add an epoch to a member's record; return whether it is the best so far."""
+        member.history.append(row)
+        member.diverged = not np.isfinite(row["loss"])
+        if self.validate is None:
+            improved = not member.diverged
+        elif self.rules.monitor in row:
+            score = self.rules.sign * row[self.rules.monitor]
+            improved = not member.diverged and score > member.score  # False for NaN
+            member.score, member.stale = (score, 0) if improved else (member.score, member.stale + 1)
+        else:
+            improved = False
+        if improved:
+            member.best_epoch = member.epoch
+        return improved
+
+    def _has_ended(self, member: Member) -> bool:
+        patience = self.rules.patience if self.validate is not None else None
+        is_stale = patience is not None and member.stale >= patience
+        return member.diverged or is_stale or member.epoch >= member.epochs
+
+    def _arguments(self) -> tuple[Array, Hyper]:
+        """Random keys and hyperparameters of all slots, on their devices."""
+        if self._on_device is None:
+            self._on_device = self.placement.deal((member_keys(self._seeds), self._hyper))
+        return self._on_device
+
+    def _fill(self, keys: Array, hyper: Hyper) -> None:
+        """Initialize the members that have arrived."""
+        self._states, self._best = self._refill(
+            self.program.shared, self._states, self._best, keys, hyper, self._is_new
+        )
+        loaded = self.program.loaded(self._states.params)
+        if loaded is not self._states.params:
+            like = jax.tree.map(lambda x, y: np.asarray(x, y.dtype), loaded, self._states.params)
+            params = self._choose(self._is_new, self.placement.deal(like), self._states.params)
+            self._states = self._states._replace(params=params)
+            self._best = self._choose(self._is_new, params, self._best)
+        self._is_new = np.zeros_like(self._is_new)
+
+    def _mine(self, hyper: Hyper, active: Bool[np.ndarray, "S"]) -> None:
+        """Mine the hard negatives of active members that are due."""
+        miner = self.program.miner
+        if miner is None:
+            return
+        epochs = [0 if member is None else member.epoch + 1 for member in self.occupants]
+        due = active & np.array([miner.due(epoch) for epoch in epochs])
+        if due.any():
+            mined = self.placement.deal(miner(np.array(epochs), self._seeds, self._states.params, hyper, due))
+            self._states = self._states._replace(mined=self._choose(due, mined, self._states.mined))
+
+
+def _is_due(rules: Rules, member: Member) -> bool:
+    """Whether the next epoch of a member is validated."""
+    epoch = member.epoch + 1
+    return epoch % rules.validate_every == 0 or epoch == member.epochs
+
+
+def _choose(at: Array, new: PyTree, old: PyTree) -> PyTree:
+    """The new values of some slots, the old ones of the others."""
+    return jax.tree.map(lambda new, old: jnp.where(at.reshape(-1, *[1] * (old.ndim - 1)), new, old), new, old)

@@ -1,0 +1,200 @@
+"""Training of the trials of a search, side by side in the slots of one or several compiled programs."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+
+from jaxrec import experiment, settings
+from jaxrec.data.splits.split import Selection
+from jaxrec.experiment import Selected
+from jaxrec.fitting.epochs import EpochLoop, Fit
+from jaxrec.fitting.population import Population
+from jaxrec.fitting.slots import Member, Slots, members_of
+from jaxrec.metric_names import larger_is_better
+from jaxrec.models.model import Model
+from jaxrec.settings import Tree
+from jaxrec.sweep.search import Outcome, Progress
+from jaxrec.sweep.space import Space
+
+
+@dataclass(eq=False)
+class _Program:
+    """A compiled program: its settings, and the slots in which its trials train."""
+
+    tree: Tree
+    model: Model
+    slots: Slots
+
+
+@dataclass(eq=False)
+class _Running:
+    """A trial in training.
+
+    Attributes:
+        trained: epochs to repeat without reporting
+        waits: rounds before it starts
+    """
+
+    program: _Program
+    member: Member
+    population: Population
+    trained: int
+    waits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The best trial trained in this process, with its parameters.
+
+    Attributes:
+        number: number of the trial
+        score: its validation; larger is better
+        tree: settings of its program
+        selected: the trained model, as a population of one
+    """
+
+    number: int
+    score: float
+    tree: Tree
+    selected: Selected
+
+
+@dataclass(eq=False)
+class SlotRunner:
+    """Trains trials in slots, and keeps the parameters of the best one.
+
+    Trials whose settings differ in traced numbers only share a program, whose arrays are padded to a size of the
+    search space. Closed-form models have no epochs: their trials are solved together at the next round.
+
+    Args:
+        tree_of: settings of a trial, from its parameters.
+        space: the search space.
+        selection: training and validation data.
+        n_slots: slots of each program.
+    """
+
+    tree_of: Callable[[dict[str, Any]], Tree]
+    space: Space
+    selection: Selection
+    n_slots: int
+    kept: Kept | None = None
+    _programs: dict[str, _Program] = field(default_factory=dict)
+    _running: dict[int, _Running] = field(default_factory=dict)
+    _unsolved: dict[int, Tree] = field(default_factory=dict)
+
+    def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
+        """Start a trial; see `search.Runner`."""
+        tree = self.tree_of(params)
+        if not isinstance(experiment.trainer(tree), EpochLoop):
+            self._unsolved[number] = tree
+            return
+        extremes = {key: dimension.extremes() for key, dimension in self.space.items()}
+        key, shared, population = settings.program_of(tree, extremes)
+        if key not in self._programs:
+            self._programs[key] = self._program(shared, population)
+        program = self._programs[key]
+        (member,) = members_of(population, [settings.get(tree, "trainer.epochs")])
+        program.slots.put(member, self._loads())
+        self._running[number] = _Running(program, member, population, max(trained, 0), int(trained < 0))
+
+    def advance(self) -> Iterator[Progress]:
+        """Train one epoch of every trial; see `search.Runner`."""
+        yield from self._solve()
+        while behind := [r for r in self._running.values() if r.member.epoch < r.trained and not r.member.ended]:
+            self._train(behind)
+        self._train([r for r in self._running.values() if not r.waits and not r.member.ended])
+        for number, running in sorted(self._running.items()):
+            member, running.waits = running.member, 0
+            value = running.program.slots.rules.sign * member.score if member.best_epoch else None
+            outcome = self._outcome(running, "complete") if member.ended else None
+            if outcome is not None:
+                self._keep(number, running)
+                self._drop(number)
+            yield Progress(number, member.epoch, value, outcome)
+
+    def prune(self, number: int) -> Outcome:
+        """End a trial early; see `search.Runner`."""
+        outcome = self._outcome(self._running[number], "pruned")
+        self._drop(number)
+        return outcome
+
+    def _solve(self) -> Iterator[Progress]:
+        """Solve closed-form models, and yield their outcomes."""
+        numbers, trees = list(self._unsolved), list(self._unsolved.values())
+        self._unsolved = {}
+        outcomes: dict[int, Outcome] = {}
+        for positions, shared, population in settings.populations(trees):
+            monitor = str(settings.get(shared, "eval.monitor"))
+            selected = experiment.select(shared, self.selection, population)
+            for member, position in enumerate(positions):
+                number, metrics = numbers[position], selected.validation[member]
+                if failure := experiment.failure(selected, member):
+                    outcomes[number] = Outcome(None, "failed", {"error": failure})
+                    continue
+                seconds = round(selected.fit.train_s / population.size, 3)
+                outcomes[number] = Outcome(metrics[monitor], attributes={**metrics, "seconds": seconds})
+                score = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
+                if self._is_best(number, score):
+                    self.kept = Kept(number, score, shared, experiment.members_of(selected, [member]))
+        for number in numbers:
+            yield Progress(number, outcome=outcomes[number])
+
+    def _program(self, shared: Tree, population: Population) -> _Program:
+        model, evaluator = experiment.prepared(shared, self.selection)
+        assert evaluator is not None  # `Tuning.check_data` requires it
+        trainer: Any = experiment.trainer(shared)
+        program, placement = trainer.program(model, self.selection.train, population.hyper, self.n_slots)
+        slots = Slots(program, placement, trainer.rules, evaluator.means, members_of(population, [0])[0].hyper)
+        return _Program(shared, model, slots)
+
+    def _loads(self) -> list[int]:
+        """Members on each device, over all programs."""
+        loads = [0] * jax.device_count()
+        for program in self._programs.values():
+            for device, n in enumerate(program.slots.loads):
+                loads[device] += n
+        return loads
+
+    def _train(self, trials: list[_Running]) -> None:
+        """Train one epoch of these trials; all programs are started before the first result is waited for."""
+        started = [program for program in self._programs.values() if any(r.program is program for r in trials)]
+        for program in started:
+            program.slots.dispatch([r.member for r in trials if r.program is program])
+        for program in started:
+            program.slots.collect()
+
+    def _outcome(self, running: _Running, state: Literal["complete", "pruned"]) -> Outcome:
+        member = running.member
+        if not member.best_epoch:
+            return Outcome(None, "failed", {"error": experiment.failure_of(member.history)})
+        attributes = {**member.metrics, "best_epoch": member.best_epoch, "epochs": member.epoch}
+        attributes["seconds"] = round(member.seconds, 3)
+        return Outcome(running.program.slots.rules.sign * member.score, state, attributes)
+
+    def _keep(self, number: int, running: _Running) -> None:
+        """Keep the parameters of the best trial."""
+        member, slots = running.member, running.program.slots
+        if not member.best_epoch or not self._is_best(number, member.score):
+            return
+        fit = Fit(
+            jax.tree.map(lambda x: x[None], slots.take(member)),
+            [member.history],
+            [member.best_epoch],
+            str(slots.placement),
+            [False],
+            compile_s=slots.compile_s,
+            train_s=member.seconds,
+        )
+        selected = Selected(running.program.model, running.population, fit, [member.metrics])
+        self.kept = Kept(number, member.score, running.program.tree, selected)
+
+    def _is_best(self, number: int, score: float) -> bool:
+        """Whether a trial is the best so far; of equal ones, the first."""
+        kept = self.kept
+        return kept is None or score > kept.score or (score == kept.score and number < kept.number)
+
+    def _drop(self, number: int) -> None:
+        running = self._running.pop(number)
+        running.program.slots.release(running.member)
