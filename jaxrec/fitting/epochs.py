@@ -88,8 +88,7 @@ class EpochLoop:
                 while waiting and slots.n_free:
                     slots.put(waiting.pop(0))
                 trained = set(slots.members)
-                slots.dispatch()
-                ended = slots.collect()
+                ended = slots.advance()
                 rows = [member.history[-1] if member in trained else {} for member in members]
                 on_epoch(max(member.epoch for member in trained), rows)
                 for member in ended:

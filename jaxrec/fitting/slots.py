@@ -181,6 +181,11 @@ class Slots:
         """Best parameters of a member, copied to the host."""
         return jax.tree.map(np.asarray, self._take(self._best, self.occupants.index(member)))
 
+    def advance(self) -> list[Member]:
+        """Train one epoch of every member; return those that ended."""
+        self.dispatch()
+        return self.collect()
+
     def dispatch(self, members: Collection[Member] | None = None) -> None:
         """Start one epoch and validation, without waiting for results.
 

@@ -1,0 +1,94 @@
+"""Slots: a member's results do not depend on its slot, the number of slots, its neighbors, or its time of arrival."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.objective import SampledObjective
+from jaxrec.fitting.optimizers import adam
+from jaxrec.fitting.slots import Member, Slots
+from jaxrec.hyper import Hyper
+from jaxrec.losses import bpr
+from jaxrec.models.mf import MatrixFactorization
+from jaxrec.negatives.uniform import Uniform
+
+USERS, ITEMS, N, WIDTH, RATIO = 6, 9, 40, 4, 3
+MODEL = MatrixFactorization(USERS, ITEMS, WIDTH, init_std=1.0)
+FIT = GradientFit(SampledObjective(bpr, Uniform(RATIO)), partial(adam), epochs=3, batch_size=16, patience=None)
+
+
+def data() -> Interactions:
+    user, item = np.random.default_rng(0).integers(0, [[USERS], [ITEMS]], (2, N)).astype(np.int32)
+    user[:USERS] = np.arange(USERS)
+    return Interactions(user, item, None, None, None, np.arange(USERS), np.arange(ITEMS))
+
+
+def hyper(rate: float, width: int, n_negatives: int) -> Hyper:
+    return Hyper(*map(np.float32, (rate, 0.01, 0.02)), np.int32(width), np.int32(n_negatives))
+
+
+def member(number: int) -> Member:
+    """Members that differ in seed, rate, width, negatives and number of epochs."""
+    return Member(number, hyper(0.01 * (number + 1), 2 + number % 3, 1 + number % RATIO), epochs=2 + number % 3)
+
+
+def slots(n: int) -> Slots:
+    program, placement = FIT.program(MODEL, data(), jax.tree.map(lambda x: x[None], hyper(0.1, WIDTH, RATIO)), n)
+
+    def norms(params, hyper, active):
+        return {"ndcg@10": np.array([np.abs(x).mean() for x in params["params"]["item_embedding"]["table"]])}
+
+    return Slots(program, placement, FIT.rules, norms, hyper(0.1, WIDTH, RATIO))
+
+
+def trained(n_slots: int, order: list[int]) -> dict[int, tuple[list, dict]]:
+    """History and parameters of every member; a free slot takes the next of `order`."""
+    bench, waiting, results = slots(n_slots), [member(number) for number in order], {}
+    while waiting or bench.members:
+        while waiting and bench.n_free:
+            bench.put(waiting.pop(0))
+        for ended in bench.advance():
+            rows = [{key: value for key, value in row.items() if key != "seconds"} for row in ended.history]
+            results[ended.seed] = rows, bench.take(ended)
+            bench.release(ended)
+    return results
+
+
+@pytest.fixture(scope="module")
+def alone() -> dict[int, tuple[list, dict]]:
+    return {number: trained(1, [number])[number] for number in range(5)}
+
+
+@pytest.mark.parametrize(("n_slots", "order"), [(1, [4, 3, 2, 1, 0]), (2, [0, 1, 2, 3, 4]), (4, [2, 4, 0, 3, 1])])
+def test_a_member_trains_as_it_would_alone(n_slots, order, alone):
+    together = trained(n_slots, order)
+    for number, (rows, params) in alone.items():
+        assert together[number][0] == rows  # to the bit
+        assert len(rows) == 2 + number % 3
+        jax.tree.map(np.testing.assert_array_equal, together[number][1], params)
+
+
+def test_a_paused_member_is_not_touched(alone):
+    bench, first, second = slots(2), member(2), member(4)
+    bench.put(first)
+    bench.put(second)
+    bench.dispatch([second])
+    bench.collect()
+    assert (first.epoch, second.epoch) == (0, 1)
+    while not first.ended:
+        bench.dispatch([first])
+        bench.collect()
+    jax.tree.map(np.testing.assert_array_equal, bench.take(first), alone[2][1])
+
+
+def test_a_member_goes_to_the_device_with_the_lowest_load():
+    bench = slots(4)
+    for number in range(3):
+        bench.put(member(number))
+    assert bench.loads == [2, 1]
+    bench.put(member(3), loads=[2, 5])  # the first device is full
+    assert (bench.loads, bench.n_free) == ([2, 2], 0)
