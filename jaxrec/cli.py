@@ -1,6 +1,7 @@
 """Command-line interface: composes conf/ and overrides, and calls the module of the command."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -136,7 +137,15 @@ def _train(cfg: DictConfig) -> None:
             raise InputError(f"{text} requires --multirun: {command('train', '--multirun', text)}")
     if sweep_options := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
         raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
-    launch.run(plain(cfg), Path(hydra_cfg.runtime.output_dir), overwrites(cfg))
+    output = Path(hydra_cfg.runtime.output_dir)
+    if cfg.get("resume") is None:
+        launch.run(plain(cfg), output, overwrites(cfg))
+        return
+    if others := [text for text in hydra_cfg.overrides.task if not text.startswith("resume=")]:
+        raise InputError(f"{others[0]} has no effect with resume=DIR, which continues a run with its own settings")
+    with contextlib.suppress(OSError):  # Hydra has created it
+        output.rmdir()
+    launch.resume(Path(str(cfg.resume)))
 
 
 def _study(cfg: DictConfig) -> None:

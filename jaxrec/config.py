@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from jaxrec.arguments import check_value
 from jaxrec.errors import InputError
 from jaxrec.renamed import up_to_date
-from jaxrec.settings import CONF, OF_COMMAND, Tree
+from jaxrec.settings import CONF, OF_COMMAND, Tree, tuples
 
 
 def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
@@ -65,7 +65,7 @@ def plain(cfg: DictConfig) -> Tree:
         raise InputError(f"missing values: set {', '.join(sorted(missing))}")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
-    return {str(key): _tuples(value) for key, value in up_to_date(tree).items()}
+    return {str(key): tuples(value) for key, value in up_to_date(tree).items()}
 
 
 def overwrites(cfg: DictConfig) -> bool:
@@ -77,9 +77,3 @@ def overwrites(cfg: DictConfig) -> bool:
     overwrite = cfg.get("overwrite", False)
     check_value(TypeAdapter(bool), overwrite, "overwrite")
     return bool(overwrite)
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _tuples(item) for key, item in value.items()}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

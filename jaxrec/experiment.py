@@ -29,6 +29,7 @@ from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
@@ -78,10 +79,25 @@ def prepare(tree: Tree) -> tuple[Split, float]:
     return build(tree["split"], interactions=build(tree["data"])), time.perf_counter() - started
 
 
-def select(tree: Tree, selection: Selection, population: Population, on_epoch: OnEpoch = quiet) -> Selected:
-    """Train every member, with early stopping if there is validation data."""
+def select(
+    tree: Tree,
+    selection: Selection,
+    population: Population,
+    on_epoch: OnEpoch = quiet,
+    saved: SavedSlots | None = None,
+) -> Selected:
+    """Train every member, with early stopping if there is validation data.
+
+    Args:
+        tree: the settings.
+        selection: training and validation data.
+        population: seeds and hyperparameters of the members.
+        on_epoch: called after each epoch.
+        saved: training states of a process that ended, which are continued and written; None: nothing is written.
+    """
     model, evaluator = prepared(tree, selection)
-    fit = trainer(tree)(model, selection.train, population, evaluator.means if evaluator else None, on_epoch)
+    validate = evaluator.means if evaluator else None
+    fit = trainer(tree)(model, selection.train, population, validate, on_epoch, saved=saved)
     started = time.perf_counter()
     if evaluator is not None and not any(fit.history):  # closed forms are validated once
         evaluation = evaluator(fit.params, population.hyper)
@@ -123,7 +139,7 @@ def failure(selected: Selected, member: int) -> str | None:
     return None
 
 
-def failure_of(history: Sequence[Mapping[str, float]]) -> str:
+def failure_of(history: Sequence[Mapping[str, Any]]) -> str:
     """Return why no epoch of a member had a finite loss and score."""
     row = next((row for row in history if math.isfinite(row["loss"])), None)
     return DIVERGED if row is None or not _only_monitor_missing(row) else UNDEFINED
@@ -292,7 +308,7 @@ def environment(placement: str) -> dict[str, Any]:
     }
 
 
-def _only_monitor_missing(row: Mapping[str, float]) -> bool:
+def _only_monitor_missing(row: Mapping[str, Any]) -> bool:
     metrics = [value for key, value in row.items() if key not in ("epoch", "loss", "seconds")]
     return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 

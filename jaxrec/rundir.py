@@ -1,12 +1,13 @@
 """Run directory: the files of a finished run, written so that an incomplete run is recognizable."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from jaxrec.checkpoint import save_params, write_atomic, write_json, write_text
+from jaxrec.checkpoint import read_json, save_params, write_atomic, write_json, write_text
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
 from jaxrec.data.histories import histories
@@ -15,10 +16,11 @@ from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import wanted
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
-from jaxrec.settings import OF_COMMAND, Tree, read
+from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
 from jaxrec.sweep.storage import FileLock, read_journal
 
 STUDY_FILE = "study.txt"  # name of the study in a sweep directory
@@ -47,6 +49,16 @@ def make(directory: Path) -> Path:
             f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir or hydra.sweep.dir"
         ) from error
     return directory
+
+
+def check_resumable(directory: Path) -> Tree:
+    """Return the settings of an interrupted run; raise an InputError if there is none."""
+    if not (directory / "config.yaml").exists():
+        raise InputError(f"resume={directory}: there is no run in this folder")
+    if (directory / "metrics.json").exists() and not read_json(directory / "metrics.json").get("interrupted"):
+        raise InputError(f"resume={directory}: this run is finished; there is nothing to continue")
+    check_registered(read(directory / "config.yaml"), directory / "config.yaml")
+    return {key: tuples(value) for key, value in read_config(directory).items()}
 
 
 def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
@@ -88,15 +100,34 @@ def claim(directory: Path, study: str, overwrite: bool) -> None:
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 
+def saved_slots(directory: Path, tree: Tree, overwrite: bool = False) -> SavedSlots:
+    """Return the training states of a run directory; those of other settings are ignored."""
+    states = SavedSlots(directory / "training", get(tree, "trainer.save_minutes"), _identity(tree))
+    if overwrite:
+        states.remove()
+    return states
+
+
+def _identity(tree: Tree) -> str:
+    """Return a digest of the settings on which the training states depend."""
+    parts = {key: value for key, value in flat(tree).items() if key != "trainer.save_minutes"}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def write(directory: Path, tree: Tree, result: Result) -> None:
     """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
     make(directory)
-    write_text(directory / "config.yaml", config_text(directory, tree))
+    write_config(directory, tree)
     save_params(directory / "model", result.params, extra=beside_parameters(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, tree, result))
     write_json(directory / "metrics.json", result.metrics)
+
+
+def write_config(directory: Path, tree: Tree) -> None:
+    """Write `config.yaml`."""
+    write_text(directory / "config.yaml", config_text(directory, tree))
 
 
 def beside_parameters(result: Result) -> dict[str, Any]:
@@ -116,7 +147,7 @@ def beside_parameters(result: Result) -> dict[str, Any]:
 def config_text(directory: Path, tree: Tree) -> str:
     """Return the resolved configuration as YAML that repeats the run."""
     repeat = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
-    plain = json.loads(json.dumps({**tree, "overwrite": False}))
+    plain = json.loads(json.dumps({**tree, "resume": None, "overwrite": False}))
     body = yaml.safe_dump(escaped(plain), sort_keys=False, allow_unicode=True)
     return f"# To repeat this run:\n#   {repeat}\n{body}{_HYDRA}"
 

@@ -51,7 +51,8 @@ _TOP: dict[str, TypeAdapter] = {
     "seed": TypeAdapter(NonNegativeInt),
     "refit": TypeAdapter(bool),
 }
-OF_COMMAND = ("hydra", "defaults", "overwrite")  # keys of a config.yaml that belong to the command, not to the run
+# Keys of a config.yaml that belong to the command, not to the run.
+OF_COMMAND = ("hydra", "defaults", "overwrite", "resume")
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 PADDING_STEP = 2  # a search pads arrays by this factor at most: more costs training time, less costs compilations
@@ -193,6 +194,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
+
+
+def tuples(value: Any) -> Any:
+    """Return a tree with tuples in place of lists."""
+    if isinstance(value, Mapping):
+        return {str(key): tuples(item) for key, item in value.items()}
+    return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def is_traced(tree: Tree, field: str) -> bool:

@@ -18,7 +18,6 @@ from jaxrec.launch import searches
 from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
-from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
@@ -118,7 +117,7 @@ def search(
     tuning.check()
     tuning.check_data(split)
 
-    runner = SlotRunner(tuning.tree_of, tuning.space, split.selection, parameters.population)
+    runner = tuning.runner(split.selection, parameters.population, None if directory is None else Path(directory))
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
@@ -135,6 +134,8 @@ def search(
             )
         tuned = finish(tuning, parameters, runner, study, split)
         if directory is not None:
+            if runner.saved is not None:
+                runner.saved.remove()
             searches.write(place, name, tuned, [])
     return SearchResult(tuned)
 

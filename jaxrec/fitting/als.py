@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.population import Placement, Population, place
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Alternating, Params
@@ -34,10 +35,11 @@ class AlternatingFit(EpochLoop):
         validate: Validate | None = None,
         on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
+        saved: SavedSlots | None = None,
     ) -> Fit:
-        """Fit every member; `epochs` gives the number of epochs of each, if they differ."""
+        """Fit every member; see `EpochLoop.train` for the last four arguments."""
         program, placement = self.program(model, train, population.hyper, population.size)
-        return self.train(program, placement, population, validate, on_epoch, epochs)
+        return self.train(program, placement, population, validate, on_epoch, epochs, saved)
 
     def program(
         self, model: Alternating, train: Interactions, hyper: Hyper, n_slots: int

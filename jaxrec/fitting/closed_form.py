@@ -11,6 +11,7 @@ from jaxtyping import PyTree
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.population import Placement, Population
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import Validate
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Params, Solved
@@ -28,6 +29,7 @@ class ClosedForm:
         validate: Validate | None = None,
         on_epoch: OnEpoch | None = None,
         epochs: Sequence[int] | None = None,
+        saved: SavedSlots | None = None,
     ) -> Fit:
         """Solve for every member, sequentially on each device, because one member's matrices fill it."""
         started = time.perf_counter()

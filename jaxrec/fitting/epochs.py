@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.fitting.population import Placement, Population
+from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Member, MemberProgram, Rules, Slots, Validate, members_of
 from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
@@ -45,12 +46,14 @@ class EpochLoop:
         patience: number of validations without improvement after which a member stops; None: train for all epochs
         validate_every: epochs between validations
         monitor: validation metric for early stopping and for choosing the best epoch
+        save_minutes: minutes between saves of the training state, from which a killed process continues; None: never
     """
 
     epochs: PositiveInt = 50
     patience: PositiveInt | None = 5
     validate_every: PositiveInt = 1
     monitor: str = "ndcg@10"
+    save_minutes: PositiveFloat | None = 10.0
 
     @property
     def rules(self) -> Rules:
@@ -65,11 +68,12 @@ class EpochLoop:
         validate: Validate | None,
         on_epoch: OnEpoch,
         epochs: Sequence[int] | None,
+        saved: SavedSlots | None,
     ) -> Fit:
         """Train all members and keep the best parameters of each.
 
-        Ctrl-C ends training and discards the epoch in progress; the best parameters so far are returned, with
-        `interrupted` set.
+        Ctrl-C ends training after the epoch in progress; the best parameters so far are returned, with `interrupted`
+        set.
 
         Args:
             program: how one member is trained.
@@ -78,15 +82,30 @@ class EpochLoop:
             validate: computes validation metrics; None: the last parameters are kept.
             on_epoch: called after each round of epochs with the latest epoch and one row of results per member.
             epochs: number of epochs of each member, if they differ; None: `self.epochs`.
+            saved: training states of a process that ended, which are continued and written; None: nothing is written.
         """
         members = members_of(population, [self.epochs] * population.size if epochs is None else epochs)
         slots = Slots(program, placement, self.rules, validate, members[0].hyper)
+        states = saved.load()[0] if saved is not None else {}
+        numbers = {member: str(number) for number, member in enumerate(members)}
         params: dict[Member, Params] = {}
-        waiting, interrupted = list(members), False
+        for member in members:
+            if (state := states.get(numbers[member])) is not None and state.state is None:
+                member.restore(state.record)
+                params[member] = state.best
+        waiting, interrupted = [member for member in members if member not in params], False
+
+        def save() -> None:
+            in_slots = {numbers[member]: slots.save(member) for member in slots.members}
+            left = {numbers[m]: SavedMember(m.record, own, None) for m, own in params.items() if m.ended}
+            if saved is not None:
+                saved.save(in_slots | left)
+
         try:
             while waiting or slots.members:
                 while waiting and slots.n_free:
-                    slots.put(waiting.pop(0))
+                    slots.put(waiting[0], saved=states.get(numbers[waiting[0]]))
+                    waiting.pop(0)
                 trained = set(slots.members)
                 ended = slots.advance()
                 rows = [member.history[-1] if member in trained else {} for member in members]
@@ -94,8 +113,16 @@ class EpochLoop:
                 for member in ended:
                     params[member] = slots.take(member)
                     slots.release(member)
+                if saved is not None and saved.is_due and slots.members:
+                    save()
+            if saved is not None and saved.saves_results and saved.minutes is not None:
+                save()
         except KeyboardInterrupt:
             interrupted = True
+            if slots.is_waiting:
+                slots.collect()
+            if saved is not None and saved.minutes is not None:
+                save()
             params |= {member: slots.take(member) for member in slots.members}
         missing = jax.tree.map(np.zeros_like, next(iter(params.values()))) if waiting else {}
         kept = [params.get(member, missing) for member in members]

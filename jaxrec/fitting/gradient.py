@@ -19,6 +19,7 @@ from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
 from jaxrec.fitting.row_updates import Dense, RowDescent
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers
 from jaxrec.models.model import Model, Params
@@ -59,10 +60,11 @@ class GradientFit(EpochLoop):
         validate: Validate | None = None,
         on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
+        saved: SavedSlots | None = None,
     ) -> Fit:
-        """Fit every member; `epochs` gives the number of epochs of each, if they differ."""
+        """Fit every member; see `EpochLoop.train` for the last four arguments."""
         program, placement = self.program(model, train, population.hyper, population.size)
-        return self.train(program, placement, population, validate, on_epoch, epochs)
+        return self.train(program, placement, population, validate, on_epoch, epochs, saved)
 
     def program(self, model: Model, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
         """How a member is trained, and where the slots are; `hyper` tells whether any member is regularized."""

@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, PyTree
 
 from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, Population, member_keys
+from jaxrec.fitting.saved_slots import SavedMember
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Params
 
@@ -58,12 +59,21 @@ class Member:
         return len(self.history)
 
     @property
+    def record(self) -> dict[str, Any]:
+        """What training has changed, as JSON values."""
+        return {name: value for name, value in vars(self).items() if name not in ("seed", "hyper", "epochs")}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Set what training had changed."""
+        vars(self).update(record)
+
+    @property
     def metrics(self) -> dict[str, float]:
         """Validation metrics at the best epoch."""
         return metrics_at(self.history, self.best_epoch)
 
 
-def metrics_at(history: Sequence[Mapping[str, float]], epoch: int) -> dict[str, float]:
+def metrics_at(history: Sequence[Mapping[str, Any]], epoch: int) -> dict[str, float]:
     """Validation metrics at an epoch, counted from 1; none before the first."""
     row = history[epoch - 1] if epoch else {}
     return {key: value for key, value in row.items() if key not in ("epoch", "loss", "seconds")}
@@ -120,6 +130,7 @@ class Slots:
         self.program, self.placement, self.rules, self.validate = program, placement, rules, validate
         self.occupants: list[Member | None] = [None] * placement.n_slots
         self.train_s = self.validate_s = 0.0
+        self.is_waiting = False  # for the results of an epoch
         self._is_new = np.zeros(placement.n_slots, bool)
         self._seeds = np.zeros(placement.n_slots, np.int64)
         self._hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], placement.n_slots, axis=0), hyper)
@@ -146,6 +157,7 @@ class Slots:
         self._epoch = jitted.lower(shared, self._states, hyper, self._is_new).compile()
         self._choose = jax.jit(_choose, donate_argnums=2)
         self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
+        self._write = jax.jit(_write, donate_argnums=0)
 
     @property
     def n_free(self) -> int:
@@ -163,8 +175,14 @@ class Slots:
         share = self.placement.per_device
         return [share - self.occupants[at : at + share].count(None) for at in range(0, len(self.occupants), share)]
 
-    def put(self, member: Member, loads: Sequence[int] | None = None) -> None:
-        """Assign a member to a free slot on the device with the lowest load; `loads` may include other programs."""
+    def put(self, member: Member, loads: Sequence[int] | None = None, saved: SavedMember | None = None) -> None:
+        """Assign a member to a free slot on the device with the lowest load.
+
+        Args:
+            member: the member.
+            loads: members on each device; may include those of other programs. None: those of these slots.
+            saved: its training state in a process that ended; None: it starts anew.
+        """
         share, loads = self.placement.per_device, self.loads if loads is None else loads
         free = [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
         slot = min(free, key=lambda slot: (loads[slot // share], slot))
@@ -172,6 +190,17 @@ class Slots:
         for row, value in zip(jax.tree.leaves(self._hyper), jax.tree.leaves(member.hyper), strict=True):
             row[slot] = value
         self._on_device = None
+        if saved is not None and saved.state is not None:
+            member.restore(saved.record)
+            self._is_new[slot] = False
+            state = jax.tree.unflatten(jax.tree.structure(self._states), saved.state)
+            self._states, self._best = self._write((self._states, self._best), slot, (state, saved.best))
+
+    def save(self, member: Member) -> SavedMember:
+        """Training state of a member, copied to the host."""
+        slot = self.occupants.index(member)
+        state = None if member.ended else jax.tree.leaves(jax.tree.map(np.asarray, self._take(self._states, slot)))
+        return SavedMember(member.record, self.take(member), state)
 
     def release(self, member: Member) -> None:
         """Free the slot of a member."""
@@ -199,6 +228,7 @@ class Slots:
             self._fill(keys, hyper)
         active = np.array([member in self._trained for member in self.occupants])
         self._mine(hyper, active)
+        self.is_waiting = True
         self._states, self._losses = self._epoch(self.program.shared, self._states, hyper, active)
         self._due = active & np.array([member is not None and _is_due(self.rules, member) for member in self.occupants])
         self._metrics: Mapping[str, np.ndarray | Array] = {}
@@ -224,6 +254,7 @@ class Slots:
             member.ended = self._has_ended(member)
         if improved.any():
             self._best = self._choose(improved, self._states.params, self._best)
+        self.is_waiting = False
         return [member for member in self._trained if member.ended]
 
     def _record(self, member: Member, row: dict[str, Any]) -> bool:
@@ -282,6 +313,11 @@ def _is_due(rules: Rules, member: Member) -> bool:
     """Whether the next epoch of a member is validated."""
     epoch = member.epoch + 1
     return epoch % rules.validate_every == 0 or epoch == member.epochs
+
+
+def _write(trees: PyTree, slot: Array, rows: PyTree) -> PyTree:
+    """Set the values of one slot."""
+    return jax.tree.map(lambda x, row: x.at[slot].set(row), trees, rows)
 
 
 def _choose(at: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -2,7 +2,7 @@
 
 from jaxrec.launch.grids import grid
 from jaxrec.launch.searches import sweep
-from jaxrec.launch.single import run
+from jaxrec.launch.single import resume, run
 from jaxrec.sweep.tuning import Search
 
-__all__ = ["Search", "grid", "run", "sweep"]
+__all__ = ["Search", "grid", "resume", "run", "sweep"]

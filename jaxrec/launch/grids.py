@@ -1,6 +1,7 @@
 """Grid runs: every combination once; combinations that differ only in traced numbers train as one population."""
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,6 +13,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
@@ -55,11 +57,15 @@ def grid(
         with _named(rows[positions[0]], trees):
             experiment.check(shared, splits[key][0].selection)
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    # The training states of every group are saved: a grid that was killed is continued by the same command
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
         say(" | ".join(rows[p].overrides for p in positions))
+        identity = json.dumps([trees[position] for position in positions], default=str)
+        minutes = settings.get(shared, "trainer.save_minutes")
+        saved = SavedSlots(directory / "training" / str(positions[0]), minutes, identity, saves_results=True)
         try:
-            selected = select(shared, split, population)
+            selected = select(shared, split, population, saved)
         except InputError as error:
             outcomes: list[Result | str] = [str(error)] * len(positions)
             interrupted = False
@@ -85,6 +91,7 @@ def grid(
     assert first_result is not None
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
     runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
+    shutil.rmtree(directory / "training", ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
     write_text(directory / "runs.csv", runs.to_csv(index=False))

@@ -20,7 +20,6 @@ from jaxrec.launch.shown import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
-from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
 from jaxrec.sweep.trials import in_short, leaderboard
@@ -65,7 +64,7 @@ def sweep(
     say_data(split)
     rundir.claim(rundir.make(directory), name, overwrite)
     say(f"study {name}: {search.n_trials} trials, {search.population} at a time, in {directory}")
-    runner = SlotRunner(tuning.tree_of, tuning.space, split.selection, search.population)
+    runner = tuning.runner(split.selection, search.population, directory)
     with SearchProgress() as progress:
         study = tune(
             tuning,
@@ -79,6 +78,8 @@ def sweep(
             on_round=progress.show,
         )
     tuned = finish(tuning, search, runner, study, split, load_s)
+    if runner.saved is not None:
+        runner.saved.remove()
     write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in search.tunes])
     _show(tuned, tree["eval"]["monitor"], directory)
     if without_password(search.storage or "") == (search.storage or ""):

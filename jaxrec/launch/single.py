@@ -3,37 +3,57 @@
 from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
+from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, fit_line, say
 from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.launch.shown import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
 
 
 def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
-    """Train and evaluate one configuration and write its run directory."""
+    """Train and evaluate one configuration and write its run directory.
+
+    A run of the same settings that was killed is continued from its last saved training state.
+    """
     settings.check(tree)
     rundir.check_empty(directory, overwrite)
-    rundir.make(directory)
+    return _run(tree, rundir.make(directory), rundir.saved_slots(directory, tree, overwrite))
+
+
+def resume(directory: Path) -> Result:
+    """Continue a run that was killed or interrupted, with the settings in its folder."""
+    tree = rundir.check_resumable(directory)
+    settings.check(tree)
+    return _run(tree, directory, rundir.saved_slots(directory, tree))
+
+
+def _run(tree: Tree, directory: Path, saved: SavedSlots) -> Result:
+    rundir.write_config(directory, tree)  # first: a run that is killed can then be continued
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
     ((_, shared, population),) = settings.populations([tree])
-    (result,) = experiment.finish(shared, split, select(shared, split, population), load_s)
+    if epoch := saved.epoch:
+        say(f"  continuing after epoch {epoch}")
+    (result,) = experiment.finish(shared, split, select(shared, split, population, saved), load_s)
     rundir.write(directory, tree, result)
     test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
     say(f"results: {directory}")
     if result.metrics["interrupted"]:
+        say(f"to continue: {command('train', override('resume', str(directory)))}")
         raise KeyboardInterrupt
+    saved.remove()
     return result
 
 
-def select(tree: Tree, split: Split, population: Population) -> Selected:
+def select(tree: Tree, split: Split, population: Population, saved: SavedSlots | None = None) -> Selected:
     """Fit a population with a progress display, then print a summary line."""
     with EpochProgress(tree) as progress:
-        selected = experiment.select(tree, split.selection, population, progress)
+        selected = experiment.select(tree, split.selection, population, progress, saved)
     epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
     say(f"  {fit_line(selected.fit, epochs, monitor)}")
     return selected

@@ -1,6 +1,6 @@
 """Training of the trials of a search, side by side in the slots of one or several compiled programs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,12 +11,12 @@ from jaxrec.data.splits.split import Selection
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import EpochLoop, Fit
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Member, Slots, members_of
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model
 from jaxrec.settings import Tree
 from jaxrec.sweep.search import Outcome, Progress
-from jaxrec.sweep.space import Space
 
 
 @dataclass(eq=False)
@@ -70,19 +70,25 @@ class SlotRunner:
 
     Args:
         tree_of: settings of a trial, from its parameters.
-        space: the search space.
+        extremes: bounds or choices of every dimension of the search space, by key.
         selection: training and validation data.
         n_slots: slots of each program.
+        saved: training states of a process that ended, which are continued and written; None: nothing is written.
     """
 
     tree_of: Callable[[dict[str, Any]], Tree]
-    space: Space
+    extremes: Mapping[str, Sequence[Any]]
     selection: Selection
     n_slots: int
+    saved: SavedSlots | None = None
     kept: Kept | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, _Running] = field(default_factory=dict)
     _unsolved: dict[int, Tree] = field(default_factory=dict)
+    _states: dict[str, SavedMember] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._states = {} if self.saved is None else self.saved.load()[0]
 
     def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
         """Start a trial; see `search.Runner`."""
@@ -90,14 +96,14 @@ class SlotRunner:
         if not isinstance(experiment.trainer(tree), EpochLoop):
             self._unsolved[number] = tree
             return
-        extremes = {key: dimension.extremes() for key, dimension in self.space.items()}
-        key, shared, population = settings.program_of(tree, extremes)
+        key, shared, population = settings.program_of(tree, self.extremes)
         if key not in self._programs:
             self._programs[key] = self._program(shared, population)
         program = self._programs[key]
         (member,) = members_of(population, [settings.get(tree, "trainer.epochs")])
-        program.slots.put(member, self._loads())
-        self._running[number] = _Running(program, member, population, max(trained, 0), int(trained < 0))
+        program.slots.put(member, self._loads(), self._states.pop(str(number), None))
+        # A saved member may be ahead of the last round that is known to have ended.
+        self._running[number] = _Running(program, member, population, max(trained, 0), max(0, member.epoch - trained))
 
     def advance(self) -> Iterator[Progress]:
         """Train one epoch of every trial; see `search.Runner`."""
@@ -106,7 +112,10 @@ class SlotRunner:
             self._train(behind)
         self._train([r for r in self._running.values() if not r.waits and not r.member.ended])
         for number, running in sorted(self._running.items()):
-            member, running.waits = running.member, 0
+            member = running.member
+            if running.waits:
+                running.waits -= 1
+                continue
             value = running.program.slots.rules.sign * member.score if member.best_epoch else None
             outcome = self._outcome(running, "complete") if member.ended else None
             if outcome is not None:
@@ -119,6 +128,17 @@ class SlotRunner:
         outcome = self._outcome(self._running[number], "pruned")
         self._drop(number)
         return outcome
+
+    def save(self, is_interrupted: bool) -> bool:
+        """Save the trials in training; see `search.Runner`."""
+        if self.saved is None or self.saved.minutes is None or not (is_interrupted or self.saved.is_due):
+            return False
+        for program in self._programs.values():
+            if program.slots.is_waiting:
+                program.slots.collect()
+        in_training = {n: r for n, r in self._running.items() if r.member.epoch and not r.member.ended}
+        self.saved.save({str(number): r.program.slots.save(r.member) for number, r in in_training.items()})
+        return True
 
     def _solve(self) -> Iterator[Progress]:
         """Solve closed-form models, and yield their outcomes."""

@@ -103,6 +103,9 @@ class Runner(Protocol):
     def prune(self, number: int) -> Outcome:
         """End a trial early and return its outcome."""
 
+    def save(self, is_interrupted: bool) -> bool:
+        """Save the trials in training between two rounds, if it is time or if interrupted; return whether it did."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -218,6 +221,8 @@ class _Loop:
         """Train until the study has enough trials."""
         while True:
             missing = self._take() if len(self.running) < self.plan.population else 1
+            if self.runner.save(is_interrupted=False):
+                self.worker.record_round(self.study, self.round)
             if self.running:
                 self.on_round(self.finished, len(self.running), self.n_trials)
                 self._advance()
@@ -283,8 +288,10 @@ class _Loop:
                 outcome = step.outcome or self._pruned(trial, step)
                 if outcome is not None:
                     self._end(trial, outcome)
+        except KeyboardInterrupt:  # its trials keep running state and are continued later
+            self.runner.save(is_interrupted=True)
+            raise
         except Exception as error:
-            # KeyboardInterrupt is not caught: its trials keep running state and are continued later.
             for trial in list(self.running.values()):
                 self._end(trial, Outcome(None, "failed", {"error": f"{type(error).__name__}: {error}"}))
             raise

@@ -13,9 +13,10 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec import experiment, settings
 from jaxrec.command_line import override
-from jaxrec.data.splits.split import Split
+from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
@@ -61,13 +62,24 @@ class Tuning:
     def fixed(self) -> dict[str, Any]:
         """Settings shared by all trials, by key."""
         leaves = settings.flat(self.tree)
-        own = {key for key in leaves if key.startswith("sweep.") or key in self.space}
+        own = {key for key in leaves if key.startswith("sweep.") or key in self.space or key == "trainer.save_minutes"}
         return {key: value for key, value in leaves.items() if key not in own}
 
     @property
     def monitor(self) -> str:
         """The validation metric to optimize."""
         return str(self.tree["eval"]["monitor"])
+
+    @property
+    def extremes(self) -> dict[str, list[Any]]:
+        """Bounds or choices of every dimension."""
+        return {key: dimension.extremes() for key, dimension in self.space.items()}
+
+    def runner(self, selection: Selection, n_slots: int, directory: Path | None = None) -> SlotRunner:
+        """Return a runner of trials, which saves its training states in a sweep directory, if given."""
+        minutes = settings.get(self.tree, "trainer.save_minutes")
+        saved = None if directory is None else SavedSlots(directory / "training", minutes)
+        return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved)
 
     @property
     def default(self) -> dict[str, Any] | None:
@@ -174,8 +186,8 @@ def finish(
     tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
-    else:
-        ((_, shared, population),) = settings.populations([tree])
+    else:  # by the same program, so that the numbers are the same
+        _, shared, population = settings.program_of(tree, tuning.extremes)
         selected = experiment.select(shared, split.selection, population)
     (result,) = experiment.finish(shared, split, selected, load_s)
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)

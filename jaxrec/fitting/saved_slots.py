@@ -1,0 +1,110 @@
+"""Saved training states: the members in training, written every few minutes so that a killed process can go on.
+
+The two latest states are kept, each in a folder of its own and with a checksum; a damaged one falls back to the one
+before it.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxrec.checkpoint import MODEL_FILE, load, read_json, save_params
+from jaxrec.errors import InputError
+from jaxrec.models.model import Params
+
+log = logging.getLogger(__name__)
+
+
+class SavedMember(NamedTuple):
+    """A member in training.
+
+    Attributes:
+        record: fields of `Member` that training changes
+        best: its best parameters
+        state: leaves of its training state; None for a member that has ended
+    """
+
+    record: dict[str, Any]
+    best: Params
+    state: list[np.ndarray] | None
+
+
+@dataclass(eq=False)
+class SavedSlots:
+    """Training states of one program or one search in a folder.
+
+    Attributes:
+        directory: the folder; it is removed by `remove`
+        minutes: time between two saves; None: never
+        settings: what the states depend on; states of other settings are ignored
+        saves_results: whether to save the members of a population when all have ended, too
+    """
+
+    directory: Path
+    minutes: float | None
+    settings: str = ""
+    saves_results: bool = False
+    _last: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to save."""
+        return self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes
+
+    def save(self, members: Mapping[str, SavedMember], **values: Any) -> None:
+        """Write the state of members by name, in place of the older of the two saved ones."""
+        order = sorted(("a", "b"), key=self._number)
+        number = self._number(order[1]) + 1
+        params: dict[str, Any] = {name: {"best": member.best} for name, member in members.items()}
+        for name, member in members.items():
+            if member.state is not None:
+                params[name]["state"] = {f"{i:04}": leaf for i, leaf in enumerate(member.state)}
+        records = {name: member.record for name, member in members.items()}
+        extra = {"number": number, "settings": self.settings, "members": records, "values": values}
+        save_params(self.directory / order[0], params, extra=extra)
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[dict[str, SavedMember], dict[str, Any]]:
+        """Read the latest sound state: members by name, and the values saved with them; empty if there is none."""
+        for name in sorted(("a", "b"), key=lambda name: -self._number(name)):
+            if not (self.directory / name).exists():
+                continue
+            try:
+                params, extra = load(self.directory / name)
+            except InputError as error:
+                log.warning("%s; continuing from an earlier state", error)
+                continue
+            if extra["settings"] != self.settings:
+                continue
+            members = {}
+            for key, record in extra["members"].items():
+                states = params[key].get("state")
+                state = None if states is None else [np.array(states[i]) for i in sorted(states)]
+                members[key] = SavedMember(record, jax.tree.map(np.array, params[key]["best"]), state)
+            return members, extra["values"]
+        return {}, {}
+
+    @property
+    def epoch(self) -> int:
+        """Largest number of epochs of a saved member; 0 without a saved state."""
+        return max((len(member.record["history"]) for member in self.load()[0].values()), default=0)
+
+    def remove(self) -> None:
+        """Delete the saved states."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _number(self, name: str) -> int:
+        """Number of a saved state, in order of time; 0 if there is none, -1 if it cannot be read."""
+        if not (self.directory / name).exists():
+            return -1
+        try:
+            return int(read_json(self.directory / name / MODEL_FILE)["number"])
+        except (InputError, KeyError, TypeError, ValueError):
+            return 0
