@@ -255,7 +255,8 @@ class _Loop:
     def _continue(self, trials: Sequence[FrozenTrial]) -> None:
         """Take over trials whose process died, with their numbers."""
         last = {trial.number: last_round(self.study, trial) for trial in trials}
-        self.round = max([self.round, *(number - 1 for number in last.values())])
+        if trials:  # the last round may not have been completed, so it is repeated
+            self.round = max([number - 1 for number in last.values()] + [self.round] * (self.round > 0))
         for frozen in trials:
             self.study.sampler = make_sampler(self.plan.sampler, self.plan.seed, frozen.number)
             trial = Trial(self.study, frozen._trial_id)

@@ -1,0 +1,119 @@
+"""A search that is killed and started again ends with the same trials as an uninterrupted one."""
+
+import itertools
+import math
+
+import jax
+import numpy as np
+import optuna
+import pytest
+
+from jaxrec import experiment
+from jaxrec.settings import build
+from jaxrec.sweep.space import Choice, Interval
+from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.trials import best
+from jaxrec.sweep.tuning import Search, Tuning, tune
+from tests.planted import PLANTED
+
+SPACE = {
+    "optimizer.learning_rate": Interval(1e-3, 0.3, log=True),
+    "model.embedding_dim": Choice((4, 8)),
+    "negatives.ratio": Interval(1, 2, integer=True),
+}
+SETTINGS = (
+    *("model.embedding_dim=4", "negatives.ratio=1"),  # in the space, as is the default learning rate
+    *("trainer.epochs=12", "trainer.patience=4", "trainer.batch_size=512"),
+    *("sweep.n_trials=9", "sweep.population=3"),
+)
+
+
+class Killed(BaseException):
+    """Ends a search as SIGKILL does: no handler catches it."""
+
+
+class Mortal:
+    """A runner whose process is killed at the n-th use of it."""
+
+    def __init__(self, runner, n):
+        self.runner, self.n, self.uses = runner, n, itertools.count()
+
+    def __getattr__(self, name):
+        if next(self.uses) == self.n:
+            raise Killed
+        return getattr(self.runner, name)
+
+    def advance(self):
+        for progress in self.runner.advance():
+            yield progress
+            if next(self.uses) == self.n:
+                raise Killed
+
+
+@pytest.fixture(scope="module")
+def searched(compose, tmp_path_factory):
+    """Run a search in a directory, killed at the n-th use of its runner; return the runner and the study."""
+    split, _ = experiment.prepare(compose(*PLANTED))
+
+    def run(directory, minutes=None, killed_at=math.inf):
+        tree = compose(*PLANTED, *SETTINGS, f"trainer.save_minutes={'null' if minutes is None else minutes}")
+        search: Search = build(tree["sweep"])
+        tuning = Tuning(tree, SPACE, lambda overrides: tree)
+        runner = tuning.runner(split.selection, search.population, directory)
+        storage = open_storage(None, directory)
+        return runner, tune(
+            tuning, search, Mortal(runner, killed_at), name="study", storage=storage, directory=directory
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(searched, tmp_path_factory):
+    return searched(tmp_path_factory.mktemp("through"))
+
+
+def records(study: optuna.Study) -> list[tuple]:
+    timed = ("seconds", "worker")
+    return [
+        (t.number, t.state, t.value, t.params, {k: v for k, v in t.user_attrs.items() if k not in timed})
+        for t in study.trials
+    ]
+
+
+def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
+    runner, study = uninterrupted
+    states = [trial.state.name for trial in study.trials]
+    assert len(states) == 9
+    assert 1 <= states.count("PRUNED") <= 6
+    assert all(trial.last_step == 8 for trial in study.trials if trial.state.name == "PRUNED")
+    winner = best(study)
+    assert runner.kept.number == winner.number
+    assert runner.kept.selected.validation[0]["ndcg@10"] == winner.value
+    default = {"optimizer.learning_rate": 0.003, "model.embedding_dim": 4, "negatives.ratio": 1}
+    assert study.trials[0].params == default
+
+
+@pytest.mark.parametrize(("minutes", "kills"), [(None, [21, 30]), (1e-9, [45, 70])])
+def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uninterrupted, tmp_path):
+    for n in kills:
+        with pytest.raises(Killed):
+            searched(tmp_path, minutes, n)
+    runner, study = searched(tmp_path, minutes)
+    assert records(study) == records(uninterrupted[1])
+    assert (tmp_path / "training").exists() == (minutes is not None)
+    if runner.kept.number == uninterrupted[0].kept.number:
+        ours, theirs = (r.kept.selected.fit.params for r in (runner, uninterrupted[0]))
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [None, 1e-9])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_search_killed_at_random_moments_ends_with_the_same_trials(minutes, seed, searched, uninterrupted, tmp_path):
+    for n in np.random.default_rng(seed).integers(1, 120, 4):
+        try:
+            searched(tmp_path, minutes, n)
+        except Killed:
+            continue
+    assert records(searched(tmp_path, minutes)[1]) == records(uninterrupted[1])
