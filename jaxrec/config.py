@@ -79,7 +79,7 @@ def overwrites(cfg: DictConfig) -> bool:
     return bool(overwrite)
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> object:
     if isinstance(value, dict):
         return {str(key): _tuples(item) for key, item in value.items()}
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

@@ -56,7 +56,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays[name] = arrays[name].view(jnp.dtype(dtype))
     for name, strings in meta["strings"].items():
         arrays[name] = np.array(strings["values"], object).reshape(strings["shape"])
-    params: dict[tuple[str, ...], Any] = {tuple(name.split("/")): {} for name in meta["empty"]}
+    params: dict[tuple[str, ...], object] = {tuple(name.split("/")): {} for name in meta["empty"]}
     extra = dict(meta["json"])
     for name, array in arrays.items():
         if name.startswith("@extra/"):
@@ -66,7 +66,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return unflatten_dict(params), with_public_name(extra)
 
 
-def with_public_name(extra: dict[str, Any]) -> dict[str, Any]:
+def with_public_name(extra: dict[str, object]) -> dict[str, object]:
     """Replace `module`, a dotted path with arguments, by `model` and `arguments`, as in the present format."""
     if not isinstance(module := extra.get("module"), dict):
         return extra

@@ -42,9 +42,9 @@ class Metric:
 
     name: str
     function: Callable[..., Array]
-    parameters: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[tuple[str, object], ...] = ()
 
-    def __call__(self, *measured: Any) -> Array:
+    def __call__(self, *measured: object) -> Array:
         """Compute the metric of arrays of its kind."""
         return self.function(*measured, **dict(self.parameters))
 
@@ -133,7 +133,7 @@ def per_user(
     return OrderedDict((f"{m.name}@{k}", m(hits[:, :k], n_relevant)) for k in ks for m in of_list)
 
 
-def _parsed(text: str, key: str) -> tuple[str, dict[str, Any]]:
+def _parsed(text: str, key: str) -> tuple[str, dict[str, object]]:
     """Name and parameters of `name(parameter=value, ...)`."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -154,7 +154,7 @@ def _dotted(node: ast.expr) -> str:
     return node.id
 
 
-def _check_parameters(name: str, function: Callable[..., Array], values: Mapping[str, Any], key: str) -> None:
+def _check_parameters(name: str, function: Callable[..., Array], values: Mapping[str, object], key: str) -> None:
     own = list(inspect.signature(function).parameters.values())[2:]
     hints = get_type_hints(function, include_extras=True)
     for parameter, value in values.items():

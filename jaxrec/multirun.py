@@ -1,19 +1,22 @@
 """--multirun: runs a search if there is a search space, else a grid of all combinations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from jaxrec.config import explain, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
+
+Dimension = dict[str, Any]  # of a search space, as written in conf/sweep
 
 # Hydra settings that are not used here, and what to write instead.
 NOT_USED = {
@@ -24,7 +27,7 @@ NOT_USED = {
 }
 
 
-def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
+def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> object:
     """Run a search if there is a space (in conf/sweep or on the command line), else train every combination once."""
     from jaxrec import launch
 
@@ -77,7 +80,9 @@ def _group(override: Override) -> str:
     return str(override.key_or_group).partition(".")[0]
 
 
-def _implied_choices(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any) -> list[str]:
+def _implied_choices(
+    cfg: DictConfig, tunes: Mapping[str, str | Sequence[str]], fixed: Sequence[Override], typed: Mapping[str, Dimension]
+) -> list[str]:
     """Return choices implied by a file of conf/sweep, e.g. `model=ease`, unless set otherwise.
 
     Raises:
@@ -111,7 +116,10 @@ def _default(group: str) -> str:
 
 
 def _applicable(
-    load: Any, fixed: Sequence[Override], lists: Sequence[Override], combinations: list[list[str]]
+    load: Callable[[Sequence[str]], DictConfig],
+    fixed: Sequence[Override],
+    lists: Sequence[Override],
+    combinations: list[list[str]],
 ) -> list[tuple[Tree, list[str]]]:
     """Compose every combination; settings that a combination does not have are dropped from it.
 
@@ -153,9 +161,10 @@ def is_dimension(override: Override) -> bool:
     return isinstance(value, IntervalSweep | RangeSweep) or (isinstance(value, ChoiceSweep) and not value.simple_form)
 
 
-def dimension(override: Override) -> dict[str, Any]:
+def dimension(override: Override) -> Dimension:
     """Convert a command-line dimension to the format of conf/sweep; a range excludes its stop, as in Python."""
-    value: Any = override.value()
+    value = override.value()
+    assert isinstance(value, Sweep)
     line = str(override.input_line)
     _check_functions(value, line)
     log = "log" in value.tags
@@ -179,7 +188,7 @@ def dimension(override: Override) -> dict[str, Any]:
     raise InputError(f"{line}: not a search space")
 
 
-def _check_functions(value: Any, line: str) -> None:
+def _check_functions(value: Sweep, line: str) -> None:
     """Raise an InputError for a tag or a function that a search would ignore."""
     text = line.partition("=")[2]
     if unknown := sorted(value.tags - {"log"}):

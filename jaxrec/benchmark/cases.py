@@ -201,8 +201,8 @@ def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
-    figures = mining_case.mine(tree, repeats)
-    return [_row(tree["model"]["_target_"].rpartition(".")[2], figures.pop("seconds"), **figures)]
+    seconds, figures = mining_case.mine(tree, repeats)
+    return [_row(tree["model"]["_target_"].rpartition(".")[2], seconds, **figures)]
 
 
 def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
@@ -223,7 +223,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _row(name: str, seconds: Sequence[float], **more: Any) -> Row:
+def _row(name: str, seconds: Sequence[float], **more: object) -> Row:
     """Median and spread, to four digits."""
     low, middle, high = (float(f"{value:.4g}") for value in (min(seconds), np.median(seconds), max(seconds)))
     return {"name": name, "median_s": middle, "min_s": low, "max_s": high, **more, "seconds": list(seconds)}

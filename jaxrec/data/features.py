@@ -13,7 +13,7 @@ Vocabularies, means and standard deviations are fitted on the rows of ids in tra
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -262,8 +262,7 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
 
 
 def _holds_lists(column: pd.Series) -> bool:
-    known: Any = column[column.notna()]
-    return types.is_list_like(known.iloc[0])
+    return types.is_list_like(column[column.notna()].iloc[0])
 
 
 def _refuse_fractions(name: str, column: pd.Series) -> None:

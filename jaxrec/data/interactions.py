@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -82,9 +82,8 @@ class Interactions:
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Return the data with the given rows only (positions or a mask) and unchanged id tables."""
-        columns: dict[str, Any] = {c: getattr(self, c) for c in COLUMNS}
-        columns = {c: column[rows] for c, column in columns.items() if column is not None}
-        return replace(self, **columns)
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
 
     def joined(self, later: "Interactions") -> "Interactions":
         """Return these rows followed by those of another part of the same data."""
@@ -284,18 +283,28 @@ def targets(interactions: Interactions) -> Interactions:
     return interactions if interactions.target is None else interactions.take(interactions.target)
 
 
-def summary(interactions: Interactions) -> dict[str, Any]:
+class Summary(TypedDict):
+    """Sizes, density and, if the data has times, the first and last time in ISO format."""
+
+    users: int
+    items: int
+    interactions: int
+    density: float
+    first: NotRequired[str]
+    last: NotRequired[str]
+
+
+def summary(interactions: Interactions) -> Summary:
     """Return sizes, density and, if the data has times, the first and last time, for reports."""
     cells = interactions.n_users * interactions.n_items
-    sizes: dict[str, Any] = {
+    sizes: Summary = {
         "users": interactions.n_users,
         "items": interactions.n_items,
         "interactions": len(interactions),
         "density": len(interactions) / cells if cells else 0.0,
     }
     if interactions.time is not None and len(interactions):
-        first, last = interactions.time.min(), interactions.time.max()
-        sizes |= {"first": _iso(first), "last": _iso(last)}
+        sizes["first"], sizes["last"] = _iso(interactions.time.min()), _iso(interactions.time.max())
     return sizes
 
 

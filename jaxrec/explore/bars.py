@@ -1,7 +1,6 @@
 """Bar charts, rankings and axes shared by the charts of the data report."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -44,10 +43,10 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
 def ranked(
     labels: Sequence[str],
     lengths: pd.Series,
-    color: Any,
+    color: object,
     tips: Sequence[str],
     texts: Sequence[str] | None,
-    **more: Any,
+    **more: object,
 ) -> go.Bar:
     """Return horizontal bars, the first on top."""
     return go.Bar(
@@ -72,7 +71,7 @@ def listing(
     *,
     room: float,
     most: int | None = None,
-    **layout: Any,
+    **layout: object,
 ) -> Html:
     """Draw a ranking; the axis is `room` times the longest bar to leave space for the numbers."""
     names = {"tickvals": [-place for place in range(len(labels))], "ticktext": [short(label) for label in labels]}
@@ -81,12 +80,12 @@ def listing(
     return chart(title, bars, caption, height=60 + 26 * len(labels), bargap=0.25, **axes, **layout)
 
 
-def legend(traces: Sequence[Any]) -> dict[str, Any]:
+def legend(traces: Sequence[object]) -> dict[str, object]:
     """Return layout settings for a legend above the chart if there is more than one trace."""
     return {"showlegend": True, "legend": LEGEND} if len(traces) > 1 else {}
 
 
-def short(text: Any, most: int = 24) -> str:
+def short(text: object, most: int = 24) -> str:
     """Truncate a label to fit beside a chart on a phone; the tooltip has the full text."""
     text = str(text)
     return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")

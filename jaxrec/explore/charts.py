@@ -1,7 +1,6 @@
 """Charts of event types, items, users and the conversion funnel: tables → Plotly figures with captions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -56,7 +55,7 @@ def ranks(table: pd.DataFrame) -> Html:
 
 def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
     """Draw the share of interactions of the most popular items and the most active users."""
-    lines: list[Any] = [
+    lines: list[object] = [
         go.Scatter(
             x=group.share_of_ids,
             y=group.share_of_interactions,

@@ -1,7 +1,5 @@
 """Charts of interactions over time and of sessions, with captions."""
 
-from typing import Any
-
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -16,7 +14,7 @@ def over_time(table: pd.DataFrame) -> Html:
     groups = list(table.groupby("action", sort=False))
     n = len(groups)
     lines, names = [], []
-    layout: dict[str, Any] = {}
+    layout: dict[str, object] = {}
     for place, ((action, group), color) in enumerate(zip(groups, COLORS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
         bottom, top = 1 - (place + 0.72) / (n - 0.28), 1 - place / (n - 0.28)
@@ -44,7 +42,7 @@ def over_time(table: pd.DataFrame) -> Html:
     return chart(title, lines, say.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
 
 
-def _month_ticks(start: pd.Series) -> dict[str, Any]:
+def _month_ticks(start: pd.Series) -> dict[str, object]:
     """Return axis settings for at most nine ticks at the first of a month; Plotly's defaults below two months."""
     first, last = (pd.Timestamp(day) for day in (start.iloc[0], start.max()))
     months = 12 * (last.year - first.year) + last.month - first.month

@@ -1,7 +1,6 @@
 """Mixture of two samplers."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
@@ -64,5 +63,8 @@ class Mixed(Sampler):
         return one.where(from_first, other, context.tables[2])
 
     def _samplers(self) -> tuple[Sampler, Sampler]:
-        whole: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}
-        return replace(self.first, **whole), replace(self.second, **whole)
+        first, second = (
+            replace(sampler, ratio=self.ratio, exclude_known=self.exclude_known)
+            for sampler in (self.first, self.second)
+        )
+        return first, second

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -117,8 +116,9 @@ class ItemFacts:
         ids, columns, _ = feature_columns(Path(self.file), "items.file", "item_id", Columns())
         path = Path(self.file)
         item_ids = as_array(exact(plain(ids), f"items.file={path}, column 'item_id'", partial(place, path)))
-        added: Any = aligned(columns.assign(item_id=item_ids), "item_id", train.item_ids)
+        added = aligned(columns.assign(item_id=item_ids), "item_id", train.item_ids)
         few_matched(texts(item_ids), texts(train.item_ids), "item", f"items.file={path}", train.name)
+        assert added is not None
         return added if own is None else pd.concat([own.drop(columns=added.columns, errors="ignore"), added], axis=1)
 
     def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], Mixes]:
@@ -236,7 +236,7 @@ def _shares(mixes: Float[Array, "I G"] | Mixes) -> sparse.csr_array:
     return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
-def _histories(query_rows: QueryRows, n_items: int) -> Any:
+def _histories(query_rows: QueryRows, n_items: int) -> sparse.csr_array:
     """Return a rows x items matrix that counts the user's known targets, i.e. the masked items."""
     offsets, items = query_rows.known.masked(query_rows.users)
     ones = np.ones(len(items))

@@ -1,10 +1,9 @@
 """Re-ranking and evaluation of lists in one program: accuracy and beyond-accuracy metrics."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +57,7 @@ class Measures:
             "expected": expected[:, :k].astype(np.int32),
             "usual": facts.usual(ground_truth.asked),
         }
-        self._programs: dict[tuple, Any] = {}
+        self._programs: dict[tuple[tuple[str, Step], ...], Callable] = {}
 
     def __call__(
         self, items: np.ndarray, scores: np.ndarray, steps: Mapping[str, Step], knobs: Mapping[str, float] | None = None

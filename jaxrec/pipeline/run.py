@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -152,7 +151,7 @@ def _knob(tree: Tree) -> tuple[str | None, str]:
     return f"{name}.{number}", metric or f"{step.metric}@{k}"
 
 
-def _check_validation(runs: Sequence[Run], validation: Any) -> None:
+def _check_validation(runs: Sequence[Run], validation: object) -> None:
     if validation is None:
         raise InputError(
             f"{runs[0].directory} has no validation data to choose strengths: train with split.validation_fraction"
@@ -165,7 +164,7 @@ def _check_validation(runs: Sequence[Run], validation: Any) -> None:
             )
 
 
-def _plain(tree: Tree) -> Any:
+def _plain(tree: Tree) -> object:
     return json.loads(json.dumps(tree, default=str))
 
 

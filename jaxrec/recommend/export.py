@@ -13,7 +13,7 @@ import io
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.export
@@ -148,7 +148,7 @@ def _vectors(model: Recommender, folder: Path, kind: str) -> list[str]:
 
 
 def _npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    buffer: Any = io.BytesIO()
+    buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     _write(path, buffer.getvalue())
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ from jaxrec.recommend.pair_scorer import PairScorer
 
 MANY = 256  # rows at a time; larger requests use `Ranker`
 
-Ids = Sequence[Any] | np.ndarray | pd.Series
+Ids = Sequence[object] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
@@ -61,7 +61,7 @@ class Recommender:
             None if the data has no times.
     """
 
-    def __init__(self, model: Model, params: Params, extra: dict[str, Any]) -> None:
+    def __init__(self, model: Model, params: Params, extra: checkpoint.Extra) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.device_put(params)
@@ -329,7 +329,7 @@ def _length(longest: int) -> int:
     return max(16, 1 << max(longest - 1, 0).bit_length())
 
 
-def _trained(extra: dict[str, Any], known: UserHistories, n_items: int) -> Trained:
+def _trained(extra: checkpoint.Extra, known: UserHistories, n_items: int) -> Trained:
     """Return what the run was trained on; for runs without that record, derive it from the known histories."""
     if all(f"trained_{name}" in extra for name in Trained._fields):
         return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))

@@ -30,7 +30,7 @@ from jaxrec.settings import CONF, get, registered
 FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
 
 
-def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
+def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
     """Return the stored description of a model: `model`, its public name, and `arguments`.
 
     Args:
@@ -49,7 +49,7 @@ def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
 
 def restored(
     file: Path,
-    extra: Mapping[str, Any],
+    extra: Mapping[str, object],
     params: Params,
     given: type[Model] | None = None,
     encoded: Encoded | None = None,
@@ -116,7 +116,7 @@ def _named() -> dict[str, str]:
     return {name: path for name, path in paths.items() if path} | FOLDED
 
 
-def _plain(file: Path, name: str, value: Any) -> Any:
+def _plain(file: Path, name: str, value: object) -> Any:
     """Convert lists to tuples; reject values that are not plain."""
     if isinstance(value, Mapping):
         raise InputError(f"{file}: the argument {name} of the model is not a plain value, so it is not loaded")

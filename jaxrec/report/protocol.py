@@ -34,7 +34,7 @@ def protocol(tree: Tree, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Seed": str(get(tree, "seed", "")),
         "Trained on": "training and validation data" if metrics.get("refit") else "training data",
         "Ranking": _ranking(tree),
-        "Leakage": _leakage(metrics.get("data", {})),
+        "Leakage": _leakage(metrics.get("data", {}).get("test_before_last_train")),
     }
     return [(name, text) for name, text in lines.items() if text]
 
@@ -60,8 +60,7 @@ def _ranking(tree: Tree) -> str:
     return f"full catalog, {each}" if is_full else "SAMPLED: only the given candidates were ranked"
 
 
-def _leakage(data: Mapping[str, Any]) -> str:
-    share = data.get("test_before_last_train")
+def _leakage(share: float | None) -> str:
     if share is None:
         return "unknown: the interactions have no times"
     if not share:

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
 from jaxrec import __version__
 from jaxrec.serve import messages
@@ -48,7 +48,7 @@ PROBLEMS = {
 }
 
 
-def openapi(name: str) -> dict[str, Any]:
+def openapi(name: str) -> JsonSchemaValue:
     """Return the OpenAPI 3.1 description of all endpoints."""
     used = {message for endpoint in ENDPOINTS for message in (endpoint.takes, endpoint.gives)} | {Problem}
     ordered = sorted(used, key=lambda message: message.__name__)
@@ -64,8 +64,8 @@ def openapi(name: str) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any]:
-    inputs: dict[str, Any]
+def _operation(endpoint: Endpoint, definitions: JsonSchemaValue) -> JsonSchemaValue:
+    inputs: JsonSchemaValue
     if endpoint.method == "POST":
         inputs = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
     else:
@@ -82,5 +82,5 @@ def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any
     return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **inputs, "responses": responses | problems}
 
 
-def _json(message: type[Message]) -> dict[str, Any]:
+def _json(message: type[Message]) -> JsonSchemaValue:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{message.__name__}"}}}

@@ -3,15 +3,15 @@
 Ids are strings or integers; 7, "7", 7.0 and "7.0" are the same id, as in the data.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 LONGEST_ID = 500  # characters
 EXACT = 2**53  # larger floats do not identify a single integer
 
 
-def _id(value: Any) -> str | int:
+def _id(value: object) -> str | int:
     match value:
         case bool():
             pass
@@ -25,8 +25,8 @@ def _id(value: Any) -> str | int:
 
 
 Id = Annotated[
-    Any,
-    AfterValidator(_id),
+    str | int,
+    PlainValidator(_id),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": LONGEST_ID}, {"type": "integer"}]}),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]

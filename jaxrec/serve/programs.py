@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,7 @@ class Programs:
         weights = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
         padding = ((0, missing), (0, 0))
         later = np.float32((time.monotonic() - self._started) / 86_400)
-        order: Any = self._rerank(
+        order: object = self._rerank(
             np.pad(scores, padding),
             self._vectors,
             self._ages,

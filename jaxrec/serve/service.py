@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from jaxrec.serve.messages import (
 from jaxrec.serve.programs import Listed, Programs, Row
 from jaxrec.serve.similar import Neighbors
 from jaxrec.serve.updates import Updates
+
+T = TypeVar("T")
 
 STUCK = 30.0  # seconds after which a running batch counts as stuck
 EXAMPLES = 8  # example users
@@ -77,7 +79,7 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
+    async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """Recommend items for a user or a history."""
         k = self._k(request.k)
         for name, values in (("diversity", self.vectors), ("freshness", self.recommender.ages)):
@@ -98,7 +100,7 @@ class Service:
             "unknown_items": unknown,
         }
 
-    async def similar(self, request: SimilarRequest) -> dict[str, Any]:
+    async def similar(self, request: SimilarRequest) -> dict[str, object]:
         """Find items similar to an item."""
         position, k = self.catalog.ids.position(request.item), self._k(request.k)
         neighbors = await self.aside.ask(lambda: self.neighbors(position, k))
@@ -109,7 +111,7 @@ class Service:
             "by": self.neighbors.by,
         }
 
-    async def explain(self, request: ExplainRequest) -> dict[str, Any]:
+    async def explain(self, request: ExplainRequest) -> dict[str, object]:
         """Explain an item's score by the items of the history."""
         position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
@@ -127,12 +129,12 @@ class Service:
             "unknown_items": unknown,
         }
 
-    async def items(self, request: ItemsRequest) -> dict[str, Any]:
+    async def items(self, request: ItemsRequest) -> dict[str, object]:
         """Search items by title or id."""
         positions = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
         return {"items": [self.catalog.item(position) for position in positions]}
 
-    async def history(self, request: HistoryRequest) -> dict[str, Any]:
+    async def history(self, request: HistoryRequest) -> dict[str, object]:
         """Return the history of a user, latest first."""
         position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         if position < 0 and not updates:
@@ -145,7 +147,7 @@ class Service:
             "items": [self.catalog.item(int(item)) for item in history[: request.limit]],
         }
 
-    async def events(self, request: EventsRequest) -> dict[str, Any]:
+    async def events(self, request: EventsRequest) -> dict[str, object]:
         """Store interactions of users; later lists take them into account."""
         self._check_length("events", request.events)
         items = [self.catalog.ids.find(event.item) for event in request.events]
@@ -159,7 +161,7 @@ class Service:
             self.updates.add(user, [item])
         return {"accepted": len(items)}
 
-    async def about(self, request: Nothing) -> dict[str, Any]:
+    async def about(self, request: Nothing) -> dict[str, object]:
         """Describe the served run and its capabilities."""
         lengths = np.diff(self.recommender.known.offsets)
         busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
@@ -175,12 +177,12 @@ class Service:
             "examples": [self.users.values[user] for user in some],
         }
 
-    async def health(self, request: Nothing) -> dict[str, Any]:
+    async def health(self, request: Nothing) -> dict[str, object]:
         """Report whether batches are being processed."""
         stuck = max(self.lists.busy_for, self.aside.busy_for) > STUCK
         return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.aside.waiting}
 
-    def _row(self, request: Someone) -> tuple[Row, list[Any]]:
+    def _row(self, request: Someone) -> tuple[Row, list[str | int]]:
         """Return the row of a request, and the unknown items of its history."""
         if request.history is not None:
             self._check_length("history", request.history)
@@ -213,7 +215,7 @@ class Service:
             raise InputError(f"k: must be at most {self.programs.max_k}, got {k}")
         return k
 
-    def _check_length(self, name: str, entries: Sequence[Any]) -> None:
+    def _check_length(self, name: str, entries: Sequence[object]) -> None:
         if len(entries) > self.limits.max_history:
             raise InputError(f"{name}: must have at most {self.limits.max_history} entries, got {len(entries)}")
 
@@ -230,5 +232,5 @@ class Service:
         }
 
 
-def _each(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def _each(calls: Sequence[Callable[[], T]]) -> list[T]:
     return [call() for call in calls]

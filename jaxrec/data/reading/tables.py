@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -54,7 +54,7 @@ class InMemory:
 Source = Path | InMemory
 
 
-def source(given: Any) -> Source:
+def source(given: object) -> Source:
     """Convert a path to `Path` and a data frame to `InMemory`.
 
     Args:
@@ -243,7 +243,7 @@ def _quote_fault(path: Path, delimiter: str | None, encoding: str, n_rows: int |
 
 def _options(
     path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, str], dict[str, object]]:
     """Return the internal column name of each config key, and the options of Arrow's CSV reader."""
     rows = _rows(path, delimiter, encoding)
     lines, header = next(rows, (0, []))
@@ -268,7 +268,7 @@ def _options(
 
 
 @contextmanager
-def _stream(path: Path) -> Iterator[Any]:
+def _stream(path: Path) -> Iterator[pa.NativeFile]:
     """Open a file as an Arrow stream of its decompressed bytes."""
     if path.suffix.lower() != ".zip":
         with pa.input_stream(path) as stream:

@@ -19,7 +19,7 @@ The rows affected by each rule are counted in `Interactions.notes`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -199,7 +199,7 @@ def _products(frame: pd.DataFrame, notes: Notes) -> tuple[pd.DataFrame, Notes]:
     """Apply rules 1 to 4."""
     codes, canceled = frame["item_id"].cat, frame["invoice"].str.startswith("C")
     quantity = frame["quantity"]
-    rules: dict[str, Any] = {"rows of invoices that both years hold, the second time dropped": _copies(frame)}
+    rules: dict[str, object] = {"rows of invoices that both years hold, the second time dropped": _copies(frame)}
     for pattern, reason in NO_PRODUCTS.items():
         rules[reason] = codes.categories.str.fullmatch(pattern)[codes.codes]
     # Rows that match several rules count for the first: gift vouchers also are codes of an unknown kind.

@@ -5,7 +5,7 @@ history: those from the time of a held-out part are known only to later parts, a
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
@@ -85,7 +85,7 @@ class Split:
     test: HeldOut
     notes: dict[str, int | float]
     random: bool = False
-    config: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, object] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         train, validation = self.selection.train, self.selection.validation
@@ -226,8 +226,8 @@ def with_history(interactions: Interactions, part: np.ndarray) -> np.ndarray:
     return parts
 
 
-def rounded(count: Any, share: float) -> Any:
-    """Return a share of a count, halves rounded up."""
+def rounded(count: int | np.ndarray, share: float) -> np.ndarray:
+    """Return a share of counts, halves rounded up."""
     # The epsilon corrects rounding errors, as in 50 * 0.29 = 14.499999999999998.
     return np.floor(count * share + 0.5 + 1e-9).astype(np.int64)
 
