@@ -10,7 +10,7 @@ from jaxrec.errors import InputError
 
 Target = TypeVar("Target", bound=Callable[..., object])
 
-GIVEN: dict[str, Any] = {}  # objects passed by the caller, by dotted path; see `settings.give`
+GIVEN: dict[str, object] = {}  # objects passed by the caller, by dotted path; see `settings.give`
 
 
 def locate(path: str, key: str = "_target_") -> Any:

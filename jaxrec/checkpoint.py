@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 
 from jaxrec import first_format
 from jaxrec.errors import InputError
+from jaxrec.models.model import Params
 
 MODEL_FILE = "model.json"
 PARAMS_FILE = "params.safetensors"
@@ -163,7 +164,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
     (directory / first_format.FILE).unlink(missing_ok=True)
 
 
-def load(directory: Path) -> tuple[dict[str, Any], Extra]:
+def load(directory: Path) -> tuple[Params, Extra]:
     """Load nested parameters and `extra`, as passed to `save_params`.
 
     Parameters are memory-mapped, so they are copied only once, to the device.
@@ -207,7 +208,7 @@ def model_file(directory: Path) -> Path:
     return old if old.exists() and not (directory / MODEL_FILE).exists() else directory / MODEL_FILE
 
 
-def load_params(directory: Path) -> dict[str, Any]:
+def load_params(directory: Path) -> Params:
     """Load only the parameters, see `load`."""
     return load(directory)[0]
 

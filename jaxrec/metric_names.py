@@ -8,7 +8,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import TypeAdapter
@@ -161,6 +161,6 @@ def _check_parameters(name: str, function: Callable[..., Array], values: Mapping
         if parameter not in (names := [p.name for p in own]):
             has = f"its parameters are {', '.join(names)}" if names else "it has none"
             raise InputError(f"{key}: {name} has no parameter {parameter}: {has}")
-        check_value(TypeAdapter(hints.get(parameter, Any)), value, f"{key}: {name}: {parameter}")
+        check_value(TypeAdapter(hints.get(parameter, object)), value, f"{key}: {name}: {parameter}")
     if missing := [p.name for p in own if p.default is p.empty and p.name not in values]:
         raise InputError(f"{key}: {name} needs {', '.join(missing)}: write '{name}({missing[0]}=...)'")

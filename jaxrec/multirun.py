@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
@@ -16,7 +15,7 @@ from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
 
-Dimension = dict[str, Any]  # of a search space, as written in conf/sweep
+Dimension = dict[str, object]  # of a search space, as written in conf/sweep
 
 # Hydra settings that are not used here, and what to write instead.
 NOT_USED = {
@@ -95,7 +94,9 @@ def _implied_choices(
         names = ",".join(f"{group}={name}" for name in allowed)
         by_hand = [str(o.input_line) for o in fixed if o.key_or_group == group]
         if group in typed:
-            wrong, source = set(typed[group].get("choices", ())) - set(allowed), f"the search over {group}"
+            choices_typed = typed[group].get("choices")
+            wrong = set(choices_typed if isinstance(choices_typed, list) else ()) - set(allowed)
+            source = f"the search over {group}"
         else:
             wrong = {choices[group]} - set(allowed)
             source = by_hand[0] if by_hand else f"{group}={choices[group]} of experiment={choices.get('experiment')}"

@@ -1,8 +1,7 @@
 """Serialization of encoded features, including vocabularies and scales, for checkpoints."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -20,12 +19,21 @@ class StoredVocabulary(TypedDict):
     names: list[str]
 
 
+class StoredScale(TypedDict):
+    """Serialized `Scale`."""
+
+    column: str
+    mean: float
+    deviation: float
+    flagged: bool
+
+
 class StoredSchema(TypedDict):
     """Serialized `Schema`."""
 
     categories: list[StoredVocabulary]
     bags: list[StoredVocabulary]
-    numbers: list[dict[str, Any]]  # fields of `Scale`
+    numbers: list[StoredScale]
     left_out: dict[str, str]
     bag_length: int
     max_text: int
@@ -42,11 +50,11 @@ def stored(encoded: Encoded) -> dict[str, object]:
     return values
 
 
-def restored(values: Mapping[str, Any]) -> Encoded:
+def restored(values: Mapping[str, object]) -> Encoded:
     """Return the features that `stored` serialized; None for those omitted."""
     parts = []
     for kind in KINDS:
-        schema: StoredSchema | None = values.get(f"features_{kind}_schema")
+        schema = cast(StoredSchema | None, values.get(f"features_{kind}_schema"))
         categories, bags, numbers = (np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS)
         parts.append(None if schema is None else Features(categories, bags, numbers, _schema(schema)))
     return Encoded.holding(*parts)
@@ -59,7 +67,9 @@ def _plain(schema: Schema) -> StoredSchema:
     return {
         "categories": vocabularies(schema.categories),
         "bags": vocabularies(schema.bags),
-        "numbers": [dataclasses.asdict(scale) for scale in schema.numbers],
+        "numbers": [
+            {"column": s.column, "mean": s.mean, "deviation": s.deviation, "flagged": s.flagged} for s in schema.numbers
+        ],
         "left_out": dict(schema.left_out),
         "bag_length": schema.bag_length,
         "max_text": schema.max_text,

@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.export
@@ -30,7 +29,7 @@ class Exported:
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
-        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        self.about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         with np.load(folder / "tables.npz") as tables:
             self.tables = dict(tables)
         with np.load(folder / "weights.npz") as weights:

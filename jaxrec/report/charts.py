@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -178,12 +177,13 @@ def _dots(trials: Sequence[FrozenTrial], x: Sequence[object], **changes: object)
     )
 
 
-def _axis(distribution: BaseDistribution, values: list[Any]) -> tuple[list[Any], dict[str, object]]:
+def _axis(distribution: BaseDistribution, values: list[object]) -> tuple[list[object], dict[str, object]]:
     """Return the values on the axis of their distribution, and the axis settings."""
     if isinstance(distribution, CategoricalDistribution):
         order = [plain(choice) for choice in distribution.choices]
         ends = [-0.5, len(order) - 0.5]  # include choices that were never tried
         return [plain(value) for value in values], {"type": "category", "categoryarray": order, "range": ends}
     if getattr(distribution, "log", False):
-        return values, {"type": "log", **log_ticks(min(values), max(values))}
+        numbers = np.asarray(values, np.float64)
+        return values, {"type": "log", **log_ticks(numbers.min().item(), numbers.max().item())}
     return values, {}

@@ -35,7 +35,7 @@ def application(service: Service) -> Starlette:
     """Return the application: the service's endpoints, the page at /, /openapi.json and /metrics."""
     telemetry = Telemetry()
     service.lists.on_batch = telemetry.batch_rows.observe
-    telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.aside.waiting)
+    telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.single.waiting)
     telemetry.gauge("jaxrec_updated_users", "Users with events in memory.", lambda: len(service.updates))
     telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.forgotten)
     page = files("jaxrec.serve").joinpath("page.html").read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """Endpoints of the server and their OpenAPI description, from one table."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
@@ -12,13 +12,13 @@ from jaxrec.serve.service import Service
 
 
 class Endpoint(NamedTuple):
-    """Method and path, request message (body of a POST, else query parameters), and response message."""
+    """Method and path, request message (body of a POST, else query parameters), response message, service method."""
 
     method: str
     path: str
     takes: type[Message]
     gives: type[Message]
-    answer: Callable[[Service, Any], Awaitable[dict[str, Any]]]
+    answer: Callable[..., Awaitable[dict[str, object]]]
 
     @property
     def summary(self) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -55,7 +55,7 @@ class Service:
             self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
         )
         # Less frequent requests are processed one by one, with the same queue limit.
-        self.aside: Batcher[Callable[[], Any], Any] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
+        self.single: Batcher[Callable[[], object], object] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -73,7 +73,7 @@ class Service:
 
     async def __aenter__(self) -> "Service":
         await self._stack.enter_async_context(self.lists)
-        await self._stack.enter_async_context(self.aside)
+        await self._stack.enter_async_context(self.single)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -103,7 +103,7 @@ class Service:
     async def similar(self, request: SimilarRequest) -> dict[str, object]:
         """Find items similar to an item."""
         position, k = self.catalog.ids.position(request.item), self._k(request.k)
-        neighbors = await self.aside.ask(lambda: self.neighbors(position, k))
+        neighbors = await self._alone(lambda: self.neighbors(position, k))
         item = self.catalog.item
         return {
             "item": item(position),
@@ -115,7 +115,7 @@ class Service:
         """Explain an item's score by the items of the history."""
         position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
-        explained = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
+        explained = await self._alone(lambda: self.explainer(row.user, row.history, position))
         item = self.catalog.item
         return {
             "item": item(position),
@@ -131,7 +131,7 @@ class Service:
 
     async def items(self, request: ItemsRequest) -> dict[str, object]:
         """Search items by title or id."""
-        positions = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
+        positions = await self._alone(lambda: self.catalog.search(request.search, request.limit))
         return {"items": [self.catalog.item(position) for position in positions]}
 
     async def history(self, request: HistoryRequest) -> dict[str, object]:
@@ -179,8 +179,12 @@ class Service:
 
     async def health(self, request: Nothing) -> dict[str, object]:
         """Report whether batches are being processed."""
-        stuck = max(self.lists.busy_for, self.aside.busy_for) > STUCK
-        return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.aside.waiting}
+        stuck = max(self.lists.busy_for, self.single.busy_for) > STUCK
+        return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.single.waiting}
+
+    async def _alone(self, call: Callable[[], T]) -> T:
+        """Return the result of a call that is not batched with others."""
+        return cast(T, await self.single.ask(call))
 
     def _row(self, request: Someone) -> tuple[Row, list[str | int]]:
         """Return the row of a request, and the unknown items of its history."""

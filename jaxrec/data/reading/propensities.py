@@ -20,7 +20,7 @@ LARGEST = 20.0  # upper limit of click weights, so that a few rows do not domina
 def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> pd.Series:
     """Estimate the examination propensity of each position relative to the first.
 
-    Any two positions with clicks on common pairs give an estimate of log p_k - log p_k' with precision about
+    Two positions with clicks on common pairs give an estimate of log p_k - log p_k' with precision about
     n n' / (n + n'), n and n' being the numbers of clicks; weighted least squares combines all estimates.
 
     Args:

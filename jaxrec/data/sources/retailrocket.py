@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,21 +82,22 @@ def retailrocket(
         )
     names = ["events.csv", *(PARTS if item_properties else ()), *((TREE,) if CATEGORY in item_properties else ())]
     files = {name: _found(Path(path), name) for name in names}
-    settings: dict[str, Any] = {
-        "events": events,
-        "target_event": target_event,
-        "event_weights": event_weights,
-        "item_properties": item_properties,
-        "visitors": visitors,
-        "seed": seed,
-        "max_per_user": max_per_user,
-        "duplicates": duplicates,
-        "min_per_item": min_per_item,
-        "min_per_user": min_per_user,
-        "min_targets": min_targets,
-        "k_core": k_core,
-    }
-    return prepared(_prepare, files, settings) if cache else _prepare(files, **settings)
+    prepare = partial(
+        _prepare,
+        events=events,
+        target_event=target_event,
+        event_weights=event_weights,
+        item_properties=item_properties,
+        visitors=visitors,
+        seed=seed,
+        max_per_user=max_per_user,
+        duplicates=duplicates,
+        min_per_item=min_per_item,
+        min_per_user=min_per_user,
+        min_targets=min_targets,
+        k_core=k_core,
+    )
+    return prepared(_prepare, files, prepare.keywords) if cache else prepare(files)
 
 
 def _found(folder: Path, name: str) -> Path:
