@@ -95,7 +95,7 @@ def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, float]]:
     """Time sequential lists with the single-row program, in this process."""
     recommender, user = load(folder), np.zeros(1, np.int64)
     length = 1 << int(np.diff(recommender.known.offsets).max() - 1).bit_length()
-    recommend, seconds = recommender.answers(10, 1, length), []
+    recommend, seconds = recommender.batch_recommender(10, 1, length), []
     rng = np.random.default_rng(0)
     recommend(user, recommender.histories(user, length))
     started = time.perf_counter()

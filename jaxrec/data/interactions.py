@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt
 
 from jaxrec.data.features import Encoded
 from jaxrec.data.ids import canonical, texts
-from jaxrec.data.notes import occurred
+from jaxrec.data.notes import nonzero
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
@@ -214,7 +214,7 @@ def filtered(
         core = _core(user, item, k_core)
         frame = _kept(frame, core, f"data.k_core={k_core}")
         notes[f"rows outside data.k_core={k_core}, dropped"] = int(np.count_nonzero(~core))
-    return frame, occurred(notes)
+    return frame, nonzero(notes)
 
 
 def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:

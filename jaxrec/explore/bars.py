@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences as say
+from jaxrec.explore import sentences
 from jaxrec.page.figure import LEGEND, chart, plain, titled
 from jaxrec.page.html import Html
 
@@ -19,7 +19,7 @@ def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, col
     """Draw a histogram, starting at the first nonempty bin."""
     table = table[table["count"].cumsum() > 0]
     labels = [
-        say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
+        sentences.number(low) if low == high else f"{sentences.number(low)}\u2013{sentences.number(high)}"
         for low, high in zip(table.low, table.high, strict=True)
     ]
     return bars(title, labels, table["count"], x, y, caption, color)
@@ -29,7 +29,7 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
     """Draw labeled vertical bars at integer positions, so that Plotly does not parse labels as numbers or dates."""
     places = list(range(len(labels)))
     tips = [
-        f"{label} {plain(x)}: {n:,} {y} ({say.percent(n / counts.sum())})"
+        f"{label} {plain(x)}: {n:,} {y} ({sentences.percent(n / counts.sum())})"
         for label, n in zip(labels, counts, strict=True)
     ]
     bars = go.Bar(x=places, y=counts, marker_color=color, hovertext=tips, hoverinfo="text")

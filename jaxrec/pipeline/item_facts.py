@@ -38,14 +38,14 @@ class Facts:
     groups: tuple[str, ...]
     n_users: int
 
-    def own(self, query_rows: QueryRows) -> sparse.csr_array:
+    def category_shares(self, query_rows: QueryRows) -> sparse.csr_array:
         """Return the category distribution of each row's history [R, G], averaged over items with a known category."""
         total = sparse.csr_array(_histories(query_rows, len(self.items.counts)) @ _shares(self.items.mixes))
         size = np.asarray(total.sum(axis=1))
         total.data /= np.repeat(size, np.diff(total.indptr))
         return total.astype(np.float32)
 
-    def usual(self, query_rows: QueryRows) -> np.ndarray:
+    def mean_popularity(self, query_rows: QueryRows) -> np.ndarray:
         """Return the mean interaction count of the items of each row's history [R]; NaN for an empty history."""
         histories = _histories(query_rows, len(self.items.counts))
         n = np.asarray(histories.sum(axis=1), np.float64)
@@ -163,7 +163,7 @@ class ItemFacts:
 
     def _ages(self, known: Interactions, frame: pd.DataFrame | None, seen: np.ndarray) -> np.ndarray:
         if self.born is not None:
-            born, dates = _born(_column(frame, self.born, "items.born"))
+            born, dates = _release_times(_column(frame, self.born, "items.born"))
             now = np.nanmax(born[seen])
             if dates and known.time is not None:
                 now = known.time.max() / DAY
@@ -216,7 +216,7 @@ def _quartiles(column: pd.Series, seen: np.ndarray) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes.astype(np.int64), pd.Index(names)), name=column.name)
 
 
-def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
+def _release_times(column: pd.Series) -> tuple[np.ndarray, bool]:
     """Return numbers unchanged and dates as days since 1970, and whether they are dates."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64, na_value=np.nan), False

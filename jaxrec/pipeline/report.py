@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
 from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, page, plural, section, table, tag
 from jaxrec.page.metric_labels import METRICS, label, meaning
-from jaxrec.pipeline.list_measures import larger_is_better
+from jaxrec.pipeline.list_evaluator import larger_is_better
 from jaxrec.pipeline.pipeline import WEIGHT
 from jaxrec.report.charts import STAR
 from jaxrec.settings import Tree, flat

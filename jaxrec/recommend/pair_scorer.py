@@ -18,7 +18,7 @@ class PairScorer:
     """Scores blocks of rows, each a user and a few items; without histories every pair is its own row.
 
     All blocks have one shape, because sums of other shapes differ in their last digits; see
-    `batch_recommender.Scores`.
+    `batch_recommender.CatalogScorer`.
     """
 
     def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:

@@ -37,7 +37,7 @@ def application(service: Service) -> Starlette:
     service.lists.on_batch = telemetry.batch_rows.observe
     telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.single.waiting)
     telemetry.gauge("jaxrec_updated_users", "Users with events in memory.", lambda: len(service.updates))
-    telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.forgotten)
+    telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.evicted)
     page = files("jaxrec.serve").joinpath("page.html").read_text(encoding="utf-8")
     description = json.dumps(openapi(service.run))
 
@@ -71,7 +71,7 @@ def _handler(endpoint: Endpoint, service: Service, telemetry: Telemetry) -> Call
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
         response = await _respond(endpoint, service, request)
-        telemetry.answered(endpoint.path, response.status_code, time.perf_counter() - started)
+        telemetry.observe(endpoint.path, response.status_code, time.perf_counter() - started)
         return response
 
     return handle

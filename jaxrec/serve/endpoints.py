@@ -33,8 +33,8 @@ ENDPOINTS = (
     Endpoint("GET", "/similar", messages.SimilarRequest, messages.SimilarItems, Service.similar),
     Endpoint("GET", "/items", messages.ItemsRequest, messages.Items, Service.items),
     Endpoint("GET", "/history", messages.HistoryRequest, messages.UserHistory, Service.history),
-    Endpoint("GET", "/about", messages.Nothing, messages.About, Service.about),
-    Endpoint("GET", "/health", messages.Nothing, messages.Health, Service.health),
+    Endpoint("GET", "/about", messages.NoParameters, messages.About, Service.about),
+    Endpoint("GET", "/health", messages.NoParameters, messages.Health, Service.health),
 )
 
 PROBLEMS = {

@@ -38,20 +38,20 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Someone(Message):
+class UserOrHistory(Message):
     """A user, given either by id or by a history."""
 
     user: Id | None = Field(None, description="user id; the history is that of the run plus later events")
     history: list[Id] | None = Field(None, description="item ids, oldest first, of a new or anonymous user")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Someone":
+    def _one_of_both(self) -> "UserOrHistory":
         if (self.user is None) == (self.history is None):
             raise ValueError("set exactly one of user and history")
         return self
 
 
-class RecommendRequest(Someone):
+class RecommendRequest(UserOrHistory):
     """User or history, and options of the list."""
 
     k: int = Field(10, ge=1, description="list length")
@@ -60,7 +60,7 @@ class RecommendRequest(Someone):
     freshness: Share = Field(0.0, description="0: ignore item age; 1: by item age only")
 
 
-class ExplainRequest(Someone):
+class ExplainRequest(UserOrHistory):
     """Item whose score is to be explained by the history."""
 
     item: Id = Field(description="the item whose score is explained")
@@ -103,7 +103,7 @@ class EventsRequest(Message):
     events: list[Event] = Field(min_length=1)
 
 
-class Nothing(Message):
+class NoParameters(Message):
     """No parameters."""
 
 

@@ -19,12 +19,12 @@ from jaxrec.serve.messages import (
     ExplainRequest,
     HistoryRequest,
     ItemsRequest,
-    Nothing,
+    NoParameters,
     RecommendRequest,
     SimilarRequest,
-    Someone,
+    UserOrHistory,
 )
-from jaxrec.serve.programs import Listed, Programs, Row
+from jaxrec.serve.programs import Programs, RankedList, Row
 from jaxrec.serve.similar import Neighbors
 from jaxrec.serve.updates import Updates
 
@@ -45,13 +45,13 @@ class Service:
         self, recommender: Recommender, catalog: Catalog, vectors: Vectors | None, limits: Limits, run: str
     ) -> None:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
-        self.vectors = vectors  # None: nothing says which items are alike
+        self.vectors = vectors  # None: no item similarity is available
         self.users = Ids("user", recommender.user_ids)
         self.updates = Updates(limits.users, limits.user_items)
         self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)
-        self.lists: Batcher[Row, Listed] = Batcher(
+        self.lists: Batcher[Row, RankedList] = Batcher(
             self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
         )
         # Less frequent requests are processed one by one, with the same queue limit.
@@ -161,7 +161,7 @@ class Service:
             self.updates.add(user, [item])
         return {"accepted": len(items)}
 
-    async def about(self, request: Nothing) -> dict[str, object]:
+    async def about(self, request: NoParameters) -> dict[str, object]:
         """Describe the served run and its capabilities."""
         lengths = np.diff(self.recommender.known.offsets)
         busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
@@ -177,7 +177,7 @@ class Service:
             "examples": [self.users.values[user] for user in some],
         }
 
-    async def health(self, request: Nothing) -> dict[str, object]:
+    async def health(self, request: NoParameters) -> dict[str, object]:
         """Report whether batches are being processed."""
         stuck = max(self.lists.busy_for, self.single.busy_for) > STUCK
         return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.single.waiting}
@@ -186,7 +186,7 @@ class Service:
         """Return the result of a call that is not batched with others."""
         return cast(T, await self.single.ask(call))
 
-    def _row(self, request: Someone) -> tuple[Row, list[str | int]]:
+    def _row(self, request: UserOrHistory) -> tuple[Row, list[str | int]]:
         """Return the row of a request, and the unknown items of its history."""
         if request.history is not None:
             self._check_length("history", request.history)

@@ -154,7 +154,7 @@ def test_many_histories_are_what_each_is_alone(loaded):
 def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
     """Users of an id model by their ids, in one call with new ones; fewer rows than a batch are enough."""
     model = loaded("neumf")
-    answers = model.answers(k=6, batch=4, length=32)
+    answers = model.batch_recommender(k=6, batch=4, length=32)
     users = np.array([5, NEW, 250])
     histories = model.histories(users.clip(0), 32)
     items, scores = answers(users, histories)
@@ -162,7 +162,7 @@ def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
     np.testing.assert_array_equal(items[[0, 2]], expected[0])
     np.testing.assert_allclose(scores[[0, 2]], expected[1], rtol=1e-5, atol=1e-5)
     assert answers.is_model(users, histories).tolist() == [True, False, True]
-    assert answers is model.answers(k=6, batch=4, length=32)
+    assert answers is model.batch_recommender(k=6, batch=4, length=32)
     with pytest.raises(ValueError, match="5 rows"):
         answers(np.zeros(5, int), np.zeros((5, 32), int))
 

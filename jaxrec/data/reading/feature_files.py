@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, pointed
+from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, with_decimal_points
 from jaxrec.errors import InputError
 
 OFTEN = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
@@ -101,7 +101,7 @@ def feature_columns(
                 f"{source} contains numbers such as {_with_comma(column)!r}: {HINT}, or list {name} in "
                 "data.categorical or data.multi_valued"
             )
-        with_points = pointed(column, decimal)
+        with_points = with_decimal_points(column, decimal)
         kind = kinds.get(name) or _kind(table[name].type, with_points, columns.separator)
         column = with_points if kind == "numerical" else column
         if kind == "numerical":

@@ -45,7 +45,7 @@ def prepared(
             _say(f"{folder} is damaged ({error}): preparing the data again")
     data = prepare(files, **settings)
     try:
-        _keep(data, folder)
+        _store(data, folder)
     except (OSError, pa.ArrowException) as error:
         _say(f"the prepared data cannot be cached in {folder} ({error}): set JAXREC_CACHE=FOLDER to another folder")
     return data
@@ -67,7 +67,7 @@ def _file_digest(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _keep(data: Interactions, folder: Path) -> None:
+def _store(data: Interactions, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".preparing-", ignore_cleanup_errors=True) as place:
         new, old = Path(place) / "new", Path(place) / "old"

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
-from jaxrec.data.notes import Notes, occurred
+from jaxrec.data.notes import Notes, nonzero
 from jaxrec.data.properties import Changes, Properties, properties
 from jaxrec.data.reading import tables
 from jaxrec.data.reading.categories import category_paths
-from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.times import Where, milliseconds
 from jaxrec.data.sources.prepared import prepared
 from jaxrec.errors import InputError
@@ -57,7 +57,7 @@ def retailrocket(
     2.  Drop exact duplicates (time, visitor, event and item).
     3.  Sort rows by time, ties in file order.
     4.  `events`: event types to keep. `target_event`: the type to recommend, the others are history. `event_weights`:
-        sample weights in training. See `marked`.
+        sample weights in training. See `apply_events`.
     5.  `visitors`: number of visitors to sample at random, with `seed`.
     6.  `max_per_user`: drop visitors with more rows, such as bots.
     7.  `duplicates`: which of a visitor's rows with the same item and event to keep, see `filtered`. Use keep to study
@@ -127,7 +127,7 @@ def _prepare(
 ) -> Interactions:
     """Run steps 1 to 10."""
     frame, where, notes = _read(files["events.csv"])
-    frame, event_names, odd = marked(
+    frame, event_names, odd = apply_events(
         frame, where, known=EVENTS, kept=events, target=target_event, weights=event_weights
     )
     notes |= odd
@@ -150,7 +150,7 @@ def _prepare(
     data = encode(frame, event_names=event_names, name="Retailrocket")
     if item_properties:
         data = replace(data, properties=_properties(files, item_properties, data.item_ids, notes))
-    return replace(data, notes=occurred(notes))
+    return replace(data, notes=nonzero(notes))
 
 
 def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:

@@ -322,7 +322,7 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     if not len(train):
         raise InputError(f"there is no training data left: {_remedy(interactions)}")
 
-    interactions = featured(interactions, train)
+    interactions = with_item_properties(interactions, train)
     seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
     encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
     interactions = replace(interactions, encoded=encoded)
@@ -361,7 +361,7 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     return Split(Selection(train_rows, validation, new_users), test, notes)
 
 
-def featured(interactions: Interactions, train: np.ndarray) -> Interactions:
+def with_item_properties(interactions: Interactions, train: np.ndarray) -> Interactions:
     """Add the item properties as of the latest train row to the item features."""
     if interactions.properties is None:
         return interactions
