@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import by_user, encode, filtered, summary
+from jaxrec.data.filters import filtered
+from jaxrec.data.interactions import by_user, encode, summary
 from jaxrec.errors import InputError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=60)

@@ -95,7 +95,7 @@ def feature_columns(
     notes: dict[str, int] = {}
     for name in table.column_names[1:]:
         column, source = tables.plain(table[name]), f"{path}, column {name!r},"
-        _refuse_type(column.type, source, kinds.get(name))
+        _reject_type(column.type, source, kinds.get(name))
         if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
             raise InputError(
                 f"{source} contains numbers such as {_with_comma(column)!r}: {HINT}, or list {name} in "
@@ -118,7 +118,7 @@ def feature_columns(
     return table[key], pd.DataFrame(frame), notes
 
 
-def _refuse_type(kind: pa.DataType, source: str, configured: str | None) -> None:
+def _reject_type(kind: pa.DataType, source: str, configured: str | None) -> None:
     """Raise InputError if the column type is not supported, or not for the `configured` kind."""
     inner = kind.value_type if _is_list(kind) else kind
     if _is_list(kind) and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):

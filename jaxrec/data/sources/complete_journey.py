@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
 from jaxrec.data.reading.anonymous import Anonymous, filter_anonymous, mark_anonymous

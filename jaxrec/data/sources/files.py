@@ -11,18 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from jaxrec.data.filters import Duplicates, filtered
 from jaxrec.data.ids import canonical, exact, few_matched, texts
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
 from jaxrec.data.reading.anonymous import filter_anonymous, mark_anonymous
-from jaxrec.data.reading.decimals import HINT, Decimal, with_decimal_points
+from jaxrec.data.reading.decimals import Decimal, with_decimal_points
 from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.labels import positive_rows, with_negatives
 from jaxrec.data.reading.propensities import inverse_propensity_weights, parse_positions
 from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
 from jaxrec.data.reading.times import Where, milliseconds
+from jaxrec.data.reading.values import finite_values
 from jaxrec.errors import InputError
 
 PARTS = ("train", "validation", "test")
@@ -72,7 +74,7 @@ def files(
         user_column, item_column, value_column: column names in the files.
         time_column: column of times; None: rows are in chronological order.
         event_column: column of event types, such as view and purchase.
-        events, target_event, event_weights: names of events, see `marked`.
+        events, target_event, event_weights: names of events, see `apply_events`.
         label_column: 1 for positives, 0 for explicit negatives, see `reading.labels`; in `path` or `train`.
         position_column: ranks from 1 at which items were shown. With label_column, clicks (label 1) get inverse
             propensity weights, see `reading.propensities`; otherwise stored as `Interactions.position`.
@@ -115,7 +117,7 @@ def files(
     )
     if value_column is not None:
         allowed = negative == "keep" or min_value is not None
-        values = [_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
+        values = [finite_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
         frame["value"] = np.concatenate(values)
     if time_column is not None:
         times = [
@@ -281,30 +283,3 @@ def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
     """Return the location of row `row` of the concatenated files."""
     file = int(np.searchsorted(ends, row, side="right"))
     return wheres[file](row - (int(ends[file - 1]) if file else 0))
-
-
-def _values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negative: bool) -> np.ndarray:
-    """Convert values to float32 [N]; `negative`: whether negative values are allowed."""
-    original, column = column, with_decimal_points(column, decimal)
-    try:
-        values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        # Slower but lenient (surrounding blanks), and locates invalid rows.
-        values = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
-    except pa.ArrowNotImplementedError as error:
-        raise InputError(f"data.value_column has the type {column.type}, not numbers: name another column") from error
-    broken = np.flatnonzero(~np.isfinite(values))
-    if len(broken):
-        row = int(broken[0])
-        value = original[row].as_py()
-        what = "no value" if value is None else f"the value {value!r}, not a finite number"
-        hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
-        raise InputError(f"data.value_column: {where(row)} has {what}: fix or drop {len(broken):,} such rows{hint}")
-    below = np.flatnonzero(values < 0)
-    if len(below) and not negative:
-        row = int(below[0])
-        raise InputError(
-            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(below):,} such rows): "
-            "drop them, e.g. with data.min_value=1, or set data.negative=keep"
-        )
-    return values

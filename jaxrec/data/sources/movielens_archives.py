@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.reading.tables import DAMAGED
 from jaxrec.data.sources.download import fetch_url, first_of
 from jaxrec.errors import InputError

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.notes import Notes, nonzero
 from jaxrec.data.properties import Changes, Properties, properties
 from jaxrec.data.reading import tables
