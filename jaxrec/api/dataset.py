@@ -12,7 +12,7 @@ from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.data.interactions import Interactions, summary
 from jaxrec.data.reading.tables import source
-from jaxrec.data.splits.split import Split
+from jaxrec.data.splits.assembly import Split
 from jaxrec.settings import Tree
 
 _COLUMNS = {"user": "user_column", "item": "item_column", "value": "value_column", "time": "time_column"}

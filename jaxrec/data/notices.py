@@ -1,7 +1,7 @@
 """Data warnings printed before training: dropped rows, leaks between train and test, cold users and items."""
 
 from jaxrec.data.notes import WARNING, nonzero
-from jaxrec.data.splits.split import Split
+from jaxrec.data.splits.assembly import Split
 
 DROPPED = {
     "sessions_too_short_dropped": "sessions of fewer than two events",

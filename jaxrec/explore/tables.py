@@ -6,7 +6,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.problems import problems
-from jaxrec.data.splits.split import with_item_properties
+from jaxrec.data.splits.assembly import with_item_properties
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes
 from jaxrec.explore.funnel import funnel_counts, funnel_stages

@@ -20,7 +20,7 @@ from jaxrec.data.item_age import ages
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.tables import place, plain
 from jaxrec.data.reading.times import DAY
-from jaxrec.data.splits.split import HeldOut
+from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import QueryRows

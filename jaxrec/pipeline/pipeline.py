@@ -14,7 +14,7 @@ import pandas as pd
 
 from jaxrec import experiment
 from jaxrec.data.histories import UserHistories, histories
-from jaxrec.data.splits.split import HeldOut, Split
+from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval

@@ -13,7 +13,7 @@ from jaxrec import checkpoint, memory
 from jaxrec.data import item_labels
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
-from jaxrec.data.splits.split import HeldOut
+from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
