@@ -8,11 +8,12 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+
+from jaxrec.models.model import Params
 
 FILE = "params.npz"
 
@@ -39,7 +40,7 @@ NAMES = {f"jaxrec.models.{module}.{kind}": module for module, kind in _CLASSES.i
 NAMES |= {"jaxrec.models.mf.FoldedMF": "mf_folded", "jaxrec.models.ials.FoldedALS": "ials_folded"}
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(path: Path) -> tuple[Params, dict[str, object]]:
     """Return parameters and extras as `checkpoint.load` does, with the model by its public name."""
     with zipfile.ZipFile(path) as archive:
 

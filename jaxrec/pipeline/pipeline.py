@@ -72,7 +72,7 @@ class Run:
 
     @property
     def known(self) -> UserHistories:
-        """What every user had in the data that the run knew."""
+        """Histories of all users in the data of the run."""
         return self.recommender.known
 
     @property
