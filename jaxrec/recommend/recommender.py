@@ -82,7 +82,7 @@ class Recommender:
         self._folded_pairs = PairScorer(folds or model, self._feature_tables, self._params, self.known)
         self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
         self._scorers: dict[int, CatalogScorer] = {}
-        self._answers: dict[tuple[int, int, int], BatchRecommender] = {}
+        self._batch_recommenders: dict[tuple[int, int, int], BatchRecommender] = {}
 
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
@@ -206,15 +206,15 @@ class Recommender:
     def batch_recommender(self, k: int, batch: int, length: int) -> BatchRecommender:
         """Return the cached recommender for up to `batch` rows, histories of up to `length` items, and k items each."""
         self._check_k(k)
-        if (key := (k, batch, length)) not in self._answers:
+        if (key := (k, batch, length)) not in self._batch_recommenders:
             folds = self._fallback.folds is not None
             reads = length if folds else self.model.history_length or 1
             if reads not in self._scorers:
                 self._scorers[reads] = CatalogScorer(
                     self.model, self._feature_tables, self._params, self._trained, self._has_features, reads
                 )
-            self._answers[key] = BatchRecommender(self._scorers[reads], k=k, batch=batch, length=length)
-        return self._answers[key]
+            self._batch_recommenders[key] = BatchRecommender(self._scorers[reads], k=k, batch=batch, length=length)
+        return self._batch_recommenders[key]
 
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """Return the latest `length` items [R, length] of users at these positions; see `windows`."""

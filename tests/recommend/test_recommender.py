@@ -72,14 +72,14 @@ def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     """Small requests share one program, whoever asks; large ones have one that devices share."""
     model = loaded(name)
     many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
-    before = len(model._answers)
+    before = len(model._batch_recommenders)
     for users in (model.user_ids[:2], model.user_ids[7:12]):
         few = model.recommend(users, k=6, exclude_seen=exclude_seen)
         expected = many[many.user_id.isin(users)]
         assert few.item_id.tolist() == expected.item_id.tolist()
         np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
     assert len(model.user_ids) > MANY
-    assert len(model._answers) <= before + 1
+    assert len(model._batch_recommenders) <= before + 1
 
 
 def test_ials_solves_for_a_new_user(loaded):

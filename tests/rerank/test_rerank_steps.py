@@ -30,7 +30,7 @@ def test_those_chosen_lead_and_the_others_follow_as_they_stood():
 
 
 def test_what_goes_leaves_no_gap():
-    left = CANDIDATES.only(jnp.array([[True, False, True, False, True]] * 2))
+    left = CANDIDATES.filtered(jnp.array([[True, False, True, False, True]] * 2))
     assert left.items.tolist() == [[4, 3, 2, -1, -1], [2, 0, -1, -1, -1]]
     assert left.scores.tolist() == [[5, 3, 1, -np.inf, -np.inf], [3, 1, -np.inf, -np.inf, -np.inf]]
 
