@@ -50,8 +50,9 @@ def explain(error: BaseException) -> str:
 def unknown_key(error: BaseException) -> str | None:
     """Return the unknown key that a Hydra error is about; None for other errors."""
     cause = error.__cause__ or error
-    is_unknown = isinstance(cause, OmegaConfBaseException) and "is not in struct" in str(cause)
-    return str(cause.full_key) if is_unknown else None
+    if isinstance(cause, OmegaConfBaseException) and "is not in struct" in str(cause):
+        return str(cause.full_key)
+    return None
 
 
 def plain(cfg: DictConfig) -> Tree:

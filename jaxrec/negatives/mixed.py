@@ -1,6 +1,7 @@
 """Mixture of two samplers."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PyTree
@@ -63,8 +64,5 @@ class Mixed(Sampler):
         return one.where(from_first, other, context.tables[2])
 
     def _samplers(self) -> tuple[Sampler, Sampler]:
-        first, second = (
-            replace(sampler, ratio=self.ratio, exclude_known=self.exclude_known)
-            for sampler in (self.first, self.second)
-        )
-        return first, second
+        changes: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}
+        return replace(self.first, **changes), replace(self.second, **changes)

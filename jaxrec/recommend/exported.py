@@ -96,7 +96,7 @@ def as_text(value: object) -> str:
         raise ValueError(f"{value} is not an id: ids are text or integers")
     if isinstance(value, float | np.floating):
         exact = 2.0 ** (np.finfo(type(value)).nmant + 1)
-        if not abs(value) < exact or value % 1:
+        if not abs(float(value)) < exact or value % 1:
             raise ValueError(f"{value} is not an id: pass it as an integer or as text")
         return str(int(value))
     text = str(value)

@@ -152,8 +152,8 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
             columns.append({"label": name, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
         elif getattr(distribution, "log", False):
             ticks = log_ticks(min(values), max(values), around=True)
-            places = [math.log10(tick) for tick in ticks["tickvals"]]
-            axis = {"range": [places[0], places[-1]], "tickvals": places, "ticktext": ticks["ticktext"]}
+            exponents = [math.log10(tick) for tick in ticks["tickvals"]]
+            axis = {"range": [exponents[0], exponents[-1]], "tickvals": exponents, "ticktext": ticks["ticktext"]}
             columns.append({"label": name, "values": np.log10(values), **axis})
         else:
             columns.append({"label": name, "values": values})
