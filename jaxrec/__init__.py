@@ -10,7 +10,7 @@ Names and settings are those of the command line, `jaxrec train --help`.
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jaxrec import datasets as datasets
@@ -39,7 +39,7 @@ _MODULES = {
 __all__ = ["Dataset", "InputError", "TrainedModel", "datasets", "evaluate", "fit", "load", "search", "split"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "datasets":
         return import_module("jaxrec.datasets")
     if name in _MODULES:

@@ -8,9 +8,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from jaxrec.errors import InputError
 
-Target = TypeVar("Target", bound=Callable[..., Any])
+Target = TypeVar("Target", bound=Callable[..., object])
 
-GIVEN: dict[str, Any] = {}  # objects passed by the caller, by dotted path; see `settings.give`
+GIVEN: dict[str, object] = {}  # objects passed by the caller, by dotted path; see `settings.give`
 
 
 def locate(path: str, key: str = "_target_") -> Any:
@@ -24,7 +24,7 @@ def locate(path: str, key: str = "_target_") -> Any:
         raise InputError(f"{key}: {path} cannot be imported: {error}") from error
 
 
-def check_value(adapter: TypeAdapter, value: Any, key: str) -> None:
+def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
     """Raise an InputError for a value of the wrong type or out of range."""
     try:
         adapter.validate_python(value, strict=True)

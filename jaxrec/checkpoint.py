@@ -27,10 +27,13 @@ from safetensors.numpy import save_file
 
 from jaxrec import first_format
 from jaxrec.errors import InputError
+from jaxrec.models.model import Params
 
 MODEL_FILE = "model.json"
 PARAMS_FILE = "params.safetensors"
 FORMAT = 2
+
+Extra = dict[str, Any]  # arrays and JSON values stored with the parameters, by name
 
 DTYPES = {"BOOL": "?", **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IUFC" for size in (1, 2, 4, 8)}}
 
@@ -88,7 +91,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, write)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON atomically; NaN and infinities become null, and keys keep their order.
 
     NumPy and JAX scalars and arrays are converted to numbers and lists.
@@ -106,7 +109,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
 
 
-def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[str, Any] | None = None) -> None:
+def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping[str, object] | None = None) -> None:
     """Write `model.json` and `params.safetensors` into a directory, each atomically.
 
     Args:
@@ -116,7 +119,7 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
     """
     arrays: dict[str, np.ndarray] = {}
     stored: dict[str, Any] = {"sha256": "", "dtypes": {}, "strings": {}, "empty": []}
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
 
     def add(name: str, array: np.ndarray) -> None:
         if array.dtype.kind in "OU":
@@ -161,7 +164,7 @@ def save_params(directory: Path, params: Mapping[str, Any], *, extra: Mapping[st
     (directory / first_format.FILE).unlink(missing_ok=True)
 
 
-def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load(directory: Path) -> tuple[Params, Extra]:
     """Load nested parameters and `extra`, as passed to `save_params`.
 
     Parameters are memory-mapped, so they are copied only once, to the device.
@@ -183,7 +186,7 @@ def load(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 )
             raise ValueError(f"format {number}")
         stored = about.pop("arrays")
-        empty: dict[tuple[str, ...], Any] = {tuple(name.split("/")): {} for name in stored["empty"]}
+        empty: dict[tuple[str, ...], object] = {tuple(name.split("/")): {} for name in stored["empty"]}
     with _reading(path):
         if _digest(path) != stored["sha256"]:
             raise InputError(
@@ -205,12 +208,12 @@ def model_file(directory: Path) -> Path:
     return old if old.exists() and not (directory / MODEL_FILE).exists() else directory / MODEL_FILE
 
 
-def load_params(directory: Path) -> dict[str, Any]:
+def load_params(directory: Path) -> Params:
     """Load only the parameters, see `load`."""
     return load(directory)[0]
 
 
-def load_extra(directory: Path) -> dict[str, Any]:
+def load_extra(directory: Path) -> Extra:
     """Load only the values saved with the parameters, see `load`."""
     return load(directory)[1]
 
@@ -262,7 +265,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged or not a jaxrec file ({reason}): write it again.") from error
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> object:
     """Convert arrays to lists, and numbers that JSON lacks to null."""
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         value = value.tolist()

@@ -6,13 +6,15 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+
 _WORDS = {"null", "true", "false", "inf", "nan", "none"}  # texts that Hydra does not parse as strings
 
 
-def value_text(value: Any) -> str:
+def value_text(value: object) -> str:
     """Format a value so that Hydra's command line parses it with its type; ambiguous strings are quoted."""
     if value is None:
         return "null"
@@ -32,17 +34,17 @@ def value_text(value: Any) -> str:
     return '"' + re.sub(r'(\\*)("|$)', lambda match: match[1] * 2 + (r"\"" if match[2] else ""), text) + '"'
 
 
-def escaped(value: Any) -> Any:
+def escaped(value: T) -> T:
     """Escape a value or tree against OmegaConf interpolation: `${` becomes `\\${`."""
     return _in_text(value, lambda text: re.sub(r"(\\*)\$\{", lambda match: match[1] * 2 + r"\${", text))
 
 
-def unescaped(value: Any) -> Any:
+def unescaped(value: T) -> T:
     """Undo `escaped` for values read without OmegaConf."""
     return _in_text(value, lambda text: re.sub(r"(\\+)\$\{", lambda match: "\\" * (len(match[1]) // 2) + "${", text))
 
 
-def _in_text(value: Any, change: Callable[[str], str]) -> Any:
+def _in_text(value: object, change: Callable[[str], str]) -> Any:
     if isinstance(value, Mapping):
         return {key: _in_text(item, change) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -50,12 +52,12 @@ def _in_text(value: Any, change: Callable[[str], str]) -> Any:
     return change(value) if isinstance(value, str) else value
 
 
-def override(key: str, value: Any) -> str:
+def override(key: str, value: object) -> str:
     """Return `key=value` in Hydra syntax, for an argument list or a file of overrides."""
     return f"{key}={value_text(value)}"
 
 
-def advice(key: str, value: Any) -> str:
+def advice(key: str, value: object) -> str:
     """Return `key=value` quoted for the shell."""
     return shlex.quote(override(key, value))
 

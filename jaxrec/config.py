@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
@@ -50,8 +49,10 @@ def explain(error: BaseException) -> str:
 
 def unknown_key(error: BaseException) -> str | None:
     """Return the unknown key that a Hydra error is about; None for other errors."""
-    cause: Any = error.__cause__ or error
-    return str(cause.full_key) if "is not in struct" in str(cause) else None
+    cause = error.__cause__ or error
+    if isinstance(cause, OmegaConfBaseException) and "is not in struct" in str(cause):
+        return str(cause.full_key)
+    return None
 
 
 def plain(cfg: DictConfig) -> Tree:

@@ -4,13 +4,12 @@ Each function takes the settings of the file of its name in `conf/data` and retu
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from jaxrec.api.dataset import Dataset
 
 
 def _named(name: str, what: str) -> Callable[..., Dataset]:
-    def read(**options: Any) -> Dataset:
+    def read(**options: object) -> Dataset:
         return Dataset.named(name, **options)
 
     read.__name__ = read.__qualname__ = name

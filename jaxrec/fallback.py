@@ -71,22 +71,24 @@ def folding(model: Model, length: int) -> Model | None:
     return None if folds is model else folds
 
 
-def answering(model: Model, trained: Mask, in_history: Mask, featured: Mask | None, folds: bool) -> tuple[Mask, Mask]:
+def source_masks(
+    model: Model, trained: Mask, in_history: Mask, has_features: Mask | None, folds: bool
+) -> tuple[Mask, Mask]:
     """Masks of rows scored by the model, and of rows scored by the model with fold-in; others get popularity.
 
     Args:
         model: any model.
         trained: mask of rows whose user is in train, a numpy or jax array.
         in_history: mask of rows with an item of train in the part of the history that the model reads.
-        featured: mask of rows whose user has features; None for a model that reads none.
+        has_features: mask of rows whose user has features; None for a model that reads none.
         folds: whether the model supports fold-in.
     """
     none = trained & False
     if model.history_length:
-        return in_history if featured is None else in_history | featured, none
+        return in_history if has_features is None else in_history | has_features, none
     if model.reads_ids:
         return trained, ~trained & in_history if folds else none
-    return ~none if featured is None else featured, none
+    return ~none if has_features is None else has_features, none
 
 
 def blend(
@@ -123,7 +125,7 @@ class FoldIn(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Source of the scores of each row, on the device; see `answering`."""
+    """Source of the scores of each row, on the device; see `source_masks`."""
 
     own: Bool[Array, "R"]
     folded: Bool[Array, "R"]
@@ -151,14 +153,14 @@ class Sources(NamedTuple):
         return blend(scores, self.own[rows], self.folded[rows], popular, fold)
 
 
-def who(
+def row_sources(
     model: Model,
     fallback: Fallback,
     rows: tuple[np.ndarray, np.ndarray, np.ndarray],
     known: UserHistories,
     features: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`answering` for rows given as (users, start, end), with the bounds of their histories.
+    """`source_masks` for rows given as (users, start, end), with the bounds of their histories.
 
     Args:
         model: any model.
@@ -172,7 +174,7 @@ def who(
     length = model.history_length or (folds.history_length if folds else 0)
     before = np.concatenate([[0], np.cumsum(trained.items[known.items])])
     in_history = before[end] > before[np.maximum(start, end - length)]
-    return answering(
+    return source_masks(
         model, trained.users[users], in_history, None if features is None else features[users], folds is not None
     )
 
@@ -187,14 +189,14 @@ def sources(
     """Sources of the scores of rows, and the fold-in model if needed; None if the model scores all rows."""
     if fallback is None:
         return None, None
-    own, folded = who(model, fallback, rows, known, featured(model, encoded))
+    own, folded = row_sources(model, fallback, rows, known, users_with_features(model, encoded))
     if own.all():
         return None, None
     of_rows = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
     return of_rows, fallback.folds if folded.any() else None
 
 
-def featured(model: Model, encoded: Encoded | None) -> np.ndarray | None:
+def users_with_features(model: Model, encoded: Encoded | None) -> np.ndarray | None:
     """Whether each user has features [U]; None for a model that reads none."""
     table = None if encoded is None else encoded.of_users
     if table is None or "user_table" not in wanted(model):

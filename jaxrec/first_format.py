@@ -8,11 +8,12 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import unflatten_dict
+
+from jaxrec.models.model import Params
 
 FILE = "params.npz"
 
@@ -39,7 +40,7 @@ NAMES = {f"jaxrec.models.{module}.{kind}": module for module, kind in _CLASSES.i
 NAMES |= {"jaxrec.models.mf.FoldedMF": "mf_folded", "jaxrec.models.ials.FoldedALS": "ials_folded"}
 
 
-def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def read(path: Path) -> tuple[Params, dict[str, object]]:
     """Return parameters and extras as `checkpoint.load` does, with the model by its public name."""
     with zipfile.ZipFile(path) as archive:
 
@@ -56,7 +57,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays[name] = arrays[name].view(jnp.dtype(dtype))
     for name, strings in meta["strings"].items():
         arrays[name] = np.array(strings["values"], object).reshape(strings["shape"])
-    params: dict[tuple[str, ...], Any] = {tuple(name.split("/")): {} for name in meta["empty"]}
+    params: dict[tuple[str, ...], object] = {tuple(name.split("/")): {} for name in meta["empty"]}
     extra = dict(meta["json"])
     for name, array in arrays.items():
         if name.startswith("@extra/"):
@@ -66,7 +67,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return unflatten_dict(params), with_public_name(extra)
 
 
-def with_public_name(extra: dict[str, Any]) -> dict[str, Any]:
+def with_public_name(extra: dict[str, object]) -> dict[str, object]:
     """Replace `module`, a dotted path with arguments, by `model` and `arguments`, as in the present format."""
     if not isinstance(module := extra.get("module"), dict):
         return extra

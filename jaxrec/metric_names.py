@@ -8,7 +8,7 @@ import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import TypeAdapter
@@ -42,9 +42,9 @@ class Metric:
 
     name: str
     function: Callable[..., Array]
-    parameters: tuple[tuple[str, Any], ...] = ()
+    parameters: tuple[tuple[str, object], ...] = ()
 
-    def __call__(self, *measured: Any) -> Array:
+    def __call__(self, *measured: object) -> Array:
         """Compute the metric of arrays of its kind."""
         return self.function(*measured, **dict(self.parameters))
 
@@ -133,7 +133,7 @@ def per_user(
     return OrderedDict((f"{m.name}@{k}", m(hits[:, :k], n_relevant)) for k in ks for m in of_list)
 
 
-def _parsed(text: str, key: str) -> tuple[str, dict[str, Any]]:
+def _parsed(text: str, key: str) -> tuple[str, dict[str, object]]:
     """Name and parameters of `name(parameter=value, ...)`."""
     try:
         node = ast.parse(text.strip(), mode="eval").body
@@ -154,13 +154,13 @@ def _dotted(node: ast.expr) -> str:
     return node.id
 
 
-def _check_parameters(name: str, function: Callable[..., Array], values: Mapping[str, Any], key: str) -> None:
+def _check_parameters(name: str, function: Callable[..., Array], values: Mapping[str, object], key: str) -> None:
     own = list(inspect.signature(function).parameters.values())[2:]
     hints = get_type_hints(function, include_extras=True)
     for parameter, value in values.items():
         if parameter not in (names := [p.name for p in own]):
             has = f"its parameters are {', '.join(names)}" if names else "it has none"
             raise InputError(f"{key}: {name} has no parameter {parameter}: {has}")
-        check_value(TypeAdapter(hints.get(parameter, Any)), value, f"{key}: {name}: {parameter}")
+        check_value(TypeAdapter(hints.get(parameter, object)), value, f"{key}: {name}: {parameter}")
     if missing := [p.name for p in own if p.default is p.empty and p.name not in values]:
         raise InputError(f"{key}: {name} needs {', '.join(missing)}: write '{name}({missing[0]}=...)'")

@@ -11,7 +11,7 @@ scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as log
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 def smaller_is_better(metric: F) -> F:

@@ -1,19 +1,21 @@
 """--multirun: runs a search if there is a search space, else a grid of all combinations."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
 from jaxrec.config import explain, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
+
+Dimension = dict[str, object]  # of a search space, as written in conf/sweep
 
 # Hydra settings that are not used here, and what to write instead.
 NOT_USED = {
@@ -24,7 +26,7 @@ NOT_USED = {
 }
 
 
-def multirun(hydra_context: Any, config: DictConfig, arguments: Sequence[str]) -> Any:
+def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> object:
     """Run a search if there is a space (in conf/sweep or on the command line), else train every combination once."""
     from jaxrec import launch
 
@@ -77,7 +79,9 @@ def _group(override: Override) -> str:
     return str(override.key_or_group).partition(".")[0]
 
 
-def _implied_choices(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typed: Any) -> list[str]:
+def _implied_choices(
+    cfg: DictConfig, tunes: Mapping[str, str | Sequence[str]], fixed: Sequence[Override], typed: Mapping[str, Dimension]
+) -> list[str]:
     """Return choices implied by a file of conf/sweep, e.g. `model=ease`, unless set otherwise.
 
     Raises:
@@ -90,7 +94,9 @@ def _implied_choices(cfg: DictConfig, tunes: Any, fixed: Sequence[Override], typ
         names = ",".join(f"{group}={name}" for name in allowed)
         by_hand = [str(o.input_line) for o in fixed if o.key_or_group == group]
         if group in typed:
-            wrong, source = set(typed[group].get("choices", ())) - set(allowed), f"the search over {group}"
+            choices_typed = typed[group].get("choices")
+            wrong = set(choices_typed if isinstance(choices_typed, list) else ()) - set(allowed)
+            source = f"the search over {group}"
         else:
             wrong = {choices[group]} - set(allowed)
             source = by_hand[0] if by_hand else f"{group}={choices[group]} of experiment={choices.get('experiment')}"
@@ -111,7 +117,10 @@ def _default(group: str) -> str:
 
 
 def _applicable(
-    load: Any, fixed: Sequence[Override], lists: Sequence[Override], combinations: list[list[str]]
+    load: Callable[[Sequence[str]], DictConfig],
+    fixed: Sequence[Override],
+    lists: Sequence[Override],
+    combinations: list[list[str]],
 ) -> list[tuple[Tree, list[str]]]:
     """Compose every combination; settings that a combination does not have are dropped from it.
 
@@ -153,9 +162,10 @@ def is_dimension(override: Override) -> bool:
     return isinstance(value, IntervalSweep | RangeSweep) or (isinstance(value, ChoiceSweep) and not value.simple_form)
 
 
-def dimension(override: Override) -> dict[str, Any]:
+def dimension(override: Override) -> Dimension:
     """Convert a command-line dimension to the format of conf/sweep; a range excludes its stop, as in Python."""
-    value: Any = override.value()
+    value = override.value()
+    assert isinstance(value, Sweep)
     line = str(override.input_line)
     _check_functions(value, line)
     log = "log" in value.tags
@@ -179,7 +189,7 @@ def dimension(override: Override) -> dict[str, Any]:
     raise InputError(f"{line}: not a search space")
 
 
-def _check_functions(value: Any, line: str) -> None:
+def _check_functions(value: Sweep, line: str) -> None:
     """Raise an InputError for a tag or a function that a search would ignore."""
     text = line.partition("=")[2]
     if unknown := sorted(value.tags - {"log"}):

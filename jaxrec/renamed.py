@@ -29,7 +29,7 @@ PATHS = {
 }
 
 
-def up_to_date(node: Any) -> Any:
+def up_to_date(node: object) -> Any:
     """Return a tree of settings with renamed `_target_` paths replaced."""
     if isinstance(node, dict):
         return {

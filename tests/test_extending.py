@@ -1,8 +1,15 @@
 """The examples of docs/extending.md, run as they stand on the page."""
 
+import importlib.util
 import json
+import os
 import re
 import shlex
+import shutil
+import site
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,14 +28,19 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^jaxrec .*$", PAGE, re.MULTILINE)]
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A folder with every file of the page and plays.jsonl; its package can be imported, its settings are trusted."""
-    folder = tmp_path_factory.mktemp("project")
+def write_files(folder: Path) -> None:
+    """Write every file of the page."""
     for name, text in re.findall(r"```\w+\n# (my_\S+)\n(.*?)```", PAGE, re.DOTALL):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with every file of the page and plays.jsonl; its package can be imported, its settings are trusted."""
+    folder = tmp_path_factory.mktemp("project")
+    write_files(folder)
     made = synthetic(n_users=80, n_items=40, n_interactions=1600, n_clusters=4, seed=0)
     at = pd.Timestamp("2024-05-01") + pd.to_timedelta(np.arange(len(made)), unit="h")
     rows = pd.DataFrame({"listener": made.user_ids[made.user], "track": made.item_ids[made.item], "at": at})
@@ -157,3 +169,65 @@ def test_config_dir_trusts_its_folder(project, monkeypatch):
         cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()
+
+
+PYPROJECT = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "my-package"
+version = "1.0"
+dependencies = ["jaxrec"]
+
+[tool.hatch.build.targets.wheel]
+packages = ["my_package"]
+"""
+
+
+def environment(folder: Path) -> Path:
+    """Create a virtual environment that sees this checkout and the packages of this one; return its interpreter."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    paths = [str(ROOT), *site.getsitepackages(), site.getusersitepackages()]
+    (packages(folder) / "shared.pth").write_text("\n".join(paths))
+    return folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+
+
+def packages(environment: Path) -> Path:
+    return next(environment.glob("**/site-packages"))
+
+
+def install(project: Path, environment: Path, python: Path) -> None:
+    """Install a project without the network; without its build backend, copy its package."""
+    if importlib.util.find_spec("hatchling") is None:
+        shutil.copytree(project / "my_package", packages(environment) / "my_package")
+        return
+    options = ["--quiet", "--no-index", "--no-build-isolation", "--no-deps"]
+    subprocess.run([python, "-m", "pip", "install", *options, str(project)], check=True)
+
+
+@pytest.mark.slow
+def test_an_installed_package_trains_and_searches(tmp_path):
+    project, fresh, empty = tmp_path / "project", tmp_path / "environment", tmp_path / "empty"
+    write_files(project)
+    (project / "pyproject.toml").write_text(PYPROJECT)
+    python = environment(fresh)
+    install(project, fresh, python)
+    shutil.rmtree(project / "my_package")  # only the installed copy is left
+    empty.mkdir()
+
+    def jaxrec(*words: str) -> None:
+        sizes = ("data.n_users=60", "data.n_items=30", "data.n_interactions=900", "data.n_clusters=3")
+        short = ("data=synthetic", *sizes, "trainer.epochs=2", "trainer.batch_size=256")
+        line = [python, "-m", "jaxrec", "train", "--config-dir", str(project / "my_conf"), *words, *short]
+        alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(line, cwd=empty, env=alone, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    jaxrec("model=biased_dot", "hydra.run.dir=run")
+    jaxrec("--multirun", "sweep=biased_dot", "sweep.n_trials=2", "sweep.population=2", "hydra.sweep.dir=search")
+    assert {path.name for path in empty.iterdir()} == {"run", "search"}
+    for directory in (empty / "run", empty / "search" / "best"):
+        assert settings.read(directory / "config.yaml")["model"]["_target_"] == "my_package.model.BiasedDot"
+        assert "ndcg@10" in json.loads((directory / "metrics.json").read_text())["test"]

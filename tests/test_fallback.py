@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
-from jaxrec.fallback import Fallback, Trained, featured, trained_on, who
+from jaxrec.fallback import Fallback, Trained, row_sources, trained_on, users_with_features
 from jaxrec.hyper import Hyper
 from jaxrec.models.dlrm import DLRM
 from jaxrec.models.ease import EASE
@@ -135,7 +135,7 @@ def test_who_answers():
     encoded = features([0, 0, 0, 2])
 
     def answers(model, folds=None):
-        own, folded = who(model, Fallback(trained, folds), asked, known, featured(model, encoded))
+        own, folded = row_sources(model, Fallback(trained, folds), asked, known, users_with_features(model, encoded))
         return ["model" if o else "folded" if f else "popularity" for o, f in zip(own, folded, strict=True)]
 
     ials = ImplicitALS(4, ITEMS, 2)

@@ -12,7 +12,7 @@ from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.data.interactions import Interactions, summary
 from jaxrec.data.reading.tables import source
-from jaxrec.data.splits.split import Split
+from jaxrec.data.splits.assembly import Split
 from jaxrec.settings import Tree
 
 _COLUMNS = {"user": "user_column", "item": "item_column", "value": "value_column", "time": "time_column"}
@@ -48,13 +48,13 @@ class Dataset:
 
     def __init__(
         self,
-        frame: Any,
+        frame: object,
         *,
         user: str = "user_id",
         item: str = "item_id",
         value: str | None = None,
         time: str | None = None,
-        **options: Any,
+        **options: object,
     ) -> None:
         columns = {"path": frame, "user_column": user, "item_column": item, "value_column": value, "time_column": time}
         self._read("files", columns | options)
@@ -65,20 +65,20 @@ class Dataset:
         return cls(Path(path), **columns)
 
     @classmethod
-    def given_split(cls, train: Any, test: Any, validation: Any = None, **columns: Any) -> "Dataset":
+    def given_split(cls, train: object, test: object, validation: object = None, **columns: object) -> "Dataset":
         """Read predefined train and test parts, for `jaxrec.split(data, "given")`; columns as for `Dataset`."""
         parts = {"path": None, "train": train, "validation": validation, "test": test}
         named = {_COLUMNS.get(name, name): option for name, option in columns.items()}
         return cls.named("files", **parts, **named)
 
     @classmethod
-    def named(cls, name: str, **options: Any) -> "Dataset":
+    def named(cls, name: str, **options: object) -> "Dataset":
         """Read a dataset of conf/data, e.g. `movielens_100k`; see `jaxrec.datasets`."""
         data = object.__new__(cls)
         data._read(name, options)
         return data
 
-    def _read(self, name: str, options: Mapping[str, Any]) -> None:
+    def _read(self, name: str, options: Mapping[str, object]) -> None:
         tables = {key: source(options[key]) for key in _SOURCES if options.get(key) is not None}
         plain = {key: option for key, option in options.items() if key not in tables}
         paths = {key: str(table) for key, table in tables.items() if isinstance(table, Path)}
@@ -121,7 +121,7 @@ class Dataset:
         )
 
 
-def split(data: Dataset | Any, name: str = "holdout", **options: Any) -> Split:
+def split(data: Dataset | object, name: str = "holdout", **options: object) -> Split:
     """Split data into train, validation and test.
 
     Args:

@@ -110,7 +110,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     model, params, hyper = _fresh(tree, data)
     query_rows = QueryRows.about(np.arange(data.n_users), histories(data))
     ranker = Ranker(model, query_rows, 10, block=get(tree, "eval.block"))
-    rows = _beside(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
+    rows = _with_peer(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
     for row in rows:
         row["users_per_s"] = round(data.n_users / row["median_s"])
     return rows
@@ -124,7 +124,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
         raise InputError("case=evaluate needs validation data: set split.validation_fraction or data.validation")
     model, params, hyper = _fresh(tree, validation.target)
     evaluator = build(tree["eval"]).evaluator(model, validation)
-    rows = _beside(lambda: evaluator(params, hyper).means(0), repeats, peer, data, hyper)
+    rows = _with_peer(lambda: evaluator(params, hyper).means(0), repeats, peer, data, hyper)
     return _rates(rows, len(evaluator.ground_truth.asked.users))
 
 
@@ -137,7 +137,9 @@ def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:
     return model, jax.tree.map(lambda x: x[None], params), population.hyper
 
 
-def _beside(work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, hyper: Hyper) -> list[Row]:
+def _with_peer(
+    work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, hyper: Hyper
+) -> list[Row]:
     """Time our work before and after the peer's, excluding the first call, which compiles."""
     first = _timed(work)
     seconds = [_timed(work) for _ in range(repeats)]
@@ -201,8 +203,8 @@ def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the 50 hardest negatives of every user; see `jaxrec.benchmark.mining`."""
-    figures = mining_case.mine(tree, repeats)
-    return [_row(tree["model"]["_target_"].rpartition(".")[2], figures.pop("seconds"), **figures)]
+    seconds, figures = mining_case.mine(tree, repeats)
+    return [_row(tree["model"]["_target_"].rpartition(".")[2], seconds, **figures)]
 
 
 def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
@@ -223,7 +225,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _row(name: str, seconds: Sequence[float], **more: Any) -> Row:
+def _row(name: str, seconds: Sequence[float], **more: object) -> Row:
     """Median and spread, to four digits."""
     low, middle, high = (float(f"{value:.4g}") for value in (min(seconds), np.median(seconds), max(seconds)))
     return {"name": name, "median_s": middle, "min_s": low, "max_s": high, **more, "seconds": list(seconds)}

@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,7 +38,7 @@ class Load(NamedTuple):
     seconds: dict[int, list[float]]
     wall: float
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> dict[str, float]:
         """Return requests per second, and the median and 99th-percentile latency in milliseconds."""
         good = np.array(self.seconds.get(200, [np.nan])) * 1000
         p50, p99 = np.percentile(good, [50, 99])
@@ -51,7 +51,7 @@ class Load(NamedTuple):
         }
 
 
-def serve(tree: Tree, repeats: int) -> Iterator[tuple[str, list[float], dict[str, Any]]]:
+def serve(tree: Tree, repeats: int) -> Iterator[tuple[str, list[float], dict[str, float]]]:
     """Yield name, 99th-percentile latency of each repeat in seconds, and figures of the last repeat.
 
     A model with random parameters is served with batching, then one request at a time; compared with a loop without a
@@ -82,7 +82,7 @@ def _run(tree: Tree, folder: Path) -> int:
     own = {name: size for name, size in sizes.items() if name not in tree["model"]}
     model = build(tree["model"], **own)
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, model.history_length or 1), -1, jnp.int32)))
-    shapes: Any = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
+    shapes: object = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
     known = {f"known_{name}": column for name, column in histories(data)._asdict().items()}
@@ -91,11 +91,11 @@ def _run(tree: Tree, folder: Path) -> int:
     return data.n_users
 
 
-def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, Any]]:
+def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, float]]:
     """Time sequential lists with the single-row program, in this process."""
     recommender, user = load(folder), np.zeros(1, np.int64)
     length = 1 << int(np.diff(recommender.known.offsets).max() - 1).bit_length()
-    recommend, seconds = recommender.answers(10, 1, length), []
+    recommend, seconds = recommender.batch_recommender(10, 1, length), []
     rng = np.random.default_rng(0)
     recommend(user, recommender.histories(user, length))
     started = time.perf_counter()

@@ -13,13 +13,13 @@ Vocabularies, means and standard deviations are fitted on the rows of ids in tra
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api import types
 from pydantic import PositiveInt
 
+from jaxrec.data.feature_values import as_floats, as_text, check_list_entries, is_lists, is_numerical, list_entries
 from jaxrec.errors import InputError
 
 FREE_TEXT = 0.5  # a text column is free text if a larger share of its values occurs only once
@@ -93,7 +93,7 @@ class Schema:
         frame = frame.reset_index(drop=True)
         categories = np.zeros((len(frame), len(self.categories)), np.int32)
         for place, vocabulary in enumerate(self.categories):
-            categories[:, place] = vocabulary.codes(_text(frame[vocabulary.column], self.max_text))
+            categories[:, place] = vocabulary.codes(as_text(frame[vocabulary.column], self.max_text))
         bags, notes = self._encode_bags(frame)
         return Features(categories, bags, self._encode_numbers(frame), self, notes)
 
@@ -101,7 +101,7 @@ class Schema:
         bags = np.zeros((len(frame), len(self.bags), self.bag_length), np.int32)
         notes = {}
         for place, vocabulary in enumerate(self.bags):
-            row, text = _entries(frame[vocabulary.column], self.max_text)
+            row, text = list_entries(frame[vocabulary.column], self.max_text)
             row, codes = _distinct(row, vocabulary.codes(text))
             position = np.arange(len(row)) - np.searchsorted(row, row)
             kept = position < self.bag_length
@@ -113,7 +113,7 @@ class Schema:
     def _encode_numbers(self, frame: pd.DataFrame) -> np.ndarray:
         numbers = np.zeros((len(frame), len(self.numbers)))
         for place, scale in enumerate(self.numbers):
-            numbers[:, place] = (_floats(frame[scale.column]) - scale.mean) / scale.deviation
+            numbers[:, place] = (as_floats(frame[scale.column]) - scale.mean) / scale.deviation
         flags = np.isnan(numbers[:, [scale.flagged for scale in self.numbers]])
         limit = np.finfo(np.float32).max  # a value may lie far outside the fitted range
         return np.concatenate([np.nan_to_num(numbers).clip(-limit, limit), flags], axis=1).astype(np.float32)
@@ -229,9 +229,9 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
         name = str(name)  # mypy infers Hashable
         if not column.notna().any():
             left_out[name] = "no known value"
-        elif _holds_lists(column):
-            _refuse_fractions(name, column)
-            row, text = _entries(column, max_text)
+        elif is_lists(column):
+            check_list_entries(name, column)
+            row, text = list_entries(column, max_text)
             bag = _vocabulary(name, text[~pd.DataFrame({"row": row, "text": text}).duplicated()], min_count)
             row, codes = _distinct(row, bag.codes(text))
             if len(codes):
@@ -239,15 +239,15 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
                 longest = max(longest, int(np.bincount(row).max()))
             else:
                 left_out[name] = f"no value has {min_count} rows"
-        elif _holds_numbers(column):
-            values = _floats(column)
+        elif is_numerical(column):
+            values = as_floats(column)
             scale = _scale(name, values)
             if scale.deviation > 0:
                 numbers.append(scale)
             else:
                 left_out[name] = "one value only"
         else:
-            text = _text(column, max_text)
+            text = as_text(column, max_text)
             category = _vocabulary(name, text, min_count)
             once = int((text.value_counts() == 1).sum())
             if not isinstance(column.dtype, pd.CategoricalDtype) and once > FREE_TEXT * (known := int(text.count())):
@@ -261,49 +261,6 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
     return Schema(tuple(categories), tuple(bags), tuple(numbers), left_out, min(longest, max_bag), max_text)
 
 
-def _holds_lists(column: pd.Series) -> bool:
-    known: Any = column[column.notna()]
-    return types.is_list_like(known.iloc[0])
-
-
-def _refuse_fractions(name: str, column: pd.Series) -> None:
-    """Raise InputError for lists of decimal numbers, whose values are not names."""
-    entries = column.reset_index(drop=True).explode().dropna().infer_objects()
-    if types.is_float_dtype(entries) and (entries != np.rint(entries.astype(np.float64))).any():
-        raise InputError(
-            f"the feature {name!r} contains lists of decimal numbers (embeddings?), which are not supported: "
-            "leave it out, or write one column per number"
-        )
-
-
-def _holds_numbers(column: pd.Series) -> bool:
-    if types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
-        return False
-    if types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column):
-        return True
-    kind = types.infer_dtype(column, skipna=True)
-    return kind in ("integer", "floating", "mixed-integer-float", "decimal", "date", "datetime")
-
-
-def _text(column: pd.Series, max_text: int) -> pd.Series:
-    """Return values as text of at most `max_text` characters, missing where missing or empty; 7.0 becomes "7"."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        names = _text(pd.Series(column.cat.categories), max_text)
-        return names.reindex(column.cat.codes).set_axis(column.index)  # missing values have code -1, not in the index
-    column = column.infer_objects()
-    text = column.astype(str)
-    if types.is_float_dtype(column):  # integers with missing values are stored as floats
-        text = text.str.removesuffix(".0")
-    text = text.str.slice(0, max_text)
-    return text.where(column.notna() & (text != ""))
-
-
-def _entries(column: pd.Series, max_text: int) -> tuple[np.ndarray, pd.Series]:
-    """Flatten lists; return the row of each value, ascending, and the values as text."""
-    entries = column.reset_index(drop=True).explode()
-    return entries.index.to_numpy(), _text(entries, max_text)
-
-
 def _distinct(row: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the known codes, each once per row."""
     pair = row.astype(np.int64) * (int(codes.max(initial=0)) + 1) + codes
@@ -315,18 +272,6 @@ def _vocabulary(name: str, text: pd.Series, min_count: int) -> Vocabulary:
     """Return the vocabulary of names that occur at least `min_count` times."""
     counts = text.value_counts()
     return Vocabulary(name, pd.Index(counts.index[counts >= min_count]).sort_values())
-
-
-def _floats(column: pd.Series) -> np.ndarray:
-    """Return values as float64 [N], NaN where missing or infinite."""
-    if types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64"):
-        days = (pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
-        return days.to_numpy(np.float64)
-    try:
-        values = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the feature {column.name!r} mixes numbers with other values: {error}") from error
-    return np.where(np.isfinite(values), values, np.nan)
 
 
 def _scale(name: str, values: np.ndarray) -> Scale:

@@ -5,7 +5,7 @@ integer columns with missing values as floats), "007" is a different one. Reject
 too large to be exact (2^53), text of such floats ("1.3085e+17"), and booleans. Text such as "2.5" is a valid id.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -68,7 +68,7 @@ def exact(column: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     return plain if numbers is None else numbers
 
 
-def whole_numbers(text: Any) -> Any:
+def whole_numbers(text: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array | None:
     """Return Arrow strings as int64, or None unless all are canonical integers ("007", "-0" and "+7" are not)."""
     try:
         text[:1000].cast(pa.int64())  # fail fast: a cast that fails in every row is slow
@@ -78,7 +78,7 @@ def whole_numbers(text: Any) -> Any:
     return numbers if pc.all(pc.equal(numbers.cast(pa.string()), text), min_count=0).as_py() else None
 
 
-def canonical(ids: Any, name: str = "ids") -> np.ndarray:
+def canonical(ids: Iterable[object], name: str = "ids") -> np.ndarray:
     """Return ids from Python (list, array, Series, Index) as int64 if all are integers that fit, else as text.
 
     None, NaN and NA become None.
@@ -100,7 +100,7 @@ def as_array(ids: pa.ChunkedArray) -> np.ndarray:
     return text
 
 
-def as_text(value: Any, name: str = "id") -> str | None:
+def as_text(value: object, name: str = "id") -> str | None:
     """Return the canonical text of one id, None if missing; raises InputError as `canonical` does."""
     text = _plain(value, name)
     if text is None or not (".0" in text or "+" in text):
@@ -114,7 +114,7 @@ class IdTable:
     def __init__(self, ids: np.ndarray) -> None:
         self.ids = ids
 
-    def find(self, ids: Any, name: str = "ids") -> np.ndarray:
+    def find(self, ids: Iterable[object], name: str = "ids") -> np.ndarray:
         """Return the position of each id, int64; -1 for unknown and missing ids."""
         query = canonical(ids, name)
         if query.dtype == self.ids.dtype == np.int64:
@@ -150,7 +150,7 @@ def written_as(ids: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.array([None if i is None else int(i) for i in ids], object)
 
 
-def joined(lists: Sequence[Any], name: str) -> np.ndarray:
+def joined(lists: Sequence[Iterable[object]], name: str) -> np.ndarray:
     """Return the concatenated canonical ids of several lists."""
     parts = [canonical(ids, name) for ids in lists]
     if any(ids.dtype != np.int64 for ids in parts):
@@ -240,7 +240,7 @@ def _of_text(text: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     return pa.chunked_array([whole.take(chunk.indices) for chunk in codes.chunks], pa.string())
 
 
-def _arrow(ids: Any, name: str) -> pa.ChunkedArray:
+def _arrow(ids: Iterable[object], name: str) -> pa.ChunkedArray:
     """Convert ids from Python to an Arrow column without a lossy conversion to floats."""
     if isinstance(ids, pd.Series | pd.Index) and isinstance(ids.dtype, pd.CategoricalDtype):
         ids = ids.astype(object if ids.hasnans else ids.dtype.categories.dtype)

@@ -4,7 +4,7 @@ Taken from the first item feature whose name, ignoring case, is in `TITLE_COLUMN
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -57,11 +57,12 @@ def stored(of: Labels) -> dict[str, np.ndarray]:
     return values | {f"categories_{name}": part for name, part in parts.items()}
 
 
-def restored(values: Mapping[str, Any]) -> Labels:
+def restored(values: Mapping[str, object]) -> Labels:
     """Return the labels that `stored` serialized."""
     parts = {name: values.get(f"categories_{name}") for name in Categories._fields}
     categories = None if parts["names"] is None else Categories(**{name: np.asarray(p) for name, p in parts.items()})
-    return Labels(values.get("titles"), categories)
+    titles = values.get("titles")
+    return Labels(None if titles is None else np.asarray(titles), categories)
 
 
 def _column(frame: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:

@@ -7,6 +7,6 @@ Notes = dict[str, int]
 WARNING = "only some "  # prefix of reasons that are reported as warnings, as they question the data as a whole
 
 
-def occurred(notes: Mapping[str, int]) -> Notes:
+def nonzero(notes: Mapping[str, int]) -> Notes:
     """Return the notes with a nonzero count."""
     return {reason: rows for reason, rows in notes.items() if rows}

@@ -1,7 +1,7 @@
 """Data warnings printed before training: dropped rows, leaks between train and test, cold users and items."""
 
-from jaxrec.data.notes import WARNING, occurred
-from jaxrec.data.splits.split import Split
+from jaxrec.data.notes import WARNING, nonzero
+from jaxrec.data.splits.assembly import Split
 
 DROPPED = {
     "sessions_too_short_dropped": "sessions of fewer than two events",
@@ -16,7 +16,7 @@ DROPPED = {
 def notices(split: Split) -> list[str]:
     """Return lines of text on repairs, leaks and cold ids; none for clean data and a split without leaks."""
     train, notes = split.selection.train, split.notes
-    read = occurred(train.notes)
+    read = nonzero(train.notes)
     doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
     lines = [f"  read: {_listed({reason: rows for reason, rows in read.items() if reason not in doubts})}"]
     lines.append(f"  left out: {_listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})}")

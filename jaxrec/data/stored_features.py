@@ -1,8 +1,7 @@
 """Serialization of encoded features, including vocabularies and scales, for checkpoints."""
 
-import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -13,9 +12,36 @@ ARRAYS = ("categories", "bags", "numbers")
 KINDS = {"users": "of_users", "items": "of_items"}
 
 
-def stored(encoded: Encoded) -> dict[str, Any]:
+class StoredVocabulary(TypedDict):
+    """Serialized `Vocabulary`."""
+
+    column: str
+    names: list[str]
+
+
+class StoredScale(TypedDict):
+    """Serialized `Scale`."""
+
+    column: str
+    mean: float
+    deviation: float
+    flagged: bool
+
+
+class StoredSchema(TypedDict):
+    """Serialized `Schema`."""
+
+    categories: list[StoredVocabulary]
+    bags: list[StoredVocabulary]
+    numbers: list[StoredScale]
+    left_out: dict[str, str]
+    bag_length: int
+    max_text: int
+
+
+def stored(encoded: Encoded) -> dict[str, object]:
     """Return features as name → array or JSON value; features that are None are omitted."""
-    values: dict[str, Any] = {}
+    values: dict[str, object] = {}
     for kind, name in KINDS.items():
         part: Features | None = getattr(encoded, name)
         if part is not None:
@@ -24,32 +50,34 @@ def stored(encoded: Encoded) -> dict[str, Any]:
     return values
 
 
-def restored(values: Mapping[str, Any]) -> Encoded:
+def restored(values: Mapping[str, object]) -> Encoded:
     """Return the features that `stored` serialized; None for those omitted."""
     parts = []
     for kind in KINDS:
-        schema = values.get(f"features_{kind}_schema")
-        arrays: dict[str, Any] = {array: np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS}
-        parts.append(None if schema is None else Features(**arrays, schema=_schema(schema)))
+        schema = cast(StoredSchema | None, values.get(f"features_{kind}_schema"))
+        categories, bags, numbers = (np.asarray(values.get(f"features_{kind}_{array}")) for array in ARRAYS)
+        parts.append(None if schema is None else Features(categories, bags, numbers, _schema(schema)))
     return Encoded.holding(*parts)
 
 
-def _plain(schema: Schema) -> dict[str, Any]:
-    def vocabularies(of: tuple[Vocabulary, ...]) -> list[dict[str, Any]]:
+def _plain(schema: Schema) -> StoredSchema:
+    def vocabularies(of: tuple[Vocabulary, ...]) -> list[StoredVocabulary]:
         return [{"column": vocabulary.column, "names": vocabulary.names.tolist()} for vocabulary in of]
 
     return {
         "categories": vocabularies(schema.categories),
         "bags": vocabularies(schema.bags),
-        "numbers": [dataclasses.asdict(scale) for scale in schema.numbers],
+        "numbers": [
+            {"column": s.column, "mean": s.mean, "deviation": s.deviation, "flagged": s.flagged} for s in schema.numbers
+        ],
         "left_out": dict(schema.left_out),
         "bag_length": schema.bag_length,
         "max_text": schema.max_text,
     }
 
 
-def _schema(plain: Mapping[str, Any]) -> Schema:
-    def vocabularies(of: list[dict[str, Any]]) -> tuple[Vocabulary, ...]:
+def _schema(plain: StoredSchema) -> Schema:
+    def vocabularies(of: list[StoredVocabulary]) -> tuple[Vocabulary, ...]:
         return tuple(Vocabulary(part["column"], pd.Index(part["names"], dtype=str)) for part in of)
 
     return Schema(

@@ -1,7 +1,6 @@
 """Counts by event type ("action"), such as view and purchase; "interaction" if the data has no event types."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +32,8 @@ def sizes(interactions: Interactions) -> pd.DataFrame:
     info = summary(interactions)
     users, items = (np.count_nonzero(np.bincount(ids)) for ids in (interactions.user, interactions.item))
     pairs = len(distinct_pairs(interactions))
-    facts: dict[str, Any] = {"interactions": len(interactions), "users": users, "items": items, "distinct pairs": pairs}
-    facts |= {"density": pairs / (users * items)}
+    facts: dict[str, object] = {"interactions": len(interactions), "users": users, "items": items}
+    facts |= {"distinct pairs": pairs, "density": pairs / (users * items)}
     facts |= {"interactions per user": len(interactions) / users, "interactions per item": len(interactions) / items}
     if interactions.time is not None:
         days = (int(interactions.time.max()) - int(interactions.time.min())) / DAY

@@ -1,12 +1,11 @@
 """Bar charts, rankings and axes shared by the charts of the data report."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences as say
+from jaxrec.explore import sentences
 from jaxrec.page.figure import LEGEND, chart, plain, titled
 from jaxrec.page.html import Html
 
@@ -20,7 +19,7 @@ def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, col
     """Draw a histogram, starting at the first nonempty bin."""
     table = table[table["count"].cumsum() > 0]
     labels = [
-        say.number(low) if low == high else f"{say.number(low)}\u2013{say.number(high)}"
+        sentences.number(low) if low == high else f"{sentences.number(low)}\u2013{sentences.number(high)}"
         for low, high in zip(table.low, table.high, strict=True)
     ]
     return bars(title, labels, table["count"], x, y, caption, color)
@@ -30,7 +29,7 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
     """Draw labeled vertical bars at integer positions, so that Plotly does not parse labels as numbers or dates."""
     places = list(range(len(labels)))
     tips = [
-        f"{label} {plain(x)}: {n:,} {y} ({say.percent(n / counts.sum())})"
+        f"{label} {plain(x)}: {n:,} {y} ({sentences.percent(n / counts.sum())})"
         for label, n in zip(labels, counts, strict=True)
     ]
     bars = go.Bar(x=places, y=counts, marker_color=color, hovertext=tips, hoverinfo="text")
@@ -44,10 +43,10 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
 def ranked(
     labels: Sequence[str],
     lengths: pd.Series,
-    color: Any,
+    color: object,
     tips: Sequence[str],
     texts: Sequence[str] | None,
-    **more: Any,
+    **more: object,
 ) -> go.Bar:
     """Return horizontal bars, the first on top."""
     return go.Bar(
@@ -72,7 +71,7 @@ def listing(
     *,
     room: float,
     most: int | None = None,
-    **layout: Any,
+    **layout: object,
 ) -> Html:
     """Draw a ranking; the axis is `room` times the longest bar to leave space for the numbers."""
     names = {"tickvals": [-place for place in range(len(labels))], "ticktext": [short(label) for label in labels]}
@@ -81,12 +80,12 @@ def listing(
     return chart(title, bars, caption, height=60 + 26 * len(labels), bargap=0.25, **axes, **layout)
 
 
-def legend(traces: Sequence[Any]) -> dict[str, Any]:
+def legend(traces: Sequence[object]) -> dict[str, object]:
     """Return layout settings for a legend above the chart if there is more than one trace."""
     return {"showlegend": True, "legend": LEGEND} if len(traces) > 1 else {}
 
 
-def short(text: Any, most: int = 24) -> str:
+def short(text: object, most: int = 24) -> str:
     """Truncate a label to fit beside a chart on a phone; the tooltip has the full text."""
     text = str(text)
     return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")

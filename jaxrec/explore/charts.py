@@ -1,12 +1,11 @@
 """Charts of event types, items, users and the conversion funnel: tables → Plotly figures with captions."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences as say
+from jaxrec.explore import sentences
 from jaxrec.explore.actions import ONE_KIND
 from jaxrec.explore.bars import FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
 from jaxrec.page.figure import BLUE, COLORS, GRAY, ORANGE, chart, log_ticks, plain, titled
@@ -15,26 +14,26 @@ from jaxrec.page.html import Html, plural
 
 def actions(table: pd.DataFrame) -> Html:
     """Draw interactions by event type."""
-    texts = [f"{row.interactions:,} ({say.percent(row.share)})" for row in say.rows(table)]
+    texts = [f"{row.interactions:,} ({sentences.percent(row.share)})" for row in sentences.rows(table)]
     tips = [
         f"{plain(row.action)}: {row.interactions:,} interactions of {row.users:,} users with {row.items:,} items"
-        for row in say.rows(table)
+        for row in sentences.rows(table)
     ]
     colors = list(COLORS[: len(table)])
     bars = ranked(list(table.action), table.interactions, colors, tips, texts)
-    return listing("Event types", [bars], say.of_actions(table), list(table.action), room=1.9)
+    return listing("Event types", [bars], sentences.of_actions(table), list(table.action), room=1.9)
 
 
 def top_items(table: pd.DataFrame, color: str) -> Html:
     """Draw the most popular items of one event type."""
     tips = [
         f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
-        for row in say.rows(table)
+        for row in sentences.rows(table)
     ]
     titles, action = list(table.title), table.action.iloc[0]
     bars = ranked(titles, table.interactions, color, tips, [f"{n:,}" for n in table.interactions])
     title = "Most popular items" if action == ONE_KIND else f"Most popular items: {action}"
-    return listing(title, [bars], say.of_top_items(table), titles, room=1.6)
+    return listing(title, [bars], sentences.of_top_items(table), titles, room=1.6)
 
 
 def ranks(table: pd.DataFrame) -> Html:
@@ -51,12 +50,12 @@ def ranks(table: pd.DataFrame) -> Html:
         for (action, group), color in zip(table.groupby("action", sort=False), COLORS, strict=False)
     ]
     axes = {"xaxis": titled("popularity rank", **LOG), "yaxis": titled("interactions", **LOG)}
-    return chart("Long tail", lines, say.of_ranks(table), **legend(lines), **axes)
+    return chart("Long tail", lines, sentences.of_ranks(table), **legend(lines), **axes)
 
 
 def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
     """Draw the share of interactions of the most popular items and the most active users."""
-    lines: list[Any] = [
+    lines: list[object] = [
         go.Scatter(
             x=group.share_of_ids,
             y=group.share_of_interactions,
@@ -78,7 +77,7 @@ def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
         "xaxis": titled("share of items or users", **{**SHARE, "tickvals": [0.2, 0.4, 0.6, 0.8, 1]}),
         "yaxis": titled("share of interactions", **SHARE),
     }
-    return chart("Concentration", lines, say.of_concentration(concentration), **legend(lines), **axes)
+    return chart("Concentration", lines, sentences.of_concentration(concentration), **legend(lines), **axes)
 
 
 def activity(table: pd.DataFrame) -> Html:
@@ -98,10 +97,10 @@ def activity(table: pd.DataFrame) -> Html:
             hoverinfo="x",
             name=plain(row.action),
         )
-        for place, row in enumerate(say.rows(table))
+        for place, row in enumerate(sentences.rows(table))
     ]
     names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
-    caption = say.of_activity(table)
+    caption = sentences.of_activity(table)
     low, high = table.p5.min(), table.p95.max()
     span = {"type": "log", **log_ticks(low, high if high > low else 10 * low)}
     axes = {"xaxis": titled("interactions per user", **span), "yaxis": {**names, "showgrid": False}}
@@ -112,9 +111,9 @@ def users(table: pd.DataFrame, group: str) -> Html:
     """Draw a histogram of interactions per user, of all users or the most active tenth."""
     bins, action = table[table.group == group], table.action.iloc[0]
     everyone = group == "all users"
-    noun = say.noun(action)
+    noun = sentences.noun(action)
     title = f"All users by {noun}" if everyone else f"Top 10% by {noun}"
-    caption = say.of_all_users(table) if everyone else say.of_top_users(table)
+    caption = sentences.of_all_users(table) if everyone else sentences.of_top_users(table)
     bins = bins if everyone else bins[bins["high"] >= table.cut.iloc[0]]
     return histogram(title, bins, noun, "users", caption, BLUE if everyone else ORANGE)
 
@@ -130,7 +129,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
             color,
             [
                 f"user {plain(row.user_id)}: {row.interactions:,} with {row.items:,} items<br>{plain(kind)}: {n:,}"
-                for row, n in zip(say.rows(table), table[kind], strict=True)
+                for row, n in zip(sentences.rows(table), table[kind], strict=True)
             ],
             [f"{n:,}" for n in table.interactions] if kind == kinds[-1] else None,
             name=plain(kind),
@@ -140,7 +139,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
     return listing(
         "Most active users",
         bars,
-        say.of_most_active(table, total),
+        sentences.of_most_active(table, total),
         labels,
         room=1.25,
         most=table.interactions.max(),
@@ -153,12 +152,12 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
     """Draw the number of users or user-item pairs at each step of the funnel."""
     through = table[f"{of}_through"]
     texts = [
-        f"{n:,}" if place == 0 else f"{n:,} ({say.percent(rate)})"
+        f"{n:,}" if place == 0 else f"{n:,} ({sentences.percent(rate)})"
         for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
     ]
     tips = [
         f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} with all previous steps"
-        for row in say.rows(table)
+        for row in sentences.rows(table)
     ]
     bars = go.Funnel(
         y=list(range(len(table))),
@@ -176,7 +175,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
     names = {"tickvals": list(range(len(table))), "ticktext": [short(name) for name in table.action]}
     title = {"pairs": "User-item pairs", "users": "Users"}[of]
     return chart(
-        title, [bars], say.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
+        title, [bars], sentences.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
     )
 
 

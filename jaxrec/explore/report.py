@@ -143,7 +143,7 @@ def _funnel(table: pd.DataFrame) -> list[Html]:
     shown = table.rename(columns={"action": "event type"}).rename(columns=lambda column: column.replace("_", " "))
     shown = shown.astype(object)
     for column in ("pairs rate", "users rate"):
-        shown[column] = [Cell("" if pd.isna(rate) else sentences.percent(rate)) for rate in shown[column]]
+        shown[column] = shown[column].map(_percent)
     note = "“Through”: also with all previous steps, in any order. Rate: share of those through the previous step."
     drawn = grid([charts.funnel(table, "pairs"), charts.funnel(table, "users")])
     return [drawn, box(frame(shown, thousands=True), tag("p", note, "soft note"))]
@@ -168,11 +168,15 @@ def _sparsity(tables: dict[str, pd.DataFrame]) -> list[Html]:
     return [grid([*drawn, value_charts.cores(tables["k_cores"])], "grid three")]
 
 
+def _percent(share: float) -> Cell:
+    return Cell("" if pd.isna(share) else sentences.percent(share))
+
+
 def _features(table: pd.DataFrame) -> pd.DataFrame:
     names = {"different": "distinct values", "most_frequent": "most frequent", "its_share": "its share"}
     shown = table.rename(columns=names).astype(object)
     for column in {"filled", "its share"} & set(shown):
-        shown[column] = [Cell("" if pd.isna(share) else sentences.percent(share)) for share in shown[column]]
+        shown[column] = shown[column].map(_percent)
     if "most frequent" in shown:
         shown["most frequent"] = [str(text)[:80] for text in shown["most frequent"]]
     return shown

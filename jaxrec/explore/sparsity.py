@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from jaxrec.data.interactions import Interactions, filtered
+from jaxrec.data.filters import filtered
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import distinct_pairs
 from jaxrec.explore.histogram import histogram

@@ -6,7 +6,7 @@ from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.problems import problems
-from jaxrec.data.splits.split import featured
+from jaxrec.data.splits.assembly import with_item_properties
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes
 from jaxrec.explore.funnel import funnel_counts, funnel_stages
@@ -37,7 +37,7 @@ def tables(
     """
     if not len(interactions):
         raise InputError(f"{interactions.name} has no interactions to explore: check the data settings")
-    interactions = featured(interactions, np.arange(len(interactions)))
+    interactions = with_item_properties(interactions, np.arange(len(interactions)))
     codes, names = actions(interactions)
     stages = funnel_stages(interactions.event_names, funnel)
     views = next((name for name in stages[:1] if name in names), None)

@@ -1,11 +1,9 @@
 """Charts of interactions over time and of sessions, with captions."""
 
-from typing import Any
-
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences as say
+from jaxrec.explore import sentences
 from jaxrec.explore.bars import FAINT, SHARE, bars, faint, histogram, legend
 from jaxrec.page.figure import BLUE, COLORS, ORANGE, chart, plain, titled
 from jaxrec.page.html import Html
@@ -16,7 +14,7 @@ def over_time(table: pd.DataFrame) -> Html:
     groups = list(table.groupby("action", sort=False))
     n = len(groups)
     lines, names = [], []
-    layout: dict[str, Any] = {}
+    layout: dict[str, object] = {}
     for place, ((action, group), color) in enumerate(zip(groups, COLORS, strict=False)):
         axis = "" if place == 0 else str(place + 1)
         bottom, top = 1 - (place + 0.72) / (n - 0.28), 1 - place / (n - 0.28)
@@ -41,10 +39,10 @@ def over_time(table: pd.DataFrame) -> Html:
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Interactions per {table.period.iloc[0]}"
     edges = f" The first and the last {table.period.iloc[0]} may be incomplete." if table.start.nunique() > 2 else ""
-    return chart(title, lines, say.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
+    return chart(title, lines, sentences.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
 
 
-def _month_ticks(start: pd.Series) -> dict[str, Any]:
+def _month_ticks(start: pd.Series) -> dict[str, object]:
     """Return axis settings for at most nine ticks at the first of a month; Plotly's defaults below two months."""
     first, last = (pd.Timestamp(day) for day in (start.iloc[0], start.max()))
     months = 12 * (last.year - first.year) + last.month - first.month
@@ -60,7 +58,7 @@ def week(table: pd.DataFrame) -> Html:
     heat = go.Heatmap(
         z=cells.to_numpy(),
         x=list(cells.columns),
-        y=[day[:3] for day in say.WEEKDAYS],
+        y=[day[:3] for day in sentences.WEEKDAYS],
         colorscale=[[0, FAINT], [1, BLUE]],
         xgap=1,
         ygap=1,
@@ -72,7 +70,7 @@ def week(table: pd.DataFrame) -> Html:
         "xaxis": titled("hour (UTC)", dtick=3, showgrid=False),
         "yaxis": {"autorange": "reversed", "showgrid": False},
     }
-    return chart("By weekday and hour", [heat], say.of_hours(table), **axes)
+    return chart("By weekday and hour", [heat], sentences.of_hours(table), **axes)
 
 
 def by_hour(table: pd.DataFrame) -> Html:
@@ -89,14 +87,14 @@ def by_hour(table: pd.DataFrame) -> Html:
         for action, shares, color in _shares(table, "hour")
     ]
     axes = {"xaxis": titled("hour (UTC)", dtick=3, range=[-0.7, 23.7]), "yaxis": SHARE}
-    return chart("By hour of the day", lines, say.of_peaks(table, "hour"), **legend(lines), **axes)
+    return chart("By hour of the day", lines, sentences.of_peaks(table, "hour"), **legend(lines), **axes)
 
 
 def by_weekday(table: pd.DataFrame) -> Html:
     """Draw the share of each event type by weekday."""
     bars = [
         go.Bar(
-            x=[day[:3] for day in say.WEEKDAYS],
+            x=[day[:3] for day in sentences.WEEKDAYS],
             y=shares,
             name=plain(action),
             marker_color=color,
@@ -104,7 +102,7 @@ def by_weekday(table: pd.DataFrame) -> Html:
         )
         for action, shares, color in _shares(table, "weekday")
     ]
-    return chart("By weekday", bars, say.of_peaks(table, "weekday"), bargap=0.25, yaxis=SHARE, **legend(bars))
+    return chart("By weekday", bars, sentences.of_peaks(table, "weekday"), bargap=0.25, yaxis=SHARE, **legend(bars))
 
 
 def _shares(table: pd.DataFrame, column: str) -> list[tuple[str, pd.Series, str]]:
@@ -120,12 +118,16 @@ def session_sizes(table: pd.DataFrame, summary: pd.DataFrame, of: str) -> Html:
     """Draw sessions by length or by duration."""
     bins = table[table.of == of]
     if of == "actions":
-        return histogram("Interactions per session", bins, "interactions", "sessions", say.of_sessions(summary), BLUE)
+        return histogram(
+            "Interactions per session", bins, "interactions", "sessions", sentences.of_sessions(summary), BLUE
+        )
     labels = [
         "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)}\u2013{_clock(high)}"
         for low, high, last in zip(bins.low, bins.high, bins.low == bins.low.iloc[-1], strict=True)
     ]
-    return bars("Session duration", labels, bins["count"], "duration", "sessions", say.of_durations(summary), ORANGE)
+    return bars(
+        "Session duration", labels, bins["count"], "duration", "sessions", sentences.of_durations(summary), ORANGE
+    )
 
 
 def _clock(seconds: float) -> str:

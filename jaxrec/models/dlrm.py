@@ -6,7 +6,7 @@ over the numeric features.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -64,8 +64,8 @@ class DLRM(Pairwise):
     init_std: NonNegativeFloat = 0.3
     user_table: FeatureTable | None = None
     item_table: FeatureTable | None = None
-    user_sizes: Any = Sizes()
-    item_sizes: Any = Sizes()
+    user_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
+    item_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
 
     needs_features = True
 

@@ -10,8 +10,6 @@ the layers is present with `residual`, p_u with `user_ids`, f_i and n_i if there
 and logQ correction: Yi et al. 2019, Sampling-bias-corrected neural modeling for large corpus item recommendations]
 """
 
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -67,8 +65,8 @@ class SoftmaxDNN(Factorized):
     init_std: NonNegativeFloat = 0.1
     user_table: FeatureTable | None = None
     item_table: FeatureTable | None = None
-    user_sizes: Any = Sizes()
-    item_sizes: Any = Sizes()
+    user_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
+    item_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
 
     @property
     def reads_ids(self) -> bool:

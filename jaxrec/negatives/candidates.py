@@ -74,7 +74,7 @@ class SamplerTables(NamedTuple):
         return jnp.zeros(items.shape, bool) if self.known is None else self.known.contains(user, items)
 
 
-def chosen(source: RandomStream, share: float, *counters: Array) -> Bool[Array, "*S"]:
+def bernoulli(source: RandomStream, share: float, *counters: Array) -> Bool[Array, "*S"]:
     """True with probability `share`, for each combination of counters."""
     return (bits(source, *counters) >> 8).astype(jnp.float32) < share * 2**24
 

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.hyper import Share
-from jaxrec.negatives.candidates import Negatives, SamplerContext, chosen, log
+from jaxrec.negatives.candidates import Negatives, SamplerContext, bernoulli, log
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, substream
 
@@ -60,9 +60,9 @@ class Mixed(Sampler):
             )
             for i, sampler in enumerate(self._samplers())
         )
-        from_first = chosen(substream(source, MIXTURE), self.share, examples[:, None], column)
+        from_first = bernoulli(substream(source, MIXTURE), self.share, examples[:, None], column)
         return one.where(from_first, other, context.tables[2])
 
     def _samplers(self) -> tuple[Sampler, Sampler]:
-        whole: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}
-        return replace(self.first, **whole), replace(self.second, **whole)
+        changes: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}
+        return replace(self.first, **changes), replace(self.second, **changes)

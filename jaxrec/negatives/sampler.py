@@ -1,4 +1,4 @@
-"""The base class of samplers of negatives: what `jaxrec.fitting` asks of one, with defaults."""
+"""Base class of negative samplers: the interface that `jaxrec.fitting` uses, with defaults."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from jaxrec.random import RandomStream
 class Sampler(ABC):
     """Draws negatives for the examples of a batch, on the device inside the compiled epoch.
 
-    A sampler of one's own is a frozen dataclass that derives from this and defines `__call__`.
+    A custom sampler is a frozen dataclass that derives from this class and defines `__call__`.
 
     Attributes:
-        ratio: the number of negatives of each example, the largest in a population; a member uses its first
-            `n_negatives` columns, which are what it would draw alone.
-        mixes: whether it draws for each example by itself, so that `negatives=mixed` may take single negatives of it.
-            Such a sampler also has a field `exclude_known`.
+        ratio: number of negatives per example, the largest of a population; a member uses its first `n_negatives`
+            columns, the same as it would draw if trained alone.
+        mixes: whether negatives are drawn independently for each example, so that `negatives=mixed` can combine them
+            with those of another sampler. Such a sampler also has a field `exclude_known`.
     """
 
     ratio: PositiveInt = 4
@@ -31,11 +31,11 @@ class Sampler(ABC):
     mixes: ClassVar[bool] = False
 
     def prepare(self, train: Interactions) -> PyTree:
-        """Return the tables that the sampler needs of the data, made once on the host; by default none."""
+        """Return tables computed once from the training data, on the host; by default none."""
         return None
 
     def probabilities(self, train: Interactions) -> np.ndarray | None:
-        """Return how likely each item is to be drawn, float64 [I]; None where that is unknown, the default."""
+        """Return the sampling probability of each item, float64 [I]; None if unknown, the default."""
         return None
 
     @abstractmethod
@@ -45,14 +45,14 @@ class Sampler(ABC):
         examples: Int[Array, "B"],
         n_items: int,
         n_negatives: Int[Array, ""],
-        given: SamplerContext | None = None,
+        context: SamplerContext | None = None,
     ) -> Negatives:
         """Draw negatives [B, ratio], or [1, N] that the whole batch shares.
 
         Args:
             source: the random stream of the epoch; draw by position, see `jaxrec.random`.
             examples: positions of the batch's examples in the training data.
-            n_items: the size of the catalog.
-            n_negatives: how many columns count.
-            given: the tables of `prepare`, users, positives and scores of the batch; None for a loss that gives none.
+            n_items: size of the catalog.
+            n_negatives: number of columns in use.
+            context: the tables of `prepare`, users, positives and scores of the batch; None for a loss that gives none.
         """

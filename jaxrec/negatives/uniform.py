@@ -12,7 +12,7 @@ from jaxrec.errors import InputError
 from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
-from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, chosen, log
+from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, bernoulli, log
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, substream
 
@@ -128,7 +128,7 @@ class PartlyUniform(Uniform):
         random = self.uniform(source, examples, n_items, n_negatives, context._replace(tables=context.tables.random))
         at = examples[:, None], jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
         items, there = self.own(source, context, *at)
-        picked = chosen(substream(source, self.picks), self.share, *at) & there
+        picked = bernoulli(substream(source, self.picks), self.share, *at) & there
         return Negatives.first(items, n_negatives).where(picked, random)
 
 

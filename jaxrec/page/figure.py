@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import plotly.graph_objects as go
 
@@ -25,7 +25,7 @@ LAYOUT = {
 }
 
 
-def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Html:
+def chart(title: str, traces: Sequence[object], caption: str, **layout: object) -> Html:
     """Return a chart whose title and caption are HTML, which wraps on phones, unlike Plotly's."""
     figure = go.Figure(list(traces), LAYOUT)
     # Zooming is disabled so that touching a chart scrolls the page.
@@ -36,17 +36,24 @@ def chart(title: str, traces: Sequence[Any], caption: str, **layout: Any) -> Htm
     return piece("chart", title, Html(figure.to_json()), caption)
 
 
-def titled(title: str, **axis: Any) -> dict[str, Any]:
+def titled(title: str, **axis: object) -> dict[str, object]:
     """Return an axis with a title."""
     return {"title": {"text": plain(title), "standoff": 10}, **axis}  # distance to vertical tick labels
 
 
-def counted(title: str, n: int) -> dict[str, Any]:
+def counted(title: str, n: int) -> dict[str, object]:
     """Return an axis of integers, without the fractional ticks that Plotly adds to short ranges."""
     return titled(title, **({"dtick": 1} if n <= 10 else {}))
 
 
-def log_ticks(low: float, high: float, *, around: bool = False) -> dict[str, list[Any]]:
+class Ticks(TypedDict):
+    """Positions and labels of the ticks of an axis, by their names in Plotly."""
+
+    tickvals: list[float]
+    ticktext: list[str]
+
+
+def log_ticks(low: float, high: float, *, around: bool = False) -> Ticks:
     """Return ticks 1, 2, 5, 10, … with full labels, as Plotly labels 0.002 as 2.
 
     Args:
@@ -62,6 +69,6 @@ def log_ticks(low: float, high: float, *, around: bool = False) -> dict[str, lis
     return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
 
 
-def plain(text: Any) -> str:
+def plain(text: object) -> str:
     """Escape text for a chart, as Plotly interprets HTML tags in labels."""
     return html.escape(str(text), quote=False)

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,9 +22,9 @@ from plotly.offline import get_plotlyjs
 class Cell(NamedTuple):
     """A table cell: text, CSS class, sort key, and a note in small type below the text."""
 
-    text: Any
+    text: object
     style: str = "number"
-    key: Any = ""
+    key: object = ""
     note: str = ""
 
 
@@ -33,12 +33,12 @@ def page(title: str, body: Iterable[Html]) -> str:
     return _templates().get_template("page.html").render(title=title, body=Html("\n").join(body), plotly=_plotly())
 
 
-def piece(name: str, *values: Any) -> Html:
+def piece(name: str, *values: object) -> Html:
     """Render a macro of pieces.html."""
     return getattr(_templates().get_template("pieces.html").module, name)(*values)
 
 
-def tag(name: str, text: Any, style: str = "") -> Html:
+def tag(name: str, text: object, style: str = "") -> Html:
     """Return an HTML element."""
     opening = Html('<{} class="{}">').format(name, style) if style else Html("<{}>").format(name)
     return opening + Html("{}</{}>").format(text, name)
@@ -69,14 +69,14 @@ def cards(*figures: tuple[str, str, str]) -> Html:
     return piece("cards", figures)
 
 
-def facts(*pairs: tuple[str, Any]) -> Html:
+def facts(*pairs: tuple[str, object]) -> Html:
     """Return a compact list of names and values."""
     return piece("facts", pairs)
 
 
 def table(
     heads: Sequence[str],
-    rows: Iterable[Iterable[Any]],
+    rows: Iterable[Iterable[object]],
     *,
     above: Sequence[tuple[str, int]] = (),
     sortable: bool = False,
@@ -134,14 +134,14 @@ def _breakable(head: str) -> Html:
     return Html("<wbr>").join(re.split(r"(?<=[._])(?=\w)", head))
 
 
-def _cell(value: Any, thousands: bool) -> Cell:
+def _cell(value: object, thousands: bool) -> Cell:
     if isinstance(value, Cell):
         return value
     # Sort by the value, not by its text.
     return Cell(_text(value, thousands), "number" if _is_number(value) else "text", "" if _missing(value) else value)
 
 
-def _text(value: Any, thousands: bool = False) -> Any:
+def _text(value: object, thousands: bool = False) -> object:
     if _missing(value):
         return ""
     if isinstance(value, bool):
@@ -153,9 +153,9 @@ def _text(value: Any, thousands: bool = False) -> Any:
     return f"{value:.5g}" if isinstance(value, float) else value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool) and not _missing(value)
 
 
-def _missing(value: Any) -> bool:
+def _missing(value: object) -> bool:
     return value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value))

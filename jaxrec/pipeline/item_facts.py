@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +20,7 @@ from jaxrec.data.item_age import ages
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.tables import place, plain
 from jaxrec.data.reading.times import DAY
-from jaxrec.data.splits.split import HeldOut
+from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.groups import item_groups
 from jaxrec.ranking import QueryRows
@@ -39,14 +38,14 @@ class Facts:
     groups: tuple[str, ...]
     n_users: int
 
-    def own(self, query_rows: QueryRows) -> sparse.csr_array:
+    def category_shares(self, query_rows: QueryRows) -> sparse.csr_array:
         """Return the category distribution of each row's history [R, G], averaged over items with a known category."""
         total = sparse.csr_array(_histories(query_rows, len(self.items.counts)) @ _shares(self.items.mixes))
         size = np.asarray(total.sum(axis=1))
         total.data /= np.repeat(size, np.diff(total.indptr))
         return total.astype(np.float32)
 
-    def usual(self, query_rows: QueryRows) -> np.ndarray:
+    def mean_popularity(self, query_rows: QueryRows) -> np.ndarray:
         """Return the mean interaction count of the items of each row's history [R]; NaN for an empty history."""
         histories = _histories(query_rows, len(self.items.counts))
         n = np.asarray(histories.sum(axis=1), np.float64)
@@ -117,8 +116,9 @@ class ItemFacts:
         ids, columns, _ = feature_columns(Path(self.file), "items.file", "item_id", Columns())
         path = Path(self.file)
         item_ids = as_array(exact(plain(ids), f"items.file={path}, column 'item_id'", partial(place, path)))
-        added: Any = aligned(columns.assign(item_id=item_ids), "item_id", train.item_ids)
+        added = aligned(columns.assign(item_id=item_ids), "item_id", train.item_ids)
         few_matched(texts(item_ids), texts(train.item_ids), "item", f"items.file={path}", train.name)
+        assert added is not None
         return added if own is None else pd.concat([own.drop(columns=added.columns, errors="ignore"), added], axis=1)
 
     def _mixes(self, frame: pd.DataFrame | None, seen: np.ndarray, n_items: int) -> tuple[tuple[str, ...], Mixes]:
@@ -163,7 +163,7 @@ class ItemFacts:
 
     def _ages(self, known: Interactions, frame: pd.DataFrame | None, seen: np.ndarray) -> np.ndarray:
         if self.born is not None:
-            born, dates = _born(_column(frame, self.born, "items.born"))
+            born, dates = _release_times(_column(frame, self.born, "items.born"))
             now = np.nanmax(born[seen])
             if dates and known.time is not None:
                 now = known.time.max() / DAY
@@ -216,7 +216,7 @@ def _quartiles(column: pd.Series, seen: np.ndarray) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes.astype(np.int64), pd.Index(names)), name=column.name)
 
 
-def _born(column: pd.Series) -> tuple[np.ndarray, bool]:
+def _release_times(column: pd.Series) -> tuple[np.ndarray, bool]:
     """Return numbers unchanged and dates as days since 1970, and whether they are dates."""
     if pd.api.types.is_numeric_dtype(column):
         return column.to_numpy(np.float64, na_value=np.nan), False
@@ -236,7 +236,7 @@ def _shares(mixes: Float[Array, "I G"] | Mixes) -> sparse.csr_array:
     return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
-def _histories(query_rows: QueryRows, n_items: int) -> Any:
+def _histories(query_rows: QueryRows, n_items: int) -> sparse.csr_array:
     """Return a rows x items matrix that counts the user's known targets, i.e. the masked items."""
     offsets, items = query_rows.known.masked(query_rows.users)
     ones = np.ones(len(items))

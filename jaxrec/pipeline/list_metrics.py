@@ -50,15 +50,15 @@ def popularity(counts: Float[Array, "B K"], listed: Bool[Array, "B K"]) -> Float
 
 
 def popularity_bias(
-    counts: Float[Array, "B K"], listed: Bool[Array, "B K"], usual: Float[Array, "B"]
+    counts: Float[Array, "B K"], listed: Bool[Array, "B K"], mean_popularity: Float[Array, "B"]
 ) -> Float[Array, "B"]:
     """Popularity lift: `popularity` of the list divided by that of the user's history, minus 1.
 
-    Positive values mean a bias toward popular items. `usual` is the mean interaction count of the user's history, NaN
-    for an empty history.
+    Positive values mean a bias toward popular items. `mean_popularity` is the mean interaction count of the user's
+    history, NaN for an empty history.
     [Abdollahpouri, Mansoury, Burke and Mobasher 2020]
     """
-    return popularity(counts, listed) / usual - 1
+    return popularity(counts, listed) / mean_popularity - 1
 
 
 def recommended(items: Int[Array, "B K"], n_items: int) -> Float[Array, "I"]:

@@ -14,13 +14,13 @@ import pandas as pd
 
 from jaxrec import experiment
 from jaxrec.data.histories import UserHistories, histories
-from jaxrec.data.splits.split import HeldOut, Split
+from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
-from jaxrec.pipeline.list_measures import Measured, Measures, larger_is_better
+from jaxrec.pipeline.list_evaluator import ListEvaluator, ListResults, larger_is_better
 from jaxrec.pipeline.retrieval import CandidateSet
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import Recommender, load
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def known(self) -> UserHistories:
-        """What every user had in the data that the run knew."""
+        """Histories of all users in the data of the run."""
         return self.recommender.known
 
     @property
@@ -100,14 +100,14 @@ class Stages:
     Attributes:
         first: items and scores of the candidates [R, C].
         second: the second model's scores of the same candidates; None without a second model.
-        measures: evaluates lists.
-        said: statistics of the candidates by name, e.g. their recall.
+        evaluator: evaluates lists.
+        candidate_statistics: statistics of the candidates by name, e.g. their recall.
     """
 
     first: tuple[np.ndarray, np.ndarray]
     second: np.ndarray | None
-    measures: Measures
-    said: dict[str, float]
+    evaluator: ListEvaluator
+    candidate_statistics: dict[str, float]
 
     def scored(self, weight: float) -> tuple[np.ndarray, np.ndarray]:
         """Return items and scores after the second stage, best first; `weight` is that of `Scoring`."""
@@ -166,7 +166,7 @@ class Pipeline:
             )
         mixes = facts.items.mixes
         assert isinstance(mixes, Mixes)  # on the host
-        own = facts.own(query_rows)
+        own = facts.category_shares(query_rows)
         if not mixes.shape[1] and any(type(step).__name__ in ("Calibration", "Cap") for step in self.steps.values()):
             raise InputError(
                 "calibration and cap need item categories: set items.category to a column of item features"
@@ -181,20 +181,20 @@ class Pipeline:
         popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
         expected, _ = popular.rank(query_rows, self.k, self.exclude_known)
         second = None if self.second is None else self.second.fitted.score(query_rows, items)
-        return Stages((items, scores), second, Measures(truth, facts, expected, self.k), statistics)
+        return Stages((items, scores), second, ListEvaluator(truth, facts, expected, self.k), statistics)
 
-    def measured(self, stages: Stages, knobs: Mapping[str, float]) -> dict[str, Measured]:
+    def evaluate(self, stages: Stages, knobs: Mapping[str, float]) -> dict[str, ListResults]:
         """Evaluate the lists after each stage, by stage name; knobs (e.g. `mmr.strength`) override settings."""
-        done = {"first stage": stages.measures(*stages.first, {})}
+        done = {"first stage": stages.evaluator(*stages.first, {})}
         if self.second is not None:
             done["+ scoring"] = self.lists(stages, knobs, {})
         if self.steps:
             done["+ re-ranking"] = self.lists(stages, knobs, self.steps)
         return done
 
-    def lists(self, stages: Stages, knobs: Mapping[str, float], steps: Mapping[str, Step]) -> Measured:
+    def lists(self, stages: Stages, knobs: Mapping[str, float], steps: Mapping[str, Step]) -> ListResults:
         """Evaluate the lists after the second stage and these steps."""
-        return stages.measures(*stages.scored(knobs.get(WEIGHT, self.weight)), steps, knobs)
+        return stages.evaluator(*stages.scored(knobs.get(WEIGHT, self.weight)), steps, knobs)
 
 
 def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) -> pd.DataFrame:
@@ -211,7 +211,7 @@ def curve(pipeline: Pipeline, split: Split, knob: str, values: Sequence[float]) 
     return pd.DataFrame([base, *({knob: v, **means} for v, means in zip(values, along, strict=True))])
 
 
-def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: float) -> float:
+def choose_value(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: float) -> float:
     """Return the knob value with the best `metric` among those that keep a share of the quality.
 
     Args:
@@ -236,7 +236,7 @@ def chosen(table: pd.DataFrame, knob: str, metric: str, quality: str, keep: floa
     return float(ties.loc[ties[quality].idxmax(), knob])
 
 
-def stage_table(done: Mapping[str, Measured], quality: str) -> pd.DataFrame:
+def stage_table(done: Mapping[str, ListResults], quality: str) -> pd.DataFrame:
     """Return one row per stage: every metric, and intervals of the quality and of its difference to the first stage.
 
     The bootstrap resamples users, so the rows of a user stay together.

@@ -1,7 +1,7 @@
 """HTML report of a pipeline: metrics by stage, trade-off on validation, and example lists before and after."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
 from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, page, plural, section, table, tag
 from jaxrec.page.metric_labels import METRICS, label, meaning
-from jaxrec.pipeline.list_measures import larger_is_better
+from jaxrec.pipeline.list_evaluator import larger_is_better
 from jaxrec.pipeline.pipeline import WEIGHT
 from jaxrec.report.charts import STAR
 from jaxrec.settings import Tree, flat
@@ -22,7 +22,7 @@ N_CURVES = 4
 class Example(NamedTuple):
     """Example user: id, history length, and lists before and after re-ranking as (title, is relevant)."""
 
-    user: Any
+    user: object
     n_known: int
     before: list[tuple[str, bool]]
     after: list[tuple[str, bool]]
@@ -93,7 +93,7 @@ def _table(stages: pd.DataFrame, k: int) -> Html:
         if (column := f"{key}@{k}") not in stages:
             continue
         values = stages[column].to_list()
-        row: list[Any] = [f"{label(column)}\u00a0{_arrow(key)}", *(Cell(decimals(value)) for value in values)]
+        row: list[object] = [f"{label(column)}\u00a0{_arrow(key)}", *(Cell(decimals(value)) for value in values)]
         if len(values) > 1:
             row.append(_difference(values[-1] - values[0], key))
         rows.append(row)
@@ -164,7 +164,7 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
     base, along = curve.iloc[:1], curve.iloc[1:]
     tip = f"{plain(knob)} %{{text}}<br>{plain(label(key))} %{{x:.4f}}<br>{label(quality)} %{{y:.4f}}<extra></extra>"
 
-    def points(of: pd.DataFrame, text: list[str], **look: Any) -> go.Scatter:
+    def points(of: pd.DataFrame, text: list[str], **look: object) -> go.Scatter:
         return go.Scatter(x=of[key], y=of[quality], text=text, hovertemplate=tip, **look)
 
     strengths = [f"{value:g}" for value in along[knob]]

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,8 @@ from jaxrec import console
 from jaxrec.checkpoint import write_atomic, write_json, write_text
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.pipeline.list_measures import Measured
-from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, chosen, curve, stage_table
+from jaxrec.pipeline.list_evaluator import ListResults
+from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, choose_value, curve, stage_table
 from jaxrec.pipeline.report import Example, report, without
 from jaxrec.report.items import item_names
 from jaxrec.rerank.steps import Step
@@ -23,7 +22,7 @@ from jaxrec.settings import Tree, build, check
 SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "popularity_bias", "exposure_disparity")
 
 
-def run(tree: Tree, directory: Path) -> dict[str, Measured]:
+def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
     """Evaluate the pipeline of these settings, documented in conf/pipeline.yaml.
 
     Args:
@@ -58,7 +57,7 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
         table = curve(pipeline, split, knob, tree["values"])
         if metric not in table:
             raise InputError(f"metric={metric} is not available; choose from {', '.join(table.columns[1:])}")
-        picked = None if tree["keep"] is None else chosen(table, knob, metric, quality, tree["keep"])
+        picked = None if tree["keep"] is None else choose_value(table, knob, metric, quality, tree["keep"])
         write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
         watched = table[list(dict.fromkeys([knob, quality, metric]))]
         console.table(f"validation by {knob} (first row: {without(knob)})", watched)
@@ -68,19 +67,20 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
             else f"{knob} is unchanged; set keep=0.95 to choose it on validation"
         )
     stages = pipeline.stages(split.test, split)
-    done = pipeline.measured(stages, {} if picked is None else {str(knob): picked})
+    done = pipeline.evaluate(stages, {} if picked is None else {str(knob): picked})
     stages_table = stage_table(done, quality)
     write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
     settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
     write_json(
-        directory / "pipeline.json", settings | {"candidates": stages.said, "test": stages_table.to_dict("records")}
+        directory / "pipeline.json",
+        settings | {"candidates": stages.candidate_statistics, "test": stages_table.to_dict("records")},
     )
     title = f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked"
     page = report(
         title,
         tree,
         stages_table,
-        stages.said,
+        stages.candidate_statistics,
         table,
         knob=knob,
         metric=metric,
@@ -88,21 +88,21 @@ def run(tree: Tree, directory: Path) -> dict[str, Measured]:
         examples=_examples(done, stages, split.test.known),
     )
     write_text(directory / "report.html", page)
-    _say(stages_table, stages.said, quality, tree["k"])
+    _print_results(stages_table, stages.candidate_statistics, quality, tree["k"])
     console.say(f"results: {directory}")
     return done
 
 
-def _examples(done: Mapping[str, Measured], stages: Stages, known: Interactions) -> list[Example]:
+def _examples(done: Mapping[str, ListResults], stages: Stages, known: Interactions) -> list[Example]:
     """Return lists of the first and the last stage for users with short, medium and long histories."""
     first, last = (list(done.values())[place] for place in (0, -1))
     if first is last:
         return []
     lengths = np.bincount(known.user, minlength=known.n_users)[first.users]
     order = np.argsort(lengths, kind="stable")
-    names, hits = item_names(known), [stages.measures.hits(measured.lists) for measured in (first, last)]
+    names, hits = item_names(known), [stages.evaluator.hits(measured.lists) for measured in (first, last)]
 
-    def titles(measured: Measured, hit: np.ndarray, row: int) -> list[tuple[str, bool]]:
+    def titles(measured: ListResults, hit: np.ndarray, row: int) -> list[tuple[str, bool]]:
         listed = measured.lists[row]
         return [(str(names[item]), bool(h)) for item, h in zip(listed, hit[row], strict=True) if item >= 0]
 
@@ -152,7 +152,7 @@ def _knob(tree: Tree) -> tuple[str | None, str]:
     return f"{name}.{number}", metric or f"{step.metric}@{k}"
 
 
-def _check_validation(runs: Sequence[Run], validation: Any) -> None:
+def _check_validation(runs: Sequence[Run], validation: object) -> None:
     if validation is None:
         raise InputError(
             f"{runs[0].directory} has no validation data to choose strengths: train with split.validation_fraction"
@@ -165,11 +165,11 @@ def _check_validation(runs: Sequence[Run], validation: Any) -> None:
             )
 
 
-def _plain(tree: Tree) -> Any:
+def _plain(tree: Tree) -> object:
     return json.loads(json.dumps(tree, default=str))
 
 
-def _say(table: pd.DataFrame, candidates: dict[str, float], quality: str, k: int) -> None:
+def _print_results(table: pd.DataFrame, candidates: dict[str, float], quality: str, k: int) -> None:
     keys = [f"{key}@{k}" for key in (*SHOWN, "calibration_error", "freshness", "serendipity")]
     metrics = table[["stage", *(key for key in keys if key in table)]].set_index("stage").T
     console.table("test", metrics.reset_index(names="metric"))

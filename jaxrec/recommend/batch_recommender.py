@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec.errors import InputError
-from jaxrec.fallback import Mask, Trained, answering, blend, folding
+from jaxrec.fallback import Mask, Trained, blend, folding, source_masks
 from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Model, Params
@@ -17,21 +17,21 @@ NEW = -1  # user position of a row that is described only by its history
 ROWS = 8  # rows per program call
 
 
-class Scores:
+class CatalogScorer:
     """Catalog scores for rows with histories of up to `length` items.
 
     Always ROWS rows at a time, in one compiled program: matrix products of other shapes sum in another order, so the
     last digits of a score, and thus the order of near ties, would depend on the other requests of the batch.
 
-    The model reads of a row what it was trained on: the id, or the latest items of the history. `jaxrec.fallback`
-    decides which source scores rows the model cannot; popularity scores are interaction counts.
+    The model reads the id of a row, or the latest items of its history. `jaxrec.fallback` chooses the source of rows
+    that the model cannot score; popularity scores are interaction counts.
 
     Args:
         model: the trained model.
         feature_tables: its feature tables.
         params: its parameters.
-        trained: what the model was trained on.
-        featured: whether each user has features [U]; None for a model without user features.
+        trained: summary of its training data.
+        has_features: whether each user has features [U]; None for a model without user features.
         length: maximum length of histories.
     """
 
@@ -41,17 +41,17 @@ class Scores:
         feature_tables: FeatureTables,
         params: Params,
         trained: Trained,
-        featured: Bool[np.ndarray, "U"] | None,
+        has_features: Bool[np.ndarray, "U"] | None,
         length: int,
     ) -> None:
         self.model, self.length, self.n_items = model, length, len(trained.popular)
         self.reads = model.history_length
         self.folds = folding(model, length)
-        self._trained, self._featured = trained, featured
+        self._trained, self._has_features = trained, has_features
         side = jax.jit(lambda feature_tables, params: item_side(with_tables(model, feature_tables), params))(
             feature_tables, params
         )
-        known = jax.tree.map(jnp.asarray, (trained, featured))
+        known = jax.tree.map(jnp.asarray, (trained, has_features))
         self.shared = feature_tables, params, side, known
         self._program = jax.jit(self._scored)
 
@@ -62,9 +62,9 @@ class Scores:
             raise InputError(f"{type(self.model).__name__} returned non-finite scores: train it again")
         return scores
 
-    def is_answered(self, users: Int[np.ndarray, "B"], histories: Int[np.ndarray, "B T"]) -> Bool[np.ndarray, "B"]:
+    def is_model(self, users: Int[np.ndarray, "B"], histories: Int[np.ndarray, "B T"]) -> Bool[np.ndarray, "B"]:
         """Return whether the scores of each row come from the model instead of popularity."""
-        own, folded = self._sources((self._trained, self._featured), users, self._read(histories))
+        own, folded = self._sources((self._trained, self._has_features), users, self._read(histories))
         return np.asarray(own | folded)
 
     def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
@@ -83,14 +83,14 @@ class Scores:
         return scores, jnp.isfinite(scores).all()
 
     def _sources(self, known: PyTree, users: Mask, histories: Mask) -> tuple[Mask, Mask]:
-        (_, was_trained, items), featured = known
+        (_, was_trained, items), has_features = known
         exists = users >= 0
         at = users.clip(0)
         window = histories[:, -(self.reads or self.length) :]
         has_history = (items[window.clip(0)] & (window >= 0)).any(axis=1)
         trained = was_trained[at] & exists if len(was_trained) else exists & False
-        has_features = None if featured is None else featured[at] & exists
-        own, folded = answering(self.model, trained, has_history, has_features, self.folds is not None)
+        has_features = None if has_features is None else has_features[at] & exists
+        own, folded = source_masks(self.model, trained, has_history, has_features, self.folds is not None)
         return own & (exists | has_history), folded  # a row without user and history is never scored by the model
 
     def _read(self, histories: Int[np.ndarray, "B T"]) -> Int[np.ndarray, "B T"]:
@@ -109,13 +109,13 @@ class Scores:
 
 
 class BatchRecommender:
-    """Top-k items by `Scores`, for up to `batch` rows at a time.
+    """Top-k items by `CatalogScorer`, for up to `batch` rows at a time.
 
     Scores of at most ROWS rows are in memory at once.
     """
 
-    def __init__(self, scores: Scores, *, k: int, batch: int, length: int) -> None:
-        self.scored, self.k, self.batch, self.length = scores, k, batch, length
+    def __init__(self, scorer: CatalogScorer, *, k: int, batch: int, length: int) -> None:
+        self.scorer, self.k, self.batch, self.length = scorer, k, batch, length
         self._program = jax.jit(self._best)
 
     def __call__(
@@ -146,17 +146,17 @@ class BatchRecommender:
         items, scores = np.empty((n, self.k), np.int32), np.empty((n, self.k), np.float32)
         for start in range(0, n, ROWS):
             part = slice(start, start + ROWS)
-            catalog = self.scored(_filled(users[part]), _filled(histories[part]))
+            catalog = self.scorer(_filled(users[part]), _filled(histories[part]))
             best = self._program(catalog, _filled(hidden[part]))
             items[part], scores[part] = (np.asarray(x)[: n - start] for x in best)
         return items, scores
 
     def is_model(self, users: np.ndarray, histories: np.ndarray) -> np.ndarray:
         """Return whether the list of each row comes from the model instead of popularity [B]."""
-        return self.scored.is_answered(users, histories)
+        return self.scorer.is_model(users, histories)
 
     def _best(self, scores: Float[Array, "B I"], hidden: Int[Array, "B X"]) -> tuple[Array, Array]:
-        out = jnp.where(hidden < 0, self.scored.n_items, hidden)
+        out = jnp.where(hidden < 0, self.scorer.n_items, hidden)
         scores = scores.at[jnp.arange(len(scores))[:, None], out].set(-jnp.inf, mode="drop")
         values, items = top_k(scores, self.k)
         return jnp.where(values > -jnp.inf, items, -1), values

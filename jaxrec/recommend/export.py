@@ -13,7 +13,7 @@ import io
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.export
@@ -60,7 +60,7 @@ def export(
         raise InputError("export needs flatbuffers, which is not installed: pip install 'jaxrec[export]'")
     model, folder = load(run), Path(out)
     k = min(k, len(model.item_ids))
-    recommender = model.answers(k, 1, _history_length(model))
+    recommender = model.batch_recommender(k, 1, _history_length(model))
     program, weights = _program(recommender, platforms)
     about = {
         "model": type(model.model).__name__,
@@ -93,13 +93,13 @@ def _history_length(model: Recommender) -> int:
 
 def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:
     """Return the serialized program, and its leading array arguments (before users, histories and excluded items)."""
-    leaves, tree = jax.tree.flatten(recommender.scored.shared)
+    leaves, tree = jax.tree.flatten(recommender.scorer.shared)
 
     def lists(
         weights: list[Array], users: Int[Array, "B"], histories: Int[Array, "B T"], excluded: Int[Array, "B X"]
     ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-        scores = recommender.scored.scores(jax.tree.unflatten(tree, weights), users, histories)
-        hidden = jnp.where(excluded < 0, recommender.scored.n_items, excluded)
+        scores = recommender.scorer.scores(jax.tree.unflatten(tree, weights), users, histories)
+        hidden = jnp.where(excluded < 0, recommender.scorer.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
         # Same rule as `ranking.top_k`: 0.0 must not rank before -0.0.
         values, items = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), recommender.k)
@@ -112,7 +112,7 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
     try:
         program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes).serialize())
     except Exception as error:  # tracing, lowering and serialization have no common exception class
-        name, why = type(recommender.scored.model).__name__, str(error).partition("\n")[0]
+        name, why = type(recommender.scorer.model).__name__, str(error).partition("\n")[0]
         raise InputError(
             f"{name} cannot be exported for {', '.join(platforms)}: {why}. Serve it from its run directory "
             "(jaxrec serve), or export it for fewer platforms"
@@ -148,7 +148,7 @@ def _vectors(model: Recommender, folder: Path, kind: str) -> list[str]:
 
 
 def _npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    buffer: Any = io.BytesIO()
+    buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     _write(path, buffer.getvalue())
 

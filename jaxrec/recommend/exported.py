@@ -16,7 +16,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.export
@@ -30,7 +29,7 @@ class Exported:
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
-        self.about: dict[str, Any] = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        self.about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
         with np.load(folder / "tables.npz") as tables:
             self.tables = dict(tables)
         with np.load(folder / "weights.npz") as weights:
@@ -41,7 +40,7 @@ class Exported:
         self._item = {str(item): at for at, item in enumerate(self.item_ids.tolist())}
 
     def recommend(
-        self, user_ids: Sequence[Any], k: int = 10, exclude_seen: bool = True, unknown: str = "error"
+        self, user_ids: Sequence[object], k: int = 10, exclude_seen: bool = True, unknown: str = "error"
     ) -> list[list[tuple]]:
         """Return the k best items of each user as (item_id, score).
 
@@ -64,7 +63,7 @@ class Exported:
         return self._lists(users, [items[s] for s in ranges], seen, k)
 
     def recommend_histories(
-        self, histories: Sequence[Sequence[Any]], k: int = 10, exclude_seen: bool = True
+        self, histories: Sequence[Sequence[object]], k: int = 10, exclude_seen: bool = True
     ) -> list[list[tuple]]:
         """Return the k best items for each history of item ids; raise KeyError for an unknown item."""
         lists = [np.array([self._item[as_text(item)] for item in history], np.int32) for history in histories]
@@ -91,13 +90,13 @@ class Exported:
         return lists
 
 
-def as_text(value: Any) -> str:
+def as_text(value: object) -> str:
     """Return the canonical text of an id: 7, "7", 7.0 and "7.0" are equal; ValueError for a non-integer float."""
     if isinstance(value, bool | np.bool_):
         raise ValueError(f"{value} is not an id: ids are text or integers")
     if isinstance(value, float | np.floating):
-        exact: Any = 2 ** (np.finfo(type(value)).nmant + 1)
-        if not abs(value) < exact or value % 1:
+        exact = 2.0 ** (np.finfo(type(value)).nmant + 1)
+        if not abs(float(value)) < exact or value % 1:
             raise ValueError(f"{value} is not an id: pass it as an integer or as text")
         return str(int(value))
     text = str(value)

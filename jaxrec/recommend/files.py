@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,14 @@ TYPES = {  # Arrow types of the columns that are not ids
     "rank": pa.int64(),
 }
 SUFFIXES = (".parquet", ".pq", ".csv")
+
+
+class ListOptions(NamedTuple):
+    """The arguments of `Recommender.recommend` after the users."""
+
+    k: int
+    exclude_seen: bool
+    unknown: Unknown
 
 
 def recommend(
@@ -73,7 +81,7 @@ def recommend(
     if out is not None and Path(out).suffix.lower() not in SUFFIXES:
         raise InputError(f"out={out}: the suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
     model = load(run)
-    options: dict[str, Any] = {"k": k, "exclude_seen": exclude_seen, "unknown": unknown}
+    options = ListOptions(k, exclude_seen, unknown)
     if users is not None:
         names = _user_ids(model, users, user_column)
         blocks = _of_users(model, names, options)
@@ -105,7 +113,7 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.Dat
         temporary.touch()  # fail before any work if the file cannot be written
         first = next(blocks)
         schema = pa.schema([(name, types[name]) for name in map(str, first)])
-        kind: Any = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
+        kind = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
         with kind(str(temporary), schema) as writer:
             for frame in chain([first], blocks):
                 writer.write_table(
@@ -143,17 +151,17 @@ def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndar
     return np.asarray(names), np.split(ids, np.cumsum(np.bincount(owners))[:-1])
 
 
-def _of_users(model: Recommender, ids: np.ndarray, options: dict[str, Any]) -> Iterator[pd.DataFrame]:
+def _of_users(model: Recommender, ids: np.ndarray, options: ListOptions) -> Iterator[pd.DataFrame]:
     for block in _blocks(len(ids)):
-        frame = model.recommend(ids[block], **options)
+        frame = model.recommend(ids[block], *options)
         yield frame if ids.dtype == np.int64 else frame.assign(user_id=texts(frame["user_id"].to_numpy()))
 
 
 def _of_histories(
-    model: Recommender, key: str, names: np.ndarray, lists: list[np.ndarray], options: dict[str, Any]
+    model: Recommender, key: str, names: np.ndarray, lists: list[np.ndarray], options: ListOptions
 ) -> Iterator[pd.DataFrame]:
     for block in _blocks(len(lists)):
-        frame = model.recommend_histories(lists[block], **options)
+        frame = model.recommend_histories(lists[block], *options)
         frame.insert(0, key, names[block][frame.pop("history")])
         yield frame
 

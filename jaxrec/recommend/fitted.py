@@ -1,7 +1,6 @@
 """Model with trained parameters: top-k ranking of users and scoring of candidates."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +27,9 @@ class Fitted:
     def members(self) -> tuple[Params, Hyper]:
         """Return parameters and hyperparameters as a population of one member."""
         own, absent = fields(self.model), Hyper._field_defaults
-        numbers: dict[str, Any] = {name: own.get(name, absent.get(name, 0)) for name in Hyper._fields}
+        hyper = Hyper._make(own.get(name, absent.get(name, 0)) for name in Hyper._fields)
         on = np if jax.default_backend() == "cpu" else jnp  # a NumPy view avoids a copy on the host
-        return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, Hyper(**numbers)))
+        return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, hyper))
 
     def rank(self, query_rows: QueryRows, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return the exact top-k items of each row and their scores [R, k], padded with -1."""

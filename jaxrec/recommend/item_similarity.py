@@ -1,4 +1,4 @@
-"""Which items are alike: one rule for the server's lists and similar items, and for the pipeline's re-ranking."""
+"""Item similarity: one definition for the server's lists and similar items, and for the pipeline's re-ranking."""
 
 from typing import Literal
 
@@ -14,10 +14,10 @@ from jaxrec.rerank.shortlist import Mixes
 
 By = Literal["category", "model", "interactions"]
 Vectors = Float[Array, "I D"] | Mixes
-"""One row an item; similarity is the cosine, and a row of zeros is like no other."""
+"""One row per item; similarity is the cosine, and an item with a row of zeros has similarity 0 to all others."""
 
-CATEGORIES = 256  # the most frequent, by which items are compared
-PROBES = 64  # users whose queries tell taste from bias
+CATEGORIES = 256  # number of most frequent categories that are compared
+PROBES = 64  # users whose query vectors show which columns are biases
 DIRECTIONS = 64
 
 
@@ -27,16 +27,15 @@ def item_similarity(
     categories: Mixes | None = None,
     by: By | None = None,
 ) -> Vectors | None:
-    """Return vectors whose cosines say how alike items are; None where nothing says so.
+    """Return vectors whose cosines are the similarities of items; None if no source of similarity is available.
 
-    Items are alike by their categories; where none are known, by the model's vectors; where it has none, by the users
-    they have in common.
+    Sources, in this order: the categories of items, the model's item vectors, and the users that items have in common.
 
     Args:
         recommender: the run, with the categories of its items.
-        interactions: users and items [N] of the interactions that common users are counted in.
-        categories: those to use in place of the run's.
-        by: the only source to use; None: the first of the three that there is.
+        interactions: users and items [N] of the interactions in which common users are counted.
+        categories: categories to use instead of those of the run.
+        by: the only source to use; None: the first one that is available.
     """
     if categories is None and recommender.categories is not None:
         categories = mixes(recommender.categories)
@@ -51,7 +50,7 @@ def item_similarity(
 
 
 def mixes(categories: Categories) -> Mixes:
-    """The categories of a run's items as padded codes."""
+    """Return the categories of a run's items as padded codes."""
     lengths = np.diff(categories.offsets)
     item = np.repeat(np.arange(len(lengths)), lengths)
     codes = np.zeros((len(lengths), max(1, int(lengths.max(initial=0)))), np.int32)
@@ -60,7 +59,7 @@ def mixes(categories: Categories) -> Mixes:
 
 
 def _most_frequent(categories: Mixes) -> Mixes:
-    """Without the categories that are not among the `CATEGORIES` most frequent."""
+    """Drop all but the `CATEGORIES` most frequent categories."""
     if categories.n_categories <= CATEGORIES:
         return categories
     codes = np.asarray(categories.codes)
@@ -72,10 +71,9 @@ def _most_frequent(categories: Mixes) -> Mixes:
 
 
 def model_vectors(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
-    """Item vectors of length 1 without their biases; None for a model without vectors.
+    """Return item vectors of length 1 without biases; None for a model without vectors.
 
-    A bias is a column that meets the same number in every query, or is the same for all items: it says nothing of
-    what an item is like.
+    A bias is a column that is the same in every query vector or in every item vector, so it does not distinguish items.
     """
     vectors = recommender.item_vectors()
     queries = recommender.user_vectors(np.arange(min(PROBES, len(recommender.user_ids))))
@@ -88,7 +86,9 @@ def model_vectors(recommender: Recommender) -> Float[np.ndarray, "I D"] | None:
 
 
 def common_users(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int) -> Float[np.ndarray, "I D"]:
-    """The leading directions of the matrix of items and users, at most 64; zero for an item that nobody had.
+    """Return the leading left singular vectors of the item-user matrix (at most `DIRECTIONS`) times singular values.
+
+    An item without interactions has a row of zeros.
 
     Args:
         users: of each interaction [N].

@@ -6,7 +6,6 @@ model is trained on random negatives, the second on unseen items that the first 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,7 +61,7 @@ def mine(
 
     def write(temporary: Path) -> None:
         schema = _schema(model)
-        kind: Any = pa.csv.CSVWriter if path.suffix == ".csv" else pa.parquet.ParquetWriter
+        kind = pa.csv.CSVWriter if path.suffix == ".csv" else pa.parquet.ParquetWriter
         with kind(str(temporary), schema) as writer:
             for table in _tables(model, ranks, per_user, history, np.random.default_rng(seed)):
                 labels = table["label"].to_numpy()

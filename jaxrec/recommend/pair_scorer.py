@@ -18,7 +18,7 @@ class PairScorer:
     """Scores blocks of rows, each a user and a few items; without histories every pair is its own row.
 
     All blocks have one shape, because sums of other shapes differ in their last digits; see
-    `batch_recommender.Scores`.
+    `batch_recommender.CatalogScorer`.
     """
 
     def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:
@@ -31,7 +31,7 @@ class PairScorer:
         """Return scores of pairs of positions, in order."""
         scores = np.empty(len(users), np.float32)
         order = np.argsort(users, kind="stable") if self.reads else np.arange(len(users))
-        row, column, width = self._laid_out(users[order])
+        row, column, width = self._layout(users[order])
         owners = np.zeros(row[-1] + 1 if len(row) else 0, np.int32)
         owners[row] = users[order]
         candidates = np.zeros((len(owners), width), np.int32)
@@ -48,7 +48,7 @@ class PairScorer:
         scores[order] = block_scores[row, column]
         return scores
 
-    def _laid_out(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    def _layout(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
         """Return row and column of every pair, for sorted users, and the number of columns."""
         n = len(users)
         if not self.reads:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import jax
 import numpy as np
@@ -13,25 +13,25 @@ from jaxrec import checkpoint, memory
 from jaxrec.data import item_labels
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
-from jaxrec.data.splits.split import HeldOut
+from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.fallback import Fallback, Trained, featured, folding, who
+from jaxrec.fallback import Fallback, Trained, folding, row_sources, users_with_features
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import QueryRows
 from jaxrec.recommend import stored_model
-from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, Scores, windows
+from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, CatalogScorer, windows
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
 
 MANY = 256  # rows at a time; larger requests use `Ranker`
 
-Ids = Sequence[Any] | np.ndarray | pd.Series
+Ids = Sequence[object] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
 
 
@@ -61,7 +61,7 @@ class Recommender:
             None if the data has no times.
     """
 
-    def __init__(self, model: Model, params: Params, extra: dict[str, Any]) -> None:
+    def __init__(self, model: Model, params: Params, extra: checkpoint.Extra) -> None:
         self.model = model
         self.user_ids, self.item_ids = np.asarray(extra["user_ids"]), np.asarray(extra["item_ids"])
         self._params = jax.device_put(params)
@@ -77,12 +77,12 @@ class Recommender:
         self._fallback = Fallback(self._trained, folds)
         self.fitted = Fitted(model, self._params, self._fallback)
         self._feature_tables = tables(model, self._encoded)
-        self._featured = featured(model, self._encoded)
+        self._has_features = users_with_features(model, self._encoded)
         self._pairs = PairScorer(model, self._feature_tables, self._params, self.known)
         self._folded_pairs = PairScorer(folds or model, self._feature_tables, self._params, self.known)
         self._users, self._items = IdTable(self.user_ids), IdTable(self.item_ids)
-        self._scores: dict[int, Scores] = {}
-        self._answers: dict[tuple[int, int, int], BatchRecommender] = {}
+        self._scorers: dict[int, CatalogScorer] = {}
+        self._batch_recommenders: dict[tuple[int, int, int], BatchRecommender] = {}
 
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
@@ -169,7 +169,7 @@ class Recommender:
         # The program of a row depends only on its own length.
         lengths = np.array([max(self._longest, _length(int(size))) for size in np.diff(offsets)], np.int64)
         for length in np.unique(lengths):
-            recommender, rows = self.answers(k, MANY, int(length)), np.flatnonzero(lengths == length)
+            recommender, rows = self.batch_recommender(k, MANY, int(length)), np.flatnonzero(lengths == length)
             for start in range(0, len(rows), MANY):
                 block = rows[start : start + MANY]
                 latest = windows(offsets[block], offsets[block + 1], items, recommender.length)
@@ -203,18 +203,18 @@ class Recommender:
             parts.append(part[: len(users) - start])
         return np.concatenate(parts)
 
-    def answers(self, k: int, batch: int, length: int) -> BatchRecommender:
+    def batch_recommender(self, k: int, batch: int, length: int) -> BatchRecommender:
         """Return the cached recommender for up to `batch` rows, histories of up to `length` items, and k items each."""
         self._check_k(k)
-        if (key := (k, batch, length)) not in self._answers:
+        if (key := (k, batch, length)) not in self._batch_recommenders:
             folds = self._fallback.folds is not None
             reads = length if folds else self.model.history_length or 1
-            if reads not in self._scores:
-                self._scores[reads] = Scores(
-                    self.model, self._feature_tables, self._params, self._trained, self._featured, reads
+            if reads not in self._scorers:
+                self._scorers[reads] = CatalogScorer(
+                    self.model, self._feature_tables, self._params, self._trained, self._has_features, reads
                 )
-            self._answers[key] = BatchRecommender(self._scores[reads], k=k, batch=batch, length=length)
-        return self._answers[key]
+            self._batch_recommenders[key] = BatchRecommender(self._scorers[reads], k=k, batch=batch, length=length)
+        return self._batch_recommenders[key]
 
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """Return the latest `length` items [R, length] of users at these positions; see `windows`."""
@@ -225,7 +225,7 @@ class Recommender:
         return self._positions("item", item_ids)
 
     @property
-    def asked(self) -> tuple[Model, Params]:
+    def model_and_params(self) -> tuple[Model, Params]:
         """Model with its feature tables, and its parameters."""
         return with_tables(self.model, self._feature_tables), self._params
 
@@ -249,7 +249,7 @@ class Recommender:
     def score_at(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Return scores [N] of pairs of positions."""
         rows = users, self.known.offsets[users], self.known.offsets[users + 1]
-        own, folded = who(self.model, self._fallback, rows, self.known, self._featured)
+        own, folded = row_sources(self.model, self._fallback, rows, self.known, self._has_features)
         scores = self.popular[items]
         for mask, pairs in ((own, self._pairs), (folded, self._folded_pairs)):
             if mask.any():
@@ -263,7 +263,7 @@ class Recommender:
     def _ranked(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`rank`, and whether each list comes from the model; users may be `NEW`."""
         if len(users) <= MANY:
-            return self._ranked_alike(users, k, exclude_seen)
+            return self._ranked_by_rows(users, k, exclude_seen)
         # Worth a separate program that shards users over devices; all new users get the same list.
         n, known = len(users), users >= 0
         items, scores, by_model = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
@@ -271,15 +271,19 @@ class Recommender:
             query_rows = QueryRows.about(users[known], self.known, self._encoded)
             rows = query_rows.users, query_rows.start, query_rows.end
             items[known], scores[known] = self.fitted.rank(query_rows, k, exclude_seen)
-            by_model[known] = np.logical_or(*who(self.model, self._fallback, rows, self.known, self._featured))
+            by_model[known] = np.logical_or(
+                *row_sources(self.model, self._fallback, rows, self.known, self._has_features)
+            )
         if not known.all():
-            new = self._ranked_alike(np.array([NEW]), k, exclude_seen)
+            new = self._ranked_by_rows(np.array([NEW]), k, exclude_seen)
             items[~known], scores[~known], by_model[~known] = new
         return items, scores, by_model
 
-    def _ranked_alike(self, users: np.ndarray, k: int, exclude_seen: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _ranked_by_rows(
+        self, users: np.ndarray, k: int, exclude_seen: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`_ranked` with fixed-shape programs, for up to MANY users."""
-        recommender = self.answers(k, MANY, self._longest)
+        recommender = self.batch_recommender(k, MANY, self._longest)
         histories, hidden = (np.full((len(users), recommender.length), -1, np.int32) for _ in range(2))
         known = users >= 0
         offsets, seen = self.known.masked(users[known])
@@ -329,7 +333,7 @@ def _length(longest: int) -> int:
     return max(16, 1 << max(longest - 1, 0).bit_length())
 
 
-def _trained(extra: dict[str, Any], known: UserHistories, n_items: int) -> Trained:
+def _trained(extra: checkpoint.Extra, known: UserHistories, n_items: int) -> Trained:
     """Return what the run was trained on; for runs without that record, derive it from the known histories."""
     if all(f"trained_{name}" in extra for name in Trained._fields):
         return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))

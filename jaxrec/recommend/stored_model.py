@@ -30,7 +30,7 @@ from jaxrec.settings import CONF, get, registered
 FOLDED = {"mf_folded": "jaxrec.models.mf.FoldedMF", "ials_folded": "jaxrec.models.ials.FoldedALS"}
 
 
-def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
+def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
     """Return the stored description of a model: `model`, its public name, and `arguments`.
 
     Args:
@@ -49,9 +49,9 @@ def stored(model: Model, hyper: Hyper | None = None) -> dict[str, Any]:
 
 def restored(
     file: Path,
-    extra: Mapping[str, Any],
+    extra: Mapping[str, object],
     params: Params,
-    given: type[Model] | None = None,
+    model_class: type[Model] | None = None,
     encoded: Encoded | None = None,
 ) -> Model:
     """Rebuild a stored model and check it against its parameters.
@@ -60,7 +60,7 @@ def restored(
         file: the file read, for error messages.
         extra: values stored with the parameters, including `model` and `arguments`.
         params: the parameters.
-        given: the class of a model that is not part of jaxrec.
+        model_class: the class of a model that is not part of jaxrec.
         encoded: the stored features, which may determine parameter shapes.
 
     Raises:
@@ -70,7 +70,7 @@ def restored(
     if not isinstance(name, str) or not isinstance(arguments, Mapping):
         raise InputError(f"{file} has no model name: it was written by another version of jaxrec or another program")
     path = _named().get(name, name if name in registered("model") else None)
-    kind = given if given is not None else None if path is None else locate(path)
+    kind = model_class if model_class is not None else None if path is None else locate(path)
     if kind is None:
         raise InputError(
             f"{file} names the model {name}, which is not part of jaxrec, so it is not loaded: for your own model "
@@ -116,7 +116,7 @@ def _named() -> dict[str, str]:
     return {name: path for name, path in paths.items() if path} | FOLDED
 
 
-def _plain(file: Path, name: str, value: Any) -> Any:
+def _plain(file: Path, name: str, value: object) -> Any:
     """Convert lists to tuples; reject values that are not plain."""
     if isinstance(value, Mapping):
         raise InputError(f"{file}: the argument {name} of the model is not a plain value, so it is not loaded")

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +77,7 @@ def by_activity(metric: str, values: np.ndarray, lengths: np.ndarray, users: np.
 
 
 def by_group(
-    kind: str, key: str, model: Mapping[str, Mapping[str, Any]], popular: Mapping[str, Mapping[str, Any]]
+    kind: str, key: str, model: Mapping[str, Mapping[str, object]], popular: Mapping[str, Mapping[str, object]]
 ) -> Html:
     """Draw a metric by group of items or users (`kind`), for the model and, if available, for popularity."""
     pairs = [("model", BLUE, model), ("popularity", GRAY, popular)]
@@ -142,7 +141,7 @@ def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> l
 def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
     """Draw parallel coordinates: one line per trial through the parameters that all trials share, and its value."""
     shared = [key for key in trials[0].params if all(key in trial.params for trial in trials)]
-    columns: list[dict[str, Any]] = []
+    columns: list[dict[str, object]] = []
     for key in shared:
         values = [trial.params[key] for trial in trials]
         distribution = trials[0].distributions[key]
@@ -153,9 +152,9 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
             columns.append({"label": name, "values": places, "tickvals": [*range(len(names))], "ticktext": names})
         elif getattr(distribution, "log", False):
             ticks = log_ticks(min(values), max(values), around=True)
-            ticks["tickvals"] = [math.log10(tick) for tick in ticks["tickvals"]]
-            ends = [ticks["tickvals"][0], ticks["tickvals"][-1]]
-            columns.append({"label": name, "values": np.log10(values), "range": ends, **ticks})
+            exponents = [math.log10(tick) for tick in ticks["tickvals"]]
+            axis = {"range": [exponents[0], exponents[-1]], "tickvals": exponents, "ticktext": ticks["ticktext"]}
+            columns.append({"label": name, "values": np.log10(values), **axis})
         else:
             columns.append({"label": name, "values": values})
     value = [trial.value for trial in trials]
@@ -168,7 +167,7 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
     return tag("div", chart("Parallel coordinates", [lines], caption, height=380, margin=margin), "grid wide")
 
 
-def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go.Scatter:
+def _dots(trials: Sequence[FrozenTrial], x: Sequence[object], **changes: object) -> go.Scatter:
     return go.Scatter(
         x=x,
         y=[trial.value for trial in trials],
@@ -178,12 +177,13 @@ def _dots(trials: Sequence[FrozenTrial], x: Sequence[Any], **changes: Any) -> go
     )
 
 
-def _axis(distribution: BaseDistribution, values: list[Any]) -> tuple[list[Any], dict[str, Any]]:
+def _axis(distribution: BaseDistribution, values: list[object]) -> tuple[list[object], dict[str, object]]:
     """Return the values on the axis of their distribution, and the axis settings."""
     if isinstance(distribution, CategoricalDistribution):
         order = [plain(choice) for choice in distribution.choices]
         ends = [-0.5, len(order) - 0.5]  # include choices that were never tried
         return [plain(value) for value in values], {"type": "category", "categoryarray": order, "range": ends}
     if getattr(distribution, "log", False):
-        return values, {"type": "log", **log_ticks(min(values), max(values))}
+        numbers = np.asarray(values, np.float64)
+        return values, {"type": "log", **log_ticks(numbers.min().item(), numbers.max().item())}
     return values, {}

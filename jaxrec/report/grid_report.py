@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,5 +142,5 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
     return grid([chart(f"V{metric[1:]} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
 
 
-def _prefixed(part: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+def _prefixed(part: str, metrics: Mapping[str, object]) -> dict[str, object]:
     return {f"{part}_{key}": value for key, value in metrics.items()}

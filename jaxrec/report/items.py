@@ -1,7 +1,6 @@
 """Item section of a run's report: map of item vectors, recommendation frequency, and example lists."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +77,7 @@ def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, ca
     caption = f"{which} on the first two principal components of their vectors ({100 * share:.0f}% of the variance)."
     if len(groups) > 1:
         caption += " Color: the first category of each item."
-    bare: dict[str, Any] = {"showticklabels": False, "showgrid": False}
+    bare: dict[str, object] = {"showticklabels": False, "showgrid": False}
     # Legend markers keep their size although those of the chart are small.
     legend = {**LEGEND, "itemsizing": "constant", "entrywidth": 90}
     return chart(
@@ -169,7 +168,7 @@ def _example(lists: RankedLists, row: int, what: str, known: Interactions, names
     )
 
 
-def _from_zero(most: int) -> dict[str, Sequence[Any]]:
+def _from_zero(most: int) -> dict[str, Sequence[object]]:
     """Return ticks of an axis of n + 1, labeled n."""
     ticks = [0, *(10**power for power in range(9) if 10**power <= most)]
     return {"tickvals": [tick + 1 for tick in ticks], "ticktext": [f"{tick:,}" for tick in ticks]}

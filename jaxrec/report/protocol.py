@@ -1,7 +1,6 @@
 """Evaluation protocol of a run in a few lines: split, loss, training data and ranking."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from jaxrec.settings import Tree, get
 
@@ -26,15 +25,16 @@ LOSSES = {
 }
 
 
-def protocol(tree: Tree, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+def protocol(tree: Tree, metrics: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return names and values for the head of a page; missing settings are left out."""
+    data = metrics.get("data")
     lines = {
         "Split": _split(tree),
         "Loss": _loss(tree),
         "Seed": str(get(tree, "seed", "")),
         "Trained on": "training and validation data" if metrics.get("refit") else "training data",
         "Ranking": _ranking(tree),
-        "Leakage": _leakage(metrics.get("data", {})),
+        "Leakage": _leakage(data.get("test_before_last_train") if isinstance(data, Mapping) else None),
     }
     return [(name, text) for name, text in lines.items() if text]
 
@@ -60,8 +60,7 @@ def _ranking(tree: Tree) -> str:
     return f"full catalog, {each}" if is_full else "SAMPLED: only the given candidates were ranked"
 
 
-def _leakage(data: Mapping[str, Any]) -> str:
-    share = data.get("test_before_last_train")
+def _leakage(share: float | None) -> str:
     if share is None:
         return "unknown: the interactions have no times"
     if not share:

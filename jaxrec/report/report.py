@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -142,7 +141,7 @@ def _metric_table(result: Result) -> Html:
     ks = sorted({key.partition("@")[2] for key in test}, key=lambda k: int(k or 0))
     rows = []
     for name in names:
-        row: list[Any] = [label(name)]
+        row: list[object] = [label(name)]
         for key in (f"{name}@{k}" if k else name for k in ks):
             value = "undefined" if key in undefined else decimals(test[key]) if key in test else ""
             row.append(Cell(value, note=_interval(result, key)))
@@ -191,7 +190,7 @@ def _users(tree: Tree, result: Result) -> Html:
 
 def _groups(result: Result) -> Html:
     """Return test metrics by item group and user group, as charts and as a table, compared with popularity."""
-    groups: Mapping[str, Mapping[str, Mapping[str, Any]]] = result.metrics.get("test_groups", {})
+    groups = result.metrics.get("test_groups", {})
     popular = result.metrics.get("popularity_groups", {})
     shown = [(kind, name, found) for kind, named in groups.items() for name, found in named.items()]
     if not shown:
@@ -201,7 +200,7 @@ def _groups(result: Result) -> Html:
     heads = ["", "group", *("evaluated" if count == "rows" else count for count in counted)]
     rows = []
     for kind, name, found in shown:
-        row: list[Any] = [kind, name, *(Cell(f"{found[count]:,}") for count in counted)]
+        row: list[object] = [kind, name, *(Cell(f"{found[count]:,}") for count in counted)]
         for key in keys:
             row.append(Cell(decimals(found[key])))
             row.append(Cell(decimals(popular.get(kind, {}).get(name, {}).get(key)), "number soft"))
@@ -220,7 +219,7 @@ def _groups(result: Result) -> Html:
 
 def _fact_tables(result: Result) -> Html:
     sizes = {key: value for key, value in summary(result.known).items() if key not in ("interactions", "density")}
-    sizes |= {key: sizes[key].replace("T", " ") for key in ("first", "last") if key in sizes}
+    sizes |= {key: str(sizes[key]).replace("T", " ") for key in ("first", "last") if key in sizes}
     counts = dict(result.metrics.get("data", {}))
     data = {**sizes, "interactions known before the test": len(result.known), **counts.pop("reading", {}), **counts}
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(result.params))
@@ -230,9 +229,9 @@ def _fact_tables(result: Result) -> Html:
     return grid([box(tag("h3", "Data"), table([], _facts(data))), box(*machine)])
 
 
-def _facts(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+def _facts(values: Mapping[str, object]) -> list[tuple[str, object]]:
     shown = {key: f"{value:,}" if type(value) is int else value for key, value in values.items()}
-    shown |= {key: f"{100 * value:.2f}%" for key, value in values.items() if key in SHARES}
+    shown |= {key: f"{100 * value:.2f}%" for key, value in values.items() if key in SHARES and isinstance(value, float)}
     numbers = {key: Cell(value) for key, value in shown.items() if isinstance(value, str) and value[:1].isdigit()}
     return [(FACTS.get(key, key.replace("_", " ")), value) for key, value in (shown | numbers).items()]
 

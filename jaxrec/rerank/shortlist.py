@@ -19,14 +19,14 @@ class Shortlist(NamedTuple):
         """The candidates at these positions, in this order; scores stay with their items and may no longer decrease."""
         return Shortlist(*(jnp.take_along_axis(column, order, axis=1) for column in self))
 
-    def led_by(self, order: Int[Array, "B K"]) -> "Shortlist":
+    def with_first(self, order: Int[Array, "B K"]) -> "Shortlist":
         """The candidates at these positions first, then the others in their existing order."""
         n = self.items.shape[1]
         rows, ranks = jnp.arange(order.shape[0])[:, None], jnp.arange(order.shape[1])[None, :]
         place = jnp.broadcast_to(n + jnp.arange(n)[None, :], self.items.shape).at[rows, order].set(ranks)
         return self.ordered(jnp.argsort(place, axis=1))
 
-    def only(self, stays: Bool[Array, "B C"]) -> "Shortlist":
+    def filtered(self, stays: Bool[Array, "B C"]) -> "Shortlist":
         """Remove candidates where `stays` is False; later ones move up."""
         stays = stays & (self.items >= 0)
         left = Shortlist(jnp.where(stays, self.items, -1), jnp.where(stays, self.scores, -jnp.inf))
@@ -81,7 +81,7 @@ class Items(NamedTuple):
     available: Bool[Array, "I"]
 
 
-class About(NamedTuple):
+class RerankContext(NamedTuple):
     """Context of re-ranking.
 
     Attributes:
@@ -93,3 +93,6 @@ class About(NamedTuple):
     items: Items
     own: Float[Array, "B G"]
     k: int
+
+
+About = RerankContext  # former name, which steps of other packages may import

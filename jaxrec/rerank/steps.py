@@ -15,7 +15,7 @@ from jaxrec.rerank.diversity import dpp, mmr
 from jaxrec.rerank.fairness import calibrated, within_band
 from jaxrec.rerank.freshness import freshened
 from jaxrec.rerank.rules import allowed, capped
-from jaxrec.rerank.shortlist import About, Shortlist
+from jaxrec.rerank.shortlist import RerankContext, Shortlist
 
 
 class Step(Protocol):
@@ -24,7 +24,7 @@ class Step(Protocol):
     knob: ClassVar[str | None]
     metric: ClassVar[str | None]
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Apply the step to ranked candidates."""
 
 
@@ -36,10 +36,10 @@ class Mmr:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Selected items first, then the others."""
         vectors = context.items.vectors[shortlist.items]
-        return shortlist.led_by(mmr(shortlist.scores, vectors, self.strength, k=context.k))
+        return shortlist.with_first(mmr(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Dpp:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Selected items first, then the others."""
         vectors = context.items.vectors[shortlist.items]
-        return shortlist.led_by(dpp(shortlist.scores, vectors, self.strength, k=context.k))
+        return shortlist.with_first(dpp(shortlist.scores, vectors, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Freshness:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "freshness"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Sorted by the new scores, which later steps use."""
         ages = context.items.ages[shortlist.items]
         return by_score(
@@ -80,10 +80,10 @@ class Exposure:
     knob: ClassVar[str | None] = "band"
     metric: ClassVar[str | None] = "exposure_disparity"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Selected items first, then the others."""
         groups = context.items.groups[shortlist.items]
-        return shortlist.led_by(within_band(shortlist.scores, groups, context.items.target, self.band, k=context.k))
+        return shortlist.with_first(within_band(shortlist.scores, groups, context.items.target, self.band, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ class Calibration:
     knob: ClassVar[str | None] = "strength"
     metric: ClassVar[str | None] = "calibration_error"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Selected items first, then the others."""
         mixes = context.items.mixes[shortlist.items]
-        return shortlist.led_by(calibrated(shortlist.scores, mixes, context.own, self.strength, k=context.k))
+        return shortlist.with_first(calibrated(shortlist.scores, mixes, context.own, self.strength, k=context.k))
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Available:
     knob: ClassVar[str | None] = None
     metric: ClassVar[str | None] = None
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Remaining items in their existing order."""
-        return shortlist.only(allowed(shortlist.scores, context.items.available[shortlist.items]) > -float("inf"))
+        return shortlist.filtered(allowed(shortlist.scores, context.items.available[shortlist.items]) > -float("inf"))
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ class Cap:
     knob: ClassVar[str | None] = "limit"
     metric: ClassVar[str | None] = "diversity"
 
-    def __call__(self, shortlist: Shortlist, context: About) -> Shortlist:
+    def __call__(self, shortlist: Shortlist, context: RerankContext) -> Shortlist:
         """Remaining items in their existing order."""
-        return shortlist.only(capped(shortlist.items >= 0, context.items.mixes[shortlist.items] > 0, self.limit))
+        return shortlist.filtered(capped(shortlist.items >= 0, context.items.mixes[shortlist.items] > 0, self.limit))
 
 
 def by_score(shortlist: Shortlist) -> Shortlist:

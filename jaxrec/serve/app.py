@@ -3,10 +3,9 @@
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -36,9 +35,9 @@ def application(service: Service) -> Starlette:
     """Return the application: the service's endpoints, the page at /, /openapi.json and /metrics."""
     telemetry = Telemetry()
     service.lists.on_batch = telemetry.batch_rows.observe
-    telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.aside.waiting)
+    telemetry.gauge("jaxrec_waiting", "Requests in the queue.", lambda: service.lists.waiting + service.single.waiting)
     telemetry.gauge("jaxrec_updated_users", "Users with events in memory.", lambda: len(service.updates))
-    telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.forgotten)
+    telemetry.gauge("jaxrec_forgotten_users", "Users whose events were evicted.", lambda: service.updates.evicted)
     page = files("jaxrec.serve").joinpath("page.html").read_text(encoding="utf-8")
     description = json.dumps(openapi(service.run))
 
@@ -68,11 +67,11 @@ def application(service: Service) -> Starlette:
     )
 
 
-def _handler(endpoint: Endpoint, service: Service, telemetry: Telemetry) -> Callable[[Request], Any]:
+def _handler(endpoint: Endpoint, service: Service, telemetry: Telemetry) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
         started = time.perf_counter()
         response = await _respond(endpoint, service, request)
-        telemetry.answered(endpoint.path, response.status_code, time.perf_counter() - started)
+        telemetry.observe(endpoint.path, response.status_code, time.perf_counter() - started)
         return response
 
     return handle
@@ -136,9 +135,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return _problem(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}", error.headers)
 
 
-def _problem(status: int, message: str, headers: Any = None) -> Response:
+def _problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     return _json(status, {"error": message}, headers)
 
 
-def _json(status: int, value: dict[str, Any], headers: Any = None) -> Response:
+def _json(status: int, value: dict[str, object], headers: Mapping[str, str] | None = None) -> Response:
     return Response(to_json(value), status, headers, media_type="application/json")

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -46,7 +46,7 @@ class Batcher(Generic[Q, A]):
         size: int,
         window: float,
         queue: int,
-        on_batch: Callable[[int], Any] = lambda size: None,
+        on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
         self.answer, self.size, self.window, self.queue, self.on_batch = answer, size, window, queue, on_batch
         self._waiting: deque[tuple[Q, asyncio.Future[A]]] = deque()

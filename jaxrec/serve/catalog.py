@@ -1,7 +1,6 @@
 """Item catalog of the server: ids in requests, titles, categories, and title search."""
 
 import unicodedata
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,21 +20,21 @@ class Ids:
 
     def __init__(self, kind: str, ids: np.ndarray) -> None:
         self.kind = kind
-        self.values: list[Any] = ids.tolist()  # Python numbers and strings, which JSON supports
+        self.values: list[str | int] = ids.tolist()  # Python numbers and strings, which JSON supports
         self._positions = {str(value): position for position, value in enumerate(self.values)}
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def find(self, value: Any) -> int:
+    def find(self, value: object) -> int:
         """Return the position of an id, or -1."""
         return self._positions.get(self.key(value), -1)
 
-    def key(self, value: Any) -> str:
+    def key(self, value: object) -> str:
         """Return the canonical text of an id, known or unknown."""
         return as_text(value, self.kind) or ""
 
-    def position(self, value: Any) -> int:
+    def position(self, value: object) -> int:
         """Return the position of an id; raise UnknownIdError for an unknown id."""
         position = self.find(value)
         if position < 0:
@@ -70,7 +69,7 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def item(self, position: int) -> dict[str, Any]:
+    def item(self, position: int) -> dict[str, object]:
         """Return id, title and categories of an item."""
         return {
             "id": self.ids.values[position],

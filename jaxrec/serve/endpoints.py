@@ -1,9 +1,9 @@
 """Endpoints of the server and their OpenAPI description, from one table."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaValue, models_json_schema
 
 from jaxrec import __version__
 from jaxrec.serve import messages
@@ -12,13 +12,13 @@ from jaxrec.serve.service import Service
 
 
 class Endpoint(NamedTuple):
-    """Method and path, request message (body of a POST, else query parameters), and response message."""
+    """Method and path, request message (body of a POST, else query parameters), response message, service method."""
 
     method: str
     path: str
     takes: type[Message]
     gives: type[Message]
-    answer: Callable[[Service, Any], Awaitable[dict[str, Any]]]
+    answer: Callable[..., Awaitable[dict[str, object]]]
 
     @property
     def summary(self) -> str:
@@ -33,8 +33,8 @@ ENDPOINTS = (
     Endpoint("GET", "/similar", messages.SimilarRequest, messages.SimilarItems, Service.similar),
     Endpoint("GET", "/items", messages.ItemsRequest, messages.Items, Service.items),
     Endpoint("GET", "/history", messages.HistoryRequest, messages.UserHistory, Service.history),
-    Endpoint("GET", "/about", messages.Nothing, messages.About, Service.about),
-    Endpoint("GET", "/health", messages.Nothing, messages.Health, Service.health),
+    Endpoint("GET", "/about", messages.NoParameters, messages.About, Service.about),
+    Endpoint("GET", "/health", messages.NoParameters, messages.Health, Service.health),
 )
 
 PROBLEMS = {
@@ -48,7 +48,7 @@ PROBLEMS = {
 }
 
 
-def openapi(name: str) -> dict[str, Any]:
+def openapi(name: str) -> JsonSchemaValue:
     """Return the OpenAPI 3.1 description of all endpoints."""
     used = {message for endpoint in ENDPOINTS for message in (endpoint.takes, endpoint.gives)} | {Problem}
     ordered = sorted(used, key=lambda message: message.__name__)
@@ -64,8 +64,8 @@ def openapi(name: str) -> dict[str, Any]:
     }
 
 
-def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any]:
-    inputs: dict[str, Any]
+def _operation(endpoint: Endpoint, definitions: JsonSchemaValue) -> JsonSchemaValue:
+    inputs: JsonSchemaValue
     if endpoint.method == "POST":
         inputs = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
     else:
@@ -82,5 +82,5 @@ def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any
     return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **inputs, "responses": responses | problems}
 
 
-def _json(message: type[Message]) -> dict[str, Any]:
+def _json(message: type[Message]) -> JsonSchemaValue:
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{message.__name__}"}}}

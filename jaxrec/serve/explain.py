@@ -17,7 +17,7 @@ from jaxrec.serve.programs import padded
 TOGETHER = 32  # leave-one-out histories scored at a time
 
 
-class Explained(NamedTuple):
+class ScoreParts(NamedTuple):
     """Score and its parts: positions of items and their contributions, largest first."""
 
     score: float | None
@@ -42,7 +42,7 @@ class Explainer:
         self.recommender, self.lengths = recommender, lengths
         name = type(recommender.model).__name__
         # A model of user ids is explained through its fold-in of the history, see `Model.by_history`.
-        whole, self._params = recommender.asked
+        whole, self._params = recommender.model_and_params
         self._models = {n: model for n in lengths if (model := whole.by_history(n)) is not None}
         model = self._models.get(lengths[0])
         self.linear = isinstance(model, Additive)
@@ -61,17 +61,17 @@ class Explainer:
             self(NEW, np.zeros(length, np.int32), 0)
         return len(self.lengths)
 
-    def __call__(self, user: int, history: Int[np.ndarray, "T"], item: int) -> Explained:
+    def __call__(self, user: int, history: Int[np.ndarray, "T"], item: int) -> ScoreParts:
         """Return the item's score for this user and history, and the contributions of the history items."""
         if self.why_not is not None or not len(history):
-            return Explained(None, None, "none", self.why_not or "the history is empty", [])
+            return ScoreParts(None, None, "none", self.why_not or "the history is empty", [])
         return self._exact(user, history, item) if self.linear else self._left_out(user, history, item)
 
-    def _exact(self, user: int, history: np.ndarray, item: int) -> Explained:
+    def _exact(self, user: int, history: np.ndarray, item: int) -> ScoreParts:
         n = self._length(history)
         parts, score = self._program(n, self._params, user, padded([history], n), item)
         parts = np.asarray(parts)[n - len(history) :]
-        return Explained(
+        return ScoreParts(
             float(score),
             float(score) - float(parts.sum(dtype=np.float64)),
             "exact",
@@ -79,13 +79,13 @@ class Explainer:
             _by_item(history, parts),
         )
 
-    def _left_out(self, user: int, history: np.ndarray, item: int) -> Explained:
+    def _left_out(self, user: int, history: np.ndarray, item: int) -> ScoreParts:
         read = np.arange(len(history))[-self.reads :]
         lists = [history, *(np.delete(history, at) for at in read)]
         scores = np.concatenate(
             [self._scored(user, lists[at : at + TOGETHER], item) for at in range(0, len(lists), TOGETHER)]
         )
-        return Explained(
+        return ScoreParts(
             float(scores[0]),
             None,
             "leave_one_out",

@@ -3,15 +3,15 @@
 Ids are strings or integers; 7, "7", 7.0 and "7.0" are the same id, as in the data.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
 LONGEST_ID = 500  # characters
 EXACT = 2**53  # larger floats do not identify a single integer
 
 
-def _id(value: Any) -> str | int:
+def _id(value: object) -> str | int:
     match value:
         case bool():
             pass
@@ -25,8 +25,8 @@ def _id(value: Any) -> str | int:
 
 
 Id = Annotated[
-    Any,
-    AfterValidator(_id),
+    str | int,
+    PlainValidator(_id),
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": LONGEST_ID}, {"type": "integer"}]}),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -38,20 +38,20 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Someone(Message):
+class UserOrHistory(Message):
     """A user, given either by id or by a history."""
 
     user: Id | None = Field(None, description="user id; the history is that of the run plus later events")
     history: list[Id] | None = Field(None, description="item ids, oldest first, of a new or anonymous user")
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Someone":
+    def _one_of_both(self) -> "UserOrHistory":
         if (self.user is None) == (self.history is None):
             raise ValueError("set exactly one of user and history")
         return self
 
 
-class RecommendRequest(Someone):
+class RecommendRequest(UserOrHistory):
     """User or history, and options of the list."""
 
     k: int = Field(10, ge=1, description="list length")
@@ -60,7 +60,7 @@ class RecommendRequest(Someone):
     freshness: Share = Field(0.0, description="0: ignore item age; 1: by item age only")
 
 
-class ExplainRequest(Someone):
+class ExplainRequest(UserOrHistory):
     """Item whose score is to be explained by the history."""
 
     item: Id = Field(description="the item whose score is explained")
@@ -103,7 +103,7 @@ class EventsRequest(Message):
     events: list[Event] = Field(min_length=1)
 
 
-class Nothing(Message):
+class NoParameters(Message):
     """No parameters."""
 
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ class Row(NamedTuple):
         return self.diversity > 0 or self.freshness > 0
 
 
-class Listed(NamedTuple):
+class RankedList(NamedTuple):
     """Recommendation list: item positions and model scores, best first; `by_model` is False for the popularity list."""
 
     items: list[int]
@@ -86,7 +86,7 @@ class Programs:
             self([Row(user, nothing, nothing, k, diversity=0.5)])
         return (len(self.lengths) + 1) * len(ks) + len(self.lengths)
 
-    def __call__(self, rows: Sequence[Row]) -> list[Listed]:
+    def __call__(self, rows: Sequence[Row]) -> list[RankedList]:
         """Return one list per row."""
         kinds: dict[tuple[int, int, bool], list[int]] = {}
         for at, row in enumerate(rows):
@@ -94,16 +94,16 @@ class Programs:
             length = next(length for length in self.lengths if length >= longest)
             k = min(SHORT, self.max_k) if row.k <= SHORT else self.max_k
             kinds.setdefault((length, k, row.reranked), []).append(at)
-        listed: dict[int, Listed] = {}
+        listed: dict[int, RankedList] = {}
         for kind, places in kinds.items():
             for start in range(0, len(places), ROWS):
                 some = places[start : start + ROWS]
                 listed |= zip(some, self._listed([rows[at] for at in some], *kind), strict=True)
         return [listed[at] for at in range(len(rows))]
 
-    def _listed(self, rows: Sequence[Row], length: int, k: int, reranked: bool) -> list[Listed]:
+    def _listed(self, rows: Sequence[Row], length: int, k: int, reranked: bool) -> list[RankedList]:
         """Return the lists of rows of one shape."""
-        answers = self.recommender.answers(self.n_candidates if reranked else k, ROWS, length)
+        answers = self.recommender.batch_recommender(self.n_candidates if reranked else k, ROWS, length)
         users = np.array([row.user for row in rows], np.int32)
         histories, hidden = (
             padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)
@@ -114,7 +114,8 @@ class Programs:
         by_model = answers.is_model(users, histories)
         sizes = np.minimum((items >= 0).sum(axis=1), [row.k for row in rows]).tolist()
         return [
-            Listed(items[at, :n].tolist(), scores[at, :n].tolist(), bool(by_model[at])) for at, n in enumerate(sizes)
+            RankedList(items[at, :n].tolist(), scores[at, :n].tolist(), bool(by_model[at]))
+            for at, n in enumerate(sizes)
         ]
 
     def _reranked(
@@ -124,7 +125,7 @@ class Programs:
         weights = np.array([(row.diversity, row.freshness) for row in rows] + [(0, 0)] * missing, np.float32)
         padding = ((0, missing), (0, 0))
         later = np.float32((time.monotonic() - self._started) / 86_400)
-        order: Any = self._rerank(
+        order: object = self._rerank(
             np.pad(scores, padding),
             self._vectors,
             self._ages,

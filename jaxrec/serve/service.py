@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -19,14 +19,16 @@ from jaxrec.serve.messages import (
     ExplainRequest,
     HistoryRequest,
     ItemsRequest,
-    Nothing,
+    NoParameters,
     RecommendRequest,
     SimilarRequest,
-    Someone,
+    UserOrHistory,
 )
-from jaxrec.serve.programs import Listed, Programs, Row
+from jaxrec.serve.programs import Programs, RankedList, Row
 from jaxrec.serve.similar import Neighbors
 from jaxrec.serve.updates import Updates
+
+T = TypeVar("T")
 
 STUCK = 30.0  # seconds after which a running batch counts as stuck
 EXAMPLES = 8  # example users
@@ -43,17 +45,17 @@ class Service:
         self, recommender: Recommender, catalog: Catalog, vectors: Vectors | None, limits: Limits, run: str
     ) -> None:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
-        self.vectors = vectors  # None: nothing says which items are alike
+        self.vectors = vectors  # None: no item similarity is available
         self.users = Ids("user", recommender.user_ids)
         self.updates = Updates(limits.users, limits.user_items)
         self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)
-        self.lists: Batcher[Row, Listed] = Batcher(
+        self.lists: Batcher[Row, RankedList] = Batcher(
             self.programs, size=limits.batch_sizes[-1], window=limits.window_ms / 1000, queue=limits.queue
         )
         # Less frequent requests are processed one by one, with the same queue limit.
-        self.aside: Batcher[Callable[[], Any], Any] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
+        self.single: Batcher[Callable[[], object], object] = Batcher(_each, size=1, window=0.0, queue=limits.queue)
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -71,13 +73,13 @@ class Service:
 
     async def __aenter__(self) -> "Service":
         await self._stack.enter_async_context(self.lists)
-        await self._stack.enter_async_context(self.aside)
+        await self._stack.enter_async_context(self.single)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    async def recommend(self, request: RecommendRequest) -> dict[str, Any]:
+    async def recommend(self, request: RecommendRequest) -> dict[str, object]:
         """Recommend items for a user or a history."""
         k = self._k(request.k)
         for name, values in (("diversity", self.vectors), ("freshness", self.recommender.ages)):
@@ -98,10 +100,10 @@ class Service:
             "unknown_items": unknown,
         }
 
-    async def similar(self, request: SimilarRequest) -> dict[str, Any]:
+    async def similar(self, request: SimilarRequest) -> dict[str, object]:
         """Find items similar to an item."""
         position, k = self.catalog.ids.position(request.item), self._k(request.k)
-        neighbors = await self.aside.ask(lambda: self.neighbors(position, k))
+        neighbors = await self._alone(lambda: self.neighbors(position, k))
         item = self.catalog.item
         return {
             "item": item(position),
@@ -109,11 +111,11 @@ class Service:
             "by": self.neighbors.by,
         }
 
-    async def explain(self, request: ExplainRequest) -> dict[str, Any]:
+    async def explain(self, request: ExplainRequest) -> dict[str, object]:
         """Explain an item's score by the items of the history."""
         position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
-        explained = await self.aside.ask(lambda: self.explainer(row.user, row.history, position))
+        explained = await self._alone(lambda: self.explainer(row.user, row.history, position))
         item = self.catalog.item
         return {
             "item": item(position),
@@ -127,12 +129,12 @@ class Service:
             "unknown_items": unknown,
         }
 
-    async def items(self, request: ItemsRequest) -> dict[str, Any]:
+    async def items(self, request: ItemsRequest) -> dict[str, object]:
         """Search items by title or id."""
-        positions = await self.aside.ask(lambda: self.catalog.search(request.search, request.limit))
+        positions = await self._alone(lambda: self.catalog.search(request.search, request.limit))
         return {"items": [self.catalog.item(position) for position in positions]}
 
-    async def history(self, request: HistoryRequest) -> dict[str, Any]:
+    async def history(self, request: HistoryRequest) -> dict[str, object]:
         """Return the history of a user, latest first."""
         position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
         if position < 0 and not updates:
@@ -145,7 +147,7 @@ class Service:
             "items": [self.catalog.item(int(item)) for item in history[: request.limit]],
         }
 
-    async def events(self, request: EventsRequest) -> dict[str, Any]:
+    async def events(self, request: EventsRequest) -> dict[str, object]:
         """Store interactions of users; later lists take them into account."""
         self._check_length("events", request.events)
         items = [self.catalog.ids.find(event.item) for event in request.events]
@@ -159,7 +161,7 @@ class Service:
             self.updates.add(user, [item])
         return {"accepted": len(items)}
 
-    async def about(self, request: Nothing) -> dict[str, Any]:
+    async def about(self, request: NoParameters) -> dict[str, object]:
         """Describe the served run and its capabilities."""
         lengths = np.diff(self.recommender.known.offsets)
         busy = np.argsort(-lengths, kind="stable")[: max(EXAMPLES, len(lengths) // 2)]  # users with a history to show
@@ -175,12 +177,16 @@ class Service:
             "examples": [self.users.values[user] for user in some],
         }
 
-    async def health(self, request: Nothing) -> dict[str, Any]:
+    async def health(self, request: NoParameters) -> dict[str, object]:
         """Report whether batches are being processed."""
-        stuck = max(self.lists.busy_for, self.aside.busy_for) > STUCK
-        return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.aside.waiting}
+        stuck = max(self.lists.busy_for, self.single.busy_for) > STUCK
+        return {"status": "stuck" if stuck else "ready", "waiting": self.lists.waiting + self.single.waiting}
 
-    def _row(self, request: Someone) -> tuple[Row, list[Any]]:
+    async def _alone(self, call: Callable[[], T]) -> T:
+        """Return the result of a call that is not batched with others."""
+        return cast(T, await self.single.ask(call))
+
+    def _row(self, request: UserOrHistory) -> tuple[Row, list[str | int]]:
         """Return the row of a request, and the unknown items of its history."""
         if request.history is not None:
             self._check_length("history", request.history)
@@ -213,7 +219,7 @@ class Service:
             raise InputError(f"k: must be at most {self.programs.max_k}, got {k}")
         return k
 
-    def _check_length(self, name: str, entries: Sequence[Any]) -> None:
+    def _check_length(self, name: str, entries: Sequence[object]) -> None:
         if len(entries) > self.limits.max_history:
             raise InputError(f"{name}: must have at most {self.limits.max_history} entries, got {len(entries)}")
 
@@ -230,5 +236,5 @@ class Service:
         }
 
 
-def _each(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+def _each(calls: Sequence[Callable[[], T]]) -> list[T]:
     return [call() for call in calls]

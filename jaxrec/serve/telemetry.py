@@ -26,7 +26,7 @@ class Telemetry:
         """Add a gauge whose value is read on every scrape."""
         Gauge(name, description, registry=self._all).set_function(value)
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def observe(self, path: str, status: int, seconds: float) -> None:
         """Record one request."""
         if (path, status) not in self._of:
             self._of[path, status] = self.requests.labels(path, status), self.seconds.labels(path)

@@ -16,7 +16,7 @@ class Updates:
 
     def __init__(self, max_users: int, max_items: int) -> None:
         self.max_users, self.max_items = max_users, max_items
-        self.forgotten = 0  # evicted users
+        self.evicted = 0  # evicted users
         self._items: OrderedDict[str, deque[int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -28,7 +28,7 @@ class Updates:
         self._items.move_to_end(user)
         if len(self._items) > self.max_users:
             self._items.popitem(last=False)
-            self.forgotten += 1
+            self.evicted += 1
 
     def of(self, user: str) -> tuple[int, ...]:
         """Return the stored items of a user; empty for an unknown user."""

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec.explore import sentences as say
+from jaxrec.explore import sentences
 from jaxrec.explore.values import spread
 
 
@@ -21,7 +21,7 @@ def test_durations(median, said):
     facts = {"minutes of pause that end one": 30.0}
     facts |= {} if median is None else {"median minutes, of those with more than one": median}
     table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
-    assert say.of_durations(table) == f"{said}. A gap of more than 30 minutes ends a session."
+    assert sentences.of_durations(table) == f"{said}. A gap of more than 30 minutes ends a session."
 
 
 @pytest.mark.parametrize(
@@ -33,24 +33,24 @@ def test_durations(median, said):
 )
 def test_users_with_a_single_row(single, said):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
-    assert say.of_all_users(pd.DataFrame(rows)) == f"{said} just one."
+    assert sentences.of_all_users(pd.DataFrame(rows)) == f"{said} just one."
 
 
 def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
     names = ["is view", "is buy", "hour"]
     values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
     table = pd.DataFrame(values, columns=names).assign(column=names)
-    assert say.of_correlations(table).endswith(
+    assert sentences.of_correlations(table).endswith(
         "The strongest (except between event types) is -0.30, between “is buy” and “hour”."
     )
 
 
 def test_the_strongest_of_all_cells_is_said_where_there_is_one_kind_of_action():
     table = pd.DataFrame([[1, -0.9], [-0.9, 1]], columns=["value", "hour"]).assign(column=["value", "hour"])
-    assert say.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
+    assert sentences.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
 
 
 def test_values_go_from_the_smallest_to_the_largest():
     values = np.arange(20, 400, dtype=np.float32)
-    assert say.of_spread(spread(values), "value").endswith("the range is 20 to 399.")
-    assert say.of_spread(spread(np.append(values, -7)), "value").endswith("the range is -7 to 399.")
+    assert sentences.of_spread(spread(values), "value").endswith("the range is 20 to 399.")
+    assert sentences.of_spread(spread(np.append(values, -7)), "value").endswith("the range is -7 to 399.")

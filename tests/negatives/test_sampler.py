@@ -27,7 +27,7 @@ class Last(Sampler):
 
     exclude_known: bool = False
 
-    def __call__(self, source, examples, n_items, n_negatives, given=None):
+    def __call__(self, source, examples, n_items, n_negatives, context=None):
         return Negatives.first(jnp.full((len(examples), self.ratio), n_items - 1), n_negatives)
 
 

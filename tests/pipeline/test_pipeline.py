@@ -13,8 +13,8 @@ from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.metrics import mean_and_interval
 from jaxrec.pipeline import run as pipeline_run
-from jaxrec.pipeline.list_measures import Measured
-from jaxrec.pipeline.pipeline import Pipeline, Run, chosen, stage_table
+from jaxrec.pipeline.list_evaluator import ListResults
+from jaxrec.pipeline.pipeline import Pipeline, Run, choose_value, stage_table
 from jaxrec.pipeline.retrieval import CandidateSet, overlap, union
 from jaxrec.rerank.steps import Available, Cap, Mmr
 from jaxrec.serve.limits import Limits
@@ -90,7 +90,7 @@ def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run
     everything = CandidateSet(n=ITEMS)
     pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), candidates=everything)
     split = pipeline.run.split()
-    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    done = pipeline.evaluate(pipeline.stages(split.test, split), {})
     for stage, name in (("first stage", "ease"), ("+ scoring", "mf")):
         for key in ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"):
             assert done[stage].means()[key] == pytest.approx(runs[name][1]["test"][key], abs=1e-6), (stage, key)
@@ -118,7 +118,7 @@ def test_rules_hold_in_every_list(tree, runs, shop):
     steps = {"available": Available(), "mmr": Mmr(0.3), "cap": Cap(3)}
     pipeline = opened(tree, runs, steps)
     split = pipeline.run.split()
-    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    done = pipeline.evaluate(pipeline.stages(split.test, split), {})
     table = pd.read_csv(shop / "items.csv").set_index("item_id").loc[split.test.known.item_ids]
     lists = done["+ re-ranking"].lists
     assert (table.stock.to_numpy()[lists[lists >= 0]] == "yes").all()
@@ -137,7 +137,7 @@ def test_a_diverse_list_of_the_server_is_the_pipelines(compose_pipeline, runs, n
     facts, candidates = build(tree["items"]), build(tree["candidates"])
     pipeline = Pipeline(run, None, candidates=candidates, weight=1.0, steps=steps, facts=facts, k=10)
     split = run.split()
-    done = pipeline.measured(pipeline.stages(split.test, split), {})
+    done = pipeline.evaluate(pipeline.stages(split.test, split), {})
     plain, diverse = done["first stage"], done["+ re-ranking"]
     assert (plain.lists != diverse.lists).any(axis=1).mean() > 0.5
     service = Service.of(run.recommender, Limits(candidates=40, max_k=10), "shop")
@@ -175,7 +175,7 @@ def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so
         pipeline = opened(tree, runs, candidates=sources)
         pipeline.run = mf
         stages = pipeline.stages(split.test, split)
-        found[probes] = stages.first[0], stages.said["recall of faiss against exact"]
+        found[probes] = stages.first[0], stages.candidate_statistics["recall of faiss against exact"]
     exact = mf.fitted.rank(ground_truth(split.test).asked, 20)[0]
     assert (np.sort(found[6][0]) == np.sort(exact)).all()
     assert found[6][1] == 1
@@ -253,7 +253,7 @@ def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs,
 def test_rows_of_a_user_are_drawn_together_in_the_intervals_of_stages():
     values, users = np.array([0.0, 0.2, 0.7, 1.0]), np.repeat(np.arange(4), 10)
     stages = {
-        name: Measured({"ndcg@5": of_user[users]}, {}, np.zeros((40, 5), int), users)
+        name: ListResults({"ndcg@5": of_user[users]}, {}, np.zeros((40, 5), int), users)
         for name, of_user in (("first stage", values), ("+ scoring", values**2))
     }
     table = stage_table(stages, "ndcg@5").iloc[1]
@@ -266,12 +266,12 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
     table = pd.DataFrame(
         {"s": [np.nan, 0, 1, 2, 3], "q": [1.0, 1.0, 0.96, 0.95, 0.8], "gini@10": [0.9, 0.9, 0.7, 0.8, 0.1]}
     )
-    assert chosen(table, "s", "gini@10", "q", 0.95) == 1
-    assert chosen(table, "s", "gini@10", "q", 0.5) == 3
+    assert choose_value(table, "s", "gini@10", "q", 0.95) == 1
+    assert choose_value(table, "s", "gini@10", "q", 0.5) == 3
     table["diversity@10"] = [0.1, 0.1, 0.2, 0.2, 0.9]
-    assert chosen(table, "s", "diversity@10", "q", 0.9) == 1  # of equals, what costs less
+    assert choose_value(table, "s", "diversity@10", "q", 0.9) == 1  # of equals, what costs less
     with pytest.raises(InputError, match="no value of s keeps that share"):
-        chosen(table, "s", "gini@10", "q", 1.01)
+        choose_value(table, "s", "gini@10", "q", 1.01)
 
 
 @pytest.mark.parametrize(

@@ -42,8 +42,8 @@ def test_rows_have_one_width():
     """100 pairs of one user are two rows of 64, and one pair is a row as well."""
     nothing = UserHistories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
     scorer = PairScorer(EASE(ITEMS, 3), FeatureTables(), {}, nothing)
-    row, column, width = scorer._laid_out(np.repeat([3, 7], [100, 1]))
+    row, column, width = scorer._layout(np.repeat([3, 7], [100, 1]))
     assert width == 64
     assert row.tolist() == [0] * 64 + [1] * 36 + [2]
     assert column.tolist() == [*range(64), *range(36), 0]
-    assert scorer._laid_out(np.arange(9))[2] == 64
+    assert scorer._layout(np.arange(9))[2] == 64

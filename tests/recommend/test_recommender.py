@@ -72,14 +72,14 @@ def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     """Small requests share one program, whoever asks; large ones have one that devices share."""
     model = loaded(name)
     many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
-    before = len(model._answers)
+    before = len(model._batch_recommenders)
     for users in (model.user_ids[:2], model.user_ids[7:12]):
         few = model.recommend(users, k=6, exclude_seen=exclude_seen)
         expected = many[many.user_id.isin(users)]
         assert few.item_id.tolist() == expected.item_id.tolist()
         np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
     assert len(model.user_ids) > MANY
-    assert len(model._answers) <= before + 1
+    assert len(model._batch_recommenders) <= before + 1
 
 
 def test_ials_solves_for_a_new_user(loaded):
@@ -154,7 +154,7 @@ def test_many_histories_are_what_each_is_alone(loaded):
 def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
     """Users of an id model by their ids, in one call with new ones; fewer rows than a batch are enough."""
     model = loaded("neumf")
-    answers = model.answers(k=6, batch=4, length=32)
+    answers = model.batch_recommender(k=6, batch=4, length=32)
     users = np.array([5, NEW, 250])
     histories = model.histories(users.clip(0), 32)
     items, scores = answers(users, histories)
@@ -162,7 +162,7 @@ def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
     np.testing.assert_array_equal(items[[0, 2]], expected[0])
     np.testing.assert_allclose(scores[[0, 2]], expected[1], rtol=1e-5, atol=1e-5)
     assert answers.is_model(users, histories).tolist() == [True, False, True]
-    assert answers is model.answers(k=6, batch=4, length=32)
+    assert answers is model.batch_recommender(k=6, batch=4, length=32)
     with pytest.raises(ValueError, match="5 rows"):
         answers(np.zeros(5, int), np.zeros((5, 32), int))
 

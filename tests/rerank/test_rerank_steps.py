@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.rerank.shortlist import About, Items, Shortlist
+from jaxrec.rerank.shortlist import Items, RerankContext, Shortlist
 from jaxrec.rerank.steps import Available, Calibration, Cap, Dpp, Exposure, Freshness, Mmr
 
 CANDIDATES = Shortlist(jnp.array([[4, 0, 3, 1, 2], [2, 1, 0, -1, -1]]), jnp.array([[5, 4, 3, 2, 1], [3, 2, 1, 0, 0.0]]))
@@ -20,17 +20,17 @@ ITEMS = Items(
     half_life=jnp.float32(1),
     available=jnp.array([True, False, True, True, True]),
 )
-ABOUT = About(ITEMS, jnp.array([[0, 1.0], [0.5, 0.5]]), 2)
+ABOUT = RerankContext(ITEMS, jnp.array([[0, 1.0], [0.5, 0.5]]), 2)
 
 
 def test_those_chosen_lead_and_the_others_follow_as_they_stood():
-    led = CANDIDATES.led_by(jnp.array([[3, 1], [0, 1]]))
+    led = CANDIDATES.with_first(jnp.array([[3, 1], [0, 1]]))
     assert led.items.tolist() == [[1, 0, 4, 3, 2], [2, 1, 0, -1, -1]]
     assert led.scores[0].tolist() == [2, 4, 5, 3, 1]
 
 
 def test_what_goes_leaves_no_gap():
-    left = CANDIDATES.only(jnp.array([[True, False, True, False, True]] * 2))
+    left = CANDIDATES.filtered(jnp.array([[True, False, True, False, True]] * 2))
     assert left.items.tolist() == [[4, 3, 2, -1, -1], [2, 0, -1, -1, -1]]
     assert left.scores.tolist() == [[5, 3, 1, -np.inf, -np.inf], [3, 1, -np.inf, -np.inf, -np.inf]]
 

@@ -26,4 +26,4 @@ def test_the_user_of_whom_nothing_was_heard_longest_is_forgotten():
     assert updates.of("ada") == (1,)  # asked about: bob is now the oldest
     updates.add("eve", [3])
     assert [updates.of(user) for user in ("ada", "bob", "eve")] == [(1,), (), (3,)]
-    assert (len(updates), updates.forgotten) == (2, 1)
+    assert (len(updates), updates.evicted) == (2, 1)

@@ -10,11 +10,11 @@ from jaxrec.errors import InputError
 
 Anonymous = Literal["drop", "keep"]
 # Texts that count as missing ids; compared in lower case without surrounding blanks.
-NOBODY = ("", "-1", "-1.0", "nan", "none", "null")
+ANONYMOUS_IDS = ("", "-1", "-1.0", "nan", "none", "null")
 
 
-def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Replace anonymous user ids (missing, NaN or one of `NOBODY`) by -1, or "-1" in a column of text."""
+def mark_anonymous(ids: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Replace anonymous user ids (missing, NaN or one of `ANONYMOUS_IDS`) by -1, or "-1" in a column of text."""
     if pa.types.is_null(ids.type):
         ids = ids.cast(pa.int64())
     if pa.types.is_floating(ids.type):
@@ -25,16 +25,16 @@ def nobody_as_null(ids: pa.ChunkedArray) -> pa.ChunkedArray:
         return ids.fill_null(-1) if ids.null_count else ids
     codes = ids.dictionary_encode().unify_dictionaries()  # process each distinct id once
     names = codes.chunk(0).dictionary
-    anonymous = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(NOBODY))
+    anonymous = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(names)), pa.array(ANONYMOUS_IDS))
     names = pc.if_else(anonymous, "-1", names)
     return pa.chunked_array([names.take(chunk.indices) for chunk in codes.chunks]).fill_null("-1")
 
 
-def settled(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
+def filter_anonymous(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
     """Drop the rows of anonymous users or keep them as one user.
 
     Args:
-        frame: `user_id` categorical, with ids from `nobody_as_null`.
+        frame: `user_id` categorical, with ids from `mark_anonymous`.
         anonymous: drop the rows, or keep them as one user with the id -1.
 
     Returns:

@@ -39,7 +39,7 @@ def category_paths(file: Path) -> tuple[pd.DataFrame, dict[str, int]]:
     up = np.full(n + 1, n)  # n is a virtual node above the roots
     has_parent = parent >= 0
     up[np.searchsorted(ids, child[has_parent])] = np.searchsorted(ids, parent[has_parent])
-    _refuse_cycle(file, ids, up)
+    _reject_cycle(file, ids, up)
     levels = [np.arange(n)]
     while (parents := up[levels[-1]]).min() < n:
         levels.append(parents)
@@ -83,7 +83,7 @@ def _pairs(file: Path, notes: dict[str, int]) -> tuple[np.ndarray, np.ndarray]:
     return np.fromiter(parents, np.int64), np.fromiter(parents.values(), np.int64)
 
 
-def _refuse_cycle(file: Path, ids: np.ndarray, up: np.ndarray) -> None:
+def _reject_cycle(file: Path, ids: np.ndarray, up: np.ndarray) -> None:
     """Raise InputError if the tree has a cycle: n steps up from a node end above the roots or in a cycle."""
     ancestor = up
     for _ in range(len(up).bit_length()):

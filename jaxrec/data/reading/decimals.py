@@ -11,7 +11,7 @@ COMMA = r"^\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*$"
 POINT = r"^\s*[+-]?\d*\.\d+(?:[eE][+-]?\d+)?\s*$"
 
 
-def pointed(column: pa.ChunkedArray, decimal: Decimal) -> pa.ChunkedArray:
+def with_decimal_points(column: pa.ChunkedArray, decimal: Decimal) -> pa.ChunkedArray:
     """Convert decimal commas in a text column to decimal points.
 
     With `decimal` "," a number with a point, such as 1.234, is ambiguous and becomes text that does not parse as a

@@ -12,7 +12,7 @@ from jaxrec.errors import InputError
 MOST = 127  # codes are int8
 
 
-class Marked(NamedTuple):
+class EventRows(NamedTuple):
     """Rows with the columns that follow from their event type, for `encode`.
 
     Attributes:
@@ -27,7 +27,7 @@ class Marked(NamedTuple):
     notes: dict[str, int]
 
 
-def marked(
+def apply_events(
     frame: pd.DataFrame,
     where: Where,
     *,
@@ -35,7 +35,7 @@ def marked(
     kept: Sequence[str] | None = None,
     target: str | None = None,
     weights: Mapping[str, float] | None = None,
-) -> Marked:
+) -> EventRows:
     """Derive event codes, targets and weights from the categorical column `event`.
 
     Args:
@@ -88,5 +88,5 @@ def marked(
     if weights is not None:
         columns["weight"] = np.array([weights.get(name, 1.0) for name in names], np.float32)[codes]
     if len(names) == 1:
-        return Marked(frame.drop(columns="event").assign(**columns), (), notes)
-    return Marked(frame.assign(event=codes, **columns), names, notes)
+        return EventRows(frame.drop(columns="event").assign(**columns), (), notes)
+    return EventRows(frame.assign(event=codes, **columns), names, notes)

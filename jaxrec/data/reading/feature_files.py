@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, pointed
+from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, with_decimal_points
 from jaxrec.errors import InputError
 
 OFTEN = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
@@ -95,13 +95,13 @@ def feature_columns(
     notes: dict[str, int] = {}
     for name in table.column_names[1:]:
         column, source = tables.plain(table[name]), f"{path}, column {name!r},"
-        _refuse_type(column.type, source, kinds.get(name))
+        _reject_type(column.type, source, kinds.get(name))
         if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
             raise InputError(
                 f"{source} contains numbers such as {_with_comma(column)!r}: {HINT}, or list {name} in "
                 "data.categorical or data.multi_valued"
             )
-        with_points = pointed(column, decimal)
+        with_points = with_decimal_points(column, decimal)
         kind = kinds.get(name) or _kind(table[name].type, with_points, columns.separator)
         column = with_points if kind == "numerical" else column
         if kind == "numerical":
@@ -118,7 +118,7 @@ def feature_columns(
     return table[key], pd.DataFrame(frame), notes
 
 
-def _refuse_type(kind: pa.DataType, source: str, configured: str | None) -> None:
+def _reject_type(kind: pa.DataType, source: str, configured: str | None) -> None:
     """Raise InputError if the column type is not supported, or not for the `configured` kind."""
     inner = kind.value_type if _is_list(kind) else kind
     if _is_list(kind) and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):

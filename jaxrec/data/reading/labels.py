@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from jaxrec.data.ids import IdTable
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.notes import occurred
+from jaxrec.data.notes import nonzero
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
-UNKNOWN = "rows of label 0 whose user or item has no row of label 1, dropped"
-CHOSEN = "rows of label 0 whose pair has a row of label 1 as well, dropped"
+UNKNOWN_PAIR = "rows of label 0 whose user or item has no row of label 1, dropped"
+CONTRADICTED = "rows of label 0 whose pair has a row of label 1 as well, dropped"
 
 
-def chosen(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
+def positive_rows(column: pa.ChunkedArray, where: Where, n_rows: int) -> np.ndarray:
     """Return the mask [n_rows] of positive rows: those with label 1 and those after the labeled file's last row."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
     wrong = np.flatnonzero((numbers != 0) & (numbers != 1))
@@ -44,7 +44,7 @@ def with_negatives(interactions: Interactions, frame: pd.DataFrame) -> Interacti
     positives = positives if interactions.part is None else positives[interactions.part == 0]
     contradicted = np.isin(pairs, positives)
     pairs = np.unique(pairs[~contradicted])
-    dropped = {UNKNOWN: int((~known).sum()), CHOSEN: int(contradicted.sum())}
-    notes = {**interactions.notes, **occurred(dropped)}
+    dropped = {UNKNOWN_PAIR: int((~known).sum()), CONTRADICTED: int(contradicted.sum())}
+    notes = {**interactions.notes, **nonzero(dropped)}
     users, items = (x.astype(np.int32) for x in np.divmod(pairs, interactions.n_items))
     return replace(interactions, negatives=(users, items), notes=notes)

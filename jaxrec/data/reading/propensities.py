@@ -20,7 +20,7 @@ LARGEST = 20.0  # upper limit of click weights, so that a few rows do not domina
 def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> pd.Series:
     """Estimate the examination propensity of each position relative to the first.
 
-    Any two positions with clicks on common pairs give an estimate of log p_k - log p_k' with precision about
+    Two positions with clicks on common pairs give an estimate of log p_k - log p_k' with precision about
     n n' / (n + n'), n and n' being the numbers of clicks; weighted least squares combines all estimates.
 
     Args:
@@ -76,7 +76,7 @@ def _linked(edges: np.ndarray) -> np.ndarray:
     return reached
 
 
-def ranks(column: pa.ChunkedArray, where: Where) -> np.ndarray:
+def parse_positions(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     """Return a column of positions as integers from 1; raises InputError, naming the row, for invalid positions."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
     wrong = np.flatnonzero(~(numbers >= 1) | (numbers != np.floor(numbers)))
@@ -89,7 +89,9 @@ def ranks(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     return numbers.astype(np.int64)
 
 
-def inverse(frame: pd.DataFrame, position: np.ndarray, click: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+def inverse_propensity_weights(
+    frame: pd.DataFrame, position: np.ndarray, click: np.ndarray
+) -> tuple[np.ndarray, dict[str, int]]:
     """Return inverse propensity weights of rows, at most `LARGEST`, and a note with the number of truncated clicks.
 
     Weighted clicks are unbiased, as if all positions were examined.   [Joachims, Swaminathan, Schnabel 2017]

@@ -23,7 +23,7 @@ Quantity = Literal["raw", "log", "per_user", "rank"]
 QuantityAs = Literal["value", "weight"] | None
 
 
-def weighed(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) -> pd.DataFrame:
+def apply_quantity(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) -> pd.DataFrame:
     """Transform the quantities of a frame and store them as values or weights.
 
     Args:
@@ -45,7 +45,7 @@ def weighed(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) ->
         raise InputError(
             f"data.quantity={quantity}: the smallest quantity is {q.min():g}; data.min_value=0 drops negative ones"
         )
-    x = _formed(q, pd.factorize(frame["user_id"])[0], quantity)
+    x = _transformed(q, pd.factorize(frame["user_id"])[0], quantity)
     if quantity_as == "value":
         return frame.assign(value=x.astype(np.float32))
     if not x.any():
@@ -53,7 +53,7 @@ def weighed(frame: pd.DataFrame, quantity: Quantity, quantity_as: QuantityAs) ->
     return frame.assign(weight=(x / x.mean()).astype(np.float32))
 
 
-def _formed(q: np.ndarray, user: np.ndarray, quantity: Quantity) -> np.ndarray:
+def _transformed(q: np.ndarray, user: np.ndarray, quantity: Quantity) -> np.ndarray:
     """Return the transformed quantities x [N] of quantities q [N] of users [N]."""
     if quantity == "raw":
         return q

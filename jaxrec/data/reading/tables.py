@@ -1,7 +1,5 @@
 """Reading of selected columns of text and Parquet files into Arrow tables, with precise errors for faulty files."""
 
-import csv
-import io
 import uuid
 import zipfile
 import zlib
@@ -9,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -18,21 +15,23 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jaxrec.command_line import advice
-from jaxrec.data.reading.quotes import lost_rows
+from jaxrec.data.reading.text_files import (
+    BLOCK,
+    PACKED,
+    delimiter_of,
+    describe_fault,
+    has_quotes,
+    iter_rows,
+    open_stream,
+    quote_fault,
+)
 from jaxrec.errors import InputError
-
-csv.field_size_limit(2**31 - 1)  # as large as Arrow allows, so that fields of unclosed quotes can be diagnosed
 
 # Exceptions of damaged files; zipfile raises RuntimeError (NotImplementedError) for archives with damaged flags.
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
-ATOMIC = (".inter", ".user", ".item")
-DELIMITERS = {".csv": ",", ".tsv": "\t", **dict.fromkeys(ATOMIC, "\t")}
 PARQUET = (".parquet", ".pq")
-REMEDY = "save it as UTF-8, or set its encoding (data.encoding=latin-1) if the source supports that"
 LONGEST = 10_000  # maximum total length of column names; a longer first line is not a header
-BLOCK = 1 << 24  # bytes that Arrow reads at once, and maximum row length
-PACKED = (".gz", ".zst", ".zip")  # a .zip contains a single file
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +53,7 @@ class InMemory:
 Source = Path | InMemory
 
 
-def source(given: Any) -> Source:
+def source(given: object) -> Source:
     """Convert a path to `Path` and a data frame to `InMemory`.
 
     Args:
@@ -121,7 +120,7 @@ def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") 
     with _explained(path, delimiter, encoding):
         if path.suffix.lower() in PARQUET:
             return list(pq.read_schema(path).names)
-        return next(_rows(path, delimiter, encoding), (0, []))[1]
+        return next(iter_rows(path, delimiter, encoding), (0, []))[1]
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -174,7 +173,7 @@ def _uuids(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
     """Read a text file as `read` does, in batches, for files larger than memory."""
-    with _explained(path, None), _stream(path) as stream:
+    with _explained(path, None), open_stream(path) as stream:
         names, options = _options(path, columns, None, "utf-8")
         for batch in pyarrow.csv.open_csv(stream, **options):
             yield batch.rename_columns(list(names))
@@ -182,7 +181,7 @@ def batches(path: Path, columns: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
 
 def content(path: Path) -> bytes:
     """Return the decompressed bytes of a file."""
-    with _explained(path, None), _stream(path) as stream:
+    with _explained(path, None), open_stream(path) as stream:
         return stream.read()
 
 
@@ -200,7 +199,7 @@ def place(path: Source, row: int, delimiter: str | None = None) -> str:
     """Return the location of row `row` (from 0) for messages; rereads text files, as rows may span several lines."""
     if isinstance(path, InMemory) or path.suffix.lower() in PARQUET:
         return f"row {row + 1} of {path}"
-    rows = _rows(path, delimiter)
+    rows = iter_rows(path, delimiter)
     next(rows)
     line = next(line for i, (line, _) in enumerate(rows) if i == row)
     return f"line {line} of {path}"
@@ -218,34 +217,18 @@ def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
 
 def _text(path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
     names, options = _options(path, columns, delimiter, encoding)
-    with _stream(path) as stream:
+    with open_stream(path) as stream:
         table = pyarrow.csv.read_csv(stream, **options).rename_columns(list(names))
-    if _quoted(path) and (fault := _quote_fault(path, delimiter, encoding, len(table))):
+    if has_quotes(path) and (fault := quote_fault(path, delimiter, encoding, len(table))):
         raise InputError(fault)
     return table
 
 
-def _quote_fault(path: Path, delimiter: str | None, encoding: str, n_rows: int | None = None) -> str | None:
-    """Describe a stray quote in a text file of which Arrow read `n_rows`; None if no row is lost."""
-    with _stream(path) as stream:
-        if not any(b'"' in block for block in iter(lambda: stream.read(1 << 20), b"")):
-            return None
-    with _lines(path, encoding) as lines:
-        # If every line but the header is a row, no quote has merged any.
-        if n_rows is not None and sum(1 for line in lines if line.strip("\r\n")) == n_rows + 1:
-            return None
-    with _lines(path, encoding) as lines:
-        records, fault = lost_rows(lines, _delimiter(path, delimiter))
-    if fault is None and n_rows is not None and records != n_rows + 1:
-        fault = f"the file has {records - 1:,} rows but {n_rows:,} were read: look for stray quotes"
-    return None if fault is None else f"{path}: {fault}"
-
-
 def _options(
     path: Path, columns: Mapping[str, str], delimiter: str | None, encoding: str
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, str], dict[str, object]]:
     """Return the internal column name of each config key, and the options of Arrow's CSV reader."""
-    rows = _rows(path, delimiter, encoding)
+    rows = iter_rows(path, delimiter, encoding)
     lines, header = next(rows, (0, []))
     names = {key: str(position(path, header, key, name)) for key, name in columns.items()}
     if next(rows, None) is None:
@@ -256,8 +239,8 @@ def _options(
             skip_rows=lines, column_names=all_names, encoding=encoding, block_size=BLOCK
         ),
         "parse_options": pyarrow.csv.ParseOptions(
-            delimiter=_delimiter(path, delimiter),
-            quote_char='"' if _quoted(path) else False,
+            delimiter=delimiter_of(path, delimiter),
+            quote_char='"' if has_quotes(path) else False,
             newlines_in_values=True,
         ),
         "convert_options": pyarrow.csv.ConvertOptions(
@@ -265,23 +248,6 @@ def _options(
         ),
     }
     return names, options
-
-
-@contextmanager
-def _stream(path: Path) -> Iterator[Any]:
-    """Open a file as an Arrow stream of its decompressed bytes."""
-    if path.suffix.lower() != ".zip":
-        with pa.input_stream(path) as stream:
-            yield stream
-        return
-    with zipfile.ZipFile(path) as archive:
-        members = [m for m in archive.namelist() if not m.endswith("/") and not m.startswith("__MACOSX/")]
-        if len(members) != 1:
-            raise InputError(
-                f"{path} contains {len(members)} files ({', '.join(members[:5])}): unpack it and name one of them"
-            )
-        with archive.open(members[0]) as member:
-            yield pa.PythonFile(member, "r")
 
 
 def position(path: Source, header: list[str], key: str, name: str) -> int:
@@ -308,46 +274,6 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
     )
 
 
-def _suffix(path: Path) -> str:
-    """Return the suffix that determines the format: `.csv` for `ratings.csv.gz`."""
-    return (path.with_suffix("") if path.suffix.lower() in PACKED else path).suffix.lower()
-
-
-def _quoted(path: Path) -> bool:
-    return _suffix(path) not in ATOMIC  # atomic files never quote, and titles may hold a lone quote
-
-
-def _delimiter(path: Path, delimiter: str | None) -> str:
-    if delimiter is None:
-        if _suffix(path) not in DELIMITERS:
-            raise InputError(
-                f"{path} has an unknown suffix: rename it to .csv, .tsv, .inter (each also .gz or .zst), .parquet or "
-                ".pq, or set data.delimiter=… for a text file"
-            )
-        return DELIMITERS[_suffix(path)]
-    delimiter = {"\\t": "\t", "tab": "\t"}.get(delimiter, delimiter)  # a tab is hard to type in a shell
-    if len(delimiter) != 1:
-        raise InputError(f"data.delimiter={delimiter!r} is not one character")
-    return delimiter
-
-
-def _rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
-    """Yield the non-blank rows of a text file, header first, each with the number (from 1) of its last line."""
-    delimiter = _delimiter(path, delimiter)
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if _quoted(path) else csv.QUOTE_NONE
-    with _lines(path, encoding) as text:
-        reader = csv.reader(text, delimiter=delimiter, quoting=quoting)
-        yield from ((reader.line_num, row) for row in reader if row)
-
-
-@contextmanager
-def _lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
-    """Open a text file as an iterator of its lines, including line ends."""
-    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
-    with _stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
-        yield text
-
-
 @contextmanager
 def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterator[None]:
     """Convert exceptions of unreadable files to an InputError with location and remedy."""
@@ -364,25 +290,4 @@ def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> It
     except pa.ArrowInvalid as error:
         if path.suffix.lower() in PARQUET:
             raise InputError(f"{path} is not a valid Parquet file ({error}): write it again") from error
-        raise InputError(_fault(path, delimiter, encoding, error)) from error
-
-
-def _fault(path: Path, delimiter: str | None, encoding: str, error: pa.ArrowInvalid) -> str:
-    """Describe the fault of a text file that Arrow rejects; rereads it in Python to find the line."""
-    if "UTF8" in str(error):
-        with _stream(path) as stream:
-            for line, content in enumerate(io.BufferedReader(stream), 1):
-                try:
-                    content.decode()
-                except UnicodeDecodeError:
-                    return f"line {line} of {path} is not UTF-8: {REMEDY}"
-    if _quoted(path) and (fault := _quote_fault(path, delimiter, encoding)):
-        return fault
-    rows = _rows(path, delimiter, encoding)
-    _, header = next(rows)
-    for line, row in rows:
-        if sum(map(len, row)) > BLOCK:
-            return f"line {line} of {path} ends a row of more than {BLOCK >> 20} MiB: shorten it"
-        if len(row) != len(header):
-            return f"line {line} of {path} has {len(row)} fields, the header has {len(header)}: fix that line"
-    return f"{path} cannot be read: {error}"
+        raise InputError(describe_fault(path, delimiter, encoding, error)) from error

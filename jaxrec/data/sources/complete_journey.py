@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
-from jaxrec.data.notes import occurred
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.anonymous import Anonymous, nobody_as_null, settled
-from jaxrec.data.reading.quantities import Quantity, QuantityAs, weighed
+from jaxrec.data.reading.anonymous import Anonymous, filter_anonymous, mark_anonymous
+from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
 from jaxrec.data.reading.times import milliseconds
 from jaxrec.errors import InputError
 
@@ -68,17 +69,17 @@ def complete_journey(
     households = _read(folder / "demographics.parquet", HOUSEHOLDS).to_pandas()
     frame = pd.DataFrame(
         {
-            "user_id": nobody_as_null(transactions["user_id"]).dictionary_encode().to_pandas(),
+            "user_id": mark_anonymous(transactions["user_id"]).dictionary_encode().to_pandas(),
             "item_id": transactions["item_id"].to_numpy(),
             "value": transactions["value"].to_numpy(),
             "time": milliseconds(transactions["time"], partial(tables.place, file)),
         }
     )
     frame, notes = _goods(frame, products.set_index("item_id"))
-    frame, without_user = settled(frame, anonymous)
+    frame, without_user = filter_anonymous(frame, anonymous)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     return encode(
-        weighed(frame, quantity, quantity_as),
+        apply_quantity(frame, quantity, quantity_as),
         user_features=households,
         item_features=products,
         notes=notes | without_user | filtered_out,
@@ -139,4 +140,4 @@ def _goods(frame: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFrame, d
     notes["rows of products that products.parquet does not list, kept without features"] = int(
         (~known & ~dropped).sum()
     )
-    return frame[~dropped], occurred(notes)
+    return frame[~dropped], nonzero(notes)

@@ -11,18 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
+from jaxrec.data.filters import Duplicates, filtered
 from jaxrec.data.ids import canonical, exact, few_matched, texts
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
-from jaxrec.data.notes import occurred
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.anonymous import nobody_as_null, settled
-from jaxrec.data.reading.decimals import HINT, Decimal, pointed
-from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.anonymous import filter_anonymous, mark_anonymous
+from jaxrec.data.reading.decimals import Decimal, with_decimal_points
+from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.feature_files import Columns, feature_columns
-from jaxrec.data.reading.labels import chosen, with_negatives
-from jaxrec.data.reading.propensities import inverse, ranks
-from jaxrec.data.reading.quantities import Quantity, QuantityAs, weighed
+from jaxrec.data.reading.labels import positive_rows, with_negatives
+from jaxrec.data.reading.propensities import inverse_propensity_weights, parse_positions
+from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
 from jaxrec.data.reading.times import Where, milliseconds
+from jaxrec.data.reading.values import finite_values
 from jaxrec.errors import InputError
 
 PARTS = ("train", "validation", "test")
@@ -72,7 +74,7 @@ def files(
         user_column, item_column, value_column: column names in the files.
         time_column: column of times; None: rows are in chronological order.
         event_column: column of event types, such as view and purchase.
-        events, target_event, event_weights: names of events, see `marked`.
+        events, target_event, event_weights: names of events, see `apply_events`.
         label_column: 1 for positives, 0 for explicit negatives, see `reading.labels`; in `path` or `train`.
         position_column: ranks from 1 at which items were shown. With label_column, clicks (label 1) get inverse
             propensity weights, see `reading.propensities`; otherwise stored as `Interactions.position`.
@@ -115,10 +117,13 @@ def files(
     )
     if value_column is not None:
         allowed = negative == "keep" or min_value is not None
-        values = [_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
+        values = [finite_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
         frame["value"] = np.concatenate(values)
     if time_column is not None:
-        times = [milliseconds(pointed(t["data.time_column"], decimal), w) for t, w in zip(read, wheres, strict=True)]
+        times = [
+            milliseconds(with_decimal_points(t["data.time_column"], decimal), w)
+            for t, w in zip(read, wheres, strict=True)
+        ]
         frame["time"] = np.concatenate(times)
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
@@ -127,21 +132,21 @@ def files(
     where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
     if event_column is not None:
         frame["event"] = _categorical([t["data.event_column"].cast(pa.string()) for t in read])
-        frame, names, notes = marked(frame, where, kept=events, target=target_event, weights=event_weights)
+        frame, names, notes = apply_events(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
-        labels = chosen(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
+        labels = positive_rows(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
         if position_column is not None:
-            positions = ranks(*_of_kept(read[:1], "data.position_column", frame, where))
-            weights, cut = inverse(frame.iloc[: len(positions)], positions, labels[: len(positions)])
+            positions = parse_positions(*_of_kept(read[:1], "data.position_column", frame, where))
+            weights, cut = inverse_propensity_weights(frame.iloc[: len(positions)], positions, labels[: len(positions)])
             event_weight = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
             padding = np.ones(len(frame) - len(positions), np.float32)
             frame["weight"] = event_weight * np.concatenate([weights, padding])
             notes |= cut
         frame, negatives = frame[labels], frame[~labels]
     elif position_column is not None:
-        frame["position"] = ranks(*_of_kept(read, "data.position_column", frame, where))
+        frame["position"] = parse_positions(*_of_kept(read, "data.position_column", frame, where))
     if anonymous != "error":
-        frame, without_user = settled(frame, anonymous)
+        frame, without_user = filter_anonymous(frame, anonymous)
         notes |= without_user
     if path is None:
         # All users may be new if other event types are their histories, all items may be new if they have features.
@@ -165,7 +170,7 @@ def files(
         place = partial(tables.place, file, delimiter=delimiter)
         features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
-    frame = weighed(frame, quantity, quantity_as)
+    frame = apply_quantity(frame, quantity, quantity_as)
     encoded = encode(
         frame,
         user_features=features.get("user"),
@@ -211,7 +216,7 @@ def _unmatched(
     missing = len(ids) - (n_matched := len(np.intersect1d(feature_ids, ids)))
     notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(feature_ids) - n_matched}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
-    return occurred(notes) | few
+    return nonzero(notes) | few
 
 
 def _parts_match(frame: pd.DataFrame, paths: Mapping[int, tables.Source], kinds: Sequence[str]) -> dict[str, int]:
@@ -254,7 +259,7 @@ def _ids(
         exact(tables.scalars(table[key], key, name), f"{key}={name}", where)
         for table, where in zip(read, wheres, strict=True)
     ]
-    columns = [nobody_as_null(column) for column in columns] if may_miss else columns
+    columns = [mark_anonymous(column) for column in columns] if may_miss else columns
     for column, where in zip(columns, wheres, strict=True):
         if column.null_count:
             row = pc.index(pc.is_null(column), True).as_py()
@@ -278,30 +283,3 @@ def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
     """Return the location of row `row` of the concatenated files."""
     file = int(np.searchsorted(ends, row, side="right"))
     return wheres[file](row - (int(ends[file - 1]) if file else 0))
-
-
-def _values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negative: bool) -> np.ndarray:
-    """Convert values to float32 [N]; `negative`: whether negative values are allowed."""
-    original, column = column, pointed(column, decimal)
-    try:
-        values = column.cast(pa.float32(), safe=False).combine_chunks().to_numpy(zero_copy_only=False)
-    except pa.ArrowInvalid:
-        # Slower but lenient (surrounding blanks), and locates invalid rows.
-        values = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float32)
-    except pa.ArrowNotImplementedError as error:
-        raise InputError(f"data.value_column has the type {column.type}, not numbers: name another column") from error
-    broken = np.flatnonzero(~np.isfinite(values))
-    if len(broken):
-        row = int(broken[0])
-        value = original[row].as_py()
-        what = "no value" if value is None else f"the value {value!r}, not a finite number"
-        hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
-        raise InputError(f"data.value_column: {where(row)} has {what}: fix or drop {len(broken):,} such rows{hint}")
-    below = np.flatnonzero(values < 0)
-    if len(below) and not negative:
-        row = int(below[0])
-        raise InputError(
-            f"data.value_column: {where(row)} has the negative value {values[row]:g} ({len(below):,} such rows): "
-            "drop them, e.g. with data.min_value=1, or set data.negative=keep"
-        )
-    return values

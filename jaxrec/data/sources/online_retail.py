@@ -19,7 +19,7 @@ The rows affected by each rule are counted in `Interactions.notes`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,11 +27,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
-from jaxrec.data.notes import Notes, occurred
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.notes import Notes, nonzero
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.anonymous import Anonymous, nobody_as_null, settled
-from jaxrec.data.reading.quantities import Quantity, QuantityAs, weighed
+from jaxrec.data.reading.anonymous import Anonymous, filter_anonymous, mark_anonymous
+from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
 from jaxrec.data.reading.times import Where, milliseconds
 from jaxrec.errors import InputError
 
@@ -88,14 +89,14 @@ def online_retail(
         raise InputError("set data.path=FILE to Online Retail II, downloaded from the UCI repository (data set 502)")
     path = Path(path)
     frame, notes = _products(*_typed(*_read(path, encoding)))
-    frame, without_user = settled(frame, anonymous)
+    frame, without_user = filter_anonymous(frame, anonymous)
     price = frame.groupby("item_id", observed=True)["price"].median()
     items = pd.DataFrame({"description": _mode(frame, "item_id", "description"), "price": price}).reset_index()
     users = _mode(frame, "user_id", "country").reset_index()
     frame, netted = _netted(*_summed(frame), cancellations)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     return encode(
-        weighed(frame, quantity, quantity_as),
+        apply_quantity(frame, quantity, quantity_as),
         user_features=users,
         item_features=items,
         notes=notes | without_user | netted | filtered_out,
@@ -172,12 +173,12 @@ def _typed(table: pa.Table, where: Where) -> tuple[pd.DataFrame, Notes]:
             "quantity": _numbers(text["quantity"], "quantity", where),
             "time": milliseconds(text["time"], where),
             "price": _numbers(text["price"], "price", where),
-            "user_id": nobody_as_null(users).dictionary_encode().to_pandas(),
+            "user_id": mark_anonymous(users).dictionary_encode().to_pandas(),
             "country": text["country"].to_pandas(),
         }
     )
     respelled = pc.sum(pc.not_equal(codes, table["item_id"].cast(pa.string()))).as_py()
-    return frame, occurred({"rows whose stock code had lower-case letters or blanks, normalized": respelled})
+    return frame, nonzero({"rows whose stock code had lower-case letters or blanks, normalized": respelled})
 
 
 def _numbers(column: pa.ChunkedArray, name: str, where: Where) -> np.ndarray:
@@ -199,7 +200,7 @@ def _products(frame: pd.DataFrame, notes: Notes) -> tuple[pd.DataFrame, Notes]:
     """Apply rules 1 to 4."""
     codes, canceled = frame["item_id"].cat, frame["invoice"].str.startswith("C")
     quantity = frame["quantity"]
-    rules: dict[str, Any] = {"rows of invoices that both years hold, the second time dropped": _copies(frame)}
+    rules: dict[str, object] = {"rows of invoices that both years hold, the second time dropped": _copies(frame)}
     for pattern, reason in NO_PRODUCTS.items():
         rules[reason] = codes.categories.str.fullmatch(pattern)[codes.codes]
     # Rows that match several rules count for the first: gift vouchers also are codes of an unknown kind.
@@ -212,7 +213,7 @@ def _products(frame: pd.DataFrame, notes: Notes) -> tuple[pd.DataFrame, Notes]:
     dropped = np.zeros(len(frame), bool)
     for reason, rule in rules.items():
         mask = np.asarray(rule, bool) & ~dropped
-        notes |= occurred({reason: int(mask.sum())})
+        notes |= nonzero({reason: int(mask.sum())})
         dropped |= mask
     if dropped.all():
         raise InputError(f"none of the {len(frame):,} rows is a purchase or its cancellation: {_listed(notes)}")
@@ -234,7 +235,7 @@ def _summed(frame: pd.DataFrame) -> tuple[pd.DataFrame, Notes]:
     key = ["invoice", "user_id", "item_id"]
     lines = frame.groupby(key, sort=False, observed=True)
     summed = lines.agg(quantity=("quantity", "sum"), time=("time", "first")).reset_index()
-    return summed, occurred({"further lines of an item in its invoice, summed into one": len(frame) - len(summed)})
+    return summed, nonzero({"further lines of an item in its invoice, summed into one": len(frame) - len(summed)})
 
 
 def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "drop"]) -> tuple[pd.DataFrame, Notes]:
@@ -242,11 +243,11 @@ def _netted(frame: pd.DataFrame, notes: Notes, cancellations: Literal["net", "dr
     canceled = frame["invoice"].str.startswith("C").to_numpy(bool)
     left, lost = frame["quantity"].to_numpy(), np.zeros(len(frame))
     if cancellations == "drop":
-        notes |= occurred({"cancellations, dropped": int(canceled.sum())})
+        notes |= nonzero({"cancellations, dropped": int(canceled.sum())})
     else:
         left, lost = _last_in_first_out(frame)
         before = frame["quantity"].to_numpy()
-        notes |= occurred(
+        notes |= nonzero(
             {
                 "cancellations, taken from purchases before": int((canceled & (lost == 0)).sum()),
                 "cancellations of more than was bought before, the rest ignored": int((canceled & (lost > 0)).sum()),

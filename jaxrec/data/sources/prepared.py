@@ -24,7 +24,7 @@ DATA = Path(__file__).parent.parent  # code whose changes invalidate the cache
 
 
 def prepared(
-    prepare: Callable[..., Interactions], files: Mapping[str, Path], settings: Mapping[str, Any]
+    prepare: Callable[..., Interactions], files: Mapping[str, Path], settings: Mapping[str, object]
 ) -> Interactions:
     """Return `prepare(files, **settings)`, cached in `cache_dir()/prepared/KEY`.
 
@@ -45,13 +45,13 @@ def prepared(
             _say(f"{folder} is damaged ({error}): preparing the data again")
     data = prepare(files, **settings)
     try:
-        _keep(data, folder)
+        _store(data, folder)
     except (OSError, pa.ArrowException) as error:
         _say(f"the prepared data cannot be cached in {folder} ({error}): set JAXREC_CACHE=FOLDER to another folder")
     return data
 
 
-def _key(prepare: Callable[..., Interactions], files: Mapping[str, Path], settings: Mapping[str, Any]) -> str:
+def _key(prepare: Callable[..., Interactions], files: Mapping[str, Path], settings: Mapping[str, object]) -> str:
     code = {str(path.relative_to(DATA)): path for path in sorted(DATA.rglob("*.py"))}
     with ThreadPoolExecutor(2) as pool:
         read, by = (dict(zip(each, pool.map(_file_digest, each.values()), strict=True)) for each in (files, code))
@@ -67,7 +67,7 @@ def _file_digest(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _keep(data: Interactions, folder: Path) -> None:
+def _store(data: Interactions, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".preparing-", ignore_cleanup_errors=True) as place:
         new, old = Path(place) / "new", Path(place) / "old"
@@ -91,17 +91,17 @@ def _write(data: Interactions, folder: Path) -> None:
         "user_features": data.user_features,
         "item_features": data.item_features,
     }
-    about: dict[str, Any] = {"name": data.name, "event_names": data.event_names, "notes": dict(data.notes)}
+    about: dict[str, object] = {"name": data.name, "event_names": data.event_names, "notes": dict(data.notes)}
     if (known := data.properties) is not None:
         about |= {"properties": known.n_items, "of": [[name, table.index.name] for name, table in known.of.items()]}
         tables |= {"properties": known.values, "moments": pd.DataFrame({"item": known.item, "time": known.time})}
         tables |= {f"of_{i}": table.reset_index(names="") for i, table in enumerate(known.of.values())}
-    about["digests"] = {}
+    digests: dict[str, str] = {}
     for name, table in tables.items():
         if table is not None:
             feather.write_feather(table, str(folder / name), compression="lz4")
-            about["digests"][name] = _file_digest(folder / name)
-    (folder / ABOUT).write_text(json.dumps(about, default=int))  # counts may be numpy integers
+            digests[name] = _file_digest(folder / name)
+    (folder / ABOUT).write_text(json.dumps(about | {"digests": digests}, default=int))  # counts may be numpy integers
 
 
 def _read(folder: Path) -> Interactions:

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
-from jaxrec.data.notes import Notes, occurred
+from jaxrec.data.filters import Duplicates, filtered
+from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.notes import Notes, nonzero
 from jaxrec.data.properties import Changes, Properties, properties
 from jaxrec.data.reading import tables
 from jaxrec.data.reading.categories import category_paths
-from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.times import Where, milliseconds
 from jaxrec.data.sources.prepared import prepared
 from jaxrec.errors import InputError
@@ -58,7 +58,7 @@ def retailrocket(
     2.  Drop exact duplicates (time, visitor, event and item).
     3.  Sort rows by time, ties in file order.
     4.  `events`: event types to keep. `target_event`: the type to recommend, the others are history. `event_weights`:
-        sample weights in training. See `marked`.
+        sample weights in training. See `apply_events`.
     5.  `visitors`: number of visitors to sample at random, with `seed`.
     6.  `max_per_user`: drop visitors with more rows, such as bots.
     7.  `duplicates`: which of a visitor's rows with the same item and event to keep, see `filtered`. Use keep to study
@@ -83,21 +83,22 @@ def retailrocket(
         )
     names = ["events.csv", *(PARTS if item_properties else ()), *((TREE,) if CATEGORY in item_properties else ())]
     files = {name: _found(Path(path), name) for name in names}
-    settings: dict[str, Any] = {
-        "events": events,
-        "target_event": target_event,
-        "event_weights": event_weights,
-        "item_properties": item_properties,
-        "visitors": visitors,
-        "seed": seed,
-        "max_per_user": max_per_user,
-        "duplicates": duplicates,
-        "min_per_item": min_per_item,
-        "min_per_user": min_per_user,
-        "min_targets": min_targets,
-        "k_core": k_core,
-    }
-    return prepared(_prepare, files, settings) if cache else _prepare(files, **settings)
+    prepare = partial(
+        _prepare,
+        events=events,
+        target_event=target_event,
+        event_weights=event_weights,
+        item_properties=item_properties,
+        visitors=visitors,
+        seed=seed,
+        max_per_user=max_per_user,
+        duplicates=duplicates,
+        min_per_item=min_per_item,
+        min_per_user=min_per_user,
+        min_targets=min_targets,
+        k_core=k_core,
+    )
+    return prepared(_prepare, files, prepare.keywords) if cache else prepare(files)
 
 
 def _found(folder: Path, name: str) -> Path:
@@ -127,7 +128,7 @@ def _prepare(
 ) -> Interactions:
     """Run steps 1 to 10."""
     frame, where, notes = _read(files["events.csv"])
-    frame, event_names, odd = marked(
+    frame, event_names, odd = apply_events(
         frame, where, known=EVENTS, kept=events, target=target_event, weights=event_weights
     )
     notes |= odd
@@ -150,7 +151,7 @@ def _prepare(
     data = encode(frame, event_names=event_names, name="Retailrocket")
     if item_properties:
         data = replace(data, properties=_properties(files, item_properties, data.item_ids, notes))
-    return replace(data, notes=occurred(notes))
+    return replace(data, notes=nonzero(notes))
 
 
 def _read(file: Path) -> tuple[pd.DataFrame, Where, Notes]:

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from pydantic import NonNegativeInt
 
+from jaxrec.data.filters import Duplicates, filtered
 from jaxrec.data.ids import exact, whole_numbers
-from jaxrec.data.interactions import Duplicates, Interactions, encode, filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.reading import tables
 from jaxrec.errors import InputError
 

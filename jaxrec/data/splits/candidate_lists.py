@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from jaxrec.data.ids import IdTable, exact
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.reading import tables
-from jaxrec.data.splits.split import HeldOut
+from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.errors import InputError
 
 USERS_AT_A_TIME = 4096  # keeps a block of samples in the CPU cache

@@ -8,20 +8,8 @@ from pydantic import Field, NonNegativeInt
 
 from jaxrec.arguments import checked_by
 from jaxrec.data.interactions import Interactions, targets
-from jaxrec.data.splits.split import (
-    KNOWN,
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Fraction,
-    Split,
-    assembled,
-    check_fractions,
-    ranks,
-    rounded,
-    unsplit,
-    with_history,
-)
+from jaxrec.data.splits.assembly import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit, with_history
+from jaxrec.data.splits.split import Fraction, check_fractions, rounded
 
 
 @checked_by(check_fractions)

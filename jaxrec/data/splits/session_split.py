@@ -9,8 +9,8 @@ from pydantic import NonNegativeFloat, PositiveFloat
 from jaxrec.arguments import reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.reading.times import DAY
+from jaxrec.data.splits.assembly import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
 from jaxrec.data.splits.sessions import sessions
-from jaxrec.data.splits.split import KNOWN, TEST, TRAIN, VALIDATION, Split, assembled, ranks, unsplit
 from jaxrec.errors import InputError
 
 

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrec.data.reading.anonymous import nobody_as_null, settled
+from jaxrec.data.reading.anonymous import filter_anonymous, mark_anonymous
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -21,21 +21,21 @@ from jaxrec.errors import InputError
     ],
 )
 def test_who_is_nobody(ids, expected):
-    assert nobody_as_null(pa.chunked_array(ids)).to_pylist() == expected
+    assert mark_anonymous(pa.chunked_array(ids)).to_pylist() == expected
 
 
 @pytest.mark.parametrize("names", [["7", "-1", "8", "-1"], [7, -1, 8, -1]])
 def test_rows_of_nobody_go_or_are_one_user(names):
     frame = pd.DataFrame({"user_id": pd.Categorical(names), "item_id": [1, 2, 3, 4]})
-    dropped, notes = settled(frame, "drop")
+    dropped, notes = filter_anonymous(frame, "drop")
     assert dropped["item_id"].tolist() == [1, 3]
     assert notes == {"rows without a user, dropped": 2}
-    kept, notes = settled(frame, "keep")
+    kept, notes = filter_anonymous(frame, "keep")
     assert kept["user_id"].tolist() == names
     assert notes == {"rows without a user, kept as the one user -1": 2}
     known = frame[[True, False, True, False]]
     for anonymous in ("drop", "keep"):
-        assert settled(known, anonymous) == (known, {})
+        assert filter_anonymous(known, anonymous) == (known, {})
 
 
 TEXT = 'user_id,item_id,v\n7,a,1\n-1,a,2\n,b,3\n7,b,4\n"NULL",c,5\n'

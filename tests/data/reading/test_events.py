@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.reading.events import marked
+from jaxrec.data.reading.events import apply_events
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -32,9 +32,9 @@ def test_rows_are_marked_one_by_one(events, kept, target, weights):
     options = {"known": NAMES, "kept": kept, "target": target, "weights": weights}
     if not left or (target is not None and (not any(wanted) or (kept is not None and target not in kept))):
         with pytest.raises(InputError, match=r"keeps no rows|is not in data\.events|no row has data\.target_event"):
-            marked(frame(events), where, **options)
+            apply_events(frame(events), where, **options)
         return
-    made = marked(frame(events), where, **options)
+    made = apply_events(frame(events), where, **options)
     assert made.frame["row"].tolist() == [i for i, _ in left]
     if kept is not None and len(kept) == 1:
         assert "event" not in made.frame
@@ -53,9 +53,9 @@ def test_rows_are_marked_one_by_one(events, kept, target, weights):
 
 
 def test_names_come_from_the_data_unless_they_are_known():
-    assert marked(frame(["view", "buy"]), where).names == ("buy", "view")
-    assert marked(frame(["view", "buy"]), where, known=NAMES).names == tuple(NAMES)
-    assert marked(frame(["view", "buy"]), where, kept=["view", "buy"]).names == ("view", "buy")
+    assert apply_events(frame(["view", "buy"]), where).names == ("buy", "view")
+    assert apply_events(frame(["view", "buy"]), where, known=NAMES).names == tuple(NAMES)
+    assert apply_events(frame(["view", "buy"]), where, kept=["view", "buy"]).names == ("view", "buy")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_names_come_from_the_data_unless_they_are_known():
 )
 def test_what_cannot_be_marked_is_named(events, options, message):
     with pytest.raises(InputError, match=message):
-        marked(frame(events), where, **options)
+        apply_events(frame(events), where, **options)
 
 
 FILE = "user_id,item_id,what\na,x,view\na,x,buy\nb,y,view\nb,x,view\na,x,view\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec.data.reading.labels import CHOSEN, UNKNOWN
+from jaxrec.data.reading.labels import CONTRADICTED, UNKNOWN_PAIR
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -23,7 +23,7 @@ def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
     named = lambda user, item: sorted(zip(data.user_ids[user], data.item_ids[item], strict=True))  # noqa: E731
     assert named(data.user, data.item) == [("a", 10), ("b", 11), ("c", 10)]
     assert named(*data.negatives) == [("a", 11), ("b", 10)]
-    assert data.notes == {UNKNOWN: 2, CHOSEN: 1}
+    assert data.notes == {UNKNOWN_PAIR: 2, CONTRADICTED: 1}
     assert data.user_ids.tolist() == ["a", "b", "c"]
     assert data.take(np.array([0])).negatives is data.negatives
 

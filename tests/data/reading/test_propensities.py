@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jaxrec.data.reading.propensities import LARGEST, propensities, ranks
+from jaxrec.data.reading.propensities import LARGEST, parse_positions, propensities
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -76,7 +76,7 @@ def test_event_weights_are_kept(tmp_path):
 def test_what_is_no_position_is_named():
     for said in (0, -1, 1.5, None, "top"):
         with pytest.raises(InputError, match=r"row 2 has the position .* \(1 such rows\)"):
-            ranks(
+            parse_positions(
                 pa.chunked_array([pa.array(["1", None if said is None else str(said)])]), lambda row: f"row {row + 1}"
             )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.reading.quantities import weighed
+from jaxrec.data.reading.quantities import apply_quantity
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -25,17 +25,17 @@ FRAME = pd.DataFrame({"user_id": list("abaab"), "item_id": [1, 2, 3, 4, 5], "val
     ],
 )
 def test_every_form_as_value_and_as_weight(quantity, expected):
-    frame = weighed(FRAME, quantity, "value")
+    frame = apply_quantity(FRAME, quantity, "value")
     assert frame["value"].to_numpy() == pytest.approx(expected, rel=1e-6)
     assert "weight" not in frame
-    frame = weighed(FRAME, quantity, "weight")
+    frame = apply_quantity(FRAME, quantity, "weight")
     assert frame["weight"].to_numpy() == pytest.approx(np.array(expected) / mean(expected), rel=1e-6)
     assert frame["value"].tolist() == FRAME["value"].tolist()
 
 
 def test_not_at_all():
-    assert set(weighed(FRAME, "log", None)) == {"user_id", "item_id"}
-    assert set(weighed(FRAME.drop(columns="value"), "log", None)) == {"user_id", "item_id"}
+    assert set(apply_quantity(FRAME, "log", None)) == {"user_id", "item_id"}
+    assert set(apply_quantity(FRAME.drop(columns="value"), "log", None)) == {"user_id", "item_id"}
 
 
 def by_hand(rows: list[tuple[int, float]], quantity: str) -> list[float]:
@@ -66,9 +66,9 @@ quantities = st.integers(0, 500).map(float) | st.floats(0, 1e4, width=32, allow_
 def test_any_quantities_as_by_hand(rows, quantity):
     frame = pd.DataFrame(rows, columns=["user_id", "value"])
     expected = by_hand(rows, quantity)
-    assert weighed(frame, quantity, "value")["value"].to_numpy() == pytest.approx(expected, rel=1e-5, abs=1e-30)
+    assert apply_quantity(frame, quantity, "value")["value"].to_numpy() == pytest.approx(expected, rel=1e-5, abs=1e-30)
     if any(expected):
-        weight = weighed(frame, quantity, "weight")["weight"]
+        weight = apply_quantity(frame, quantity, "weight")["weight"]
         assert weight.mean() == pytest.approx(1, rel=1e-4)
         assert weight.to_numpy() * mean(expected) == pytest.approx(expected, rel=1e-4, abs=1e-30)
 
@@ -79,13 +79,13 @@ def test_what_cannot_be():
         with pytest.raises(
             InputError, match=f"data.quantity={quantity}: the smallest quantity is -2; data.min_value=0"
         ):
-            weighed(negative, quantity, quantity_as)
-    assert weighed(negative, "raw", "value")["value"][0] == -2
-    assert weighed(negative, "rank", "value")["value"][0] == pytest.approx(0.5 / 3)
+            apply_quantity(negative, quantity, quantity_as)
+    assert apply_quantity(negative, "raw", "value")["value"][0] == -2
+    assert apply_quantity(negative, "rank", "value")["value"][0] == pytest.approx(0.5 / 3)
     with pytest.raises(InputError, match=r"data.quantity=log needs quantities: name their column in data.value_column"):
-        weighed(FRAME.drop(columns="value"), "log", "value")
+        apply_quantity(FRAME.drop(columns="value"), "log", "value")
     with pytest.raises(InputError, match="all quantities are 0"):
-        weighed(FRAME.assign(value=0), "log", "weight")
+        apply_quantity(FRAME.assign(value=0), "log", "weight")
 
 
 def test_own_files_have_them_too(tmp_path):

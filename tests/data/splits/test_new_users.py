@@ -5,7 +5,8 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import Interactions, encode, filtered
+from jaxrec.data.filters import filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.new_users import new_users
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError

@@ -8,7 +8,8 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import Interactions, encode, filtered
+from jaxrec.data.filters import filtered
+from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.split import Split, given, global_time, holdout, leave_one_out
 from jaxrec.errors import InputError
 

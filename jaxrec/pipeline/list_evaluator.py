@@ -1,10 +1,9 @@
 """Re-ranking and evaluation of lists in one program: accuracy and beyond-accuracy metrics."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import hit_rate, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
-from jaxrec.rerank.shortlist import About, Shortlist
+from jaxrec.rerank.shortlist import RerankContext, Shortlist
 from jaxrec.rerank.steps import Step
 
 ROWS = 512  # maximum rows re-ranked at a time
@@ -24,7 +23,7 @@ SMALLER_IS_BETTER = {"gini", "popularity", "popularity_bias", "exposure_disparit
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ListResults:
     """Metrics per row [R] by key, metrics over all lists, the lists [R, K], and their users [R]."""
 
     per_user: dict[str, np.ndarray]
@@ -39,7 +38,7 @@ class Measured:
         return means | self.overall
 
 
-class Measures:
+class ListEvaluator:
     """Re-ranks and evaluates shortlists; one program for all values of a knob.
 
     Args:
@@ -52,17 +51,17 @@ class Measures:
     def __init__(self, ground_truth: GroundTruth, facts: Facts, expected: np.ndarray, k: int) -> None:
         self.facts, self.k, self.users, self.n_rows = facts, k, ground_truth.asked.users, len(ground_truth.asked.users)
         self._relevant = ground_truth.relevant
-        self._own = facts.own(ground_truth.asked)
+        self._own = facts.category_shares(ground_truth.asked)
         self._rows = {
             "n_relevant": np.diff(ground_truth.offsets).astype(np.int32),
             "expected": expected[:, :k].astype(np.int32),
-            "usual": facts.usual(ground_truth.asked),
+            "mean_popularity": facts.mean_popularity(ground_truth.asked),
         }
-        self._programs: dict[tuple, Any] = {}
+        self._programs: dict[tuple[tuple[str, Step], ...], Callable] = {}
 
     def __call__(
         self, items: np.ndarray, scores: np.ndarray, steps: Mapping[str, Step], knobs: Mapping[str, float] | None = None
-    ) -> Measured:
+    ) -> ListResults:
         """Apply the steps and evaluate the lists; knobs (e.g. `mmr.strength`) override the steps' numbers."""
         named = tuple(steps.items())
         if named not in self._programs:
@@ -77,7 +76,7 @@ class Measures:
             outputs = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
             parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], outputs))
         per_user, exposed, recommended = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
-        return Measured(
+        return ListResults(
             {f"{key}@{self.k}": values for key, values in per_user.items() if not np.isnan(values).all()},
             self._overall(exposed, recommended),
             recommended,
@@ -91,10 +90,10 @@ class Measures:
     def _block(self, named: tuple, items: PyTree, relevant: PyTree, rows: PyTree, *block: PyTree) -> PyTree:
         candidates, scores, row, knobs = block
         listed = Shortlist(candidates, scores)
-        about = About(items, row["own"], min(self.k, candidates.shape[1]))
+        context = RerankContext(items, row["own"], min(self.k, candidates.shape[1]))
         for name, step in named:
             own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
-            listed = dataclasses.replace(step, **own)(listed, about)
+            listed = dataclasses.replace(step, **own)(listed, context)
         recommended = listed.items[:, : self.k]
         recommended = jnp.pad(recommended, ((0, 0), (0, self.k - recommended.shape[1])), constant_values=-1)
         return (*self._measure(items, relevant, rows, recommended, row), recommended)
@@ -112,7 +111,7 @@ class Measures:
             "novelty": lists.novelty(items.counts[recommended], self.facts.n_users, listed),
             "serendipity": lists.serendipity(hits, expected, n_relevant),
             "popularity": lists.popularity(items.counts[recommended], listed),
-            "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["usual"]),
+            "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["mean_popularity"]),
             "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
             "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
         }
