@@ -110,15 +110,3 @@ def test_a_population_ends_in_one_line_too():
         for row in rows:
             row["rmse"] = row.pop("ndcg@10")
     assert "best epochs 1, best validation rmse 0.1;" in console.fit_line(errors, 2, "rmse")
-
-
-def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch):
-    now = [1000.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    left = console.TrialsLeft()
-    assert left(8, 64) == "  8 of 64 trials finished"  # by an earlier process: nothing is known of its speed
-    now[0] += 60
-    assert left(16, 64) == "  16 of 64 trials finished, about 6 min left"  # 8 a minute, 48 left
-    now[0] += 20
-    assert left(24, 64) == "  24 of 64 trials finished, about 3 min left"  # 16 in 80 s, 40 left: 200 s
-    assert [console.duration(s) for s in (5.4, 59.6, 4000)] == ["5 s", "1 min", "1 h 7 min"]

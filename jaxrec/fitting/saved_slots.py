@@ -48,7 +48,7 @@ class SavedSlots:
     """
 
     directory: Path
-    minutes: float | None
+    minutes: float | int | None
     settings: str = ""
     saves_results: bool = False
     _last: float = field(default_factory=time.monotonic)
