@@ -15,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
 from jaxrec import metrics
 from jaxrec.metric_names import OF_LIST, RANKED, Metric, metric, per_user
 from jaxrec.metrics import METRICS, coverage, mean_and_interval
+from tests.slow import some_slow
 
 WIDTH = 6  # one width for every drawn list, so that each metric is compiled once
 CHOSEN: tuple[Metric, ...] = tuple(map(metric, RANKED))
@@ -91,7 +92,7 @@ def test_oracle(case):
         assert one(key, hits, n) == pytest.approx(oracle(key, hits, n), abs=1e-6), key
 
 
-@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("k", some_slow([1, 5, 20], 1, 20))
 def test_ndcg_is_scikit_learns(k):
     """With scores that fall with the rank, scikit-learn ranks the whole catalog as it stands here."""
     rng = np.random.default_rng(0)

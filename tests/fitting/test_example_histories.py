@@ -122,6 +122,7 @@ def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
     assert (shown[0] != shown[1]).any()
 
 
+@pytest.mark.slow
 def test_the_catalog_softmax_takes_rows_that_are_no_target_for_history_alone():
     examples, n = CatalogObjective().examples(data(TARGET), 3)
     assert n == 2

@@ -50,6 +50,7 @@ def data(frame: pd.DataFrame, position: bool = True) -> Interactions:
     return Interactions(*columns, frame["click"].to_numpy(np.float32), None, None, *ids, position=rank)
 
 
+@pytest.mark.slow
 def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
     frame, appeal = log
     one = Hyper(*(np.array([x], np.float32) for x in (0.05, 0, 1e-4)), *(np.array([x], np.int32) for x in (1, 1)))

@@ -9,6 +9,7 @@ from jaxrec.fitting import sequence_losses
 from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.uniform import Uniform
+from tests.slow import some_slow
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)
@@ -66,7 +67,7 @@ def test_large_scores_neither_overflow_nor_vanish():
     assert float(value) == pytest.approx(float(np.sum(np.asarray(weight) * (lse - chosen))), rel=1e-4)
 
 
-@pytest.mark.parametrize("share", ["position", "user", "batch"])
+@pytest.mark.parametrize("share", some_slow(["position", "user", "batch"], "user"))
 @pytest.mark.parametrize("loss", ["softmax", "gbce"])
 def test_sampled_costs(share, loss):
     """Position by position; a negative that is the target does not count."""

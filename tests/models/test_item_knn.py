@@ -14,6 +14,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.item_knn import ItemKNN
 from jaxrec.query import Query
 from tests.models.neighbors import ITEMS, KINDS, USERS, train
+from tests.slow import some_slow
 
 
 def population(shrinkage: list[float], neighbors: list[int]) -> Population:
@@ -42,7 +43,7 @@ def dense(params: dict) -> np.ndarray:
     return w
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, "dice"))
 def test_neighbors_are_the_nearest_by_hand(kind):
     data, x = train()
     fit = ClosedForm()(ItemKNN(ITEMS, 9, 5, kind), data, population([2.0, 2.0], [5, 3]))
@@ -52,6 +53,7 @@ def test_neighbors_are_the_nearest_by_hand(kind):
         assert (np.asarray(found["similarities"])[:, k:] == 0).all()
 
 
+@pytest.mark.slow
 def test_who_has_everything_says_little():
     data, x = train()
     weight = np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2

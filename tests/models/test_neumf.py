@@ -86,6 +86,7 @@ def started(model: NeuMF):
     return fit(model, TRAIN, Population(np.array([0, 7]), hyper)).params
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
     """A learning rate of zero leaves every member where it started."""
     params = started(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
@@ -115,9 +116,17 @@ def test_without_runs_members_start_by_their_seeds():
     [
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "needs both model.gmf_run and model.mlp_run"),
         (lambda f: NeuMF(3, 5, 4, shared=True, **f), "model.shared=false"),
-        (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)"),
-        (lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\."),
-        (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]), "name a run of model=gmf"),
+        pytest.param(
+            lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f),
+            r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\.", marks=pytest.mark.slow),
+        pytest.param(
+            lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]),
+            "name a run of model=gmf",
+            marks=pytest.mark.slow,
+        ),
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run="nowhere", mlp_run=f["mlp_run"]), "There is no file nowhere"),
     ],
 )

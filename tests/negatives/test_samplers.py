@@ -159,10 +159,10 @@ def test_listed_draws_from_the_users_own_rows():
     "kind",
     [
         Uniform,
-        Popularity,
-        Dynamic,
+        pytest.param(Popularity, marks=pytest.mark.slow),
+        pytest.param(Dynamic, marks=pytest.mark.slow),
         ListedNegatives,
-        lambda ratio: Hard(ratio=ratio, ranks=(1, 2)),
+        pytest.param(lambda ratio: Hard(ratio=ratio, ranks=(1, 2)), marks=pytest.mark.slow),
         lambda ratio: Mixed(first=Popularity(), second=Uniform(), ratio=ratio),
     ],
 )

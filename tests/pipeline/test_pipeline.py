@@ -211,6 +211,7 @@ def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, run
     assert page.count("after re-ranking") == 3  # lists of three users
 
 
+@pytest.mark.slow
 def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_path):
     mf = [f"scoring.run={runs['mf'][0]}", "scoring=model", "candidates.n=60"]
     settings = tree(*mf, "tradeoff=scoring", "keep=0.9", "values=[0.0,0.25,0.5,1.0]")
@@ -231,6 +232,7 @@ def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_pa
     assert "NDCG@10 by scoring.weight" in page
 
 
+@pytest.mark.slow
 def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):
     items = pd.read_csv(shop / "items.csv")
     colors = items.item_id.map(lambda item: ["red", "blue"][item % 2])

@@ -14,6 +14,7 @@ from jaxrec.errors import InputError
 from jaxrec.recommend import files
 from tests.paths import ROOT
 from tests.planted import PLANTED
+from tests.slow import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +122,7 @@ def test_files_that_say_nothing_are_refused(run, tmp_path):
         files.recommend(run, users=str(path), user_column="who")
 
 
+@pytest.mark.slow
 def test_the_script_says_so_in_one_line(run, tmp_path):
     def script(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "scripts" / "recommend.py"), f"run={run}", *arguments]
@@ -153,7 +155,7 @@ def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
     return str(directory)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", some_slow(["csv", "parquet"], "parquet"))
 def test_text_and_numbers_among_the_ids(tmp_path, suffix):
     """7 is known, "zz" is not: both are written, as text; of numbers alone the column is numbers."""
     run = tiny(tmp_path / "run", [7, 8], list(range(4)), [[0], [1, 2]])
@@ -168,6 +170,7 @@ def test_text_and_numbers_among_the_ids(tmp_path, suffix):
     assert read(out).user_id.tolist() == [7, 7, 99, 99]
 
 
+@pytest.mark.slow
 def test_the_schema_depends_on_no_block(tmp_path, monkeypatch):
     """Blocks of one user; the first has had everything, so that nothing is left to list."""
     monkeypatch.setattr(files, "USERS_AT_A_TIME", 1)
