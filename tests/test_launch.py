@@ -253,6 +253,7 @@ def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp
     assert not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tmp_path, capsys):
     launch.run(compose(*PLANTED, "split=new_users", "model=ease", "refit=true"), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -1,5 +1,7 @@
 """Costs at positions against the same sums written out, and their gradients against plain autodiff."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,6 @@ from jaxrec.fitting import sequence_losses
 from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.uniform import Uniform
-from tests.slow import some_slow
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)
@@ -67,9 +68,15 @@ def test_large_scores_neither_overflow_nor_vanish():
     assert float(value) == pytest.approx(float(np.sum(np.asarray(weight) * (lse - chosen))), rel=1e-4)
 
 
-@pytest.mark.parametrize("share", some_slow(["position", "user", "batch"], "user"))
-@pytest.mark.parametrize("loss", ["softmax", "gbce"])
-def test_sampled_costs(share, loss):
+KINDS = list(itertools.product(["softmax", "gbce"], ["position", "user", "batch"]))
+BY_DEFAULT = [("softmax", "position"), ("gbce", "batch")]
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [pytest.param(*kind, marks=[] if kind in BY_DEFAULT else pytest.mark.slow) for kind in KINDS],
+)
+def test_sampled_costs(loss, share):
     """Position by position; a negative that is the target does not count."""
     h, weight, vectors, target = case()
     rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them

@@ -122,6 +122,7 @@ def bands() -> list:
 
 
 @pytest.mark.parametrize("name", bands())
+@pytest.mark.slow
 def test_a_trained_model_is_within_its_band(name, run):
     assert name in BANDS, (
         f"conf/model/{name}.yaml has no band: add to BANDS settings that learn within seconds, and limits that hold "

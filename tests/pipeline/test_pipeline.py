@@ -56,11 +56,16 @@ def runs(shop, compose):
         "other": ("model=ease", "split.seed=5"),
         "labeled": ("model=ease", f"data.item_features={shop / 'labeled.csv'}", "data.categorical=[category,stock]"),
     }
-    found = {}
-    for name, overrides in made.items():
-        result = launch.run(compose(*data, *eval_, *overrides), shop / name)
-        found[name] = (shop / name, result.metrics)
-    return found
+
+    class Runs(dict):
+        """A directory and its metrics by name, each run when it is first needed."""
+
+        def __missing__(self, name):
+            result = launch.run(compose(*data, *eval_, *made[name]), shop / name)
+            self[name] = (shop / name, result.metrics)
+            return self[name]
+
+    return Runs()
 
 
 @pytest.fixture(scope="module")
