@@ -157,6 +157,7 @@ def test_what_a_search_would_ignore_is_refused(typed, message):
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))
+@pytest.mark.slow
 def test_every_space_is_of_settings_that_its_model_has(compose, name):
     tunes = compose(f"sweep={name}")["sweep"]["tunes"]
     assert tunes or name == "none"

@@ -1,5 +1,6 @@
 """The bit matrix against a plain one, at widths around its words of 32 bits."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -57,4 +58,5 @@ def test_known_says_of_pairs_what_the_data_says(bits_mib, monkeypatch):
     assert isinstance(found, Membership) == (bits_mib == 256)
     rows = jnp.array([6, 2, 0, 2])
     items = jnp.asarray(rng.integers(0, 40, (4, 30)))
-    np.testing.assert_array_equal(found.contains(rows, items), plain[np.asarray(rows)[:, None], np.asarray(items)])
+    contains = jax.jit(found.contains)
+    np.testing.assert_array_equal(contains(rows, items), plain[np.asarray(rows)[:, None], np.asarray(items)])

@@ -52,7 +52,10 @@ def test_costs_by_hand(loss, threshold):
 
 @pytest.mark.parametrize(
     ("loss", "threshold", "constant"),
-    [(squared_error, None, (1 + 8 + 3 + 20) / 8), (logistic, 4.0, np.log(6 / 2))],  # weights 6 of 8 are ones
+    [
+        (squared_error, None, (1 + 8 + 3 + 20) / 8),
+        pytest.param(logistic, 4.0, np.log(6 / 2), marks=pytest.mark.slow),
+    ],  # 6 of 8 are ones
 )
 def test_training_starts_at_the_best_constant(loss, threshold, constant):
     """With a learning rate of 0 the start is what is returned."""

@@ -106,6 +106,7 @@ def test_users_and_items_start_with_tables_of_their_own():
     np.testing.assert_array_equal(tables["item_bias"]["table"], 0)
 
 
+@pytest.mark.slow
 def test_padding_stays_zero_in_training_and_the_rest_moves():
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[5], [7]], (2, 30)).astype(np.int32)

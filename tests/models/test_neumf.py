@@ -106,6 +106,7 @@ def test_what_a_loss_adds_to_the_parameters_stays(runs):
     assert found.keys() == fresh["params"].keys() | own.keys()
 
 
+@pytest.mark.slow
 def test_without_runs_members_start_by_their_seeds():
     table = started(NeuMF(3, 5, 4, 2, (6, 3)))["params"]["gmf_user"]["table"]
     assert not (table[0] == table[1]).any()

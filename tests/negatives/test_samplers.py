@@ -159,13 +159,14 @@ def test_listed_draws_from_the_users_own_rows():
     "kind",
     [
         Uniform,
-        pytest.param(Popularity, marks=pytest.mark.slow),
-        pytest.param(Dynamic, marks=pytest.mark.slow),
+        Popularity,
+        Dynamic,
         ListedNegatives,
-        pytest.param(lambda ratio: Hard(ratio=ratio, ranks=(1, 2)), marks=pytest.mark.slow),
+        lambda ratio: Hard(ratio=ratio, ranks=(1, 2)),
         lambda ratio: Mixed(first=Popularity(), second=Uniform(), ratio=ratio),
     ],
 )
+@pytest.mark.slow
 def test_a_larger_ratio_keeps_the_first_columns_and_the_batch_does_not_matter(kind):
     few, many = draw(kind(ratio=3), MANY[:40], 3)[0], draw(kind(ratio=8), MANY[:40], 3)[0]
     np.testing.assert_array_equal(many[:, :3], few)
