@@ -114,6 +114,7 @@ def test_no_metric_depends_on_the_block_size(fitted, block):
     assert evaluation.means(0) == fitted.selected.validation.means(0)
 
 
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 @pytest.mark.parametrize("block", [7])
 def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, block):
     """Two members, of which the second is the first: both rank each held-out item as the catalog's scores do."""
@@ -148,7 +149,7 @@ def test_what_a_user_has_never_comes_back(fitted):
     assert not had & set(shown)
 
 
-@pytest.mark.parametrize("fitted", some_slow(MODELS, *SLOW, "sasrec"), indirect=True)
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "mf")), indirect=True)
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}

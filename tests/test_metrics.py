@@ -127,6 +127,7 @@ def test_per_user_refuses_lists_too_short():
         per_user(jnp.zeros((1, 3), bool), jnp.array([1]), (1, 5), CHOSEN)
 
 
+@pytest.mark.slow
 def test_per_user_under_jit_and_vmap():
     """A population of members over the same users; jit keeps the order of the keys."""
     hits = jax.random.bernoulli(jax.random.key(0), 0.3, (3, 4, 5))

@@ -17,7 +17,6 @@ from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.candidates import Negatives
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.query import Query
-from tests.slow import some_slow
 
 USERS, ITEMS = 5, 6
 USER = np.array([3, 0, 0, 4, 3, 3, 1], np.int32)  # user 2 has nothing
@@ -157,7 +156,8 @@ def shared(*items: int, log_q: jax.Array | None = None):
     return draw
 
 
-@pytest.mark.parametrize("penalized", some_slow([False, True], False))
+@pytest.mark.parametrize("penalized", [False, True])
+@pytest.mark.slow
 def test_shared_negatives_cost_what_they_would_apart(penalized):
     """The matrix product against gathers, values and gradients."""
     model, params = model_and_params(0.3)

@@ -35,6 +35,7 @@ def orders(n: int) -> np.ndarray:
 @example(4097, 3)
 @example(4095, 4)
 @settings(max_examples=8, deadline=None)
+@pytest.mark.slow
 def test_every_position_goes_to_one_place(n, number):
     found = order(substream(SOURCE, number), n)
     np.testing.assert_array_equal(np.sort(found), np.arange(n))

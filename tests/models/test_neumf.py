@@ -22,6 +22,7 @@ from jaxrec.models.neumf import NeuMF
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 from tests.models.weights import assert_scores, call, drawn, tower
+from tests.slow import some_slow
 
 USERS = Query(jnp.array([2, 0], jnp.int32))
 TRAIN = Interactions(
@@ -29,7 +30,7 @@ TRAIN = Interactions(
 )
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", some_slow([False, True], True))
 def test_scores_are_an_output_layer_over_both_parts(shared):
     model = NeuMF(3, 5, 4, None if shared else 2, (6, 3), shared=shared)
     params = drawn(model, USERS)

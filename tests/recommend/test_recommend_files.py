@@ -67,6 +67,7 @@ def test_histories_of_new_users(run, tmp_path):
     assert by_file.item_id[3:].tolist() == alone.item_id.tolist()
 
 
+@pytest.mark.slow
 def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
     """A column with a gap, or read as floats, names the same users and items; so do floats on a command line."""
     model = recommend.load(run)
