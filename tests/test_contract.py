@@ -149,7 +149,7 @@ def test_what_a_user_has_never_comes_back(fitted):
     assert not had & set(shown)
 
 
-@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "mf")), indirect=True)
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
