@@ -106,6 +106,7 @@ def test_own_metrics_are_taken_directly(split, ease):
 SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}, "model.embedding_dim": [4, 8]}
 
 
+@pytest.mark.slow
 def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
     found = jaxrec.search(split, "mf", space=SPACE, n_trials=4, population=2, overrides=SHORT, verbose=False)
     overrides = [*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())]
