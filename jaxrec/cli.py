@@ -157,13 +157,20 @@ def _compare(cfg: DictConfig) -> None:
     from jaxrec.console import say, table
 
     tree = plain(cfg)
-    metric, rows = compare([str(run) for run in tree["runs"]], tree["metric"])
-    table(f"test {metric}", rows)
-    for line in verdicts(metric, rows):
+    out = None if tree["out"] is None else Path(tree["out"])
+    if out is not None and out.suffix not in (".html", ".csv"):
+        raise InputError(f"out={out}: the suffix must be .html for a page or .csv for the table, e.g. out=compare.html")
+    compared = compare([str(run) for run in tree["runs"]], tree["metric"])
+    rows = compared.table
+    essential = ["run", "seeds", "value", "sd", "difference", "p"]
+    table(f"test {compared.metric}", rows, rows[essential], "out=compare.csv")
+    for line in verdicts(compared.metric, rows):
         say(line)
-    if tree["out"] is not None:
-        write_text(Path(tree["out"]), rows.to_csv(index=False))
-        say(f"written: {tree['out']}")
+    if rows["sd"].isna().any():
+        say("note: to include differences between seeds, train with seeds=5 and compare those directories")
+    if out is not None:
+        write_text(out, compared.page() if out.suffix == ".html" else rows.to_csv(index=False))
+        say(f"written: {out}")
 
 
 def _benchmark(cfg: DictConfig) -> None:
@@ -246,7 +253,7 @@ def _pipeline(cfg: DictConfig) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
     "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
     "study": ("study", _study, "list searches, or show one"),
-    "compare": ("compare", _compare, "compare finished runs, user by user"),
+    "compare": ("compare", _compare, "compare finished runs over users and seeds"),
     "explore": ("explore", _explore, "explore a dataset in an HTML report"),
     "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
     "pipeline": ("pipeline", _pipeline, "run candidates, scoring and re-ranking, evaluated by stage"),

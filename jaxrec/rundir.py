@@ -121,12 +121,6 @@ def config_text(directory: Path, tree: Tree) -> str:
     return f"# To repeat this run:\n#   {repeat}\n{body}{_HYDRA}"
 
 
-def finished_run(directory: Path) -> Path:
-    """Return the run directory, or `best` of a sweep directory; `metrics.json`, written last, marks a finished run."""
-    best = directory / "best"
-    return best if not (directory / "metrics.json").exists() and (best / "metrics.json").exists() else directory
-
-
 def read_config(directory: Path) -> Tree:
     """Read the settings of a run directory, as written by `config_text`.
 

@@ -51,7 +51,12 @@ _TOP: dict[str, TypeAdapter] = {
     "seed": TypeAdapter(NonNegativeInt),
     "refit": TypeAdapter(bool),
 }
-OF_COMMAND = ("hydra", "defaults", "overwrite")  # keys of a config.yaml that belong to the command, not to the run
+OF_COMMAND = (
+    "hydra",
+    "defaults",
+    "overwrite",
+    "seeds",
+)  # of the command, not of the run
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 
@@ -202,6 +207,11 @@ def is_traced(tree: Tree, field: str) -> bool:
     if key.startswith("model."):
         return field in {f.name for f in dataclasses.fields(locate(tree["model"]["_target_"]))}
     return True
+
+
+def is_random(tree: Tree) -> bool:
+    """Return whether a run depends on its seed; models that are solved in closed form, without epochs, do not."""
+    return get(tree, "trainer.epochs") is not None
 
 
 def _program(tree: Tree) -> str:
