@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.command_line import command, override
-from jaxrec.config import explain, overwrites, plain
+from jaxrec.config import explain, n_seeds, overwrites, plain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, check_registered, read, register
 
@@ -136,7 +136,11 @@ def _train(cfg: DictConfig) -> None:
             raise InputError(f"{text} requires --multirun: {command('train', '--multirun', text)}")
     if sweep_options := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
         raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
-    launch.run(plain(cfg), Path(hydra_cfg.runtime.output_dir), overwrites(cfg))
+    tree, directory, seeds = plain(cfg), Path(hydra_cfg.runtime.output_dir), n_seeds(cfg)
+    if seeds is None:
+        launch.run(tree, directory, overwrites(cfg))
+    else:
+        launch.run_seeds(tree, seeds, directory, overwrites(cfg))
 
 
 def _study(cfg: DictConfig) -> None:

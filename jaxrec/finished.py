@@ -39,6 +39,11 @@ def finished_runs(directory: Path) -> list[tuple[str, Path]]:
     return [(str(directory), finished_run(directory))]
 
 
+def without_seed(overrides: str) -> str:
+    """Return overrides without that of the seed."""
+    return re.sub(r"(^| )seed=\d+(?= |$)", "", overrides).strip()
+
+
 def _seeds(directory: Path) -> dict[str, Any]:
     summary = read_json(directory / SEEDS_FILE)
     if not isinstance(summary, dict) or not {"best", "seeds"} <= summary.keys():
@@ -51,7 +56,7 @@ def _of_grid(directory: Path) -> list[tuple[str, Path]]:
     try:
         table = pd.read_csv(file, dtype=str)
         complete = table[table["state"] == "complete"]
-        names = [re.sub(r"(^| )seed=\d+(?= |$)", "", str(text)).strip() for text in complete["overrides"]]
+        names = [without_seed(str(text)) for text in complete["overrides"]]
         return [(n or str(directory), directory / path) for n, path in zip(names, complete["path"], strict=True)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not the table of a grid: {' '.join(str(error).split())}") from error

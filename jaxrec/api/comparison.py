@@ -69,14 +69,14 @@ def evaluate(
     without_seed = [name for name, members in named.items() if isinstance(members[0].model, Solved)]
     first = evaluated[next(iter(named))][0]
     units = first.users if first.ground_truth.singly else None
-    tables = []
+    frames: list[pd.DataFrame] = []
     for key in first.per_user:
         values = {name: np.stack([each.per_user[key][0] for each in seeds]) for name, seeds in evaluated.items()}
-        tables.append(compared(values, units, without_seed).rename(columns={"run": "model"}).assign(metric=key))
+        frames.append(compared(values, units, without_seed).rename(columns={"run": "model"}).assign(metric=key))
     for key in first.overall:
         for name, seeds in evaluated.items():
-            tables.append(_overall(name, key, np.array([each.overall[key][0] for each in seeds], np.float64)))
-    table = pd.concat(tables, ignore_index=True)
+            frames.append(_overall(name, key, np.array([each.overall[key][0] for each in seeds], np.float64)))
+    table = pd.concat(frames, ignore_index=True)
     order = table["model"].map({name: place for place, name in enumerate(named)})
     table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
     return table[["model", "metric", *(c for c in table if c not in ("model", "metric"))]]

@@ -182,6 +182,8 @@ class Recipe:
         """Return the validated configuration with these settings."""
         if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
             raise InputError(f"{misplaced[0]}: the data is already split; pass this to jaxrec.Dataset or jaxrec.split")
+        if "seeds" in values:
+            raise InputError("seeds is a setting of the command line: pass a list of seeds, e.g. seed=[1, 2, 3]")
         of_model = {key: value for key, value in values.items() if self.own and key.startswith("model.")}
         typed = [override(key, value) for key, value in values.items() if key not in of_model]
         tree = compose([*self.choices, *typed])

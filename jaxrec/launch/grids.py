@@ -12,6 +12,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.launch.seeds import means_table
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
@@ -87,8 +88,10 @@ def grid(
     runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
     monitors = {tree["eval"]["monitor"] for tree in trees}
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
+    means = by_validation(means_table(rows, trees), monitor)
     write_text(directory / "runs.csv", runs.to_csv(index=False))
-    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, first_result.known.name))
+    page = grid_report(directory.name, runs, monitor, first_result.known.name, means)
+    write_text(directory / "report.html", page)
     keys = shown_keys(first_result.metrics["test"])
     columns = [
         c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
@@ -99,6 +102,11 @@ def grid(
     table(
         f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / "runs.csv")
     )
+    if len(means):
+        write_text(directory / "seeds.csv", means.to_csv(index=False))
+        keys = [f"{part}_{monitor}{end}" for part in ("validation", "test") for end in ("", "_sd", "_low", "_high")]
+        columns = ["overrides", "seeds", *(key for key in keys if key in means)]
+        table("over seeds: mean, standard deviation, 95 % interval", means[columns])
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results

@@ -1,6 +1,6 @@
 """Page of a comparison of runs: verdicts, differences to the reference, means, and what differs in the settings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,38 +72,24 @@ def comparison_report(
 
 def _forest(metric: str, compared: pd.DataFrame) -> Html:
     """Draw differences to the reference with intervals, the first run on top."""
-    rows = compared.iloc[:0:-1]
-    places = list(range(len(rows)))
+    _, *others = compared.to_dict("records")
     sign = 1 if larger_is_better(metric) else -1
-    colors = [
-        GRAY if not p < LEVEL else BLUE if sign * value > 0 else ORANGE
-        for p, value in zip(rows["p"], rows["difference"], strict=True)
-    ]
-    traces = [
-        go.Scatter(
-            x=[row.difference],
-            y=[place],
-            mode="markers",
-            marker={"color": color, "size": 10},
-            error_x={
-                "array": [row.difference_high - row.difference],
-                "arrayminus": [row.difference - row.difference_low],
-                "color": color,
-                "thickness": 2,
-            },
-            hovertemplate=f"{plain(row.run)}: %{{x:+.4f}} ({row.difference_low:+.4f} to {row.difference_high:+.4f}), "
-            f"p = {row.p:.2g}<extra></extra>",
-        )
-        for place, color, row in zip(places, colors, rows.itertuples(), strict=True)
-    ]
+    traces = []
+    for place, row in enumerate(reversed(others)):
+        value, low, high = (row[key] for key in ("difference", "difference_low", "difference_high"))
+        color = GRAY if not row["p"] < LEVEL else BLUE if sign * value > 0 else ORANGE
+        tip = f"{plain(row['run'])}: {value:+.4f} ({low:+.4f} to {high:+.4f}), p = {row['p']:.2g}<extra></extra>"
+        bars = {"array": [high - value], "arrayminus": [value - low], "color": color, "thickness": 2}
+        marker = {"color": color, "size": 10}
+        traces.append(go.Scatter(x=[value], y=[place], mode="markers", marker=marker, error_x=bars, hovertemplate=tip))
     reference = str(compared["run"].iloc[0])
     axes = {
         "xaxis": titled(f"difference in {label(metric)}", tickformat="+.2~g", nticks=6),
-        "yaxis": _named(rows["run"]),
+        "yaxis": _named([row["run"] for row in reversed(others)]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GRAY}}],
     }
     caption = f"Mean difference to {reference} with 95% intervals. Blue: better; orange: worse; gray: not shown."
-    return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(rows), **axes)
+    return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(others), **axes)
 
 
 def _dots(metric: str, compared: pd.DataFrame, by_seed: Mapping[str, Sequence[tuple[Any, float]]]) -> Html:
@@ -142,7 +128,7 @@ def _dots(metric: str, compared: pd.DataFrame, by_seed: Mapping[str, Sequence[tu
     return chart(f"Test {label(metric)}", traces, caption, height=110 + 40 * len(rows), **axes)
 
 
-def _named(names: Sequence[str]) -> dict[str, Any]:
+def _named(names: Iterable[str]) -> dict[str, Any]:
     """Return an axis of names."""
     texts = [plain(name if len(name) <= LONGEST else f"\u2026{name[1 - LONGEST :]}") for name in names]
     places = list(range(len(texts)))
