@@ -128,8 +128,9 @@ def compared(
     rows, by_t, by_rank = [], [], []
     for name, values in named.items():
         own = estimate(values, units=units)
-        means: np.ndarray = np.nanmean(values, axis=1, dtype=np.float64)
-        sd = 0.0 if name in without_seed else float(means.std(ddof=1)) if len(means) > 1 else np.nan
+        sd = 0.0 if name in without_seed else np.nan
+        if name not in without_seed and len(values) > 1:
+            sd = float(np.std(np.nanmean(values, axis=1, dtype=np.float64), ddof=1))
         low, high = own.interval()
         row = {"run": name, "seeds": len(values), "value": own.value, "sd": sd, "low": low, "high": high}
         if name != first:

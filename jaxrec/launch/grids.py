@@ -12,7 +12,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.launch.seeds import means_table
+from jaxrec.launch.seeds import means_table, shown_means
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
@@ -104,9 +104,7 @@ def grid(
     )
     if len(means):
         write_text(directory / "seeds.csv", means.to_csv(index=False))
-        keys = [f"{part}_{monitor}{end}" for part in ("validation", "test") for end in ("", "_sd", "_low", "_high")]
-        columns = ["overrides", "seeds", *(key for key in keys if key in means)]
-        table("over seeds: mean, standard deviation, 95 % interval", means[columns])
+        table("means over seeds", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results

@@ -128,12 +128,26 @@ def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def mean_and_sd(entry: Mapping[str, float]) -> str:
+def shown_means(means: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
+    """Return the columns of `means_table` for a terminal: mean ± sd and interval of the monitored metric."""
+    shown = means[["overrides", "seeds"]].astype(object)
+    for key in (f"{part}_{monitor}" for part in ("validation", "test")):
+        if key not in means:
+            continue
+        columns = {"mean": key, **{name: f"{key}_{name}" for name in ("sd", "low", "high")}}
+        entries = [{name: row[column] for name, column in columns.items()} for row in means.to_dict("records")]
+        shown[f"{key} ± sd"] = [_mean_and_sd(entry) for entry in entries]
+        if key.startswith("test"):
+            shown["95 % interval"] = [_interval(entry) for entry in entries]
+    return shown
+
+
+def _mean_and_sd(entry: Mapping[str, float]) -> str:
     """Format a mean and its standard deviation over seeds; the latter is left out if there is one seed."""
     return f"{entry['mean']:.4f}" + ("" if np.isnan(entry["sd"]) else f" ± {entry['sd']:.4f}")
 
 
-def interval(entry: Mapping[str, float]) -> str:
+def _interval(entry: Mapping[str, float]) -> str:
     """Format the interval; empty if it is unknown."""
     return "" if np.isnan(entry["low"]) else f"{entry['low']:.4f} to {entry['high']:.4f}"
 
@@ -151,8 +165,8 @@ def _shown(summary: Summary, popularity: Mapping[str, Any], monitor: str) -> pd.
         [
             {
                 "": f"{part} {key}",
-                "mean ± sd over seeds": mean_and_sd(summary[part][key]),
-                "95 % interval": interval(summary[part][key]),
+                "mean ± sd over seeds": _mean_and_sd(summary[part][key]),
+                "95 % interval": _interval(summary[part][key]),
                 "popularity": f"{popularity[key]:.4f}" if part == "test" and key in popularity else "",
             }
             for part, key in rows

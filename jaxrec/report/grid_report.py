@@ -134,7 +134,10 @@ def _means(means: pd.DataFrame, monitor: str) -> Html:
             cells.append(Cell(decimals(row[key]), note="" if pd.isna(low) else f"{low:.4f} to {high:.4f}"))
             cells.append(Cell(decimals(row[f"{key}_sd"])))
         rows.append([row["overrides"], Cell(row["seeds"]), *cells])
-    note = "sd: standard deviation over seeds. In small type: 95% intervals, of test over users and seeds, of validation over seeds."
+    note = (
+        "sd: standard deviation over seeds. In small type: 95% intervals, of test over users and seeds, of validation "
+        "over seeds."
+    )
     heads = ["overrides", "seeds", *(text for part in parts for text in (f"{part} {label(monitor)}", "sd"))]
     return html_table(heads, rows) + tag("p", note, "soft note")
 

@@ -29,20 +29,25 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
     first = results[best]
     monitor = str(get(tree, "eval.monitor", ""))
     key = monitor if monitor in summary["test"] else next(iter(summary["test"]))
-    entry = summary["test"][key]
+    entry, popularity = summary["test"][key], first.metrics["popularity"]
     title = f"{get(tree, 'model._target_', 'model').rpartition('.')[2]} on {first.known.name}, {len(results)} seeds"
     head = {key: text for key, text in protocol(tree, first.metrics) if key != "Seed"}
+    ends = _interval(entry)
     spread = "unknown" if np.isnan(entry["sd"]) else decimals(entry["sd"])
     body = [
         tag("h1", title),
         facts(("Run", name), *head.items()),
         cards(
-            (f"test {label(key)}", decimals(entry["mean"]), f"95% interval {entry['low']:.4f} to {entry['high']:.4f}"),
+            (f"test {label(key)}", decimals(entry["mean"]), f"95% interval {ends}" if ends else ""),
             ("standard deviation over seeds", spread, f"test {label(key)}"),
-            (f"{label(key)} of popularity", decimals(first.metrics["popularity"].get(key)), "for every user the same"),
+            (
+                f"{label(key)} of popularity",
+                decimals(first.metrics["popularity"].get(key)),
+                "the most popular items for every user",
+            ),
             ("best on validation", f"seed {best}", "loaded by jaxrec.load and jaxrec recommend"),
         ),
-        section("Metrics", _metrics(summary, first.metrics["popularity"])),
+        section("Metrics", _metrics(summary, popularity)),
         section("Seeds", grid([_by_seed(results, key, best)]), _runs(results, key)),
     ]
     return page(title, body)
@@ -66,8 +71,11 @@ def _cells(entry: Mapping[str, float] | None) -> list[Cell]:
     """Return cells of a mean with its interval, and of the standard deviation."""
     if entry is None:
         return [Cell(""), Cell("")]
-    ends = "" if np.isnan(entry["low"]) else f"{entry['low']:.4f} to {entry['high']:.4f}"
-    return [Cell(decimals(entry["mean"]), note=ends), Cell(decimals(entry["sd"]))]
+    return [Cell(decimals(entry["mean"]), note=_interval(entry)), Cell(decimals(entry["sd"]))]
+
+
+def _interval(entry: Mapping[str, float]) -> str:
+    return "" if np.isnan(entry["low"]) else f"{entry['low']:.4f} to {entry['high']:.4f}"
 
 
 def _by_seed(results: Mapping[int, Result], key: str, best: int) -> Html:
