@@ -54,8 +54,11 @@ def comparison_report(
     body = [
         tag("h1", title),
         facts(("Reference", names[0]), *head.items()),
-        section("Result", box(tag("ul", Html("").join(tag("li", line) for line in verdicts)))),
-        tag("p", warning, "warn") if single else Html(),
+        section(
+            "Result",
+            box(tag("ul", Html("").join(tag("li", line) for line in verdicts))),
+            tag("p", warning, "warn") if single else Html(),
+        ),
         section(
             name, grid([_forest(metric, compared), _dots(metric, compared, by_seed)]), box(_table(compared, metric))
         ),
@@ -84,7 +87,7 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
         traces.append(go.Scatter(x=[value], y=[place], mode="markers", marker=marker, error_x=bars, hovertemplate=tip))
     reference = str(compared["run"].iloc[0])
     axes = {
-        "xaxis": titled(f"difference in {label(metric)}", tickformat="+.2~g", nticks=6),
+        "xaxis": titled(f"difference in {label(metric)}", nticks=6),
         "yaxis": _named([row["run"] for row in reversed(others)]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GRAY}}],
     }
