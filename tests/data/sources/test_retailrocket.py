@@ -354,7 +354,9 @@ def test_the_real_reduction_with_events(shared_data):
     split = leave_one_out(data)
     assert len(split.test.target) == (bought >= 3).sum()
     assert split.test.known.target.sum() == 5_088 - (bought >= 3).sum()
-    with pytest.raises(InputError, match=r"data\.target_event has the unknown event 'buy': the events are addtocart, transaction, view"):
+    with pytest.raises(
+        InputError, match=r"data\.target_event has the unknown event 'buy': the events are addtocart, transaction, view"
+    ):
         files(path, **columns, target_event="buy")
 
 
