@@ -180,6 +180,21 @@ def test_an_experiment_has_the_last_word_over_the_defaults(compose):
     assert compose("experiment=ml1m_holdout_mf", "refit=false")["refit"] is False
 
 
+@pytest.mark.parametrize(
+    "name", [path.stem for path in settings.CONF.glob("sweep/*.yaml") if (settings.CONF / "model" / path.name).exists()]
+)
+def test_the_defaults_of_a_model_lie_within_its_search_space(name, compose):
+    tree = compose(f"model={name}")
+    for key, dimension in compose(f"sweep={name}")["sweep"]["space"].items():
+        default = settings.get(tree, key)
+        if default == 0:  # a penalty that is off has no place on a logarithmic scale
+            continue
+        if "choices" in dimension:
+            assert default in dimension["choices"], key
+        else:
+            assert dimension["low"] <= default <= dimension["high"], key
+
+
 def test_a_run_directory_is_no_program(tmp_path):
     """Neither a target of its own nor a callback of Hydra's is called; see `settings.check_registered`."""
     mark = tmp_path / "executed"

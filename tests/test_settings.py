@@ -66,7 +66,7 @@ def test_eval_monitor_must_be_a_metric_that_is_measured(compose):
 
 
 def test_traced_numbers_share_a_program_and_others_do_not(compose):
-    base = compose()
+    base = compose("model.embedding_dim=64")
     members = [
         base,
         settings.put(base, {"seed": 2, "optimizer.learning_rate": 0.1, "model.embedding_dim": 16}),

@@ -73,25 +73,35 @@ def popularity(x: np.ndarray) -> np.ndarray:
 
 
 def ease(x: np.ndarray) -> np.ndarray:
-    p = np.linalg.inv(x.T @ x + 350 * np.eye(x.shape[1]))
+    p = np.linalg.inv(x.T @ x + 150 * np.eye(x.shape[1]))
     weights = p / -np.diag(p)
     np.fill_diagonal(weights, 0)
     return x @ weights
 
 
-def nearest(x: np.ndarray, k: int) -> np.ndarray:
-    """Shrunk cosines of rows: those of the k nearest of each, else 0."""
+def cosine(x: np.ndarray) -> np.ndarray:
+    """Cosines of rows, with a shrinkage of 10."""
     length = np.sqrt(x.sum(axis=1))
-    cosine = x @ x.T / (np.outer(length, length) + 10)
-    np.fill_diagonal(cosine, 0)
-    return np.where(cosine >= np.sort(cosine, axis=1)[:, [-k]], cosine, 0)
+    return x @ x.T / (np.outer(length, length) + 10)
+
+
+def jaccard(x: np.ndarray) -> np.ndarray:
+    """Jaccard similarities of rows, with a shrinkage of 10."""
+    both, size = x @ x.T, x.sum(axis=1)
+    return both / (size[:, None] + size - both + 10)
+
+
+def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
+    """Similarities to the k nearest of each row; 0 to the others and to itself."""
+    np.fill_diagonal(similarity, 0)
+    return np.where(similarity >= np.sort(similarity, axis=1)[:, [-k]], similarity, 0)
 
 
 FORMULAS = {
     "popularity": popularity,
     "ease": ease,
-    "item_knn": lambda x: x @ nearest(x.T, 200).T,
-    "user_knn": lambda x: nearest(x, 100) @ x,
+    "item_knn": lambda x: x @ nearest(cosine(x.T), 200).T,
+    "user_knn": lambda x: nearest(jaccard(x), 50) @ x,
 }
 OWN_TESTS = {*FORMULAS, "ials", "dlrm"}
 
