@@ -1,0 +1,151 @@
+"""Slots of a search over time: which trial trained in which slot, and how many slots were busy."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import numpy as np
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial
+
+from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, titled
+from jaxrec.page.html import Html, plural
+from jaxrec.sweep.trials import state_of
+
+OUTCOMES = {"best": ORANGE, "complete": BLUE, "pruned": GRAY, "failed": "#d5574d"}
+MOST_BARS = 500  # trials drawn one by one
+N_INTERVALS = 150
+
+
+class Span(NamedTuple):
+    """A trial in its slot: it trained from the end of round `start` to the end of round `end`."""
+
+    number: int
+    outcome: str
+    start: int
+    end: int
+    slot: int
+
+
+def spans(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> list[Span]:
+    """Return the trials that have ended in slots, each in the first slot that was free when it started.
+
+    Trials with the parameters of another one occupied no slot.
+    """
+    found = [(start, end, trial) for start, end, trial in _rounds(trials) if "same_as" not in trial.user_attrs]
+    free: list[int] = []  # round from which each slot is free
+    placed = []
+    for start, end, trial in sorted(found, key=lambda each: (each[0], each[2].number)):
+        slot = next((slot for slot, since in enumerate(free) if since <= start), len(free))
+        free[slot : slot + 1] = [end]
+        outcome = "best" if trial.number == winner.number else state_of(trial)
+        placed.append(Span(trial.number, outcome, start, end, slot))
+    return placed
+
+
+def occupancy(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> Html:
+    """Draw the slots over the rounds of a search; empty if no trial recorded its rounds."""
+    placed = spans(trials, winner)
+    if not placed:
+        return Html()
+    n_rounds, n_slots = max(span.end for span in placed), 1 + max(span.slot for span in placed)
+    used = {name: sum(s.end - s.start for s in placed if s.outcome == name) for name in OUTCOMES}
+    shares = {name: n / n_rounds / n_slots for name, n in used.items() if n}
+    parts = ", ".join(
+        f"{share:.0%} in {'the best trial' if name == 'best' else name}" for name, share in shares.items()
+    )
+    caption = (
+        f"A round trains one epoch of every trial in a slot. {sum(shares.values()):.0%} of the "
+        f"{plural(n_slots, 'slot')} over {plural(n_rounds, 'round')} were used: {parts}."
+    )
+    layout = {"xaxis": titled("round"), "showlegend": True, "legend": LEGEND, "hovermode": "closest"}
+    if len(placed) > MOST_BARS:
+        caption += f" As there are {len(placed):,} trials, the number of busy slots is drawn instead of each trial."
+        return chart(
+            "Busy slots",
+            _busy(placed, n_rounds),
+            caption,
+            barmode="stack",
+            bargap=0,
+            **layout,
+            yaxis=titled("slots", range=[0, n_slots]),
+        )
+    axis = titled("slot", range=[n_slots + 0.5, 0.5], **({"dtick": 1} if n_slots <= 10 else {}))
+    height = min(600, 140 + 24 * n_slots)
+    return chart(
+        "Trials in slots",
+        _bars(placed, n_rounds),
+        caption,
+        barmode="overlay",
+        bargap=0.15,
+        height=height,
+        yaxis=axis,
+        **layout,
+    )
+
+
+def _rounds(trials: Sequence[FrozenTrial]) -> list[tuple[int, int, FrozenTrial]]:
+    """Return the rounds at which trials started and ended, counted from the start of the study.
+
+    A search of more trials that continues a finished one counts its rounds from 0 again.
+    """
+    ended = [t for t in trials if {"started_round", "ended_round"} <= t.user_attrs.keys() and t.datetime_start]
+    offset = last = 0
+    idle_since, workers = datetime.min, set()
+    found = []
+    for trial in sorted(ended, key=lambda t: (t.datetime_start or datetime.min, t.number)):
+        worker, started_at = trial.user_attrs.get("worker"), trial.datetime_start or datetime.min
+        start, end = trial.user_attrs["started_round"], trial.user_attrs["ended_round"]
+        if worker not in workers and started_at >= idle_since and offset + start < last:
+            offset = last
+        workers.add(worker)
+        idle_since = max(idle_since, trial.datetime_complete or datetime.min)
+        last = max(last, offset + end)
+        found.append((offset + start, offset + end, trial))
+    return [(start, end, trial) for start, end, trial in found if end > start]
+
+
+def _bars(placed: Sequence[Span], n_rounds: int) -> list[go.Bar]:
+    """Return a bar per trial, with a narrow gap after each."""
+    gap = min(0.3, n_rounds / 400)
+    return [
+        go.Bar(
+            orientation="h",
+            base=[span.start for span in own],
+            x=[span.end - span.start - gap for span in own],
+            y=[span.slot + 1 for span in own],
+            name=name,
+            marker_color=color,
+            customdata=[[span.number, span.start + 1, span.end] for span in own],
+            hovertemplate=f"trial %{{customdata[0]}}, {name}: rounds %{{customdata[1]}} to %{{customdata[2]}}"
+            "<extra></extra>",
+        )
+        for name, color in OUTCOMES.items()
+        if (own := [span for span in placed if span.outcome == name])
+    ]
+
+
+def _busy(placed: Sequence[Span], n_rounds: int) -> list[go.Bar]:
+    """Return the mean number of busy slots in intervals of rounds, by outcome of the trials."""
+    edges = np.unique(np.linspace(0, n_rounds, N_INTERVALS + 1).astype(int))
+    bars = []
+    for name, color in OUTCOMES.items():
+        change = np.zeros(n_rounds + 1, np.int64)
+        own = [span for span in placed if span.outcome == name]
+        np.add.at(change, [span.start for span in own], 1)
+        np.add.at(change, [span.end for span in own], -1)
+        busy = np.add.reduceat(np.cumsum(change)[:-1], edges[:-1]) / np.diff(edges)
+        if own:
+            tip = f"rounds %{{customdata[0]}} to %{{customdata[1]}}, {name}: %{{y:.1f}} slots<extra></extra>"
+            bars.append(
+                go.Bar(
+                    x=(edges[1:] + edges[:-1]) / 2,
+                    y=np.round(busy, 3),
+                    width=np.diff(edges),
+                    name=name,
+                    marker={"color": color, "line": {"width": 0}},
+                    customdata=np.stack([edges[:-1] + 1, edges[1:]], axis=1),
+                    hovertemplate=tip,
+                )
+            )
+    return bars
