@@ -1,5 +1,6 @@
 """Slots of a search over time: which trial trained in which slot, and how many slots were busy."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -49,39 +50,35 @@ def occupancy(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> Html:
     if not placed:
         return Html()
     n_rounds, n_slots = max(span.end for span in placed), 1 + max(span.slot for span in placed)
-    used = {name: sum(s.end - s.start for s in placed if s.outcome == name) for name in OUTCOMES}
-    shares = {name: n / n_rounds / n_slots for name, n in used.items() if n}
-    parts = ", ".join(
-        f"{share:.0%} in {'the best trial' if name == 'best' else name}" for name, share in shares.items()
-    )
-    caption = (
-        f"A round trains one epoch of every trial in a slot. {sum(shares.values()):.0%} of the "
-        f"{plural(n_slots, 'slot')} over {plural(n_rounds, 'round')} were used: {parts}."
-    )
-    layout = {"xaxis": titled("round"), "showlegend": True, "legend": LEGEND, "hovermode": "closest"}
+    caption = f"A round trains one epoch of every trial in a slot. {_usage(placed, n_rounds, n_slots)}"
+    title, traces, barmode = "Trials in slots", _bars(placed, n_rounds), "overlay"
+    yaxis = titled("slot", range=[n_slots + 0.5, 0.5], **({"dtick": 1} if n_slots <= 10 else {}))
     if len(placed) > MOST_BARS:
-        caption += f" As there are {len(placed):,} trials, the number of busy slots is drawn instead of each trial."
-        return chart(
-            "Busy slots",
-            _busy(placed, n_rounds),
-            caption,
-            barmode="stack",
-            bargap=0,
-            **layout,
-            yaxis=titled("slots", range=[0, n_slots]),
-        )
-    axis = titled("slot", range=[n_slots + 0.5, 0.5], **({"dtick": 1} if n_slots <= 10 else {}))
-    height = min(600, 140 + 24 * n_slots)
-    return chart(
-        "Trials in slots",
-        _bars(placed, n_rounds),
-        caption,
-        barmode="overlay",
-        bargap=0.15,
-        height=height,
-        yaxis=axis,
-        **layout,
-    )
+        title, traces, barmode = "Busy slots", _busy(placed, n_rounds), "stack"
+        yaxis = titled("busy slots", range=[0, n_slots])
+        caption += f" Drawn is the number of busy slots, as {len(placed):,} trials are too many to draw."
+    layout = {
+        "xaxis": titled("round", range=[0, n_rounds], tickformat=",d"),
+        "yaxis": yaxis,
+        "height": min(600, 140 + 24 * n_slots) if barmode == "overlay" else 300,
+        "barmode": barmode,
+        "bargap": 0.15,
+        "showlegend": True,
+        "legend": LEGEND,
+        "hovermode": "closest",
+    }
+    return chart(title, traces, caption, **layout)
+
+
+def _usage(placed: Sequence[Span], n_rounds: int, n_slots: int) -> str:
+    """Return which share of the slots was used over the rounds, and for trials of which outcome."""
+    used = Counter[str]()
+    for span in placed:
+        used["complete" if span.outcome == "best" else span.outcome] += span.end - span.start
+    total = n_rounds * n_slots
+    parts = ", ".join(f"{used[name] / total:.1%} by {name} trials" for name in OUTCOMES if used[name])
+    slots, rounds = plural(n_slots, "slot"), plural(n_rounds, "round")
+    return f"{used.total() / total:.1%} of {slots} \u00d7 {rounds} were used: {parts}."
 
 
 def _rounds(trials: Sequence[FrozenTrial]) -> list[tuple[int, int, FrozenTrial]]:

@@ -111,7 +111,7 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
         section(
             "One parameter at a time", _note(sample_note(len(complete))), grid(charts.slices(drawn, metric, winner))
         ),
-        section("All parameters", charts.parallel(drawn, metric, minimize=minimize)),
+        section("All parameters", _note(sample_note(len(complete))), charts.parallel(drawn, metric, minimize=minimize)),
         section("Leaderboard", box(frame(ranked))),
         section("All trials", _trial_table(trials, metric, minimize=minimize)),
     ]

@@ -8,11 +8,11 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 
-from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, plain, titled
+from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, titled
 from jaxrec.page.html import Html, plural
 from jaxrec.report.trial_sample import sample, sample_note
 
-LOW_TO_HIGH = ["#a06fd6", BLUE, "#35a07c"]
+WORST_TO_BEST = ["#a06fd6", BLUE, "#35a07c"]  # purple, blue, green
 N_SHADES = 12
 MANY_RUNGS = 6
 
@@ -37,12 +37,12 @@ def learning_curves(trials: Sequence[FrozenTrial], winner: FrozenTrial, metric: 
     traces = _band(list(curves.values())) if len(drawn) < len(with_curve) else []
     traces += [
         *_pruned([trial for trial in drawn if trial.state == TrialState.PRUNED], curves),
-        *_complete([trial for trial in drawn if trial.state == TrialState.COMPLETE], curves, metric),
+        *_complete([trial for trial in drawn if trial.state == TrialState.COMPLETE], curves, minimize=minimize),
         *_winner(winner, curves),
     ]
     last = max(max(curve) for curve in curves.values())
     layout = {
-        "xaxis": counted("epoch", last),
+        "xaxis": {**counted("epoch", last), "rangemode": "tozero"},
         "yaxis": titled(metric),
         "shapes": [_vertical(epoch) for epoch in rungs],
         "height": 420,
@@ -51,7 +51,8 @@ def learning_curves(trials: Sequence[FrozenTrial], winner: FrozenTrial, metric: 
         "hovermode": "closest",
     }
     caption = [
-        "Best value so far, one line per trial. Complete trials are colored by their final value.",
+        "Best value so far, one line per trial.",
+        _shading(drawn, minimize=minimize),
         sample_note(len(with_curve))
         and f"{sample_note(len(with_curve))} The band holds the middle 90% of all trials in training at that epoch.",
         f"Vertical lines are rungs, at which trials were pruned: {_rungs(rungs)}." if rungs else "",
@@ -73,21 +74,30 @@ def _curve(trial: FrozenTrial) -> Curve:
     return curve
 
 
+def _shading(drawn: Sequence[FrozenTrial], *, minimize: bool) -> str:
+    """Return the meaning of the colors; empty if all complete trials have one value."""
+    values = sorted({trial.value for trial in drawn if trial.state == TrialState.COMPLETE and trial.value is not None})
+    if len(values) < 2:
+        return ""
+    worst, best = (values[-1], values[0]) if minimize else (values[0], values[-1])
+    return f"Complete trials are colored by their final value, from purple ({worst:.4g}) to green ({best:.4g})."
+
+
 def _rungs(rungs: Mapping[int, int]) -> str:
     if len(rungs) > MANY_RUNGS:
         return f"{sum(rungs.values()):,} at {len(rungs)} epochs from {min(rungs)} to {max(rungs)}"
     return ", ".join(f"{n:,} at epoch {epoch}" for epoch, n in sorted(rungs.items()))
 
 
-def _complete(trials: Sequence[FrozenTrial], curves: Mapping[int, Curve], metric: str) -> list[go.Scatter]:
-    """Return a trace per shade, as hundreds of traces would be slow, and the color scale."""
+def _complete(trials: Sequence[FrozenTrial], curves: Mapping[int, Curve], *, minimize: bool) -> list[go.Scatter]:
+    """Return a trace per shade of the final value, as hundreds of traces would be slow."""
     if not trials:
         return []
     values = np.array([trial.value for trial in trials], np.float64)
-    low, high = values.min(), values.max()
-    shades = np.round((values - low) / (high - low or 1.0) * (N_SHADES - 1)).astype(int)
-    colors = sample_colorscale(LOW_TO_HIGH, np.linspace(0, 1, N_SHADES).tolist())
-    traces = [
+    worst, best = (values.max(), values.min()) if minimize else (values.min(), values.max())
+    shades = np.round((values - worst) / (best - worst or 1.0) * (N_SHADES - 1)).astype(int)
+    colors = sample_colorscale(WORST_TO_BEST, np.linspace(0, 1, N_SHADES).tolist())
+    return [
         _lines(
             [trial for trial, own in zip(trials, shades, strict=True) if own == shade],
             curves,
@@ -96,11 +106,6 @@ def _complete(trials: Sequence[FrozenTrial], curves: Mapping[int, Curve], metric
         )
         for shade in np.unique(shades)
     ]
-    if low < high:
-        scale = {"thickness": 10, "outlinewidth": 0, "title": {"text": plain(f"final {metric}"), "side": "right"}}
-        marker = {"color": [low, high], "colorscale": LOW_TO_HIGH, "showscale": True, "colorbar": scale, "opacity": 0}
-        traces.append(go.Scatter(x=[None], y=[None], mode="markers", marker=marker, showlegend=False))
-    return traces
 
 
 def _pruned(trials: Sequence[FrozenTrial], curves: Mapping[int, Curve]) -> list[go.Scatter]:
