@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.command_line import command, override
-from jaxrec.config import explain, overwrites, plain
+from jaxrec.config import explain, n_seeds, overwrites, plain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, check_registered, read, register
 
@@ -137,15 +137,17 @@ def _train(cfg: DictConfig) -> None:
             raise InputError(f"{text} requires --multirun: {command('train', '--multirun', text)}")
     if sweep_options := [text for text in hydra_cfg.overrides.hydra if text.startswith("hydra.sweep.")]:
         raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
-    output = Path(hydra_cfg.runtime.output_dir)
-    if cfg.get("resume") is None:
+    output, seeds = Path(hydra_cfg.runtime.output_dir), n_seeds(cfg)
+    if cfg.get("resume") is not None:
+        if others := [text for text in hydra_cfg.overrides.task if not text.startswith("resume=")]:
+            raise InputError(f"{others[0]} has no effect with resume=DIR, which continues a run with its own settings")
+        with contextlib.suppress(OSError):  # Hydra has created it
+            output.rmdir()
+        launch.resume(Path(str(cfg.resume)))
+    elif seeds is None:
         launch.run(plain(cfg), output, overwrites(cfg))
-        return
-    if others := [text for text in hydra_cfg.overrides.task if not text.startswith("resume=")]:
-        raise InputError(f"{others[0]} has no effect with resume=DIR, which continues a run with its own settings")
-    with contextlib.suppress(OSError):  # Hydra has created it
-        output.rmdir()
-    launch.resume(Path(str(cfg.resume)))
+    else:
+        launch.run_seeds(plain(cfg), seeds, output, overwrites(cfg))
 
 
 def _study(cfg: DictConfig) -> None:
@@ -166,13 +168,20 @@ def _compare(cfg: DictConfig) -> None:
     from jaxrec.console import say, table
 
     tree = plain(cfg)
-    metric, rows = compare([str(run) for run in tree["runs"]], tree["metric"])
-    table(f"test {metric}", rows)
-    for line in verdicts(metric, rows):
+    out = None if tree["out"] is None else Path(tree["out"])
+    if out is not None and out.suffix not in (".html", ".csv"):
+        raise InputError(f"out={out}: the suffix must be .html for a page or .csv for the table, e.g. out=compare.html")
+    compared = compare([str(run) for run in tree["runs"]], tree["metric"])
+    rows = compared.table
+    essential = ["run", "seeds", "value", "sd", "difference", "p"]
+    table(f"test {compared.metric}", rows, rows[essential], "out=compare.csv")
+    for line in verdicts(compared.metric, rows):
         say(line)
-    if tree["out"] is not None:
-        write_text(Path(tree["out"]), rows.to_csv(index=False))
-        say(f"written: {tree['out']}")
+    if rows["sd"].isna().any():
+        say("note: to include differences between seeds, train with seeds=5 and compare those directories")
+    if out is not None:
+        write_text(out, compared.page() if out.suffix == ".html" else rows.to_csv(index=False))
+        say(f"written: {out}")
 
 
 def _benchmark(cfg: DictConfig) -> None:
@@ -255,7 +264,7 @@ def _pipeline(cfg: DictConfig) -> None:
 COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
     "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
     "study": ("study", _study, "list searches, or show one"),
-    "compare": ("compare", _compare, "compare finished runs, user by user"),
+    "compare": ("compare", _compare, "compare finished runs over users and seeds"),
     "explore": ("explore", _explore, "explore a dataset in an HTML report"),
     "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
     "pipeline": ("pipeline", _pipeline, "run candidates, scoring and re-ranking, evaluated by stage"),

@@ -1,115 +1,211 @@
-"""Comparison of finished runs: paired differences of a test metric over users, with intervals and p-values."""
+"""Comparison of finished runs on the users of one test split, over users and seeds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from jaxrec.checkpoint import read_json
 from jaxrec.errors import InputError
+from jaxrec.finished import finished_runs
 from jaxrec.metric_names import larger_is_better
-from jaxrec.metrics import paired_summary
-from jaxrec.rundir import finished_run, read_config
-from jaxrec.settings import Tree, flat, get
+from jaxrec.page.metric_labels import label
+from jaxrec.report.comparison import comparison_report
+from jaxrec.report.protocol import protocol
+from jaxrec.rundir import read_config
+from jaxrec.settings import Tree, flat, get, is_random
+from jaxrec.statistics import LEVEL, compared
+
+BESIDE = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
 
 
 @dataclass(frozen=True, eq=False)
-class _Run:
-    name: str
+class Run:
+    """One finished run."""
+
+    directory: Path
     config: Tree
+    metrics: Mapping[str, Any]
     per_user: pd.DataFrame
 
 
-def compare(runs: Sequence[str], metric: str | None = None) -> tuple[str, pd.DataFrame]:
-    """Compares runs on the users of one test split; the first run is the reference.
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """Runs that differ only in their seed."""
+
+    name: str
+    runs: list[Run] = field(default_factory=list)
+
+    def takes(self, run: Run) -> bool:
+        """Return whether a run is another seed of this setting."""
+        seeds = {each.config.get("seed") for each in self.runs}
+        return run.config.get("seed") not in seeds and _without_seed(run) == _without_seed(self.runs[0])
+
+    def values(self, metric: str) -> np.ndarray:
+        """Return a test metric of each row by seed, [S, R]."""
+        return np.stack([run.per_user[metric].to_numpy(np.float64) for run in self.runs])
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Settings compared by one test metric; the first is the reference.
+
+    Attributes:
+        metric: the metric.
+        settings: the settings, by name.
+        table: see `jaxrec.statistics.compared`.
+    """
+
+    metric: str
+    settings: dict[str, Setting]
+    table: pd.DataFrame
+
+    def page(self) -> str:
+        """Return the HTML report."""
+        first, *_ = self.settings.values()
+        head = dict(protocol(first.runs[0].config, first.runs[0].metrics))
+        leaves = [_leaves(setting.runs[0].config) for setting in self.settings.values()]
+        keys = dict.fromkeys(key for own in leaves for key in own)
+        differing = [key for key in keys if len({own.get(key) for own in leaves}) > 1]
+        return comparison_report(
+            self.metric,
+            self.table,
+            verdicts(self.metric, self.table),
+            head={"Users": f"{first.runs[0].per_user['user_id'].nunique():,}"}
+            | {key: head[key] for key in ("Split", "Ranking", "Leakage") if key in head},
+            by_seed={
+                name: [(run.config.get("seed"), _mean(run, self.metric)) for run in setting.runs]
+                for name, setting in self.settings.items()
+            },
+            means=pd.DataFrame({name: _means(setting) for name, setting in self.settings.items()}),
+            settings=[[key, *(own.get(key, "") for own in leaves)] for key in differing],
+            directories={name: [str(run.directory) for run in setting.runs] for name, setting in self.settings.items()},
+        )
+
+
+def compare(runs: Sequence[str], metric: str | None = None) -> Comparison:
+    """Compare runs on the users of one test split; the settings of the first run are the reference.
 
     Args:
-        runs: run directories, or sweep directories, whose `best` is taken.
-        metric: a test metric; None: what the first run monitored.
+        runs: directories of runs, of runs with several seeds, of grids (all complete runs), or of searches (the best
+            trial). Runs that differ only in their seed count as one setting.
+        metric: a test metric; None: the `eval.monitor` of the first run.
 
     Returns:
-        The metric, and one row a run: run, value, low, high (95 % bootstrap interval), and for all but the first
-        difference, difference_low, difference_high (paired by user) and p, of the Wilcoxon signed-rank test with
-        Holm's correction for the number of comparisons.  [Holm 1979; Sakai 2016]
+        The comparison.
 
     Raises:
-        InputError: fewer than two runs; runs of different data, splits or evaluations; an unknown metric.
+        InputError: fewer than two settings; different data, splits or evaluations; an unknown metric.
     """
-    if len(runs) < 2:
-        raise InputError("compare needs two runs or more: jaxrec compare RUN_DIR RUN_DIR")
-    loaded = [_load(Path(run)) for run in runs]
-    first = loaded[0]
+    settings: list[Setting] = []
+    for argument in runs:
+        for name, directory in finished_runs(Path(argument)):
+            run = _load(directory)
+            same = next((setting for setting in settings if setting.takes(run)), None)
+            if same is None:
+                settings.append(same := Setting(name))
+            same.runs.append(run)
+    if len(settings) < 2:
+        raise InputError(
+            "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR"
+            + (f"; the {len(settings[0].runs)} runs here differ only in their seed" if settings else "")
+        )
+    first = settings[0].runs[0]
     metric = metric or str(get(first.config, "eval.monitor"))
     if metric not in first.per_user:
-        names = ", ".join(str(column) for column in first.per_user if column not in ("user_id", "item_id", "known"))
-        raise InputError(f"metric={metric} is not in {first.name}/per_user.parquet; choose one of {names}")
-    for run in loaded[1:]:
-        _check_same(first, run, metric)
-    units = pd.factorize(first.per_user["user_id"])[0]
-    rows, p_values = [], []
-    for run in loaded:
-        values = run.per_user[metric].to_numpy(np.float64)
-        reference = None if run is first else first.per_user[metric].to_numpy(np.float64)
-        if reference is not None:
-            p_values.append(_p_value(values - reference, units))
-        rows.append({"run": run.name, **paired_summary(values, reference, units)})
-    table = pd.DataFrame(rows)
-    table["p"] = [np.nan, *holm(p_values)]
-    return metric, table
+        names = ", ".join(str(column) for column in first.per_user if column not in BESIDE)
+        raise InputError(f"metric={metric} is not in {first.directory}/per_user.parquet; choose one of {names}")
+    for setting in settings:
+        for run in setting.runs:
+            _check_same(first, run, metric)
+    named = dict(zip(_short([setting.name for setting in settings]), settings, strict=True))
+    table = compared(
+        {name: setting.values(metric) for name, setting in named.items()},
+        pd.factorize(first.per_user["user_id"])[0],
+        [name for name, setting in named.items() if not is_random(setting.runs[0].config)],
+    )
+    return Comparison(metric, named, table)
 
 
 def verdicts(metric: str, table: pd.DataFrame) -> list[str]:
-    """One sentence for each run beside the reference; one is better only where p < .05."""
+    """Return one sentence for each run but the reference; "beats" needs p < .05 over users and seeds."""
     reference, *others = table.to_dict("records")
-    lines = []
+    shown, lines = label(metric), []
     for row in others:
         p, names = f"(p = {row['p']:.2g})", [row["run"], reference["run"]]
-        if row["p"] < 0.05:
-            better, worse = names if (row["difference"] > 0) == larger_is_better(metric) else reversed(names)
-            lines.append(f"{better} beats {worse} on {metric} {p}")
+        single = [each["run"] for each in (row, reference) if np.isnan(each["sd"])]
+        if not row["p"] < LEVEL:
+            lines.append(f"no difference between {names[0]} and {names[1]} in {shown} is demonstrated {p}")
+            continue
+        better, worse = names if (row["difference"] > 0) == larger_is_better(metric) else names[::-1]
+        if single:
+            why = "one seed each" if len(single) == 2 else f"one seed of {single[0]}"
+            lines.append(
+                f"{better} is ahead of {worse} in {shown} among users {p}, but with {why}: differences between seeds "
+                "are not included"
+            )
         else:
-            lines.append(f"no difference between {names[0]} and {names[1]} on {metric} is shown {p}")
+            lines.append(f"{better} beats {worse} in {shown} {p}")
     return lines
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values with Holm's correction, in their order."""
-    order, n = np.argsort(p_values), len(p_values)
-    scaled = np.maximum.accumulate([min(1.0, p_values[i] * (n - rank)) for rank, i in enumerate(order)])
-    adjusted = np.empty(n)
-    adjusted[order] = scaled
-    return adjusted.tolist()
-
-
-def _p_value(differences: np.ndarray, units: np.ndarray) -> float:
-    """Wilcoxon signed-rank test of the mean difference of each user; 1 where all are zero."""
-    defined = ~np.isnan(differences)
-    per_user = pd.Series(differences[defined]).groupby(units[defined]).mean().to_numpy()
-    return float(stats.wilcoxon(per_user).pvalue) if np.any(per_user) else 1.0
-
-
-def _load(directory: Path) -> _Run:
-    directory = finished_run(directory)
-    read_json(directory / "metrics.json")  # written last: without it the run is not finished
-    order = ["user_id", "item_id"]
+def _load(directory: Path) -> Run:
+    metrics = read_json(directory / "metrics.json")  # written last: without it the run is not finished
     per_user = pd.read_parquet(directory / "per_user.parquet")
-    per_user = per_user.sort_values([name for name in order if name in per_user], kind="stable", ignore_index=True)
-    return _Run(str(directory), read_config(directory), per_user)
+    order = [name for name in ("user_id", "item_id") if name in per_user]
+    return Run(
+        directory, read_config(directory), metrics, per_user.sort_values(order, kind="stable", ignore_index=True)
+    )
 
 
-def _check_same(first: _Run, run: _Run, metric: str) -> None:
-    """Raises an InputError for runs whose test metrics are not about the same users and items."""
+def _check_same(first: Run, run: Run, metric: str) -> None:
+    """Raise an InputError for runs whose test metrics are of other data, users or items."""
     for group in ("data", "split"):
         one, other = (flat({group: each.config[group]}) for each in (first, run))
         if changed := sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)):
             key = changed[0]
             raise InputError(
-                f"{first.name} has {key}={one.get(key)}, {run.name} has {key}={other.get(key)}: runs can be compared "
-                "only on the same data and split"
+                f"{first.directory} has {key}={one.get(key)}, {run.directory} has {key}={other.get(key)}: runs can be "
+                "compared only on the same data and split"
             )
     ids = [name for name in ("user_id", "item_id") if name in first.per_user]
     if metric not in run.per_user or not run.per_user[ids].equals(first.per_user[ids]):
-        raise InputError(f"{run.name} does not have {metric} of the users of {first.name}: evaluate both alike")
+        raise InputError(
+            f"{run.directory} does not have {metric} of the users of {first.directory}: evaluate both in the same way"
+        )
+
+
+def _leaves(config: Tree) -> dict[str, str]:
+    """Return settings as text by key; a target is the name of its class, under the key of its group."""
+    own = {key: value for key, value in flat(config).items() if key != "seed" and not key.endswith("._partial_")}
+    return {
+        key.removesuffix("._target_"): str(value).rpartition(".")[2] if key.endswith("._target_") else str(value)
+        for key, value in own.items()
+    }
+
+
+def _without_seed(run: Run) -> str:
+    return json.dumps({**run.config, "seed": None}, sort_keys=True, default=str)
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return directories relative to the folder that all of them share; equal names are numbered."""
+    paths = {name: Path(name).absolute() for name in names if Path(name).is_dir()}
+    common = os.path.commonpath([path.parent for path in paths.values()]) if paths else ""
+    texts = [os.path.relpath(paths[name], common) if name in paths else name for name in names]
+    counts = [texts[: place + 1].count(text) for place, text in enumerate(texts)]
+    return [text if count == 1 else f"{text} ({count})" for text, count in zip(texts, counts, strict=True)]
+
+
+def _mean(run: Run, metric: str) -> float:
+    return float(run.per_user[metric].mean())
+
+
+def _means(setting: Setting) -> pd.Series:
+    """Return every test metric, the mean over seeds."""
+    return pd.DataFrame([run.metrics["test"] for run in setting.runs], dtype=float).mean()

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import Annotated
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from jaxrec.arguments import check_value
 from jaxrec.errors import InputError
 from jaxrec.renamed import up_to_date
 from jaxrec.settings import CONF, OF_COMMAND, Tree, tuples
+
+_SEEDS: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=2)] | None)
 
 
 def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
@@ -78,3 +81,14 @@ def overwrites(cfg: DictConfig) -> bool:
     overwrite = cfg.get("overwrite", False)
     check_value(TypeAdapter(bool), overwrite, "overwrite")
     return bool(overwrite)
+
+
+def n_seeds(cfg: DictConfig) -> int | None:
+    """Return `seeds`, the number of seeds to train; None for the single seed `seed`.
+
+    Raises:
+        InputError: it is not a number of 2 or more.
+    """
+    seeds = cfg.get("seeds")
+    check_value(_SEEDS, seeds, "seeds")
+    return seeds

@@ -220,20 +220,6 @@ def mean_and_interval(
     return float(mean), float(low), float(high)
 
 
-def paired_summary(
-    values: Float[np.ndarray, "U"], reference: Float[np.ndarray, "U"] | None, units: Int[np.ndarray, "U"] | None
-) -> dict[str, float]:
-    """Value, low and high of a mean; with a reference also difference, difference_low and difference_high, paired.
-
-    See `mean_and_interval` for the intervals and `units`.
-    """
-    row = dict(zip(("value", "low", "high"), mean_and_interval(values, units=units), strict=True))
-    if reference is None:
-        return row
-    paired = mean_and_interval(values - reference, units=units)
-    return row | dict(zip(("difference", "difference_low", "difference_high"), paired, strict=True))
-
-
 def _defined(values: Float[Array, "B"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
     """Values, with NaN for users without relevant items."""
     return jnp.where(n_relevant > 0, values, jnp.nan)

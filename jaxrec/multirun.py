@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from jaxrec.config import explain, overwrites, plain, unknown_key
+from jaxrec.config import explain, n_seeds, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
@@ -46,10 +46,18 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
 
     lines = [str(o.input_line) for o in fixed]
     cfg = load(lines)
-    tree, overwrite = plain(cfg), overwrites(cfg)
+    tree, overwrite, seeds = plain(cfg), overwrites(cfg), n_seeds(cfg)
     has_directory = any(text.startswith("hydra.sweep.dir=") for text in hydra_overrides)
     directory = Path(config.hydra.sweep.dir) if has_directory else None
     space = {**tree["sweep"]["space"], **typed}
+    if wrong := [o.input_line for o in (*lists, *overrides) if o.key_or_group == "seeds" and o.is_sweep_override()]:
+        raise InputError(f"{wrong[0]}: use one number of seeds for all runs, e.g. seeds=3")
+    if seeds is not None and space:
+        raise InputError(
+            f"seeds={seeds} has no effect on a search: omit it, then train the best trial with seeds={seeds}"
+        )
+    if wrong := [o.input_line for o in lists if o.key_or_group == "seed" and seeds is not None]:
+        raise InputError(f"{wrong[0]} and seeds={seeds} both set the seeds: use one of them")
     if space and lists:
         raise InputError(
             f"{lists[0].input_line} is a grid, but {next(iter(space))} is a search dimension: write "
@@ -72,7 +80,20 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         key = override.get_key_element()
         values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
         combinations = [[*combination, value] for combination in combinations for value in values]
-    return launch.grid(_applicable(load, fixed, lists, combinations), directory, overwrite)
+    trees = _applicable(load, fixed, lists, combinations)
+    return launch.grid(trees if seeds is None else _with_seeds(trees, seeds), directory, overwrite)
+
+
+def _with_seeds(combinations: Sequence[tuple[Tree, list[str]]], seeds: int) -> list[tuple[Tree, list[str]]]:
+    """Return every combination with each seed; those without random numbers once."""
+    from jaxrec.launch.seeds import with_seeds
+
+    return [
+        (each, [*overrides, f"seed={each['seed']}"] if len(replicas) > 1 else overrides)
+        for tree, overrides in combinations
+        for replicas in [with_seeds(tree, seeds)]
+        for each in replicas
+    ]
 
 
 def _group(override: Override) -> str:

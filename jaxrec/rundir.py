@@ -16,6 +16,7 @@ from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import wanted
+from jaxrec.finished import SEEDS_FILE
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
@@ -68,12 +69,13 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
     `claim`.
     """
     marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
+    marks[SEEDS_FILE] = "a run with several seeds"
     others = [content for mark, content in marks.items() if (directory / mark).exists() and content != f"a {kind}"]
     own = kind != "search" and any(
         (directory / mark).exists() for mark, content in marks.items() if content == f"a {kind}"
     )
     if (others or own) and not overwrite:
-        content, key = (others or [f"a {kind}"])[0], "run" if kind == "run" else "sweep"
+        content, key = (others or [f"a {kind}"])[0], "run" if kind.startswith("run") else "sweep"
         raise InputError(
             f"{directory} already holds {content}: set another hydra.{key}.dir, or overwrite it with overwrite=true"
         )
@@ -147,15 +149,9 @@ def beside_parameters(result: Result) -> dict[str, Any]:
 def config_text(directory: Path, tree: Tree) -> str:
     """Return the resolved configuration as YAML that repeats the run."""
     repeat = command("train", "--config-path", str(directory.resolve()), "--config-name", "config")
-    plain = json.loads(json.dumps({**tree, "resume": None, "overwrite": False}))
+    plain = json.loads(json.dumps({**tree, "seeds": None, "resume": None, "overwrite": False}))
     body = yaml.safe_dump(escaped(plain), sort_keys=False, allow_unicode=True)
     return f"# To repeat this run:\n#   {repeat}\n{body}{_HYDRA}"
-
-
-def finished_run(directory: Path) -> Path:
-    """Return the run directory, or `best` of a sweep directory; `metrics.json`, written last, marks a finished run."""
-    best = directory / "best"
-    return best if not (directory / "metrics.json").exists() and (best / "metrics.json").exists() else directory
 
 
 def read_config(directory: Path) -> Tree:

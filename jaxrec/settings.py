@@ -52,7 +52,7 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
 }
 # Keys of a config.yaml that belong to the command, not to the run.
-OF_COMMAND = ("hydra", "defaults", "overwrite", "resume")
+OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds")
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
 PADDING_STEP = 2  # a search pads arrays by this factor at most: more costs training time, less costs compilations
@@ -211,6 +211,11 @@ def is_traced(tree: Tree, field: str) -> bool:
     if key.startswith("model."):
         return field in {f.name for f in dataclasses.fields(locate(tree["model"]["_target_"]))}
     return True
+
+
+def is_random(tree: Tree) -> bool:
+    """Return whether a run depends on its seed; models that are solved in closed form, without epochs, do not."""
+    return get(tree, "trainer.epochs") is not None
 
 
 def program_of(tree: Tree, extremes: Mapping[str, Sequence[Any]]) -> tuple[str, Tree, Population]:

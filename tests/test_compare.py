@@ -1,13 +1,17 @@
-"""Finished runs compared: differences by hand, tests of scipy and statsmodels' definition of Holm, refusals."""
+"""Comparison of finished runs: differences by hand, tests of scipy, grouping of seeds, page, refusals."""
 
 import pandas as pd
 import pytest
 from scipy import stats
 
 from jaxrec import launch
-from jaxrec.compare import compare, holm, verdicts
+from jaxrec.compare import compare, verdicts
 from jaxrec.errors import InputError
+from jaxrec.statistics import estimate
+from tests.page import Page, numbers
 from tests.planted import PLANTED
+
+SHORT = ("model=mf", "trainer.epochs=2", "trainer.batch_size=512")
 
 
 @pytest.fixture(scope="module")
@@ -19,40 +23,82 @@ def runs(compose, tmp_path_factory):
         "other": ("model=popularity", "split.seed=1"),
     }.items():
         launch.run(compose(*PLANTED, *settings), folder / name)
+    chosen = [[f"optimizer.learning_rate={rate}", f"seed={seed}"] for rate in (0.01, 0.0001) for seed in (1, 2, 3)]
+    launch.grid([(compose(*PLANTED, *SHORT, *each), each) for each in chosen], folder / "grid")
     return folder
 
 
+def per_user(directory, metric):
+    return pd.read_parquet(directory / "per_user.parquet")[metric].to_numpy(float)
+
+
 def test_differences_are_paired_by_user(runs):
-    metric, table = compare([str(runs / "popularity"), str(runs / "ease")], "recall@10")
+    found = compare([str(runs / "popularity"), str(runs / "ease")], "recall@10")
     frames = {name: pd.read_parquet(runs / name / "per_user.parquet") for name in ("popularity", "ease")}
     joined = frames["popularity"].merge(frames["ease"], on="user_id")
     differences = (joined["recall@10_y"] - joined["recall@10_x"]).to_numpy(float)
-    assert metric == "recall@10"
+    table = found.table
+    assert found.metric == "recall@10"
+    assert table["run"].tolist() == ["popularity", "ease"]
     assert table["value"].tolist() == pytest.approx([frames[n]["recall@10"].mean() for n in frames], abs=1e-6)
     assert table["difference"][1] == pytest.approx(differences.mean(), abs=1e-6)
-    assert table["p"][1] == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-6)
-    assert verdicts(metric, table) == [
-        f"{runs / 'ease'} beats {runs / 'popularity'} on recall@10 (p = {table.p[1]:.2g})"
-    ]
+    assert table["p"][1] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=1e-6)
+    assert table["p_wilcoxon"][1] == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-6)
+    assert verdicts(found.metric, table) == [f"ease beats popularity in Recall@10 (p = {table.p[1]:.2g})"]
 
 
 def test_a_run_does_not_beat_itself_and_the_default_is_what_was_monitored(runs):
-    metric, table = compare([str(runs / "ease"), str(runs / "ease")])
-    assert metric == "ndcg@10"
-    assert table["p"][1] == 1
-    assert "no difference" in verdicts(metric, table)[0]
+    found = compare([str(runs / "ease"), str(runs / "ease")])
+    assert found.metric == "ndcg@10"
+    assert found.table["run"].tolist() == ["ease", "ease (2)"]
+    assert found.table["p"][1] == 1
+    assert verdicts("ndcg@10", found.table) == [
+        "no difference between ease (2) and ease in NDCG@10 is demonstrated (p = 1)"
+    ]
 
 
-def test_holm_by_hand():
-    # Sorted .01 .02 .03 .5: times 4, 3, 2, 1 and never below the one before.
-    assert holm([0.5, 0.03, 0.01, 0.02]) == pytest.approx([0.5, 0.06, 0.04, 0.06])
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+def test_runs_of_a_grid_that_differ_only_in_their_seed_are_one_setting(runs):
+    table = compare([str(runs / "grid"), str(runs / "ease")], "ndcg@10").table
+    assert table["seeds"].tolist() == [3, 3, 1]
+    assert table["run"].tolist() == [
+        "optimizer.learning_rate=0.01",
+        "optimizer.learning_rate=0.0001",
+        "ease",
+    ]
+    fast, slow = ([per_user(runs / "grid" / str(n), "ndcg@10") for n in numbers] for numbers in ((0, 1, 2), (3, 4, 5)))
+    assert table["sd"][0] == pytest.approx(pd.Series([values.mean() for values in fast]).std(), rel=1e-5)
+    assert table["sd"][2] == 0  # EASE uses no random numbers
+    raw = estimate(pd.DataFrame(slow).to_numpy(), pd.DataFrame(fast).to_numpy()).p_value()
+    assert table["p"][1] >= raw * (1 - 1e-9)  # Holm's correction for two comparisons
+    assert "beats optimizer.learning_rate=0.0001" in " ".join(
+        verdicts("ndcg@10", compare([str(runs / "ease"), str(runs / "grid")], "ndcg@10").table)
+    )
+    by_hand = [str(runs / "grid" / str(n)) for n in (3, 4, 0)]
+    assert compare(by_hand, "ndcg@10").table["seeds"].tolist() == [2, 1]
+
+
+def test_one_seed_beats_nothing(runs, command):
+    done = command("compare", str(runs / "popularity"), str(runs / "grid" / "3"))
+    assert done.returncode == 0, done.stderr
+    assert "popularity is ahead of grid/3 in NDCG@10 among users (p = " in done.stdout
+    assert "but with one seed of grid/3: differences between seeds are not included" in done.stdout
+    assert "note: to include differences between seeds, train with seeds=5" in done.stdout
+    assert "beats" not in done.stdout
+    table = compare([str(runs / "grid" / "0"), str(runs / "grid" / "3")]).table
+    table.loc[1, ["difference", "p"]] = 0.1, 0.01
+    assert verdicts("ndcg@10", table)[0].endswith("but with one seed each: differences between seeds are not included")
+
+
+def test_smaller_errors_are_better(runs):
+    table = compare([str(runs / "popularity"), str(runs / "ease")]).table
+    assert verdicts("rmse", table)[0].startswith("popularity beats ease in RMSE")
 
 
 @pytest.mark.parametrize(
     ("names", "metric", "message"),
     [
-        (["ease"], None, "compare needs two runs or more"),
+        (["ease"], None, "compare needs runs of two or more settings"),
+        (["grid/0", "grid/1"], None, "the 2 runs here differ only in their seed"),
         (["ease", "other"], None, "has split.seed=0, .*has split.seed=1: runs can be compared only on the same"),
         (["ease", "popularity"], "ndcg@7", "metric=ndcg@7 is not in .*; choose one of ndcg@5"),
         (["ease", "nothing"], None, "There is no file .*metrics.json"),
@@ -63,7 +109,39 @@ def test_what_cannot_be_compared_is_refused(runs, names, metric, message):
         compare([str(runs / name) for name in names], metric)
 
 
-def test_runs_are_words_of_the_command(command, runs):
-    done = command("compare", str(runs / "popularity"), str(runs / "ease"), "metric=hit_rate@5")
+def test_broken_tables_are_refused(tmp_path):
+    (tmp_path / "runs.csv").write_text("run\n1\n")
+    with pytest.raises(InputError, match=r"runs\.csv is not the table of a grid"):
+        compare([str(tmp_path)])
+    (tmp_path / "seeds.json").write_text("[1]")
+    with pytest.raises(InputError, match=r"seeds\.json has no keys best and seeds"):
+        compare([str(tmp_path)])
+
+
+def test_runs_are_words_of_the_command_which_writes_a_page_or_a_table(command, runs, tmp_path):
+    words = (str(runs / "popularity"), str(runs / "ease"), "metric=hit_rate@5")
+    done = command("compare", *words, "out=new/table.csv")
     assert done.returncode == 0, done.stderr
-    assert "beats" in done.stdout
+    assert "ease beats popularity in Hit rate@5" in done.stdout
+    assert pd.read_csv(tmp_path / "new" / "table.csv")["run"].tolist() == ["popularity", "ease"]
+    wrong = command("compare", *words, "out=page.htm")
+    assert wrong.returncode == 2
+    assert "out=page.htm: the suffix must be .html" in wrong.stderr
+    assert not (tmp_path / "page.htm").exists()
+
+
+def test_the_page_shows_verdicts_differences_and_what_differs(runs):
+    found = compare([str(runs / "grid"), str(runs / "ease")], "ndcg@10")
+    page = Page(found.page())
+    assert all(line in page.said for line in verdicts("ndcg@10", found.table))
+    assert "Reference optimizer.learning_rate=0.01" in page.said
+    assert "model MatrixFactorization MatrixFactorization EASE" in page.said
+    assert "optimizer.learning_rate 0.01 0.0001" in page.said
+    forest, means = page.charts
+    drawn = [numbers(forest, place, "x")[0] for place in range(2)]
+    assert drawn[::-1] == pytest.approx(found.table["difference"][1:].tolist())  # the first on top
+    assert numbers(means, 1, "x")[::-1] == pytest.approx(found.table["value"].tolist())
+    assert len(numbers(means, 0, "x")) == 7  # every seed
+    assert "differences between its seeds are not included" not in page.said
+    single = Page(compare([str(runs / "grid" / "0"), str(runs / "ease")]).page())
+    assert "One seed of grid/0: differences between its seeds are not included" in single.said

@@ -21,10 +21,9 @@ from tests.planted import N_ITEMS, N_USERS, PLANTED, chances, ndcg
 from tests.slow import some_slow
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
-# By default one model of each kind is tested: counted, in closed form, alternating, trained on pairs, on sequences.
-# So is a new one.
+# By default one model of each kind is tested: in closed form, trained on pairs, on sequences. So is a new one.
 SLOW = ("ancf", "ancf_history", "bert4rec", "dlrm", "gmf", "gru4rec", "item_knn", "mlp", "neumf", "nextitnet")
-SLOW += ("softmax_dnn", "user_knn")
+SLOW += ("ials", "popularity", "softmax_dnn", "user_knn")
 # Share of the way from popularity to the best ranking that there is: a single score of user and item comes further than
 # layers, which have to learn from 7,200 pairs how to combine what they read; so has what reads a sequence.
 SHARE, SHARE_OF_LAYERS = 0.4, 0.2
@@ -115,6 +114,7 @@ def test_no_metric_depends_on_the_block_size(fitted, block):
     assert evaluation.means(0) == fitted.selected.validation.means(0)
 
 
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 @pytest.mark.parametrize("block", [7])
 def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, block):
     """Two members, of which the second is the first: both rank each held-out item as the catalog's scores do."""
@@ -149,6 +149,7 @@ def test_what_a_user_has_never_comes_back(fitted):
     assert not had & set(shown)
 
 
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
-from jaxrec.cli import COMMANDS
+from jaxrec.cli import COMMANDS, _with_runs
 from jaxrec.data.sources import synthetic_retailrocket
 from jaxrec.settings import CONF, check
 from tests.paths import ROOT
@@ -104,8 +104,8 @@ def overrides_of(words: list[str]) -> list[str]:
 
 def check_settings(compose, script: str, words: list[str]) -> None:
     """Composes a command; a setting it does not know, one that is missing, or of a wrong type is an error."""
-    if script == "compare" and not any("=" in word for word in words):
-        words = [f"runs=[{','.join(words)}]"]
+    if script == "compare":
+        words = _with_runs(words)
     if script == "train":
         check(compose(*overrides_of(words)))
         return
@@ -117,10 +117,15 @@ def label(command: Command) -> str:
     return f"{command.path.name}: {command.script} {' '.join(command.words)}"[:100]
 
 
+def long_unless_in_readme(command: Command) -> list[pytest.MarkDecorator]:
+    """README's commands are composed by default, those of other files by `pytest -m slow`."""
+    return [] if command.path.name == "README.md" else [pytest.mark.slow]
+
+
 COMPOSED = [c for c in distinct(commands(FILES)) if "--config-dir" not in c.words]  # those: see test_extending.py
 
 
-@pytest.mark.parametrize("command", [pytest.param(c, id=label(c)) for c in COMPOSED])
+@pytest.mark.parametrize("command", [pytest.param(c, id=label(c), marks=long_unless_in_readme(c)) for c in COMPOSED])
 def test_it_composes(compose, command):
     words = [word.replace("STEP", "mmr") for word in command.words]
     if command.path.suffix != ".md":  # its first line names a script, and not everything that it needs
@@ -182,6 +187,7 @@ def places_of(key: str) -> Iterator[tuple[str, list[str]]]:
 
 @pytest.mark.usefixtures("compose")
 @pytest.mark.parametrize("override", sorted(suggestions()))
+@pytest.mark.slow
 def test_what_a_message_suggests_is_a_setting(override):
     key, value = override.split("=", 1)
     if (CONF / key / f"{value}.yaml").exists():

@@ -79,6 +79,7 @@ def test_the_page_has_an_example_of_each_extension(project):
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+@pytest.mark.slow
 def test_each_command_is_accepted(composed, words):
     script, *overrides = [word for word in words if word not in ("--config-dir", "my_conf", "--multirun")]
     if script == "pipeline":

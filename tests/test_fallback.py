@@ -96,6 +96,7 @@ def rows(pairs: list[tuple[int, int]], n_users: int) -> Interactions:
     return Interactions(user, item, None, None, None, np.arange(n_users), np.arange(ITEMS))
 
 
+@pytest.mark.slow
 def test_candidates_of_new_users_are_ranked_by_popularity():
     """User 0 has a history, user 1 none; the item sought stands behind those chosen as often or more."""
     train = rows([(2, i) for i in range(10) for _ in range(10 - i)] + [(0, 3)], 3)

@@ -61,6 +61,7 @@ def trees(compose) -> list[dict]:
     ]
 
 
+@pytest.mark.slow
 def test_an_annotation_makes_a_number_differ_within_one_program(trees):
     """A margin of a loss and a rate of an optimizer that nothing else names; each member is what it is alone."""
     for tree in trees:

@@ -59,6 +59,7 @@ def test_a_run_directory_holds_what_it_promises(run_dir):
     assert history["ndcg@10"].max() == pytest.approx(metrics["validation"]["ndcg@10"])
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path):
     arguments = ("--config-path", str(run_dir), "--config-name", "config", f"hydra.run.dir={tmp_path}")
     with training(*arguments, cwd=tmp_path) as again:
@@ -92,6 +93,7 @@ def test_loaded_runs_speak_original_ids(run_dir):
     assert 0 < len(unseen) < len(everything)
 
 
+@pytest.mark.slow
 def test_a_grid_trains_every_combination_once(compose, tmp_path):
     chosen = [["model=popularity"], ["model=mf", "seed=1"], ["model=mf", "seed=2"]]
     trees = [compose(*PLANTED, *(("trainer.epochs=2",) if "model=mf" in c else ()), *c) for c in chosen]
@@ -160,6 +162,7 @@ def test_a_metric_of_one_class_is_undefined_not_diverged(compose, tmp_path):
         launch.run(tree, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, tmp_path, capsys):
     parts = {"train": [1, 5, 5, 1, 5, 1], "validation": [1, 5, 1, 5, 1, 5], "test": [5] * 6}
     for place, (name, values) in enumerate(parts.items()):
@@ -248,6 +251,7 @@ def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp
     assert not (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tmp_path, capsys):
     launch.run(compose(*PLANTED, "split=new_users", "model=ease", "refit=true"), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -258,6 +262,7 @@ def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tm
     assert metrics["data"]["reading"] == {}
 
 
+@pytest.mark.slow
 def test_every_number_of_a_sampled_run_says_so(compose, tmp_path):
     launch.run(compose(*SHORT, "eval=candidates", "eval.n=9", "eval.k=[5]", "eval.monitor=sampled_ndcg@5"), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

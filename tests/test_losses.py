@@ -48,6 +48,7 @@ def test_gbce_by_hand(t):
     assert float(losses.gbce(*scores, n_items=5, t=t)[0]) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_gbce_without_correction_is_bce():
     np.testing.assert_allclose(losses.gbce(*case(), n_items=9, t=0.0), bce(*case()), rtol=1e-6)
 

@@ -10,6 +10,7 @@ import pytest
 from jaxrec import metrics
 from jaxrec.metric_names import KINDS, OF_ALL_LISTS, OF_LABELS, OF_LIST, OF_VALUES, metric
 from jaxrec.metrics import METRICS
+from tests.slow import some_slow
 
 WIDTH = 5
 # What a list full of hits scores where that is not 1, by the formulas of the papers.
@@ -23,7 +24,7 @@ def names(*kinds) -> list[str]:
     return [name for name in METRICS if metric(name).kind in kinds]
 
 
-@pytest.fixture(params=names(OF_LIST))
+@pytest.fixture(params=some_slow(names(OF_LIST), "err", "rbp", "recall_min", "hit_rate"))
 def of_list(request):
     """A metric of lists: hits [B, WIDTH] and n_relevant [B] → values [B]."""
     compiled = jax.jit(METRICS[request.param])

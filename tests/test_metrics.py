@@ -15,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
 from jaxrec import metrics
 from jaxrec.metric_names import OF_LIST, RANKED, Metric, metric, per_user
 from jaxrec.metrics import METRICS, coverage, mean_and_interval
+from tests.slow import some_slow
 
 WIDTH = 6  # one width for every drawn list, so that each metric is compiled once
 CHOSEN: tuple[Metric, ...] = tuple(map(metric, RANKED))
@@ -91,7 +92,7 @@ def test_oracle(case):
         assert one(key, hits, n) == pytest.approx(oracle(key, hits, n), abs=1e-6), key
 
 
-@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("k", some_slow([1, 5, 20], 1, 20))
 def test_ndcg_is_scikit_learns(k):
     """With scores that fall with the rank, scikit-learn ranks the whole catalog as it stands here."""
     rng = np.random.default_rng(0)
@@ -112,7 +113,7 @@ def test_order_among_metrics(case):
 
 def test_per_user_names_and_cuts():
     hits, n = jnp.array([[False, True, True], [True, False, False]]), jnp.array([2, 1])
-    values = per_user(hits, n, (1, 3), CHOSEN)
+    values = jax.jit(partial(per_user, ks=(1, 3), chosen=CHOSEN))(hits, n)
     assert list(values) == [f"{key}@{k}" for k in (1, 3) for key in RANKED]
     assert values["recall@1"].tolist() == [0, 1]
     assert values["recall@3"].tolist() == [1, 1]
@@ -126,14 +127,16 @@ def test_per_user_refuses_lists_too_short():
         per_user(jnp.zeros((1, 3), bool), jnp.array([1]), (1, 5), CHOSEN)
 
 
+@pytest.mark.slow
 def test_per_user_under_jit_and_vmap():
     """A population of members over the same users; jit keeps the order of the keys."""
     hits = jax.random.bernoulli(jax.random.key(0), 0.3, (3, 4, 5))
     n = jnp.array([5, 6, 0, 7])
-    together = jax.jit(jax.vmap(partial(per_user, ks=(2, 5), chosen=CHOSEN), in_axes=(0, None)))(hits, n)
-    assert list(together) == list(per_user(hits[0], n, (2, 5), CHOSEN))
+    of_one = partial(per_user, ks=(2, 5), chosen=CHOSEN)
+    together, alone = jax.jit(jax.vmap(of_one, in_axes=(0, None)))(hits, n), jax.jit(of_one)
+    assert list(together) == [f"{key}@{k}" for k in (2, 5) for key in RANKED]
     for member in range(3):
-        for key, values in per_user(hits[member], n, (2, 5), CHOSEN).items():
+        for key, values in alone(hits[member], n).items():
             np.testing.assert_allclose(together[key][member], values, rtol=1e-6, err_msg=key)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from jaxrec import pairs
 from jaxrec.pairs import every_pair
+from tests.slow import some_slow
 
 FLOATS = 16
 RNG = np.random.default_rng(0)
@@ -25,8 +26,10 @@ def parts(n_users: int, n_items: int):
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), (users, items))
 
 
-@pytest.mark.parametrize("n_users", [1, 5])
-@pytest.mark.parametrize("n_items", [1, 19, 20, 21, 39, 40, 41, 57])  # tiles of 20 items at most
+@pytest.mark.parametrize("n_users", some_slow([1, 5], 1))
+@pytest.mark.parametrize(
+    "n_items", some_slow([1, 19, 20, 21, 39, 40, 41, 57], 19, 21, 39, 41)
+)  # tiles of 20 items at most
 def test_tiles_give_every_score_once(n_users, n_items, monkeypatch):
     monkeypatch.setattr(pairs, "TILE_FLOATS", 20 * FLOATS)
     users, items = parts(n_users, n_items)

@@ -35,6 +35,7 @@ DRAWS = {
 
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+@pytest.mark.slow
 def test_bits_fall_evenly(draw):
     values = np.asarray(draw()).ravel()
     assert len(values) == 1 << 16
@@ -119,6 +120,7 @@ INDEPENDENT = {
 
 
 @pytest.mark.parametrize("draw", INDEPENDENT.values(), ids=INDEPENDENT)
+@pytest.mark.slow
 def test_draws_are_independent_across(draw):
     """Correlations of 20,000 pairs have a deviation of 0.007; neighbors, and neighbors shifted by one."""
     values = np.asarray(draw(), np.float64)
@@ -129,6 +131,7 @@ def test_draws_are_independent_across(draw):
     assert np.abs(squares - np.eye(8)).max() < 5 / np.sqrt(20_000)
 
 
+@pytest.mark.slow
 def test_substreams_differ_from_one_another_and_from_their_parent():
     children = np.asarray(substreams(SOURCE, jnp.arange(1000)))
     grandchildren = np.concatenate([substreams(jnp.asarray(child), jnp.arange(10)) for child in children[:5]])

@@ -15,6 +15,7 @@ from jaxrec.models import Model, Pairwise
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
 from jaxrec.ranking import GROUP, QueryRows, Ranker, query_of, top_k
+from tests.slow import some_slow
 
 USERS, ITEMS, K = 23, 40, 7
 
@@ -51,10 +52,10 @@ def best(scores: np.ndarray, k: int) -> np.ndarray:
         (GROUP, [1, GROUP]),
         (GROUP + 1, [1, GROUP + 1]),
         (2 * GROUP, [1]),
-        (2 * GROUP + 1, [1, 2, 2 * GROUP + 1]),
-        (5 * GROUP, [1, 2, 3]),
+        pytest.param(2 * GROUP + 1, [1, 2, 2 * GROUP + 1], marks=pytest.mark.slow),
+        pytest.param(5 * GROUP, [1, 2, 3], marks=pytest.mark.slow),
         (5 * GROUP + 1, [1, 2, 3]),
-        (16 * GROUP - 24, [1, 2, 5, 7, 8, 9, 16 * GROUP - 24]),
+        pytest.param(16 * GROUP - 24, [1, 2, 5, 7, 8, 9, 16 * GROUP - 24], marks=pytest.mark.slow),
     ],
 )
 def test_top_k_is_a_stable_sort(width, ks):
@@ -96,7 +97,7 @@ def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray,
     return np.where(values > -np.inf, items, -1), values
 
 
-@pytest.mark.parametrize("excluded", [True, False])
+@pytest.mark.parametrize("excluded", some_slow([True, False], False))
 @pytest.mark.parametrize(("n_members", "block"), [(1, 4), (2, None), (3, 5), (3, 100)])
 def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     """Two devices: one member's users are shared among them, two members have one each, three again share."""
@@ -139,6 +140,7 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
     assert ranker({"params": {"scores": tables}}, hyper(2)).finite.tolist() == [True, False]
 
 
+@pytest.mark.slow
 def test_memory_is_a_block_and_never_users_times_items():
     """Every array of the compiled program, by the shapes in its text; 1,009 and 2,003 divide nothing else."""
     n_users, n_items, block = 1009, 2003, 16

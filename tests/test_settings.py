@@ -5,6 +5,7 @@ import pytest
 from jaxrec import settings
 from jaxrec.errors import InputError
 from tests.paths import ROOT
+from tests.slow import some_slow
 
 NEEDS = {  # what a choice does not work without
     "sequences": ["data.path=FILE"],
@@ -16,9 +17,10 @@ NEEDS = {  # what a choice does not work without
     **{f"sequence_{name}": ["model=sasrec"] for name in ("softmax", "sampled_softmax", "bce", "gbce")},
     "masked_softmax": ["model=bert4rec"],
 }
+GROUPS = ["model", "loss", "optimizer", "negatives", "trainer", "split", "data", "eval"]
 
 
-@pytest.mark.parametrize("group", ["model", "loss", "optimizer", "negatives", "trainer", "split", "data", "eval"])
+@pytest.mark.parametrize("group", some_slow(GROUPS, *(group for group in GROUPS if group != "model")))
 def test_every_choice_in_conf_is_accepted(compose, group):
     for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
         tree = compose(f"{group}={path.stem}", *NEEDS.get(path.stem, ()))

@@ -1,7 +1,6 @@
-"""Model comparison in Python: metrics on the same held-out interactions, with paired differences."""
+"""Comparison of models in Python: metrics on the same held-out interactions, over users and seeds."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,14 +8,17 @@ import pandas as pd
 from jaxrec.api.training import Metrics, metric_names
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.metrics import paired_summary
+from jaxrec.models.model import Solved
 from jaxrec.recommend.recommender import Recommender
+from jaxrec.settings import flat
+from jaxrec.statistics import compared, over_seeds
+
+Models = Recommender | Sequence[Recommender | None]
 
 
 def evaluate(
-    models: Recommender | Mapping[str, Recommender],
+    models: Models | Mapping[str, Models],
     held: HeldOut,
     *,
     k: Sequence[int] = (5, 10, 20),
@@ -26,43 +28,82 @@ def evaluate(
     """Evaluate models by full-catalog ranking for every user of a held-out part.
 
     Args:
-        models: models by name; the first is the baseline of the differences.
+        models: models by name; the first is the reference of the differences. A list holds the same settings trained
+            with several seeds, as `fit` returns it for `overrides={"seed": [1, 2, 3]}`; None in it is left out.
         held: `split.test` or `split.selection.validation`.
         k: list lengths.
         metrics: as for `fit`; the first is a metric of a list.
         filter_seen: exclude items in the user's known history.
 
     Returns:
-        One row per model and metric: model, metric, value, low, high (95 % bootstrap interval over users), and, except
-        for the first model, difference, difference_low, difference_high: the mean paired difference to the first
-        model over users.
+        One row per model and metric: model, metric, and the columns of `jaxrec.statistics.compared`: seeds, value with
+        low and high (95 % interval over users and seeds), sd over seeds, and, except for the first model, difference,
+        difference_low, difference_high (paired by user), p and p_wilcoxon (with Holm's correction). The sd of a single
+        seed is NaN: differences between seeds are then not included in intervals and p. Metrics of all lists together,
+        such as coverage, have no differences.
 
     Raises:
-        InputError: a model was trained on other data, or k exceeds the catalog size.
+        InputError: a model was trained on other data, models of a list differ in more than their seed, or k exceeds
+            the catalog size.
 
     Example:
-        >>> jaxrec.evaluate({"mf": mf, "ease": ease}, split.test, k=(5, 10))
+        >>> mf = jaxrec.fit(split, "mf", overrides={"seed": [1, 2, 3]})
+        >>> jaxrec.evaluate({"ease": jaxrec.fit(split, "ease"), "mf": mf}, split.test, k=(5, 10))
     """
-    named = {"model": models} if isinstance(models, Recommender) else dict(models)
+    named = {
+        name: _members(name, each)
+        for name, each in (models if isinstance(models, Mapping) else {"model": models}).items()
+    }
     lengths = tuple(sorted(k))
     names = metric_names(metrics)
     monitor = f"{names[0] if names else 'ndcg'}@{lengths[0]}"
     evaluation = FullCatalog(k=lengths, monitor=monitor, exclude_known=filter_seen, metrics=names)
-    for name, model in named.items():
-        tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
-        if not all(np.array_equal(own, other) for own, other in tables):
+    for name, members in named.items():
+        for model in members:
+            tables = ((model.user_ids, held.target.user_ids), (model.item_ids, held.target.item_ids))
+            if not all(np.array_equal(own, other) for own, other in tables):
+                raise InputError(
+                    f"model {name} was trained on other data: its users and items differ from those of the split"
+                )
+    evaluated = {name: [model.evaluated(evaluation, held) for model in members] for name, members in named.items()}
+    without_seed = [name for name, members in named.items() if isinstance(members[0].model, Solved)]
+    first = evaluated[next(iter(named))][0]
+    units = first.users if first.ground_truth.singly else None
+    frames: list[pd.DataFrame] = []
+    for key in first.per_user:
+        values = {name: np.stack([each.per_user[key][0] for each in seeds]) for name, seeds in evaluated.items()}
+        frames.append(compared(values, units, without_seed).rename(columns={"run": "model"}).assign(metric=key))
+    for key in first.overall:
+        for name, seeds in evaluated.items():
+            frames.append(_overall(name, key, np.array([each.overall[key][0] for each in seeds], np.float64)))
+    table = pd.concat(frames, ignore_index=True)
+    order = table["model"].map({name: place for place, name in enumerate(named)})
+    table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
+    return table[["model", "metric", *(c for c in table if c not in ("model", "metric"))]]
+
+
+def _members(name: str, models: Models) -> list[Recommender]:
+    """Return the seeds of one setting."""
+    members = [models] if isinstance(models, Recommender) else [model for model in models if model is not None]
+    if not members:
+        raise InputError(f"models has no model for {name}: pass a model, or a list of its seeds")
+    settings = [flat(getattr(model, "config", {})) for model in members]
+    for other in settings[1:]:
+        keys = sorted(key for key in settings[0].keys() | other.keys() if settings[0].get(key) != other.get(key))
+        if differing := [key for key in keys if key != "seed"]:
             raise InputError(
-                f"model {name} was trained on other data: its users and items differ from those of the split"
+                f"the models of {name} differ in {differing[0]}: a list holds the same settings with several seeds, "
+                "so give other settings a name of their own"
             )
-    evaluated = {name: model.evaluated(evaluation, held) for name, model in named.items()}
-    first = next(iter(named))
-    return pd.DataFrame([row for name in named for row in _rows(name, evaluated[name], evaluated[first])])
+        if not keys and settings[0]:
+            raise InputError(f"the models of {name} have the same seed {other['seed']}: train each with another seed")
+    return members
 
 
-def _rows(name: str, own: Evaluation, first: Evaluation) -> list[dict[str, Any]]:
-    units = own.users if own.ground_truth.singly else None
-    rows: list[dict[str, Any]] = []
-    for key, values in own.per_user.items():
-        reference = None if own is first else first.per_user[key][0]
-        rows.append({"model": name, "metric": key, **paired_summary(values[0], reference, units)})
-    return rows + [{"model": name, "metric": key, "value": float(values[0])} for key, values in own.overall.items()]
+def _overall(name: str, key: str, values: np.ndarray) -> pd.DataFrame:
+    """Return the row of a metric of all lists together."""
+    own = over_seeds(values)
+    low, high = own.interval()
+    sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    row = {"model": name, "metric": key, "seeds": len(values), "value": own.value, "sd": sd, "low": low, "high": high}
+    return pd.DataFrame([row])

@@ -19,6 +19,7 @@ from jaxrec.console import EpochProgress
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.finished import finished_run
 from jaxrec.machine import use_all_cores
 from jaxrec.models.model import Alternating, Model, Solved
 from jaxrec.models.sequence import SequenceModel
@@ -81,13 +82,14 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     """Load the model of a run directory, or of the best trial of a search; nothing named in it is executed.
 
     Args:
-        run: a run directory (`outputs/runs/...`), or a sweep directory, of which `best` is loaded.
+        run: a run directory (`outputs/runs/...`); a sweep directory, of which `best` is loaded; or the directory of a
+            run with several seeds, of which the best on validation is loaded.
         model: the class of a model that is not part of jaxrec.
 
     Raises:
         InputError: there is no readable run.
     """
-    directory = rundir.finished_run(Path(run))
+    directory = finished_run(Path(run))
     loaded = TrainedModel.of_run(directory, model)
     loaded.metrics = read_json(directory / "metrics.json")
     loaded.history = _table(directory / "history.csv", pd.read_csv)
@@ -180,6 +182,8 @@ class Recipe:
         """Return the validated configuration with these settings."""
         if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
             raise InputError(f"{misplaced[0]}: the data is already split; pass this to jaxrec.Dataset or jaxrec.split")
+        if "seeds" in values:
+            raise InputError("seeds is a setting of the command line: pass a list of seeds, e.g. seed=[1, 2, 3]")
         of_model = {key: value for key, value in values.items() if self.own and key.startswith("model.")}
         typed = [override(key, value) for key, value in values.items() if key not in of_model]
         tree = compose([*self.choices, *typed])

@@ -14,6 +14,7 @@ from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.launch.seeds import means_table, shown_means
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
@@ -94,8 +95,10 @@ def grid(
     shutil.rmtree(directory / "training", ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
+    means = by_validation(means_table(rows, trees), monitor)
     write_text(directory / "runs.csv", runs.to_csv(index=False))
-    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, first_result.known.name))
+    page = grid_report(directory.name, runs, monitor, first_result.known.name, means)
+    write_text(directory / "report.html", page)
     keys = shown_keys(first_result.metrics["test"])
     columns = [
         c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
@@ -106,6 +109,9 @@ def grid(
     table(
         f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / "runs.csv")
     )
+    if len(means):
+        write_text(directory / "seeds.csv", means.to_csv(index=False))
+        table("means over seeds", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results

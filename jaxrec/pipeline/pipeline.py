@@ -17,6 +17,7 @@ from jaxrec.data.histories import UserHistories, histories
 from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
+from jaxrec.finished import finished_run
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
@@ -58,7 +59,7 @@ class Run:
     @classmethod
     def open(cls, directory: str | Path) -> "Run":
         """Load a run directory; raise InputError if it holds no run."""
-        directory = Path(directory)
+        directory = finished_run(Path(directory))
         recommender = load(directory)
         file = directory / "config.yaml"
         tree = read_config(directory)

@@ -20,6 +20,7 @@ from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, Trained, folding, row_sources, users_with_features
 from jaxrec.features import FeatureTables, tables, with_tables
+from jaxrec.finished import finished_run
 from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.query import Query
@@ -39,7 +40,7 @@ def load(run_dir: str | Path, model: type[Model] | None = None) -> "Recommender"
     """Load the model of a run directory. Nothing named in the directory is imported or executed.
 
     Args:
-        run_dir: a run directory.
+        run_dir: a run directory, or that of a search or of several seeds, see `jaxrec.finished.finished_run`.
         model: the class of a model that is not part of jaxrec; its name must match the stored one.
 
     Raises:
@@ -87,7 +88,7 @@ class Recommender:
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
         """Load the model of a run directory, see `load`."""
-        directory = Path(run_dir) / "model"
+        directory = finished_run(Path(run_dir)) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
         params = jax.tree.map(_on_device, params)
         try:

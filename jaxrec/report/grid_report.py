@@ -62,7 +62,9 @@ def by_validation(table: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
     return table.sort_values(key, ascending=not larger_is_better(str(monitor)), kind="stable", na_position="last")
 
 
-def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) -> str:
+def grid_report(
+    name: str, table: pd.DataFrame, monitor: str | None, data: str, means: pd.DataFrame | None = None
+) -> str:
     """Return the HTML page of a grid.
 
     Args:
@@ -70,6 +72,7 @@ def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) 
         table: the table of `runs_table`.
         monitor: metric to rank by, or None.
         data: name of the data.
+        means: means over seeds of each setting, if there are several seeds.
     """
     ranked, key, metric = by_validation(table, monitor), f"validation_{monitor}", label(f"validation {monitor}")
     is_ranked = key in ranked
@@ -87,6 +90,8 @@ def grid_report(name: str, table: pd.DataFrame, monitor: str | None, data: str) 
             "Runs", *([_chart(ranked, key, metric)] if is_ranked and len(runs) else []), box(_runs(ranked, monitor))
         ),
     ]
+    if means is not None and len(means) and f"test_{monitor}" in means:
+        body.insert(-1, section("Means over seeds", box(_means(means, str(monitor)))))
     if len(failed):
         body.append(section("Failed", box(frame(failed[["run", "overrides", "error"]]))))
     return page(name, body)
@@ -115,6 +120,25 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
         run = Cell(link if row["state"] == "complete" else row["run"], key=row["run"])
         rows.append([run, row["overrides"], row["state"], *values, *more])
     return html_table(heads, rows, sortable=True)
+
+
+def _means(means: pd.DataFrame, monitor: str) -> Html:
+    """Return a table of settings with mean, standard deviation over seeds, and interval of the monitored metric."""
+    parts = [part for part in ("validation", "test") if f"{part}_{monitor}" in means]
+    rows = []
+    for row in means.to_dict("records"):
+        cells: list[Cell] = []
+        for key in (f"{part}_{monitor}" for part in parts):
+            low, high = row[f"{key}_low"], row[f"{key}_high"]
+            cells.append(Cell(decimals(row[key]), note="" if pd.isna(low) else f"{low:.4f} to {high:.4f}"))
+            cells.append(Cell(decimals(row[f"{key}_sd"])))
+        rows.append([row["overrides"], Cell(row["seeds"]), *cells])
+    note = (
+        "sd: standard deviation over seeds. In small type: 95% intervals, of test over users and seeds, of validation "
+        "over seeds."
+    )
+    heads = ["overrides", "seeds", *(text for part in parts for text in (f"{part} {label(monitor)}", "sd"))]
+    return html_table(heads, rows) + tag("p", note, "soft note")
 
 
 def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:

@@ -235,11 +235,15 @@ class _Loop:
         """Continue the trials of dead workers and propose new ones; return how many are missing in the study."""
         plan, study = self.plan, self.study
         with FileLock(self.directory / "ask.lock"):
-            self._continue(orphans(study, self.directory))
+            if continued := orphans(study, self.directory):
+                self._continue(continued)
             trials = study.get_trials(deepcopy=False)
+            if not self.round and not continued:
+                self.round = max((trial.user_attrs.get("ended_round", 0) for trial in trials), default=0)
             self.finished, running = progress(trials, self.combinations)
             missing = self.n_trials - self.finished
-            n_free = min(plan.population - len(self.running), missing - running)
+            # New trials were proposed after the round that is repeated for the continued ones.
+            n_free = 0 if continued else min(plan.population - len(self.running), missing - running)
             if self.combinations is not None:
                 _enqueue_combinations(study, trials, self.combinations, n_free)
             for _ in range(n_free):
@@ -255,8 +259,8 @@ class _Loop:
     def _continue(self, trials: Sequence[FrozenTrial]) -> None:
         """Take over trials whose process died, with their numbers."""
         last = {trial.number: last_round(self.study, trial) for trial in trials}
-        if trials:  # the last round may not have been completed, so it is repeated
-            self.round = max([number - 1 for number in last.values()] + [self.round] * (self.round > 0))
+        # The last round may not have been completed, so it is repeated.
+        self.round = max([number - 1 for number in last.values()] + [self.round] * (self.round > 0))
         for frozen in trials:
             self.study.sampler = make_sampler(self.plan.sampler, self.plan.seed, frozen.number)
             trial = Trial(self.study, frozen._trial_id)
@@ -267,8 +271,7 @@ class _Loop:
             trial.set_user_attr("worker", self.worker.id)
             log.warning("trial %d was running in a process that ended: it is continued", frozen.number)
             self._start(trial, lag)
-        if trials:
-            self.worker.record_round(self.study, self.round)
+        self.worker.record_round(self.study, self.round)
 
     def _start(self, trial: Trial, trained: int = 0) -> None:
         """Start training a trial, unless its parameters are known or in training."""

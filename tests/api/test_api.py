@@ -12,6 +12,7 @@ import pytest
 import jaxrec
 from jaxrec import launch
 from jaxrec.models import Factorized
+from jaxrec.statistics import estimate
 from tests.planted import PLANTED
 
 SHORT = {"trainer.epochs": 2, "trainer.batch_size": 512}
@@ -86,6 +87,32 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+def test_evaluate_takes_a_list_of_seeds(split, model, ease):
+    seeds = jaxrec.fit(split, "mf", overrides=SHORT | {"seed": [1, 2, 3]}, verbose=False)
+    table = jaxrec.evaluate({"ease": ease, "mf": [*seeds, None]}, split.test, k=(10,), metrics=["ndcg", "recall"])
+    row = table.set_index(["model", "metric"]).loc[("mf", "ndcg@10")]
+    values = np.stack([each.per_user["ndcg@10"].to_numpy(float) for each in seeds])
+    expected = estimate(values, ease.per_user[["ndcg@10"]].to_numpy(float).T)
+    assert row["seeds"] == 3
+    assert row["sd"] == pytest.approx(values.mean(axis=1).std(ddof=1), rel=1e-4)
+    assert row["p"] == pytest.approx(expected.p_value(), rel=1e-3)
+    assert [row["difference_low"], row["difference_high"]] == pytest.approx(expected.interval(), abs=1e-5)
+    assert table["model"].tolist() == ["ease"] * 2 + ["mf"] * 2
+    single = jaxrec.evaluate({"mf": seeds[0], "ease": ease}, split.test, k=(10,)).set_index(["model", "metric"])["sd"]
+    assert np.isnan(single["mf", "ndcg@10"])
+    assert single["ease", "ndcg@10"] == 0
+    wide = jaxrec.fit(split, "mf", overrides=SHORT | {"model.embedding_dim": 8, "seed": 2}, verbose=False)
+    for models, message in (
+        ([seeds[0], wide], r"the models of mf differ in model\.embedding_dim: a list holds the same settings"),
+        ([seeds[0], model], "the models of mf have the same seed 1: train each with another seed"),
+        ([None], "models has no model for mf"),
+    ):
+        with pytest.raises(jaxrec.InputError, match=message):
+            jaxrec.evaluate({"mf": models}, split.test, k=(10,))
+    with pytest.raises(jaxrec.InputError, match="pass a list of seeds"):
+        jaxrec.fit(split, "mf", overrides={"seeds": 3})
+
+
 def first_hit(hits, n_relevant, weight=1.0):
     """The weight for lists that begin with a hit."""
     return weight * hits[:, 0].astype(jnp.float32)
@@ -106,6 +133,7 @@ def test_own_metrics_are_taken_directly(split, ease):
 SPACE = {"optimizer.learning_rate": {"low": 1e-3, "high": 1e-1, "log": True}, "model.embedding_dim": [4, 8]}
 
 
+@pytest.mark.slow
 def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
     found = jaxrec.search(split, "mf", space=SPACE, n_trials=4, population=2, overrides=SHORT, verbose=False)
     overrides = [*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())]

@@ -30,6 +30,7 @@ def timed(compose, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_a_sequence_model_learns_the_latest_of_each_history(timed):
     (row,), counts = timed("fit", "model=sasrec", "model.n_blocks=1", f"model.history_length={LENGTH}")
     assert row["targets"] == np.minimum(counts - 1, LENGTH).sum()  # what comes first follows nothing

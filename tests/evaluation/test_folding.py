@@ -54,7 +54,7 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(OBJECTIVES, "full softmax"))
+@pytest.mark.parametrize("name", some_slow(OBJECTIVES, "full softmax", "chosen alone"))
 def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     train, of_user, of_item = apart()
     one = Population(

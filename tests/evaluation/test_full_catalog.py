@@ -89,6 +89,7 @@ def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
     assert np.isnan(list(found.means(1).values())).all()
 
 
+@pytest.mark.slow
 def test_a_constant_model_is_no_better_than_a_random_order():
     """Ids are numbered by popularity, as catalogs often are: who breaks ties by them finds what most people chose."""
     rng = np.random.default_rng(2)

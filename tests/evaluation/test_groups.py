@@ -96,6 +96,7 @@ def check(found: dict, rows: list[dict[str, float]]) -> None:
         assert found[key] == pytest.approx(np.mean([row[key] for row in rows]), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_sampled_groups_are_called_so_and_are_means_over_held_out_items():
     known, target = known_and_target()
     train = trained()

@@ -115,6 +115,7 @@ def test_markup_in_names_stays_text():
     assert re.findall(r"<[a-z/]", drawn) == []
 
 
+@pytest.mark.slow
 def test_large_data_makes_a_small_page():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": rng.integers(0, 50_000, 200_000), "item_id": rng.integers(0, 20_000, 200_000)})

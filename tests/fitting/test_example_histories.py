@@ -1,5 +1,6 @@
 """Which entries an example is shown: by hand, in an order that is neither that of users nor of time."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -104,17 +105,19 @@ def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
     train = Interactions(np.zeros(305, np.int32), item, None, None, None, np.arange(1), np.arange(400))
     objective = CatalogObjective(history_share=0.7)
     examples, _ = objective.examples(train, 400)
+    hyper, row = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(0)), jnp.array([0])
+    read = jax.jit(lambda source: examples.query(row, 400, 0.7, source))
+    costs = jax.jit(lambda source: objective.costs(Echo(), {}, examples, row, source, hyper, False))
     shown = []
     for seed in (1, 2):
         source = jnp.array([seed, 7], jnp.uint32)
-        query = examples.query(jnp.array([0]), 400, 0.7, source)
+        query = read(source)
         entries = np.asarray(query.history.items[0])
         counts = np.bincount(entries[entries >= 0], minlength=400)
         np.testing.assert_array_equal(counts[:5] % 2, 0)  # both entries of an item are shown, or neither
         known = counts > 0
         assert abs(known.sum() - 210) < 5 * np.sqrt(300 * 0.7 * 0.3)
-        hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(0))
-        cost, weight = objective.costs(Echo(), {}, examples, jnp.array([0]), source, hyper, False)
+        cost, weight = costs(source)
         assert int(weight[0]) == 300 - known.sum()  # none of what is shown is a target, and all of the rest is
         # Targets have a score of 0, and so has all that is not shown; what is shown has no part in the softmax.
         np.testing.assert_allclose(cost, np.asarray(weight) * np.log(400 - known.sum()), rtol=1e-5)
@@ -122,6 +125,7 @@ def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
     assert (shown[0] != shown[1]).any()
 
 
+@pytest.mark.slow
 def test_the_catalog_softmax_takes_rows_that_are_no_target_for_history_alone():
     examples, n = CatalogObjective().examples(data(TARGET), 3)
     assert n == 2

@@ -157,6 +157,7 @@ def shared(*items: int, log_q: jax.Array | None = None):
 
 
 @pytest.mark.parametrize("penalized", [False, True])
+@pytest.mark.slow
 def test_shared_negatives_cost_what_they_would_apart(penalized):
     """The matrix product against gathers, values and gradients."""
     model, params = model_and_params(0.3)
@@ -171,7 +172,7 @@ def test_shared_negatives_cost_what_they_would_apart(penalized):
         total = lambda params, negatives=negatives: costs(  # noqa: E731
             SampledObjective(softmax, negatives), model, params, list(range(7)), penalized
         )[0].sum()
-        found.append(jax.value_and_grad(total)(params))
+        found.append(jax.jit(jax.value_and_grad(total))(params))
     assert float(found[0][0]) == pytest.approx(float(found[1][0]), rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found[0][1], found[1][1])
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.random import stream, substream
+from tests.slow import some_slow
 
 LONGEST = 5000
 SOURCE = stream(jax.random.key(3))
@@ -33,7 +34,8 @@ def orders(n: int) -> np.ndarray:
 @example(4096, 2)  # a square, and a power of two
 @example(4097, 3)
 @example(4095, 4)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
+@pytest.mark.slow
 def test_every_position_goes_to_one_place(n, number):
     found = order(substream(SOURCE, number), n)
     np.testing.assert_array_equal(np.sort(found), np.arange(n))
@@ -44,6 +46,7 @@ def test_short_lengths_are_all_bijections():
         np.testing.assert_array_equal(np.sort(order(SOURCE, n)), np.arange(n), err_msg=str(n))
 
 
+@pytest.mark.slow
 def test_compiled_lengths_are_bijections():
     for n in (2, 49, 1009):
         found = jax.jit(lambda index, n=n: shuffled(SOURCE, n, index))(jnp.arange(n))
@@ -51,6 +54,7 @@ def test_compiled_lengths_are_bijections():
         np.testing.assert_array_equal(found, order(SOURCE, n))
 
 
+@pytest.mark.slow
 def test_a_million_positions_stay_apart():
     n = 1_000_003
     found = np.asarray(jax.jit(lambda index: shuffled(SOURCE, n, index))(jnp.arange(n)))
@@ -64,7 +68,7 @@ def test_streams_have_orders_of_their_own():
     assert np.mean(found[::2] == found[1::2]) * 37 == pytest.approx(1, abs=5 / np.sqrt(10_000))
 
 
-@pytest.mark.parametrize("n", [2, 6, 37, 64])
+@pytest.mark.parametrize("n", some_slow([2, 6, 37, 64], 2, 64))
 def test_every_place_is_as_likely(n):
     """Counts [position, place] of 20,000 streams; the smallest of n p-values is judged as such."""
     found = orders(n)
@@ -73,12 +77,14 @@ def test_every_place_is_as_likely(n):
 
 
 @pytest.mark.parametrize("n", [37, 99])
+@pytest.mark.slow
 def test_neighbors_do_not_stay_neighbors(n):
     """Of all n orders' n - 1 pairs about two come to lie side by side by chance; a short cipher may leave one more."""
     together = np.mean(np.abs(np.diff(orders(n), axis=1)) == 1)
     assert 1.9 < together * n < 3
 
 
+@pytest.mark.slow
 def test_any_batching_gives_the_same_order():
     whole = order(SOURCE, 1000)
     batched = jax.jit(lambda first: shuffled(SOURCE, 1000, first + jnp.arange(8)))

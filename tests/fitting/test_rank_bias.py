@@ -50,6 +50,7 @@ def data(frame: pd.DataFrame, position: bool = True) -> Interactions:
     return Interactions(*columns, frame["click"].to_numpy(np.float32), None, None, *ids, position=rank)
 
 
+@pytest.mark.slow
 def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
     frame, appeal = log
     one = Hyper(*(np.array([x], np.float32) for x in (0.05, 0, 1e-4)), *(np.array([x], np.int32) for x in (1, 1)))
@@ -73,21 +74,22 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
     model, objective = MatrixFactorization(USERS, ITEMS, 2), PointwiseObjective(logistic, 1.0)
     examples, n = objective.examples(data(frame))
     query, items = Query(jnp.array([0, 1, 2])), jnp.array([[3], [4], [5]])
-    params = objective.start(model.init(jax.random.key(0), query, items), examples)
+    params = objective.start(jax.jit(model.init)(jax.random.key(0), query, items), examples)
     # A row of the mean, 2 of 3, is added to the one click at rank 1, the one at rank 2, the one refusal at rank 3.
     rates = (np.array([1, 1, 0]) + 2 / 3) / 2
     np.testing.assert_allclose(params["params"][RANKS], np.log(rates / (1 - rates)), rtol=1e-5)
     np.testing.assert_allclose(params["params"]["bias"], [np.log(5)], rtol=1e-5)
     learned = {"params": params["params"] | {RANKS: jnp.array([0.5, -1.0, 2.0])}}
     hyper = Hyper(*jnp.zeros(3), jnp.int32(2), jnp.int32(1))
-    cost, _ = objective.costs(model, learned, examples, jnp.arange(n), stream(jax.random.key(0)), hyper, False)
-    logit = np.asarray(model.apply(learned, query, items))[:, 0] + [0, 1.5, -1.5]
+    source, score = stream(jax.random.key(0)), jax.jit(model.apply)(learned, query, items)
+    cost, _ = jax.jit(lambda rows: objective.costs(model, learned, examples, rows, source, hyper, False))(jnp.arange(n))
+    logit = np.asarray(score)[:, 0] + [0, 1.5, -1.5]
     np.testing.assert_allclose(cost, np.log1p(np.exp(np.where([1, 0, 1], -logit, logit))), rtol=1e-5)
     # A held-out row is predicted where it was shown; a rank deeper than any that was learned counts as the last.
     shown = data(frame.assign(position=[1, 2, 9]))
     members = jax.tree.map(lambda x: x[None], (learned, hyper))
     predicted = Predictor(model, HeldOut(shown, shown))(*members)[0]
-    np.testing.assert_allclose(predicted, np.asarray(model.apply(learned, query, items))[:, 0] + [0, -1.5, 1.5])
+    np.testing.assert_allclose(predicted, np.asarray(score)[:, 0] + [0, -1.5, 1.5])
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ def cost(params):
     return jnp.sum(scores**2), scores
 
 
+@pytest.mark.slow
 def test_rows_of_sgd_move_as_all_of_it_would():
     dense, rows = sgd(learning_rate=0.01), row_sgd(learning_rate=0.01)
     one, other = PARAMS, PARAMS

@@ -91,8 +91,9 @@ def asked(objective, train: Interactions) -> tuple[Asked, int]:
 
     objective = type(objective)(record, **{k: v for k, v in vars(objective).items() if k not in ("cost",)})
     examples, n = objective.examples(train)
-    costs, weights = objective.costs(
-        Spy(causal=isinstance(objective, NextItem)), {}, examples, jnp.arange(n), SOURCE, HYPER, False
+    model = Spy(causal=isinstance(objective, NextItem))
+    costs, weights = jax.jit(lambda rows: objective.costs(model, {}, examples, rows, SOURCE, HYPER, False))(
+        jnp.arange(n)
     )
     jax.effects_barrier()
     seen.sort()

@@ -1,5 +1,7 @@
 """Costs at positions against the same sums written out, and their gradients against plain autodiff."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -66,9 +68,15 @@ def test_large_scores_neither_overflow_nor_vanish():
     assert float(value) == pytest.approx(float(np.sum(np.asarray(weight) * (lse - chosen))), rel=1e-4)
 
 
-@pytest.mark.parametrize("share", ["position", "user", "batch"])
-@pytest.mark.parametrize("loss", ["softmax", "gbce"])
-def test_sampled_costs(share, loss):
+KINDS = list(itertools.product(["softmax", "gbce"], ["position", "user", "batch"]))
+BY_DEFAULT = [("softmax", "position"), ("gbce", "batch")]
+
+
+@pytest.mark.parametrize(
+    ("loss", "share"),
+    [pytest.param(*kind, marks=[] if kind in BY_DEFAULT else pytest.mark.slow) for kind in KINDS],
+)
+def test_sampled_costs(loss, share):
     """Position by position; a negative that is the target does not count."""
     h, weight, vectors, target = case()
     rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them

@@ -122,6 +122,7 @@ def bands() -> list:
 
 
 @pytest.mark.parametrize("name", bands())
+@pytest.mark.slow
 def test_a_trained_model_is_within_its_band(name, run):
     assert name in BANDS, (
         f"conf/model/{name}.yaml has no band: add to BANDS settings that learn within seconds, and limits that hold "
@@ -133,7 +134,7 @@ def test_a_trained_model_is_within_its_band(name, run):
     assert low > 1.25 * metrics["popularity"]["ndcg@10"]
 
 
-@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("name", some_slow(FORMULAS, "ease", "item_knn", "user_knn"))
 def test_a_solved_model_is_as_good_as_its_formula(name, run):
     metrics, split = run(name, HOLDOUT)
     known, ground_truth = matrix(split.selection.train), matrix(split.test.target)

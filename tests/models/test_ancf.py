@@ -26,7 +26,7 @@ def layers(w: dict, x: np.ndarray) -> float:
     return float(x @ w["output"]["kernel"][:, 0])
 
 
-@pytest.mark.parametrize(("sizes", "units"), [(None, 5), ((), 5), (None, 0)])
+@pytest.mark.parametrize(("sizes", "units"), [(None, 5), ((), 5), pytest.param(None, 0, marks=pytest.mark.slow)])
 def test_scores_over_latent_features(sizes, units):
     model = ANCF(3, 6, embedding_dim=4, attention_units=units, layers=sizes)
     params = drawn(model, USERS)
@@ -42,7 +42,10 @@ def test_scores_over_latent_features(sizes, units):
 
 
 @pytest.mark.parametrize("table_entries", [1 << 28, 10], ids=["pairs kept", "pairs computed"])
-@pytest.mark.parametrize(("beta", "units"), [(0.5, 5), (1.0, 5), (0.5, 0)])
+@pytest.mark.parametrize(
+    ("beta", "units"),
+    [(0.5, 5), pytest.param(1.0, 5, marks=pytest.mark.slow), pytest.param(0.5, 0, marks=pytest.mark.slow)],
+)
 def test_scores_over_the_history(beta, units, table_entries, monkeypatch):
     """The second user has none: only layers of nothing and the biases are left. Without units all weights are 1."""
     monkeypatch.setattr(ancf, "TABLE_ENTRIES", table_entries)

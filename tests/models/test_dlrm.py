@@ -35,7 +35,13 @@ def side(w: dict, name: str, of, row: int, ids: bool) -> tuple[list[np.ndarray],
 
 
 @pytest.mark.parametrize(
-    ("of_users", "ids"), [(OF_USERS, True), (OF_USERS, False), (None, True)], ids=["both", "no ids", "items alone"]
+    ("of_users", "ids"),
+    [
+        (OF_USERS, True),
+        pytest.param(OF_USERS, False, marks=pytest.mark.slow),
+        pytest.param(None, True, marks=pytest.mark.slow),
+    ],
+    ids=["both", "no ids", "items alone"],
 )
 def test_scores(of_users, ids):
     """The order of what the first top layer reads: z and dots of the user, of the item, then those across."""

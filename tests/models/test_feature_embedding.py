@@ -9,6 +9,7 @@ import pytest
 from jaxrec.features import table
 from jaxrec.models.feature_embedding import FAR, FeatureEmbedding
 from tests.models.made_features import ITEMS, OF_ITEMS, vectors
+from tests.slow import some_slow
 
 MODEL = FeatureEmbedding(OF_ITEMS.sizes, 3)
 PARAMS = jax.tree.map(np.asarray, MODEL.init(jax.random.key(0), table(OF_ITEMS), method="flat"))
@@ -25,7 +26,7 @@ def test_a_row_is_its_vectors_then_its_numbers():
         np.testing.assert_allclose(found[row], by_hand, rtol=1e-6)
 
 
-@pytest.mark.parametrize("ids", [[3, 0], [[3, 0, -1], [1, -1, 2]]])
+@pytest.mark.parametrize("ids", some_slow([[3, 0], [[3, 0, -1], [1, -1, 2]]], [3, 0]))
 def test_ids_of_any_shape(ids):
     whole = flat(table(OF_ITEMS))
     found = flat(table(OF_ITEMS).rows(jnp.array(ids)))

@@ -46,6 +46,7 @@ def test_a_matrix_that_is_not_positive_definite_has_no_inverse():
     assert np.isnan(matrix).all()
 
 
+@pytest.mark.slow
 def test_ease_on_the_host_holds_one_matrix_a_member(monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 1 << 12)
     monkeypatch.setattr(module, "TILE", 32)

@@ -52,7 +52,7 @@ def objective(w: np.ndarray, p: np.ndarray, q: np.ndarray, reg: float, unobserve
     return (np.sum(w * (1 - scores) ** 2) + unobserved * np.sum(scores**2) + penalty) / np.count_nonzero(w)
 
 
-@pytest.mark.parametrize(("weighted", "nu"), [(False, 1.0), (True, 0.5)])
+@pytest.mark.parametrize(("weighted", "nu"), [pytest.param(False, 1.0, marks=pytest.mark.slow), (True, 0.5)])
 def test_sweeps_are_the_normal_equations(weighted, nu):
     """Three sweeps of two members that differ in every number; the narrower is padded."""
     data, w = train(weighted)
@@ -80,6 +80,7 @@ def test_sweeps_are_the_normal_equations(weighted, nu):
         assert (found["user_embedding"]["table"][-1] == 0).all()
 
 
+@pytest.mark.slow
 def test_the_best_sweep_is_kept():
     data, _ = train()
     seen = []

@@ -14,6 +14,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.item_knn import ItemKNN
 from jaxrec.query import Query
 from tests.models.neighbors import ITEMS, KINDS, USERS, train
+from tests.models.weights import call
+from tests.slow import some_slow
 
 
 def population(shrinkage: list[float], neighbors: list[int]) -> Population:
@@ -42,7 +44,7 @@ def dense(params: dict) -> np.ndarray:
     return w
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, "dice"))
 def test_neighbors_are_the_nearest_by_hand(kind):
     data, x = train()
     fit = ClosedForm()(ItemKNN(ITEMS, 9, 5, kind), data, population([2.0, 2.0], [5, 3]))
@@ -52,6 +54,7 @@ def test_neighbors_are_the_nearest_by_hand(kind):
         assert (np.asarray(found["similarities"])[:, k:] == 0).all()
 
 
+@pytest.mark.slow
 def test_who_has_everything_says_little():
     data, x = train()
     weight = np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2
@@ -68,7 +71,7 @@ def test_scores_add_up_the_similarities_of_what_was_had():
     history = History(jnp.array([[-1, -1, 2, 5], [-1, -1, -1, -1], [7, 0, 7, 7]]))
     had = np.zeros((3, ITEMS))
     had[0, [2, 5]] = had[2, [0, 7]] = 1
-    found = model.apply(params, Query(jnp.arange(3), history), method="score_catalog")
+    found = call(model, params, "score_catalog", Query(jnp.arange(3), history))
     np.testing.assert_allclose(found, had @ by_hand(x, "cosine", 5, np.ones(USERS)), rtol=1e-5, atol=1e-7)
 
 

@@ -17,6 +17,7 @@ from jaxrec.models.embedding import Embedding
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
+from tests.slow import some_slow
 
 P = np.array([[1.0, 2.0], [0.5, -1.0]], np.float32)
 Q = np.array([[3.0, 1.0], [0.0, 2.0], [-1.0, 1.0]], np.float32)
@@ -49,7 +50,7 @@ def fresh(model: nn.Module, seed: int) -> dict:
     return jax.tree.map(np.asarray, jax.jit(lambda key: model.init(key, *asked))(jax.random.key(seed))["params"])
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", some_slow([1, 2], 1))
 def test_scores_by_hand(width):
     model, users = MatrixFactorization(2, 3, 2, width=width), Query(jnp.array([1, 0]))
     expected = np.array(BY_HAND[width])[[1, 0]]
@@ -91,6 +92,7 @@ def test_a_fresh_table_has_rows_as_long_as_said_whatever_its_width():
         np.testing.assert_array_equal(table[:, width:], 0)
 
 
+@pytest.mark.slow
 def test_a_wider_table_starts_with_the_same_columns():
     wide, narrow, other = (fresh(Embedding(50, dim, 3), seed)["table"] for dim, seed in ((8, 1), (3, 1), (3, 2)))
     np.testing.assert_array_equal(wide[:, :3], narrow)
@@ -104,6 +106,7 @@ def test_users_and_items_start_with_tables_of_their_own():
     np.testing.assert_array_equal(tables["item_bias"]["table"], 0)
 
 
+@pytest.mark.slow
 def test_padding_stays_zero_in_training_and_the_rest_moves():
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[5], [7]], (2, 30)).astype(np.int32)

@@ -8,11 +8,12 @@ from jaxrec.errors import InputError
 from jaxrec.models.mlp import MLP, tower_layers
 from jaxrec.query import Query
 from tests.models.weights import assert_scores, drawn, tower
+from tests.slow import some_slow
 
 USERS = Query(jnp.array([2, 0], jnp.int32))
 
 
-@pytest.mark.parametrize("layers", [(6,), (6, 5, 3)])
+@pytest.mark.parametrize("layers", some_slow([(6,), (6, 5, 3)], (6,)))
 def test_scores_are_those_of_the_concatenation(layers):
     model = MLP(3, 5, 4, layers)
     params = drawn(model, USERS)

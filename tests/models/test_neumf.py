@@ -22,6 +22,7 @@ from jaxrec.models.neumf import NeuMF
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 from tests.models.weights import assert_scores, call, drawn, tower
+from tests.slow import some_slow
 
 USERS = Query(jnp.array([2, 0], jnp.int32))
 TRAIN = Interactions(
@@ -29,7 +30,7 @@ TRAIN = Interactions(
 )
 
 
-@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("shared", some_slow([False, True], True))
 def test_scores_are_an_output_layer_over_both_parts(shared):
     model = NeuMF(3, 5, 4, None if shared else 2, (6, 3), shared=shared)
     params = drawn(model, USERS)
@@ -86,6 +87,7 @@ def started(model: NeuMF):
     return fit(model, TRAIN, Population(np.array([0, 7]), hyper)).params
 
 
+@pytest.mark.slow
 def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
     """A learning rate of zero leaves every member where it started."""
     params = started(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
@@ -105,6 +107,7 @@ def test_what_a_loss_adds_to_the_parameters_stays(runs):
     assert found.keys() == fresh["params"].keys() | own.keys()
 
 
+@pytest.mark.slow
 def test_without_runs_members_start_by_their_seeds():
     table = started(NeuMF(3, 5, 4, 2, (6, 3)))["params"]["gmf_user"]["table"]
     assert not (table[0] == table[1]).any()
@@ -115,9 +118,17 @@ def test_without_runs_members_start_by_their_seeds():
     [
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "needs both model.gmf_run and model.mlp_run"),
         (lambda f: NeuMF(3, 5, 4, shared=True, **f), "model.shared=false"),
-        (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)"),
-        (lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\."),
-        (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]), "name a run of model=gmf"),
+        pytest.param(
+            lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f),
+            r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\.", marks=pytest.mark.slow),
+        pytest.param(
+            lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]),
+            "name a run of model=gmf",
+            marks=pytest.mark.slow,
+        ),
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run="nowhere", mlp_run=f["mlp_run"]), "There is no file nowhere"),
     ],
 )

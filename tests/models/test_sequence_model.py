@@ -15,6 +15,7 @@ from jaxrec.models.gru4rec import GRU4Rec
 from jaxrec.models.nextitnet import NextItNet
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
+from tests.slow import some_slow
 
 ITEMS, LENGTH, DIM = 7, 6, 4
 MODELS = {
@@ -47,7 +48,7 @@ def encode(model, params, items, noise=None):
     return jax.jit(lambda p, i: model.apply(p, i, noise, method="encode"))(params, jnp.asarray(items))
 
 
-@pytest.mark.parametrize("name", CAUSAL)
+@pytest.mark.parametrize("name", some_slow(CAUSAL, "lstm", "nextitnet"))
 def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
     """The gradient of each position's answer with respect to the embedding of each distinct item of the history."""
     model, params = MODELS[name], params_of(name)
@@ -63,6 +64,7 @@ def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
     assert (np.tril(found) > 0).sum() == LENGTH * (LENGTH + 1) // 2
 
 
+@pytest.mark.parametrize("model", some_slow(MODELS, *(name for name in MODELS if name != "sasrec")), indirect=True)
 def test_padding_leaks_nothing(model):
     """A shorter window of the same items answers the same, and padding's row of the table has no gradient."""
     model, params, _ = model
@@ -81,6 +83,7 @@ def test_padding_leaks_nothing(model):
         assert (np.asarray(gradient["position_embedding"]["table"])[:2] == 0).all()
 
 
+@pytest.mark.parametrize("model", some_slow(MODELS, "gru", "lstm", "nextitnet"), indirect=True)
 def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(model):
     model, params, _ = model
     users = jnp.zeros(1, jnp.int32)
@@ -94,6 +97,7 @@ def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(m
     assert not np.allclose(one, empty)
 
 
+@pytest.mark.parametrize("model", some_slow(MODELS, *(name for name in MODELS if name != "sasrec")), indirect=True)
 def test_noise_is_drawn_by_example_and_place(model):
     """In another batch, and with less padding, an example draws what it draws here; without noise it draws nothing."""
     model, params, _ = model
@@ -129,10 +133,9 @@ def test_cosines_with_a_temperature():
 
 
 def test_heads_must_divide_the_width():
+    model = SASRec(ITEMS, LENGTH, embedding_dim=4, n_heads=3)
     with pytest.raises(InputError, match=r"model.n_heads=3 must divide model.embedding_dim=4"):
-        SASRec(ITEMS, LENGTH, embedding_dim=4, n_heads=3).init(
-            jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
-        )
+        jax.eval_shape(model.init, jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
 
 
 # The papers' arithmetic for one history without padding, position by position, in float64.
@@ -227,9 +230,9 @@ def bert4rec(p, items):
 REFERENCE = {"sasrec": sasrec, "gru": gru, "lstm": lstm, "nextitnet": nextitnet, "bert4rec": bert4rec}
 
 
-@pytest.mark.parametrize("items", [HISTORY[1], HISTORY[0]], ids=["full", "padded"])
-def test_against_numpy(model, items):
-    model, params, name = model
+@pytest.mark.parametrize("row", some_slow([1, 0], 0), ids=["full", "padded"])
+def test_against_numpy(model, row):
+    (model, params, name), items = model, HISTORY[row]
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
     real = items[items >= 0]
     expected = REFERENCE[name](p, real)

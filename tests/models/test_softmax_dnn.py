@@ -60,9 +60,9 @@ def by_hand(
 @pytest.mark.parametrize(
     ("with_features", "fields"),
     [
-        (True, {}),
+        pytest.param(True, {}, marks=pytest.mark.slow),
         (True, {"user_ids": True, "tied": True, "temperature": 0.5}),
-        (True, {"user_ids": True, "residual": True}),
+        pytest.param(True, {"user_ids": True, "residual": True}, marks=pytest.mark.slow),
         (False, {"cosine": True, "temperature": 0.1}),
     ],
 )
@@ -108,9 +108,8 @@ def test_a_new_user_has_no_vector_of_their_own():
     """-1 is nobody, not the last of the table."""
     model = SoftmaxDNN(n_users=3, n_items=5, history_length=2, embedding_dim=4, layers=(), user_ids=True)
     history = History(jnp.array([[1, 2]], jnp.int32))
-    ask = lambda params, user: model.apply(  # noqa: E731
-        params, Query(jnp.array([user], jnp.int32), history), method="query_vectors"
-    )
-    params = model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32), history), jnp.zeros((1, 1), jnp.int32))
-    table = params["params"]["user_embedding"]["table"]
-    np.testing.assert_allclose(ask(params, 2)[0, :4] - ask(params, -1)[0, :4], table[2], atol=1e-6)
+    asked = Query(jnp.array([2], jnp.int32), history)
+    params = jax.jit(model.init)(jax.random.key(0), asked, jnp.zeros((1, 1), jnp.int32))
+    ask = jax.jit(lambda user: model.apply(params, Query(user, history), method="query_vectors"))
+    known, nobody = (np.asarray(ask(jnp.array([user], jnp.int32)))[0, :4] for user in (2, -1))
+    np.testing.assert_allclose(known - nobody, params["params"]["user_embedding"]["table"][2], atol=1e-6)

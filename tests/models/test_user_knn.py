@@ -8,6 +8,7 @@ from jaxrec.history import History
 from jaxrec.models.user_knn import UserKNN
 from jaxrec.query import Query
 from tests.models.neighbors import ITEMS, KINDS, USERS, train
+from tests.slow import some_slow
 
 
 def by_hand(x: np.ndarray, user: int, had: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:
@@ -20,8 +21,8 @@ def by_hand(x: np.ndarray, user: int, had: np.ndarray, kind: str, k: int, weight
     return sum((near[v] * x[v] for v in chosen), np.zeros(ITEMS))
 
 
-@pytest.mark.parametrize("idf", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("idf", some_slow([False, True], False))
+@pytest.mark.parametrize("kind", some_slow(KINDS, "dice"))
 def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
     """A known user, a known user with another history, a history of nothing, and padding between."""
     data, x = train()
@@ -41,6 +42,7 @@ def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
     assert float(found[2].max()) == 0
 
 
+@pytest.mark.slow
 def test_only_neighbors_in_use_count():
     data, x = train()
     model = UserKNN(USERS, ITEMS, 9, 6, shrinkage=2.0, n_neighbors=2)

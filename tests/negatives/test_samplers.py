@@ -166,6 +166,7 @@ def test_listed_draws_from_the_users_own_rows():
         lambda ratio: Mixed(first=Popularity(), second=Uniform(), ratio=ratio),
     ],
 )
+@pytest.mark.slow
 def test_a_larger_ratio_keeps_the_first_columns_and_the_batch_does_not_matter(kind):
     few, many = draw(kind(ratio=3), MANY[:40], 3)[0], draw(kind(ratio=8), MANY[:40], 3)[0]
     np.testing.assert_array_equal(many[:, :3], few)

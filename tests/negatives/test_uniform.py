@@ -45,6 +45,7 @@ def test_used_marks_the_first_n(n_negatives):
     np.testing.assert_array_equal(used, np.tile(np.arange(8) < n_negatives, (5, 1)))
 
 
+@pytest.mark.slow
 def test_an_example_draws_its_own_whatever_the_batch():
     rows = np.array([13, 2, 2])
     whole, some = (np.asarray(draw(4, jnp.asarray(examples), 1000, 4).items) for examples in (np.arange(20), rows))
@@ -57,6 +58,7 @@ def test_epochs_draw_anew():
     assert np.mean(np.asarray(first) == np.asarray(second)) == pytest.approx(1 / 50, abs=5 * np.sqrt(1 / 50 / 20_000))
 
 
+@pytest.mark.slow
 def test_members_of_a_population_use_different_numbers_of_them():
     n_negatives = jnp.array([1, 4])
     drawn = jax.jit(jax.vmap(lambda n: Uniform(4)(SOURCE, jnp.arange(3), 50, n)))(n_negatives)

@@ -10,6 +10,12 @@ from jaxrec.pipeline import list_metrics as m
 
 LISTS, K, D, G, ITEMS, USERS = 9, 6, 4, 3, 30, 50
 
+intra_list_diversity, serendipity, gini = map(jax.jit, (m.intra_list_diversity, m.serendipity, m.gini))
+popularity, popularity_bias = map(jax.jit, (m.popularity, m.popularity_bias))
+exposure_disparity, calibration_error = map(jax.jit, (m.exposure_disparity, m.calibration_error))
+novelty, recommended = (jax.jit(f, static_argnums=1) for f in (m.novelty, m.recommended))
+exposure, mean_freshness = (jax.jit(f, static_argnums=2) for f in (m.exposure, m.mean_freshness))
+
 
 @pytest.fixture(scope="module")
 def lists():
@@ -49,7 +55,7 @@ def test_intra_list_diversity(lists):
     def cosine(i, j):
         return vectors[i] @ vectors[j] / (length[i] * length[j]) if length[i] * length[j] else 0.0
 
-    found = m.intra_list_diversity(*on_device(vectors[items], listed))
+    found = intra_list_diversity(*on_device(vectors[items], listed))
     expected = of_each(lists, lambda b, own: mean([1 - cosine(i, j) for i, j in itertools.combinations(own, 2)]))
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert np.isnan(found[:2]).all()
@@ -60,36 +66,36 @@ def test_novelty_and_popularity(lists):
     counts = lists["counts"]
     given = on_device(counts[lists["items"]], lists["listed"])
     bits = of_each(lists, lambda b, own: mean([np.log2(USERS / max(counts[i], 1)) for i in own]))
-    np.testing.assert_allclose(m.novelty(given[0], USERS, given[1]), bits, rtol=1e-5)
+    np.testing.assert_allclose(novelty(given[0], USERS, given[1]), bits, rtol=1e-5)
     popular = of_each(lists, lambda b, own: mean(counts[own]))
-    np.testing.assert_allclose(m.popularity(*given), popular, rtol=1e-6)
+    np.testing.assert_allclose(popularity(*given), popular, rtol=1e-6)
     usual = np.linspace(5, 20, LISTS, dtype=np.float32)
-    found = m.popularity_bias(*given, jax.numpy.asarray(usual))
+    found = popularity_bias(*given, jax.numpy.asarray(usual))
     np.testing.assert_allclose(found, [p / u - 1 for p, u in zip(popular, usual, strict=True)], rtol=1e-4, atol=1e-6)
 
 
 def test_serendipity():
     hits = [[True, True, False, True], [False, False, True, False]]
     expected = [[True, False, True, False], [False, False, True, True]]
-    found = m.serendipity(*on_device(hits + hits, expected + expected, np.array([5, 1, 0, 1], np.int32)))
+    found = serendipity(*on_device(hits + hits, expected + expected, np.array([5, 1, 0, 1], np.int32)))
     np.testing.assert_allclose(found, [0.5, 0, np.nan, 0])
 
 
 def test_gini_is_the_mean_difference_over_twice_the_mean(lists):
     items = np.where(lists["listed"], lists["items"], -1)
-    counts = m.recommended(*on_device(items), ITEMS)
+    counts = recommended(*on_device(items), ITEMS)
     own = np.bincount(items[items >= 0], minlength=ITEMS)
     np.testing.assert_array_equal(counts, own)
     expected = np.abs(own[:, None] - own[None, :]).sum() / (2 * ITEMS**2 * own.mean())
-    np.testing.assert_allclose(m.gini(counts), expected, rtol=1e-5)
-    assert m.gini(*on_device(np.ones(7, np.float32))) == pytest.approx(0, abs=1e-6)
-    assert m.gini(*on_device(np.eye(8, dtype=np.float32)[2])) == pytest.approx(7 / 8)
-    assert np.isnan(m.gini(*on_device(np.zeros(4, np.float32))))
+    np.testing.assert_allclose(gini(counts), expected, rtol=1e-5)
+    assert gini(*on_device(np.ones(7, np.float32))) == pytest.approx(0, abs=1e-6)
+    assert gini(*on_device(np.eye(8, dtype=np.float32)[2])) == pytest.approx(7 / 8)
+    assert np.isnan(gini(*on_device(np.zeros(4, np.float32))))
 
 
 def test_exposure_and_its_disparity(lists):
     target = np.array([0.5, 0.3, 0.2], np.float32)
-    exposed = m.exposure(*on_device(lists["groups"][lists["items"]], lists["listed"]), G)
+    exposed = exposure(*on_device(lists["groups"][lists["items"]], lists["listed"]), G)
 
     def by_group(b, own):
         total = np.zeros(G)
@@ -101,9 +107,9 @@ def test_exposure_and_its_disparity(lists):
     np.testing.assert_allclose(exposed, expected, rtol=1e-5)
     with np.errstate(invalid="ignore"):
         gaps = np.abs(expected / expected.sum(1, keepdims=True) - target).sum(1) / 2
-    np.testing.assert_allclose(m.exposure_disparity(exposed, *on_device(target)), gaps, rtol=1e-5)
+    np.testing.assert_allclose(exposure_disparity(exposed, *on_device(target)), gaps, rtol=1e-5)
     together = np.abs(expected.sum(0) / expected.sum() - target).sum() / 2
-    np.testing.assert_allclose(m.exposure_disparity(exposed.sum(axis=0), *on_device(target)), together, rtol=1e-5)
+    np.testing.assert_allclose(exposure_disparity(exposed.sum(axis=0), *on_device(target)), together, rtol=1e-5)
 
 
 def test_calibration_error(lists):
@@ -116,7 +122,7 @@ def test_calibration_error(lists):
         smooth = 0.99 * total / total.sum() + 0.01 * own[b]
         return (own[b] * np.log(own[b] / smooth)).sum()
 
-    found = m.calibration_error(*on_device(mixes[lists["items"]], lists["listed"], own))
+    found = calibration_error(*on_device(mixes[lists["items"]], lists["listed"], own))
     np.testing.assert_allclose(found, of_each(lists, error), rtol=1e-4, atol=1e-6)
     assert np.isnan(found[jax.numpy.array([0, 4])]).all()
 
@@ -125,5 +131,5 @@ def test_mean_freshness(lists):
     ages = np.linspace(0, 40, ITEMS, dtype=np.float32)
     ages[::4] = np.nan
     known = of_each(lists, lambda b, own: mean([2 ** (-ages[i] / 7) for i in own if i % 4]))
-    found = m.mean_freshness(*on_device(ages[lists["items"]], lists["listed"]), 7.0)
+    found = mean_freshness(*on_device(ages[lists["items"]], lists["listed"]), 7.0)
     np.testing.assert_allclose(found, known, rtol=1e-5)

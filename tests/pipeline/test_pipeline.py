@@ -56,11 +56,16 @@ def runs(shop, compose):
         "other": ("model=ease", "split.seed=5"),
         "labeled": ("model=ease", f"data.item_features={shop / 'labeled.csv'}", "data.categorical=[category,stock]"),
     }
-    found = {}
-    for name, overrides in made.items():
-        result = launch.run(compose(*data, *eval_, *overrides), shop / name)
-        found[name] = (shop / name, result.metrics)
-    return found
+
+    class Runs(dict):
+        """A directory and its metrics by name, each run when it is first needed."""
+
+        def __missing__(self, name):
+            result = launch.run(compose(*data, *eval_, *made[name]), shop / name)
+            self[name] = (shop / name, result.metrics)
+            return self[name]
+
+    return Runs()
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +216,7 @@ def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, run
     assert page.count("after re-ranking") == 3  # lists of three users
 
 
+@pytest.mark.slow
 def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_path):
     mf = [f"scoring.run={runs['mf'][0]}", "scoring=model", "candidates.n=60"]
     settings = tree(*mf, "tradeoff=scoring", "keep=0.9", "values=[0.0,0.25,0.5,1.0]")
@@ -231,6 +237,7 @@ def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_pa
     assert "NDCG@10 by scoring.weight" in page
 
 
+@pytest.mark.slow
 def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):
     items = pd.read_csv(shop / "items.csv")
     colors = items.item_id.map(lambda item: ["red", "blue"][item % 2])

@@ -44,6 +44,7 @@ def pairs(frame: pd.DataFrame, key: str) -> list:
 
 
 @pytest.mark.parametrize("name", some_slow(SETTINGS, "mf"))
+@pytest.mark.slow
 def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     launch.run(compose(*PLANTED, *SETTINGS[name]), tmp_path / "run")
     said = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxrec.data.item_labels import Categories
 from jaxrec.recommend import item_similarity as similarity
@@ -47,6 +48,7 @@ def test_categories_come_first_then_the_model_then_common_users():
 BARE = dict.fromkeys(CATEGORIES)
 
 
+@pytest.mark.slow
 def test_items_are_compared_by_the_most_frequent_categories(monkeypatch):
     monkeypatch.setattr(similarity, "CATEGORIES", 2)
     # Items 0 to 3: categories b; a and c; c and b; none. Once a, twice b and c.

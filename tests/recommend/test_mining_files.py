@@ -8,6 +8,7 @@ from jaxrec import experiment, launch, recommend, rundir, settings
 from jaxrec.errors import InputError
 from jaxrec.recommend import mining
 from tests.planted import PLANTED
+from tests.slow import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def had(result) -> set:
     return set(zip(result.known.user_ids[result.known.user], result.known.item_ids[result.known.item], strict=True))
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", some_slow(["csv", "parquet"], "parquet"))
 def test_history_and_the_ranks_asked_for(run, tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(mining, "USERS_AT_A_TIME", 128)
     directory, result = run
@@ -48,6 +49,7 @@ def test_history_and_the_ranks_asked_for(run, tmp_path, suffix, monkeypatch):
     np.testing.assert_allclose(history.score, model.score(history.user_id, history.item_id), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_all_ranks_without_history_and_nothing_that_a_user_has(run, tmp_path):
     directory, result = run
     mining.mine(directory, tmp_path / "all.parquet", (1, 5), history=False)

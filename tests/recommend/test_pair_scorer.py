@@ -32,7 +32,7 @@ def test_every_pair_is_scored_in_its_place(n, monkeypatch):
     np.testing.assert_allclose(ease(users, items), (had @ weights)[users, items], rtol=1e-4, atol=1e-5)
 
     mf = MatrixFactorization(USERS, ITEMS, 4)
-    params = mf.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    params = jax.jit(mf.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
     p, q = (np.asarray(params["params"][f"{side}_embedding"]["table"]) for side in ("user", "item"))
     scorer = PairScorer(mf, FeatureTables(), params, known)
     np.testing.assert_allclose(scorer(users, items), (p @ q.T)[users, items], rtol=1e-4, atol=1e-6)

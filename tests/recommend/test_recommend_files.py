@@ -14,6 +14,7 @@ from jaxrec.errors import InputError
 from jaxrec.recommend import files
 from tests.paths import ROOT
 from tests.planted import PLANTED
+from tests.slow import some_slow
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,7 @@ def test_histories_of_new_users(run, tmp_path):
     assert by_file.item_id[3:].tolist() == alone.item_id.tolist()
 
 
+@pytest.mark.slow
 def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
     """A column with a gap, or read as floats, names the same users and items; so do floats on a command line."""
     model = recommend.load(run)
@@ -121,6 +123,7 @@ def test_files_that_say_nothing_are_refused(run, tmp_path):
         files.recommend(run, users=str(path), user_column="who")
 
 
+@pytest.mark.slow
 def test_the_script_says_so_in_one_line(run, tmp_path):
     def script(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "scripts" / "recommend.py"), f"run={run}", *arguments]
@@ -153,7 +156,7 @@ def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
     return str(directory)
 
 
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("suffix", some_slow(["csv", "parquet"], "parquet"))
 def test_text_and_numbers_among_the_ids(tmp_path, suffix):
     """7 is known, "zz" is not: both are written, as text; of numbers alone the column is numbers."""
     run = tiny(tmp_path / "run", [7, 8], list(range(4)), [[0], [1, 2]])
@@ -168,6 +171,7 @@ def test_text_and_numbers_among_the_ids(tmp_path, suffix):
     assert read(out).user_id.tolist() == [7, 7, 99, 99]
 
 
+@pytest.mark.slow
 def test_the_schema_depends_on_no_block(tmp_path, monkeypatch):
     """Blocks of one user; the first has had everything, so that nothing is left to list."""
     monkeypatch.setattr(files, "USERS_AT_A_TIME", 1)

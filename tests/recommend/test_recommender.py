@@ -82,6 +82,7 @@ def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     assert len(model._batch_recommenders) <= before + 1
 
 
+@pytest.mark.slow
 def test_ials_solves_for_a_new_user(loaded):
     """Rendle et al. 2022: (sum of q q' + w Q'Q + reg (n + w I)^nu) p = sum of q, here in float64."""
     model = loaded("ials")

@@ -72,6 +72,7 @@ def test_a_loaded_run_answers_alike_too(name):
 
 
 @pytest.mark.parametrize("name", some_slow(["EASE", "MatrixFactorization", "SASRec"], "MatrixFactorization"))
+@pytest.mark.slow
 def test_a_large_request_is_answered_like_its_parts_but_for_the_last_digits(name):
     model = recommender(name)
     users = [*(model.user_ids.tolist() * MANY)[: MANY + 5], "nobody"]

@@ -39,6 +39,9 @@ class InOneRound:
     def add(self, number, params, trained=0):
         self.waiting[number] = params
 
+    def save(self, is_interrupted):
+        return False
+
     def advance(self):
         batch, self.waiting = self.waiting, {}
         for number, outcome in zip(batch, self.evaluate(list(batch.values())), strict=True):

@@ -233,6 +233,7 @@ def test_no_way_to_grouplens_says_how_to_do_without(tmp_path, monkeypatch):
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_1m_whole(shared_data, tmp_path):
     """The real ratings, users and films, written in the layout of the archive."""
     ratings = pd.read_parquet(shared_data / "ml-1m-ratings.parquet")

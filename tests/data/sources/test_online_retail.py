@@ -336,6 +336,7 @@ def test_files_that_are_none(tmp_path, write, monkeypatch):
 
 
 @pytest.mark.shared_data
+@pytest.mark.slow
 def test_the_real_year(shared_data):
     """As a loop over its rows counts it."""
     path = shared_data / "online-retail-ii-2009.parquet"

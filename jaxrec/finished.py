@@ -1,0 +1,62 @@
+"""Finished runs on disk: where the runs of a run, search, grid or several seeds are."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from jaxrec.checkpoint import read_json
+from jaxrec.errors import InputError
+
+SEEDS_FILE = "seeds.json"  # summary of a run with several seeds, written last
+
+
+def finished_run(directory: Path) -> Path:
+    """Return the directory of the run to load: itself, `best` of a search, or the seed that is best on validation.
+
+    `metrics.json`, written last, marks a finished run.
+    """
+    if (directory / "metrics.json").exists():
+        return directory
+    if (directory / "best" / "metrics.json").exists():
+        return directory / "best"
+    if (directory / SEEDS_FILE).exists():
+        return directory / f"seed-{_seeds(directory)['best']}"
+    return directory
+
+
+def finished_runs(directory: Path) -> list[tuple[str, Path]]:
+    """Return name and directory of every run to compare: all seeds, the complete runs of a grid, or one run.
+
+    Runs that differ only in their seed have the same name: the directory, or in a grid the overrides without the seed.
+    """
+    if not (directory / "metrics.json").exists():
+        if (directory / SEEDS_FILE).exists():
+            return [(str(directory), directory / f"seed-{seed}") for seed in _seeds(directory)["seeds"]]
+        if (directory / "runs.csv").exists():
+            return _of_grid(directory)
+    return [(str(directory), finished_run(directory))]
+
+
+def without_seed(overrides: str) -> str:
+    """Return overrides without that of the seed."""
+    return re.sub(r"(^| )seed=\d+(?= |$)", "", overrides).strip()
+
+
+def _seeds(directory: Path) -> dict[str, Any]:
+    summary = read_json(directory / SEEDS_FILE)
+    if not isinstance(summary, dict) or not {"best", "seeds"} <= summary.keys():
+        raise InputError(f"{directory / SEEDS_FILE} has no keys best and seeds: train again with seeds=N")
+    return summary
+
+
+def _of_grid(directory: Path) -> list[tuple[str, Path]]:
+    file = directory / "runs.csv"
+    try:
+        table = pd.read_csv(file, dtype=str)
+        complete = table[table["state"] == "complete"]
+        names = [without_seed(str(text)) for text in complete["overrides"]]
+        return [(n or str(directory), directory / path) for n, path in zip(names, complete["path"], strict=True)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is not the table of a grid: {' '.join(str(error).split())}") from error

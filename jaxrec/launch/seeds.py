@@ -1,0 +1,175 @@
+"""Run with several seeds: one population of replicas, summarized by mean, standard deviation and interval."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from jaxrec import experiment, rundir, settings
+from jaxrec.checkpoint import write_json, write_text
+from jaxrec.console import say, table
+from jaxrec.errors import InputError
+from jaxrec.experiment import Result
+from jaxrec.finished import SEEDS_FILE, without_seed
+from jaxrec.launch.shown import say_data, say_undefined, shown_keys
+from jaxrec.launch.single import select
+from jaxrec.machine import use_all_cores
+from jaxrec.metric_names import larger_is_better
+from jaxrec.report.grid_report import Row
+from jaxrec.report.seeds import seeds_report
+from jaxrec.settings import Tree, get
+from jaxrec.statistics import estimate, over_seeds
+
+Summary = dict[str, dict[str, dict[str, float]]]  # part → metric → mean, sd, low, high
+
+
+def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) -> dict[int, Result]:
+    """Train one configuration with the seeds `seed`, `seed` + 1, …; write `seed-N/` of each, a summary and a report.
+
+    Args:
+        tree: the configuration.
+        seeds: number of seeds.
+        directory: output directory.
+        overwrite: replace earlier results in `directory`.
+
+    Returns:
+        Results by seed, without those that failed.
+
+    Raises:
+        InputError: an invalid setting, a model without random numbers, or all seeds failed.
+    """
+    settings.check(tree)
+    model = get(tree, "model._target_").rpartition(".")[2]
+    if not settings.is_random(tree):
+        raise InputError(
+            f"seeds={seeds}: {model} uses no random numbers, so every seed gives the same model: omit seeds"
+        )
+    rundir.check_empty(directory, overwrite, "run with several seeds")
+    rundir.make(directory)
+    use_all_cores()
+    split, load_s = experiment.prepare(tree)
+    say_data(split)
+    trees = with_seeds(tree, seeds)
+    ((_, shared, population),) = settings.populations(trees)
+    selected = select(shared, split, population)
+    for mark in ("metrics.json", SEEDS_FILE):  # of earlier results, which are now replaced
+        (directory / mark).unlink(missing_ok=True)
+    results: dict[int, Result] = {}
+    failed: dict[int, str] = {}
+    for each, outcome in zip(trees, experiment.finish_each(shared, split, selected, load_s), strict=True):
+        if isinstance(outcome, str):
+            failed[each["seed"]] = outcome
+            say(f"failed: seed={each['seed']}: {outcome}")
+        else:
+            results[each["seed"]] = outcome
+            rundir.write(directory / f"seed-{each['seed']}", each, outcome)
+    if not results:
+        raise InputError(next(iter(failed.values())))
+    monitor = str(get(tree, "eval.monitor"))
+    summary, best = summarize([*results.values()]), _best(results, monitor)
+    write_text(directory / "report.html", seeds_report(directory.name, tree, results, summary, best))
+    content = {"seeds": [*results], "best": best, "monitor": monitor, "failed": failed, **summary}
+    write_json(directory / SEEDS_FILE, content)
+    table(f"{model}, {len(results)} seeds", _shown(summary, results[best].metrics["popularity"], monitor))
+    say_undefined([*results.values()])
+    say(f"results: {directory} (best on validation: seed-{best})")
+    if selected.fit.interrupted:
+        raise KeyboardInterrupt
+    return results
+
+
+def with_seeds(tree: Tree, seeds: int) -> list[Tree]:
+    """Return the configuration with `seeds` consecutive seeds; once, if it uses no random numbers."""
+    return [{**tree, "seed": tree["seed"] + n} for n in range(seeds if settings.is_random(tree) else 1)]
+
+
+def summarize(results: Sequence[Result]) -> Summary:
+    """Return mean, standard deviation over seeds, and 95 % interval of each validation and test metric.
+
+    Intervals of test metrics with a value per user cover users and seeds; those of all other metrics cover seeds.
+    """
+    units = pd.factorize(results[0].per_user["user_id"])[0]
+    summary: Summary = {}
+    for part in ("validation", "test"):
+        summary[part] = {}
+        for key in results[0].metrics[part]:
+            values = np.array([result.metrics[part][key] for result in results], np.float64)
+            own = over_seeds(values)
+            if part == "test" and key in results[0].per_user:
+                own = estimate(np.stack([result.per_user[key].to_numpy(np.float64) for result in results]), units=units)
+            low, high = own.interval()
+            sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+            summary[part][key] = {"mean": float(values.mean()), "sd": sd, "low": low, "high": high}
+    return summary
+
+
+def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
+    """Return one row per setting of a grid, whose runs differ only in their seed; no rows if all have one seed.
+
+    Columns: overrides without the seed, seeds, and for each metric PART_METRIC: mean, with _sd, _low and _high.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row, tree in zip(rows, trees, strict=True):
+        if row.result is not None:
+            groups.setdefault(json.dumps({**tree, "seed": None}, default=str), []).append(row)
+    if all(len(group) == 1 for group in groups.values()):
+        return pd.DataFrame()
+    records = []
+    for group in groups.values():
+        record: dict[str, Any] = {"overrides": without_seed(group[0].overrides) or "run", "seeds": len(group)}
+        for part, entries in summarize([row.result for row in group if row.result is not None]).items():
+            for key, entry in entries.items():
+                ends = {f"{part}_{key}_{name}": entry[name] for name in ("sd", "low", "high")}
+                record |= {f"{part}_{key}": entry["mean"], **ends}
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def shown_means(means: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
+    """Return the columns of `means_table` for a terminal: mean ± sd and interval of the monitored metric."""
+    shown = means[["overrides", "seeds"]].astype(object)
+    for key in (f"{part}_{monitor}" for part in ("validation", "test")):
+        if key not in means:
+            continue
+        columns = {"mean": key, **{name: f"{key}_{name}" for name in ("sd", "low", "high")}}
+        entries = [{name: row[column] for name, column in columns.items()} for row in means.to_dict("records")]
+        shown[f"{key} ± sd"] = [_mean_and_sd(entry) for entry in entries]
+        if key.startswith("test"):
+            shown["95 % interval"] = [_interval(entry) for entry in entries]
+    return shown
+
+
+def _mean_and_sd(entry: Mapping[str, float]) -> str:
+    """Format a mean and its standard deviation over seeds; the latter is left out if there is one seed."""
+    return f"{entry['mean']:.4f}" + ("" if np.isnan(entry["sd"]) else f" ± {entry['sd']:.4f}")
+
+
+def _interval(entry: Mapping[str, float]) -> str:
+    """Format the interval; empty if it is unknown."""
+    return "" if np.isnan(entry["low"]) else f"{entry['low']:.4f} to {entry['high']:.4f}"
+
+
+def _best(results: Mapping[int, Result], monitor: str) -> int:
+    """Return the seed that is best on validation; the first without validation data."""
+    sign = 1 if larger_is_better(monitor) else -1
+    return max(results, key=lambda seed: sign * results[seed].metrics["validation"].get(monitor, 0.0))
+
+
+def _shown(summary: Summary, popularity: Mapping[str, Any], monitor: str) -> pd.DataFrame:
+    rows = [("validation", monitor)] if monitor in summary["validation"] else []
+    rows += [("test", key) for key in shown_keys({key: entry["mean"] for key, entry in summary["test"].items()})]
+    return pd.DataFrame(
+        [
+            {
+                "": f"{part} {key}",
+                "mean ± sd over seeds": _mean_and_sd(summary[part][key]),
+                "95 % interval": _interval(summary[part][key]),
+                "popularity": f"{popularity[key]:.4f}" if part == "test" and key in popularity else "",
+            }
+            for part, key in rows
+        ],
+        dtype=object,
+    )
