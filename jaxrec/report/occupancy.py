@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -33,10 +32,11 @@ def spans(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> list[Span]:
 
     Trials with the parameters of another one occupied no slot.
     """
-    found = [(start, end, trial) for start, end, trial in _rounds(trials) if "same_as" not in trial.user_attrs]
+    found = [t for t in trials if _started(t) < t.user_attrs.get("ended_round", 0) and "same_as" not in t.user_attrs]
     free: list[int] = []  # round from which each slot is free
     placed = []
-    for start, end, trial in sorted(found, key=lambda each: (each[0], each[2].number)):
+    for trial in sorted(found, key=lambda trial: (_started(trial), trial.number)):
+        start, end = _started(trial), int(trial.user_attrs["ended_round"])
         slot = next((slot for slot, since in enumerate(free) if since <= start), len(free))
         free[slot : slot + 1] = [end]
         outcome = "best" if trial.number == winner.number else state_of(trial)
@@ -81,25 +81,8 @@ def _usage(placed: Sequence[Span], n_rounds: int, n_slots: int) -> str:
     return f"{used.total() / total:.1%} of {slots} \u00d7 {rounds} were used: {parts}."
 
 
-def _rounds(trials: Sequence[FrozenTrial]) -> list[tuple[int, int, FrozenTrial]]:
-    """Return the rounds at which trials started and ended, counted from the start of the study.
-
-    A search of more trials that continues a finished one counts its rounds from 0 again.
-    """
-    ended = [t for t in trials if {"started_round", "ended_round"} <= t.user_attrs.keys() and t.datetime_start]
-    offset = last = 0
-    idle_since, workers = datetime.min, set()
-    found = []
-    for trial in sorted(ended, key=lambda t: (t.datetime_start or datetime.min, t.number)):
-        worker, started_at = trial.user_attrs.get("worker"), trial.datetime_start or datetime.min
-        start, end = trial.user_attrs["started_round"], trial.user_attrs["ended_round"]
-        if worker not in workers and started_at >= idle_since and offset + start < last:
-            offset = last
-        workers.add(worker)
-        idle_since = max(idle_since, trial.datetime_complete or datetime.min)
-        last = max(last, offset + end)
-        found.append((offset + start, offset + end, trial))
-    return [(start, end, trial) for start, end, trial in found if end > start]
+def _started(trial: FrozenTrial) -> int:
+    return int(trial.user_attrs.get("started_round", 0))
 
 
 def _bars(placed: Sequence[Span], n_rounds: int) -> list[go.Bar]:

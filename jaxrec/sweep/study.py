@@ -140,7 +140,8 @@ def show(study: Study, directory: Path, n: int = 10, console: Console | None = N
     ]:
         console.print(f"last failure: {errors[-1]}", markup=False, highlight=False)
     if summary["interrupted"]:
-        console.print("the process of interrupted trials has ended: the same search command continues them")
+        hint = "the process of interrupted trials has ended: the same search command continues them"
+        console.print(hint, soft_wrap=True)
     running = in_training(study, directory).rename(columns={"value": f"best {metric}"})
     if len(running):
         table("trials in training", running, in_short(running, 3), to=console)

@@ -1,7 +1,5 @@
 """Slots over time; the expected places are worked out by hand."""
 
-from datetime import datetime, timedelta
-
 import pytest
 from optuna.trial import TrialState, create_trial
 
@@ -12,18 +10,14 @@ from tests.page import Page, numbers
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 
 
-def trials(*rounds, worker="a", seconds=0):
-    """Trials by state, first and last round; a round takes a second."""
+def trials(*rounds):
+    """Trials by state, and the rounds at which they started and ended."""
     found = []
     for number, (state, start, end) in enumerate(rounds):
-        attributes = {"started_round": start, "ended_round": end, "worker": worker}
+        attributes = {"started_round": start, "ended_round": end}
         value = None if state == FAIL else 0.1
-        made = create_trial(state=state, value=value, user_attrs=attributes, intermediate_values={1: 0.1})
-        made.number = number
-        made.datetime_start, made.datetime_complete = (
-            datetime(2030, 1, 1) + timedelta(seconds=seconds + s) for s in (start, end)
-        )
-        found.append(made)
+        found.append(create_trial(state=state, value=value, user_attrs=attributes))
+        found[-1].number = number
     return found
 
 
@@ -68,28 +62,6 @@ def test_trials_that_occupied_no_slot_are_left_out():
     running = create_trial(state=TrialState.RUNNING, user_attrs={"started_round": 0})
     assert placed([*found, running]) == {0: (0, 10, 0)}
     assert occupancy([running], running) == ""
-
-
-def test_a_search_of_more_trials_follows_the_finished_one():
-    first, second = trials(*SIX), trials((PRUNED, 0, 5), (COMPLETE, 0, 8), worker="b", seconds=60)
-    for trial in second:
-        trial.number += 6
-    assert {number: span for number, span in placed(first + second).items() if number > 5} == {
-        6: (20, 25, 0),
-        7: (20, 28, 1),
-    }
-
-
-def test_two_workers_at_once_are_not_put_one_after_the_other():
-    first, second = trials((COMPLETE, 0, 10)), trials((COMPLETE, 0, 10), worker="b", seconds=5)
-    second[0].number = 1
-    assert placed(first + second) == {0: (0, 10, 0), 1: (0, 10, 1)}
-
-
-def test_a_worker_that_continues_a_killed_one_keeps_its_rounds():
-    first, second = trials((COMPLETE, 0, 10)), trials((COMPLETE, 10, 20), worker="b", seconds=60)
-    second[0].number = 1
-    assert placed(first + second) == {0: (0, 10, 0), 1: (10, 20, 0)}
 
 
 def test_of_many_trials_the_busy_slots_are_drawn(monkeypatch):
