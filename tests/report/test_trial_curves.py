@@ -79,8 +79,9 @@ def test_many_rungs_are_counted():
     assert "pruned: 8 at 8 epochs from 1 to 8." in drawn(trials, 0)[1]
 
 
-def test_trials_that_reported_nothing_are_counted():
-    assert "1 trial without reported epochs" in drawn([*TRIALS, trial(5, COMPLETE, 0.3, {}, same_as=0)], 0)[1]
+@pytest.mark.parametrize("silent", [trial(5, COMPLETE, 0.3, {}, same_as=0), trial(5, PRUNED, 0.1, {0: 0.1})])
+def test_trials_that_reported_nothing_are_counted(silent):
+    assert "1 trial without reported epochs" in drawn([*TRIALS, silent], 0)[1]
 
 
 def test_trials_without_epochs_have_no_curves():
