@@ -156,9 +156,9 @@ def _study(cfg: DictConfig) -> None:
     root = Path(cfg.root)
     if cfg.study is None:
         return study.show_studies(study.list_studies(root))
-    opened = study.open_study(cfg.study, root, cfg.storage)
+    opened, directory = study.open_study(cfg.study, root, cfg.storage)
     if cfg.trial is None:
-        return study.show(opened, cfg.n)
+        return study.show(opened, directory, cfg.n)
     return print(study.command(opened, cfg.trial))
 
 

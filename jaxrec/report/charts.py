@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.metrics import mean_and_interval
 from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, log_ticks, plain, titled
 from jaxrec.page.html import Html, tag
 from jaxrec.page.metric_labels import label
+from jaxrec.report.trial_sample import sample, sample_note
 
 STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
 
@@ -99,19 +100,25 @@ def by_group(
 
 def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
     """Draw the value of each trial, and the best value so far."""
-    numbers = [trial.number for trial in complete]
     values = np.array([trial.value for trial in complete], np.float64)
     running = np.minimum.accumulate(values) if minimize else np.maximum.accumulate(values)
+    steps = sorted({*np.unique(running, return_index=True)[1].tolist(), len(complete) - 1})
+    numbers = [complete[step].number for step in steps]
     line = {"color": ORANGE, "shape": "hv"}
+    drawn = sample([*complete, *pruned], minimize=minimize)
+    dots = [trial for trial in drawn if trial.state == TrialState.COMPLETE]
+    circles = [trial for trial in drawn if trial.state == TrialState.PRUNED]
     traces = [
-        go.Scatter(x=numbers, y=running, mode="lines", line=line, name="best so far", hoverinfo="skip"),
-        _dots(complete, numbers, name="trial"),
+        go.Scatter(x=numbers, y=running[steps], mode="lines", line=line, name="best so far", hoverinfo="skip"),
+        _dots(dots, [trial.number for trial in dots], name="trial"),
     ]
-    if pruned:
+    if circles:
         hollow = {"color": GRAY, "size": 8, "symbol": "circle-open"}
-        traces.append(_dots(pruned, [trial.number for trial in pruned], name="pruned", marker=hollow))
-    axes = {"xaxis": counted("trial", len(complete) + len(pruned)), "yaxis": titled(metric)}
-    return chart(f"{metric[:1].upper()}{metric[1:]} by trial", traces, "", showlegend=True, legend=LEGEND, **axes)
+        traces.append(_dots(circles, [trial.number for trial in circles], name="pruned", marker=hollow))
+    n_trials = len(complete) + len(pruned)
+    axes = {"xaxis": counted("trial", n_trials), "yaxis": titled(metric)}
+    title = f"{metric[:1].upper()}{metric[1:]} by trial"
+    return chart(title, traces, sample_note(n_trials), showlegend=True, legend=LEGEND, **axes)
 
 
 def importance_bars(importances: Mapping[str, float], note: str) -> Html:

@@ -17,10 +17,13 @@ from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, f
 from jaxrec.page.metric_labels import label, meaning
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
+from jaxrec.report.occupancy import occupancy
 from jaxrec.report.protocol import protocol
+from jaxrec.report.trial_curves import learning_curves
+from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.settings import Tree, flat, get
 from jaxrec.sweep.study import command, importance_note, importances
-from jaxrec.sweep.trials import best, leaderboard, params_of
+from jaxrec.sweep.trials import best, leaderboard, params_of, state_of
 
 FACTS = {
     "interactions": "interactions",
@@ -82,8 +85,10 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
+    ended = [*complete, *pruned]
     winner, metric = best(study), label(str(study.user_attrs.get("metric", "value")))
     minimize = study.direction == optuna.study.StudyDirection.MINIMIZE
+    drawn = sample(complete, minimize=minimize)
     shares, note = importances(study), importance_note(study)
     importance_chart = (
         charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
@@ -101,10 +106,14 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
         section("Best trial", grid(_best(study, winner))),
         section("Test metrics of the best trial", _metric_table(result)),
         section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
-        section("One parameter at a time", grid(charts.slices(complete, metric, winner))),
-        section("All parameters", charts.parallel(complete, metric, minimize=minimize)),
+        _section("Learning curves", learning_curves(ended, winner, metric, minimize=minimize)),
+        _section("Slots over time", occupancy(trials, winner)),
+        section(
+            "One parameter at a time", _note(sample_note(len(complete))), grid(charts.slices(drawn, metric, winner))
+        ),
+        section("All parameters", _note(sample_note(len(complete))), charts.parallel(drawn, metric, minimize=minimize)),
         section("Leaderboard", box(frame(ranked))),
-        section("All trials", tag("p", "Click a column head to sort.", "soft"), _trial_table(trials, metric)),
+        section("All trials", _trial_table(trials, metric, minimize=minimize)),
     ]
     return page(name, body)
 
@@ -249,19 +258,30 @@ def _counted(trials: Sequence[FrozenTrial]) -> tuple[str, str, str]:
     return "trials complete", f"{complete:,}", ", ".join([f"{failed:,} failed", *others])
 
 
-def _trial_table(trials: Sequence[FrozenTrial], metric: str) -> Html:
-    attributes = {"best_epoch": "best epoch", "seconds": "seconds", "error": "error"}
+def _section(title: str, chart: Html) -> Html:
+    """Return a section of one chart; empty without one."""
+    return section(title, grid([chart])) if chart else Html()
+
+
+def _note(text: str) -> Html:
+    return tag("p", text, "soft") if text else Html()
+
+
+def _trial_table(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
+    attributes = {"epochs": "epochs", "best_epoch": "best epoch", "seconds": "seconds", "error": "error"}
+    note = f"{sample_note(len(trials))} All of them are in trials.csv." if sample_note(len(trials)) else ""
     rows = [
         {
             "trial": trial.number,
-            "state": "failed" if trial.state == TrialState.FAIL else trial.state.name.lower(),
+            "state": state_of(trial),
             metric: trial.value,
             **params_of(trial),
             **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
         }
-        for trial in trials
+        for trial in sample(trials, minimize=minimize)
     ]
-    return box(frame(pd.DataFrame(rows, dtype=object), sortable=True))
+    hint = tag("p", f"{note} Click a column head to sort.".strip(), "soft")
+    return hint + box(frame(pd.DataFrame(rows, dtype=object), sortable=True))
 
 
 def _interval(result: Result, key: str) -> str:

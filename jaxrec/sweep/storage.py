@@ -66,13 +66,13 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a running process holds the lock of this file."""
+    """Return whether a running process holds the lock of this file; reading it is enough."""
     try:
-        file = os.open(path, os.O_RDWR)
+        file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
-        return not _lock(file, wait=False)
+        return not _lock(file, wait=False, shared=True)
     finally:
         os.close(file)
 
@@ -81,7 +81,7 @@ if sys.platform == "win32":
     import msvcrt
     import time
 
-    def _lock(file: int, wait: bool) -> bool:
+    def _lock(file: int, wait: bool, shared: bool = False) -> bool:
         while True:
             try:
                 os.lseek(file, 0, os.SEEK_SET)
@@ -94,9 +94,10 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: int, wait: bool) -> bool:
+    def _lock(file: int, wait: bool, shared: bool = False) -> bool:
+        """Lock a file; shared locks, which several processes can hold at once, only conflict with others."""
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             return False
         return True

@@ -1,4 +1,4 @@
-"""Study inspection: list studies, show progress and parameter importances, repeat a trial."""
+"""Study inspection, also while a search runs: list studies, show progress and importances, repeat a trial."""
 
 import difflib
 from collections import Counter
@@ -11,7 +11,7 @@ import optuna
 import pandas as pd
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
 from jaxrec.command_line import command as shell_command
@@ -19,9 +19,10 @@ from jaxrec.command_line import override
 from jaxrec.console import table
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import read_journal, read_storage
-from jaxrec.sweep.trials import best, in_short, leaderboard
+from jaxrec.sweep.trials import best, in_short, leaderboard, params_of, state_of
+from jaxrec.sweep.workers import is_alive
 
-STATES = ("complete", "pruned", "running", "waiting", "failed")
+STATES = ("complete", "pruned", "running", "interrupted", "waiting", "failed")
 
 
 def list_studies(root: Path) -> pd.DataFrame:
@@ -38,14 +39,14 @@ def list_studies(root: Path) -> pd.DataFrame:
             name = journal.parent.relative_to(root).as_posix()
             rows.append({"name": name, "last_change": changed, "note": f"broken: {error}"})
             continue
-        rows += [{**_summary(study), "last_change": changed, "note": ""} for study in studies]
+        rows += [{**_summary(study, journal.parent), "last_change": changed, "note": ""} for study in studies]
     return pd.DataFrame(rows, columns=["name", *STATES, "best_value", "metric", "last_change", "note"])
 
 
-def open_study(name: str, root: Path, storage: str | None = None) -> Study:
-    """Return the study called `name`, from a sweep directory under `root` or from `storage`."""
+def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study, Path]:
+    """Return the study called `name` and its sweep directory; searched under `root`, or in `storage`."""
     if storage is not None:
-        studies = {study.study_name: study for study in _studies(read_storage(storage))}
+        studies = {study.study_name: (study, root / name) for study in _studies(read_storage(storage))}
     else:
         # The directory of that name first, so that a broken journal elsewhere does not matter.
         studies = {}
@@ -53,7 +54,7 @@ def open_study(name: str, root: Path, storage: str | None = None) -> Study:
             if name in studies:
                 break
             try:
-                studies |= {study.study_name: study for study in _studies(read_journal(journal))}
+                studies |= {study.study_name: (study, journal.parent) for study in _studies(read_journal(journal))}
             except InputError:
                 if journal.parent in (root / name, root):
                     raise
@@ -106,24 +107,48 @@ def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:
     table("", columns, to=console)
 
 
-def show(study: Study, n: int = 10, console: Console | None = None) -> None:
-    """Print a study: trials by state, the best `n`, importances, and the command that repeats the best trial."""
+def in_training(study: Study, directory: Path) -> pd.DataFrame:
+    """Return the running trials: number, last reported epoch, best value so far, and parameters."""
+    running = [trial for trial in study.get_trials(deepcopy=False) if _state(study, directory, trial) == "running"]
+    rows = [
+        {
+            "number": trial.number,
+            "epoch": trial.last_step,
+            "value": trial.intermediate_values.get(-1 if trial.last_step is None else trial.last_step),
+            **params_of(trial),
+        }
+        for trial in running
+    ]
+    return pd.DataFrame(rows, columns=None if rows else ["number", "epoch", "value"])
+
+
+def show(study: Study, directory: Path, n: int = 10, console: Console | None = None) -> None:
+    """Print a study: trials by state, those running, the best `n`, importances, how to repeat the best trial.
+
+    Args:
+        study: the study; nothing is written to it.
+        directory: its sweep directory, which tells running trials from interrupted ones.
+        n: number of trials on the leaderboard.
+        console: the console to print to; None: a new one.
+    """
     console = console or Console()
-    summary = _summary(study)
+    summary = _summary(study, directory)
+    metric = summary["metric"] or "value"
     console.print(f"{study.study_name}: {_counts(summary) or 'no trials yet'}", markup=False, highlight=False)
     if errors := [
         trial.user_attrs["error"] for trial in study.get_trials(deepcopy=False) if "error" in trial.user_attrs
     ]:
         console.print(f"last failure: {errors[-1]}", markup=False, highlight=False)
+    if summary["interrupted"]:
+        hint = "the process of interrupted trials has ended: the same search command continues them"
+        console.print(hint, soft_wrap=True)
+    running = in_training(study, directory).rename(columns={"value": f"best {metric}"})
+    if len(running):
+        table("trials in training", running, in_short(running, 3), to=console)
     if not summary["complete"]:
         return
-    ranked = leaderboard(study, n).rename(columns={"value": summary["metric"] or "value"})
-    table(
-        f"best trials, to {study.direction.name.lower()} {summary['metric'] or 'value'}",
-        ranked,
-        in_short(ranked),
-        to=console,
-    )
+    ranked = leaderboard(study, n).rename(columns={"value": metric})
+    table(f"best trials, to {study.direction.name.lower()} {metric}", ranked, in_short(ranked), to=console)
     if by_name := importances(study):
         table("importances", pd.DataFrame(list(by_name.items()), columns=["parameter", "importance"]), to=console)
     if note := importance_note(study):
@@ -146,12 +171,17 @@ def _studies(storage: BaseStorage) -> list[Study]:
     return [optuna.load_study(study_name=name, storage=storage) for name in names]
 
 
-def _summary(study: Study) -> dict[str, Any]:
-    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-    by_state = {state: counts[TrialState.FAIL if state == "failed" else TrialState[state.upper()]] for state in STATES}
+def _state(study: Study, directory: Path, trial: FrozenTrial) -> str:
+    """Return the state of a trial; a running one is interrupted if its process has ended."""
+    is_dead = trial.state == TrialState.RUNNING and is_alive(study, directory, trial) is False
+    return "interrupted" if is_dead else state_of(trial)
+
+
+def _summary(study: Study, directory: Path) -> dict[str, Any]:
+    counts = Counter(_state(study, directory, trial) for trial in study.get_trials(deepcopy=False))
     return {
         "name": study.study_name,
-        **by_state,
-        "best_value": best(study).value if counts[TrialState.COMPLETE] else None,
+        **{state: counts[state] for state in STATES},
+        "best_value": best(study).value if counts["complete"] else None,
         "metric": study.user_attrs.get("metric", ""),
     }

@@ -15,6 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import FileLock
 
+ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last columns of the trials table
+
 
 def best(study: Study) -> FrozenTrial:
     """Return the complete trial with the best value; ties go to the earliest."""
@@ -29,9 +31,9 @@ def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
 
 
-def in_short(board: pd.DataFrame) -> pd.DataFrame:
-    """Return a leaderboard for a narrow terminal, with all parameters in one column that may wrap."""
-    first = list(board.columns[:2])
+def in_short(board: pd.DataFrame, n_first: int = 2) -> pd.DataFrame:
+    """Return a table of trials for a narrow terminal: all columns after the first in one that may wrap."""
+    first = list(board.columns[:n_first])
     params = board.drop(columns=first).to_dict("records")
     return board[first].assign(parameters=[shown_params(row) for row in params])
 
@@ -44,9 +46,11 @@ def shown_params(params: Mapping[Any, Any]) -> str:
 
 
 def trials_table(study: Study) -> pd.DataFrame:
-    """Return number, state, value, parameters and attributes of every trial, in order."""
+    """Return number, state, value, parameters, attributes and rounds of every trial, in order."""
     rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
-    return pd.DataFrame(rows, columns=None if rows else ["number", "state", "value"])
+    names = list(dict.fromkeys(["number", "state", "value", *(name for row in rows for name in row)]))
+    last = [name for name in ROUNDS if name in names]
+    return pd.DataFrame(rows, columns=[name for name in names if name not in last] + last)
 
 
 def write_trials(study: Study, directory: Path) -> None:
@@ -74,6 +78,11 @@ def failures_by_key(trials: Sequence[FrozenTrial]) -> Counter[str]:
     return Counter(key_of(params_of(t)) for t in trials if t.state == TrialState.FAIL and "orphan" not in t.user_attrs)
 
 
+def state_of(trial: FrozenTrial) -> str:
+    """Return the name of the state: complete, pruned, running, waiting or failed."""
+    return "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+
+
 def params_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return the parameters of a trial, including one still in the queue."""
     return trial.params or dict(trial.system_attrs.get("fixed_params", {}))
@@ -91,7 +100,7 @@ def _ranked(study: Study) -> list[FrozenTrial]:
 
 
 def _row(trial: FrozenTrial) -> dict[str, Any]:
-    state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
-    row = {"number": trial.number, "state": state, "value": trial.value, **params_of(trial)}
-    attributes = {name: value for name, value in trial.user_attrs.items() if name not in row}
+    row = {"number": trial.number, "state": state_of(trial), "value": trial.value, **params_of(trial)}
+    # The worker is an id without meaning outside of the search.
+    attributes = {name: value for name, value in trial.user_attrs.items() if name not in row and name != "worker"}
     return row | {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in attributes.items()}

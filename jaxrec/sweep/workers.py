@@ -57,7 +57,7 @@ def at_work(directory: Path) -> Iterator[Worker]:
 def orphans(study: Study, directory: Path) -> list[FrozenTrial]:
     """Return the running trials of dead workers, in order; the caller holds `ask.lock` and takes them over."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    found = [trial for trial in running if _is_alive(study, directory, trial) is False]
+    found = [trial for trial in running if is_alive(study, directory, trial) is False]
     for file in (directory / "workers").glob("*.lock"):
         if not is_held(file):
             with suppress(OSError):
@@ -76,12 +76,12 @@ def last_round(study: Study, trial: FrozenTrial) -> int:
 def any_alive(study: Study, directory: Path) -> bool:
     """Return whether any trial is running in a process known to be alive."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if remote := [trial.number for trial in running if _is_alive(study, directory, trial) is None]:
+    if remote := [trial.number for trial in running if is_alive(study, directory, trial) is None]:
         log.warning("not waiting for trials %s, which run on another machine with its own sweep directory", remote)
-    return any(_is_alive(study, directory, trial) for trial in running)
+    return any(is_alive(study, directory, trial) for trial in running)
 
 
-def _is_alive(study: Study, directory: Path, trial: FrozenTrial) -> bool | None:
+def is_alive(study: Study, directory: Path, trial: FrozenTrial) -> bool | None:
     """Return whether the worker of a running trial is alive; None if that cannot be determined on this machine."""
     # A worker holds `ask.lock` until the trial carries its id, so a trial without an id belongs to a dead process.
     worker = trial.user_attrs.get("worker")

@@ -18,6 +18,7 @@ from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
+from jaxrec.report import trial_sample
 from jaxrec.report.report import run_report, sweep_report
 from tests.page import EVIL, Page, numbers, unpacked
 
@@ -262,13 +263,52 @@ def test_charts_of_a_search():
 def test_the_best_of_a_minimized_search_is_the_lowest():
     page = Page(sweep_report("s", study(direction="minimize"), result()))
     assert "best validation NDCG@10 0.1000 trial 0" in page.said
-    assert numbers(page.charts[0], 0, "y") == [0.1, 0.1, 0.1]
+    assert numbers(page.charts[0], 0, "x") == [0, 2]
+    assert numbers(page.charts[0], 0, "y") == [0.1, 0.1]
 
 
 def test_a_search_of_one_trial_has_no_importances():
     page = Page(sweep_report("s", study([0.2]), result()))
     assert "no importances: at least two complete trials are needed, the study has 1" in page.said
     assert "Validation NDCG@10 by trial" in page.said
+
+
+def test_a_search_shows_curves_and_slots_of_its_trials():
+    made = study([0.1])
+    rounds = {"started_round": 0, "ended_round": 4}
+    made.add_trial(
+        create_trial(
+            value=0.4,
+            params={key: made.trials[0].params[key] for key in SPACE},
+            distributions=SPACE,
+            intermediate_values={2: 0.2, 4: 0.4},
+            user_attrs=rounds,
+        )
+    )
+    page = Page(sweep_report("s", made, result()))
+    assert "Learning curves Validation NDCG@10 by epoch" in page.said
+    assert "Slots over time Trials in slots" in page.said
+    assert numbers(page.charts[2], -1, "y") == [0.2, 0.4, None]
+    assert numbers(page.charts[3], 0, "base") == [0]
+    without = Page(sweep_report("s", study(), result())).said
+    assert "Learning curves" not in without
+    assert "Slots over time" not in without
+
+
+def test_of_many_trials_a_sample_is_shown(monkeypatch):
+    monkeypatch.setattr(trial_sample, "N_BEST", 3)
+    monkeypatch.setattr(trial_sample, "N_OTHERS", 2)
+    made = study([n / 20 for n in range(20)], failed=10, pruned=10, space={"x": FloatDistribution(0, 1)})
+    source = sweep_report("s", made, result())
+    page = Page(source)
+    history, _, x, parallel = page.charts
+    assert numbers(history, 0, "y") == [n / 20 for n in range(20)], "the best so far is of all trials"
+    assert sum(len(numbers(history, i, "x")) for i in range(1, len(history["data"]))) == 5
+    assert numbers(x, 0, "customdata")[-3:] == [17, 18, 19]
+    assert len(numbers(x, 0, "customdata")) == len(unpacked(parallel["data"][0]["dimensions"][0]["values"])) == 5
+    table = page.said.partition("All trials")[2]
+    assert "Shown are the 3 best of 40 trials and a random sample of 2 others. All of them are in trials.csv." in table
+    assert source.partition("All trials")[2].count("<tr>") == 1 + 5
 
 
 def test_parameters_that_only_some_trials_have():

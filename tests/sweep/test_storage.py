@@ -122,3 +122,15 @@ def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
         open_storage(url, tmp_path)
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_two_processes_that_look_at_a_lock_do_not_hold_it(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    path = tmp_path / "a.lock"
+    path.touch()
+    with path.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not is_held(path)
+    with FileLock(path):
+        assert is_held(path)
+    assert not is_held(path)

@@ -8,17 +8,19 @@ from rich.console import Console
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.search import Outcome, Plan, search
-from jaxrec.sweep.space import Choice, Interval
+from jaxrec.sweep.space import Choice, Interval, distributions
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.study import (
     command,
     importance_note,
     importances,
+    in_training,
     list_studies,
     open_study,
     show,
     show_studies,
 )
+from jaxrec.sweep.workers import at_work
 from tests.sweep.recorder import InOneRound
 
 SPACE = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0), "model": Choice(("mf", "a b"))}
@@ -70,7 +72,8 @@ def test_a_study_is_opened_by_name(tmp_path):
     sweep(tmp_path)
     sweep(tmp_path, "books")
     (tmp_path / "books" / "journal.log").write_text("a\nb\n")
-    assert len(open_study("movies", tmp_path).trials) == 12
+    study, directory = open_study("movies", tmp_path)
+    assert (len(study.trials), directory) == (12, tmp_path / "movies")
     with pytest.raises(InputError, match="line 1"):
         open_study("books", tmp_path)
     with pytest.raises(InputError, match=r"no study called moves .*did you mean movies\?"):
@@ -78,14 +81,14 @@ def test_a_study_is_opened_by_name(tmp_path):
     with pytest.raises(InputError, match="available: movies"):
         open_study("zzz", tmp_path)
     storage = str(tmp_path / "movies" / "journal.log")
-    assert open_study("movies", tmp_path / "nowhere", storage).study_name == "movies"
+    assert open_study("movies", tmp_path / "nowhere", storage)[0].study_name == "movies"
 
 
 def test_a_name_with_a_slash_is_a_folder_in_a_folder(tmp_path):
     sweep(tmp_path, "exp/one")
     assert list(list_studies(tmp_path)["name"]) == ["exp/one"]
-    assert len(open_study("exp/one", tmp_path).trials) == 12
-    assert len(open_study("exp/one", tmp_path / "exp" / "one").trials) == 12
+    assert open_study("exp/one", tmp_path)[1] == tmp_path / "exp" / "one"
+    assert open_study("exp/one", tmp_path / "exp" / "one")[1] == tmp_path / "exp" / "one"
 
 
 def test_looking_writes_nothing(tmp_path):
@@ -96,7 +99,7 @@ def test_looking_writes_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
     there = f"sqlite:///{tmp_path}/there.db"
     optuna.create_study(study_name="a", storage=there)
-    assert open_study("a", tmp_path / "root", there).study_name == "a"
+    assert open_study("a", tmp_path / "root", there)[0].study_name == "a"
     assert [path.name for path in tmp_path.iterdir()] == ["there.db"]
 
 
@@ -131,15 +134,48 @@ def test_the_command_repeats_a_trial(tmp_path):
 
 def test_show_says_how_a_study_stands(tmp_path):
     study = sweep(tmp_path)
-    text = printed(show, study)
+    text = printed(show, study, tmp_path / "movies")
     assert "movies: 12 complete" in text
     assert "to maximize ndcg@10" in text
     assert "only 12 complete trials" in text
-    assert command(study, study.best_trial.number) in printed(show, study, width=40)  # to be copied, hence in one line
+    assert command(study, study.best_trial.number) in printed(
+        show, study, tmp_path / "movies", width=40
+    )  # to be copied, hence in one line
     with pytest.raises(InputError):
         sweep(tmp_path, "failing", answer=lambda params: Outcome(None, "failed", {"error": "[no] data"}))
-    text = printed(show, open_study("failing", tmp_path))
+    text = printed(show, *open_study("failing", tmp_path))
     assert "4 waiting, 4 failed" in text
     assert "last failure: [no] data" in text
     storage = open_storage(None, tmp_path / "empty")
-    assert "no trials yet" in printed(show, optuna.create_study(study_name="empty", storage=storage))
+    assert "no trials yet" in printed(show, optuna.create_study(study_name="empty", storage=storage), tmp_path)
+
+
+def test_running_trials_are_shown_until_their_process_ends(tmp_path):
+    study = sweep(tmp_path, n_trials=3)
+    directory = tmp_path / "movies"
+    with at_work(directory) as worker:
+        worker.register(study)
+        trial = study.ask(distributions(SPACE))
+        trial.set_user_attr("worker", worker.id)
+        assert "movies: 3 complete, 1 running" in printed(show, *open_study("movies", tmp_path))
+        assert in_training(study, directory)["epoch"].tolist() == [None], "nothing reported yet"
+        for epoch, value in ((2, 0.1), (4, 0.25)):
+            trial.report(value, epoch)
+        (row,) = in_training(*open_study("movies", tmp_path)).to_dict("records")
+        assert row == {"number": 3, "epoch": 4, "value": 0.25, **trial.params}
+        text = printed(show, *open_study("movies", tmp_path))
+        assert "trials in training" in text
+        assert "best ndcg@10" in text
+        assert list_studies(tmp_path).loc[0, "running"] == 1
+    text = printed(show, *open_study("movies", tmp_path))
+    assert "movies: 3 complete, 1 interrupted" in text
+    assert "the same search command continues them" in text
+    assert "trials in training" not in text
+    assert list(list_studies(tmp_path).loc[0, ["running", "interrupted"]]) == [0, 1]
+
+
+def test_trials_on_a_machine_that_cannot_be_seen_are_shown_as_running(tmp_path):
+    study = sweep(tmp_path, n_trials=1)
+    study.set_user_attr("worker far", "elsewhere:/away/workers/far.lock")
+    study.ask().set_user_attr("worker", "far")
+    assert "1 complete, 1 running" in printed(show, study, tmp_path / "movies")

@@ -1,0 +1,16 @@
+import optuna
+from optuna.trial import TrialState, create_trial
+
+from jaxrec.sweep.trials import trials_table
+
+
+def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
+    study = optuna.create_study()
+    attributes = {"started_round": 0, "worker": "0f3a", "ended_round": 4, "epochs": 4}
+    study.add_trial(create_trial(value=0.5, user_attrs=attributes))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"error": "out of memory"}))
+    table = trials_table(study)
+    assert list(table) == ["number", "state", "value", "epochs", "error", "started_round", "ended_round"]
+    assert list(table["state"]) == ["complete", "failed"]
+    assert table.loc[0, "ended_round"] == 4
+    assert list(trials_table(optuna.create_study())) == ["number", "state", "value"]
