@@ -158,6 +158,12 @@ class Slots:
         self._choose = jax.jit(_choose, donate_argnums=2)
         self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
         self._write = jax.jit(_write, donate_argnums=0)
+        # Compiled here, not at first use, so that several programs can be compiled at once.
+        nobody = self._is_new
+        self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, nobody)
+        self._best = self._choose(nobody, self._states.params, self._best)
+        if self.validate is not None:
+            jax.block_until_ready(list(self.validate(self._states.params, hyper, nobody).values()))
 
     @property
     def n_free(self) -> int:

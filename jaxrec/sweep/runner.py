@@ -1,6 +1,8 @@
 """Training of the trials of a search, side by side in the slots of one or several compiled programs."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -84,6 +86,7 @@ class SlotRunner:
     kept: Kept | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, _Running] = field(default_factory=dict)
+    _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, Tree] = field(default_factory=dict)
     _states: dict[str, SavedMember] = field(init=False)
 
@@ -96,18 +99,12 @@ class SlotRunner:
         if not isinstance(experiment.trainer(tree), EpochLoop):
             self._unsolved[number] = tree
             return
-        key, shared, population = settings.program_of(tree, self.extremes)
-        if key not in self._programs:
-            self._programs[key] = self._program(shared, population)
-        program = self._programs[key]
-        (member,) = members_of(population, [settings.get(tree, "trainer.epochs")])
-        program.slots.put(member, self._loads(), self._states.pop(str(number), None))
-        # A saved member may be ahead of the last round that is known to have ended.
-        self._running[number] = _Running(program, member, population, max(trained, 0), max(0, member.epoch - trained))
+        self._arrived[number] = (*settings.program_of(tree, self.extremes), trained)
 
     def advance(self) -> Iterator[Progress]:
         """Train one epoch of every trial; see `search.Runner`."""
         yield from self._solve()
+        self._place()
         while behind := [r for r in self._running.values() if r.member.epoch < r.trained and not r.member.ended]:
             self._train(behind)
         self._train([r for r in self._running.values() if not r.waits and not r.member.ended])
@@ -160,6 +157,22 @@ class SlotRunner:
                     self.kept = Kept(number, score, shared, experiment.members_of(selected, [member]))
         for number in numbers:
             yield Progress(number, outcome=outcomes[number])
+
+    def _place(self) -> None:
+        """Put the trials that have arrived into slots; programs they need are compiled, all at once."""
+        new = {key: (shared, population) for key, shared, population, _ in self._arrived.values()}
+        new = {key: parts for key, parts in new.items() if key not in self._programs}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            compiled = threads.map(lambda parts: self._program(*parts), new.values())
+            self._programs |= zip(new, compiled, strict=True)
+        for number, (key, shared, population, trained) in self._arrived.items():
+            program = self._programs[key]
+            (member,) = members_of(population, [settings.get(shared, "trainer.epochs")])
+            program.slots.put(member, self._loads(), self._states.pop(str(number), None))
+            # A saved member may be ahead of the last round that is known to have ended.
+            waits = max(0, member.epoch - trained)
+            self._running[number] = _Running(program, member, population, max(trained, 0), waits)
+        self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> _Program:
         model, evaluator = experiment.prepared(shared, self.selection)
