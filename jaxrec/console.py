@@ -165,6 +165,6 @@ def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
     return f"{'; '.join(parts)}; {seconds}"
 
 
-def _span(numbers: Sequence[int]) -> str:
+def _span(numbers: Sequence[float]) -> str:
     """Format a range of numbers, e.g. `3` or `3 to 5`."""
-    return " to ".join(map(str, dict.fromkeys((min(numbers, default=0), max(numbers, default=0)))))
+    return " to ".join(map(str, dict.fromkeys((int(min(numbers, default=0)), int(max(numbers, default=0))))))

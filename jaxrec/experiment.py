@@ -5,7 +5,7 @@ Model selection (`select`) takes a `Selection`, which has no test data; only `fi
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.population import Population
-from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.fitting.saved_slots import EpochRow, SavedSlots
 from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
@@ -62,7 +62,7 @@ class Selected:
 class Result:
     """Result of one member; units are documented under run directory in the README."""
 
-    metrics: dict[str, Any]
+    metrics: Tree
     per_user: pd.DataFrame
     history: pd.DataFrame
     model: Model
@@ -139,7 +139,7 @@ def failure(selected: Selected, member: int) -> str | None:
     return None
 
 
-def failure_of(history: Sequence[Mapping[str, Any]]) -> str:
+def failure_of(history: Sequence[EpochRow]) -> str:
     """Return why no epoch of a member had a finite loss and score."""
     row = next((row for row in history if math.isfinite(row["loss"])), None)
     return DIVERGED if row is None or not _only_monitor_missing(row) else UNDEFINED
@@ -277,7 +277,7 @@ def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.
     return outcomes
 
 
-def facts(split: Split) -> dict[str, Any]:
+def facts(split: Split) -> Tree:
     """Return dataset sizes, notes of the split, and counts of rows repaired while reading."""
     train, validation = split.selection.train, split.selection.validation
     held_out = 0 if validation is None else len(validation.target)
@@ -286,7 +286,7 @@ def facts(split: Split) -> dict[str, Any]:
     return {**counts, **split.notes, "reading": dict(train.notes)}
 
 
-def environment(placement: str) -> dict[str, Any]:
+def environment(placement: str) -> Tree:
     """Return versions and hardware, for reproducibility."""
     import platform
 
@@ -308,14 +308,14 @@ def environment(placement: str) -> dict[str, Any]:
     }
 
 
-def _only_monitor_missing(row: Mapping[str, Any]) -> bool:
+def _only_monitor_missing(row: EpochRow) -> bool:
     metrics = [value for key, value in row.items() if key not in ("epoch", "loss", "seconds")]
     return any(map(math.isnan, metrics)) and any(map(math.isfinite, metrics))
 
 
 def _model(tree: Tree, known: Interactions) -> Model:
     """Build the model for this data; without its own history_length it gets full histories."""
-    runtime: dict[str, Any] = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
+    runtime: Tree = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
     if wanted(locate(tree["model"]["_target_"])):
         runtime |= sizes(known.encoded)
     return build(tree["model"], **{name: value for name, value in runtime.items() if name not in tree["model"]})
@@ -338,7 +338,7 @@ def _check_features(model: Model, encoded: Encoded | None) -> None:
     )
 
 
-def _check_positions(fitter: Any, train: Interactions) -> None:
+def _check_positions(fitter: object, train: Interactions) -> None:
     """Raise an InputError if the data has display positions and the loss does not use them."""
     learns = isinstance(fitter, GradientFit) and fitter.objective.reads_positions
     if train.position is not None and not learns:
@@ -375,7 +375,7 @@ def _longest(known: Interactions) -> int:
 
 def trainer(tree: Tree) -> Any:
     """Build the trainer of these settings, e.g. `GradientFit` or `ClosedForm`."""
-    runtime: dict[str, Any] = {"monitor": tree["eval"]["monitor"]}
+    runtime: Tree = {"monitor": tree["eval"]["monitor"]}
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.fitting.population import Placement, Population
-from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
+from jaxrec.fitting.saved_slots import EpochRow, SavedMember, SavedSlots
 from jaxrec.fitting.slots import Member, MemberProgram, Rules, Slots, Validate, members_of
 from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
@@ -27,7 +26,7 @@ class Fit:
     """A fitted population: parameters [P, ...] and the training record of each member."""
 
     params: Params
-    history: list[list[dict[str, Any]]]  # per member, one row per epoch: epoch, loss, seconds, metrics
+    history: list[list[EpochRow]]  # per member, one row per epoch: epoch, loss, seconds, metrics
     best_epoch: list[int]
     placement: str
     diverged: list[bool] = field(default_factory=list)  # members without one epoch of finite loss and scores
@@ -86,7 +85,7 @@ class EpochLoop:
         """
         members = members_of(population, [self.epochs] * population.size if epochs is None else epochs)
         slots = Slots(program, placement, self.rules, validate, members[0].hyper)
-        states = saved.load()[0] if saved is not None else {}
+        states = saved.load() if saved is not None else {}
         numbers = {member: str(number) for number, member in enumerate(members)}
         params: dict[Member, Params] = {}
         for member in members:

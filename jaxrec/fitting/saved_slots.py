@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -22,6 +22,21 @@ from jaxrec.models.model import Params
 log = logging.getLogger(__name__)
 
 
+EpochRow = dict[str, int | float]  # epoch, loss, seconds and validation metrics of one epoch
+
+
+class Record(TypedDict):
+    """Fields of `Member` that training changes."""
+
+    history: list[EpochRow]
+    best_epoch: int
+    score: float
+    stale: int
+    seconds: float
+    diverged: bool
+    ended: bool
+
+
 class SavedMember(NamedTuple):
     """A member in training.
 
@@ -31,7 +46,7 @@ class SavedMember(NamedTuple):
         state: leaves of its training state; None for a member that has ended
     """
 
-    record: dict[str, Any]
+    record: Record
     best: Params
     state: list[np.ndarray] | None
 
@@ -58,21 +73,21 @@ class SavedSlots:
         """Whether it is time to save."""
         return self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes
 
-    def save(self, members: Mapping[str, SavedMember], **values: Any) -> None:
+    def save(self, members: Mapping[str, SavedMember]) -> None:
         """Write the state of members by name, in place of the older of the two saved ones."""
         order = sorted(("a", "b"), key=self._number)
         number = self._number(order[1]) + 1
-        params: dict[str, Any] = {name: {"best": member.best} for name, member in members.items()}
+        params: Params = {name: {"best": member.best} for name, member in members.items()}
         for name, member in members.items():
             if member.state is not None:
                 params[name]["state"] = {f"{i:04}": leaf for i, leaf in enumerate(member.state)}
         records = {name: member.record for name, member in members.items()}
-        extra = {"number": number, "settings": self.settings, "members": records, "values": values}
+        extra = {"number": number, "settings": self.settings, "members": records}
         save_params(self.directory / order[0], params, extra=extra)
         self._last = time.monotonic()
 
-    def load(self) -> tuple[dict[str, SavedMember], dict[str, Any]]:
-        """Read the latest sound state: members by name, and the values saved with them; empty if there is none."""
+    def load(self) -> dict[str, SavedMember]:
+        """Read the members of the latest sound state by name; empty if there is none."""
         for name in sorted(("a", "b"), key=lambda name: -self._number(name)):
             if not (self.directory / name).exists():
                 continue
@@ -88,13 +103,13 @@ class SavedSlots:
                 states = params[key].get("state")
                 state = None if states is None else [np.array(states[i]) for i in sorted(states)]
                 members[key] = SavedMember(record, jax.tree.map(np.array, params[key]["best"]), state)
-            return members, extra["values"]
-        return {}, {}
+            return members
+        return {}
 
     @property
     def epoch(self) -> int:
         """Largest number of epochs of a saved member; 0 without a saved state."""
-        return max((len(member.record["history"]) for member in self.load()[0].values()), default=0)
+        return max((len(member.record["history"]) for member in self.load().values()), default=0)
 
     def remove(self) -> None:
         """Delete the saved states."""

@@ -8,7 +8,7 @@ nor on the number of slots, its neighbors, or the time of its arrival.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, PyTree
 
 from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, Population, member_keys
-from jaxrec.fitting.saved_slots import SavedMember
+from jaxrec.fitting.saved_slots import EpochRow, Record, SavedMember
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Params
 
@@ -45,7 +45,7 @@ class Member:
     seed: int
     hyper: Hyper
     epochs: int
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     score: float = -np.inf
     stale: int = 0
@@ -59,11 +59,19 @@ class Member:
         return len(self.history)
 
     @property
-    def record(self) -> dict[str, Any]:
+    def record(self) -> Record:
         """What training has changed, as JSON values."""
-        return {name: value for name, value in vars(self).items() if name not in ("seed", "hyper", "epochs")}
+        return {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "score": self.score,
+            "stale": self.stale,
+            "seconds": self.seconds,
+            "diverged": self.diverged,
+            "ended": self.ended,
+        }
 
-    def restore(self, record: Mapping[str, Any]) -> None:
+    def restore(self, record: Record) -> None:
         """Set what training had changed."""
         vars(self).update(record)
 
@@ -73,7 +81,7 @@ class Member:
         return metrics_at(self.history, self.best_epoch)
 
 
-def metrics_at(history: Sequence[Mapping[str, Any]], epoch: int) -> dict[str, float]:
+def metrics_at(history: Sequence[EpochRow], epoch: int) -> dict[str, float]:
     """Validation metrics at an epoch, counted from 1; none before the first."""
     row = history[epoch - 1] if epoch else {}
     return {key: value for key, value in row.items() if key not in ("epoch", "loss", "seconds")}
@@ -263,7 +271,7 @@ class Slots:
         self.is_waiting = False
         return [member for member in self._trained if member.ended]
 
-    def _record(self, member: Member, row: dict[str, Any]) -> bool:
+    def _record(self, member: Member, row: EpochRow) -> bool:
         """Add an epoch to a member's record; return whether it is the best so far."""
         member.history.append(row)
         member.diverged = not np.isfinite(row["loss"])

@@ -91,7 +91,7 @@ class SlotRunner:
     _states: dict[str, SavedMember] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._states = {} if self.saved is None else self.saved.load()[0]
+        self._states = {} if self.saved is None else self.saved.load()
 
     def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
         """Start a trial; see `search.Runner`."""
