@@ -131,7 +131,7 @@ def read(file: Path) -> Any:
         raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
 
-def targets(node: Any) -> Iterator[str]:
+def targets(node: object) -> Iterator[str]:
     """Yield every dotted path of a tree that would be imported: each `_target_`, and user-defined metrics."""
     if isinstance(node, Mapping):
         if "_target_" in node:
@@ -144,7 +144,7 @@ def targets(node: Any) -> Iterator[str]:
             yield from targets(value)
 
 
-def check_registered(tree: Any, file: Path) -> None:
+def check_registered(tree: Tree, file: Path) -> None:
     """Raise an InputError if a file names a target that neither conf/ nor a registered folder names."""
     for path in targets(up_to_date(tree)):
         if path not in registered():
@@ -176,7 +176,7 @@ def get(tree: Tree, key: str, default: Any = None) -> Any:
     return tree
 
 
-def put(tree: Tree, values: Mapping[str, Any]) -> Tree:
+def put(tree: Tree, values: Mapping[str, object]) -> Tree:
     """Return a copy with new values at existing dotted keys."""
     tree = copy.deepcopy(tree)
     for key, value in values.items():
@@ -188,9 +188,9 @@ def put(tree: Tree, values: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, object], prefix: str = "") -> Tree:
     """Return all leaves by dotted key."""
-    leaves: dict[str, Any] = {}
+    leaves: Tree = {}
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return leaves
@@ -247,7 +247,7 @@ def _padded(value: int, largest: int, field: str) -> int:
     return max(size, value)
 
 
-def _program(tree: Tree, others: Mapping[str, Any], sizes: Mapping[str, int] | None = None) -> str:
+def _program(tree: Tree, others: Mapping[str, object], sizes: Mapping[str, int] | None = None) -> str:
     """Return the static settings that members of one population must share, as a key.
 
     A penalty of 0 is left out of the program, so a member is penalized or not whatever its neighbors are.
@@ -266,7 +266,7 @@ def _hyper(trees: Sequence[Tree], others: Mapping[str, type[np.generic]]) -> Hyp
         values = [get(tree, TRACED[field], 0) for tree in trees]
         return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
 
-    own: dict[str, Any] = {key: np.array([get(tree, key) for tree in trees], kind) for key, kind in others.items()}
+    own: Tree = {key: np.array([get(tree, key) for tree in trees], kind) for key, kind in others.items()}
     return Hyper(**{field: numbers(field) for field in TRACED}, others=own)
 
 
@@ -281,7 +281,7 @@ def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
 def _others(tree: Tree) -> dict[str, type[np.generic]]:
     """Return the types of numbers declared as traced by annotations and not listed in `TRACED`, by key."""
 
-    def traced_in(node: Any, path: str) -> Iterator[tuple[str, type[np.generic]]]:
+    def traced_in(node: object, path: str) -> Iterator[tuple[str, type[np.generic]]]:
         if not isinstance(node, Mapping):
             return
         declared = _traced(node["_target_"]) if "_target_" in node else {}
@@ -302,7 +302,7 @@ def _floats(target: str) -> set[str]:
     return {name for name, kinds in hints.items() if float in kinds and int not in kinds}
 
 
-def _kinds(hint: Any) -> set[Any]:
+def _kinds(hint: object) -> set[object]:
     """The plain types of a hint, those within unions and `Annotated` too."""
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType, Annotated) else ()
     return {hint} if not parts else {kind for part in parts for kind in _kinds(part)}
@@ -316,7 +316,7 @@ def _traced(target: str) -> dict[str, type[np.generic]]:
     return {name: np.float32 if float in get_args(hint) else np.int32 for name, hint in arrays.items()}
 
 
-def _build_value(value: Any) -> Any:
+def _build_value(value: object) -> object:
     if isinstance(value, Mapping):
         if "_target_" in value:
             return build(dict(value))
