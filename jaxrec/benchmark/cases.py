@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 
 from jaxrec import experiment, settings
 from jaxrec.benchmark import mining as mining_case
-from jaxrec.benchmark import serving
+from jaxrec.benchmark import searching, serving
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.histories import histories
@@ -42,10 +42,10 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     Args:
         tree: the settings of a run.
         case: fit (seconds per epoch), rank (seconds for every user's top 10), evaluate (seconds for the metrics of all
-            validation users), sweep (populations vs. sequential trials), start (seconds from a new process to a
-            trained model), mining (seconds for every user's 50 hardest negatives, and the ratio to the arithmetic
-            limit), samplers (seconds per epoch with each negative sampler), serve (99th-percentile latency of a
-            server under 64 connections).
+            validation users), sweep (searches with and without pruning, and one trial after another), start (seconds
+            from a new process to a trained model), mining (seconds for every user's 50 hardest negatives, and the ratio
+            to the arithmetic limit), samplers (seconds per epoch with each negative sampler), serve (99th-percentile
+            latency of a server under 64 connections).
         repeats: number of timed repeats.
         out: the JSON file to write.
         peer: `PYTHON SCRIPT`, interleaved with our runs on the same interactions: the script gets an npz file of user
@@ -157,38 +157,8 @@ def _rates(rows: list[Row], targets: int) -> list[Row]:
 
 
 def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """Time the same trials as populations and sequentially, in one warm process, without early stopping."""
-    split, _ = experiment.prepare(tree)
-    size, n_trials = tree["sweep"]["population"], tree["sweep"]["n_trials"]
-    rng = np.random.default_rng(0)
-    widths, rates = [16, 32, 64], np.exp(rng.uniform(np.log(5e-4), np.log(2e-2), n_trials))
-    trials = [
-        put(
-            tree,
-            {
-                "optimizer.learning_rate": float(rates[i]),
-                "model.embedding_dim": widths[i % len(widths)],
-                "negatives.ratio": 1 + i % 8,
-                "trainer.patience": None,
-            },
-        )
-        for i in range(n_trials)
-    ]
-
-    def train(batches: list[list[Tree]]) -> None:
-        for batch in batches:
-            for _, shared, population in settings.populations(batch):
-                experiment.select(shared, split.selection, population)
-
-    batches = [trials[at : at + size] for at in range(0, n_trials, size)]
-    singles = [[trial] for trial in trials]
-    # A population is padded to its widest member; single trials need one program per width. All are precompiled.
-    train([[put(trial, {"trainer.epochs": 1}) for trial in batch] for batch in batches + singles[: 8 * len(widths)]])
-    seconds: dict[str, list[float]] = {"as populations": [], "one after another": []}
-    for _ in range(repeats):
-        seconds["as populations"].append(_timed(lambda: train(batches)))
-        seconds["one after another"].append(_timed(lambda: train(singles)))
-    return [_row(name, runs) for name, runs in seconds.items()]
+    """Time whole searches with and without pruning, and one trial after another; see `searching.searches`."""
+    return [_row(name, seconds, **figures) for name, seconds, figures in searching.searches(tree, repeats)]
 
 
 def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
