@@ -7,6 +7,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.benchmark import cases
+from jaxrec.errors import InputError
 from tests.planted import PLANTED
 
 LENGTH = 10
@@ -58,3 +59,18 @@ def test_evaluation_is_of_every_validation_user(timed):
     (row,), counts = timed("evaluate", "model=neumf", "split=leave_one_out")
     assert row["targets"] == (counts >= 3).sum() == 300
     assert row["targets_per_s"] == pytest.approx(300 / row["median_s"], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_search_without_pruning_trains_all_epochs_however_many_slots(timed):
+    few = ("sweep=mf", "sweep.n_trials=4", "sweep.population=2", "trainer.epochs=10", "trainer.patience=null")
+    small = ("model.embedding_dim=32", "negatives.ratio=1", "trainer.batch_size=1024", "sweep.sampler=random")
+    (halving, slots, single), _ = timed("sweep", *few, *small)
+    assert slots["epochs"] == single["epochs"] == 4 * 10
+    assert halving["epochs"] == 4 * 10 - 2 * halving["pruned"]  # at the first rung, epoch 8
+    assert slots["best"] == single["best"]
+
+
+def test_a_search_is_timed_over_a_space(timed):
+    with pytest.raises(InputError, match="case=sweep needs a search space: add sweep=NAME"):
+        timed("sweep")
