@@ -48,8 +48,11 @@ def test_a_space_of_one_point_is_allowed():
         ({"choices": [1, True]}, "True twice"),
         ({"choices": [[64, 32]]}, "choices may hold numbers, strings"),
         ({"low": 1, "high": 2, "choices": [1, 2]}, "has both choices and high, low"),
-        ({"low": 1, "high": 2, "logarithmic": True}, "unknown logarithmic; allowed: low, high, log, integer, step"),
-        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed: choices"),
+        (
+            {"low": 1, "high": 2, "logarithmic": True},
+            "unknown logarithmic; allowed: low, high, log, integer, step",
+        ),
+        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed: choices, when"),
         ({"low": 1}, "high missing"),
         ({}, "low and high missing"),
         ({"low": "small", "high": 1}, "low must be a finite number, got 'small'"),

@@ -57,7 +57,7 @@ PROCESS = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from jaxrec.sweep.search import Outcome
+from jaxrec.sweep.outcome import Outcome
 from tests.sweep.recorder import quadratic, sweep
 directory, n_trials, kill_in_batch, pause, together = Path(sys.argv[1]), *(float(text) for text in sys.argv[2:])
 batches = 0
