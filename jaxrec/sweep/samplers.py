@@ -72,9 +72,8 @@ def note_if_random(name: str, space: Mapping[str, Dimension], n_trials: int, pop
     """
     if (startup := STARTUP.get(name)) is None:
         return ""
-    numeric = [d for d in space.values() if not isinstance(d, Choice) and d.low < d.high and not d.when]
-    if name == "cmaes" and len(numeric) < 2:
-        why = f"it models two or more numbers, and the space has {len(numeric)}: set sweep.sampler=tpe"
+    if name == "cmaes" and all(isinstance(dimension, Choice) for dimension in space.values()):
+        why = "it models numbers, and the space has only choices: set sweep.sampler=tpe"
     elif n_trials <= startup:
         generation = " (one generation)" if name == "nsga2" else ""
         why = f"its first {startup}{generation} are: set sweep.n_trials above {startup}"

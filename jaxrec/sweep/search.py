@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from jaxrec.errors import InputError
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, open_study
+from jaxrec.sweep.pruning import decide
 from jaxrec.sweep.space import is_searched
 from jaxrec.sweep.storage import FileLock
 from jaxrec.sweep.trials import failures_by_key, key_of, params_of, progress, write_trials
@@ -38,7 +39,15 @@ from jaxrec.sweep.warm_start import own
 from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-BOOKKEEPING = {"started_round", "ended_round", "worker", "retry_of", "error", "same_as"}  # not part of an outcome
+BOOKKEEPING = {
+    "started_round",
+    "ended_round",
+    "worker",
+    "retry_of",
+    "error",
+    "same_as",
+    "pruned_epoch",
+}  # not part of an outcome
 POLL_SECONDS = 0.5
 SECONDS_BETWEEN_TABLES = 10.0
 
@@ -238,11 +247,18 @@ class _Loop:
         """Report a validation; return the outcome of a trial that is to be pruned."""
         if step.value is None or not self.plan.pruning.is_reported(step.epoch) or not math.isfinite(step.value):
             return None
-        reported = self.study._storage.get_trial(trial._trial_id).intermediate_values
-        if step.epoch in reported:  # decided before the process ended
+        frozen = self.study._storage.get_trial(trial._trial_id)
+        is_pruned = frozen.user_attrs.get("pruned_epoch") == step.epoch  # by a process that then died
+        if step.epoch in frozen.intermediate_values and not is_pruned:
             return None
-        trial.report(step.value, step.epoch)
-        return self.runner.prune(trial.number) if trial.should_prune() else None
+        decision, writes = decide(self.study, frozen, step.epoch, step.value)
+        if decision and not is_pruned:
+            trial.set_user_attr("pruned_epoch", step.epoch)
+        for write in writes:
+            write()
+        if step.epoch not in frozen.intermediate_values:
+            trial.report(step.value, step.epoch)
+        return self.runner.prune(trial.number) if decision or is_pruned else None
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         del self.running[trial.number]

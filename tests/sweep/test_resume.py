@@ -122,7 +122,7 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_trials(minutes, se
     assert records(searched(tmp_path, minutes)[1]) == records(uninterrupted[1])
 
 
-def curves(directory, space, killed_at=math.inf):
+def curves(directory, space, killed_at=math.inf, pruner="halving"):
     """A search over curves, killed before a write to its journal."""
     writes, append = itertools.count(1), JournalFileBackend.append_logs
 
@@ -133,8 +133,8 @@ def curves(directory, space, killed_at=math.inf):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JournalFileBackend, "append_logs", mortal)
-        runner = Curves(lambda params: 16 - params["width"] // 8)
-        study = sweep(directory, runner=runner, space=space, n_trials=10, pruning=Pruning("median", 14))
+        runner = Curves(lambda params: 16 - params["width"] // 16)
+        study = sweep(directory, runner=runner, space=space, n_trials=10, pruning=Pruning(pruner, 14))
     return study, next(writes)
 
 
