@@ -89,7 +89,7 @@ def sweep(
     except KeyboardInterrupt as error:
         interrupt, study = error, load_study(study_name=name, storage=storage)
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            say("interrupted before the first trial ended; to continue: the same command")
+            say("interrupted before the first trial was complete; to continue: the same command")
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
     tuned = finish(tuning, chosen, runner, study, split, load_s)

@@ -29,6 +29,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, open_study
 from jaxrec.sweep.pruning import decide
@@ -89,7 +90,8 @@ def search(
         study.pruner = plan.pruning.pruner()
         loop = _Loop(plan, runner, study, worker, directory, on_tell, on_round)
         try:
-            loop.run()
+            with Interrupts() as interrupts:
+                loop.run(interrupts)
         finally:
             write_trials(study, directory)
     if loop.failures and not own(study.get_trials(deepcopy=False, states=DONE)):
@@ -121,14 +123,21 @@ class _Loop:
         self.written = time.monotonic()
         self.deadline = math.inf if plan.timeout is None else self.written + 60 * plan.timeout
 
-    def run(self) -> None:
-        """Train until the study has enough trials, or until there is no time for new ones."""
+    def run(self, interrupts: Interrupts) -> None:
+        """Train until the study has enough trials, or until there is no time for new ones.
+
+        Raises:
+            KeyboardInterrupt: after the round in which an interrupt was requested.
+        """
         is_over = False
         while True:
+            is_over |= interrupts.is_requested
             n_continued = self._take() if len(self.running) < self.plan.population and not is_over else 0
             is_over = time.monotonic() > self.deadline
-            if self.runner.save(is_interrupted=False):
+            if self.runner.save(interrupts.is_requested):
                 self.worker.record_round(self.study, self.round)
+            if interrupts.is_requested:
+                raise KeyboardInterrupt
             if self.running or n_continued:
                 self.on_round(self.finished, len(self.running), self.plan.total)
                 self._advance()

@@ -109,7 +109,7 @@ def _open(source: str, storage: str | None) -> Study:
     try:
         return open_study(source, SWEEPS, storage)
     except InputError as error:
-        raise InputError(f"sweep.warm_start={source}: {error}, or set the path of a sweep directory") from error
+        raise InputError(f"sweep.warm_start={source}: {error}. The path of a sweep directory works, too") from error
 
 
 def _plain(value: Any) -> Any:

@@ -73,7 +73,7 @@ def test_what_cannot_be_a_start_is_refused(source, tmp_path):
     with pytest.raises(InputError, match=r"its metric is ndcg@10, this search is for recall@5: set the same eval"):
         open_source(source, None, "recall@5")
     assert open_source(str(tmp_path / "earlier"), None, "ndcg@10").study_name == "earlier"
-    with pytest.raises(InputError, match=r"sweep.warm_start=nothing: no study called nothing .* or set the path"):
+    with pytest.raises(InputError, match=r"sweep.warm_start=nothing: no study called nothing .* The path of a"):
         open_source("nothing", None, "ndcg@10")
     with pytest.raises(InputError, match="none of its 5 complete trials lies in the search space"):
         describe(source, {"x": Interval(2.0, 3.0)}, {})
