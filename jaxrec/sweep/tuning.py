@@ -204,7 +204,7 @@ def finish(
     notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
     plan = tuning.plan(chosen)
     if (n_ended := plan.counts(study)[0]) < plan.total:
-        notes.append(f"{n_ended} of {plan.total} trials have ended: the same command continues the search")
+        notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
     value = selected.validation[0][tuning.monitor]
     if (origin := winner.user_attrs.get(ADDED)) and value != winner.value:
         notes.append(

@@ -126,9 +126,9 @@ def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
     found = jaxrec.search(split, "ease", n_trials=3, **then)
     assert list(found.trials.value[:2]) == list(first.trials.value)
     assert len(found.trials) == 3  # the first is proposed in any case
-    assert "1 of 3 trials have ended: the same command continues the search" in found.notes
-    with pytest.raises(jaxrec.InputError, match="this search is for validation recall@5"):
-        jaxrec.search(split, "ease", metrics=jaxrec.Metrics(k=(5,), monitor="recall@5"), **then)
+    assert "1 of 3 trials have ended: start the same search again to continue it" in found.notes
+    with pytest.raises(jaxrec.InputError, match="this search is for validation recall@10"):
+        jaxrec.search(split, "ease", overrides={"eval.monitor": "recall@10"}, **then)
 
 
 def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
