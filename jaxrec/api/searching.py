@@ -12,16 +12,18 @@ from optuna.storages import InMemoryStorage
 from jaxrec import rundir, settings
 from jaxrec.api.training import Metrics, Recipe, TrainedModel
 from jaxrec.config import compose
+from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import searches
 from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
+from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
-from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish, tune
+from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish
 
 
 class SearchResult:
@@ -62,6 +64,9 @@ def search(
     n_trials: int | None = None,
     population: int | None = None,
     sampler: str | None = None,
+    pruner: str | None = None,
+    timeout: float | None = None,
+    warm_start: "str | Path | SearchResult | None" = None,
     seed: int = 0,
     loss: Any = None,
     negatives: str | None = None,
@@ -82,7 +87,12 @@ def search(
             as in conf/sweep); or a name of conf/sweep; None: the space of `conf/sweep/MODEL.yaml`.
         n_trials: number of trials; None: as in that file, or 32.
         population: number of trials trained at once, as one program.
-        sampler: tpe, random, cmaes, qmc, nsga2 or grid.
+        sampler: auto, tpe, random, cmaes, qmc, nsga2, gp or grid, as in conf/sweep/none.yaml.
+        pruner: none, median, percentile, halving, hyperband or wilcoxon; None: halving.
+        timeout: minutes after which no more trials start; those in training end normally.
+        warm_start: an earlier search for the same metric, from which the sampler learns first: its result or
+            directory, or the name of a study under outputs/sweeps. Its complete trials that lie in the space are
+            added, and do not count towards `n_trials`.
         seed: seed of the sampler.
         refit: retrain the best trial on train and validation before the test.
         directory: stores the study, the tables and the best run, and resumes an existing study; None: nothing is
@@ -102,7 +112,7 @@ def search(
     """
     use_all_cores()
     config = _search_config(model, space)
-    options = {"n_trials": n_trials, "population": population, "sampler": sampler}
+    options = {"n_trials": n_trials, "population": population, "sampler": sampler, "pruner": pruner, "timeout": timeout}
     config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
@@ -115,6 +125,9 @@ def search(
 
     tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial)
     tuning.check()
+    source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
+    plan = tuning.plan(parameters, warm_start=source)
+    remarks = plan.remarks
     tuning.check_data(split)
 
     runner = tuning.runner(split.selection, parameters.population, None if directory is None else Path(directory))
@@ -122,11 +135,12 @@ def search(
         place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
         with SearchProgress() if verbose else nullcontext() as shown:
-            study = tune(
-                tuning,
-                parameters,
+            for remark in remarks if verbose else ():
+                say(remark)
+            study = sweep(
+                plan,
                 runner,
-                name=name,
+                study_name=name,
                 storage=InMemoryStorage() if directory is None else open_storage(None, rundir.make(place)),
                 directory=place,
                 on_tell=shown.tell if shown else lambda trial: None,
@@ -134,7 +148,7 @@ def search(
             )
         tuned = finish(tuning, parameters, runner, study, split)
         if directory is not None:
-            if runner.saved is not None:
+            if runner.saved is not None and plan.counts(study)[0] >= plan.total:
                 runner.saved.remove()
             searches.write(place, name, tuned, [])
     return SearchResult(tuned)

@@ -10,9 +10,10 @@ from optuna.storages import InMemoryStorage
 from jaxrec import experiment
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree, build, put
+from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.trials import best, trials_table
-from jaxrec.sweep.tuning import Search, Tuning, tune
+from jaxrec.sweep.tuning import Search, Tuning
 
 Timing = tuple[str, list[float], dict[str, float]]  # name, seconds of each search, figures of the last
 
@@ -39,12 +40,13 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
     timings: list[Timing] = [(name, [], {}) for name in kinds]
     for repeat in range(repeats + 1):
         for (name, seconds, figures), changes in zip(timings, kinds.values(), strict=True):
-            search: Search = build(put(tree, changes)["sweep"])
-            tuning = Tuning(tree, space_from_yaml(search.space), _single_model)
-            runner = tuning.runner(split.selection, search.population)
+            chosen: Search = build(put(tree, changes)["sweep"])
+            tuning = Tuning(tree, space_from_yaml(chosen.space), _single_model)
+            runner = tuning.runner(split.selection, chosen.population)
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
-                study = tune(tuning, search, runner, name=name, storage=InMemoryStorage(), directory=Path(folder))
+                storage, directory = InMemoryStorage(), Path(folder)
+                study = search(tuning.plan(chosen), runner, study_name=name, storage=storage, directory=directory)
                 elapsed = time.perf_counter() - started
             if repeat:
                 seconds.append(elapsed)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna import load_study
+from optuna.trial import TrialState
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
@@ -20,10 +22,11 @@ from jaxrec.launch.shown import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
+from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
 from jaxrec.sweep.trials import in_short, leaderboard
-from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish, tune
+from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish
 
 
 def sweep(
@@ -46,13 +49,16 @@ def sweep(
 
     Raises:
         InputError: an invalid setting or space, or all trials failed.
+        KeyboardInterrupt: after an interrupt, when the results of the trials that have ended are written.
     """
     settings.check(tree)
     check_validated(tree)
-    search: Search = settings.build(tree["sweep"])
+    chosen: Search = settings.build(tree["sweep"])
     tuning = Tuning(tree, space_from_yaml(space), compose)
     tuning.check()  # before any work starts
-    name = search.study_name or _study_name(tree, tuning.fixed, space)
+    plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)
+    remarks = plan.remarks
+    name = chosen.study_name or _study_name(tree, tuning.fixed, space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
     directory = directory or SWEEPS / name
@@ -63,27 +69,39 @@ def sweep(
     tuning.check_data(split)
     say_data(split)
     rundir.claim(rundir.make(directory), name, overwrite)
-    say(f"study {name}: {search.n_trials} trials, {search.population} at a time, in {directory}")
-    runner = tuning.runner(split.selection, search.population, directory)
-    with SearchProgress() as progress:
-        study = tune(
-            tuning,
-            search,
-            runner,
-            name=name,
-            storage=open_storage(search.storage, directory),
-            directory=directory,
-            overrides=[text for text in overrides if not text.startswith("sweep")],
-            on_tell=progress.tell,
-            on_round=progress.show,
-        )
-    tuned = finish(tuning, search, runner, study, split, load_s)
-    if runner.saved is not None:
-        runner.saved.remove()
-    write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in search.tunes])
+    say(f"study {name}: {plan.total} trials, {chosen.population} at a time, in {directory}")
+    for remark in remarks:
+        say(remark)
+    runner = tuning.runner(split.selection, chosen.population, directory)
+    storage = open_storage(chosen.storage, directory)
+    interrupt = None
+    try:
+        with SearchProgress() as progress:
+            study = search(
+                plan,
+                runner,
+                study_name=name,
+                storage=storage,
+                directory=directory,
+                on_tell=progress.tell,
+                on_round=progress.show,
+            )
+    except KeyboardInterrupt as error:
+        interrupt, study = error, load_study(study_name=name, storage=storage)
+        if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            say("interrupted before the first trial was complete; to continue: the same command")
+            raise
+        say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
+    tuned = finish(tuning, chosen, runner, study, split, load_s)
+    write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in chosen.tunes])
     _show(tuned, tree["eval"]["monitor"], directory)
-    if without_password(search.storage or "") == (search.storage or ""):
-        say(f"details: {_look_closer(name, directory, search.storage)}")
+    if without_password(chosen.storage or "") == (chosen.storage or ""):
+        say(f"details: {_look_closer(name, directory, chosen.storage)}")
+    if interrupt is not None:
+        say("to continue: the same command")
+        raise interrupt
+    if runner.saved is not None and plan.counts(study)[0] >= plan.total:
+        runner.saved.remove()
     return tuned.result
 
 
@@ -129,7 +147,8 @@ def _look_closer(name: str, directory: Path, storage: str | None) -> str:
 
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
     """Return a name with a hash of the settings, so that incomparable trials never share a study."""
-    text = json.dumps([fixed, space, tree["sweep"]["sampler"]], sort_keys=True, default=str)
+    start = [tree["sweep"][key] for key in ("sampler", "warm_start") if tree["sweep"][key] is not None]
+    text = json.dumps([fixed, space, *start], sort_keys=True, default=str)
     parts = (tree["data"]["_target_"], tree["model"]["_target_"])
     names = [part.rpartition(".")[2].lower() for part in parts]
     return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])

@@ -1,9 +1,15 @@
 """Pruning: trials that fall behind at the same number of epochs are ended early."""
 
+import copy
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 
 from jaxrec.errors import InputError
 
@@ -63,3 +69,35 @@ class Pruning:
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     return optuna.pruners.WilcoxonPruner(p_threshold=0.1, n_startup_steps=max(2, rung // self.interval))
         return optuna.pruners.NopPruner()
+
+
+@dataclass
+class Delayed:
+    """A storage to which a pruner writes attributes of trials later.
+
+    Attributes:
+        storage: the storage
+        writes: what is to be written
+    """
+
+    storage: BaseStorage
+    writes: list[Callable[[], None]] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        """Write an attribute later."""
+        self.writes.append(lambda: self.storage.set_trial_system_attr(trial_id, key, value))
+
+
+def decide(study: Study, trial: FrozenTrial, epoch: int, value: float) -> tuple[bool, list[Callable[[], None]]]:
+    """Return whether to prune a trial with a validation that is not reported yet, and what the pruner wants to store.
+
+    Nothing is written, so that a process that dies before it stores the decision makes the same one again.
+    """
+    delayed, before = Delayed(study._storage), copy.copy(study)
+    before._storage = delayed  # type: ignore[assignment]
+    reported = copy.copy(trial)
+    reported.intermediate_values = {**trial.intermediate_values, epoch: value}
+    return study.pruner.prune(before, reported), delayed.writes

@@ -18,7 +18,7 @@ from jaxrec.fitting.slots import Member, Slots, members_of
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model
 from jaxrec.settings import Tree
-from jaxrec.sweep.search import Outcome, Progress
+from jaxrec.sweep.outcome import Outcome, Progress
 
 
 @dataclass(eq=False)
@@ -94,7 +94,7 @@ class SlotRunner:
         self._states = {} if self.saved is None else self.saved.load()
 
     def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
-        """Start a trial; see `search.Runner`."""
+        """Start a trial; see `outcome.Runner`."""
         tree = self.tree_of(params)
         if not isinstance(experiment.trainer(tree), EpochLoop):
             self._unsolved[number] = tree
@@ -102,7 +102,7 @@ class SlotRunner:
         self._arrived[number] = (*settings.program_of(tree, self.extremes), trained)
 
     def advance(self) -> Iterator[Progress]:
-        """Train one epoch of every trial; see `search.Runner`."""
+        """Train one epoch of every trial; see `outcome.Runner`."""
         yield from self._solve()
         self._place()
         while behind := [r for r in self._running.values() if r.member.epoch < r.trained and not r.member.ended]:
@@ -121,13 +121,13 @@ class SlotRunner:
             yield Progress(number, member.epoch, value, outcome)
 
     def prune(self, number: int) -> Outcome:
-        """End a trial early; see `search.Runner`."""
+        """End a trial early; see `outcome.Runner`."""
         outcome = self._outcome(self._running[number], "pruned")
         self._drop(number)
         return outcome
 
     def save(self, is_interrupted: bool) -> bool:
-        """Save the trials in training; see `search.Runner`."""
+        """Save the trials in training; see `outcome.Runner`."""
         if self.saved is None or self.saved.minutes is None or not (is_interrupted or self.saved.is_due):
             return False
         for program in self._programs.values():

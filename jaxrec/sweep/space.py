@@ -5,10 +5,14 @@ A space is a dict from config keys to dimensions, as in `conf/sweep/*.yaml`:
     optimizer.learning_rate: {low: 1.0e-4, high: 1.0e-1, log: true}
     negatives.ratio: {low: 1, high: 8, integer: true}
     model.embedding_dim: {choices: [16, 32, 64]}
+
+A dimension may have a condition, without which it is not part of a trial:
+
+    loss: {choices: [bpr, softmax]}
+    negatives.ratio: {low: 1, high: 8, integer: true, when: {loss: bpr}}
 """
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,14 +25,18 @@ from jaxrec.errors import InputError
 
 LARGEST_GRID = 100_000
 
+Condition = Mapping[str, tuple[Any, ...]]  # allowed values of other dimensions
+
 
 @dataclass(frozen=True)
 class Choice:
     """Categorical dimension: an unordered list of numbers, strings, booleans or null."""
 
     choices: Any  # a tuple, checked below: YAML may hold anything
+    when: Any = None  # None or a `Condition`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "when", _condition(self.when))
         if type(self.choices) not in (tuple, list):
             raise InputError(f"choices must be a list, got {self.choices!r}")
         object.__setattr__(self, "choices", tuple(self.choices))
@@ -67,8 +75,10 @@ class Interval:
     log: Any = False
     integer: Any = False
     step: Any = None
+    when: Any = None  # None or a `Condition`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "when", _condition(self.when))
         for name in ("log", "integer"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{name} must be true or false, got {getattr(self, name)!r}")
@@ -135,18 +145,49 @@ def space_from_yaml(mapping: Mapping[str, Any]) -> Space:
 
 
 def check_space(space: Mapping[str, Dimension]) -> Space:
-    """Return a copy of the space; raise an InputError if it is empty."""
+    """Return a copy of the space, with every dimension after those that its condition names.
+
+    Raises:
+        InputError: the space is empty, or a condition can never hold.
+    """
     if not space:
         raise InputError("the search space is empty: add a key to sweep.space, e.g. optimizer.learning_rate")
-    return dict(space)
+    for key, dimension in space.items():
+        for other, values in (dimension.when or {}).items():
+            if other not in space:
+                raise InputError(f"{key}: when names {other}, which is not in the search space: add it, or omit when")
+            if wrong := [value for value in values if not space[other].contains(value)]:
+                raise InputError(f"{key}: when.{other} has {wrong[0]!r}, which is not in the dimension {other}")
+    ordered: Space = {}
+    while ready := [k for k, d in space.items() if k not in ordered and (d.when or {}).keys() <= ordered.keys()]:
+        ordered |= {key: space[key] for key in ready}
+    if left := [key for key in space if key not in ordered]:
+        raise InputError(f"{left[0]}: its condition depends on itself: remove one when of {', '.join(left)}")
+    return ordered
+
+
+def is_searched(dimension: Dimension, params: Mapping[str, Any]) -> bool:
+    """Return whether the condition of a dimension holds for parameters; without a condition it does."""
+    return all(key in params and params[key] in values for key, values in (dimension.when or {}).items())
+
+
+def reaching(space: Mapping[str, Dimension], key: str) -> dict[str, Any]:
+    """Return values of other dimensions with which a dimension is searched: the first of each condition."""
+    params: dict[str, Any] = {}
+    for other, values in (space[key].when or {}).items():
+        params |= reaching(space, other) | {other: values[0]}
+    return params
 
 
 def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
     """Return the plain dicts a study stores; inverse of `space_from_yaml`."""
-    return {
-        key: {name: list(value) if isinstance(value, tuple) else value for name, value in vars(dimension).items()}
-        for key, dimension in space.items()
-    }
+    return {key: _plain({k: v for k, v in vars(d).items() if k != "when" or v}) for key, d in space.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]:
@@ -155,16 +196,41 @@ def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]
 
 
 def grid(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
-    """Return all combinations; the last key varies fastest."""
-    axes = {}
+    """Return all combinations; the last key varies fastest, or the last with a condition."""
+    combinations: list[dict[str, Any]] = [{}]
     for key, dimension in check_space(space).items():
         try:
-            axes[key] = dimension.points()
+            points = dimension.points()
         except InputError as error:
             raise InputError(f"{key}: {error}") from error
-    if (size := math.prod(len(points) for points in axes.values())) > LARGEST_GRID:
-        raise InputError(f"the grid has {size:,} combinations, more than {LARGEST_GRID:,}: use fewer values")
-    return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+        if (size := len(combinations) * len(points)) > LARGEST_GRID:
+            raise InputError(f"the grid has up to {size:,} combinations, more than {LARGEST_GRID:,}: use fewer values")
+        combinations = [
+            params | extra
+            for params in combinations
+            for extra in ([{key: point} for point in points] if is_searched(dimension, params) else [{}])
+        ]
+    return combinations
+
+
+def n_points(space: Mapping[str, Dimension]) -> float:
+    """Return the number of combinations of a space; infinite if there is no grid."""
+    try:
+        return len(grid(space))
+    except InputError:
+        return math.inf
+
+
+def _condition(when: Any) -> Condition | None:
+    """Return a condition with a tuple of values for each key."""
+    if when is None:
+        return None
+    if not isinstance(when, Mapping) or not when:
+        raise InputError(f"when must name other dimensions, e.g. {{loss: bpr}}, got {when!r}")
+    several = {str(key): tuple(v) if isinstance(v, list | tuple) else (v,) for key, v in when.items()}
+    if empty := [key for key, values in several.items() if not values]:
+        raise InputError(f"when.{empty[0]} is empty: list at least one value")
+    return several
 
 
 def _dimension(key: str, fields: Any) -> Dimension:

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 
 from jaxrec import experiment, settings
 from jaxrec.command_line import override
@@ -20,12 +18,13 @@ from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
+from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
-from jaxrec.sweep.search import Plan, search
-from jaxrec.sweep.space import Space
+from jaxrec.sweep.space import Space, grid, is_searched, reaching
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.verdict import verdict
+from jaxrec.sweep.warm_start import ADDED, open_source
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Search:
 
     n_trials: PositiveInt
     population: PositiveInt
-    sampler: Literal["tpe", "random", "cmaes", "qmc", "nsga2", "grid"]
+    sampler: Literal["auto", "tpe", "random", "cmaes", "qmc", "nsga2", "gp", "grid"]
     seed: NonNegativeInt
     refit: bool
     pruner: Literal["none", "median", "percentile", "halving", "hyperband", "wilcoxon"]
@@ -42,6 +41,8 @@ class Search:
     tunes: dict[str, Any] = field(default_factory=dict)
     study_name: str | None = None
     storage: str | None = None
+    timeout: PositiveFloat | None = None
+    warm_start: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +85,43 @@ class Tuning:
     @property
     def default(self) -> dict[str, Any] | None:
         """The configured values of all dimensions, tried first; None if one is not in its dimension."""
-        leaves = settings.flat(self.tree)
-        inside = all(key in leaves and dimension.contains(leaves[key]) for key, dimension in self.space.items())
-        return {key: leaves[key] for key in self.space} if inside else None
+        leaves, params = settings.flat(self.tree), dict[str, Any]()
+        for key, dimension in self.space.items():
+            if is_searched(dimension, params):
+                if key not in leaves or not dimension.contains(leaves[key]):
+                    return None
+                params[key] = leaves[key]
+        return params
 
     def pruning(self, pruner: str) -> Pruning:
         """When trials are ended early; never for models without epochs."""
         epochs = settings.get(self.tree, "trainer.epochs")
         return Pruning(pruner, epochs, settings.get(self.tree, "trainer.validate_every", 1)) if epochs else Pruning()
+
+    def plan(self, chosen: Search, overrides: Sequence[str] = (), warm_start: str | Path | Study | None = None) -> Plan:
+        """Return what to search for.
+
+        Args:
+            chosen: settings of the search.
+            overrides: command-line overrides to store in the study.
+            warm_start: name, sweep directory or study to start from.
+        """
+        metric = f"validation {self.monitor}"
+        return Plan(
+            space=self.space,
+            n_trials=chosen.n_trials,
+            population=chosen.population,
+            metric=metric,
+            fixed=self.fixed,
+            sampler=chosen.sampler,
+            seed=chosen.seed,
+            direction="maximize" if larger_is_better(self.monitor) else "minimize",
+            first=self.default,
+            pruning=self.pruning(chosen.pruner),
+            timeout=chosen.timeout,
+            source=None if warm_start is None else open_source(warm_start, chosen.storage, metric),
+            overrides=overrides,
+        )
 
     def tree_of(self, params: dict[str, Any]) -> Tree:
         """Return the configuration of a trial."""
@@ -105,8 +135,9 @@ class Tuning:
         for corner in self._corners():
             composed = self.tree_of(corner)
             settings.check(composed)
-            for key in self.space:
-                check_effects(composed, key)
+            for key, dimension in self.space.items():
+                if not dimension.when or key in corner:
+                    check_effects(composed, key)
 
     def check_data(self, split: Split) -> None:
         """Raise an InputError if a trial at a bound of the space would fail on this data."""
@@ -117,15 +148,19 @@ class Tuning:
 
     def _corners(self) -> list[dict[str, Any]]:
         """Return the bounds of every dimension, combined with every choice of config groups such as `model`."""
-        space, leaves = self.space, settings.flat(self.tree)
-        groups = [key for key in space if key not in leaves and "." not in key]
-        choices = [dict(zip(groups, values, strict=True)) for values in product(*(space[g].extremes() for g in groups))]
-        others = {key: dimension for key, dimension in space.items() if key not in groups}
-        return [
-            choice | extra
-            for choice in choices
-            for extra in ([{key: value} for key, d in others.items() for value in d.extremes()] or [{}])
-        ]
+        leaves = settings.flat(self.tree)
+        groups = {key: d for key, d in self.space.items() if key not in leaves and "." not in key}
+        corners = []
+        for choice in grid(groups) if groups else [{}]:
+            bounds = [
+                reaching(self.space, key) | choice | {key: value}
+                for key, dimension in self.space.items()
+                if key not in groups
+                for value in dimension.extremes()
+            ]
+            searched = [params for params in bounds if all(is_searched(self.space[key], params) for key in params)]
+            corners += searched or [choice]
+        return corners
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,41 +182,14 @@ class Tuned:
     notes: list[str]
 
 
-def tune(
-    tuning: Tuning,
-    chosen: Search,
-    runner: SlotRunner,
-    *,
-    name: str,
-    storage: BaseStorage,
-    directory: Path,
-    overrides: Sequence[str] = (),
-    on_tell: Callable[[FrozenTrial], None] = lambda trial: None,
-    on_round: Callable[[int, int, int], None] = lambda finished, running, total: None,
-) -> Study:
-    """Train the trials; see `search` for the arguments."""
-    plan = Plan(
-        space=tuning.space,
-        n_trials=chosen.n_trials,
-        population=chosen.population,
-        metric=f"validation {tuning.monitor}",
-        fixed=tuning.fixed,
-        sampler=chosen.sampler,
-        seed=chosen.seed,
-        direction="maximize" if larger_is_better(tuning.monitor) else "minimize",
-        first=tuning.default,
-        pruning=tuning.pruning(chosen.pruner),
-        overrides=overrides,
-    )
-    return search(
-        plan, runner, study_name=name, storage=storage, directory=directory, on_tell=on_tell, on_round=on_round
-    )
-
-
 def finish(
     tuning: Tuning, chosen: Search, runner: SlotRunner, study: Study, split: Split, load_s: float = 0.0
 ) -> Tuned:
-    """Evaluate the best trial on the test split; it is trained again only if another process trained it."""
+    """Evaluate the best trial on the test split; it is trained again only if another process trained it.
+
+    Raises:
+        KeyboardInterrupt: it was interrupted while it was trained again.
+    """
     winner = best(study)
     tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
     if runner.kept is not None and runner.kept.number == winner.number:
@@ -190,6 +198,17 @@ def finish(
         _, shared, population = settings.program_of(tree, tuning.extremes)
         selected = experiment.select(shared, split.selection, population)
     (result,) = experiment.finish(shared, split, selected, load_s)
+    if result.metrics["interrupted"]:
+        raise KeyboardInterrupt
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
     notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
+    plan = tuning.plan(chosen)
+    if (n_ended := plan.counts(study)[0]) < plan.total:
+        notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
+    value = selected.validation[0][tuning.monitor]
+    if (origin := winner.user_attrs.get(ADDED)) and value != winner.value:
+        notes.append(
+            f"the best trial is {origin} of sweep.warm_start; trained with the settings of this search, its "
+            f"validation {tuning.monitor} is {value:.4g} instead of {winner.value:.4g}"
+        )
     return Tuned(study, winner, tree, result, notes)

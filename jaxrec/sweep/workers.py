@@ -33,7 +33,7 @@ class Worker:
         study.set_user_attr(f"worker {self.id}", f"{socket.gethostname()}:{self.file.absolute()}")
 
     def record_round(self, study: Study, number: int) -> None:
-        """Store the round at which trials of other workers were taken over."""
+        """Store a round that the worker may have reached."""
         study.set_user_attr(f"round {self.id}", number)
 
 
@@ -65,12 +65,18 @@ def orphans(study: Study, directory: Path) -> list[FrozenTrial]:
     return sorted(found, key=lambda trial: trial.number)
 
 
-def last_round(study: Study, trial: FrozenTrial) -> int:
-    """Return the latest round that the worker of a trial is known to have reached."""
-    worker = trial.user_attrs.get("worker")
-    same = [t for t in study.get_trials(deepcopy=False) if t.user_attrs.get("worker") == worker]
+def last_round(study: Study, trial: FrozenTrial | None) -> int:
+    """Return the latest round that the worker of a trial may have reached; if it is unknown, that any worker has."""
+    worker = None if trial is None else trial.user_attrs.get("worker")
+    trials = study.get_trials(deepcopy=False)
+    same = [t for t in trials if worker in (None, t.user_attrs.get("worker"))]
     rounds = [t.user_attrs.get(name, 0) for t in same for name in ("started_round", "ended_round")]
-    return max([int(study.user_attrs.get(f"round {worker}", 0)), *rounds])
+    recorded = [
+        int(number)
+        for name, number in study.user_attrs.items()
+        if name.startswith("round ") and worker in (None, name.removeprefix("round "))
+    ]
+    return max([0, *rounds, *recorded])
 
 
 def any_alive(study: Study, directory: Path) -> bool:

@@ -147,6 +147,18 @@ def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
     assert set(found.best_params) == set(SPACE)
 
 
+def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
+    space = {"model.regularization": {"low": 10, "high": 1000, "log": True}}
+    first = jaxrec.search(split, "ease", space=space, n_trials=2, population=1, verbose=False)
+    then = {"space": space, "population": 1, "warm_start": first, "timeout": 1e-9, "verbose": False}
+    found = jaxrec.search(split, "ease", n_trials=3, **then)
+    assert list(found.trials.value[:2]) == list(first.trials.value)
+    assert len(found.trials) == 3  # the first is proposed in any case
+    assert "1 of 3 trials have ended: start the same search again to continue it" in found.notes
+    with pytest.raises(jaxrec.InputError, match="this search is for validation recall@10"):
+        jaxrec.search(split, "ease", overrides={"eval.monitor": "recall@10"}, **then)
+
+
 def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
     settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "verbose": False, "directory": tmp_path / "s"}
     jaxrec.search(split, "ease", n_trials=2, **settings)

@@ -2,7 +2,9 @@
 
 from optuna.trial import TrialState
 
-from jaxrec.sweep.search import Outcome, Plan, Progress, search
+from jaxrec.sweep.outcome import Outcome, Progress
+from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 
@@ -39,16 +41,53 @@ class InOneRound:
     def add(self, number, params, trained=0):
         self.waiting[number] = params
 
-    def save(self, is_interrupted):
-        return False
-
     def advance(self):
         batch, self.waiting = self.waiting, {}
         for number, outcome in zip(batch, self.evaluate(list(batch.values())), strict=True):
             yield Progress(number, outcome=outcome)
 
+    def save(self, is_interrupted):
+        return False
 
-def sweep(directory, evaluate=None, storage=None, on_tell=lambda trial: None, study_name="study", **changes):
+
+class Curves:
+    """A runner whose trials train several epochs; the value of a trial comes closer to that of `quadratic`."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs, self.trials, self.started = n_epochs, {}, []
+
+    def add(self, number, params, trained=0):
+        self.trials[number] = {"params": params, "epoch": max(trained, 0), "waits": trained < 0}
+        self.started.append(number)
+
+    def advance(self):
+        for number, trial in sorted(self.trials.items()):
+            if trial["waits"]:
+                trial["waits"] = False
+                continue
+            trial["epoch"] += 1
+            done = trial["epoch"] == self.n_epochs(trial["params"])
+            yield Progress(
+                number, trial["epoch"], self.value(trial), self.outcome(number, "complete") if done else None
+            )
+
+    def value(self, trial):
+        return quadratic(trial["params"]) * (1 - 0.5 ** trial["epoch"])
+
+    def outcome(self, number, state):
+        trial = self.trials.pop(number)
+        return Outcome(self.value(trial), state, {"epochs": trial["epoch"]})
+
+    def prune(self, number):
+        return self.outcome(number, "pruned")
+
+    def save(self, is_interrupted):
+        return False
+
+
+def sweep(
+    directory, evaluate=None, storage=None, on_tell=lambda trial: None, study_name="study", runner=None, **changes
+):
     arguments = {
         "space": SPACE,
         "n_trials": 8,
@@ -59,7 +98,7 @@ def sweep(directory, evaluate=None, storage=None, on_tell=lambda trial: None, st
     }
     return search(
         Plan(**{**arguments, **changes}),
-        InOneRound(evaluate or Recorder()),
+        runner or InOneRound(evaluate or Recorder()),
         study_name=study_name,
         storage=storage or open_storage(None, directory),
         directory=directory,

@@ -7,14 +7,18 @@ import jax
 import numpy as np
 import optuna
 import pytest
+from optuna.storages.journal import JournalFileBackend
 
 from jaxrec import experiment
 from jaxrec.settings import build
+from jaxrec.sweep.pruning import Pruning
+from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import Search, Tuning, tune
+from jaxrec.sweep.tuning import Search, Tuning
 from tests.planted import PLANTED
+from tests.sweep.recorder import Curves, sweep
 
 SPACE = {
     "optimizer.learning_rate": Interval(1e-3, 0.3, log=True),
@@ -57,13 +61,12 @@ def searched(compose, tmp_path_factory):
 
     def run(directory, minutes=None, killed_at=math.inf):
         tree = compose(*PLANTED, *SETTINGS, f"trainer.save_minutes={'null' if minutes is None else minutes}")
-        search: Search = build(tree["sweep"])
+        chosen: Search = build(tree["sweep"])
         tuning = Tuning(tree, SPACE, lambda overrides: tree)
-        runner = tuning.runner(split.selection, search.population, directory)
+        runner = tuning.runner(split.selection, chosen.population, directory)
         storage = open_storage(None, directory)
-        return runner, tune(
-            tuning, search, Mortal(runner, killed_at), name="study", storage=storage, directory=directory
-        )
+        mortal = Mortal(runner, killed_at)
+        return runner, search(tuning.plan(chosen), mortal, study_name="study", storage=storage, directory=directory)
 
     return run
 
@@ -117,3 +120,52 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_trials(minutes, se
         except Killed:
             continue
     assert records(searched(tmp_path, minutes)[1]) == records(uninterrupted[1])
+
+
+def curves(directory, space, killed_at=math.inf, pruner="halving"):
+    """A search over curves, killed before a write to its journal."""
+    writes, append = itertools.count(1), JournalFileBackend.append_logs
+
+    def mortal(journal, logs):
+        if next(writes) > killed_at:
+            raise Killed
+        append(journal, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", mortal)
+        runner = Curves(lambda params: 16 - params["width"] // 16)
+        study = sweep(directory, runner=runner, space=space, n_trials=10, pruning=Pruning(pruner, 14))
+    return study, next(writes)
+
+
+CURVES = {
+    "continuous": {"x": Interval(-1.0, 1.0), "width": Choice((16, 32, 48))},
+    "repeating": {"x": Choice((-0.5, 0.0, 0.25)), "width": Choice((16, 32))},
+    "conditional": {"width": Choice((16, 32)), "x": Interval(-1, 1), "y": Interval(0, 1, when={"width": 16})},
+}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_curves(tmp_path_factory):
+    return {name: curves(tmp_path_factory.mktemp(name), space) for name, space in CURVES.items()}
+
+
+def killed_and_continued(name, directory, killed_at):
+    with pytest.raises(Killed):
+        curves(directory, CURVES[name], killed_at)
+    return records(curves(directory, CURVES[name])[0])
+
+
+@pytest.mark.parametrize("name", CURVES)
+@pytest.mark.parametrize("part", [0.1, 0.25, 0.35, 0.6, 0.85])
+def test_a_search_killed_at_a_write_ends_with_the_same_trials(name, part, uninterrupted_curves, tmp_path):
+    study, n_writes = uninterrupted_curves[name]
+    assert killed_and_continued(name, tmp_path, int(part * n_writes)) == records(study)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CURVES)
+def test_a_search_killed_at_any_write_ends_with_the_same_trials(name, uninterrupted_curves, tmp_path):
+    study, n_writes = uninterrupted_curves[name]
+    for killed_at in range(6, n_writes - 1):
+        assert killed_and_continued(name, tmp_path / str(killed_at), killed_at) == records(study), killed_at

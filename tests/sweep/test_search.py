@@ -1,15 +1,18 @@
 import itertools
 import math
+import time
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
 import pytest
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.search import SAMPLERS, Outcome
+from jaxrec.sweep.outcome import Outcome
+from jaxrec.sweep.samplers import SAMPLERS
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.trials import best, leaderboard
-from tests.sweep.recorder import SPACE, Recorder, n_done, sweep
+from tests.sweep.recorder import SPACE, Curves, Recorder, n_done, quadratic, sweep
 
 GRID = {"a": Choice(("p", "q")), "b": Interval(1, 3, integer=True)}
 
@@ -68,7 +71,7 @@ def test_trials_csv_has_every_trial(tmp_path):
     assert not list(tmp_path.glob(".trials*"))
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "grid"])
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("auto", "gp", "grid")])
 def test_every_sampler_goes_on_where_it_stopped_without_repeating_itself(sampler, tmp_path, caplog):
     evaluate = Recorder()
     for n_trials in (5, 10, 15):
@@ -147,7 +150,10 @@ def test_a_combination_that_fails_is_tried_twice(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"sampler": "tep"}, "sweep.sampler=tep is unknown; choose one of tpe, random, cmaes, qmc, nsga2, grid"),
+        (
+            {"sampler": "tep"},
+            "sweep.sampler=tep is unknown; choose one of auto, tpe, random,",
+        ),
         ({"n_trials": 0}, "sweep.n_trials must be at least 1, got 0"),
         ({"population": 0}, "sweep.population must be at least 1, got 0"),
         ({"direction": "up"}, "sweep.direction must be maximize or minimize, got up"),
@@ -235,3 +241,57 @@ def test_an_error_of_evaluate_comes_through_and_what_it_gave_before_is_kept(tmp_
 def test_an_outcome_for_each_trial_is_asked_for(tmp_path):
     with pytest.raises(ValueError, match="shorter"):
         sweep(tmp_path, lambda batch: [Outcome(1.0)])
+
+
+# Repeated parameters, time, conditions ------------------------------------------------------------
+
+
+def test_equal_parameters_are_trained_once(tmp_path):
+    space = {"x": Choice((-0.5, 0.0, 0.25))}
+    outcomes = {-0.5: Outcome(0.75, "complete", {"ndcg@5": 0.5}), 0.0: Outcome(0.25, "pruned"), 0.25: Outcome(0.5)}
+    evaluate = Recorder(lambda params: outcomes[params["x"]])
+    study = sweep(tmp_path, evaluate, space=space, n_trials=40, population=2)
+    assert sorted(params["x"] for params in evaluate.seen) == [-0.5, 0.0, 0.25]
+    assert n_done(study) == len(study.trials) == 40  # an exhausted space ends the search too
+    first = {trial.params["x"]: trial.number for trial in study.trials[::-1] if "same_as" not in trial.user_attrs}
+    for trial in study.trials:
+        expected = outcomes[trial.params["x"]]
+        assert (trial.value, trial.state.name.lower()) == (expected.value, expected.state)
+        assert trial.user_attrs.get("ndcg@5") == expected.attributes.get("ndcg@5")
+        number = first[trial.params["x"]]
+        assert trial.user_attrs.get("same_as") == (None if trial.number == number else number)
+
+
+def test_no_trials_start_after_the_timeout_and_those_in_training_end(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("jaxrec.sweep.search.time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+
+    def n_epochs(params):
+        now[0] += 10  # seconds
+        return 5
+
+    runner = Curves(n_epochs)
+    study = sweep(tmp_path, runner=runner, n_trials=100, timeout=3)  # 18 trial-epochs
+    # 3 trials of 5 epochs take 150 s; the second three start in time and end at 300 s.
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
+    study = sweep(tmp_path, runner=Curves(lambda params: 1), n_trials=7, timeout=1e-9)  # a start has its own time
+    assert n_done(study) == 7
+
+
+def test_dimensions_are_proposed_where_their_condition_holds(tmp_path):
+    space = {
+        "y": Interval(0.0, 1.0, when={"loss": "bpr"}),
+        "loss": Choice(("bpr", "bce", "softmax")),
+        "x": Interval(-1.0, 1.0),
+        "z": Interval(1, 3, integer=True, when={"loss": ("bce", "softmax")}),
+    }
+    evaluate = Recorder(lambda params: Outcome(quadratic(params) + (params["loss"] == "bce")))
+    study = sweep(tmp_path, evaluate, space=space, n_trials=40, population=2)
+    assert {params["loss"] for params in evaluate.seen} == {"bpr", "bce", "softmax"}
+    for params in evaluate.seen:
+        assert params.keys() == {"loss", "x", "y" if params["loss"] == "bpr" else "z"}
+    assert study.trials == sweep(tmp_path, evaluate, space=space, n_trials=40).trials
+    late = [params["loss"] for params in evaluate.seen[20:]]
+    assert late.count("bce") > 10  # a third where nothing is learned
+    for sampler in ("random", "cmaes", "nsga2", "qmc"):
+        assert n_done(sweep(tmp_path / sampler, space=space, sampler=sampler)) == 8

@@ -2,7 +2,18 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.space import Choice, Interval, distributions, grid, space_from_yaml, space_to_plain
+from jaxrec.sweep.space import (
+    Choice,
+    Interval,
+    check_space,
+    distributions,
+    grid,
+    is_searched,
+    n_points,
+    reaching,
+    space_from_yaml,
+    space_to_plain,
+)
 
 SPACE = {
     "optimizer.learning_rate": {"low": 1e-4, "high": 1e-1, "log": True},
@@ -48,8 +59,11 @@ def test_a_space_of_one_point_is_allowed():
         ({"choices": [1, True]}, "True twice"),
         ({"choices": [[64, 32]]}, "choices may hold numbers, strings"),
         ({"low": 1, "high": 2, "choices": [1, 2]}, "has both choices and high, low"),
-        ({"low": 1, "high": 2, "logarithmic": True}, "unknown logarithmic; allowed: low, high, log, integer, step"),
-        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed: choices"),
+        (
+            {"low": 1, "high": 2, "logarithmic": True},
+            "unknown logarithmic; allowed: low, high, log, integer, step",
+        ),
+        ({"choices": [1], "labels": ["a"]}, "unknown labels; allowed: choices, when"),
         ({"low": 1}, "high missing"),
         ({}, "low and high missing"),
         ({"low": "small", "high": 1}, "low must be a finite number, got 'small'"),
@@ -100,3 +114,50 @@ def test_grid_needs_points():
         grid(space_from_yaml(SPACE))
     with pytest.raises(InputError, match="1,000,000 combinations"):
         grid({"a": Interval(1, 1000, integer=True), "b": Interval(1, 1000, integer=True)})
+
+
+# Conditions ---------------------------------------------------------------------------------------
+
+LOSSES = {
+    "negatives.ratio": {"low": 1, "high": 2, "integer": True, "when": {"loss": ["bpr", "bce"]}},
+    "loss": {"choices": ["bpr", "bce", "softmax"]},
+    "loss.temperature": {"choices": [0.5, 1.0], "when": {"loss": "softmax"}},
+}
+
+
+def test_a_dimension_comes_after_those_of_its_condition():
+    space = check_space(space_from_yaml(LOSSES))
+    assert list(space) == ["loss", "negatives.ratio", "loss.temperature"]
+    assert is_searched(space["loss"], {})
+    assert not is_searched(space["negatives.ratio"], {})
+    assert is_searched(space["negatives.ratio"], {"loss": "bce"})
+    assert not is_searched(space["negatives.ratio"], {"loss": "softmax"})
+    assert reaching(space, "negatives.ratio") == {"loss": "bpr"}
+    assert space_from_yaml(space_to_plain(space)) == space
+    assert "when" not in space_to_plain(space)["loss"]
+
+
+def test_a_grid_has_only_what_is_searched():
+    ratio, temperature = "negatives.ratio", "loss.temperature"
+    assert grid(space_from_yaml(LOSSES)) == [
+        *({"loss": loss, ratio: n} for loss in ("bpr", "bce") for n in (1, 2)),
+        *({"loss": "softmax", temperature: t} for t in (0.5, 1.0)),
+    ]
+    assert n_points(space_from_yaml(LOSSES)) == 6
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ({"model": "mf"}, "a: when names model, which is not in the search space"),
+        ({"b": "s"}, "a: when.b has 's', which is not in the dimension b"),
+        ({"c": 1}, "a: its condition depends on itself: remove one when of a, c"),
+        ("mf", "a: when must name other dimensions, e.g. {loss: bpr}, got 'mf'"),
+        ({"b": []}, "a: when.b is empty"),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_refused(when, said):
+    choices = {"choices": [1, 2]}
+    with pytest.raises(InputError) as error:
+        space_from_yaml({"a": choices | {"when": when}, "b": {"choices": ["p"]}, "c": choices | {"when": {"a": 1}}})
+    assert said in str(error.value)

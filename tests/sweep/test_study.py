@@ -7,7 +7,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from rich.console import Console
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.search import Outcome, Plan, search
+from jaxrec.sweep.outcome import Outcome
+from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval, distributions
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.study import (

@@ -1,5 +1,6 @@
 """Processes that die, and processes that share a study."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from optuna.trial import TrialState
 
 from jaxrec.sweep.storage import open_storage, read_journal
 from tests.paths import ROOT
-from tests.sweep.recorder import Recorder, n_done, quadratic, sweep
+from tests.sweep.recorder import Curves, Recorder, n_done, quadratic, sweep
 
 
 def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
@@ -31,6 +32,37 @@ def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
     assert evaluate.batches[1][:2] == [left[1].params, left[2].params]
     through = sweep(tmp_path / "through")
     assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
+
+
+def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_not(tmp_path):
+    saved, rounds = [], []
+
+    class Signaled(Curves):
+        def advance(self):
+            rounds.append(0)
+            for progress in super().advance():
+                os.kill(os.getpid(), signal.SIGINT) if len(rounds) == 2 and not rounds[1] else None
+                rounds[-1] += 1
+                yield progress
+
+        def save(self, is_interrupted):
+            saved.append(is_interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, runner=Signaled(lambda params: 2), n_trials=9)
+    assert rounds == [3, 3]
+    assert saved == [False, False, True]
+    states = [t.state.name for t in optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)).trials]
+    assert states == ["COMPLETE"] * 3  # nothing new is proposed
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def twice(batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, twice, n_trials=9)
 
 
 def test_a_trial_whose_process_died_while_it_was_proposed_is_completed(tmp_path):
@@ -57,7 +89,7 @@ PROCESS = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from jaxrec.sweep.search import Outcome
+from jaxrec.sweep.outcome import Outcome
 from tests.sweep.recorder import quadratic, sweep
 directory, n_trials, kill_in_batch, pause, together = Path(sys.argv[1]), *(float(text) for text in sys.argv[2:])
 batches = 0

@@ -1,0 +1,161 @@
+"""Plan of a search, and its record in the study, which is continued only with the settings it was started with."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.study import Study
+
+from jaxrec.errors import InputError
+from jaxrec.sweep import warm_start
+from jaxrec.sweep.pruning import Pruning
+from jaxrec.sweep.samplers import make_sampler, note_if_random, resolve
+from jaxrec.sweep.space import Dimension, Space, check_space, grid, space_to_plain
+from jaxrec.sweep.trials import key_of, progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to search for.
+
+    Attributes:
+        space: dimensions by key
+        n_trials: target number of trials in the study; the grid sampler uses the number of combinations instead
+        population: number of trials in training at once
+        metric: name of the metric in `Outcome.value`
+        fixed: settings shared by all trials. A study is continued only with the same settings, metric and space; the
+            sampler, `n_trials` and `population` may change
+        sampler: one of `samplers.SAMPLERS`
+        seed: seed of the sampler
+        direction: "maximize" or "minimize"
+        first: parameters of the first trial of a new study; None: the sampler's
+        pruning: when trials are ended early
+        timeout: minutes after which a process starts no more trials; None: no limit
+        source: study whose complete trials are added to a new study; they do not count towards `n_trials`
+        overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated
+    """
+
+    space: Mapping[str, Dimension]
+    n_trials: int
+    population: int
+    metric: str
+    fixed: Mapping[str, Any]
+    sampler: str = "tpe"
+    seed: int = 0
+    direction: str = "maximize"
+    first: Mapping[str, Any] | None = None
+    pruning: Pruning = field(default_factory=Pruning)
+    timeout: float | None = None
+    source: Study | None = None
+    overrides: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name, number in (("sweep.n_trials", self.n_trials), ("sweep.population", self.population)):
+            if number < 1:
+                raise InputError(f"{name} must be at least 1, got {number}")
+        if self.direction not in ("maximize", "minimize"):
+            raise InputError(f"sweep.direction must be maximize or minimize, got {self.direction}")
+        _ = self.combinations  # a grid needs discrete dimensions
+
+    @cached_property
+    def dimensions(self) -> Space:
+        """The space, with every dimension after those that its condition names."""
+        return check_space(self.space)
+
+    @cached_property
+    def algorithm(self) -> str:
+        """Name of the sampler in use."""
+        return resolve(self.sampler, self.dimensions, self.n_trials)
+
+    @cached_property
+    def combinations(self) -> dict[str, dict[str, Any]] | None:
+        """Parameters of all trials of a grid, by `key_of`; None for other samplers."""
+        return {key_of(params): params for params in grid(self.space)} if self.algorithm == "grid" else None
+
+    @property
+    def total(self) -> int:
+        """Number of trials in the end."""
+        return self.n_trials if self.combinations is None else len(self.combinations)
+
+    def counts(self, study: Study) -> tuple[int, int]:
+        """Return how many of the `total` trials have ended, and how many are running."""
+        return progress(warm_start.own(study.get_trials(deepcopy=False)), self.combinations)
+
+    def sampler_of(self, number: int) -> optuna.samplers.BaseSampler:
+        """Return the sampler that proposes the trial of a number."""
+        is_conditional = any(dimension.when for dimension in self.dimensions.values())
+        return make_sampler(self.algorithm, self.seed, number, is_conditional)
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences to print before the search."""
+        if self.source is not None:
+            added = [warm_start.describe(self.source, self.dimensions, self.fixed)]
+            if self.algorithm in ("tpe", "gp"):  # they learn from the added trials
+                return added
+        else:
+            added = []
+        note = note_if_random(self.algorithm, self.dimensions, self.n_trials, self.population)
+        return added + [note] * bool(note)
+
+
+def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
+    """Open a study, or start it; the caller holds `ask.lock`.
+
+    Raises:
+        InputError: the study has other settings.
+    """
+    to = optuna.study.StudyDirection[plan.direction.upper()]
+    study = optuna.create_study(study_name=name, storage=storage, direction=to, load_if_exists=True)
+    if (stored := study.direction.name.lower()) != plan.direction:
+        raise InputError(
+            f"study {name} was created to {stored}, this sweep is to {plan.direction}: set another sweep.study_name"
+        )
+    settings = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
+    settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
+    if "fixed" in study.user_attrs:
+        _check(study, plan, settings)
+    else:
+        _fill(study, plan, settings)
+    return study
+
+
+def _fill(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
+    """Add the first trials and the settings to a new study."""
+    if plan.source is not None:
+        warm_start.add(study, plan.source, plan.dimensions, plan.fixed)
+        study.set_user_attr("warm_start", plan.source.study_name)
+    if plan.first is not None and not warm_start.own(study.get_trials(deepcopy=False)):
+        study.enqueue_trial(dict(plan.first))
+    # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
+    for name, value in {"overrides": list(plan.overrides), **settings}.items():
+        study.set_user_attr(name, value)
+
+
+def _check(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
+    """Raise an InputError if a study has other settings."""
+    stored = study.user_attrs
+    old, new = (_flat({name: source.get(name) for name in settings}) for source in (stored, settings))
+    if changed := [key for key in dict.fromkeys([*old, *new]) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]:
+        lines = [f"  {key}: was {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}" for key in changed]
+        raise InputError(
+            f"study {study.study_name} has trials with other settings; set another sweep.study_name to start a new "
+            "study, or restore:\n" + "\n".join(lines)
+        )
+    if plan.source is not None and stored.get("warm_start") != plan.source.study_name:
+        raise InputError(
+            f"study {study.study_name} was started without sweep.warm_start={plan.source.study_name}, which adds "
+            "trials to new studies only: omit it, or set another sweep.study_name"
+        )
+
+
+_ABSENT = "absent"
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    space = {f"sweep.space {key}": value for key, value in (settings["space"] or {}).items()}
+    return {"sweep.metric": settings["metric"], **space, **(settings["fixed"] or {})}

@@ -1,0 +1,93 @@
+"""Searches that end before their last trial."""
+
+import json
+
+import pandas as pd
+import pytest
+import yaml
+
+from jaxrec import launch
+from jaxrec.errors import InputError
+from jaxrec.sweep.runner import SlotRunner
+from tests.planted import PLANTED
+
+SHORT = (*PLANTED, "model=ease", "sweep.n_trials=6", "sweep.population=2")
+SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """Make the n-th round of every search an interrupt."""
+
+    def at(n):
+        rounds, advance = iter(range(1, 1000)), SlotRunner.advance
+
+        def advance_or_stop(runner):
+            if next(rounds) == n:
+                raise KeyboardInterrupt
+            return advance(runner)
+
+        monkeypatch.setattr(SlotRunner, "advance", advance_or_stop)
+
+    return at
+
+
+def test_an_interrupted_search_leaves_the_best_so_far_and_is_continued(compose, tmp_path, interrupted, capsys):
+    tree = compose(*SHORT)
+    interrupted(3)
+    with pytest.raises(KeyboardInterrupt):
+        launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert list(trials.state) == ["complete"] * 4 + ["running"] * 2
+    metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    assert metrics["validation"]["ndcg@10"] == trials.value.max()
+    assert not metrics["interrupted"]
+    best = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert best == [f"model.regularization={trials['model.regularization'][trials.value.idxmax()]}"]
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "leaderboard" in printed
+    assert "4 of 6 trials have ended" in printed
+    assert "to continue: the same command" in printed
+    interrupted(1000)
+    result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    assert (pd.read_csv(tmp_path / "trials.csv").state == "complete").sum() == 6
+    assert not result.metrics["interrupted"]
+
+
+def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path, interrupted, capsys):
+    interrupted(1)
+    tree = compose(*SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    assert not (tmp_path / "best").exists()
+    assert "interrupted before the first trial was complete; to continue: the same command" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:Some regimes for parameter")  # importances of few trials
+def test_a_search_over_losses_with_parameters_of_their_own(compose, tmp_path):
+    short = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "sweep.sampler=auto", "sweep.n_trials=4")
+    space = {
+        "negatives.ratio": {"choices": [1, 2], "when": {"loss": "bpr"}},
+        "loss": {"choices": ["bpr", "softmax"]},
+    }
+    launch.sweep(compose(*short), space, lambda more: compose(*short, *more), [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv")
+    assert list(trials.loss) == ["bpr", "bpr", "softmax"]
+    assert list(trials["negatives.ratio"].fillna(0)) == [1, 2, 0]
+    assert set(trials.state) == {"complete"}
+
+
+def test_a_search_starts_from_another(compose, tmp_path, capsys):
+    tree = compose(*SHORT, "sweep.n_trials=2")
+    launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "first")
+    best = pd.read_csv(tmp_path / "first" / "trials.csv").value.max()
+    tree = compose(*SHORT, "sweep.n_trials=1", f"sweep.warm_start={tmp_path / 'first'}", "sweep.timeout=5")
+    launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "second")
+    trials = pd.read_csv(tmp_path / "second" / "trials.csv")
+    assert len(trials) == 3
+    assert trials.value[:2].max() == best
+    assert "warm start: 2 of 2 complete trials" in capsys.readouterr().out
+    tree = compose(*SHORT, "eval.monitor=recall@10", f"sweep.warm_start={tmp_path / 'first'}")
+    with pytest.raises(InputError, match=r"its metric is validation ndcg@10, this search is for validation recall@10"):
+        launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "third")
+    assert not (tmp_path / "third").exists()
