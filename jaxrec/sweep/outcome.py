@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
+
+from jaxrec.sweep.space import Values
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Outcome:
 
     value: float | None
     state: Literal["complete", "pruned", "failed"] = "complete"
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def failure(self) -> str | None:
@@ -49,7 +51,7 @@ class Progress(NamedTuple):
 class Runner(Protocol):
     """Trains trials side by side, see `sweep.runner.SlotRunner`."""
 
-    def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
+    def add(self, number: int, params: Values, trained: int = 0) -> None:
         """Start a trial.
 
         Args:

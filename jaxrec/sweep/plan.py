@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
@@ -14,7 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.sweep import warm_start
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.samplers import make_sampler, note_if_random, resolve
-from jaxrec.sweep.space import Dimension, Space, check_space, grid, space_to_plain
+from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
 from jaxrec.sweep.trials import key_of, progress
 
 
@@ -43,11 +42,11 @@ class Plan:
     n_trials: int
     population: int
     metric: str
-    fixed: Mapping[str, Any]
+    fixed: Mapping[str, object]
     sampler: str = "tpe"
     seed: int = 0
     direction: str = "maximize"
-    first: Mapping[str, Any] | None = None
+    first: Mapping[str, object] | None = None
     pruning: Pruning = field(default_factory=Pruning)
     timeout: float | None = None
     source: Study | None = None
@@ -72,7 +71,7 @@ class Plan:
         return resolve(self.sampler, self.dimensions, self.n_trials)
 
     @cached_property
-    def combinations(self) -> dict[str, dict[str, Any]] | None:
+    def combinations(self) -> dict[str, Values] | None:
         """Parameters of all trials of a grid, by `key_of`; None for other samplers."""
         return {key_of(params): params for params in grid(self.space)} if self.algorithm == "grid" else None
 
@@ -124,7 +123,7 @@ def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
     return study
 
 
-def _fill(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
+def _fill(study: Study, plan: Plan, settings: Mapping[str, object]) -> None:
     """Add the first trials and the settings to a new study."""
     if plan.source is not None:
         warm_start.add(study, plan.source, plan.dimensions, plan.fixed)
@@ -136,7 +135,7 @@ def _fill(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
         study.set_user_attr(name, value)
 
 
-def _check(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
+def _check(study: Study, plan: Plan, settings: Values) -> None:
     """Raise an InputError if a study has other settings."""
     stored = study.user_attrs
     old, new = (_flat({name: source.get(name) for name in settings}) for source in (stored, settings))
@@ -156,6 +155,6 @@ def _check(study: Study, plan: Plan, settings: Mapping[str, Any]) -> None:
 _ABSENT = "absent"
 
 
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _flat(settings: Values) -> Values:
     space = {f"sweep.space {key}": value for key, value in (settings["space"] or {}).items()}
     return {"sweep.metric": settings["metric"], **space, **(settings["fixed"] or {})}

@@ -19,6 +19,7 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model
 from jaxrec.settings import Tree
 from jaxrec.sweep.outcome import Outcome, Progress
+from jaxrec.sweep.space import Values
 
 
 @dataclass(eq=False)
@@ -78,7 +79,7 @@ class SlotRunner:
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
     """
 
-    tree_of: Callable[[dict[str, Any]], Tree]
+    tree_of: Callable[[Values], Tree]
     extremes: Mapping[str, Sequence[Any]]
     selection: Selection
     n_slots: int
@@ -93,7 +94,7 @@ class SlotRunner:
     def __post_init__(self) -> None:
         self._states = {} if self.saved is None else self.saved.load()
 
-    def add(self, number: int, params: dict[str, Any], trained: int = 0) -> None:
+    def add(self, number: int, params: Values, trained: int = 0) -> None:
         """Start a trial; see `outcome.Runner`."""
         tree = self.tree_of(params)
         if not isinstance(experiment.trainer(tree), EpochLoop):

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import optuna
 from optuna.storages import BaseStorage
@@ -33,7 +33,7 @@ from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, open_study
 from jaxrec.sweep.pruning import decide
-from jaxrec.sweep.space import is_searched
+from jaxrec.sweep.space import Values, is_searched
 from jaxrec.sweep.storage import FileLock
 from jaxrec.sweep.trials import failures_by_key, key_of, params_of, progress, write_trials
 from jaxrec.sweep.warm_start import own
@@ -175,7 +175,7 @@ class _Loop:
 
     def _suggest(self, trial: Trial) -> None:
         """Propose the parameters of a trial; a process may have died while it did."""
-        before, params = trial.params, dict[str, Any]()
+        before, params = trial.params, Values()
         for name, dimension in self.plan.dimensions.items():
             if not is_searched(dimension, params):
                 continue
@@ -298,7 +298,7 @@ class _Loop:
 
 
 def _enqueue_combinations(
-    study: Study, trials: Sequence[FrozenTrial], combinations: Mapping[str, dict[str, Any]], n_free: int
+    study: Study, trials: Sequence[FrozenTrial], combinations: Mapping[str, Values], n_free: int
 ) -> None:
     """Queue combinations without a trial, in order, until `n_free` are waiting."""
     used = {key_of(params_of(trial)) for trial in trials if trial.state != TrialState.FAIL}

@@ -25,7 +25,8 @@ from jaxrec.errors import InputError
 
 LARGEST_GRID = 100_000
 
-Condition = Mapping[str, tuple[Any, ...]]  # allowed values of other dimensions
+Values = dict[str, Any]  # a value for each dimension or setting, by key
+Condition = Mapping[str, tuple[object, ...]]  # allowed values of other dimensions
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ Dimension = Choice | Interval
 Space = dict[str, Dimension]
 
 
-def space_from_yaml(mapping: Mapping[str, Any]) -> Space:
+def space_from_yaml(mapping: Mapping[str, object]) -> Space:
     """Build a space from plain dicts.
 
     Raises:
@@ -166,20 +167,20 @@ def check_space(space: Mapping[str, Dimension]) -> Space:
     return ordered
 
 
-def is_searched(dimension: Dimension, params: Mapping[str, Any]) -> bool:
+def is_searched(dimension: Dimension, params: Mapping[str, object]) -> bool:
     """Return whether the condition of a dimension holds for parameters; without a condition it does."""
     return all(key in params and params[key] in values for key, values in (dimension.when or {}).items())
 
 
-def reaching(space: Mapping[str, Dimension], key: str) -> dict[str, Any]:
+def reaching(space: Mapping[str, Dimension], key: str) -> Values:
     """Return values of other dimensions with which a dimension is searched: the first of each condition."""
-    params: dict[str, Any] = {}
+    params: Values = {}
     for other, values in (space[key].when or {}).items():
         params |= reaching(space, other) | {other: values[0]}
     return params
 
 
-def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, dict[str, Any]]:
+def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, Values]:
     """Return the plain dicts a study stores; inverse of `space_from_yaml`."""
     return {key: _plain({k: v for k, v in vars(d).items() if k != "when" or v}) for key, d in space.items()}
 
@@ -195,9 +196,9 @@ def distributions(space: Mapping[str, Dimension]) -> dict[str, BaseDistribution]
     return {key: dimension.distribution() for key, dimension in check_space(space).items()}
 
 
-def grid(space: Mapping[str, Dimension]) -> list[dict[str, Any]]:
+def grid(space: Mapping[str, Dimension]) -> list[Values]:
     """Return all combinations; the last key varies fastest, or the last with a condition."""
-    combinations: list[dict[str, Any]] = [{}]
+    combinations: list[Values] = [{}]
     for key, dimension in check_space(space).items():
         try:
             points = dimension.points()
@@ -221,7 +222,7 @@ def n_points(space: Mapping[str, Dimension]) -> float:
         return math.inf
 
 
-def _condition(when: Any) -> Condition | None:
+def _condition(when: object) -> Condition | None:
     """Return a condition with a tuple of values for each key."""
     if when is None:
         return None

@@ -13,6 +13,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
 
 ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last columns of the trials table
@@ -83,12 +84,12 @@ def state_of(trial: FrozenTrial) -> str:
     return "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
 
 
-def params_of(trial: FrozenTrial) -> dict[str, Any]:
+def params_of(trial: FrozenTrial) -> Values:
     """Return the parameters of a trial, including one still in the queue."""
     return trial.params or dict(trial.system_attrs.get("fixed_params", {}))
 
 
-def key_of(params: Mapping[str, Any]) -> str:
+def key_of(params: Mapping[str, object]) -> str:
     """Return a canonical string key of the parameters."""
     return json.dumps(params, sort_keys=True)
 
@@ -99,7 +100,7 @@ def _ranked(study: Study) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
-def _row(trial: FrozenTrial) -> dict[str, Any]:
+def _row(trial: FrozenTrial) -> Values:
     row = {"number": trial.number, "state": state_of(trial), "value": trial.value, **params_of(trial)}
     # The worker is an id without meaning outside of the search.
     attributes = {name: value for name, value in trial.user_attrs.items() if name not in row and name != "worker"}

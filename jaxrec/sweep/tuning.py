@@ -21,7 +21,7 @@ from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
-from jaxrec.sweep.space import Space, grid, is_searched, reaching
+from jaxrec.sweep.space import Space, Values, grid, is_searched, reaching
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.verdict import verdict
 from jaxrec.sweep.warm_start import ADDED, open_source
@@ -37,8 +37,8 @@ class Search:
     seed: NonNegativeInt
     refit: bool
     pruner: Literal["none", "median", "percentile", "halving", "hyperband", "wilcoxon"]
-    space: dict[str, Any]
-    tunes: dict[str, Any] = field(default_factory=dict)
+    space: Values
+    tunes: Values = field(default_factory=dict)
     study_name: str | None = None
     storage: str | None = None
     timeout: PositiveFloat | None = None
@@ -60,7 +60,7 @@ class Tuning:
     compose: Callable[[Sequence[str]], Tree]
 
     @property
-    def fixed(self) -> dict[str, Any]:
+    def fixed(self) -> Values:
         """Settings shared by all trials, by key."""
         leaves = settings.flat(self.tree)
         own = {key for key in leaves if key.startswith("sweep.") or key in self.space or key == "trainer.save_minutes"}
@@ -83,9 +83,9 @@ class Tuning:
         return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved)
 
     @property
-    def default(self) -> dict[str, Any] | None:
+    def default(self) -> Values | None:
         """The configured values of all dimensions, tried first; None if one is not in its dimension."""
-        leaves, params = settings.flat(self.tree), dict[str, Any]()
+        leaves, params = settings.flat(self.tree), Values()
         for key, dimension in self.space.items():
             if is_searched(dimension, params):
                 if key not in leaves or not dimension.contains(leaves[key]):
@@ -123,7 +123,7 @@ class Tuning:
             overrides=overrides,
         )
 
-    def tree_of(self, params: dict[str, Any]) -> Tree:
+    def tree_of(self, params: Values) -> Tree:
         """Return the configuration of a trial."""
         leaves = settings.flat(self.tree)
         if all(key in leaves for key in params):
@@ -146,7 +146,7 @@ class Tuning:
         if split.selection.validation is None:
             raise InputError("a search needs validation data: set split.validation_fraction or data.validation")
 
-    def _corners(self) -> list[dict[str, Any]]:
+    def _corners(self) -> list[Values]:
         """Return the bounds of every dimension, combined with every choice of config groups such as `model`."""
         leaves = settings.flat(self.tree)
         groups = {key: d for key, d in self.space.items() if key not in leaves and "." not in key}

@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.space import Dimension, is_searched
+from jaxrec.sweep.space import Dimension, Values, is_searched
 from jaxrec.sweep.storage import SWEEPS, read_journal
 from jaxrec.sweep.study import open_study
 from jaxrec.sweep.trials import key_of
@@ -42,7 +41,7 @@ def open_source(source: str | Path | Study, storage: str | None, metric: str) ->
     return study
 
 
-def usable(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def usable(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, object]) -> dict[int, Values]:
     """Return the parameters of the complete trials that lie in a space, by number; of equal ones, the first.
 
     A setting may be fixed in one of the studies and searched in the other.
@@ -52,11 +51,11 @@ def usable(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, An
         space: the space of the new study.
         fixed: its settings shared by all trials.
     """
-    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    found: dict[str, tuple[int, Values]] = {}
     shared = source.user_attrs.get("fixed", {})
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         settings = {**shared, **trial.params}
-        params: dict[str, Any] = {}
+        params: Values = {}
         for key, dimension in space.items():
             if is_searched(dimension, params):
                 if key not in settings or not dimension.contains(settings[key]):
@@ -68,7 +67,7 @@ def usable(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, An
     return dict(found.values())
 
 
-def add(study: Study, source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, Any]) -> None:
+def add(study: Study, source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, object]) -> None:
     """Add the usable trials of a study to another; those added before are left out."""
     before = {trial.user_attrs.get(ADDED) for trial in study.get_trials(deepcopy=False)}
     for number, params in usable(source, space, fixed).items():
@@ -80,7 +79,7 @@ def add(study: Study, source: Study, space: Mapping[str, Dimension], fixed: Mapp
             )
 
 
-def describe(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, Any]) -> str:
+def describe(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, object]) -> str:
     """Return how many trials will be added, and which settings they were trained with differ.
 
     Raises:
