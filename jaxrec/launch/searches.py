@@ -37,7 +37,7 @@ def sweep(
     directory: Path | None,
     overwrite: bool = False,
 ) -> Result:
-    """Run or resume a search, then retrain and test the best trial.
+    """Run or continue a search, then test the best trial.
 
     Args:
         tree: the configuration shared by all trials.

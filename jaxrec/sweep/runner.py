@@ -21,6 +21,8 @@ from jaxrec.settings import Tree
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.space import Values
 
+MAX_IDLE = 16  # programs without a trial that are kept, with the memory of their slots, for later trials
+
 
 @dataclass(eq=False)
 class _Program:
@@ -166,6 +168,10 @@ class SlotRunner:
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             compiled = threads.map(lambda parts: self._program(*parts), new.values())
             self._programs |= zip(new, compiled, strict=True)
+        arrived = {key for key, *_ in self._arrived.values()}
+        idle = [key for key, program in self._programs.items() if key not in arrived and not program.slots.members]
+        for key in idle[:-MAX_IDLE]:
+            del self._programs[key]
         for number, (key, shared, population, trained) in self._arrived.items():
             program = self._programs[key]
             (member,) = members_of(population, [settings.get(shared, "trainer.epochs")])
