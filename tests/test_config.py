@@ -27,7 +27,7 @@ from tests.scripts import script
         (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
         (["--multirun", "optimizer.learning_rate=tag(log,interval(0,0.1))"], "optimizer.learning_rate"),
         (["--multirun", "trainer.epcohs=choice(1,2)"], "epcohs"),
-        (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'tpe', 'random'"),
+        (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'auto', 'tpe', 'random'"),
         (["split=given"], "data.train"),
         (["model=ease", "loss=mse"], "EASE is trained without a loss"),
         (["sweep=ease"], "sweep=ease requires --multirun: "),

@@ -71,8 +71,8 @@ class EpochLoop:
     ) -> Fit:
         """Train all members and keep the best parameters of each.
 
-        Ctrl-C ends training after the epoch in progress; the best parameters so far are returned, with `interrupted`
-        set.
+        Ctrl-C ends training; the best parameters so far are returned, with `interrupted` set. The epoch in progress is
+        completed if the training state is saved, else discarded.
 
         Args:
             program: how one member is trained.
@@ -118,9 +118,8 @@ class EpochLoop:
                 save()
         except KeyboardInterrupt:
             interrupted = True
-            if slots.is_waiting:
-                slots.collect()
             if saved is not None and saved.minutes is not None:
+                slots.complete()
                 save()
             params |= {member: slots.take(member) for member in slots.members}
         missing = jax.tree.map(np.zeros_like, next(iter(params.values()))) if waiting else {}

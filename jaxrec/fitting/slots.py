@@ -138,7 +138,8 @@ class Slots:
         self.program, self.placement, self.rules, self.validate = program, placement, rules, validate
         self.occupants: list[Member | None] = [None] * placement.n_slots
         self.train_s = self.validate_s = 0.0
-        self.is_waiting = False  # for the results of an epoch
+        self._is_waiting = False  # for the results of an epoch
+        self._metrics: Mapping[str, np.ndarray | Array] | None = None
         self._is_new = np.zeros(placement.n_slots, bool)
         self._seeds = np.zeros(placement.n_slots, np.int64)
         self._hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], placement.n_slots, axis=0), hyper)
@@ -242,18 +243,29 @@ class Slots:
             self._fill(keys, hyper)
         active = np.array([member in self._trained for member in self.occupants])
         self._mine(hyper, active)
-        self.is_waiting = True
-        self._states, self._losses = self._epoch(self.program.shared, self._states, hyper, active)
         self._due = active & np.array([member is not None and _is_due(self.rules, member) for member in self.occupants])
-        self._metrics: Mapping[str, np.ndarray | Array] = {}
-        if self.validate is not None and self._due.any():
-            self._metrics = self.validate(self._states.params, hyper, self._due)
+        self._metrics = None
+        self._is_waiting = True
+        self._states, self._losses = self._epoch(self.program.shared, self._states, hyper, active)
+        self._metrics = self._validated()
+
+    def complete(self) -> None:
+        """Complete an epoch that was interrupted between `dispatch` and the end of `collect`."""
+        if self._is_waiting:
+            self._metrics = self._validated() if self._metrics is None else self._metrics
+            self.collect()
+
+    def _validated(self) -> Mapping[str, np.ndarray | Array]:
+        """Metrics of the members that are due."""
+        if self.validate is None or not self._due.any():
+            return {}
+        return self.validate(self._states.params, self._arguments()[1], self._due)
 
     def collect(self) -> list[Member]:
         """Wait for the results of `dispatch` and record them; return the members that ended, still in their slots."""
         loss = np.asarray(self._losses)
         trained = time.perf_counter()
-        metrics = {key: np.asarray(values) for key, values in self._metrics.items()}
+        metrics = {key: np.asarray(values) for key, values in (self._metrics or {}).items()}
         validated = time.perf_counter()
         self.train_s += trained - self._started
         self.validate_s += validated - trained
@@ -268,7 +280,7 @@ class Slots:
             member.ended = self._has_ended(member)
         if improved.any():
             self._best = self._choose(improved, self._states.params, self._best)
-        self.is_waiting = False
+        self._is_waiting = False
         return [member for member in self._trained if member.ended]
 
     def _record(self, member: Member, row: EpochRow) -> bool:

@@ -134,8 +134,7 @@ class SlotRunner:
         if self.saved is None or self.saved.minutes is None or not (is_interrupted or self.saved.is_due):
             return False
         for program in self._programs.values():
-            if program.slots.is_waiting:
-                program.slots.collect()
+            program.slots.complete()
         in_training = {n: r for n, r in self._running.items() if r.member.epoch and not r.member.ended}
         self.saved.save({str(number): r.program.slots.save(r.member) for number, r in in_training.items()})
         return True
