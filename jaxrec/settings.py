@@ -55,7 +55,7 @@ _TOP: dict[str, TypeAdapter] = {
 OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds")
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
-PADDING_STEP = 4  # a search pads arrays by less than this factor: more costs training time, less costs compilations
+PADDING_STEP = 8  # a search pads arrays by less than this factor: more costs training time, less costs compilations
 
 
 def check(tree: Tree) -> None:

@@ -147,6 +147,7 @@ def test_training_is_a_plain_loop():
         assert not np.allclose(expected["p"], start(3 + m)[0]["p"], atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_batch_larger_than_the_data_is_the_data():
     """One step of full gradient descent an epoch, whatever the order: bags of users, on which chance has no part."""
     fits = [
@@ -176,6 +177,7 @@ def test_the_best_epoch_is_kept_and_patience_counts():
         assert (one != other).all()
 
 
+@pytest.mark.slow
 def test_without_patience_training_goes_on_to_the_end():
     script = Script([0.5], [0.4], [0.3], [0.2])
     fit = GradientFit(OBJECTIVE, sgd, epochs=4, batch_size=BATCH, patience=None)(MODEL, train(), population(1), script)
@@ -260,6 +262,7 @@ def test_one_diverged_member_leaves_the_others_alone():
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(fit.params))
 
 
+@pytest.mark.slow
 def test_vmapped_and_in_turn_members_train_alike():
     """Five members on two devices: three each, one of them a repeat."""
     vmapped, sequential = (
@@ -330,6 +333,7 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_that_move_rows_only_are_their_lone_twins():
     members = population(2, (0.05, 0.02), (0.0, 0.0), (0.0, 0.0), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)

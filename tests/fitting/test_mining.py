@@ -68,6 +68,7 @@ def test_a_member_mines_and_trains_as_it_would_alone():
         np.testing.assert_allclose(wide[0], one[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_mined_negatives_sink():
     """After training on its top ranks alone a model scores lower what it ranked high before."""
     warm = fit(1, Hard(ratio=2, ranks=(1, 5), warmup=4), 4)

@@ -97,7 +97,7 @@ def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
     assert study.trials[0].params == default
 
 
-@pytest.mark.parametrize(("minutes", "kills"), [(None, [21, 30]), (1e-9, [45, 70])])
+@pytest.mark.parametrize(("minutes", "kills"), [pytest.param(None, [21, 30], marks=pytest.mark.slow), (1e-9, [45, 70])])
 def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uninterrupted, tmp_path):
     for n in kills:
         with pytest.raises(Killed):

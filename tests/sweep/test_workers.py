@@ -126,6 +126,7 @@ def assert_none_lost_or_doubled(study, n_trials):
     assert all(trial.value == quadratic(trial.params) for trial in study.trials)
 
 
+@pytest.mark.slow
 def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
     for kill_in_batch in (2, 1):
         code, _ = finish(process(tmp_path, 10, kill_in_batch))
@@ -147,6 +148,7 @@ def test_two_processes_share_a_study(tmp_path):
     assert len(pd.read_csv(tmp_path / "trials.csv")) == 17
 
 
+@pytest.mark.slow
 def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
     doomed, heir = (process(tmp_path, 12, kill, pause=0.05, together=2) for kill in (2, 0))
     assert finish(doomed)[0] == -signal.SIGKILL
@@ -156,6 +158,7 @@ def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
     assert_none_lost_or_doubled(optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)), 12)
 
 
+@pytest.mark.slow
 def test_a_process_without_work_waits_for_the_last_trials(tmp_path):
     slow = process(tmp_path, 3, pause=0.3)
     while not list((tmp_path / "workers").glob("*")) or n_running(tmp_path) < 3:
