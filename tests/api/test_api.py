@@ -87,6 +87,7 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+@pytest.mark.slow
 def test_evaluate_takes_a_list_of_seeds(split, model, ease):
     seeds = jaxrec.fit(split, "mf", overrides=SHORT | {"seed": [1, 2, 3]}, verbose=False)
     table = jaxrec.evaluate({"ease": ease, "mf": [*seeds, None]}, split.test, k=(10,), metrics=["ndcg", "recall"])
@@ -147,6 +148,7 @@ def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
     assert set(found.best_params) == set(SPACE)
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
     space = {"model.regularization": {"low": 10, "high": 1000, "log": True}}
     first = jaxrec.search(split, "ease", space=space, n_trials=2, population=1, verbose=False)

@@ -63,6 +63,7 @@ def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path,
     assert "interrupted before the first trial was complete; to continue: the same command" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Some regimes for parameter")  # importances of few trials
 def test_a_search_over_losses_with_parameters_of_their_own(compose, tmp_path):
     short = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "sweep.sampler=auto", "sweep.n_trials=4")

@@ -93,6 +93,7 @@ def test_the_page_shows_means_and_links_every_seed(folder):
     assert numbers(chart, 1, "y") == pytest.approx(tested)
 
 
+@pytest.mark.slow
 def test_a_directory_is_not_overwritten_unless_asked(folder, compose, tmp_path):
     message = r"already holds a run with several seeds: set another hydra\.run\.dir"
     with pytest.raises(InputError, match=message):

@@ -51,6 +51,7 @@ def lists(frame: pd.DataFrame, key: str) -> dict:
     return {name: part.item_id.tolist() for name, part in frame.groupby(key, sort=False)}
 
 
+@pytest.mark.slow
 def test_a_history_is_recommended_to_as_its_user_is(loaded):
     """What EASE and SASRec answer depends on nothing but the history."""
     for name in ("ease", "sasrec"):
@@ -152,6 +153,7 @@ def test_many_histories_are_what_each_is_alone(loaded):
         assert lists(model.recommend_histories([histories[row]], k=3), "history")[0] == together[row]
 
 
+@pytest.mark.slow
 def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
     """Users of an id model by their ids, in one call with new ones; fewer rows than a batch are enough."""
     model = loaded("neumf")
