@@ -134,6 +134,9 @@ def search(
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
+        if directory is not None:
+            rundir.check_empty(place, False, "search")
+            rundir.claim(rundir.make(place), name, overwrite=False)
         with SearchProgress() if verbose else nullcontext() as shown:
             for remark in remarks if verbose else ():
                 say(remark)

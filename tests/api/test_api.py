@@ -11,6 +11,7 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
+from jaxrec.errors import InputError
 from jaxrec.models import Factorized
 from jaxrec.statistics import estimate
 from tests.planted import PLANTED
@@ -267,3 +268,10 @@ def test_importing_jaxrec_imports_no_library():
     assert "fit" in dir(jaxrec)
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         _ = jaxrec.fitt
+
+
+def test_a_search_does_not_write_into_the_directory_of_another_study(split, tmp_path):
+    (tmp_path / "study.txt").write_text("other\n")
+    with pytest.raises(InputError, match="already holds the study other"):
+        jaxrec.search(split, "ease", directory=tmp_path, verbose=False)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".log"] == []
