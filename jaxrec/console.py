@@ -3,12 +3,20 @@
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from jaxrec.fitting.epochs import Fit
@@ -67,31 +75,29 @@ def _text(cell: Any) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("[", r"\[")
 
 
-class EpochProgress:
-    """Training progress display: pass it as `on_epoch`, inside a `with` block that closes the progress bar."""
+class ProgressDisplay:
+    """Progress bar on a terminal, else a line every `SECONDS_BETWEEN_LINES`; use it in a `with` block.
 
-    def __init__(self, tree: Tree) -> None:
-        self.total, self.monitor = get(tree, "trainer.epochs"), get(tree, "eval.monitor")
-        self.bar = None
+    Args:
+        unit: what is counted.
+        total: how many there will be; None: not known yet.
+        starting: what is done before the first is counted.
+        columns: columns between the bar and the description.
+    """
+
+    def __init__(self, unit: str, total: int | None, starting: str, columns: Sequence[ProgressColumn]) -> None:
+        self.total, self.starting, self.bar = total, starting, None
         self.last_line = time.monotonic()
         if console.is_terminal:
-            columns = (
-                TextColumn("epoch"),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-            )
-            self.bar = Progress(*columns, console=console, transient=True)
+            shown = TextColumn(unit), MofNCompleteColumn(), BarColumn(), *columns, TextColumn("{task.description}")
+            self.bar = Progress(*shown, console=console, transient=True)
 
-    def __enter__(self) -> "EpochProgress":
-        starting = "compiling" if self.total else "fitting"
+    def __enter__(self) -> Self:
         if self.bar is not None:
             self.bar.start()
-            self.bar.add_task(starting, total=self.total)
+            self.bar.add_task(self.starting, total=self.total)
         else:
-            say(f"  {starting} ...")
+            say(f"  {self.starting} ...")
         return self
 
     def __exit__(
@@ -100,14 +106,27 @@ class EpochProgress:
         if self.bar is not None:
             self.bar.stop()
 
+    def update(self, completed: int, description: str, line: str) -> None:
+        """Update the bar, or print `line` if it is time for one."""
+        if self.bar is not None:
+            self.bar.update(self.bar.tasks[0].id, completed=completed, total=self.total, description=description)
+        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            say(line)
+
+
+class EpochProgress(ProgressDisplay):
+    """Training progress display: pass it as `on_epoch`, inside a `with` block that closes the progress bar."""
+
+    def __init__(self, tree: Tree) -> None:
+        total, self.monitor = get(tree, "trainer.epochs"), get(tree, "eval.monitor")
+        starting = "compiling" if total else "fitting"
+        super().__init__("epoch", total, starting, (TimeElapsedColumn(), TimeRemainingColumn()))
+
     def __call__(self, epoch: int, rows: list[dict[str, Any]]) -> None:
         """Update the display with one row per member; empty for members that have stopped."""
         line = self._line(rows)
-        if self.bar is not None:
-            self.bar.update(self.bar.tasks[0].id, completed=epoch, description=line)
-        elif time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            say(f"  epoch {epoch} of {self.total}: {line}")
+        self.update(epoch, line, f"  epoch {epoch} of {self.total}: {line}")
 
     def _line(self, rows: list[dict[str, Any]]) -> str:
         live = [row for row in rows if row]

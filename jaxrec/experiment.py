@@ -5,7 +5,7 @@ Model selection (`select`) takes a `Selection`, which has no test data; only `fi
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from jaxrec.evaluation.groups import by_group
 from jaxrec.fallback import Fallback, Trained, folding, trained_on
 from jaxrec.features import sizes, wanted
 from jaxrec.fitting.closed_form import ClosedForm
-from jaxrec.fitting.epochs import Fit
+from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedSlots
@@ -39,8 +39,6 @@ from jaxrec.settings import TRACED, Tree, build
 DIVERGED = "training diverged: decrease optimizer.learning_rate"
 
 UNDEFINED = "the validation metric eval.monitor is undefined on this data: choose another eval.monitor"
-
-OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
 
 def quiet(epoch: int, rows: list[dict[str, float]]) -> None:
@@ -114,12 +112,7 @@ def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]
         InputError: the settings do not fit the data.
     """
     train, validation = selection.train, selection.validation
-    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
-    known = train if validation is None else validation.context()
-    model = _model(tree, known)
-    _check_features(model, train.encoded)
-    _check_positions(trainer(tree), train)
-    evaluated_model = _for_users(model, selection, known)
+    evaluation, model, evaluated_model, known = _parts(tree, selection)
     if validation is None:
         return model, None
     fallback = Fallback(trained_on(train), folding(evaluated_model, _longest(known)))
@@ -167,13 +160,20 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
 
 
 def check(tree: Tree, selection: Selection) -> None:
-    """Build the parts of training; raise an InputError for settings that do not fit the data."""
+    """Raise an InputError for settings that do not fit the data."""
+    _parts(tree, selection)
+
+
+def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEvaluation, Model, Model, Interactions]:
+    """Build the evaluation, the model, and the model that is evaluated; return them with the known interactions."""
     train, validation = selection.train, selection.validation
-    build(tree["eval"])
-    model = _model(tree, train if validation is None else validation.context())
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    known = train if validation is None else validation.context()
+    model = _model(tree, known)
     _check_features(model, train.encoded)
-    _for_users(model, selection, train)
+    evaluated_model = _for_users(model, selection, known)
     _check_positions(trainer(tree), train)
+    return evaluation, model, evaluated_model, known
 
 
 def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:

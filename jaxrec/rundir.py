@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,18 +103,11 @@ def claim(directory: Path, study: str, overwrite: bool) -> None:
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 
-def saved_slots(directory: Path, tree: Tree, overwrite: bool = False) -> SavedSlots:
-    """Return the training states of a run directory; those of other settings are ignored."""
-    states = SavedSlots(directory / "training", get(tree, "trainer.save_minutes"), _identity(tree))
-    if overwrite:
-        states.remove()
-    return states
-
-
-def _identity(tree: Tree) -> str:
-    """Return a digest of the settings on which the training states depend."""
-    parts = {key: value for key, value in flat(tree).items() if key != "trainer.save_minutes"}
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+def saved_slots(folder: Path, trees: Sequence[Tree], saves_results: bool = False) -> SavedSlots:
+    """Return the training states of a population in a folder; those of other settings are ignored."""
+    parts = [{key: value for key, value in flat(tree).items() if key != "trainer.save_minutes"} for tree in trees]
+    settings = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return SavedSlots(folder, get(trees[0], "trainer.save_minutes"), settings, saves_results)
 
 
 def write(directory: Path, tree: Tree, result: Result) -> None:

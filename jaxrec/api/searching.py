@@ -144,15 +144,13 @@ def search(
                 plan,
                 runner,
                 study_name=name,
-                storage=InMemoryStorage() if directory is None else open_storage(None, rundir.make(place)),
+                storage=InMemoryStorage() if directory is None else open_storage(None, place),
                 directory=place,
                 on_tell=shown.tell if shown else lambda trial: None,
                 on_round=shown.show if shown else lambda finished, running, total: None,
             )
-        tuned = finish(tuning, parameters, runner, study, split)
+        tuned = finish(tuning, parameters, plan, runner, study, split)
         if directory is not None:
-            if runner.saved is not None and plan.counts(study)[0] >= plan.total:
-                runner.saved.remove()
             searches.write(place, name, tuned, [])
     return SearchResult(tuned)
 

@@ -85,7 +85,7 @@ class EpochLoop:
         """
         members = members_of(population, [self.epochs] * population.size if epochs is None else epochs)
         slots = Slots(program, placement, self.rules, validate, members[0].hyper)
-        states = saved.load() if saved is not None else {}
+        states = saved.found if saved is not None else {}
         numbers = {member: str(number) for number, member in enumerate(members)}
         params: dict[Member, Params] = {}
         for member in members:
@@ -103,7 +103,7 @@ class EpochLoop:
         try:
             while waiting or slots.members:
                 while waiting and slots.n_free:
-                    slots.put(waiting[0], saved=states.get(numbers[waiting[0]]))
+                    slots.put(waiting[0], saved=states.pop(numbers[waiting[0]], None))
                     waiting.pop(0)
                 trained = set(slots.members)
                 ended = slots.advance()

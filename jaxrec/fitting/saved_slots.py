@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -18,6 +19,8 @@ import numpy as np
 from jaxrec.checkpoint import MODEL_FILE, load, read_json, save_params
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params
+
+STATES = "training"  # folder of the states in a run or sweep directory, until it is finished
 
 log = logging.getLogger(__name__)
 
@@ -86,8 +89,9 @@ class SavedSlots:
         save_params(self.directory / order[0], params, extra=extra)
         self._last = time.monotonic()
 
-    def load(self) -> dict[str, SavedMember]:
-        """Read the members of the latest sound state by name; empty if there is none."""
+    @cached_property
+    def found(self) -> dict[str, SavedMember]:
+        """Members of the latest sound state, by name, read at first use; empty if there is none."""
         for name in sorted(("a", "b"), key=lambda name: -self._number(name)):
             if not (self.directory / name).exists():
                 continue
@@ -108,8 +112,8 @@ class SavedSlots:
 
     @property
     def epoch(self) -> int:
-        """Largest number of epochs of a saved member; 0 without a saved state."""
-        return max((len(member.record["history"]) for member in self.load().values()), default=0)
+        """Largest number of epochs of a found member; 0 without a saved state."""
+        return max((len(member.record["history"]) for member in self.found.values()), default=0)
 
     def remove(self) -> None:
         """Delete the saved states."""

@@ -13,7 +13,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.seeds import means_table, shown_means
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
@@ -62,9 +62,8 @@ def grid(
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
         say(" | ".join(rows[p].overrides for p in positions))
-        identity = json.dumps([trees[position] for position in positions], default=str)
-        minutes = settings.get(shared, "trainer.save_minutes")
-        saved = SavedSlots(directory / "training" / str(positions[0]), minutes, identity, saves_results=True)
+        folder = directory / STATES / str(positions[0])
+        saved = rundir.saved_slots(folder, [trees[position] for position in positions], saves_results=True)
         try:
             selected = select(shared, split, population, saved)
         except InputError as error:
@@ -92,7 +91,7 @@ def grid(
     assert first_result is not None
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
     runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
-    shutil.rmtree(directory / "training", ignore_errors=True)
+    shutil.rmtree(directory / STATES, ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
     monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
     means = by_validation(means_table(rows, trees), monitor)

@@ -1,39 +1,20 @@
 """Progress display of a search: a bar on a terminal, plain lines in a file or a pipe."""
 
 import time
-from types import TracebackType
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import TimeElapsedColumn
 
-from jaxrec.console import SECONDS_BETWEEN_LINES, console, duration, say
+from jaxrec.console import ProgressDisplay, duration, say
 from jaxrec.sweep.trials import shown_params
 
 
-class SearchProgress:
+class SearchProgress(ProgressDisplay):
     """Progress display of a search: pass `tell` as `on_tell` and `show` as `on_round`, inside a `with` block."""
 
     def __init__(self) -> None:
+        super().__init__("trial", None, "compiling", (TimeElapsedColumn(),))
         self.start: tuple[float, int] | None = None
-        self.last_line = time.monotonic()
-        self.bar = None
-        if console.is_terminal:
-            columns = (TextColumn("trial"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
-            self.bar = Progress(*columns, TextColumn("{task.description}"), console=console, transient=True)
-
-    def __enter__(self) -> "SearchProgress":
-        if self.bar is not None:
-            self.bar.start()
-            self.bar.add_task("compiling", total=None)
-        else:
-            say("  compiling ...")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
 
     def tell(self, trial: FrozenTrial) -> None:
         """Print a finished trial."""
@@ -46,11 +27,8 @@ class SearchProgress:
         line = f"{running} running"
         if finished > initial:
             line += f", about {duration((now - started) / (finished - initial) * (total - finished))} left"
-        if self.bar is not None:
-            self.bar.update(self.bar.tasks[0].id, completed=finished, total=total, description=line)
-        elif now - self.last_line > SECONDS_BETWEEN_LINES:
-            self.last_line = now
-            say(f"  {finished} of {total} trials finished, {line}")
+        self.total = total
+        self.update(finished, line, f"  {finished} of {total} trials finished, {line}")
 
 
 def trial_line(trial: FrozenTrial) -> str:

@@ -92,7 +92,7 @@ def sweep(
             say("interrupted before the first trial was complete; to continue: the same command")
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
-    tuned = finish(tuning, chosen, runner, study, split, load_s)
+    tuned = finish(tuning, chosen, plan, runner, study, split, load_s)
     write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in chosen.tunes])
     _show(tuned, tree["eval"]["monitor"], directory)
     if without_password(chosen.storage or "") == (chosen.storage or ""):
@@ -100,8 +100,6 @@ def sweep(
     if interrupt is not None:
         say("to continue: the same command")
         raise interrupt
-    if runner.saved is not None and plan.counts(study)[0] >= plan.total:
-        runner.saved.remove()
     return tuned.result
 
 

@@ -1,5 +1,6 @@
 """Single run: read data, train, evaluate, write the run directory, print the test metrics."""
 
+import shutil
 from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
@@ -8,7 +9,7 @@ from jaxrec.console import EpochProgress, fit_line, say
 from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
-from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.launch.shown import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
@@ -21,17 +22,20 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     """
     settings.check(tree)
     rundir.check_empty(directory, overwrite)
-    return _run(tree, rundir.make(directory), rundir.saved_slots(directory, tree, overwrite))
+    if overwrite:
+        shutil.rmtree(directory / STATES, ignore_errors=True)
+    return _run(tree, rundir.make(directory))
 
 
 def resume(directory: Path) -> Result:
     """Continue a run that was killed or interrupted, with the settings in its folder."""
     tree = rundir.check_resumable(directory)
     settings.check(tree)
-    return _run(tree, directory, rundir.saved_slots(directory, tree))
+    return _run(tree, directory)
 
 
-def _run(tree: Tree, directory: Path, saved: SavedSlots) -> Result:
+def _run(tree: Tree, directory: Path) -> Result:
+    saved = rundir.saved_slots(directory / STATES, [tree])
     rundir.write_config(directory, tree)  # first: a run that is killed can then be continued
     use_all_cores()
     split, load_s = experiment.prepare(tree)

@@ -94,7 +94,7 @@ class SlotRunner:
     _states: dict[str, SavedMember] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._states = {} if self.saved is None else self.saved.load()
+        self._states = {} if self.saved is None else self.saved.found
 
     def add(self, number: int, params: Values, trained: int = 0) -> None:
         """Start a trial; see `outcome.Runner`."""
@@ -162,6 +162,8 @@ class SlotRunner:
 
     def _place(self) -> None:
         """Put the trials that have arrived into slots; programs they need are compiled, all at once."""
+        if not self._arrived:
+            return
         new = {key: (shared, population) for key, shared, population, _ in self._arrived.values()}
         new = {key: parts for key, parts in new.items() if key not in self._programs}
         with ThreadPoolExecutor(os.cpu_count()) as threads:

@@ -193,8 +193,8 @@ class _Loop:
             self.round = max(last.values()) - 1
             self.worker.record_round(self.study, self.round + 1)
         for frozen in trials:
-            trial = Trial(self.study, frozen._trial_id)
             if "worker" in frozen.user_attrs:
+                trial = Trial(self.study, frozen._trial_id)
                 before = last[frozen.number] - 1
                 lag = before - frozen.user_attrs.get("started_round", before + 1)
             else:  # not proposed to the end

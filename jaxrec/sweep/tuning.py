@@ -14,7 +14,7 @@ from jaxrec.command_line import override
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
@@ -79,7 +79,7 @@ class Tuning:
     def runner(self, selection: Selection, n_slots: int, directory: Path | None = None) -> SlotRunner:
         """Return a runner of trials, which saves its training states in a sweep directory, if given."""
         minutes = settings.get(self.tree, "trainer.save_minutes")
-        saved = None if directory is None else SavedSlots(directory / "training", minutes)
+        saved = None if directory is None else SavedSlots(directory / STATES, minutes)
         return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved)
 
     @property
@@ -183,9 +183,11 @@ class Tuned:
 
 
 def finish(
-    tuning: Tuning, chosen: Search, runner: SlotRunner, study: Study, split: Split, load_s: float = 0.0
+    tuning: Tuning, chosen: Search, plan: Plan, runner: SlotRunner, study: Study, split: Split, load_s: float = 0.0
 ) -> Tuned:
     """Evaluate the best trial on the test split; it is trained again only if another process trained it.
+
+    The training states of a search whose trials have all ended are removed.
 
     Raises:
         KeyboardInterrupt: it was interrupted while it was trained again.
@@ -202,9 +204,10 @@ def finish(
         raise KeyboardInterrupt
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
     notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
-    plan = tuning.plan(chosen)
     if (n_ended := plan.counts(study)[0]) < plan.total:
         notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
+    elif runner.saved is not None:
+        runner.saved.remove()
     value = selected.validation[0][tuning.monitor]
     if (origin := winner.user_attrs.get(ADDED)) and value != winner.value:
         notes.append(

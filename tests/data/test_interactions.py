@@ -3,20 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxrec.data.interactions import by_user, encode, summary
 from jaxrec.errors import InputError
-
-PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 7), st.integers(0, 3)), min_size=1, max_size=60)
-quick = settings(deadline=None, max_examples=25, database=None)
-
-
-def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
-    """Rows of user, item and time; the value says where the row stood."""
-    columns = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
-    return columns.assign(value=np.arange(len(rows), dtype=np.float32))
+from tests.data.rows import PAIRS, frame, quick
 
 
 @quick
