@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from jaxrec.checkpoint import write_text
 from jaxrec.combinations import check_validated
 from jaxrec.command_line import command, override
 from jaxrec.console import say, table
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.launch.search_progress import SearchProgress
@@ -22,11 +24,31 @@ from jaxrec.launch.shown import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
+from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
 from jaxrec.sweep.trials import in_short, leaderboard
 from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish
+
+
+@dataclass(frozen=True, eq=False)
+class SearchTask:
+    """A search whose settings are checked.
+
+    Attributes:
+        name: name of the study.
+        chosen: settings of the search.
+        tuning: configuration and search space.
+        plan: what to search for.
+        overrides: command-line overrides behind the configuration.
+    """
+
+    name: str
+    chosen: Search
+    tuning: Tuning
+    plan: Plan
+    overrides: Sequence[str]
 
 
 def sweep(
@@ -51,32 +73,58 @@ def sweep(
         InputError: an invalid setting or space, or all trials failed.
         KeyboardInterrupt: after an interrupt, when the results of the trials that have ended are written.
     """
+    task = checked(tree, space, compose, overrides)
+    directory = directory or SWEEPS / task.name
+    rundir.check_empty(directory, overwrite, "search")
+    rundir.check_study(directory, task.name, overwrite)
+    use_all_cores()
+    split, load_s = experiment.prepare(tree)
+    task.tuning.check_data(split)
+    say_data(split)
+    return run(task, split, load_s, directory, overwrite).result
+
+
+def checked(
+    tree: Tree, space: dict[str, Any], compose: Callable[[Sequence[str]], Tree], overrides: Sequence[str]
+) -> SearchTask:
+    """Check a search before any work starts; see `sweep`."""
     settings.check(tree)
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
     tuning = Tuning(tree, space_from_yaml(space), compose)
-    tuning.check()  # before any work starts
+    tuning.check()
     plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)
-    remarks = plan.remarks
+    _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
     name = chosen.study_name or _study_name(tree, tuning.fixed, space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
-    directory = directory or SWEEPS / name
-    rundir.check_empty(directory, overwrite, "search")
-    rundir.check_study(directory, name, overwrite)
-    use_all_cores()
-    split, load_s = experiment.prepare(tree)
-    tuning.check_data(split)
-    say_data(split)
+    return SearchTask(name, chosen, tuning, plan, overrides)
+
+
+def run(
+    task: SearchTask,
+    split: Split,
+    load_s: float,
+    directory: Path,
+    overwrite: bool = False,
+    on_round: Callable[[], None] = lambda: None,
+) -> Tuned:
+    """Run or continue a checked search on a split; `on_round` is called before each round. See `sweep`."""
+    name, chosen, tuning, plan = task.name, task.chosen, task.tuning, task.plan
     rundir.claim(rundir.make(directory), name, overwrite)
     say(f"study {name}: {plan.total} trials, {chosen.population} at a time, in {directory}")
-    for remark in remarks:
+    for remark in plan.remarks:
         say(remark)
     runner = tuning.runner(split.selection, chosen.population, directory)
     storage = open_storage(chosen.storage, directory)
     interrupt = None
     try:
         with SearchProgress() as progress:
+
+            def show(finished: int, running: int, total: int) -> None:
+                on_round()
+                progress.show(finished, running, total)
+
             study = search(
                 plan,
                 runner,
@@ -84,7 +132,7 @@ def sweep(
                 storage=storage,
                 directory=directory,
                 on_tell=progress.tell,
-                on_round=progress.show,
+                on_round=show,
             )
     except KeyboardInterrupt as error:
         interrupt, study = error, load_study(study_name=name, storage=storage)
@@ -93,14 +141,14 @@ def sweep(
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
     tuned = finish(tuning, chosen, plan, runner, study, split, load_s)
-    write(directory, name, tuned, [text for text in overrides if text.split("=", 1)[0] in chosen.tunes])
-    _show(tuned, tree["eval"]["monitor"], directory)
+    write(directory, name, tuned, [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes])
+    _show(tuned, tuning.monitor, directory)
     if without_password(chosen.storage or "") == (chosen.storage or ""):
         say(f"details: {_look_closer(name, directory, chosen.storage)}")
     if interrupt is not None:
         say("to continue: the same command")
         raise interrupt
-    return tuned.result
+    return tuned
 
 
 def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
