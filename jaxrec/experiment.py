@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
-from jaxrec.data.interactions import Interactions
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluation
@@ -315,7 +315,12 @@ def _only_monitor_missing(row: EpochRow) -> bool:
 
 def _model(tree: Tree, known: Interactions) -> Model:
     """Build the model for this data; without its own history_length it gets full histories."""
-    runtime: Tree = {"n_users": known.n_users, "n_items": known.n_items, "history_length": _longest(known)}
+    runtime: Tree = {
+        "n_users": known.n_users,
+        "n_items": known.n_items,
+        "history_length": _longest(known),
+        "density": len(targets(known)) / max(1, known.n_users * known.n_items),
+    }
     if wanted(locate(tree["model"]["_target_"])):
         runtime |= sizes(known.encoded)
     return build(tree["model"], **{name: value for name, value in runtime.items() if name not in tree["model"]})

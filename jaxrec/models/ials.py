@@ -39,7 +39,10 @@ class ImplicitALS(Factorized, Alternating):
         n_users, n_items: numbers of users and items
         embedding_dim: embedding dimension
         regularization: L2 penalty of a vector, scaled by its amount of training data
-        unobserved_weight: weight of unobserved pairs; observed pairs have weight 1
+        unobserved_total: weight of all pairs together, relative to that of the observed ones; unlike the weight of a
+            single pair, one value suits sparse and dense data
+        unobserved_weight: weight of an unobserved pair, where an observed one has 1; None: unobserved_total * density
+        density: share of user-item pairs that are observed, set from the data
         nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
         init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
         width: columns in use, see `Hyper`
@@ -55,7 +58,9 @@ class ImplicitALS(Factorized, Alternating):
     n_items: int
     embedding_dim: PositiveInt = 64
     regularization: PositiveFloat | Traced = 0.03
-    unobserved_weight: PositiveFloat | Traced = 0.1
+    unobserved_total: PositiveFloat | Traced = 10.0
+    unobserved_weight: PositiveFloat | Traced | None = None
+    density: PositiveFloat = 0.01
     nu: NonNegativeFloat | Traced = 1.0
     init_std: PositiveFloat = 0.1
     width: int | Traced | None = None
@@ -102,8 +107,13 @@ class ImplicitALS(Factorized, Alternating):
         loss = (left + jnp.sum(penalty * squared)) / n
         return {"user_embedding": {"table": p}, "item_embedding": {"table": q}}, loss
 
+    @property
+    def pair_weight(self) -> float | Traced:
+        """The weight of an unobserved pair."""
+        return self.unobserved_total * self.density if self.unobserved_weight is None else self.unobserved_weight
+
     def _penalties(self, length: Float[Array, "B"], n_others: int) -> Float[Array, "B"]:
-        return jnp.asarray(self.regularization * (length + self.unobserved_weight * n_others) ** self.nu)
+        return jnp.asarray(self.regularization * (length + self.pair_weight * n_others) ** self.nu)
 
     def _solve(
         self, others: Float[Array, "N D"], batches: PaddedSegments, n_rows: int
@@ -114,7 +124,7 @@ class ImplicitALS(Factorized, Alternating):
             the vectors, the objective without the penalty of the other side, and the number of interactions.
         """
         dim = others.shape[1]
-        everything = self.unobserved_weight * (others.T @ others)
+        everything = self.pair_weight * (others.T @ others)
         others = jnp.concatenate([others, jnp.zeros((1, dim))])  # padding is a vector of zeros
 
         def solve_batch(total: Array, batch: PaddedSegments) -> tuple[Array, Array]:
@@ -171,6 +181,6 @@ class FoldedALS(ImplicitALS, Additive):
         q = self.item_embedding.whole()
         gram, right = sums(q, items)
         n = jnp.sum(items >= 0, axis=1).astype(jnp.float32)
-        everything = self.unobserved_weight * (q.T @ q)
+        everything = self.pair_weight * (q.T @ q)
         penalty = self._penalties(n, self.n_items)[:, None, None] * jnp.eye(q.shape[1])[None]
         return gram + everything[None] + penalty, right

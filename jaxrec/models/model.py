@@ -30,8 +30,8 @@ Params = dict[str, Any]  # as returned by `init`: {"params": {module: {parameter
 class Model(nn.Module):
     """A model that scores items for a query. A family defines `__call__`, `score_catalog`, or both.
 
-    Fields with these names are set from the data: `n_users`, `n_items`, `history_length`, and `user_table`,
-    `item_table`, `user_sizes`, `item_sizes` for features.
+    Fields with these names are set from the data: `n_users`, `n_items`, `history_length`, `density`, and
+    `user_table`, `item_table`, `user_sizes`, `item_sizes` for features.
     """
 
     if TYPE_CHECKING:

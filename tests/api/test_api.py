@@ -40,6 +40,12 @@ def ease(split):
     return jaxrec.fit(split, "ease", verbose=False)
 
 
+def test_a_model_that_scales_with_the_data_is_given_its_density(split):
+    model = jaxrec.fit(split, "ials", overrides={"trainer.epochs": 1, "model.embedding_dim": 2}, verbose=False)
+    size = model.metrics["data"]
+    assert model.model.density == pytest.approx((size["train"] + size["validation"]) / size["users"] / size["items"])
+
+
 def test_a_fit_has_the_numbers_of_the_command_line(model, compose, tmp_path):
     launch.run(compose(*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -96,3 +96,14 @@ def test_the_best_sweep_is_kept():
     )
     assert (fit.best_epoch, len(fit.history[0])) == ([2], 4)
     jax.tree.map(np.testing.assert_array_equal, fit.params, seen[1])
+
+
+def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
+    """10 times that of the observed pairs, shared by all pairs: the normal equations."""
+    data, w = train()
+    n, dim = np.count_nonzero(w), WIDTH
+    numbers = population([0.01], [0.1], [dim])
+    model = ImplicitALS(USERS, ITEMS, dim, unobserved_total=10.0, density=n / (USERS * ITEMS))
+    fit = AlternatingFit(epochs=1)(model, data, numbers._replace(hyper=numbers.hyper._replace(unobserved_weight=None)))
+    p, q = (np.asarray(fit.params["params"][f"{side}_embedding"]["table"][0], np.float64) for side in ("user", "item"))
+    np.testing.assert_allclose(half(w.T, p, 0.01, 10 * n / (USERS * ITEMS), 1.0), q, rtol=2e-3, atol=2e-4)

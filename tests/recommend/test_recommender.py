@@ -90,9 +90,9 @@ def test_ials_solves_for_a_new_user(loaded):
     q = np.asarray(model._params["params"]["item_embedding"]["table"], np.float64)
     history = [3, 100, 7, 7, 50]  # a repeat counts as often as it occurs
     m = model.model
-    penalty = m.regularization * (len(history) + m.unobserved_weight * len(q)) ** m.nu
+    penalty = m.regularization * (len(history) + m.pair_weight * len(q)) ** m.nu
     chosen = q[history]
-    matrix = chosen.T @ chosen + m.unobserved_weight * q.T @ q + penalty * np.eye(q.shape[1])
+    matrix = chosen.T @ chosen + m.pair_weight * q.T @ q + penalty * np.eye(q.shape[1])
     scores = q @ np.linalg.solve(matrix, chosen.sum(axis=0))
     frame = model.recommend_histories([model.item_ids[history], model.item_ids[[1]]], k=120, exclude_seen=False)
     frame = frame[frame.history == 0]

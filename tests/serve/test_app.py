@@ -63,8 +63,8 @@ def test_ials_folds_a_history_in(asked):
     run = client.service.recommender
     q = np.asarray(run.model_and_params[1]["params"]["item_embedding"]["table"], np.float64)
     own = q[[3, 8, 20]]
-    penalty = run.model.regularization * (3 + run.model.unobserved_weight * ITEMS) ** run.model.nu
-    matrix = own.T @ own + run.model.unobserved_weight * q.T @ q + penalty * np.eye(4)
+    penalty = run.model.regularization * (3 + run.model.pair_weight * ITEMS) ** run.model.nu
+    matrix = own.T @ own + run.model.pair_weight * q.T @ q + penalty * np.eye(4)
     scores = q @ np.linalg.solve(matrix, own.sum(axis=0))
     assert client.recommend(history=[103, 108, 120]) == best(scores, [3, 8, 20])
 
