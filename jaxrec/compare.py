@@ -14,6 +14,7 @@ from jaxrec.checkpoint import read_json
 from jaxrec.errors import InputError
 from jaxrec.finished import finished_runs
 from jaxrec.metric_names import larger_is_better
+from jaxrec.page.html import Html
 from jaxrec.page.metric_labels import label
 from jaxrec.report.comparison import comparison_report
 from jaxrec.report.protocol import protocol
@@ -65,8 +66,8 @@ class Comparison:
     settings: dict[str, Setting]
     table: pd.DataFrame
 
-    def page(self) -> str:
-        """Return the HTML report."""
+    def page(self, lead: Sequence[Html] = ()) -> str:
+        """Return the HTML report; the parts in `lead` come first."""
         first, *_ = self.settings.values()
         head = dict(protocol(first.runs[0].config, first.runs[0].metrics))
         leaves = [_leaves(setting.runs[0].config) for setting in self.settings.values()]
@@ -85,22 +86,24 @@ class Comparison:
             means=pd.DataFrame({name: _means(setting) for name, setting in self.settings.items()}),
             settings=[[key, *(own.get(key, "") for own in leaves)] for key in differing],
             directories={name: [str(run.directory) for run in setting.runs] for name, setting in self.settings.items()},
+            lead=lead,
         )
 
 
-def compare(runs: Sequence[str], metric: str | None = None) -> Comparison:
+def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) -> Comparison:
     """Compare runs on the users of one test split; the settings of the first run are the reference.
 
     Args:
         runs: directories of runs, of runs with several seeds, of grids (all complete runs), or of searches (the best
             trial). Runs that differ only in their seed count as one setting.
         metric: a test metric; None: the `eval.monitor` of the first run.
+        n_least: least number of settings.
 
     Returns:
         The comparison.
 
     Raises:
-        InputError: fewer than two settings; different data, splits or evaluations; an unknown metric.
+        InputError: fewer than `n_least` settings; different data, splits or evaluations; an unknown metric.
     """
     settings: list[Setting] = []
     for argument in runs:
@@ -110,7 +113,7 @@ def compare(runs: Sequence[str], metric: str | None = None) -> Comparison:
             if same is None:
                 settings.append(same := Setting(name))
             same.runs.append(run)
-    if len(settings) < 2:
+    if len(settings) < n_least:
         raise InputError(
             "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR"
             + (f"; the {len(settings[0].runs)} runs here differ only in their seed" if settings else "")

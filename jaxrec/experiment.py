@@ -19,6 +19,7 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
+from jaxrec.evaluation import cost
 from jaxrec.evaluation.candidates import CandidateEvaluation
 from jaxrec.evaluation.evaluation import Evaluation, Evaluator, RankedLists
 from jaxrec.evaluation.full_catalog import FullCatalog
@@ -174,6 +175,12 @@ def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEva
     evaluated_model = _for_users(model, selection, known)
     _check_positions(trainer(tree), train)
     return evaluation, model, evaluated_model, known
+
+
+def n_parameters(tree: Tree, selection: Selection) -> int:
+    """Return the number of parameters of the model with these settings."""
+    train = selection.train
+    return cost.n_parameters(_model(tree, train), train.encoded)
 
 
 def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:

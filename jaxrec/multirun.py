@@ -1,8 +1,9 @@
-"""--multirun: runs a search if there is a search space, else a grid of all combinations."""
+"""--multirun: a comparison if there are models, a search if there is a search space, else a grid."""
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
@@ -14,6 +15,9 @@ from jaxrec.config import explain, n_seeds, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
+
+if TYPE_CHECKING:
+    from jaxrec.launch import Contender
 
 Dimension = dict[str, object]  # of a search space, as written in conf/sweep
 
@@ -27,7 +31,7 @@ NOT_USED = {
 
 
 def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequence[str]) -> object:
-    """Run a search if there is a space (in conf/sweep or on the command line), else train every combination once."""
+    """Compare models, search a space (of conf/sweep or the command line), or train every combination once."""
     from jaxrec import launch
 
     hydra_overrides = [str(o) for o in config.hydra.overrides.hydra]
@@ -52,7 +56,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     space = {**tree["sweep"]["space"], **typed}
     if wrong := [o.input_line for o in (*lists, *overrides) if o.key_or_group == "seeds" and o.is_sweep_override()]:
         raise InputError(f"{wrong[0]}: use one number of seeds for all runs, e.g. seeds=3")
-    if seeds is not None and space:
+    if seeds is not None and space and not tree["sweep"]["models"]:
         raise InputError(
             f"seeds={seeds} has no effect on a search: omit it, then train the best trial with seeds={seeds}"
         )
@@ -63,6 +67,14 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
             f"{lists[0].input_line} is a grid, but {next(iter(space))} is a search dimension: write "
             "choice(a,b) to search over a and b"
         )
+    if models := tree["sweep"]["models"]:
+        if space or lists:
+            line = next(o.input_line for o in overrides if o.is_sweep_override())
+            raise InputError(
+                f"{line}: sweep={cfg.hydra.runtime.choices.sweep} searches the space of every model: omit it"
+            )
+        contenders = _contenders(hydra_context, load, cfg, models, fixed)
+        return launch.compare_models(contenders, tree["sweep"], seeds, directory, overwrite)
     if space:
         lines = [*_implied_choices(cfg, tree["sweep"].get("tunes", {}), fixed, typed), *lines]
 
@@ -80,7 +92,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         key = override.get_key_element()
         values = [f"{key}={value}" for value in map(str, override.sweep_string_iterator())]
         combinations = [[*combination, value] for combination in combinations for value in values]
-    trees = _applicable(load, fixed, lists, combinations)
+    trees = [(each.tree, each.varied) for each in _applicable(load, [str(o.input_line) for o in fixed], combinations)]
     return launch.grid(trees if seeds is None else _with_seeds(trees, seeds), directory, overwrite)
 
 
@@ -137,23 +149,80 @@ def _default(group: str) -> str:
     return next(str(entry[group]) for entry in defaults if isinstance(entry, DictConfig) and group in entry)
 
 
-def _applicable(
+class Combination(NamedTuple):
+    """A composed combination of a grid.
+
+    Attributes:
+        tree: its configuration
+        varied: overrides in which it differs from others
+        lines: all overrides, without those of settings that it does not have
+    """
+
+    tree: Tree
+    varied: list[str]
+    lines: list[str]
+
+
+def _contenders(
+    hydra_context: HydraContext,
     load: Callable[[Sequence[str]], DictConfig],
+    cfg: DictConfig,
+    models: Sequence[str],
     fixed: Sequence[Override],
-    lists: Sequence[Override],
-    combinations: list[list[str]],
-) -> list[tuple[Tree, list[str]]]:
+) -> "list[Contender]":
+    """Compose every model of a comparison, on the split of the command."""
+    from jaxrec.launch import Contender
+
+    options = {group: hydra_context.config_loader.get_group_options(group) for group in ("sweep", "model")}
+    choices, typed = cfg.hydra.runtime.choices, {str(o.key_or_group): str(o.input_line) for o in fixed}
+    comparison = f"sweep={choices.sweep}"
+    if choices.get("experiment") is not None or "model" in typed:
+        line = typed.get("model", f"experiment={choices.get('experiment')}")
+        raise InputError(f"{line} sets one model, and {comparison} trains several: list them in sweep.models")
+    if twice := [name for name in models if list(models).count(name) > 1]:
+        raise InputError(f"sweep.models has {twice[0]} twice: remove one")
+    combinations = []
+    for name in models:
+        tunes: Mapping[str, str | Sequence[str]] = {"model": name}
+        if is_searched := name in options["sweep"] and name != "none":
+            sweep = plain(load([f"sweep={name}"]))["sweep"]
+            tunes = sweep["tunes"]
+            if sweep["models"]:
+                raise InputError(f"sweep.models: {name} is itself a comparison: list its models")
+        elif name not in options["model"]:
+            known = sorted({*options["sweep"], *options["model"]} - {"none", choices.sweep})
+            raise InputError(f"sweep.models: there is no model {name}; available: {', '.join(known)}")
+        if against := [line for key, line in typed.items() if key in tunes]:
+            raise InputError(f"{against[0]} contradicts sweep.models, where {name} brings its own: omit it")
+        brought = [f"{group}={each if isinstance(each, str) else each[0]}" for group, each in tunes.items()]
+        combinations.append([*brought, *([f"sweep={name}"] if is_searched else []), f"split={choices.split}"])
+    of_comparison = ("sweep", "sweep.models", "split")
+    lines = [line for key, line in typed.items() if key not in of_comparison]
+    composed = _applicable(load, lines, combinations)
+
+    def composer(each: Combination) -> Callable[[Sequence[str]], Tree]:
+        return lambda more: plain(load([*each.lines, *more]))
+
+    return [
+        Contender(name, each.tree, each.tree["sweep"]["space"], composer(each), each.lines)
+        for name, each in zip(models, composed, strict=True)
+    ]
+
+
+def _applicable(
+    load: Callable[[Sequence[str]], DictConfig], fixed: Sequence[str], combinations: list[list[str]]
+) -> list[Combination]:
     """Compose every combination; settings that a combination does not have are dropped from it.
 
     Raises:
         InputError: no combination has the setting.
     """
-    composed: list[tuple[Tree, list[str]]] = []
+    composed: list[Combination] = []
     left_out: dict[str, list[str]] = {}
     applied: set[str] = set()
     errors: dict[str, str] = {}
     for combination in combinations:
-        always, varied = [str(o.input_line) for o in fixed], list(combination)
+        always, varied = list(fixed), list(combination)
         while True:
             try:
                 tree = plain(load([*always, *varied]))
@@ -167,8 +236,8 @@ def _applicable(
                 left_out.setdefault(gone[0] if gone[0] in always else str(key), []).append(" ".join(combination))
                 always, varied = ([text for text in part if text not in gone] for part in (always, varied))
         applied |= {text.split("=", 1)[0] for text in (*always, *varied)}
-        if (tree, varied) not in composed:
-            composed.append((tree, varied))
+        if not any(each.tree == tree and each.varied == varied for each in composed):
+            composed.append(Combination(tree, varied, [*always, *varied]))
     for key, message in errors.items():
         if key not in applied:
             raise InputError(message)

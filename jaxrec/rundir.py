@@ -25,6 +25,7 @@ from jaxrec.report.report import run_report
 from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
 from jaxrec.sweep.storage import FileLock, read_journal
 
+COMPARISON_FILE = "comparison.csv"  # table of a comparison of models
 STUDY_FILE = "study.txt"  # name of the study in a sweep directory
 
 _HYDRA = """
@@ -66,13 +67,13 @@ def check_resumable(directory: Path) -> Tree:
 def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
     """Raise an InputError if results would be overwritten, unless `overwrite` is set.
 
-    Files other than those of a finished run, grid or search are ignored; a search may resume in its own directory, see
-    `claim`.
+    Files other than those of a finished run, grid, search or comparison are ignored. A search may resume in its own
+    directory, see `claim`, and so may a comparison.
     """
     marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
-    marks[SEEDS_FILE] = "a run with several seeds"
+    marks |= {SEEDS_FILE: "a run with several seeds", COMPARISON_FILE: "a comparison"}
     others = [content for mark, content in marks.items() if (directory / mark).exists() and content != f"a {kind}"]
-    own = kind != "search" and any(
+    own = kind not in ("search", "comparison") and any(
         (directory / mark).exists() for mark, content in marks.items() if content == f"a {kind}"
     )
     if (others or own) and not overwrite:

@@ -160,7 +160,7 @@ def _search_config(model: Any, space: str | Mapping[str, Any] | None) -> Tree:
     if isinstance(space, Mapping):
         dimensions = {key: {"choices": list(v)} if isinstance(v, list | tuple) else dict(v) for key, v in space.items()}
         return compose(["sweep=none"])["sweep"] | {"space": dimensions}
-    known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem != "none")
+    known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem not in ("none", "compare"))
     name = space or model
     if name not in known:
         raise InputError(f"there is no search space {name}: set space={{...}} or one of {', '.join(known)}")

@@ -1,9 +1,11 @@
-"""Command implementations: a run, a grid or a search; each prints a table and writes a directory."""
+"""Command implementations: a run, a grid, a search or a comparison; each prints a table and writes a directory."""
 
+from jaxrec.launch.comparisons import compare_models
+from jaxrec.launch.contenders import Contender
 from jaxrec.launch.grids import grid
 from jaxrec.launch.searches import sweep
 from jaxrec.launch.seeds import run_seeds
 from jaxrec.launch.single import resume, run
 from jaxrec.sweep.tuning import Search
 
-__all__ = ["Search", "grid", "resume", "run", "run_seeds", "sweep"]
+__all__ = ["Contender", "Search", "compare_models", "grid", "resume", "run", "run_seeds", "sweep"]

@@ -7,6 +7,7 @@ from rich.progress import TimeElapsedColumn
 
 from jaxrec.console import ProgressDisplay, duration, say
 from jaxrec.sweep.trials import shown_params
+from jaxrec.sweep.tuning import UNLIMITED
 
 
 class SearchProgress(ProgressDisplay):
@@ -25,6 +26,10 @@ class SearchProgress(ProgressDisplay):
         now = time.monotonic()
         started, initial = self.start = self.start or (now, finished)
         line = f"{running} running"
+        if total >= UNLIMITED:
+            self.total = None
+            self.update(finished, line, f"  {finished} trials finished, {line}")
+            return
         if finished > initial:
             line += f", about {duration((now - started) / (finished - initial) * (total - finished))} left"
         self.total = total

@@ -29,7 +29,7 @@ from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
 from jaxrec.sweep.trials import in_short, leaderboard
-from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish
+from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning, finish
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +112,8 @@ def run(
     """Run or continue a checked search on a split; `on_round` is called before each round. See `sweep`."""
     name, chosen, tuning, plan = task.name, task.chosen, task.tuning, task.plan
     rundir.claim(rundir.make(directory), name, overwrite)
-    say(f"study {name}: {plan.total} trials, {chosen.population} at a time, in {directory}")
+    limit = f"{plan.total} trials" if plan.total < UNLIMITED else f"{plan.timeout:.3g} minutes"
+    say(f"study {name}: {limit}, {chosen.population} at a time, in {directory}")
     for remark in plan.remarks:
         say(remark)
     runner = tuning.runner(split.selection, chosen.population, directory)

@@ -11,6 +11,7 @@ import pandas as pd
 from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_json, write_text
 from jaxrec.console import say, table
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.finished import SEEDS_FILE, without_seed
@@ -52,9 +53,16 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
+    return train_seeds(tree, seeds, split, load_s, directory)
+
+
+def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: Path) -> dict[int, Result]:
+    """Train one configuration with several seeds on a split; see `run_seeds`."""
+    model = get(tree, "model._target_").rpartition(".")[2]
     trees = with_seeds(tree, seeds)
     ((_, shared, population),) = settings.populations(trees)
     selected = select(shared, split, population)
+    rundir.make(directory)
     for mark in ("metrics.json", SEEDS_FILE):  # of earlier results, which are now replaced
         (directory / mark).unlink(missing_ok=True)
     results: dict[int, Result] = {}

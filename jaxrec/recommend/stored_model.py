@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import yaml
 
@@ -19,11 +18,10 @@ from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
-from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
 from jaxrec.models.model import Model, Params
-from jaxrec.query import Query
+from jaxrec.models.shapes import parameter_shapes
 from jaxrec.settings import CONF, get, registered
 
 # Models evaluated, and therefore stored, by split=new_users: they know users only by their histories.
@@ -90,7 +88,7 @@ def restored(
         )
     try:
         model = kind(**plain)
-        expected = _shapes(with_tables(model, tables(model, encoded)))
+        expected = parameter_shapes(with_tables(model, tables(model, encoded)))
     except Exception as error:  # invalid arguments may raise any exception in the model
         reason = str(error).partition("\n")[0]
         raise InputError(
@@ -121,11 +119,3 @@ def _plain(file: Path, name: str, value: object) -> Any:
     if isinstance(value, Mapping):
         raise InputError(f"{file}: the argument {name} of the model is not a plain value, so it is not loaded")
     return tuple(_plain(file, name, part) for part in value) if isinstance(value, list | tuple) else value
-
-
-def _shapes(model: Model) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every parameter without allocating it."""
-    length = model.history_length
-    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
-    params = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
-    return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(params)}

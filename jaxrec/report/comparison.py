@@ -34,6 +34,7 @@ def comparison_report(
     means: pd.DataFrame,
     settings: Sequence[Sequence[str]],
     directories: Mapping[str, Sequence[str]],
+    lead: Sequence[Html] = (),
 ) -> str:
     """Return the HTML page of a comparison.
 
@@ -46,6 +47,7 @@ def comparison_report(
         means: every test metric by setting, [metric, setting].
         settings: key and its value in each setting, where they differ.
         directories: run directories of each setting.
+        lead: sections before the result.
     """
     names, name = list(compared["run"]), label(metric)
     title = f"Comparison by test {name}"
@@ -54,6 +56,7 @@ def comparison_report(
     body = [
         tag("h1", title),
         facts(("Reference", names[0]), *head.items()),
+        *lead,
         section(
             "Result",
             box(tag("ul", Html("").join(tag("li", line) for line in verdicts))),

@@ -26,6 +26,8 @@ from jaxrec.sweep.trials import best
 from jaxrec.sweep.verdict import verdict
 from jaxrec.sweep.warm_start import ADDED, open_source
 
+UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
+
 
 @dataclass(frozen=True)
 class Search:
@@ -43,6 +45,7 @@ class Search:
     storage: str | None = None
     timeout: PositiveFloat | None = None
     warm_start: str | None = None
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,9 +207,9 @@ def finish(
         raise KeyboardInterrupt
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
     notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
-    if (n_ended := plan.counts(study)[0]) < plan.total:
+    if (n_ended := plan.counts(study)[0]) < plan.total < UNLIMITED:
         notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
-    elif runner.saved is not None:
+    elif runner.saved is not None and n_ended >= plan.total:
         runner.saved.remove()
     value = selected.validation[0][tuning.monitor]
     if (origin := winner.user_attrs.get(ADDED)) and value != winner.value:

@@ -1,0 +1,124 @@
+"""Models of a comparison: their settings, checked before any work starts, and their stored progress."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxrec import experiment, settings
+from jaxrec.checkpoint import read_json, write_json
+from jaxrec.combinations import check_validated
+from jaxrec.data.splits.split import Split
+from jaxrec.errors import InputError
+from jaxrec.launch import searches
+from jaxrec.launch.searches import SearchTask
+from jaxrec.settings import Tree, flat, is_random
+from jaxrec.sweep.tuning import UNLIMITED
+
+N_TRIALS = 16  # of each model, unless set or limited by time
+STATE_FILE = "comparison.json"  # progress of a model in its folder
+SHARED = ("data", "split", "eval")  # settings that all models of a comparison share
+
+
+class Contender(NamedTuple):
+    """A model of a comparison.
+
+    Attributes:
+        name: its name in sweep.models, and of its folder
+        tree: its configuration
+        space: its search space as plain dicts; empty: it is trained once
+        compose: composes its configuration with additional overrides
+        overrides: command-line overrides behind `tree`
+    """
+
+    name: str
+    tree: Tree
+    space: Tree
+    compose: Callable[[Sequence[str]], Tree]
+    overrides: Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A contender whose settings are checked.
+
+    Attributes:
+        task: its search; None: it is trained once
+        settings: hash of what its results depend on
+        budget: limits of its search, and number of seeds
+    """
+
+    contender: Contender
+    folder: Path
+    task: SearchTask | None
+    settings: str
+    budget: Tree
+
+    @property
+    def state(self) -> Tree:
+        """Stored progress: settings, seconds of search, and once it is finished its budget and its row."""
+        file = self.folder / STATE_FILE
+        return read_json(file) if file.exists() else {"settings": self.settings, "seconds": 0.0}
+
+    def store(self, **changes: object) -> None:
+        """Store progress."""
+        write_json(self.folder / STATE_FILE, self.state | changes)
+
+
+def checked(each: Contender, sweep: Mapping[str, Any], seeds: int | None, study: str, folder: Path) -> Work:
+    """Check the settings of a contender before any work starts."""
+    timeout = sweep["timeout"]
+    n_trials = sweep["n_trials"]
+    if n_trials is None:
+        n_trials = N_TRIALS if timeout is None else UNLIMITED
+    own = {key: each.tree["sweep"][key] for key in ("space", "tunes", "population")}
+    limits = {"n_trials": n_trials, "study_name": f"{study}/{each.name}", "models": ()}
+    tree = {**each.tree, "sweep": {**sweep, **own, **limits}}
+
+    task = None
+    with _named(each.name):
+        if each.space:
+            task = searches.checked(tree, each.space, each.compose, each.overrides)
+        settings.check(tree)
+        check_validated(tree)
+    fixed = {key: value for key, value in flat(tree).items() if not key.startswith(("sweep.", "trainer.save_minutes"))}
+    text = json.dumps([fixed, each.space], sort_keys=True, default=str)
+    budget = {"n_trials": n_trials, "timeout": timeout} if each.space else {}
+    if seeds is not None and is_random(tree):
+        budget["seeds"] = seeds
+    return Work(each._replace(tree=tree), folder, task, hashlib.sha256(text.encode()).hexdigest(), budget)
+
+
+def check_shared(contenders: Sequence[Contender]) -> None:
+    """Raise an InputError unless all models share data, split and evaluation."""
+    first, *others = contenders
+    for each in others:
+        one, other = (flat({group: tree[group] for group in SHARED}) for tree in (first.tree, each.tree))
+        if changed := sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)):
+            key = changed[0]
+            raise InputError(
+                f"sweep.models: {each.name} has {key}={other.get(key)}, {first.name} has {key}={one.get(key)}: models "
+                f"can be compared only on one split and evaluation; set it for all, or omit {each.name}"
+            )
+
+
+def check_data(work: Work, split: Split) -> None:
+    """Raise an InputError if a model cannot be trained on this data, or without validation data."""
+    with _named(work.contender.name):
+        if work.task is not None:
+            work.task.tuning.check_data(split)
+        experiment.check(work.contender.tree, split.selection)
+    if split.selection.validation is None:
+        raise InputError("a comparison needs validation data: set split.validation_fraction or data.validation")
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Prefix an InputError with the name of a model."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"sweep.models: {name}: {error}") from error
