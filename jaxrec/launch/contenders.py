@@ -16,7 +16,6 @@ from jaxrec.errors import InputError
 from jaxrec.launch import searches
 from jaxrec.launch.searches import SearchTask
 from jaxrec.settings import Tree, flat, is_random
-from jaxrec.sweep.tuning import UNLIMITED
 
 N_TRIALS = 16  # of each model, unless set or limited by time
 STATE_FILE = "comparison.json"  # progress of a model in its folder
@@ -72,8 +71,8 @@ def checked(each: Contender, sweep: Mapping[str, Any], seeds: int | None, study:
     """Check the settings of a contender before any work starts."""
     timeout = sweep["timeout"]
     n_trials = sweep["n_trials"]
-    if n_trials is None:
-        n_trials = N_TRIALS if timeout is None else UNLIMITED
+    if n_trials is None and timeout is None:
+        n_trials = N_TRIALS
     own = {key: each.tree["sweep"][key] for key in ("space", "tunes", "population")}
     limits = {"n_trials": n_trials, "study_name": f"{study}/{each.name}", "models": ()}
     tree = {**each.tree, "sweep": {**sweep, **own, **limits}}

@@ -33,7 +33,7 @@ UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
 class Search:
     """Settings of conf/sweep; the keys are documented there."""
 
-    n_trials: PositiveInt
+    n_trials: PositiveInt | None  # None: as many as fit into the timeout
     population: PositiveInt
     sampler: Literal["auto", "tpe", "random", "cmaes", "qmc", "nsga2", "gp", "grid"]
     seed: NonNegativeInt
@@ -110,9 +110,11 @@ class Tuning:
             warm_start: name, sweep directory or study to start from.
         """
         metric = f"validation {self.monitor}"
+        if chosen.n_trials is None and chosen.timeout is None:
+            raise InputError("sweep.n_trials=null needs a time limit: set sweep.timeout in minutes, or sweep.n_trials")
         return Plan(
             space=self.space,
-            n_trials=chosen.n_trials,
+            n_trials=chosen.n_trials or UNLIMITED,
             population=chosen.population,
             metric=metric,
             fixed=self.fixed,
