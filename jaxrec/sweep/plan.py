@@ -103,10 +103,10 @@ class Plan:
 
 
 def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
-    """Open a study, or start it; the caller holds `ask.lock`.
+    """Open a study, or create it without trials and settings.
 
     Raises:
-        InputError: the study has other settings.
+        InputError: the study has another direction.
     """
     to = optuna.study.StudyDirection[plan.direction.upper()]
     study = optuna.create_study(study_name=name, storage=storage, direction=to, load_if_exists=True)
@@ -114,13 +114,21 @@ def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
         raise InputError(
             f"study {name} was created to {stored}, this sweep is to {plan.direction}: set another sweep.study_name"
         )
+    return study
+
+
+def fill_or_check(study: Study, plan: Plan) -> None:
+    """Add settings and first trials to a new study; check the settings of another. Workers do this in turn.
+
+    Raises:
+        InputError: the study has other settings.
+    """
     settings = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
     settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
     if "fixed" in study.user_attrs:
         _check(study, plan, settings)
     else:
         _fill(study, plan, settings)
-    return study
 
 
 def _fill(study: Study, plan: Plan, settings: Mapping[str, object]) -> None:

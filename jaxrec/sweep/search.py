@@ -11,7 +11,8 @@ Guarantees, for any number of processes and if any worker is killed at any time:
 - Equal parameters are trained once; a trial that repeats another gets its value, and the attribute `same_as`.
 
 A round trains one epoch of every running trial, then ends trials, then proposes new ones. The processes of one study
-share its sweep directory and take turns to request trials (`ask.lock`); `workers.py` detects which of them are alive.
+take turns to propose trials; `workers.py` gives turns and detects which processes are alive. A process that was taken
+for dead while it was suspended leaves its trials to whoever continues them.
 """
 
 import logging
@@ -24,20 +25,22 @@ from pathlib import Path
 from typing import Literal
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.interrupts import Interrupts
+from jaxrec.sweep.leases import LeaseLostError
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
-from jaxrec.sweep.plan import Plan, open_study
+from jaxrec.sweep.plan import Plan, fill_or_check, open_study
 from jaxrec.sweep.pruning import decide
+from jaxrec.sweep.servers import StorageLostError
 from jaxrec.sweep.space import Values, is_searched
-from jaxrec.sweep.storage import FileLock
 from jaxrec.sweep.trials import failures_by_key, key_of, params_of, progress, write_trials
 from jaxrec.sweep.warm_start import own
-from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans
+from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans, record_round
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 BOOKKEEPING = {
@@ -73,7 +76,8 @@ def search(
             for the next process.
         study_name: name of the study.
         storage: storage of the study.
-        directory: the sweep directory, shared by all processes of a study; `trials.csv` is written here.
+        directory: the sweep directory, where `trials.csv` is written. The processes of a study in a journal or in
+            SQLite share its file; those of a study on a server need not share anything.
         on_tell: called with each trial after its outcome is stored.
         on_round: called before each round with the numbers of finished trials, of trials running here, and of all.
 
@@ -83,10 +87,9 @@ def search(
     Raises:
         InputError: the study has other settings, or a whole population in a row (at least three trials) failed.
     """
-    with _quiet_optuna(), at_work(directory) as worker:
-        with FileLock(directory / "ask.lock"):
-            study = open_study(plan, study_name, storage)
-            worker.register(study)
+    with _quiet_optuna(), at_work(study := open_study(plan, study_name, storage), directory) as worker:
+        with worker.turn():
+            fill_or_check(study, plan)
         study.pruner = plan.pruning.pruner()
         loop = _Loop(plan, runner, study, worker, directory, on_tell, on_round)
         try:
@@ -135,43 +138,71 @@ class _Loop:
             n_continued = self._take() if len(self.running) < self.plan.population and not is_over else 0
             is_over = time.monotonic() > self.deadline
             if self.runner.save(interrupts.is_requested):
-                self.worker.record_round(self.study, self.round)
+                record_round(self.study, self.worker, self.round)
             if interrupts.is_requested:
                 raise KeyboardInterrupt
             if self.running or n_continued:
                 self.on_round(self.finished, len(self.running), self.plan.total)
                 self._advance()
-            elif self.finished < self.plan.total and not is_over and any_alive(self.study, self.directory):
+            elif self.finished < self.plan.total and not is_over and any_alive(self.study, self.worker):
                 time.sleep(POLL_SECONDS)  # others run the last trials; if they die, their trials are continued
             else:
                 return
 
     def _take(self) -> int:
         """Continue the trials of dead workers, or else propose new ones; return how many were continued."""
-        plan, study = self.plan, self.study
-        with FileLock(self.directory / "ask.lock"):
-            trials = own(study.get_trials(deepcopy=False))
-            self._remember(trials)
-            if orphaned := orphans(study, self.directory):
-                self.finished, _ = progress(trials, plan.combinations)
-                self._continue(orphaned)  # their round is repeated before anything new is proposed
-                return len(orphaned)
-            if self.round == 0:  # a study that goes on
-                self.round = last_round(study, None)
-            self.finished, running = progress(trials, plan.combinations)
-            n_new = plan.total - self.finished - running
-            if plan.combinations is not None:
-                n_free = min(plan.population - len(self.running), n_new)
-                _enqueue_combinations(study, trials, plan.combinations, n_free)
-            while n_new > 0 and len(self.running) < plan.population:
-                study.sampler = plan.sampler_of(len(study.get_trials(deepcopy=False)))
-                trial = study.ask()
-                self._suggest(trial)
-                trial.set_user_attr("started_round", self.round)
-                trial.set_user_attr("worker", self.worker.id)  # last: without it, the trial counts as incomplete
-                self._start(trial, ended_round=self.round)
-                n_new -= 1
+        while self._can_take():
+            try:
+                with self.worker.turn():
+                    return self._take_in_turn()
+            except LeaseLostError:
+                log.warning("this process was suspended or disconnected for a while: others may continue its trials")
+                time.sleep(POLL_SECONDS)
         return 0
+
+    def _can_take(self) -> bool:
+        """Return whether there seems to be a trial to propose or to continue."""
+        trials = own(self.study.get_trials(deepcopy=False))
+        self.finished, running = progress(trials, self.plan.combinations)
+        return self.finished + running < self.plan.total or bool(orphans(self.study, self.worker))
+
+    def _take_in_turn(self) -> int:
+        plan, study = self.plan, self.study
+        trials = own(study.get_trials(deepcopy=False))
+        self._remember(trials)
+        if orphaned := orphans(study, self.worker):
+            self.finished, _ = progress(trials, plan.combinations)
+            self._continue(orphaned)  # their round is repeated before anything new is proposed
+            return len(orphaned)
+        if self.round == 0:  # a study that goes on
+            self.round = last_round(study, None)
+        self.finished, running = progress(trials, plan.combinations)
+        n_new = plan.total - self.finished - running
+        if plan.combinations is not None:
+            n_free = min(plan.population - len(self.running), n_new)
+            self.worker.check()
+            _enqueue_combinations(study, trials, plan.combinations, n_free)
+        while n_new > 0 and len(self.running) < plan.population:
+            study.sampler = plan.sampler_of(len(study.get_trials(deepcopy=False)))
+            trial = self._ask()
+            self._suggest(trial)
+            trial.set_user_attr("started_round", self.round)
+            trial.set_user_attr("worker", self.worker.id)  # last: without it, the trial counts as incomplete
+            self._start(trial, ended_round=self.round)
+            n_new -= 1
+        return 0
+
+    def _ask(self) -> Trial:
+        """Return a new trial; none is left if the turn was lost in between."""
+        self.worker.check()
+        trial = self.study.ask()
+        try:
+            self.worker.check()
+        except LeaseLostError:  # others did not count this trial
+            trial.set_user_attr("orphan", True)
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise
+        return trial
 
     def _suggest(self, trial: Trial) -> None:
         """Propose the parameters of a trial; a process may have died while it did."""
@@ -191,8 +222,9 @@ class _Loop:
         last = {trial.number: last_round(self.study, trial) for trial in trials}
         if self.round == 0:  # the last round may not have been completed, so it is repeated
             self.round = max(last.values()) - 1
-            self.worker.record_round(self.study, self.round + 1)
+            record_round(self.study, self.worker, self.round + 1)
         for frozen in trials:
+            self.worker.check()
             if "worker" in frozen.user_attrs:
                 trial = Trial(self.study, frozen._trial_id)
                 before = last[frozen.number] - 1
@@ -219,6 +251,8 @@ class _Loop:
 
     def _start(self, trial: Trial, trained: int = 0, *, ended_round: int) -> None:
         """Start training a trial, unless its parameters are known or in training."""
+        if trial.number in self.running:  # taken over by another process that then died
+            return
         key = key_of(trial.params)
         if (known := self.known.get(key)) is not None:
             self._repeat(trial, known, ended_round)
@@ -239,7 +273,7 @@ class _Loop:
                 outcome = step.outcome or self._pruned(trial, step)
                 if outcome is not None:
                     self._end(trial, outcome)
-        except KeyboardInterrupt:  # its trials keep running state and are continued later
+        except (KeyboardInterrupt, StorageLostError):  # its trials keep running state and are continued later
             self.runner.save(is_interrupted=True)
             raise
         except Exception as error:
@@ -257,6 +291,8 @@ class _Loop:
         if step.value is None or not self.plan.pruning.is_reported(step.epoch) or not math.isfinite(step.value):
             return None
         frozen = self.study._storage.get_trial(trial._trial_id)
+        if not self._is_own(frozen):
+            return self.runner.prune(trial.number)
         is_pruned = frozen.user_attrs.get("pruned_epoch") == step.epoch  # by a process that then died
         if step.epoch in frozen.intermediate_values and not is_pruned:
             return None
@@ -274,7 +310,7 @@ class _Loop:
         followers = self.followers.pop(trial.number, [])
         ended = self._tell(trial, outcome, self.round)
         for follower in followers:
-            if outcome.failure:
+            if outcome.failure or ended is None:
                 self._start(follower, ended_round=self.round)
             else:
                 self._repeat(follower, ended, self.round)
@@ -286,10 +322,22 @@ class _Loop:
         state: Literal["complete", "pruned"] = "pruned" if known.state == TrialState.PRUNED else "complete"
         self._tell(trial, Outcome(known.value, state, attributes), ended_round)
 
-    def _tell(self, trial: Trial, outcome: Outcome, ended_round: int) -> FrozenTrial:
-        trial.set_user_attr("ended_round", ended_round)
+    def _is_own(self, trial: FrozenTrial) -> bool:
+        return not trial.state.is_finished() and trial.user_attrs.get("worker") == self.worker.id
+
+    def _tell(self, trial: Trial, outcome: Outcome, ended_round: int) -> FrozenTrial | None:
+        """Store an outcome; None: another process has taken over the trial."""
+        try:
+            if not self._is_own(self.study._storage.get_trial(trial._trial_id)):
+                raise UpdateFinishedTrialError
+            trial.set_user_attr("ended_round", ended_round)
+            ended = _tell(self.study, trial, outcome)
+        except (UpdateFinishedTrialError, ValueError):  # the first outcome counts
+            if self._is_own(self.study._storage.get_trial(trial._trial_id)):
+                raise
+            log.warning("trial %d was continued by another process, which took this one for dead", trial.number)
+            return None
         self.failures = [*self.failures, outcome.failure] if outcome.failure else []
-        ended = _tell(self.study, trial, outcome)
         if not outcome.failure:
             self.finished += 1
             self._remember([ended])

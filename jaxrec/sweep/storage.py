@@ -1,4 +1,4 @@
-"""Study storage: a crash-safe journal file, or a database.
+"""Study storage: a crash-safe journal file, or a database; for those on a server, see `servers`.
 
 Locks are operating-system locks (`flock`) instead of the lock files of Optuna's journal: the system releases a lock as
 soon as its holder dies, so a killed process never blocks the next one and a slow process never loses its lock.
@@ -12,19 +12,18 @@ filelock also silently falls back to a lock file that outlives its process.
 import json
 import logging
 import os
-import re
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
-from sqlalchemy import create_engine, inspect, make_url
+from sqlalchemy import URL, create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.servers import address_of, cannot_open, is_server, open_server, read_server, without_password
 
 SWEEPS = Path("outputs/sweeps")  # default directory of searches and grids
 
@@ -107,19 +106,25 @@ def open_storage(url: str | None, directory: Path) -> BaseStorage:
     """Open the storage of a sweep.
 
     Args:
-        url: None for `journal.log` in `directory`; a path ending in .log for another journal; or a database URL, e.g.
-            `sqlite:///sweeps.db` or `postgresql+psycopg://user@host/name`.
+        url: None for `journal.log` in `directory`; a path ending in .log for another journal; or a URL:
+            `sqlite:///sweeps.db`, `postgresql+psycopg://user@host/name`, `mysql+pymysql://user@host/name`, or
+            `grpc://host:port` of Optuna's proxy.
         directory: the sweep directory.
     """
     if url is None or url.endswith(".log"):
         # Absolute, so that a later change of the working directory does not split the journal in two.
         return _open_journal(directory.absolute() / "journal.log" if url is None else Path(url).absolute())
     _check_url(url)
+    if is_server(url):
+        return open_server(url)
     # SQLite serializes writers, so they need a long timeout.
-    options = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    options = {"connect_args": {"timeout": 60}}
     # Two processes creating the tables of one SQLite file at the same time would crash.
-    with FileLock(directory / "ask.lock"):
-        return _database(url, engine_kwargs=options)
+    with FileLock(_beside(url, directory)):
+        try:
+            return RDBStorage(url, options)
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise cannot_open(url, error) from error
 
 
 def read_storage(url: str) -> BaseStorage:
@@ -129,45 +134,44 @@ def read_storage(url: str) -> BaseStorage:
             raise InputError(f"storage={url}: the file does not exist")
         return read_journal(Path(url))
     _check_url(url)
+    address = make_url(url) if not is_server(url) else None
+    if address is not None:
+        if not address.database or not Path(address.database).is_file():
+            raise InputError(f"storage={url}: the file does not exist")
+        read_only = {"mode": "ro", "uri": "true"}
+        address = address.set(database=Path(address.database).absolute().as_uri(), query=read_only)
+    if not url.startswith("grpc://"):
+        _check_tables(url, address or address_of(url))
+    if address is None:
+        return read_server(url)
+    return RDBStorage(address.render_as_string(hide_password=False), skip_table_creation=True)
+
+
+def _check_tables(url: str, address: URL) -> None:
+    """Raise an InputError if a database has no table of studies."""
     try:
-        address = make_url(url)
-        if address.get_backend_name() == "sqlite":
-            if not address.database or not Path(address.database).is_file():
-                raise InputError(f"storage={url}: the file does not exist")
-            read_only = {"mode": "ro", "uri": "true"}
-            address = address.set(database=Path(address.database).absolute().as_uri(), query=read_only)
         engine = create_engine(address)
         holds_studies = inspect(engine).has_table("studies")
         engine.dispose()
     except (ImportError, SQLAlchemyError) as error:
-        raise _cannot_open(url, error) from error
+        raise cannot_open(url, error) from None
     if not holds_studies:
         raise InputError(f"storage={without_password(url)} holds no studies")
-    return _database(address.render_as_string(hide_password=False), skip_table_creation=True)
 
 
-def _database(url: str, **options: Any) -> BaseStorage:
-    try:
-        return RDBStorage(url, **options)
-    except (ImportError, SQLAlchemyError, StorageInternalError) as error:
-        raise _cannot_open(url, error) from error
-
-
-def _cannot_open(url: str, error: Exception) -> InputError:
-    reason = str(error).splitlines()[0]
-    return InputError(f"cannot open the storage {without_password(url)}: {type(error).__name__}: {reason}")
-
-
-def without_password(url: str) -> str:
-    """Return a database URL with its credentials hidden."""
-    return re.sub(r"//[^@/]*@", "//...@", url)
+def _beside(url: str, directory: Path) -> Path:
+    """Return the lock of a SQLite file, beside it; else in the sweep directory."""
+    file = make_url(url).database
+    if not file or file == ":memory:" or not Path(file).absolute().parent.is_dir():
+        return directory / "ask.lock"
+    return Path(f"{Path(file).absolute()}.lock")
 
 
 def _check_url(url: str) -> None:
     if "://" not in url:
         raise InputError(
-            f"sweep.storage={url} is neither a journal file (PATH.log) nor a database (sqlite:///FILE, "
-            "postgresql+psycopg://USER@HOST/NAME)"
+            f"sweep.storage={url} is neither a journal file (PATH.log), a database (sqlite:///FILE, "
+            "postgresql+psycopg://USER@HOST/NAME, mysql+pymysql://USER@HOST/NAME) nor a proxy (grpc://HOST:PORT)"
         )
 
 

@@ -20,7 +20,7 @@ from jaxrec.console import table
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import read_journal, read_storage
 from jaxrec.sweep.trials import best, in_short, leaderboard, params_of, state_of
-from jaxrec.sweep.workers import is_alive
+from jaxrec.sweep.workers import is_run
 
 STATES = ("complete", "pruned", "running", "interrupted", "waiting", "failed")
 
@@ -173,7 +173,7 @@ def _studies(storage: BaseStorage) -> list[Study]:
 
 def _state(study: Study, directory: Path, trial: FrozenTrial) -> str:
     """Return the state of a trial; a running one is interrupted if its process has ended."""
-    is_dead = trial.state == TrialState.RUNNING and is_alive(study, directory, trial) is False
+    is_dead = trial.state == TrialState.RUNNING and not is_run(study, directory, trial)
     return "interrupted" if is_dead else state_of(trial)
 
 

@@ -1,67 +1,119 @@
-"""Liveness of the worker processes of a sweep, and recovery of trials whose worker died.
+"""Worker processes of a sweep: which are alive, whose turn it is to propose, and the trials that dead ones left.
 
-Every process holds a lock on its own file, `workers/<id>.lock` in the sweep directory, while it searches, and marks its
-trials with its id. A running trial whose worker holds no lock is an orphan. Optuna's heartbeat does not cover the
-ask-and-tell interface and needs a timeout; a lock is released as soon as its process ends.
+Workers mark their trials with their id; a running trial of a dead worker is an orphan. For a study in a file, each
+worker holds a lock on its own file, `workers/<id>.lock`, and a second lock gives turns. The operating system releases
+locks as soon as a process ends, so there are no timeouts. The locks are in the sweep directory, or beside the file of
+the study if that is elsewhere. For a study on a server, see `leases`. Optuna's heartbeat does not cover the
+ask-and-tell interface.
 """
 
-import logging
-import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from optuna.storages import BaseStorage
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.sweep import leases
+from jaxrec.sweep.servers import ServerStorage
 from jaxrec.sweep.storage import FileLock, is_held
 
-log = logging.getLogger(__name__)
+TURNS = "ask.lock"
+
+
+class Worker(Protocol):
+    """This process as a worker of a study."""
+
+    @property
+    def id(self) -> str:
+        """Name of this process, unique."""
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for the turn of this worker to propose trials, and hold it while in context."""
+
+    def check(self) -> None:
+        """Raise `leases.LeaseLostError` if the turn may have been lost."""
+
+    def is_alive(self, worker: str) -> bool:
+        """Return whether a worker may be alive."""
 
 
 @dataclass(frozen=True)
-class Worker:
-    """This process as a worker of a study."""
+class FileWorker:
+    """A worker of a study in a file; see `Worker`."""
 
     id: str
-    file: Path
+    directory: Path
 
-    def register(self, study: Study) -> None:
-        """Store the location of the lock for processes with another sweep directory (one database, two machines)."""
-        study.set_user_attr(f"worker {self.id}", f"{socket.gethostname()}:{self.file.absolute()}")
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Hold the lock that gives turns; the files of dead workers are removed."""
+        with _turn(self.directory):
+            for file in (self.directory / "workers").glob("*.lock"):
+                if not is_held(file):
+                    with suppress(OSError):
+                        file.unlink()
+            yield
 
-    def record_round(self, study: Study, number: int) -> None:
-        """Store a round that the worker may have reached."""
-        study.set_user_attr(f"round {self.id}", number)
+    def check(self) -> None:
+        """Do nothing: a file lock is never lost."""
+
+    def is_alive(self, worker: str) -> bool:
+        """Return whether a worker holds its lock."""
+        return is_held(_file(self.directory, worker))
 
 
 @contextmanager
-def at_work(directory: Path) -> Iterator[Worker]:
-    """Hold a worker lock while in context; trials left running afterwards are orphans."""
-    name = uuid.uuid4().hex
-    worker = Worker(name, directory / "workers" / f"{name}.lock")
-    lock = FileLock(worker.file)
-    # Serialized with `orphans`, which would treat a file that is not locked yet as that of a dead worker.
-    with FileLock(directory / "ask.lock"):
+def at_work(study: Study, directory: Path) -> Iterator[Worker]:
+    """Be a worker of a study while in context; trials left running afterwards are orphans.
+
+    Args:
+        study: the study.
+        directory: the sweep directory.
+    """
+    if isinstance(study._storage, ServerStorage):
+        with leases.lease(study) as worker:
+            yield worker
+        return
+    name, place = uuid.uuid4().hex, locks_of(study._storage, directory)
+    lock = FileLock(_file(place, name))
+    # In turn: a file that is not locked yet looks like that of a dead worker.
+    with _turn(place):
         lock.acquire()
     try:
-        yield worker
+        yield FileWorker(name, place)
     finally:
         # The file is kept so that processes on other machines sharing the directory see that the lock is free; the
-        # next process to request trials removes it.
+        # next process to propose trials removes it.
         lock.release()
 
 
-def orphans(study: Study, directory: Path) -> list[FrozenTrial]:
-    """Return the running trials of dead workers, in order; the caller holds `ask.lock` and takes them over."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    found = [trial for trial in running if is_alive(study, directory, trial) is False]
-    for file in (directory / "workers").glob("*.lock"):
-        if not is_held(file):
-            with suppress(OSError):
-                file.unlink()
+def locks_of(storage: BaseStorage, directory: Path) -> Path:
+    """Return the folder with the locks of a study in a file: the sweep directory, if the file is there, too."""
+    file = None
+    if isinstance(storage, JournalStorage) and isinstance(storage._backend, JournalFileBackend):
+        file = storage._backend._file_path
+    elif isinstance(storage, _CachedStorage):
+        file = storage._backend.engine.url.database
+    if not file or file == ":memory:" or Path(file).absolute().parent == directory.absolute():
+        return directory
+    return Path(f"{Path(file).absolute()}.locks")
+
+
+def record_round(study: Study, worker: Worker, number: int) -> None:
+    """Store a round that a worker may have reached."""
+    study.set_user_attr(f"round {worker.id}", number)
+
+
+def orphans(study: Study, worker: Worker) -> list[FrozenTrial]:
+    """Return the running trials of dead workers, in order; outside of a turn, also those about to be proposed."""
+    found = [t for t in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)) if not _is_run(t, worker)]
     return sorted(found, key=lambda trial: trial.number)
 
 
@@ -79,23 +131,32 @@ def last_round(study: Study, trial: FrozenTrial | None) -> int:
     return max([0, *rounds, *recorded])
 
 
-def any_alive(study: Study, directory: Path) -> bool:
-    """Return whether any trial is running in a process known to be alive."""
+def any_alive(study: Study, worker: Worker) -> bool:
+    """Return whether any trial is running in a process that may be alive."""
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    if remote := [trial.number for trial in running if is_alive(study, directory, trial) is None]:
-        log.warning("not waiting for trials %s, which run on another machine with its own sweep directory", remote)
-    return any(is_alive(study, directory, trial) for trial in running)
+    return any(_is_run(trial, worker) for trial in running)
 
 
-def is_alive(study: Study, directory: Path, trial: FrozenTrial) -> bool | None:
-    """Return whether the worker of a running trial is alive; None if that cannot be determined on this machine."""
-    # A worker holds `ask.lock` until the trial carries its id, so a trial without an id belongs to a dead process.
-    worker = trial.user_attrs.get("worker")
+def is_run(study: Study, directory: Path, trial: FrozenTrial) -> bool:
+    """Return whether the worker of a running trial seems to be alive, without being a worker."""
+    worker, attributes = trial.user_attrs.get("worker"), study.user_attrs
     if worker is None:
         return False
-    if (file := directory / "workers" / f"{worker}.lock").exists():
-        return is_held(file)
-    host, _, lock_path = study.user_attrs.get(f"worker {worker}", "").partition(":")
-    if host and host != socket.gethostname():
-        return None
-    return bool(host) and is_held(Path(lock_path))
+    if leases.LEASE + worker in attributes:
+        return leases.is_recent(attributes, worker)
+    return is_held(_file(locks_of(study._storage, directory), worker))
+
+
+def _is_run(trial: FrozenTrial, worker: Worker) -> bool:
+    # A worker keeps its turn until the trial carries its id, so a trial without an id belongs to a dead process.
+    return "worker" in trial.user_attrs and worker.is_alive(trial.user_attrs["worker"])
+
+
+def _file(directory: Path, worker: str) -> Path:
+    return directory / "workers" / f"{worker}.lock"
+
+
+@contextmanager
+def _turn(directory: Path) -> Iterator[None]:
+    with FileLock(directory / TURNS):
+        yield

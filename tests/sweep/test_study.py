@@ -1,5 +1,6 @@
 import io
 import shlex
+import time
 
 import optuna
 import pytest
@@ -155,8 +156,7 @@ def test_show_says_how_a_study_stands(tmp_path):
 def test_running_trials_are_shown_until_their_process_ends(tmp_path):
     study = sweep(tmp_path, n_trials=3)
     directory = tmp_path / "movies"
-    with at_work(directory) as worker:
-        worker.register(study)
+    with at_work(study, directory) as worker:
         trial = study.ask(distributions(SPACE))
         trial.set_user_attr("worker", worker.id)
         assert "movies: 3 complete, 1 running" in printed(show, *open_study("movies", tmp_path))
@@ -176,8 +176,10 @@ def test_running_trials_are_shown_until_their_process_ends(tmp_path):
     assert list(list_studies(tmp_path).loc[0, ["running", "interrupted"]]) == [0, 1]
 
 
-def test_trials_on_a_machine_that_cannot_be_seen_are_shown_as_running(tmp_path):
+def test_trials_of_a_worker_with_a_lease_are_shown_as_running_while_it_renews_it(tmp_path):
     study = sweep(tmp_path, n_trials=1)
-    study.set_user_attr("worker far", "elsewhere:/away/workers/far.lock")
+    study.set_user_attr("lease far", [3, time.time() - 40])
     study.ask().set_user_attr("worker", "far")
     assert "1 complete, 1 running" in printed(show, study, tmp_path / "movies")
+    study.set_user_attr("lease far", [3, time.time() - 70])
+    assert "1 complete, 1 interrupted" in printed(show, study, tmp_path / "movies")

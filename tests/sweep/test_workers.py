@@ -74,15 +74,13 @@ def test_a_trial_whose_process_died_while_it_was_proposed_is_completed(tmp_path)
     assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
 
 
-def test_trials_of_another_machine_are_left_alone(tmp_path, caplog):
-    study = sweep(tmp_path, n_trials=2)
-    study.set_user_attr("worker far", "elsewhere:/away/workers/far.lock")
-    study.ask().set_user_attr("worker", "far")
-    evaluate = Recorder()
-    study = sweep(tmp_path, evaluate, n_trials=4)
-    assert len(evaluate.seen) == 1  # the fourth is theirs
-    assert study.trials[2].state == TrialState.RUNNING
-    assert "not waiting for trials [2]" in caplog.text
+def test_locks_are_beside_a_file_that_processes_with_other_directories_share(tmp_path):
+    storage = f"sqlite:///{tmp_path / 'studies.db'}"
+    sweep(tmp_path / "one", storage=open_storage(storage, tmp_path / "one"), n_trials=3)
+    assert (tmp_path / "studies.db.locks" / "ask.lock").exists()
+    assert not (tmp_path / "one" / "workers").exists()
+    sweep(tmp_path / "two", storage=open_storage(str(tmp_path / "two" / "x.log"), tmp_path / "two"), n_trials=3)
+    assert (tmp_path / "two" / "workers").exists()
 
 
 PROCESS = f"""

@@ -1,0 +1,204 @@
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+
+from jaxrec.sweep import leases
+from jaxrec.sweep.leases import LEASE, TICKET, LeaseLostError, Leases, is_recent, lease
+from jaxrec.sweep.servers import ServerStorage
+from tests.sweep.recorder import DONE, SPACE, Curves, Recorder, quadratic, sweep
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def study():
+    return optuna.create_study(storage=InMemoryStorage())
+
+
+@pytest.fixture
+def brief(monkeypatch):
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.6)
+    monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.002)
+
+
+def server():
+    return ServerStorage(InMemoryStorage())
+
+
+def test_a_worker_is_dead_when_its_lease_was_not_renewed_for_30_seconds_of_the_observer(study):
+    clock = Clock()
+    one, two = Leases(study, 30, clock), Leases(study, 30, Clock())
+    one.renew()
+    for _ in range(3):
+        two.renew()  # its own clock stands still
+        clock.now += 10
+        one.renew()
+        assert one.is_alive(two.id)
+    for is_alive in (True, True, False):  # 10, 20 and 30 seconds after the last
+        clock.now += 10
+        one.renew()
+        assert one.is_alive(two.id) is is_alive
+    two.renew()
+    one.renew()
+    assert one.is_alive(two.id)
+    assert one.is_alive(one.id)
+
+
+def test_a_worker_without_a_lease_is_dead_after_30_seconds_and_one_that_ended_at_once(study):
+    clock = Clock()
+    one = Leases(study, 30, clock)
+    one.renew()
+    assert one.is_alive("of an earlier version")
+    for _ in range(3):
+        clock.now += 10
+        one.renew()
+    assert not one.is_alive("of an earlier version")
+    with lease(study, 60) as other:
+        one.renew()
+        assert one.is_alive(other.id)
+        assert is_recent(study.user_attrs, other.id)
+    one.renew()
+    assert not one.is_alive(other.id)
+    assert not is_recent(study.user_attrs, other.id)
+
+
+def test_nobody_is_dead_because_the_observer_was_cut_off(study):
+    clock = Clock()
+    one, two = Leases(study, 30, clock), Leases(study, 30, Clock())
+    two.renew()
+    one.renew()
+    clock.now += 100  # the server restarts
+    assert one.is_alive(two.id)
+    one.renew()
+    assert one.is_alive(two.id)
+    for _ in range(3):
+        clock.now += 10
+        one.renew()
+    assert not one.is_alive(two.id)
+
+
+def test_turns_exclude_each_other(study, monkeypatch):
+    monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.0005)
+    inside, entered = 0, []
+
+    def work(worker):
+        nonlocal inside
+        for _ in range(25):
+            with worker.turn():
+                inside += 1
+                time.sleep(0.0005)
+                entered.append(inside)
+                inside -= 1
+
+    workers = [Leases(study, 60) for _ in range(4)]
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, workers))
+    assert entered == [1] * 100
+    assert all(study.user_attrs[TICKET + worker.id] == 0 for worker in workers)
+
+
+def test_the_turn_of_a_suspended_worker_passes_on_and_it_knows(study):
+    clock, other_clock = Clock(), Clock()
+    suspended, other = Leases(study, 30, clock), Leases(study, 30, other_clock)
+    suspended.renew()
+    other.renew()
+    with suspended.turn():
+        suspended.check()
+        for _ in range(4):
+            other_clock.now += 10
+            other.renew()
+        with other.turn():  # does not wait
+            other.check()
+        clock.now += 40
+        with pytest.raises(LeaseLostError):
+            suspended.check()  # before its next renewal,
+        suspended.renew()
+        with pytest.raises(LeaseLostError):
+            suspended.check()  # and after it
+    with suspended.turn():
+        suspended.check()
+
+
+def test_a_turn_waits_for_that_of_a_living_worker(study, monkeypatch):
+    monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.001)
+    one, two = Leases(study, 60), Leases(study, 60)
+    waits = threading.Thread(target=lambda: two.turn().__enter__(), daemon=True)
+    with one.turn():
+        waits.start()
+        waits.join(0.05)
+        assert waits.is_alive()
+    waits.join(5)
+    assert not waits.is_alive()
+
+
+def test_workers_of_a_server_in_threads_end_with_the_exact_number_of_trials(tmp_path, brief):
+    storage = server()
+
+    def work(number):
+        return sweep(tmp_path / str(number), storage=storage, n_trials=17, population=2)
+
+    with ThreadPoolExecutor(4) as threads:
+        study = next(iter(threads.map(work, range(4))))
+    assert len(study.trials) == 17
+    assert all(trial.state in DONE for trial in study.trials)
+    assert len({str(trial.params) for trial in study.trials}) == 17
+    assert len({trial.user_attrs["worker"] for trial in study.trials}) > 1
+
+
+def test_trials_of_a_worker_that_died_on_another_machine_are_continued(tmp_path, brief, caplog):
+    study = sweep(tmp_path / "here", storage=(storage := server()), n_trials=2)
+    dead = study.ask({name: dimension.distribution() for name, dimension in SPACE.items()})
+    study.set_user_attr(LEASE + "far", [7, 0])
+    dead.set_user_attr("worker", "far")
+    evaluate = Recorder()
+    study = sweep(tmp_path / "there", evaluate, storage=storage, n_trials=4)
+    assert dead.params in evaluate.seen
+    assert len(study.trials) == 4
+    assert all(trial.state in DONE for trial in study.trials)
+    assert "trial 2 was running in a process that ended" in caplog.text
+
+
+def test_trials_taken_over_by_another_worker_are_left_to_it(tmp_path, brief, caplog):
+    """The first two trials are taken over in their second epoch; one is ended by the other worker, one is not."""
+    storage, epochs = server(), []
+
+    class Suspended(Curves):
+        def advance(self):
+            epochs.append(1)
+            if len(epochs) == 2:
+                study = optuna.load_study(study_name="study", storage=storage)
+                for number in (0, 1):
+                    trial = optuna.trial.Trial(study, study.trials[number]._trial_id)
+                    trial.set_user_attr("worker", "other")
+                study.tell(0, 0.5)
+            yield from super().advance()
+
+    study = sweep(tmp_path, runner=Suspended(lambda params: 3), storage=storage, n_trials=5, population=2)
+    assert [trial.state in DONE for trial in study.trials] == [True] * 5
+    assert study.trials[0].value == 0.5
+    assert "epochs" not in study.trials[0].user_attrs
+    assert study.trials[1].value == quadratic(study.trials[1].params) * (1 - 0.5**3)
+    assert "trial 0 was continued by another process" in caplog.text
+
+
+def test_a_trial_proposed_after_the_turn_was_lost_does_not_count(tmp_path, brief, monkeypatch):
+    checks, check = [], Leases.check
+
+    def lost_once(self):
+        checks.append(1)
+        if len(checks) == 4:  # after the second proposal
+            raise LeaseLostError
+        check(self)
+
+    monkeypatch.setattr(Leases, "check", lost_once)
+    study = sweep(tmp_path, storage=server(), n_trials=4, population=2)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", *["COMPLETE"] * 3]
