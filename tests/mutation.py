@@ -24,45 +24,65 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 COPIED = ("jaxrec", "hydra_plugins", "conf", "scripts", "tests", "pyproject.toml", "README.md")
-SPLITS = ("data/test_split.py", "data/test_new_users.py", "data/test_session_split.py")
-SAMPLERS = ("negatives",)
-STEPS = ("evaluation/test_steps.py", "evaluation/test_full_catalog.py")
+FULL = ("evaluation/test_steps.py", "evaluation/test_full_catalog.py")
+SLOTS = ("fitting/test_slots.py", "fitting/test_gradient.py")
+SEQUENCES = ("fitting/test_sequence_losses.py", "fitting/test_sequence.py", "fitting/test_example_histories.py")
+SPLITS = ("data/splits/test_split.py", "data/splits/test_new_users.py", "data/test_split_contract.py")
+SESSIONS = ("data/splits/test_sessions.py", "data/splits/test_session_split.py")
+SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py", "sweep/test_workers.py")
 
 # Group → module of jaxrec → its tests, the quickest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "metrics": {"metrics": ("test_metrics.py", "evaluation/test_prediction.py")},
+    "metrics": {"metrics": ("test_metrics.py", "test_metric_contract.py", "evaluation/test_prediction.py")},
     "ranking": {"ranking": ("test_ranking.py",)},
     "losses": {"losses": ("test_losses.py",)},
     "negatives": {
-        f"negatives/{path.stem}": SAMPLERS
+        f"negatives/{path.stem}": ("negatives",)
         for path in sorted((ROOT / "jaxrec/negatives").glob("*.py"))
         if path.stem != "__init__"
     },
-    "splits": {"data/split": SPLITS, "data/new_users": SPLITS[1:], "data/session_split": SPLITS[2:]},
+    "splits": {
+        "data/splits/assembly": SPLITS,
+        "data/splits/candidate_lists": ("data/splits/test_candidate_lists.py",),
+        "data/splits/new_users": SPLITS[1:],
+        "data/splits/session_split": SESSIONS,
+        "data/splits/sessions": SESSIONS,
+        "data/splits/split": SPLITS,
+    },
     "fitting": {
         "fitting/als": ("models/test_ials.py",),
         "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
-        "fitting/descent": ("fitting/test_descent.py",),
-        "fitting/epochs": ("fitting/test_gradient.py",),
-        "fitting/gradient": ("fitting/test_gradient.py",),
+        "fitting/epochs": SLOTS,
+        "fitting/example_histories": ("fitting/test_example_histories.py",),
+        "fitting/gradient": SLOTS,
         "fitting/mining": ("fitting/test_mining.py",),
-        "fitting/objective": ("fitting/test_objective.py", "fitting/test_seen.py", "fitting/test_gradient.py"),
-        "fitting/optimizers": ("fitting/test_descent.py", "fitting/test_gradient.py"),
+        "fitting/objective": ("fitting/test_objective.py", "fitting/test_gradient.py"),
+        "fitting/optimizers": ("fitting/test_row_updates.py", "fitting/test_gradient.py"),
         "fitting/permutation": ("fitting/test_permutation.py",),
         "fitting/pointwise": ("fitting/test_pointwise.py", "fitting/test_rank_bias.py"),
-        "fitting/population": ("fitting/test_population.py", "fitting/test_gradient.py"),
-        "fitting/positions": ("fitting/test_positions.py",),
-        "fitting/seen": ("fitting/test_seen.py",),
-        "fitting/sequence": ("fitting/test_sequence.py",),
+        "fitting/population": ("fitting/test_population.py", *SLOTS),
+        "fitting/row_updates": ("fitting/test_row_updates.py",),
+        "fitting/saved_slots": ("sweep/test_resume.py",),
+        "fitting/sequence": SEQUENCES,
+        "fitting/sequence_losses": SEQUENCES,
+        "fitting/slots": SLOTS,
     },
     "evaluation": {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
-        "evaluation/evaluation": (*STEPS, "evaluation/test_candidates.py"),
+        "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/folding": ("evaluation/test_folding.py",),
-        "evaluation/full_catalog": STEPS,
+        "evaluation/full_catalog": FULL,
+        "evaluation/ground_truth": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/groups": ("evaluation/test_groups.py",),
         "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
-        "evaluation/sought": (*STEPS, "evaluation/test_candidates.py"),
+    },
+    "search": {
+        "sweep/pruning": ("sweep/test_search.py", "sweep/test_resume.py"),
+        "sweep/search": SEARCH,
+        "sweep/space": ("sweep/test_space.py",),
+        "sweep/storage": ("sweep/test_storage.py",),
+        "sweep/trials": SEARCH[1:],
+        "sweep/workers": SEARCH[3:],
     },
 }
 
