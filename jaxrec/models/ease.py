@@ -16,7 +16,7 @@ from pydantic import PositiveFloat
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Hyper, Traced
 from jaxrec.memory import empty, require
-from jaxrec.models.gram import binary, gram, invert
+from jaxrec.models.gram import BLOCK, binary, gram, invert
 from jaxrec.models.model import Additive, Solved
 from jaxrec.query import Query
 
@@ -66,7 +66,7 @@ class EASE(Additive, Solved):
         matrices = "a matrix" if n == 1 else f"{n} matrices"
         fewer_at_once = "" if n_members == 1 else "solve fewer at a time (sweep.population=1), "
         require(
-            n * self.n_items**2 * 4 + OTHER_BYTES,
+            (n * self.n_items + 3 * BLOCK) * self.n_items * 4 + OTHER_BYTES,
             f"model=ease with {self.n_items:,} items ({matrices} of items x items)",
             f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
         )

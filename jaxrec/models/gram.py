@@ -9,6 +9,7 @@ from jaxrec import memory
 from jaxrec.data.interactions import Interactions
 
 ENTRIES = 1 << 24  # entries per block of rows of a sparse product
+BLOCK = 512  # columns inverted at a time; three blocks of rows are held beside the matrix
 TILE = 512  # rows and columns copied at a time; two tiles fit into a core's cache
 
 
@@ -32,18 +33,43 @@ def gram(x: sparse.csr_matrix, out: Float[np.ndarray, "I I"] | None = None) -> F
 
 
 def invert(matrix: Float[np.ndarray, "I I"]) -> None:
-    """Invert a symmetric float32 matrix in C order in place.
+    """Invert a symmetric positive definite float32 matrix in C order in place, one block of columns after another.
 
-    The result is NaN if the matrix is not positive definite in single precision, as with `jax.scipy.linalg.cho_factor`.
+    The sweep operator in blocks, on the upper triangle: as many operations as a Cholesky factorization and the inverse
+    of its factor, nearly all of them in matrix products. LAPACK is called for blocks only, because the factorization
+    of OpenBLAS crashes with some ten thousand columns. The result is NaN if the matrix is not positive definite in
+    single precision, as with `jax.scipy.linalg.cho_factor`.  [Goodnight 1979, A tutorial on the SWEEP operator]
     """
+    n = len(matrix)
+    for start in range(0, n, BLOCK):
+        stop = min(start + BLOCK, n)
+        inverse = _inverse(matrix[start:stop, start:stop])
+        if inverse is None:
+            matrix[:] = np.nan
+            return
+        rows = np.concatenate([matrix[:start, start:stop].T, matrix[start:stop, start:]], axis=1)
+        rows[:, start:stop] = 0.0
+        solved = inverse @ rows
+        for row in range(0, n, BLOCK):
+            matrix[row : row + BLOCK, row:] -= rows[:, row : row + BLOCK].T @ solved[:, row:]
+        matrix[:start, start:stop] = solved[:, :start].T
+        matrix[start:stop, stop:] = solved[:, stop:]
+        matrix[start:stop, start:stop] = -inverse
+    _mirror(matrix)
+    np.negative(matrix, out=matrix)
+
+
+def _inverse(block: Float[np.ndarray, "B B"]) -> Float[np.ndarray, "B B"] | None:
+    """Inverse of a symmetric matrix from its upper triangle; None if it is not positive definite."""
     # LAPACK is column-major: the lower triangle of the transpose (a view) is the upper triangle here.
-    factor, failed = lapack.spotrf(matrix.T, lower=1, overwrite_a=1)
+    result = block.copy()
+    factor, failed = lapack.spotrf(result.T, lower=1, overwrite_a=1)
     if not failed:
         _, failed = lapack.spotri(factor, lower=1, overwrite_c=1)
     if failed:
-        matrix[:] = np.nan
-    else:
-        _mirror(matrix)
+        return None
+    _mirror(result)
+    return result
 
 
 def _mirror(matrix: Float[np.ndarray, "I I"]) -> None:

@@ -29,8 +29,9 @@ def test_the_gram_matrix_is_the_same_whatever_its_blocks(entries, monkeypatch):
     np.testing.assert_array_equal(gram(binary(data)), x.T @ x)
 
 
-@pytest.mark.parametrize("tile", [1, 5, 23, 512])
-def test_the_inverse_is_that_of_numpy_whatever_its_tiles(tile, monkeypatch):
+@pytest.mark.parametrize(("block", "tile"), [(1, 23), (5, 5), (8, 1), (23, 512), (512, 512)])
+def test_the_inverse_is_that_of_numpy_whatever_its_blocks_and_tiles(block, tile, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
     monkeypatch.setattr(module, "TILE", tile)
     _, x = interactions(30, 23, 200)
     matrix = np.ascontiguousarray(x.T @ x + 2 * np.eye(23, dtype=np.float32))
@@ -40,7 +41,9 @@ def test_the_inverse_is_that_of_numpy_whatever_its_tiles(tile, monkeypatch):
     np.testing.assert_array_equal(matrix, matrix.T)
 
 
-def test_a_matrix_that_is_not_positive_definite_has_no_inverse():
+@pytest.mark.parametrize("block", [1, 2])
+def test_a_matrix_that_is_not_positive_definite_has_no_inverse(block, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
     matrix = np.array([[1, 2], [2, 1]], np.float32)
     invert(matrix)
     assert np.isnan(matrix).all()
@@ -49,6 +52,7 @@ def test_a_matrix_that_is_not_positive_definite_has_no_inverse():
 @pytest.mark.slow
 def test_ease_on_the_host_holds_one_matrix_a_member(monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 1 << 12)
+    monkeypatch.setattr(module, "BLOCK", 32)
     monkeypatch.setattr(module, "TILE", 32)
     n, penalties = 600, np.array([20.0, 200.0], np.float32)
     data, x = interactions(100, n, 1500)
