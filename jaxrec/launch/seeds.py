@@ -1,6 +1,7 @@
 """Run with several seeds: one population of replicas, summarized by mean, standard deviation and interval."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.finished import SEEDS_FILE, without_seed
+from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
 from jaxrec.machine import use_all_cores
@@ -29,6 +31,8 @@ Summary = dict[str, dict[str, dict[str, float]]]  # part → metric → mean, sd
 
 def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) -> dict[int, Result]:
     """Train one configuration with the seeds `seed`, `seed` + 1, …; write `seed-N/` of each, a summary and a report.
+
+    If it was killed, the same call continues from the last saved training state.
 
     Args:
         tree: the configuration.
@@ -53,6 +57,8 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
+    if overwrite:
+        shutil.rmtree(directory / STATES, ignore_errors=True)
     return train_seeds(tree, seeds, split, load_s, directory)
 
 
@@ -61,8 +67,10 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     model = get(tree, "model._target_").rpartition(".")[2]
     trees = with_seeds(tree, seeds)
     ((_, shared, population),) = settings.populations(trees)
-    selected = select(shared, split, population)
-    rundir.make(directory)
+    saved = rundir.saved_slots(rundir.make(directory) / STATES, trees, saves_results=True)
+    if epoch := saved.epoch:
+        say(f"  continuing after epoch {epoch}")
+    selected = select(shared, split, population, saved)
     for mark in ("metrics.json", SEEDS_FILE):  # of earlier results, which are now replaced
         (directory / mark).unlink(missing_ok=True)
     results: dict[int, Result] = {}
@@ -74,7 +82,11 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
         else:
             results[each["seed"]] = outcome
             rundir.write(directory / f"seed-{each['seed']}", each, outcome)
+    if selected.fit.interrupted:
+        say(f"finished runs: {directory}; to continue: the same command")
+        raise KeyboardInterrupt
     if not results:
+        saved.remove()
         raise InputError(next(iter(failed.values())))
     monitor = str(get(tree, "eval.monitor"))
     summary, best = summarize([*results.values()]), _best(results, monitor)
@@ -84,8 +96,7 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     table(f"{model}, {len(results)} seeds", _shown(summary, results[best].metrics["popularity"], monitor))
     say_undefined([*results.values()])
     say(f"results: {directory} (best on validation: seed-{best})")
-    if selected.fit.interrupted:
-        raise KeyboardInterrupt
+    saved.remove()
     return results
 
 

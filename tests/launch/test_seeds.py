@@ -11,7 +11,9 @@ from scipy import stats
 import jaxrec
 from jaxrec import launch, recommend
 from jaxrec.compare import compare
+from jaxrec.console import EpochProgress
 from jaxrec.errors import InputError
+from jaxrec.fitting.saved_slots import STATES
 from jaxrec.pipeline.pipeline import Run
 from jaxrec.statistics import estimate
 from tests.page import Page, numbers
@@ -119,6 +121,32 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(folder, compose, tmp
     with pytest.raises(InputError, match="diverged"):
         launch.run_seeds(compose(*SHORT, "trainer.epochs=1"), 2, tmp_path / "none")
     assert not [*(tmp_path / "none").iterdir()]
+
+
+def test_a_killed_run_continues_to_the_same_numbers(folder, compose, tmp_path, monkeypatch, capsys):
+    class Killed(BaseException):
+        """Ends a run as SIGKILL does: no handler catches it."""
+
+    arguments = (*SHORT, "seed=5", "trainer.save_minutes=1e-9")
+    display = EpochProgress.__call__
+
+    def kill(self, epoch, rows):
+        display(self, epoch, rows)
+        if epoch == 2:
+            raise Killed
+
+    monkeypatch.setattr(EpochProgress, "__call__", kill)
+    with pytest.raises(Killed):
+        launch.run_seeds(compose(*arguments), 3, tmp_path)
+    monkeypatch.setattr(EpochProgress, "__call__", display)
+    launch.run_seeds(compose(*arguments), 3, tmp_path)
+    assert "continuing after epoch 1" in capsys.readouterr().out
+    assert not (tmp_path / STATES).exists()
+    for seed in (5, 6, 7):
+        one, other = (read(each / f"seed-{seed}") for each in (tmp_path, folder / "several"))
+        assert {part: one[part] for part in ("validation", "test")} == {
+            part: other[part] for part in ("validation", "test")
+        }
 
 
 def test_commands_print_mean_and_deviation(command):
