@@ -123,6 +123,13 @@ def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]
     return model, evaluator
 
 
+def on_validation(tree: Tree, selection: Selection, selected: Selected) -> Evaluation:
+    """Return the validation metrics of every member and user."""
+    _, evaluator = prepared(tree, selection)
+    assert evaluator is not None
+    return evaluator(selected.fit.params, selected.population.hyper)
+
+
 def failure(selected: Selected, member: int) -> str | None:
     """Return why a member failed: divergence or an undefined monitor metric; None if it did not."""
     history, validation = selected.fit.history[member], selected.validation[member]

@@ -98,7 +98,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
 
 def _with_seeds(combinations: Sequence[tuple[Tree, list[str]]], seeds: int) -> list[tuple[Tree, list[str]]]:
     """Return every combination with each seed; those without random numbers once."""
-    from jaxrec.launch.seeds import with_seeds
+    from jaxrec.settings import with_seeds
 
     return [
         (each, [*overrides, f"seed={each['seed']}"] if len(replicas) > 1 else overrides)

@@ -218,6 +218,11 @@ def is_random(tree: Tree) -> bool:
     return get(tree, "trainer.epochs") is not None
 
 
+def with_seeds(tree: Tree, seeds: int) -> list[Tree]:
+    """Return the configuration with `seeds` consecutive seeds; once, if it uses no random numbers."""
+    return [{**tree, "seed": tree["seed"] + n} for n in range(seeds if is_random(tree) else 1)]
+
+
 def program_of(tree: Tree, extremes: Mapping[str, Sequence[Any]]) -> tuple[str, Tree, Population]:
     """Return a key of the program that trains a trial, its settings, and the trial as a population of one.
 

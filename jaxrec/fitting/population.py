@@ -1,6 +1,6 @@
 """Placement of a population's members: distributed over devices, and vmapped or sequential on each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -27,6 +27,11 @@ class Population(NamedTuple):
     def size(self) -> int:
         """Number of members, P."""
         return len(self.seeds)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Population"]) -> "Population":
+        """Return the members of several populations of one program as one population."""
+        return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
 def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: Path) -> dict[int, Result]:
     """Train one configuration with several seeds on a split; see `run_seeds`."""
     model = get(tree, "model._target_").rpartition(".")[2]
-    trees = with_seeds(tree, seeds)
+    trees = settings.with_seeds(tree, seeds)
     ((_, shared, population),) = settings.populations(trees)
     saved = rundir.saved_slots(rundir.make(directory) / STATES, trees, saves_results=True)
     if epoch := saved.epoch:
@@ -98,11 +98,6 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     say(f"results: {directory} (best on validation: seed-{best})")
     saved.remove()
     return results
-
-
-def with_seeds(tree: Tree, seeds: int) -> list[Tree]:
-    """Return the configuration with `seeds` consecutive seeds; once, if it uses no random numbers."""
-    return [{**tree, "seed": tree["seed"] + n} for n in range(seeds if settings.is_random(tree) else 1)]
 
 
 def summarize(results: Sequence[Result]) -> Summary:

@@ -1,0 +1,57 @@
+"""Finalists: trials with new seeds have the values of single runs, and the best mean wins."""
+
+import numpy as np
+import pytest
+from optuna.trial import create_trial
+
+from jaxrec import experiment, settings
+from jaxrec.sweep.finalists import confirm
+from tests.planted import PLANTED
+
+SETTINGS = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "seed=3")
+RATES = {0: 0.0001, 2: 0.03}
+
+
+@pytest.fixture(scope="module")
+def split(compose):
+    return experiment.prepare(compose(*SETTINGS))[0]
+
+
+@pytest.fixture(scope="module")
+def trees(compose):
+    return {n: compose(*SETTINGS, f"optimizer.learning_rate={rate}") for n, rate in RATES.items()}
+
+
+def finalists(trees, selection, n_seeds):
+    trials = []
+    for number in trees:
+        trials.append(create_trial(value=1.0))
+        trials[-1].number = number
+    extremes = {"optimizer.learning_rate": [*RATES.values()]}
+    return confirm(trials, n_seeds, lambda t: trees[t.number], lambda t: settings.program_of(t, extremes), selection)
+
+
+def test_values_are_those_of_single_runs_with_the_following_seeds(trees, split):
+    found = finalists(trees, split.selection, 2).table.set_index("trial")
+    for number, tree in trees.items():
+        values = []
+        for seed in (4, 5):
+            ((_, shared, population),) = settings.populations([{**tree, "seed": seed}])
+            values.append(experiment.select(shared, split.selection, population).validation[0]["ndcg@10"])
+        assert found.loc[number, "value"] == pytest.approx(np.mean(values), abs=1e-6)
+        assert found.loc[number, "sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-6)
+    assert found["seeds"].tolist() == [2, 2]
+
+
+def test_the_best_mean_wins_whatever_the_search_found(trees, split):
+    result = finalists(trees, split.selection, 2)
+    assert result.table["value"].is_monotonic_decreasing
+    assert result.winner == 2
+    assert result.sentence.startswith("over 2 new seeds, trial 2 has the best mean validation ndcg@10, 0.")
+
+
+def test_a_finalist_that_diverges_is_left_out(trees, split, monkeypatch):
+    monkeypatch.setattr(experiment, "failure", lambda selected, member: "diverged" if member == 3 else None)
+    result = finalists(trees, split.selection, 2)
+    assert result.failed == {2: "diverged"}
+    assert result.table["trial"].tolist() == [0]
