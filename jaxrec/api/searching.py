@@ -66,6 +66,7 @@ def search(
     sampler: str | None = None,
     pruner: str | None = None,
     timeout: float | None = None,
+    finalists: int | None = None,
     warm_start: "str | Path | SearchResult | None" = None,
     seed: int = 0,
     loss: Any = None,
@@ -90,6 +91,8 @@ def search(
         sampler: auto, tpe, random, cmaes, qmc, nsga2, gp or grid, as in conf/sweep/none.yaml.
         pruner: none, median, percentile, halving, hyperband or wilcoxon; None: halving.
         timeout: minutes after which no more trials start; those in training end normally.
+        finalists: number of best trials that are trained again with `sweep.finalist_seeds` (3) new seeds; the best
+            mean wins. None: 1, the best value wins.
         warm_start: an earlier search for the same metric, from which the sampler learns first: its result or
             directory, or the name of a study under outputs/sweeps. Its complete trials that lie in the space are
             added, and do not count towards `n_trials`.
@@ -113,6 +116,7 @@ def search(
     use_all_cores()
     config = _search_config(model, space)
     options = {"n_trials": n_trials, "population": population, "sampler": sampler, "pruner": pruner, "timeout": timeout}
+    options["finalists"] = finalists
     config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)

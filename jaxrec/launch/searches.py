@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.combinations import check_validated
 from jaxrec.command_line import command, override
-from jaxrec.console import say, table
+from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
@@ -141,7 +142,8 @@ def run(
             say("interrupted before the first trial was complete; to continue: the same command")
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
-    tuned = finish(tuning, chosen, plan, runner, study, split, load_s)
+    with EpochProgress(tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
+        tuned = finish(tuning, chosen, plan, runner, study, split, load_s, on_epoch)
     write(directory, name, tuned, [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes])
     _show(tuned, tuning.monitor, directory)
     if without_password(chosen.storage or "") == (chosen.storage or ""):
@@ -167,13 +169,19 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> N
         [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
     )
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
-    write_text(directory / "report.html", sweep_report(name, tuned.study, tuned.result, tuned.notes))
+    if tuned.finalists is not None:
+        write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
+    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists)
+    write_text(directory / "report.html", page)
 
 
 def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
     """Print the leaderboard, the test metrics of the winner, and notes."""
     board = leaderboard(tuned.study)
     table(f"leaderboard, by validation {monitor}", board, in_short(board), str(directory / "trials.csv"))
+    if tuned.finalists is not None:
+        shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
+        table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / "finalists.csv"))
     title = f"trial {tuned.winner.number}"
     parts = "train + validation" if tuned.tree["refit"] else "train"
     test_table(f"test, {title} trained on {parts}", title, tuned.result)

@@ -22,6 +22,7 @@ from jaxrec.report.protocol import protocol
 from jaxrec.report.trial_curves import learning_curves
 from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.settings import Tree, flat, get
+from jaxrec.sweep.finalists import Finalists
 from jaxrec.sweep.study import command, importance_note, importances
 from jaxrec.sweep.trials import best, leaderboard, params_of, state_of
 
@@ -73,7 +74,14 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
     return page(title, body)
 
 
-def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence[str] = ()) -> str:
+def sweep_report(
+    name: str,
+    study: optuna.Study,
+    result: Result,
+    notes: Sequence[str] = (),
+    winner: FrozenTrial | None = None,
+    finalists: Finalists | None = None,
+) -> str:
     """Return the HTML page of a search.
 
     Args:
@@ -81,12 +89,14 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
         study: all trials.
         result: result of the best trial, the only one evaluated on the test set.
         notes: warnings about the search.
+        winner: the trial that was tested; None: the best by value.
+        finalists: comparison of the best trials over new seeds.
     """
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
     ended = [*complete, *pruned]
-    winner, metric = best(study), label(str(study.user_attrs.get("metric", "value")))
+    winner, metric = winner or best(study), label(str(study.user_attrs.get("metric", "value")))
     minimize = study.direction == optuna.study.StudyDirection.MINIMIZE
     drawn = sample(complete, minimize=minimize)
     shares, note = importances(study), importance_note(study)
@@ -112,10 +122,40 @@ def sweep_report(name: str, study: optuna.Study, result: Result, notes: Sequence
             "One parameter at a time", _note(sample_note(len(complete))), grid(charts.slices(drawn, metric, winner))
         ),
         section("All parameters", _note(sample_note(len(complete))), charts.parallel(drawn, metric, minimize=minimize)),
+        *([_finalists(finalists, metric)] if finalists is not None else []),
         section("Leaderboard", box(frame(ranked))),
         section("All trials", _trial_table(trials, metric, minimize=minimize)),
     ]
     return page(name, body)
+
+
+def _finalists(finalists: Finalists, metric: str) -> Html:
+    """Return a table of the finalists, the best mean first."""
+    rows = [
+        [
+            Cell(int(row["trial"]), key=row["trial"]),
+            Cell(decimals(row["value"]), note=_ends(row["low"], row["high"])),
+            Cell(decimals(row["sd"])),
+            Cell(
+                decimals(row["difference"]) if place else "",
+                note=_ends(row["difference_low"], row["difference_high"]),
+            ),
+            Cell(f"{row['p']:.2g}" if math.isfinite(row["p"]) else ""),
+        ]
+        for place, row in enumerate(finalists.table.to_dict("records"))
+    ]
+    text = (
+        f"The best trials, each trained with {finalists.table['seeds'].iloc[0]} new seeds. sd: standard deviation over "
+        "seeds. In small type: 95% intervals over users and seeds. p: of the difference to the first trial, with "
+        "Holm's correction."
+    )
+    failed = [tag("p", f"Trial {number} is left out: {why}.", "warn") for number, why in finalists.failed.items()]
+    heads = ["trial", metric, "sd", "difference", "p"]
+    return section("Finalists", box(table(heads, rows), tag("p", text, "soft note")), *failed)
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:.4f} to {high:.4f}" if math.isfinite(low) else ""
 
 
 def _warning(result: Result) -> Html:

@@ -21,14 +21,21 @@ ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last
 
 def best(study: Study) -> FrozenTrial:
     """Return the complete trial with the best value; ties go to the earliest."""
-    if not (ranked := _ranked(study)):
+    if not (trials := ranked(study)):
         raise InputError(f"study {study.study_name} has no complete trial yet")
-    return ranked[0]
+    return trials[0]
+
+
+def ranked(study: Study) -> list[FrozenTrial]:
+    """Return the complete trials, best first; ties in order of their numbers."""
+    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
     """Return the `n` best complete trials, best first: number, value and parameters."""
-    rows = [{"number": trial.number, "value": trial.value, **trial.params} for trial in _ranked(study)[:n]]
+    rows = [{"number": trial.number, "value": trial.value, **trial.params} for trial in ranked(study)[:n]]
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
 
 
@@ -92,12 +99,6 @@ def params_of(trial: FrozenTrial) -> Values:
 def key_of(params: Mapping[str, object]) -> str:
     """Return a canonical string key of the parameters."""
     return json.dumps(params, sort_keys=True)
-
-
-def _ranked(study: Study) -> list[FrozenTrial]:
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
 def _row(trial: FrozenTrial) -> Values:

@@ -14,15 +14,17 @@ from jaxrec.command_line import override
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.fitting.epochs import OnEpoch
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
+from jaxrec.sweep.finalists import Finalists, confirm
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.space import Space, Values, grid, is_searched, reaching
-from jaxrec.sweep.trials import best
+from jaxrec.sweep.trials import best, ranked
 from jaxrec.sweep.verdict import verdict
 from jaxrec.sweep.warm_start import ADDED, open_source
 
@@ -46,6 +48,8 @@ class Search:
     timeout: PositiveFloat | None = None
     warm_start: str | None = None
     models: tuple[str, ...] = ()
+    finalists: PositiveInt = 1
+    finalist_seeds: PositiveInt = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +182,7 @@ class Tuned:
         tree: configuration of the winner.
         result: run of the winner, including test metrics.
         notes: reasons to doubt the winner; see `verdict`.
+        finalists: comparison of the best trials over new seeds, which chose the winner; None: the best value won.
     """
 
     study: Study
@@ -185,19 +190,40 @@ class Tuned:
     tree: Tree
     result: Result
     notes: list[str]
+    finalists: Finalists | None = None
 
 
 def finish(
-    tuning: Tuning, chosen: Search, plan: Plan, runner: SlotRunner, study: Study, split: Split, load_s: float = 0.0
+    tuning: Tuning,
+    chosen: Search,
+    plan: Plan,
+    runner: SlotRunner,
+    study: Study,
+    split: Split,
+    load_s: float = 0.0,
+    on_epoch: OnEpoch = experiment.quiet,
 ) -> Tuned:
     """Evaluate the best trial on the test split; it is trained again only if another process trained it.
+
+    With several finalists, the best trial is the one with the best mean over new seeds; see `finalists`.
 
     The training states of a search whose trials have all ended are removed.
 
     Raises:
         KeyboardInterrupt: it was interrupted while it was trained again.
     """
-    winner = best(study)
+    winner, finalists = best(study), None
+    trials = {trial.number: trial for trial in ranked(study)[: chosen.finalists]}
+    if len(trials) > 1 and settings.is_random(tuning.tree):
+        finalists = confirm(
+            [*trials.values()],
+            chosen.finalist_seeds,
+            lambda trial: tuning.tree_of(trial.params),
+            lambda tree: settings.program_of(tree, tuning.extremes),
+            split.selection,
+            on_epoch,
+        )
+        winner = trials[finalists.winner]
     tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
@@ -208,7 +234,7 @@ def finish(
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
-    notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"))
+    notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"), winner)
     if (n_ended := plan.counts(study)[0]) < plan.total < UNLIMITED:
         notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
     elif runner.saved is not None and n_ended >= plan.total:
@@ -219,4 +245,6 @@ def finish(
             f"the best trial is {origin} of sweep.warm_start; trained with the settings of this search, its "
             f"validation {tuning.monitor} is {value:.4g} instead of {winner.value:.4g}"
         )
-    return Tuned(study, winner, tree, result, notes)
+    if finalists is not None:
+        notes.append(finalists.sentence)
+    return Tuned(study, winner, tree, result, notes, finalists)

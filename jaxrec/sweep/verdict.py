@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from optuna.study import Study, StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.sweep.space import Choice, Dimension
 from jaxrec.sweep.trials import best
@@ -13,7 +13,11 @@ NEAR = 0.02  # fraction of an interval (of its logarithm, if log) that counts as
 
 
 def verdict(
-    study: Study, space: Mapping[str, Dimension], popularity: Mapping[str, float], epochs: int | None
+    study: Study,
+    space: Mapping[str, Dimension],
+    popularity: Mapping[str, float],
+    epochs: int | None,
+    winner: FrozenTrial | None = None,
 ) -> list[str]:
     """Return one sentence per reason to doubt the best trial.
 
@@ -22,10 +26,11 @@ def verdict(
         space: the search space.
         popularity: validation metrics of the popularity baseline.
         epochs: maximum number of epochs of the winner; None for a model without epochs.
+        winner: the best trial; None: the one with the best value.
     """
     values = [trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
     metric = str(study.user_attrs.get("metric", "value"))
-    winner, notes = best(study), []
+    winner, notes = winner or best(study), []
     assert winner.value is not None
     tied = len(values) > 1 and len(set(values)) == 1
     if tied:

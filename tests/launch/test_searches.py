@@ -9,6 +9,7 @@ import yaml
 from jaxrec import launch
 from jaxrec.errors import InputError
 from jaxrec.sweep.runner import SlotRunner
+from tests.page import Page
 from tests.planted import PLANTED
 
 SHORT = (*PLANTED, "model=ease", "sweep.n_trials=6", "sweep.population=2")
@@ -92,3 +93,24 @@ def test_a_search_starts_from_another(compose, tmp_path, capsys):
     with pytest.raises(InputError, match=r"its metric is validation ndcg@10, this search is for validation recall@10"):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "third")
     assert not (tmp_path / "third").exists()
+
+
+def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys):
+    tree = compose(
+        *(*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "optimizer.learning_rate=0.01"),
+        *("sweep.n_trials=3", "sweep.sampler=grid", "sweep.finalists=2", "sweep.finalist_seeds=2"),
+    )
+    space = {"optimizer.learning_rate": {"choices": [1e-4, 0.01, 0.03]}}
+    launch.sweep(tree, space, lambda more: tree, [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv").set_index("number")
+    finalists = pd.read_csv(tmp_path / "finalists.csv")
+    assert set(finalists["trial"]) == set(trials["value"].nlargest(2).index)
+    assert finalists["value"].is_monotonic_decreasing
+    winner = finalists["trial"][0]
+    assert (tmp_path / "best.yaml").read_text().startswith(f"# overrides of trial {winner}, ")
+    metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
+    assert metrics["validation"]["ndcg@10"] == trials["value"][winner]
+    page = Page((tmp_path / "report.html").read_text()).said
+    assert f"over 2 new seeds, trial {winner} has the best mean" in page.replace("Over", "over")
+    assert f"{finalists['value'][0]:.4f}" in page
+    assert "finalists, validation ndcg@10 over new seeds" in capsys.readouterr().out
