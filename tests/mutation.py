@@ -69,6 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluation": {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
+        "evaluation/cost": ("launch/test_comparisons.py",),
         "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/folding": ("evaluation/test_folding.py",),
         "evaluation/full_catalog": FULL,
