@@ -1,30 +1,35 @@
 """--multirun: a comparison if there are models, a search if there is a search space, else a grid."""
 
+import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from jaxrec import command_line
 from jaxrec.config import explain, n_seeds, overwrites, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
 
 if TYPE_CHECKING:
-    from jaxrec.launch import Contender
+    from jaxrec.launch import Contender, Launcher, WorkerProcess
 
 Dimension = dict[str, object]  # of a search space, as written in conf/sweep
 
+LAUNCHER = ("hydra/launcher", "hydra.launcher")
+
 # Hydra settings that are not used here, and what to write instead.
 NOT_USED = {
-    "hydra/launcher": "omit it: to share a search between processes, run the same command in each",
-    "hydra.launcher": "omit it: to share a search between processes, run the same command in each",
     "hydra.sweep.subdir": "omit it: the runs of a grid are in 0, 1, ..., the winner of a search in best",
     "hydra.run.dir": "use hydra.sweep.dir=DIR",
 }
@@ -36,8 +41,8 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
 
     hydra_overrides = [str(o) for o in config.hydra.overrides.hydra]
     for text in hydra_overrides:
-        if (key := text.lstrip("+~").split("=", 1)[0]) in NOT_USED or key.startswith("hydra.launcher."):
-            raise InputError(f"{text} has no effect with --multirun: {NOT_USED[key if key in NOT_USED else key[:14]]}")
+        if (key := text.lstrip("+~").split("=", 1)[0]) in NOT_USED:
+            raise InputError(f"{text} has no effect with --multirun: {NOT_USED[key]}")
     overrides = OverridesParser.create(config_loader=hydra_context.config_loader).parse_overrides(list(arguments))
     typed = {o.key_or_group: dimension(o) for o in overrides if is_dimension(o)}
     lists = [o for o in overrides if o.is_sweep_override() and not is_dimension(o)]
@@ -67,7 +72,15 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
             f"{lists[0].input_line} is a grid, but {next(iter(space))} is a search dimension: write "
             "choice(a,b) to search over a and b"
         )
-    if models := tree["sweep"]["models"]:
+    models, workers = tree["sweep"]["models"], tree["sweep"]["workers"]
+    launcher_options = [text for text in hydra_overrides if text.lstrip("+~").startswith(LAUNCHER)]
+    if launcher_options and workers == 1:
+        raise InputError(f"{launcher_options[0]} has no effect without several workers of a search: sweep.workers=4")
+    if models:
+        if workers != 1:
+            raise InputError(
+                f"sweep.workers={workers} has no effect on a comparison, whose searches run one after another: omit it"
+            )
         if space or lists:
             line = next(o.input_line for o in overrides if o.is_sweep_override())
             raise InputError(
@@ -81,7 +94,8 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         def compose(more: Sequence[str]) -> Tree:
             return plain(load([*lines, *more]))
 
-        return launch.sweep(compose([]), space, compose, lines, directory, overwrite)
+        launcher = launch.HERE if workers == 1 else _launcher(hydra_context, config)
+        return launch.sweep(compose([]), space, compose, lines, directory, overwrite, launcher)
     if settings_of_search := [o.input_line for o in fixed if _group(o) == "sweep" and o.value() != "none"]:
         raise InputError(
             f"{settings_of_search[0]} has no effect without a search space: add sweep=NAME or a dimension, e.g. "
@@ -94,6 +108,35 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         combinations = [[*combination, value] for combination in combinations for value in values]
     trees = [(each.tree, each.varied) for each in _applicable(load, [str(o.input_line) for o in fixed], combinations)]
     return launch.grid(trees if seeds is None else _with_seeds(trees, seeds), directory, overwrite)
+
+
+def _launcher(hydra_context: HydraContext, config: DictConfig) -> "Launcher":
+    """Return what starts the workers of a search: the chosen launcher of Hydra, or none for Hydra's default."""
+    from jaxrec import launch
+
+    name = str(config.hydra.runtime.choices["hydra/launcher"])
+    if name == "basic":
+        return launch.HERE
+
+    def start(workers: "Sequence[WorkerProcess]") -> list[int]:
+        own = copy.deepcopy(config)
+        overrides = [command_line.override("hydra.sweep.dir", str(workers[0].log.parent)), "hydra.sweep.subdir=jobs"]
+        with read_write(own), open_dict(own):
+            own.hydra.overrides.hydra = [*own.hydra.overrides.hydra, *overrides]
+            own.hydra.overrides.task = []  # it may hold the password of a storage, and jobs are files
+            own.hydra.sweep.dir = str(workers[0].log.parent)
+            if name == "joblib" and own.hydra.launcher.n_jobs == -1:  # the number of cores
+                own.hydra.launcher.n_jobs = len(workers)
+        job = functools.partial(_job, tuple(workers))
+        launcher = Plugins.instance().instantiate_launcher(hydra_context, job, own)
+        return [done.return_value for done in launcher.launch([[] for _ in workers], 0)]
+
+    return launch.Launcher(start, is_here=name in ("joblib", "submitit_local"))
+
+
+def _job(workers: "Sequence[WorkerProcess]", cfg: DictConfig) -> int:
+    """Run the worker of a job of a launcher."""
+    return workers[HydraConfig.get().job.num].run()
 
 
 def _with_seeds(combinations: Sequence[tuple[Tree, list[str]]], seeds: int) -> list[tuple[Tree, list[str]]]:

@@ -15,7 +15,7 @@ from jaxrec.config import compose
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
-from jaxrec.launch import searches
+from jaxrec.launch import winner
 from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
@@ -155,7 +155,7 @@ def search(
             )
         tuned = finish(tuning, parameters, plan, runner, study, split)
         if directory is not None:
-            searches.write(place, name, tuned, [])
+            winner.write(place, name, tuned, [])
     return SearchResult(tuned)
 
 

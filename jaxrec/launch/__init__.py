@@ -6,6 +6,19 @@ from jaxrec.launch.grids import grid
 from jaxrec.launch.searches import sweep
 from jaxrec.launch.seeds import run_seeds
 from jaxrec.launch.single import resume, run
+from jaxrec.launch.worker_process import HERE, Launcher, WorkerProcess
 from jaxrec.sweep.tuning import Search
 
-__all__ = ["Contender", "Search", "compare_models", "grid", "resume", "run", "run_seeds", "sweep"]
+__all__ = [
+    "HERE",
+    "Contender",
+    "Launcher",
+    "Search",
+    "WorkerProcess",
+    "compare_models",
+    "grid",
+    "resume",
+    "run",
+    "run_seeds",
+    "sweep",
+]

@@ -13,8 +13,8 @@ from jaxrec.sweep.tuning import UNLIMITED
 class SearchProgress(ProgressDisplay):
     """Progress display of a search: pass `tell` as `on_tell` and `show` as `on_round`, inside a `with` block."""
 
-    def __init__(self) -> None:
-        super().__init__("trial", None, "compiling", (TimeElapsedColumn(),))
+    def __init__(self, starting: str = "compiling") -> None:
+        super().__init__("trial", None, starting, (TimeElapsedColumn(),))
         self.start: tuple[float, int] | None = None
 
     def tell(self, trial: FrozenTrial) -> None:

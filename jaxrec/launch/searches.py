@@ -2,35 +2,36 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from optuna import load_study
+from optuna.storages import BaseStorage
+from optuna.study import Study
 from optuna.trial import TrialState
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import write_text
 from jaxrec.combinations import check_validated
-from jaxrec.command_line import command, override
-from jaxrec.console import EpochProgress, say, table
+from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
+from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_progress import SearchProgress
-from jaxrec.launch.shown import say_data, test_table
+from jaxrec.launch.shown import say_data
+from jaxrec.launch.winner import conclude
+from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores
-from jaxrec.report.report import sweep_report
 from jaxrec.settings import Tree
-from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.plan import Plan, open_study
+from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
-from jaxrec.sweep.storage import SWEEPS, open_storage, without_password
-from jaxrec.sweep.trials import in_short, leaderboard
-from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning, finish
+from jaxrec.sweep.storage import SWEEPS, open_storage
+from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,8 @@ def sweep(
     overrides: Sequence[str],
     directory: Path | None,
     overwrite: bool = False,
-) -> Result:
+    launcher: Launcher = HERE,
+) -> Result | None:
     """Run or continue a search, then test the best trial.
 
     Args:
@@ -69,6 +71,10 @@ def sweep(
         overrides: command-line overrides behind `tree`.
         directory: the sweep directory; None for one named after the study.
         overwrite: replace an earlier search in `directory`.
+        launcher: runs the workers, if there are several.
+
+    Returns:
+        The test of the best trial; None if this process is one of several workers.
 
     Raises:
         InputError: an invalid setting or space, or all trials failed.
@@ -78,10 +84,17 @@ def sweep(
     directory = directory or SWEEPS / task.name
     rundir.check_empty(directory, overwrite, "search")
     rundir.check_study(directory, task.name, overwrite)
+    if task.chosen.workers > 1:
+        leave_memory_to_workers()
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     task.tuning.check_data(split)
     say_data(split)
+    if LAUNCH in os.environ:
+        run_part(task, split, directory)
+        return None
+    if task.chosen.workers > 1:
+        return run_workers(task, split, load_s, directory, overwrite, launcher).result
     return run(task, split, load_s, directory, overwrite).result
 
 
@@ -121,83 +134,50 @@ def run(
     storage = open_storage(chosen.storage, directory)
     interrupt = None
     try:
-        with SearchProgress() as progress:
-
-            def show(finished: int, running: int, total: int) -> None:
-                on_round()
-                progress.show(finished, running, total)
-
-            study = search(
-                plan,
-                runner,
-                study_name=name,
-                storage=storage,
-                directory=directory,
-                on_tell=progress.tell,
-                on_round=show,
-            )
+        study = _train(task, runner, storage, directory, on_round)
     except KeyboardInterrupt as error:
         interrupt, study = error, load_study(study_name=name, storage=storage)
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             say("interrupted before the first trial was complete; to continue: the same command")
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
-    with EpochProgress(tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
-        tuned = finish(tuning, chosen, plan, runner, study, split, load_s, on_epoch)
-    write(directory, name, tuned, [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes])
-    _show(tuned, tuning.monitor, directory)
-    if without_password(chosen.storage or "") == (chosen.storage or ""):
-        say(f"details: {_look_closer(name, directory, chosen.storage)}")
+    tuned = conclude(task, study, runner, split, load_s, directory)
     if interrupt is not None:
         say("to continue: the same command")
         raise interrupt
     return tuned
 
 
-def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
-    """Write `best/`, `best.yaml` and `report.html` of a finished search.
-
-    Args:
-        directory: the sweep directory.
-        name: name of the study.
-        tuned: the finished search.
-        choices: overrides implied by the search space, e.g. `model=ease`.
-    """
-    winner = tuned.winner
-    rundir.write(directory / "best", tuned.tree, tuned.result)
-    text = yaml.safe_dump(
-        [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
-    )
-    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
-    if tuned.finalists is not None:
-        write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
-    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists)
-    write_text(directory / "report.html", page)
+def run_part(task: SearchTask, split: Split, directory: Path) -> None:
+    """Train trials as one of several workers of a launch, which tests the best trial."""
+    runner = task.tuning.runner(split.selection, task.chosen.population, directory)
+    storage = open_storage(task.chosen.storage, directory)
+    with stopped_with_launch(open_study(task.plan, task.name, storage)):
+        _train(task, runner, storage, directory)
 
 
-def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
-    """Print the leaderboard, the test metrics of the winner, and notes."""
-    board = leaderboard(tuned.study)
-    table(f"leaderboard, by validation {monitor}", board, in_short(board), str(directory / "trials.csv"))
-    if tuned.finalists is not None:
-        shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
-        table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / "finalists.csv"))
-    title = f"trial {tuned.winner.number}"
-    parts = "train + validation" if tuned.tree["refit"] else "train"
-    test_table(f"test, {title} trained on {parts}", title, tuned.result)
-    for note in tuned.notes:
-        say(f"note: {note}")
-    say(f"results: {directory}")
+def _train(
+    task: SearchTask,
+    runner: SlotRunner,
+    storage: BaseStorage,
+    directory: Path,
+    on_round: Callable[[], None] = lambda: None,
+) -> Study:
+    with SearchProgress() as progress:
 
+        def show(finished: int, running: int, total: int) -> None:
+            on_round()
+            progress.show(finished, running, total)
 
-def _look_closer(name: str, directory: Path, storage: str | None) -> str:
-    """Return the command that shows this study, including its storage."""
-    location = []
-    if storage is not None:
-        location = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
-    elif directory != SWEEPS / name:
-        location = [override("root", str(directory.absolute()))]
-    return command("study", override("study", name), *location)
+        return search(
+            task.plan,
+            runner,
+            study_name=task.name,
+            storage=storage,
+            directory=directory,
+            on_tell=progress.tell,
+            on_round=show,
+        )
 
 
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:

@@ -1,7 +1,8 @@
 """Plan of a search, and its record in the study, which is continued only with the settings it was started with."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -102,6 +103,17 @@ class Plan:
         return added + [note] * bool(note)
 
 
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Silence Optuna's log line for every study opened or created."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
 def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
     """Open a study, or create it without trials and settings.
 
@@ -109,7 +121,8 @@ def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
         InputError: the study has another direction.
     """
     to = optuna.study.StudyDirection[plan.direction.upper()]
-    study = optuna.create_study(study_name=name, storage=storage, direction=to, load_if_exists=True)
+    with quiet_optuna():
+        study = optuna.create_study(study_name=name, storage=storage, direction=to, load_if_exists=True)
     if (stored := study.direction.name.lower()) != plan.direction:
         raise InputError(
             f"study {name} was created to {stored}, this sweep is to {plan.direction}: set another sweep.study_name"

@@ -19,12 +19,10 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study
@@ -34,7 +32,7 @@ from jaxrec.errors import InputError
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
-from jaxrec.sweep.plan import Plan, fill_or_check, open_study
+from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
 from jaxrec.sweep.pruning import decide
 from jaxrec.sweep.servers import StorageLostError
 from jaxrec.sweep.space import Values, is_searched
@@ -87,7 +85,7 @@ def search(
     Raises:
         InputError: the study has other settings, or a whole population in a row (at least three trials) failed.
     """
-    with _quiet_optuna(), at_work(study := open_study(plan, study_name, storage), directory) as worker:
+    with quiet_optuna(), at_work(study := open_study(plan, study_name, storage), directory) as worker:
         with worker.turn():
             fill_or_check(study, plan)
         study.pruner = plan.pruning.pruner()
@@ -371,14 +369,3 @@ def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
             trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
         return study.tell(trial, state=TrialState.PRUNED)
     return study.tell(trial, outcome.value)
-
-
-@contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Silence Optuna's log line for every study opened or created."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

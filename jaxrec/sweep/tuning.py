@@ -47,6 +47,7 @@ class Search:
     storage: str | None = None
     timeout: PositiveFloat | None = None
     warm_start: str | None = None
+    workers: PositiveInt = 1
     models: tuple[str, ...] = ()
     finalists: PositiveInt = 1
     finalist_seeds: PositiveInt = 3

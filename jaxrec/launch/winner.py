@@ -1,0 +1,85 @@
+"""The best trial of a search: tested, written and shown."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from optuna.study import Study
+
+from jaxrec import experiment, rundir
+from jaxrec.checkpoint import write_text
+from jaxrec.command_line import command, override
+from jaxrec.console import EpochProgress, say, table
+from jaxrec.data.splits.split import Split
+from jaxrec.launch.shown import test_table
+from jaxrec.report.report import sweep_report
+from jaxrec.sweep.runner import SlotRunner
+from jaxrec.sweep.servers import without_password
+from jaxrec.sweep.storage import SWEEPS
+from jaxrec.sweep.trials import in_short, leaderboard
+from jaxrec.sweep.tuning import Tuned, finish
+
+if TYPE_CHECKING:
+    from jaxrec.launch.searches import SearchTask
+
+
+def conclude(
+    task: "SearchTask", study: Study, runner: SlotRunner, split: Split, load_s: float, directory: Path
+) -> Tuned:
+    """Test the best trial, write the results of a search, and print them."""
+    name, chosen = task.name, task.chosen
+    with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
+        tuned = finish(task.tuning, chosen, task.plan, runner, study, split, load_s, on_epoch)
+    write(directory, name, tuned, [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes])
+    _show(tuned, task.tuning.monitor, directory)
+    if without_password(chosen.storage or "") == (chosen.storage or ""):
+        say(f"details: {_look_closer(name, directory, chosen.storage)}")
+    return tuned
+
+
+def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
+    """Write `best/`, `best.yaml` and `report.html` of a finished search.
+
+    Args:
+        directory: the sweep directory.
+        name: name of the study.
+        tuned: the finished search.
+        choices: overrides implied by the search space, e.g. `model=ease`.
+    """
+    winner = tuned.winner
+    rundir.write(directory / "best", tuned.tree, tuned.result)
+    text = yaml.safe_dump(
+        [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
+    )
+    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
+    if tuned.finalists is not None:
+        write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
+    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists)
+    write_text(directory / "report.html", page)
+
+
+def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
+    """Print the leaderboard, the test metrics of the winner, and notes."""
+    board = leaderboard(tuned.study)
+    table(f"leaderboard, by validation {monitor}", board, in_short(board), str(directory / "trials.csv"))
+    if tuned.finalists is not None:
+        shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
+        table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / "finalists.csv"))
+    title = f"trial {tuned.winner.number}"
+    parts = "train + validation" if tuned.tree["refit"] else "train"
+    test_table(f"test, {title} trained on {parts}", title, tuned.result)
+    for note in tuned.notes:
+        say(f"note: {note}")
+    say(f"results: {directory}")
+
+
+def _look_closer(name: str, directory: Path, storage: str | None) -> str:
+    """Return the command that shows this study, including its storage."""
+    location = []
+    if storage is not None:
+        location = [override("storage", str(Path(storage).absolute()) if storage.endswith(".log") else storage)]
+    elif directory != SWEEPS / name:
+        location = [override("root", str(directory.absolute()))]
+    return command("study", override("study", name), *location)

@@ -1,0 +1,183 @@
+"""A worker of a search as a process: its command, its share of the machine, and how it is asked to stop."""
+
+import contextlib
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from optuna.study import Study
+
+from jaxrec.command_line import ROOT, override
+from jaxrec.sweep.servers import PASSWORD, split_password
+
+LAUNCH = "JAXREC_LAUNCH"  # environment variable of a worker: the launch that it belongs to
+STOP = "stop"  # attribute of a study: the launch whose workers are to end after the epoch in training
+POLL_SECONDS = 2.0
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
+OWN = ("sweep.workers", "sweep.study_name", "sweep.storage", "hydra.sweep.dir", "hydra/launcher", "overwrite")
+
+
+@dataclass(frozen=True)
+class WorkerProcess:
+    """One worker of a launch; it can be pickled, and holds no password.
+
+    Attributes:
+        arguments: arguments of `jaxrec train`
+        environment: environment variables to add
+        cpus: processor cores to use; None: all
+        log: file of its output
+    """
+
+    arguments: tuple[str, ...]
+    environment: dict[str, str]
+    cpus: tuple[int, ...] | None
+    log: Path
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start the process, in a session of its own: Ctrl-C reaches the parent alone, which stops all."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        environment = {**os.environ, **self.environment}
+        if environment.get(PREALLOCATE) == "false":  # see `leave_memory_to_workers`
+            del environment[PREALLOCATE]
+        if (ROOT / "pyproject.toml").exists():  # a checkout, which may not be installed
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "jaxrec", "train", *self.arguments],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if self.cpus is not None and hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):  # it has ended
+                os.sched_setaffinity(process.pid, self.cpus)
+        return process
+
+    def run(self) -> int:
+        """Run the process as a job of a launcher, and return its exit code; SIGTERM is passed on."""
+        process = self.start()
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, lambda number, frame: process.terminate())
+        return process.wait()
+
+    def last_line(self) -> str:
+        """Return the last line of its output, if there is any."""
+        with contextlib.suppress(OSError):
+            return next(iter(self.log.read_text(errors="replace").split("\n")[-2:-1]), "")
+        return ""
+
+
+def processes(
+    launch: str, name: str, storage: str | None, directory: Path, n: int, is_here: bool
+) -> list[WorkerProcess]:
+    """Return the workers of a search, each with the arguments of this process.
+
+    Args:
+        launch: a unique name.
+        name: name of the study.
+        storage: storage of the study; its password is left in the environment, which local processes and Slurm jobs
+            inherit.
+        directory: the sweep directory.
+        n: number of workers.
+        is_here: whether they run on this machine, and share its cores and GPUs.
+    """
+    kept = [text for text in sys.argv[1:] if not _is_own(text.lstrip("+~").split("=", 1)[0])]
+    kept += [override("sweep.workers", 1), override("sweep.study_name", name)]
+    kept.append(override("hydra.sweep.dir", str(directory)))
+    if storage is not None:
+        url, password = split_password(storage) if "://" in storage else (storage, None)
+        if password is not None:
+            os.environ[PASSWORD] = password
+        kept.append(override("sweep.storage", url))
+    parts = shares(n) if is_here else [(None, {})] * n
+    return [
+        WorkerProcess(tuple(kept), {LAUNCH: launch, **environment}, cpus, directory / "workers" / f"{place}.log")
+        for place, (cpus, environment) in enumerate(parts)
+    ]
+
+
+def shares(n: int) -> list[tuple[tuple[int, ...] | None, dict[str, str]]]:
+    """Divide the cores and GPUs of this machine among `n` processes: cores, and environment variables, of each."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    found: list[tuple[tuple[int, ...] | None, dict[str, str]]] = []
+    gpus = _gpus()
+    for place in range(n):
+        environment: dict[str, str] = {}
+        if gpus:
+            mine = gpus[place::n] or [gpus[place % len(gpus)]]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+            if n > len(gpus):
+                share = 0.9 / math.ceil(n / len(gpus))
+                environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{share:.2f}"
+        part = tuple(cores[place::n]) or tuple(cores[place % len(cores) :][:1]) if cores else None
+        found.append((part, environment))
+    return found
+
+
+def start_here(workers: Sequence[WorkerProcess]) -> list[int]:
+    """Run workers on this machine, and return their exit codes."""
+    started = [worker.start() for worker in workers]
+    return [process.wait() for process in started]
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """Runs workers.
+
+    Attributes:
+        start: runs workers, and returns their exit codes when all have ended
+        is_here: whether they run on this machine, and share its cores and GPUs
+    """
+
+    start: Callable[[Sequence[WorkerProcess]], Sequence[int]]
+    is_here: bool
+
+
+HERE = Launcher(start_here, is_here=True)
+
+
+def leave_memory_to_workers() -> None:
+    """Make this process take only the memory of a GPU that it needs, before JAX is initialized."""
+    os.environ.setdefault(PREALLOCATE, "false")
+
+
+@contextmanager
+def stopped_with_launch(study: Study) -> Iterator[None]:
+    """End this process like Ctrl-C when the launch that it belongs to is stopped."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(POLL_SECONDS):
+            with contextlib.suppress(Exception):  # the server is away for a moment
+                if study.user_attrs.get(STOP) == os.environ[LAUNCH]:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    return
+
+    thread = threading.Thread(target=watch, name="stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+
+
+def _is_own(key: str) -> bool:
+    return key in OWN or key.startswith("hydra.launcher")
+
+
+def _gpus() -> list[str]:
+    """Return the GPUs that CUDA shows to this process; empty without CUDA."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name and name != "-1"]
+    folder = Path("/proc/driver/nvidia/gpus")
+    return [str(place) for place in range(len(list(folder.iterdir())))] if folder.is_dir() else []
