@@ -1,6 +1,5 @@
 """--multirun: a comparison if there are models, a search if there is a search space, else a grid."""
 
-import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -12,8 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep, Sweep
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from hydra.types import HydraContext
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from jaxrec import command_line
 from jaxrec.config import explain, n_seeds, overwrites, plain, unknown_key
@@ -119,14 +118,17 @@ def _launcher(hydra_context: HydraContext, config: DictConfig) -> "Launcher":
         return launch.HERE
 
     def start(workers: "Sequence[WorkerProcess]") -> list[int]:
-        own = copy.deepcopy(config)
-        overrides = [command_line.override("hydra.sweep.dir", str(workers[0].log.parent)), "hydra.sweep.subdir=jobs"]
-        with read_write(own), open_dict(own):
-            own.hydra.overrides.hydra = [*own.hydra.overrides.hydra, *overrides]
-            own.hydra.overrides.task = []  # it may hold the password of a storage, and jobs are files
-            own.hydra.sweep.dir = str(workers[0].log.parent)
-            if name == "joblib" and own.hydra.launcher.n_jobs == -1:  # the number of cores
-                own.hydra.launcher.n_jobs = len(workers)
+        # Composed without the other overrides, which may hold the password of a storage: jobs are written to files.
+        typed = [str(text) for text in config.hydra.overrides.hydra]
+        folder = command_line.override("hydra.sweep.dir", str(workers[0].log.parent))
+        if name == "joblib" and not any(text.startswith("hydra.launcher.n_jobs=") for text in typed):
+            typed.append(f"hydra.launcher.n_jobs={len(workers)}")
+        own = hydra_context.config_loader.load_configuration(
+            config_name=config.hydra.job.config_name,
+            overrides=[*typed, folder, "hydra.sweep.subdir=jobs"],
+            run_mode=RunMode.MULTIRUN,
+        )
+        HydraConfig.instance().set_config(own)
         job = functools.partial(_job, tuple(workers))
         launcher = Plugins.instance().instantiate_launcher(hydra_context, job, own)
         return [done.return_value for done in launcher.launch([[] for _ in workers], 0)]

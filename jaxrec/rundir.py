@@ -23,6 +23,7 @@ from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
 from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
+from jaxrec.sweep.servers import is_server, split_password
 from jaxrec.sweep.storage import FileLock, read_journal
 
 COMPARISON_FILE = "comparison.csv"  # table of a comparison of models
@@ -114,12 +115,21 @@ def saved_slots(folder: Path, trees: Sequence[Tree], saves_results: bool = False
 def write(directory: Path, tree: Tree, result: Result) -> None:
     """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
     make(directory)
+    tree = _without_passwords(tree)
     write_config(directory, tree)
     save_params(directory / "model", result.params, extra=beside_parameters(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, tree, result))
     write_json(directory / "metrics.json", result.metrics)
+
+
+def _without_passwords(tree: Tree) -> Tree:
+    """Return settings in which the storage of a search has no password."""
+    search = tree.get("sweep") or {}
+    if not is_server(str(search.get("storage"))):
+        return tree
+    return {**tree, "sweep": {**search, "storage": split_password(search["storage"])[0]}}
 
 
 def write_config(directory: Path, tree: Tree) -> None:
