@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated
 
 import hydra
@@ -14,7 +15,8 @@ from pydantic import Field, TypeAdapter
 from jaxrec.arguments import check_value
 from jaxrec.errors import InputError
 from jaxrec.renamed import up_to_date
-from jaxrec.settings import CONF, OF_COMMAND, Tree, tuples
+from jaxrec.schedule import Schedule
+from jaxrec.settings import CONF, OF_COMMAND, Tree, get, put, read, tuples
 
 _SEEDS: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=2)] | None)
 
@@ -69,7 +71,19 @@ def plain(cfg: DictConfig) -> Tree:
         raise InputError(f"missing values: set {', '.join(sorted(missing))}")
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
-    return {str(key): tuples(value) for key, value in up_to_date(tree).items()}
+    return _with_schedule({str(key): tuples(value) for key, value in up_to_date(tree).items()})
+
+
+def _with_schedule(tree: Tree) -> Tree:
+    """Return a tree with the content of its `trainer.schedule`, whose number of epochs replaces that of the trainer."""
+    if (given := get(tree, "trainer.schedule")) is None:
+        return tree
+    is_file = isinstance(given, str)
+    schedule = Schedule.of(read(Path(given)) if is_file else given, given if is_file else "trainer.schedule")
+    changes: Tree = {"trainer.schedule": tuples(schedule.model_dump())}
+    if schedule.epochs is not None:
+        changes |= {"trainer.epochs": schedule.epochs, "trainer.patience": None}
+    return put(tree, changes)
 
 
 def overwrites(cfg: DictConfig) -> bool:

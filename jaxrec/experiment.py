@@ -163,7 +163,7 @@ def members_of(selected: Selected, members: list[int]) -> Selected:
         diverged=[bool(fit.diverged[m]) for m in members],
     )
     validation = [selected.validation[m] for m in members]
-    population = Population(selected.population.seeds[at], of(selected.population.hyper))
+    population = Population(selected.population.seeds[at], *of(tuple(selected.population[1:])))
     return replace(selected, population=population, fit=kept, validation=validation)
 
 
@@ -229,7 +229,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     trained = trained_on(fitted_on)
     fallback = Fallback(trained, folding(evaluated_model, _longest(context)))
     evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
-    test = evaluator(fit.params, selected.population.hyper)
+    hyper = selected.population.at(selected.fit.best_epoch)
+    test = evaluator(fit.params, hyper)
     if not test.finite.all():
         raise InputError(f"{type(selected.model).__name__} returned non-finite scores: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
@@ -264,7 +265,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             history=pd.DataFrame(selected.fit.history[member]),
             model=evaluator.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
-            hyper=jax.tree.map(lambda x: x[member], selected.population.hyper),  # noqa: B023
+            hyper=jax.tree.map(lambda x: x[member], hyper),  # noqa: B023
             known=known,
             lists=test.shown(member),
             trained=trained,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
+import jax
 import numpy as np
 import yaml
 from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -28,6 +29,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.model import Alternating, Model, Solved
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.renamed import up_to_date
+from jaxrec.schedule import Schedule
 
 Tree = dict[str, Any]
 
@@ -55,6 +57,7 @@ _TOP: dict[str, TypeAdapter] = {
 OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds")
 # These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
 PADDED = {"width", "n_negatives", "n_neighbors"}
+SCHEDULE = "trainer.schedule"
 PADDING_STEP = 8  # a search pads arrays by less than this factor: more costs training time, less costs compilations
 
 
@@ -70,6 +73,10 @@ def check(tree: Tree) -> None:
             raise InputError(f"{key} is unknown; available: {', '.join(k for k in tree if k != key)}")
     if {"model", "trainer", "loss"} <= tree.keys():
         _check_parts(tree)
+        if get(tree, SCHEDULE):
+            for step in steps_of(tree).values():
+                check(step)
+            _scheduled(tree)
     if {"data", "split", "loss", "eval"} <= tree.keys():
         check_combinations(tree)
 
@@ -162,7 +169,8 @@ def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Popula
     """
     groups: dict[str, list[int]] = {}
     for position, tree in enumerate(trees):
-        groups.setdefault(_program(tree, _others(tree)), []).append(position)
+        key = _scheduled(tree)[0] if get(tree, SCHEDULE) else _program(tree, _others(tree))
+        groups.setdefault(key, []).append(position)
     for positions in groups.values():
         yield positions, *_population([trees[position] for position in positions])
 
@@ -223,7 +231,9 @@ def with_seeds(tree: Tree, seeds: int) -> list[Tree]:
     return [{**tree, "seed": tree["seed"] + n} for n in range(seeds if is_random(tree) else 1)]
 
 
-def program_of(tree: Tree, extremes: Mapping[str, Sequence[Any]]) -> tuple[str, Tree, Population]:
+def program_of(
+    tree: Tree, extremes: Mapping[str, Sequence[Any]], *, to_largest: bool = False
+) -> tuple[str, Tree, Population]:
     """Return a key of the program that trains a trial, its settings, and the trial as a population of one.
 
     The program depends only on the trial and the search space, not on other trials: numbers of the space that can be
@@ -231,17 +241,61 @@ def program_of(tree: Tree, extremes: Mapping[str, Sequence[Any]]) -> tuple[str, 
 
     Args:
         tree: settings of the trial.
-        extremes: bounds or choices of every dimension of the search space, by key.
+        extremes: bounds or choices of every dimension of the search space, by key; a run with a schedule has its own.
+        to_largest: pad arrays to the largest of the space, so that a member can take any of its sizes.
     """
+    if get(tree, SCHEDULE):
+        return _scheduled(tree)
     others = {key: kind for key, kind in _others(tree).items() if key in extremes}
     hyper = _hyper([tree], others)
     sizes = {}
     for field in PADDED:
         if is_traced(tree, field):
             value, key = int(getattr(hyper, field)[0]), TRACED[field]
-            sizes[key] = _padded(value, int(max(extremes.get(key, [value]))), field)
+            largest = int(max(extremes.get(key, [value])))
+            sizes[key] = max(largest, value) if to_largest else _padded(value, largest, field)
     shared = put(tree, sizes)
     return _program(shared, others, sizes), shared, Population(np.array([tree["seed"]]), hyper)
+
+
+def steps_of(tree: Tree) -> dict[int, Tree]:
+    """Return the settings of a run with a schedule, by first epoch.
+
+    Raises:
+        InputError: a step sets an unknown key.
+    """
+    current = put(tree, {SCHEDULE: None})
+    steps, keys = {1: current}, flat(current)
+    for step in Schedule.of(get(tree, SCHEDULE)).steps:
+        if unknown := [key for key in step.overrides if key not in keys]:
+            raise InputError(f"{SCHEDULE}: {unknown[0]} is not a setting of this run")
+        steps[step.from_epoch] = current = put(current, step.overrides)
+    return steps
+
+
+def _scheduled(tree: Tree) -> tuple[str, Tree, Population]:
+    """Return `program_of` a run with a schedule.
+
+    Raises:
+        InputError: a step changes a setting that is part of the program.
+    """
+    schedule, steps = Schedule.of(get(tree, SCHEDULE)), steps_of(tree)
+    keys = dict.fromkeys([*schedule.space, *(key for step in schedule.steps for key in step.overrides)])
+    extremes = {key: [*schedule.space.get(key, []), *(get(each, key) for each in steps.values())] for key in keys}
+    first = steps.pop(1)
+    key, shared, population = program_of(first, extremes, to_largest=True)
+    later = {}
+    for epoch, each in steps.items():
+        other, _, changed = program_of(each, extremes, to_largest=True)
+        if other != key:
+            fixed = [k for k in keys if program_of(put(first, {k: get(each, k)}), extremes, to_largest=True)[0] != key]
+            raise InputError(
+                f"{SCHEDULE}: {fixed[0]} cannot change to {get(each, fixed[0])} at epoch {epoch}: it is part of the "
+                "compiled program; set it once, outside the schedule"
+            )
+        later[epoch] = changed.hyper
+    given = get(tree, SCHEDULE)
+    return f"{key} {json.dumps(given)}", put(shared, {SCHEDULE: given}), population._replace(later=later)
 
 
 def _padded(value: int, largest: int, field: str) -> int:
@@ -276,6 +330,9 @@ def _hyper(trees: Sequence[Tree], others: Mapping[str, type[np.generic]]) -> Hyp
 
 
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
+    if get(trees[0], SCHEDULE):
+        parts = [_scheduled(tree) for tree in trees]
+        return parts[0][1], jax.tree.map(lambda *x: np.concatenate(x), *(population for *_, population in parts))
     # Numbers shared by all members stay constants of the program.
     others = {key: kind for key, kind in _others(trees[0]).items() if len({get(tree, key) for tree in trees}) > 1}
     hyper = _hyper(trees, others)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from optuna.storages import InMemoryStorage
+from optuna import load_study
+from optuna.storages import BaseStorage, InMemoryStorage
 
 from jaxrec import rundir, settings
 from jaxrec.api.training import Metrics, Recipe, TrainedModel
@@ -16,9 +17,11 @@ from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
-from jaxrec.launch.search_progress import SearchProgress
+from jaxrec.launch.search_progress import SearchProgress, copies_line
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
+from jaxrec.sweep.pbt_plan import population_plan
+from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
@@ -65,6 +68,8 @@ def search(
     population: int | None = None,
     sampler: str | None = None,
     pruner: str | None = None,
+    strategy: str | None = None,
+    interval: int | None = None,
     timeout: float | None = None,
     finalists: int | None = None,
     warm_start: "str | Path | SearchResult | None" = None,
@@ -90,6 +95,9 @@ def search(
         population: number of trials trained at once, as one program.
         sampler: auto, tpe, random, cmaes, qmc, nsga2, gp or grid, as in conf/sweep/none.yaml.
         pruner: none, median, percentile, halving, hyperband or wilcoxon; None: halving.
+        strategy: search, or pbt for population-based training of `population` members, whose settings change in
+            training; None: search.
+        interval: epochs between copies of strategy pbt; None: a tenth of all epochs.
         timeout: minutes after which no more trials start; those in training end normally.
         finalists: number of best trials that are trained again with `sweep.finalist_seeds` (3) new seeds; the best
             mean wins. None: 1, the best value wins.
@@ -117,6 +125,7 @@ def search(
     config = _search_config(model, space)
     options = {"n_trials": n_trials, "population": population, "sampler": sampler, "pruner": pruner, "timeout": timeout}
     options["finalists"] = finalists
+    options |= {"strategy": strategy, "interval": interval}
     config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
@@ -131,16 +140,25 @@ def search(
     tuning.check()
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = tuning.plan(parameters, warm_start=source)
+    plan = population_plan(plan, parameters, tuning) if parameters.strategy == "pbt" else plan
     remarks = plan.remarks
     tuning.check_data(split)
 
-    runner = tuning.runner(split.selection, parameters.population, None if directory is None else Path(directory))
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary if directory is None else directory)
         name = "search" if directory is None else place.resolve().name
         if directory is not None:
             rundir.check_empty(place, False, "search")
             rundir.claim(rundir.make(place), name, overwrite=False)
+        storage: BaseStorage = InMemoryStorage() if directory is None else open_storage(None, place)
+        runner = make_runner(
+            tuning,
+            parameters,
+            split.selection,
+            None if directory is None else place,
+            lambda: load_study(study_name=name, storage=storage).trials,
+            (lambda *copies: say(copies_line(*copies))) if verbose else lambda *copies: None,
+        )
         with SearchProgress() if verbose else nullcontext() as shown:
             for remark in remarks if verbose else ():
                 say(remark)
@@ -148,7 +166,7 @@ def search(
                 plan,
                 runner,
                 study_name=name,
-                storage=InMemoryStorage() if directory is None else open_storage(None, place),
+                storage=storage,
                 directory=place,
                 on_tell=shown.tell if shown else lambda trial: None,
                 on_round=shown.show if shown else lambda finished, running, total: None,

@@ -38,7 +38,7 @@ class AlternatingFit(EpochLoop):
         saved: SavedSlots | None = None,
     ) -> Fit:
         """Fit every member; see `EpochLoop.train` for the last four arguments."""
-        program, placement = self.program(model, train, population.hyper, population.size)
+        program, placement = self.program(model, train, population.hyper, self.n_slots(population))
         return self.train(program, placement, population, validate, on_epoch, epochs, saved)
 
     def program(

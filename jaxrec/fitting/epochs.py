@@ -1,7 +1,8 @@
 """Fit of a population in slots: early stopping, and keeping the best parameters of each member."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,8 @@ class EpochLoop:
         validate_every: epochs between validations
         monitor: validation metric for early stopping and for choosing the best epoch
         save_minutes: minutes between saves of the training state, from which a killed process continues; None: never
+        schedule: numbers that change at given epochs, see `jaxrec.schedule`; members bring them along in
+            `Population.later`
     """
 
     epochs: PositiveInt = 50
@@ -53,11 +56,16 @@ class EpochLoop:
     validate_every: PositiveInt = 1
     monitor: str = "ndcg@10"
     save_minutes: PositiveFloat | None = 10.0
+    schedule: Mapping[str, Any] | None = None
 
     @property
     def rules(self) -> Rules:
         """When members are validated, and when they end."""
         return Rules(self.patience, self.validate_every, self.monitor, 1 if larger_is_better(self.monitor) else -1)
+
+    def n_slots(self, population: Population) -> int:
+        """Number of slots for a population: at least those of the search that found the schedule."""
+        return max(population.size, (self.schedule or {}).get("slots") or 1)
 
     def train(
         self,

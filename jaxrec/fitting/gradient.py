@@ -63,7 +63,7 @@ class GradientFit(EpochLoop):
         saved: SavedSlots | None = None,
     ) -> Fit:
         """Fit every member; see `EpochLoop.train` for the last four arguments."""
-        program, placement = self.program(model, train, population.hyper, population.size)
+        program, placement = self.program(model, train, population.hyper, self.n_slots(population))
         return self.train(program, placement, population, validate, on_epoch, epochs, saved)
 
     def program(self, model: Model, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:

@@ -1,6 +1,6 @@
 """Placement of a population's members: distributed over devices, and vmapped or sequential on each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,10 +18,15 @@ MAX_SLOTS = 64
 
 
 class Population(NamedTuple):
-    """Seeds [P] and hyperparameters, each [P], of the members."""
+    """Seeds [P] and hyperparameters, each [P], of the members.
+
+    Attributes:
+        later: hyperparameters from these epochs on, counted from 1, for members whose numbers change
+    """
 
     seeds: np.ndarray
     hyper: Hyper
+    later: Mapping[int, Hyper] = {}
 
     @property
     def size(self) -> int:
@@ -32,6 +37,15 @@ class Population(NamedTuple):
     def joined(cls, parts: Sequence["Population"]) -> "Population":
         """Return the members of several populations of one program as one population."""
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
+
+    def at(self, epochs: Sequence[int]) -> Hyper:
+        """Hyperparameters [P] of each member in one of its epochs."""
+        if not self.later:
+            return self.hyper
+        steps = {0: self.hyper, **self.later}
+        latest = [steps[max(first for first in steps if first <= epoch)] for epoch in epochs]
+        rows = [jax.tree.map(lambda x: x[member], hyper) for member, hyper in enumerate(latest)]  # noqa: B023
+        return jax.tree.map(lambda *x: np.stack(x), *rows)
 
 
 @dataclass(frozen=True)

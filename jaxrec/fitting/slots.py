@@ -8,7 +8,7 @@ nor on the number of slots, its neighbors, or the time of its arrival.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,7 @@ class Member:
         seed: seed of initial parameters, example order and negatives
         hyper: its hyperparameters, scalars
         epochs: number of epochs after which it ends
+        later: its hyperparameters from these epochs on, counted from 1
         history: one row per epoch: epoch, loss, seconds, validation metrics
         best_epoch: epoch of the kept parameters; 0 before the first epoch with a finite loss and score
         score: best validation so far; larger is better
@@ -40,11 +41,13 @@ class Member:
         seconds: its share of the time of training and validation
         diverged: whether its last loss was not finite
         ended: whether it is not to be trained further
+        lineage: when it became a copy of another member, as JSON values; see `sweep.pbt`
     """
 
     seed: int
     hyper: Hyper
     epochs: int
+    later: Mapping[int, Hyper] = field(default_factory=dict)
     history: list[EpochRow] = field(default_factory=list)
     best_epoch: int = 0
     score: float = -np.inf
@@ -52,6 +55,7 @@ class Member:
     seconds: float = 0.0
     diverged: bool = False
     ended: bool = False
+    lineage: list[Any] = field(default_factory=list)
 
     @property
     def epoch(self) -> int:
@@ -69,6 +73,7 @@ class Member:
             "seconds": self.seconds,
             "diverged": self.diverged,
             "ended": self.ended,
+            "lineage": self.lineage,
         }
 
     def restore(self, record: Record) -> None:
@@ -89,8 +94,8 @@ def metrics_at(history: Sequence[EpochRow], epoch: int) -> dict[str, float]:
 
 def members_of(population: Population, epochs: Sequence[int]) -> list[Member]:
     """The members of a population, each with its number of epochs."""
-    hypers = [jax.tree.map(lambda x: x[m], population.hyper) for m in range(population.size)]  # noqa: B023
-    return [Member(int(population.seeds[m]), hypers[m], int(epochs[m])) for m in range(population.size)]
+    own = [jax.tree.map(lambda x: x[m], population[1:]) for m in range(population.size)]  # noqa: B023
+    return [Member(int(population.seeds[m]), own[m][0], int(epochs[m]), own[m][1]) for m in range(population.size)]
 
 
 class MemberProgram(NamedTuple):
@@ -167,6 +172,7 @@ class Slots:
         self._choose = jax.jit(_choose, donate_argnums=2)
         self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
         self._write = jax.jit(_write, donate_argnums=0)
+        self._copy = jax.jit(_copy, donate_argnums=0)
         # Compiled here, not at first use, so that several programs can be compiled at once.
         nobody = self._is_new
         self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, nobody)
@@ -202,14 +208,34 @@ class Slots:
         free = [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
         slot = min(free, key=lambda slot: (loads[slot // share], slot))
         self.occupants[slot], self._seeds[slot], self._is_new[slot] = member, member.seed, True
-        for row, value in zip(jax.tree.leaves(self._hyper), jax.tree.leaves(member.hyper), strict=True):
-            row[slot] = value
-        self._on_device = None
+        self.change(member, member.hyper)
         if saved is not None and saved.state is not None:
             member.restore(saved.record)
             self._is_new[slot] = False
             state = jax.tree.unflatten(jax.tree.structure(self._states), saved.state)
             self._states, self._best = self._write((self._states, self._best), slot, (state, saved.best))
+            for epoch in sorted(epoch for epoch in member.later if epoch <= member.epoch):
+                self.change(member, member.later[epoch])
+
+    def change(self, member: Member, hyper: Hyper) -> None:
+        """Change the hyperparameters of a member in training."""
+        slot, member.hyper = self.occupants.index(member), hyper
+        for row, value in zip(jax.tree.leaves(self._hyper), jax.tree.leaves(hyper), strict=True):
+            row[slot] = value
+        self._on_device = None
+
+    def copy(self, member: Member, source: Member, hyper: Hyper) -> None:
+        """Replace the training state of a member by that of another; its record and best parameters stay.
+
+        Args:
+            member: the member to replace.
+            source: the member to copy: parameters, optimizer state, random numbers.
+            hyper: hyperparameters from the next epoch on.
+        """
+        target, slot = self.occupants.index(member), self.occupants.index(source)
+        self._states = self._copy(self._states, target, slot)
+        self._seeds[target] = member.seed = source.seed
+        self.change(member, hyper)
 
     def save(self, member: Member) -> SavedMember:
         """Training state of a member, copied to the host."""
@@ -237,6 +263,9 @@ class Slots:
             members: the members to train; None: all that have not ended.
         """
         self._trained = [m for m in self.members if not m.ended] if members is None else members
+        for member in self._trained:
+            if (hyper := member.later.get(member.epoch + 1)) is not None:
+                self.change(member, hyper)
         keys, hyper = self._arguments()
         self._started = time.perf_counter()
         if self._is_new.any():
@@ -344,6 +373,11 @@ def _is_due(rules: Rules, member: Member) -> bool:
 def _write(trees: PyTree, slot: Array, rows: PyTree) -> PyTree:
     """Set the values of one slot."""
     return jax.tree.map(lambda x, row: x.at[slot].set(row), trees, rows)
+
+
+def _copy(trees: PyTree, target: Array, source: Array) -> PyTree:
+    """Replace the values of one slot by those of another."""
+    return jax.tree.map(lambda x: x.at[target].set(x[source]), trees)
 
 
 def _choose(at: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -1,12 +1,13 @@
 """Progress display of a search: a bar on a terminal, plain lines in a file or a pipe."""
 
 import time
+from collections.abc import Mapping
 
 from optuna.trial import FrozenTrial, TrialState
 from rich.progress import TimeElapsedColumn
 
 from jaxrec.console import ProgressDisplay, duration, say
-from jaxrec.sweep.trials import shown_params
+from jaxrec.sweep.trials import best_params, shown_params
 from jaxrec.sweep.tuning import UNLIMITED
 
 
@@ -36,9 +37,15 @@ class SearchProgress(ProgressDisplay):
         self.update(finished, line, f"  {finished} of {total} trials finished, {line}")
 
 
+def copies_line(epoch: int, best: float, parents: Mapping[int, int]) -> str:
+    """Format the copies in a population after an epoch."""
+    copies = ", ".join(f"trial {number} copies {parent}" for number, parent in parents.items())
+    return f"  epoch {epoch}: best {best:.4g}; {copies}"
+
+
 def trial_line(trial: FrozenTrial) -> str:
     """Format number, value, parameters and epochs of a finished trial."""
     value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
     if trial.state == TrialState.PRUNED:
         value = f"pruned at {value}, epoch {trial.last_step}" if trial.value is not None else value
-    return f"  trial {trial.number}: {value}  {shown_params(trial.params)}"
+    return f"  trial {trial.number}: {value}  {shown_params(best_params(trial))}"

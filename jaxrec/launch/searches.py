@@ -20,12 +20,14 @@ from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.launch.many_workers import run_workers
-from jaxrec.launch.search_progress import SearchProgress
+from jaxrec.launch.search_progress import SearchProgress, copies_line
 from jaxrec.launch.shown import say_data
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
+from jaxrec.sweep.pbt_plan import population_plan
+from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.plan import Plan, open_study
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
@@ -108,8 +110,9 @@ def checked(
     tuning = Tuning(tree, space_from_yaml(space), compose)
     tuning.check()
     plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)
+    plan = population_plan(plan, chosen, tuning) if chosen.strategy == "pbt" else plan
     _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
-    name = chosen.study_name or _study_name(tree, tuning.fixed, space)
+    name = chosen.study_name or _study_name(tree, dict(plan.fixed), space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
     return SearchTask(name, chosen, tuning, plan, overrides)
@@ -130,8 +133,15 @@ def run(
     say(f"study {name}: {limit}, {chosen.population} at a time, in {directory}")
     for remark in plan.remarks:
         say(remark)
-    runner = tuning.runner(split.selection, chosen.population, directory)
     storage = open_storage(chosen.storage, directory)
+    runner = make_runner(
+        tuning,
+        chosen,
+        split.selection,
+        directory,
+        lambda: load_study(study_name=name, storage=storage).trials,
+        lambda epoch, best, parents: say(copies_line(epoch, best, parents)),
+    )
     interrupt = None
     try:
         study = _train(task, runner, storage, directory, on_round)

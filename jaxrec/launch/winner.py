@@ -1,5 +1,6 @@
 """The best trial of a search: tested, written and shown."""
 
+import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,16 +9,19 @@ from typing import TYPE_CHECKING
 import yaml
 from optuna.study import Study
 
-from jaxrec import experiment, rundir
+from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.launch.shown import test_table
 from jaxrec.report.report import sweep_report
+from jaxrec.settings import SCHEDULE
+from jaxrec.sweep.pbt import is_number
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.servers import without_password
 from jaxrec.sweep.storage import SWEEPS
+from jaxrec.sweep.study import command as study_command
 from jaxrec.sweep.trials import in_short, leaderboard
 from jaxrec.sweep.tuning import Tuned, finish
 
@@ -50,14 +54,27 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> N
     """
     winner = tuned.winner
     rundir.write(directory / "best", tuned.tree, tuned.result)
-    text = yaml.safe_dump(
-        [*choices, *(override(key, value) for key, value in winner.params.items())], allow_unicode=True
-    )
+    params = winner.params
+    if settings.get(tuned.tree, SCHEDULE):
+        file = _write_schedule(directory / "best" / "schedule.yaml", tuned)
+        params = {key: value for key, value in params.items() if not is_number(key)} | {SCHEDULE: str(file)}
+    text = yaml.safe_dump([*choices, *(override(key, value) for key, value in params.items())], allow_unicode=True)
     write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
     if tuned.finalists is not None:
         write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
     page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists)
     write_text(directory / "report.html", page)
+
+
+def _write_schedule(file: Path, tuned: Tuned) -> Path:
+    """Write the schedule of the best member of a population; return the absolute path."""
+    file, winner = file.resolve(), tuned.winner
+    head = f"# Trial {winner.number}, validation {winner.value:.4g}. To train it again from scratch:"
+    again = study_command(tuned.study, winner.number, str(file))
+    plain = json.loads(json.dumps(settings.get(tuned.tree, SCHEDULE)))
+    content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    write_text(file, f"{head}\n#   {again}\n{content}")
+    return file
 
 
 def _show(tuned: Tuned, monitor: str, directory: Path) -> None:

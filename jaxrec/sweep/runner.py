@@ -34,7 +34,7 @@ class _Program:
 
 
 @dataclass(eq=False)
-class _Running:
+class Running:
     """A trial in training.
 
     Attributes:
@@ -88,7 +88,7 @@ class SlotRunner:
     saved: SavedSlots | None = None
     kept: Kept | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
-    _running: dict[int, _Running] = field(default_factory=dict)
+    _running: dict[int, Running] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, Tree] = field(default_factory=dict)
     _states: dict[str, SavedMember] = field(init=False)
@@ -179,7 +179,7 @@ class SlotRunner:
             program.slots.put(member, self._loads(), self._states.pop(str(number), None))
             # A saved member may be ahead of the last round that is known to have ended.
             waits = max(0, member.epoch - trained)
-            self._running[number] = _Running(program, member, population, max(trained, 0), waits)
+            self._running[number] = Running(program, member, population, max(trained, 0), waits)
         self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> _Program:
@@ -198,7 +198,7 @@ class SlotRunner:
                 loads[device] += n
         return loads
 
-    def _train(self, trials: list[_Running]) -> None:
+    def _train(self, trials: list[Running]) -> None:
         """Train one epoch of these trials; all programs are started before the first result is waited for."""
         started = [program for program in self._programs.values() if any(r.program is program for r in trials)]
         for program in started:
@@ -206,7 +206,7 @@ class SlotRunner:
         for program in started:
             program.slots.collect()
 
-    def _outcome(self, running: _Running, state: Literal["complete", "pruned"]) -> Outcome:
+    def _outcome(self, running: Running, state: Literal["complete", "pruned"]) -> Outcome:
         member = running.member
         if not member.best_epoch:
             return Outcome(None, "failed", {"error": experiment.failure_of(member.history)})
@@ -214,7 +214,7 @@ class SlotRunner:
         attributes["seconds"] = round(member.seconds, 3)
         return Outcome(running.program.slots.rules.sign * member.score, state, attributes)
 
-    def _keep(self, number: int, running: _Running) -> None:
+    def _keep(self, number: int, running: Running) -> None:
         """Keep the parameters of the best trial."""
         member, slots = running.member, running.program.slots
         if not member.best_epoch or not self._is_best(number, member.score):

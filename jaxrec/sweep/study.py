@@ -18,6 +18,8 @@ from jaxrec.command_line import command as shell_command
 from jaxrec.command_line import override
 from jaxrec.console import table
 from jaxrec.errors import InputError
+from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
+from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import read_journal, read_storage
 from jaxrec.sweep.trials import best, in_short, leaderboard, params_of, state_of
 from jaxrec.sweep.workers import is_run
@@ -83,14 +85,23 @@ def importance_note(study: Study) -> str:
     return f"importances from only {len(values)} complete trials are unreliable" if len(values) < 20 else ""
 
 
-def command(study: Study, trial_number: int) -> str:
-    """Return the shell command that repeats a trial."""
+def command(study: Study, trial_number: int, schedule_file: str | None = None) -> str:
+    """Return the shell command that repeats a trial.
+
+    Args:
+        study: the study.
+        trial_number: number of the trial.
+        schedule_file: file with the schedule of a member of a population; None: it is part of the command.
+    """
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if trial_number not in trials:
         raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
-    params = trials[trial_number].params
+    params: Values = dict(trials[trial_number].params)
     # An override of a key that the sweep varies does not apply to this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
+    if LINEAGE in trials[trial_number].user_attrs:
+        params = {key: value for key, value in params.items() if not is_number(key)}
+        params["trainer.schedule"] = schedule_file or schedule_of(study, trials[trial_number])
     varied = [override(key, value) for key, value in params.items()]
     return shell_command("train", *typed, *varied)
 

@@ -13,6 +13,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
 
@@ -30,13 +31,26 @@ def ranked(study: Study) -> list[FrozenTrial]:
     """Return the complete trials, best first; ties in order of their numbers."""
     sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+    def order(trial: FrozenTrial) -> tuple[float, int, int]:
+        # Of equal members of a population the earliest epoch, which no other in its ancestry can equal.
+        epoch = trial.user_attrs["best_epoch"] if LINEAGE in trial.user_attrs else 0
+        return sign * (trial.value or 0.0), epoch, trial.number
+
+    return sorted(complete, key=order)
 
 
 def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
     """Return the `n` best complete trials, best first: number, value and parameters."""
-    rows = [{"number": trial.number, "value": trial.value, **trial.params} for trial in ranked(study)[:n]]
+    rows = [{"number": trial.number, "value": trial.value, **best_params(trial)} for trial in ranked(study)[:n]]
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
+
+
+def best_params(trial: FrozenTrial) -> Values:
+    """Return the parameters of a trial's best epoch; those of a member of a population change."""
+    if not (lineage := trial.user_attrs.get(LINEAGE)) or "best_epoch" not in trial.user_attrs:
+        return trial.params
+    return params_at(trial.params, lineage, trial.user_attrs["best_epoch"])
 
 
 def in_short(board: pd.DataFrame, n_first: int = 2) -> pd.DataFrame:

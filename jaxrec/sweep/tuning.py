@@ -20,6 +20,7 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.finalists import Finalists, confirm
+from jaxrec.sweep.pbt import LINEAGE, Segment, ancestry_of, schedule
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
@@ -51,6 +52,8 @@ class Search:
     models: tuple[str, ...] = ()
     finalists: PositiveInt = 1
     finalist_seeds: PositiveInt = 3
+    strategy: Literal["search", "pbt"] = "search"
+    interval: PositiveInt | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +74,8 @@ class Tuning:
     def fixed(self) -> Values:
         """Settings shared by all trials, by key."""
         leaves = settings.flat(self.tree)
-        own = {key for key in leaves if key.startswith("sweep.") or key in self.space or key == "trainer.save_minutes"}
+        own = {key for key in leaves if key.startswith("sweep.") or key in self.space}
+        own |= {"trainer.save_minutes", settings.SCHEDULE}
         return {key: value for key, value in leaves.items() if key not in own}
 
     @property
@@ -140,8 +144,23 @@ class Tuning:
             return settings.put(self.tree, params)
         return self.compose([override(key, value) for key, value in params.items()])
 
+    def scheduled(self, segments: Sequence[Segment], epochs: int, slots: int) -> Tree:
+        """Return the configuration that trains the ancestry of a member of a population from scratch."""
+        content = settings.tuples(schedule(segments, epochs, self.extremes, slots))
+        changes = {settings.SCHEDULE: content, "trainer.epochs": epochs, "trainer.patience": None}
+        return settings.put(self.tree_of(segments[-1].params), changes)
+
+    def winner_tree(self, study: Study, winner: FrozenTrial) -> Tree:
+        """Return the configuration of the best trial; of a population, with the schedule of its settings."""
+        if LINEAGE not in winner.user_attrs:
+            return self.tree_of(winner.params)
+        slots = study.user_attrs["fixed"]["sweep.population"]
+        return self.scheduled(ancestry_of(study, winner), winner.user_attrs["best_epoch"], slots)
+
     def check(self) -> None:
         """Raise an InputError if a bound of the space is out of range or a key has no effect."""
+        if settings.get(self.tree, settings.SCHEDULE):
+            raise InputError(f"{settings.SCHEDULE} sets the settings of a run: it cannot be combined with a search")
         for corner in self._corners():
             composed = self.tree_of(corner)
             settings.check(composed)
@@ -219,13 +238,13 @@ def finish(
         finalists = confirm(
             [*trials.values()],
             chosen.finalist_seeds,
-            lambda trial: tuning.tree_of(trial.params),
+            lambda trial: tuning.winner_tree(study, trial),
             lambda tree: settings.program_of(tree, tuning.extremes),
             split.selection,
             on_epoch,
         )
         winner = trials[finalists.winner]
-    tree = tuning.tree_of(winner.params) | {"refit": tuning.tree["refit"] or chosen.refit}
+    tree = tuning.winner_tree(study, winner) | {"refit": tuning.tree["refit"] or chosen.refit}
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same
@@ -235,7 +254,10 @@ def finish(
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
-    notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"), winner)
+    if LINEAGE in winner.user_attrs:  # its parameters were not those of all epochs
+        notes = verdict(study, {}, baseline, settings.get(tuning.tree, "trainer.epochs"), winner)
+    else:
+        notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"), winner)
     if (n_ended := plan.counts(study)[0]) < plan.total < UNLIMITED:
         notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
     elif runner.saved is not None and n_ended >= plan.total:

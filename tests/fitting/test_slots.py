@@ -92,3 +92,34 @@ def test_a_member_goes_to_the_device_with_the_lowest_load():
     assert bench.loads == [2, 1]
     bench.put(member(3), loads=[2, 5])  # the first device is full
     assert (bench.loads, bench.n_free) == ([2, 2], 0)
+
+
+def test_a_copy_trains_as_its_source():
+    bench, copy, source = slots(2), member(1), member(4)
+    bench.put(copy)
+    bench.put(source)
+    bench.advance()
+    own = dict(copy.history[0])
+    bench.copy(copy, source, source.hyper)
+    bench.advance()
+    assert copy.history[0] == own
+    assert copy.history[1]["loss"] == source.history[1]["loss"]
+    jax.tree.map(np.testing.assert_array_equal, bench.save(copy).state, bench.save(source).state)
+
+
+def test_numbers_of_a_member_can_change_in_training():
+    """Epoch 2 with another rate and width is that of a copy with them."""
+    changed, bench, other = member(4), slots(3), hyper(0.2, 3, 1)
+    changed.later = {2: other}
+    source, copy = member(4), member(1)
+    for each in (changed, source, copy):
+        bench.put(each)
+    bench.advance()
+    bench.copy(copy, source, other)
+    bench.advance()
+    assert changed.history[1]["loss"] == copy.history[1]["loss"] != source.history[1]["loss"]
+    jax.tree.map(np.testing.assert_array_equal, bench.save(changed).state, bench.save(copy).state)
+    continued, again = slots(1), member(4)
+    again.later = {2: other}
+    continued.put(again, saved=bench.save(changed))
+    assert again.hyper is other
