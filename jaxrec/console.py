@@ -7,7 +7,8 @@ from typing import Any, Self
 
 import pandas as pd
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -88,23 +89,27 @@ class ProgressDisplay:
     def __init__(self, unit: str, total: int | None, starting: str, columns: Sequence[ProgressColumn]) -> None:
         self.total, self.starting, self.bar = total, starting, None
         self.last_line = time.monotonic()
+        self.live = Live(console=console, get_renderable=self.shown, transient=True)
         if console.is_terminal:
-            shown = TextColumn(unit), MofNCompleteColumn(), BarColumn(), *columns, TextColumn("{task.description}")
-            self.bar = Progress(*shown, console=console, transient=True)
+            parts = TextColumn(unit), MofNCompleteColumn(), BarColumn(), *columns, TextColumn("{task.description}")
+            self.bar = Progress(*parts, console=console)
 
     def __enter__(self) -> Self:
         if self.bar is not None:
-            self.bar.start()
             self.bar.add_task(self.starting, total=self.total)
+            self.live.start(refresh=True)
         else:
             say(f"  {self.starting} ...")
         return self
 
+    def shown(self) -> RenderableType:
+        """Return what a terminal shows now."""
+        return self.bar or ""
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
+        self.live.stop()
 
     def update(self, completed: int, description: str, line: str) -> None:
         """Update the bar, or print `line` if it is time for one."""

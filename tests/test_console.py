@@ -23,7 +23,7 @@ def test_the_bar_is_stopped_and_the_cursor_shown_again(monkeypatch, ending):
                 raise ending
     except (KeyboardInterrupt, ValueError):
         pass
-    assert not shown.bar.live.is_started
+    assert not shown.live.is_started
     text = file.getvalue()
     assert "compiling" in text
     assert text.rindex("[?25h") > text.rindex("[?25l")

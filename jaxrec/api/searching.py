@@ -159,7 +159,8 @@ def search(
             lambda: load_study(study_name=name, storage=storage).trials,
             (lambda *copies: say(copies_line(*copies))) if verbose else lambda *copies: None,
         )
-        with SearchProgress() if verbose else nullcontext() as shown:
+        progress = SearchProgress(lambda: runner.in_training, plan.pruning, plan.direction == "minimize")
+        with progress if verbose else nullcontext() as shown:
             for remark in remarks if verbose else ():
                 say(remark)
             study = sweep(

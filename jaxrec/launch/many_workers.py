@@ -60,7 +60,7 @@ def run_workers(
         with observer.turn():
             fill_or_check(study, plan)
         running = _Launched(launcher, workers)
-        with SearchProgress("starting the workers") as progress:
+        with SearchProgress(starting="starting the workers") as progress:
             _watch(task, study, observer, running, progress, interrupts, launch)
     for line in running.failures():
         say(line)

@@ -173,14 +173,15 @@ def _train(
     directory: Path,
     on_round: Callable[[], None] = lambda: None,
 ) -> Study:
-    with SearchProgress() as progress:
+    plan = task.plan
+    with SearchProgress(lambda: runner.in_training, plan.pruning, plan.direction == "minimize") as progress:
 
         def show(finished: int, running: int, total: int) -> None:
             on_round()
             progress.show(finished, running, total)
 
         return search(
-            task.plan,
+            plan,
             runner,
             study_name=task.name,
             storage=storage,

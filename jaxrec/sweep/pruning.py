@@ -1,6 +1,7 @@
 """Pruning: trials that fall behind at the same number of epochs are ended early."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,12 @@ class Pruning:
     def first_rung(self) -> int:
         """Epochs before the first decision: `FIRST_RUNG` or a fifth of all, in whole intervals."""
         return self.interval * max(1, round(max(FIRST_RUNG, self.epochs / 5) / self.interval))
+
+    def rung(self, epoch: int) -> int | None:
+        """Return the last rung of successive halving that a trial has reached; None if there is none."""
+        if self.name != "halving" or epoch < self.first_rung:
+            return None
+        return self.first_rung * 2 ** int(math.log2(epoch / self.first_rung))
 
     def is_reported(self, epoch: int) -> bool:
         """Whether the validation at this epoch is reported to the study."""

@@ -104,6 +104,12 @@ class SlotRunner:
             return
         self._arrived[number] = (*settings.program_of(tree, self.extremes), trained)
 
+    @property
+    def in_training(self) -> list[Progress]:
+        """Trials in training, as they are between two rounds."""
+        trained = [Progress(n, r.member.epoch, self._value(r)) for n, r in sorted(self._running.items())]
+        return trained + [Progress(number) for number in (*self._arrived, *self._unsolved)]
+
     def advance(self) -> Iterator[Progress]:
         """Train one epoch of every trial; see `outcome.Runner`."""
         yield from self._solve()
@@ -116,12 +122,17 @@ class SlotRunner:
             if running.waits:
                 running.waits -= 1
                 continue
-            value = running.program.slots.rules.sign * member.score if member.best_epoch else None
-            outcome = self._outcome(running, "complete") if member.ended else None
+            value, outcome = self._value(running), self._outcome(running, "complete") if member.ended else None
             if outcome is not None:
                 self._keep(number, running)
                 self._drop(number)
             yield Progress(number, member.epoch, value, outcome)
+
+    @staticmethod
+    def _value(running: _Running) -> float | None:
+        """Best validation so far; None before the first."""
+        member = running.member
+        return running.program.slots.rules.sign * member.score if member.best_epoch else None
 
     def prune(self, number: int) -> Outcome:
         """End a trial early; see `outcome.Runner`."""

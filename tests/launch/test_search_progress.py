@@ -1,13 +1,18 @@
-"""Progress lines of a search where the output is not a terminal."""
+"""Progress display of a search: lines in a file or a pipe, a table of the running trials on a terminal."""
+
+import io
 
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
+from rich.console import Console
 
 from jaxrec import console
 from jaxrec.launch import search_progress
 from jaxrec.launch.search_progress import SearchProgress, trial_line
+from jaxrec.sweep.outcome import Progress
+from jaxrec.sweep.pruning import Pruning
 
 
 def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch, capsys):
@@ -23,6 +28,30 @@ def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch, ca
         "  16 of 64 trials finished, 8 running, about 6 min left",  # 8 a minute, 48 left
         "  24 of 64 trials finished, 8 running, about 3 min left",  # 16 in 80 s, 40 left: 200 s
     ]
+
+
+def test_a_terminal_shows_the_running_trials_best_first_and_the_best_so_far(monkeypatch):
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=80, height=10)
+    monkeypatch.setattr(console, "console", terminal)
+    running = [Progress(4, 9, 0.2), Progress(5, 17, 0.3), Progress(6)]
+    with SearchProgress(lambda: running, Pruning("halving", epochs=40)) as progress:
+        for number, value in enumerate((0.25, 0.5, 0.375)):
+            trial = optuna.trial.create_trial(value=value)
+            trial.number = number
+            progress.tell(trial)
+        progress.show(3, 3, 8)
+        plain = Console(file=io.StringIO(), width=80)
+        plain.print(progress.shown())
+    lines = [" ".join(line.split()) for line in plain.file.getvalue().splitlines()]
+    assert "best so far: trial 1, 0.5" in lines
+    assert "trial epoch best value rung" in lines
+    rows = lines[lines.index("trial epoch best value rung") + 2 :]
+    assert [row for row in rows if row] == ["5 17 of 40 0.3 16", "4 9 of 40 0.2 8", "and 1 more"]  # 10 lines are few
+
+
+@pytest.mark.parametrize(("epoch", "rung"), [(7, None), (8, 8), (15, 8), (16, 16), (31, 16), (40, 32)])
+def test_rungs_double(epoch, rung):
+    assert Pruning("halving", epochs=40).rung(epoch) == rung
 
 
 @pytest.mark.parametrize(
