@@ -129,7 +129,7 @@ class SlotRunner:
             yield Progress(number, member.epoch, value, outcome)
 
     @staticmethod
-    def _value(running: _Running) -> float | None:
+    def _value(running: Running) -> float | None:
         """Best validation so far; None before the first."""
         member = running.member
         return running.program.slots.rules.sign * member.score if member.best_epoch else None
