@@ -92,10 +92,8 @@ class Campaign:
                     self.finished(process, name)
                 break
             ends += 1
-            if (found := left_by(self.folder / name)) != self.expected:
-                differing = [
-                    key for key in found.keys() | self.expected.keys() if found.get(key) != self.expected.get(key)
-                ]
+            found, expected = left_by(self.folder / name), self.expected or {}
+            if differing := [key for key in found | expected if found.get(key) != expected.get(key)]:
                 sys.exit(f"{self.kind}: {self.folder / name} differs from {self.folder / 'through'} in {differing}")
         return ends
 
