@@ -190,6 +190,12 @@ def n_parameters(tree: Tree, selection: Selection) -> int:
     return cost.n_parameters(_model(tree, train), train.encoded)
 
 
+def latency(model: Model, selection: Selection) -> cost.Latency:
+    """Return a measurement of the time to rank with a model; see `Latency`."""
+    known = selection.train if selection.validation is None else selection.validation.context()
+    return cost.Latency(_for_users(model, selection, known), known)
+
+
 def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:
     """Return validation metrics of the popularity baseline; empty without validation data."""
     if selection.validation is None:

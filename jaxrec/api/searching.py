@@ -20,6 +20,7 @@ from jaxrec.launch import winner
 from jaxrec.launch.search_progress import SearchProgress, copies_line
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
+from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.search import search as sweep
@@ -45,7 +46,7 @@ class SearchResult:
         self.best_params: dict[str, Any] = tuned.winner.params
         self.trials: pd.DataFrame = trials_table(tuned.study)
         self.notes, self.study = list(tuned.notes), tuned.study
-        self._value = tuned.winner.value
+        self._value = value_of(tuned.winner)
 
     def leaderboard(self, n: int = 10) -> pd.DataFrame:
         """Return the best n trials."""
@@ -71,6 +72,8 @@ def search(
     strategy: str | None = None,
     interval: int | None = None,
     timeout: float | None = None,
+    objectives: Sequence[str] = (),
+    constraints: Sequence[str] = (),
     finalists: int | None = None,
     warm_start: "str | Path | SearchResult | None" = None,
     seed: int = 0,
@@ -99,6 +102,9 @@ def search(
             training; None: search.
         interval: epochs between copies of strategy pbt; None: a tenth of all epochs.
         timeout: minutes after which no more trials start; those in training end normally.
+        objectives: the monitored metric, then others to trade off: validation metrics, `train_seconds`,
+            `n_parameters`, `latency_ms`. Column `is_on_front` of `trials` marks the Pareto front.
+        constraints: bounds for the best trial, e.g. `["coverage@10 >= 0.2", "train_seconds <= 60"]`.
         finalists: number of best trials that are trained again with `sweep.finalist_seeds` (3) new seeds; the best
             mean wins. None: 1, the best value wins.
         warm_start: an earlier search for the same metric, from which the sampler learns first: its result or
@@ -127,6 +133,7 @@ def search(
     options["finalists"] = finalists
     options |= {"strategy": strategy, "interval": interval}
     config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
+    config |= {"objectives": tuple(objectives), "constraints": tuple(constraints)}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
     tree = Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {})
@@ -136,7 +143,7 @@ def search(
             f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time"
         )
 
-    tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial)
+    tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial, parameters.goals(tree))
     tuning.check()
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = tuning.plan(parameters, warm_start=source)

@@ -1,4 +1,4 @@
-"""Cost of a model in use: number of parameters, and time to rank the catalog for a batch of users."""
+"""Cost of a model: number of parameters, and time to rank the catalog for a batch of users."""
 
 import math
 import statistics
@@ -26,24 +26,28 @@ def n_parameters(model: Model, encoded: Encoded | None = None) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def latency_ms(model: Model, params: Params, hyper: Hyper, known: Interactions) -> float:
-    """Return the milliseconds to list the best 10 items of 256 users: the median of 5 measurements.
+class Latency:
+    """Milliseconds to list the best 10 items of 256 users: the median of 5 measurements.
 
     Measured on this machine with whatever else runs on it, so it differs from one measurement to the next.
 
     Args:
         model: the model.
-        params: its parameters.
-        hyper: its hyperparameters, scalars.
         known: interactions of the users.
     """
-    users = np.arange(min(N_USERS, known.n_users))
-    ranker = Ranker(model, QueryRows.about(users, histories(known), known.encoded), min(N_ITEMS, known.n_items))
-    one = jax.device_put(jax.tree.map(lambda x: np.asarray(x)[None], (params, hyper)))
-    jax.block_until_ready(ranker(*one))  # compiles
-    seconds = []
-    for _ in range(REPEATS):
-        started = time.perf_counter()
-        jax.block_until_ready(ranker(*one))
-        seconds.append(time.perf_counter() - started)
-    return 1000 * statistics.median(seconds)
+
+    def __init__(self, model: Model, known: Interactions) -> None:
+        users = np.arange(min(N_USERS, known.n_users))
+        rows = QueryRows.about(users, histories(known), known.encoded)
+        self._ranker = Ranker(model, rows, min(N_ITEMS, known.n_items))
+
+    def __call__(self, params: Params, hyper: Hyper) -> float:
+        """Measure for parameters and hyperparameters of one member."""
+        one = jax.device_put(jax.tree.map(lambda x: np.asarray(x)[None], (params, hyper)))
+        jax.block_until_ready(self._ranker(*one))  # compiles
+        seconds = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            jax.block_until_ready(self._ranker(*one))
+            seconds.append(time.perf_counter() - started)
+        return 1000 * statistics.median(seconds)

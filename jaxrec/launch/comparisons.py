@@ -30,6 +30,7 @@ from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
 from jaxrec.report.models import models_section, shown_models
 from jaxrec.settings import Tree, get, is_random
+from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.storage import SWEEPS
 
 FAILURES = (InputError, MemoryError, jax.errors.JaxRuntimeError)  # of one model, which do not end the comparison
@@ -106,12 +107,12 @@ def _train(work: Work, split: Split, load_s: float, seeds: int | None, overwrite
     result, tree, numbers = (_once if work.task is None else _search)(work, split, load_s, overwrite)
     if seeds is not None and is_random(tree):
         train_seeds(tree, seeds, split, load_s, work.folder / "seeds")
-    known = split.selection.train
+    latency = cost.Latency(result.model, result.known)
     row = {
         **numbers,
         "train_s": result.metrics["time"]["train_s"],
         "n_parameters": experiment.n_parameters(tree, split.selection),
-        "latency_ms": round(cost.latency_ms(result.model, result.params, result.hyper, known), 3),
+        "latency_ms": round(latency(result.params, result.hyper), 3),
     }
     shutil.rmtree(work.folder / STATES, ignore_errors=True)
     work.store(budget=work.budget, row=row)
@@ -138,7 +139,7 @@ def _search(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[R
     tuned = searches.run(task, split, load_s, work.folder, overwrite, tick)
     work.store(seconds=seconds())
     n_trials = task.plan.counts(tuned.study)[0]
-    return tuned.result, tuned.tree, {"validation": tuned.winner.value, "trials": n_trials, "search_s": seconds()}
+    return tuned.result, tuned.tree, {"validation": value_of(tuned.winner), "trials": n_trials, "search_s": seconds()}
 
 
 def _once(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[Result, Tree, Tree]:

@@ -13,6 +13,7 @@ from jaxrec.console import ProgressDisplay, as_table, duration, say
 from jaxrec.sweep.outcome import Progress
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.trials import best_params, shown_params
+from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.tuning import UNLIMITED
 
 LINES_BESIDE = 8  # lines of a terminal that are kept for everything but the running trials
@@ -102,7 +103,7 @@ def copies_line(epoch: int, best: float, parents: Mapping[int, int]) -> str:
 
 def trial_line(trial: FrozenTrial) -> str:
     """Format number, value, parameters and epochs of a finished trial."""
-    value = trial.state.name.lower() if trial.value is None else f"{trial.value:.4g}"
+    value = trial.state.name.lower() if value_of(trial) is None else f"{value_of(trial):.4g}"
     if trial.state == TrialState.PRUNED:
-        value = f"pruned at {value}, epoch {trial.last_step}" if trial.value is not None else value
+        value = f"pruned at {value}, epoch {trial.last_step}" if value_of(trial) is not None else value
     return f"  trial {trial.number}: {value}  {shown_params(best_params(trial))}"

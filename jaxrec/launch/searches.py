@@ -107,7 +107,7 @@ def checked(
     settings.check(tree)
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
-    tuning = Tuning(tree, space_from_yaml(space), compose)
+    tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
     plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)
     plan = population_plan(plan, chosen, tuning) if chosen.strategy == "pbt" else plan
@@ -194,6 +194,7 @@ def _train(
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
     """Return a name with a hash of the settings, so that incomparable trials never share a study."""
     start = [tree["sweep"][key] for key in ("sampler", "warm_start") if tree["sweep"][key] is not None]
+    start += [tree["sweep"][key] for key in ("objectives", "constraints") if tree["sweep"][key]]
     text = json.dumps([fixed, space, *start], sort_keys=True, default=str)
     parts = (tree["data"]["_target_"], tree["model"]["_target_"])
     names = [part.rpartition(".")[2].lower() for part in parts]

@@ -1,6 +1,7 @@
 """The best trial of a search: tested, written and shown."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,6 +24,10 @@ from jaxrec.sweep.servers import without_password
 from jaxrec.sweep.storage import SWEEPS
 from jaxrec.sweep.study import command as study_command
 from jaxrec.sweep.trials import in_short, leaderboard
+from jaxrec.sweep.front import front_runs
+from jaxrec.sweep.objectives import front, value_of
+from jaxrec.sweep.study import numbers_of
+from jaxrec.sweep.trials import n_leading
 from jaxrec.sweep.tuning import Tuned, finish
 
 if TYPE_CHECKING:
@@ -36,14 +41,16 @@ def conclude(
     name, chosen = task.name, task.chosen
     with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
         tuned = finish(task.tuning, chosen, task.plan, runner, study, split, load_s, on_epoch)
-    write(directory, name, tuned, [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes])
+    kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
+    choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]
+    write(directory, name, tuned, choices, kept)
     _show(tuned, task.tuning.monitor, directory)
     if without_password(chosen.storage or "") == (chosen.storage or ""):
         say(f"details: {_look_closer(name, directory, chosen.storage)}")
     return tuned
 
 
-def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> None:
+def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str], kept: Sequence[int] = ()) -> None:
     """Write `best/`, `best.yaml` and `report.html` of a finished search.
 
     Args:
@@ -51,6 +58,7 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> N
         name: name of the study.
         tuned: the finished search.
         choices: overrides implied by the search space, e.g. `model=ease`.
+        kept: numbers of trials with a run in `front`.
     """
     winner = tuned.winner
     rundir.write(directory / "best", tuned.tree, tuned.result)
@@ -59,17 +67,18 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str]) -> N
         file = _write_schedule(directory / "best" / "schedule.yaml", tuned)
         params = {key: value for key, value in params.items() if not is_number(key)} | {SCHEDULE: str(file)}
     text = yaml.safe_dump([*choices, *(override(key, value) for key, value in params.items())], allow_unicode=True)
-    write_text(directory / "best.yaml", f"# overrides of trial {winner.number}, validation {winner.value:.4g}\n{text}")
+    head = f"# overrides of trial {winner.number}, validation {value_of(winner):.4g}"
+    write_text(directory / "best.yaml", f"{head}\n{text}")
     if tuned.finalists is not None:
         write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
-    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists)
+    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists, kept)
     write_text(directory / "report.html", page)
 
 
 def _write_schedule(file: Path, tuned: Tuned) -> Path:
     """Write the schedule of the best member of a population; return the absolute path."""
     file, winner = file.resolve(), tuned.winner
-    head = f"# Trial {winner.number}, validation {winner.value:.4g}. To train it again from scratch:"
+    head = f"# Trial {winner.number}, validation {value_of(winner):.4g}. To train it again from scratch:"
     again = study_command(tuned.study, winner.number, str(file))
     plain = json.loads(json.dumps(settings.get(tuned.tree, SCHEDULE)))
     content = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
@@ -77,10 +86,23 @@ def _write_schedule(file: Path, tuned: Tuned) -> Path:
     return file
 
 
+def _write_front(directory: Path, task: "SearchTask", tuned: Tuned, split: Split, load_s: float) -> list[int]:
+    """Write a run directory for each trial of the Pareto front; return their numbers."""
+    folder = directory / "front"
+    shutil.rmtree(folder, ignore_errors=True)  # of an earlier, shorter search
+    kept = []
+    for number, tree, result in front_runs(task.tuning, tuned, split, load_s):
+        rundir.write(folder / str(number), tree, result)
+        kept.append(number)
+    say(f"Pareto front: {numbers_of(front(tuned.study))}; runs of {len(kept)} in {folder}")
+    return kept
+
+
 def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
     """Print the leaderboard, the test metrics of the winner, and notes."""
     board = leaderboard(tuned.study)
-    table(f"leaderboard, by validation {monitor}", board, in_short(board), str(directory / "trials.csv"))
+    short = in_short(board, n_leading(tuned.study))
+    table(f"leaderboard, by validation {monitor}", board, short, str(directory / "trials.csv"))
     if tuned.finalists is not None:
         shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
         table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / "finalists.csv"))

@@ -14,6 +14,7 @@ from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, log_t
 from jaxrec.page.html import Html, tag
 from jaxrec.page.metric_labels import label
 from jaxrec.report.trial_sample import sample, sample_note
+from jaxrec.sweep.objectives import value_of
 
 STAR = {"color": ORANGE, "size": 13, "symbol": "star"}
 
@@ -100,7 +101,7 @@ def by_group(
 
 def by_trial(complete: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
     """Draw the value of each trial, and the best value so far."""
-    values = np.array([trial.value for trial in complete], np.float64)
+    values = np.array([value_of(trial) for trial in complete], np.float64)
     running = np.minimum.accumulate(values) if minimize else np.maximum.accumulate(values)
     steps = sorted({*np.unique(running, return_index=True)[1].tolist(), len(complete) - 1})
     numbers = [complete[step].number for step in steps]
@@ -164,7 +165,7 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
             columns.append({"label": name, "values": np.log10(values), **axis})
         else:
             columns.append({"label": name, "values": values})
-    value = [trial.value for trial in trials]
+    value = [value_of(trial) for trial in trials]
     columns.append({"label": plain(metric), "values": value})
     line = {"color": value, "colorscale": [[0, GRAY], [0.6, BLUE], [1, ORANGE]], "reversescale": minimize}
     scale = {"thickness": 12, "outlinewidth": 0, "title": {"text": plain(metric), "side": "right"}, "x": 1.06}
@@ -177,7 +178,7 @@ def parallel(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> H
 def _dots(trials: Sequence[FrozenTrial], x: Sequence[object], **changes: object) -> go.Scatter:
     return go.Scatter(
         x=x,
-        y=[trial.value for trial in trials],
+        y=[value_of(trial) for trial in trials],
         customdata=[trial.number for trial in trials],
         hovertemplate="trial %{customdata}: %{y:.5g}<br>at %{x}<extra></extra>",
         **{"mode": "markers", "marker": {"color": BLUE, "size": 8, "opacity": 0.8}, **changes},

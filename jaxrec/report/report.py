@@ -1,7 +1,7 @@
 """HTML reports of a run and of a search, each a single file that works offline and on phones."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -18,13 +18,15 @@ from jaxrec.page.metric_labels import label, meaning
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
 from jaxrec.report.occupancy import occupancy
+from jaxrec.report.pareto import pareto_section
 from jaxrec.report.protocol import protocol
 from jaxrec.report.trial_curves import learning_curves
 from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.settings import Tree, flat, get
 from jaxrec.sweep.finalists import Finalists
+from jaxrec.sweep.objectives import objectives_of, value_of
 from jaxrec.sweep.study import command, importance_note, importances
-from jaxrec.sweep.trials import best, leaderboard, params_of, state_of
+from jaxrec.sweep.trials import best, further, leaderboard, params_of, state_of
 
 FACTS = {
     "interactions": "interactions",
@@ -81,6 +83,7 @@ def sweep_report(
     notes: Sequence[str] = (),
     winner: FrozenTrial | None = None,
     finalists: Finalists | None = None,
+    kept: Collection[int] = (),
 ) -> str:
     """Return the HTML page of a search.
 
@@ -91,13 +94,14 @@ def sweep_report(
         notes: warnings about the search.
         winner: the trial that was tested; None: the best by value.
         finalists: comparison of the best trials over new seeds.
+        kept: numbers of trials with a run in `front`.
     """
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and trial.value is not None]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and value_of(trial) is not None]
     ended = [*complete, *pruned]
     winner, metric = winner or best(study), label(str(study.user_attrs.get("metric", "value")))
-    minimize = study.direction == optuna.study.StudyDirection.MINIMIZE
+    minimize = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
     drawn = sample(complete, minimize=minimize)
     shares, note = importances(study), importance_note(study)
     importance_chart = (
@@ -111,9 +115,12 @@ def sweep_report(
         _warning(result),
         *(tag("p", note[:1].upper() + note[1:] + ".", "warn") for note in notes),
         cards(
-            (f"best {metric}", decimals(winner.value), f"trial {winner.number}"), *_test_cards(result), _counted(trials)
+            (f"best {metric}", decimals(value_of(winner)), f"trial {winner.number}"),
+            *_test_cards(result),
+            _counted(trials),
         ),
         section("Best trial", grid(_best(study, winner))),
+        pareto_section(study, winner, kept),
         section("Test metrics of the best trial", _metric_table(result)),
         section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
         _section("Learning curves", learning_curves(ended, winner, metric, minimize=minimize)),
@@ -124,7 +131,7 @@ def sweep_report(
         section("All parameters", _note(sample_note(len(complete))), charts.parallel(drawn, metric, minimize=minimize)),
         *([_finalists(finalists, metric)] if finalists is not None else []),
         section("Leaderboard", box(frame(ranked))),
-        section("All trials", _trial_table(trials, metric, minimize=minimize)),
+        section("All trials", _trial_table(trials, metric, objectives_of(study)[1:], minimize=minimize)),
     ]
     return page(name, body)
 
@@ -307,14 +314,15 @@ def _note(text: str) -> Html:
     return tag("p", text, "soft") if text else Html()
 
 
-def _trial_table(trials: Sequence[FrozenTrial], metric: str, *, minimize: bool) -> Html:
+def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[str], *, minimize: bool) -> Html:
     attributes = {"epochs": "epochs", "best_epoch": "best epoch", "seconds": "seconds", "error": "error"}
     note = f"{sample_note(len(trials))} All of them are in trials.csv." if sample_note(len(trials)) else ""
     rows = [
         {
             "trial": trial.number,
             "state": state_of(trial),
-            metric: trial.value,
+            metric: value_of(trial),
+            **(further(trial, others) if trial.values else {}),
             **params_of(trial),
             **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
         }

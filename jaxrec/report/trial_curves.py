@@ -11,6 +11,7 @@ from plotly.colors import sample_colorscale
 from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, titled
 from jaxrec.page.html import Html, plural
 from jaxrec.report.trial_sample import sample, sample_note
+from jaxrec.sweep.objectives import value_of
 
 WORST_TO_BEST = ["#a06fd6", BLUE, "#35a07c"]  # purple, blue, green
 N_SHADES = 12
@@ -69,14 +70,16 @@ def _curve(trial: FrozenTrial) -> Curve:
     """Return the reported values by epoch, and the final value of a complete trial."""
     curve = {epoch: value for epoch, value in sorted(trial.intermediate_values.items()) if epoch > 0}
     last = trial.user_attrs.get("epochs", 0)
-    if curve and trial.state == TrialState.COMPLETE and trial.value is not None and last > max(curve):
-        curve[last] = trial.value
+    value = value_of(trial)
+    if curve and trial.state == TrialState.COMPLETE and value is not None and last > max(curve):
+        curve[last] = value
     return curve
 
 
 def _shading(drawn: Sequence[FrozenTrial], *, minimize: bool) -> str:
     """Return the meaning of the colors; empty if all complete trials have one value."""
-    values = sorted({trial.value for trial in drawn if trial.state == TrialState.COMPLETE and trial.value is not None})
+    complete = [value_of(trial) for trial in drawn if trial.state == TrialState.COMPLETE]
+    values = sorted({value for value in complete if value is not None})
     if len(values) < 2:
         return ""
     worst, best = (values[-1], values[0]) if minimize else (values[0], values[-1])
@@ -93,7 +96,7 @@ def _complete(trials: Sequence[FrozenTrial], curves: Mapping[int, Curve], *, min
     """Return a trace per shade of the final value, as hundreds of traces would be slow."""
     if not trials:
         return []
-    values = np.array([trial.value for trial in trials], np.float64)
+    values = np.array([value_of(trial) for trial in trials], np.float64)
     worst, best = (values.max(), values.min()) if minimize else (values.min(), values.max())
     shades = np.round((values - worst) / (best - worst or 1.0) * (N_SHADES - 1)).astype(int)
     colors = sample_colorscale(WORST_TO_BEST, np.linspace(0, 1, N_SHADES).tolist())

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.sweep.objectives import value_of
+
 N_BEST = N_OTHERS = 200
 
 
@@ -16,7 +18,7 @@ def sample(trials: Sequence[FrozenTrial], *, minimize: bool) -> list[FrozenTrial
     if len(trials) <= N_BEST + N_OTHERS:
         return list(trials)
     sign = 1 if minimize else -1
-    ranked = sorted(trials, key=lambda t: (t.state != TrialState.COMPLETE, sign * (t.value or 0.0), t.number))
+    ranked = sorted(trials, key=lambda t: (t.state != TrialState.COMPLETE, sign * (value_of(t) or 0.0), t.number))
     drawn = ranked[:N_BEST] + random.Random(0).sample(ranked[N_BEST:], N_OTHERS)
     return sorted(drawn, key=lambda trial: trial.number)
 

@@ -66,6 +66,8 @@ def _check(chosen: Search, tuning: Tuning) -> None:
         f"sweep.timeout={chosen.timeout}": chosen.timeout is not None,
         f"sweep.warm_start={chosen.warm_start}": chosen.warm_start is not None,
         f"sweep.workers={chosen.workers}": chosen.workers > 1,
+        f"sweep.objectives={list(chosen.objectives)}": len(chosen.objectives) > 1,
+        f"sweep.constraints={list(chosen.constraints)}": len(chosen.constraints) > 0,
     }
     if wrong := [text for text, is_refused in refused.items() if is_refused]:
         raise InputError(

@@ -160,7 +160,8 @@ class PopulationRunner(SlotRunner):
     def _keep(self, number: int, running: Running) -> None:
         """Keep the parameters of the best member, with the record of its ancestry."""
         member, slots = running.member, running.program.slots
-        if not member.best_epoch or not self._is_best(number, member.score):
+        score = (0, member.score)
+        if not member.best_epoch or not self._is_best(number, score):
             return
         segments = ancestry(self._params, self._lineages(), number, member.best_epoch)
         tree = self.tuning.scheduled(segments, member.best_epoch, self.n_slots)
@@ -176,7 +177,7 @@ class PopulationRunner(SlotRunner):
             train_s=member.seconds,
         )
         selected = Selected(running.program.model, population, fit, [metrics_at(history, member.best_epoch)])
-        self.kept = Kept(number, member.score, shared, selected)
+        self.kept = Kept(number, score, shared, selected)
 
     def _lineages(self) -> dict[int, list[Copied]]:
         return {number: member.lineage for number, member in self._members.items()}
@@ -189,7 +190,7 @@ class PopulationRunner(SlotRunner):
             for row in self._members[segment.trial].history[segment.from_epoch - 1 : end - 1]
         ]
 
-    def _is_best(self, number: int, score: float) -> bool:
+    def _is_best(self, number: int, score: tuple[int, float]) -> bool:
         """Whether a member is the best so far; of equal ones, that with the earliest epoch, then the first."""
         if self.kept is None:
             return True

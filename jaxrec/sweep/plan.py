@@ -1,6 +1,7 @@
 """Plan of a search, and its record in the study, which is continued only with the settings it was started with."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ from optuna.study import Study
 
 from jaxrec.errors import InputError
 from jaxrec.sweep import warm_start
+from jaxrec.sweep.objectives import Goals
+from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.pruning import Pruning
-from jaxrec.sweep.samplers import make_sampler, note_if_random, resolve
+from jaxrec.sweep.samplers import CONSTRAINED, make_sampler, note_if_random, resolve
 from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
 from jaxrec.sweep.trials import key_of, progress
 
@@ -35,6 +38,7 @@ class Plan:
         first: parameters of the first trial of a new study; None: the sampler's
         pruning: when trials are ended early
         timeout: minutes after which a process starts no more trials; None: no limit
+        goals: further objectives, and constraints
         source: study whose complete trials are added to a new study; they do not count towards `n_trials`
         overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated
     """
@@ -50,6 +54,7 @@ class Plan:
     first: Mapping[str, object] | None = None
     pruning: Pruning = field(default_factory=Pruning)
     timeout: float | None = None
+    goals: Goals = field(default_factory=Goals)
     source: Study | None = None
     overrides: Sequence[str] = ()
 
@@ -59,6 +64,10 @@ class Plan:
                 raise InputError(f"{name} must be at least 1, got {number}")
         if self.direction not in ("maximize", "minimize"):
             raise InputError(f"sweep.direction must be maximize or minimize, got {self.direction}")
+        if self.goals.objectives and self.algorithm == "cmaes":
+            raise InputError("sweep.sampler=cmaes has one objective: choose tpe, nsga2, gp, qmc, random or grid")
+        if self.source is not None and (self.goals.objectives or self.goals.constraints):
+            raise InputError("sweep.warm_start cannot be combined with sweep.objectives or sweep.constraints: omit it")
         _ = self.combinations  # a grid needs discrete dimensions
 
     @cached_property
@@ -75,6 +84,20 @@ class Plan:
     def combinations(self) -> dict[str, Values] | None:
         """Parameters of all trials of a grid, by `key_of`; None for other samplers."""
         return {key_of(params): params for params in grid(self.space)} if self.algorithm == "grid" else None
+
+    @property
+    def directions(self) -> list[str]:
+        """Direction of each objective."""
+        return [self.direction, *self.goals.directions]
+
+    def checked(self, outcome: Outcome) -> Outcome:
+        """Return an outcome, as a failure if a further objective is not defined."""
+        if outcome.failure or outcome.state == "pruned":
+            return outcome
+        for name, value in zip(self.goals.objectives, self.goals.values(outcome.attributes), strict=True):
+            if not math.isfinite(value):
+                return Outcome(None, "failed", {**outcome.attributes, "error": f"{name} is {value}"})
+        return outcome
 
     @property
     def total(self) -> int:
@@ -99,6 +122,10 @@ class Plan:
                 return added
         else:
             added = []
+        if self.goals.objectives:
+            added.append("several objectives: no trial is ended early (sweep.pruner has no effect)")
+        if self.goals.constraints and self.algorithm not in CONSTRAINED:
+            added.append(f"sweep.sampler={self.algorithm} ignores sweep.constraints: they only exclude the best trial")
         note = note_if_random(self.algorithm, self.dimensions, self.n_trials, self.population)
         return added + [note] * bool(note)
 
@@ -120,12 +147,13 @@ def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
     Raises:
         InputError: the study has another direction.
     """
-    to = optuna.study.StudyDirection[plan.direction.upper()]
+    to = [optuna.study.StudyDirection[each.upper()] for each in plan.directions]
     with quiet_optuna():
-        study = optuna.create_study(study_name=name, storage=storage, direction=to, load_if_exists=True)
-    if (stored := study.direction.name.lower()) != plan.direction:
+        study = optuna.create_study(study_name=name, storage=storage, directions=to, load_if_exists=True)
+    if (stored := [each.name.lower() for each in study.directions]) != plan.directions:
         raise InputError(
-            f"study {name} was created to {stored}, this sweep is to {plan.direction}: set another sweep.study_name"
+            f"study {name} was created to {' and '.join(stored)}, this sweep is to {' and '.join(plan.directions)}: "
+            "set another sweep.study_name"
         )
     return study
 
@@ -136,7 +164,10 @@ def fill_or_check(study: Study, plan: Plan) -> None:
     Raises:
         InputError: the study has other settings.
     """
-    settings = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
+    settings: Values = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
+    if plan.goals.objectives:
+        settings["objectives"] = [plan.metric.removeprefix("validation "), *plan.goals.objectives]
+    settings["constraints"] = [str(each) for each in plan.goals.constraints]
     settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
     if "fixed" in study.user_attrs:
         _check(study, plan, settings)
@@ -178,4 +209,5 @@ _ABSENT = "absent"
 
 def _flat(settings: Values) -> Values:
     space = {f"sweep.space {key}": value for key, value in (settings["space"] or {}).items()}
-    return {"sweep.metric": settings["metric"], **space, **(settings["fixed"] or {})}
+    given = {f"sweep.{name}": settings.get(name) or [] for name in ("objectives", "constraints")}
+    return {"sweep.metric": settings["metric"], **given, **space, **(settings["fixed"] or {})}

@@ -10,14 +10,17 @@ import jax
 
 from jaxrec import experiment, settings
 from jaxrec.data.splits.split import Selection
+from jaxrec.evaluation.cost import Latency
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import EpochLoop, Fit
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Member, Slots, members_of
+from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
-from jaxrec.models.model import Model
+from jaxrec.models.model import Model, Params
 from jaxrec.settings import Tree
+from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.space import Values
 
@@ -40,6 +43,8 @@ class Running:
     Attributes:
         trained: epochs to repeat without reporting
         waits: rounds before it starts
+        number: number of the trial
+        attributes: those of its outcome, once it has one
     """
 
     program: _Program
@@ -47,6 +52,8 @@ class Running:
     population: Population
     trained: int
     waits: int
+    number: int
+    attributes: Values = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +62,13 @@ class Kept:
 
     Attributes:
         number: number of the trial
-        score: its validation; larger is better
+        score: negative number of violated constraints, and its validation; larger is better
         tree: settings of its program
         selected: the trained model, as a population of one
     """
 
     number: int
-    score: float
+    score: tuple[int, float]
     tree: Tree
     selected: Selected
 
@@ -79,6 +86,7 @@ class SlotRunner:
         selection: training and validation data.
         n_slots: slots of each program.
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
+        goals: further objectives and constraints, whose costs are measured.
     """
 
     tree_of: Callable[[Values], Tree]
@@ -86,12 +94,15 @@ class SlotRunner:
     selection: Selection
     n_slots: int
     saved: SavedSlots | None = None
+    goals: Goals = field(default_factory=Goals)
     kept: Kept | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, Running] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, Tree] = field(default_factory=dict)
     _states: dict[str, SavedMember] = field(init=False)
+    _trees: dict[int, Tree] = field(default_factory=dict)
+    _latencies: dict[str, Latency] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._states = {} if self.saved is None else self.saved.found
@@ -99,6 +110,8 @@ class SlotRunner:
     def add(self, number: int, params: Values, trained: int = 0) -> None:
         """Start a trial; see `outcome.Runner`."""
         tree = self.tree_of(params)
+        if self.goals.costs:
+            self._trees[number] = tree
         if not isinstance(experiment.trainer(tree), EpochLoop):
             self._unsolved[number] = tree
             return
@@ -164,8 +177,15 @@ class SlotRunner:
                     outcomes[number] = Outcome(None, "failed", {"error": failure})
                     continue
                 seconds = round(selected.fit.train_s / population.size, 3)
-                outcomes[number] = Outcome(metrics[monitor], attributes={**metrics, "seconds": seconds})
-                score = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
+                attributes: Values = {**metrics, "seconds": seconds}
+                params, hyper = (
+                    jax.tree.map(lambda x: x[member], tree)  # noqa: B023
+                    for tree in (selected.fit.params, population.hyper)
+                )
+                attributes |= self._costs(number, shared, selected.model, params, hyper)
+                outcomes[number] = Outcome(metrics[monitor], attributes=attributes)
+                value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
+                score = (-self.goals.n_violated(attributes), value)
                 if self._is_best(number, score):
                     self.kept = Kept(number, score, shared, experiment.members_of(selected, [member]))
         for number in numbers:
@@ -175,7 +195,7 @@ class SlotRunner:
         """Put the trials that have arrived into slots; programs they need are compiled, all at once."""
         if not self._arrived:
             return
-        new = {key: (shared, population) for key, shared, population, _ in self._arrived.values()}
+        new = {key: (shared, population) for key, shared, population, *_ in self._arrived.values()}
         new = {key: parts for key, parts in new.items() if key not in self._programs}
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             compiled = threads.map(lambda parts: self._program(*parts), new.values())
@@ -190,7 +210,7 @@ class SlotRunner:
             program.slots.put(member, self._loads(), self._states.pop(str(number), None))
             # A saved member may be ahead of the last round that is known to have ended.
             waits = max(0, member.epoch - trained)
-            self._running[number] = Running(program, member, population, max(trained, 0), waits)
+            self._running[number] = Running(program, member, population, max(trained, 0), waits, number)
         self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> _Program:
@@ -218,17 +238,22 @@ class SlotRunner:
             program.slots.collect()
 
     def _outcome(self, running: Running, state: Literal["complete", "pruned"]) -> Outcome:
-        member = running.member
+        member, program, slots = running.member, running.program, running.program.slots
         if not member.best_epoch:
             return Outcome(None, "failed", {"error": experiment.failure_of(member.history)})
         attributes = {**member.metrics, "best_epoch": member.best_epoch, "epochs": member.epoch}
         attributes["seconds"] = round(member.seconds, 3)
-        return Outcome(running.program.slots.rules.sign * member.score, state, attributes)
+        if self.goals.costs:
+            params = slots.take(member)
+            attributes |= self._costs(running.number, program.tree, program.model, params, member.hyper)
+        running.attributes = attributes
+        return Outcome(slots.rules.sign * member.score, state, attributes)
 
     def _keep(self, number: int, running: Running) -> None:
         """Keep the parameters of the best trial."""
         member, slots = running.member, running.program.slots
-        if not member.best_epoch or not self._is_best(number, member.score):
+        score = (-self.goals.n_violated(running.attributes), member.score)
+        if not member.best_epoch or not self._is_best(number, score):
             return
         fit = Fit(
             jax.tree.map(lambda x: x[None], slots.take(member)),
@@ -240,9 +265,21 @@ class SlotRunner:
             train_s=member.seconds,
         )
         selected = Selected(running.program.model, running.population, fit, [member.metrics])
-        self.kept = Kept(number, member.score, running.program.tree, selected)
+        self.kept = Kept(number, score, running.program.tree, selected)
 
-    def _is_best(self, number: int, score: float) -> bool:
+    def _costs(self, number: int, shared: Tree, model: Model, params: Params, hyper: Hyper) -> Values:
+        """Return the costs of a trial that are objectives or constraints; training time is known anyway."""
+        found: Values = {}
+        if "n_parameters" in self.goals.costs:
+            found["n_parameters"] = experiment.n_parameters(self._trees.pop(number), self.selection)
+        if "latency_ms" in self.goals.costs:
+            latency = self._latencies.get(key := str(shared))
+            if latency is None:
+                latency = self._latencies[key] = experiment.latency(model, self.selection)
+            found["latency_ms"] = round(latency(params, hyper), 3)
+        return found
+
+    def _is_best(self, number: int, score: tuple[int, float]) -> bool:
         """Whether a trial is the best so far; of equal ones, the first."""
         kept = self.kept
         return kept is None or score > kept.score or (score == kept.score and number < kept.number)

@@ -11,6 +11,7 @@ from jaxrec.errors import InputError
 from jaxrec.sweep.space import Choice, Dimension, n_points
 
 SAMPLERS = ("auto", "tpe", "random", "cmaes", "qmc", "nsga2", "gp", "grid")
+CONSTRAINED = ("tpe", "gp", "nsga2")  # samplers that avoid trials which violate constraints
 STARTUP = {"tpe": 10, "gp": 10, "cmaes": 1, "nsga2": 50}  # trials drawn at random before the sampler learns
 
 

@@ -31,6 +31,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from jaxrec.errors import InputError
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
+from jaxrec.sweep.objectives import Goals, measured, value_of
 from jaxrec.sweep.outcome import Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
 from jaxrec.sweep.pruning import decide
@@ -270,7 +271,7 @@ class _Loop:
                 trial = self.running[step.number]
                 outcome = step.outcome or self._pruned(trial, step)
                 if outcome is not None:
-                    self._end(trial, outcome)
+                    self._end(trial, self.plan.checked(outcome))
         except (KeyboardInterrupt, StorageLostError):  # its trials keep running state and are continued later
             self.runner.save(is_interrupted=True)
             raise
@@ -286,6 +287,8 @@ class _Loop:
 
     def _pruned(self, trial: Trial, step: Progress) -> Outcome | None:
         """Report a validation; return the outcome of a trial that is to be pruned."""
+        if self.plan.goals.objectives:  # Optuna has no pruning then
+            return None
         if step.value is None or not self.plan.pruning.is_reported(step.epoch) or not math.isfinite(step.value):
             return None
         frozen = self.study._storage.get_trial(trial._trial_id)
@@ -318,7 +321,7 @@ class _Loop:
         attributes = {name: value for name, value in known.user_attrs.items() if name not in BOOKKEEPING}
         attributes["same_as"] = known.user_attrs.get("same_as", known.number)
         state: Literal["complete", "pruned"] = "pruned" if known.state == TrialState.PRUNED else "complete"
-        self._tell(trial, Outcome(known.value, state, attributes), ended_round)
+        self._tell(trial, Outcome(value_of(known), state, attributes), ended_round)
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return not trial.state.is_finished() and trial.user_attrs.get("worker") == self.worker.id
@@ -329,7 +332,7 @@ class _Loop:
             if not self._is_own(self.study._storage.get_trial(trial._trial_id)):
                 raise UpdateFinishedTrialError
             trial.set_user_attr("ended_round", ended_round)
-            ended = _tell(self.study, trial, outcome)
+            ended = _tell(self.study, trial, outcome, self.plan.goals)
         except (UpdateFinishedTrialError, ValueError):  # the first outcome counts
             if self._is_own(self.study._storage.get_trial(trial._trial_id)):
                 raise
@@ -354,7 +357,7 @@ def _enqueue_combinations(
         study.enqueue_trial(combinations[key])
 
 
-def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
+def _tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTrial:
     attributes = {**outcome.attributes, "error": outcome.failure} if outcome.failure else outcome.attributes
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
@@ -364,8 +367,13 @@ def _tell(study: Study, trial: Trial, outcome: Outcome) -> FrozenTrial:
         if failures_by_key(study.get_trials(deepcopy=False))[key_of(finished_trial.params)] % 2:
             study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
         return finished_trial
+    before = study._storage.get_trial(trial._trial_id).constraints  # of a process that then died
+    for constraint in goals.constraints:
+        if str(constraint) not in before:
+            trial.set_constraint(str(constraint), constraint.violation(measured(attributes, constraint.name)))
     if outcome.state == "pruned":
         if outcome.value is not None and not study._storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
         return study.tell(trial, state=TrialState.PRUNED)
-    return study.tell(trial, outcome.value)
+    assert outcome.value is not None
+    return study.tell(trial, [outcome.value, *goals.values(attributes)])

@@ -1,8 +1,9 @@
 """Study inspection, also while a search runs: list studies, show progress and importances, repeat a trial."""
 
 import difflib
+import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import optuna
 import pandas as pd
 from optuna.storages import BaseStorage
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 
@@ -20,8 +21,9 @@ from jaxrec.console import table
 from jaxrec.errors import InputError
 from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
 from jaxrec.sweep.space import Values
+from jaxrec.sweep.objectives import front, objectives_of, value_of, violated
 from jaxrec.sweep.storage import read_journal, read_storage
-from jaxrec.sweep.trials import best, in_short, leaderboard, params_of, state_of
+from jaxrec.sweep.trials import best, in_short, leaderboard, n_leading, params_of, state_of
 from jaxrec.sweep.workers import is_run
 
 STATES = ("complete", "pruned", "running", "interrupted", "waiting", "failed")
@@ -71,7 +73,12 @@ def importances(study: Study) -> dict[str, float]:
     """Return parameter importances in descending order, summing to 1; empty if undefined, see `importance_note`."""
     if len(set(_complete_values(study))) < 2:
         return {}
-    by_name = optuna.importance.get_param_importances(study)
+    # Optuna explains low values of a target, and high values of a single objective that is maximized.
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
+    target = (lambda trial: sign * trial.values[0]) if len(study.directions) > 1 else None
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "PedAnovaImportanceEvaluator computes")
+        by_name = optuna.importance.get_param_importances(study, target=target)
     return dict(sorted(by_name.items(), key=lambda item: -item[1]))
 
 
@@ -159,7 +166,12 @@ def show(study: Study, directory: Path, n: int = 10, console: Console | None = N
     if not summary["complete"]:
         return
     ranked = leaderboard(study, n).rename(columns={"value": metric})
-    table(f"best trials, to {study.direction.name.lower()} {metric}", ranked, in_short(ranked), to=console)
+    first, names = study.directions[0].name.lower(), objectives_of(study)
+    table(f"best trials, to {first} {metric}", ranked, in_short(ranked, n_leading(study)), to=console)
+    if names:
+        console.print(f"on the Pareto front of {', '.join(names)}: {numbers_of(front(study))}", highlight=False)
+    if broken := violated(best(study)):
+        console.print(f"no trial satisfies {' and '.join(broken)}", highlight=False)
     if by_name := importances(study):
         table("importances", pd.DataFrame(list(by_name.items()), columns=["parameter", "importance"]), to=console)
     if note := importance_note(study):
@@ -167,6 +179,13 @@ def show(study: Study, directory: Path, n: int = 10, console: Console | None = N
     # Neither wrapped nor colored, so that it can be copied.
     console.print("to repeat the best trial:")
     console.print(command(study, best(study).number), markup=False, highlight=False, soft_wrap=True)
+
+
+def numbers_of(trials: Sequence[FrozenTrial]) -> str:
+    """Return the numbers of trials as text."""
+    return (
+        f"trial{'s' * (len(trials) != 1)} {', '.join(str(trial.number) for trial in trials)}" if trials else "no trial"
+    )
 
 
 def _complete_values(study: Study) -> list[float]:
@@ -193,6 +212,6 @@ def _summary(study: Study, directory: Path) -> dict[str, Any]:
     return {
         "name": study.study_name,
         **{state: counts[state] for state in STATES},
-        "best_value": best(study).value if counts["complete"] else None,
+        "best_value": value_of(best(study)) if counts["complete"] else None,
         "metric": study.user_attrs.get("metric", ""),
     }

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.pbt import LINEAGE, params_at
+from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
 
@@ -21,28 +22,37 @@ ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last
 
 
 def best(study: Study) -> FrozenTrial:
-    """Return the complete trial with the best value; ties go to the earliest."""
+    """Return the complete trial with the best value of the first objective; ties go to the earliest.
+
+    Trials that violate fewer constraints are better.
+    """
     if not (trials := ranked(study)):
         raise InputError(f"study {study.study_name} has no complete trial yet")
     return trials[0]
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
-    """Return the complete trials, best first; ties in order of their numbers."""
-    sign = -1 if study.direction == StudyDirection.MAXIMIZE else 1
+    """Return the complete trials, best first: fewest violated constraints, best first objective, first number."""
+    sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
-    def order(trial: FrozenTrial) -> tuple[float, int, int]:
+    def order(trial: FrozenTrial) -> tuple[int, float, int, int]:
         # Of equal members of a population the earliest epoch, which no other in its ancestry can equal.
         epoch = trial.user_attrs["best_epoch"] if LINEAGE in trial.user_attrs else 0
-        return sign * (trial.value or 0.0), epoch, trial.number
+        return len(violated(trial)), sign * (value_of(trial) or 0.0), epoch, trial.number
 
     return sorted(complete, key=order)
 
 
 def leaderboard(study: Study, n: int = 10) -> pd.DataFrame:
-    """Return the `n` best complete trials, best first: number, value and parameters."""
-    rows = [{"number": trial.number, "value": trial.value, **best_params(trial)} for trial in ranked(study)[:n]]
+    """Return the `n` best complete trials, best first: number, value, further objectives and parameters."""
+    names, efficient = objectives_of(study)[1:], {trial.number for trial in front(study)}
+    rows = []
+    for trial in ranked(study)[:n]:
+        others = further(trial, names)
+        marks = {"on front": "yes" if trial.number in efficient else "no"} if names else {}
+        marks |= {"feasible": "yes" if is_feasible(trial) else "no"} if trial.constraints else {}
+        rows.append({"number": trial.number, "value": value_of(trial), **others, **marks, **best_params(trial)})
     return pd.DataFrame(rows, columns=None if rows else ["number", "value"])
 
 
@@ -51,6 +61,18 @@ def best_params(trial: FrozenTrial) -> Values:
     if not (lineage := trial.user_attrs.get(LINEAGE)) or "best_epoch" not in trial.user_attrs:
         return trial.params
     return params_at(trial.params, lineage, trial.user_attrs["best_epoch"])
+
+
+def further(trial: FrozenTrial, names: Sequence[str]) -> Values:
+    """Return the values of the objectives after the first, by name."""
+    values = zip(names, trial.values[1:], strict=True)
+    return {name: int(value) if name == "n_parameters" else value for name, value in values}
+
+
+def n_leading(study: Study) -> int:
+    """Return the number of columns of `leaderboard` before the parameters."""
+    names = objectives_of(study)
+    return 2 + len(names) + any(trial.constraints for trial in study.get_trials(deepcopy=False))
 
 
 def in_short(board: pd.DataFrame, n_first: int = 2) -> pd.DataFrame:
@@ -69,7 +91,11 @@ def shown_params(params: Mapping[Any, Any]) -> str:
 
 def trials_table(study: Study) -> pd.DataFrame:
     """Return number, state, value, parameters, attributes and rounds of every trial, in order."""
-    rows = [_row(trial) for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)]
+    efficient = {trial.number for trial in front(study)}
+    rows = [
+        _row(trial, study, efficient)
+        for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)
+    ]
     names = list(dict.fromkeys(["number", "state", "value", *(name for row in rows for name in row)]))
     last = [name for name in ROUNDS if name in names]
     return pd.DataFrame(rows, columns=[name for name in names if name not in last] + last)
@@ -115,8 +141,12 @@ def key_of(params: Mapping[str, object]) -> str:
     return json.dumps(params, sort_keys=True)
 
 
-def _row(trial: FrozenTrial) -> Values:
-    row = {"number": trial.number, "state": state_of(trial), "value": trial.value, **params_of(trial)}
+def _row(trial: FrozenTrial, study: Study, efficient: Collection[int]) -> Values:
+    row = {"number": trial.number, "state": state_of(trial), "value": value_of(trial), **params_of(trial)}
+    if trial.state == TrialState.COMPLETE and (names := objectives_of(study)):
+        row |= further(trial, names[1:]) | {"is_on_front": trial.number in efficient}
+    if trial.constraints:
+        row["is_feasible"] = is_feasible(trial)
     # The worker is an id without meaning outside of the search.
     attributes = {name: value for name, value in trial.user_attrs.items() if name not in row and name != "worker"}
     return row | {name: json.dumps(v) if isinstance(v, dict | list) else v for name, v in attributes.items()}

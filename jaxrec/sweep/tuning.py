@@ -13,7 +13,7 @@ from jaxrec import experiment, settings
 from jaxrec.command_line import override
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
-from jaxrec.experiment import Result
+from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.epochs import OnEpoch
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.metric_names import larger_is_better
@@ -21,6 +21,7 @@ from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.finalists import Finalists, confirm
 from jaxrec.sweep.pbt import LINEAGE, Segment, ancestry_of, schedule
+from jaxrec.sweep.objectives import Goals, goals, value_of, violated
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
@@ -54,6 +55,16 @@ class Search:
     finalist_seeds: PositiveInt = 3
     strategy: Literal["search", "pbt"] = "search"
     interval: PositiveInt | None = None
+    objectives: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    keep: Literal["best", "front"] = "best"
+
+    def goals(self, tree: Tree) -> Goals:
+        """Return further objectives and constraints of a search with this configuration."""
+        if self.keep == "front" and len(self.objectives) < 2:
+            raise InputError("sweep.keep=front needs several objectives: set sweep.objectives, or sweep.keep=best")
+        evaluation = settings.build(tree["eval"])
+        return goals(self.objectives, self.constraints, evaluation.monitor, evaluation.measured)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +75,13 @@ class Tuning:
         tree: a composed configuration.
         space: dimensions by config key, or by config group (e.g. `model`), for which the configuration is recomposed.
         compose: composes the configuration with additional overrides.
+        goals: further objectives, and constraints.
     """
 
     tree: Tree
     space: Space
     compose: Callable[[Sequence[str]], Tree]
+    goals: Goals = field(default_factory=Goals)
 
     @property
     def fixed(self) -> Values:
@@ -92,7 +105,7 @@ class Tuning:
         """Return a runner of trials, which saves its training states in a sweep directory, if given."""
         minutes = settings.get(self.tree, "trainer.save_minutes")
         saved = None if directory is None else SavedSlots(directory / STATES, minutes)
-        return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved)
+        return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved, self.goals)
 
     @property
     def default(self) -> Values | None:
@@ -131,7 +144,8 @@ class Tuning:
             seed=chosen.seed,
             direction="maximize" if larger_is_better(self.monitor) else "minimize",
             first=self.default,
-            pruning=self.pruning(chosen.pruner),
+            pruning=Pruning() if self.goals.objectives else self.pruning(chosen.pruner),
+            goals=self.goals,
             timeout=chosen.timeout,
             source=None if warm_start is None else open_source(warm_start, chosen.storage, metric),
             overrides=overrides,
@@ -213,6 +227,12 @@ class Tuned:
     finalists: Finalists | None = None
 
 
+def trained(tuning: Tuning, tree: Tree, selection: Selection) -> tuple[Tree, Selected]:
+    """Train a trial again, by the same program; return the settings of the program and the trained model."""
+    _, shared, population = settings.program_of(tree, tuning.extremes)
+    return shared, experiment.select(shared, selection, population)
+
+
 def finish(
     tuning: Tuning,
     chosen: Search,
@@ -233,7 +253,8 @@ def finish(
         KeyboardInterrupt: it was interrupted while it was trained again.
     """
     winner, finalists = best(study), None
-    trials = {trial.number: trial for trial in ranked(study)[: chosen.finalists]}
+    equal = [trial for trial in ranked(study) if len(violated(trial)) == len(violated(winner))]
+    trials = {trial.number: trial for trial in equal[: chosen.finalists]}
     if len(trials) > 1 and settings.is_random(tuning.tree):
         finalists = confirm(
             [*trials.values()],
@@ -248,11 +269,12 @@ def finish(
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same
-        _, shared, population = settings.program_of(tree, tuning.extremes)
-        selected = experiment.select(shared, split.selection, population)
+        shared, selected = trained(tuning, tree, split.selection)
     (result,) = experiment.finish(shared, split, selected, load_s)
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt
+    if broken := violated(winner):
+        result.metrics["violated_constraints"] = broken
     baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
     if LINEAGE in winner.user_attrs:  # its parameters were not those of all epochs
         notes = verdict(study, {}, baseline, settings.get(tuning.tree, "trainer.epochs"), winner)
@@ -263,10 +285,10 @@ def finish(
     elif runner.saved is not None and n_ended >= plan.total:
         runner.saved.remove()
     value = selected.validation[0][tuning.monitor]
-    if (origin := winner.user_attrs.get(ADDED)) and value != winner.value:
+    if (origin := winner.user_attrs.get(ADDED)) and value != value_of(winner):
         notes.append(
             f"the best trial is {origin} of sweep.warm_start; trained with the settings of this search, its "
-            f"validation {tuning.monitor} is {value:.4g} instead of {winner.value:.4g}"
+            f"validation {tuning.monitor} is {value:.4g} instead of {value_of(winner):.4g}"
         )
     if finalists is not None:
         notes.append(finalists.sentence)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.sweep.objectives import value_of, violated
 from jaxrec.sweep.space import Choice, Dimension
 from jaxrec.sweep.trials import best
 
@@ -28,21 +29,22 @@ def verdict(
         epochs: maximum number of epochs of the winner; None for a model without epochs.
         winner: the best trial; None: the one with the best value.
     """
-    values = [trial.value for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+    values = [value_of(trial) for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
     metric = str(study.user_attrs.get("metric", "value"))
     winner, notes = winner or best(study), []
-    assert winner.value is not None
+    value = value_of(winner)
+    assert value is not None
+    if broken := violated(winner):
+        notes.append(f"no trial satisfies all constraints: the best trial violates {' and '.join(broken)}")
     tied = len(values) > 1 and len(set(values)) == 1
     if tied:
-        notes.append(
-            f"all {len(values)} trials have the same {metric}, {winner.value:.4g}: the space does not affect it"
-        )
+        notes.append(f"all {len(values)} trials have the same {metric}, {value:.4g}: the space does not affect it")
     popular = popularity.get(metric.removeprefix("validation "))
     if popular is not None and math.isfinite(popular):
-        sign = 1 if study.direction == StudyDirection.MAXIMIZE else -1
-        if sign * winner.value < sign * popular:
+        sign = 1 if study.directions[0] == StudyDirection.MAXIMIZE else -1
+        if sign * value < sign * popular:
             notes.append(
-                f"the best trial is below the popularity baseline: {metric} {winner.value:.4g} vs {popular:.4g}; "
+                f"the best trial is below the popularity baseline: {metric} {value:.4g} vs {popular:.4g}; "
                 "change the model, the loss or the space"
             )
     if not tied:

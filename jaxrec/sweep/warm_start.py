@@ -8,6 +8,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.space import Dimension, Values, is_searched
 from jaxrec.sweep.storage import SWEEPS, read_journal
 from jaxrec.sweep.study import open_study
@@ -73,7 +74,7 @@ def add(study: Study, source: Study, space: Mapping[str, Dimension], fixed: Mapp
     for number, params in usable(source, space, fixed).items():
         if (mark := f"{source.study_name}:{number}") not in before:
             of_params = {key: space[key].distribution() for key in params}
-            value = source.trials[number].value
+            value = value_of(source.trials[number])
             study.add_trial(
                 optuna.trial.create_trial(value=value, params=params, distributions=of_params, user_attrs={ADDED: mark})
             )
