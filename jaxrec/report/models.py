@@ -41,8 +41,8 @@ def models_section(found: pd.DataFrame, monitor: str, reference: str) -> Html:
     heads += ["trials", "search, s", "training, s", "parameters", "latency, ms"]
     note = (
         "Best validation first. Each model is the best trial of its own search by validation; training is of that "
-        f"trial. Latency: milliseconds to list the best {N_ITEMS} items of {N_USERS} users on this machine, the median "
-        "of 5 measurements. In small type: 95% intervals."
+        f"trial. Latency: milliseconds to list the best {N_ITEMS} items of {N_USERS} users on this machine, the "
+        "fastest of 10 measurements. In small type: 95% intervals."
     )
     failed = found[found["state"] == "failed"]
     errors = [tag("p", f"{row['model']} failed: {row['error']}", "warn") for row in failed.to_dict("records")]

@@ -67,7 +67,8 @@ def _chart(study: Study, efficient: Sequence[FrozenTrial], winner: FrozenTrial, 
     if names[at] in COSTS and min(values) > 0 and max(values) > LOG * min(values):
         axis |= {"type": "log", **log_ticks(min(values), max(values))}
     layout = {"xaxis": axis, "yaxis": titled(shown(names[0])), "showlegend": True, "legend": LEGEND, "height": 380}
-    return chart(f"{shown(names[0])} and {shown(names[at])}", traces, "One point per complete trial.", **layout)
+    title = f"{shown(names[0])} and {shown(names[at])}"
+    return chart(f"{title[:1].upper()}{title[1:]}", traces, "One point per complete trial.", **layout)
 
 
 def _table(efficient: Sequence[FrozenTrial], winner: FrozenTrial, names: Sequence[str], kept: Collection[int]) -> Html:

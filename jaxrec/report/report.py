@@ -107,11 +107,16 @@ def sweep_report(
     importance_chart = (
         charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
     )
+    tested = "the best trial and the runs in front/ were" if kept else "the best trial was"
     aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
     ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric})
     body = [
         tag("h1", name),
-        tag("p", f"{aim} Only the best trial was evaluated on the test set.", "soft"),
+        tag(
+            "p",
+            f"{aim} Only {tested} evaluated on the test set.",
+            "soft",
+        ),
         _warning(result),
         *(tag("p", note[:1].upper() + note[1:] + ".", "warn") for note in notes),
         cards(

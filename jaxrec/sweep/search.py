@@ -367,9 +367,9 @@ def _tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenT
         if failures_by_key(study.get_trials(deepcopy=False))[key_of(finished_trial.params)] % 2:
             study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
         return finished_trial
-    before = study._storage.get_trial(trial._trial_id).constraints  # of a process that then died
     for constraint in goals.constraints:
-        if str(constraint) not in before:
+        # A process that died may have stored it.
+        if str(constraint) not in study._storage.get_trial(trial._trial_id).constraints:
             trial.set_constraint(str(constraint), constraint.violation(measured(attributes, constraint.name)))
     if outcome.state == "pruned":
         if outcome.value is not None and not study._storage.get_trial(trial._trial_id).intermediate_values:

@@ -114,3 +114,45 @@ def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys
     assert f"over 2 new seeds, trial {winner} has the best mean" in page.replace("Over", "over")
     assert f"{finalists['value'][0]:.4f}" in page
     assert "finalists, validation ndcg@10 over new seeds" in capsys.readouterr().out
+
+
+def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, capsys):
+    sought = ["sweep.objectives=[ndcg@10,coverage@10,n_parameters,latency_ms]", "sweep.keep=front"]
+    tree = compose(
+        *PLANTED, "model=item_knn", *sought, "sweep.n_trials=4", "sweep.population=4", "sweep.sampler=random"
+    )
+    tree["sweep"]["constraints"] = ("coverage@10 >= 0.93",)
+    space = {"model.k": {"low": 1, "high": 120, "integer": True}, "model.shrinkage": {"low": 1.0, "high": 100.0}}
+    result = launch.sweep(tree, space, lambda more: tree, [], tmp_path)
+    trials = pd.read_csv(tmp_path / "trials.csv").set_index("number")
+    assert trials["n_parameters"].tolist() == (2 * 120 * trials["model.k"]).tolist()  # items and weights of neighbors
+    assert (trials["latency_ms"] > 0).all()
+    assert trials["is_feasible"].tolist() == (trials["coverage@10"] >= 0.93).tolist()
+    winner = trials[trials["is_feasible"]]["value"].idxmax()
+    assert trials["value"].idxmax() != winner  # the best value is not feasible
+    assert result.metrics["validation"]["ndcg@10"] == trials["value"][winner]
+    kept = {int(path.name): json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "front").iterdir()}
+    assert set(kept) == set(trials.index[trials["is_on_front"]])
+    for number, metrics in kept.items():
+        assert metrics["validation"]["coverage@10"] == trials["coverage@10"][number]
+    printed = capsys.readouterr().out
+    assert "several objectives: no trial is ended early" in printed
+    assert "sweep.sampler=random ignores sweep.constraints" in printed
+    page = Page((tmp_path / "report.html").read_text())
+    assert "Validation NDCG@10 and parameters" in page.said
+    assert "infeasible" in (tmp_path / "report.html").read_text()
+
+
+def test_constraints_that_no_trial_satisfies_are_named(compose, tmp_path):
+    tree = compose(*SHORT, "sweep.n_trials=2")
+    tree["sweep"]["constraints"] = ("train_seconds <= 0",)
+    result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+    assert result.metrics["violated_constraints"] == ["train_seconds <= 0"]
+    said = Page((tmp_path / "report.html").read_text()).said
+    assert "No trial satisfies all constraints: the best trial violates train_seconds <= 0" in said
+
+
+def test_runs_of_a_front_need_several_objectives(compose, tmp_path):
+    tree = compose(*SHORT, "sweep.keep=front")
+    with pytest.raises(InputError, match=r"sweep\.keep=front needs several objectives"):
+        launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
