@@ -69,7 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluation": {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
-        "evaluation/cost": ("launch/test_comparisons.py",),
+        "evaluation/cost": ("evaluation/test_cost.py", "launch/test_comparisons.py"),
         "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/folding": ("evaluation/test_folding.py",),
         "evaluation/full_catalog": FULL,
@@ -78,6 +78,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
     },
     "search": {
+        "sweep/objectives": ("sweep/test_objectives.py",),
         "sweep/pruning": ("sweep/test_search.py", "sweep/test_resume.py"),
         "sweep/search": SEARCH,
         "sweep/space": ("sweep/test_space.py",),
