@@ -18,16 +18,15 @@ from jaxrec.data.splits.split import Split
 from jaxrec.launch.shown import test_table
 from jaxrec.report.report import sweep_report
 from jaxrec.settings import SCHEDULE
+from jaxrec.sweep.front import front_runs
+from jaxrec.sweep.objectives import front, value_of
 from jaxrec.sweep.pbt import is_number
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.servers import without_password
 from jaxrec.sweep.storage import SWEEPS
 from jaxrec.sweep.study import command as study_command
-from jaxrec.sweep.trials import in_short, leaderboard
-from jaxrec.sweep.front import front_runs
-from jaxrec.sweep.objectives import front, value_of
 from jaxrec.sweep.study import numbers_of
-from jaxrec.sweep.trials import n_leading
+from jaxrec.sweep.trials import in_short, leaderboard, n_leading
 from jaxrec.sweep.tuning import Tuned, finish
 
 if TYPE_CHECKING:

@@ -269,9 +269,9 @@ class SlotRunner:
 
     def _costs(self, number: int, shared: Tree, model: Model, params: Params, hyper: Hyper) -> Values:
         """Return the costs of a trial that are objectives or constraints; training time is known anyway."""
-        found: Values = {}
+        tree, found = self._trees.pop(number, {}), Values()
         if "n_parameters" in self.goals.costs:
-            found["n_parameters"] = experiment.n_parameters(self._trees.pop(number), self.selection)
+            found["n_parameters"] = experiment.n_parameters(tree, self.selection)
         if "latency_ms" in self.goals.costs:
             latency = self._latencies.get(key := str(shared))
             if latency is None:

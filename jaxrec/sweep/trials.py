@@ -13,8 +13,8 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
+from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
 

@@ -20,8 +20,8 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.finalists import Finalists, confirm
-from jaxrec.sweep.pbt import LINEAGE, Segment, ancestry_of, schedule
 from jaxrec.sweep.objectives import Goals, goals, value_of, violated
+from jaxrec.sweep.pbt import LINEAGE, Segment, ancestry_of, schedule
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
