@@ -51,7 +51,7 @@ class Blockwise:
 
         The values of members that are not `active` are meaningless.
         """
-        n_members = len(jax.tree.leaves(hyper)[0])
+        n_members = len(jax.tree.leaves((params, hyper))[0])
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members)
         program, deal = self._programs[n_members]

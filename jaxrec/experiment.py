@@ -35,7 +35,7 @@ from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import TRACED, Tree, build
+from jaxrec.settings import Tree, build
 
 DIVERGED = "training diverged: decrease optimizer.learning_rate"
 
@@ -405,12 +405,11 @@ def trainer(tree: Tree) -> Any:
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}
-        own = TRACED.values()  # passed to each member inside the program
-        runtime |= {"optimizer": build({k: v for k, v in tree["optimizer"].items() if f"optimizer.{k}" not in own})}
+        runtime |= {"optimizer": build(tree["optimizer"])}
     return build(tree["trainer"], **runtime)
 
 
 def _popularity(evaluation: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
-    one = Population(np.zeros(1, np.int32), Hyper(*np.zeros((5, 1), np.float32)))
+    one = Population(np.zeros(1, np.int32), Hyper())
     model = Popularity(n_items=train.n_items)
     return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Swept
 
 
 def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
@@ -28,7 +28,7 @@ def gbce(
     negatives: Float[Array, "B N"],
     used: Float[Array, "B N"],
     n_items: int,
-    t: float | Traced,
+    t: float | Swept,
 ) -> Float[Array, "B"]:
     """Generalized binary cross-entropy: positives have weight 1 - t (1 - a), with the sampling rate a = N / (I - 1).
 

@@ -1,8 +1,8 @@
 """Settings: validation of a composed configuration (a plain tree of dicts) and construction of its objects.
 
 A node with `_target_` names a class or function and its arguments, which are checked against the annotations of the
-target before anything runs. Traced numbers (the keys of `TRACED`, and every argument annotated `float | Traced`) may
-differ between the members of one population; all other settings are static and determine the program.
+target before anything runs. Numbers declared by annotations, see `jaxrec.hyper`, may differ between the members of one
+population; all other settings are static and determine the program.
 """
 
 import copy
@@ -13,7 +13,7 @@ import json
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
 import jax
@@ -25,7 +25,7 @@ from jaxrec.arguments import GIVEN, check_value, locate
 from jaxrec.combinations import check_combinations
 from jaxrec.errors import InputError
 from jaxrec.fitting.population import Population
-from jaxrec.hyper import Hyper
+from jaxrec.hyper import Declared, Hyper, declared, has_array, parts_of
 from jaxrec.models.model import Alternating, Model, Solved
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.renamed import up_to_date
@@ -37,26 +37,13 @@ _PACKAGED = Path(__file__).parent / "conf"  # in the wheel; a checkout has it at
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parent.parent / "conf"
 _TRUSTED = [CONF]  # folders whose files may name import targets
 
-TRACED = {  # field of Hyper → key of the configuration
-    "learning_rate": "optimizer.learning_rate",
-    "weight_decay": "optimizer.weight_decay",
-    "regularization": "model.regularization",
-    "width": "model.embedding_dim",
-    "n_negatives": "negatives.ratio",
-    "unobserved_weight": "model.unobserved_weight",
-    "shrinkage": "model.shrinkage",
-    "n_neighbors": "model.k",
-    "dropout": "model.dropout",
-    "temperature": "model.temperature",
-}
 _TOP: dict[str, TypeAdapter] = {
     "seed": TypeAdapter(NonNegativeInt),
     "refit": TypeAdapter(bool),
 }
 # Keys of a config.yaml that belong to the command, not to the run.
 OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds")
-# These set array sizes: arrays have the maximum size of the population, and masks reduce it per member.
-PADDED = {"width", "n_negatives", "n_neighbors"}
+GROUPS = ("model", "loss", "negatives", "optimizer")  # parts whose numbers may differ between members
 SCHEDULE = "trainer.schedule"
 PADDING_STEP = 8  # a search pads arrays by less than this factor: more costs training time, less costs compilations
 
@@ -106,7 +93,7 @@ def give(target: Any) -> str:
     """Register a function or class with `locate`, wherever it was defined; return its dotted path."""
     path = f"{target.__module__}.{target.__qualname__}".replace("<locals>.", "")
     GIVEN[path] = target
-    for cached in (_signature, _floats, _traced):
+    for cached in (_signature, _floats):
         cached.cache_clear()  # a notebook may redefine a class of the same name
     return path
 
@@ -169,7 +156,7 @@ def populations(trees: Sequence[Tree]) -> Iterator[tuple[list[int], Tree, Popula
     """
     groups: dict[str, list[int]] = {}
     for position, tree in enumerate(trees):
-        key = _scheduled(tree)[0] if get(tree, SCHEDULE) else _program(tree, _others(tree))
+        key = _scheduled(tree)[0] if get(tree, SCHEDULE) else _program(tree, numbers_of(tree))
         groups.setdefault(key, []).append(position)
     for positions in groups.values():
         yield positions, *_population([trees[position] for position in positions])
@@ -211,16 +198,6 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list | tuple) else value
 
 
-def is_traced(tree: Tree, field: str) -> bool:
-    """Return whether this run has the number as a traced argument of its program."""
-    key = TRACED[field]
-    if get(tree, key) is None:
-        return False
-    if key.startswith("model."):
-        return field in {f.name for f in dataclasses.fields(locate(tree["model"]["_target_"]))}
-    return True
-
-
 def is_random(tree: Tree) -> bool:
     """Return whether a run depends on its seed; models that are solved in closed form, without epochs, do not."""
     return get(tree, "trainer.epochs") is not None
@@ -246,16 +223,15 @@ def program_of(
     """
     if get(tree, SCHEDULE):
         return _scheduled(tree)
-    others = {key: kind for key, kind in _others(tree).items() if key in extremes}
-    hyper = _hyper([tree], others)
+    numbers = {key: number for key, number in numbers_of(tree).items() if not number.is_swept or key in extremes}
     sizes = {}
-    for field in PADDED:
-        if is_traced(tree, field):
-            value, key = int(getattr(hyper, field)[0]), TRACED[field]
-            largest = int(max(extremes.get(key, [value])))
-            sizes[key] = max(largest, value) if to_largest else _padded(value, largest, field)
+    for key in (key for key, number in numbers.items() if number.is_size):
+        value = int(get(tree, key))
+        largest = int(max(extremes.get(key, [value])))
+        sizes[key] = max(largest, value) if to_largest else _padded(value, largest)
     shared = put(tree, sizes)
-    return _program(shared, others, sizes), shared, Population(np.array([tree["seed"]]), hyper)
+    population = Population(np.array([tree["seed"]]), _hyper([tree], numbers))
+    return _program(shared, numbers, sizes), shared, population
 
 
 def steps_of(tree: Tree) -> dict[int, Tree]:
@@ -298,84 +274,60 @@ def _scheduled(tree: Tree) -> tuple[str, Tree, Population]:
     return f"{key} {json.dumps(given)}", put(shared, {SCHEDULE: given}), population._replace(later=later)
 
 
-def _padded(value: int, largest: int, field: str) -> int:
-    """Return the array size for a value: the largest of the space, divided by `PADDING_STEP` as often as possible."""
-    size = largest
-    while field != "n_neighbors" and (smaller := -(-size // PADDING_STEP)) >= value and smaller < size:
-        size = smaller
-    return max(size, value)
+def numbers_of(tree: Tree) -> dict[str, Declared]:
+    """Return the numbers of these settings that may differ between members, by key."""
+
+    def within(node: object, path: str) -> Iterator[tuple[str, Declared]]:
+        if not isinstance(node, Mapping):
+            return
+        own = declared(locate(node["_target_"])) if "_target_" in node else {}
+        for name, value in node.items():
+            if name in own and type(value) in (int, float):
+                yield f"{path}.{name}", own[name]
+            yield from within(value, f"{path}.{name}")
+
+    return {key: number for group in GROUPS for key, number in within(tree.get(group), group)}
 
 
-def _program(tree: Tree, others: Mapping[str, object], sizes: Mapping[str, int] | None = None) -> str:
+def _hyper(trees: Sequence[Tree], numbers: Mapping[str, Declared]) -> Hyper:
+    """Return these numbers of the members, [P] each."""
+    paths = {key: f"{key.rpartition('.')[0]}.{number.argument}" for key, number in numbers.items()}
+    return Hyper({paths[key]: np.array([get(tree, key) for tree in trees], n.dtype) for key, n in numbers.items()})
+
+
+def _program(tree: Tree, numbers: Mapping[str, Declared], sizes: Mapping[str, int] | None = None) -> str:
     """Return the static settings that members of one population must share, as a key.
 
     A penalty of 0 is left out of the program, so a member is penalized or not whatever its neighbors are.
     """
-    traced = {TRACED[field]: None for field in TRACED if is_traced(tree, field)} | dict.fromkeys(others)
-    static = {**put(tree, traced), "seed": None, "sizes": sizes, "penalized": bool(get(tree, "model.regularization"))}
+    penalized = bool(get(tree, "model.regularization"))
+    static = {**put(tree, dict.fromkeys(numbers, "traced")), "seed": None, "sizes": sizes, "penalized": penalized}
     return json.dumps(static, sort_keys=True, default=str)
 
 
-def _hyper(trees: Sequence[Tree], others: Mapping[str, type[np.generic]]) -> Hyper:
-    """Return the hyperparameters of members [P]."""
-
-    def numbers(field: str) -> Any:
-        if field in Hyper._field_defaults and not is_traced(trees[0], field):
-            return None  # the run has no such number
-        values = [get(tree, TRACED[field], 0) for tree in trees]
-        return np.array([value or 0 for value in values], np.int32 if field in PADDED else np.float32)
-
-    own: Tree = {key: np.array([get(tree, key) for tree in trees], kind) for key, kind in others.items()}
-    return Hyper(**{field: numbers(field) for field in TRACED}, others=own)
+def _padded(value: int, largest: int) -> int:
+    """Return the array size for a value: the largest of the space, divided by `PADDING_STEP` as often as possible."""
+    size = largest
+    while (smaller := -(-size // PADDING_STEP)) >= value and smaller < size:
+        size = smaller
+    return max(size, value)
 
 
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     if get(trees[0], SCHEDULE):
         parts = [_scheduled(tree) for tree in trees]
         return parts[0][1], jax.tree.map(lambda *x: np.concatenate(x), *(population for *_, population in parts))
-    # Numbers shared by all members stay constants of the program.
-    others = {key: kind for key, kind in _others(trees[0]).items() if len({get(tree, key) for tree in trees}) > 1}
-    hyper = _hyper(trees, others)
-    widest = {TRACED[field]: int(getattr(hyper, field).max()) for field in PADDED if is_traced(trees[0], field)}
-    return put(trees[0], widest), Population(np.array([tree["seed"] for tree in trees]), hyper)
-
-
-def _others(tree: Tree) -> dict[str, type[np.generic]]:
-    """Return the types of numbers declared as traced by annotations and not listed in `TRACED`, by key."""
-
-    def traced_in(node: object, path: str) -> Iterator[tuple[str, type[np.generic]]]:
-        if not isinstance(node, Mapping):
-            return
-        declared = _traced(node["_target_"]) if "_target_" in node else {}
-        for name, value in node.items():
-            key = f"{path}.{name}"
-            if name in declared and key not in TRACED.values() and type(value) in (int, float):
-                yield key, declared[name]
-            yield from traced_in(value, key)
-
-    groups = ("model", "loss", "negatives", "optimizer")
-    return {key: kind for group in groups for key, kind in traced_in(tree.get(group), group)}
+    differ = {key: len({get(tree, key) for tree in trees}) > 1 for key in numbers_of(trees[0])}
+    numbers = {key: number for key, number in numbers_of(trees[0]).items() if differ[key] or not number.is_swept}
+    sizes = {key: max(get(tree, key) for tree in trees) for key, number in numbers.items() if number.is_size}
+    return put(trees[0], sizes), Population(np.array([tree["seed"] for tree in trees]), _hyper(trees, numbers))
 
 
 @functools.cache
 def _floats(target: str) -> set[str]:
     """Arguments of a target that take a float and no int: a file may write 1 for 1.0."""
-    hints = {name: _kinds(hint) for name, hint in get_type_hints(locate(target)).items()}
-    return {name for name, kinds in hints.items() if float in kinds and int not in kinds}
-
-
-def _kinds(hint: object) -> set[object]:
-    """The plain types of a hint, those within unions and `Annotated` too."""
-    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType, Annotated) else ()
-    return {hint} if not parts else {kind for part in parts for kind in _kinds(part)}
-
-
-@functools.cache
-def _traced(target: str) -> dict[str, type[np.generic]]:
-    """Return the arguments of a target annotated `float | Traced` or `int | Traced`, and their dtypes."""
-    hints = get_type_hints(locate(target))
-    arrays = {name: hint for name, hint in hints.items() if any(hasattr(kind, "dtypes") for kind in get_args(hint))}
-    return {name: np.float32 if float in get_args(hint) else np.int32 for name, hint in arrays.items()}
+    hints = {name: set(parts_of(hint)) for name, hint in get_type_hints(locate(target), include_extras=True).items()}
+    return {name for name, parts in hints.items() if float in parts and int not in parts}
 
 
 def _build_value(value: object) -> object:
@@ -449,9 +401,8 @@ def _check_together(node: Mapping[str, Any]) -> None:
 
 def _without_arrays(hint: Any) -> Any:
     """Return the hint without array types: `float | Float[Array, ""]` is a float in a file."""
-    kinds = [kind for kind in get_args(hint) if not hasattr(kind, "dtypes")]
     is_union = get_origin(hint) in (Union, types.UnionType)
-    return Union[tuple(kinds)] if is_union else hint  # noqa: UP007
+    return Union[tuple(kind for kind in get_args(hint) if not has_array(kind))] if is_union else hint  # noqa: UP007
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from jaxrec.models import Factorized
 from jaxrec.ranking import QueryRows, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
+from jaxrec.settings import numbers_of, populations
 from tests.paths import ROOT
 from tests.planted import N_ITEMS, N_USERS, PLANTED, chances, ndcg
 from tests.slow import some_slow
@@ -36,7 +37,7 @@ class Fitted:
         settings.check(tree)
         self.tree = tree
         self.split, _ = experiment.prepare(tree)
-        ((_, self.shared, self.population),) = settings.populations([tree])
+        ((_, self.shared, self.population),) = populations([tree])
         self.selected = experiment.select(self.shared, self.split.selection, self.population)
         (self.result,) = experiment.finish(self.shared, self.split, self.selected)
         self.params = jax.tree.map(lambda x: x[0], self.selected.fit.params)
@@ -159,13 +160,11 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
-    if settings.is_traced(fitted.tree, "width"):
-        different |= {"model.embedding_dim": 16}
+    different |= {"model.embedding_dim": 16}
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )
-    traced = [key for field, key in settings.TRACED.items() if settings.is_traced(fitted.tree, field)]
-    own = {key: value for key, value in different.items() if key in traced}
+    own = {key: value for key, value in different.items() if key in numbers_of(fitted.tree)}
     short = fitted.tree
     if "epochs" in fitted.tree["trainer"]:
         # Two epochs: what layers make of a rounding error grows with every step, and with how much Adam makes of it.
@@ -173,7 +172,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
         if settings.get(short, "optimizer.eps") is not None:
             short = settings.put(short, {"optimizer.eps": 1e-4})
     members = [short, settings.put(short, own | {"seed": 5})]
-    ((positions, shared, population),) = settings.populations(members)
+    ((positions, shared, population),) = populations(members)
     assert positions == [0, 1]
     together = experiment.select(shared, fitted.split.selection, population).fit
 
@@ -183,7 +182,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
         np.testing.assert_array_equal(wide[member][..., width:], 0)
 
     for member, tree in enumerate(members):
-        ((_, shared_alone, one),) = settings.populations([tree])
+        ((_, shared_alone, one),) = populations([tree])
         alone = experiment.select(shared_alone, fitted.split.selection, one).fit
         assert together.best_epoch[member] == alone.best_epoch[0]
         for now, then in zip(together.history[member], alone.history[0], strict=True):

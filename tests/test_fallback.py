@@ -104,11 +104,10 @@ def test_candidates_of_new_users_are_ranked_by_popularity():
     candidates = np.array([0, 3, 6, 6]), np.array([7, 8, 9, 1, 2, 9])
     weights = np.zeros((1, ITEMS, ITEMS), np.float32)
     weights[0, 3] = -np.arange(ITEMS)
-    hyper = Hyper(*(np.zeros(1, np.float32),) * 3, *(np.ones(1, np.int32),) * 2)
     evaluator = CandidateEvaluator(
         EASE(ITEMS, 4), HeldOut(known, target), candidates, k=(1, 4), fallback=Fallback(trained_on(train))
     )
-    found = evaluator({"params": {"weights": weights}}, hyper).per_user["sampled_mrr@4"][0]
+    found = evaluator({"params": {"weights": weights}}, Hyper()).per_user["sampled_mrr@4"][0]
     np.testing.assert_allclose(found, [1.0, 1 / 3], rtol=1e-6)  # user 1: items 1 and 2 are chosen more often than 4
 
 

@@ -1,16 +1,23 @@
-"""Numbers of members, put into what they belong to: by path, and from the annotation to the trained parameters."""
+"""Numbers of members: found by annotation, replaced by path, and in the trained parameters."""
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from jaxtyping import Array, Float
+from pydantic import PositiveInt
 
 from jaxrec import experiment, settings
-from jaxrec.hyper import Hyper, Traced, with_hyper, with_numbers
+from jaxrec.fitting.row_updates import Dense
+from jaxrec.hyper import Declared, Hyper, Padded, Share, Swept, Traced, declared, hyper_of, with_hyper, with_numbers
 from jaxrec.models.ancf import ANCF
+from jaxrec.models.mf import MatrixFactorization
+from jaxrec.settings import populations
 
 
 def power(x: float, exponent: float = 2.0) -> float:
@@ -34,6 +41,31 @@ def hinge(positive, negatives, used, margin: float | Traced = 1.0):
     return jnp.mean(jax.nn.relu(margin - positive[:, None] + negatives) * used, axis=1)
 
 
+def momentum(rate: float | Traced, decay: float | Swept = 0.9) -> Dense:
+    """An optimizer that a user may write, with a name of its own for the learning rate."""
+    return Dense(optax.chain(optax.trace(decay), optax.scale_by_learning_rate(rate)))
+
+
+def declares(
+    a: Share | Traced,
+    b: PositiveInt | Traced | None,
+    c: Annotated[float, "any"] | Swept,
+    d: Annotated[PositiveInt, Padded("used")],
+    e: PositiveInt,
+    f: Float[Array, "B"],
+) -> float | Traced: ...
+
+
+def test_annotations_declare_numbers():
+    assert declared(declares) | {"return": None} == {
+        "a": Declared("a", np.float32),
+        "b": Declared("b", np.int32),
+        "c": Declared("c", np.float32, is_swept=True),
+        "d": Declared("used", np.int32, is_size=True),
+        "return": None,
+    }
+
+
 def test_numbers_are_replaced_at_their_paths():
     part = Sum(partial(power, exponent=3.0), Sum(partial(power)))
     assert part(2.0) == 2**3 + 2**2
@@ -45,10 +77,16 @@ def test_numbers_are_replaced_at_their_paths():
     assert with_numbers(part, {}) is part
 
 
-def test_a_model_gets_the_numbers_that_it_has_fields_for():
-    numbers = (0.1, 0.2, 0.3, 8, 2)
-    model = with_hyper(ANCF(3, 4), Hyper(*numbers, others={"model.beta": 0.7, "loss.beta": 0.9, "optimizer.b1": 0.4}))
+def test_a_model_gets_the_numbers_of_its_group():
+    numbers = {"model.regularization": 0.3, "model.beta": 0.7, "loss.beta": 0.9, "optimizer.b1": 0.4}
+    model = with_hyper(ANCF(3, 4), Hyper(numbers))
     assert (model.regularization, model.beta, model.embedding_dim) == (0.3, 0.7, 32)
+
+
+def test_numbers_of_a_model_are_its_traced_ones_without_those_left_open():
+    assert hyper_of(ANCF(3, 4, regularization=0.3, beta=0.7)) == Hyper({"model.regularization": 0.3})
+    assert hyper_of(MatrixFactorization(3, 4, 8)) == Hyper({"model.regularization": 0.0})
+    assert hyper_of(MatrixFactorization(3, 4, 8, width=2)).of("model") == {"regularization": 0.0, "width": 2}
 
 
 @pytest.fixture(scope="module")
@@ -56,27 +94,34 @@ def trees(compose) -> list[dict]:
     small = ("data.n_users=30", "data.n_items=20", "data.n_interactions=400", "model.embedding_dim=4")
     tree = compose("model=mf", "data=synthetic", *small, "trainer.epochs=2", "trainer.batch_size=64")
     tree = settings.put(tree, {"loss.loss": {"_target_": f"{__name__}.hinge", "_partial_": True, "margin": 1.0}})
+    tree |= {"optimizer": {"_target_": f"{__name__}.momentum", "_partial_": True, "rate": 0.1, "decay": 0.9}}
+    different = ((1, 0.1, 0.9), (3.0, 0.2, 0.5))
     return [
-        settings.put(tree, {"loss.loss.margin": margin, "optimizer.b1": b1}) for margin, b1 in ((1, 0.9), (3.0, 0.5))
+        settings.put(tree, {"loss.loss.margin": margin, "optimizer.rate": rate, "optimizer.decay": decay})
+        for margin, rate, decay in different
     ]
 
 
 @pytest.mark.slow
 def test_an_annotation_makes_a_number_differ_within_one_program(trees):
-    """A margin of a loss and a rate of an optimizer that nothing else names; each member is what it is alone."""
+    """A margin of a loss and rates of an optimizer that nothing else names; each member is what it is alone."""
     for tree in trees:
         settings.check(tree)
-    ((places, shared, population),) = settings.populations(trees)
+    ((places, shared, population),) = populations(trees)
     assert places == [0, 1]
-    assert {key: x.tolist() for key, x in population.hyper.others.items()} == {
+    assert {key: x.tolist() for key, x in population.hyper.numbers.items()} == {
+        "model.width": [4, 4],
+        "model.regularization": pytest.approx([0.01, 0.01]),
+        "negatives.n_negatives": [4, 4],
         "loss.loss.margin": [1.0, 3.0],
-        "optimizer.b1": pytest.approx([0.9, 0.5]),
+        "optimizer.rate": pytest.approx([0.1, 0.2]),
+        "optimizer.decay": pytest.approx([0.9, 0.5]),
     }
     split, _ = experiment.prepare(shared)
     together = experiment.select(shared, split.selection, population).fit.params
     for member, tree in enumerate(trees):
-        ((_, alone, one),) = settings.populations([tree])
-        assert not one.hyper.others
+        ((_, alone, one),) = populations([tree])
+        assert "optimizer.decay" not in one.hyper.numbers  # a constant, as no member differs
         fitted = experiment.select(alone, split.selection, one).fit.params
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[member], b[0], rtol=1e-4, atol=1e-6),  # noqa: B023
@@ -89,4 +134,11 @@ def test_an_annotation_makes_a_number_differ_within_one_program(trees):
 
 def test_what_is_not_annotated_names_the_program(trees):
     other = settings.put(trees[0], {"loss.history": "before"})
-    assert [places for places, _, _ in settings.populations([*trees, other])] == [[0, 1], [2]]
+    assert [places for places, _, _ in populations([*trees, other])] == [[0, 1], [2]]
+
+
+def test_a_number_that_is_left_open_names_the_program(compose):
+    tree = compose("model=sasrec")
+    with_cosines = settings.put(tree, {"model.temperature": 0.1})
+    places = [places for places, _, _ in populations([tree, with_cosines, settings.put(tree, {"model.dropout": 0})])]
+    assert places == [[0, 2], [1]]

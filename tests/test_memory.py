@@ -25,11 +25,10 @@ def test_ease_states_its_requirement_before_it_starts(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda: 6 * 2**30)
     one = np.zeros(1, np.int32)
     data = Interactions(one, one, None, None, None, np.arange(1), np.arange(41_000))
-    numbers = Hyper(*np.ones((5, 1), np.float32))
     with pytest.raises(
         InputError, match=r"41,000 items .a matrix of items x items. needs about 6.6 GiB .* 6.0 GiB .*model=ials"
     ):
-        ClosedForm()(EASE(41_000, 1), data, Population(one, numbers))
+        ClosedForm()(EASE(41_000, 1), data, Population(one, Hyper()))
     with pytest.raises(InputError, match=r"4 matrices .* needs about 25.4 GiB .*sweep.population=1"):
         EASE(41_000, 1).needs_memory(2)
 

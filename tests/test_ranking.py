@@ -33,10 +33,6 @@ class Table(Model):
         return self.scores[query.user]
 
 
-def hyper(n_members: int) -> Hyper:
-    return Hyper(*(np.zeros(n_members, np.float32),) * 3, *(np.ones(n_members, np.int32),) * 2)
-
-
 def best(scores: np.ndarray, k: int) -> np.ndarray:
     """Positions of the k largest of each row, equal ones in order of position."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
@@ -103,9 +99,7 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     """Two devices: one member's users are shared among them, two members have one each, three again share."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
     asked = QueryRows.about(np.arange(USERS), UserHistories(*known_lists()))
-    ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)(
-        {"params": {"scores": tables}}, hyper(n_members)
-    )
+    ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)({"params": {"scores": tables}}, Hyper())
     for member in range(n_members):
         items, values = brute_force(tables[member], K, excluded)
         np.testing.assert_array_equal(ranked.items[member], items)
@@ -118,7 +112,7 @@ def test_users_are_ranked_in_the_order_asked():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, int))
-    ranked = Ranker(Table(), QueryRows.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, hyper(1))
+    ranked = Ranker(Table(), QueryRows.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, Hyper())
     np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
 
 
@@ -127,7 +121,7 @@ def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
     ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K)
     for n_members in (1, 2, 1):
         tables = rng.random((n_members, USERS, ITEMS)).astype(np.float32)
-        items = ranker({"params": {"scores": tables}}, hyper(n_members)).items
+        items = ranker({"params": {"scores": tables}}, Hyper()).items
         np.testing.assert_array_equal(items, [brute_force(table, K, True)[0] for table in tables])
 
 
@@ -137,7 +131,7 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
     ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K, block=4)
-    assert ranker({"params": {"scores": tables}}, hyper(2)).finite.tolist() == [True, False]
+    assert ranker({"params": {"scores": tables}}, Hyper()).finite.tolist() == [True, False]
 
 
 @pytest.mark.slow
@@ -152,7 +146,7 @@ def test_memory_is_a_block_and_never_users_times_items():
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
     )
     program, deal = ranker.stream.compile(1)
-    compiled = program.lower(*deal((params, None), hyper(1))).compile()
+    compiled = program.lower(*deal((params, None), Hyper())).compile()
     shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
     largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
     assert block * n_items <= largest <= block * (n_items + GROUP)  # padded to whole groups
@@ -198,6 +192,6 @@ def test_parts_of_items_are_computed_once_and_used():
     scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
     ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
-    ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, hyper(1))
+    ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, Hyper())
     np.testing.assert_array_equal(ranked.items[0], best(scores, K))
     np.testing.assert_allclose(ranked.scores[0], 2 * np.sort(scores, axis=1)[:, ::-1][:, :K], rtol=1e-6)

@@ -4,6 +4,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.errors import InputError
+from jaxrec.settings import populations
 from tests.paths import ROOT
 from tests.slow import some_slow
 
@@ -73,13 +74,17 @@ def test_traced_numbers_share_a_program_and_others_do_not(compose):
         settings.put(base, {"trainer.batch_size": 64}),
         settings.put(base, {"negatives.ratio": 9, "model.regularization": 0.5, "optimizer.weight_decay": 0.1}),
     ]
-    groups = list(settings.populations(members))
+    groups = list(populations(members))
     assert [positions for positions, _, _ in groups] == [[0, 1, 3], [2]]
     _, shared, population = groups[0]
     assert (shared["model"]["embedding_dim"], shared["negatives"]["ratio"]) == (64, 9)
-    assert population.hyper.width.tolist() == [64, 16, 64]
-    assert population.hyper.n_negatives.tolist() == [4, 4, 9]
-    assert population.hyper.learning_rate.tolist() == pytest.approx([0.003, 0.1, 0.003])
+    assert {key: x.tolist() for key, x in population.hyper.numbers.items()} == {
+        "model.width": [64, 16, 64],
+        "model.regularization": pytest.approx([0.01, 0.01, 0.5]),
+        "negatives.n_negatives": [4, 4, 9],
+        "optimizer.learning_rate": pytest.approx([0.003, 0.1, 0.003]),
+        "optimizer.weight_decay": pytest.approx([0.0, 0.0, 0.1]),
+    }
     assert population.seeds.tolist() == [1, 2, 1]
 
 

@@ -31,7 +31,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
 from jaxrec.ranking import QueryRows, Ranker
-from jaxrec.settings import Tree, build, get, put
+from jaxrec.settings import Tree, build, get, populations, put
 
 Row = dict[str, Any]
 
@@ -79,12 +79,12 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
 def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time epochs of one member on all of the data, excluding the first epoch, which compiles."""
     data: Interactions = build(tree["data"])
-    _, shared, population = next(settings.populations([tree]))
+    _, shared, population = next(populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
 
     trainer: GradientFit = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
     first = trainer(model, data, population)
-    peer_rows = _peer(peer, data, int(population.hyper.width[0]), repeats)
+    peer_rows = _peer(peer, data, get(tree, "model.embedding_dim", 0), repeats)
     again = trainer(model, data, population)
     seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
     targets = _targets(trainer, model, data, first.params, population.hyper)
@@ -98,7 +98,7 @@ def _targets(trainer: GradientFit, model: Model, data: Interactions, params: Par
 
     def weights(feature_tables: FeatureTables, examples: PyTree) -> PyTree:  # unused outputs are not computed
         source, known = stream(jax.random.key(0)), with_tables(model, feature_tables)
-        return trainer.objective.costs(known, params, examples, jnp.arange(n), source, hyper, False)[1]
+        return trainer.objective.costs(known, params, examples, jnp.arange(n), source, False)[1]
 
     each = np.asarray(jax.jit(weights)(tables(model, data.encoded), examples))
     return round(each.sum(dtype=np.float64))
@@ -110,7 +110,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     model, params, hyper = _fresh(tree, data)
     query_rows = QueryRows.about(np.arange(data.n_users), histories(data))
     ranker = Ranker(model, query_rows, 10, block=get(tree, "eval.block"))
-    rows = _with_peer(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, hyper)
+    rows = _with_peer(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, tree)
     for row in rows:
         row["users_per_s"] = round(data.n_users / row["median_s"])
     return rows
@@ -124,26 +124,24 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
         raise InputError("case=evaluate needs validation data: set split.validation_fraction or data.validation")
     model, params, hyper = _fresh(tree, validation.target)
     evaluator = build(tree["eval"]).evaluator(model, validation)
-    rows = _with_peer(lambda: evaluator(params, hyper).means(0), repeats, peer, data, hyper)
+    rows = _with_peer(lambda: evaluator(params, hyper).means(0), repeats, peer, data, tree)
     return _rates(rows, len(evaluator.ground_truth.asked.users))
 
 
 def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:
     """Return the initialized model for this data, as a population of one."""
-    _, shared, population = next(settings.populations([tree]))
+    _, shared, population = next(populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
     one = jax.tree.map(lambda x: x[0], population.hyper)
     params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(one)
     return model, jax.tree.map(lambda x: x[None], params), population.hyper
 
 
-def _with_peer(
-    work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, hyper: Hyper
-) -> list[Row]:
+def _with_peer(work: Callable[[], object], repeats: int, peer: str | None, data: Interactions, tree: Tree) -> list[Row]:
     """Time our work before and after the peer's, excluding the first call, which compiles."""
     first = _timed(work)
     seconds = [_timed(work) for _ in range(repeats)]
-    peer_rows = _peer(peer, data, int(hyper.width[0]), repeats)
+    peer_rows = _peer(peer, data, get(tree, "model.embedding_dim", 0), repeats)
     seconds += [_timed(work) for _ in range(repeats)]
     return [_row("jaxrec", seconds, compile_s=round(first - min(seconds), 2)), *peer_rows]
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxrec import experiment, settings
+from jaxrec import experiment
 from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
@@ -15,7 +15,7 @@ from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.models.model import Model, Params
 from jaxrec.ranking import QueryRows, Ranker, query_of
-from jaxrec.settings import Tree, build, get, put
+from jaxrec.settings import Tree, build, get, populations, put
 
 HARDEST = 50  # items per user
 CHECKED = 32  # users whose lists are verified with NumPy
@@ -51,7 +51,7 @@ def mine(tree: Tree, repeats: int) -> tuple[list[float], dict[str, float]]:
         InputError: a list differs from a NumPy ranking of all scores.
     """
     data: Interactions = build(tree["data"])
-    _, shared, population = next(settings.populations([tree]))
+    _, shared, population = next(populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
     hyper = population.hyper
     params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(jax.tree.map(lambda x: x[0], hyper))
@@ -85,7 +85,7 @@ def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
         sampler_tree = put(tree, {"trainer.epochs": repeats + 1, "trainer.patience": None}) | {
             "negatives": node | {"ratio": ratio}
         }
-        _, shared, population = next(settings.populations([sampler_tree]))
+        _, shared, population = next(populations([sampler_tree]))
         model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
         trainer: GradientFit = experiment.trainer(shared)
         seconds = [row["seconds"] for row in trainer(model, data, population).history[0]][1:]

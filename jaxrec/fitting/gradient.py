@@ -1,8 +1,8 @@
 """Gradient-based training: one epoch of a whole population is one device program."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -73,7 +73,7 @@ class GradientFit(EpochLoop):
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size)
         shared = placement.share((examples, tables(model, train.encoded)))
         hard = hard_of(self.objective)
-        penalized = bool(np.any(hyper.regularization))
+        penalized = bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0)))
 
         def start(shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
             examples, features = shared
@@ -95,15 +95,15 @@ class GradientFit(EpochLoop):
         return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
 
     def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
-        numbers = {"learning_rate": hyper.learning_rate, "weight_decay": hyper.weight_decay}
-        takes = inspect.signature(self.optimizer).parameters
-        named = {name: number for name, number in numbers.items() if name in takes}
-        return self.optimizer(**named, **hyper.of("optimizer"))
+        """The optimizer with the member's hyperparameters."""
+        return with_numbers(partial(self.optimizer), hyper.of("optimizer"))()
 
     def _objective(self, hyper: Hyper) -> Objective:
-        """The loss and its sampler with the member's own hyperparameters."""
-        of_sampler = {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
-        return with_numbers(self.objective, {**hyper.of("loss"), **of_sampler})
+        """The loss and its sampler with the member's hyperparameters."""
+        numbers = hyper.of("loss")
+        if vars(self.objective).get("negatives") is not None:
+            numbers |= {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
+        return with_numbers(self.objective, numbers)
 
     def _epoch(
         self,
@@ -136,7 +136,7 @@ class GradientFit(EpochLoop):
             inside = (position < n_examples).astype(jnp.float32)
 
             def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = loss.costs(model, params, examples, rows, draws, hyper, penalized)
+                cost, weight = loss.costs(model, params, examples, rows, draws, penalized)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, so that gradients can be summed over devices.
                 whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights

@@ -19,7 +19,6 @@ from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
 from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
 from jaxrec.history import DeviceHistories, past
-from jaxrec.hyper import Hyper
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
 from jaxrec.models.model import FactorizedByRow, Model, Params
@@ -54,7 +53,6 @@ class Objective:
         examples: PyTree,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """Cost and weight of each example of a batch.
@@ -65,7 +63,6 @@ class Objective:
             examples: result of `examples`.
             rows: indices of the batch's examples.
             source: random stream of the epoch.
-            hyper: the member's hyperparameters.
             penalized: add the model's own `penalty`; static, so that it costs nothing when it is not used.
         """
         raise NotImplementedError
@@ -123,14 +120,13 @@ class SampledObjective(Objective):
         examples: Pairs,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
         query = examples.query(rows, model.history_length, self.history)
         positive = examples.item[rows]
         context = SamplerContext(examples.tables, query.user, positive, _scorer(model, params, query), examples.mined)
-        negatives = self.negatives(source, rows, model.n_items, hyper.n_negatives, context)
+        negatives = self.negatives.draw(source, rows, model.n_items, context)
         of_positive, of_negatives = _scores(model, params, query, positive, negatives.items)
         if self.corrected and negatives.log_q is not None:
             of_positive = of_positive - negatives.log_q[positive]
@@ -229,7 +225,6 @@ class CatalogObjective(Objective):
         examples: UserItems,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """Negative log-likelihood of each user's items that are not shown as history; the weight is their number."""

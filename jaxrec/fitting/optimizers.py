@@ -1,19 +1,19 @@
-"""Optimizers as functions of hyperparameters; `Traced` ones may differ between members of a population."""
+"""Optimizers as functions of hyperparameters; `Traced` and `Swept` ones may differ between members."""
 
 import jax.numpy as jnp
 import optax
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from jaxrec.fitting.row_updates import Dense, RowDescent, adagrad_rule, sgd_rule
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Swept, Traced
 
 
 def adam(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    b1: NonNegativeFloat | Traced = 0.9,
-    b2: NonNegativeFloat | Traced = 0.999,
-    eps: PositiveFloat | Traced = 1e-8,
+    b1: NonNegativeFloat | Swept = 0.9,
+    b2: NonNegativeFloat | Swept = 0.999,
+    eps: PositiveFloat | Swept = 1e-8,
 ) -> Dense:
     """Adam with decoupled weight decay.   [Kingma and Ba 2015; Loshchilov and Hutter 2019]"""
     return Dense(optax.adamw(learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay))

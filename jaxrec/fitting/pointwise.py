@@ -13,7 +13,6 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
 from jaxrec.fitting.objective import Costs, Objective
-from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.random import RandomStream
@@ -101,7 +100,6 @@ class PointwiseObjective(Objective):
         examples: LabeledPairs,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""

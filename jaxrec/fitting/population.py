@@ -38,6 +38,10 @@ class Population(NamedTuple):
         """Return the members of several populations of one program as one population."""
         return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
+    def hyper_of(self, member: int) -> Hyper:
+        """Hyperparameters of one member."""
+        return jax.tree.map(lambda x: x[member], self.hyper)
+
     def at(self, epochs: Sequence[int]) -> Hyper:
         """Hyperparameters [P] of each member in one of its epochs."""
         if not self.later:
@@ -97,8 +101,9 @@ class Placement:
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.sequential:
-                return jax.lax.map(lambda member: f(shared, *member), members)
-            return jax.vmap(lambda *member: f(shared, *member))(*members)
+                of_member = lambda _, member: (None, f(shared, *member))  # noqa: E731
+                return jax.lax.scan(of_member, None, members, length=self.per_device)[1]
+            return jax.vmap(lambda *member: f(shared, *member), axis_size=self.per_device)(*members)
 
         def sharded(shared: PyTree, *members: PyTree) -> PyTree:
             specs = (PartitionSpec(), *[PartitionSpec("member")] * len(members))

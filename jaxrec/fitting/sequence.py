@@ -21,7 +21,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
 from jaxrec.fitting.sequence_losses import Cost
 from jaxrec.history import DeviceHistories, History
-from jaxrec.hyper import Hyper, Share
+from jaxrec.hyper import Share
 from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
 from jaxrec.models.sequence import SequenceModel
@@ -85,7 +85,6 @@ class NextItem(Objective):
         examples: Windows,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """The cost of the batch, divided evenly among its examples, and the weight of each."""
@@ -96,7 +95,7 @@ class NextItem(Objective):
         items = examples.past.latest(start, end - 1, length).items
         targets = examples.wanted.latest(jnp.maximum(first, start + 1), end, length)
         batch = SequenceBatch(rows, items, targets.items, _weight(targets))
-        return _costs(self, model, params, batch, source, hyper)
+        return _costs(self, model, params, batch, source)
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,6 @@ class MaskedItem(Objective):
         examples: Windows,
         rows: Int[Array, "B"],
         source: RandomStream,
-        hyper: Hyper,
         penalized: bool,
     ) -> Costs:
         """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
@@ -141,7 +139,7 @@ class MaskedItem(Objective):
         target = jnp.where(hidden, targets.items, -1)
         weight = jnp.where(hidden, _weight(targets), 0)
         batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
-        return _costs(self, model, params, batch, source, hyper)
+        return _costs(self, model, params, batch, source)
 
     def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
         """Random mask of items; if none of a window is drawn, its last item is masked."""
@@ -228,7 +226,6 @@ def _costs(
     params: Params,
     batch: SequenceBatch,
     source: RandomStream,
-    hyper: Hyper,
 ) -> Costs:
     """The cost of a batch, divided evenly among its examples."""
     rows = batch.rows
@@ -240,7 +237,7 @@ def _costs(
 
     def draw(numbers: Int[Array, "R"]) -> Negatives:
         assert objective.negatives is not None
-        return objective.negatives(draws, numbers, model.n_items, hyper.n_negatives)
+        return objective.negatives.draw(draws, numbers, model.n_items)
 
     def cost_of(params: Params, chunk: SequenceBatch) -> Float[Array, ""]:
         h = model.bind(params).encode(chunk.items, Noise(noise, chunk.rows))

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.candidates import Negatives
 
@@ -103,7 +103,7 @@ class GBCE:
         share: see `Sampled`
     """
 
-    t: NonNegativeFloat | Traced = 0.75
+    t: NonNegativeFloat | Swept = 0.75
     share: Share = "user"
 
     def __call__(

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Swept, Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.layer import Layer
 from jaxrec.models.model import Pairwise
@@ -80,7 +80,7 @@ class ANCF(Pairwise):
     embedding_dim: PositiveInt = 32
     attention_units: NonNegativeInt | None = None
     layers: tuple[PositiveInt, ...] | None = None
-    beta: NonNegativeFloat | Traced = 0.5
+    beta: NonNegativeFloat | Swept = 0.5
     regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.3
 

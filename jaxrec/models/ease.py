@@ -4,6 +4,7 @@ Closed-form solution: P = (X'X + regularization I)^-1, B = I - P / diag(P) with 
 [Steck 2019, Embarrassingly shallow autoencoders for sparse data]
 """
 
+from collections.abc import Sequence
 from dataclasses import field
 
 import flax.linen as nn
@@ -14,10 +15,10 @@ from jaxtyping import Array, Float, Int
 from pydantic import PositiveFloat
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.hyper import Hyper, Traced
+from jaxrec.hyper import Traced
 from jaxrec.memory import empty, require
 from jaxrec.models.gram import BLOCK, binary, gram, invert
-from jaxrec.models.model import Additive, Solved
+from jaxrec.models.model import Additive, Model, Solved
 from jaxrec.query import Query
 
 OTHER_BYTES = 1 << 27  # bytes of everything else: blocks of the Gram matrix and of scores, and compiled programs
@@ -75,9 +76,9 @@ class EASE(Additive, Solved):
         """The Gram matrix X'X: the number of users who have both of two items."""
         return gram(binary(train))
 
-    def solve_on_host(self, train: Interactions, hyper: Hyper) -> dict[str, Float[np.ndarray, "P I I"]]:
+    def solve_on_host(self, train: Interactions, members: Sequence[Model]) -> dict[str, Float[np.ndarray, "P I I"]]:
         """`solve` for every member in place: the Gram matrix, its inverse, then B in the same memory."""
-        penalties = np.asarray(hyper.regularization, np.float32)
+        penalties = np.array([member.regularization for member in members], np.float32)
         weights = empty((len(penalties), self.n_items, self.n_items))
         gram(binary(train), out=weights[0])
         weights[1:] = weights[:1]

@@ -3,12 +3,14 @@
 [He et al. 2017, Neural collaborative filtering, section 3.2]
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Padded, Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.model import FactorizedByRow
 from jaxrec.query import Query
@@ -22,7 +24,7 @@ class GMF(FactorizedByRow):
         embedding_dim: embedding dimension
         regularization: L2 penalty on the embedding vectors that a batch uses
         init_std: root-mean-square norm of an initial embedding vector
-        width: columns in use, see `Hyper`
+        width: columns in use; None: all
 
     Fidelity: the paper's model; its sigmoid is in the loss (`loss=bce`). Initial weights h are normal with variance
     1 / width; the authors' code draws them uniformly with the same variance. Initial vectors are normal as in that
@@ -31,7 +33,7 @@ class GMF(FactorizedByRow):
 
     n_users: int
     n_items: int
-    embedding_dim: PositiveInt = 32
+    embedding_dim: Annotated[PositiveInt, Padded("width")] = 32
     regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.1
     width: int | Traced | None = None

@@ -9,7 +9,7 @@ least squares problem:
 recommendation benchmarks]
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.padded_segments import PaddedSegments, padded_segments
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Padded, Swept, Traced
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.fold_in import cholesky, fields, sums
 from jaxrec.models.model import Additive, Alternating, Factorized, Params
@@ -45,7 +45,7 @@ class ImplicitALS(Factorized, Alternating):
         density: share of user-item pairs that are observed, set from the data
         nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
         init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
-        width: columns in use, see `Hyper`
+        width: columns in use; None: all
 
     Memory: batches of at most 256 users with [256, D, D] matrices, independent of the data. Time per step:
     interactions x D^2 + (users + items) x D^3.
@@ -56,12 +56,12 @@ class ImplicitALS(Factorized, Alternating):
 
     n_users: int
     n_items: int
-    embedding_dim: PositiveInt = 64
+    embedding_dim: Annotated[PositiveInt, Padded("width")] = 64
     regularization: PositiveFloat | Traced = 0.03
-    unobserved_total: PositiveFloat | Traced = 10.0
+    unobserved_total: PositiveFloat | Swept = 10.0
     unobserved_weight: PositiveFloat | Traced | None = None
     density: PositiveFloat = 0.01
-    nu: NonNegativeFloat | Traced = 1.0
+    nu: NonNegativeFloat | Swept = 1.0
     init_std: PositiveFloat = 0.1
     width: int | Traced | None = None
 

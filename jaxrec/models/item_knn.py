@@ -5,6 +5,7 @@ s is the shrunk similarity of the sets of users of i and of j, see `models/simil
 """
 
 from dataclasses import field
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Padded, Traced
 from jaxrec.models.gram import binary, gram
 from jaxrec.models.model import Additive, Solved
 from jaxrec.models.similarity import Similarity, similarity
@@ -33,7 +34,7 @@ class ItemKNN(Additive, Solved):
         similarity: cosine, jaccard or dice
         shrinkage: added to the denominator of the similarity; reduces similarities based on few common users
         idf: weight users by log(items / (1 + items of the user)), so that very active users count less
-        n_neighbors: neighbors in use, see `Hyper`
+        n_neighbors: neighbors in use; None: all
 
     Memory: co-occurrence counts, dense [items, items] in float32, during the fit; then [items, k]. Fitting time: the
     sparse product X'X and one pass over [items, items] per member.
@@ -43,7 +44,7 @@ class ItemKNN(Additive, Solved):
 
     n_items: int
     history_length: int = field()
-    k: PositiveInt = 100
+    k: Annotated[PositiveInt, Padded("n_neighbors")] = 100
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
     idf: bool = False

@@ -4,12 +4,14 @@
 collaborative filtering vs. matrix factorization revisited]
 """
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Padded, Traced
 from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.models.fold_in import fields, most_likely
 from jaxrec.models.model import FactorizedByRow
@@ -25,7 +27,7 @@ class MatrixFactorization(FactorizedByRow):
         regularization: L2 penalty on the embedding vectors that a batch uses (not on the biases): frequent users and
             items are penalized more often, the weighting that works best for a dot product
         init_std: root-mean-square norm of an initial embedding vector
-        width: columns in use, see `Hyper`
+        width: columns in use; None: all
 
     Fidelity: the biased dot product of the paper. The global bias starts at the mean value for loss=mse and is trained
     like the other biases; rankings do not depend on it.
@@ -33,7 +35,7 @@ class MatrixFactorization(FactorizedByRow):
 
     n_users: int
     n_items: int
-    embedding_dim: PositiveInt = 64
+    embedding_dim: Annotated[PositiveInt, Padded("width")] = 64
     regularization: NonNegativeFloat | Traced = 0.0
     init_std: NonNegativeFloat = 0.1
     width: int | Traced | None = None

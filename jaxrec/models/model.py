@@ -13,6 +13,7 @@ A family derives from `Model`, or from the more specific base classes that apply
 `model.bind(params)` is the model with parameters: `model.bind(params).score_catalog(query)`.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
@@ -21,7 +22,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.hyper import Hyper
 from jaxrec.query import Query
 
 Params = dict[str, Any]  # as returned by `init`: {"params": {module: {parameter: array}}}
@@ -158,8 +158,8 @@ class Solved(Model):
     def needs_memory(self, n_members: int) -> None:
         """Raise an InputError if the solutions of `n_members` members do not fit into host memory."""
 
-    def solve_on_host(self, train: Interactions, hyper: Hyper) -> Params | None:
-        """`solve` for all members [P, ...] on the host with less memory than on a device; None if not supported."""
+    def solve_on_host(self, train: Interactions, members: Sequence["Model"]) -> Params | None:
+        """`solve` for these models [P, ...] on the host with less memory than on a device; None if not supported."""
         return None
 
 

@@ -5,6 +5,7 @@ s is the shrunk similarity of the item sets of two users, see `models/similarity
 """
 
 from dataclasses import field
+from typing import Annotated
 
 import flax.linen as nn
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int, UInt32
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.hyper import Traced
+from jaxrec.hyper import Padded, Traced
 from jaxrec.membership import Membership, membership
 from jaxrec.models.model import Solved
 from jaxrec.models.similarity import Similarity, similarity
@@ -32,7 +33,7 @@ class UserKNN(Solved):
         similarity: cosine, jaccard or dice
         shrinkage: added to the denominator of the similarity; reduces similarities based on few common items
         idf: weight items by log(users / (1 + users of the item)), so that very popular items count less
-        n_neighbors: neighbors in use, see `Hyper`
+        n_neighbors: neighbors in use; None: all
 
     Memory: one bit per user-item pair, and [B, users] similarities for a block of B queries. Time: no fit; two passes
     over users x items per block of queries, one of them a matrix product.
@@ -42,7 +43,7 @@ class UserKNN(Solved):
     n_users: int
     n_items: int
     history_length: int = field()
-    k: PositiveInt = 100
+    k: Annotated[PositiveInt, Padded("n_neighbors")] = 100
     similarity: Similarity = "cosine"
     shrinkage: NonNegativeFloat | Traced = 10.0
     idf: bool = False

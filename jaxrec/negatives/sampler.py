@@ -1,14 +1,16 @@
 """Base class of negative samplers: the interface that `jaxrec.fitting` uses, with defaults."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.hyper import Padded, Traced
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.random import RandomStream
 
@@ -20,13 +22,14 @@ class Sampler(ABC):
     A custom sampler is a frozen dataclass that derives from this class and defines `__call__`.
 
     Attributes:
-        ratio: number of negatives per example, the largest of a population; a member uses its first `n_negatives`
-            columns, the same as it would draw if trained alone.
+        ratio: number of negatives per example, the largest of a population.
+        n_negatives: number in use, None: all; these first columns are what a member would draw if trained alone.
         mixes: whether negatives are drawn independently for each example, so that `negatives=mixed` can combine them
             with those of another sampler. Such a sampler also has a field `exclude_known`.
     """
 
-    ratio: PositiveInt = 4
+    ratio: Annotated[PositiveInt, Padded("n_negatives")] = 4
+    n_negatives: int | Traced | None = field(default=None, kw_only=True)
 
     mixes: ClassVar[bool] = False
 
@@ -37,6 +40,13 @@ class Sampler(ABC):
     def probabilities(self, train: Interactions) -> np.ndarray | None:
         """Return the sampling probability of each item, float64 [I]; None if unknown, the default."""
         return None
+
+    def draw(
+        self, source: RandomStream, examples: Int[Array, "B"], n_items: int, context: SamplerContext | None = None
+    ) -> Negatives:
+        """Draw negatives, of which `n_negatives` are in use; see `__call__`."""
+        n_negatives = jnp.asarray(self.ratio if self.n_negatives is None else self.n_negatives, jnp.int32)
+        return self(source, examples, n_items, n_negatives, context)
 
     @abstractmethod
     def __call__(

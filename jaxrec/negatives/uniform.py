@@ -24,8 +24,6 @@ class Uniform(Sampler):
     """Draws `ratio` items for each positive uniformly from the catalog.
 
     Attributes:
-        ratio: number of items drawn, the largest in a population; a member uses the first `n_negatives` columns, which
-            are the items it would draw alone
         exclude_known: exclude items that the user has in train: they are redrawn once, and masked if the user has the
             second item too. Memory: see `jaxrec.membership.known`
     """

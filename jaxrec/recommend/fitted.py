@@ -10,8 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.errors import InputError
 from jaxrec.fallback import Fallback, FoldIn, Sources
-from jaxrec.hyper import Hyper
-from jaxrec.models.fold_in import fields
+from jaxrec.hyper import Hyper, hyper_of
 from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.ranking import QueryRows, Ranker, Rows, rows_of, sources_of
 
@@ -26,10 +25,8 @@ class Fitted:
 
     def members(self) -> tuple[Params, Hyper]:
         """Return parameters and hyperparameters as a population of one member."""
-        own, absent = fields(self.model), Hyper._field_defaults
-        hyper = Hyper._make(own.get(name, absent.get(name, 0)) for name in Hyper._fields)
         on = np if jax.default_backend() == "cpu" else jnp  # a NumPy view avoids a copy on the host
-        return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, hyper))
+        return jax.tree.map(lambda x: on.asarray(x)[None], (self.params, hyper_of(self.model)))
 
     def rank(self, query_rows: QueryRows, k: int, exclude_known: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Return the exact top-k items of each row and their scores [R, k], padded with -1."""

@@ -37,9 +37,7 @@ def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
     """
     arguments = fields(model)
     if hyper is not None:
-        own = {name: value for name, value in hyper._asdict().items() if name in arguments and value is not None}
-        own |= hyper.of("model")
-        arguments |= {name: np.asarray(value).item() for name, value in own.items()}
+        arguments |= {name: np.asarray(value).item() for name, value in hyper.of("model").items()}
     path = f"{type(model).__module__}.{type(model).__qualname__}"
     name = next((name for name, target in _named().items() if target == path), path)
     return {"model": name, "arguments": dict(sorted(arguments.items()))}

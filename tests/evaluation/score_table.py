@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.hyper import Hyper
 from jaxrec.models import Model
 from jaxrec.query import Query
 
@@ -29,10 +28,6 @@ class Table(Model):
 
     def score_catalog(self, query: Query) -> jax.Array:
         return self.scores[query.user]
-
-
-def hyper(n_members: int) -> Hyper:
-    return Hyper(*(np.zeros(n_members, np.float32),) * 3, *(np.ones(n_members, np.int32),) * 2)
 
 
 def params(tables: np.ndarray) -> dict:

@@ -6,7 +6,8 @@ import pytest
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluation, CandidateEvaluator
-from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, lists, of_user, params
+from jaxrec.hyper import Hyper
+from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, lists, of_user, params
 from tests.slow import some_slow
 
 KS = (1, 3, 8)
@@ -19,7 +20,7 @@ def test_every_rank_is_that_of_plain_python(block):
     tables = np.random.default_rng(1).integers(0, 6, (3, USERS, ITEMS)).astype(float)
     offsets, items = lists()
     evaluator = CandidateEvaluator(Table(), HeldOut(known, target), (offsets, items), k=KS[::-1], block=block)
-    found = evaluator(params(tables), hyper(3))
+    found = evaluator(params(tables), Hyper())
     order = np.lexsort((np.arange(len(target)), target.user))
     np.testing.assert_array_equal(found.users, target.user[order])
     for member in range(3):
@@ -41,7 +42,7 @@ def test_a_constant_model_finds_nothing():
     known, target = known_and_target()
     target = target.take(target.user != 5)  # who has but one other item left
     evaluation = CandidateEvaluation(n=9, k=(5,), monitor="sampled_ndcg@5").evaluator(Table(), HeldOut(known, target))(
-        params(np.zeros((1, USERS, ITEMS))), hyper(1)
+        params(np.zeros((1, USERS, ITEMS))), Hyper()
     )
     assert evaluation.means(0)["sampled_hit_rate@5"] == 0
 
@@ -50,7 +51,7 @@ def test_a_diverged_member_has_no_metrics():
     known, target = known_and_target()
     tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
     tables[1, target.user[0], target.item[0]] = np.nan
-    found = CandidateEvaluator(Table(), HeldOut(known, target), lists(), k=(5,))(params(tables), hyper(2))
+    found = CandidateEvaluator(Table(), HeldOut(known, target), lists(), k=(5,))(params(tables), Hyper())
     assert np.isfinite(list(found.means(0).values())).all()
     assert np.isnan(list(found.means(1).values())).all()
 

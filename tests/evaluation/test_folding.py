@@ -57,10 +57,7 @@ OBJECTIVES = {
 @pytest.mark.parametrize("name", some_slow(OBJECTIVES, "full softmax", "chosen alone"))
 def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     train, of_user, of_item = apart()
-    one = Population(
-        np.zeros(1, np.int32), Hyper(*(np.array([x], np.float32) for x in (0.01, 0, 0)), *[np.array([20])] * 2)
-    )
-    one = one._replace(hyper=one.hyper._replace(temperature=np.ones(1, np.float32)))
+    one = Population(np.zeros(1, np.int32), Hyper({"optimizer.learning_rate": np.array([0.01], np.float32)}))
     model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))
     fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
     params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)

@@ -10,7 +10,8 @@ from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
-from tests.evaluation.score_table import ITEMS, USERS, Table, hyper, known_and_target, of_user, params
+from jaxrec.hyper import Hyper
+from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, of_user, params
 from tests.slow import some_slow
 
 KS = (1, 3, 10, 50)
@@ -38,7 +39,7 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
     known, target = known_and_target()
     tables = np.random.default_rng(1).integers(0, 12, (3, USERS, ITEMS)).astype(float)
     evaluator = CatalogEvaluator(Table(), HeldOut(known, target), k=KS[::-1], block=block, exclude_known=excluded)
-    evaluation = evaluator(params(tables), hyper(3))
+    evaluation = evaluator(params(tables), Hyper())
     for member in range(3):
         rows, coverage = oracle(tables[member], known, target, excluded)
         assert list(evaluation.per_user) == list(rows[0])
@@ -52,9 +53,7 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
 
 def test_users_with_nothing_to_find_are_left_out_and_counted():
     known, target = known_and_target()
-    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5,))(
-        params(np.zeros((1, USERS, ITEMS))), hyper(1)
-    )
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5,))(params(np.zeros((1, USERS, ITEMS))), Hyper())
     np.testing.assert_array_equal(evaluation.users, np.delete(np.arange(USERS), [3, 29]))
     assert evaluation.per_user["ndcg@5"].shape == (1, 28)
     assert not np.isnan(evaluation.per_user["ndcg@5"]).any()
@@ -70,7 +69,7 @@ def test_a_perfect_model_scores_one_and_its_reverse_nothing():
     perfect = np.zeros((USERS, ITEMS))
     perfect[target.user, target.item] = 1
     evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(1, 10))(
-        params(np.stack([perfect, -perfect])), hyper(2)
+        params(np.stack([perfect, -perfect])), Hyper()
     )
     assert (evaluation.per_user["ndcg@10"][0] == 1).all()
     assert (evaluation.per_user["map@10"][0] == 1).all()
@@ -82,9 +81,9 @@ def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
     known, target = known_and_target()
     tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
     evaluator = CatalogEvaluator(Table(), HeldOut(known, target), k=(5,))
-    expected = evaluator(params(tables), hyper(2))
+    expected = evaluator(params(tables), Hyper())
     tables[1, 0, 0] = np.nan
-    found = evaluator(params(tables), hyper(2))
+    found = evaluator(params(tables), Hyper())
     assert found.means(0) == expected.means(0)
     assert np.isnan(list(found.means(1).values())).all()
 
@@ -107,7 +106,7 @@ def test_a_constant_model_is_no_better_than_a_random_order():
     model = Table(data.n_users, n_items)
     tables = np.broadcast_to(scores[:, None], (2 + n_orders, data.n_users, n_items))
     found = (
-        CatalogEvaluator(model, HeldOut(nothing, target), k=(10,))(params(tables), hyper(2 + n_orders))
+        CatalogEvaluator(model, HeldOut(nothing, target), k=(10,))(params(tables), Hyper())
         .per_user["ndcg@10"]
         .mean(axis=1)
     )
@@ -120,7 +119,7 @@ def test_no_number_depends_on_the_block(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))
     whole, blocks = (
-        CatalogEvaluator(Table(), HeldOut(known, target), k=(5,), block=b)(params(tables), hyper(1))
+        CatalogEvaluator(Table(), HeldOut(known, target), k=(5,), block=b)(params(tables), Hyper())
         for b in (None, block)
     )
     assert whole.means(0) == blocks.means(0)
@@ -131,5 +130,5 @@ def test_k_beyond_the_catalog_names_its_key():
     with pytest.raises(InputError, match=r"eval\.k=51 exceeds the 50 items"):
         FullCatalog(k=(5, 51, 10)).evaluator(Table(), HeldOut(known, target))
     evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
-    evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), hyper(1))
+    evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), Hyper())
     assert evaluation.means(0)["recall@50"] == 1  # the whole catalog holds everything

@@ -9,11 +9,11 @@ from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
 from jaxrec.evaluation.groups import DEFINITIONS, activity_groups, by_group, item_groups
+from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import (
     ITEMS,
     USERS,
     Table,
-    hyper,
     interactions,
     known_and_target,
     lists,
@@ -66,7 +66,7 @@ def test_metrics_of_each_group_are_those_of_sets():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).integers(0, 12, (2, USERS, ITEMS)).astype(float)
-    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5, K, 20))(params(tables), hyper(2))
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(5, K, 20))(params(tables), Hyper())
     n_known = np.bincount(known.user, minlength=USERS)
     for member, found in enumerate(by_group(evaluation, train, K)):
         ranked = {}
@@ -101,7 +101,7 @@ def test_sampled_groups_are_called_so_and_are_means_over_held_out_items():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).normal(size=(1, USERS, ITEMS))
-    evaluation = CandidateEvaluator(Table(), HeldOut(known, target), lists(), k=(3,))(params(tables), hyper(1))
+    evaluation = CandidateEvaluator(Table(), HeldOut(known, target), lists(), k=(3,))(params(tables), Hyper())
     (found,) = by_group(evaluation, train, 3)
     items = evaluation.ground_truth.items
     for name, mask in item_groups(train).items():

@@ -35,8 +35,7 @@ def population() -> tuple[MatrixFactorization, dict, Hyper]:
     asked = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
     keys = jax.vmap(jax.random.key)(jnp.arange(3))
     params = jax.vmap(lambda key: model.init(key, *asked))(keys)
-    zero, one = np.zeros(3, np.float32), np.full(3, 4, np.int32)
-    return model, params, Hyper(zero, zero, zero, one, one)
+    return model, params, Hyper()
 
 
 def scores(member: int) -> np.ndarray:

@@ -11,10 +11,11 @@ from jaxrec.data.splits.session_split import by_session
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
 from jaxrec.evaluation.ground_truth import GroundTruth
+from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
 from jaxrec.ranking import QueryRows
-from tests.evaluation.score_table import hyper, known_and_target, of_user
+from tests.evaluation.score_table import known_and_target, of_user
 from tests.slow import some_slow
 
 KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
@@ -50,7 +51,7 @@ def test_every_step_is_that_of_a_loop(source, with_views, block):
     everything = held.joined()
     longest = int(np.bincount(everything.user).max())
     evaluator = CatalogEvaluator(EASE(ITEMS, longest), held, k=KS, block=block)
-    found = evaluator({"params": {"weights": weights(2)}}, hyper(2))
+    found = evaluator({"params": {"weights": weights(2)}}, Hyper())
 
     asked = set(held.target.user.tolist())
     for member in range(2):
@@ -86,7 +87,7 @@ def test_nothing_of_a_session_is_masked(source):
     )
     held = split.test
     evaluator = FullCatalog(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
-    found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, hyper(1))
+    found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, Hyper())
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
 
 
@@ -103,7 +104,7 @@ def test_steps_of_a_session_are_drawn_together_in_intervals(source):
     split = by_session(
         Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
     )
-    found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, hyper(1))
+    found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, Hyper())
     values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
     per_session = pd.Series(values - values.mean()).groupby(users).sum()
     error = np.sqrt((per_session**2).sum()) / len(values)  # of a ratio of sums, to first order

@@ -8,7 +8,6 @@ import pytest
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.example_histories import example_histories
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
-from jaxrec.hyper import Hyper
 from jaxrec.losses import bce
 from jaxrec.models import Model
 from jaxrec.negatives.candidates import Negatives
@@ -76,8 +75,7 @@ def test_a_model_is_trained_with_the_history_it_asks_for(which):
     """The positive is never in it; item 2, the only negative, is where it is in the history."""
     objective = SampledObjective(bce, Item2(), which)
     examples, _ = objective.examples(data(), 3)
-    hyper = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(1))
-    cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), hyper, False)
+    cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), False)
     negative = np.array([2 in history for history in EXPECTED[which].values()], float)
     np.testing.assert_allclose(cost, (np.log(2) + np.log1p(np.exp(negative))) / 2, rtol=1e-6)
     np.testing.assert_array_equal(weight, 1)
@@ -105,9 +103,9 @@ def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
     train = Interactions(np.zeros(305, np.int32), item, None, None, None, np.arange(1), np.arange(400))
     objective = CatalogObjective(history_share=0.7)
     examples, _ = objective.examples(train, 400)
-    hyper, row = Hyper(*jnp.zeros(3), jnp.int32(0), jnp.int32(0)), jnp.array([0])
+    row = jnp.array([0])
     read = jax.jit(lambda source: examples.query(row, 400, 0.7, source))
-    costs = jax.jit(lambda source: objective.costs(Echo(), {}, examples, row, source, hyper, False))
+    costs = jax.jit(lambda source: objective.costs(Echo(), {}, examples, row, source, False))
     shown = []
     for seed in (1, 2):
         source = jnp.array([seed, 7], jnp.uint32)

@@ -38,14 +38,15 @@ def train(weight: np.ndarray | None = None) -> Interactions:
 
 
 def population(
-    n: int = 2, rate: tuple = (0.5,), decay: tuple = (0.01,), penalty: tuple = (0.02,), **whole
+    n: int = 2, rate: tuple = (0.5,), decay: tuple | None = (0.01,), penalty: tuple = (0.02,), **whole
 ) -> Population:
     """Seeds 3, 4, …; each number is repeated for the members that state none."""
-    real = [np.resize(np.array(values, np.float32), n) for values in (rate, decay, penalty)]
-    widths, negatives = (
-        np.resize(np.array(whole.get(k, d), np.int32), n) for k, d in (("width", WIDTH), ("used", RATIO))
+    real = {"optimizer.learning_rate": rate, "optimizer.weight_decay": decay, "model.regularization": penalty}
+    sizes = {"model.width": whole.get("width", WIDTH), "negatives.n_negatives": whole.get("used", RATIO)}
+    numbers = {key: np.resize(np.array(x, np.float32), n) for key, x in real.items() if x is not None}
+    return Population(
+        np.arange(3, 3 + n), Hyper(numbers | {key: np.resize(np.array(x, np.int32), n) for key, x in sizes.items()})
     )
-    return Population(np.arange(3, 3 + n), Hyper(*real, widths, negatives))
 
 
 def member(params: dict, m: int) -> dict:
@@ -335,7 +336,7 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
 
 @pytest.mark.slow
 def test_members_that_move_rows_only_are_their_lone_twins():
-    members = population(2, (0.05, 0.02), (0.0, 0.0), (0.0, 0.0), width=(4, 2), used=(3, 1))
+    members = population(2, (0.05, 0.02), None, (0.0, 0.0), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)
     twin = Population(members.seeds[1:], jax.tree.map(lambda x: x[1:], members.hyper))
     alone = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), twin)

@@ -24,8 +24,8 @@ MODEL = MatrixFactorization(USERS, ITEMS, 4, init_std=1.0)
 
 
 def population(n: int) -> Population:
-    real = [np.full(n, value, np.float32) for value in (0.05, 0.0, 0.0)]
-    return Population(np.arange(3, 3 + n), Hyper(*real, np.full(n, 4, np.int32), np.full(n, 2, np.int32)))
+    numbers = {"optimizer.learning_rate": np.full(n, 0.05, np.float32), "negatives.n_negatives": np.full(n, 2)}
+    return Population(np.arange(3, 3 + n), Hyper(numbers))
 
 
 def fit(n: int, hard: Hard, epochs: int):

@@ -11,7 +11,6 @@ import pytest
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
-from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr, softmax
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.candidates import Negatives
@@ -22,7 +21,6 @@ USERS, ITEMS = 5, 6
 USER = np.array([3, 0, 0, 4, 3, 3, 1], np.int32)  # user 2 has nothing
 ITEM = np.array([5, 2, 0, 1, 0, 4, 5], np.int32)
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS))
-HYPER = Hyper(jnp.float32(0.1), jnp.float32(0), jnp.float32(0), jnp.int32(3), jnp.int32(2))
 SOURCE = jnp.zeros(2, jnp.uint32)
 
 
@@ -38,9 +36,7 @@ def costs(
     objective, model: MatrixFactorization, params: dict, rows: list[int], penalized: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     examples, _ = objective.examples(TRAIN)
-    cost = jax.jit(
-        lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, HYPER, penalized)
-    )
+    cost = jax.jit(lambda examples, params, rows: objective.costs(model, params, examples, rows, SOURCE, penalized))
     return cost(examples, params, jnp.array(rows))
 
 
@@ -120,7 +116,7 @@ def test_the_catalog_softmax_is_the_sampled_one_with_all_for_negatives():
         examples, n = objective.examples(TRAIN)
 
         def of_params(params):
-            cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, HYPER, False)
+            cost, weight = objective.costs(model, params, examples, jnp.arange(n), SOURCE, False)
             return jnp.sum(cost), jnp.sum(weight)
 
         return jax.jit(jax.value_and_grad(of_params, has_aux=True))(params)

@@ -22,7 +22,6 @@ VALUE = np.array([1.0, 4.0, 3.0, 5.0], np.float32)
 WEIGHT = np.array([1.0, 2.0, 1.0, 4.0], np.float32)
 DATA = Interactions(USER, ITEM, VALUE, None, None, np.arange(3), np.arange(3), weight=WEIGHT)
 MODEL = MatrixFactorization(3, 3, 2, regularization=0.1)
-ONE = Hyper(*(np.array([x], np.float32) for x in (0.0, 0.0, 0.1)), *(np.array([x], np.int32) for x in (2, 1)))
 
 
 def params() -> dict:
@@ -35,9 +34,8 @@ def test_costs_by_hand(loss, threshold):
     examples, n = objective.examples(DATA)
     assert n == 4
     rows, tables = np.array([3, 0]), params()
-    hyper = jax.tree.map(lambda x: jnp.asarray(x[0]), ONE)
     source = stream(jax.random.key(0))
-    cost, weight = jax.jit(lambda rows: objective.costs(MODEL, tables, examples, rows, source, hyper, True))(rows)
+    cost, weight = jax.jit(lambda rows: objective.costs(MODEL, tables, examples, rows, source, True))(rows)
     scores = np.asarray(jax.jit(MODEL.apply)(tables, Query(USER[rows]), ITEM[rows][:, None]))[:, 0]
     if threshold is None:
         expected = (VALUE[rows] - scores) ** 2
@@ -60,7 +58,7 @@ def test_costs_by_hand(loss, threshold):
 def test_training_starts_at_the_best_constant(loss, threshold, constant):
     """With a learning rate of 0 the start is what is returned."""
     fit = GradientFit(PointwiseObjective(loss, threshold), sgd, epochs=1)(
-        MODEL, DATA, Population(np.zeros(1, int), ONE)
+        MODEL, DATA, Population(np.zeros(1, int), Hyper({"optimizer.learning_rate": np.zeros(1, np.float32)}))
     )
     np.testing.assert_allclose(fit.params["params"]["bias"], [[constant]], rtol=1e-5)
 

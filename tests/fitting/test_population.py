@@ -65,4 +65,4 @@ def test_a_key_each_that_depends_on_the_seed_alone():
 
 
 def test_size_is_the_number_of_seeds():
-    assert Population(np.arange(7), Hyper(*(np.zeros(7),) * 5)).size == 7
+    assert Population(np.arange(7), Hyper()).size == 7

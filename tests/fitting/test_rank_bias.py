@@ -53,7 +53,8 @@ def data(frame: pd.DataFrame, position: bool = True) -> Interactions:
 @pytest.mark.slow
 def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
     frame, appeal = log
-    one = Hyper(*(np.array([x], np.float32) for x in (0.05, 0, 1e-4)), *(np.array([x], np.int32) for x in (1, 1)))
+    numbers = {"optimizer.learning_rate": 0.05, "model.regularization": 1e-4}
+    one = Hyper({key: np.array([x], np.float32) for key, x in numbers.items()})
     fit = GradientFit(PointwiseObjective(logistic, 1.0), adam, epochs=20, patience=None, batch_size=1000)
     likeness = {}
     for known in (False, True):
@@ -80,14 +81,13 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
     np.testing.assert_allclose(params["params"][RANKS], np.log(rates / (1 - rates)), rtol=1e-5)
     np.testing.assert_allclose(params["params"]["bias"], [np.log(5)], rtol=1e-5)
     learned = {"params": params["params"] | {RANKS: jnp.array([0.5, -1.0, 2.0])}}
-    hyper = Hyper(*jnp.zeros(3), jnp.int32(2), jnp.int32(1))
     source, score = stream(jax.random.key(0)), jax.jit(model.apply)(learned, query, items)
-    cost, _ = jax.jit(lambda rows: objective.costs(model, learned, examples, rows, source, hyper, False))(jnp.arange(n))
+    cost, _ = jax.jit(lambda rows: objective.costs(model, learned, examples, rows, source, False))(jnp.arange(n))
     logit = np.asarray(score)[:, 0] + [0, 1.5, -1.5]
     np.testing.assert_allclose(cost, np.log1p(np.exp(np.where([1, 0, 1], -logit, logit))), rtol=1e-5)
     # A held-out row is predicted where it was shown; a rank deeper than any that was learned counts as the last.
     shown = data(frame.assign(position=[1, 2, 9]))
-    members = jax.tree.map(lambda x: x[None], (learned, hyper))
+    members = jax.tree.map(lambda x: x[None], learned), Hyper()
     predicted = Predictor(model, HeldOut(shown, shown))(*members)[0]
     np.testing.assert_allclose(predicted, np.asarray(score)[:, 0] + [0, -1.5, 1.5])
 

@@ -25,7 +25,6 @@ from jaxrec.models.sequence import SequenceModel
 
 ITEMS = 9
 LISTS = [[1, 2, 3, 4, 5, 6, 7], [8], [], [0, 5], [6, 6, 2, 1]]
-HYPER = Hyper(jnp.float32(0.1), jnp.float32(0), jnp.float32(0), jnp.int32(0), jnp.int32(0), jnp.float32(0.4))
 SOURCE = jnp.array([1, 2], jnp.uint32)
 
 
@@ -92,9 +91,7 @@ def asked(objective, train: Interactions) -> tuple[Asked, int]:
     objective = type(objective)(record, **{k: v for k, v in vars(objective).items() if k not in ("cost",)})
     examples, n = objective.examples(train)
     model = Spy(causal=isinstance(objective, NextItem))
-    costs, weights = jax.jit(lambda rows: objective.costs(model, {}, examples, rows, SOURCE, HYPER, False))(
-        jnp.arange(n)
-    )
+    costs, weights = jax.jit(lambda rows: objective.costs(model, {}, examples, rows, SOURCE, False))(jnp.arange(n))
     jax.effects_barrier()
     seen.sort()
     assert float(jnp.sum(costs)) == pytest.approx(float(jnp.sum(weights)))
@@ -177,7 +174,7 @@ def test_what_cannot_be_learned_from_is_said():
 def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, message):
     examples, _ = objective.examples(data())
     with pytest.raises(InputError, match=message):
-        objective.costs(model, {}, examples, jnp.arange(2), SOURCE, HYPER, False)
+        objective.costs(model, {}, examples, jnp.arange(2), SOURCE, False)
 
 
 @pytest.mark.slow
@@ -190,7 +187,7 @@ def test_chunks_and_cuts_change_no_number(monkeypatch):
 
     def total():
         def of(params, rows):
-            cost, weight = objective.costs(model, params, examples, rows, SOURCE, HYPER, False)
+            cost, weight = objective.costs(model, params, examples, rows, SOURCE, False)
             return jnp.sum(cost), jnp.sum(weight)
 
         return jax.jit(jax.value_and_grad(of, has_aux=True))
@@ -210,8 +207,7 @@ def test_a_split_batch_learns_what_a_whole_one_does():
     """One member over two devices, and twice the same member, one a device; the last batch is short."""
 
     def population(n):
-        numbers = {name: np.full(n, x) for name, x in HYPER._asdict().items() if x is not None and name != "others"}
-        return Population(np.zeros(n, int), Hyper(**numbers))
+        return Population(np.zeros(n, int), Hyper({"optimizer.learning_rate": np.full(n, 0.1, np.float32)}))
 
     model = Sum(ITEMS, 4)
     fit = GradientFit(NextItem(Softmax(), stride=2), adam, epochs=2, batch_size=4, members="sequential")

@@ -28,7 +28,9 @@ def data() -> Interactions:
 
 
 def hyper(rate: float, width: int, n_negatives: int) -> Hyper:
-    return Hyper(*map(np.float32, (rate, 0.01, 0.02)), np.int32(width), np.int32(n_negatives))
+    real = {"optimizer.learning_rate": rate, "optimizer.weight_decay": 0.01, "model.regularization": 0.02}
+    numbers = {key: np.float32(x) for key, x in real.items()}
+    return Hyper(numbers | {"model.width": np.int32(width), "negatives.n_negatives": np.int32(n_negatives)})
 
 
 def member(number: int) -> Member:

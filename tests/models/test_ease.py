@@ -33,9 +33,7 @@ def closed_form(x: np.ndarray, regularization: float) -> np.ndarray:
 
 
 def hyper(*regularization: float) -> Hyper:
-    n = len(regularization)
-    numbers = np.zeros(n, np.float32), np.zeros(n, np.float32), np.array(regularization, np.float32)
-    return Hyper(*numbers, np.ones(n, np.int32), np.ones(n, np.int32))
+    return Hyper({"model.regularization": np.array(regularization, np.float32)})
 
 
 def test_prepare_counts_users_once_an_item():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.hyper import Hyper
 from jaxrec.models import gram as module
 from jaxrec.models.ease import EASE
 from jaxrec.models.gram import binary, gram, invert
@@ -56,9 +55,9 @@ def test_ease_on_the_host_holds_one_matrix_a_member(monkeypatch):
     monkeypatch.setattr(module, "TILE", 32)
     n, penalties = 600, np.array([20.0, 200.0], np.float32)
     data, x = interactions(100, n, 1500)
-    hyper = Hyper(penalties, penalties, penalties, penalties, penalties)
+    members = [EASE(n, 1, penalty) for penalty in penalties]
     tracemalloc.start()
-    weights = EASE(n, 1).solve_on_host(data, hyper)["weights"]
+    weights = EASE(n, 1).solve_on_host(data, members)["weights"]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1.3 * weights.nbytes

@@ -28,11 +28,10 @@ def train(weighted: bool = False) -> tuple[Interactions, np.ndarray]:
     return data, dense
 
 
-def population(regularization: list[float], unobserved: list[float], width: list[int]) -> Population:
-    n = len(width)
-    zero, one = np.zeros(n, np.float32), np.ones(n, np.int32)
-    numbers = np.array(regularization, np.float32), np.array(width, np.int32), np.array(unobserved, np.float32)
-    return Population(np.arange(n), Hyper(zero, zero, numbers[0], numbers[1], one, numbers[2]))
+def population(regularization: list[float], unobserved: list[float] | None, width: list[int]) -> Population:
+    real = {"model.regularization": regularization, "model.unobserved_weight": unobserved}
+    numbers = {key: np.array(x, np.float32) for key, x in real.items() if x is not None}
+    return Population(np.arange(len(width)), Hyper(numbers | {"model.width": np.array(width, np.int32)}))
 
 
 def half(weights: np.ndarray, others: np.ndarray, reg: float, unobserved: float, nu: float) -> np.ndarray:
@@ -102,8 +101,8 @@ def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
     """10 times that of the observed pairs, shared by all pairs: the normal equations."""
     data, w = train()
     n, dim = np.count_nonzero(w), WIDTH
-    numbers = population([0.01], [0.1], [dim])
+    one = population([0.01], None, [dim])
     model = ImplicitALS(USERS, ITEMS, dim, unobserved_total=10.0, density=n / (USERS * ITEMS))
-    fit = AlternatingFit(epochs=1)(model, data, numbers._replace(hyper=numbers.hyper._replace(unobserved_weight=None)))
+    fit = AlternatingFit(epochs=1)(model, data, one)
     p, q = (np.asarray(fit.params["params"][f"{side}_embedding"]["table"][0], np.float64) for side in ("user", "item"))
     np.testing.assert_allclose(half(w.T, p, 0.01, 10 * n / (USERS * ITEMS), 1.0), q, rtol=2e-3, atol=2e-4)

@@ -19,10 +19,8 @@ from tests.slow import some_slow
 
 
 def population(shrinkage: list[float], neighbors: list[int]) -> Population:
-    n = len(shrinkage)
-    zero, one = np.zeros(n, np.float32), np.ones(n, np.int32)
-    hyper = Hyper(zero, zero, zero, one, one, None, np.array(shrinkage, np.float32), np.array(neighbors, np.int32))
-    return Population(np.arange(n), hyper)
+    numbers = {"model.shrinkage": np.array(shrinkage, np.float32), "model.n_neighbors": np.array(neighbors, np.int32)}
+    return Population(np.arange(len(shrinkage)), Hyper(numbers))
 
 
 def by_hand(x: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:

@@ -111,8 +111,8 @@ def test_padding_stays_zero_in_training_and_the_rest_moves():
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[5], [7]], (2, 30)).astype(np.int32)
     train = Interactions(user, item, None, None, None, np.arange(5), np.arange(7))
-    number = lambda *values: np.array(values, np.float32)  # noqa: E731
-    hyper = Hyper(number(0.1, 0.1), number(0.01, 0.01), number(0.01, 0.01), np.array([2, 4]), np.array([2, 2]))
+    numbers = {"optimizer.learning_rate": (0.1, 0.1), "model.regularization": (0.01, 0.01)}
+    hyper = Hyper({key: np.array(x, np.float32) for key, x in numbers.items()} | {"model.width": np.array([2, 4])})
     fit = GradientFit(SampledObjective(bpr, Uniform(2)), adam, epochs=3, batch_size=8)
     model = MatrixFactorization(5, 7, 4)
     trained = fit(model, train, Population(np.array([0, 0]), hyper)).params["params"]

@@ -82,7 +82,7 @@ def runs(tmp_path) -> dict:
 
 def started(model: NeuMF):
     """What a population of two starts from: a learning rate of zero leaves it there."""
-    hyper = Hyper(*(np.full(2, x, np.float32) for x in (0.0, 0, 0)), np.zeros(2, np.int32), np.ones(2, np.int32))
+    hyper = Hyper({"optimizer.learning_rate": np.zeros(2, np.float32)})
     fit = GradientFit(SampledObjective(bce, Uniform(1)), sgd, epochs=1, batch_size=4)
     return fit(model, TRAIN, Population(np.array([0, 7]), hyper)).params
 

@@ -20,8 +20,7 @@ COUNTS = [2, 1, 0, 3, 0]  # items 2 and 4 were never chosen; user 2 chose item 0
 
 
 def test_scores_are_counts_for_everybody():
-    numbers = Hyper(*(np.zeros(3, np.float32),) * 3, *(np.ones(3, np.int32),) * 2)
-    fit = ClosedForm()(Popularity(5), TRAIN, Population(np.arange(3), numbers))
+    fit = ClosedForm()(Popularity(5), TRAIN, Population(np.arange(3), Hyper()))
     np.testing.assert_array_equal(fit.params["params"]["count"], [COUNTS] * 3)
     params = {"params": {"count": fit.params["params"]["count"][1]}}
     query = Query(jnp.array([3, 0]))

@@ -60,7 +60,7 @@ def result(known=None, **changes):
         "history": pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "ndcg@10": [0.1, 0.3, math.nan]}),
         "model": Popularity(n_items=5),
         "params": {"params": {"count": np.zeros(5, np.float32)}},
-        "hyper": Hyper(*np.zeros((5,), np.float32)),
+        "hyper": Hyper(),
         "known": known,
     }
     return Result(**{**values, **changes})

@@ -83,7 +83,7 @@ def result(**changes):
         "history": pd.DataFrame(),
         "model": Popularity(n_items=5),
         "params": {"params": {"count": np.zeros(5, np.float32)}},
-        "hyper": Hyper(*np.zeros(3, np.float32), np.int32(2), np.int32(1)),
+        "hyper": Hyper(),
         "known": known,
         "lists": lists,
     }
