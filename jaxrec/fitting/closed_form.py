@@ -36,7 +36,8 @@ class ClosedForm:
         solved = None
         if jax.default_backend() == "cpu":
             model.needs_memory(population.size)
-            members = [with_hyper(model, population.hyper_of(m)) for m in range(population.size)]
+            numbers = [jax.tree.map(lambda x: x.item(), population.hyper_of(m)) for m in range(population.size)]
+            members = [with_hyper(model, hyper) for hyper in numbers]
             solved = model.solve_on_host(train, members)
         n_devices = min(jax.device_count(), population.size) if solved is None else 1
         placement = Placement(population.size, n_devices, sequential=True)
