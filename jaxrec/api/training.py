@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import pandas as pd
 
@@ -27,6 +27,7 @@ from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
 
 Metrics = Sequence[str | Callable[..., Any]]
+Value = str | float | bool | None  # of one setting; a list instead means several members
 _OF_SPLIT = ("data", "split")  # config groups set by `Dataset` and `split`
 
 
@@ -98,6 +99,34 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     return loaded
 
 
+@overload
+def fit(
+    split: Split,
+    model: str | type[Model] | Model = "mf",
+    *,
+    loss: str | Callable[..., Any] | None = None,
+    negatives: str | None = None,
+    optimizer: str | None = None,
+    metrics: Metrics | None = None,
+    overrides: Mapping[str, Value] | None = None,
+    verbose: bool = True,
+) -> TrainedModel: ...
+
+
+@overload
+def fit(
+    split: Split,
+    model: str | type[Model] | Model = "mf",
+    *,
+    loss: str | Callable[..., Any] | None = None,
+    negatives: str | None = None,
+    optimizer: str | None = None,
+    metrics: Metrics | None = None,
+    overrides: Mapping[str, Any],
+    verbose: bool = True,
+) -> TrainedModel | list[TrainedModel | None]: ...
+
+
 def fit(
     split: Split,
     model: str | type[Model] | Model = "mf",
@@ -108,7 +137,7 @@ def fit(
     metrics: Metrics | None = None,
     overrides: Mapping[str, Any] | None = None,
     verbose: bool = True,
-) -> Any:
+) -> TrainedModel | list[TrainedModel | None]:
     """Train a model and evaluate it; nothing is written to disk.
 
     Args:
@@ -156,7 +185,11 @@ def fit(
         raise InputError(next(iter(failed.values())))
     for place, reason in failed.items():
         warnings.warn(f"member {place} failed: {reason}", stacklevel=2)
-    return models if several else models[0]
+    if several:
+        return models
+    (model_alone,) = models
+    assert model_alone is not None  # a failure alone is raised
+    return model_alone
 
 
 class Recipe:

@@ -1,6 +1,7 @@
 """The Python API: the same data, settings, numbers and messages as the command line."""
 
 import json
+import typing
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
+from jaxrec.api.training import TrainedModel
 from jaxrec.errors import InputError
 from jaxrec.models import Factorized
 from jaxrec.statistics import estimate
@@ -281,3 +283,9 @@ def test_a_search_does_not_write_into_the_directory_of_another_study(split, tmp_
     with pytest.raises(InputError, match="already holds the study other"):
         jaxrec.search(split, "ease", directory=tmp_path, verbose=False)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".log"] == []
+
+
+def test_types_of_a_fit():
+    """One model without lists of values, and otherwise possibly several, of which some may have diverged."""
+    results = [typing.get_type_hints(overloaded)["return"] for overloaded in typing.get_overloads(jaxrec.fit)]
+    assert results == [TrainedModel, TrainedModel | list[TrainedModel | None]]
