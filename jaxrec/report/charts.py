@@ -139,10 +139,10 @@ def slices(trials: Sequence[FrozenTrial], metric: str, winner: FrozenTrial) -> l
     charts = []
     for key in dict.fromkeys(key for trial in trials for key in trial.params):
         subset = [trial for trial in trials if key in trial.params]
-        x, axis = _axis(subset[0].distributions[key], [trial.params[key] for trial in subset])
+        x, scale = axis(subset[0].distributions[key], [trial.params[key] for trial in subset])
         stars = [place for place, trial in enumerate(subset) if trial.number == winner.number]
         traces = [_dots(subset, x), _dots([subset[p] for p in stars], [x[p] for p in stars], marker=STAR)]
-        charts.append(chart(key, traces, "", xaxis=axis, yaxis=titled(metric)))
+        charts.append(chart(key, traces, "", xaxis=scale, yaxis=titled(metric)))
     return charts
 
 
@@ -185,7 +185,7 @@ def _dots(trials: Sequence[FrozenTrial], x: Sequence[object], **changes: object)
     )
 
 
-def _axis(distribution: BaseDistribution, values: list[object]) -> tuple[list[object], dict[str, object]]:
+def axis(distribution: BaseDistribution, values: list[object]) -> tuple[list[object], dict[str, object]]:
     """Return the values on the axis of their distribution, and the axis settings."""
     if isinstance(distribution, CategoricalDistribution):
         order = [plain(choice) for choice in distribution.choices]

@@ -17,6 +17,7 @@ from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, f
 from jaxrec.page.metric_labels import label, meaning
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
+from jaxrec.report.lineage import lineage
 from jaxrec.report.occupancy import occupancy
 from jaxrec.report.pareto import pareto_section
 from jaxrec.report.protocol import protocol
@@ -25,8 +26,9 @@ from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.settings import Tree, flat, get
 from jaxrec.sweep.finalists import Finalists
 from jaxrec.sweep.objectives import objectives_of, value_of
+from jaxrec.sweep.pbt import LINEAGE
 from jaxrec.sweep.study import command, importance_note, importances
-from jaxrec.sweep.trials import best, further, leaderboard, params_of, state_of
+from jaxrec.sweep.trials import best, best_params, further, leaderboard, params_of, state_of
 
 FACTS = {
     "interactions": "interactions",
@@ -102,11 +104,6 @@ def sweep_report(
     ended = [*complete, *pruned]
     winner, metric = winner or best(study), label(str(study.user_attrs.get("metric", "value")))
     minimize = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
-    drawn = sample(complete, minimize=minimize)
-    shares, note = importances(study), importance_note(study)
-    importance_chart = (
-        charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
-    )
     tested = "the best trial and the runs in front/ were" if kept else "the best trial was"
     aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
     ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric})
@@ -127,18 +124,53 @@ def sweep_report(
         section("Best trial", grid(_best(study, winner))),
         pareto_section(study, winner, kept),
         section("Test metrics of the best trial", _metric_table(result)),
-        section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
-        _section("Learning curves", learning_curves(ended, winner, metric, minimize=minimize)),
-        _section("Slots over time", occupancy(trials, winner)),
-        section(
-            "One parameter at a time", _note(sample_note(len(complete))), grid(charts.slices(drawn, metric, winner))
+        *(
+            _population(trials, ended, winner, metric, minimize=minimize)
+            if LINEAGE in winner.user_attrs
+            else _searched(study, complete, pruned, winner, metric, minimize=minimize)
         ),
-        section("All parameters", _note(sample_note(len(complete))), charts.parallel(drawn, metric, minimize=minimize)),
         *([_finalists(finalists, metric)] if finalists is not None else []),
         section("Leaderboard", box(frame(ranked))),
         section("All trials", _trial_table(trials, metric, objectives_of(study)[1:], minimize=minimize)),
     ]
     return page(name, body)
+
+
+def _searched(
+    study: optuna.Study,
+    complete: Sequence[FrozenTrial],
+    pruned: Sequence[FrozenTrial],
+    winner: FrozenTrial,
+    metric: str,
+    *,
+    minimize: bool,
+) -> list[Html]:
+    """Return the sections about trials with settings of their own, and what these explain."""
+    drawn, sampled = sample(complete, minimize=minimize), _note(sample_note(len(complete)))
+    shares, note = importances(study), importance_note(study)
+    importance_chart = (
+        charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
+    )
+    curves = learning_curves([*complete, *pruned], winner, metric, minimize=minimize)
+    return [
+        section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
+        _section("Learning curves", curves),
+        _section("Slots over time", occupancy(study.get_trials(deepcopy=False), winner)),
+        section("One parameter at a time", sampled, grid(charts.slices(drawn, metric, winner))),
+        section("All parameters", sampled, charts.parallel(drawn, metric, minimize=minimize)),
+    ]
+
+
+def _population(
+    trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], winner: FrozenTrial, metric: str, *, minimize: bool
+) -> list[Html]:
+    """Return the sections about the members of a population."""
+    copies, *changed = lineage(trials, winner)
+    return [
+        section("Population", grid([copies])),
+        section("Settings over time", grid(changed)) if changed else Html(),
+        _section("Learning curves", learning_curves(ended, winner, metric, minimize=minimize)),
+    ]
 
 
 def _finalists(finalists: Finalists, metric: str) -> Html:
@@ -299,8 +331,10 @@ def _facts(values: Mapping[str, object]) -> list[tuple[str, object]]:
 
 def _best(study: optuna.Study, winner: FrozenTrial) -> list[Html]:
     link = Html('<p>Full report of this trial: <a href="best/report.html">best/report.html</a></p>')
-    again = box(tag("h3", "Train this trial again"), tag("pre", command(study, winner.number)), link)
-    return [box(tag("h3", f"Trial {winner.number}"), table([], winner.params.items())), again]
+    schedule = "best/schedule.yaml" if LINEAGE in winner.user_attrs else None
+    again = box(tag("h3", "Train this trial again"), tag("pre", command(study, winner.number, schedule)), link)
+    title = f"Trial {winner.number}" + (f", at epoch {winner.user_attrs['best_epoch']}" if schedule else "")
+    return [box(tag("h3", title), table([], best_params(winner).items())), again]
 
 
 def _counted(trials: Sequence[FrozenTrial]) -> tuple[str, str, str]:
@@ -328,7 +362,7 @@ def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[st
             "state": state_of(trial),
             metric: value_of(trial),
             **(further(trial, others) if trial.values else {}),
-            **params_of(trial),
+            **(best_params(trial) or params_of(trial)),
             **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
         }
         for trial in sample(trials, minimize=minimize)

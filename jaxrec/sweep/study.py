@@ -71,7 +71,7 @@ def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study
 
 def importances(study: Study) -> dict[str, float]:
     """Return parameter importances in descending order, summing to 1; empty if undefined, see `importance_note`."""
-    if len(set(_complete_values(study))) < 2:
+    if len(set(_complete_values(study))) < 2 or _is_population(study):
         return {}
     # Optuna explains low values of a target, and high values of a single objective that is maximized.
     sign = -1 if study.directions[0] == StudyDirection.MAXIMIZE else 1
@@ -85,6 +85,8 @@ def importances(study: Study) -> dict[str, float]:
 def importance_note(study: Study) -> str:
     """Return a caveat about the importances, or why there are none; empty if there is none."""
     values = _complete_values(study)
+    if _is_population(study):
+        return "no importances: the settings of the trials change while they train (sweep.strategy=pbt)"
     if len(values) < 2:
         return f"no importances: at least two complete trials are needed, the study has {len(values)}"
     if len(set(values)) == 1:
@@ -190,6 +192,10 @@ def numbers_of(trials: Sequence[FrozenTrial]) -> str:
 
 def _complete_values(study: Study) -> list[float]:
     return [trial.values[0] for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+
+
+def _is_population(study: Study) -> bool:
+    return any(LINEAGE in trial.user_attrs for trial in study.get_trials(deepcopy=False))
 
 
 def _counts(summary: Mapping[Any, Any]) -> str:

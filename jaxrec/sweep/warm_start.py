@@ -12,7 +12,7 @@ from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.space import Dimension, Values, is_searched
 from jaxrec.sweep.storage import SWEEPS, read_journal
 from jaxrec.sweep.study import open_study
-from jaxrec.sweep.trials import key_of
+from jaxrec.sweep.trials import best_params, key_of
 
 ADDED = "warm_start"  # attribute of an added trial: study and number it comes from
 
@@ -55,6 +55,8 @@ def usable(source: Study, space: Mapping[str, Dimension], fixed: Mapping[str, ob
     found: dict[str, tuple[int, Values]] = {}
     shared = source.user_attrs.get("fixed", {})
     for trial in source.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if best_params(trial) != trial.params:  # changed in training: its value belongs to no single settings
+            continue
         settings = {**shared, **trial.params}
         params: Values = {}
         for key, dimension in space.items():
