@@ -287,7 +287,7 @@ def tiny(compose, line: str, variables: dict[str, str]) -> str:
     if not any(word.startswith(("data", "split=given", "experiment=")) for word in words):
         more += ["data=files", "data.path=orders.csv"]
     if "epochs" in compose(*overrides_of([*words, *more]))["trainer"]:
-        more += ["trainer.epochs=1"]
+        more += ["trainer.epochs=2" if "sweep.strategy=pbt" in arguments else "trainer.epochs=1"]
     if re.search(r"sweep=|choice\(|interval\(", arguments):
         more += ["sweep.n_trials=2", "sweep.population=2"]
     return f"{line} {' '.join(more)}"

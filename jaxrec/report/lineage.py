@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import plotly.graph_objects as go
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial
 
 from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, titled
@@ -82,6 +83,8 @@ def _setting(key: str, members: Sequence[FrozenTrial], segments: Sequence[Segmen
     ]
     distribution = next(trial.distributions[key] for trial in members if key in trial.distributions)
     _, scale = axis(distribution, [value for _, value in (*everyone, *own) if value is not None])
+    if isinstance(distribution, IntDistribution) and distribution.high - distribution.low <= 10:
+        scale |= {"dtick": 1}
     traces = [
         _line(everyone, {"color": GRAY, "width": 1}, opacity=0.6),
         _line(own, {"color": ORANGE, "width": 3}),
