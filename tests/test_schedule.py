@@ -26,8 +26,8 @@ def test_a_file_sets_numbers_epochs_and_no_patience(compose, tmp_path):
     assert population.seeds.tolist() == [1, 5]
     at = {epoch: population.at([epoch, 1]) for epoch in (1, 2, 3)}
     for epoch, rate in ((1, 0.03), (2, 0.03), (3, 0.01)):
-        np.testing.assert_array_equal(at[epoch].learning_rate, np.float32([rate, 0.03]))
-    np.testing.assert_array_equal(at[3].width, [8, 8])  # steps add up
+        np.testing.assert_array_equal(at[epoch].numbers["optimizer.learning_rate"], np.float32([rate, 0.03]))
+    np.testing.assert_array_equal(at[3].numbers["model.width"], [8, 8])  # steps add up
     assert shared["model"]["embedding_dim"] == 8
 
 
@@ -37,8 +37,8 @@ def test_arrays_are_as_large_as_the_largest_of_space_and_steps(compose):
     tree = settings.put(compose(*PLANTED, "model.embedding_dim=4"), {"trainer.schedule": schedule})
     ((_, shared, population),) = settings.populations([tree])
     assert (shared["model"]["embedding_dim"], shared["negatives"]["ratio"]) == (16, 7)
-    assert [int(population.at([epoch]).width[0]) for epoch in (1, 2)] == [4, 16]
-    assert int(population.hyper.n_negatives[0]) == 4  # the default
+    assert [int(population.at([epoch]).numbers["model.width"][0]) for epoch in (1, 2)] == [4, 16]
+    assert int(population.hyper.numbers["negatives.n_negatives"][0]) == 4  # the default
 
 
 def step(**overrides):
