@@ -62,12 +62,15 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
         print(_help(config_name))
         return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
+    from jaxrec.console import show_warnings
+
     errors: list[InputError] = []
     started = False
 
     def guarded(cfg: DictConfig) -> None:
         nonlocal started
         started = True
+        show_warnings()
         try:
             work(cfg)
         except InputError as error:  # not raised inside Hydra, which would print the overrides

@@ -1,5 +1,6 @@
 """Terminal output: progress bars on a terminal, plain lines in a file or a pipe."""
 
+import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -27,6 +28,14 @@ from jaxrec.settings import Tree, get
 console = Console(highlight=False, soft_wrap=True)
 SECONDS_BETWEEN_LINES = 10
 UNBOUNDED = 100_000  # columns
+
+
+def show_warnings() -> None:
+    """Let warnings of jaxrec through, which Hydra's configuration of logging silences."""
+    logging.getLogger("jaxrec").setLevel(logging.WARNING)
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("jaxrec"):
+            logging.getLogger(name).disabled = False
 
 
 def say(line: str) -> None:

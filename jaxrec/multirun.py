@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxrec import command_line
 from jaxrec.config import explain, n_seeds, overwrites, plain, unknown_key
-from jaxrec.console import say
+from jaxrec.console import say, show_warnings
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree
 
@@ -38,6 +38,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     """Compare models, search a space (of conf/sweep or the command line), or train every combination once."""
     from jaxrec import launch
 
+    show_warnings()
     hydra_overrides = [str(o) for o in config.hydra.overrides.hydra]
     for text in hydra_overrides:
         if (key := text.lstrip("+~").split("=", 1)[0]) in NOT_USED:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.features import wanted
 from jaxrec.finished import SEEDS_FILE
-from jaxrec.fitting.saved_slots import SavedSlots
+from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.report import run_report
@@ -102,6 +103,8 @@ def claim(directory: Path, study: str, overwrite: bool) -> None:
     """Assign the sweep directory to a study, so that no other study writes to it; see `check_study`."""
     with FileLock(directory / "ask.lock"):  # two searches may start at the same time
         check_study(directory, study, overwrite)
+        if (file := directory / STUDY_FILE).exists() and file.read_text(encoding="utf-8").strip() != study:
+            shutil.rmtree(directory / STATES, ignore_errors=True)  # of the other study
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 

@@ -64,12 +64,14 @@ class SavedSlots:
         minutes: time between two saves; None: never
         settings: what the states depend on; states of other settings are ignored
         saves_results: whether to save the members of a population when all have ended, too
+        is_shared: whether other workers of a search save their states in folders beside this one
     """
 
     directory: Path
     minutes: float | int | None
     settings: str = ""
     saves_results: bool = False
+    is_shared: bool = False
     _last: float = field(default_factory=time.monotonic)
 
     @property
@@ -79,25 +81,37 @@ class SavedSlots:
 
     def save(self, members: Mapping[str, SavedMember]) -> None:
         """Write the state of members by name, in place of the older of the two saved ones."""
-        order = sorted(("a", "b"), key=self._number)
-        number = self._number(order[1]) + 1
+        order = sorted((self.directory / name for name in ("a", "b")), key=_number)
+        number = _number(order[1]) + 1
         params: Params = {name: {"best": member.best} for name, member in members.items()}
         for name, member in members.items():
             if member.state is not None:
                 params[name]["state"] = {f"{i:04}": leaf for i, leaf in enumerate(member.state)}
         records = {name: member.record for name, member in members.items()}
         extra = {"number": number, "settings": self.settings, "members": records}
-        save_params(self.directory / order[0], params, extra=extra)
+        save_params(order[0], params, extra=extra)
         self._last = time.monotonic()
 
     @cached_property
     def found(self) -> dict[str, SavedMember]:
-        """Members of the latest sound state, by name, read at first use; empty if there is none."""
-        for name in sorted(("a", "b"), key=lambda name: -self._number(name)):
-            if not (self.directory / name).exists():
+        """Members found at first use, see `read`."""
+        return self.read()
+
+    def read(self) -> dict[str, SavedMember]:
+        """Return the members of the latest sound state, by name; of all workers, those trained longest."""
+        found: dict[str, SavedMember] = {}
+        for folder in sorted(self.directory.parent.glob("[0-9]*")) if self.is_shared else [self.directory]:
+            for name, member in self._latest(folder).items():
+                if name not in found or len(member.record["history"]) > len(found[name].record["history"]):
+                    found[name] = member
+        return found
+
+    def _latest(self, directory: Path) -> dict[str, SavedMember]:
+        for folder in sorted((directory / name for name in ("a", "b")), key=lambda folder: -_number(folder)):
+            if not folder.exists():
                 continue
             try:
-                params, extra = load(self.directory / name)
+                params, extra = load(folder)
             except InputError as error:
                 log.warning("%s; continuing from an earlier state", error)
                 continue
@@ -117,14 +131,15 @@ class SavedSlots:
         return max((len(member.record["history"]) for member in self.found.values()), default=0)
 
     def remove(self) -> None:
-        """Delete the saved states."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Delete the saved states, of all workers."""
+        shutil.rmtree(self.directory.parent if self.is_shared else self.directory, ignore_errors=True)
 
-    def _number(self, name: str) -> int:
-        """Number of a saved state, in order of time; 0 if there is none, -1 if it cannot be read."""
-        if not (self.directory / name).exists():
-            return -1
-        try:
-            return int(read_json(self.directory / name / MODEL_FILE)["number"])
-        except (InputError, KeyError, TypeError, ValueError):
-            return 0
+
+def _number(folder: Path) -> int:
+    """Number of a saved state, in order of time; 0 if it cannot be read, -1 if there is none."""
+    if not folder.exists():
+        return -1
+    try:
+        return int(read_json(folder / MODEL_FILE)["number"])
+    except (InputError, KeyError, TypeError, ValueError):
+        return 0

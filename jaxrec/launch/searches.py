@@ -33,6 +33,7 @@ from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage
+from jaxrec.sweep.trials import best
 from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning
 
 
@@ -162,8 +163,13 @@ def run_part(task: SearchTask, split: Split, directory: Path) -> None:
     """Train trials as one of several workers of a launch, which tests the best trial."""
     runner = task.tuning.runner(split.selection, task.chosen.population, directory)
     storage = open_storage(task.chosen.storage, directory)
-    with stopped_with_launch(open_study(task.plan, task.name, storage)):
-        _train(task, runner, storage, directory)
+    study = open_study(task.plan, task.name, storage)
+    try:
+        with stopped_with_launch(study):
+            _train(task, runner, storage, directory)
+    finally:
+        if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            runner.hand_over(best(study).number)
 
 
 def _train(

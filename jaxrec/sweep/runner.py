@@ -65,12 +65,14 @@ class Kept:
         score: negative number of violated constraints, and its validation; larger is better
         tree: settings of its program
         selected: the trained model, as a population of one
+        member: the same for `SavedSlots`; None for a closed-form model
     """
 
     number: int
     score: tuple[int, float]
     tree: Tree
     selected: Selected
+    member: SavedMember | None = None
 
 
 @dataclass(eq=False)
@@ -112,6 +114,8 @@ class SlotRunner:
         tree = self.tree_of(params)
         if self.goals.costs:
             self._trees[number] = tree
+        if trained > 0 and self.saved is not None and str(number) not in self._states:
+            self._states |= self.saved.read()  # of a worker that died after this one had started
         if not isinstance(experiment.trainer(tree), EpochLoop):
             self._unsolved[number] = tree
             return
@@ -162,6 +166,18 @@ class SlotRunner:
         in_training = {n: r for n, r in self._running.items() if r.member.epoch and not r.member.ended}
         self.saved.save({str(number): r.program.slots.save(r.member) for number, r in in_training.items()})
         return True
+
+    def hand_over(self, number: int) -> None:
+        """Write the parameters of the best trial, if they are here, for the process that tests it."""
+        kept, saved = self.kept, self.handed_over(number)
+        if saved is not None and kept is not None and kept.number == number and kept.member is not None:
+            saved.save({"0": kept.member})
+
+    def handed_over(self, number: int) -> SavedSlots | None:
+        """Return the parameters of a trial that another process has written, as a population of one."""
+        if self.saved is None:
+            return None
+        return SavedSlots(self.saved.directory.parent / "handed-over" / str(number), None)
 
     def _solve(self) -> Iterator[Progress]:
         """Solve closed-form models, and yield their outcomes."""
@@ -255,8 +271,9 @@ class SlotRunner:
         score = (-self.goals.n_violated(running.attributes), member.score)
         if not member.best_epoch or not self._is_best(number, score):
             return
+        params = slots.take(member)
         fit = Fit(
-            jax.tree.map(lambda x: x[None], slots.take(member)),
+            jax.tree.map(lambda x: x[None], params),
             [member.history],
             [member.best_epoch],
             str(slots.placement),
@@ -265,7 +282,8 @@ class SlotRunner:
             train_s=member.seconds,
         )
         selected = Selected(running.program.model, running.population, fit, [member.metrics])
-        self.kept = Kept(number, score, running.program.tree, selected)
+        saved = SavedMember(member.record, params, None)
+        self.kept = Kept(number, score, running.program.tree, selected, saved)
 
     def _costs(self, number: int, shared: Tree, model: Model, params: Params, hyper: Hyper) -> Values:
         """Return the costs of a trial that are objectives or constraints; training time is known anyway."""

@@ -37,16 +37,19 @@ class FileLock:
         self.path = path
         self._file: int | None = None
 
-    def acquire(self) -> None:
-        """Block until the lock is acquired."""
+    def acquire(self, wait: bool = True) -> bool:
+        """Block until the lock is acquired; or return whether it could be acquired at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+        is_acquired = False
         try:
-            _lock(file, wait=True)
-        except BaseException:
-            os.close(file)
-            raise
-        self._file = file
+            is_acquired = _lock(file, wait)
+        finally:
+            if not is_acquired:
+                os.close(file)
+        if is_acquired:
+            self._file = file
+        return is_acquired
 
     def release(self) -> None:
         """Release the lock; no effect if it is not held."""

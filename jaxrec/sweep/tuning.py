@@ -29,6 +29,7 @@ from jaxrec.sweep.space import Space, Values, grid, is_searched, reaching
 from jaxrec.sweep.trials import best, ranked
 from jaxrec.sweep.verdict import verdict
 from jaxrec.sweep.warm_start import ADDED, open_source
+from jaxrec.sweep.workers import own_states
 
 UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
 
@@ -104,7 +105,10 @@ class Tuning:
     def runner(self, selection: Selection, n_slots: int, directory: Path | None = None) -> SlotRunner:
         """Return a runner of trials, which saves its training states in a sweep directory, if given."""
         minutes = settings.get(self.tree, "trainer.save_minutes")
-        saved = None if directory is None else SavedSlots(directory / STATES, minutes)
+        saved = None
+        if directory is not None:
+            folder = directory / STATES / "0" if minutes is None else own_states(directory)
+            saved = SavedSlots(folder, minutes, is_shared=True)
         return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved, self.goals)
 
     @property
@@ -227,10 +231,19 @@ class Tuned:
     finalists: Finalists | None = None
 
 
-def trained(tuning: Tuning, tree: Tree, selection: Selection) -> tuple[Tree, Selected]:
-    """Train a trial again, by the same program; return the settings of the program and the trained model."""
+def trained(
+    tuning: Tuning, tree: Tree, selection: Selection, saved: SavedSlots | None = None
+) -> tuple[Tree, Selected]:
+    """Train a trial again, by the same program; return the settings of the program and the trained model.
+
+    Args:
+        tuning: the search.
+        tree: settings of the trial.
+        selection: training and validation data.
+        saved: its parameters, if another process has handed them over: then nothing is trained.
+    """
     _, shared, population = settings.program_of(tree, tuning.extremes)
-    return shared, experiment.select(shared, selection, population)
+    return shared, experiment.select(shared, selection, population, saved=saved)
 
 
 def finish(
@@ -243,7 +256,8 @@ def finish(
     load_s: float = 0.0,
     on_epoch: OnEpoch = experiment.quiet,
 ) -> Tuned:
-    """Evaluate the best trial on the test split; it is trained again only if another process trained it.
+    """Evaluate the best trial on the test split; it is trained again only if another process trained it and
+    did not hand it over.
 
     With several finalists, the best trial is the one with the best mean over new seeds; see `finalists`.
 
@@ -269,7 +283,7 @@ def finish(
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same
-        shared, selected = trained(tuning, tree, split.selection)
+        shared, selected = trained(tuning, tree, split.selection, runner.handed_over(winner.number))
     (result,) = experiment.finish(shared, split, selected, load_s)
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt

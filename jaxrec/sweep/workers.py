@@ -7,6 +7,7 @@ the study if that is elsewhere. For a study on a server, see `leases`. Optuna's 
 ask-and-tell interface.
 """
 
+import itertools
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -20,6 +21,7 @@ from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.fitting.saved_slots import STATES
 from jaxrec.sweep import leases
 from jaxrec.sweep.servers import ServerStorage
 from jaxrec.sweep.storage import FileLock, is_held
@@ -104,6 +106,15 @@ def locks_of(storage: BaseStorage, directory: Path) -> Path:
     if not file or file == ":memory:" or Path(file).absolute().parent == directory.absolute():
         return directory
     return Path(f"{Path(file).absolute()}.locks")
+
+
+def own_states(directory: Path) -> Path:
+    """Return a folder for the training states of this process: the first that no living process uses."""
+    for number in itertools.count():
+        folder = directory / STATES / str(number)
+        if FileLock(folder / "in-use.lock").acquire(wait=False):  # until the process ends
+            return folder
+    raise AssertionError
 
 
 def record_round(study: Study, worker: Worker, number: int) -> None:

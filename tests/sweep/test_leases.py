@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.storages import InMemoryStorage
 
+from jaxrec.console import show_warnings
 from jaxrec.sweep import leases
 from jaxrec.sweep.leases import LEASE, TICKET, LeaseLostError, Leases, is_recent, lease
 from jaxrec.sweep.servers import ServerStorage
@@ -26,6 +27,7 @@ def study():
 
 @pytest.fixture
 def brief(monkeypatch):
+    show_warnings()
     monkeypatch.setattr(leases, "LEASE_SECONDS", 0.6)
     monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.002)
 

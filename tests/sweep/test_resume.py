@@ -10,13 +10,16 @@ import pytest
 from optuna.storages.journal import JournalFileBackend
 
 from jaxrec import experiment
+from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
+from jaxrec.fitting.slots import Slots
 from jaxrec.settings import build
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import Search, Tuning
+from jaxrec.sweep.tuning import Search, Tuning, finish
+from jaxrec.sweep.workers import own_states
 from tests.planted import PLANTED
 from tests.sweep.recorder import Curves, sweep
 
@@ -95,6 +98,42 @@ def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
     assert runner.kept.selected.validation[0]["ndcg@10"] == winner.value
     default = {"optimizer.learning_rate": 0.003, "model.embedding_dim": 4, "negatives.ratio": 1}
     assert study.trials[0].params == default
+
+
+def test_another_process_tests_the_best_trial_without_training_it(uninterrupted, compose, monkeypatch):
+    runner, study = uninterrupted
+    winner = best(study)
+    runner.hand_over(winner.number)
+    tree = compose(*PLANTED, *SETTINGS, "trainer.save_minutes=null")
+    tuning, chosen = Tuning(tree, SPACE, lambda overrides: tree), build(tree["sweep"])
+    split, _ = experiment.prepare(tree)
+    other = tuning.runner(split.selection, 1, runner.saved.directory.parent.parent)
+    monkeypatch.setattr(Slots, "advance", None)
+    tuned = finish(tuning, chosen, tuning.plan(chosen), other, study, split)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        tuned.result.params,
+        jax.tree.map(lambda x: x[0], runner.kept.selected.fit.params),
+    )
+    assert tuned.result.metrics["validation"]["ndcg@10"] == winner.value
+    assert not runner.saved.directory.parent.exists()
+
+
+def test_states_of_a_worker_are_used_by_others_and_not_overwritten(tmp_path):
+    def state(n_epochs):
+        rows = [{"epoch": epoch + 1} for epoch in range(n_epochs)]
+        record = {"history": rows, "best_epoch": 1, "score": 0.5, "stale": 0, "seconds": 1.0, "ended": False}
+        return SavedMember({**record, "diverged": False}, {"p": np.zeros(2)}, [np.full(2, n_epochs)])
+
+    folders = [own_states(tmp_path), own_states(tmp_path)]
+    assert folders == [tmp_path / "training" / "0", tmp_path / "training" / "1"]
+    one, two = (SavedSlots(folder, 1, is_shared=True) for folder in folders)
+    one.save({"3": state(4), "5": state(9)})
+    two.save({"4": state(2), "5": state(8)})
+    found = SavedSlots(tmp_path / "training" / "2", 1, is_shared=True).found
+    assert {name: len(member.record["history"]) for name, member in found.items()} == {"3": 4, "4": 2, "5": 9}
+    two.remove()
+    assert not (tmp_path / "training").exists()
 
 
 @pytest.mark.parametrize(("minutes", "kills"), [pytest.param(None, [21, 30], marks=pytest.mark.slow), (1e-9, [45, 70])])
