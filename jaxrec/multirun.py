@@ -126,7 +126,7 @@ def _launcher(hydra_context: HydraContext, config: DictConfig) -> "Launcher":
             typed.append(f"hydra.launcher.n_jobs={len(workers)}")
         own = hydra_context.config_loader.load_configuration(
             config_name=config.hydra.job.config_name,
-            overrides=[*typed, folder, "hydra.sweep.subdir=jobs"],
+            overrides=[*typed, folder, "hydra.sweep.subdir=."],
             run_mode=RunMode.MULTIRUN,
         )
         HydraConfig.instance().set_config(own)

@@ -18,6 +18,7 @@ from jaxrec.launch.search_progress import SearchProgress
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import STOP, Launcher, WorkerProcess, processes
 from jaxrec.sweep.interrupts import Interrupts
+from jaxrec.sweep.outcome import Progress
 from jaxrec.sweep.plan import fill_or_check, open_study
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import write_trials
@@ -49,7 +50,7 @@ def run_workers(
     """
     plan, chosen = task.plan, task.chosen
     rundir.claim(rundir.make(directory), task.name, overwrite)
-    say(f"study {task.name}: {chosen.workers} workers, {chosen.population} trials at a time each, in {directory}")
+    say(f"study {task.name}: {chosen.workers} workers with sweep.population={chosen.population} each, in {directory}")
     for remark in plan.remarks:
         say(remark)
     storage = open_storage(chosen.storage, directory)
@@ -132,6 +133,15 @@ def _watch(
             study.set_user_attr(STOP, launch)
             say("interrupted: the workers end after the epoch in training; Ctrl-C again does not wait for them")
         time.sleep(1)
+
+
+def _in_training(study: Study) -> list[Progress]:
+    """Return the running trials of all workers, as far as they have reported."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [
+        Progress(trial.number, trial.last_step or 0, trial.intermediate_values.get(trial.last_step or 0))
+        for trial in running
+    ]
 
 
 def _ended(study: Study) -> list[FrozenTrial]:

@@ -108,6 +108,10 @@ def checked(
     settings.check(tree)
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
+    if chosen.workers > 1 and chosen.strategy == "pbt":
+        raise InputError(
+            f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"
+        )
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
     plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)

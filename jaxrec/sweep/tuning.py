@@ -231,9 +231,7 @@ class Tuned:
     finalists: Finalists | None = None
 
 
-def trained(
-    tuning: Tuning, tree: Tree, selection: Selection, saved: SavedSlots | None = None
-) -> tuple[Tree, Selected]:
+def trained(tuning: Tuning, tree: Tree, selection: Selection, saved: SavedSlots | None = None) -> tuple[Tree, Selected]:
     """Train a trial again, by the same program; return the settings of the program and the trained model.
 
     Args:

@@ -86,7 +86,8 @@ def test_four_workers_of_which_two_are_killed_end_with_the_exact_number_of_trial
     assert "study many: 4 workers" in output
     assert output.count("ended with exit code -9") <= 2
     metrics = json.loads((directory / "best" / "metrics.json").read_text())
-    assert metrics["validation"]["ndcg@10"] == trials.value.max()
+    # The workers have fewer cores than the process that trains the best trial again.
+    assert metrics["validation"]["ndcg@10"] == pytest.approx(trials.value.max(), rel=1e-6)
     assert not workers(directory)
     written = b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
     assert PASSWORD.encode() not in written + output.encode()

@@ -156,3 +156,9 @@ def test_runs_of_a_front_need_several_objectives(compose, tmp_path):
     tree = compose(*SHORT, "sweep.keep=front")
     with pytest.raises(InputError, match=r"sweep\.keep=front needs several objectives"):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+
+
+def test_population_based_training_has_one_worker(compose):
+    tree = compose(*PLANTED, "model=mf", "sweep.strategy=pbt", "sweep.workers=2")
+    with pytest.raises(InputError, match=r"sweep\.workers=2: sweep\.strategy=pbt has one population"):
+        launch.sweep(tree, SPACE, lambda more: tree, [], None)
