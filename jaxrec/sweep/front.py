@@ -24,7 +24,7 @@ class FrontRun(NamedTuple):
 
 
 def front_runs(tuning: Tuning, tuned: Tuned, split: Split, load_s: float = 0.0) -> Iterator[FrontRun]:
-    """Train the trials of the front again, to the same numbers, and test them; at most `MAX_KEPT`.
+    """Train the trials of the front again, by the same program, and test them; at most `MAX_KEPT`.
 
     The winner is not trained again.
 

@@ -170,6 +170,20 @@ def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
         jaxrec.search(split, "ease", overrides={"eval.monitor": "recall@10"}, **then)
 
 
+def test_a_search_trades_objectives_off_within_constraints(split):
+    sought = {"objectives": ["ndcg@10", "coverage@10"], "constraints": ["n_parameters >= 1"]}
+    space = {"model.regularization": [1.0, 9000.0]}
+    found = jaxrec.search(split, "ease", space=space, n_trials=2, verbose=False, **sought)
+    dominated = [
+        any(o[0] >= t[0] and o[1] >= t[1] and o != t for o in found.trials[["value", "coverage@10"]].values.tolist())
+        for t in found.trials[["value", "coverage@10"]].values.tolist()
+    ]
+    assert found.trials["is_on_front"].tolist() == [not each for each in dominated]
+    assert found.trials["is_feasible"].all()
+    with pytest.raises(jaxrec.InputError, match=r"sweep\.constraints: size is not measured"):
+        jaxrec.search(split, "ease", constraints=["size <= 1"])
+
+
 def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
     settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "verbose": False, "directory": tmp_path / "s"}
     jaxrec.search(split, "ease", n_trials=2, **settings)

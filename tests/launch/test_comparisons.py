@@ -60,6 +60,12 @@ def test_every_model_is_searched_on_one_split_and_tested_in_one_table(contenders
     again = launch.compare_models(contenders("ease", "popularity"), sweep, directory=tmp_path)
     pd.testing.assert_frame_equal(again, found)
 
+    # The reference is the best simple model, here popularity, even if another one is better.
+    monkeypatch.setattr(comparisons, "is_random", lambda tree: tree["model"]["_target_"].endswith("EASE"))
+    other = launch.compare_models(contenders("ease", "popularity"), sweep, directory=tmp_path)
+    assert other["difference"][0] == pytest.approx(means[0] - means[1], abs=1e-6)
+    assert other["difference"].isna().tolist() == [False, True]
+
 
 def test_an_interrupted_comparison_continues_with_the_same_trials(contenders, sweep, tmp_path, monkeypatch, capsys):
     rounds, advance = iter(range(1, 100)), SlotRunner.advance
