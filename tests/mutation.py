@@ -78,9 +78,11 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
     },
     "search": {
+        "sweep/leases": ("sweep/test_leases.py",),
         "sweep/objectives": ("sweep/test_objectives.py",),
         "sweep/pruning": ("sweep/test_search.py", "sweep/test_resume.py"),
         "sweep/search": SEARCH,
+        "sweep/servers": ("sweep/test_servers.py",),
         "sweep/space": ("sweep/test_space.py",),
         "sweep/storage": ("sweep/test_storage.py",),
         "sweep/trials": SEARCH[1:],

@@ -133,3 +133,26 @@ def test_a_proxy_without_host_and_port_is_an_error(url):
     with pytest.raises(InputError, match="use grpc://HOST:PORT") as error:
         open_server(url)
     assert "s3cret" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["create_new_trial", "set_trial_state_values"])
+def test_a_call_that_was_carried_out_but_not_answered_has_its_effect_once(name, hasty, monkeypatch):
+    inner = InMemoryStorage()
+    study = optuna.create_study(storage=ServerStorage(inner))
+    study.enqueue_trial({"x": 0.5})
+    carry_out, answered = getattr(inner, name), set()
+
+    def unanswered(*arguments):
+        result = carry_out(*arguments)
+        if len(answered) < 2:
+            answered.add(len(answered))
+            raise UnreachableError
+        return result
+
+    monkeypatch.setattr(inner, name, unanswered)
+    first, second = study.ask(), study.ask()
+    assert (first.number, second.number, len(study.trials)) == (0, 1, 2)
+    study.tell(first, 0.25)
+    assert study.trials[0].value == 0.25
+    assert study.trials[1].state == TrialState.RUNNING
+    assert answered
