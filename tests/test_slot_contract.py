@@ -1,0 +1,66 @@
+"""Every model that is trained in epochs trains to the same bits in any slot, with any neighbors and arrival order."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxrec import experiment, settings
+from jaxrec.fitting.population import Population
+from jaxrec.fitting.slots import Slots, members_of
+from tests.paths import ROOT
+from tests.planted import PLANTED
+
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+SMALL = {
+    "trainer.epochs": 2,
+    "trainer.batch_size": 128,
+    "model.embedding_dim": 8,
+    "model.history_length": 12,
+    "model.n_blocks": 1,
+    "model.dilations": (1,),
+}
+RATES = (0.003, 0.01, 0.03)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
+    tree = compose(f"model={name}", *PLANTED)
+    if not settings.is_random(tree):
+        pytest.skip("solved in closed form, without slots")
+    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    if settings.get(tree, "trainer.batch_size") and tree["split"]["_target_"].endswith("leave_one_out"):
+        tree = settings.put(tree, {"trainer.batch_size": 32})  # batches count users
+    split, _ = experiment.prepare(tree)
+    trees = [{**tree, "seed": seed} for seed in (1, 2, 3)]
+    if settings.get(tree, "optimizer.learning_rate") is not None:
+        trees = [settings.put(t, {"optimizer.learning_rate": r}) for t, r in zip(trees, RATES, strict=True)]
+    ((_, shared, population),) = settings.populations(trees)
+    trained = {
+        (n, order): _trained(shared, split.selection, population, n, order)
+        for n, order in ((2, (0, 1, 2)), (2, (2, 1, 0)), (4, (1, 2, 0)))
+    }
+    first, *others = trained.values()
+    assert len({row["loss"] for history, _ in first.values() for row in history}) == 6  # three members, two epochs
+    for other in others:
+        for number, (history, params) in first.items():
+            assert other[number][0] == history
+            jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
+
+
+def _trained(shared, selection, population: Population, n_slots: int, order: tuple[int, ...]) -> dict:
+    """Return history and parameters of each member; a free slot takes the next of `order`."""
+    model, evaluator = experiment.prepared(shared, selection)
+    trainer = experiment.trainer(shared)
+    program, placement = trainer.program(model, selection.train, population.hyper, n_slots)
+    members = members_of(population, [2, 2, 2])
+    slots = Slots(program, placement, trainer.rules, evaluator.means, members[0].hyper)
+    waiting, results = [members[number] for number in order], {}
+    while waiting or slots.members:
+        while waiting and slots.n_free:
+            slots.put(waiting.pop(0))
+        for ended in slots.advance():
+            rows = [{key: value for key, value in row.items() if key != "seconds"} for row in ended.history]
+            results[members.index(ended)] = rows, slots.take(ended)
+            slots.release(ended)
+    return results
