@@ -28,6 +28,22 @@ def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int 
     return -(-share // n_blocks)
 
 
+def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
+    """Return a function of stacked arguments [P, ...] that applies `f` to every member; call it in a jitted function.
+
+    On accelerators `f` is vmapped. On a CPU, where the last digits of vectorized functions depend on the number of
+    members and on what each device holds, every device computes all members, one after another.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(f)
+    whole = NamedSharding(Mesh(np.array(jax.devices()), "device"), PartitionSpec())
+
+    def mapped(*members: PyTree) -> PyTree:
+        return jax.lax.map(lambda member: f(*member), jax.lax.with_sharding_constraint(members, whole))
+
+    return mapped
+
+
 class Blockwise:
     """Evaluates `n_rows` rows in blocks for every member; compiled at the first call.
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
-from jaxrec.blockwise import Block, Blockwise, block_size
+from jaxrec.blockwise import Block, Blockwise, block_size, each_member
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
@@ -115,7 +115,7 @@ def _measure(
         hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
         return hits, per_user(hits, jnp.ones_like(ranks), ks, chosen)
 
-    return jax.vmap(of_member)(ranks)
+    return each_member(of_member)(ranks)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float
 
+from jaxrec.blockwise import each_member
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.hyper import Hyper
@@ -75,11 +76,11 @@ def invalidated(values: Mapping[str, Array], finite: Bool[Array, "P"]) -> Ordere
 
 @jax.jit
 def _means(per_user: OrderedDict[str, Float[Array, "P R"]]) -> OrderedDict[str, Float[Array, "P"]]:
-    def mean(x: Float[Array, "P R"]) -> Float[Array, "P"]:
-        parts = jnp.pad(x, ((0, 0), (0, -x.shape[1] % SUMMED))).reshape(x.shape[0], -1, SUMMED)
-        return jnp.sum(jnp.sum(parts, axis=2), axis=1) / x.shape[1]
+    def mean(x: Float[Array, "R"]) -> Float[Array, ""]:
+        parts = jnp.pad(x, (0, -len(x) % SUMMED)).reshape(-1, SUMMED)
+        return jnp.sum(jnp.sum(parts, axis=1)) / len(x)
 
-    return OrderedDict((key, mean(x)) for key, x in per_user.items())
+    return each_member(lambda own: OrderedDict((key, mean(x)) for key, x in own.items()))(per_user)
 
 
 class RankedLists(NamedTuple):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 from pydantic import PositiveInt
 
+from jaxrec.blockwise import each_member
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
@@ -77,7 +78,7 @@ def _measure(
         overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
         return per_user(hits, n_relevant, ks, chosen), overall
 
-    per_user_values, overall = jax.vmap(of_member)(items)
+    per_user_values, overall = each_member(of_member)(items)
     return invalidated(per_user_values, finite), invalidated(overall, finite)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrec.blockwise import Block, Blockwise, block_size
+from jaxrec.blockwise import Block, Blockwise, block_size, each_member
 from jaxrec.data.histories import histories
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluator, Measured
@@ -75,10 +75,10 @@ class PredictionEvaluator(Evaluator):
         self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
 
-        def measure(scores: Array, targets: Array) -> dict[str, Array]:
-            return {metric.name: metric(scores, targets) for metric in chosen}
+        def measure(scores: Float[Array, "P R"], targets: Float[Array, "R"]) -> dict[str, Float[Array, "P"]]:
+            return each_member(lambda own: {metric.name: metric(own, targets) for metric in chosen})(scores)
 
-        self._measure = jax.jit(jax.vmap(measure, in_axes=(0, None)))
+        self._measure = jax.jit(measure)
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
