@@ -13,12 +13,14 @@ from jaxrec.data.sources.download import cache_dir
 def use_all_cores() -> None:
     """Make every CPU core a device, so that members of a population run in parallel, and cache compiled programs.
 
-    Has no effect once JAX is initialized.
+    Has no effect once JAX is initialized. A cache that is configured already (`JAX_COMPILATION_CACHE_DIR`) is kept.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         jax.config.update("jax_num_cpu_devices", cores)
     except RuntimeError:
+        return
+    if jax.config.jax_compilation_cache_dir:
         return
     # The cache is specific to this processor model: machines that share the home directory must not load it.
     flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1:2] if Path("/proc/cpuinfo").exists() else []

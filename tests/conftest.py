@@ -18,6 +18,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # most programs here are small
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compiles fast programs only for the long tests: by default compiling takes longer than running them."""
+    jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "not slow")
+
+
 # Shape annotations are checked at run time here and cost nothing elsewhere.
 SHAPED = (
     "models fitting evaluation features history hyper losses membership metric_names metrics negatives pairs "

@@ -11,7 +11,6 @@ from jaxrec import cli, multirun, settings
 from jaxrec.errors import InputError
 from jaxrec.sweep.effects import check_effects
 from tests.paths import ROOT
-from tests.scripts import script
 
 
 @pytest.mark.parametrize(
@@ -51,10 +50,8 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(command, arguments, mess
     assert not list(tmp_path.rglob("metrics.json"))
 
 
-def test_help_and_cfg_read_well(tmp_path):
-    told = script("--help", cwd=tmp_path).stdout
-    assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in told
-    shown = script("--cfg", "job", cwd=tmp_path).stdout
+def test_cfg_shows_the_settings_and_leaves_nothing(command, tmp_path):
+    shown = command("train", "--cfg", "job").stdout
     assert OmegaConf.create(shown).trainer.epochs == 100
     assert not list(tmp_path.iterdir())
 
@@ -84,7 +81,7 @@ def test_every_command_has_a_script():
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(cli.COMMANDS)
 
 
-def test_a_script_runs_the_code_of_its_own_checkout(tmp_path):
+def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):
     other = tmp_path / "site" / "jaxrec"
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise SystemExit('another jaxrec')")
@@ -92,6 +89,7 @@ def test_a_script_runs_the_code_of_its_own_checkout(tmp_path):
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
     done = subprocess.run(script, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert "Usage: jaxrec train" in done.stdout, done.stderr
+    assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in done.stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error():
@@ -195,7 +193,7 @@ def test_the_defaults_of_a_model_lie_within_its_search_space(name, compose):
             assert dimension["low"] <= default <= dimension["high"], key
 
 
-def test_a_run_directory_is_no_program(tmp_path):
+def test_a_run_directory_is_no_program(command, tmp_path):
     """Neither a target of its own nor a callback of Hydra's is called; see `settings.check_registered`."""
     mark = tmp_path / "executed"
     files = {
@@ -207,8 +205,7 @@ def test_a_run_directory_is_no_program(tmp_path):
         run.mkdir()
         (run / "config.yaml").write_text(text)
         flag = ["--config-path", str(run)] if name == "data" else [f"-cp={run}"]
-        call = [sys.executable, str(ROOT / "scripts" / "train.py"), *flag, "--config-name", "config"]
-        done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
+        done = command("train", *flag, "--config-name", "config")
         assert done.returncode == 2
         assert done.stderr.startswith(f"error: {run / 'config.yaml'} has _target_: os.system, which conf/ does not")
         assert done.stderr.count("\n") == 1

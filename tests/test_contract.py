@@ -62,8 +62,8 @@ def fitted(request, compose) -> Fitted:
         # An Adam that does not scale up gradients that are nothing but rounding, so that equals stay equal.
         short |= {"optimizer.eps": 1e-6}
         if of_sequences:  # batches count users
-            short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.002, "model.history_length": 12}
-            short |= {"trainer.epochs": 60, "trainer.patience": 60, "model.dropout": 0.1}
+            short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.006, "model.history_length": 12}
+            short |= {"trainer.epochs": 20, "trainer.patience": 20, "model.dropout": 0.1}
             short |= {"model.n_blocks": 1, "model.dilations": (1,)}  # more of the same would take long to compile
             short |= {"optimizer.eps": 1e-4}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})

@@ -124,7 +124,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
 
 def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, capsys):
     chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
-    trees = [compose(*SHORT, "optimizer=sgd", *c) for c in chosen]
+    trees = [compose(*SHORT, *c) for c in chosen]
     good, bad = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path / "both")
     assert good is not None
     assert bad is None
@@ -136,7 +136,7 @@ def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, caps
     # What is left of a population is what it is alone.
     alone = launch.run(trees[0], tmp_path / "alone")
     assert alone.metrics["test"] == pytest.approx(good.metrics["test"], abs=1e-6)
-    with pytest.raises(InputError, match="1e30: training diverged"):
+    with pytest.raises(InputError, match=r"1e30: training diverged: decrease optimizer\.learning_rate"):
         launch.grid([(trees[1], chosen[1])], tmp_path / "none")
 
 
@@ -312,6 +312,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
     assert np.isfinite(trials.value[trials.state == "complete"]).all()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_says_what_to_do(compose, tmp_path):
     tree = settings.put(compose(*SHORT, "optimizer=sgd"), {"optimizer.learning_rate": 1e30})
     with pytest.raises(InputError, match=r"training diverged: decrease optimizer\.learning_rate"):

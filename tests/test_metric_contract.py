@@ -103,12 +103,13 @@ def test_metrics_of_all_lists(name):
 def test_metrics_of_predictions(name):
     """Right ones are better than wrong ones, in the direction that the metric declares; row order says nothing."""
     chosen = metric(name)
-    known = jnp.array([0.0, 1.0, 1.0, 0.0, 1.0])
+    known = np.array([0.0, 1.0, 1.0, 0.0, 1.0], np.float32)
     right = known if chosen.kind == OF_VALUES else 100 * (known - 0.5)  # labels have logits for scores
-    best, worst = float(chosen(right, known)), float(chosen(right[::-1] * -1, known))
+    measure = jax.jit(chosen)
+    best, worst = float(measure(right, known)), float(measure(right[::-1] * -1, known))
     assert best == pytest.approx(1 if chosen.larger_is_better else 0, abs=1e-6)
     assert (best > worst) == chosen.larger_is_better
-    order = jnp.array([4, 2, 0, 1, 3])
-    guessed = jnp.array([0.3, 0.1, 0.9, 0.4, 0.6])
-    assert float(chosen(guessed[order], known[order])) == pytest.approx(float(chosen(guessed, known)))
-    assert np.isnan(float(chosen(jnp.zeros(0), jnp.zeros(0))))
+    order = np.array([4, 2, 0, 1, 3])
+    guessed = np.array([0.3, 0.1, 0.9, 0.4, 0.6], np.float32)
+    assert float(measure(guessed[order], known[order])) == pytest.approx(float(measure(guessed, known)))
+    assert np.isnan(float(measure(np.zeros(0, np.float32), np.zeros(0, np.float32))))

@@ -71,13 +71,15 @@ def test_a_saved_model_is_the_run_directory_of_the_command_line(model, tmp_path)
     pd.testing.assert_frame_equal(copied.recommend(users, k=3), model.recommend(users, k=3))
 
 
-def test_lists_of_values_are_members_in_the_order_of_their_product(split, model):
-    rates, seeds = [1e-4, 3e-3], [1, 2]
-    found = jaxrec.fit(split, "mf", overrides=SHORT | {"optimizer.learning_rate": rates, "seed": seeds}, verbose=False)
-    told = [(each.config["optimizer"]["learning_rate"], each.config["seed"]) for each in found]
-    assert told == [(1e-4, 1), (1e-4, 2), (3e-3, 1), (3e-3, 2)]
-    # The third has the defaults of `model`, which was trained alone.
-    assert found[2].metrics["validation"]["ndcg@10"] == pytest.approx(model.metrics["validation"]["ndcg@10"], abs=1e-6)
+def test_lists_of_values_are_members_in_the_order_of_their_product(split, ease):
+    strengths, seeds = [1.0, ease.config["model"]["regularization"]], [1, 2]
+    found = jaxrec.fit(split, "ease", overrides={"model.regularization": strengths, "seed": seeds}, verbose=False)
+    settings = [(each.config["model"]["regularization"], each.config["seed"]) for each in found]
+    assert settings == [(strength, seed) for strength in strengths for seed in seeds]
+    # The third and fourth have the defaults of `ease`, which was fitted alone.
+    values = [each.metrics["validation"]["ndcg@10"] for each in found]
+    assert values[2:] == pytest.approx([ease.metrics["validation"]["ndcg@10"]] * 2, abs=1e-6)
+    assert values[:2] != pytest.approx(values[2:], abs=1e-3)
 
 
 def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model, ease):
@@ -185,7 +187,8 @@ def test_a_search_trades_objectives_off_within_constraints(split):
 
 
 def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
-    settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "verbose": False, "directory": tmp_path / "s"}
+    settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "population": 1, "directory": tmp_path / "s"}
+    settings["verbose"] = False
     jaxrec.search(split, "ease", n_trials=2, **settings)
     found = jaxrec.search(split, "ease", n_trials=3, **settings)
     assert len(found.trials) == 3

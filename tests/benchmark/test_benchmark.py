@@ -48,7 +48,7 @@ def test_a_model_of_hidden_items_learns_those(timed):
 def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_path):
     script = tmp_path / "peer.py"
     script.write_text(PEER)
-    (ours, theirs), counts = timed("fit", "model=neumf", peer=f"{sys.executable} {script} model")
+    (ours, theirs), counts = timed("fit", "model=mf", peer=f"{sys.executable} {script} model")
     assert ours["targets"] == counts.sum() == 9000
     assert theirs["name"] == "model of 9000"
     assert theirs["targets"] == 7
@@ -56,7 +56,7 @@ def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_pa
 
 
 def test_evaluation_is_of_every_validation_user(timed):
-    (row,), counts = timed("evaluate", "model=neumf", "split=leave_one_out")
+    (row,), counts = timed("evaluate", "model=mf", "split=leave_one_out")
     assert row["targets"] == (counts >= 3).sum() == 300
     assert row["targets_per_s"] == pytest.approx(300 / row["median_s"], rel=1e-3)
 

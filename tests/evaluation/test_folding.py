@@ -28,12 +28,12 @@ EACH = 12  # items a user chooses, all of the user's own group
 
 def test_folding_by_hand():
     """Two groups on two axes; the last item of the second lies with the first."""
-    vectors = jnp.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0], [1.0, 0.05]])
-    group = jnp.array([0, 0, 1, 1, 1])
+    vectors = np.array([[1.0, 0.0], [2.0, 0.1], [0.0, 1.0], [0.1, 3.0], [1.0, 0.05]], np.float32)
+    group = np.array([0, 0, 1, 1, 1], np.int32)
     # Nearest of each: 1 has 4, 4 has 1 (both slope .05), 0 has 1 or 4 (the first by position), 2 has 3, 3 has 2.
-    assert folded(vectors, group, k=1) == pytest.approx(2 / 5)
-    scores = jnp.array([[3.0, 2.0, 1.0, 0.0, 0.0], [3.0, 0.0, 2.0, 0.0, 0.0]])
-    assert misplaced(scores, jnp.array([0, 1]), group, k=2) == pytest.approx((0 + 1 / 2) / 2)
+    assert jax.jit(partial(folded, k=1))(vectors, group) == pytest.approx(2 / 5)
+    scores = np.array([[3.0, 2.0, 1.0, 0.0, 0.0], [3.0, 0.0, 2.0, 0.0, 0.0]], np.float32)
+    assert jax.jit(partial(misplaced, k=2))(scores, np.array([0, 1], np.int32), group) == pytest.approx((0 + 1 / 2) / 2)
 
 
 def apart() -> tuple[Interactions, np.ndarray, np.ndarray]:
@@ -62,10 +62,13 @@ def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
     params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)
     query = query_of(model, QueryRows.about(np.arange(USERS), histories(train)))
-    scores = jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params)
-    vectors = jax.jit(lambda p: model.apply(p, method="item_vectors"))(params)
-    found = float(folded(vectors, jnp.asarray(of_item)))
-    wrong = float(misplaced(scores, jnp.asarray(of_user), jnp.asarray(of_item)))
+
+    @jax.jit
+    def shares(params):
+        vectors, scores = model.bind(params).item_vectors(), model.bind(params).score_catalog(query)
+        return folded(vectors, jnp.asarray(of_item)), misplaced(scores, jnp.asarray(of_user), jnp.asarray(of_item))
+
+    found, wrong = map(float, shares(params))
     if name == "chosen alone":
         assert found > 0.6  # by chance .75
         assert wrong > 0.6

@@ -86,7 +86,7 @@ def test_nothing_of_a_session_is_masked(source):
         Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
     )
     held = split.test
-    evaluator = FullCatalog(k=(ITEMS,), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
+    evaluator = FullCatalog(k=(5, ITEMS), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
     found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, Hyper())
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
 
@@ -104,7 +104,7 @@ def test_steps_of_a_session_are_drawn_together_in_intervals(source):
     split = by_session(
         Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
     )
-    found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5,))({"params": {"weights": weights(1)}}, Hyper())
+    found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5, ITEMS))({"params": {"weights": weights(1)}}, Hyper())
     values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
     per_session = pd.Series(values - values.mean()).groupby(users).sum()
     error = np.sqrt((per_session**2).sum()) / len(values)  # of a ratio of sums, to first order

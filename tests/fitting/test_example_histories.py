@@ -8,6 +8,7 @@ import pytest
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.example_histories import example_histories
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
+from jaxrec.history import History
 from jaxrec.losses import bce
 from jaxrec.models import Model
 from jaxrec.negatives.candidates import Negatives
@@ -31,15 +32,20 @@ EXPECTED = {
 }
 
 
+def read(rows: np.ndarray, length: int, which: str) -> History:
+    histories = example_histories(data(), np.arange(6))
+    return jax.jit(lambda rows: histories.history(rows, length, which))(rows)
+
+
 @pytest.mark.parametrize("which", ["before", "others"])
 def test_histories_by_hand(which):
-    found = example_histories(data(), np.arange(6)).history(jnp.arange(6), 3, which)
+    found = read(np.arange(6, dtype=np.int32), 3, which)
     np.testing.assert_array_equal(found.items, list(EXPECTED[which].values()))
 
 
 def test_a_window_keeps_the_latest():
     """Of two entries: user 1's last two but the example's own."""
-    found = example_histories(data(), np.arange(6)).history(jnp.array([0, 1, 3, 5]), 2, "others")
+    found = read(np.array([0, 1, 3, 5], np.int32), 2, "others")
     np.testing.assert_array_equal(found.items, [[0, 3], [2, 0], [2, 3], [0, 3]])
 
 
@@ -48,7 +54,7 @@ def test_rows_that_are_no_target_are_history_but_no_examples(which):
     examples, n = SampledObjective(bce, Uniform(1), which).examples(data(TARGET), 3)
     assert n == 5
     np.testing.assert_array_equal(examples.item, [2, 3, 2, 1, 4])
-    query = examples.query(jnp.arange(5), 3, which)
+    query = jax.jit(lambda rows: examples.query(rows, 3, which))(np.arange(5, dtype=np.int32))
     np.testing.assert_array_equal(query.user, [1, 1, 0, 0, 1])
     np.testing.assert_array_equal(query.history.items, [EXPECTED[which][row] for row in (0, 1, 2, 4, 5)])
 
@@ -75,7 +81,9 @@ def test_a_model_is_trained_with_the_history_it_asks_for(which):
     """The positive is never in it; item 2, the only negative, is where it is in the history."""
     objective = SampledObjective(bce, Item2(), which)
     examples, _ = objective.examples(data(), 3)
-    cost, weight = objective.costs(Nearest(), {}, examples, jnp.arange(6), jnp.zeros(2, jnp.uint32), False)
+    source = jnp.zeros(2, jnp.uint32)
+    costs = jax.jit(lambda rows: objective.costs(Nearest(), {}, examples, rows, source, False))
+    cost, weight = costs(np.arange(6, dtype=np.int32))
     negative = np.array([2 in history for history in EXPECTED[which].values()], float)
     np.testing.assert_allclose(cost, (np.log(2) + np.log1p(np.exp(negative))) / 2, rtol=1e-6)
     np.testing.assert_array_equal(weight, 1)

@@ -38,9 +38,13 @@ def mine(miner: Miner, epoch: int, members: Population, params: dict) -> np.ndar
     return miner(at, members.seeds, params, members.hyper, np.ones(members.size, bool))
 
 
+@pytest.fixture(scope="module")
+def params() -> dict:
+    return fit(2, Hard(ranks=(1, 5)), 1).params
+
+
 @pytest.mark.parametrize("pool", [None, 25])
-def test_mined_are_the_ranks_of_what_a_user_does_not_have(pool):
-    params = fit(2, Hard(ranks=(1, 5)), 1).params
+def test_mined_are_the_ranks_of_what_a_user_does_not_have(params, pool):
     miner = Miner(Hard(ranks=(3, 7), pool=pool), MODEL, TRAIN)
     mined = np.asarray(mine(miner, 4, population(2), params))
     assert mined.shape == (2, USERS, 5)

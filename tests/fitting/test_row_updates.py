@@ -30,7 +30,7 @@ class Net(nn.Module):
 
 
 NET = Net()
-PARAMS = NET.init(jax.random.key(0), IDS, OTHERS)
+PARAMS = jax.jit(NET.init)(jax.random.key(0), IDS, OTHERS)
 
 
 def cost(params):
@@ -56,13 +56,13 @@ def test_rows_of_sgd_move_as_all_of_it_would():
 def test_rows_of_adagrad_are_those_of_a_loop():
     """The look-ups of a table take their turns, and what a row is shown several times counts several times."""
     rows = row_adagrad(learning_rate=0.1, initial_accumulator=0.5, eps=1e-3)
-    found, state, _ = rows.step(cost, PARAMS, rows.init(PARAMS))
+    found, state, _ = jax.jit(lambda params: rows.step(cost, params, rows.init(params)))(PARAMS)
 
     def of_bias(shown):
         scores = NET.apply(PARAMS, IDS, OTHERS)
         return jnp.sum((scores - PARAMS["params"]["bias"]["table"][OTHERS] + shown) ** 2)
 
-    slopes = np.asarray(jax.grad(of_bias)(PARAMS["params"]["bias"]["table"][OTHERS]))
+    slopes = np.asarray(jax.jit(jax.grad(of_bias))(PARAMS["params"]["bias"]["table"][OTHERS]))
     total, expected = np.full(ROWS, 0.5), np.zeros(ROWS)
     for item, slope in zip(np.asarray(OTHERS).ravel(), slopes.ravel(), strict=True):
         total[item] += slope**2
@@ -81,7 +81,7 @@ def test_the_sum_of_adagrad_grows_by_the_mean_square_of_a_rows_gradient(shape):
     rng = np.random.default_rng(0)
     table, total = rng.normal(size=shape), np.full(ROWS, 0.5)
     found, state = jnp.asarray(table, jnp.float32), jnp.asarray(total, jnp.float32)
-    rule = adagrad_rule(0.1, 1e-3)
+    rule = jax.jit(adagrad_rule(0.1, 1e-3))
     for ids in ([2, 0, 2], [0, 4, 5]):
         gradient = rng.normal(size=(3, *shape[1:]))
         for row, slope in zip(ids, gradient, strict=True):

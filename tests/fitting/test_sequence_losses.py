@@ -11,6 +11,7 @@ from jaxrec.fitting import sequence_losses
 from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.uniform import Uniform
+from tests.slow import some_slow
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)
@@ -31,7 +32,7 @@ def draw(n: int):
     return lambda numbers: Uniform(n)(SOURCE, numbers, ITEMS, jnp.int32(n))
 
 
-@pytest.mark.parametrize("block", [1, 4, 7, 256])
+@pytest.mark.parametrize("block", some_slow([1, 4, 7, 256], 1, 7, 256))
 def test_catalog_cross_entropy_and_its_gradient(monkeypatch, block):
     """Whatever the block: the sum by plain autodiff, each weight as given, the whole scaled by what comes behind."""
     monkeypatch.setattr(sequence_losses, "BLOCK", block)
@@ -82,16 +83,17 @@ def test_sampled_costs(loss, share):
     rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them
     cost = Sampled(softmax, share) if loss == "softmax" else GBCE(0.75, share)
     found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, draw(n)))(h)
+    items_of = jax.jit(lambda number: draw(n)(number[None]).items[0])
+    one = jax.jit(lambda *pair: softmax(*pair) if loss == "softmax" else gbce(*pair, n_items=ITEMS, t=0.75))
     expected, drawn = 0.0, set()
+    h, weight, vectors, target = map(np.asarray, (h, weight, vectors, target))
     for b in range(ROWS):
         for t in range(LENGTH):
             number = {"position": int(rows[b]) * 4096 + LENGTH - 1 - t, "user": int(rows[b]), "batch": 0}[share]
-            items = np.asarray(draw(n)(jnp.array([number])).items[0])
+            items = np.asarray(items_of(np.int32(number)))
             drawn.add(tuple(items))
-            used = jnp.asarray(items != int(target[b, t]), jnp.float32)[None]
+            used = (items != target[b, t]).astype(np.float32)[None]
             positive, negatives = h[b, t] @ vectors[target[b, t]], h[b, t] @ vectors[items].T
-            pair = positive[None], negatives[None], used
-            one = softmax(*pair) if loss == "softmax" else gbce(*pair, n_items=ITEMS, t=0.75)
-            expected += float(weight[b, t]) * float(one[0])
+            expected += float(weight[b, t]) * float(one(positive[None], negatives[None], used)[0])
     assert len(drawn) == {"position": ROWS * LENGTH, "user": ROWS, "batch": 1}[share]
     assert float(found) == pytest.approx(expected, rel=1e-4)

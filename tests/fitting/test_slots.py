@@ -1,6 +1,6 @@
 """Slots: a member's results do not depend on its slot, the number of slots, its neighbors, or its time of arrival."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -38,8 +38,13 @@ def member(number: int) -> Member:
     return Member(number, hyper(0.01 * (number + 1), 2 + number % 3, 1 + number % RATIO), epochs=2 + number % 3)
 
 
+@cache
+def program_and_placement(n: int) -> tuple:
+    return FIT.program(MODEL, data(), jax.tree.map(lambda x: x[None], hyper(0.1, WIDTH, RATIO)), n)
+
+
 def slots(n: int) -> Slots:
-    program, placement = FIT.program(MODEL, data(), jax.tree.map(lambda x: x[None], hyper(0.1, WIDTH, RATIO)), n)
+    program, placement = program_and_placement(n)
 
     def norms(params, hyper, active):
         return {"ndcg@10": np.array([np.abs(x).mean() for x in params["params"]["item_embedding"]["table"]])}

@@ -20,7 +20,7 @@ def contenders(compose):
     """Return contenders by name, each a search over EASE or, without a space, one run."""
 
     def make(*names, **own):
-        trees = {name: compose(*PLANTED, f"model={name}", *own.get(name, ())) for name in names}
+        trees = {name: compose(*PLANTED, f"model={name}", "sweep.population=2", *own.get(name, ())) for name in names}
         return [
             Contender(name, tree, SPACE if name == "ease" else {}, lambda more, tree=tree: tree, [f"model={name}"])
             for name, tree in trees.items()
@@ -76,7 +76,6 @@ def test_an_interrupted_comparison_continues_with_the_same_trials(contenders, sw
         return advance(runner)
 
     models = contenders("popularity", "ease")
-    models = [each._replace(tree={**each.tree, "sweep": {**each.tree["sweep"], "population": 2}}) for each in models]
     launch.compare_models(models, sweep, directory=tmp_path / "through")
     with monkeypatch.context() as patch:
         patch.setattr(SlotRunner, "advance", stop_in_the_second)

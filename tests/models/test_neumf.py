@@ -73,8 +73,9 @@ def run_of(model, directory: Path, seed: int, train: Interactions = TRAIN) -> di
     return params
 
 
-@pytest.fixture
-def runs(tmp_path) -> dict:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> dict:
+    tmp_path = tmp_path_factory.mktemp("runs")
     gmf, mlp = GMF(3, 5, 4), MLP(3, 5, 2, (6, 3))
     given = {"gmf": (gmf, run_of(gmf, tmp_path / "gmf", 1)), "mlp": (mlp, run_of(mlp, tmp_path / "mlp", 2))}
     return {**given, "fields": {"gmf_run": str(tmp_path / "gmf"), "mlp_run": str(tmp_path / "mlp")}}
@@ -87,7 +88,12 @@ def started(model: NeuMF):
     return fit(model, TRAIN, Population(np.array([0, 7]), hyper)).params
 
 
-@pytest.mark.slow
+def pretrained(model: NeuMF, **own: np.ndarray) -> dict:
+    """The parameters that a population of two gets in place of its fresh ones and of what a loss adds."""
+    fresh = jax.tree.map(lambda x: np.stack([x, x]), drawn(model, USERS))
+    return model.pretrained({"params": fresh["params"] | own}, TRAIN)["params"]
+
+
 def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
     """A learning rate of zero leaves every member where it started."""
     params = started(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
@@ -100,11 +106,10 @@ def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
 
 def test_what_a_loss_adds_to_the_parameters_stays(runs):
     model = NeuMF(3, 5, 4, 2, (6, 3), **runs["fields"])
-    fresh = jax.tree.map(lambda x: np.stack([x, x]), drawn(model, USERS))
     own = {"rank_bias": np.array([[1.0, 2.0], [3.0, 4.0]])}
-    found = model.pretrained({"params": fresh["params"] | own}, TRAIN)["params"]
+    found = pretrained(model, **own)
     np.testing.assert_array_equal(found["rank_bias"], own["rank_bias"])
-    assert found.keys() == fresh["params"].keys() | own.keys()
+    assert found.keys() == drawn(model, USERS)["params"].keys() | own.keys()
 
 
 @pytest.mark.slow
@@ -118,27 +123,22 @@ def test_without_runs_members_start_by_their_seeds():
     [
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["gmf_run"]), "needs both model.gmf_run and model.mlp_run"),
         (lambda f: NeuMF(3, 5, 4, shared=True, **f), "model.shared=false"),
-        pytest.param(
-            lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f),
-            r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)",
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\.", marks=pytest.mark.slow),
-        pytest.param(
+        (lambda f: NeuMF(3, 5, 8, 2, (6, 3), **f), r"gmf_\w+\.table has shape \(\d, 4\) in the runs, \(\d, 8\)"),
+        (lambda f: NeuMF(3, 5, 4, 2, (6,), **f), r"tower\."),
+        (
             lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run=f["mlp_run"], mlp_run=f["mlp_run"]),
             "name a run of model=gmf",
-            marks=pytest.mark.slow,
         ),
         (lambda f: NeuMF(3, 5, 4, 2, (6, 3), gmf_run="nowhere", mlp_run=f["mlp_run"]), "There is no file nowhere"),
     ],
 )
 def test_runs_that_do_not_fit_are_refused(runs, model, message):
     with pytest.raises(InputError, match=message):
-        started(model(runs["fields"]))
+        pretrained(model(runs["fields"]))
 
 
 def test_runs_on_other_data_are_refused(runs, tmp_path):
     other = Interactions(TRAIN.user, TRAIN.item, None, None, None, np.arange(3), np.arange(5) + 1)
     run_of(GMF(3, 5, 4), tmp_path / "other", 1, other)
     with pytest.raises(InputError, match="other users or items"):
-        started(NeuMF(3, 5, 4, 2, (6, 3), gmf_run=str(tmp_path / "other"), mlp_run=runs["fields"]["mlp_run"]))
+        pretrained(NeuMF(3, 5, 4, 2, (6, 3), gmf_run=str(tmp_path / "other"), mlp_run=runs["fields"]["mlp_run"]))

@@ -1,5 +1,7 @@
 """What every sequence model promises: no look ahead, nothing from padding, and its paper's arithmetic in numpy."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,8 +46,13 @@ def model(request):
     return MODELS[request.param], params_of(request.param), request.param
 
 
+@cache
+def encoder(model):
+    return jax.jit(lambda params, items, noise: model.apply(params, items, noise, method="encode"))
+
+
 def encode(model, params, items, noise=None):
-    return jax.jit(lambda p, i: model.apply(p, i, noise, method="encode"))(params, jnp.asarray(items))
+    return encoder(model)(params, jnp.asarray(items), noise)
 
 
 @pytest.mark.parametrize("name", some_slow(CAUSAL, "lstm", "nextitnet"))

@@ -67,7 +67,7 @@ def test_a_history_is_recommended_to_as_its_user_is(loaded):
         assert set(by_history.source) == {"model"}
 
 
-@pytest.mark.parametrize("name", some_slow(["neumf", "sasrec"], "neumf"))
+@pytest.mark.parametrize("name", some_slow(["neumf", "sasrec", "ease"], "neumf", "sasrec"))
 @pytest.mark.parametrize("exclude_seen", [True, False])
 def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
     """Small requests share one program, whoever asks; large ones have one that devices share."""
