@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # most progr
 def pytest_configure(config: pytest.Config) -> None:
     """Compiles fast programs only for the long tests: by default compiling takes longer than running them."""
     jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "not slow")
+    jax.devices()  # from here on no command changes the number of devices
 
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
@@ -64,6 +66,21 @@ def compose() -> Iterator[Callable[..., dict]]:
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         yield lambda *overrides: plain(hydra.compose("config", list(overrides)))
+
+
+@pytest.fixture(scope="session")
+def planted_run(compose, tmp_path_factory) -> Callable[..., Path]:
+    """`planted_run("model=ease")`: the directory of a run on planted data, made once and only read by tests."""
+    from jaxrec import launch
+    from tests.planted import PLANTED
+
+    @cache
+    def directory(*overrides: str) -> Path:
+        folder = tmp_path_factory.mktemp("run")
+        launch.run(compose(*PLANTED, *overrides), folder)
+        return folder
+
+    return directory
 
 
 @pytest.fixture

@@ -106,7 +106,7 @@ def test_the_planted_clusters_are_found(fitted):
         )
 
 
-@pytest.mark.parametrize("block", [7, 10_000])
+@pytest.mark.parametrize("block", some_slow([7, 10_000], 10_000))
 def test_no_metric_depends_on_the_block_size(fitted, block):
     selection = fitted.split.selection
     k = fitted.tree["eval"]["k"]

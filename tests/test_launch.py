@@ -38,11 +38,9 @@ def training(*arguments: str, cwd) -> Iterator[subprocess.Popen]:
         process.kill()
 
 
-@pytest.fixture(scope="module")
-def run_dir(compose, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run")
-    launch.run(compose(*SHORT), directory)
-    return directory
+@pytest.fixture
+def run_dir(planted_run):
+    return planted_run("trainer.epochs=2", "trainer.batch_size=512")
 
 
 def test_a_run_directory_holds_what_it_promises(run_dir):

@@ -48,9 +48,9 @@ def test_a_model_that_scales_with_the_data_is_given_its_density(split):
     assert model.model.density == pytest.approx((size["train"] + size["validation"]) / size["users"] / size["items"])
 
 
-def test_a_fit_has_the_numbers_of_the_command_line(model, compose, tmp_path):
-    launch.run(compose(*PLANTED, *(f"{key}={value}" for key, value in SHORT.items())), tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text())
+def test_a_fit_has_the_numbers_of_the_command_line(model, planted_run):
+    directory = planted_run(*(f"{key}={value}" for key, value in SHORT.items()))
+    metrics = json.loads((directory / "metrics.json").read_text())
     for part in ("validation", "test", "popularity"):
         assert model.metrics[part] == pytest.approx(metrics[part], abs=1e-12)
 

@@ -1,6 +1,6 @@
 """Slots: a member's results do not depend on its slot, the number of slots, its neighbors, or its time of arrival."""
 
-from functools import cache, partial
+from functools import partial
 
 import jax
 import numpy as np
@@ -38,13 +38,8 @@ def member(number: int) -> Member:
     return Member(number, hyper(0.01 * (number + 1), 2 + number % 3, 1 + number % RATIO), epochs=2 + number % 3)
 
 
-@cache
-def program_and_placement(n: int) -> tuple:
-    return FIT.program(MODEL, data(), jax.tree.map(lambda x: x[None], hyper(0.1, WIDTH, RATIO)), n)
-
-
 def slots(n: int) -> Slots:
-    program, placement = program_and_placement(n)
+    program, placement = FIT.program(MODEL, data(), jax.tree.map(lambda x: x[None], hyper(0.1, WIDTH, RATIO)), n)
 
     def norms(params, hyper, active):
         return {"ndcg@10": np.array([np.abs(x).mean() for x in params["params"]["item_embedding"]["table"]])}
@@ -67,10 +62,14 @@ def trained(n_slots: int, order: list[int]) -> dict[int, tuple[list, dict]]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[int, tuple[list, dict]]:
-    return {number: trained(1, [number])[number] for number in range(5)}
+    """One member after the other; member 0 has a new slot here, member 4 where the order is the reverse."""
+    return trained(1, [0, 1, 2, 3, 4])
 
 
-@pytest.mark.parametrize(("n_slots", "order"), [(1, [4, 3, 2, 1, 0]), (2, [0, 1, 2, 3, 4]), (4, [2, 4, 0, 3, 1])])
+@pytest.mark.parametrize(
+    ("n_slots", "order"),
+    [(1, [4, 3, 2, 1, 0]), pytest.param(2, [0, 1, 2, 3, 4], marks=pytest.mark.slow), (4, [2, 4, 0, 3, 1])],
+)
 def test_a_member_trains_as_it_would_alone(n_slots, order, alone):
     together = trained(n_slots, order)
     for number, (rows, params) in alone.items():
@@ -80,7 +79,7 @@ def test_a_member_trains_as_it_would_alone(n_slots, order, alone):
 
 
 def test_a_paused_member_is_not_touched(alone):
-    bench, first, second = slots(2), member(2), member(4)
+    bench, first, second = slots(4), member(2), member(4)
     bench.put(first)
     bench.put(second)
     bench.dispatch([second])

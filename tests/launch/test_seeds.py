@@ -76,9 +76,8 @@ def test_readers_take_the_seed_that_is_best_on_validation(folder):
         pd.testing.assert_frame_equal(model.recommend(users, k=3), expected.recommend(users, k=3))
 
 
-def test_compare_takes_all_seeds(folder, compose, tmp_path):
-    launch.run(compose(*PLANTED, "model=popularity"), tmp_path / "popularity")
-    table = compare([str(folder / "several"), str(tmp_path / "popularity")]).table
+def test_compare_takes_all_seeds(folder, planted_run):
+    table = compare([str(folder / "several"), str(planted_run("model=popularity"))]).table
     assert table["seeds"].tolist() == [2, 1]
     assert table["sd"].notna().all()
 
@@ -117,6 +116,7 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(folder, compose, tmp
     assert "failed: seed=1: diverged" in capsys.readouterr().out
     summary = read(tmp_path, "seeds.json")
     assert (summary["seeds"], summary["failed"], summary["test"]["ndcg@10"]["sd"]) == ([2], {"1": "diverged"}, None)
+    monkeypatch.setattr("jaxrec.launch.seeds.select", lambda *args: None)
     monkeypatch.setattr(experiment, "finish_each", lambda *args: ["diverged"] * 2)
     with pytest.raises(InputError, match="diverged"):
         launch.run_seeds(compose(*SHORT, "trainer.epochs=1"), 2, tmp_path / "none")

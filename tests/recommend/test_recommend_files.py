@@ -8,21 +8,18 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from jaxrec import launch, recommend
+from jaxrec import recommend
 from jaxrec.checkpoint import save_params
 from jaxrec.errors import InputError
 from jaxrec.recommend import files
 from tests.paths import ROOT
-from tests.planted import PLANTED
 from tests.slow import some_slow
 
 
-@pytest.fixture(scope="module")
-def run(compose, tmp_path_factory):
+@pytest.fixture
+def run(planted_run):
     """EASE on planted data, whose item features are clusters."""
-    directory = tmp_path_factory.mktemp("run")
-    launch.run(compose(*PLANTED, "model=ease"), directory)
-    return str(directory)
+    return str(planted_run("model=ease"))
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

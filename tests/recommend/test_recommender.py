@@ -1,5 +1,7 @@
 """A loaded run against numpy: users it knows, histories it has never seen, and what it knows nothing of."""
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,18 +22,9 @@ SETTINGS = {  # of one model of each kind
 
 
 @pytest.fixture(scope="module")
-def loaded(compose, tmp_path_factory):
-    """`loaded("ease")`: a run of this model on planted data, trained once and loaded once."""
-    kept = {}
-
-    def load(name: str) -> recommend.Recommender:
-        if name not in kept:
-            directory = tmp_path_factory.mktemp(name)
-            launch.run(compose(*PLANTED, *SETTINGS[name]), directory)
-            kept[name] = recommend.load(directory)
-        return kept[name]
-
-    return load
+def loaded(planted_run):
+    """`loaded("ease")`: a run of this model on planted data, loaded once."""
+    return cache(lambda name: recommend.load(planted_run(*SETTINGS[name])))
 
 
 @pytest.mark.parametrize("start", [0, 16, 48])

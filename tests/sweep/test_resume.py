@@ -21,6 +21,7 @@ from jaxrec.sweep.trials import best
 from jaxrec.sweep.tuning import Search, Tuning, finish
 from jaxrec.sweep.workers import own_states
 from tests.planted import PLANTED
+from tests.slow import some_slow
 from tests.sweep.recorder import Curves, sweep
 
 SPACE = {
@@ -196,7 +197,7 @@ def killed_and_continued(name, directory, killed_at):
 
 
 @pytest.mark.parametrize("name", CURVES)
-@pytest.mark.parametrize("part", [0.1, 0.25, 0.35, 0.6, 0.85])
+@pytest.mark.parametrize("part", some_slow([0.1, 0.25, 0.35, 0.6, 0.85], 0.1, 0.35, 0.85))
 def test_a_search_killed_at_a_write_ends_with_the_same_trials(name, part, uninterrupted_curves, tmp_path):
     study, n_writes = uninterrupted_curves[name]
     assert killed_and_continued(name, tmp_path, int(part * n_writes)) == records(study)
