@@ -20,7 +20,7 @@ from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.tuning import Search, Tuning
 from tests.planted import PLANTED
-from tests.sweep.test_resume import Killed, Mortal, records
+from tests.sweep.kills import Killed, Mortal, records
 
 SPACE = {
     "optimizer.learning_rate": Interval(1e-3, 0.1, log=True),

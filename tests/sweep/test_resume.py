@@ -5,7 +5,6 @@ import math
 
 import jax
 import numpy as np
-import optuna
 import pytest
 from optuna.storages.journal import JournalFileBackend
 
@@ -22,6 +21,7 @@ from jaxrec.sweep.tuning import Search, Tuning, finish
 from jaxrec.sweep.workers import own_states
 from tests.planted import PLANTED
 from tests.slow import some_slow
+from tests.sweep.kills import Killed, Mortal, records
 from tests.sweep.recorder import Curves, sweep
 
 SPACE = {
@@ -34,28 +34,6 @@ SETTINGS = (
     *("trainer.epochs=12", "trainer.patience=4", "trainer.batch_size=512"),
     *("sweep.n_trials=9", "sweep.population=3"),
 )
-
-
-class Killed(BaseException):
-    """Ends a search as SIGKILL does: no handler catches it."""
-
-
-class Mortal:
-    """A runner whose process is killed at the n-th use of it."""
-
-    def __init__(self, runner, n):
-        self.runner, self.n, self.uses = runner, n, itertools.count()
-
-    def __getattr__(self, name):
-        if next(self.uses) == self.n:
-            raise Killed
-        return getattr(self.runner, name)
-
-    def advance(self):
-        for progress in self.runner.advance():
-            yield progress
-            if next(self.uses) == self.n:
-                raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +56,6 @@ def searched(compose, tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(searched, tmp_path_factory):
     return searched(tmp_path_factory.mktemp("through"))
-
-
-def records(study: optuna.Study) -> list[tuple]:
-    timed = ("seconds", "worker")
-    return [
-        (t.number, t.state, t.value, t.params, {k: v for k, v in t.user_attrs.items() if k not in timed})
-        for t in study.trials
-    ]
 
 
 def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):

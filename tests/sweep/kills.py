@@ -1,0 +1,36 @@
+"""Runners whose process is killed, and what a study has recorded, to compare with that of a search without kills."""
+
+import itertools
+
+import optuna
+
+
+class Killed(BaseException):
+    """Ends a search as SIGKILL does: no handler catches it."""
+
+
+class Mortal:
+    """A runner whose process is killed at the n-th use of it."""
+
+    def __init__(self, runner, n):
+        self.runner, self.n, self.uses = runner, n, itertools.count()
+
+    def __getattr__(self, name):
+        if next(self.uses) == self.n:
+            raise Killed
+        return getattr(self.runner, name)
+
+    def advance(self):
+        for progress in self.runner.advance():
+            yield progress
+            if next(self.uses) == self.n:
+                raise Killed
+
+
+def records(study: optuna.Study) -> list[tuple]:
+    """All trials without what differs from one run to the next."""
+    timed = ("seconds", "worker")
+    return [
+        (t.number, t.state, t.value, t.params, {k: v for k, v in t.user_attrs.items() if k not in timed})
+        for t in study.trials
+    ]
