@@ -20,6 +20,7 @@ from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.tuning import Search, Tuning
 from tests.planted import PLANTED
+from tests.slow import some_slow
 from tests.sweep.kills import Killed, Mortal, records
 
 SPACE = {
@@ -74,8 +75,10 @@ def test_members_train_from_start_to_end_and_copy_each_other(uninterrupted):
     assert len(runner._programs) == 1
 
 
-@pytest.mark.parametrize("minutes", [None, 1e-9])
-@pytest.mark.parametrize("kills", [[1], [20, 25], [46]])  # while members start, at two copies, and as members end
+@pytest.mark.parametrize("minutes", some_slow([None, 1e-9], None))
+@pytest.mark.parametrize(
+    "kills", some_slow([[1], [20, 25], [46]], [1], [46])
+)  # in the start, at two copies, at the end
 def test_a_killed_population_ends_with_the_same_trials(minutes, kills, trained, uninterrupted, tmp_path):
     for n in kills:
         with pytest.raises(Killed):
@@ -101,6 +104,7 @@ def test_a_population_killed_at_random_moments_ends_with_the_same_trials(
     assert records(trained(tmp_path, minutes)[1]) == records(uninterrupted[1])
 
 
+@pytest.mark.slow  # it clears the cache of compiled functions, which costs the tests after it more than itself
 def test_nothing_is_compiled_after_the_first_epoch(trained, tmp_path, monkeypatch):
     compiled, advance = [], PopulationRunner.advance
     jax.monitoring.register_event_duration_secs_listener(
