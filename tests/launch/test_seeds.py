@@ -116,7 +116,6 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(folder, compose, tmp
     assert "failed: seed=1: diverged" in capsys.readouterr().out
     summary = read(tmp_path, "seeds.json")
     assert (summary["seeds"], summary["failed"], summary["test"]["ndcg@10"]["sd"]) == ([2], {"1": "diverged"}, None)
-    monkeypatch.setattr("jaxrec.launch.seeds.select", lambda *args: None)
     monkeypatch.setattr(experiment, "finish_each", lambda *args: ["diverged"] * 2)
     with pytest.raises(InputError, match="diverged"):
         launch.run_seeds(compose(*SHORT, "trainer.epochs=1"), 2, tmp_path / "none")
