@@ -136,12 +136,12 @@ def test_a_killed_run_continues_to_the_same_numbers(folder, compose, tmp_path, m
 
     monkeypatch.setattr(EpochProgress, "__call__", kill)
     with pytest.raises(Killed):
-        launch.run_seeds(compose(*arguments), 3, tmp_path)
+        launch.run_seeds(compose(*arguments), 2, tmp_path)
     monkeypatch.setattr(EpochProgress, "__call__", display)
-    launch.run_seeds(compose(*arguments), 3, tmp_path)
+    launch.run_seeds(compose(*arguments), 2, tmp_path)
     assert "continuing after epoch 1" in capsys.readouterr().out
     assert not (tmp_path / STATES).exists()
-    for seed in (5, 6, 7):
+    for seed in (5, 6):
         one, other = (read(each / f"seed-{seed}") for each in (tmp_path, folder / "several"))
         assert {part: one[part] for part in ("validation", "test")} == {
             part: other[part] for part in ("validation", "test")
