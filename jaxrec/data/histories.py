@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.interactions import Interactions, user_order
+from jaxrec.data.interactions import Interactions
 
 
 class UserHistories(NamedTuple):
@@ -39,7 +39,7 @@ class UserHistories(NamedTuple):
 
 def histories(interactions: Interactions) -> UserHistories:
     """Return the histories of all users, oldest entry first, ties in file order."""
-    offsets, rows = user_order(interactions)
+    offsets, rows = interactions.user_order
 
     def column(values: np.ndarray | None) -> np.ndarray | None:
         return None if values is None else values[rows]

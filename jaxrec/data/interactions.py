@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
@@ -76,6 +77,17 @@ class Interactions:
     def n_items(self) -> int:
         """Size of the item table, i.e. of the catalog."""
         return len(self.item_ids)
+
+    @cached_property
+    def user_order(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows sorted by user and time, ties in file order; sorted once.
+
+        Offsets, int64 [U + 1], and row numbers, int64 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
+        """
+        rows = np.argsort(self.user, kind="stable") if self.time is None else np.lexsort((self.time, self.user))
+        offsets = np.zeros(self.n_users + 1, np.int64)
+        np.cumsum(np.bincount(self.user, minlength=self.n_users), out=offsets[1:])
+        return offsets, rows
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Return the data with the given rows only (positions or a mask) and unchanged id tables."""
@@ -172,22 +184,9 @@ def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.Data
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
 
 
-def user_order(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Sort rows by user and time, ties in file order.
-
-    Returns:
-        Offsets, int64 [U + 1], and row numbers, int64 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
-    """
-    user, time = interactions.user, interactions.time
-    rows = np.argsort(user, kind="stable") if time is None else np.lexsort((time, user))
-    offsets = np.zeros(interactions.n_users + 1, np.int64)
-    np.cumsum(np.bincount(user, minlength=interactions.n_users), out=offsets[1:])
-    return offsets, rows
-
-
 def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items of each user, oldest first: offsets, int64 [U + 1], and items, int32 [N]; see `user_order`."""
-    offsets, rows = user_order(interactions)
+    """Return the items of each user, oldest first: offsets, int64 [U + 1], and items, int32 [N]."""
+    offsets, rows = interactions.user_order
     return offsets, interactions.item[rows]
 
 

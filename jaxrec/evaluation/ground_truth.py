@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxrec.data.histories import histories, select_rows
-from jaxrec.data.interactions import Interactions, by_user, user_order
+from jaxrec.data.interactions import Interactions, by_user
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.ragged import Ragged, ragged, sort_rows
@@ -50,9 +50,10 @@ def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
         raise InputError(f"{held_out.target.name}: there are no held-out interactions: hold out a larger part in split")
     if held_out.order is not None:
         return _steps(held_out, held_out.order)
-    known = histories(held_out.known.take(_of_evaluated_users(held_out.known, held_out)))
+    is_evaluated = _of_evaluated_users(held_out.known, held_out)
+    known = histories(held_out.known if is_evaluated.all() else held_out.known.take(is_evaluated))
     if singly:
-        _, rows = user_order(held_out.target)
+        _, rows = held_out.target.user_order
         users = held_out.target.user[rows]
         queries = QueryRows(
             users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
@@ -73,7 +74,7 @@ def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
     rows_of_users = _of_evaluated_users(context, held_out)
     context, is_target = context.take(rows_of_users), is_target[rows_of_users]
     known = histories(context)
-    _, rows = user_order(context)
+    _, rows = context.user_order
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
     queries = QueryRows(users, known, known.offsets[users], end, encoded=held_out.known.encoded)

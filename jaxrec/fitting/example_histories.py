@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxrec.data.histories import histories
-from jaxrec.data.interactions import Interactions, user_order
+from jaxrec.data.interactions import Interactions
 from jaxrec.history import DeviceHistories, History, past
 
 Which = Literal["others", "before"]
@@ -39,7 +39,7 @@ class ExampleHistories(NamedTuple):
 
 def example_histories(train: Interactions, rows: np.ndarray) -> ExampleHistories:
     """Histories for the examples given by `rows` of the data; histories also contain all other rows."""
-    offsets, order = user_order(train)
+    offsets, order = train.user_order
     position = np.empty(len(train), np.int32)
     position[order] = np.arange(len(train), dtype=np.int32)
     user = train.user[rows]

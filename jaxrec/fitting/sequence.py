@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.histories import histories
-from jaxrec.data.interactions import Interactions, user_order
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
 from jaxrec.fitting.sequence_losses import Cost
@@ -174,7 +174,7 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     end = stop[user] - back * (stride or 0)
     first = np.maximum(start[user] + before, end - stride) if stride else start[user] + before
     targets = known.items if known.target is None else np.where(known.target, known.items, -1)
-    weight = None if train.weight is None else jnp.asarray(train.weight[user_order(train)[1]], jnp.float32)
+    weight = None if train.weight is None else jnp.asarray(train.weight[train.user_order[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
     bounds = device(start[user]), device(first), device(end)
     return Windows(*bounds, DeviceHistories(device(known.items)), DeviceHistories(device(targets), value=weight)), len(

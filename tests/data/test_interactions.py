@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import by_user, encode, summary
+from jaxrec.data.interactions import Interactions, by_user, encode, summary
 from jaxrec.errors import InputError
 from tests.data.rows import PAIRS, frame, quick
 
@@ -101,3 +101,12 @@ def test_taking_and_joining_rows():
     assert both.value is None
     assert replace(data, value=np.ones(3, np.float32)).joined(data).value is None
     assert both.n_users == 3
+
+
+def test_rows_are_sorted_once_by_user_and_time():
+    user, time = np.array([1, 0, 1, 0, 1], np.int32), np.array([5, 9, 3, 2, 3], np.int64)
+    data = Interactions(user, user, None, time, None, np.arange(3), np.arange(2))
+    offsets, rows = data.user_order
+    assert (offsets.tolist(), rows.tolist()) == ([0, 2, 5, 5], [3, 1, 2, 4, 0])  # of equal times, the first row
+    assert data.user_order[1] is rows
+    assert data.take(np.array([0, 2])).user_order[1].tolist() == [1, 0]

@@ -109,10 +109,13 @@ def unsplit(interactions: Interactions) -> None:
         raise InputError("the data is already split: set split=given, or set data.path to one file to split it again")
 
 
-def ranks(interactions: Interactions, key: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rank [N] of each row among its user's rows by `key`, ties in row order, and row counts by user [U]."""
+def ranks(interactions: Interactions, key: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rank [N] of each row among its user's rows, and row counts by user [U].
+
+    Rows are ranked by `key`, or else by time; ties in row order.
+    """
     user = interactions.user
-    order = np.argsort(user, kind="stable") if key is None else np.lexsort((key, user))
+    order = interactions.user_order[1] if key is None else np.lexsort((key, user))
     count = np.bincount(user, minlength=interactions.n_users)
     rank = np.empty(len(user), np.int64)
     rank[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)

@@ -47,7 +47,7 @@ def new_users(
     part_of[users[:n_test]] = TEST
     part_of[users[n_test : n_test + n_validation]] = VALIDATION
 
-    rank, _ = ranks(target_rows, target_rows.time if known_by == "time" else rng.random(len(target_rows)))
+    rank, _ = ranks(target_rows, None if known_by == "time" else rng.random(len(target_rows)))
     n_known = np.clip(rounded(count, known_fraction), 1, np.maximum(count - 1, 1))
     part = with_history(interactions, np.where(rank < n_known[target_rows.user], TRAIN, part_of[target_rows.user]))
     # Known rows of held-out users are in TRAIN at this point; they must not be trained on.

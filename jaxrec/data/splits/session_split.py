@@ -79,7 +79,7 @@ def by_session(
     split_rows = np.flatnonzero(kept)
     data = _as_users(interactions, session, split_rows, numbered=gap_minutes is not None)
     part = part[split_rows]
-    rank, _ = ranks(data, data.time)
+    rank, _ = ranks(data)
     ground_truth = (rank > 0) if data.target is None else (rank > 0) & data.target
     part = np.where((part != TRAIN) & ~ground_truth, part + KNOWN, part).astype(np.int8)
     split = assembled(data, part, validated=validation_days > 0, every_step=True)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.data.interactions import Interactions, user_order
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 
 HALF_HOUR = 1800.0  # seconds; the usual gap in web analytics
@@ -25,7 +25,7 @@ def sessions(interactions: Interactions, gap: float = HALF_HOUR) -> np.ndarray:
         raise InputError(f"the session gap must be 0 seconds or more, not {gap} (1800 is half an hour)")
     if interactions.time is None:
         raise InputError("sessions need times: name their column in data.time_column")
-    _, rows = user_order(interactions)
+    _, rows = interactions.user_order
     user, time = interactions.user[rows], interactions.time[rows]
     starts = np.ones(len(rows), bool)
     starts[1:] = (user[1:] != user[:-1]) | (np.diff(time) > gap * 1000)

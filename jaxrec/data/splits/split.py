@@ -83,7 +83,7 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
     """
     unsplit(interactions)
     target_rows = targets(interactions)
-    rank, count = ranks(target_rows, target_rows.time)
+    rank, count = ranks(target_rows)
     from_last = count[target_rows.user] - 1 - rank  # 0 for the last one
     part = np.select([from_last == 0, from_last == 1], [TEST, VALIDATION], TRAIN)
     part[count[target_rows.user] < min_history + 2] = TRAIN
