@@ -22,7 +22,7 @@ from jaxrec.finished import SEEDS_FILE
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
-from jaxrec.report.report import run_report
+from jaxrec.report.run_report import run_report
 from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
 from jaxrec.sweep.servers import is_server, split_password
 from jaxrec.sweep.storage import FileLock, read_journal

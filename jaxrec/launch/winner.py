@@ -16,7 +16,7 @@ from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.launch.shown import test_table
-from jaxrec.report.report import sweep_report
+from jaxrec.report.search_report import sweep_report
 from jaxrec.settings import SCHEDULE
 from jaxrec.sweep.front import front_runs
 from jaxrec.sweep.objectives import front, value_of

@@ -19,7 +19,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.report import trial_sample
-from jaxrec.report.report import run_report, sweep_report
+from jaxrec.report.run_report import run_report
+from jaxrec.report.search_report import sweep_report
 from tests.page import EVIL, Page, numbers, unpacked
 
 TREE = {

@@ -1,0 +1,190 @@
+"""Page of a search: the best trial and its test metrics, all trials, and what made them better or worse."""
+
+import math
+from collections.abc import Collection, Sequence
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from jaxrec.experiment import Result
+from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, page, section, table, tag
+from jaxrec.page.metric_labels import label
+from jaxrec.report import charts
+from jaxrec.report.lineage import lineage
+from jaxrec.report.occupancy import occupancy
+from jaxrec.report.pareto import pareto_section
+from jaxrec.report.result_metrics import interrupted, metric_table, test_cards
+from jaxrec.report.trial_curves import learning_curves
+from jaxrec.report.trial_sample import sample, sample_note
+from jaxrec.sweep.finalists import Finalists
+from jaxrec.sweep.objectives import objectives_of, value_of
+from jaxrec.sweep.pbt import LINEAGE
+from jaxrec.sweep.study import command, importance_note, importances
+from jaxrec.sweep.trials import best, best_params, further, leaderboard, params_of, state_of
+
+
+def sweep_report(
+    name: str,
+    study: optuna.Study,
+    result: Result,
+    notes: Sequence[str] = (),
+    winner: FrozenTrial | None = None,
+    finalists: Finalists | None = None,
+    kept: Collection[int] = (),
+) -> str:
+    """Return the HTML page of a search.
+
+    Args:
+        name: name of the study.
+        study: all trials.
+        result: result of the best trial, the only one evaluated on the test set.
+        notes: warnings about the search.
+        winner: the trial that was tested; None: the best by value.
+        finalists: comparison of the best trials over new seeds.
+        kept: numbers of trials with a run in `front`.
+    """
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and value_of(trial) is not None]
+    ended = [*complete, *pruned]
+    winner, metric = winner or best(study), label(str(study.user_attrs.get("metric", "value")))
+    minimize = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
+    tested = "the best trial and the runs in front/ were" if kept else "the best trial was"
+    aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
+    ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric})
+    body = [
+        tag("h1", name),
+        tag(
+            "p",
+            f"{aim} Only {tested} evaluated on the test set.",
+            "soft",
+        ),
+        interrupted(result),
+        *(tag("p", note[:1].upper() + note[1:] + ".", "warn") for note in notes),
+        cards(
+            (f"best {metric}", decimals(value_of(winner)), f"trial {winner.number}"),
+            *test_cards(result),
+            _counted(trials),
+        ),
+        section("Best trial", grid(_best(study, winner))),
+        pareto_section(study, winner, kept),
+        section("Test metrics of the best trial", metric_table(result)),
+        *(
+            _population(trials, ended, winner, metric, minimize=minimize)
+            if LINEAGE in winner.user_attrs
+            else _searched(study, complete, pruned, winner, metric, minimize=minimize)
+        ),
+        *([_finalists(finalists, metric)] if finalists is not None else []),
+        section("Leaderboard", box(frame(ranked))),
+        section("All trials", _trial_table(trials, metric, objectives_of(study)[1:], minimize=minimize)),
+    ]
+    return page(name, body)
+
+
+def _searched(
+    study: optuna.Study,
+    complete: Sequence[FrozenTrial],
+    pruned: Sequence[FrozenTrial],
+    winner: FrozenTrial,
+    metric: str,
+    *,
+    minimize: bool,
+) -> list[Html]:
+    """Return the sections about trials with settings of their own, and what these explain."""
+    drawn, sampled = sample(complete, minimize=minimize), _note(sample_note(len(complete)))
+    shares, note = importances(study), importance_note(study)
+    importance_chart = (
+        charts.importance_bars(shares, note) if shares else box(tag("h3", "Parameter importances"), tag("p", note))
+    )
+    curves = learning_curves([*complete, *pruned], winner, metric, minimize=minimize)
+    return [
+        section("Search", grid([charts.by_trial(complete, pruned, metric, minimize=minimize), importance_chart])),
+        _section("Learning curves", curves),
+        _section("Slots over time", occupancy(study.get_trials(deepcopy=False), winner)),
+        section("One parameter at a time", sampled, grid(charts.slices(drawn, metric, winner))),
+        section("All parameters", sampled, charts.parallel(drawn, metric, minimize=minimize)),
+    ]
+
+
+def _population(
+    trials: Sequence[FrozenTrial], ended: Sequence[FrozenTrial], winner: FrozenTrial, metric: str, *, minimize: bool
+) -> list[Html]:
+    """Return the sections about the members of a population."""
+    copies, *changed = lineage(trials, winner)
+    return [
+        section("Population", grid([copies])),
+        section("Settings over time", grid(changed)) if changed else Html(),
+        _section("Learning curves", learning_curves(ended, winner, metric, minimize=minimize)),
+    ]
+
+
+def _finalists(finalists: Finalists, metric: str) -> Html:
+    """Return a table of the finalists, the best mean first."""
+    rows = [
+        [
+            Cell(int(row["trial"]), key=row["trial"]),
+            Cell(decimals(row["value"]), note=_ends(row["low"], row["high"])),
+            Cell(decimals(row["sd"])),
+            Cell(
+                decimals(row["difference"]) if place else "",
+                note=_ends(row["difference_low"], row["difference_high"]),
+            ),
+            Cell(f"{row['p']:.2g}" if math.isfinite(row["p"]) else ""),
+        ]
+        for place, row in enumerate(finalists.table.to_dict("records"))
+    ]
+    text = (
+        f"The best trials, each trained with {finalists.table['seeds'].iloc[0]} new seeds. sd: standard deviation over "
+        "seeds. In small type: 95% intervals over users and seeds. p: of the difference to the first trial, with "
+        "Holm's correction."
+    )
+    failed = [tag("p", f"Trial {number} is left out: {why}.", "warn") for number, why in finalists.failed.items()]
+    heads = ["trial", metric, "sd", "difference", "p"]
+    return section("Finalists", box(table(heads, rows), tag("p", text, "soft note")), *failed)
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:.4f} to {high:.4f}" if math.isfinite(low) else ""
+
+
+def _best(study: optuna.Study, winner: FrozenTrial) -> list[Html]:
+    link = Html('<p>Full report of this trial: <a href="best/report.html">best/report.html</a></p>')
+    schedule = "best/schedule.yaml" if LINEAGE in winner.user_attrs else None
+    again = box(tag("h3", "Train this trial again"), tag("pre", command(study, winner.number, schedule)), link)
+    title = f"Trial {winner.number}" + (f", at epoch {winner.user_attrs['best_epoch']}" if schedule else "")
+    return [box(tag("h3", title), table([], best_params(winner).items())), again]
+
+
+def _counted(trials: Sequence[FrozenTrial]) -> tuple[str, str, str]:
+    count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+    complete, failed = count.pop(TrialState.COMPLETE), count.pop(TrialState.FAIL)
+    others = [f"{n:,} {state.name.lower()}" for state, n in count.items() if n]
+    return "trials complete", f"{complete:,}", ", ".join([f"{failed:,} failed", *others])
+
+
+def _section(title: str, chart: Html) -> Html:
+    """Return a section of one chart; empty without one."""
+    return section(title, grid([chart])) if chart else Html()
+
+
+def _note(text: str) -> Html:
+    return tag("p", text, "soft") if text else Html()
+
+
+def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[str], *, minimize: bool) -> Html:
+    attributes = {"epochs": "epochs", "best_epoch": "best epoch", "seconds": "seconds", "error": "error"}
+    note = f"{sample_note(len(trials))} All of them are in trials.csv." if sample_note(len(trials)) else ""
+    rows = [
+        {
+            "trial": trial.number,
+            "state": state_of(trial),
+            metric: value_of(trial),
+            **(further(trial, others) if trial.values else {}),
+            **(best_params(trial) or params_of(trial)),
+            **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
+        }
+        for trial in sample(trials, minimize=minimize)
+    ]
+    hint = tag("p", f"{note} Click a column head to sort.".strip(), "soft")
+    return hint + box(frame(pd.DataFrame(rows, dtype=object), sortable=True))
