@@ -1,5 +1,7 @@
 """The next item at every step of a session, against one loop over sessions and steps in numpy."""
 
+from dataclasses import replace
+
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -44,7 +46,7 @@ def weights(n_members: int) -> np.ndarray:
 @pytest.mark.parametrize("with_views", [False, True])
 @pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_step_is_that_of_a_loop(source, with_views, block):
-    source = source if with_views else Interactions(**{**vars(source), "target": None})
+    source = source if with_views else replace(source, target=None)
     split = by_session(source, gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     held = split.test
     session_of = {name: number for number, name in enumerate(held.known.user_ids.tolist())}
@@ -82,9 +84,7 @@ def test_every_step_is_that_of_a_loop(source, with_views, block):
 
 def test_nothing_of_a_session_is_masked(source):
     """A model that says what came before finds the repeats."""
-    split = by_session(
-        Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
-    )
+    split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     held = split.test
     evaluator = FullCatalog(k=(5, ITEMS), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
     found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, Hyper())
@@ -101,9 +101,7 @@ def test_a_users_rows_are_drawn_together_in_intervals():
 
 
 def test_steps_of_a_session_are_drawn_together_in_intervals(source):
-    split = by_session(
-        Interactions(**{**vars(source), "target": None}), gap_minutes=90.0, validation_days=0.0, test_days=2.0
-    )
+    split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5, ITEMS))({"params": {"weights": weights(1)}}, Hyper())
     values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
     per_session = pd.Series(values - values.mean()).groupby(users).sum()

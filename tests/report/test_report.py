@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shlex
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -323,7 +324,7 @@ def test_parameters_that_only_some_trials_have():
 
 def hostile_run():
     known = result().known
-    evil = Interactions(**{**vars(known), "name": EVIL})
+    evil = replace(known, name=EVIL)
     tree = {**TREE, "model": {"_target_": f"x.{EVIL}", EVIL: EVIL}}
     made = result(evil)
     made.metrics["test"] |= {f"{EVIL}@10": 0.1}
