@@ -13,6 +13,7 @@ import json
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ Extra = dict[str, Any]  # arrays and JSON values stored with the parameters, by 
 
 DTYPES = {"BOOL": "?", **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IUFC" for size in (1, 2, 4, 8)}}
 
+TEMPORARY = ".tmp-"  # start of the names of temporary files
+STALE_SECONDS = 60.0
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is exceeded; free some space or choose another folder",
@@ -49,6 +52,14 @@ ADVICE = {
 }
 
 
+def remove_temporary(folder: Path) -> None:
+    """Remove temporary files of killed processes from a folder; younger ones may still be in use."""
+    for file in folder.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(OSError):  # another process removed it
+            if time.time() - file.stat().st_mtime > STALE_SECONDS:
+                file.unlink()
+
+
 def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     """Write a file atomically: call `write` with a temporary path next to `path`, then rename that file to `path`.
 
@@ -59,7 +70,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         InputError: the file cannot be written; the message has the folder and the fix.
     """
-    temporary = path.with_name(f".tmp-{uuid4().hex[:8]}-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{uuid4().hex[:8]}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from jaxrec.checkpoint import read_json, save_params, write_atomic, write_json, write_text
+from jaxrec.checkpoint import read_json, remove_temporary, save_params, write_atomic, write_json, write_text
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
 from jaxrec.data.histories import histories
@@ -124,6 +124,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, tree, result))
+    remove_temporary(directory)
     write_json(directory / "metrics.json", result.metrics)
 
 

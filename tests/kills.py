@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from jaxrec.checkpoint import TEMPORARY
 from tests.paths import ROOT
 from tests.planted import PLANTED
 
@@ -106,6 +107,8 @@ def left_by(directory: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(directory.rglob("*")):
         name = str(path.relative_to(directory))
+        if path.name.startswith(TEMPORARY):  # removed by a later command
+            continue
         if path.name == "metrics.json":
             metrics = json.loads(path.read_text())
             found[name] = {key: value for key, value in metrics.items() if key not in ("time", "environment")}

@@ -385,3 +385,12 @@ def test_the_reader_of_own_files_is_where_programs_of_0_1_0_import_it():
     from jaxrec.data.sources.files import files as reader
 
     assert files.files is reader
+
+
+def test_temporary_files_of_killed_processes_are_removed_and_those_in_use_are_kept(tmp_path):
+    for name in (".tmp-0123abcd-history.csv", ".tmp-89abcdef-history.csv", "history.csv"):
+        (tmp_path / name).write_text("")
+    for name in (".tmp-0123abcd-history.csv", "history.csv"):
+        os.utime(tmp_path / name, (0, 0))
+    checkpoint.remove_temporary(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-89abcdef-history.csv", "history.csv"]
