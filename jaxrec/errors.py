@@ -1,5 +1,17 @@
 """Exception for invalid input."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(ValueError):
     """Invalid file, column, row, key or value; the message names it and the fix, and commands print it in one line."""
+
+
+@contextmanager
+def named(prefix: str) -> Iterator[None]:
+    """Put a prefix, e.g. the run that is at fault, before the message of an InputError; an empty one is omitted."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}: {error}" if prefix else str(error)) from error

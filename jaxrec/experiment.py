@@ -16,7 +16,7 @@ from jaxtyping import PyTree
 
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
-from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import cost
@@ -94,7 +94,19 @@ def select(
         on_epoch: called after each epoch.
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
     """
-    model, evaluator = prepared(tree, selection)
+    return train(tree, selection, population, *prepared(tree, selection), on_epoch, saved)
+
+
+def train(
+    tree: Tree,
+    selection: Selection,
+    population: Population,
+    model: Model,
+    evaluator: Evaluator | None,
+    on_epoch: OnEpoch = quiet,
+    saved: SavedSlots | None = None,
+) -> Selected:
+    """Train every member with a model and an evaluator of `prepared`; see `select`."""
     validate = evaluator.means if evaluator else None
     fit = trainer(tree)(model, selection.train, population, validate, on_epoch, saved=saved)
     started = time.perf_counter()
@@ -121,13 +133,6 @@ def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]
     if why := evaluator.undefined.get(evaluation.monitor):
         raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
     return model, evaluator
-
-
-def on_validation(tree: Tree, selection: Selection, selected: Selected) -> Evaluation:
-    """Return the validation metrics of every member and user."""
-    _, evaluator = prepared(tree, selection)
-    assert evaluator is not None
-    return evaluator(selected.fit.params, selected.population.hyper)
 
 
 def failure(selected: Selected, member: int) -> str | None:
@@ -340,7 +345,7 @@ def _model(tree: Tree, known: Interactions) -> Model:
         "n_users": known.n_users,
         "n_items": known.n_items,
         "history_length": _longest(known),
-        "density": len(targets(known)) / max(1, known.n_users * known.n_items),
+        "density": known.n_targets / max(1, known.n_users * known.n_items),
     }
     if wanted(locate(tree["model"]["_target_"])):
         runtime |= sizes(known.encoded)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
-import jax
 import numpy as np
 import yaml
 from pydantic import NonNegativeInt, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
@@ -316,7 +315,7 @@ def _padded(value: int, largest: int) -> int:
 def _population(trees: Sequence[Tree]) -> tuple[Tree, Population]:
     if get(trees[0], SCHEDULE):
         parts = [_scheduled(tree) for tree in trees]
-        return parts[0][1], jax.tree.map(lambda *x: np.concatenate(x), *(population for *_, population in parts))
+        return parts[0][1], Population.joined([population for *_, population in parts])
     differ = {key: len({get(tree, key) for tree in trees}) > 1 for key in numbers_of(trees[0])}
     numbers = {key: number for key, number in numbers_of(trees[0]).items() if differ[key] or not number.is_swept}
     sizes = {key: max(get(tree, key) for tree in trees) for key, number in numbers.items() if number.is_size}

@@ -129,11 +129,21 @@ def search(
     """
     use_all_cores()
     config = _search_config(model, space)
-    options = {"n_trials": n_trials, "population": population, "sampler": sampler, "pruner": pruner, "timeout": timeout}
-    options["finalists"] = finalists
-    options |= {"strategy": strategy, "interval": interval}
-    config |= {"seed": seed, "refit": refit} | {key: value for key, value in options.items() if value is not None}
-    config |= {"objectives": tuple(objectives), "constraints": tuple(constraints)}
+    options = {
+        "n_trials": n_trials,
+        "population": population,
+        "sampler": sampler,
+        "pruner": pruner,
+        "timeout": timeout,
+        "strategy": strategy,
+        "interval": interval,
+        "finalists": finalists,
+        "seed": seed,
+        "refit": refit,
+        "objectives": tuple(objectives),
+        "constraints": tuple(constraints),
+    }
+    config |= {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
     tree = Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {})
@@ -146,8 +156,7 @@ def search(
     tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial, parameters.goals(tree))
     tuning.check()
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
-    plan = tuning.plan(parameters, warm_start=source)
-    plan = population_plan(plan, parameters, tuning) if parameters.strategy == "pbt" else plan
+    plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
     remarks = plan.remarks
     tuning.check_data(split)
 
@@ -166,8 +175,7 @@ def search(
             lambda: load_study(study_name=name, storage=storage).trials,
             (lambda *copies: say(copies_line(*copies))) if verbose else lambda *copies: None,
         )
-        progress = SearchProgress(lambda: runner.in_training, plan.pruning, plan.direction == "minimize")
-        with progress if verbose else nullcontext() as shown:
+        with SearchProgress.of(plan, runner) if verbose else nullcontext() as shown:
             for remark in remarks if verbose else ():
                 say(remark)
             study = sweep(

@@ -78,6 +78,11 @@ class Interactions:
         """Size of the item table, i.e. of the catalog."""
         return len(self.item_ids)
 
+    @property
+    def n_targets(self) -> int:
+        """Number of target rows."""
+        return len(self) if self.target is None else int(np.count_nonzero(self.target))
+
     @cached_property
     def user_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows sorted by user and time, ties in file order; sorted once.

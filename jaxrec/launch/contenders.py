@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from jaxrec import experiment, settings
 from jaxrec.checkpoint import read_json, write_json
 from jaxrec.combinations import check_validated
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, named
 from jaxrec.launch import searches
 from jaxrec.launch.searches import SearchTask
 from jaxrec.settings import Tree, flat, is_random
@@ -78,7 +77,7 @@ def checked(each: Contender, sweep: Mapping[str, Any], seeds: int | None, study:
     tree = {**each.tree, "sweep": {**sweep, **own, **limits}}
 
     task = None
-    with _named(each.name):
+    with named(f"sweep.models: {each.name}"):
         if each.space:
             task = searches.checked(tree, each.space, each.compose, each.overrides)
         settings.check(tree)
@@ -106,18 +105,9 @@ def check_shared(contenders: Sequence[Contender]) -> None:
 
 def check_data(work: Work, split: Split) -> None:
     """Raise an InputError if a model cannot be trained on this data, or without validation data."""
-    with _named(work.contender.name):
+    with named(f"sweep.models: {work.contender.name}"):
         if work.task is not None:
             work.task.tuning.check_data(split)
         experiment.check(work.contender.tree, split.selection)
     if split.selection.validation is None:
         raise InputError("a comparison needs validation data: set split.validation_fraction or data.validation")
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Prefix an InputError with the name of a model."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"sweep.models: {name}: {error}") from error

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.checkpoint import write_text
 from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, named
 from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.seeds import means_table, shown_means
@@ -44,7 +42,7 @@ def grid(
     trees = [tree for tree, _ in combinations]
     rows = [Row(" ".join(overrides) or "run") for _, overrides in combinations]
     for row, tree in zip(rows, trees, strict=True):
-        with _named(row, trees):
+        with named(row.overrides if len(trees) > 1 else ""):
             settings.check(tree)
     if directory is not None:
         rundir.check_empty(directory, overwrite, "grid")
@@ -55,7 +53,7 @@ def grid(
         if (key := _data_of(shared)) not in splits:
             splits[key] = experiment.prepare(shared)
             say_data(splits[key][0])
-        with _named(rows[positions[0]], trees):
+        with named(rows[positions[0]].overrides if len(trees) > 1 else ""):
             experiment.check(shared, splits[key][0].selection)
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
     # The training states of every group are saved: a grid that was killed is continued by the same command
@@ -114,15 +112,6 @@ def grid(
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results
-
-
-@contextmanager
-def _named(row: Row, trees: Sequence[Tree]) -> Iterator[None]:
-    """Prefix errors with the overrides of the combination if there are several."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{row.overrides}: {error}" if len(trees) > 1 else str(error)) from error
 
 
 def _data_of(tree: Tree) -> str:

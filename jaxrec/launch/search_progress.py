@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
@@ -12,7 +13,9 @@ from rich.progress import TimeElapsedColumn
 from jaxrec.console import ProgressDisplay, as_table, duration, say
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.outcome import Progress
+from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
+from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.trials import best_params, shown_params
 from jaxrec.sweep.tuning import UNLIMITED
 
@@ -41,6 +44,11 @@ class SearchProgress(ProgressDisplay):
         self.running: list[Progress] = []
         self.best: tuple[int, float | None] = 0, None  # number and value
         super().__init__("trial", None, starting, (TimeElapsedColumn(),))
+
+    @classmethod
+    def of(cls, plan: Plan, runner: SlotRunner) -> Self:
+        """Return the display of a search that trains in this process."""
+        return cls(lambda: runner.in_training, plan.pruning, plan.direction == "minimize")
 
     def tell(self, trial: FrozenTrial) -> None:
         """Print a finished trial."""

@@ -114,8 +114,8 @@ def checked(
         )
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
-    plan = tuning.plan(chosen, [text for text in overrides if not text.startswith("sweep")], chosen.warm_start)
-    plan = population_plan(plan, chosen, tuning) if chosen.strategy == "pbt" else plan
+    kept = [text for text in overrides if not text.startswith("sweep")]
+    plan = population_plan(tuning.plan(chosen, kept, chosen.warm_start), chosen, tuning)
     _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
     name = chosen.study_name or _study_name(tree, dict(plan.fixed), space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
@@ -184,7 +184,7 @@ def _train(
     on_round: Callable[[], None] = lambda: None,
 ) -> Study:
     plan = task.plan
-    with SearchProgress(lambda: runner.in_training, plan.pruning, plan.direction == "minimize") as progress:
+    with SearchProgress.of(plan, runner) as progress:
 
         def show(finished: int, running: int, total: int) -> None:
             on_round()

@@ -110,6 +110,11 @@ def decimals(value: float | None) -> str:
     return "n/a" if _missing(value) else f"{value:.4f}"
 
 
+def interval(low: float | None, high: float | None) -> str:
+    """Format an interval with four decimals; empty if it is unknown."""
+    return "" if _missing(low) or _missing(high) else f"{low:.4f} to {high:.4f}"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun: `1 user`, `2 users`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

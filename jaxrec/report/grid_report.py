@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxrec.experiment import Result
 from jaxrec.metric_names import larger_is_better
 from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
-from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, page, section, tag
+from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, interval, page, section, tag
 from jaxrec.page.html import table as html_table
 from jaxrec.page.metric_labels import label
 
@@ -130,7 +130,7 @@ def _means(means: pd.DataFrame, monitor: str) -> Html:
         cells: list[Cell] = []
         for key in (f"{part}_{monitor}" for part in parts):
             low, high = row[f"{key}_low"], row[f"{key}_high"]
-            cells.append(Cell(decimals(row[key]), note="" if pd.isna(low) else f"{low:.4f} to {high:.4f}"))
+            cells.append(Cell(decimals(row[key]), note=interval(low, high)))
             cells.append(Cell(decimals(row[f"{key}_sd"])))
         rows.append([row["overrides"], Cell(row["seeds"]), *cells])
     note = (

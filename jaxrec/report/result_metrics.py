@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from jaxrec.experiment import Result
 from jaxrec.metric_names import SAMPLED
-from jaxrec.page.html import Cell, Html, box, decimals, details, table, tag
+from jaxrec.page.html import Cell, Html, box, decimals, details, interval, table, tag
 from jaxrec.page.metric_labels import label, meaning
 
 
@@ -20,7 +20,7 @@ def test_cards(result: Result) -> list[tuple[str, str, str]]:
     key = leading(result)
     value, popular = (result.metrics[part].get(key, math.nan) for part in ("test", "popularity"))
     times = value / popular if popular else math.nan
-    ends = interval(result, key)
+    ends = test_interval(result, key)
     return [
         (f"test {label(key)}", decimals(value), f"95% interval {ends}" if ends else ""),
         (f"{label(key)} of popularity", decimals(popular), "the most popular items for every user"),
@@ -46,7 +46,7 @@ def metric_table(result: Result) -> Html:
         row: list[object] = [label(name)]
         for key in (f"{name}@{k}" if k else name for k in ks):
             value = "undefined" if key in undefined else decimals(test[key]) if key in test else ""
-            row.append(Cell(value, note=interval(result, key)))
+            row.append(Cell(value, note=test_interval(result, key)))
             row.append(Cell(decimals(popular.get(key)) if key in test else "", "number soft"))
         rows.append(row)
     above = [("", 1), *((f"at {k}" if k else "", 2) for k in ks)]
@@ -63,7 +63,7 @@ def metric_table(result: Result) -> Html:
     )
 
 
-def interval(result: Result, key: str) -> str:
+def test_interval(result: Result, key: str) -> str:
     """Return the 95 % interval of a test metric as text; empty if it has none."""
     low, high = result.metrics.get("test_interval", {}).get(key, (math.nan, math.nan))
-    return "" if math.isnan(low) else f"{low:.4f} to {high:.4f}"
+    return interval(low, high)

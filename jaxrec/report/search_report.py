@@ -8,7 +8,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.experiment import Result
-from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, page, section, table, tag
+from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, interval, page, section, table, tag
 from jaxrec.page.metric_labels import label
 from jaxrec.report import charts
 from jaxrec.report.lineage import lineage
@@ -124,11 +124,11 @@ def _finalists(finalists: Finalists, metric: str) -> Html:
     rows = [
         [
             Cell(int(row["trial"]), key=row["trial"]),
-            Cell(decimals(row["value"]), note=_ends(row["low"], row["high"])),
+            Cell(decimals(row["value"]), note=interval(row["low"], row["high"])),
             Cell(decimals(row["sd"])),
             Cell(
                 decimals(row["difference"]) if place else "",
-                note=_ends(row["difference_low"], row["difference_high"]),
+                note=interval(row["difference_low"], row["difference_high"]),
             ),
             Cell(f"{row['p']:.2g}" if math.isfinite(row["p"]) else ""),
         ]
@@ -142,10 +142,6 @@ def _finalists(finalists: Finalists, metric: str) -> Html:
     failed = [tag("p", f"Trial {number} is left out: {why}.", "warn") for number, why in finalists.failed.items()]
     heads = ["trial", metric, "sd", "difference", "p"]
     return section("Finalists", box(table(heads, rows), tag("p", text, "soft note")), *failed)
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{low:.4f} to {high:.4f}" if math.isfinite(low) else ""
 
 
 def _best(study: optuna.Study, winner: FrozenTrial) -> list[Html]:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from jaxrec.experiment import Result
 from jaxrec.page.figure import BLUE, ORANGE, chart, counted, titled
-from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, page, section, table, tag
+from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, interval, page, section, table, tag
 from jaxrec.page.metric_labels import label, meaning
 from jaxrec.report.protocol import protocol
 from jaxrec.settings import Tree, get
@@ -32,7 +32,7 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
     entry, popularity = summary["test"][key], first.metrics["popularity"]
     title = f"{get(tree, 'model._target_', 'model').rpartition('.')[2]} on {first.known.name}, {len(results)} seeds"
     head = {key: text for key, text in protocol(tree, first.metrics) if key != "Seed"}
-    ends = _interval(entry)
+    ends = interval(entry["low"], entry["high"])
     spread = "unknown" if np.isnan(entry["sd"]) else decimals(entry["sd"])
     body = [
         tag("h1", title),
@@ -71,11 +71,7 @@ def _cells(entry: Mapping[str, float] | None) -> list[Cell]:
     """Return cells of a mean with its interval, and of the standard deviation."""
     if entry is None:
         return [Cell(""), Cell("")]
-    return [Cell(decimals(entry["mean"]), note=_interval(entry)), Cell(decimals(entry["sd"]))]
-
-
-def _interval(entry: Mapping[str, float]) -> str:
-    return "" if np.isnan(entry["low"]) else f"{entry['low']:.4f} to {entry['high']:.4f}"
+    return [Cell(decimals(entry["mean"]), note=interval(entry["low"], entry["high"])), Cell(decimals(entry["sd"]))]
 
 
 def _by_seed(results: Mapping[int, Result], key: str, best: int) -> Html:

@@ -85,10 +85,13 @@ def confirm(
     failed: dict[int, str] = {}
     units = None
     for shared, numbers, members in programs.values():
-        selected = experiment.select(shared, selection, Population.joined(members), on_epoch)
+        model, evaluator = experiment.prepared(shared, selection)
+        assert evaluator is not None  # `Tuning.check_data` requires it
+        population = Population.joined(members)
+        selected = experiment.train(shared, selection, population, model, evaluator, on_epoch)
         if selected.fit.interrupted:
             raise KeyboardInterrupt
-        evaluation = experiment.on_validation(shared, selection, selected)
+        evaluation = evaluator(selected.fit.params, population.hyper)
         units = evaluation.users
         per_user = evaluation.per_user.get(metric)
         if per_user is None:  # of all lists or predictions together: one value per seed

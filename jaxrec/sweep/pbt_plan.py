@@ -20,11 +20,13 @@ SHARED = ("seed", "trainer.epochs", "trainer.patience", "trainer.validate_every"
 
 
 def population_plan(plan: Plan, chosen: Search, tuning: Tuning) -> Plan:
-    """Return the plan of a search turned into that of a population.
+    """Return the plan of a search turned into that of a population if that is the strategy.
 
     Raises:
         InputError: a setting has no effect on a population, or no dimension can change in training.
     """
+    if chosen.strategy == "search":
+        return plan
     _check(chosen, tuning)
     own = {
         "strategy": "pbt",

@@ -1,8 +1,12 @@
 """Runners whose process is killed, and what a study has recorded, to compare with that of a search without kills."""
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import optuna
+import pytest
+from optuna.storages.journal import JournalFileBackend
 
 
 class Killed(BaseException):
@@ -25,6 +29,21 @@ class Mortal:
             yield progress
             if next(self.uses) == self.n:
                 raise Killed
+
+
+@contextmanager
+def killed_at_write(n: float) -> Iterator[itertools.count]:
+    """Kill the process after `n` writes to a journal; what is yielded counts the writes, from 1."""
+    writes, append = itertools.count(1), JournalFileBackend.append_logs
+
+    def mortal(journal, logs):
+        if next(writes) > n:
+            raise Killed
+        append(journal, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(JournalFileBackend, "append_logs", mortal)
+        yield writes
 
 
 def records(study: optuna.Study) -> list[tuple]:

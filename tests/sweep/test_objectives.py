@@ -1,12 +1,10 @@
 """Several objectives and constraints: fronts and winners by hand, exact continuation, refusals."""
 
 import dataclasses
-import itertools
 import math
 
 import optuna
 import pytest
-from optuna.storages.journal import JournalFileBackend
 from optuna.trial import create_trial
 
 from jaxrec.errors import InputError
@@ -17,6 +15,7 @@ from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.trials import best, leaderboard, trials_table
 from jaxrec.sweep.verdict import verdict
+from tests.sweep.kills import Killed, killed_at_write
 from tests.sweep.recorder import Curves, Recorder, sweep
 
 METRICS = ("ndcg@10", "coverage@10", "rmse")
@@ -116,15 +115,7 @@ SPACE = {"x": Interval(-1.0, 1.0), "width": Choice((16, 32, 48))}
 
 def traded(directory, sought=GOALS, killed_at=math.inf, **changes):
     """Return a search, killed before a write to its journal, and its number of writes."""
-    writes, append = itertools.count(1), JournalFileBackend.append_logs
-
-    def mortal(journal, logs):
-        if next(writes) > killed_at:
-            raise SystemExit
-        append(journal, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JournalFileBackend, "append_logs", mortal)
+    with killed_at_write(killed_at) as writes:
         runner = Traded(lambda params: 12 - params["width"] // 16)
         made = sweep(directory, runner=runner, space=SPACE, n_trials=16, goals=sought, **changes)
     return made, next(writes)
@@ -156,7 +147,7 @@ def test_every_objective_and_constraint_is_stored(uninterrupted):
 @pytest.mark.parametrize("part", [0.3, 0.55, 0.8])
 def test_a_killed_search_ends_with_the_same_trials(part, uninterrupted, tmp_path):
     made, n_writes = uninterrupted
-    with pytest.raises(SystemExit):
+    with pytest.raises(Killed):
         traded(tmp_path, killed_at=int(part * n_writes))
     assert records(traded(tmp_path)[0]) == records(made)
 
@@ -165,7 +156,7 @@ def test_a_killed_search_ends_with_the_same_trials(part, uninterrupted, tmp_path
 def test_a_search_killed_at_any_write_ends_with_the_same_trials(uninterrupted, tmp_path):
     made, n_writes = uninterrupted
     for killed_at in range(6, n_writes - 1, 3):
-        with pytest.raises(SystemExit):
+        with pytest.raises(Killed):
             traded(tmp_path / str(killed_at), killed_at=killed_at)
         assert records(traded(tmp_path / str(killed_at))[0]) == records(made), killed_at
 

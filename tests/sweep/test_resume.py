@@ -1,12 +1,10 @@
 """A search that is killed and started again ends with the same trials as an uninterrupted one."""
 
-import itertools
 import math
 
 import jax
 import numpy as np
 import pytest
-from optuna.storages.journal import JournalFileBackend
 
 from jaxrec import experiment
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
@@ -21,7 +19,7 @@ from jaxrec.sweep.tuning import Search, Tuning, finish
 from jaxrec.sweep.workers import own_states
 from tests.planted import PLANTED
 from tests.slow import some_slow
-from tests.sweep.kills import Killed, Mortal, records
+from tests.sweep.kills import Killed, Mortal, killed_at_write, records
 from tests.sweep.recorder import Curves, sweep
 
 SPACE = {
@@ -134,15 +132,7 @@ def test_a_search_killed_at_random_moments_ends_with_the_same_trials(minutes, se
 
 def curves(directory, space, killed_at=math.inf, pruner="halving"):
     """A search over curves, killed before a write to its journal."""
-    writes, append = itertools.count(1), JournalFileBackend.append_logs
-
-    def mortal(journal, logs):
-        if next(writes) > killed_at:
-            raise Killed
-        append(journal, logs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(JournalFileBackend, "append_logs", mortal)
+    with killed_at_write(killed_at) as writes:
         runner = Curves(lambda params: 16 - params["width"] // 16)
         study = sweep(directory, runner=runner, space=space, n_trials=10, pruning=Pruning(pruner, 14))
     return study, next(writes)
