@@ -2,8 +2,8 @@
 
 `model.json` holds the format version, the model description and all JSON values. `params.safetensors` holds arrays:
 parameters, named by their keys joined with "/", and other arrays such as ids as "@NAME". Strings are stored as the
-bytes of a JSON list. `model.json` is written last and contains the digest of the arrays, so that parameters are never
-combined with the ids of another run.
+bytes of a JSON list. `model.json` is written last and contains digests of the arrays and of itself, so that parameters
+are never combined with the ids of another run, and a damaged file is an error.
 """
 
 import contextlib
@@ -129,7 +129,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
         extra: arrays or JSON values by name, e.g. the ids of users and items. Object arrays must hold strings.
     """
     arrays: dict[str, np.ndarray] = {}
-    stored: dict[str, Any] = {"sha256": "", "dtypes": {}, "strings": {}, "empty": []}
+    stored: dict[str, Any] = {"sha256": "", "dtypes": {}, "strings": {}, "empty": []}  # and "json", own digest
     values: dict[str, object] = {}
 
     def add(name: str, array: np.ndarray) -> None:
@@ -171,7 +171,9 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
         stored["sha256"] = _digest(path)
 
     write_atomic(directory / PARAMS_FILE, write)
-    write_text(directory / MODEL_FILE, json.dumps({"format": FORMAT, **values, "arrays": stored}, indent=2) + "\n")
+    about = {"format": FORMAT, **values, "arrays": stored}
+    stored["json"] = _json_digest(about)
+    write_text(directory / MODEL_FILE, json.dumps(about, indent=2) + "\n")
     (directory / first_format.FILE).unlink(missing_ok=True)
 
 
@@ -190,13 +192,16 @@ def load(directory: Path) -> tuple[Params, Extra]:
     path = directory / PARAMS_FILE
     about = read_json(file)
     with _reading(file):
-        if (number := about.pop("format")) != FORMAT:
+        if (number := about.get("format")) != FORMAT:
             if isinstance(number, int) and number > FORMAT:
                 raise InputError(
                     f"{file} has format {number}, but this version of jaxrec supports up to {FORMAT}: update jaxrec"
                 )
             raise ValueError(f"format {number}")
-        stored = about.pop("arrays")
+        stored = about["arrays"]
+        if "json" in stored and stored["json"] != _json_digest(about):
+            raise ValueError("its checksum is wrong")
+        del about["format"], about["arrays"]
         empty: dict[tuple[str, ...], object] = {tuple(name.split("/")): {} for name in stored["empty"]}
     with _reading(path):
         if _digest(path) != stored["sha256"]:
@@ -207,7 +212,7 @@ def load(directory: Path) -> tuple[Params, Extra]:
         for name in arrays.keys() & stored["dtypes"].keys():
             arrays[name] = arrays[name].view(jnp.dtype(stored["dtypes"][name]))
         for name, kind in stored["strings"].items():
-            arrays[name] = np.array(json.loads(arrays[name].tobytes()), kind["dtype"]).reshape(kind["shape"])
+            arrays[name] = _strings(json.loads(arrays[name].tobytes()), kind["dtype"]).reshape(kind["shape"])
     params = {tuple(name.split("/")): array for name, array in arrays.items() if not name.startswith("@")}
     others = {name[1:]: np.array(array) for name, array in arrays.items() if name.startswith("@")}
     return unflatten_dict(params | empty), {**about, **others}
@@ -246,6 +251,22 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
             view = np.asarray(data[start + begin : start + end])
             arrays[name] = view.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return arrays
+
+
+def _strings(values: list[str], dtype: str) -> np.ndarray:
+    """Return strings as an array; its memory depends on them alone, not on the stored dtype."""
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError("strings are no strings")
+    strings = np.array(values, object if np.dtype(dtype).kind == "O" else str)
+    if strings.dtype.kind == "U" and strings.size and np.dtype(dtype).itemsize > strings.dtype.itemsize:
+        raise ValueError(f"strings have the dtype {dtype}")
+    return strings
+
+
+def _json_digest(about: Mapping[str, Any]) -> str:
+    """Return the digest of what `model.json` holds, without that digest."""
+    arrays = {key: value for key, value in about["arrays"].items() if key != "json"}
+    return hashlib.sha256(json.dumps({**about, "arrays": arrays}).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

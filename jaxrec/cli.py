@@ -14,11 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter
 
+from jaxrec.arguments import check_value
 from jaxrec.command_line import command, override
 from jaxrec.config import explain, n_seeds, overwrites, plain
+from jaxrec.config_path import check_config_path
 from jaxrec.errors import InputError
-from jaxrec.settings import CONF, check_registered, read, register
+from jaxrec.settings import CONF, register
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -92,19 +95,15 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
 
 
 def _check_config_path(arguments: Sequence[str]) -> None:
-    """Raise an InputError if files of --config-path, e.g. of a run, name a target that conf/ does not name.
-
-    Runs before Hydra reads the files, because Hydra would call the callbacks and launchers they name. A --config-dir
-    belongs to the user and is trusted.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    """Check the files of --config-path, e.g. of a run, before Hydra reads them; a --config-dir is trusted."""
+    parser = argparse.ArgumentParser(add_help=False)  # abbreviates options as Hydra's does
     parser.add_argument("--config-path", "-cp")
     parser.add_argument("--config-dir", "-cd")
     options = parser.parse_known_args(list(arguments))[0]
     if options.config_dir:
         register(Path(options.config_dir))
-    for file in sorted(Path(options.config_path).rglob("*.yaml")) if options.config_path else ():
-        check_registered(read(file), file)
+    if options.config_path:
+        check_config_path(Path(options.config_path))
 
 
 def _help(config_name: str) -> str:
@@ -223,12 +222,13 @@ def _serve(cfg: DictConfig) -> None:
 
     tree = plain(cfg)
     settings.check({"limits": tree["limits"]})
+    check_value(TypeAdapter(tuple[str, ...]), tree["hosts"], "hosts")
     try:
-        from jaxrec.serve import server
+        from jaxrec.serve.server import run
     except ModuleNotFoundError as error:
         raise InputError(f"serving needs {error.name}: pip install 'jaxrec[serve]'") from error
     use_all_cores()
-    server.run(str(tree["run"]), str(tree["host"]), tree["port"], settings.build(tree["limits"]))
+    run(str(tree["run"]), str(tree["host"]), tree["port"], tree["hosts"], settings.build(tree["limits"]))
 
 
 def _recommend(cfg: DictConfig) -> None:

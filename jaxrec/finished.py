@@ -48,6 +48,9 @@ def _seeds(directory: Path) -> dict[str, Any]:
     summary = read_json(directory / SEEDS_FILE)
     if not isinstance(summary, dict) or not {"best", "seeds"} <= summary.keys():
         raise InputError(f"{directory / SEEDS_FILE} has no keys best and seeds: train again with seeds=N")
+    seeds = summary["seeds"]
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in [*seeds, summary["best"]]):
+        raise InputError(f"{directory / SEEDS_FILE} has seeds that are no integers: train again with seeds=N")
     return summary
 
 
@@ -57,6 +60,9 @@ def _of_grid(directory: Path) -> list[tuple[str, Path]]:
         table = pd.read_csv(file, dtype=str)
         complete = table[table["state"] == "complete"]
         names = [without_seed(str(text)) for text in complete["overrides"]]
-        return [(n or str(directory), directory / path) for n, path in zip(names, complete["path"], strict=True)]
+        paths = [directory / path for path in complete["path"]]
+        if outside := [path for path in paths if not path.resolve().is_relative_to(directory.resolve())]:
+            raise ValueError(f"{outside[0]} is outside the folder")
+        return [(name or str(directory), path) for name, path in zip(names, paths, strict=True)]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is not the table of a grid: {' '.join(str(error).split())}") from error

@@ -45,6 +45,10 @@ def read(path: Path) -> tuple[Params, dict[str, object]]:
     with zipfile.ZipFile(path) as archive:
 
         def member(name: str) -> np.ndarray:
+            if (
+                archive.getinfo(f"{name}.npy").compress_type != zipfile.ZIP_STORED
+            ):  # a small file may unpack to any size
+                raise ValueError("its arrays are compressed")
             # Read completely first, so that the checksum is verified before NumPy parses the data.
             return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 

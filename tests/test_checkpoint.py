@@ -348,6 +348,32 @@ def test_damaged_arrays_are_an_error_wherever_it_is(tmp_path):
             load(tmp_path)
 
 
+def test_a_damaged_description_is_an_error_wherever_it_is(tmp_path):
+    save_params(tmp_path, PARAMS, extra={"arguments": {"length": 50}, "ids": np.array(["a"], object)})
+    path = tmp_path / "model.json"
+    whole = path.read_bytes()
+    for position in range(len(whole) - 1):  # the last is a line break
+        if not bytes([whole[position]]).isspace():
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+            try:
+                loaded = load(tmp_path)
+            except InputError:
+                continue
+            assert b'"json"' not in path.read_bytes()  # only where the digest is not found
+            assert (loaded[1]["arguments"], loaded[1]["ids"].tolist()) == ({"length": 50}, ["a"])
+
+
+def test_stored_strings_take_the_memory_of_their_text(tmp_path):
+    """A dtype of 10**9 characters would take 4 GB for each string."""
+    save_params(tmp_path, PARAMS, extra={"ids": np.array(["a", "bc"])})
+    about = read_json(tmp_path / "model.json")
+    del about["arrays"]["json"]
+    about["arrays"]["strings"]["@ids"]["dtype"] = "<U500000000"
+    write_json(tmp_path / "model.json", about)
+    with pytest.raises(InputError, match=r"params\.safetensors is damaged.*strings have the dtype <U500000000"):
+        load(tmp_path)
+
+
 def test_a_stored_header_that_lies_is_an_error(tmp_path):
     """The digest fits and the arrays do not: offsets beyond the file, a type that is none, fewer bytes than a shape."""
     save_params(tmp_path, {"a": np.arange(4, dtype=np.float32)})
@@ -357,6 +383,7 @@ def test_a_stored_header_that_lies_is_an_error(tmp_path):
         assert old in whole
         path.write_bytes(whole.replace(old, new))
         about["arrays"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        about["arrays"].pop("json", None)
         write_json(tmp_path / "model.json", about)
         with pytest.raises(InputError, match=r"params\.safetensors is damaged") as caught:
             load(tmp_path)

@@ -9,6 +9,7 @@ item_vectors, user_vectors   .parquet (id, vector) or .npy, in the order of the 
 about.json           written last, so a folder that has it is complete
 """
 
+import hashlib
 import io
 from functools import partial
 from importlib.util import find_spec
@@ -62,7 +63,8 @@ def export(
     k = min(k, len(model.item_ids))
     recommender = model.batch_recommender(k, 1, _history_length(model))
     program, weights = _program(recommender, platforms)
-    about = {
+    about: dict[str, object] = {
+        "format": exported.FORMAT,
         "model": type(model.model).__name__,
         "k": k,
         "history_length": recommender.length,
@@ -79,6 +81,8 @@ def export(
     lines = [f"{folder}: {about['model']}, lists of up to {k} items, for {', '.join(platforms)}; load with load.py"]
     if vectors != "none":
         lines += _vectors(model, folder, vectors)
+    parts = ("program.bin", "weights.npz", "tables.npz")
+    about["sha256"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in parts}
     write_json(folder / "about.json", about)
     return lines
 

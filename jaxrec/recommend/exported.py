@@ -12,6 +12,7 @@ Outputs are items and scores [b, K], best first, padded with -1. A row without u
 items.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -21,21 +22,38 @@ import jax
 import jax.export
 import numpy as np
 
+FORMAT = 1
 ROWS_AT_A_TIME = 256
+# Calls of exported programs besides operations of XLA: assertions on shapes, and linear algebra. Others could run code
+# outside of the program.
+CALLS = re.compile(r"custom_call @(?:shape_assertion|(?:lapack|cusolver|cublas|hipsolver|hipblas)_[a-z]+_ffi)\(")
 
 
 class Exported:
-    """Model loaded from an export folder; runs on cpu, cuda and tpu, independent of the training device."""
+    """Model loaded from an export folder; runs on cpu, cuda and tpu, independent of the training device.
+
+    Raises:
+        ValueError: the folder is damaged, of another format, or its program calls code outside of it.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         folder = Path(folder)
         self.about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        with np.load(folder / "tables.npz") as tables:
+        if self.about.get("format", FORMAT) != FORMAT:
+            raise ValueError(f"{folder} has format {self.about['format']}, supported is {FORMAT}: use its own load.py")
+        for name, digest in self.about.get("sha256", {}).items():
+            if hashlib.sha256((folder / Path(name).name).read_bytes()).hexdigest() != digest:
+                raise ValueError(f"{folder / name} is damaged: its checksum is wrong; export the run again")
+        with np.load(folder / "tables.npz", allow_pickle=False) as tables:
             self.tables = dict(tables)
-        with np.load(folder / "weights.npz") as weights:
+        with np.load(folder / "weights.npz", allow_pickle=False) as weights:
             self.weights = [jax.numpy.asarray(weights[f"{i:04}"]) for i in range(len(weights.files))]
         self.user_ids, self.item_ids = self.tables["user_ids"], self.tables["item_ids"]
-        self.program = jax.jit(jax.export.deserialize(bytearray((folder / "program.bin").read_bytes())).call)
+        program = jax.export.deserialize(bytearray((folder / "program.bin").read_bytes()))
+        text = program.mlir_module()
+        if text.count("custom_call") != len(CALLS.findall(text)):
+            raise ValueError(f"{folder / 'program.bin'} calls code outside of the program, so it is not run")
+        self.program = jax.jit(program.call)
         self._user = {str(user): at for at, user in enumerate(self.user_ids.tolist())}
         self._item = {str(item): at for at, item in enumerate(self.item_ids.tolist())}
 

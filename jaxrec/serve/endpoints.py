@@ -39,6 +39,8 @@ ENDPOINTS = (
 
 PROBLEMS = {
     "400": "The body is not valid JSON.",
+    "401": "The Authorization header lacks the token.",
+    "403": "The Host or Origin header names another site.",
     "404": "Unknown user or item.",
     "413": "The body is too large.",
     "415": "The Content-Type header is not application/json.",

@@ -22,6 +22,10 @@ class Limits:
         max_body: maximum size of a request body, in bytes.
         users: maximum number of users with stored updates; the least recently used is evicted.
         user_items: maximum number of stored updates per user, the latest.
+        event_mib: maximum memory for stored updates, in MiB; beyond it, the least recently used users are evicted.
+        connections: maximum number of open connections; further ones are closed with status 503.
+        request_seconds: time that a client has to send a request, and to read the response.
+        max_header: maximum size of the request line and headers, in bytes.
         half_life_days: age at which an item is half as fresh as a new one, in days.
     """
 
@@ -34,6 +38,10 @@ class Limits:
     max_body: Annotated[int, Field(ge=256)] = 65_536
     users: PositiveInt = 100_000
     user_items: PositiveInt = 500
+    event_mib: PositiveInt = 64
+    connections: PositiveInt = 512
+    request_seconds: PositiveFloat = 10.0
+    max_header: Annotated[int, Field(ge=1024)] = 16_384
     half_life_days: PositiveFloat = 30.0
 
     def __post_init__(self) -> None:

@@ -13,28 +13,33 @@ import uvicorn
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.recommend.recommender import load
+from jaxrec.serve import access
 from jaxrec.serve.app import application
+from jaxrec.serve.connections import limited
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.service import Service
 
 GRACE = 5  # seconds for running requests to finish on shutdown
 
 
-def run(run: str, host: str, port: int, limits: Limits) -> None:
+def run(run: str, host: str, port: int, hosts: tuple[str, ...], limits: Limits) -> None:
     """Serve a run until interrupted; print the address once every program is compiled.
 
     Args:
         run: a run directory.
-        host: 127.0.0.1 for this machine only, 0.0.0.0 for all networks; there is no authentication.
+        host: 127.0.0.1 for this machine only, 0.0.0.0 for all networks, which needs a token, see `access`.
         port: 0 selects a free port.
+        hosts: further names in the Host header.
         limits: limits of requests, queue and memory.
 
     Raises:
-        InputError: the run has no readable model, or the address is not available.
+        InputError: the run has no readable model, the address is not available, or it needs a token.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     service = Service.of(load(run), limits, Path(run).resolve().name)
     with _bind(host, port) as bound:
+        address = bound.getsockname()[0]
+        names, secret = access.served_names(address, host, hosts), access.token(address)
         started = time.perf_counter()
         n_programs = service.warm()
         say(f"{n_programs} programs compiled in {time.perf_counter() - started:.1f} s")
@@ -42,8 +47,10 @@ def run(run: str, host: str, port: int, limits: Limits) -> None:
         gc.collect()
         gc.freeze()
         config = uvicorn.Config(
-            application(service),
-            log_level="warning",
+            access.Access(application(service), names, secret),
+            http=limited(limits),
+            ws="none",
+            log_level="error",  # not a line per invalid request
             access_log=False,
             proxy_headers=False,  # the client address is not used
             timeout_graceful_shutdown=GRACE,

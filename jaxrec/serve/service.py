@@ -47,7 +47,7 @@ class Service:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
         self.vectors = vectors  # None: no item similarity is available
         self.users = Ids("user", recommender.user_ids)
-        self.updates = Updates(limits.users, limits.user_items)
+        self.updates = Updates(limits.users, limits.user_items, limits.event_mib << 20)
         self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)

@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.cma_state import CmaEs
 from jaxrec.sweep.space import Choice, Dimension, n_points
 
 SAMPLERS = ("auto", "tpe", "random", "cmaes", "qmc", "nsga2", "gp", "grid")
@@ -49,7 +50,7 @@ def make_sampler(name: str, seed: int, n_asked: int = 0, is_conditional: bool = 
                 )
             case "cmaes":
                 # Choices, conditional dimensions and the first trials are drawn at random by design.
-                return optuna.samplers.CmaEsSampler(seed=draw, warn_independent_sampling=False)
+                return CmaEs(seed=draw, warn_independent_sampling=False)
             case "qmc":
                 # One seed for all trials: the study itself stores the position in the sequence.
                 return optuna.samplers.QMCSampler(

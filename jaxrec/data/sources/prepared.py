@@ -106,6 +106,8 @@ def _write(data: Interactions, folder: Path) -> None:
 
 def _read(folder: Path) -> Interactions:
     about = json.loads((folder / ABOUT).read_text())
+    if wrong := [name for name in about["digests"] if not name.isidentifier()]:  # not a file in this folder
+        raise ValueError(f"{wrong[0]!r} is not the name of a table")
     tables = {name: _table(folder / name, digest) for name, digest in about["digests"].items()}
     known = None
     if "properties" in about:

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import threading
@@ -193,3 +194,15 @@ def test_two_at_once_leave_one(cache, source):
             assert_same(data, full())
     assert len(list(cache.iterdir())) == 1
     assert_same(prepared(prepare, {"source": source}, {}), full())
+
+
+def test_a_cache_reads_only_its_own_folder(cache, source, capsys):
+    """A table named with .. is not read, even if its digest is right."""
+    made = prepared(lambda files: bare(), {"a": source}, {})
+    (folder,) = cache.iterdir()
+    (folder / "rows").rename(cache / "rows")
+    about = json.loads((folder / "about.json").read_text())
+    about["digests"]["../rows"] = about["digests"].pop("rows")
+    (folder / "about.json").write_text(json.dumps(about))
+    assert_same(prepared(lambda files: bare(), {"a": source}, {}), made)
+    assert "'../rows' is not the name of a table" in capsys.readouterr().err
