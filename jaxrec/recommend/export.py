@@ -9,8 +9,10 @@ item_vectors, user_vectors   .parquet (id, vector) or .npy, in the order of the 
 about.json           written last, so a folder that has it is complete
 """
 
+import contextlib
 import hashlib
 import io
+from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -114,7 +116,9 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
     leaf_shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
     row_shapes = (shaped((rows,)), shaped((rows, recommender.length)), shaped((rows, length)))
     try:
-        program = bytes(jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes).serialize())
+        with _without_folders():
+            made = jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes)
+            program = bytes(made.serialize())
     except Exception as error:  # tracing, lowering and serialization have no common exception class
         name, why = type(recommender.scorer.model).__name__, str(error).partition("\n")[0]
         raise InputError(
@@ -122,6 +126,18 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
             "(jaxrec serve), or export it for fewer platforms"
         ) from error
     return program, [np.asarray(leaf) for leaf in leaves]
+
+
+@contextlib.contextmanager
+def _without_folders() -> Iterator[None]:
+    """Keep the folders of this machine out of the source locations of a program."""
+    name = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, name)
+    jax.config.update(name, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def _tables(model: Recommender) -> dict[str, np.ndarray]:

@@ -18,7 +18,7 @@ from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.samplers import CONSTRAINED, make_sampler, note_if_random, resolve
 from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
-from jaxrec.sweep.trials import key_of, progress
+from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +169,7 @@ def fill_or_check(study: Study, plan: Plan) -> None:
         settings["objectives"] = [plan.metric.removeprefix("validation "), *plan.goals.objectives]
     settings["constraints"] = [str(each) for each in plan.goals.constraints]
     settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
+    check_format(study)
     if "fixed" in study.user_attrs:
         _check(study, plan, settings)
     else:
@@ -183,7 +184,7 @@ def _fill(study: Study, plan: Plan, settings: Mapping[str, object]) -> None:
     if plan.first is not None and not warm_start.own(study.get_trials(deepcopy=False)):
         study.enqueue_trial(dict(plan.first))
     # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
-    for name, value in {"overrides": list(plan.overrides), **settings}.items():
+    for name, value in {"format": FORMAT, "overrides": list(plan.overrides), **settings}.items():
         study.set_user_attr(name, value)
 
 

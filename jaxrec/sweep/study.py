@@ -23,7 +23,7 @@ from jaxrec.sweep.objectives import front, objectives_of, value_of, violated
 from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import read_journal, read_storage
-from jaxrec.sweep.trials import best, in_short, leaderboard, n_leading, params_of, state_of
+from jaxrec.sweep.trials import best, check_format, in_short, leaderboard, n_leading, params_of, state_of
 from jaxrec.sweep.workers import is_run
 
 STATES = ("complete", "pruned", "running", "interrupted", "waiting", "failed")
@@ -63,6 +63,7 @@ def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study
                 if journal.parent in (root / name, root):
                     raise
     if name in studies:
+        check_format(studies[name][0])
         return studies[name]
     close = difflib.get_close_matches(name, studies, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(sorted(studies)) or 'none'}"

@@ -18,7 +18,16 @@ from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
 
+FORMAT = 1  # of studies: their attributes, and those of their trials
 ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last columns of the trials table
+
+
+def check_format(study: Study) -> None:
+    """Raise an InputError for a study of a later version of jaxrec."""
+    if (found := study.user_attrs.get("format", FORMAT)) != FORMAT:
+        raise InputError(
+            f"study {study.study_name} has format {found}, but this version of jaxrec supports {FORMAT}: update jaxrec"
+        )
 
 
 def best(study: Study) -> FrozenTrial:
