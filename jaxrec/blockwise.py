@@ -8,6 +8,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
+from jaxrec import backend
+
 BLOCK_ENTRIES = 1 << 21  # scores per block: 8 MiB
 
 Block = Callable[[Int[Array, ""]], tuple[PyTree, Bool[Array, ""]]]
@@ -22,7 +24,7 @@ def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int 
         block: maximum number of rows; None: as many as fit into `BLOCK_ENTRIES`.
         floats: floats allocated per score; above 1 for models that do not factorize.
     """
-    share = -(-n_rows // jax.device_count())
+    share = -(-n_rows // backend.device_count())
     most = block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats))
     n_blocks = -(-share // most)
     return -(-share // n_blocks)
@@ -34,9 +36,9 @@ def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     On accelerators `f` is vmapped. On a CPU, where the last digits of vectorized functions depend on the number of
     members and on what each device holds, every device computes all members, one after another.
     """
-    if jax.default_backend() != "cpu":
+    if not backend.choices().sequential:
         return jax.vmap(f)
-    whole = NamedSharding(Mesh(np.array(jax.devices()), "device"), PartitionSpec())
+    whole = NamedSharding(Mesh(np.array(backend.devices()), "device"), PartitionSpec())
 
     def mapped(*members: PyTree) -> PyTree:
         return jax.lax.map(lambda member: f(*member), jax.lax.with_sharding_constraint(members, whole))
@@ -75,10 +77,10 @@ class Blockwise:
 
     def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""
-        n_devices = jax.device_count()
+        n_devices = backend.device_count()
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
         over_rows = n_devices // over_members
-        mesh = Mesh(np.array(jax.devices()).reshape(over_members, over_rows), ("member", "row"))
+        mesh = Mesh(np.array(backend.devices()).reshape(over_members, over_rows), ("member", "row"))
         # Every device gets the same number of blocks; padding blocks repeat the first ones and are cut off.
         starts = np.arange(0, self.n_rows, self.block)
         n_blocks = -(-len(starts) // over_rows) * over_rows
@@ -109,15 +111,14 @@ class Blockwise:
             check_vma=False,
         )
 
-        @jax.jit
         def program(shared: PyTree, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
             rows, finite = streamed(shared, first_rows, params, hyper, active)
             flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
             return jax.tree.map(flat, rows), jnp.all(finite, axis=1)
 
-        shared = jax.device_put(self.shared, NamedSharding(mesh, P()))
+        shared = backend.put(self.shared, NamedSharding(mesh, P()))
 
         def deal(*members: PyTree) -> PyTree:
-            return shared, *jax.device_put(members, NamedSharding(mesh, P("member")))
+            return shared, *backend.put(members, NamedSharding(mesh, P("member")))
 
-        return program, deal
+        return backend.jit(program), deal

@@ -192,8 +192,9 @@ def _benchmark(cfg: DictConfig) -> None:
 
     use_all_cores()
     tree = plain(cfg)
-    case, repeats, out, peer = (tree.pop(key) for key in ("case", "repeats", "out", "peer"))
-    cases.run(tree, case, repeats, Path(out), peer)
+    case, repeats, out, peer, compare = (tree.pop(key) for key in ("case", "repeats", "out", "peer", "compare"))
+    compiled_for = {key: tree.pop(key) for key in ("target", "topology", "members")}
+    cases.run(tree, case, repeats, Path(out), peer, compare, compiled_for)
 
 
 def _explore(cfg: DictConfig) -> None:

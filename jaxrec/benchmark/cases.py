@@ -17,8 +17,8 @@ import pandas as pd
 from jaxtyping import PyTree
 
 from jaxrec import experiment, settings
+from jaxrec.benchmark import comparison, compiling, searching, serving
 from jaxrec.benchmark import mining as mining_case
-from jaxrec.benchmark import searching, serving
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.histories import histories
@@ -36,7 +36,15 @@ from jaxrec.settings import Tree, build, get, populations, put
 Row = dict[str, Any]
 
 
-def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None) -> list[Row]:
+def run(
+    tree: Tree,
+    case: str,
+    repeats: int,
+    out: Path,
+    peer: str | None = None,
+    compare: str | None = None,
+    compiled_for: Tree | None = None,
+) -> list[Row]:
     """Run a case, print a table, and write `out` as JSON.
 
     Args:
@@ -45,13 +53,15 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
             validation users), sweep (searches with and without pruning, and one trial after another), start (seconds
             from a new process to a trained model), mining (seconds for every user's 50 hardest negatives, and the ratio
             to the arithmetic limit), samplers (seconds per epoch with each negative sampler), serve (99th-percentile
-            latency of a server under 64 connections).
+            latency of a server under 64 connections), compile (programs compiled for a device that may be absent).
         repeats: number of timed repeats.
         out: the JSON file to write.
         peer: `PYTHON SCRIPT`, interleaved with our runs on the same interactions: the script gets an npz file of user
             and item positions, the embedding dimension and the number of repeats, and prints one JSON line
             {"name": …, "seconds": [...]}, with "targets" (interactions trained or users ranked per repeat) if it
             timed a part of the work.
+        compare: the JSON file of an earlier run; what changed is shown.
+        compiled_for: target, topology and members of case=compile; see `compiling.rows`.
 
     Returns:
         The rows of the table, with all timings.
@@ -61,6 +71,8 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "evaluate": evaluate}
     cases |= {"sweep": sweep, "start": start, "mining": mining, "samplers": samplers, "serve": serve}
+    cases["compile"] = lambda tree, repeats, peer: compiling.rows(tree, repeats=repeats, **(compiled_for or {}))
+    before = None if compare is None else comparison.read(Path(compare), case)
     if case not in cases:
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
     settings.check({key: value for key, value in tree.items() if key != "peer"})
@@ -68,6 +80,8 @@ def run(tree: Tree, case: str, repeats: int, out: Path, peer: str | None = None)
     machine = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
+    if before is not None:
+        table(f"changes since {compare}", comparison.changes(before, rows))
     say(f"{machine['device']} ({machine['placement']}), jax {machine['jax']}; peak memory {peak:,.0f} MiB")
     write_json(
         out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": machine, "settings": tree}

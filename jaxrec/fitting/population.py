@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from jaxrec import backend
 from jaxrec.hyper import Hyper
 
 Members = Literal["auto", "vmap", "sequential"]
@@ -77,24 +78,23 @@ class Placement:
 
     def __str__(self) -> str:
         how = "sequential" if self.sequential else "vmapped"
-        backend = jax.default_backend()
         split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
-        devices = self.n_devices * self.n_split
-        return f"{self.n_members} member(s) on {devices} {backend} device(s), {self.per_device} each, {how}{split}"
+        devices = f"{self.n_devices * self.n_split} {backend.platform()} device(s)"
+        return f"{self.n_members} member(s) on {devices}, {self.per_device} each, {how}{split}"
 
     @property
     def mesh(self) -> Mesh:
         """The devices in use."""
-        devices = np.array(jax.devices()[: self.n_devices * self.n_split])
+        devices = np.array(backend.devices()[: self.n_devices * self.n_split])
         return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
 
     def deal(self, members: PyTree) -> PyTree:
         """Put each slot's values [S, ...] on its device."""
-        return jax.device_put(members, NamedSharding(self.mesh, PartitionSpec("member")))
+        return backend.put(members, NamedSharding(self.mesh, PartitionSpec("member")))
 
     def share(self, data: PyTree) -> PyTree:
         """Replicate the data on every device."""
-        return jax.device_put(data, NamedSharding(self.mesh, PartitionSpec()))
+        return backend.put(data, NamedSharding(self.mesh, PartitionSpec()))
 
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         """Turn `f(shared, *member)` for one member into a function of the stacked values of all slots."""
@@ -125,10 +125,9 @@ def place(n_members: int, members: Members = "auto", split_batch: bool = False, 
         batch_size: examples per step.
     """
     n_slots = min(n_members, MAX_SLOTS)
-    n_devices = min(jax.device_count(), n_slots)
-    on_cpu = jax.default_backend() == "cpu"
-    sequential = members == "sequential" or (members == "auto" and on_cpu)
-    n_split = jax.device_count() // n_devices if split_batch else 1
+    n_devices = min(backend.device_count(), n_slots)
+    sequential = members == "sequential" or (members == "auto" and backend.choices().sequential)
+    n_split = backend.device_count() // n_devices if split_batch else 1
     return Placement(n_slots, n_devices, sequential, n_split if batch_size % n_split == 0 else 1)
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
+from jaxrec import backend
 from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, Population, member_keys
 from jaxrec.fitting.saved_slots import EpochRow, Record, SavedMember
@@ -167,7 +168,7 @@ class Slots:
         self._states = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
         self._best = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
         self._refill = jax.jit(placement.map(refill), donate_argnums=(1, 2))
-        jitted = jax.jit(placement.map(self.program.epoch), donate_argnums=1)
+        jitted = backend.jit(placement.map(self.program.epoch), donate_argnums=1)
         self._epoch = jitted.lower(shared, self._states, hyper, self._is_new).compile()
         self._choose = jax.jit(_choose, donate_argnums=2)
         self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))

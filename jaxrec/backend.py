@@ -1,0 +1,102 @@
+"""Devices that programs are built for, and every choice that depends on their platform.
+
+Programs are built for the devices of this process. Inside `built_for` they are built for other devices, which may be
+absent (`jax.experimental.topologies`): arrays are replaced by their shapes, and programs can be compiled, not run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import NamedSharding
+from jaxtyping import PyTree
+
+
+class Choices(NamedTuple):
+    """Choices of one platform. Results do not depend on them, up to rounding.
+
+    Attributes:
+        sequential: members of a device take turns in a loop; else they are vmapped
+        encoded: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
+        scored: scores [positions, items] of a sequence loss computed at a time by all members of a device
+        ranked: scores [rows, items] of a ranking block computed at a time by all members of a device
+        branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
+            would make the device wait for the host
+        compiler_options: options of the compiler
+    """
+
+    sequential: bool
+    encoded: int | None
+    scored: int
+    ranked: int
+    branches: bool
+    compiler_options: Mapping[str, Any] = MappingProxyType({})
+
+
+CHOICES = {
+    # Blocks that stay in a core's cache; a vmapped member would not train to the same bits as alone.
+    "cpu": Choices(sequential=True, encoded=1_600, scored=0, ranked=1 << 21, branches=True),
+    # Few large kernels: each takes microseconds to start, however small it is.
+    "gpu": Choices(
+        sequential=False,
+        encoded=None,
+        scored=1 << 27,
+        ranked=1 << 27,
+        branches=False,
+        # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
+        # present device tries many, which takes most of the time to compile.
+        compiler_options=MappingProxyType({"xla_gpu_enable_triton_gemm": False}),
+    ),
+    "tpu": Choices(sequential=False, encoded=None, scored=1 << 26, ranked=1 << 26, branches=False),
+}
+
+_target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)
+
+
+@contextmanager
+def built_for(devices: Sequence[Any]) -> Iterator[None]:
+    """Build programs for these devices instead of those of this process."""
+    jax.clear_caches()  # functions that were traced for other devices
+    token = _target.set(tuple(devices))
+    try:
+        yield
+    finally:
+        _target.reset(token)
+        jax.clear_caches()
+
+
+def devices() -> Sequence[Any]:
+    """The devices that programs are built for."""
+    return _target.get() or jax.devices()
+
+
+def device_count() -> int:
+    """Number of devices that programs are built for."""
+    return len(devices())
+
+
+def platform() -> str:
+    """Platform of these devices: cpu, gpu or tpu."""
+    name = devices()[0].platform
+    return {"cuda": "gpu", "rocm": "gpu"}.get(name, name)
+
+
+def choices() -> Choices:
+    """Choices of this platform; an unknown one is treated as a GPU."""
+    return CHOICES.get(platform(), CHOICES["gpu"])
+
+
+def jit(f: Callable[..., Any], **options: Any) -> Any:
+    """`jax.jit` with the compiler options of the platform."""
+    chosen = dict(choices().compiler_options)
+    return jax.jit(f, **options, compiler_options=chosen) if chosen else jax.jit(f, **options)
+
+
+def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
+    """Copy arrays to the devices of a sharding; absent devices get the shapes of the arrays."""
+    if _target.get() is None:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

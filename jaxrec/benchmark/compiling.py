@@ -1,0 +1,189 @@
+"""Compilation of a run's programs for devices that may be absent, and what the compiled programs will cost."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxrec import backend, experiment
+from jaxrec.benchmark.counting import Counts, count
+from jaxrec.benchmark.hlo import parse
+from jaxrec.benchmark.prediction import measured_rates, predict
+from jaxrec.benchmark.targets import TARGETS, Rates, Target, absent_devices, only_cpu
+from jaxrec.data.histories import histories
+from jaxrec.errors import InputError
+from jaxrec.fitting.als import AlternatingFit
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.population import member_keys
+from jaxrec.ranking import QueryRows, Ranker
+from jaxrec.settings import Tree, populations
+
+MEBI = 2**20
+
+
+class Compiled(NamedTuple):
+    """A compiled program.
+
+    Attributes:
+        program: the executable
+        arguments: its arguments, or their shapes
+        seconds, cpu_seconds: time to compile, and processor time of all its threads
+    """
+
+    program: Any
+    arguments: tuple[PyTree, ...]
+    seconds: float
+    cpu_seconds: float
+
+
+def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats: int) -> list[dict[str, Any]]:
+    """Compile the epoch, validation and ranking programs of a model, and count what they do.
+
+    Args:
+        tree: settings of a run.
+        target: h100, h200, v5e, v5p, v6e, or cpu for the devices of this process, where programs are also timed.
+        topology: number or grid of devices.
+        members: population sizes.
+        repeats: timed calls on a present device.
+
+    Returns:
+        One row per program and size: compile time, memory, kernels, branches, collectives, predicted time.
+    """
+    only_cpu()
+    jax.config.update("jax_enable_compilation_cache", False)
+    if target != "cpu":
+        return rows_for(tree, absent_devices(target, topology), TARGETS[target], members)
+    rates, split = measured_rates(), experiment.prepare(tree)[0]
+    return [
+        _row(name, n, compiled, rates, None, repeats)
+        for n in members
+        for name, compiled in programs(tree, split.selection, n).items()
+    ]
+
+
+def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of programs compiled for absent devices."""
+    split, _ = experiment.prepare(tree)
+    with backend.built_for(devices):
+        found = [
+            _row(name, n, compiled, target.rates, target.memory, 0)
+            for n in members
+            for name, compiled in programs(tree, split.selection, n).items()
+        ]
+    return _with_largest(found, target.memory)
+
+
+def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled | str"]:
+    """The programs of a run with this many members, compiled, or the first line of the compiler's error."""
+    _, shared, population = next(populations([tree]))
+    model, evaluator = experiment.prepared(shared, selection)
+    trainer, train = experiment.trainer(shared), selection.train
+    hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], n_members, axis=0), population.hyper)
+    if not isinstance(trainer, GradientFit | AlternatingFit):
+        raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
+    program, placement = trainer.program(model, train, hyper, n_members)
+    hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], placement.n_slots, axis=0), population.hyper)
+    numbers = placement.deal(hyper)
+    keys = member_keys(np.zeros(placement.n_slots, np.int64))
+    shapes = jax.eval_shape(placement.map(program.start), program.shared, keys, hyper)
+    zeros = lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)  # noqa: E731
+    active = np.ones(placement.n_slots, bool)
+    epoch = backend.jit(placement.map(program.epoch), donate_argnums=1)
+    compiled = {"epoch": _compiled(epoch, (program.shared, placement.deal(zeros()), numbers, placement.deal(active)))}
+    params = zeros().params
+    queries = QueryRows.about(np.arange(train.n_users), histories(train), train.encoded)
+    rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
+    for name, ranker in rankers.items():
+        if (stream := getattr(ranker, "stream", None)) is not None:
+            arguments = (params, None) if isinstance(ranker, Ranker) else params
+            ranking, deal = stream.compile(placement.n_slots)
+            compiled[name] = _compiled(ranking, deal(arguments, hyper, active))
+    return compiled
+
+
+def _compiled(jitted: Any, arguments: tuple[PyTree, ...]) -> Compiled | str:
+    lowered = jitted.lower(*arguments)
+    started, processor = time.perf_counter(), time.process_time()
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        return str(error).splitlines()[0]
+    return Compiled(compiled, arguments, time.perf_counter() - started, time.process_time() - processor)
+
+
+def _row(
+    name: str, n: int, compiled: Compiled | str, rates: Rates, memory: float | None, repeats: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"name": f"{name}, {n} member{'s' if n > 1 else ''}", "program": name, "members": n}
+    if isinstance(compiled, str):
+        return row | {"error": compiled}
+    use, counts = compiled.program.memory_analysis(), count(parse(compiled.program.as_text()))
+    needed = use.argument_size_in_bytes + use.temp_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
+    row |= {
+        "compile_s": round(compiled.seconds, 1),
+        "compile_cpu_s": round(compiled.cpu_seconds, 1),
+        "arguments_mib": round(use.argument_size_in_bytes / MEBI, 1),
+        "temporary_mib": round(use.temp_size_in_bytes / MEBI, 1),
+        "needed_mib": round(needed / MEBI, 1),
+    }
+    if memory is not None:
+        row |= {"fits": needed <= memory}
+    row |= figures(counts, rates)
+    if repeats:
+        seconds = _measured(compiled, repeats)
+        row |= {"measured_s": _digits(min(seconds)), "seconds": seconds}
+        row |= {"predicted_to_measured": round(row["predicted_s"] / min(seconds), 2)}
+    return row
+
+
+def figures(counts: Counts, rates: Rates) -> dict[str, Any]:
+    """Counts of a program and its predicted time."""
+    time_ = predict(counts, rates)
+    return {
+        "kernels": counts.n_kernels,
+        "branches": counts.branches,
+        "loops": counts.loops,
+        "transfers": counts.transfers,
+        "sorts": counts.sorts,
+        "collectives": sum(counts.collectives.values()),
+        "communicated_mib": round(counts.total("communicated") / MEBI, 1),
+        "gflop": _digits(counts.flops / 1e9),
+        "gb": _digits(counts.total("bytes") / 1e9),
+        "arithmetic_s": _digits(time_.arithmetic),
+        "memory_s": _digits(time_.memory),
+        "launches_s": _digits(time_.launches),
+        "predicted_s": _digits(time_.seconds),
+        "bound": time_.bound,
+    }
+
+
+def _measured(compiled: Compiled, repeats: int) -> list[float]:
+    """Seconds of each call; donated arguments are copied before."""
+    seconds = []
+    for _ in range(repeats + 1):
+        arguments = jax.block_until_ready(jax.tree.map(jnp.copy, compiled.arguments))
+        started = time.perf_counter()
+        jax.block_until_ready(compiled.program(*arguments))
+        seconds.append(time.perf_counter() - started)
+    return seconds[1:]
+
+
+def _with_largest(found: list[dict[str, Any]], memory: float) -> list[dict[str, Any]]:
+    """Add the largest number of members that fits, by the line through the memory of the two largest populations."""
+    for row in found:
+        same = [other for other in found if other["program"] == row["program"] and "needed_mib" in other]
+        if len(same) < 2 or "error" in row:
+            continue
+        few, many = sorted(same, key=lambda other: other["members"])[-2:]
+        slope = (many["needed_mib"] - few["needed_mib"]) / (many["members"] - few["members"])
+        fixed = many["needed_mib"] - slope * many["members"]
+        row["largest"] = int((memory / MEBI - fixed) / slope) if slope > 0 else None
+    return found
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.3g}")
