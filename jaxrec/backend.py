@@ -23,6 +23,7 @@ class Choices(NamedTuple):
         encoded: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
         scored: scores [positions, items] of a sequence loss computed at a time by all members of a device
         ranked: scores [rows, items] of a ranking block computed at a time by all members of a device
+        tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
             would make the device wait for the host
         compiler_options: options of the compiler
@@ -32,25 +33,27 @@ class Choices(NamedTuple):
     encoded: int | None
     scored: int
     ranked: int
+    tiled: bool
     branches: bool
     compiler_options: Mapping[str, Any] = MappingProxyType({})
 
 
 CHOICES = {
     # Blocks that stay in a core's cache; a vmapped member would not train to the same bits as alone.
-    "cpu": Choices(sequential=True, encoded=1_600, scored=0, ranked=1 << 21, branches=True),
+    "cpu": Choices(sequential=True, encoded=1_600, scored=0, ranked=1 << 21, tiled=True, branches=True),
     # Few large kernels: each takes microseconds to start, however small it is.
     "gpu": Choices(
         sequential=False,
         encoded=None,
         scored=1 << 27,
         ranked=1 << 27,
+        tiled=False,
         branches=False,
         # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
         # present device tries many, which takes most of the time to compile.
         compiler_options=MappingProxyType({"xla_gpu_enable_triton_gemm": False}),
     ),
-    "tpu": Choices(sequential=False, encoded=None, scored=1 << 26, ranked=1 << 26, branches=False),
+    "tpu": Choices(sequential=False, encoded=None, scored=1 << 26, ranked=1 << 26, tiled=False, branches=False),
 }
 
 _target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxrec import backend
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
@@ -238,4 +239,4 @@ def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float
 
 def _held_floats(model: Model) -> int:
     """Floats allocated per user-item pair while a block is scored against the catalog, see `pairs.every_pair`."""
-    return 1 if jax.default_backend() == "cpu" else model.pair_floats
+    return 1 if backend.choices().tiled else model.pair_floats

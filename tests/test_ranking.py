@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.data.histories import UserHistories
 from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
@@ -183,7 +184,7 @@ def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_
     nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = QueryRows.about(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(backend, "platform", lambda: "gpu")
     for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 125), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
         assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 

@@ -85,7 +85,7 @@ def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled 
     hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], n_members, axis=0), population.hyper)
     if not isinstance(trainer, GradientFit | AlternatingFit):
         raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
-    program, placement = trainer.program(model, train, hyper, n_members)
+    program, placement = trainer.program(model, train, hyper, n_members)  # type: ignore[arg-type]
     hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], placement.n_slots, axis=0), population.hyper)
     numbers = placement.deal(hyper)
     keys = member_keys(np.zeros(placement.n_slots, np.int64))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.fitting.population import MAX_SLOTS, Placement, Population, member_keys, place
 from jaxrec.hyper import Hyper
 
@@ -24,7 +25,7 @@ def test_members_of_a_device_are_sequential_on_a_cpu(members, sequential):
 
 
 def test_members_of_an_accelerator_are_vmapped(monkeypatch):
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(backend, "platform", lambda: "gpu")
     assert not place(4).sequential
     assert place(4, "sequential").sequential
 
