@@ -1,6 +1,6 @@
-"""Blockwise evaluation of rows for every member of a population, distributed over all devices."""
+"""Blockwise evaluation of rows: for every member of a population on all devices, or by one program of a fixed shape."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxrec import backend
 
 BLOCK_ENTRIES = 1 << 21  # scores per block: 8 MiB
 
-Block = Callable[[Int[Array, ""]], tuple[PyTree, Bool[Array, ""]]]
+Block = Callable[[Int[Array, "B"]], tuple[PyTree, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
@@ -49,10 +49,10 @@ def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
 class Blockwise:
     """Evaluates `n_rows` rows in blocks for every member; compiled at the first call.
 
-    `member(shared, params, hyper)` returns a function of a block's first row, which computes a pytree of [block, ...]
-    arrays and whether all scores are finite. Padding rows at the end are computed and cut off. Members are distributed
-    over as many devices as divide them evenly, rows over the remaining ones. Memory: one block per device; on a CPU
-    all devices share the parameters on the host without copies.
+    `member(shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree of
+    [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
+    Members are distributed over as many devices as divide them evenly, rows over the remaining ones. Memory: one block
+    per device; on a CPU all devices share the parameters on the host without copies.
     """
 
     def __init__(
@@ -88,7 +88,8 @@ class Blockwise:
 
         def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
             def of_active(params: PyTree, hyper: PyTree) -> PyTree:
-                return jax.lax.map(self.member(shared, params, hyper), first_rows)
+                block, places = self.member(shared, params, hyper), jnp.arange(self.block)
+                return jax.lax.map(lambda first: block(jnp.minimum(first + places, self.n_rows - 1)), first_rows)
 
             def of_member(member: PyTree) -> PyTree:
                 params, hyper, is_active = member
@@ -122,3 +123,21 @@ class Blockwise:
             return shared, *backend.put(members, NamedSharding(mesh, P("member")))
 
         return backend.jit(program), deal
+
+
+def slices(n_rows: int, size: int) -> Iterator[slice]:
+    """Blocks of at most `size` rows, in order."""
+    return (slice(start, min(start + size, n_rows)) for start in range(0, n_rows, size))
+
+
+def in_blocks(program: Callable[[Int[np.ndarray, "B"]], PyTree], n_rows: int, size: int) -> PyTree:
+    """Call a program of `size` row numbers until all rows are computed; return its outputs [R, ...] on the host.
+
+    Every call has the same shape, because sums of other shapes differ in their last digits: the last block repeats the
+    last row, which is cut off. `n_rows` must be at least 1.
+    """
+    parts = []
+    for start in range(0, n_rows, size):
+        outputs = program(np.minimum(start + np.arange(size), n_rows - 1))
+        parts.append(jax.tree.map(lambda x, n=n_rows - start: np.asarray(x)[:n], outputs))
+    return jax.tree.map(lambda *columns: np.concatenate(columns), *parts)

@@ -35,24 +35,37 @@ class History(NamedTuple):
 
 
 class DeviceHistories(NamedTuple):
-    """Interactions of all users in one array, sorted by user and time; a history is a slice of it."""
+    """Histories of rows: slices of the interactions of all users, which are stored once, sorted by user and time.
 
+    Attributes:
+        start, end: the history of row r is the entries `start[r] : end[r]`
+        items, event, gap, value: columns of `History`
+    """
+
+    start: Int[Array, "R"]
+    end: Int[Array, "R"]
     items: Int[Array, "E"]
     event: Int[Array, "E"] | None = None
     gap: Float[Array, "E"] | None = None
     value: Float[Array, "E"] | None = None
 
     def latest(
-        self, start: Int[Array, "B"], end: Int[Array, "B"], length: int, but: Int[Array, "B"] | None = None
+        self,
+        rows: Int[Array, "B"],
+        length: int,
+        *,
+        before: Int[Array, "B"] | None = None,
+        but: Int[Array, "B"] | None = None,
     ) -> History:
-        """Histories of the last `length` entries of each slice `start .. end` (`end` exclusive).
+        """The last `length` entries of these rows.
 
         Args:
-            start: first entry of each slice.
-            end: end of each slice.
+            rows: indices of rows.
             length: number of entries.
-            but: position of one entry of each slice to skip; None: skip none.
+            before: end of each row's entries; None: `end`.
+            but: position of one entry of each row to skip; None: skip none.
         """
+        start, end = self.start[rows], self.end[rows] if before is None else before
         index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
         if but is not None:
             index = index - (index <= but[:, None]).astype(index.dtype)
@@ -65,11 +78,16 @@ class DeviceHistories(NamedTuple):
 
         items = window(self.items, -1)
         assert items is not None
-        return History(items, *(window(column, 0) for column in self[1:]))
+        return History(items, *(window(column, 0) for column in (self.event, self.gap, self.value)))
 
 
-def past(source: UserHistories) -> DeviceHistories:
-    """Copy host histories to the device; empty ones keep one dummy entry, because gathers need a non-empty array."""
+def device_histories(
+    source: UserHistories, start: np.ndarray | None = None, end: np.ndarray | None = None
+) -> DeviceHistories:
+    """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`.
+
+    Without entries one dummy entry is kept, because gathers need a non-empty array.
+    """
 
     def column(values: np.ndarray, kind: type) -> Array:
         return jnp.asarray(values if len(values) else np.zeros(1), kind)
@@ -78,6 +96,8 @@ def past(source: UserHistories) -> DeviceHistories:
         return None if values is None else column(values, kind)
 
     return DeviceHistories(
+        start=jnp.asarray(source.offsets[:-1] if start is None else start, jnp.int32),
+        end=jnp.asarray(source.offsets[1:] if end is None else end, jnp.int32),
         items=column(source.items, jnp.int32),
         event=optional(source.event, jnp.int32),
         gap=optional(source.gap, jnp.float32),

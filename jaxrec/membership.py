@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt32
 
-from jaxrec.data.interactions import Interactions, by_user, targets
+from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
 from jaxrec.ragged import Ragged, ragged, sort_rows
 
@@ -38,10 +38,9 @@ Known = Membership | Ragged  # both implement `contains`
 
 def known(train: Interactions) -> Known:
     """Items of each user in train (targets only), as a bit matrix up to 256 MiB, otherwise as sorted rows."""
-    train = targets(train)
     if train.n_users * -(-train.n_items // 32) * 4 <= BITS_MIB * 2**20:
-        return membership(train)
-    offsets, items = by_user(train)
+        return membership(targets(train))
+    offsets, items = train.histories.masked(np.arange(train.n_users))
     return ragged(offsets, sort_rows(offsets, items))
 
 

@@ -15,7 +15,7 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.fallback import Fallback, FoldIn, Sources, sources
 from jaxrec.features import FeatureTables, tables, with_tables
-from jaxrec.history import DeviceHistories, past
+from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
@@ -95,12 +95,10 @@ def query_of(model: Model, queries: QueryRows) -> Query:
 
 
 class Rows(NamedTuple):
-    """Rows to rank for, on the device; `past` and `tables` are present for models that read them."""
+    """Rows to rank for, on the device; `histories` and `tables` are present for models that read them."""
 
     users: Int[Array, "R"]
-    start: Int[Array, "R"]
-    end: Int[Array, "R"]
-    past: DeviceHistories | None
+    histories: DeviceHistories | None
     tables: FeatureTables
 
     def member(self, model: Model, hyper: Hyper) -> Model:
@@ -109,9 +107,8 @@ class Rows(NamedTuple):
 
     def query(self, rows: Int[Array, "B"], length: int) -> Query:
         """Query of these rows, with histories of this length."""
-        known = self.past if length else None
-        history = known.latest(self.start[rows], self.end[rows], length) if known is not None else None
-        return Query(self.users[rows], history)
+        histories = self.histories if length else None
+        return Query(self.users[rows], None if histories is None else histories.latest(rows, length))
 
 
 def sources_of(model: Model, queries: QueryRows, fallback: Fallback | None) -> tuple[Sources | None, Model | None]:
@@ -121,9 +118,9 @@ def sources_of(model: Model, queries: QueryRows, fallback: Fallback | None) -> t
 
 def rows_of(model: Model, queries: QueryRows, folds: Model | None = None) -> Rows:
     """Copy rows to the device, with the histories and features that the model or its fold-in model reads."""
-    users, start, end = (jnp.asarray(x, jnp.int32) for x in (queries.users, queries.start, queries.end))
-    histories = past(queries.known) if (folds or model).history_length else None
-    return Rows(users, start, end, histories, tables(model, queries.encoded))
+    reads = (folds or model).history_length
+    histories = device_histories(queries.known, queries.start, queries.end) if reads else None
+    return Rows(jnp.asarray(queries.users, jnp.int32), histories, tables(model, queries.encoded))
 
 
 class Ranker:
@@ -195,14 +192,13 @@ class Ranker:
         fold_in = None if folds is None else FoldIn(folds.history_length, scorer(folds, params, pool))
         place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
-        def rank_block(first_row: Int[Array, ""]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
-            rows = jnp.minimum(first_row + jnp.arange(self._block), self._n_rows - 1)
+        def rank_block(rows: Int[Array, "B"]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
             scores = score(queries.query(rows, self._history_length))
             finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for NaN too; cheaper than a pass with isfinite
             if sources is not None:
                 scores = sources.blended(rows, scores, pool, queries.query, fold_in)
             if masked is not None:
-                scores = masked.mask_block(scores, first_row, self._max_entries, place)
+                scores = masked.mask_block(scores, rows[0], self._max_entries, place)
             values, items = top_k(scores, self.k)
             items = items if pool is None else pool[items]
             return (jnp.where(values > -jnp.inf, items, -1), values), finite

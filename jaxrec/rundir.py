@@ -12,7 +12,6 @@ import yaml
 from jaxrec.checkpoint import read_json, remove_temporary, save_params, write_atomic, write_json, write_text
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
-from jaxrec.data.histories import histories
 from jaxrec.data.item_age import ages
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
@@ -147,7 +146,7 @@ def beside_parameters(result: Result) -> dict[str, Any]:
         **stored_model.stored(result.model, result.hyper),
         "user_ids": result.known.user_ids,
         "item_ids": result.known.item_ids,
-        **{f"known_{name}": column for name, column in histories(result.known)._asdict().items()},
+        **{f"known_{name}": column for name, column in result.known.histories._asdict().items()},
         **_features(result),
         "ages": ages(result.known),
         **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),

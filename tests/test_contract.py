@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, recommend, rundir, settings
-from jaxrec.data.histories import histories
 from jaxrec.data.splits.candidate_lists import draw_candidates
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
@@ -46,7 +45,7 @@ class Fitted:
         self.model = with_tables(member, tables(member, self.encoded))
 
     def query(self, n_users: int):
-        return query_of(self.model, QueryRows.about(np.arange(n_users), histories(self.split.selection.train)))
+        return query_of(self.model, QueryRows.about(np.arange(n_users), self.split.selection.train.histories))
 
 
 @pytest.fixture(scope="module", params=some_slow(MODELS, *SLOW))
@@ -147,7 +146,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
 
 def test_what_a_user_has_never_comes_back(fitted):
     train = fitted.split.selection.train
-    asked = QueryRows.about(np.arange(train.n_users), histories(train), fitted.encoded)
+    asked = QueryRows.about(np.arange(train.n_users), train.histories, fitted.encoded)
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
     had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]

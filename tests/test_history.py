@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxrec.data.histories import UserHistories
-from jaxrec.history import DeviceHistories, past
+from jaxrec.history import DeviceHistories, device_histories
 
-latest = jax.jit(DeviceHistories.latest, static_argnums=3)
+latest = jax.jit(DeviceHistories.latest, static_argnums=2)
 ENTRIES = 12
 
 
@@ -18,17 +18,17 @@ def test_latest(length):
     rng = np.random.default_rng(0)
     items, event = rng.integers(0, 9, (2, ENTRIES))
     gap, value = rng.random((2, ENTRIES)).astype(np.float32)
-    source = past(UserHistories(np.array([0, ENTRIES]), items, event, gap, value))
     bounds = np.array([(low, high) for low in range(ENTRIES + 1) for high in range(low, ENTRIES + 1)])
-    found = latest(source, *jnp.asarray(bounds.T), length)
+    source = device_histories(UserHistories(np.array([0, ENTRIES]), items, event, gap, value), *bounds.T)
+    found = latest(source, jnp.arange(len(bounds)), length)
     for column, padding, window in zip((items, event, gap, value), (-1, 0, 0, 0), found, strict=True):
         expected = [[padding] * length + column[low:high].tolist() for low, high in bounds]
         np.testing.assert_array_equal(window, np.array([row[-length:] for row in expected], column.dtype))
 
 
 def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
-    nothing = past(UserHistories(np.zeros(3, int), np.zeros(0, np.int32)))
-    history = latest(nothing, jnp.array([0, 0]), jnp.array([0, 0]), 3)
+    nothing = device_histories(UserHistories(np.zeros(3, int), np.zeros(0, np.int32)))
+    history = latest(nothing, jnp.array([0, 1]), 3)
     np.testing.assert_array_equal(history.items, np.full((2, 3), -1))
     assert history[1:] == (None, None, None)
 
@@ -37,11 +37,11 @@ def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
 def test_an_entry_left_out_is_as_if_it_had_never_been(length):
     """Every stretch, and every entry in it."""
     items = np.arange(ENTRIES) + 20
-    source = past(UserHistories(np.array([0, ENTRIES]), items))
     cases = [
         (low, high, but) for low in range(ENTRIES) for high in range(low + 1, ENTRIES + 1) for but in range(low, high)
     ]
-    low, high, but = jnp.asarray(np.array(cases).T)
-    found = latest(source, low, high, length, but)
+    low, high, but = np.array(cases).T
+    source = device_histories(UserHistories(np.array([0, ENTRIES]), items), low, high)
+    found = latest(source, jnp.arange(len(low)), length, but=jnp.asarray(but))
     expected = [[-1] * length + [i for i in items[a:b].tolist() if i != 20 + c] for a, b, c in cases]
     np.testing.assert_array_equal(found.items, [row[-length:] for row in expected])

@@ -21,7 +21,6 @@ from jaxrec.benchmark import comparison, compiling, searching, serving
 from jaxrec.benchmark import mining as mining_case
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.features import FeatureTables, tables, with_tables
@@ -122,7 +121,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the top-10 ranking of every user, with seen items masked, from random parameters."""
     data: Interactions = build(tree["data"])
     model, params, hyper = _fresh(tree, data)
-    query_rows = QueryRows.about(np.arange(data.n_users), histories(data))
+    query_rows = QueryRows.about(np.arange(data.n_users), data.histories)
     ranker = Ranker(model, query_rows, 10, block=get(tree, "eval.block"))
     rows = _with_peer(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, tree)
     for row in rows:

@@ -17,7 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxrec.checkpoint import save_params
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.history import History
@@ -85,7 +84,7 @@ def _run(tree: Tree, folder: Path) -> int:
     shapes: object = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda leaf: rng.normal(0, 0.1, leaf.shape).astype(leaf.dtype), shapes)
-    known = {f"known_{name}": column for name, column in histories(data)._asdict().items()}
+    known = {f"known_{name}": column for name, column in data.histories._asdict().items()}
     extra = {**stored(model), "user_ids": data.user_ids, "item_ids": data.item_ids, **known}
     save_params(folder / "model", params, extra=extra)
     return data.n_users

@@ -1,10 +1,8 @@
-"""User histories on the host, in CSR form, sorted by user and time."""
+"""User histories on the host, in CSR form, sorted by user and time; see `Interactions.histories`."""
 
 from typing import NamedTuple
 
 import numpy as np
-
-from jaxrec.data.interactions import Interactions
 
 
 class UserHistories(NamedTuple):
@@ -35,21 +33,6 @@ class UserHistories(NamedTuple):
             return offsets, self.items[rows]
         kept = self.target[rows]
         return np.concatenate([[0], np.cumsum(kept)])[offsets], self.items[rows[kept]]
-
-
-def histories(interactions: Interactions) -> UserHistories:
-    """Return the histories of all users, oldest entry first, ties in file order."""
-    offsets, rows = interactions.user_order
-
-    def column(values: np.ndarray | None) -> np.ndarray | None:
-        return None if values is None else values[rows]
-
-    gap = None
-    if interactions.time is not None:
-        gap = np.diff(interactions.time[rows], prepend=0).astype(np.float32) / np.float32(1000)
-        gap[offsets[:-1][np.diff(offsets) > 0]] = 0
-    event, value, target = (column(values) for values in (interactions.event, interactions.value, interactions.target))
-    return UserHistories(offsets, interactions.item[rows], event, gap, value, target)
 
 
 def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.features import Encoded
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import canonical, texts
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
@@ -85,19 +86,49 @@ class Interactions:
 
     @cached_property
     def user_order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows sorted by user and time, ties in file order; sorted once.
+        """Rows sorted by user and time, ties in file order; sorted once, also for the parts of the data, see `take`.
 
         Offsets, int64 [U + 1], and row numbers, int64 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
         """
         rows = np.argsort(self.user, kind="stable") if self.time is None else np.lexsort((self.time, self.user))
-        offsets = np.zeros(self.n_users + 1, np.int64)
-        np.cumsum(np.bincount(self.user, minlength=self.n_users), out=offsets[1:])
-        return offsets, rows
+        return _offsets(self.user, self.n_users), rows
+
+    @cached_property
+    def histories(self) -> UserHistories:
+        """Histories of all users, oldest entry first, ties in file order."""
+        offsets, rows = self.user_order
+
+        def column(values: np.ndarray | None) -> np.ndarray | None:
+            return None if values is None else values[rows]
+
+        gap = None
+        if self.time is not None:
+            gap = np.diff(self.time[rows], prepend=0).astype(np.float32) / np.float32(1000)
+            gap[offsets[:-1][np.diff(offsets) > 0]] = 0
+        event, value, target = (column(values) for values in (self.event, self.value, self.target))
+        return UserHistories(offsets, self.item[rows], event, gap, value, target)
 
     def take(self, rows: np.ndarray) -> "Interactions":
-        """Return the data with the given rows only (positions or a mask) and unchanged id tables."""
+        """Return the data with the given rows only (positions or a mask) and unchanged id tables.
+
+        If the data has been sorted and the rows are in file order, they inherit `user_order` without another sort.
+        """
         columns = {name: getattr(self, name) for name in COLUMNS}
-        return replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+        taken = replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+        if "user_order" in vars(self) and (rows.dtype == bool or (np.diff(rows) > 0).all()):
+            is_taken = np.zeros(len(self), bool)
+            is_taken[rows] = True
+            order = self.user_order[1]
+            new_row = np.cumsum(is_taken) - 1
+            vars(taken)["user_order"] = _offsets(taken.user, self.n_users), new_row[order[is_taken[order]]]
+        return taken
+
+    def annotated(self, **changes: Any) -> "Interactions":
+        """Return the data with other features or notes; users and times must be the same, their order is kept."""
+        changed = replace(self, **changes)
+        if "user_order" in vars(self):
+            vars(changed)["user_order"] = self.user_order
+        return changed
 
     def joined(self, later: "Interactions") -> "Interactions":
         """Return these rows followed by those of another part of the same data."""
@@ -189,10 +220,11 @@ def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.Data
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
 
 
-def by_user(interactions: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Return the items of each user, oldest first: offsets, int64 [U + 1], and items, int32 [N]."""
-    offsets, rows = interactions.user_order
-    return offsets, interactions.item[rows]
+def _offsets(user: np.ndarray, n_users: int) -> np.ndarray:
+    """Return the bounds of each user's rows in the order by user, int64 [U + 1]."""
+    offsets = np.zeros(n_users + 1, np.int64)
+    np.cumsum(np.bincount(user, minlength=n_users), out=offsets[1:])
+    return offsets
 
 
 def targets(interactions: Interactions) -> Interactions:

@@ -7,7 +7,6 @@ Sampled metrics do not estimate full-catalog metrics and may order models differ
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,16 +24,8 @@ from jaxrec.fallback import Fallback, FoldIn, Sources
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import OF_LIST, RANKED, SAMPLED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.models.model import Model, Params
+from jaxrec.ragged import Ragged, ragged
 from jaxrec.ranking import Rows, rows_of, sources_of
-
-
-class CandidateLists(NamedTuple):
-    """Candidates of each row on the device: `target` [R] is ranked among `items[start : end]`."""
-
-    target: Int[Array, "R"]
-    start: Int[Array, "R"]
-    end: Int[Array, "R"]
-    items: Int[Array, "E"]
 
 
 class CandidateEvaluator(Evaluator):
@@ -60,19 +51,18 @@ class CandidateEvaluator(Evaluator):
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
         self.ground_truth = ground_truth(held_out, singly=True)
         queries, (offsets, items) = self.ground_truth.asked, lists
-        start, end = offsets[queries.users], offsets[queries.users + 1]
-        self._width = int(np.max(end - start))
+        self._width = int(np.max(np.diff(offsets)[queries.users]))
         if self.k[-1] > self._width + 1:
             raise InputError(
                 f"eval.k={self.k[-1]} exceeds the {self._width + 1} ranked items (the candidates and the target): "
                 "choose smaller eval.k"
             )
-        self._block = block_size(len(queries.users), max(model.n_items, self._width), block)
         self._history_length = model.history_length
-        ranked = CandidateLists(*(jnp.asarray(x, jnp.int32) for x in (self.ground_truth.items, start, end, items)))
         sources, self._folds = sources_of(model, queries, fallback)
-        shared = rows_of(model, queries, self._folds), ranked, sources
-        self.stream = Blockwise(self._rank_member, shared, len(queries.users), self._block)
+        targets = jnp.asarray(self.ground_truth.items, jnp.int32)
+        shared = rows_of(model, queries, self._folds), targets, ragged(offsets, items), sources
+        rows_at_a_time = block_size(len(targets), max(model.n_items, self._width), block)
+        self.stream = Blockwise(self._rank_member, shared, len(targets), rows_at_a_time)
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
@@ -82,18 +72,20 @@ class CandidateEvaluator(Evaluator):
         named = {SAMPLED + key: values for key, values in by_metric.items()}
         return Measured(invalidated(named, finite), {}, lists, finite)
 
-    def _rank_member(self, shared: tuple[Rows, CandidateLists, Sources | None], params: Params, hyper: Hyper) -> Block:
-        queries, lists, sources = shared
+    def _rank_member(
+        self, shared: tuple[Rows, Int[Array, "R"], Ragged, Sources | None], params: Params, hyper: Hyper
+    ) -> Block:
+        queries, targets, lists, sources = shared  # one target per row, one list of candidates per user
         model = queries.member(self.model, hyper)
         folds = None if self._folds is None else queries.member(self._folds, hyper)
 
-        def rank_block(first_row: Int[Array, ""]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
-            rows = jnp.minimum(first_row + jnp.arange(self._block), len(lists.target) - 1)
-            entry = lists.start[rows][:, None] + jnp.arange(self._width)[None, :]
-            target = lists.target[rows][:, None]
+        def rank_block(rows: Int[Array, "B"]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
+            start, end = (lists.offsets[queries.users[rows] + i][:, None] for i in (0, 1))
+            entry = start + jnp.arange(self._width)[None, :]
+            target = targets[rows][:, None]
             candidates = lists.items.at[entry].get(mode="clip")
             # The target is ranked once, even if a file lists it among its candidates.
-            used = (entry < lists.end[rows][:, None]) & (candidates != target)
+            used = (entry < end) & (candidates != target)
             items = jnp.concatenate([target, candidates], axis=1)
             scores = model.bind(params)(queries.query(rows, self._history_length), items)
             finite = jnp.isfinite(scores).all()

@@ -7,7 +7,6 @@ import jax
 import numpy as np
 
 from jaxrec.data.features import Encoded
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
@@ -37,7 +36,7 @@ class Latency:
 
     def __init__(self, model: Model, known: Interactions) -> None:
         users = np.arange(min(N_USERS, known.n_users))
-        rows = QueryRows.about(users, histories(known), known.encoded)
+        rows = QueryRows.about(users, known.histories, known.encoded)
         self._ranker = Ranker(model, rows, min(N_ITEMS, known.n_items))
 
     def __call__(self, params: Params, hyper: Hyper) -> float:

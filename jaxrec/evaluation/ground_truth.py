@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxrec.data.histories import histories, select_rows
-from jaxrec.data.interactions import Interactions, by_user
+from jaxrec.data.histories import select_rows
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.ragged import Ragged, ragged, sort_rows
@@ -51,7 +51,7 @@ def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
     if held_out.order is not None:
         return _steps(held_out, held_out.order)
     is_evaluated = _of_evaluated_users(held_out.known, held_out)
-    known = histories(held_out.known if is_evaluated.all() else held_out.known.take(is_evaluated))
+    known = (held_out.known if is_evaluated.all() else held_out.known.take(is_evaluated)).histories
     if singly:
         _, rows = held_out.target.user_order
         users = held_out.target.user[rows]
@@ -59,7 +59,7 @@ def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
             users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
         )
         return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], singly=True)
-    offsets, items = by_user(held_out.target)
+    offsets, items = held_out.target.histories[:2]
     users = np.flatnonzero(np.diff(offsets))
     offsets, items = select_rows(offsets, items, users)
     return GroundTruth(
@@ -73,7 +73,7 @@ def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
     is_target = np.argsort(order) >= len(held_out.known)  # `order` numbers the rows of `known` first
     rows_of_users = _of_evaluated_users(context, held_out)
     context, is_target = context.take(rows_of_users), is_target[rows_of_users]
-    known = histories(context)
+    known = context.histories
     _, rows = context.user_order
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
@@ -82,7 +82,7 @@ def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
 
 
 def _of_evaluated_users(rows: Interactions, held_out: HeldOut) -> np.ndarray:
-    """Mask of the rows of users with held-out interactions; others need not be sorted or copied to a device."""
+    """Mask of the rows of users with held-out interactions; others need not be copied to a device."""
     is_evaluated = np.zeros(rows.n_users, bool)
     is_evaluated[held_out.target.user] = True
     return is_evaluated[rows.user]

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.blockwise import Block, Blockwise, block_size, each_member
-from jaxrec.data.histories import histories
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluator, Measured
 from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, FullCatalog
@@ -28,14 +27,13 @@ class Predictor:
 
     def __init__(self, model: Model, held_out: HeldOut, block: int | None = None) -> None:
         self.model, self.length = model, model.history_length
-        known, user = histories(held_out.known), held_out.target.user
+        known, user = held_out.known.histories, held_out.target.user
         queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held_out.known.encoded)
         position = held_out.target.position
         below = None if position is None else jnp.asarray(position - 1, jnp.int32)
         pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
         # Some models score the whole catalog to score a pair.
-        self.block = block_size(len(user), model.n_items, block)
-        self.stream = Blockwise(self._member, pairs, len(user), self.block)
+        self.stream = Blockwise(self._member, pairs, len(user), block_size(len(user), model.n_items, block))
 
     def __call__(
         self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None
@@ -47,12 +45,11 @@ class Predictor:
         self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Params, hyper: Hyper
     ) -> Block:
         queries, items, below = pairs
-        model, last = queries.member(self.model, hyper), items.shape[0] - 1
+        model = queries.member(self.model, hyper)
 
-        def score(first_row: Int[Array, ""]) -> tuple[Array, Array]:
-            at = jnp.minimum(first_row + jnp.arange(self.block), last)
-            scores = model.bind(params)(queries.query(at, self.length), items[at][:, None])
-            predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[at])
+        def score(rows: Int[Array, "B"]) -> tuple[Array, Array]:
+            scores = model.bind(params)(queries.query(rows, self.length), items[rows][:, None])
+            predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[rows])
             return predicted, jnp.isfinite(scores).all()
 
         return score

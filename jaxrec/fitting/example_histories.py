@@ -6,19 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
-from jaxrec.history import DeviceHistories, History, past
+from jaxrec.history import DeviceHistories, History, device_histories
 
 Which = Literal["others", "before"]
 
 
 class ExampleHistories(NamedTuple):
-    """All interactions, and for each example the bounds of its user's interactions and its own position in them."""
+    """The history of each example's user, and the example's own position in it."""
 
-    past: DeviceHistories
-    start: Int[Array, "E"]
-    end: Int[Array, "E"]
+    of_user: DeviceHistories
     at: Int[Array, "E"]
 
     def history(self, rows: Int[Array, "B"], length: int, which: Which) -> History:
@@ -31,10 +28,9 @@ class ExampleHistories(NamedTuple):
                 splits, where later interactions are known at evaluation. "before": the latest entries before the
                 example; for splits by time.
         """
-        start, at = self.start[rows], self.at[rows]
         if which == "before":
-            return self.past.latest(start, at, length)
-        return self.past.latest(start, self.end[rows], length, but=at)
+            return self.of_user.latest(rows, length, before=self.at[rows])
+        return self.of_user.latest(rows, length, but=self.at[rows])
 
 
 def example_histories(train: Interactions, rows: np.ndarray) -> ExampleHistories:
@@ -43,5 +39,5 @@ def example_histories(train: Interactions, rows: np.ndarray) -> ExampleHistories
     position = np.empty(len(train), np.int32)
     position[order] = np.arange(len(train), dtype=np.int32)
     user = train.user[rows]
-    start, end, at = (jnp.asarray(x, jnp.int32) for x in (offsets[user], offsets[user + 1], position[rows]))
-    return ExampleHistories(past(histories(train)), start, end, at)
+    of_user = device_histories(train.histories, offsets[user], offsets[user + 1])
+    return ExampleHistories(of_user, jnp.asarray(position[rows], jnp.int32))

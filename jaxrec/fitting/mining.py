@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.objective import Objective, SampledObjective
 from jaxrec.hyper import Hyper
@@ -21,7 +20,7 @@ class Miner:
 
     def __init__(self, hard: Hard, model: Model, train: Interactions) -> None:
         self.hard, self._n_items = hard, train.n_items
-        queries = QueryRows.about(np.arange(train.n_users), histories(train), train.encoded)
+        queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
         self._ranker = Ranker(model, queries, hard.ranks[1], pool=hard.pool)
 
     def due(self, epoch: int) -> bool:

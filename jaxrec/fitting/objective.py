@@ -14,11 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
 from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
-from jaxrec.history import DeviceHistories, past
+from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
 from jaxrec.models.model import FactorizedByRow, Model, Params
@@ -166,19 +165,17 @@ def _scores(
 
 
 class UserItems(NamedTuple):
-    """Examples of a catalog objective: one per user, with the item set as bits and the bounds of the history."""
+    """Examples of a catalog objective: one per user, with the item set as bits."""
 
     user: Int[Array, "E"]
     items: Membership
-    past: DeviceHistories | None = None  # None: the model reads no histories
-    start: Int[Array, "E"] | None = None
-    end: Int[Array, "E"] | None = None
+    histories: DeviceHistories | None = None  # None: the model reads no histories
 
     def query(self, rows: Int[Array, "B"], length: int, share: float, source: RandomStream) -> Query:
         """Queries with a random subset of each history, drawn anew each step; other entries are padding."""
-        if self.past is None or self.start is None or self.end is None:
+        if self.histories is None:
             return Query(self.user[rows])
-        history = self.past.latest(self.start[rows], self.end[rows], length)
+        history = self.histories.latest(rows, length)
         # Drawn per item, not per entry, so that a repeated item is either history or target, never both.
         is_history = uniforms(source, rows[:, None], history.items) < share
         return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
@@ -213,9 +210,9 @@ class CatalogObjective(Objective):
             )
         examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
         if history_length:
-            known = histories(train)
-            start, end = (jnp.asarray(known.offsets[at], jnp.int32) for at in (user, user + 1))
-            examples = examples._replace(past=past(known), start=start, end=end)
+            offsets = train.histories.offsets
+            known = device_histories(train.histories, offsets[user], offsets[user + 1])
+            examples = examples._replace(histories=known)
         return examples, len(user)
 
     def costs(

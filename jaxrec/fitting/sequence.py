@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from pydantic import PositiveInt
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
@@ -36,16 +35,13 @@ NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # numbers of the random substreams
 
 
 class Windows(NamedTuple):
-    """Windows of histories: each reads the entries `start .. end` and predicts those from `first` on.
+    """Windows of histories: the entries that each reads, and those that it predicts.
 
-    `wanted` holds the target items, -1 for entries that are history only, and their weights as `value` (None: 1).
+    `targets` holds the target items, -1 for entries that are history only, and their weights as `value` (None: 1).
     """
 
-    start: Int[Array, "E"]
-    first: Int[Array, "E"]
-    end: Int[Array, "E"]
-    past: DeviceHistories
-    wanted: DeviceHistories
+    inputs: DeviceHistories
+    targets: DeviceHistories
 
 
 class SequenceBatch(NamedTuple):
@@ -90,10 +86,9 @@ class NextItem(Objective):
         """The cost of the batch, divided evenly among its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
-        start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
-        # The target of position t is the item at t + 1, so targets end one entry after the inputs.
-        items = examples.past.latest(start, end - 1, length).items
-        targets = examples.wanted.latest(jnp.maximum(first, start + 1), end, length)
+        # The target of position t is the item at t + 1: `windows` ends the inputs one entry before the targets.
+        items = examples.inputs.latest(rows, length).items
+        targets = examples.targets.latest(rows, length)
         batch = SequenceBatch(rows, items, targets.items, _weight(targets))
         return _costs(self, model, params, batch, source)
 
@@ -132,9 +127,8 @@ class MaskedItem(Objective):
         """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
-        start, first, end = (x[rows] for x in (examples.start, examples.first, examples.end))
-        items = examples.past.latest(start, end, length).items
-        targets = examples.wanted.latest(first, end, length)
+        items = examples.inputs.latest(rows, length).items
+        targets = examples.targets.latest(rows, length)
         hidden = self.hidden(substream(source, MASKS), rows, targets.items)
         target = jnp.where(hidden, targets.items, -1)
         weight = jnp.where(hidden, _weight(targets), 0)
@@ -158,9 +152,9 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
         train: training interactions.
         stride: None: one window per user, ending at the latest entry; otherwise further windows end every `stride`
             entries before it.
-        before: minimum number of entries before a target.
+        before: minimum number of entries before a target, and by how many the inputs end before the targets.
     """
-    known = histories(train)
+    known = train.histories
     start, stop = known.offsets[:-1], known.offsets[1:]
     n_targets = np.maximum(stop - start - before, 0)
     count = (n_targets > 0).astype(np.int64) if stride is None else -(-n_targets // stride)
@@ -176,10 +170,8 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     targets = known.items if known.target is None else np.where(known.target, known.items, -1)
     weight = None if train.weight is None else jnp.asarray(train.weight[train.user_order[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
-    bounds = device(start[user]), device(first), device(end)
-    return Windows(*bounds, DeviceHistories(device(known.items)), DeviceHistories(device(targets), value=weight)), len(
-        user
-    )
+    inputs = DeviceHistories(device(start[user]), device(end - before), device(known.items))
+    return Windows(inputs, DeviceHistories(device(first), device(end), device(targets), value=weight)), len(user)
 
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:

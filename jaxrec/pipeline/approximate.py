@@ -9,6 +9,7 @@ import dataclasses
 import jax
 import numpy as np
 
+from jaxrec.blockwise import slices
 from jaxrec.errors import InputError
 from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.ranking import QueryRows, query_of
@@ -59,8 +60,7 @@ class Index:
             query_rows.masked if exclude_known and query_rows.masked else (np.zeros(n_rows + 1, np.int64), None)
         )
         best = np.full((n_rows, n), -1, np.int32)
-        for start in range(0, n_rows, ROWS_AT_A_TIME):
-            rows = slice(start, min(start + ROWS_AT_A_TIME, n_rows))
+        for rows in slices(n_rows, ROWS_AT_A_TIME):
             part = dataclasses.replace(
                 query_rows,
                 users=query_rows.users[rows],

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxrec.blockwise import in_blocks
 from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import hit_rate, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
@@ -67,15 +68,14 @@ class ListEvaluator:
         if named not in self._programs:
             self._programs[named] = jax.jit(partial(self._block, named))
         program, numbers = self._programs[named], dict(knobs or {})
-        parts = []
         width = max(1, self.facts.items.mixes.shape[1], self.facts.items.vectors.shape[1])
         at_once = max(1, min(ROWS, self.n_rows, ENTRIES // (items.shape[1] * width)))
-        for start in range(0, self.n_rows, at_once):
-            rows = np.minimum(start + np.arange(at_once), self.n_rows - 1)
+
+        def of_block(rows: np.ndarray) -> PyTree:
             block = {name: values[rows] for name, values in self._rows.items()} | {"own": self._own[rows].toarray()}
-            outputs = program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
-            parts.append(jax.tree.map(lambda x, n=self.n_rows - start: np.asarray(x)[:n], outputs))
-        per_user, exposed, recommended = jax.tree.map(lambda *columns: np.concatenate(columns), *parts)
+            return program(self.facts.items, self._relevant, rows, items[rows], scores[rows], block, numbers)
+
+        per_user, exposed, recommended = in_blocks(of_block, self.n_rows, at_once)
         return ListResults(
             {f"{key}@{self.k}": values for key, values in per_user.items() if not np.isnan(values).all()},
             self._overall(exposed, recommended),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import experiment
-from jaxrec.data.histories import UserHistories, histories
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
@@ -89,7 +89,7 @@ class Run:
                 f"{self.directory}: session splits are not supported, because a pipeline makes one list per user"
             )
         now = split.test.known
-        if not _same((now.user_ids, now.item_ids), self.ids) or not _same_known(histories(now), self.known):
+        if not _same((now.user_ids, now.item_ids), self.ids) or not _same_known(now.histories, self.known):
             raise InputError(f"{self.directory}: the data has changed since the run was trained; train it again")
         return split
 

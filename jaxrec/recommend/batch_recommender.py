@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxrec.blockwise import in_blocks
 from jaxrec.errors import InputError
 from jaxrec.fallback import Mask, Trained, blend, folding, source_masks
 from jaxrec.features import FeatureTables, with_tables
@@ -142,14 +143,15 @@ class BatchRecommender:
             raise ValueError(
                 f"got {n} rows of shape {histories.shape[1:]}, expected up to {self.batch} rows of {self.length}"
             )
+        if not n:
+            return np.empty((0, self.k), np.int32), np.empty((0, self.k), np.float32)
         hidden = hidden if exclude else np.full_like(hidden, -1)
-        items, scores = np.empty((n, self.k), np.int32), np.empty((n, self.k), np.float32)
-        for start in range(0, n, ROWS):
-            part = slice(start, start + ROWS)
-            catalog = self.scorer(_filled(users[part]), _filled(histories[part]))
-            best = self._program(catalog, _filled(hidden[part]))
-            items[part], scores[part] = (np.asarray(x)[: n - start] for x in best)
-        return items, scores
+        users, histories, hidden = (x.astype(np.int32) for x in (users, histories, hidden))
+
+        def best(rows: Int[np.ndarray, "ROWS"]) -> tuple[Array, Array]:
+            return self._program(self.scorer(users[rows], histories[rows]), hidden[rows])
+
+        return in_blocks(best, n, ROWS)
 
     def is_model(self, users: np.ndarray, histories: np.ndarray) -> np.ndarray:
         """Return whether the list of each row comes from the model instead of popularity [B]."""
@@ -160,12 +162,6 @@ class BatchRecommender:
         scores = scores.at[jnp.arange(len(scores))[:, None], out].set(-jnp.inf, mode="drop")
         values, items = top_k(scores, self.k)
         return jnp.where(values > -jnp.inf, items, -1), values
-
-
-def _filled(rows: np.ndarray) -> np.ndarray:
-    """Pad to ROWS rows with -1."""
-    padding = [(0, ROWS - len(rows)), *[(0, 0)] * (rows.ndim - 1)]
-    return np.pad(rows.astype(np.int32), padding, constant_values=-1)
 
 
 def windows(start: np.ndarray, end: np.ndarray, items: np.ndarray, length: int) -> Int[np.ndarray, "B T"]:

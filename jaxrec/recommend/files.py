@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxrec.blockwise import slices
 from jaxrec.checkpoint import write_atomic
 from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
 from jaxrec.data.reading import tables
@@ -152,7 +153,7 @@ def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndar
 
 
 def _of_users(model: Recommender, ids: np.ndarray, options: ListOptions) -> Iterator[pd.DataFrame]:
-    for block in _blocks(len(ids)):
+    for block in slices(len(ids), USERS_AT_A_TIME):
         frame = model.recommend(ids[block], *options)
         yield frame if ids.dtype == np.int64 else frame.assign(user_id=texts(frame["user_id"].to_numpy()))
 
@@ -160,14 +161,10 @@ def _of_users(model: Recommender, ids: np.ndarray, options: ListOptions) -> Iter
 def _of_histories(
     model: Recommender, key: str, names: np.ndarray, lists: list[np.ndarray], options: ListOptions
 ) -> Iterator[pd.DataFrame]:
-    for block in _blocks(len(lists)):
+    for block in slices(len(lists), USERS_AT_A_TIME):
         frame = model.recommend_histories(lists[block], *options)
         frame.insert(0, key, names[block][frame.pop("history")])
         yield frame
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    return (slice(start, start + USERS_AT_A_TIME) for start in range(0, n, USERS_AT_A_TIME))
 
 
 def _columns(path: str, **columns: str) -> list[np.ndarray]:

@@ -45,14 +45,13 @@ class _Candidates:
     """Scores candidates, a block of rows at a time."""
 
     def __init__(self, model: Model, query_rows: QueryRows, items: np.ndarray, fallback: Fallback | None) -> None:
-        self.model, self.n_rows = model, len(items)
+        self.model = model
         sources, self.folds = sources_of(model, query_rows, fallback)
-        self.block = block_size(
-            self.n_rows, items.shape[1], None, model.pair_floats if isinstance(model, Pairwise) else 64
-        )
+        floats = model.pair_floats if isinstance(model, Pairwise) else 64
         self.length = model.history_length
         shared = rows_of(model, query_rows, self.folds), jnp.asarray(items, jnp.int32), sources
-        self.stream = Blockwise(self.member, shared, self.n_rows, self.block)
+        block = block_size(len(items), items.shape[1], None, floats)
+        self.stream = Blockwise(self.member, shared, len(items), block)
 
     def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Params, hyper: Hyper) -> Block:
         """Return the function that scores one block of rows for one member."""
@@ -60,8 +59,7 @@ class _Candidates:
         model = rows_data.member(self.model, hyper)
         folds = None if self.folds is None else rows_data.member(self.folds, hyper)
 
-        def score_block(first_row: Int[Array, ""]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
-            rows = jnp.minimum(first_row + jnp.arange(self.block), self.n_rows - 1)
+        def score_block(rows: Int[Array, "B"]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
             items = candidates[rows]
             some = jnp.maximum(items, 0)
             scores = model.bind(params)(rows_data.query(rows, self.length), some)

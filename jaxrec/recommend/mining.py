@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxrec.blockwise import slices
 from jaxrec.checkpoint import write_atomic
 from jaxrec.errors import InputError
 from jaxrec.recommend.files import type_of
@@ -78,8 +79,8 @@ def _tables(
 ) -> Iterator[pa.Table]:
     """Yield tables of one block of users at a time: interactions, then mined items."""
     first, last = ranks
-    for start in range(0, len(model.user_ids), USERS_AT_A_TIME):
-        users = np.arange(start, min(start + USERS_AT_A_TIME, len(model.user_ids)))
+    for block in slices(len(model.user_ids), USERS_AT_A_TIME):
+        users = np.arange(block.start, block.stop)
         if history:
             offsets, items = model.known.masked(users)
             owner = np.repeat(users, np.diff(offsets))

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.blockwise import BLOCK_ENTRIES
+from jaxrec.blockwise import BLOCK_ENTRIES, in_blocks
 from jaxrec.data.histories import UserHistories
 from jaxrec.features import FeatureTables, with_tables
-from jaxrec.history import DeviceHistories, past
+from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.models.model import Model, Pairwise, Params
 from jaxrec.query import Query
 
@@ -15,37 +15,26 @@ ROWS, MANY = 8, 4096  # rows per block: models that read histories, and others
 
 
 class PairScorer:
-    """Scores blocks of rows, each a user and a few items; without histories every pair is its own row.
-
-    All blocks have one shape, because sums of other shapes differ in their last digits; see
-    `batch_recommender.CatalogScorer`.
-    """
+    """Scores blocks of rows, each a user and a few items; without histories every pair is its own row."""
 
     def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:
-        self.model, self.known = model, known
-        self.reads = model.history_length
-        self._shared = feature_tables, params, past(known) if self.reads else None
+        self.model, self.reads = model, model.history_length
+        self._shared = feature_tables, params, device_histories(known) if self.reads else None
         self._program = jax.jit(self._score)
 
     def __call__(self, users: Int[np.ndarray, "N"], items: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
         """Return scores of pairs of positions, in order."""
+        if not len(users):
+            return np.empty(0, np.float32)
         scores = np.empty(len(users), np.float32)
         order = np.argsort(users, kind="stable") if self.reads else np.arange(len(users))
         row, column, width = self._layout(users[order])
-        owners = np.zeros(row[-1] + 1 if len(row) else 0, np.int32)
+        owners = np.zeros(row[-1] + 1, np.int32)
         owners[row] = users[order]
         candidates = np.zeros((len(owners), width), np.int32)
         candidates[row, column] = items[order]
-        block_scores = np.empty(candidates.shape, np.float32)
-        block = self._block()
-        for start in range(0, len(owners), block):
-            part = slice(start, start + block)
-            n = len(owners[part])
-            user = np.pad(owners[part], (0, block - n))
-            block_items = np.pad(candidates[part], ((0, block - n), (0, 0)))
-            bounds = (self.known.offsets[user + end].astype(np.int32) for end in (0, 1))
-            block_scores[part] = np.asarray(self._program(self._shared, user, *bounds, block_items))[:n]
-        scores[order] = block_scores[row, column]
+        program = lambda rows: self._program(self._shared, owners[rows], candidates[rows])  # noqa: E731
+        scores[order] = in_blocks(program, len(owners), self._block())[row, column]
         return scores
 
     def _layout(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
@@ -69,10 +58,8 @@ class PairScorer:
         self,
         shared: tuple[FeatureTables, Params, DeviceHistories | None],
         users: Int[Array, "B"],
-        start: Int[Array, "B"],
-        end: Int[Array, "B"],
         items: Int[Array, "B N"],
     ) -> Float[Array, "B N"]:
         feature_tables, params, known = shared
-        history = known.latest(start, end, self.reads) if known is not None else None
+        history = None if known is None else known.latest(users, self.reads)
         return with_tables(self.model, feature_tables).bind(params)(Query(users, history), items)

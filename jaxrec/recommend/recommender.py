@@ -10,6 +10,7 @@ import pandas as pd
 from jaxtyping import Array
 
 from jaxrec import checkpoint, memory
+from jaxrec.blockwise import in_blocks, slices
 from jaxrec.data import item_labels
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
@@ -171,8 +172,8 @@ class Recommender:
         lengths = np.array([max(self._longest, _length(int(size))) for size in np.diff(offsets)], np.int64)
         for length in np.unique(lengths):
             recommender, rows = self.batch_recommender(k, MANY, int(length)), np.flatnonzero(lengths == length)
-            for start in range(0, len(rows), MANY):
-                block = rows[start : start + MANY]
+            for part in slices(len(rows), MANY):
+                block = rows[part]
                 latest = windows(offsets[block], offsets[block + 1], items, recommender.length)
                 users = np.full(len(latest), NEW)
                 best[block], scores[block] = recommender(users, latest, exclude_seen)
@@ -196,13 +197,11 @@ class Recommender:
             query = Query(users, None if histories is None else History(histories))
             return with_tables(model, feature_tables).bind(params).query_vectors(query)
 
-        parts = []
-        for start in range(0, len(users), MANY):
-            block = np.resize(users[start : start + MANY], MANY).astype(np.int32)
-            histories = self.histories(block, reads) if reads else None
-            part = np.asarray(vectors(self._feature_tables, self._params, block, histories))
-            parts.append(part[: len(users) - start])
-        return np.concatenate(parts)
+        def of_block(rows: np.ndarray) -> Array:
+            block = users[rows].astype(np.int32)
+            return vectors(self._feature_tables, self._params, block, self.histories(block, reads) if reads else None)
+
+        return in_blocks(of_block, len(users), MANY)
 
     def batch_recommender(self, k: int, batch: int, length: int) -> BatchRecommender:
         """Return the cached recommender for up to `batch` rows, histories of up to `length` items, and k items each."""

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import plotly.graph_objects as go
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.item_labels import Categories, labels
 from jaxrec.evaluation.evaluation import RankedLists
@@ -155,7 +154,8 @@ def _examples(lists: RankedLists, known: Interactions) -> list[tuple[int, str]]:
 
 def _example(lists: RankedLists, row: int, what: str, known: Interactions, names: np.ndarray) -> Html:
     user = lists.users[row]
-    latest = histories(known.take(known.user == user)).items[::-1][:LENGTH]
+    offsets, entries = known.histories[:2]
+    latest = entries[offsets[user] : offsets[user + 1]][::-1][:LENGTH]
     ground_truth = set(lists.ground_truth[lists.offsets[row] : lists.offsets[row + 1]].tolist())
     items = [item for item in lists.items[row, :LENGTH].tolist() if item >= 0]
     rows = [(rank, names[item], "hit" if item in ground_truth else "") for rank, item in enumerate(items, 1)]

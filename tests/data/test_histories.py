@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.histories import histories, select_rows
+from jaxrec.data.histories import select_rows
 from jaxrec.data.interactions import Interactions
 
 quick = settings(max_examples=60, deadline=None)
@@ -21,7 +21,7 @@ def data(entries, timed=True, **columns) -> Interactions:
 @given(ENTRIES, st.booleans())
 @quick
 def test_histories_are_each_users_rows_in_time_and_then_file_order(entries, timed):
-    found = histories(data(entries, timed))
+    found = data(entries, timed).histories
     for user in range(5):
         mine = [entry for entry in entries if entry[0] == user]
         if timed:
@@ -39,12 +39,12 @@ def test_histories_are_each_users_rows_in_time_and_then_file_order(entries, time
 def test_only_targets_are_masked():
     entries = [(0, 1, 0), (0, 2, 1), (3, 4, 0), (3, 5, 2), (3, 6, 1)]
     target = np.array([True, False, False, True, True])
-    found = histories(data(entries, target=target, event=np.array([1, 0, 0, 1, 1], np.int8)))
+    found = data(entries, target=target, event=np.array([1, 0, 0, 1, 1], np.int8)).histories
     offsets, items = found.masked(np.array([3, 1, 0]))
     assert offsets.tolist() == [0, 2, 2, 3]
     assert items.tolist() == [6, 5, 1]
     assert found.event.tolist() == [1, 0, 0, 1, 1]
-    assert histories(data(entries)).masked(np.array([3]))[1].tolist() == [4, 6, 5]
+    assert data(entries).histories.masked(np.array([3]))[1].tolist() == [4, 6, 5]
 
 
 @given(st.lists(st.lists(st.integers(0, 8), max_size=5), min_size=1, max_size=6), st.data())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import Interactions, by_user, encode, summary
+from jaxrec.data.interactions import Interactions, encode, summary
 from jaxrec.errors import InputError
 from tests.data.rows import PAIRS, frame, quick
 
@@ -67,17 +67,43 @@ def test_features_given_twice_are_refused():
 def test_histories_are_oldest_first_and_ties_keep_file_order(rows, timed):
     table = frame(rows) if timed else frame(rows).drop(columns="time")
     data = encode(table, name="drawn")
-    offsets, items = by_user(data)
+    offsets, items = data.histories[:2]
     assert (offsets.dtype, items.dtype, len(offsets)) == (np.int64, np.int32, data.n_users + 1)
     for u, user_id in enumerate(data.user_ids):
         mine = [(row[2] if timed else 0, i, row[1]) for i, row in enumerate(rows) if row[0] == user_id]
         assert data.item_ids[items[offsets[u] : offsets[u + 1]]].tolist() == [item for _, _, item in sorted(mine)]
 
 
+@quick
+@given(PAIRS, st.booleans(), st.data())
+def test_parts_inherit_the_order_of_sorted_data(rows, timed, drawn):
+    """Any part in file order, as positions or as a mask, is sorted as if it had been sorted itself."""
+    table = frame(rows) if timed else frame(rows).drop(columns="time")
+    taken = np.array(drawn.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
+    for part in (taken, np.flatnonzero(taken)):
+        data = encode(table, name="drawn")
+        alone = data.take(part)
+        assert "user_order" not in vars(alone)
+        _ = data.user_order
+        inherited = data.annotated(notes={"rows": 1}).take(part)
+        assert "user_order" in vars(inherited)
+        for one, other in zip(inherited.user_order, alone.user_order, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_rows_in_another_order_are_sorted_anew():
+    """Ties in time are in the new row order, which is not that of the file."""
+    data = encode(frame([(1, 1, 5), (1, 2, 5), (1, 3, 0)]), name="three")
+    _ = data.user_order
+    turned = data.take(np.array([1, 0]))
+    assert turned.user_order[1].tolist() == [0, 1]
+    assert data.item_ids[turned.histories.items].tolist() == [2, 1]
+
+
 def test_users_without_rows_have_an_empty_history():
     data = encode(frame([(1, 1, 0), (2, 1, 0), (3, 1, 0)]), name="three")
-    assert by_user(data.take(np.array([0, 2])))[0].tolist() == [0, 1, 1, 2]
-    assert by_user(data.take(np.array([0])))[0].tolist() == [0, 1, 1, 1]
+    assert data.take(np.array([0, 2])).histories.offsets.tolist() == [0, 1, 1, 2]
+    assert data.take(np.array([0])).histories.offsets.tolist() == [0, 1, 1, 1]
 
 
 def test_summary_counts():

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.folding import folded, misplaced
 from jaxrec.fitting.gradient import GradientFit
@@ -61,7 +60,7 @@ def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))
     fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
     params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)
-    query = query_of(model, QueryRows.about(np.arange(USERS), histories(train)))
+    query = query_of(model, QueryRows.about(np.arange(USERS), train.histories))
 
     @jax.jit
     def shares(params):

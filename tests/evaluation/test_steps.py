@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec.data.histories import histories
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.session_split import by_session
 from jaxrec.evaluation.evaluation import Evaluation
@@ -93,7 +92,7 @@ def test_nothing_of_a_session_is_masked(source):
 
 def test_a_users_rows_are_drawn_together_in_intervals():
     """Four users whose rows agree: the interval is that of four values, not of forty."""
-    users, known = np.repeat(np.arange(4), 10), histories(known_and_target()[0])
+    users, known = np.repeat(np.arange(4), 10), known_and_target()[0].histories
     rows = GroundTruth(QueryRows.about(users, known), np.arange(41), users, singly=True)
     of_user = np.array([0.0, 0.2, 0.7, 1.0])
     found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int), np.ones(1, bool))

@@ -4,7 +4,7 @@ Only target rows (`Interactions.target`) are held out. The others, such as views
 history: those from the time of a held-out part are known only to later parts, and the rest is dropped.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -167,17 +167,15 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     interactions = with_item_properties(interactions, train)
     seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
     encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
-    interactions = replace(interactions, encoded=encoded)
-
-    def select(rows: np.ndarray) -> Interactions:
-        return replace(interactions.take(rows), part=None)
-
-    train_rows = select(train)
+    interactions = interactions.annotated(encoded=encoded, part=None)
+    _ = interactions.user_order  # all parts inherit it
+    train_rows = interactions.take(train)
 
     def held_out_part(known: np.ndarray, ground_truth: np.ndarray) -> HeldOut:
         known = np.sort(known)  # in data order
         order = np.concatenate([known, ground_truth]) if every_step else None
-        return HeldOut(train_rows if len(known) == len(train) else select(known), select(ground_truth), order)
+        known_rows = train_rows if len(known) == len(train) else interactions.take(known)
+        return HeldOut(known_rows, interactions.take(ground_truth), order)
 
     before_validation = np.concatenate([train, np.flatnonzero(part == VALIDATION + KNOWN)])
     # At test time, history from the validation period is known, too.
@@ -209,7 +207,7 @@ def with_item_properties(interactions: Interactions, train: np.ndarray) -> Inter
         return interactions
     assert interactions.time is not None
     known = interactions.properties.as_of(int(interactions.time[train].max()))
-    return replace(interactions, item_features=pd.concat([interactions.item_features, known], axis=1))
+    return interactions.annotated(item_features=pd.concat([interactions.item_features, known], axis=1))
 
 
 def _cold(test: np.ndarray, train: np.ndarray, size: int) -> int:

@@ -82,6 +82,7 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
         min_history: users with fewer interactions left for training keep all in train.
     """
     unsplit(interactions)
+    _ = interactions.user_order  # inherited by the target rows
     target_rows = targets(interactions)
     rank, count = ranks(target_rows)
     from_last = count[target_rows.user] - 1 - rank  # 0 for the last one

@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxrec.data.interactions import by_user
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.errors import InputError
 
@@ -35,7 +34,7 @@ def test_index_and_order_say_nothing_of_popularity():
     data = synthetic(n_users=300, n_items=1_000, n_interactions=20_000, seed=5)
     counts = np.bincount(data.item, minlength=1_000)
     assert abs(np.corrcoef(counts, np.arange(1_000))[0, 1]) < 0.1
-    offsets, items = by_user(data)
+    offsets, items = data.histories[:2]
     firsts, lasts = items[offsets[:-1]], items[offsets[1:] - 1]
     assert abs(firsts.mean() - lasts.mean()) < 100  # sorted items would be some 900 apart
 
