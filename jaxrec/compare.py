@@ -19,7 +19,7 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report.comparison import comparison_report
 from jaxrec.report.protocol import protocol
 from jaxrec.rundir import read_config
-from jaxrec.settings import Tree, flat, get, is_random
+from jaxrec.settings import Tree, differing, flat, get, is_random
 from jaxrec.statistics import LEVEL, compared
 
 BESIDE = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
@@ -71,8 +71,6 @@ class Comparison:
         first, *_ = self.settings.values()
         head = dict(protocol(first.runs[0].config, first.runs[0].metrics))
         leaves = [_leaves(setting.runs[0].config) for setting in self.settings.values()]
-        keys = dict.fromkeys(key for own in leaves for key in own)
-        differing = [key for key in keys if len({own.get(key) for own in leaves}) > 1]
         return comparison_report(
             self.metric,
             self.table,
@@ -84,7 +82,7 @@ class Comparison:
                 for name, setting in self.settings.items()
             },
             means=pd.DataFrame({name: _means(setting) for name, setting in self.settings.items()}),
-            settings=[[key, *(own.get(key, "") for own in leaves)] for key in differing],
+            settings=[[key, *(own.get(key, "") for own in leaves)] for key in differing(*leaves)],
             directories={name: [str(run.directory) for run in setting.runs] for name, setting in self.settings.items()},
             lead=lead,
         )
@@ -168,14 +166,12 @@ def _load(directory: Path) -> Run:
 
 def _check_same(first: Run, run: Run, metric: str) -> None:
     """Raise an InputError for runs whose test metrics are of other data, users or items."""
-    for group in ("data", "split"):
-        one, other = (flat({group: each.config[group]}) for each in (first, run))
-        if changed := sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)):
-            key = changed[0]
-            raise InputError(
-                f"{first.directory} has {key}={one.get(key)}, {run.directory} has {key}={other.get(key)}: runs can be "
-                "compared only on the same data and split"
-            )
+    one, other = ({group: each.config[group] for group in ("data", "split")} for each in (first, run))
+    for key in differing(one, other)[:1]:
+        raise InputError(
+            f"{first.directory} has {key}={flat(one).get(key)}, {run.directory} has {key}={flat(other).get(key)}: runs "
+            "can be compared only on the same data and split"
+        )
     ids = [name for name in ("user_id", "item_id") if name in first.per_user]
     if metric not in run.per_user or not run.per_user[ids].equals(first.per_user[ids]):
         raise InputError(

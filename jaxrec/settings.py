@@ -190,6 +190,13 @@ def flat(tree: Mapping[str, object], prefix: str = "") -> Tree:
     return leaves
 
 
+def differing(*trees: Mapping[str, object]) -> list[str]:
+    """Return the dotted keys whose values are not the same in all trees, in the order of their first appearance."""
+    leaves = [flat(tree) for tree in trees]
+    keys = dict.fromkeys(key for each in leaves for key in each)
+    return [key for key in keys if any(each.get(key) != leaves[0].get(key) for each in leaves)]
+
+
 def tuples(value: Any) -> Any:
     """Return a tree with tuples in place of lists."""
     if isinstance(value, Mapping):

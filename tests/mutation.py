@@ -71,7 +71,6 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
         "evaluation/cost": ("evaluation/test_cost.py", "launch/test_comparisons.py"),
         "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
-        "evaluation/folding": ("evaluation/test_folding.py",),
         "evaluation/full_catalog": FULL,
         "evaluation/ground_truth": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/groups": ("evaluation/test_groups.py",),

@@ -7,8 +7,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from jaxrec import cli, multirun, settings
-from jaxrec.errors import InputError
+from jaxrec import cli, settings
 from jaxrec.sweep.effects import check_effects
 from tests.paths import ROOT
 
@@ -98,60 +97,6 @@ def test_a_reader_that_has_seen_enough_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
-
-
-@pytest.mark.parametrize(
-    ("typed", "dimension"),
-    [
-        ("x=choice(16,32,64)", {"choices": [16, 32, 64]}),
-        ("x=choice(a,b)", {"choices": ["a", "b"]}),
-        ("x=interval(0.5,2)", {"low": 0.5, "high": 2, "log": False, "integer": False}),
-        ("x=interval(1,8)", {"low": 1, "high": 8, "log": False, "integer": False}),
-        ("x=int(interval(1,8))", {"low": 1, "high": 8, "log": False, "integer": True}),
-        ("x=tag(log,interval(1e-4,1e-1))", {"low": 1e-4, "high": 1e-1, "log": True, "integer": False}),
-        ("x=choice(a)", {"choices": ["a"]}),
-        ("x=int(choice('1','2'))", {"choices": [1, 2]}),
-        ("x=range(0,1,0.3)", {"low": 0.0, "high": 0.9, "integer": False, "step": 0.3}),
-        ("x=range(0,0.3,0.1)", {"low": 0.0, "high": 0.2, "integer": False, "step": 0.1}),
-        ("x=range(9,1,-2)", {"low": 3, "high": 9, "integer": True, "step": 2}),
-        ("x=float(range(1,4))", {"low": 1.0, "high": 3.0, "integer": False, "step": 1.0}),
-        ("x=tag(log,range(1,1001))", {"low": 1, "high": 1000, "integer": True, "log": True}),
-        ("x=range(1,9)", {"low": 1, "high": 8, "integer": True, "step": 1}),
-        ("x=range(1,9,3)", {"low": 1, "high": 7, "integer": True, "step": 3}),
-    ],
-)
-def test_a_typed_dimension_means_what_it_does_in_hydra(typed, dimension):
-    (override,) = multirun.OverridesParser.create().parse_overrides([typed])
-    assert multirun.is_dimension(override)
-    assert multirun.dimension(override) == dimension
-
-
-@pytest.mark.parametrize("typed", ["x=a,b", "x=1", "x=[1,2]"])
-def test_plain_lists_are_not_dimensions(typed):
-    (override,) = multirun.OverridesParser.create().parse_overrides([typed])
-    assert not multirun.is_dimension(override)
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("range(9,1)", "the range is empty"),
-        ("range(1,9,0)", "the range is empty"),
-        ("tag(lgo,interval(1,9))", "tag lgo is unknown; the only tag is log"),
-        ("tag(int,interval(1,9))", "tag int is unknown"),
-        ("tag(log,choice(1,9))", "log has no effect on a choice"),
-        ("tag(log,range(1,9,2))", "log and step cannot be combined"),
-        ("int(tag(log,range(1,9)))", "use one tag, outermost"),
-        ("float(tag(lgo,choice(1,9)))", "use one tag, outermost"),
-        ("shuffle(choice(1,9))", "shuffle has no effect"),
-        ("shuffle(range(1,9))", "shuffle has no effect"),
-    ],
-)
-def test_what_a_search_would_ignore_is_refused(typed, message):
-    (override,) = multirun.OverridesParser.create().parse_overrides([f"x={typed}"])
-    with pytest.raises(InputError, match=message) as error:
-        multirun.dimension(override)
-    assert f"x={typed}" in str(error.value)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))

@@ -101,3 +101,9 @@ def test_a_whole_number_is_taken_where_a_float_is_meant(compose):
     assert (
         type(settings.build(compose("model=mf", "model.embedding_dim=4")["model"], n_users=2, n_items=3).n_users) is int
     )
+
+
+def test_differing_keys_include_those_that_only_one_tree_has():
+    trees = {"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"x": 1, "y": 4}, "b": 3, "c": 5}, {"a": {"x": 1, "y": 2}, "b": 3}
+    assert settings.differing(*trees) == ["a.y", "c"]
+    assert settings.differing(trees[0], trees[2]) == []

@@ -11,7 +11,7 @@ from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.models.model import Solved
 from jaxrec.recommend.recommender import Recommender
-from jaxrec.settings import flat
+from jaxrec.settings import differing
 from jaxrec.statistics import compared, over_seeds
 
 Models = Recommender | Sequence[Recommender | None]
@@ -87,12 +87,12 @@ def _members(name: str, models: Models) -> list[Recommender]:
     members = [models] if isinstance(models, Recommender) else [model for model in models if model is not None]
     if not members:
         raise InputError(f"models has no model for {name}: pass a model, or a list of its seeds")
-    settings = [flat(getattr(model, "config", {})) for model in members]
+    settings = [getattr(model, "config", {}) for model in members]
     for other in settings[1:]:
-        keys = sorted(key for key in settings[0].keys() | other.keys() if settings[0].get(key) != other.get(key))
-        if differing := [key for key in keys if key != "seed"]:
+        keys = differing(settings[0], other)
+        for key in [key for key in keys if key != "seed"][:1]:
             raise InputError(
-                f"the models of {name} differ in {differing[0]}: a list holds the same settings with several seeds, "
+                f"the models of {name} differ in {key}: a list holds the same settings with several seeds, "
                 "so give other settings a name of their own"
             )
         if not keys and settings[0]:

@@ -138,7 +138,7 @@ def evaluate(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     model, params, hyper = _fresh(tree, validation.target)
     evaluator = build(tree["eval"]).evaluator(model, validation)
     rows = _with_peer(lambda: evaluator(params, hyper).means(0), repeats, peer, data, tree)
-    return _rates(rows, len(evaluator.ground_truth.asked.users))
+    return _rates(rows, len(evaluator.ground_truth.queries.users))
 
 
 def _fresh(tree: Tree, data: Interactions) -> tuple[Model, PyTree, Hyper]:

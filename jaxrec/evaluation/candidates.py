@@ -50,7 +50,7 @@ class CandidateEvaluator(Evaluator):
         self.model, self.k = model, tuple(sorted(k))
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
         self.ground_truth = ground_truth(held_out, singly=True)
-        queries, (offsets, items) = self.ground_truth.asked, lists
+        queries, (offsets, items) = self.ground_truth.queries, lists
         self._width = int(np.max(np.diff(offsets)[queries.users]))
         if self.k[-1] > self._width + 1:
             raise InputError(

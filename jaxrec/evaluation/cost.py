@@ -10,8 +10,7 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
-from jaxrec.models.model import Model, Params
-from jaxrec.models.shapes import parameter_shapes
+from jaxrec.models.model import Model, Params, parameter_shapes
 from jaxrec.ranking import QueryRows, Ranker
 
 N_USERS, N_ITEMS = 256, 10  # lists of one measurement, and their length

@@ -122,7 +122,7 @@ class Evaluation:
     @property
     def users(self) -> np.ndarray:
         """User of each row, [R]."""
-        return self.ground_truth.asked.users
+        return self.ground_truth.queries.users
 
     def shown(self, member: int) -> RankedLists | None:
         """Ranked lists of one member; None if only candidates were ranked."""

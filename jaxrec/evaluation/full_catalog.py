@@ -48,7 +48,7 @@ class CatalogEvaluator(Evaluator):
         self._relevant = self.ground_truth.relevant
         self._n_relevant = jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32)
         self.ranker = Ranker(
-            model, self.ground_truth.asked, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
+            model, self.ground_truth.queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
         )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:

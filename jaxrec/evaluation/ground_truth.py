@@ -16,13 +16,13 @@ class GroundTruth(NamedTuple):
     """Evaluated rows and their relevant items, sorted: `items[offsets[r] : offsets[r + 1]]` for row r.
 
     Attributes:
-        asked: users and histories of the rows
+        queries: users and histories of the rows
         offsets: bounds of the relevant items of each row
         items: relevant items of all rows
         singly: whether each row has one relevant item, so that a user may have several rows
     """
 
-    asked: QueryRows
+    queries: QueryRows
     offsets: np.ndarray
     items: np.ndarray
     singly: bool
@@ -35,7 +35,7 @@ class GroundTruth(NamedTuple):
     @property
     def n_known(self) -> np.ndarray:
         """Number of interactions known for each row, [R]: at a step of a session, those before it."""
-        return self.asked.end - self.asked.start
+        return self.queries.end - self.queries.start
 
 
 def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:

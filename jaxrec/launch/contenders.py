@@ -14,7 +14,7 @@ from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.launch import searches
 from jaxrec.launch.searches import SearchTask
-from jaxrec.settings import Tree, flat, is_random
+from jaxrec.settings import Tree, differing, flat, is_random
 
 N_TRIALS = 16  # of each model, unless set or limited by time
 STATE_FILE = "comparison.json"  # progress of a model in its folder
@@ -94,12 +94,12 @@ def check_shared(contenders: Sequence[Contender]) -> None:
     """Raise an InputError unless all models share data, split and evaluation."""
     first, *others = contenders
     for each in others:
-        one, other = (flat({group: tree[group] for group in SHARED}) for tree in (first.tree, each.tree))
-        if changed := sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key)):
-            key = changed[0]
+        one, other = ({group: tree[group] for group in SHARED} for tree in (first.tree, each.tree))
+        for key in differing(one, other)[:1]:
+            values = flat(one).get(key), flat(other).get(key)
             raise InputError(
-                f"sweep.models: {each.name} has {key}={other.get(key)}, {first.name} has {key}={one.get(key)}: models "
-                f"can be compared only on one split and evaluation; set it for all, or omit {each.name}"
+                f"sweep.models: {each.name} has {key}={values[1]}, {first.name} has {key}={values[0]}: models can be "
+                f"compared only on one split and evaluation; set it for all, or omit {each.name}"
             )
 
 

@@ -17,11 +17,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.history import History
 from jaxrec.query import Query
 
 Params = dict[str, Any]  # as returned by `init`: {"params": {module: {parameter: array}}}
@@ -173,3 +175,11 @@ class Alternating(Model):
     def als_step(self, prepared: PyTree) -> tuple[Params, Float[Array, ""]]:
         """The parameters of each module after one step, and the value of the objective."""
         raise self._lacks("als_step(prepared)")
+
+
+def parameter_shapes(model: Model) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every parameter by its path, without allocating any."""
+    length = model.history_length
+    query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, length), -1, jnp.int32)) if length else None)
+    params = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
+    return {jax.tree_util.keystr(at): leaf.shape for at, leaf in jax.tree_util.tree_leaves_with_path(params)}

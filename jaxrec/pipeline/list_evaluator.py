@@ -50,13 +50,18 @@ class ListEvaluator:
     """
 
     def __init__(self, ground_truth: GroundTruth, facts: Facts, expected: np.ndarray, k: int) -> None:
-        self.facts, self.k, self.users, self.n_rows = facts, k, ground_truth.asked.users, len(ground_truth.asked.users)
+        self.facts, self.k, self.users, self.n_rows = (
+            facts,
+            k,
+            ground_truth.queries.users,
+            len(ground_truth.queries.users),
+        )
         self._relevant = ground_truth.relevant
-        self._own = facts.category_shares(ground_truth.asked)
+        self._own = facts.category_shares(ground_truth.queries)
         self._rows = {
             "n_relevant": np.diff(ground_truth.offsets).astype(np.int32),
             "expected": expected[:, :k].astype(np.int32),
-            "mean_popularity": facts.mean_popularity(ground_truth.asked),
+            "mean_popularity": facts.mean_popularity(ground_truth.queries),
         }
         self._programs: dict[tuple[tuple[str, Step], ...], Callable] = {}
 

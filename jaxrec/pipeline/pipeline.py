@@ -159,7 +159,7 @@ class Pipeline:
     def stages(self, held: HeldOut, split: Split) -> Stages:
         """Run the first two stages for users with relevant items in `held`."""
         truth = ground_truth(held)
-        query_rows, train = truth.asked, split.selection.train
+        query_rows, train = truth.queries, split.selection.train
         facts = self.facts(held, train, self.run.recommender)
         if "freshness" in {step.metric for step in self.steps.values()} and np.isnan(facts.items.ages).all():
             raise InputError(

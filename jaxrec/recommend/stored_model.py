@@ -20,8 +20,7 @@ from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
 from jaxrec.models.fold_in import fields
-from jaxrec.models.model import Model, Params
-from jaxrec.models.shapes import parameter_shapes
+from jaxrec.models.model import Model, Params, parameter_shapes
 from jaxrec.settings import CONF, get, registered
 
 # Models evaluated, and therefore stored, by split=new_users: they know users only by their histories.

@@ -1,4 +1,4 @@
-"""Folding by hand; and measured of the softmax DNN, with the negatives that prevent it and without."""
+"""Folding of unrelated groups of items, by hand and of a trained softmax DNN; see docs/negatives.md."""
 
 from functools import partial
 
@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import Array, Float, Int
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.evaluation.folding import folded, misplaced
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adam
@@ -23,6 +23,27 @@ from tests.slow import some_slow
 
 GROUPS, USERS, ITEMS = 4, 240, 120
 EACH = 12  # items a user chooses, all of the user's own group
+
+
+def folded(vectors: Float[Array, "I D"], group: Int[Array, "I"], k: int = 10) -> Float[Array, ""]:
+    """Share of the k nearest neighbors of an item by cosine that are in another group, averaged over items.
+
+    0 means separated groups; the value of a random order, about 1 - the sum of squared group shares, means that groups
+    overlap completely. Memory: items x items.
+    """
+    length = jnp.sqrt(jnp.sum(vectors * vectors, axis=1, keepdims=True))
+    unit = vectors / jnp.where(length > 0, length, 1.0)
+    cosines = jnp.where(jnp.eye(len(unit), dtype=bool), -jnp.inf, unit @ unit.T)
+    _, nearest = jax.lax.top_k(cosines, k)
+    return jnp.mean((group[nearest] != group[:, None]).astype(jnp.float32))
+
+
+def misplaced(
+    scores: Float[Array, "B I"], of_user: Int[Array, "B"], group: Int[Array, "I"], k: int = 10
+) -> Float[Array, ""]:
+    """Share of the k best items of a user that are in another group than the user, averaged over users."""
+    _, best = jax.lax.top_k(scores, k)
+    return jnp.mean((group[best] != of_user[:, None]).astype(jnp.float32))
 
 
 def test_folding_by_hand():

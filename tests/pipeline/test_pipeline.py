@@ -112,7 +112,7 @@ def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
     stages = pipeline.stages(split.test, split)
     (items, ease), (mixed_items, mixed) = stages.first, stages.scored(0.5)
     user = 3
-    asked = ground_truth(split.test).asked
+    asked = ground_truth(split.test).queries
     mf = dict(zip(items[user], relevances(pipeline.second.fitted.score(asked, items)[user]), strict=True))
     expected = dict(zip(items[user], 0.5 * relevances(ease[user]) + 0.5 * np.array(list(mf.values())), strict=True))
     np.testing.assert_allclose(mixed[user], [expected[i] for i in mixed_items[user]], rtol=1e-5)
@@ -160,7 +160,7 @@ def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scor
     assert items.shape[1] > 15
     whole = opened(tree, runs, candidates=CandidateSet(n=ITEMS)).stages(split.test, split).first
     known = split.test.known
-    users = ground_truth(split.test).asked.users
+    users = ground_truth(split.test).queries.users
     for row, user in enumerate(users):
         mine = items[row][items[row] >= 0]
         assert len(set(mine)) == len(mine)
@@ -181,7 +181,7 @@ def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so
         pipeline.run = mf
         stages = pipeline.stages(split.test, split)
         found[probes] = stages.first[0], stages.candidate_statistics["recall of faiss against exact"]
-    exact = mf.fitted.rank(ground_truth(split.test).asked, 20)[0]
+    exact = mf.fitted.rank(ground_truth(split.test).queries, 20)[0]
     assert (np.sort(found[6][0]) == np.sort(exact)).all()
     assert found[6][1] == 1
     assert 0.1 < found[3][1] < 1
