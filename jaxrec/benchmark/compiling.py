@@ -14,7 +14,6 @@ from jaxrec.benchmark.counting import Counts, count
 from jaxrec.benchmark.hlo import parse
 from jaxrec.benchmark.prediction import measured_rates, predict
 from jaxrec.benchmark.targets import TARGETS, Rates, Target, absent_devices, only_cpu
-from jaxrec.data.histories import histories
 from jaxrec.errors import InputError
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.gradient import GradientFit
@@ -95,7 +94,7 @@ def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled 
     epoch = backend.jit(placement.map(program.epoch), donate_argnums=1)
     compiled = {"epoch": _compiled(epoch, (program.shared, placement.deal(zeros()), numbers, placement.deal(active)))}
     params = zeros().params
-    queries = QueryRows.about(np.arange(train.n_users), histories(train), train.encoded)
+    queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
     rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
         if (stream := getattr(ranker, "stream", None)) is not None:
