@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from jaxrec.checkpoint import read_json
 from jaxrec.errors import InputError
@@ -157,7 +158,11 @@ def verdicts(metric: str, table: pd.DataFrame) -> list[str]:
 
 def _load(directory: Path) -> Run:
     metrics = read_json(directory / "metrics.json")  # written last: without it the run is not finished
-    per_user = pd.read_parquet(directory / "per_user.parquet")
+    file = directory / "per_user.parquet"
+    try:
+        per_user = pd.read_parquet(file)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{file} cannot be read ({str(error).partition(chr(10))[0]}): train the run again") from error
     order = [name for name in ("user_id", "item_id") if name in per_user]
     return Run(
         directory, read_config(directory), metrics, per_user.sort_values(order, kind="stable", ignore_index=True)

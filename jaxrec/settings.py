@@ -63,7 +63,7 @@ def check(tree: Tree) -> None:
             for step in steps_of(tree).values():
                 check(step)
             _scheduled(tree)
-    if {"data", "split", "loss", "eval"} <= tree.keys():
+    if {"data", "split", "model", "loss", "eval"} <= tree.keys():
         check_combinations(tree)
 
 
@@ -377,6 +377,8 @@ def _check_parts(tree: Tree) -> None:
 
 
 def _check_node(node: Mapping[str, Any], path: str) -> None:
+    if not isinstance(node["_target_"], str):
+        raise InputError(f"{path}._target_={node['_target_']!r}: must be the dotted path of a class or function")
     parameters, adapters = _signature(node["_target_"])
     for key, value in node.items():
         if key.startswith("_"):

@@ -28,6 +28,7 @@ from jaxrec.query import Query
 from jaxrec.ranking import QueryRows
 from jaxrec.recommend import stored_model
 from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, CatalogScorer, windows
+from jaxrec.recommend.consistency import check_consistent
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.pair_scorer import PairScorer
 
@@ -91,6 +92,7 @@ class Recommender:
         """Load the model of a run directory, see `load`."""
         directory = finished_run(Path(run_dir)) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
+        check_consistent(file, extra)
         params = jax.tree.map(_on_device, params)
         try:
             return cls(stored_model.restored(file, extra, params, model, restored(extra)), params, extra)

@@ -58,7 +58,7 @@ def application(service: Service) -> Starlette:
     async def show_metrics(request: Request) -> Response:
         return Response(telemetry.text(), headers={"content-type": telemetry.content_type})
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *(Route(e.path, _handler(e, service, telemetry), methods=[e.method]) for e in ENDPOINTS),
             Route("/", show_page),
@@ -68,6 +68,8 @@ def application(service: Service) -> Starlette:
         exception_handlers={HTTPException: _http_error},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _policy(page: str) -> str:
@@ -144,7 +146,7 @@ def _validation_message(error: ValidationError) -> str:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Return errors raised by Starlette, e.g. an unknown path or method, as JSON."""
     assert isinstance(error, HTTPException)
-    return _problem(error.status_code, f"{request.method} {request.url.path[:100]}: {error.detail}", error.headers)
+    return _problem(error.status_code, f"{request.method} {request.scope['path'][:100]}: {error.detail}", error.headers)
 
 
 def _problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -16,7 +16,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -24,6 +24,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from jaxrec.errors import InputError
 
 LARGEST_GRID = 100_000
+LARGEST_STEPS = 10**9  # values of a dimension with a step
 
 Values = dict[str, Any]  # a value for each dimension or setting, by key
 Condition = Mapping[str, tuple[object, ...]]  # allowed values of other dimensions
@@ -99,11 +100,13 @@ class Interval:
             raise InputError("log and step cannot be combined: remove one of them")
         if self.step is not None and self.step <= 0:
             raise InputError(f"step must be above 0, got {self.step}")
+        if self.step is not None and self._n_points() > LARGEST_STEPS:
+            raise InputError(f"step {self.step} is too small for the range from {self.low} to {self.high}")
 
     def distribution(self) -> BaseDistribution:
         """Return the Optuna distribution of this dimension."""
         # Optuna warns unless the upper bound lies on a step.
-        high = self.high if self.step is None else self.points()[-1]
+        high = self.high if self.step is None else self._point(self._n_points() - 1)
         if self.integer:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
@@ -124,10 +127,18 @@ class Interval:
             if self.low == self.high:
                 return [self.low]
             raise InputError("a grid needs discrete values: add step, integer: true, or use choices")
-        # Decimals, so that 0.1 + 2 * 0.1 is 0.3.
-        low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step or 1))
-        number = int if self.integer else float
-        return [number(low + place * step) for place in range(int((high - low) // step) + 1)]
+        if (size := self._n_points()) > LARGEST_GRID:
+            raise InputError(f"the grid has {size:,} values, more than {LARGEST_GRID:,}: use a larger step")
+        return [self._point(place) for place in range(size)]
+
+    def _n_points(self) -> int:
+        low, high, step = (Fraction(str(number)) for number in (self.low, self.high, self.step or 1))
+        return int((high - low) // step) + 1
+
+    def _point(self, place: int) -> Any:
+        # Fractions of the decimals, so that 0.1 + 2 * 0.1 is 0.3.
+        exact = Fraction(str(self.low)) + place * Fraction(str(self.step or 1))
+        return int(exact) if self.integer else float(exact)
 
 
 Dimension = Choice | Interval

@@ -181,7 +181,30 @@ def _check_url(url: str) -> None:
 def read_journal(path: Path) -> JournalStorage:
     """Open a journal for reading; it is not repaired, and a truncated last line is ignored."""
     _sound_length(path)
-    return JournalStorage(JournalFileBackend(str(path)))
+    return _replayed(path, JournalFileBackend(str(path)))
+
+
+def _replayed(path: Path, backend: JournalFileBackend) -> JournalStorage:
+    """Return the storage of a journal; one whose records are not those of Optuna is an InputError."""
+    try:
+        storage = JournalStorage(backend)
+        for study in storage.get_all_studies():
+            n_values = {len(study.directions)}
+            trials = storage.get_all_trials(study._study_id, deepcopy=False)
+            n_values |= {len(trial.values) for trial in trials if trial.values is not None}
+            if not isinstance(study.study_name, str) or n_values != {len(study.directions) or 1}:
+                raise ValueError("trials have other objectives than their study")
+            attributes = [each for trial in (study, *trials) for each in (trial.user_attrs, trial.system_attrs)]
+            if not all(isinstance(each, dict) for each in attributes):
+                raise ValueError("attributes are no mappings")
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: records are used as they are
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise InputError(
+            f"{path} is damaged or of another version of Optuna ({reason}): restore it, or set another sweep.study_name"
+        ) from error
+    return storage
 
 
 def _open_journal(path: Path) -> JournalStorage:
@@ -192,7 +215,7 @@ def _open_journal(path: Path) -> JournalStorage:
             _cut(path, _sound_length(path))
     finally:
         lock.release()
-    return JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+    return _replayed(path, JournalFileBackend(str(path), lock_obj=lock))
 
 
 class _JournalLock(JournalFileOpenLock):

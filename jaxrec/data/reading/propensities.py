@@ -14,6 +14,8 @@ import pyarrow as pa
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
+LAST_POSITION = 10_000  # models have a number for each position
+MOST_POSITIONS = 2_000  # of which propensities are estimated, by a dense linear system
 LARGEST = 20.0  # upper limit of click weights, so that a few rows do not dominate training
 
 
@@ -34,6 +36,11 @@ def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> p
     Raises:
         InputError: a position is not connected to the first by pairs clicked at both.
     """
+    if (n := len(np.unique(position))) > MOST_POSITIONS:
+        raise InputError(
+            f"data.position_column has {n:,} different positions; propensities are estimated for at most "
+            f"{MOST_POSITIONS:,}: drop rows at later positions"
+        )
     log = pd.DataFrame({"pair": pair, "position": position, "click": click})
     shown = log.groupby(["pair", "position"], sort=True)["click"].agg(["sum", "count"]).reset_index()
     shown["rate"] = shown["sum"] / shown["count"]
@@ -79,12 +86,12 @@ def _linked(edges: np.ndarray) -> np.ndarray:
 def parse_positions(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     """Return a column of positions as integers from 1; raises InputError, naming the row, for invalid positions."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~(numbers >= 1) | (numbers != np.floor(numbers)))
+    wrong = np.flatnonzero(~((numbers >= 1) & (numbers <= LAST_POSITION)) | (numbers != np.floor(numbers)))
     if len(wrong):
         value = column[int(wrong[0])].as_py()
         raise InputError(
             f"data.position_column: {where(int(wrong[0]))} has the position {value!r} ({len(wrong):,} such rows): "
-            "positions are ranks from 1"
+            f"positions are ranks from 1 to {LAST_POSITION:,}"
         )
     return numbers.astype(np.int64)
 

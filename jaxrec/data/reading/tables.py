@@ -282,6 +282,8 @@ def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> It
         yield
     except LookupError as error:
         raise InputError(f"data.encoding: {error}; utf-8, latin-1 and cp1252 are the usual ones") from error
+    except UnicodeError as error:
+        raise InputError(f"{path} is not text in the encoding {encoding} ({error}): set data.encoding") from error
     except PermissionError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except DAMAGED as error:
