@@ -92,10 +92,11 @@ class Recommender:
         """Load the model of a run directory, see `load`."""
         directory = finished_run(Path(run_dir)) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
-        check_consistent(file, extra)
         params = jax.tree.map(_on_device, params)
         try:
-            return cls(stored_model.restored(file, extra, params, model, restored(extra)), params, extra)
+            own = stored_model.restored(file, extra, params, model, restored(extra))
+            check_consistent(file, extra)
+            return cls(own, params, extra)
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:

@@ -194,7 +194,8 @@ def _replayed(path: Path, backend: JournalFileBackend) -> JournalStorage:
             n_values |= {len(trial.values) for trial in trials if trial.values is not None}
             if not isinstance(study.study_name, str) or n_values != {len(study.directions) or 1}:
                 raise ValueError("trials have other objectives than their study")
-            attributes = [each for trial in (study, *trials) for each in (trial.user_attrs, trial.system_attrs)]
+            attributes = [study.user_attrs, study.system_attrs]
+            attributes += [each for trial in trials for each in (trial.user_attrs, trial.system_attrs)]
             if not all(isinstance(each, dict) for each in attributes):
                 raise ValueError("attributes are no mappings")
     except OSError:
