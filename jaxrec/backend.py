@@ -21,7 +21,8 @@ class Choices(NamedTuple):
     Attributes:
         sequential: members of a device take turns in a loop; else they are vmapped
         encoded: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
-        scored: scores [positions, items] of a sequence loss computed at a time by all members of a device
+        scored: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a CPU
+            scores blocks of positions that stay in the cache
         ranked: scores [rows, items] of a ranking block computed at a time by all members of a device
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
@@ -57,6 +58,7 @@ CHOICES = {
 }
 
 _target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)
+_members: ContextVar[int] = ContextVar("members", default=1)
 
 
 @contextmanager
@@ -69,6 +71,21 @@ def built_for(devices: Sequence[Any]) -> Iterator[None]:
     finally:
         _target.reset(token)
         jax.clear_caches()
+
+
+@contextmanager
+def at_once(n_members: int) -> Iterator[None]:
+    """Trace a program that a device runs for this many members at once, whose blocks share its memory."""
+    token = _members.set(n_members)
+    try:
+        yield
+    finally:
+        _members.reset(token)
+
+
+def block(total: int, width: int) -> int:
+    """Rows of this width per member that make blocks of at most `total` numbers for all members of a device."""
+    return max(1, total // (_members.get() * width))
 
 
 def devices() -> Sequence[Any]:

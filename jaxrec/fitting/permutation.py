@@ -8,8 +8,9 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, UInt32
 
+from jaxrec import backend
 from jaxrec.random import RandomStream, bits, finalize
 
 ROUNDS = 6
@@ -35,13 +36,26 @@ def shuffled(source: RandomStream, n: int, index: Int[Array, "B"]) -> Int[Array,
                 left = (left + (finalize(right ^ key) >> 8)) % height
         return left * width + right
 
-    start = once(index.astype(jnp.uint32))
-    inside = jax.lax.while_loop(
-        lambda position: jnp.any(position >= n),
-        lambda position: jnp.where(position >= n, once(position), position),
-        start,
-    )
-    return inside.astype(index.dtype)
+    position = once(index.astype(jnp.uint32))
+    if backend.choices().branches:
+        position = jax.lax.while_loop(
+            lambda position: jnp.any(position >= n),
+            lambda position: jnp.where(position >= n, once(position), position),
+            position,
+        )
+    elif excess := height * width - n:
+        # The walks from all cells outside, by doubling; then one step for every position.
+        cells = n + jnp.arange(excess, dtype=jnp.uint32)
+        ends = once(cells)
+        for _ in range(excess.bit_length()):
+            ends = jnp.where(ends >= n, _looked_up(ends, cells, ends), ends)
+        position = jnp.where(position >= n, _looked_up(position, cells, ends), position)
+    return position.astype(index.dtype)
+
+
+def _looked_up(at: UInt32[Array, "B"], cells: UInt32[Array, "C"], values: UInt32[Array, "C"]) -> UInt32[Array, "B"]:
+    """Value of the cell at each position; 0 for positions that are no cell."""
+    return jnp.sum(jnp.where(at[:, None] == cells[None, :], values[None, :], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
 def _grid(n: int) -> tuple[int, int]:

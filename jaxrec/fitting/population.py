@@ -103,7 +103,11 @@ class Placement:
             if self.sequential:
                 of_member = lambda _, member: (None, f(shared, *member))  # noqa: E731
                 return jax.lax.scan(of_member, None, members, length=self.per_device)[1]
-            return jax.vmap(lambda *member: f(shared, *member), axis_size=self.per_device)(*members)
+            if self.per_device == 1:  # lookups and updates with a member axis of 1 are slower
+                alone = f(shared, *jax.tree.map(lambda x: x[0], members))
+                return jax.tree.map(lambda x: x[None], alone)
+            with backend.at_once(self.per_device):
+                return jax.vmap(lambda *member: f(shared, *member), axis_size=self.per_device)(*members)
 
         def sharded(shared: PyTree, *members: PyTree) -> PyTree:
             specs = (PartitionSpec(), *[PartitionSpec("member")] * len(members))

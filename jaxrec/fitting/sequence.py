@@ -1,8 +1,8 @@
 """Sequence objectives: one example is a window of a user's history, with a loss at each of its positions.
 
-A batch is processed in chunks that fit into a core's cache. Windows are sorted by length and each chunk is cut to its
-longest window, because most of a batch would otherwise be padding. The gradient of each chunk is computed at once and
-accumulated, so memory does not grow with the batch.
+On a CPU a batch is processed in chunks that fit into a core's cache. Windows are sorted by length and each chunk is cut
+to its longest window, because most of a batch would otherwise be padding. The gradient of each chunk is computed at
+once and accumulated, so memory does not grow with the batch. Accelerators process a whole batch in few large kernels.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 from pydantic import PositiveInt
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
@@ -28,7 +29,6 @@ from jaxrec.negatives.candidates import Negatives
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, bits, substream
 
-CHUNK = 1_600  # positions encoded at a time
 SHORTEST = 8  # chunks are cut to 1/2 or 1/4 of the history length, but not below this
 
 NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # numbers of the random substreams
@@ -236,7 +236,7 @@ def _costs(
         vectors = model.bind(params).item_vectors()
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
 
-    total = in_chunks(cost_of, params, batch)
+    total = cost_of(params, batch) if backend.choices().encoded is None else in_chunks(cost_of, params, batch)
     return total * fresh / jnp.sum(fresh), weights
 
 
@@ -248,7 +248,7 @@ def in_chunks(
     This is possible because the cost is a plain sum over chunks: the gradient of a chunk depends on no other chunk.
     """
     n_rows, length = batch.items.shape
-    size = min(n_rows, max(1, CHUNK // length))
+    size = min(n_rows, max(1, (backend.choices().encoded or n_rows * length) // length))
     lengths = sorted({length} | {n for n in (length // 2, length // 4) if n >= SHORTEST})
     used = jnp.max(jnp.where(batch.items >= 0, length - jnp.arange(length)[None, :], 0), axis=1)
     order = jnp.argsort(-used)

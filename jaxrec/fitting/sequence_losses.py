@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
+from jaxrec import backend
 from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
 from jaxrec.negatives.candidates import Negatives
@@ -148,16 +149,55 @@ def catalog_cross_entropy(
 ) -> Float[Array, ""]:
     """Weighted sum of logsumexp(s) - s_target with s = vectors @ h; no gradient with respect to the weights.
 
-    Positions with positive weight are gathered and scored `BLOCK` at a time, so at most one block of scores is stored
-    and padding costs nothing. The gradient is computed in the same pass from the scores of a block, because storing or
-    recomputing them would dominate the cost.
+    Positions are scored a block at a time, so at most one block of scores is stored. The gradient is computed in the
+    same pass from the scores of a block, because storing or recomputing them would dominate the cost.
     """
     return _cross_entropy(h, vectors, target, weight)[0]
 
 
+Gradients = tuple[Float[Array, "P D"], Float[Array, "I D"], Float[Array, "P"]]
+
+
 def _cross_entropy(
     h: Float[Array, "P D"], vectors: Float[Array, "I D"], target: Int[Array, "P"], weight: Float[Array, "P"]
-) -> tuple[Float[Array, ""], tuple[Float[Array, "P D"], Float[Array, "I D"], Float[Array, "P"]]]:
+) -> tuple[Float[Array, ""], Gradients]:
+    if backend.choices().branches:
+        return _of_real_positions(h, vectors, target, weight)
+    return _of_all_positions(h, vectors, target, weight)
+
+
+def _of_all_positions(
+    h: Float[Array, "P D"], vectors: Float[Array, "I D"], target: Int[Array, "P"], weight: Float[Array, "P"]
+) -> tuple[Float[Array, ""], Gradients]:
+    """Blocks as large as memory allows, of all positions: no lookups, and a known number of blocks."""
+    n, (n_items, dim) = target.shape[0], vectors.shape
+    size = min(n, backend.block(backend.choices().scored, n_items))
+    size = -(-n // -(-n // size))  # blocks of equal size
+    n_blocks = -(-n // size)
+    pad = lambda x: jnp.pad(x, ((0, n_blocks * size - n), *[(0, 0)] * (x.ndim - 1)))  # noqa: E731
+    blocks = jax.tree.map(lambda x: pad(x).reshape(n_blocks, size, *x.shape[1:]), (h, target, weight))
+
+    def score_block(dvectors: Array, block: tuple[Array, Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        q, item, w = block
+        scores = q @ vectors.T
+        is_target = jnp.arange(n_items)[None, :] == item[:, None]
+        normalizer = jax.nn.logsumexp(scores, axis=1)
+        cost = jnp.sum(w * (normalizer - jnp.sum(jnp.where(is_target, scores, 0), axis=1)))
+        gradient = w[:, None] * (jnp.exp(scores - normalizer[:, None]) - is_target.astype(scores.dtype))
+        return dvectors + gradient.T @ q, (cost, gradient @ vectors)
+
+    if n_blocks == 1:
+        dvectors, (total, dh) = score_block(jnp.zeros_like(vectors), jax.tree.map(lambda x: x[0], blocks))
+    else:
+        dvectors, (costs, dh) = jax.lax.scan(score_block, jnp.zeros_like(vectors), blocks)
+        total, dh = jnp.sum(costs), dh.reshape(-1, dim)[:n]
+    return total, (dh, dvectors, jnp.zeros_like(weight))
+
+
+def _of_real_positions(
+    h: Float[Array, "P D"], vectors: Float[Array, "I D"], target: Int[Array, "P"], weight: Float[Array, "P"]
+) -> tuple[Float[Array, ""], Gradients]:
+    """Blocks of `BLOCK` positions of positive weight, which are gathered: padding costs nothing."""
     n = target.shape[0]
     block = min(BLOCK, n)
     real = weight > 0
