@@ -23,7 +23,7 @@ class Choices(NamedTuple):
         encoded: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
         scored: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a CPU
             scores blocks of positions that stay in the cache
-        ranked: scores [rows, items] of a ranking block computed at a time by all members of a device
+        ranked: scores of a block of rows while ranking, per member
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
             would make the device wait for the host
@@ -47,14 +47,14 @@ CHOICES = {
         sequential=False,
         encoded=None,
         scored=1 << 27,
-        ranked=1 << 27,
+        ranked=1 << 24,
         tiled=False,
         branches=False,
         # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
         # present device tries many, which takes most of the time to compile.
         compiler_options=MappingProxyType({"xla_gpu_enable_triton_gemm": False}),
     ),
-    "tpu": Choices(sequential=False, encoded=None, scored=1 << 26, ranked=1 << 26, tiled=False, branches=False),
+    "tpu": Choices(sequential=False, encoded=None, scored=1 << 26, ranked=1 << 22, tiled=False, branches=False),
 }
 
 _target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)
@@ -113,6 +113,11 @@ def jit(f: Callable[..., Any], **options: Any) -> Any:
     """`jax.jit` with the compiler options of the platform."""
     chosen = dict(choices().compiler_options)
     return jax.jit(f, **options, compiler_options=chosen) if chosen else jax.jit(f, **options)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a program failed because a device has too little memory."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
 def put(tree: PyTree, sharding: NamedSharding) -> PyTree:

@@ -10,22 +10,20 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxrec import backend
 
-BLOCK_ENTRIES = 1 << 21  # scores per block: 8 MiB
-
 Block = Callable[[Int[Array, "B"]], tuple[PyTree, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
-    """Rows per block, at most `block` or `BLOCK_ENTRIES` scores, such that blocks and devices have equal loads.
+    """Rows per block, at most `block` or `Choices.ranked` scores, such that blocks and devices have equal loads.
 
     Args:
         n_rows: number of rows.
         n_items: scores per row.
-        block: maximum number of rows; None: as many as fit into `BLOCK_ENTRIES`.
+        block: maximum number of rows; None: as many as fit into `Choices.ranked`.
         floats: floats allocated per score; above 1 for models that do not factorize.
     """
     share = -(-n_rows // backend.device_count())
-    most = block or max(1, 8 // floats, BLOCK_ENTRIES // (n_items * floats))
+    most = block or max(1, 8 // floats, backend.choices().ranked // (n_items * floats))
     n_blocks = -(-share // most)
     return -(-share // n_blocks)
 
@@ -51,8 +49,9 @@ class Blockwise:
 
     `member(shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree of
     [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
-    Members are distributed over as many devices as divide them evenly, rows over the remaining ones. Memory: one block
-    per device; on a CPU all devices share the parameters on the host without copies.
+    Members are distributed over as many devices as divide them evenly, rows over the remaining ones; those of a device
+    are computed one after another on a CPU, vmapped on accelerators. Memory: one block per device, on accelerators
+    one per member; on a CPU all devices share the parameters on the host without copies.
     """
 
     def __init__(
@@ -98,6 +97,8 @@ class Blockwise:
                 return jax.lax.cond(is_active, of_active, zeros, params, hyper)
 
             members = params, hyper, active
+            if n_members > over_members and not backend.choices().sequential:
+                return jax.vmap(of_active)(params, hyper)
             if n_members > over_members:
                 return jax.lax.map(of_member, members)
             alone = of_member(jax.tree.map(lambda x: x[0], members))  # a loop would copy the parameters

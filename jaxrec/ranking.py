@@ -1,5 +1,6 @@
 """Exact top-k ranking of the whole catalog, one block of users at a time."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
+
+log = logging.getLogger(__name__)
 
 GROUP = 16  # items per group in `top_k`
 
@@ -126,7 +129,8 @@ def rows_of(model: Model, queries: QueryRows, folds: Model | None = None) -> Row
 class Ranker:
     """Ranks the catalog for rows of users, for every member of a population; compiled at the first call.
 
-    Memory: scores of `block` rows at a time on each device, never users x items; see `Blockwise`.
+    Memory: scores of `block` rows at a time on each device, never users x items; see `Blockwise`. If a device runs out
+    of memory, blocks are halved.
 
     Args:
         model: the model.
@@ -152,17 +156,21 @@ class Ranker:
         self.model, self.k = model, k
         sources, self._folds = sources_of(model, queries, fallback)
         self._n_rows = len(queries.users)
-        self._block = block_size(self._n_rows, pool or model.n_items, block, _held_floats(model))
-        masked = None
-        if exclude_known and queries.masked is not None:
-            offsets, items = queries.masked
+        self._masked = queries.masked if exclude_known else None
+        masked = None if self._masked is None else ragged(*self._masked)
+        self._history_length = model.history_length
+        self._shared = rows_of(model, queries, self._folds), masked, sources
+        self._set_block(block_size(self._n_rows, pool or model.n_items, block, _held_floats(model)))
+
+    def _set_block(self, block: int) -> None:
+        """Rank this many rows at a time."""
+        self._block = block
+        if self._masked is not None:
+            offsets, _ = self._masked
             first_rows = np.arange(0, self._n_rows, self._block)
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
             self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
-            masked = ragged(offsets, items)
-        self._history_length = model.history_length
-        shared = rows_of(model, queries, self._folds), masked, sources
-        self.stream = Blockwise(self._rank_member, shared, self._n_rows, self._block)
+        self.stream = Blockwise(self._rank_member, self._shared, self._n_rows, self._block)
 
     def __call__(
         self,
@@ -179,8 +187,16 @@ class Ranker:
             pools: items to rank for each member; None: the whole catalog.
             active: members to rank for; lists of the others are meaningless. None: all members.
         """
-        (items, scores), finite = self.stream((params, pools), hyper, active)
-        return Ranked(items, scores, finite)
+        while True:
+            try:
+                (items, scores), finite = self.stream((params, pools), hyper, active)
+            except jax.errors.JaxRuntimeError as error:
+                if not backend.is_out_of_memory(error) or self._block == 1:
+                    raise
+                self._set_block(-(-self._block // 2))
+                log.warning("out of memory while ranking: %d rows at a time from here on", self._block)
+            else:
+                return Ranked(items, scores, finite)
 
     def _rank_member(
         self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Params, Array | None], hyper: Hyper

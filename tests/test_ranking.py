@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxrec import backend
+from jaxrec.blockwise import Blockwise
 from jaxrec.data.histories import UserHistories
 from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
@@ -180,12 +181,18 @@ class Parts(Table, Pairwise):
 
 
 def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
-    """2^21 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
+    """2^24 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
     nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = QueryRows.about(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
     monkeypatch.setattr(backend, "platform", lambda: "gpu")
-    for n_items, floats, users in ((1024, 1, 2000), (1024, 16, 125), (1024, 4096, 1), (1 << 20, 1, 8), (1 << 20, 4, 2)):
+    for n_items, floats, users in (
+        (1024, 1, 2000),
+        (1024, 16, 1000),
+        (1024, 4096, 4),
+        (1 << 20, 1, 16),
+        (1 << 24, 4, 2),
+    ):
         assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 
 
@@ -196,3 +203,33 @@ def test_parts_of_items_are_computed_once_and_used():
     ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, Hyper())
     np.testing.assert_array_equal(ranked.items[0], best(scores, K))
     np.testing.assert_allclose(ranked.scores[0], 2 * np.sort(scores, axis=1)[:, ::-1][:, :K], rtol=1e-6)
+
+
+def test_blocks_are_halved_when_memory_runs_out(monkeypatch, caplog):
+    scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
+    nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
+    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
+    params, call = {"params": {"scores": jnp.asarray(scores)[None]}}, Blockwise.__call__
+
+    def of_small_blocks(stream, *arguments):
+        if stream.block > 1:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory allocating 8 bytes")
+        return call(stream, *arguments)
+
+    monkeypatch.setattr(Blockwise, "__call__", of_small_blocks)
+    np.testing.assert_array_equal(ranker(params, Hyper()).items[0], best(scores, K))
+    assert [record.getMessage().split(":")[1] for record in caplog.records] == [
+        " 2 rows at a time from here on",
+        " 1 rows at a time from here on",
+    ]
+
+
+def test_other_errors_of_a_device_are_not_hidden(monkeypatch):
+    def broken(stream, *arguments):
+        raise jax.errors.JaxRuntimeError("INTERNAL: broken")
+
+    nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
+    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
+    monkeypatch.setattr(Blockwise, "__call__", broken)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
+        ranker({"params": {"scores": jnp.zeros((1, USERS, ITEMS))}}, Hyper())

@@ -78,7 +78,7 @@ def run(
     rows = cases[case](tree, repeats, peer)
     machine = experiment.environment(f"{jax.device_count()} {jax.default_backend()} device(s)")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if k != "seconds"} for row in rows]))
+    table(f"case={case}", pd.DataFrame([{k: v for k, v in row.items() if not k.endswith("seconds")} for row in rows]))
     if before is not None:
         table(f"changes since {compare}", comparison.changes(before, rows))
     say(f"{machine['device']} ({machine['placement']}), jax {machine['jax']}; peak memory {peak:,.0f} MiB")

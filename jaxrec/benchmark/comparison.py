@@ -30,7 +30,7 @@ def changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> pd.DataF
         earlier = old.get(row["name"], {})
         for key in earlier.keys() | row.keys():
             x, y = earlier.get(key), row.get(key)
-            if key == "seconds" or x == y or not earlier:
+            if key.endswith("seconds") or x == y or not earlier:
                 continue
             ratio = y / x if isinstance(x, int | float) and isinstance(y, int | float) and x else None
             if ratio is None or abs(ratio - 1) > NOTABLE:

@@ -54,7 +54,7 @@ def _arithmetic(kernel: Kernel, rates: Rates) -> float:
 
 
 def measured_rates() -> Rates:
-    """Rates of the first device of this process, each from a program that does little else."""
+    """Rates of a CPU core, each from a program that does little else, by processor time: other work does not count."""
     side, n = 1024, 1 << 20
     square, vector = jnp.ones((side, side)), jnp.linspace(0.1, 1.0, n)
     table, ids = jnp.zeros((4096, 128)), (jnp.arange(8192, dtype=jnp.int32) * 2654435) % 4096
@@ -93,12 +93,12 @@ def _rate(f: Callable[..., jax.Array], arguments: tuple[jax.Array, ...], what: s
 
 
 def _timed(f: Callable[..., jax.Array], arguments: tuple[jax.Array, ...]) -> tuple[float, Counts]:
-    """Shortest of several times of a program, and its counts."""
+    """Shortest of several processor times of a program, and its counts."""
     compiled = jax.jit(f).lower(*arguments).compile()
     jax.block_until_ready(compiled(*arguments))
     best = float("inf")
     for _ in range(15):
-        started = time.perf_counter()
+        started = time.process_time()
         jax.block_until_ready(compiled(*arguments))
-        best = min(best, time.perf_counter() - started)
+        best = min(best, time.process_time() - started)
     return best, count(parse(compiled.as_text() or ""))

@@ -38,8 +38,12 @@ class AlternatingFit(EpochLoop):
         saved: SavedSlots | None = None,
     ) -> Fit:
         """Fit every member; see `EpochLoop.train` for the last four arguments."""
-        program, placement = self.program(model, train, population.hyper, self.n_slots(population))
-        return self.train(program, placement, population, validate, on_epoch, epochs, saved)
+
+        def fit(n_slots: int) -> Fit:
+            program, placement = self.program(model, train, population.hyper, n_slots)
+            return self.train(program, placement, population, validate, on_epoch, epochs, saved)
+
+        return self.halving(population, fit)
 
     def program(
         self, model: Alternating, train: Interactions, hyper: Hyper, n_slots: int

@@ -1,5 +1,6 @@
 """Fit of a population in slots: early stopping, and keeping the best parameters of each member."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from pydantic import PositiveFloat, PositiveInt
 
-from jaxrec.fitting.population import Placement, Population
+from jaxrec import backend
+from jaxrec.fitting.population import MAX_SLOTS, Placement, Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedMember, SavedSlots
 from jaxrec.fitting.slots import Member, MemberProgram, Rules, Slots, Validate, members_of
 from jaxrec.history import History
@@ -18,6 +20,8 @@ from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
+
+log = logging.getLogger(__name__)
 
 OnEpoch = Callable[[int, list[dict[str, float]]], None]
 
@@ -66,6 +70,21 @@ class EpochLoop:
     def n_slots(self, population: Population) -> int:
         """Number of slots for a population: at least those of the search that found the schedule."""
         return max(population.size, (self.schedule or {}).get("slots") or 1)
+
+    def halving(self, population: Population, train: Callable[[int], Fit]) -> Fit:
+        """Result of `train(number of slots)`; with half as many slots, where members take turns, if memory runs out.
+
+        Members are trained anew from their seeds, to the same results.
+        """
+        n_slots = self.n_slots(population)
+        while True:
+            try:
+                return train(n_slots)
+            except jax.errors.JaxRuntimeError as error:
+                if not backend.is_out_of_memory(error) or n_slots == 1:
+                    raise
+                n_slots = -(-min(n_slots, MAX_SLOTS) // 2)
+                log.warning("out of memory while training: %d members at a time from here on", n_slots)
 
     def train(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from pydantic import PositiveInt
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
@@ -24,6 +26,9 @@ from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers
 from jaxrec.models.model import Model, Params
 from jaxrec.random import RandomStream, stream, substream
+
+Precision = Literal["float32", "bfloat16"]
+PRODUCTS = {"float32": None, "bfloat16": "BF16_BF16_F32"}  # names of `jax.default_matmul_precision`
 
 
 class State(NamedTuple):
@@ -44,13 +49,16 @@ class GradientFit(EpochLoop):
         objective: objective that a step minimizes
         optimizer: optimizer of a step
         batch_size: examples per step (interactions; users for `loss=softmax`)
-        members: run members of one device by `vmap` or `sequential`; `auto` decides by backend and batch size
+        members: run members of one device by `vmap` or `sequential`; `auto` decides by backend
+        precision: of the factors of matrix products on accelerators: `float32` is JAX's default there (TF32, on TPUs
+            bfloat16 passes), `bfloat16` rounds them. Sums, parameters and optimizer state are float32 in both
     """
 
     objective: Objective
     optimizer: Callable[..., Dense | RowDescent]
     batch_size: PositiveInt = 2048
     members: Members = "auto"
+    precision: Precision = "float32"
 
     def __call__(
         self,
@@ -63,11 +71,19 @@ class GradientFit(EpochLoop):
         saved: SavedSlots | None = None,
     ) -> Fit:
         """Fit every member; see `EpochLoop.train` for the last four arguments."""
-        program, placement = self.program(model, train, population.hyper, self.n_slots(population))
-        return self.train(program, placement, population, validate, on_epoch, epochs, saved)
+
+        def fit(n_slots: int) -> Fit:
+            program, placement = self.program(model, train, population.hyper, n_slots)
+            return self.train(program, placement, population, validate, on_epoch, epochs, saved)
+
+        return self.halving(population, fit)
 
     def program(self, model: Model, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
         """How a member is trained, and where the slots are; `hyper` tells whether any member is regularized."""
+        if self.precision == "bfloat16" and backend.platform() == "cpu":
+            raise InputError(
+                "trainer.precision=bfloat16 needs a GPU or TPU, a CPU multiplies in float32: remove trainer.precision"
+            )
         examples, n_examples = self.objective.examples(train, model.history_length)
         batch_size = min(self.batch_size, n_examples)
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size)
@@ -144,7 +160,8 @@ class GradientFit(EpochLoop):
                 return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
             reduce = (lambda sums: jax.lax.psum(sums, "batch")) if n_split > 1 else (lambda sums: sums)
-            params, moments, sums = optimizer.step(objective, params, moments, reduce)
+            with jax.default_matmul_precision(PRODUCTS[self.precision]):
+                params, moments, sums = optimizer.step(objective, params, moments, reduce)
             return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.blockwise import BLOCK_ENTRIES, in_blocks
+from jaxrec import backend
+from jaxrec.blockwise import in_blocks
 from jaxrec.data.histories import UserHistories
 from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import DeviceHistories, device_histories
@@ -52,7 +53,7 @@ class PairScorer:
 
     def _block(self) -> int:
         """Return the rows per block; a model that reads histories may score the catalog to score one pair."""
-        return ROWS if self.reads else max(ROWS, min(MANY, BLOCK_ENTRIES // self.model.pair_floats))
+        return ROWS if self.reads else max(ROWS, min(MANY, backend.choices().ranked // self.model.pair_floats))
 
     def _score(
         self,

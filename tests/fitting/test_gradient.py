@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adagrad, adam, row_adagrad, sgd
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.slots import Slots
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr
 from jaxrec.models.mf import MatrixFactorization
@@ -338,3 +341,34 @@ def test_members_that_move_rows_only_are_their_lone_twins():
     alone = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), twin)
     for wide, one in zip(jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True):
         np.testing.assert_allclose(wide[1], one[0], rtol=1e-4, atol=1e-6)
+
+
+def test_members_take_turns_in_half_the_slots_when_memory_runs_out(monkeypatch, caplog):
+    fit = GradientFit(LABELED, adam, epochs=2, batch_size=BATCH)
+    expected, advance, sizes = fit(MODEL, train(), population(4)), Slots.advance, []
+
+    def in_two_slots(slots):
+        sizes.append(len(slots.occupants))
+        if len(slots.occupants) > 2:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory allocating 8 bytes")
+        return advance(slots)
+
+    monkeypatch.setattr(Slots, "advance", in_two_slots)
+    same(fit(MODEL, train(), population(4)).params, expected.params)
+    assert sizes == [4, 2, 2, 2, 2]  # two members for two epochs, then the other two
+    assert "out of memory while training: 2 members at a time" in caplog.text
+
+
+def test_products_in_bfloat16_are_for_accelerators_and_sum_in_float32(monkeypatch):
+    fit = GradientFit(LABELED, adam, epochs=1, batch_size=BATCH, precision="bfloat16")
+    with pytest.raises(InputError, match=r"trainer\.precision=bfloat16 needs a GPU or TPU"):
+        fit(MODEL, train(), population())
+    monkeypatch.setattr(backend, "platform", lambda: "gpu")
+    program, _ = fit.program(MODEL, train(), population().hyper, 1)
+    one = jax.tree.map(lambda x: x[0], population().hyper)
+    state = jax.eval_shape(program.start, program.shared, jax.random.key(0), one)
+    epoch = jax.jit(program.epoch).lower(program.shared, state, one, True).as_text()
+    products = [line for line in epoch.splitlines() if "dot_general" in line]
+    assert products
+    assert all("lhs_precision_type = bf16" in line and "accumulation_type = f32" in line for line in products)
+    assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
