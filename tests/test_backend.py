@@ -10,6 +10,7 @@ from jaxrec import backend, experiment, settings
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Placement
 from jaxrec.fitting.sequence_losses import catalog_cross_entropy
+from jaxrec.models.embedding import add_rows, rows_of
 from tests.planted import PLANTED
 
 SOURCE = jnp.array([3, 4], jnp.uint32)
@@ -106,3 +107,22 @@ def test_a_run_of_an_accelerator_agrees_with_one_of_a_cpu(compose, as_gpu, model
     found, of_gpu = losses()
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert [row["ndcg@10"] for row in of_gpu] == pytest.approx([row["ndcg@10"] for row in validation], abs=0.02)
+
+
+def test_rows_of_members_are_added_one_member_after_another_where_sorting_is_dear(as_gpu):
+    rng = np.random.default_rng(0)
+    tables = jnp.asarray(rng.normal(size=(3, 5, 2)), jnp.float32)
+    ids = jnp.asarray([[0, 4, 4], [1, 1, 1], [2, 0, 3]], jnp.int32)
+
+    def cost(table, ids):
+        return jnp.sum(rows_of(table, ids) ** 2)
+
+    # A row that occurs k times has the gradient 2 k row.
+    times = np.array([np.bincount(row, minlength=5) for row in np.asarray(ids)])
+    as_gpu(scatters_in_turn=True)
+    jaxpr = jax.make_jaxpr(jax.vmap(jax.grad(cost)))(tables, ids)
+    assert "scan" in str(jaxpr)
+    found = jax.jit(jax.vmap(jax.grad(cost)))(tables, ids)
+    np.testing.assert_allclose(found, 2 * times[:, :, None] * np.asarray(tables), rtol=1e-6)
+    added = jax.vmap(add_rows, in_axes=(None, 0, None))(tables[0], ids, jnp.ones((3, 2)))
+    np.testing.assert_allclose(added, np.asarray(tables[:1]) + times[:, :, None], rtol=1e-6)

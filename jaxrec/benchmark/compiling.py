@@ -10,14 +10,14 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxrec import backend, experiment
-from jaxrec.benchmark.counting import Counts, count
-from jaxrec.benchmark.hlo import parse
-from jaxrec.benchmark.prediction import measured_rates, predict
-from jaxrec.benchmark.targets import TARGETS, Rates, Target, absent_devices, only_cpu
+from jaxrec.compiled.counting import Counts, count
+from jaxrec.compiled.hlo import parse
+from jaxrec.compiled.prediction import measured_rates, predict
+from jaxrec.compiled.targets import TARGETS, Rates, Target, absent_devices, only_cpu
 from jaxrec.errors import InputError
 from jaxrec.fitting.als import AlternatingFit
+from jaxrec.fitting.capacity import epoch_of, needed_bytes
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.population import member_keys
 from jaxrec.ranking import QueryRows, Ranker
 from jaxrec.settings import Tree, populations
 
@@ -86,14 +86,9 @@ def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled 
         raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
     program, placement = trainer.program(model, train, hyper, n_members)  # type: ignore[arg-type]
     hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], placement.n_slots, axis=0), population.hyper)
-    numbers = placement.deal(hyper)
-    keys = member_keys(np.zeros(placement.n_slots, np.int64))
-    shapes = jax.eval_shape(placement.map(program.start), program.shared, keys, hyper)
-    zeros = lambda: jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)  # noqa: E731
-    active = np.ones(placement.n_slots, bool)
-    epoch = backend.jit(placement.map(program.epoch), donate_argnums=1)
-    compiled = {"epoch": _compiled(epoch, (program.shared, placement.deal(zeros()), numbers, placement.deal(active)))}
-    params = zeros().params
+    epoch, arguments = epoch_of(program, placement, population.hyper_of(0))
+    compiled = {"epoch": _compiled(epoch, arguments)}
+    active, params = np.ones(placement.n_slots, bool), arguments[1].params
     queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
     rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
@@ -121,7 +116,7 @@ def _row(
     if isinstance(compiled, str):
         return row | {"error": compiled}
     use, counts = compiled.program.memory_analysis(), count(parse(compiled.program.as_text()))
-    needed = use.argument_size_in_bytes + use.temp_size_in_bytes + use.output_size_in_bytes - use.alias_size_in_bytes
+    needed = needed_bytes(compiled.program)
     row |= {
         "compile_s": round(compiled.seconds, 1),
         "compile_cpu_s": round(compiled.cpu_seconds, 1),

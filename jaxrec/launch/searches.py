@@ -36,6 +36,8 @@ from jaxrec.sweep.storage import SWEEPS, open_storage
 from jaxrec.sweep.trials import best
 from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning
 
+ASSUMED = 2  # members while sweep.population=auto is not decided
+
 
 @dataclass(frozen=True, eq=False)
 class SearchTask:
@@ -83,6 +85,8 @@ def sweep(
         InputError: an invalid setting or space, or all trials failed.
         KeyboardInterrupt: after an interrupt, when the results of the trials that have ended are written.
     """
+    is_auto = tree["sweep"]["population"] == "auto"  # chosen when the data is read
+    tree = settings.put(tree, {"sweep.population": ASSUMED}) if is_auto else tree
     task = checked(tree, space, compose, overrides)
     directory = directory or SWEEPS / task.name
     rundir.check_empty(directory, overwrite, "search")
@@ -93,6 +97,10 @@ def sweep(
     split, load_s = experiment.prepare(tree)
     task.tuning.check_data(split)
     say_data(split)
+    if is_auto:
+        population = task.tuning.largest_population(split.selection)
+        say(f"sweep.population=auto: {population} trials at once")
+        task = checked(settings.put(tree, {"sweep.population": population}), space, compose, overrides)
     if LAUNCH in os.environ:
         run_part(task, split, directory)
         return None

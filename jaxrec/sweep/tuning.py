@@ -14,7 +14,9 @@ from jaxrec.command_line import override
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
+from jaxrec.fitting.capacity import ON_CPU, largest_population
 from jaxrec.fitting.epochs import OnEpoch
+from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
@@ -39,7 +41,7 @@ class Search:
     """Settings of conf/sweep; the keys are documented there."""
 
     n_trials: PositiveInt | None  # None: as many as fit into the timeout
-    population: PositiveInt
+    population: PositiveInt  # "auto" is replaced by `jaxrec.launch`
     sampler: Literal["auto", "tpe", "random", "cmaes", "qmc", "nsga2", "gp", "grid"]
     seed: NonNegativeInt
     refit: bool
@@ -101,6 +103,16 @@ class Tuning:
     def extremes(self) -> dict[str, list[Any]]:
         """Bounds or choices of every dimension."""
         return {key: dimension.extremes() for key, dimension in self.space.items()}
+
+    def largest_population(self, selection: Selection) -> int:
+        """Return the largest number of trials that fits into a device and still gains; see `fitting.capacity`."""
+        _, shared, population = settings.program_of(self.tree, self.extremes)
+        model, _ = experiment.prepared(shared, selection)
+        trainer: Any = experiment.trainer(shared)
+        if not isinstance(trainer, GradientFit):
+            return ON_CPU
+        program = lambda n: trainer.program(model, selection.train, population.hyper, n)  # noqa: E731
+        return largest_population(program, population.hyper_of(0))
 
     def runner(self, selection: Selection, n_slots: int, directory: Path | None = None) -> SlotRunner:
         """Return a runner of trials, which saves its training states in a sweep directory, if given."""

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from jaxrec import settings
-from jaxrec.benchmark import cases, compiling, targets
-from jaxrec.benchmark.targets import Rates, Target
+from jaxrec.benchmark import cases, compiling
+from jaxrec.compiled import targets
+from jaxrec.compiled.targets import Rates, Target
 from jaxrec.errors import InputError
 from tests.paths import ROOT
 from tests.planted import PLANTED

@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from jaxrec.benchmark import hlo
+from jaxrec.compiled import hlo
 
 
 def program(text: str) -> hlo.Program:

@@ -4,10 +4,10 @@ from textwrap import dedent
 
 import pytest
 
-from jaxrec.benchmark import hlo
-from jaxrec.benchmark.counting import Counts, count
-from jaxrec.benchmark.prediction import predict
-from jaxrec.benchmark.targets import Rates
+from jaxrec.compiled import hlo
+from jaxrec.compiled.counting import Counts, count
+from jaxrec.compiled.prediction import predict
+from jaxrec.compiled.targets import Rates
 
 
 def counted(text: str) -> Counts:

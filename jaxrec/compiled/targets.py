@@ -136,6 +136,14 @@ def absent_devices(target: str, topology: str) -> Sequence[Any]:
     return found.devices[:n_devices]
 
 
+def rates_of(device: Any) -> Rates:
+    """Rates of a present device by its name; an unknown one is treated as an H100 or a v5e."""
+    names = {"H200": "h200", "H100": "h100", "v5p": "v5p", "v5 lite": "v5e", "v6": "v6e"}
+    kind = str(device.device_kind)
+    found = next((target for name, target in names.items() if name in kind), None)
+    return TARGETS[found or ("v5e" if device.platform == "tpu" else "h100")].rates
+
+
 def only_cpu() -> None:
     """Keep JAX from starting accelerators in this process; compilers for absent devices do not need them."""
     jax.config.update("jax_platforms", "cpu")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxrec.benchmark.counting import ASYNCHRONOUS, Counts, Kernel, count
-from jaxrec.benchmark.hlo import parse
-from jaxrec.benchmark.targets import Rates
+from jaxrec.compiled.counting import ASYNCHRONOUS, Counts, Kernel, count
+from jaxrec.compiled.hlo import parse
+from jaxrec.compiled.targets import Rates
 
 
 class Prediction(NamedTuple):

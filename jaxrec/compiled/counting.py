@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from jaxrec.benchmark.hlo import Computation, Instruction, Program
+from jaxrec.compiled.hlo import Computation, Instruction, Program
 
 # Instructions that no kernel runs for.
 FREE = {

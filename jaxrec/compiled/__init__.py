@@ -1,0 +1,1 @@
+"""Reading of compiled programs: what they do, what they need, and how long they take on a device."""
