@@ -1,17 +1,30 @@
 """Run directory: the files of a finished run, written so that an incomplete run is recognizable."""
 
 import hashlib
+import io
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
-from jaxrec.checkpoint import read_json, remove_temporary, save_params, write_atomic, write_json, write_text
+from jaxrec.checkpoint import (
+    load,
+    model_file,
+    read_json,
+    remove_temporary,
+    save_params,
+    write_atomic,
+    write_json,
+    write_text,
+)
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.item_age import ages
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
@@ -19,6 +32,7 @@ from jaxrec.experiment import Result
 from jaxrec.features import wanted
 from jaxrec.finished import SEEDS_FILE
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
+from jaxrec.hyper import hyper_of
 from jaxrec.recommend import stored_model
 from jaxrec.renamed import up_to_date
 from jaxrec.report.run_report import run_report
@@ -125,6 +139,37 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
     write_text(directory / "report.html", run_report(directory.name, tree, result))
     remove_temporary(directory)
     write_json(directory / "metrics.json", result.metrics)
+
+
+def load_result(directory: Path, known: Interactions) -> Result:
+    """Return the result that `write` has written, without example lists.
+
+    Args:
+        directory: the run directory.
+        known: training and validation data of the run.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    params, extra = load(directory / "model")
+    model = stored_model.restored(model_file(directory / "model"), extra, params, encoded=known.encoded)
+    try:
+        per_user, text = pd.read_parquet(directory / "per_user.parquet"), (directory / "history.csv").read_text()
+        history = pd.read_csv(io.StringIO(text)) if text.strip() else pd.DataFrame()  # empty without epochs
+    except (OSError, ValueError) as error:
+        raise InputError(f"{directory}: a table of the run cannot be read: {error}") from error
+    return Result(
+        _with_nan(read_json(directory / "metrics.json")), per_user, history, model, params, hyper_of(model), known
+    )
+
+
+def _with_nan(value: Any) -> Any:
+    """Return values of a JSON file with NaN in place of null, as which it is stored."""
+    if isinstance(value, dict):
+        return {key: _with_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_with_nan(entry) for entry in value]
+    return math.nan if value is None else value
 
 
 def _without_passwords(tree: Tree) -> Tree:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.05  # of tests; intervals cover 1 - LEVEL
 
@@ -37,14 +37,14 @@ class Estimate(NamedTuple):
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the t distribution; NaN if the variance is unknown."""
-        half = stats.t.ppf(1 - LEVEL / 2, self.dof) * np.sqrt(self.variance)
+        half = special.stdtrit(self.dof, 1 - LEVEL / 2) * np.sqrt(self.variance)
         return float(self.value - half), float(self.value + half)
 
     def p_value(self) -> float:
         """Return the two-sided p-value of the hypothesis that the true value is 0; NaN if the variance is unknown."""
         if self.variance == 0:
             return 1.0 if self.value == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.value) / np.sqrt(self.variance), self.dof))
+        return float(2 * special.stdtr(self.dof, -abs(self.value) / np.sqrt(self.variance)))
 
 
 def estimate(
@@ -165,7 +165,9 @@ def _of_users(deviations: Float[np.ndarray, "S R"], owner: Int[np.ndarray, "R"],
 
 def _signed_rank(differences: Float[np.ndarray, "R"], units: Int[np.ndarray, "R"] | None) -> float:
     """Return the p-value of the Wilcoxon signed-rank test of the users' mean differences; 1 if all are zero."""
+    from scipy.stats import wilcoxon  # slow to import, and used by comparisons only
+
     defined = np.isfinite(differences)
     users = np.arange(len(differences)) if units is None else units
     of_users = pd.Series(differences[defined]).groupby(users[defined]).mean().to_numpy()
-    return float(stats.wilcoxon(of_users).pvalue) if np.any(of_users) else 1.0
+    return float(wilcoxon(of_users).pvalue) if np.any(of_users) else 1.0

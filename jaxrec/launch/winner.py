@@ -1,5 +1,6 @@
 """The best trial of a search: tested, written and shown."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -7,17 +8,20 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import yaml
 from optuna.study import Study
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import write_text
+from jaxrec.checkpoint import read_json, write_json, write_text
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
+from jaxrec.errors import InputError
 from jaxrec.launch.shown import test_table
 from jaxrec.report.search_report import sweep_report
 from jaxrec.settings import SCHEDULE
+from jaxrec.sweep.finalists import Finalists
 from jaxrec.sweep.front import front_runs
 from jaxrec.sweep.objectives import front, value_of
 from jaxrec.sweep.pbt import is_number
@@ -32,21 +36,72 @@ from jaxrec.sweep.tuning import Tuned, finish
 if TYPE_CHECKING:
     from jaxrec.launch.searches import SearchTask
 
+WINNER_FILE = "winner.json"  # which trial `best/` is of, and the state of the search that chose it; written last
+FINALISTS_FILE = "finalists.csv"
+FRONT = "front"  # folder of the runs of a Pareto front
+
 
 def conclude(
     task: "SearchTask", study: Study, runner: SlotRunner, split: Split, load_s: float, directory: Path
 ) -> Tuned:
-    """Test the best trial, write the results of a search, and print them."""
+    """Test the best trial, write the results of a search, and print them.
+
+    If an earlier process has concluded the same trials in this directory, its results are printed.
+    """
     name, chosen = task.name, task.chosen
-    with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
-        tuned = finish(task.tuning, chosen, task.plan, runner, study, split, load_s, on_epoch)
-    kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
-    choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]
-    write(directory, name, tuned, choices, kept)
+    state = _state_of(task, study, split)
+    tuned = _concluded_before(task, study, split, directory, state)
+    if tuned is None:
+        (directory / WINNER_FILE).unlink(missing_ok=True)
+        with EpochProgress(task.tuning.tree) if chosen.finalists > 1 else nullcontext(experiment.quiet) as on_epoch:
+            tuned = finish(task.tuning, chosen, task.plan, runner, study, split, load_s, on_epoch)
+        kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
+        choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]
+        write(directory, name, tuned, choices, kept)
+        write_json(directory / WINNER_FILE, {"state": state, "trial": tuned.winner.number, "notes": tuned.notes})
+    elif runner.saved is not None and task.plan.counts(study)[0] >= task.plan.total:
+        runner.saved.remove()
+    if chosen.keep == "front":
+        runs = directory / FRONT
+        say(f"Pareto front: {numbers_of(front(study))}; runs of {len([*runs.iterdir()])} in {runs}")
     _show(tuned, task.tuning.monitor, directory)
     if without_password(chosen.storage or "") == (chosen.storage or ""):
         say(f"details: {_look_closer(name, directory, chosen.storage)}")
     return tuned
+
+
+def _state_of(task: "SearchTask", study: Study, split: Split) -> str:
+    """Return a hash of all that the winner depends on: settings, space, trials, data and versions."""
+    trials = [(t.number, t.state.name, t.values, t.params) for t in study.get_trials(deepcopy=False)]
+    parts = [
+        task.name,
+        task.tuning.tree,
+        task.tuning.space,
+        trials,
+        experiment.facts(split),
+        experiment.environment(""),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _concluded_before(task: "SearchTask", study: Study, split: Split, directory: Path, state: str) -> Tuned | None:
+    """Return the winner that an earlier process has tested and written; None if there is none of this state."""
+    if not (directory / WINNER_FILE).exists():
+        return None
+    try:
+        found = read_json(directory / WINNER_FILE)
+        if found.get("state") != state:
+            return None
+        result = rundir.load_result(directory / "best", split.test.known)
+        finalists = None
+        if task.chosen.finalists > 1 and (file := directory / FINALISTS_FILE).exists():
+            finalists = Finalists(task.tuning.monitor, pd.read_csv(file), {})
+    except (InputError, OSError, ValueError):  # a file was removed or damaged: the best trial is tested again
+        return None
+    (winner,) = (trial for trial in study.get_trials(deepcopy=False) if trial.number == found["trial"])
+    return Tuned(
+        study, winner, task.tuning.winner_tree(study, winner, task.chosen.refit), result, found["notes"], finalists
+    )
 
 
 def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str], kept: Sequence[int] = ()) -> None:
@@ -69,7 +124,7 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str], kept
     head = f"# overrides of trial {winner.number}, validation {value_of(winner):.4g}"
     write_text(directory / "best.yaml", f"{head}\n{text}")
     if tuned.finalists is not None:
-        write_text(directory / "finalists.csv", tuned.finalists.table.to_csv(index=False))
+        write_text(directory / FINALISTS_FILE, tuned.finalists.table.to_csv(index=False))
     page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists, kept)
     write_text(directory / "report.html", page)
 
@@ -87,13 +142,12 @@ def _write_schedule(file: Path, tuned: Tuned) -> Path:
 
 def _write_front(directory: Path, task: "SearchTask", tuned: Tuned, split: Split, load_s: float) -> list[int]:
     """Write a run directory for each trial of the Pareto front; return their numbers."""
-    folder = directory / "front"
+    folder = directory / FRONT
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier, shorter search
     kept = []
     for number, tree, result in front_runs(task.tuning, tuned, split, load_s):
         rundir.write(folder / str(number), tree, result)
         kept.append(number)
-    say(f"Pareto front: {numbers_of(front(tuned.study))}; runs of {len(kept)} in {folder}")
     return kept
 
 
@@ -104,7 +158,7 @@ def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
     table(f"leaderboard, by validation {monitor}", board, short, str(directory / "trials.csv"))
     if tuned.finalists is not None:
         shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
-        table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / "finalists.csv"))
+        table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / FINALISTS_FILE))
     title = f"trial {tuned.winner.number}"
     parts = "train + validation" if tuned.tree["refit"] else "train"
     test_table(f"test, {title} trained on {parts}", title, tuned.result)

@@ -180,12 +180,14 @@ class Tuning:
         changes = {settings.SCHEDULE: content, "trainer.epochs": epochs, "trainer.patience": None}
         return settings.put(self.tree_of(segments[-1].params), changes)
 
-    def winner_tree(self, study: Study, winner: FrozenTrial) -> Tree:
+    def winner_tree(self, study: Study, winner: FrozenTrial, refit: bool = False) -> Tree:
         """Return the configuration of the best trial; of a population, with the schedule of its settings."""
         if LINEAGE not in winner.user_attrs:
-            return self.tree_of(winner.params)
-        slots = study.user_attrs["fixed"]["sweep.population"]
-        return self.scheduled(ancestry_of(study, winner), winner.user_attrs["best_epoch"], slots)
+            tree = self.tree_of(winner.params)
+        else:
+            slots = study.user_attrs["fixed"]["sweep.population"]
+            tree = self.scheduled(ancestry_of(study, winner), winner.user_attrs["best_epoch"], slots)
+        return tree | {"refit": self.tree["refit"] or refit}
 
     def check(self) -> None:
         """Raise an InputError if a bound of the space is out of range or a key has no effect."""
@@ -289,7 +291,7 @@ def finish(
             on_epoch,
         )
         winner = trials[finalists.winner]
-    tree = tuning.winner_tree(study, winner) | {"refit": tuning.tree["refit"] or chosen.refit}
+    tree = tuning.winner_tree(study, winner, chosen.refit)
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same

@@ -2,12 +2,16 @@
 
 import json
 
+import jax
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from jaxrec import launch
 from jaxrec.errors import InputError
+from jaxrec.evaluation.cost import Latency
+from jaxrec.launch import winner
 from jaxrec.sweep.runner import SlotRunner
 from tests.page import Page
 from tests.planted import PLANTED
@@ -53,6 +57,36 @@ def test_an_interrupted_search_leaves_the_best_so_far_and_is_continued(compose, 
     result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
     assert (pd.read_csv(tmp_path / "trials.csv").state == "complete").sum() == 6
     assert not result.metrics["interrupted"]
+
+
+def test_a_finished_search_is_shown_again_without_training_its_winner(compose, tmp_path, monkeypatch, capsys):
+    tested = []
+    finish = winner.finish
+    monkeypatch.setattr(winner, "finish", lambda *given: tested.append(given) or finish(*given))
+
+    def searched(*more):
+        tree = compose(*SHORT, "sweep.n_trials=2", *more)
+        result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+        return result, capsys.readouterr().out.partition("leaderboard")[2]
+
+    first, printed = searched()
+    files = {path: path.read_bytes() for path in tmp_path.rglob("best/**/*") if path.is_file()}
+    again, printed_again = searched()
+    assert len(tested) == 1
+    assert printed_again == printed
+    assert again.metrics["test"] == first.metrics["test"]
+    assert not (tmp_path / "training").exists()
+    jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
+    assert Latency(again.model, again.known)(again.params, again.hyper) > 0  # as a comparison measures it
+    assert {path: path.read_bytes() for path in files} == files
+    (tmp_path / "best" / "model" / "params.safetensors").unlink()
+    searched()
+    assert len(tested) == 2
+    searched("sweep.refit=true")
+    assert len(tested) == 3
+    assert "trained on train + validation" in searched("sweep.refit=true")[1]
+    searched("sweep.n_trials=3")
+    assert len(tested) == 4
 
 
 def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path, interrupted, capsys):
