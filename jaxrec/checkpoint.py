@@ -175,6 +175,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
     stored["json"] = _json_digest(about)
     write_text(directory / MODEL_FILE, json.dumps(about, indent=2) + "\n")
     (directory / first_format.FILE).unlink(missing_ok=True)
+    remove_temporary(directory)
 
 
 def load(directory: Path) -> tuple[Params, Extra]:

@@ -73,7 +73,8 @@ def check_resumable(directory: Path) -> Tree:
     """Return the settings of an interrupted run; raise an InputError if there is none."""
     if not (directory / "config.yaml").exists():
         raise InputError(f"resume={directory}: there is no run in this folder")
-    if (directory / "metrics.json").exists() and not read_json(directory / "metrics.json").get("interrupted"):
+    if _is_finished(directory):
+        _remove_states(directory)
         raise InputError(f"resume={directory}: this run is finished; there is nothing to continue")
     check_registered(read(directory / "config.yaml"), directory / "config.yaml")
     return {key: tuples(value) for key, value in read_config(directory).items()}
@@ -92,10 +93,23 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
         (directory / mark).exists() for mark, content in marks.items() if content == f"a {kind}"
     )
     if (others or own) and not overwrite:
+        if own and _is_finished(directory):
+            _remove_states(directory)
         content, key = (others or [f"a {kind}"])[0], "run" if kind.startswith("run") else "sweep"
         raise InputError(
             f"{directory} already holds {content}: set another hydra.{key}.dir, or overwrite it with overwrite=true"
         )
+
+
+def _is_finished(directory: Path) -> bool:
+    """Return whether a directory holds one run or several seeds, and none was interrupted."""
+    file = directory / "metrics.json"
+    return (directory / SEEDS_FILE).exists() or (file.exists() and not read_json(file).get("interrupted"))
+
+
+def _remove_states(directory: Path) -> None:
+    """Remove the training states of a finished run, if its process was killed before it could."""
+    shutil.rmtree(directory / STATES, ignore_errors=True)
 
 
 def check_study(directory: Path, study: str, overwrite: bool) -> None:

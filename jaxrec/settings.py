@@ -362,6 +362,12 @@ def _check_parts(tree: Tree) -> None:
             f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: omit loss=... "
             "(loss=none), or choose a model with a loss, e.g. model=mf"
         )
+    for part, word in (("optimizer", "an optimizer"), ("negatives", "negatives")):
+        if (unused := tree.get(part, {}).get("_target_")) and not uses_gradient:
+            raise InputError(
+                f"{name} is trained without {word}, so {part}={unused.rpartition('.')[2].lower()} has no effect: omit "
+                f"it ({part}=none), or choose a model that is trained by gradient descent, e.g. model=mf"
+            )
     if uses_gradient and not loss:
         raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
     if uses_gradient and "_target_" not in tree["optimizer"]:

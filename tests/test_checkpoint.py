@@ -421,3 +421,11 @@ def test_temporary_files_of_killed_processes_are_removed_and_those_in_use_are_ke
         os.utime(tmp_path / name, (0, 0))
     checkpoint.remove_temporary(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-89abcdef-history.csv", "history.csv"]
+
+
+def test_saving_removes_the_temporary_files_of_a_killed_process(tmp_path):
+    stale = tmp_path / ".tmp-0123abcd-params.safetensors"
+    stale.touch()
+    os.utime(stale, (0, 0))
+    checkpoint.save_params(tmp_path, {"w": np.zeros(2)})
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "params.safetensors"}

@@ -45,6 +45,14 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
+        (
+            ["model=ease", "optimizer=adam"],
+            "EASE is trained without an optimizer, so optimizer=adam has no effect: omit it",
+        ),
+        (
+            ["model=ials", "negatives=uniform"],
+            "ImplicitALS is trained without negatives, so negatives=uniform has no effect",
+        ),
         (["split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
         (["split=new_users", "split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
         (["split=global_time"], "this split needs times: set data.time_column to their column"),

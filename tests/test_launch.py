@@ -273,6 +273,24 @@ def test_every_number_of_a_sampled_run_says_so(compose, tmp_path):
     assert "SAMPLED" in (tmp_path / "report.html").read_text()
 
 
+def test_patience_without_validation_data_is_said_to_have_no_effect(compose, tmp_path, monkeypatch, capsys):
+    def stop(*given):
+        raise InputError("stopped before training")
+
+    monkeypatch.setattr(experiment, "select", stop)
+    tree = compose(*SHORT, "trainer.patience=7", "split.validation_fraction=0")
+    for changes, is_said in (
+        ({}, True),
+        ({"trainer.patience": None}, False),
+        ({"split.validation_fraction": 0.1}, False),
+    ):
+        with pytest.raises(InputError, match="stopped before training"):
+            launch.run(settings.put(tree, changes), tmp_path / "run")
+        printed = " ".join(capsys.readouterr().out.split())
+        note = "without validation data trainer.patience=7 has no effect: all 2 epochs are trained"
+        assert (note in printed) == is_said
+
+
 def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")

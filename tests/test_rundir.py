@@ -1,4 +1,6 @@
-"""A sweep directory belongs to one study."""
+"""A sweep directory belongs to one study; what a killed process left is removed."""
+
+import json
 
 import optuna
 import pytest
@@ -36,3 +38,29 @@ def test_a_search_in_a_database_is_not_overwritten_by_a_grid(tmp_path):
     with pytest.raises(InputError, match="already holds a search"):
         rundir.check_empty(tmp_path, False, "grid")
     rundir.check_empty(tmp_path, False, "search")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "is_finished"),
+    [
+        ("metrics.json", {"interrupted": False}, True),
+        ("metrics.json", {"interrupted": True}, False),
+        ("seeds.json", {}, True),
+    ],
+)
+def test_training_states_of_a_finished_run_are_removed_with_the_refusal(tmp_path, file, content, is_finished):
+    """Its process was killed after the results were written; an interrupted run is still to be continued."""
+    (tmp_path / "training" / "a").mkdir(parents=True)
+    (tmp_path / file).write_text(json.dumps(content))
+    with pytest.raises(InputError, match="already holds a run"):
+        rundir.check_empty(tmp_path, False, "run with several seeds" if file == "seeds.json" else "run")
+    assert (tmp_path / "training").exists() != is_finished
+
+
+def test_training_states_of_a_finished_run_are_removed_when_it_is_to_be_continued(tmp_path):
+    (tmp_path / "training" / "a").mkdir(parents=True)
+    (tmp_path / "config.yaml").write_text("data: {}\nsplit: {}\n")
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match="this run is finished"):
+        rundir.check_resumable(tmp_path)
+    assert not (tmp_path / "training").exists()

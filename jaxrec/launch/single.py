@@ -56,6 +56,11 @@ def _run(tree: Tree, directory: Path) -> Result:
 
 def select(tree: Tree, split: Split, population: Population, saved: SavedSlots | None = None) -> Selected:
     """Fit a population with a progress display, then print a summary line."""
+    if split.selection.validation is None and (patience := settings.get(tree, "trainer.patience")):
+        say(
+            f"  note: without validation data trainer.patience={patience} has no effect: all "
+            f"{settings.get(tree, 'trainer.epochs')} epochs are trained, and the last is kept"
+        )
     with EpochProgress(tree) as progress:
         selected = experiment.select(tree, split.selection, population, progress, saved)
     epochs, monitor = settings.get(tree, "trainer.epochs", 0), settings.get(tree, "eval.monitor")
