@@ -186,10 +186,14 @@ def _check_same(first: Run, run: Run, metric: str) -> None:
 
 def _leaves(config: Tree) -> dict[str, str]:
     """Return settings as text by key; a target is the name of its class, under the key of its group."""
-    own = {key: value for key, value in flat(config).items() if key != "seed" and not key.endswith("._partial_")}
+    names = ("seed", "sweep.study_name")  # of a run, not settings of its model
+    own = {key: value for key, value in flat(config).items() if key not in names and not key.endswith("._partial_")}
+    texts = {
+        key: json.dumps(value) if value is None or isinstance(value, bool) else str(value) for key, value in own.items()
+    }
     return {
-        key.removesuffix("._target_"): str(value).rpartition(".")[2] if key.endswith("._target_") else str(value)
-        for key, value in own.items()
+        key.removesuffix("._target_"): text.rpartition(".")[2] if key.endswith("._target_") else text
+        for key, text in texts.items()
     }
 
 

@@ -16,6 +16,7 @@ class Page(HTMLParser):
     def __init__(self, source):
         super().__init__()
         self.open, self.text, self.tags, self.charts = [], [], [], []
+        self.after_break = False  # whether a word continues behind a <wbr>
         self.feed(source)
         self.close()
         assert self.open == []
@@ -23,18 +24,24 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
+        self.after_break = tag == "wbr"
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.after_break = False
 
     def handle_data(self, data):
         if self.open[-1:] == ["script"]:
             if self.tags[-1][1].get("type") == "application/json":
                 self.charts.append(json.loads(data))
         elif self.open[-1:] != ["style"]:
-            self.text.append(data)
+            if self.after_break:
+                self.text[-1] += data
+            else:
+                self.text.append(data)
+            self.after_break = False
 
 
 def numbers(chart, trace, axis):

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict
 
 import plotly.graph_objects as go
@@ -12,6 +12,7 @@ from jaxrec.page.html import Html, piece
 BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # model; best or selected; popularity and background
 COLORS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GRAY)
 LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
+LONGEST = 24  # characters of a name beside a chart, which a phone has room for
 CLEAR = "rgba(0,0,0,0)"  # transparent, for light and dark pages
 LAYOUT = {
     "template": "none",
@@ -30,7 +31,7 @@ def chart(title: str, traces: Sequence[object], caption: str, **layout: object) 
     figure = go.Figure(list(traces), LAYOUT)
     # Zooming is disabled so that touching a chart scrolls the page.
     figure.update_xaxes(automargin=True, fixedrange=True, zeroline=False)
-    figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False)
+    figure.update_yaxes(automargin=True, fixedrange=True, zeroline=False, ticklabelstandoff=6)
     figure.update_layout(**layout)
     # Plotly escapes `<` as \u003c, so the JSON cannot end the script element.
     return piece("chart", title, Html(figure.to_json()), caption)
@@ -44,6 +45,13 @@ def titled(title: str, **axis: object) -> dict[str, object]:
 def counted(title: str, n: int) -> dict[str, object]:
     """Return an axis of integers, without the fractional ticks that Plotly adds to short ranges."""
     return titled(title, **({"dtick": 1} if n <= 10 else {}))
+
+
+def named(names: Iterable[str]) -> dict[str, object]:
+    """Return an axis with a name at 0, 1, …; of a long name the end is shown."""
+    texts = [plain(name if len(name) <= LONGEST else f"\u2026{name[1 - LONGEST :]}") for name in names]
+    places = list(range(len(texts)))
+    return {"tickvals": places, "ticktext": texts, "range": [-0.7, len(texts) - 0.3], "showgrid": False}
 
 
 class Ticks(TypedDict):

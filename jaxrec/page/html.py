@@ -93,6 +93,8 @@ def table(
     """
     cells = [[_cell(value, thousands) for value in row] for row in rows]
     columns = zip(*cells, strict=True)
+    if not heads:  # names and values: numbers among them do not stand apart
+        cells = [[cell._replace(style="text") for cell in row] for row in cells]
     styles = ["number" if any("number" in cell.style for cell in column) else "" for column in columns]
     named = [(_breakable(head), style) for head, style in zip_longest(heads, styles, fillvalue="")]
     classes = " ".join(name for name, applies in (("sortable", sortable), ("many", len(heads) > 3)) if applies)
@@ -134,16 +136,21 @@ def _plotly() -> str:
     return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
-def _breakable(head: str) -> Html:
-    """Allow line breaks after dots and underscores of a header, for narrow columns."""
-    return Html("<wbr>").join(re.split(r"(?<=[._])(?=\w)", head))
+def _breakable(text: str) -> Html:
+    """Allow line breaks after dots and underscores between letters, for narrow columns of keys."""
+    return Html("<wbr>").join(re.split(r"(?<=[a-z][._])(?=[a-z])", text))
 
 
 def _cell(value: object, thousands: bool) -> Cell:
     if isinstance(value, Cell):
         return value
+    text = _text(value, thousands)
     # Sort by the value, not by its text.
-    return Cell(_text(value, thousands), "number" if _is_number(value) else "text", "" if _missing(value) else value)
+    return Cell(
+        _breakable(text) if type(text) is str else text,
+        "number" if _is_number(value) else "text",
+        "" if _missing(value) else value,
+    )
 
 
 def _text(value: object, thousands: bool = False) -> object:

@@ -36,13 +36,15 @@ METRICS = {
 def label(key: str) -> str:
     """Return the display name of a metric: `NDCG@10` for `ndcg@10`, `Sampled NDCG@10` for candidate rankings.
 
-    A prefix such as `validation ` is kept.
+    A prefix such as `validation ` is kept, and a word after it is in lower case: `test hit rate@10`.
     """
     part, space, metric = key.rpartition(" ")
     name = _name(metric)
     rest = metric.removeprefix(SAMPLED).removeprefix(name)
     sampled = "Sampled " if metric.startswith(SAMPLED) else ""
-    return part + space + sampled + METRICS.get(name, (name,))[0] + rest
+    shown = sampled + METRICS.get(name, (name,))[0] + rest
+    is_word = shown[1:2].islower()
+    return f"{part} {shown[:1].lower() if is_word else shown[:1]}{shown[1:]}" if space else shown
 
 
 def meaning(key: str) -> str:

@@ -1,6 +1,6 @@
 """Page of a comparison of runs: verdicts, differences to the reference, means, and what differs in the settings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,10 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jaxrec.metric_names import larger_is_better
-from jaxrec.page.figure import BLUE, GRAY, ORANGE, chart, plain, titled
+from jaxrec.page.figure import BLUE, GRAY, ORANGE, chart, named, plain, titled
 from jaxrec.page.html import Cell, Html, box, decimals, details, facts, grid, page, section, table, tag
 from jaxrec.page.metric_labels import label, meaning
 from jaxrec.statistics import LEVEL
-
-LONGEST = 24  # characters of a name next to a chart, which a phone has room for
 
 METHOD = (
     "Users and seeds are both samples. The variance of a difference is that of the users' paired differences plus that "
@@ -91,7 +89,7 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
     reference = str(compared["run"].iloc[0])
     axes = {
         "xaxis": titled(f"difference in {label(metric)}", nticks=6),
-        "yaxis": _named([row["run"] for row in reversed(others)]),
+        "yaxis": named([row["run"] for row in reversed(others)]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GRAY}}],
     }
     caption = f"Mean difference to {reference} with 95% intervals. Blue: better; orange: worse; gray: not shown."
@@ -130,15 +128,8 @@ def _dots(metric: str, compared: pd.DataFrame, by_seed: Mapping[str, Sequence[tu
         "Means with 95% intervals over users and seeds; short lines: single seeds. Runs share their users, so these "
         "intervals may overlap where the paired difference is clear."
     )
-    axes = {"xaxis": titled(label(metric), nticks=6), "yaxis": _named(rows["run"])}
+    axes = {"xaxis": titled(label(metric), nticks=6), "yaxis": named(rows["run"])}
     return chart(f"Test {label(metric)}", traces, caption, height=110 + 40 * len(rows), **axes)
-
-
-def _named(names: Iterable[str]) -> dict[str, Any]:
-    """Return an axis of names."""
-    texts = [plain(name if len(name) <= LONGEST else f"\u2026{name[1 - LONGEST :]}") for name in names]
-    places = list(range(len(texts)))
-    return {"tickvals": places, "ticktext": texts, "range": [-0.7, len(texts) - 0.3], "showgrid": False}
 
 
 def _table(compared: pd.DataFrame, metric: str) -> Html:

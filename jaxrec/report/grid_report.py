@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from jaxrec.experiment import Result
 from jaxrec.metric_names import larger_is_better
-from jaxrec.page.figure import BLUE, GRAY, chart, plain, titled
+from jaxrec.page.figure import BLUE, GRAY, chart, named, plain
 from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, interval, page, section, tag
 from jaxrec.page.html import table as html_table
 from jaxrec.page.metric_labels import label
@@ -105,10 +105,11 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
     columns = [column for column in columns if column in ranked]
     labels = [label(column.replace("_", " ", 1)) for column in columns]
     extra = [column for column in ("best_epoch", "train_s") if column in ranked]
+    with_state = bool((ranked.state == "failed").any())
     heads = [
         "run",
         "overrides",
-        "state",
+        *(["state"] if with_state else []),
         *labels,
         *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra),
     ]
@@ -118,7 +119,7 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
         more = [Cell("" if pd.isna(row[c]) else f"{row[c]:.4g}", key=row[c]) for c in extra]
         link = Html('<a href="{}report.html">{}</a>').format(row.get("path"), row["run"])
         run = Cell(link if row["state"] == "complete" else row["run"], key=row["run"])
-        rows.append([run, row["overrides"], row["state"], *values, *more])
+        rows.append([run, row["overrides"], *([row["state"]] if with_state else []), *values, *more])
     return html_table(heads, rows, sortable=True)
 
 
@@ -146,7 +147,6 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
     drawn = ranked[ranked[key].notna()]
     drawn = drawn[(np.arange(len(drawn)) < DRAWN) | (drawn.state == "baseline")][::-1]
     colors = [GRAY if state == "baseline" else BLUE for state in drawn.state]
-    names = [plain(text if len(text) <= 40 else text[:39] + "\u2026") for text in drawn.overrides.astype(str)]
     bars = go.Bar(
         x=drawn[key],
         y=list(range(len(drawn))),
@@ -154,12 +154,13 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
         marker_color=colors,
         text=[decimals(value) for value in drawn[key]],
         textposition="auto",
+        cliponaxis=False,
         hovertext=[plain(text) for text in drawn.overrides],
         hoverinfo="text",
     )
     axes = {
-        "xaxis": titled(metric, rangemode="tozero"),
-        "yaxis": {"tickvals": list(range(len(drawn))), "ticktext": names, "showgrid": False},
+        "xaxis": {"rangemode": "tozero", "nticks": 6, "tickangle": 0},
+        "yaxis": named(drawn.overrides.astype(str)),
     }
     caption = "Gray: the most popular items for every user."
     caption = f"The best {DRAWN} runs. {caption}" if len(drawn) < ranked[key].notna().sum() else caption

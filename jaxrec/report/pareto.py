@@ -7,7 +7,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, log_ticks, titled
-from jaxrec.page.html import Cell, Html, box, grid, section, table, tag
+from jaxrec.page.html import Cell, Html, box, decimals, grid, section, table, tag
 from jaxrec.page.metric_labels import label
 from jaxrec.report.trial_sample import sample
 from jaxrec.sweep.objectives import COSTS, front, is_feasible, objectives_of
@@ -81,7 +81,10 @@ def _table(efficient: Sequence[FrozenTrial], winner: FrozenTrial, names: Sequenc
         if trial.number in kept:
             number = Html('<a href="front/{}/report.html">{}</a>').format(trial.number, trial.number)
         mark = " (best)" if trial.number == winner.number else ""
-        values = [Cell(f"{value:,.5g}", key=value) for value in trial.values]
+        values = [
+            Cell(f"{value:,.5g}" if name in COSTS else decimals(value), key=value)
+            for name, value in zip(names, trial.values, strict=True)
+        ]
         rows.append([Cell(Html("{}{}").format(number, mark), key=trial.number), *values])
         rows[-1] += [trial.params.get(key, "") for key in keys]
     note = "No complete trial is better than one of these in one objective without being worse in another."

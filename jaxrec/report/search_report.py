@@ -13,12 +13,12 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report import charts
 from jaxrec.report.lineage import lineage
 from jaxrec.report.occupancy import occupancy
-from jaxrec.report.pareto import pareto_section
+from jaxrec.report.pareto import pareto_section, shown
 from jaxrec.report.result_metrics import interrupted, metric_table, test_cards
 from jaxrec.report.trial_curves import learning_curves
 from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.sweep.finalists import Finalists
-from jaxrec.sweep.objectives import objectives_of, value_of
+from jaxrec.sweep.objectives import COSTS, objectives_of, value_of
 from jaxrec.sweep.pbt import LINEAGE
 from jaxrec.sweep.study import command, importance_note, importances
 from jaxrec.sweep.trials import best, best_params, further, leaderboard, params_of, state_of
@@ -48,11 +48,12 @@ def sweep_report(
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
     pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and value_of(trial) is not None]
     ended = [*complete, *pruned]
-    winner, metric = winner or best(study), label(str(study.user_attrs.get("metric", "value")))
+    key = str(study.user_attrs.get("metric", "value"))
+    winner, metric, others = winner or best(study), label(key), objectives_of(study)[1:]
     minimize = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
     tested = "the best trial and the runs in front/ were" if kept else "the best trial was"
     aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
-    ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric})
+    ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric, **_names(others)})
     body = [
         tag("h1", name),
         tag(
@@ -61,7 +62,7 @@ def sweep_report(
             "soft",
         ),
         interrupted(result),
-        *(tag("p", note[:1].upper() + note[1:] + ".", "warn") for note in notes),
+        *(tag("p", (note[:1].upper() + note[1:] + ".").replace(key, metric), "warn") for note in notes),
         cards(
             (f"best {metric}", decimals(value_of(winner)), f"trial {winner.number}"),
             *test_cards(result),
@@ -76,8 +77,8 @@ def sweep_report(
             else _searched(study, complete, pruned, winner, metric, minimize=minimize)
         ),
         *([_finalists(finalists, metric)] if finalists is not None else []),
-        section("Leaderboard", box(frame(ranked))),
-        section("All trials", _trial_table(trials, metric, objectives_of(study)[1:], minimize=minimize)),
+        section("Leaderboard", box(frame(_rounded(ranked, metric, others)))),
+        section("All trials", _trial_table(trials, metric, others, minimize=minimize)),
     ]
     return page(name, body)
 
@@ -127,7 +128,7 @@ def _finalists(finalists: Finalists, metric: str) -> Html:
             Cell(decimals(row["value"]), note=interval(row["low"], row["high"])),
             Cell(decimals(row["sd"])),
             Cell(
-                decimals(row["difference"]) if place else "",
+                decimals(row["difference"]) if place else "reference",
                 note=interval(row["difference_low"], row["difference_high"]),
             ),
             Cell(f"{row['p']:.2g}" if math.isfinite(row["p"]) else ""),
@@ -176,11 +177,27 @@ def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[st
             "trial": trial.number,
             "state": state_of(trial),
             metric: value_of(trial),
-            **(further(trial, others) if trial.values else {}),
+            **({shown(name): value for name, value in further(trial, others).items()} if trial.values else {}),
             **(best_params(trial) or params_of(trial)),
             **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
         }
         for trial in sample(trials, minimize=minimize)
     ]
     hint = tag("p", f"{note} Click a column head to sort.".strip(), "soft")
-    return hint + box(frame(pd.DataFrame(rows, dtype=object), sortable=True))
+    return hint + box(frame(_rounded(pd.DataFrame(rows, dtype=object), metric, others), sortable=True))
+
+
+def _names(objectives: Sequence[str]) -> dict[str, str]:
+    """Return the display name of each objective."""
+    return {name: shown(name) for name in objectives}
+
+
+def _rounded(trials: pd.DataFrame, metric: str, others: Sequence[str]) -> pd.DataFrame:
+    """Return a table of trials whose metrics have as many decimals as in all other tables."""
+    columns = [metric, *(shown(name) for name in others if name not in COSTS)]
+    cells = {
+        column: [Cell(decimals(value), key=value) if isinstance(value, float) else value for value in trials[column]]
+        for column in columns
+        if column in trials
+    }
+    return trials.assign(**cells)

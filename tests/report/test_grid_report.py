@@ -21,12 +21,19 @@ TABLE = pd.DataFrame(
 def test_a_grid_shows_few_columns_best_validation_first():
     source = grid_report(EVIL, TABLE, "ndcg@10", EVIL)
     page = Page(source)
-    assert "run overrides state validation NDCG@10 test NDCG@10 best epoch seconds" in page.said
-    assert f"1 x={EVIL} complete 0.3000 0.3500 4 2.5 0 model=mf complete 0.2000 0.2500 3 1.25" in page.said
+    assert "run overrides validation NDCG@10 test NDCG@10 best epoch seconds" in page.said
+    assert f"1 x={EVIL} 0.3000 0.3500 4 2.5 0 model=mf 0.2000 0.2500 3 1.25" in page.said
     assert "0.9000" not in page.said
     assert [a["href"] for name, a in page.tags if name == "a"] == ["1/report.html", "0/report.html"]
     assert "<script>alert" not in source
     assert "<img" not in source
+
+
+def test_the_state_is_a_column_if_a_run_failed():
+    failed = pd.DataFrame([{"run": 3, "overrides": "x=9", "state": "failed", "error": "out of memory"}])
+    page = Page(grid_report("g", pd.concat([TABLE, failed], ignore_index=True), "ndcg@10", "films"))
+    assert "run overrides state validation NDCG@10 test" in page.said
+    assert "3 x=9 failed" in page.said
 
 
 def test_runs_are_bars_and_the_baseline_is_gray():

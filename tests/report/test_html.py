@@ -33,7 +33,9 @@ def test_columns_of_numbers_stand_right_however_they_are_written():
     [
         ("ndcg@10", "NDCG@10"),
         ("hit_rate@5", "Hit rate@5"),
-        ("validation recall@20", "validation Recall@20"),
+        ("validation recall@20", "validation recall@20"),
+        ("test ndcg@20", "test NDCG@20"),
+        ("test recall_min@5", "test recall (min)@5"),
         ("sampled_mrr@10", "Sampled MRR@10"),
         ("log_loss", "Log loss"),
         ("of one's own@3", "of one's own@3"),

@@ -247,7 +247,7 @@ def test_a_search_says_what_it_found():
     assert "Importances from only 3 complete trials" in page.said
     assert "jaxrec train data=films optimizer.learning_rate=0.0002" in page.said
     leaders = page.said.partition("Leaderboard")[2]
-    assert re.search(r"negatives\. ratio 1 0\.3 0\.0002 32 2 2 0\.2 0\.0003 16 3 0 0\.1 ", leaders)
+    assert re.search(r"negatives\.ratio 1 0\.3000 0\.0002 32 2 2 0\.2000 0\.0003 16 3 0 0\.1000 ", leaders)
 
 
 def test_charts_of_a_search():

@@ -31,7 +31,7 @@ class Shop:
     def open(self, **state: Any) -> None:
         """The page with this state in its address, once all that it asks for at first has come."""
         self.window.open(f"{self.address}/#{urlencode(state)}")
-        self.window.until(lambda: self.window.texts("#status") not in ([], [""]))
+        self.window.until(lambda: self.window.texts("#status") not in ([], [""], ["Loading …"]))
 
     def answer(self, **asked: Any) -> dict[str, Any]:
         """What the server recommends."""
