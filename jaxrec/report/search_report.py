@@ -195,9 +195,7 @@ def _names(objectives: Sequence[str]) -> dict[str, str]:
 def _rounded(trials: pd.DataFrame, metric: str, others: Sequence[str]) -> pd.DataFrame:
     """Return a table of trials whose metrics have as many decimals as in all other tables."""
     columns = [metric, *(shown(name) for name in others if name not in COSTS)]
-    cells = {
-        column: [Cell(decimals(value), key=value) if isinstance(value, float) else value for value in trials[column]]
-        for column in columns
-        if column in trials
-    }
-    return trials.assign(**cells)
+    table = trials.copy()
+    for column in table.columns.intersection(columns):
+        table[column] = [Cell(decimals(v), key=v) if isinstance(v, float) else v for v in trials[column]]
+    return table
