@@ -197,5 +197,5 @@ def _rounded(trials: pd.DataFrame, metric: str, others: Sequence[str]) -> pd.Dat
     columns = [metric, *(shown(name) for name in others if name not in COSTS)]
     table = trials.copy()
     for column in table.columns.intersection(columns):
-        table[column] = [Cell(decimals(v), key=v) if isinstance(v, float) else v for v in trials[column]]
+        table[column] = trials[column].map(lambda v: Cell(decimals(v), key=v) if isinstance(v, float) else v)
     return table
