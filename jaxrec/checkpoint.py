@@ -43,6 +43,8 @@ STALE_SECONDS = 60.0
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder",
     errno.EDQUOT: "the disk quota is exceeded; free some space or choose another folder",
+    errno.ENOENT: "the folder was removed; restore it or choose another folder",
+    errno.ESTALE: "the folder was removed or its server restarted; restore it or choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
     errno.EACCES: "no permission to write there; change the permissions or choose another folder",
     errno.EPERM: "no permission to write there; change the permissions or choose another folder",
@@ -76,7 +78,7 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
         write(temporary)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        _rename(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -91,6 +93,16 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename a file; NFS may report a rename as failed that was carried out, if its first answer was lost."""
+    number = temporary.stat().st_ino
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        if not path.exists() or path.stat().st_ino != number:
+            raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,16 +12,23 @@ from pathlib import Path
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from jax.errors import JaxRuntimeError
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import TypeAdapter
+from pydantic import NonNegativeInt, TypeAdapter
 
 from jaxrec.arguments import check_value
+from jaxrec.checkpoint import ADVICE
 from jaxrec.command_line import command, override
-from jaxrec.config import explain, n_seeds, overwrites, plain
+from jaxrec.config import compose, explain, n_seeds, overwrites, plain
 from jaxrec.config_path import check_config_path
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, register
+
+OUT_OF_MEMORY = (
+    "out of memory: decrease trainer.batch_size, model.embedding_dim, sweep.population, the number of seeds or "
+    "workers, or the history length of the model"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    sys.argv[1:] = _with_runs(words[1:]) if name == "compare" else words[1:]
+    sys.argv[1:] = _WORDS.get(name, list)(words[1:])
     config_name, work, _ = COMMANDS[name]
     if name == "train":
         # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
@@ -57,6 +64,14 @@ def _with_runs(arguments: list[str]) -> list[str]:
     words = [text for text in arguments if "=" not in text and not text.startswith("-")]
     others = [text for text in arguments if text not in words]
     return [*others, override("runs", words)] if words else others
+
+
+def _with_target(arguments: list[str]) -> list[str]:
+    """Run directory or study given as a word (`jaxrec verify RUN`) as an override."""
+    return [text if "=" in text or text.startswith("-") else override("target", text) for text in arguments]
+
+
+_WORDS = {"compare": _with_runs, "verify": _with_target}
 
 
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
@@ -121,12 +136,25 @@ def _exit_code(main: Callable[[], None]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    except MemoryError as error:
+        print(f"error: {OUT_OF_MEMORY} ({error or 'host memory'})", file=sys.stderr)
+        return 2
+    except JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        print(f"error: {OUT_OF_MEMORY} ({str(error).partition(chr(10))[0]})", file=sys.stderr)
+        return 2
     except BrokenPipeError:  # the reader closed the pipe, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again on exit
         return 141
+    except OSError as error:
+        if error.errno not in ADVICE:
+            raise
+        print(f"error: {error.filename or 'a file'}: {ADVICE[error.errno]}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -162,6 +190,26 @@ def _study(cfg: DictConfig) -> None:
     if cfg.trial is None:
         return study.show(opened, directory, cfg.n)
     return print(study.command(opened, cfg.trial))
+
+
+def _verify(cfg: DictConfig) -> None:
+    from jaxrec.launch import verify
+    from jaxrec.rundir import STUDY_FILE
+    from jaxrec.sweep import study
+
+    target = Path(str(cfg.target))
+    if cfg.trial is None:
+        found = verify.verify_run(target)
+    else:
+        check_value(TypeAdapter(NonNegativeInt), cfg.trial, "trial")
+        name, root = str(cfg.target), Path(cfg.root)
+        if (file := target / STUDY_FILE).is_file():
+            name, root = file.read_text(encoding="utf-8").strip(), target
+        opened, _ = study.open_study(name, root, cfg.storage)
+        found = verify.verify_trial(opened, cfg.trial, compose)
+    verify.show(found)
+    if not found.is_equal:
+        raise SystemExit(1)
 
 
 def _compare(cfg: DictConfig) -> None:
@@ -269,6 +317,7 @@ COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {
     "train": ("config", _train, "train a model, a grid of models, or search (--multirun)"),
     "study": ("study", _study, "list searches, or show one"),
     "compare": ("compare", _compare, "compare finished runs over users and seeds"),
+    "verify": ("verify", _verify, "train a run or a trial again and compare the metrics"),
     "explore": ("explore", _explore, "explore a dataset in an HTML report"),
     "recommend": ("recommend", _recommend, "recommend items to users or to histories"),
     "pipeline": ("pipeline", _pipeline, "run candidates, scoring and re-ranking, evaluated by stage"),

@@ -1,11 +1,12 @@
 """Run directory: the files of a finished run, written so that an incomplete run is recognizable."""
 
+import contextlib
 import hashlib
 import io
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from jaxrec.sweep.servers import is_server, split_password
 from jaxrec.sweep.storage import FileLock, read_journal
 
 COMPARISON_FILE = "comparison.csv"  # table of a comparison of models
+LOCK_FILE = ".lock"  # held by the process that writes to a directory
 STUDY_FILE = "study.txt"  # name of the study in a sweep directory
 
 _HYDRA = """
@@ -67,6 +69,30 @@ def make(directory: Path) -> Path:
             f"cannot write to {directory}: {error.strerror or error}; choose another hydra.run.dir or hydra.sweep.dir"
         ) from error
     return directory
+
+
+@contextlib.contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Keep other processes from writing results to the same directory.
+
+    Raises:
+        InputError: another process does.
+    """
+    lock = FileLock(directory / LOCK_FILE)
+    try:
+        is_acquired = lock.acquire(wait=False)
+    except OSError:  # a file system without locks
+        is_acquired = True
+    if not is_acquired:
+        raise InputError(
+            f"{directory} is in use by another process that writes its results there: wait for it, or set another "
+            "hydra.run.dir or hydra.sweep.dir"
+        )
+    try:
+        yield
+    finally:
+        lock.path.unlink(missing_ok=True)
+        lock.release()
 
 
 def check_resumable(directory: Path) -> Tree:

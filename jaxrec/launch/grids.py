@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.experiment import Result
+from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.seeds import means_table, shown_means
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
@@ -56,6 +58,18 @@ def grid(
         with named(rows[positions[0]].overrides if len(trees) > 1 else ""):
             experiment.check(shared, splits[key][0].selection)
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
+    with rundir.alone(directory):
+        return _train(groups, splits, trees, rows, directory)
+
+
+def _train(
+    groups: Sequence[tuple[list[int], Tree, Population]],
+    splits: Mapping[str, tuple[Split, float]],
+    trees: Sequence[Tree],
+    rows: list[Row],
+    directory: Path,
+) -> list[Result | None]:
+    """Train the populations of a grid, and write its tables and reports."""
     # The training states of every group are saved: a grid that was killed is continued by the same command
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]

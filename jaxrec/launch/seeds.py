@@ -59,7 +59,8 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
     say_data(split)
     if overwrite:
         shutil.rmtree(directory / STATES, ignore_errors=True)
-    return train_seeds(tree, seeds, split, load_s, directory)
+    with rundir.alone(directory):
+        return train_seeds(tree, seeds, split, load_s, directory)
 
 
 def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: Path) -> dict[int, Result]:

@@ -24,14 +24,16 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     rundir.check_empty(directory, overwrite)
     if overwrite:
         shutil.rmtree(directory / STATES, ignore_errors=True)
-    return _run(tree, rundir.make(directory))
+    with rundir.alone(rundir.make(directory)):
+        return _run(tree, directory)
 
 
 def resume(directory: Path) -> Result:
     """Continue a run that was killed or interrupted, with the settings in its folder."""
     tree = rundir.check_resumable(directory)
     settings.check(tree)
-    return _run(tree, directory)
+    with rundir.alone(directory):
+        return _run(tree, directory)
 
 
 def _run(tree: Tree, directory: Path) -> Result:

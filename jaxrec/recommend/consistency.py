@@ -1,24 +1,17 @@
 """Consistency of what is stored beside parameters: lengths agree, and positions are within their tables."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from jaxrec.errors import InputError
 from jaxrec.fallback import Trained
 
 
-def check_consistent(file: Path, extra: Mapping[str, object]) -> None:
-    """Raise an InputError if stored arrays do not belong together.
-
-    Args:
-        file: the file that was read, for the message.
-        extra: arrays and values by name, see `rundir.beside_parameters`.
-    """
+def check_consistent(extra: Mapping[str, object]) -> None:
+    """Raise a ValueError if stored arrays, by name as in `rundir.beside_parameters`, do not belong together."""
     if wrong := next(_wrong(extra), None):
-        raise InputError(f"{file} is damaged ({wrong}): train the run again")
+        raise ValueError(wrong)
 
 
 def _wrong(extra: Mapping[str, object]) -> Iterator[str]:

@@ -95,7 +95,7 @@ class Recommender:
         params = jax.tree.map(_on_device, params)
         try:
             own = stored_model.restored(file, extra, params, model, restored(extra))
-            check_consistent(file, extra)
+            check_consistent(extra)
             return cls(own, params, extra)
         except InputError:
             raise
