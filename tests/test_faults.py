@@ -1,0 +1,191 @@
+"""Faults of the machine: each gives one clear message, and what was written stays."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jax.errors import JaxRuntimeError
+
+from jaxrec import cli, launch
+from jaxrec.checkpoint import remove_temporary, write_text
+from jaxrec.errors import InputError
+from jaxrec.rundir import LOCK_FILE, alone
+from jaxrec.sweep.storage import open_storage
+from tests.planted import PLANTED
+
+HELD = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
+WRITES = (
+    *("config.yaml", "config.yaml", "params.safetensors", "model.json", "per_user.parquet", "history.csv"),
+    *("report.html", "metrics.json"),
+)
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def tree(compose):
+    return compose(*PLANTED, "model=popularity")
+
+
+def failing_at(number: int, code: int):
+    """`os.replace` that fails at its n-th call, as a disk does that is full by then."""
+    calls, replace = [], os.replace
+
+    def fail(*paths):
+        calls.append(paths)
+        if len(calls) == number:
+            raise OSError(code, os.strerror(code))
+        return replace(*paths)
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [1, 4, 8])
+def test_a_disk_that_is_full_at_any_write_of_a_run(tree, tmp_path, monkeypatch, number):
+    """A run is complete or is not finished, and the same command writes it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", failing_at(number, errno.ENOSPC))
+        with pytest.raises(InputError, match=r"^Cannot write .*: the disk is full; free some space") as caught:
+            launch.run(tree, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "metrics.json").exists()
+    assert files_in(tmp_path) == set(WRITES[: number - 1])  # and nothing half-written
+    launch.run(tree, tmp_path)
+    assert files_in(tmp_path) == set(WRITES)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB; the test skips where it cannot be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_small_disk(tree, small_disk):
+    """The report does not fit; what was written before it stays, and a journal keeps its whole records."""
+    with pytest.raises(InputError, match=r"Cannot write report\.html in .*disk: the disk is full"):
+        launch.run(tree, small_disk)
+    assert files_in(small_disk) == set(WRITES[:6])
+    storage = open_storage(None, small_disk)
+    study = storage.create_new_study([1], "study")
+    with pytest.raises(OSError, match="No space left"):
+        any(storage.set_study_user_attr(study, "x", "y" * 20_000) for _ in range(100))
+    (small_disk / "model" / "params.safetensors").unlink()
+    again = open_storage(None, small_disk)  # the last record was cut off
+    again.set_study_user_attr(study, "x", "z")
+    assert open_storage(None, small_disk).get_study_user_attrs(study) == {"x": "z"}
+
+
+def test_a_disk_that_is_read_only(command, small_disk):
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    done = command("train", *PLANTED, "model=popularity", f"hydra.run.dir={small_disk / 'run'}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "Read-only file system" in done.stderr
+    assert "hydra.run.dir" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("Unable to allocate 9. GiB"), "out of memory: decrease trainer.batch_size"),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nmore"), "out of memory: decrease"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/journal.log"), "/x/journal.log: the disk is full"),
+        (OSError(errno.ESTALE, "Stale file handle", "/x"), "/x: the folder was removed or its server restarted"),
+    ],
+)
+def test_what_a_command_says_when_the_machine_is_exhausted(capsys, error, message):
+    def fail() -> None:
+        raise error
+
+    assert cli._exit_code(fail) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [JaxRuntimeError("INTERNAL: a bug"), OSError(errno.EBADF, "Bad file descriptor")])
+def test_other_errors_are_not_hidden(error):
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        cli._exit_code(fail)
+
+
+def test_a_second_process_in_the_same_directory(tree, tmp_path):
+    """It is refused while the first runs, and not after the first was killed."""
+    line = [sys.executable, "-c", HELD, str(tmp_path / LOCK_FILE)]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(InputError, match="is in use by another process"):
+            launch.run(tree, tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+        other.kill()
+    with alone(tmp_path):
+        assert (tmp_path / LOCK_FILE).exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_locks(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("jaxrec.sweep.storage._lock", refuse)
+    with alone(tmp_path):
+        write_text(tmp_path / "x", "1")
+    assert (tmp_path / "x").read_text() == "1"
+
+
+def test_a_rename_that_nfs_reports_as_failed(tmp_path, monkeypatch):
+    """The first answer was lost, and the second says that the file is not there: it has been renamed."""
+    replace = os.replace
+
+    def twice(*paths):
+        replace(*paths)
+        replace(*paths)
+
+    write_text(tmp_path / "file.txt", "old")
+    monkeypatch.setattr(os, "replace", twice)
+    write_text(tmp_path / "file.txt", "new")
+    assert (tmp_path / "file.txt").read_text() == "new"
+    monkeypatch.setattr(os, "replace", lambda one, other: Path(one).unlink() or replace(one, other))
+    with pytest.raises(InputError, match=r"Cannot write file\.txt in .*: the folder was removed"):
+        write_text(tmp_path / "file.txt", "newer")
+    assert (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_a_folder_that_vanishes_is_written_again(tree, tmp_path, monkeypatch):
+    """Removed while the model trained: the run is written as if it had just been started."""
+    select = launch.single.select
+
+    def vanishing(*arguments):
+        for path in (tmp_path / "run").iterdir():
+            path.unlink()
+        (tmp_path / "run").rmdir()
+        return select(*arguments)
+
+    monkeypatch.setattr(launch.single, "select", vanishing)
+    launch.run(tree, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
+
+
+def test_a_clock_that_jumps(tmp_path):
+    """Files from the future are not taken for those of killed processes."""
+    file = tmp_path / ".tmp-0123abcd-x"
+    file.touch()
+    os.utime(file, (2**33, 2**33))
+    remove_temporary(tmp_path)
+    assert file.exists()
