@@ -171,12 +171,11 @@ def saved_slots(folder: Path, trees: Sequence[Tree], saves_results: bool = False
 def write(directory: Path, tree: Tree, result: Result) -> None:
     """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
     make(directory)
-    tree = _without_passwords(tree)
     write_config(directory, tree)
     save_params(directory / "model", result.params, extra=beside_parameters(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
-    write_text(directory / "report.html", run_report(directory.name, tree, result))
+    write_text(directory / "report.html", run_report(directory.name, _without_passwords(tree), result))
     remove_temporary(directory)
     write_json(directory / "metrics.json", result.metrics)
 
@@ -222,7 +221,7 @@ def _without_passwords(tree: Tree) -> Tree:
 
 def write_config(directory: Path, tree: Tree) -> None:
     """Write `config.yaml`."""
-    write_text(directory / "config.yaml", config_text(directory, tree))
+    write_text(directory / "config.yaml", config_text(directory, _without_passwords(tree)))
 
 
 def beside_parameters(result: Result) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
-from jaxrec.cli import COMMANDS, _with_runs
+from jaxrec.cli import _WORDS, COMMANDS
 from jaxrec.data.sources import synthetic_retailrocket
 from jaxrec.settings import CONF, check
 from tests.paths import ROOT
@@ -104,8 +104,7 @@ def overrides_of(words: list[str]) -> list[str]:
 
 def check_settings(compose, script: str, words: list[str]) -> None:
     """Composes a command; a setting it does not know, one that is missing, or of a wrong type is an error."""
-    if script == "compare":
-        words = _with_runs(words)
+    words = _WORDS.get(script, list)(words)
     if script == "train":
         check(compose(*overrides_of(words)))
         return

@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from jaxrec import rundir
+from jaxrec import rundir, settings
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import open_storage
 
@@ -64,3 +64,11 @@ def test_training_states_of_a_finished_run_are_removed_when_it_is_to_be_continue
     with pytest.raises(InputError, match="this run is finished"):
         rundir.check_resumable(tmp_path)
     assert not (tmp_path / "training").exists()
+
+
+def test_no_file_of_a_run_holds_the_password_of_a_storage(compose, tmp_path):
+    tree = settings.put(compose(), {"sweep.storage": "postgresql+psycopg://ada:s3cret@host/studies"})
+    rundir.write_config(tmp_path, tree)
+    text = (tmp_path / "config.yaml").read_text()
+    assert "s3cret" not in text
+    assert "ada@host/studies" in text
