@@ -37,7 +37,7 @@ from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
 from jaxrec.settings import Tree, build
 
-DIVERGED = "training diverged: decrease optimizer.learning_rate"
+DIVERGED = "training diverged: decrease optimizer.learning_rate, or limit gradients by optimizer.clip_norm"
 
 UNDEFINED = "the validation metric eval.monitor is undefined on this data: choose another eval.monitor"
 
@@ -145,10 +145,20 @@ def failure(selected: Selected, member: int) -> str | None:
     return None
 
 
+def _numbers(population: Population, member: int) -> str:
+    """Return the numbers of a member that differ from those of others, as text."""
+    values = {path: np.asarray(value) for path, value in population.hyper.numbers.items()}
+    own = [f"{path}={value[member]:g}" for path, value in values.items() if len(np.unique(value)) > 1]
+    return f", member {member}: {', '.join(own)}" if own else ""
+
+
 def failure_of(history: Sequence[EpochRow]) -> str:
     """Return why no epoch of a member had a finite loss and score."""
     row = next((row for row in history if math.isfinite(row["loss"])), None)
-    return DIVERGED if row is None or not _only_monitor_missing(row) else UNDEFINED
+    if row is not None and _only_monitor_missing(row):
+        return UNDEFINED
+    last = history[-1]
+    return f"{DIVERGED} (loss {last['loss']:g} in epoch {last['epoch']})"
 
 
 def members_of(selected: Selected, members: list[int]) -> Selected:
@@ -227,7 +237,9 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     """
     selection, fit = split.selection, selected.fit
     if any(fit.diverged):
-        raise InputError(f"{type(selected.model).__name__}: {DIVERGED}")
+        first = fit.diverged.index(True)
+        name = type(selected.model).__name__
+        raise InputError(f"{name}: {failure(selected, first)}{_numbers(selected.population, first)}")
     fitted_on = selection.train
     if tree["refit"] and selection.validation is not None and not fit.interrupted:
         fitted_on = selection.joined()

@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from jaxrec.sweep.space import Values
 
+FINAL = "final"  # attribute of a failure that training again would repeat, such as divergence
+
 
 @dataclass(frozen=True)
 class Outcome:

@@ -20,6 +20,9 @@ from jaxrec.sweep.samplers import CONSTRAINED, make_sampler, note_if_random, res
 from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
 from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 
+# Settings that earlier studies do not have, with the values that they were trained with.
+ADDED = {"optimizer.clip_norm": None, "trainer.precision": "float32"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -192,6 +195,7 @@ def _check(study: Study, plan: Plan, settings: Values) -> None:
     """Raise an InputError if a study has other settings."""
     stored = study.user_attrs
     old, new = (_flat({name: source.get(name) for name in settings}) for source in (stored, settings))
+    old |= {key: value for key, value in ADDED.items() if key in new and key not in old}
     if changed := [key for key in dict.fromkeys([*old, *new]) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]:
         lines = [f"  {key}: was {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}" for key in changed]
         raise InputError(

@@ -21,7 +21,7 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model, Params
 from jaxrec.settings import Tree
 from jaxrec.sweep.objectives import Goals
-from jaxrec.sweep.outcome import Outcome, Progress
+from jaxrec.sweep.outcome import FINAL, Outcome, Progress
 from jaxrec.sweep.space import Values
 
 MAX_IDLE = 16  # programs without a trial that are kept, with the memory of their slots, for later trials
@@ -190,7 +190,7 @@ class SlotRunner:
             for member, position in enumerate(positions):
                 number, metrics = numbers[position], selected.validation[member]
                 if failure := experiment.failure(selected, member):
-                    outcomes[number] = Outcome(None, "failed", {"error": failure})
+                    outcomes[number] = Outcome(None, "failed", {"error": failure, FINAL: True})
                     continue
                 seconds = round(selected.fit.train_s / population.size, 3)
                 attributes: Values = {**metrics, "seconds": seconds}
@@ -256,7 +256,7 @@ class SlotRunner:
     def _outcome(self, running: Running, state: Literal["complete", "pruned"]) -> Outcome:
         member, program, slots = running.member, running.program, running.program.slots
         if not member.best_epoch:
-            return Outcome(None, "failed", {"error": experiment.failure_of(member.history)})
+            return Outcome(None, "failed", {"error": experiment.failure_of(member.history), FINAL: True})
         attributes = {**member.metrics, "best_epoch": member.best_epoch, "epochs": member.epoch}
         attributes["seconds"] = round(member.seconds, 3)
         if self.goals.costs:

@@ -32,7 +32,7 @@ from jaxrec.errors import InputError
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
 from jaxrec.sweep.objectives import Goals, measured, value_of
-from jaxrec.sweep.outcome import Outcome, Progress, Runner
+from jaxrec.sweep.outcome import FINAL, Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
 from jaxrec.sweep.pruning import decide
 from jaxrec.sweep.servers import StorageLostError
@@ -120,6 +120,7 @@ class _Loop:
         self.running: dict[int, Trial] = {}
         self.followers: defaultdict[int, list[Trial]] = defaultdict(list)  # trials with the parameters of a running one
         self.known: dict[str, FrozenTrial] = {}  # ended trials by their parameters; of equal ones, the first
+        self.failed: dict[str, FrozenTrial] = {}  # likewise, failures that would repeat
         self.failures: list[str] = []  # in a row
         self.round = self.finished = 0
         self.written = time.monotonic()
@@ -247,6 +248,8 @@ class _Loop:
             for trial in trials:
                 if trial.state in DONE:
                     self.known.setdefault(key_of(trial.params), trial)
+                elif FINAL in trial.user_attrs:
+                    self.failed.setdefault(key_of(trial.params), trial)
 
     def _start(self, trial: Trial, trained: int = 0, *, ended_round: int) -> None:
         """Start training a trial, unless its parameters are known or in training."""
@@ -255,6 +258,10 @@ class _Loop:
         key = key_of(trial.params)
         if (known := self.known.get(key)) is not None:
             self._repeat(trial, known, ended_round)
+            return
+        if (failed := self.failed.get(key)) is not None:  # it would fail again
+            attributes = {"error": failed.user_attrs["error"], FINAL: True, "same_as": failed.number}
+            self._tell(trial, Outcome(None, "failed", attributes), ended_round)
             return
         leader = next((n for n, other in self.running.items() if key_of(other.params) == key), None)
         if leader is not None:
@@ -341,7 +348,7 @@ class _Loop:
         self.failures = [*self.failures, outcome.failure] if outcome.failure else []
         if not outcome.failure:
             self.finished += 1
-            self._remember([ended])
+        self._remember([ended])
         self.on_tell(ended)
         return ended
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
+from jaxrec.sweep.outcome import FINAL
 from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import FileLock
@@ -131,8 +132,12 @@ def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None
 
 
 def failures_by_key(trials: Sequence[FrozenTrial]) -> Counter[str]:
-    """Count failures per parameter set; orphaned trials do not count."""
-    return Counter(key_of(params_of(t)) for t in trials if t.state == TrialState.FAIL and "orphan" not in t.user_attrs)
+    """Count failures per parameter set; orphaned trials do not count, final failures count twice."""
+    counts: Counter[str] = Counter()
+    for trial in trials:
+        if trial.state == TrialState.FAIL and "orphan" not in trial.user_attrs:
+            counts[key_of(params_of(trial))] += 2 if FINAL in trial.user_attrs else 1
+    return counts
 
 
 def state_of(trial: FrozenTrial) -> str:

@@ -20,8 +20,12 @@ from jaxrec.checkpoint import MODEL_FILE
 from jaxrec.errors import InputError
 from jaxrec.recommend.exported import Exported
 from jaxrec.rundir import check_study, read_config
+from jaxrec.settings import build
+from jaxrec.sweep.plan import fill_or_check
+from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.study import command, open_study
+from jaxrec.sweep.tuning import Tuning
 from tests.slow import some_slow
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -124,3 +128,20 @@ def test_an_exported_program_cannot_call_code_outside_of_it(tmp_path):
     changed(tmp_path / "about.json", sha256={})
     with pytest.raises(ValueError, match=r"program\.bin calls code outside of the program, so it is not run"):
         Exported(tmp_path)
+
+
+def test_a_stored_study_is_continued_with_settings_that_are_newer(compose, tmp_path):
+    """Settings that it does not have yet are those it was trained with, unless they are changed."""
+    shutil.copytree(V2 / "study", tmp_path / "study")
+    study, _ = open_study(STUDY, tmp_path)
+    overrides = study.user_attrs["overrides"]
+    assert "optimizer.clip_norm" not in study.user_attrs["fixed"]
+
+    def check(*more: str) -> None:
+        tree = compose(*overrides, *more)
+        tuning = Tuning(tree, space_from_yaml(study.user_attrs["space"]), compose)
+        fill_or_check(study, tuning.plan(build(tree["sweep"])))
+
+    check()
+    with pytest.raises(InputError, match=r"optimizer\.clip_norm: was None, now 1\.0"):
+        check("optimizer.clip_norm=1.0")

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import optuna
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.outcome import Outcome
+from jaxrec.sweep.outcome import FINAL, Outcome
 from jaxrec.sweep.samplers import SAMPLERS
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.trials import best, leaderboard
@@ -295,3 +296,20 @@ def test_dimensions_are_proposed_where_their_condition_holds(tmp_path):
     assert late.count("bce") > 10  # a third where nothing is learned
     for sampler in ("random", "cmaes", "nsga2", "qmc"):
         assert n_done(sweep(tmp_path / sampler, space=space, sampler=sampler)) == 8
+
+
+def test_what_diverged_is_not_trained_again(tmp_path):
+    """Neither retried, nor when the sampler proposes the same parameters again; every proposal counts as a trial."""
+    space = {"x": Choice((-1, 0, 1))}
+
+    def evaluate(params):
+        return Outcome(None, "failed", {"error": "diverged", FINAL: True}) if params["x"] < 0 else Outcome(1.0)
+
+    recorder = Recorder(evaluate)
+    study = sweep(tmp_path, recorder, space=space, n_trials=12, population=1, sampler="random", seed=3)
+    assert sorted(params["x"] for params in recorder.seen) == [-1, 0, 1]
+    failed = [trial for trial in study.trials if trial.state == TrialState.FAIL]
+    assert len(failed) > 1
+    assert len(study.trials) == 12
+    assert [trial.user_attrs.get("same_as") for trial in failed] == [None, *[failed[0].number] * (len(failed) - 1)]
+    assert {trial.user_attrs["error"] for trial in failed} == {"diverged"}
