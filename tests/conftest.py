@@ -93,12 +93,13 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., subprocess.Completed
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # set by the script, and forgotten after the test
-        monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)  # a process starts without `compose`
+        outer, GlobalHydra.instance().hydra = GlobalHydra.instance().hydra, None  # a process starts without `compose`
         monkeypatch.setattr("signal.signal", lambda *handler: None)  # the handlers of the tests' process stay
         monkeypatch.setattr("logging.shutdown", lambda *handlers: None)  # Hydra would close pytest's own
         monkeypatch.setattr(sys, "argv", ["jaxrec"])
         with pytest.raises(SystemExit) as ended:
             cli.main([name, *arguments])
+        GlobalHydra.instance().hydra = outer  # commands that compose leave another instance
         said = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
 
