@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec import backend
+
 
 class Ragged(NamedTuple):
     """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners` is the row of each entry."""
@@ -51,7 +53,12 @@ class Ragged(NamedTuple):
         # Entries after the block's last row get an out-of-range row, which the scatter drops.
         row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
         items = self.items.at[entry].get(mode="clip")
-        return scores.at[row, items if place is None else place[items]].set(-jnp.inf, mode="drop")
+        at = row, items if place is None else place[items]
+        if backend.choices().sequential:
+            return scores.at[at].set(-jnp.inf, mode="drop")
+        # Vmapped members share the mask; a scatter into the scores of each would be many times as large.
+        masked = jnp.zeros(scores.shape, bool).at[at].set(True, mode="drop")
+        return jnp.where(masked, -jnp.inf, scores)
 
 
 def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:

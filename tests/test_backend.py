@@ -11,6 +11,7 @@ from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Placement
 from jaxrec.fitting.sequence_losses import catalog_cross_entropy
 from jaxrec.models.embedding import add_rows, rows_of
+from jaxrec.ragged import ragged
 from tests.planted import PLANTED
 
 SOURCE = jnp.array([3, 4], jnp.uint32)
@@ -107,6 +108,17 @@ def test_a_run_of_an_accelerator_agrees_with_one_of_a_cpu(compose, as_gpu, model
     found, of_gpu = losses()
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert [row["ndcg@10"] for row in of_gpu] == pytest.approx([row["ndcg@10"] for row in validation], abs=0.02)
+
+
+def test_filtered_items_are_one_mask_for_all_members(as_gpu):
+    seen = ragged(np.array([0, 2, 2, 3]), np.array([1, 3, 0]))
+    mask = jax.vmap(lambda scores: seen.mask_block(scores, jnp.int32(1), 3))  # rows 1 and 2
+    scores = jnp.arange(16.0).reshape(2, 2, 4)
+    as_gpu()
+    expected = np.array([[[0, 1, 2, 3], [-np.inf, 5, 6, 7]], [[8, 9, 10, 11], [-np.inf, 13, 14, 15]]])
+    np.testing.assert_array_equal(mask(scores), expected)
+    (scatter,) = [line for line in str(jax.make_jaxpr(mask)(scores)).splitlines() if "= scatter" in line]
+    assert "bool[2,4]" in scatter
 
 
 def test_rows_of_members_are_added_one_member_after_another_where_sorting_is_dear(as_gpu):

@@ -1,7 +1,7 @@
 """Compilation of a run's programs for devices that may be absent, and what the compiled programs will cost."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -60,7 +60,7 @@ def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats
     return [
         _row(name, n, compiled, rates, None, repeats)
         for n in members
-        for name, compiled in programs(tree, split.selection, n).items()
+        for name, compiled in programs(tree, split.selection, n)
     ]
 
 
@@ -71,12 +71,12 @@ def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequen
         found = [
             _row(name, n, compiled, target.rates, target.memory, 0)
             for n in members
-            for name, compiled in programs(tree, split.selection, n).items()
+            for name, compiled in programs(tree, split.selection, n)
         ]
     return _with_largest(found, target.memory)
 
 
-def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled | str"]:
+def programs(tree: Tree, selection: Any, n_members: int) -> Iterator[tuple[str, "Compiled | str"]]:
     """The programs of a run with this many members, compiled, or the first line of the compiler's error."""
     _, shared, population = next(populations([tree]))
     model, evaluator = experiment.prepared(shared, selection)
@@ -87,7 +87,7 @@ def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled 
     program, placement = trainer.program(model, train, hyper, n_members)  # type: ignore[arg-type]
     hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], placement.n_slots, axis=0), population.hyper)
     epoch, arguments = epoch_of(program, placement, population.hyper_of(0))
-    compiled = {"epoch": _compiled(epoch, arguments)}
+    yield "epoch", _compiled(epoch, arguments)
     active, params = np.ones(placement.n_slots, bool), arguments[1].params
     queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
     rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
@@ -95,8 +95,7 @@ def programs(tree: Tree, selection: Any, n_members: int) -> dict[str, "Compiled 
         if (stream := getattr(ranker, "stream", None)) is not None:
             arguments = (params, None) if isinstance(ranker, Ranker) else params
             ranking, deal = stream.compile(placement.n_slots)
-            compiled[name] = _compiled(ranking, deal(arguments, hyper, active))
-    return compiled
+            yield name, _compiled(ranking, deal(arguments, hyper, active))
 
 
 def _compiled(jitted: Any, arguments: tuple[PyTree, ...]) -> Compiled | str:
