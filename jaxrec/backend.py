@@ -25,7 +25,6 @@ class Choices(NamedTuple):
             scores blocks of positions that stay in the cache
         ranked: scores of a block of rows while ranking, per member
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
-        scatters_in_turn: scatters of vmapped members are one scatter per member in a loop
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
             would make the device wait for the host
         compiler_options: options of the compiler
@@ -37,7 +36,6 @@ class Choices(NamedTuple):
     ranked: int
     tiled: bool
     branches: bool
-    scatters_in_turn: bool = False
     compiler_options: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -63,9 +61,6 @@ CHOICES = {
         ranked=1 << 22,
         tiled=False,
         branches=False,
-        # A scatter with a member axis sorts the indices of all members: for 64 members of matrix factorization each
-        # takes 17 s to compile, one member after another 1 s, with half the traffic.
-        scatters_in_turn=True,
     ),
 }
 

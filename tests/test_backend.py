@@ -10,7 +10,6 @@ from jaxrec import backend, experiment, settings
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Placement
 from jaxrec.fitting.sequence_losses import catalog_cross_entropy
-from jaxrec.models.embedding import add_rows, rows_of
 from jaxrec.ragged import ragged
 from tests.planted import PLANTED
 
@@ -119,22 +118,3 @@ def test_filtered_items_are_one_mask_for_all_members(as_gpu):
     np.testing.assert_array_equal(mask(scores), expected)
     (scatter,) = [line for line in str(jax.make_jaxpr(mask)(scores)).splitlines() if "= scatter" in line]
     assert "bool[2,4]" in scatter
-
-
-def test_rows_of_members_are_added_one_member_after_another_where_sorting_is_dear(as_gpu):
-    rng = np.random.default_rng(0)
-    tables = jnp.asarray(rng.normal(size=(3, 5, 2)), jnp.float32)
-    ids = jnp.asarray([[0, 4, 4], [1, 1, 1], [2, 0, 3]], jnp.int32)
-
-    def cost(table, ids):
-        return jnp.sum(rows_of(table, ids) ** 2)
-
-    # A row that occurs k times has the gradient 2 k row.
-    times = np.array([np.bincount(row, minlength=5) for row in np.asarray(ids)])
-    as_gpu(scatters_in_turn=True)
-    jaxpr = jax.make_jaxpr(jax.vmap(jax.grad(cost)))(tables, ids)
-    assert "scan" in str(jaxpr)
-    found = jax.jit(jax.vmap(jax.grad(cost)))(tables, ids)
-    np.testing.assert_allclose(found, 2 * times[:, :, None] * np.asarray(tables), rtol=1e-6)
-    added = jax.vmap(add_rows, in_axes=(None, 0, None))(tables[0], ids, jnp.ones((3, 2)))
-    np.testing.assert_allclose(added, np.asarray(tables[:1]) + times[:, :, None], rtol=1e-6)

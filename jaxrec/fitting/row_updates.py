@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
-from jaxrec.models.embedding import add_rows
 from jaxrec.models.model import Params
 
 # parameters → a scalar to minimize, and auxiliary output
@@ -164,7 +163,7 @@ def sgd_rule(learning_rate: float | Traced) -> RowRule:
     """SGD rule: row - learning_rate * gradient."""
 
     def rule(table: Array, state: PyTree, ids: Array, gradient: Array) -> tuple[Array, PyTree]:
-        return add_rows(table, ids, -learning_rate * gradient), state
+        return table.at[ids].add(-learning_rate * gradient), state
 
     return rule
 
@@ -174,8 +173,8 @@ def adagrad_rule(learning_rate: float | Traced, eps: float) -> RowRule:
 
     def rule(table: Array, state: Array, ids: Array, gradient: Array) -> tuple[Array, Array]:
         mean_square = jnp.square(gradient) if table.ndim == 1 else jnp.mean(jnp.square(gradient), axis=-1)
-        state = add_rows(state, ids, mean_square)
+        state = state.at[ids].add(mean_square)
         rate = learning_rate / (jnp.sqrt(state[ids]) + eps)
-        return add_rows(table, ids, -(rate if table.ndim == 1 else rate[..., None]) * gradient), state
+        return table.at[ids].add(-(rate if table.ndim == 1 else rate[..., None]) * gradient), state
 
     return rule

@@ -4,11 +4,9 @@ Rows are read through `lookup`, so that an optimizer that updates only the rows 
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrec import backend
 from jaxrec.hyper import Traced
 from jaxrec.random import normals, stream
 
@@ -36,7 +34,7 @@ class Embedding(nn.Module):
 
     def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """Like `__call__`, for products with another table of the same width, where unused columns stay zero anyway."""
-        return rows_of(self.table, ids)
+        return self.table[ids]
 
     def whole(self) -> Float[Array, "n D"]:
         """The whole table."""
@@ -69,46 +67,8 @@ class Bias(nn.Module):
 
     def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S"]:
         """The biases of these ids."""
-        return rows_of(self.table, ids)
+        return self.table[ids]
 
     def whole(self) -> Float[Array, "n"]:
         """All biases."""
         return self.table
-
-
-def rows_of(table: Float[Array, "n *D"], ids: Int[Array, "*S"]) -> Float[Array, "..."]:
-    """Rows of a table, whose gradient is added by `add_rows`."""
-    return _rows_of(table, ids) if backend.choices().scatters_in_turn else table[ids]
-
-
-def add_rows(table: Float[Array, "n *D"], ids: Int[Array, "*S"], rows: Float[Array, "..."]) -> Float[Array, "n *D"]:
-    """The table with rows added at these ids, as often as they occur."""
-    return _add_rows(table, ids, rows) if backend.choices().scatters_in_turn else table.at[ids].add(rows)
-
-
-@jax.custom_batching.custom_vmap
-def _add_rows(table: Array, ids: Array, rows: Array) -> Array:
-    return table.at[ids].add(rows)
-
-
-@_add_rows.def_vmap
-def _add_rows_of_members(
-    n_members: int, batched: list[bool], table: Array, ids: Array, rows: Array
-) -> tuple[Array, bool]:
-    """One member after another."""
-    everywhere = [
-        x if own else jnp.broadcast_to(x[None], (n_members, *x.shape))
-        for x, own in zip((table, ids, rows), batched, strict=True)
-    ]
-    return jax.lax.map(lambda member: member[0].at[member[1]].add(member[2]), tuple(everywhere)), True
-
-
-@jax.custom_vjp
-def _rows_of(table: Array, ids: Array) -> Array:
-    return table[ids]
-
-
-_rows_of.defvjp(
-    lambda table, ids: (table[ids], (table, ids)),
-    lambda saved, gradient: (_add_rows(jnp.zeros_like(saved[0]), saved[1], gradient), None),
-)
