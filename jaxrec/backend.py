@@ -47,7 +47,7 @@ CHOICES = {
         sequential=False,
         encoded=None,
         scored=1 << 27,
-        ranked=1 << 24,
+        ranked=1 << 21,  # the encoder of 64 sequence models holds some 10 GB beside these scores
         tiled=False,
         branches=False,
         # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
@@ -58,7 +58,7 @@ CHOICES = {
         sequential=False,
         encoded=None,
         scored=1 << 26,
-        ranked=1 << 22,
+        ranked=1 << 20,
         tiled=False,
         branches=False,
     ),
