@@ -181,17 +181,17 @@ class Parts(Table, Pairwise):
 
 
 def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
-    """2^24 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
+    """2^21 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
     nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = QueryRows.about(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
     monkeypatch.setattr(backend, "platform", lambda: "gpu")
     for n_items, floats, users in (
         (1024, 1, 2000),
-        (1024, 16, 1000),
-        (1024, 4096, 4),
-        (1 << 20, 1, 16),
-        (1 << 24, 4, 2),
+        (1024, 16, 125),
+        (1024, 4096, 1),
+        (1 << 20, 1, 8),
+        (1 << 20, 4, 2),
     ):
         assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 
