@@ -1,9 +1,11 @@
 """What every test runs under: shape checks, strict promotion, two CPU devices, compiled programs kept on disk."""
 
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +26,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compiles fast programs only for the long tests: by default compiling takes longer than running them."""
     jax.config.update("jax_disable_most_optimizations", config.option.markexpr == "not slow")
     jax.devices()  # from here on no command changes the number of devices
+
+
+def pytest_collection_finish() -> None:
+    """Keeps the garbage collector from walking through all that was imported, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # Shape annotations are checked at run time here and cost nothing elsewhere.
@@ -65,7 +73,8 @@ def compose() -> Iterator[Callable[..., dict]]:
     from jaxrec.settings import CONF
 
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        yield lambda *overrides: plain(hydra.compose("config", list(overrides)))
+        composed = cache(lambda *overrides: plain(hydra.compose("config", list(overrides))))
+        yield lambda *overrides: deepcopy(composed(*overrides))
 
 
 @pytest.fixture(scope="session")

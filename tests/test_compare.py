@@ -1,23 +1,26 @@
 """Comparison of finished runs: differences by hand, tests of scipy, grouping of seeds, page, refusals."""
 
+import json
 import shutil
 
 import pandas as pd
 import pytest
 from scipy import stats
 
-from jaxrec import launch
+from jaxrec import rundir
 from jaxrec.compare import compare, verdicts
 from jaxrec.errors import InputError
 from jaxrec.statistics import estimate
 from tests.page import Page, numbers
 from tests.planted import PLANTED
 
-SHORT = ("model=mf", "trainer.epochs=2", "trainer.batch_size=512")
+SHORT = ("trainer.epochs=2", "trainer.batch_size=512")
+SHARES = {0.01: 1.0, 0.0001: 0.3}  # how good a run with this learning rate is, as a share of what was trained
 
 
 @pytest.fixture(scope="module")
 def runs(compose, planted_run, tmp_path_factory):
+    """Two models in closed form, another split, and a grid of two learning rates with three seeds each."""
     folder = tmp_path_factory.mktemp("runs")
     for name, settings in {
         "ease": ("model=ease",),
@@ -25,9 +28,27 @@ def runs(compose, planted_run, tmp_path_factory):
         "other": ("model=popularity", "split.seed=1"),
     }.items():
         shutil.copytree(planted_run(*settings), folder / name)
-    chosen = [[f"optimizer.learning_rate={rate}", f"seed={seed}"] for rate in (0.01, 0.0001) for seed in (1, 2, 3)]
-    launch.grid([(compose(*PLANTED, *SHORT, *each), each) for each in chosen], folder / "grid")
+    members = [(rate, seed) for rate in SHARES for seed in (1, 2, 3)]
+    for number, (rate, seed) in enumerate(members):
+        tree = compose(*PLANTED, *SHORT, f"optimizer.learning_rate={rate}", f"seed={seed}")
+        made_run(planted_run(*SHORT), folder / "grid" / str(number), tree, SHARES[rate] + 0.01 * seed)
+    overrides = [f"optimizer.learning_rate={rate} seed={seed}" for rate, seed in members]
+    table = pd.DataFrame({"overrides": overrides, "state": "complete", "path": range(len(members))})
+    table.to_csv(folder / "grid" / "runs.csv", index_label="run")
     return folder
+
+
+def made_run(source, directory, tree, share):
+    """Copy a run as one of other settings, by which every user is served `share` as well."""
+    shutil.copytree(source, directory)
+    rundir.write_config(directory, tree)
+    frame = pd.read_parquet(directory / "per_user.parquet")
+    measured = frame.columns.drop("user_id")
+    frame[measured] *= share
+    frame.to_parquet(directory / "per_user.parquet", index=False)
+    metrics = json.loads((directory / "metrics.json").read_text())
+    metrics["test"] |= frame[measured].mean().to_dict()
+    (directory / "metrics.json").write_text(json.dumps(metrics))
 
 
 def per_user(directory, metric):

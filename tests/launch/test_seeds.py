@@ -139,7 +139,12 @@ def test_a_killed_run_continues_to_the_same_numbers(folder, compose, tmp_path, m
         launch.run_seeds(compose(*arguments), 2, tmp_path)
     monkeypatch.setattr(EpochProgress, "__call__", display)
     launch.run_seeds(compose(*arguments), 2, tmp_path)
-    assert "continuing after epoch 1" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "continuing after epoch 1" in printed
+    assert "MatrixFactorization, 2 seeds" in printed
+    entry = read(tmp_path, "seeds.json")["test"]["ndcg@10"]
+    assert f"{entry['mean']:.4f} ± {entry['sd']:.4f}" in printed
+    assert f"{entry['low']:.4f} to {entry['high']:.4f}" in printed
     assert not (tmp_path / STATES).exists()
     for seed in (5, 6):
         one, other = (read(each / f"seed-{seed}") for each in (tmp_path, folder / "several"))
@@ -148,24 +153,29 @@ def test_a_killed_run_continues_to_the_same_numbers(folder, compose, tmp_path, m
         }
 
 
-def test_commands_print_mean_and_deviation(command):
-    done = command("train", *SHORT, "trainer.epochs=1", "seeds=2", "hydra.run.dir=run")
+def test_the_command_trains_seeds_of_one_run(command, monkeypatch):
+    calls = []
+    monkeypatch.setattr(launch, "run_seeds", lambda *arguments: calls.append(arguments))
+    done = command("train", *SHORT, "seeds=2", "hydra.run.dir=run", "overwrite=true")
     assert done.returncode == 0, done.stderr
-    assert "MatrixFactorization, 2 seeds" in done.stdout
-    entry = read(Path("run"), "seeds.json")["test"]["ndcg@10"]
-    assert f"{entry['mean']:.4f} ± {entry['sd']:.4f}" in done.stdout
-    assert f"{entry['low']:.4f} to {entry['high']:.4f}" in done.stdout
-    done = command(
-        "train", "--multirun", *SHORT, "trainer.epochs=1", "model=mf,popularity", "seeds=2", "hydra.sweep.dir=grid"
-    )
+    ((tree, *others),) = calls
+    assert tree["trainer"]["epochs"] == 2
+    assert others == [2, Path("run").absolute(), True]
+
+
+def test_a_grid_has_means_over_seeds(command):
+    done = command("train", "--multirun", *SHORT, "model=mf,popularity", "seeds=2", "hydra.sweep.dir=grid")
     assert done.returncode == 0, done.stderr
-    assert f"{entry['mean']:.4f} ± {entry['sd']:.4f}" in done.stdout
     runs, means = (pd.read_csv(f"grid/{name}.csv") for name in ("runs", "seeds"))
     assert runs["overrides"].tolist() == ["model=mf seed=1", "model=mf seed=2", "model=popularity", "popularity"]
     means = means.set_index("overrides")
     assert means["seeds"].to_dict() == {"model=mf": 2, "model=popularity": 1}
     assert means.loc["model=mf", "test_ndcg@10"] == pytest.approx(runs["test_ndcg@10"][:2].mean())
     assert means.loc["model=mf", "test_ndcg@10_sd"] == pytest.approx(runs["test_ndcg@10"][:2].std())
+    row = means.loc["model=mf"]
+    assert f"{row['test_ndcg@10']:.4f} ± {row['test_ndcg@10_sd']:.4f}" in done.stdout
+    assert f"{row['test_ndcg@10_low']:.4f} to {row['test_ndcg@10_high']:.4f}" in done.stdout
+    assert compare(["grid"]).table["seeds"].tolist() == [2, 1]
     assert "Means over seeds" in Page(Path("grid/report.html").read_text()).said
 
 

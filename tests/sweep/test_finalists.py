@@ -54,7 +54,7 @@ def test_the_best_mean_wins_whatever_the_search_found(result):
 
 
 def test_a_finalist_that_diverges_is_left_out(trees, split, monkeypatch):
-    monkeypatch.setattr(experiment, "failure", lambda selected, member: "diverged" if member == 1 else None)
-    result = finalists(trees, split.selection, 1)
+    monkeypatch.setattr(experiment, "failure", lambda selected, member: "diverged" if member == 3 else None)
+    result = finalists(trees, split.selection, 2)
     assert result.failed == {2: "diverged"}
     assert result.table["trial"].tolist() == [0]
