@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 from jax.errors import JaxRuntimeError
+from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec import cli, launch
 from jaxrec.checkpoint import remove_temporary, write_text
 from jaxrec.errors import InputError
 from jaxrec.rundir import LOCK_FILE, alone
-from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.outcome import Outcome
+from jaxrec.sweep.storage import open_storage, read_journal
 from tests.planted import PLANTED
+from tests.sweep.recorder import Recorder, n_done, quadratic, sweep
 
 HELD = "import fcntl, sys; file = open(sys.argv[1], 'w'); fcntl.flock(file, fcntl.LOCK_EX); print(); input()"
 WRITES = (
@@ -189,3 +192,24 @@ def test_a_clock_that_jumps(tmp_path):
     os.utime(file, (2**33, 2**33))
     remove_temporary(tmp_path)
     assert file.exists()
+
+
+def test_a_search_on_a_disk_that_is_full_goes_on_when_it_is_not(small_disk):
+    """Trials that were told are kept; the search then ends with exactly its number of trials."""
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(940_000))
+    evaluate = Recorder(lambda params: Outcome(quadratic(params), attributes={"note": "x" * 2000}))
+    with pytest.raises((OSError, InputError)):
+        sweep(small_disk, evaluate, n_trials=30, population=3)
+    before = [(t.params, t.value) for t in _trials(small_disk) if t.state == TrialState.COMPLETE]
+    assert before
+    filler.unlink()
+    study = sweep(small_disk, evaluate, n_trials=30, population=3)
+    assert n_done(study) == 30
+    assert [(t.params, t.value) for t in study.trials if t.state == TrialState.COMPLETE][: len(before)] == before
+
+
+def _trials(directory: Path) -> list[FrozenTrial]:
+    storage = read_journal(directory / "journal.log")
+    (study,) = storage.get_all_studies()
+    return storage.get_all_trials(study._study_id)

@@ -324,7 +324,9 @@ def test_parameters_that_only_some_trials_have():
 
 def hostile_run():
     known = result().known
-    evil = replace(known, name=EVIL)
+    items = pd.DataFrame({"title": [EVIL] * 5, "genres": [[EVIL]] * 5, EVIL: [EVIL] * 5})
+    ids = np.array([f"{EVIL}{n}" for n in range(4)], object)
+    evil = replace(known, name=EVIL, item_features=items, user_ids=ids)
     tree = {**TREE, "model": {"_target_": f"x.{EVIL}", EVIL: EVIL}}
     made = result(evil)
     made.metrics["test"] |= {f"{EVIL}@10": 0.1}
