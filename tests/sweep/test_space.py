@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -161,3 +163,16 @@ def test_a_condition_that_cannot_hold_is_refused(when, said):
     with pytest.raises(InputError) as error:
         space_from_yaml({"a": choices | {"when": when}, "b": {"choices": ["p"]}, "c": choices | {"when": {"a": 1}}})
     assert said in str(error.value)
+
+
+def test_spaces_of_any_size_take_little_memory():
+    """A list of all values would take 8 GB."""
+    wide = Interval(1, 10**9, integer=True)
+    assert wide.distribution().high == 10**9
+    assert n_points({"x": wide}) == math.inf
+    with pytest.raises(InputError, match="x: the grid has 1,000,000,000 values, more than 100,000: use a larger step"):
+        grid({"x": wide})
+    with pytest.raises(InputError, match=r"step 1e-12 is too small for the range from 0\.0 to 1\.0"):
+        Interval(0, 1, step=1e-12)
+    assert Interval(0, 1, step=0.3).distribution().high == 0.9
+    assert Interval(0.1, 0.4, step=0.1).points() == [0.1, 0.2, 0.3, 0.4]

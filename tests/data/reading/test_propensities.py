@@ -85,3 +85,19 @@ def test_positions_that_nothing_links_to_the_first_are_named():
     pair, position = np.array([0, 0, 1, 1]), np.array([1, 2, 5, 6])
     with pytest.raises(InputError, match=r"position 5 is not identifiable \(2 of 4 positions\)"):
         propensities(pair, position, np.ones(4))
+
+
+@pytest.mark.parametrize("position", ["300000000", "1e30", "10001", "0", "-1", "1.5", "nan", "x"])
+def test_positions_that_are_no_ranks_are_refused(position):
+    """A model has a number for each position: one of 3e8 would make a table of 1.1 GiB."""
+    column = pa.chunked_array([["1", position, "10000"]])
+    with pytest.raises(InputError, match=r"line 3 has the position .*ranks from 1 to 10,000"):
+        parse_positions(column, lambda row: f"line {row + 2}")
+    assert parse_positions(pa.chunked_array([["1", "10000"]]), str).tolist() == [1, 10_000]
+
+
+def test_propensities_of_many_positions_are_refused():
+    """Of n positions they take a system of n x n."""
+    n = 2001
+    with pytest.raises(InputError, match=r"has 2,001 different positions; .* at most 2,000"):
+        propensities(np.zeros(n, int), np.arange(1, n + 1), np.ones(n, int))
