@@ -9,6 +9,9 @@ import pytest
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.storage import FileLock, is_held, open_storage, read_journal
+from tests.paths import ROOT
+
+STORED = ROOT / "tests" / "fixtures" / "format-2" / "study"
 
 HOLD = """
 import sys, time, pathlib
@@ -134,3 +137,25 @@ def test_two_processes_that_look_at_a_lock_do_not_hold_it(tmp_path):
     with FileLock(path):
         assert is_held(path)
     assert not is_held(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("values", ["x"], "values are no numbers"),
+        ("values", [1.0, 2.0], "trials have other objectives than their study"),
+        ("user_attr", 3, "TypeError|AttributeError"),
+        ("op_code", 99, "AssertionError"),
+        ("directions", [], "ValueError|AssertionError"),
+        ("distribution", "no JSON", "JSONDecodeError"),
+    ],
+)
+def test_records_that_are_not_those_of_optuna_are_refused_in_one_line(tmp_path, key, value, reason):
+    records = [json.loads(line) for line in (STORED / "journal.log").read_text().splitlines()]
+    place = next(i for i, record in enumerate(records) if record.get(key) is not None and key in record)
+    records[place][key] = value
+    (tmp_path / "journal.log").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    for read in (lambda: read_journal(tmp_path / "journal.log"), lambda: open_storage(None, tmp_path)):
+        with pytest.raises(InputError, match=f"journal.log is damaged .*({reason})") as caught:
+            read()
+        assert "\n" not in str(caught.value)
