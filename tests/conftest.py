@@ -98,6 +98,7 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., subprocess.Completed
     from hydra.core.global_hydra import GlobalHydra
 
     from jaxrec import cli
+    from jaxrec.console import show_warnings
 
     def run(name: str, *arguments: str) -> subprocess.CompletedProcess:
         monkeypatch.chdir(tmp_path)
@@ -109,6 +110,7 @@ def command(monkeypatch, capsys, tmp_path) -> Callable[..., subprocess.Completed
         with pytest.raises(SystemExit) as ended:
             cli.main([name, *arguments])
         GlobalHydra.instance().hydra = outer  # commands that compose leave another instance
+        show_warnings()  # Hydra disables loggers, also where it fails before the command does this
         said = capsys.readouterr()
         return subprocess.CompletedProcess(arguments, ended.value.code, said.out, said.err)
 
