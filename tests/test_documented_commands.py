@@ -1,6 +1,7 @@
 """Commands of README, docs and conf, and overrides that messages suggest: each composes, and those of docs run."""
 
 import ast
+import html
 import os
 import re
 import shlex
@@ -331,3 +332,41 @@ def test_what_a_search_prints_to_be_pasted_works(folder):
     paste(folder, again)
     header = (folder / "my search" / "best" / "config.yaml").read_text().splitlines()[1]
     paste(folder, header.removeprefix("#"))
+
+
+@pytest.mark.slow
+def test_what_an_error_suggests_works(folder):
+    small = "data=files data.path=orders.csv"
+    said = paste(folder, f"jaxrec train {small} sweep=ease 2>&1 || true")
+    (suggested,) = re.findall(r"requires --multirun: (jaxrec .*)$", said, re.MULTILINE)
+    paste(folder, f"{suggested} {small} sweep.n_trials=2")
+
+
+@pytest.mark.slow
+def test_the_next_steps_of_a_data_report_work(folder):
+    columns = "data.user_column=customer data.item_column=sku data.time_column=date"
+    paste(folder, f"jaxrec explore data=files data.path=orders.csv {columns} 'out=the report'")
+    page = (folder / "the report" / "report.html").read_text(encoding="utf-8")
+    steps = [html.unescape(text) for text in re.findall(r"<pre>(jaxrec train .*?)</pre>", page)]
+    assert [re.search(r"sweep=\w+|model=\S+|split=sessions", step)[0] for step in steps] == [
+        "model=popularity,item_knn,ease,ials",
+        "sweep=mf",
+        "split=sessions",
+    ]
+    for step, small in zip(
+        steps, ("trainer.epochs=1", "trainer.epochs=1 sweep.n_trials=2", "trainer.epochs=1"), strict=True
+    ):
+        paste(folder, f"{step} {small}")
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_prints_how_to_continue(folder):
+    training = "jaxrec train data=files data.path=orders.csv trainer.epochs=300 trainer.patience=null"
+    said = paste(
+        folder,
+        f"{training} 'hydra.run.dir=a run' > printed 2>&1 & pid=$!\n"
+        "until grep -q 'epoch 1 of' printed; do sleep 0.1; done\n"
+        "kill -TERM $pid; wait $pid || true; cat printed",
+    )
+    (suggested,) = re.findall(r"^to continue: (.*)$", said, re.MULTILINE)
+    assert "trained 300 of 300 epochs" in paste(folder, suggested)

@@ -74,7 +74,7 @@ def log_ticks(low: float, high: float, *, around: bool = False) -> Ticks:
         low, high = max(t for t in ticks if t <= low), min(t for t in ticks if t >= high)
     ticks = [tick for tick in ticks if low <= tick <= high]
     ticks = ticks if len(ticks) > 1 else [low, high]
-    return {"tickvals": ticks, "ticktext": [f"{tick:.3g}" for tick in ticks]}
+    return {"tickvals": ticks, "ticktext": [f"{tick:,.0f}" if tick >= 1000 else f"{tick:.3g}" for tick in ticks]}
 
 
 def plain(text: object) -> str:

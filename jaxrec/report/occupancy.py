@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from optuna.trial import FrozenTrial
 
-from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, titled
+from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, titled
 from jaxrec.page.html import Html, plural
 from jaxrec.sweep.trials import state_of
 
@@ -58,7 +58,7 @@ def occupancy(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> Html:
         yaxis = titled("busy slots", range=[0, n_slots])
         caption += f" Drawn is the number of busy slots, as {len(placed):,} trials are too many to draw."
     layout = {
-        "xaxis": titled("round", range=[0, n_rounds], tickformat=",d"),
+        "xaxis": counted("round", n_rounds) | {"range": [0, n_rounds], "tickformat": ",d"},
         "yaxis": yaxis,
         "height": min(600, 140 + 24 * n_slots) if barmode == "overlay" else 300,
         "barmode": barmode,

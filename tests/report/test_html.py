@@ -2,6 +2,7 @@
 
 import pytest
 
+from jaxrec.page.figure import log_ticks
 from jaxrec.page.html import Cell, Html, cards, facts, page, table, tag
 from jaxrec.page.metric_labels import label, meaning
 from tests.page import EVIL, Page
@@ -48,3 +49,8 @@ def test_metrics_have_one_name(key, text):
 def test_sampled_metrics_mean_what_the_others_do():
     assert meaning("sampled_recall@10") == meaning("recall") != ""
     assert meaning("unknown@1") == ""
+
+
+def test_ticks_of_a_logarithmic_axis_are_written_out():
+    assert log_ticks(150, 8000)["ticktext"] == ["200", "500", "1,000", "2,000", "5,000"]
+    assert log_ticks(0.0015, 0.01)["ticktext"] == ["0.002", "0.005", "0.01"]
