@@ -344,8 +344,7 @@ def test_what_an_error_suggests_works(folder):
 
 @pytest.mark.slow
 def test_the_next_steps_of_a_data_report_work(folder):
-    columns = "data.user_column=customer data.item_column=sku data.time_column=date"
-    paste(folder, f"jaxrec explore data=files data.path=orders.csv {columns} 'out=the report'")
+    paste(folder, "jaxrec explore data=files data.path=views.csv data.time_column=timestamp 'out=the report'")
     page = (folder / "the report" / "report.html").read_text(encoding="utf-8")
     steps = [html.unescape(text) for text in re.findall(r"<pre>(jaxrec train .*?)</pre>", page)]
     assert [re.search(r"sweep=\w+|model=\S+|split=sessions", step)[0] for step in steps] == [

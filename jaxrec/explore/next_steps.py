@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 SIMPLE = "model=popularity,item_knn,ease,ials"  # fast to train and strong baselines
+MOST_SINGLE = 0.9  # beyond this share of sessions with a single action, there is no next item to predict
 MOST_ITEMS = 20_000  # beyond that, the item-item matrix of EASE is too large for most machines
 
 
@@ -22,7 +23,8 @@ def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> l
     why = "train on the past and test on the future" if timed else "without times, hold out interactions at random"
     steps = [(f"Compare simple models first; {why}.", [models, *split])]
     steps.append(("Search the settings of matrix factorization.", ["sweep=mf", *split]))
-    if "sessions" in tables:
+    sessions = tables.get("sessions", pd.DataFrame({"fact": [], "value": []})).set_index("fact").value
+    if sessions.get("share with a single action", 1.0) < MOST_SINGLE:
         text = "Predict the next item at every step of a session."
         keep = ["data.duplicates=keep"] if repeats else []
         steps.append((text, ["split=sessions", "model=item_knn,gru4rec", *keep]))

@@ -78,7 +78,9 @@ def test_next_steps_fit_the_data():
     timed, untimed = tables(encode(days, name="x")), tables(encode(days.drop(columns="time"), name="x"))
     assert ["split=global_time" in step for _, step in next_steps(timed)] == [True, True]  # days alone have no sessions
     assert [step for _, step in next_steps(untimed)] == [["model=popularity,item_knn,ease,ials"], ["sweep=mf"]]
-    moments = tables(encode(days.assign(time=[1, 2]), name="x"))
+    alone = tables(encode(days.assign(time=[1, 2]), name="x"))
+    assert ["split=sessions" in step for _, step in next_steps(alone)] == [False, False]  # sessions of one action
+    moments = tables(encode(days.assign(user_id=1, item_id=[1, 2], time=[1, 2]), name="x"))
     assert next_steps(moments)[-1][1] == ["split=sessions", "model=item_knn,gru4rec", "data.duplicates=keep"]
     assert next_steps(moments, repeats=False)[-1][1] == ["split=sessions", "model=item_knn,gru4rec"]
     source = Page(report("x", untimed, ["data=files", "data.path=a b.csv"])).said

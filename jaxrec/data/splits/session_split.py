@@ -69,7 +69,7 @@ def by_session(
 
     for p, name in ((TRAIN, "train on"), (VALIDATION, "validate"), (TEST, "test")):
         if not (kept & (part == p)).any() and (p != VALIDATION or validation_days):
-            days = (time.max(initial=0) - time.min(initial=0)) / DAY
+            days = np.ptp(time) / DAY if len(time) else 0.0
             raise InputError(
                 f"split=sessions leaves no session of two or more events to {name}: the data spans {days:.1f} days, "
                 f"split.validation_days={validation_days:g} and split.test_days={test_days:g}; change "

@@ -164,3 +164,14 @@ def test_what_lies_on_an_edge():
         ["3:1", "4:1"],
     ]
     assert split.notes["sessions_too_short_dropped"] == 2  # those of user 6
+
+
+def test_the_span_of_the_data_is_from_its_first_to_its_last_event():
+    """Three days, long after 1970; sessions of one event each."""
+    day, start = 86_400_000, 1_400_000_000_000
+    ids = np.arange(1), np.arange(2)
+    data = Interactions(
+        np.zeros(2, np.int32), np.arange(2, dtype=np.int32), None, start + day * np.array([0, 3]), None, *ids
+    )
+    with pytest.raises(InputError, match=r"the data spans 3\.0 days"):
+        by_session(data)
