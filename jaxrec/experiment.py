@@ -84,6 +84,7 @@ def select(
     population: Population,
     on_epoch: OnEpoch = quiet,
     saved: SavedSlots | None = None,
+    n_slots: int = 1,
 ) -> Selected:
     """Train every member, with early stopping if there is validation data.
 
@@ -93,8 +94,9 @@ def select(
         population: seeds and hyperparameters of the members.
         on_epoch: called after each epoch.
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
+        n_slots: least number of slots of the program.
     """
-    return train(tree, selection, population, *prepared(tree, selection), on_epoch, saved)
+    return train(tree, selection, population, *prepared(tree, selection), on_epoch, saved, n_slots)
 
 
 def train(
@@ -105,10 +107,11 @@ def train(
     evaluator: Evaluator | None,
     on_epoch: OnEpoch = quiet,
     saved: SavedSlots | None = None,
+    n_slots: int = 1,
 ) -> Selected:
     """Train every member with a model and an evaluator of `prepared`; see `select`."""
     validate = evaluator.means if evaluator else None
-    fit = trainer(tree)(model, selection.train, population, validate, on_epoch, saved=saved)
+    fit = trainer(tree)(model, selection.train, population, validate, on_epoch, saved=saved, n_slots=n_slots)
     started = time.perf_counter()
     if evaluator is not None and not any(fit.history):  # closed forms are validated once
         evaluation = evaluator(fit.params, population.hyper)

@@ -36,14 +36,15 @@ class AlternatingFit(EpochLoop):
         on_epoch: OnEpoch = lambda epoch, rows: None,
         epochs: Sequence[int] | None = None,
         saved: SavedSlots | None = None,
+        n_slots: int = 1,
     ) -> Fit:
-        """Fit every member; see `EpochLoop.train` for the last four arguments."""
+        """Fit every member in at least `n_slots` slots; see `EpochLoop.train` for the other arguments."""
 
         def fit(n_slots: int) -> Fit:
             program, placement = self.program(model, train, population.hyper, n_slots)
             return self.train(program, placement, population, validate, on_epoch, epochs, saved)
 
-        return self.halving(population, fit)
+        return self.halving(max(n_slots, self.n_slots(population)), fit)
 
     def program(
         self, model: Alternating, train: Interactions, hyper: Hyper, n_slots: int

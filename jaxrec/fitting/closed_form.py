@@ -30,6 +30,7 @@ class ClosedForm:
         on_epoch: OnEpoch | None = None,
         epochs: Sequence[int] | None = None,
         saved: SavedSlots | None = None,
+        n_slots: int = 1,
     ) -> Fit:
         """Solve for every member, sequentially on each device, because one member's matrices fill it."""
         started = time.perf_counter()

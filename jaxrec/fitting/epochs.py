@@ -71,12 +71,11 @@ class EpochLoop:
         """Number of slots for a population: at least those of the search that found the schedule."""
         return max(population.size, (self.schedule or {}).get("slots") or 1)
 
-    def halving(self, population: Population, train: Callable[[int], Fit]) -> Fit:
-        """Result of `train(number of slots)`; with half as many slots, where members take turns, if memory runs out.
+    def halving(self, n_slots: int, train: Callable[[int], Fit]) -> Fit:
+        """Result of `train(n_slots)`; with half as many slots, where members take turns, if memory runs out.
 
         Members are trained anew from their seeds, to the same results.
         """
-        n_slots = self.n_slots(population)
         while True:
             try:
                 return train(n_slots)

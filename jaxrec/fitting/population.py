@@ -121,6 +121,10 @@ class Placement:
 def place(n_members: int, members: Members = "auto", split_batch: bool = False, batch_size: int = 1) -> Placement:
     """Place slots for up to `n_members` members on all devices.
 
+    XLA optimizes a program for one device in another order than a program for several, and rounds differently. So that
+    a single member trains to the same bits as one of many, it gets one of two slots on a CPU with several devices; the
+    other stays free, which costs memory but no time.
+
     Args:
         n_members: number of members; larger populations take turns in `MAX_SLOTS` slots.
         members: members of a device run by "vmap", "sequential", or "auto": sequential on a CPU, where free slots then
@@ -132,7 +136,11 @@ def place(n_members: int, members: Members = "auto", split_batch: bool = False, 
     n_devices = min(backend.device_count(), n_slots)
     sequential = members == "sequential" or (members == "auto" and backend.choices().sequential)
     n_split = backend.device_count() // n_devices if split_batch else 1
-    return Placement(n_slots, n_devices, sequential, n_split if batch_size % n_split == 0 else 1)
+    if batch_size % n_split:
+        n_split = 1
+    if backend.choices().sequential and n_devices * n_split == 1:
+        n_devices = min(2, backend.device_count())
+    return Placement(n_slots, n_devices, sequential, n_split)
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

@@ -145,7 +145,7 @@ def _write_front(directory: Path, task: "SearchTask", tuned: Tuned, split: Split
     folder = directory / FRONT
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier, shorter search
     kept = []
-    for number, tree, result in front_runs(task.tuning, tuned, split, load_s):
+    for number, tree, result in front_runs(task.tuning, tuned, split, task.chosen.population, load_s):
         rundir.write(folder / str(number), tree, result)
         kept.append(number)
     return kept

@@ -91,7 +91,7 @@ def confirm(
         selected = experiment.train(shared, selection, population, model, evaluator, on_epoch)
         if selected.fit.interrupted:
             raise KeyboardInterrupt
-        evaluation = evaluator(selected.fit.params, population.hyper)
+        evaluation = evaluator(selected.fit.params, population.at(selected.fit.best_epoch))
         units = evaluation.users
         per_user = evaluation.per_user.get(metric)
         if per_user is None:  # of all lists or predictions together: one value per seed

@@ -23,10 +23,10 @@ class FrontRun(NamedTuple):
     result: Result
 
 
-def front_runs(tuning: Tuning, tuned: Tuned, split: Split, load_s: float = 0.0) -> Iterator[FrontRun]:
+def front_runs(tuning: Tuning, tuned: Tuned, split: Split, n_slots: int, load_s: float = 0.0) -> Iterator[FrontRun]:
     """Train the trials of the front again, by the same program, and test them; at most `MAX_KEPT`.
 
-    The winner is not trained again.
+    The winner is not trained again. `n_slots` is the number of slots of the search.
 
     Raises:
         KeyboardInterrupt: training was interrupted.
@@ -36,7 +36,7 @@ def front_runs(tuning: Tuning, tuned: Tuned, split: Split, load_s: float = 0.0) 
             yield FrontRun(trial.number, tuned.tree, tuned.result)
             continue
         tree = tuning.tree_of(trial.params) | {"refit": tuned.tree["refit"]}
-        shared, selected = trained(tuning, tree, split.selection)
+        shared, selected = trained(tuning, tree, split.selection, n_slots)
         (result,) = experiment.finish(shared | {"refit": tree["refit"]}, split, selected, load_s)
         if result.metrics["interrupted"]:
             raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """Plan of population-based training: one trial per member, all of them from the start to the end."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from jaxrec.sweep.tuning import Search, Tuning
 
 SAMPLERS = {"tpe": "random", "random": "random", "qmc": "qmc"}  # of the first parameters
 PARTS = 10  # intervals by default
+START = 0.2  # share of the epochs before the first copy: earlier ranks say little about later ones
 SHARED = ("seed", "trainer.epochs", "trainer.patience", "trainer.validate_every")
 
 
@@ -56,6 +58,20 @@ def interval_of(chosen: Search, tuning: Tuning) -> int:
     return found
 
 
+def first_copy(tuning: Tuning, interval: int) -> int:
+    """Return the epoch after which members copy each other for the first time."""
+    return interval * max(1, math.ceil(START * settings.get(tuning.tree, "trainer.epochs") / interval))
+
+
+def model_sizes(tuning: Tuning, params: Values) -> set[str]:
+    """Return the parameters that are array sizes of the model, such as `model.embedding_dim`.
+
+    They do not change in training: new columns would stay zero, and columns no longer in use would keep their values.
+    """
+    numbers = settings.numbers_of(tuning.tree_of(params))
+    return {key for key in params if key.startswith("model.") and key in numbers and numbers[key].is_size}
+
+
 def _check(chosen: Search, tuning: Tuning) -> None:
     if settings.get(tuning.tree, "trainer.epochs") is None:
         name = settings.get(tuning.tree, "model._target_").rpartition(".")[2]
@@ -87,6 +103,8 @@ def _check(chosen: Search, tuning: Tuning) -> None:
 def _can_change(tuning: Tuning, key: str) -> bool:
     """Return whether a member can go from one value of a dimension to another within its program."""
     params = reaching(tuning.space, key)
+    if key in model_sizes(tuning, params | {key: tuning.space[key].extremes()[0]}):
+        return False
     programs = [program_of(tuning, params | {key: value})[0] for value in _probes(tuning.space[key])]
     return any(a == b for a, b in itertools.pairwise(programs))
 

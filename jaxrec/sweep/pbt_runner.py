@@ -19,7 +19,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
-from jaxrec.sweep.pbt_plan import interval_of, program_of
+from jaxrec.sweep.pbt_plan import first_copy, interval_of, model_sizes, program_of
 from jaxrec.sweep.runner import Kept, Running, SlotRunner
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Search, Tuning
@@ -93,7 +93,8 @@ class PopulationRunner(SlotRunner):
             slots.copy(member, member, member.hyper)  # compiles it
 
     def _train(self, trials: list[Running]) -> None:
-        if trials and (epoch := trials[0].member.epoch) and epoch % self.interval == 0:
+        epoch = trials[0].member.epoch if trials else 0
+        if epoch >= first_copy(self.tuning, self.interval) and epoch % self.interval == 0:
             self._exchange(epoch)
         super()._train(trials)
         self._settle()
@@ -139,9 +140,11 @@ class PopulationRunner(SlotRunner):
         if member.lineage and member.lineage[-1]["epoch"] == epoch:
             return
         (program,) = (key for key, each in self._programs.items() if each is running.program)
+        before = params_at(self._params[parent], source.lineage, epoch)
+        sizes = model_sizes(self.tuning, before)
         params = explore(
-            params_at(self._params[parent], source.lineage, epoch),
-            self.tuning.space,
+            before,
+            {key: dimension for key, dimension in self.tuning.space.items() if key not in sizes},
             (self.seed, epoch, number),
             lambda params: program_of(self.tuning, params)[0] == program,
         )

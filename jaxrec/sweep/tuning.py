@@ -245,17 +245,20 @@ class Tuned:
     finalists: Finalists | None = None
 
 
-def trained(tuning: Tuning, tree: Tree, selection: Selection, saved: SavedSlots | None = None) -> tuple[Tree, Selected]:
+def trained(
+    tuning: Tuning, tree: Tree, selection: Selection, n_slots: int, saved: SavedSlots | None = None
+) -> tuple[Tree, Selected]:
     """Train a trial again, by the same program; return the settings of the program and the trained model.
 
     Args:
         tuning: the search.
         tree: settings of the trial.
         selection: training and validation data.
+        n_slots: number of slots of the search; a sequence model in fewer slots than devices splits its batches.
         saved: its parameters, if another process has handed them over: then nothing is trained.
     """
     _, shared, population = settings.program_of(tree, tuning.extremes)
-    return shared, experiment.select(shared, selection, population, saved=saved)
+    return shared, experiment.select(shared, selection, population, saved=saved, n_slots=n_slots)
 
 
 def finish(
@@ -295,7 +298,7 @@ def finish(
     if runner.kept is not None and runner.kept.number == winner.number:
         selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same
-        shared, selected = trained(tuning, tree, split.selection, runner.handed_over(winner.number))
+        shared, selected = trained(tuning, tree, split.selection, chosen.population, runner.handed_over(winner.number))
     (result,) = experiment.finish(shared, split, selected, load_s)
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt

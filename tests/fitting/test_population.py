@@ -11,7 +11,7 @@ from jaxrec.hyper import Hyper
 
 
 @pytest.mark.parametrize(
-    ("n_members", "n_devices", "n_slots"), [(1, 1, 1), (2, 2, 2), (3, 2, 4), (8, 2, 8), (1000, 2, MAX_SLOTS)]
+    ("n_members", "n_devices", "n_slots"), [(1, 2, 2), (2, 2, 2), (3, 2, 4), (8, 2, 8), (1000, 2, MAX_SLOTS)]
 )
 def test_slots_are_spread_over_the_devices(n_members, n_devices, n_slots):
     placement = place(n_members)

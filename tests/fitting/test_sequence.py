@@ -214,5 +214,7 @@ def test_a_split_batch_learns_what_a_whole_one_does():
     split, whole = (fit(model, data(), population(n)) for n in (1, 2))
     assert "split over 2" in split.placement
     assert "split" not in whole.placement
+    alone = fit(model, data(), population(1), n_slots=2)  # as a member of a search trains
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[0], b[0]), alone.params, whole.params)
     assert split.history[0][1]["loss"] == pytest.approx(whole.history[0][1]["loss"], rel=1e-5)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a[0], b[0], rtol=1e-3, atol=1e-4), split.params, whole.params)

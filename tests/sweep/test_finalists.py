@@ -5,6 +5,7 @@ import pytest
 from optuna.trial import create_trial
 
 from jaxrec import experiment, settings
+from jaxrec.evaluation.evaluation import Evaluator
 from jaxrec.sweep.finalists import confirm
 from tests.planted import PLANTED
 
@@ -23,6 +24,7 @@ def trees(compose):
 
 
 def finalists(trees, selection, n_seeds):
+    """Confirm trials with these configurations by number."""
     trials = []
     for number in trees:
         trials.append(create_trial(value=1.0))
@@ -58,3 +60,18 @@ def test_a_finalist_that_diverges_is_left_out(trees, split, monkeypatch):
     result = finalists(trees, split.selection, 2)
     assert result.failed == {2: "diverged"}
     assert result.table["trial"].tolist() == [0]
+
+
+def test_a_schedule_is_validated_with_the_numbers_of_the_best_epoch(trees, split, monkeypatch):
+    steps = [{"from_epoch": n, "overrides": {"model.regularization": 0.001 * n}} for n in (1, 2)]
+    changes = {"trainer.schedule": {"epochs": 2, "steps": steps}, "trainer.patience": None}
+    tree = settings.put(trees[2], {**changes, "optimizer.learning_rate": 0.003})
+    used, evaluate = [], Evaluator.__call__
+
+    def recorded(evaluator, params, hyper):
+        used.extend(hyper.of("model")["regularization"].tolist())
+        return evaluate(evaluator, params, hyper)
+
+    monkeypatch.setattr(Evaluator, "__call__", recorded)
+    finalists({2: tree}, split.selection, 2)
+    assert used == pytest.approx([0.002, 0.002])
