@@ -22,11 +22,13 @@ SAMPLED = "sampled_"  # prefix of metrics measured among candidates
 # Names of the first two parameters of a metric, which determine its kind; see `jaxrec.metrics`.
 Kind = tuple[str, ...]
 OF_LIST: Kind = ("hits", "n_relevant")
+OF_ITEMS: Kind = ("items", "shares")
 OF_ALL_LISTS: Kind = ("items", "n_items")
 OF_VALUES: Kind = ("predictions", "targets")
 OF_LABELS: Kind = ("scores", "labels")
 KINDS: dict[Kind, str] = {
     OF_LIST: "a user's list",
+    OF_ITEMS: "the items of a user's list",
     OF_ALL_LISTS: "all lists together",
     OF_VALUES: "predicted values (loss=mse, eval=values)",
     OF_LABELS: "predicted labels (loss=click, eval=clicks)",
@@ -108,8 +110,9 @@ def check_monitor(monitor: str, measured: Iterable[str]) -> None:
 
 def keys(chosen: Iterable[Metric], k: Iterable[int], prefix: str = "") -> tuple[str, ...]:
     """Keys in results: list metrics at each k, ordered by k, then metrics of predictions."""
-    of_lists = [m for kind in (OF_LIST, OF_ALL_LISTS) for m in chosen if m.kind == kind]
-    others = [m for m in chosen if m.kind not in (OF_LIST, OF_ALL_LISTS)]
+    kinds = (OF_LIST, OF_ITEMS, OF_ALL_LISTS)
+    of_lists = [m for kind in kinds for m in chosen if m.kind == kind]
+    others = [m for m in chosen if m.kind not in kinds]
     return tuple([f"{prefix}{m.name}@{length}" for length in k for m in of_lists] + [m.name for m in others])
 
 

@@ -5,6 +5,8 @@ The names of the first two parameters determine the kind of a metric; all others
 hits [B, K], n_relevant [B] → [B]   per list: `hits[b, k]` is True if position k (rank k + 1) holds a relevant item,
                                     `n_relevant[b]` (n below) is the number of relevant items of the user, in the list
                                     or not. K is the length of the list
+items [B, K], shares [I] → [B]      per list: item ids, padded with -1; `shares[i]` is the share of users who already
+                                    had item i, above 0
 items [B, K], n_items → scalar      all lists together: item ids, padded with -1
 predictions [N], targets [N] → scalar   held-out values, measured with eval=values
 scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as logits, measured with eval=clicks
@@ -102,9 +104,45 @@ def err(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"], stop: Probability
 
 def coverage(items: Int[Array, "B K"], n_items: int) -> Float[Array, ""]:
     """Share of the catalog that is in at least one list; ids outside 0 … n_items - 1, such as padding, are ignored."""
-    dropped = jnp.where(items < 0, n_items, items)  # a negative index would count from the end
-    in_lists = jnp.zeros(n_items, bool).at[dropped].set(True, mode="drop")
-    return in_lists.mean(dtype=jnp.float32)
+    return (appearances(items, n_items) > 0).mean(dtype=jnp.float32)
+
+
+@smaller_is_better
+def gini(items: Int[Array, "B K"], n_items: int) -> Float[Array, ""]:
+    """Gini coefficient of how often items are in lists: 0 if equally often, near 1 if all lists are the same item.
+
+    NaN without lists. See `inequality`.
+    """
+    return inequality(appearances(items, n_items))
+
+
+def appearances(lists: Int[Array, "B K"], n_items: int) -> Float[Array, "I"]:
+    """Number of lists that contain each item; ids outside 0 … n_items - 1, such as padding, are ignored."""
+    dropped = jnp.where(lists < 0, n_items, lists)  # a negative index would count from the end
+    return jnp.zeros(n_items).at[dropped].add(1.0, mode="drop")
+
+
+def inequality(counts: Float[Array, "I"]) -> Float[Array, ""]:
+    """Gini coefficient of counts: 0 if they are equal, near 1 if one item has all; NaN if all are 0.
+
+    sum_j (2 j - I - 1) c_j / (I sum c) with counts c in ascending order.
+    [Gini 1912; for recommenders Fleder and Hosanagar 2009]
+    """
+    n = len(counts)
+    weights = jnp.arange(1 - n, n, 2, dtype=jnp.float32) / n
+    total = counts.sum()
+    return jnp.sum(weights * jnp.sort(counts)) / jnp.where(total > 0, total, jnp.nan)
+
+
+def novelty(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> Float[Array, "B"]:
+    """Mean self-information -log2(share of users who already had the item) of a list, in bits; NaN if it is empty.
+
+    [Zhou et al. 2010; Vargas and Castells 2011]
+    """
+    listed = items >= 0
+    bits = jnp.where(listed, -jnp.log2(shares)[jnp.maximum(items, 0)], 0.0)
+    n = listed.sum(axis=1, dtype=jnp.float32)
+    return bits.sum(axis=1) / jnp.where(n > 0, n, jnp.nan)
 
 
 @smaller_is_better
@@ -158,6 +196,8 @@ METRICS: dict[str, Callable[..., Array]] = {
     "rbp": rbp,
     "err": err,
     "coverage": coverage,
+    "gini": gini,
+    "novelty": novelty,
     "mse": mse,
     "rmse": rmse,
     "mae": mae,

@@ -118,7 +118,7 @@ def left_by(directory: Path) -> dict[str, object]:
         elif path.suffix in (".safetensors", ".parquet"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
         elif path.name in ("best.yaml", "schedule.yaml"):
-            found[name] = path.read_text()
+            found[name] = path.read_text().replace(str(directory), "DIRECTORY")
     return found
 
 

@@ -90,11 +90,12 @@ def test_users_are_measured_each_alone(of_list):
 
 @pytest.mark.parametrize("name", names(OF_ALL_LISTS))
 def test_metrics_of_all_lists(name):
-    """From 0 (no item) to 1 (every item), whatever the order of users."""
-    function = METRICS[name]
+    """The worst value or none without items, the best for every item once, whatever the order of users."""
+    function, is_larger_better = METRICS[name], metric(name).larger_is_better
     lists = np.array([[0, 1], [2, 0], [-1, -1]], np.int32)
-    assert float(function(jnp.full((3, 2), -1, jnp.int32), 4)) == 0
-    assert float(function(jnp.array([[0, 1], [2, 3]], jnp.int32), 4)) == 1
+    empty = float(function(jnp.full((3, 2), -1, jnp.int32), 4))
+    assert empty == 0 if is_larger_better else np.isnan(empty)
+    assert float(function(jnp.array([[0, 1], [2, 3]], jnp.int32), 4)) == is_larger_better
     assert 0 < float(function(jnp.asarray(lists), 4)) < 1
     assert float(function(jnp.asarray(lists[::-1]), 4)) == float(function(jnp.asarray(lists), 4))
 

@@ -14,7 +14,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, ndcg_score
 
 from jaxrec import metrics
 from jaxrec.metric_names import OF_LIST, RANKED, Metric, metric, per_user
-from jaxrec.metrics import METRICS, coverage, mean_and_interval
+from jaxrec.metrics import METRICS, appearances, coverage, inequality, mean_and_interval, novelty
 from tests.slow import some_slow
 
 WIDTH = 6  # one width for every drawn list, so that each metric is compiled once
@@ -260,3 +260,16 @@ def test_interval_does_not_wait_for_many_users():
     start = time.perf_counter()
     mean_and_interval(values)
     assert time.perf_counter() - start < 5
+
+
+def test_gini_of_appearances():
+    assert inequality(jnp.ones(7)) == pytest.approx(0, abs=1e-6)
+    assert inequality(jnp.eye(8)[2]) == pytest.approx(7 / 8)
+    assert np.isnan(inequality(jnp.zeros(4)))
+    assert appearances(jnp.array([[0, 2], [2, -1]], jnp.int32), 3).tolist() == [1, 0, 2]
+
+
+def test_novelty_in_bits_of_the_listed_items():
+    shares = jnp.array([1.0, 0.5, 0.125])
+    found = novelty(jnp.array([[0, 1], [2, -1], [-1, -1]], jnp.int32), shares)
+    np.testing.assert_allclose(found, [0.5, 3.0, np.nan])

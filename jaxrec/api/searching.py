@@ -102,8 +102,8 @@ def search(
             training; None: search.
         interval: epochs between copies of strategy pbt; None: a tenth of all epochs.
         timeout: minutes after which no more trials start; those in training end normally.
-        objectives: the monitored metric, then others to trade off: validation metrics, `train_seconds`,
-            `n_parameters`, `latency_ms`. Column `is_on_front` of `trials` marks the Pareto front.
+        objectives: the monitored metric, then others to trade off: validation metrics such as `novelty@10`,
+            `train_seconds`, `n_parameters`, `latency_ms`. Column `is_on_front` of `trials` marks the Pareto front.
         constraints: bounds for the best trial, e.g. `["coverage@10 >= 0.2", "train_seconds <= 60"]`.
         finalists: number of best trials that are trained again with `sweep.finalist_seeds` (3) new seeds; the best
             mean wins. None: 1, the best value wins.
@@ -146,7 +146,7 @@ def search(
     config |= {key: value for key, value in options.items() if value is not None}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
-    tree = Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {})
+    tree = parameters.measuring(Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {}))
 
     def compose_trial(texts: Sequence[str]) -> Tree:
         raise InputError(

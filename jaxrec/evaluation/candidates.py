@@ -137,12 +137,17 @@ class CandidateEvaluation:
     metrics: tuple[str, ...] | None = None  # None: those of conf/eval
 
     def __post_init__(self) -> None:
-        check_monitor(self.monitor, keys(self.chosen, self.k, SAMPLED))
+        check_monitor(self.monitor, self.measured)
         if self.path is None and max(self.k) > self.n + 1:
             raise InputError(
                 f"eval.k={max(self.k)} exceeds the {self.n + 1} ranked items, the target and eval.n={self.n} "
                 f"candidates: set eval.n={max(self.k) - 1} or more, or choose smaller eval.k"
             )
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """Keys of all reported metrics."""
+        return keys(self.chosen, self.k, SAMPLED)
 
     @property
     def chosen(self) -> tuple[Metric, ...]:

@@ -7,22 +7,23 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 from pydantic import PositiveInt
 
 from jaxrec.blockwise import each_member
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
-from jaxrec.metric_names import OF_ALL_LISTS, OF_LIST, RANKED, Metric, check_monitor, keys, metrics, per_user
+from jaxrec.metric_names import OF_ALL_LISTS, OF_ITEMS, OF_LIST, RANKED, Metric, check_monitor, keys, metrics, per_user
 from jaxrec.models.model import Model, Params
 from jaxrec.ragged import Ragged
 from jaxrec.ranking import Ranker
 
-DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ALL_LISTS)
+DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ITEMS, OF_ALL_LISTS)
 
 
 class CatalogEvaluator(Evaluator):
@@ -47,6 +48,8 @@ class CatalogEvaluator(Evaluator):
         self.ground_truth = ground_truth(held_out)
         self._relevant = self.ground_truth.relevant
         self._n_relevant = jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32)
+        is_used = any(metric.kind == OF_ITEMS for metric in self.metrics)
+        self._shares = jnp.asarray(shares(held_out.known)) if is_used else None
         self.ranker = Ranker(
             model, self.ground_truth.queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
         )
@@ -55,15 +58,30 @@ class CatalogEvaluator(Evaluator):
         """Metrics of every member; see `Evaluator.measure`."""
         ranked = self.ranker(params, hyper, active=active)
         per_user, overall = _measure(
-            self._relevant, self._n_relevant, ranked.items, ranked.finite, self.k, self.n_items, self.metrics
+            self._relevant,
+            self._n_relevant,
+            self._shares,
+            ranked.items,
+            ranked.finite,
+            self.k,
+            self.n_items,
+            self.metrics,
         )
         return Measured(per_user, overall, ranked.items, ranked.finite)
+
+
+def shares(known: Interactions) -> np.ndarray:
+    """Return the share of users who have each item, float32 [I]; an item without users counts as one user's."""
+    pairs = np.unique(np.stack([known.item, known.user]), axis=1)
+    n_users = max(1, len(np.unique(known.user)))
+    return (np.maximum(np.bincount(pairs[0], minlength=known.n_items), 1) / n_users).astype(np.float32)
 
 
 @partial(jax.jit, static_argnames=("ks", "n_items", "chosen"))
 def _measure(
     relevant: Ragged,
     n_relevant: Int[Array, "R"],
+    shares: Float[Array, "I"] | None,
     items: Int[Array, "P R K"],
     finite: Bool[Array, "P"],
     ks: tuple[int, ...],
@@ -75,8 +93,11 @@ def _measure(
     def of_member(items: Array) -> tuple[dict[str, Array], dict[str, Array]]:
         hits = relevant.contains(jnp.arange(len(n_relevant)), items)
         of_all = [m for m in chosen if m.kind == OF_ALL_LISTS]
+        of_items = [m for m in chosen if m.kind == OF_ITEMS]
         overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
-        return per_user(hits, n_relevant, ks, chosen), overall
+        own = per_user(hits, n_relevant, ks, chosen)
+        own.update((f"{m.name}@{k}", m(items[:, :k], shares)) for k in ks for m in of_items)
+        return own, overall
 
     per_user_values, overall = each_member(of_member)(items)
     return invalidated(per_user_values, finite), invalidated(overall, finite)

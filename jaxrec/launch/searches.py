@@ -116,6 +116,7 @@ def checked(
     settings.check(tree)
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
+    tree = chosen.measuring(tree)
     if chosen.workers > 1 and chosen.strategy == "pbt":
         raise InputError(
             f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from jaxrec.blockwise import in_blocks
 from jaxrec.evaluation.ground_truth import GroundTruth
-from jaxrec.metrics import hit_rate, ndcg, recall
+from jaxrec.metrics import hit_rate, inequality, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
 from jaxrec.rerank.shortlist import RerankContext, Shortlist
@@ -130,7 +130,7 @@ class ListEvaluator:
         disparity = lists.exposure_disparity(jnp.asarray(exposed.sum(axis=0)), self.facts.items.target)
         return {
             f"coverage@{self.k}": float((counts > 0).mean()),
-            f"gini@{self.k}": float(lists.gini(jnp.asarray(counts, jnp.float32))),
+            f"gini@{self.k}": float(inequality(jnp.asarray(counts, jnp.float32))),
             f"exposure_disparity@{self.k}": float(disparity),
         }
 

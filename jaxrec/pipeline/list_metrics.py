@@ -61,24 +61,6 @@ def popularity_bias(
     return popularity(counts, listed) / mean_popularity - 1
 
 
-def recommended(items: Int[Array, "B K"], n_items: int) -> Float[Array, "I"]:
-    """Number of lists that contain each item, ignoring padding -1; input of `gini` and coverage, summed over blocks."""
-    dropped = jnp.where(items < 0, n_items, items)
-    return jnp.zeros(n_items).at[dropped].add(1.0, mode="drop")
-
-
-def gini(counts: Float[Array, "I"]) -> Float[Array, ""]:
-    """Gini coefficient of recommendation counts: 0 if uniform, near 1 if concentrated on one item; NaN without lists.
-
-    sum_j (2 j - I - 1) c_j / (I sum c) with counts c in ascending order, including items never recommended.
-    [Gini 1912; for recommenders Fleder and Hosanagar 2009]
-    """
-    n = len(counts)
-    weights = jnp.arange(1 - n, n, 2, dtype=jnp.float32) / n
-    total = counts.sum()
-    return jnp.sum(weights * jnp.sort(counts)) / jnp.where(total > 0, total, jnp.nan)
-
-
 def exposure(groups: Int[Array, "B K"], listed: Bool[Array, "B K"], n_groups: int) -> Float[Array, "B G"]:
     """Exposure of each group in each list: the sum of 1 / log2(rank + 1) over its items."""
     member = (groups[:, :, None] == jnp.arange(n_groups)[None, None, :]) & listed[:, :, None]

@@ -1,5 +1,6 @@
 """Hyperparameter tuning of a run: trials are trained side by side in slots, and the winner is tested."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from jaxrec.fitting.epochs import OnEpoch
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.metric_names import larger_is_better
+from jaxrec.metrics import METRICS
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.finalists import Finalists, confirm
@@ -61,6 +63,14 @@ class Search:
     objectives: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     keep: Literal["best", "front"] = "best"
+
+    def measuring(self, tree: Tree) -> Tree:
+        """Return a configuration that reports the objectives and constraints, too: they are added to eval.metrics."""
+        reported = settings.get(tree, "eval.metrics")
+        named = [*self.objectives, *(re.split("[<>]=", text)[0].strip() for text in self.constraints)]
+        lists = [name.rpartition("@")[0] for name in named if name not in settings.build(tree["eval"]).measured]
+        missing = [name for name in dict.fromkeys(lists) if name in METRICS and name not in (reported or ())]
+        return settings.put(tree, {"eval.metrics": (*reported, *missing)}) if reported and missing else tree
 
     def goals(self, tree: Tree) -> Goals:
         """Return further objectives and constraints of a search with this configuration."""

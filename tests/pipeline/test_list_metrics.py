@@ -10,10 +10,10 @@ from jaxrec.pipeline import list_metrics as m
 
 LISTS, K, D, G, ITEMS, USERS = 9, 6, 4, 3, 30, 50
 
-intra_list_diversity, serendipity, gini = map(jax.jit, (m.intra_list_diversity, m.serendipity, m.gini))
+intra_list_diversity, serendipity = map(jax.jit, (m.intra_list_diversity, m.serendipity))
 popularity, popularity_bias = map(jax.jit, (m.popularity, m.popularity_bias))
 exposure_disparity, calibration_error = map(jax.jit, (m.exposure_disparity, m.calibration_error))
-novelty, recommended = (jax.jit(f, static_argnums=1) for f in (m.novelty, m.recommended))
+novelty = jax.jit(m.novelty, static_argnums=1)
 exposure, mean_freshness = (jax.jit(f, static_argnums=2) for f in (m.exposure, m.mean_freshness))
 
 
@@ -79,18 +79,6 @@ def test_serendipity():
     expected = [[True, False, True, False], [False, False, True, True]]
     found = serendipity(*on_device(hits + hits, expected + expected, np.array([5, 1, 0, 1], np.int32)))
     np.testing.assert_allclose(found, [0.5, 0, np.nan, 0])
-
-
-def test_gini_is_the_mean_difference_over_twice_the_mean(lists):
-    items = np.where(lists["listed"], lists["items"], -1)
-    counts = recommended(*on_device(items), ITEMS)
-    own = np.bincount(items[items >= 0], minlength=ITEMS)
-    np.testing.assert_array_equal(counts, own)
-    expected = np.abs(own[:, None] - own[None, :]).sum() / (2 * ITEMS**2 * own.mean())
-    np.testing.assert_allclose(gini(counts), expected, rtol=1e-5)
-    assert gini(*on_device(np.ones(7, np.float32))) == pytest.approx(0, abs=1e-6)
-    assert gini(*on_device(np.eye(8, dtype=np.float32)[2])) == pytest.approx(7 / 8)
-    assert np.isnan(gini(*on_device(np.zeros(4, np.float32))))
 
 
 def test_exposure_and_its_disparity(lists):

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import create_trial
 
 from jaxrec.errors import InputError
+from jaxrec.settings import build
 from jaxrec.sweep.front import spread
 from jaxrec.sweep.objectives import Constraint, Goals, front, goals
 from jaxrec.sweep.outcome import Outcome
@@ -193,3 +194,14 @@ def test_another_study_or_sampler_is_refused(changes, message, tmp_path):
     with pytest.raises(InputError) as error:
         sweep(tmp_path, space=SPACE, n_trials=16, **{"goals": GOALS, **changes})
     assert message in str(error.value)
+
+
+def test_objectives_are_measured_even_if_eval_metrics_lacks_them(compose):
+    tree = compose("sweep.objectives=[ndcg@10,novelty@10]", "sweep.constraints=['gini@10 <= 0.9']")
+    chosen = build(tree["sweep"])
+    measuring = chosen.measuring(tree)
+    assert measuring["eval"]["metrics"] == (*tree["eval"]["metrics"], "novelty", "gini")
+    assert chosen.goals(measuring).directions == ["maximize"]
+    assert build(compose()["sweep"]).measuring(tree) is tree
+    with pytest.raises(InputError, match="novelty@7 is not measured"):
+        build({**tree["sweep"], "objectives": ("ndcg@10", "novelty@7")}).goals(measuring)

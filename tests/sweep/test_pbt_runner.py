@@ -12,7 +12,7 @@ import yaml
 from jaxrec import experiment, launch
 from jaxrec.errors import InputError
 from jaxrec.settings import build
-from jaxrec.sweep.pbt_plan import population_plan
+from jaxrec.sweep.pbt_plan import first_copy, model_sizes, population_plan
 from jaxrec.sweep.pbt_runner import PopulationRunner, make_runner
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval, space_to_plain
@@ -130,8 +130,9 @@ def of_run(directory):
 
 
 def test_the_schedule_of_the_winner_trains_it_from_scratch(compose, tmp_path, capsys):
-    tree = compose(*PLANTED, *SETTINGS)
-    launch.sweep(tree, space_to_plain(SPACE), lambda more: tree, [*PLANTED, *SETTINGS], tmp_path / "search")
+    settings = (*PLANTED, *SETTINGS, "sweep.seed=1")  # by which the winner is a copy
+    tree = compose(*settings)
+    launch.sweep(tree, space_to_plain(SPACE), lambda more: tree, settings, tmp_path / "search")
     assert "copies" in capsys.readouterr().out
     best_run = tmp_path / "search" / "best"
     schedule = yaml.safe_load((best_run / "schedule.yaml").read_text())
@@ -166,4 +167,20 @@ def test_what_makes_no_sense_is_refused(more, space, message, compose):
     chosen: Search = build(tree["sweep"])
     tuning = Tuning(tree, space, lambda overrides: tree)
     with pytest.raises(InputError, match=message):
+        population_plan(tuning.plan(chosen), chosen, tuning)
+
+
+def test_members_copy_each_other_from_a_fifth_of_the_epochs_on(compose):
+    tree = compose(*PLANTED, "trainer.epochs=30")
+    tuning = Tuning(tree, SPACE, lambda overrides: tree)
+    assert [first_copy(tuning, interval) for interval in (1, 3, 4, 7)] == [6, 6, 8, 7]
+
+
+def test_sizes_of_the_model_do_not_change(compose):
+    tree = compose(*PLANTED, *SETTINGS)
+    space = {"model.embedding_dim": SPACE["model.embedding_dim"]}
+    tuning = Tuning(tree, space, lambda overrides: tree)
+    assert model_sizes(tuning, {"model.embedding_dim": 4, "negatives.ratio": 2}) == {"model.embedding_dim"}
+    chosen: Search = build(tree["sweep"])
+    with pytest.raises(InputError, match="a setting that can change in training, and model.embedding_dim cannot"):
         population_plan(tuning.plan(chosen), chosen, tuning)
