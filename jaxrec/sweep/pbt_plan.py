@@ -1,7 +1,6 @@
 """Plan of population-based training: one trial per member, all of them from the start to the end."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,6 @@ from jaxrec.sweep.tuning import Search, Tuning
 
 SAMPLERS = {"tpe": "random", "random": "random", "qmc": "qmc"}  # of the first parameters
 PARTS = 10  # intervals by default
-START = 0.2  # share of the epochs before the first copy: earlier ranks say little about later ones
 SHARED = ("seed", "trainer.epochs", "trainer.patience", "trainer.validate_every")
 
 
@@ -56,11 +54,6 @@ def interval_of(chosen: Search, tuning: Tuning) -> int:
             f"no member would copy another: sweep.interval={found} must be less than trainer.epochs={epochs}"
         )
     return found
-
-
-def first_copy(tuning: Tuning, interval: int) -> int:
-    """Return the epoch after which members copy each other for the first time."""
-    return interval * max(1, math.ceil(START * settings.get(tuning.tree, "trainer.epochs") / interval))
 
 
 def model_sizes(tuning: Tuning, params: Values) -> set[str]:

@@ -19,7 +19,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
-from jaxrec.sweep.pbt_plan import first_copy, interval_of, model_sizes, program_of
+from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
 from jaxrec.sweep.runner import Kept, Running, SlotRunner
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Search, Tuning
@@ -93,8 +93,7 @@ class PopulationRunner(SlotRunner):
             slots.copy(member, member, member.hyper)  # compiles it
 
     def _train(self, trials: list[Running]) -> None:
-        epoch = trials[0].member.epoch if trials else 0
-        if epoch >= first_copy(self.tuning, self.interval) and epoch % self.interval == 0:
+        if trials and (epoch := trials[0].member.epoch) and epoch % self.interval == 0:
             self._exchange(epoch)
         super()._train(trials)
         self._settle()

@@ -12,7 +12,7 @@ import yaml
 from jaxrec import experiment, launch
 from jaxrec.errors import InputError
 from jaxrec.settings import build
-from jaxrec.sweep.pbt_plan import first_copy, model_sizes, population_plan
+from jaxrec.sweep.pbt_plan import model_sizes, population_plan
 from jaxrec.sweep.pbt_runner import PopulationRunner, make_runner
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import Choice, Interval, space_to_plain
@@ -168,12 +168,6 @@ def test_what_makes_no_sense_is_refused(more, space, message, compose):
     tuning = Tuning(tree, space, lambda overrides: tree)
     with pytest.raises(InputError, match=message):
         population_plan(tuning.plan(chosen), chosen, tuning)
-
-
-def test_members_copy_each_other_from_a_fifth_of_the_epochs_on(compose):
-    tree = compose(*PLANTED, "trainer.epochs=30")
-    tuning = Tuning(tree, SPACE, lambda overrides: tree)
-    assert [first_copy(tuning, interval) for interval in (1, 3, 4, 7)] == [6, 6, 8, 7]
 
 
 def test_sizes_of_the_model_do_not_change(compose):
