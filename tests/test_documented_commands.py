@@ -222,7 +222,15 @@ FILLED = {
     "out=FOLDER": "out=exported",
     "outputs/sweeps/shop/best": "RUN_DIR",
 }
-NOT_RUN = ("scripts/serve.py", "jaxrec serve", "scripts/benchmark.py", "jaxrec benchmark", "data.version=", "--help")
+NOT_RUN = (
+    "scripts/serve.py",
+    "jaxrec serve",
+    "scripts/benchmark.py",
+    "jaxrec benchmark",
+    "data.version=",
+    "--help",
+    "--config-dir",  # with files of the page: see test_extending.py
+)
 
 
 @pytest.fixture(scope="module")
