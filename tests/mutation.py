@@ -51,6 +51,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "fitting": {
         "fitting/als": ("models/test_ials.py",),
+        "fitting/capacity": ("fitting/test_capacity.py",),
         "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
         "fitting/epochs": SLOTS,
         "fitting/example_histories": ("fitting/test_example_histories.py",),

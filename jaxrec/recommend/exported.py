@@ -24,9 +24,12 @@ import numpy as np
 
 FORMAT = 1
 ROWS_AT_A_TIME = 256
-# Calls of exported programs besides operations of XLA: assertions on shapes, and linear algebra. Others could run code
-# outside of the program.
-CALLS = re.compile(r"custom_call @(?:shape_assertion|(?:lapack|cusolver|cublas|hipsolver|hipblas)_[a-z]+_ffi)\(")
+# Calls of exported programs besides operations of XLA: assertions on shapes, and linear algebra (the last of a TPU).
+# Others could run code outside of the program.
+CALLS = re.compile(
+    r"custom_call @(?:shape_assertion|(?:lapack|cusolver|cublas|hipsolver|hipblas)_[a-z]+_ffi"
+    r"|Eigh|Qr|LuDecomposition)\("
+)
 
 
 class Exported:
