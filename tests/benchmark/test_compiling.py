@@ -41,6 +41,7 @@ def test_programs_of_the_devices_at_hand_are_counted_and_timed(compiled):
     assert json.loads(out.read_text())["rows"] == rows
 
 
+@pytest.mark.slow
 def test_what_changed_since_an_earlier_result_is_shown(compiled, capsys):
     _, out = compiled("model=mf")
     earlier = json.loads(out.read_text())

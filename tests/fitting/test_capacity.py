@@ -29,6 +29,7 @@ def test_never_more_than_asked_for():
     assert choose(few, many, 1e9, most=7) == 4
 
 
+@pytest.mark.slow
 def test_from_compiled_programs_of_few_and_of_more_members(compose, monkeypatch):
     tree = compose(*PLANTED, "model=mf", "model.embedding_dim=8")
     split, _ = experiment.prepare(tree)
