@@ -5,7 +5,13 @@ from contextlib import contextmanager
 
 
 class InputError(ValueError):
-    """Invalid file, column, row, key or value; the message names it and the fix, and commands print it in one line."""
+    """Invalid file, column, row, key or value; the message names it and the fix.
+
+    The message is one line, whatever the errors of libraries it contains.
+    """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(" ".join(str(message).split("\n")).strip())
 
 
 @contextmanager

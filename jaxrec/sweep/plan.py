@@ -197,10 +197,10 @@ def _check(study: Study, plan: Plan, settings: Values) -> None:
     old, new = (_flat({name: source.get(name) for name in settings}) for source in (stored, settings))
     old |= {key: value for key, value in ADDED.items() if key in new and key not in old}
     if changed := [key for key in dict.fromkeys([*old, *new]) if old.get(key, _ABSENT) != new.get(key, _ABSENT)]:
-        lines = [f"  {key}: was {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}" for key in changed]
+        differing = [f"{key}: was {old.get(key, _ABSENT)}, now {new.get(key, _ABSENT)}" for key in changed]
         raise InputError(
             f"study {study.study_name} has trials with other settings; set another sweep.study_name to start a new "
-            "study, or restore:\n" + "\n".join(lines)
+            "study, or restore " + "; ".join(differing)
         )
     if plan.source is not None and stored.get("warm_start") != plan.source.study_name:
         raise InputError(
