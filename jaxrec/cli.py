@@ -22,7 +22,7 @@ from jaxrec.checkpoint import ADVICE
 from jaxrec.command_line import command, override
 from jaxrec.config import compose, explain, n_seeds, overwrites, plain
 from jaxrec.config_path import check_config_path
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.settings import CONF, register
 
 OUT_OF_MEMORY = (
@@ -140,9 +140,11 @@ def _exit_code(main: Callable[[], None]) -> int:
         print(f"error: {OUT_OF_MEMORY} ({error or 'host memory'})", file=sys.stderr)
         return 2
     except JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
+        from jaxrec.backend import is_out_of_memory
+
+        if not is_out_of_memory(error):
             raise
-        print(f"error: {OUT_OF_MEMORY} ({str(error).partition(chr(10))[0]})", file=sys.stderr)
+        print(f"error: {OUT_OF_MEMORY} ({first_line(error)})", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader closed the pipe, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again on exit

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from jaxrec.checkpoint import read_json
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.finished import finished_runs
 from jaxrec.metric_names import larger_is_better
 from jaxrec.page.html import Html
@@ -162,7 +162,7 @@ def _load(directory: Path) -> Run:
     try:
         per_user = pd.read_parquet(file)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(f"{file} cannot be read ({str(error).partition(chr(10))[0]}): train the run again") from error
+        raise InputError(f"{file} cannot be read ({first_line(error)}): train the run again") from error
     order = [name for name in ("user_id", "item_id") if name in per_user]
     return Run(
         directory, read_config(directory), metrics, per_user.sort_values(order, kind="stable", ignore_index=True)

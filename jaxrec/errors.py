@@ -14,6 +14,11 @@ class InputError(ValueError):
         super().__init__(" ".join(str(message).split("\n")).strip())
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error of a library, for a message of one line."""
+    return str(error).partition("\n")[0]
+
+
 @contextmanager
 def named(prefix: str) -> Iterator[None]:
     """Put a prefix, e.g. the run that is at fault, before the message of an InputError; an empty one is omitted."""

@@ -14,7 +14,8 @@ from jaxrec.compiled.counting import Counts, count
 from jaxrec.compiled.hlo import parse
 from jaxrec.compiled.prediction import measured_rates, predict
 from jaxrec.compiled.targets import TARGETS, Rates, Target, absent_devices, only_cpu
-from jaxrec.errors import InputError
+from jaxrec.data.splits.split import Selection
+from jaxrec.errors import InputError, first_line
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.capacity import epoch_of, needed_bytes
 from jaxrec.fitting.gradient import GradientFit
@@ -56,44 +57,44 @@ def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats
     jax.config.update("jax_enable_compilation_cache", False)
     if target != "cpu":
         return rows_for(tree, absent_devices(target, topology), TARGETS[target], members)
-    rates, split = measured_rates(), experiment.prepare(tree)[0]
-    return [
-        _row(name, n, compiled, rates, None, repeats)
-        for n in members
-        for name, compiled in programs(tree, split.selection, n)
-    ]
+    split, _ = experiment.prepare(tree)
+    return _rows(tree, split.selection, members, measured_rates(), None, repeats)
 
 
 def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of programs compiled for absent devices."""
     split, _ = experiment.prepare(tree)
     with backend.built_for(devices):
-        found = [
-            _row(name, n, compiled, target.rates, target.memory, 0)
-            for n in members
-            for name, compiled in programs(tree, split.selection, n)
-        ]
+        found = _rows(tree, split.selection, members, target.rates, target.memory, 0)
     return _with_largest(found, target.memory)
 
 
-def programs(tree: Tree, selection: Any, n_members: int) -> Iterator[tuple[str, "Compiled | str"]]:
+def _rows(
+    tree: Tree, selection: Selection, members: Sequence[int], rates: Rates, memory: float | None, repeats: int
+) -> list[dict[str, Any]]:
+    return [
+        _row(name, n, compiled, rates, memory, repeats)
+        for n in members
+        for name, compiled in programs(tree, selection, n)
+    ]
+
+
+def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple[str, "Compiled | str"]]:
     """The programs of a run with this many members, compiled, or the first line of the compiler's error."""
     _, shared, population = next(populations([tree]))
     model, evaluator = experiment.prepared(shared, selection)
     trainer, train = experiment.trainer(shared), selection.train
-    hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], n_members, axis=0), population.hyper)
     if not isinstance(trainer, GradientFit | AlternatingFit):
         raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
-    program, placement = trainer.program(model, train, hyper, n_members)  # type: ignore[arg-type]
-    hyper = jax.tree.map(lambda x: np.repeat(np.asarray(x)[:1], placement.n_slots, axis=0), population.hyper)
+    program, placement = trainer.program(model, train, population.hyper, n_members)  # type: ignore[arg-type]
     epoch, arguments = epoch_of(program, placement, population.hyper_of(0))
     yield "epoch", _compiled(epoch, arguments)
-    active, params = np.ones(placement.n_slots, bool), arguments[1].params
+    _, states, hyper, active = arguments
     queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
     rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
         if (stream := getattr(ranker, "stream", None)) is not None:
-            arguments = (params, None) if isinstance(ranker, Ranker) else params
+            arguments = (states.params, None) if isinstance(ranker, Ranker) else states.params
             ranking, deal = stream.compile(placement.n_slots)
             yield name, _compiled(ranking, deal(arguments, hyper, active))
 
@@ -104,7 +105,7 @@ def _compiled(jitted: Any, arguments: tuple[PyTree, ...]) -> Compiled | str:
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        return str(error).splitlines()[0]
+        return first_line(error)
     return Compiled(compiled, arguments, time.perf_counter() - started, time.process_time() - processor)
 
 

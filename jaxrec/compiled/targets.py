@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def absent_devices(target: str, topology: str) -> Sequence[Any]:
             found = topologies.get_topology_desc(topology_name=f"{TARGETS[target].kind}:{name}", platform="tpu")
     except Exception as error:
         raise InputError(
-            f"target={target}: its compiler does not start ({str(error).splitlines()[0][:200]}): "
+            f"target={target}: its compiler does not start ({first_line(error)[:200]}): "
             f"install it with pip install 'jaxrec[{EXTRAS[platform]}]', in an environment of its own"
         ) from error
     if len(found.devices) < n_devices:

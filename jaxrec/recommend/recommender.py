@@ -16,7 +16,7 @@ from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
 from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.data.stored_features import restored
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, Trained, folding, row_sources, users_with_features
@@ -100,7 +100,7 @@ class Recommender:
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            reason = f"{type(error).__name__}: {first_line(error)}"
             raise InputError(
                 f"{file} has an unexpected format ({reason}): load it with the jaxrec version that wrote it, "
                 "or train the run again"

@@ -23,7 +23,7 @@ from sqlalchemy import event, make_url
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 
 PASSWORD = "JAXREC_STORAGE_PASSWORD"  # environment variable with the password of a URL that has none
 RETRY_MINUTES = 10
@@ -171,7 +171,7 @@ def address_of(url: str) -> URL:
 
 def cannot_open(url: str, error: Exception) -> InputError:
     """Return the error of a storage that cannot be opened, without its password."""
-    reason = str(error).splitlines()[0]
+    reason = first_line(error)
     try:
         password = make_url(url).password or os.environ.get(PASSWORD)
     except (SQLAlchemyError, ValueError):

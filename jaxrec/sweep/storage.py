@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, Jou
 from sqlalchemy import URL, create_engine, inspect, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.sweep.servers import address_of, cannot_open, is_server, open_server, read_server, without_password
 
 SWEEPS = Path("outputs/sweeps")  # default directory of searches and grids
@@ -203,7 +203,7 @@ def _replayed(path: Path, backend: JournalFileBackend) -> JournalStorage:
     except OSError:
         raise
     except Exception as error:  # of any kind: records are used as they are
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise InputError(
             f"{path} is damaged or of another version of Optuna ({reason}): restore it, or set another sweep.study_name"
         ) from error
