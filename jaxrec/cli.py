@@ -242,9 +242,11 @@ def _benchmark(cfg: DictConfig) -> None:
 
     use_all_cores()
     tree = plain(cfg)
-    case, repeats, out, peer, compare = (tree.pop(key) for key in ("case", "repeats", "out", "peer", "compare"))
+    case, repeats, out, peer, compare, command = (
+        tree.pop(key) for key in ("case", "repeats", "out", "peer", "compare", "command")
+    )
     compiled_for = {key: tree.pop(key) for key in ("target", "topology", "members")}
-    cases.run(tree, case, repeats, Path(out), peer, compare, compiled_for)
+    cases.run(tree, case, repeats, Path(out), peer, compare, compiled_for, command)
 
 
 def _explore(cfg: DictConfig) -> None:

@@ -26,4 +26,4 @@ def use_all_cores() -> None:
     flags = Path("/proc/cpuinfo").read_text().split("flags", 2)[1:2] if Path("/proc/cpuinfo").exists() else []
     machine = hashlib.sha256(f"{platform.processor()}{platform.machine()}{flags}".encode()).hexdigest()[:8]
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / f"compiled-{machine}"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # most are small

@@ -3,7 +3,6 @@
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ import pandas as pd
 from jaxtyping import PyTree
 
 from jaxrec import experiment, settings
-from jaxrec.benchmark import comparison, compiling, searching, serving
+from jaxrec.benchmark import comparison, compiling, processes, searching, serving
 from jaxrec.benchmark import mining as mining_case
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
@@ -43,14 +42,15 @@ def run(
     peer: str | None = None,
     compare: str | None = None,
     compiled_for: Tree | None = None,
+    command: str = "",
 ) -> list[Row]:
     """Run a case, print a table, and write `out` as JSON.
 
     Args:
         tree: the settings of a run.
         case: fit (seconds per epoch), rank (seconds for every user's top 10), evaluate (seconds for the metrics of all
-            validation users), sweep (searches with and without pruning, and one trial after another), start (seconds
-            from a new process to a trained model), mining (seconds for every user's 50 hardest negatives, and the ratio
+            validation users), sweep (searches with and without pruning, in batches, and one trial after another), start
+            (a whole process of `command`), mining (seconds for every user's 50 hardest negatives, and the ratio
             to the arithmetic limit), samplers (seconds per epoch with each negative sampler), serve (99th-percentile
             latency of a server under 64 connections), compile (programs compiled for a device that may be absent).
         repeats: number of timed repeats.
@@ -58,9 +58,10 @@ def run(
         peer: `PYTHON SCRIPT`, interleaved with our runs on the same interactions: the script gets an npz file of user
             and item positions, the embedding dimension and the number of repeats, and prints one JSON line
             {"name": …, "seconds": [...]}, with "targets" (interactions trained or users ranked per repeat) if it
-            timed a part of the work.
+            timed a part of the work. With case=start: a command, timed as a whole process.
         compare: the JSON file of an earlier run; what changed is shown.
         compiled_for: target, topology and members of case=compile; see `compiling.rows`.
+        command: the command of case=start.
 
     Returns:
         The rows of the table, with all timings.
@@ -69,8 +70,9 @@ def run(
         InputError: an unknown case, an invalid setting, or a failed peer.
     """
     cases: dict[str, Callable[..., list[Row]]] = {"fit": fit, "rank": rank, "evaluate": evaluate}
-    cases |= {"sweep": sweep, "start": start, "mining": mining, "samplers": samplers, "serve": serve}
+    cases |= {"sweep": sweep, "mining": mining, "samplers": samplers, "serve": serve}
     cases["compile"] = lambda tree, repeats, peer: compiling.rows(tree, repeats=repeats, **(compiled_for or {}))
+    cases["start"] = lambda tree, repeats, peer: start(command, repeats, peer)
     before = None if compare is None else comparison.read(Path(compare), case)
     if case not in cases:
         raise InputError(f"case={case}: must be one of {', '.join(cases)}")
@@ -172,14 +174,9 @@ def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     return [_row(name, seconds, **figures) for name, seconds, figures in searching.searches(tree, repeats)]
 
 
-def start(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
-    """Time whole processes: import, data, compilation, one epoch, evaluation, run directory."""
-    program = "import sys; from jaxrec.config import train; sys.argv[0] = 'train'; train()"
-    with tempfile.TemporaryDirectory() as folder:
-        call = [sys.executable, "-c", program, "trainer.epochs=1", f"hydra.run.dir={folder}"]
-        run_once = lambda: subprocess.run(call, check=True, capture_output=True)  # noqa: E731
-        first = _timed(run_once)
-        return [_row("one epoch", [_timed(run_once) for _ in range(repeats)], first_s=round(first, 2))]
+def start(command: str, repeats: int, peer: str | None) -> list[Row]:
+    """Time whole processes of a command; see `jaxrec.benchmark.processes`."""
+    return [_row(name, seconds, **figures) for name, seconds, figures in processes.processes(command, repeats, peer)]
 
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:

@@ -1,14 +1,17 @@
-"""Benchmark of searches: the same space with and without pruning, and one trial after another."""
+"""Benchmark of searches: the same space with and without pruning, in batches, and one trial after another."""
 
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.storages import InMemoryStorage
+from optuna.study import Study
 
 from jaxrec import experiment
 from jaxrec.errors import InputError
+from jaxrec.report.occupancy import spans
 from jaxrec.settings import Tree, build, put
 from jaxrec.sweep.search import search
 from jaxrec.sweep.space import space_from_yaml
@@ -26,7 +29,9 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
         repeats: searches of each kind; a search before them compiles.
 
     Returns:
-        For each kind its seconds, and: best validation, epochs trained over all trials, trials pruned.
+        For each kind its seconds, and: best validation, epochs trained over all trials, trials pruned, and the share of
+        slot-epochs with a trial until the last trial started. `batches` start together and wait for the slowest; they
+        train the same trials as slots if the sampler does not learn (`sweep.sampler=random`).
     """
     if not tree["sweep"]["space"]:
         raise InputError("case=sweep needs a search space: add sweep=NAME, e.g. sweep=mf")
@@ -35,6 +40,7 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
     kinds: dict[str, dict[str, object]] = {
         f"{size} slots, halving": {"sweep.pruner": "halving"},
         f"{size} slots, no pruning": {"sweep.pruner": "none"},
+        f"batches of {size}, no pruning": {"sweep.pruner": "none"},
         "one after another, no pruning": {"sweep.pruner": "none", "sweep.population": 1},
     }
     timings: list[Timing] = [(name, [], {}) for name in kinds]
@@ -46,7 +52,10 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
                 storage, directory = InMemoryStorage(), Path(folder)
-                study = search(tuning.plan(chosen), runner, study_name=name, storage=storage, directory=directory)
+                plan, step = tuning.plan(chosen), size if name.startswith("batches") else chosen.n_trials
+                for n_trials in range(step, plan.n_trials + step, step):
+                    part = replace(plan, n_trials=min(n_trials, plan.n_trials))
+                    study = search(part, runner, study_name=name, storage=storage, directory=directory)
                 elapsed = time.perf_counter() - started
             if repeat:
                 seconds.append(elapsed)
@@ -55,8 +64,17 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
                 "best": round(best(study).value or 0.0, 4),
                 "epochs": int(trials["epochs"].sum()),
                 "pruned": int((trials["state"] == "pruned").sum()),
+                "busy": round(_busy(study, chosen.population), 3),
             }
     return timings
+
+
+def _busy(study: Study, n_slots: int) -> float:
+    """Share of slot-epochs with a trial, until the last trial started; 1 if all started at once."""
+    placed = spans(study.get_trials(deepcopy=False), best(study))
+    last = max(span.start for span in placed)
+    used = sum(min(span.end, last) - min(span.start, last) for span in placed)
+    return used / (n_slots * last) if last else 1.0
 
 
 def _single_model(overrides: Sequence[str]) -> Tree:

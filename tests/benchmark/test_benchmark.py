@@ -1,5 +1,6 @@
 """Benchmarks count what was learned, for ours and for a peer."""
 
+import shlex
 import sys
 
 import numpy as np
@@ -65,10 +66,36 @@ def test_evaluation_is_of_every_validation_user(timed):
 def test_a_search_without_pruning_trains_all_epochs_however_many_slots(timed):
     few = ("sweep=mf", "sweep.n_trials=4", "sweep.population=2", "trainer.epochs=10", "trainer.patience=null")
     small = ("model.embedding_dim=32", "negatives.ratio=1", "trainer.batch_size=1024", "sweep.sampler=random")
-    (halving, slots, single), _ = timed("sweep", *few, *small)
-    assert slots["epochs"] == single["epochs"] == 4 * 10
+    (halving, slots, batches, single), _ = timed("sweep", *few, *small)
+    assert slots["epochs"] == batches["epochs"] == single["epochs"] == 4 * 10
+    assert slots["busy"] == batches["busy"] == single["busy"] == 1.0  # all trials are equally long
     assert halving["epochs"] == 4 * 10 - 2 * halving["pruned"]  # at the first rung, epoch 8
-    assert slots["best"] == single["best"]
+    assert slots["best"] == batches["best"] == single["best"]
+
+
+@pytest.mark.slow
+def test_slots_stay_busy_while_batches_wait_for_their_slowest_trial(timed):
+    few = ("sweep=mf", "sweep.n_trials=6", "sweep.population=2", "trainer.epochs=30", "trainer.patience=1")
+    (_, slots, batches, _), _ = timed("sweep", *few, "trainer.batch_size=1024", "sweep.sampler=random")
+    assert slots["epochs"] == batches["epochs"]  # the same trials
+    assert batches["busy"] < slots["busy"] == 1.0
+
+
+@pytest.mark.slow
+def test_whole_processes_are_timed_alternately_with_a_peer(tmp_path):
+    log, script = tmp_path / "log", tmp_path / "peer.py"
+    script.write_text(f"open({str(log)!r}, 'a').write('peer ')")
+    arguments = [*PLANTED, "model=popularity", "loss=none", "negatives=none", "optimizer=none"]
+    ours, theirs = cases.start(f"train {shlex.join(arguments)}", 1, f"{sys.executable} {script}")
+    assert log.read_text() == "peer peer "
+    assert (ours["name"], theirs["name"]) == ("jaxrec train", "peer")
+    assert ours["median_s"] > theirs["median_s"] > 0
+    assert ours["cpu_s"] > 1  # imports alone
+
+
+def test_a_command_that_fails_is_named():
+    with pytest.raises(InputError, match=r"jaxrec no-such-command .*failed: .*no-such-command"):
+        cases.start("no-such-command", 1, None)
 
 
 def test_a_search_is_timed_over_a_space(timed):
