@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from jax.errors import JaxRuntimeError
@@ -71,7 +72,22 @@ def _with_target(arguments: list[str]) -> list[str]:
     return [text if "=" in text or text.startswith("-") else override("target", text) for text in arguments]
 
 
-_WORDS = {"compare": _with_runs, "verify": _with_target}
+def _with_tuned_choices(arguments: list[str]) -> list[str]:
+    """Choices that `sweep=NAME` implies (`model=NAME`), unless set, so that their settings can be overridden, too."""
+    chosen = dict(text.split("=", 1) for text in arguments if "=" in text and not text.startswith("-"))
+    name = chosen.get("sweep", "")
+    if not {"-m", "--multirun"} & set(arguments) or not name or "experiment" in chosen:
+        return arguments
+    folders = [Path(folder) for folder in (_path_options(arguments).config_dir, CONF) if folder]
+    file = next((path for folder in folders if (path := folder / "sweep" / f"{name}.yaml").is_file()), None)
+    tunes = {} if file is None else yaml.safe_load(file.read_text()).get("tunes", {})
+    first = {group: names if isinstance(names, str) else names[0] for group, names in tunes.items()}
+    place = arguments.index(f"sweep={name}") + 1  # the parser wants overrides side by side
+    implied = [override(group, choice) for group, choice in first.items() if group not in chosen]
+    return [*arguments[:place], *implied, *arguments[place:]]
+
+
+_WORDS = {"compare": _with_runs, "train": _with_tuned_choices, "verify": _with_target}
 
 
 def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
@@ -111,14 +127,18 @@ def _script(config_name: str, work: Callable[[DictConfig], None]) -> None:
 
 def _check_config_path(arguments: Sequence[str]) -> None:
     """Check the files of --config-path, e.g. of a run, before Hydra reads them; a --config-dir is trusted."""
-    parser = argparse.ArgumentParser(add_help=False)  # abbreviates options as Hydra's does
-    parser.add_argument("--config-path", "-cp")
-    parser.add_argument("--config-dir", "-cd")
-    options = parser.parse_known_args(list(arguments))[0]
+    options = _path_options(arguments)
     if options.config_dir:
         register(Path(options.config_dir))
     if options.config_path:
         check_config_path(Path(options.config_path))
+
+
+def _path_options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(add_help=False)  # abbreviates options as Hydra's does
+    parser.add_argument("--config-path", "-cp")
+    parser.add_argument("--config-dir", "-cd")
+    return parser.parse_known_args(list(arguments))[0]
 
 
 def _help(config_name: str) -> str:

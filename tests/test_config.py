@@ -32,6 +32,7 @@ from tests.paths import ROOT
         (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect without --multirun"),
         (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect without a search space"),
         (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which contradicts model=mf: set"),
+        (["--multirun", "sweep=sasrec", "model.history_length=-1"], "model.history_length=-1: must be greater than 0"),
         (
             ["--multirun", "model.embedding_dim=choice(4,8)", "data.seed=choice(1,2)", "data=synthetic"],
             "data.seed has no",

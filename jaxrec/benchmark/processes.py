@@ -41,8 +41,8 @@ def processes(command: str, repeats: int, peer: str | None) -> list[Timing]:
                 wall, cpu = _seconds([*arguments, *ours])
             walls[name].append(wall)
             cpus[name].append(cpu)
-    cpu = {name: round(statistics.median(cpus[name][1:]), 2) for name in commands}
-    return [(name, walls[name][1:], {"first_s": round(walls[name][0], 2), "cpu_s": cpu[name]}) for name in commands]
+    medians = {name: round(statistics.median(cpus[name][1:]), 2) for name in commands}
+    return [(name, walls[name][1:], {"first_s": round(walls[name][0], 2), "cpu_s": medians[name]}) for name in commands]
 
 
 def _seconds(arguments: Sequence[str]) -> tuple[float, float]:

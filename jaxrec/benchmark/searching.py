@@ -52,7 +52,8 @@ def searches(tree: Tree, repeats: int) -> list[Timing]:
             with tempfile.TemporaryDirectory() as folder:
                 started = time.perf_counter()
                 storage, directory = InMemoryStorage(), Path(folder)
-                plan, step = tuning.plan(chosen), size if name.startswith("batches") else chosen.n_trials
+                plan = tuning.plan(chosen)
+                step = size if name.startswith("batches") else plan.n_trials
                 for n_trials in range(step, plan.n_trials + step, step):
                     part = replace(plan, n_trials=min(n_trials, plan.n_trials))
                     study = search(part, runner, study_name=name, storage=storage, directory=directory)
