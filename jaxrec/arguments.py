@@ -55,3 +55,9 @@ def reads(*columns: str) -> Callable[[Target], Target]:
         return target
 
     return declare
+
+
+def of_cosines(target: Target) -> Target:
+    """Declare that a loss compares cosines, so that the scores of the model must be cosines."""
+    target.of_cosines = True  # type: ignore[attr-defined]
+    return target

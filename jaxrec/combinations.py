@@ -11,6 +11,7 @@ from jaxrec.models.attention import check_heads
 
 Tree = Mapping[str, Any]
 
+COSINES = {"temperature": 1, "cosine": True, "biases": False}  # settings of a model whose scores are then cosines
 NOT_VALIDATED = {"validation_fraction": 0, "validation_days": 0, "validation_from": None}
 
 
@@ -21,6 +22,7 @@ def check_combinations(tree: Tree) -> None:
     _check_negatives(tree)
     _check_predictions(tree)
     _check_model(tree)
+    _check_cosines(tree)
 
 
 def check_validated(tree: Tree) -> None:
@@ -87,6 +89,22 @@ def _check_model(tree: Tree) -> None:
         kind = _target(tree, "model")
         length = model.get("history_length", getattr(kind, "history_length", 0))
         check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
+
+
+def _check_cosines(tree: Tree) -> None:
+    """Raise an InputError if the loss compares cosines and the scores of the model are none."""
+    loss, model = tree["loss"], tree["model"]
+    parts = (loss, loss.get("loss"), (loss.get("cost") or {}).get("loss"))
+    compares = any(part and getattr(locate(part["_target_"]), "of_cosines", False) for part in parts)
+    if not compares or not str(model.get("_target_")).startswith("jaxrec."):
+        return
+    if "temperature" not in model:
+        raise InputError("this loss compares cosines, which this model lacks: choose model=mf_cosine")
+    changes = [
+        f"model.{key}={str(value).lower()}" for key, value in COSINES.items() if key in model and model[key] != value
+    ]
+    if changes:
+        raise InputError(f"this loss compares cosines: set {' '.join(changes)}")
 
 
 def _target(tree: Tree, part: str) -> Any:

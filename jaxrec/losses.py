@@ -1,14 +1,19 @@
 """Losses: pure functions of scores that return one number per example, reduced by the caller.
 
 `positive` [B] are the scores of the positives, `negatives` [B, N] those of their negatives, and `used` [B, N] is 1 for
-negatives in use, else 0. For an example without negatives in use, `bpr` and `softmax` are 0.
+negatives in use, else 0. For an example without negatives in use, losses are 0, except `bce`, `gbce` and `ccl`, which
+then consist of the positive's part.
 """
+
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from jaxrec.hyper import Swept
+from jaxrec.arguments import of_cosines
+from jaxrec.hyper import Swept, Traced
 
 
 def bpr(positive: Float[Array, "B"], negatives: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
@@ -52,6 +57,94 @@ def softmax(
     """
     others = jax.nn.logsumexp(jnp.where(used > 0, negatives, -jnp.inf), axis=1)
     return jnp.logaddexp(positive, others) - positive
+
+
+def bsl(
+    positive: Float[Array, "B"],
+    negatives: Float[Array, "B N"],
+    used: Float[Array, "B N"],
+    temperature: PositiveFloat | Traced = 0.2,
+    positive_temperature: PositiveFloat | Traced = 0.2,
+) -> Float[Array, "B"]:
+    """Bilateral softmax loss: -s_i / t_1 + (t_2 / t_1) log mean_j exp(s_j / t_2), for cosines.
+
+    t_2 = `temperature` decides how much the loss concentrates on hard negatives, and t_1 = `positive_temperature`
+    weighs positives against negatives. Equal temperatures are the softmax loss without the positive in its denominator.
+    [Wu et al. 2024, BSL: Understanding and improving softmax loss for recommendation; here with one positive]
+    """
+    others = _log_mean_exp(negatives / temperature, used)
+    return jnp.where(_any(used), (temperature * others - positive) / positive_temperature, 0.0)
+
+
+@of_cosines
+def psl(
+    positive: Float[Array, "B"],
+    negatives: Float[Array, "B N"],
+    used: Float[Array, "B N"],
+    temperature: PositiveFloat | Traced = 0.1,
+    activation: Literal["tanh", "atan", "relu"] = "tanh",
+) -> Float[Array, "B"]:
+    """Pairwise softmax loss: log mean_j f(d_j)^(1 / t) with d_j = (s_j - s_i) / 2, for cosines.
+
+    f(d) is tanh(d) + 1, arctan(d) + 1 or max(d + 1, 0), where the softmax loss has exp(d): closer to a step, so
+    the loss is closer to NDCG and less sensitive to false negatives.
+    [Yang et al. 2024, PSL: Rethinking and improving softmax loss from pairwise perspective for recommendation]
+    """
+    d = (negatives - positive[:, None]) / 2
+    f = {"tanh": jnp.tanh, "atan": jnp.arctan, "relu": lambda d: d}[activation]
+    # Cosines keep d between -1 and 1; the bound keeps the gradient of relu finite at -1.
+    logs = jnp.log(jnp.maximum(f(d) + 1, 1e-6))
+    return jnp.where(_any(used), _log_mean_exp(logs / temperature, used), 0.0)
+
+
+def slatk(
+    positive: Float[Array, "B"],
+    negatives: Float[Array, "B N"],
+    used: Float[Array, "B N"],
+    k: PositiveInt = 20,
+    temperature: PositiveFloat | Traced = 0.2,
+    weight_temperature: PositiveFloat | Traced = 1.0,
+) -> Float[Array, "B"]:
+    """SL@K: sigmoid((s_i - b) / t_w) log sum_j exp((s_j - s_i) / t), for cosines; a surrogate of NDCG@K.
+
+    b is the k-th highest score, so that positives within reach of the top k count most. It is estimated without
+    gradient from the positive and its negatives; with N of I items sampled, rank k among them is about rank k I / N of
+    the catalog. The authors' estimate also has the user's other positives, and is updated every few epochs.
+    [Yang et al. 2025, Breaking the top-K barrier: Advancing top-K ranking metrics optimization in recommender systems]
+    """
+    scores = jnp.concatenate([positive[:, None], jnp.where(used > 0, negatives, -jnp.inf)], axis=1)
+    top = jax.lax.top_k(jax.lax.stop_gradient(scores), min(k, scores.shape[1]))[0]
+    last = jnp.min(jnp.where(jnp.isfinite(top), top, jnp.inf), axis=1)  # with fewer than k, the lowest
+    weight = jax.nn.sigmoid((positive - last) / weight_temperature)
+    others = _log_mean_exp((negatives - positive[:, None]) / temperature, used)
+    return jnp.where(_any(used), weight * (others + jnp.log(jnp.maximum(jnp.sum(used, axis=1), 1))), 0.0)
+
+
+@of_cosines
+def ccl(
+    positive: Float[Array, "B"],
+    negatives: Float[Array, "B N"],
+    used: Float[Array, "B N"],
+    margin: NonNegativeFloat | Traced = 0.5,
+    weight: NonNegativeFloat | Traced = 1.0,
+) -> Float[Array, "B"]:
+    """Cosine contrastive loss: 1 - s_i + weight * mean_j max(0, s_j - margin).
+
+    Negatives below the margin are easy and cost nothing.   [Mao et al. 2021, SimpleX]
+    """
+    hard = jnp.maximum(negatives - margin, 0) * used
+    return 1 - positive + weight * jnp.sum(hard, axis=1) / jnp.maximum(jnp.sum(used, axis=1), 1)
+
+
+def _any(used: Float[Array, "B N"]) -> Array:
+    """Whether an example has negatives in use."""
+    return jnp.sum(used, axis=1) > 0
+
+
+def _log_mean_exp(x: Float[Array, "B N"], used: Float[Array, "B N"]) -> Float[Array, "B"]:
+    """Log of the mean of exp(x) over the negatives in use; finite, with finite gradients, without any."""
+    x = jnp.where(used > 0, x, -1e9)
+    return jax.nn.logsumexp(x, axis=1) - jnp.log(jnp.maximum(jnp.sum(used, axis=1), 1))
 
 
 def multinomial(scores: Float[Array, "B I"], chosen: Float[Array, "B I"]) -> Float[Array, "B"]:

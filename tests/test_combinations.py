@@ -77,6 +77,9 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["loss=sequence_softmax"], "MatrixFactorization is not a sequence model: choose loss=bpr or softmax"),
         (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec is bidirectional .* choose loss=masked_softmax"),
         (["model=sasrec", "loss.stride=51"], "loss.stride=51 must not exceed model.history_length=50"),
+        (["loss=ccl"], "this loss compares cosines: set model.temperature=1 model.biases=false"),
+        (["loss=psl", "model.temperature=0.2", "model.biases=false"], "compares cosines: set model.temperature=1$"),
+        (["model=neumf", "loss=directau"], "compares cosines, which this model lacks: choose model=mf_cosine"),
         (["negatives=hard", "negatives.ranks=[9,3]"], r"negatives.ranks=\[9, 3\]: the first rank must not exceed"),
         (
             ["negatives=mixed", "negatives.first._target_=jaxrec.negatives.in_batch.InBatch", "~negatives.first.power"],

@@ -22,8 +22,8 @@ from tests.slow import some_slow
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 # By default one model of each kind is tested: in closed form, trained on pairs, on sequences. So is a new one.
-SLOW = ("ancf", "ancf_history", "bert4rec", "dlrm", "gmf", "gru4rec", "item_knn", "mlp", "neumf", "nextitnet")
-SLOW += ("ials", "popularity", "softmax_dnn", "user_knn")
+SLOW = ("ancf", "ancf_history", "bert4rec", "dlrm", "gmf", "gru4rec", "item_knn", "mf_cosine", "mlp", "neumf")
+SLOW += ("ials", "nextitnet", "popularity", "softmax_dnn", "user_knn")
 # Share of the way from popularity to the best ranking that there is: a single score of user and item comes further than
 # layers, which have to learn from 7,200 pairs how to combine what they read; so has what reads a sequence.
 SHARE, SHARE_OF_LAYERS = 0.4, 0.2

@@ -1,6 +1,7 @@
 """Losses by hand, at their limits, against scipy and scikit-learn, and their gradients against differences."""
 
-from math import exp, log, log1p
+from functools import partial
+from math import atan, exp, log, log1p, tanh
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,12 @@ from jaxrec import losses
 # Compiled once a shape, which is quicker than an operation at a time.
 bpr, bce, softmax = map(jax.jit, (losses.bpr, losses.bce, losses.softmax))
 multinomial = jax.jit(losses.multinomial)
+COSINES = {
+    "bsl": jax.jit(partial(losses.bsl, temperature=0.5, positive_temperature=0.25)),
+    "psl": jax.jit(partial(losses.psl, temperature=0.5)),
+    "slatk": jax.jit(partial(losses.slatk, k=2, temperature=0.5, weight_temperature=0.1)),
+    "ccl": jax.jit(partial(losses.ccl, margin=0.2, weight=3.0)),
+}
 SAMPLED = {"bpr": bpr, "bce": bce, "softmax": softmax}
 sampled = pytest.mark.parametrize("loss", SAMPLED.values(), ids=SAMPLED)
 
@@ -38,6 +45,48 @@ def test_by_hand(loss, expected):
     value = loss(jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]]))
     assert value.shape == (1,)
     assert float(value[0]) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("loss", "settings", "expected"),
+    [
+        ("bsl", {"temperature": 0.5, "positive_temperature": 0.25}, 2 * log((exp(0.2) + exp(1.6)) / 2) - 2),
+        ("psl", {"temperature": 0.5}, log(((1 + tanh(-0.2)) ** 2 + (1 + tanh(0.15)) ** 2) / 2)),
+        ("psl", {"temperature": 0.5, "activation": "atan"}, log(((1 + atan(-0.2)) ** 2 + (1 + atan(0.15)) ** 2) / 2)),
+        ("psl", {"temperature": 0.5, "activation": "relu"}, log((0.8**2 + 1.15**2) / 2)),
+        # The second of .8, .5 and .1 is the positive itself; the first is .3 above it.
+        ("slatk", {"k": 2, "temperature": 0.5, "weight_temperature": 0.1}, log(exp(-0.8) + exp(0.6)) / 2),
+        ("slatk", {"k": 1, "temperature": 0.5, "weight_temperature": 0.1}, log(exp(-0.8) + exp(0.6)) / (1 + exp(3))),
+        ("ccl", {"margin": 0.2, "weight": 3.0}, 0.5 + 3 * 0.6 / 2),
+    ],
+)
+def test_losses_of_cosines_by_hand(loss, settings, expected):
+    """A positive of .5 against .1, .8 and a third that does not count."""
+    scores = jnp.array([0.5]), jnp.array([[0.1, 0.8, 0.3]]), jnp.array([[1.0, 1.0, 0.0]])
+    assert float(getattr(losses, loss)(*scores, **settings)[0]) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", COSINES)
+def test_losses_of_cosines_see_used_negatives_only(name):
+    """As if the others had never been drawn; an example without any has no gradient but the positive's of CCL."""
+    loss, (positive, negatives, used) = COSINES[name], (jnp.tanh(x) for x in case())
+    used = (used > 0).astype(jnp.float32)
+    expected = loss(positive, negatives, used)
+    np.testing.assert_array_equal(loss(positive, jnp.where(used > 0, negatives, 1e4), used), expected)
+    fewer = loss(positive[2:3], negatives[2:3, :2], used[2:3, :2])
+    np.testing.assert_allclose(fewer[0], expected[2], rtol=1e-5)
+    gradients = jax.grad(lambda p, n: loss(p, n, used).sum(), argnums=(0, 1))(positive, negatives)
+    assert float(gradients[0][0]) == (-1 if name == "ccl" else 0)
+    np.testing.assert_array_equal(np.asarray(gradients[1])[np.asarray(used) == 0], 0)
+    assert np.isfinite(gradients[0]).all()
+
+
+def test_equal_temperatures_of_bsl_are_a_softmax_among_negatives():
+    positive, negatives, _ = case()
+    value = losses.bsl(positive, negatives, jnp.ones_like(negatives), 0.3, 0.3)
+    scores = np.asarray(negatives, np.float64) / 0.3
+    expected = np.log(np.exp(scores).mean(axis=1)) - np.asarray(positive, np.float64) / 0.3
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.75, 1.0])

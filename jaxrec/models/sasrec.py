@@ -12,6 +12,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
+from jaxrec.models.cosine import unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.sequence import Rate, SequenceModel
@@ -62,11 +63,6 @@ class SASRec(SequenceModel):
         """The item embedding table, shared with the input."""
         table = self.item_embedding.whole()
         return table if self.temperature is None else unit(table)
-
-
-def unit(x: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
-    """Vectors scaled to norm 1; zero vectors stay zero."""
-    return x * jax.lax.rsqrt(jnp.sum(x**2, axis=-1, keepdims=True) + 1e-12)
 
 
 class Block(nn.Module):

@@ -11,6 +11,7 @@ from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.objective import SampledObjective
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
+from jaxrec.history import History
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bpr
 from jaxrec.models.embedding import Embedding
@@ -58,6 +59,30 @@ def test_scores_by_hand(width):
     candidates = jax.jit(lambda p: model.apply(p, users, jnp.array([[2, 0], [1, 1]])))(params(width))
     np.testing.assert_allclose(catalog, expected, rtol=1e-6)
     np.testing.assert_allclose(candidates, [expected[0, [2, 0]], expected[1, [1, 1]]], rtol=1e-6)
+
+
+def test_cosines_by_hand():
+    """cos((1, 2), .) of (3, 1), (0, 2), (-1, 1), divided by .5; with the biases of user and item, and without."""
+    cosines = np.array([5 / np.sqrt(50), 2 / np.sqrt(5), 1 / np.sqrt(10)])
+    users, items = Query(jnp.array([0])), jnp.array([[2, 0, 1]])
+    for biases, expected in ((True, 2 * cosines + [0.75, 1.75, 2.75]), (False, 2 * cosines)):
+        model = MatrixFactorization(2, 3, 2, temperature=0.5, biases=biases)
+        of_model = {"params": {k: v for k, v in params(2)["params"].items() if biases or "bias" not in k}}
+        np.testing.assert_allclose(model.apply(of_model, users, items)[0], expected[[2, 0, 1]], rtol=1e-6)
+        np.testing.assert_allclose(model.apply(of_model, users, method="score_catalog")[0], expected, rtol=1e-6)
+        shared = model.bind(of_model).vectors_of(items[0]) @ model.bind(of_model).query_vectors(users)[0]
+        np.testing.assert_allclose(shared, expected[[2, 0, 1]], rtol=1e-6)
+
+
+def test_new_users_of_cosines_are_between_their_items():
+    """The vector that makes items 0 and 1 likeliest has norm 1 / temperature and is closest to these two."""
+    model = MatrixFactorization(2, 3, 2, temperature=0.5, biases=False).fold_in(4)
+    table = jnp.asarray([[1.0, 0.2], [5.0, -1.0], [-1.0, 0.0]])
+    tables = {"user_embedding": {"table": jnp.asarray(P)}, "item_embedding": {"table": table}}
+    history = History(jnp.array([[-1, -1, 0, 1]]))
+    (p,) = model.apply({"params": tables}, Query(jnp.array([-1]), history), method="query_vectors")
+    assert float(jnp.linalg.norm(p)) == pytest.approx(2, rel=1e-5)
+    np.testing.assert_allclose(p, [2, 0], atol=0.05)  # the two point .2 up and .2 down: they cancel
 
 
 @pytest.mark.parametrize("width", [1, 2])
