@@ -20,7 +20,7 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report.comparison import comparison_report
 from jaxrec.report.protocol import protocol
 from jaxrec.rundir import read_config
-from jaxrec.settings import Tree, differing, flat, get, is_random
+from jaxrec.settings import Tree, differing, flat, fold_of, get, is_random, without_replica
 from jaxrec.statistics import LEVEL, compared
 
 BESIDE = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
@@ -35,22 +35,38 @@ class Run:
     metrics: Mapping[str, Any]
     per_user: pd.DataFrame
 
+    @property
+    def fold(self) -> int | None:
+        """Test period, of a split that has several."""
+        return fold_of(self.config)
+
+    @property
+    def replica(self) -> tuple[int | None, int]:
+        """Fold and seed."""
+        return self.fold, self.config.get("seed", 0)
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """Runs that differ only in their seed."""
+    """Runs that differ only in their seed and fold."""
 
     name: str
     runs: list[Run] = field(default_factory=list)
 
     def takes(self, run: Run) -> bool:
-        """Return whether a run is another seed of this setting."""
-        seeds = {each.config.get("seed") for each in self.runs}
-        return run.config.get("seed") not in seeds and _without_seed(run) == _without_seed(self.runs[0])
+        """Return whether a run is another seed or fold of this setting."""
+        return run.replica not in {each.replica for each in self.runs} and _shared(run) == _shared(self.runs[0])
+
+    @property
+    def folds(self) -> dict[int | None, list[Run]]:
+        """The runs of each fold, in order of their seeds."""
+        runs = sorted(self.runs, key=lambda run: (run.fold is not None, run.replica))
+        return {fold: [run for run in runs if run.fold == fold] for fold in dict.fromkeys(run.fold for run in runs)}
 
     def values(self, metric: str) -> np.ndarray:
-        """Return a test metric of each row by seed, [S, R]."""
-        return np.stack([run.per_user[metric].to_numpy(np.float64) for run in self.runs])
+        """Return a test metric of each row of every fold by seed, [S, R]."""
+        by_fold = [[run.per_user[metric].to_numpy(np.float64) for run in runs] for runs in self.folds.values()]
+        return np.concatenate([np.stack(values) for values in by_fold], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +110,7 @@ def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) ->
 
     Args:
         runs: directories of runs, of runs with several seeds, of grids (all complete runs), or of searches (the best
-            trial). Runs that differ only in their seed count as one setting.
+            trial). Runs that differ only in their seed or in the fold of their split count as one setting.
         metric: a test metric; None: the `eval.monitor` of the first run.
         n_least: least number of settings.
 
@@ -115,7 +131,7 @@ def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) ->
     if len(settings) < n_least:
         raise InputError(
             "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR"
-            + (f"; the {len(settings[0].runs)} runs here differ only in their seed" if settings else "")
+            + (f"; the {len(settings[0].runs)} runs here differ only in their seed or fold" if settings else "")
         )
     first = settings[0].runs[0]
     metric = metric or str(get(first.config, "eval.monitor"))
@@ -123,13 +139,16 @@ def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) ->
         names = ", ".join(str(column) for column in first.per_user if column not in BESIDE)
         raise InputError(f"metric={metric} is not in {first.directory}/per_user.parquet; choose one of {names}")
     for setting in settings:
+        _check_replicas(settings[0], setting)
         for run in setting.runs:
-            _check_same(first, run, metric)
+            _check_same(settings[0].folds[run.fold][0], run, metric)
+    rows = pd.concat([runs[0].per_user.assign(fold=fold) for fold, runs in settings[0].folds.items()])
     named = dict(zip(_short([setting.name for setting in settings]), settings, strict=True))
     table = compared(
         {name: setting.values(metric) for name, setting in named.items()},
-        pd.factorize(first.per_user["user_id"])[0],
+        pd.factorize(rows["user_id"])[0],
         [name for name, setting in named.items() if not is_random(setting.runs[0].config)],
+        pd.factorize(rows["fold"])[0],
     )
     return Comparison(metric, named, table)
 
@@ -169,6 +188,20 @@ def _load(directory: Path) -> Run:
     )
 
 
+def _check_replicas(first: Setting, setting: Setting) -> None:
+    """Raise an InputError for a setting with other folds than the first, or with other seeds in one of its folds."""
+    if setting.folds.keys() != first.folds.keys():
+        own, others = (", ".join(map(str, each.folds)) for each in (setting, first))
+        raise InputError(
+            f"{setting.name} has the folds {own}, {first.name} has {others}: train the same folds of both, "
+            "split.fold=0,1,..."
+        )
+    seeds = {fold: [run.replica[1] for run in runs] for fold, runs in setting.folds.items()}
+    if len({tuple(each) for each in seeds.values()}) > 1:
+        listed = "; ".join(f"fold {fold}: {', '.join(map(str, each))}" for fold, each in seeds.items())
+        raise InputError(f"{setting.name} has other seeds in some folds than in others ({listed}): train the missing runs")
+
+
 def _check_same(first: Run, run: Run, metric: str) -> None:
     """Raise an InputError for runs whose test metrics are of other data, users or items."""
     one, other = ({group: each.config[group] for group in ("data", "split")} for each in (first, run))
@@ -186,7 +219,7 @@ def _check_same(first: Run, run: Run, metric: str) -> None:
 
 def _leaves(config: Tree) -> dict[str, str]:
     """Return settings as text by key; a target is the name of its class, under the key of its group."""
-    names = ("seed", "sweep.study_name")  # of a run, not settings of its model
+    names = ("seed", "split.fold", "sweep.study_name")  # of a run, not settings of its model
     own = {key: value for key, value in flat(config).items() if key not in names and not key.endswith("._partial_")}
     texts = {
         key: json.dumps(value) if value is None or isinstance(value, bool) else str(value) for key, value in own.items()
@@ -197,8 +230,8 @@ def _leaves(config: Tree) -> dict[str, str]:
     }
 
 
-def _without_seed(run: Run) -> str:
-    return json.dumps({**run.config, "seed": None}, sort_keys=True, default=str)
+def _shared(run: Run) -> str:
+    return json.dumps(without_replica(run.config), sort_keys=True, default=str)
 
 
 def _short(names: Sequence[str]) -> list[str]:
@@ -215,5 +248,5 @@ def _mean(run: Run, metric: str) -> float:
 
 
 def _means(setting: Setting) -> pd.Series:
-    """Return every test metric, the mean over seeds."""
+    """Return every test metric, the mean over seeds and folds."""
     return pd.DataFrame([run.metrics["test"] for run in setting.runs], dtype=float).mean()

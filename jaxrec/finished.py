@@ -29,7 +29,7 @@ def finished_run(directory: Path) -> Path:
 def finished_runs(directory: Path) -> list[tuple[str, Path]]:
     """Return name and directory of every run to compare: all seeds, the complete runs of a grid, or one run.
 
-    Runs that differ only in their seed have the same name: the directory, or in a grid the overrides without the seed.
+    Runs that differ only in their seed or fold have the same name: the directory, or in a grid the other overrides.
     """
     if not (directory / "metrics.json").exists():
         if (directory / SEEDS_FILE).exists():
@@ -39,9 +39,9 @@ def finished_runs(directory: Path) -> list[tuple[str, Path]]:
     return [(str(directory), finished_run(directory))]
 
 
-def without_seed(overrides: str) -> str:
-    """Return overrides without that of the seed."""
-    return re.sub(r"(^| )seed=\d+(?= |$)", "", overrides).strip()
+def in_all_runs(overrides: str) -> str:
+    """Return overrides without those of the seed and of the fold, in which the runs of a setting differ."""
+    return re.sub(r"(^| )(seed|split\.fold)=\d+(?= |$)", "", overrides).strip()
 
 
 def _seeds(directory: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _of_grid(directory: Path) -> list[tuple[str, Path]]:
     try:
         table = pd.read_csv(file, dtype=str)
         complete = table[table["state"] == "complete"]
-        names = [without_seed(str(text)) for text in complete["overrides"]]
+        names = [in_all_runs(str(text)) for text in complete["overrides"]]
         paths = [directory / path for path in complete["path"]]
         if outside := [path for path in paths if not path.resolve().is_relative_to(directory.resolve())]:
             raise ValueError(f"{outside[0]} is outside the folder")

@@ -15,6 +15,12 @@ distribution whose degrees of freedom are Satterthwaite's. With one seed on both
 users; without variation over users it is Welch's t-test over seeds.
 [Clark 1973, F' for random subjects and items; Cornfield and Tukey 1956; Satterthwaite 1946; Welch 1947;
 Cameron, Gelbach and Miller 2011]
+
+Test periods (folds) are a third sample: rows are then those of all folds, with the users of each, and
+
+    V = V_users + V_folds - V_users_x_folds + V_seeds - V_users_x_seeds
+
+by the same rule for overlapping clusters. A mean over rows weights each fold by its number of users.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -51,6 +57,7 @@ def estimate(
     values: Float[np.ndarray, "S R"],
     reference: Float[np.ndarray, "T R"] | None = None,
     units: Int[np.ndarray, "R"] | None = None,
+    folds: Int[np.ndarray, "R"] | None = None,
 ) -> Estimate:
     """Estimate the mean over seeds and users, or its difference to that of a reference on the same users.
 
@@ -58,6 +65,7 @@ def estimate(
         values: metric of each row (a user, or one of its steps) by seed; rows that are NaN anywhere are left out.
         reference: metric of the same rows for the reference, with its own seeds.
         units: user of each row, if users have several rows; None: one row per user.
+        folds: test period of each row; None: one for all.
 
     Returns:
         The estimate. A side with a single seed adds no variance of seeds. The variance is NaN with fewer than two
@@ -69,24 +77,28 @@ def estimate(
     n_rows = int(defined.sum())
     if n_rows == 0:
         return Estimate(np.nan, np.nan, np.nan)
-    owner = np.arange(n_rows) if units is None else np.unique(units[defined], return_inverse=True)[1]
-    n_users = int(owner.max()) + 1
+    owner, n_users = (np.arange(n_rows), n_rows) if units is None else _numbered(units[defined])
     of_rows = groups[0].mean(axis=0) - (groups[1].mean(axis=0) if len(groups) > 1 else 0.0)
     value = float(of_rows.mean())
     if n_users < 2:
         return Estimate(value, np.nan, np.nan)
-    among_users = _of_users(of_rows[None] - value, owner, n_users)
+    among_users = _of_clusters(of_rows[None] - value, owner, n_users)
     terms = [(among_users, n_users - 1.0)]  # parts of the variance with their degrees of freedom
-    among_seeds = 0.0
+    among_seeds = among_folds = 0.0
+    if folds is not None and len(fold_names := np.unique(folds[defined])) > 1:
+        fold, n_folds = np.searchsorted(fold_names, folds[defined]), len(fold_names)
+        pair, n_pairs = _numbered(owner * n_folds + fold)
+        among_folds = _of_clusters(of_rows[None] - value, fold, n_folds)
+        terms += [(among_folds, n_folds - 1.0), (-_of_clusters(of_rows[None] - value, pair, n_pairs), n_pairs - 1.0)]
     for group in groups:
         if (n_seeds := len(group)) < 2:
             continue
         of_seeds, of_users = group.mean(axis=1, keepdims=True), group.mean(axis=0)
         own = float(of_seeds.var(ddof=1)) / n_seeds
-        both = _of_users(group - of_seeds - of_users + group.mean(), owner, n_users) / (n_seeds * (n_seeds - 1))
+        both = _of_clusters(group - of_seeds - of_users + group.mean(), owner, n_users) / (n_seeds * (n_seeds - 1))
         terms += [(own, n_seeds - 1.0), (-both, (n_seeds - 1.0) * (n_users - 1.0))]
         among_seeds += own
-    variance = max(sum(part for part, _ in terms), among_users, among_seeds)
+    variance = max(sum(part for part, _ in terms), among_users, among_seeds, among_folds)
     if variance == 0:
         return Estimate(value, 0.0, np.inf)
     return Estimate(value, variance, variance**2 / sum(part**2 / dof for part, dof in terms))
@@ -104,6 +116,7 @@ def compared(
     named: Mapping[str, Float[np.ndarray, "S R"]],
     units: Int[np.ndarray, "R"] | None = None,
     without_seed: Collection[str] = (),
+    folds: Int[np.ndarray, "R"] | None = None,
 ) -> pd.DataFrame:
     """Compare settings on the same users; the first is the reference.
 
@@ -111,15 +124,16 @@ def compared(
         named: metric of each row by seed, by name of the setting.
         units: user of each row, see `estimate`.
         without_seed: names of settings that use no random numbers, so that one seed is all there is.
+        folds: test period of each row; None: one for all.
 
     Returns:
         One row per setting:
 
         - run, seeds: name and number of seeds;
-        - value, low, high: mean with its 95 % interval over users and seeds;
+        - value, low, high: mean with its 95 % interval over users, seeds and folds;
         - sd: standard deviation of the metric over seeds; 0 for a setting without random numbers, NaN for one seed;
         - difference, difference_low, difference_high: to the reference, paired by user, with the same interval;
-        - p: of that difference, by the t distribution over users and seeds;
+        - p: of that difference, by the t distribution over users, seeds and folds;
         - p_wilcoxon: of the signed-rank test of the users' differences, which ignores seeds.
 
         Both p-values have Holm's correction for the number of comparisons; intervals do not. The reference has NaN.
@@ -127,14 +141,14 @@ def compared(
     first = next(iter(named))
     rows, by_t, by_rank = [], [], []
     for name, values in named.items():
-        own = estimate(values, units=units)
+        own = estimate(values, units=units, folds=folds)
         sd = 0.0 if name in without_seed else np.nan
         if name not in without_seed and len(values) > 1:
             sd = float(np.std(np.nanmean(values, axis=1, dtype=np.float64), ddof=1))
         low, high = own.interval()
         row = {"run": name, "seeds": len(values), "value": own.value, "sd": sd, "low": low, "high": high}
         if name != first:
-            paired = estimate(values, named[first], units)
+            paired = estimate(values, named[first], units, folds)
             low, high = paired.interval()
             row |= {"difference": paired.value, "difference_low": low, "difference_high": high}
             by_t.append(paired.p_value())
@@ -157,10 +171,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 
-def _of_users(deviations: Float[np.ndarray, "S R"], owner: Int[np.ndarray, "R"], n_users: int) -> float:
-    """Return the variance of the mean over rows, summed over seeds; deviations of one user are added first."""
-    sums = [np.bincount(owner, weights=row, minlength=n_users) for row in deviations]
-    return float(np.square(sums).sum()) * n_users / (n_users - 1) / len(owner) ** 2
+def _of_clusters(deviations: Float[np.ndarray, "S R"], cluster: Int[np.ndarray, "R"], n_clusters: int) -> float:
+    """Return the variance of the mean over rows, summed over seeds; deviations of one cluster are added first."""
+    sums = [np.bincount(cluster, weights=row, minlength=n_clusters) for row in deviations]
+    return float(np.square(sums).sum()) * n_clusters / (n_clusters - 1) / len(cluster) ** 2
+
+
+def _numbered(names: Int[np.ndarray, "R"]) -> tuple[Int[np.ndarray, "R"], int]:
+    """Return names as consecutive numbers from 0, and how many there are."""
+    distinct, numbers = np.unique(names, return_inverse=True)
+    return numbers, len(distinct)
 
 
 def _signed_rank(differences: Float[np.ndarray, "R"], units: Int[np.ndarray, "R"] | None) -> float:

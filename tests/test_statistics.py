@@ -110,6 +110,42 @@ def test_under_the_null_one_in_twenty_is_significant_and_without_seeds_many_are(
         assert np.mean([estimate(a[:1], b[:1]).p_value() < 0.05 for a, b in samples]) > 0.2
 
 
+def test_folds_with_users_of_their_own_count_as_one_each():
+    # Clusters within clusters: what remains is the variance of the mean of four fold means.
+    values = np.random.default_rng(9).normal(size=(1, 80)) + np.repeat([0.0, 1.0, 3.0, 4.0], 20)
+    means = values.reshape(4, 20).mean(axis=1)
+    found = estimate(values, folds=np.repeat(np.arange(4), 20))
+    assert found.value == pytest.approx(means.mean())
+    assert found.variance == pytest.approx(means.var(ddof=1) / 4, rel=1e-9)
+    assert found.dof == pytest.approx(3, rel=0.01)
+
+
+def test_folds_that_agree_add_nothing():
+    # Every user has the same value in each fold: what remains is the variance over users.
+    values = np.random.default_rng(10).normal(size=(1, 30))
+    found = estimate(np.tile(values, 3), units=np.tile(np.arange(30), 3), folds=np.repeat(np.arange(3), 30))
+    assert found.variance == pytest.approx(estimate(values).variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("of_folds", [0.0, 0.1])
+def test_under_the_null_one_in_twenty_is_significant_over_folds(of_folds):
+    """Half of the users of a fold are also in the next; models differ by fold."""
+    rng = np.random.default_rng(11)
+    units = np.concatenate([np.arange(100) + 50 * fold for fold in range(6)])
+    folds = np.repeat(np.arange(6), 100)
+    found = [
+        estimate(
+            (0.1 * rng.normal(size=350))[units][None]
+            + (of_folds * rng.normal(size=6))[folds]
+            + 0.2 * rng.normal(size=600),
+            units=units,
+            folds=folds,
+        ).p_value()
+        for _ in range(1000)
+    ]
+    assert 0.01 < np.mean(np.array(found) < 0.05) < 0.08
+
+
 def test_a_true_difference_is_found():
     rng = np.random.default_rng(6)
     found = [estimate(a + 0.1, b) for a, b in (simulated(rng, (5, 5), 200) for _ in range(100))]

@@ -105,7 +105,8 @@ def _train(
     runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
     shutil.rmtree(directory / STATES, ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
-    monitor = monitors.pop() if len(monitors) == 1 and len(splits) == 1 else None
+    n_data = len({_data_of(settings.without_replica(tree)) for tree in trees})
+    monitor = monitors.pop() if len(monitors) == 1 and n_data == 1 else None
     means = by_validation(means_table(rows, trees), monitor)
     write_text(directory / "runs.csv", runs.to_csv(index=False))
     page = grid_report(directory.name, runs, monitor, first_result.known.name, means)
@@ -122,7 +123,7 @@ def _train(
     )
     if len(means):
         write_text(directory / "seeds.csv", means.to_csv(index=False))
-        table("means over seeds", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
+        table("means over folds and seeds" if "folds" in means else "means over seeds", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results

@@ -15,7 +15,7 @@ from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.finished import SEEDS_FILE, without_seed
+from jaxrec.finished import SEEDS_FILE, in_all_runs
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
@@ -23,7 +23,7 @@ from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
 from jaxrec.report.grid_report import Row
 from jaxrec.report.seeds import seeds_report
-from jaxrec.settings import Tree, get
+from jaxrec.settings import Tree, fold_of, get, without_replica
 from jaxrec.statistics import estimate, over_seeds
 
 Summary = dict[str, dict[str, dict[str, float]]]  # part → metric → mean, sd, low, high
@@ -101,20 +101,31 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     return results
 
 
-def summarize(results: Sequence[Result]) -> Summary:
-    """Return mean, standard deviation over seeds, and 95 % interval of each validation and test metric.
+def summarize(results: Sequence[Result], folds: Sequence[int | None] | None = None) -> Summary:
+    """Return mean, standard deviation over runs, and 95 % interval of each validation and test metric.
 
-    Intervals of test metrics with a value per user cover users and seeds; those of all other metrics cover seeds.
+    Intervals of test metrics with a value per user cover users, seeds and folds; those of all other metrics cover
+    folds, or seeds if there is one fold.
+
+    Args:
+        results: runs that differ only in their seed and fold.
+        folds: fold of each; None: one for all. All folds must have the same seeds, in the same order.
     """
-    units = pd.factorize(results[0].per_user["user_id"])[0]
+    by_fold: dict[int | None, list[Result]] = {}
+    for fold, result in zip(folds or [None] * len(results), results, strict=True):
+        by_fold.setdefault(fold, []).append(result)
+    rows = pd.concat([each[0].per_user.assign(fold=place) for place, each in enumerate(by_fold.values())])
+    units = pd.factorize(rows["user_id"])[0]
     summary: Summary = {}
     for part in ("validation", "test"):
         summary[part] = {}
         for key in results[0].metrics[part]:
             values = np.array([result.metrics[part][key] for result in results], np.float64)
-            own = over_seeds(values)
+            means = [np.mean([result.metrics[part][key] for result in each]) for each in by_fold.values()]
+            own = over_seeds(values if len(by_fold) == 1 else np.array(means))
             if part == "test" and key in results[0].per_user:
-                own = estimate(np.stack([result.per_user[key].to_numpy(np.float64) for result in results]), units=units)
+                stacked = [np.stack([r.per_user[key].to_numpy(np.float64) for r in each]) for each in by_fold.values()]
+                own = estimate(np.concatenate(stacked, axis=1), units=units, folds=rows["fold"].to_numpy())
             low, high = own.interval()
             sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
             summary[part][key] = {"mean": float(values.mean()), "sd": sd, "low": low, "high": high}
@@ -122,20 +133,30 @@ def summarize(results: Sequence[Result]) -> Summary:
 
 
 def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
-    """Return one row per setting of a grid, whose runs differ only in their seed; no rows if all have one seed.
+    """Return one row per setting of a grid, whose runs differ only in their seed and fold; no rows if all have one run.
 
-    Columns: overrides without the seed, seeds, and for each metric PART_METRIC: mean, with _sd, _low and _high.
+    A setting with other seeds in some folds than in others, because runs failed, has no row.
+
+    Columns: overrides without seed and fold, seeds, folds (if there are any), and for each metric PART_METRIC: mean,
+    with _sd, _low and _high.
     """
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[tuple[Row, Tree]]] = {}
     for row, tree in zip(rows, trees, strict=True):
         if row.result is not None:
-            groups.setdefault(json.dumps({**tree, "seed": None}, default=str), []).append(row)
+            groups.setdefault(json.dumps(without_replica(tree), default=str), []).append((row, tree))
     if all(len(group) == 1 for group in groups.values()):
         return pd.DataFrame()
     records = []
     for group in groups.values():
-        record: dict[str, Any] = {"overrides": without_seed(group[0].overrides) or "run", "seeds": len(group)}
-        for part, entries in summarize([row.result for row in group if row.result is not None]).items():
+        group.sort(key=lambda each: (fold_of(each[1]) or 0, each[1]["seed"]))
+        seeds = {fold_of(tree): [t["seed"] for _, t in group if fold_of(t) == fold_of(tree)] for _, tree in group}
+        if len({tuple(each) for each in seeds.values()}) > 1:
+            continue
+        folds = [fold_of(tree) for _, tree in group]
+        name = in_all_runs(group[0][0].overrides) or "run"
+        record: dict[str, Any] = {"overrides": name, "seeds": len(group) // len(seeds)}
+        record |= {} if None in seeds else {"folds": len(seeds)}
+        for part, entries in summarize([row.result for row, _ in group if row.result is not None], folds).items():
             for key, entry in entries.items():
                 ends = {f"{part}_{key}_{name}": entry[name] for name in ("sd", "low", "high")}
                 record |= {f"{part}_{key}": entry["mean"], **ends}
@@ -145,7 +166,7 @@ def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
 
 def shown_means(means: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
     """Return the columns of `means_table` for a terminal: mean ± sd and interval of the monitored metric."""
-    shown = means[["overrides", "seeds"]].astype(object)
+    shown = means[[name for name in ("overrides", "seeds", "folds") if name in means]].astype(object)
     for key in (f"{part}_{monitor}" for part in ("validation", "test")):
         if key not in means:
             continue
@@ -158,7 +179,7 @@ def shown_means(means: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
 
 
 def _mean_and_sd(entry: Mapping[str, float]) -> str:
-    """Format a mean and its standard deviation over seeds; the latter is left out if there is one seed."""
+    """Format a mean and its standard deviation over runs; the latter is left out if there is one run."""
     return f"{entry['mean']:.4f}" + ("" if np.isnan(entry["sd"]) else f" ± {entry['sd']:.4f}")
 
 

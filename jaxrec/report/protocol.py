@@ -7,6 +7,7 @@ from jaxrec.settings import Tree, get
 SPLITS = {
     "holdout": "random holdout per user",
     "global_time": "global time split",
+    "rolling": "rolling test periods",
     "leave_one_out": "leave-one-out",
     "given": "as given by the files",
     "new_users": "held-out users",

@@ -12,7 +12,7 @@ from jaxrec.errors import InputError
 from tests.paths import ROOT
 
 SPLITS = sorted(path.stem for path in (ROOT / "conf" / "split").glob("*.yaml"))
-IN_TIME = {"global_time", "sessions"}  # nobody trains on what is newer than anything that is held out
+IN_TIME = {"global_time", "rolling", "sessions"}  # nobody trains on what is newer than anything that is held out
 IN_TIME_BY_USER = {"leave_one_out"}  # the same, of each user's own
 SETTINGS = {"sessions": ("split.validation_days=4", "split.test_days=4")}
 

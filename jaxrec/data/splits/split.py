@@ -50,6 +50,18 @@ def check_cuts(test_from: str | int | float, validation_from: str | int | float 
         )
 
 
+def check_folds(fold: int, folds: int, validation_fraction: float, test_fraction: float) -> None:
+    """Raise InputError for a fold that does not exist, or folds that leave no training data."""
+    if fold >= folds:
+        raise InputError(f"split.fold={fold} must be below split.folds={folds}: folds are counted from 0")
+    if validation_fraction + folds * test_fraction >= 1:
+        raise InputError(
+            f"split.folds={folds} test periods of split.test_fraction={test_fraction} after "
+            f"split.validation_fraction={validation_fraction} leave no training data: folds * test_fraction + "
+            "validation_fraction must be below 1"
+        )
+
+
 @checked_by(check_fractions)
 def holdout(
     interactions: Interactions,
@@ -107,12 +119,7 @@ def global_time(
         validation_from: start of the validation period; None: no validation.
     """
     check_cuts(test_from, validation_from)
-    unsplit(interactions)
-    time = interactions.time
-    if time is None:
-        raise InputError("split=global_time needs times: name their column in data.time_column, or use another split")
-    if not len(time):
-        raise InputError(f"there is no data to split: {remedy(interactions)}")
+    time = _times(interactions, "global_time")
     test_cut = _cut(time, test_from, "split.test_from")
     part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
     if validation_from is not None:
@@ -124,6 +131,44 @@ def global_time(
             )
         part[(time >= validation_cut) & (time < test_cut)] = VALIDATION
     return assembled(interactions, part, validated=validation_from is not None)
+
+
+@reads("time")
+@checked_by(check_folds)
+def rolling(
+    interactions: Interactions,
+    *,
+    fold: NonNegativeInt = 0,
+    folds: PositiveInt = 4,
+    validation_fraction: Fraction = 0.1,
+    test_fraction: Fraction = 0.1,
+) -> Split:
+    """Split by time at the start of one of several consecutive test periods.
+
+    The last `folds` test periods of the data are equally long in interactions. Fold 0 tests on the first of them, is
+    validated on the interactions just before it, and trained on all earlier ones; each further fold moves all cuts one
+    test period on. Later interactions are dropped. Interactions at the time of a cut are after it.
+
+    Args:
+        interactions: data with times that is not split yet.
+        fold: the fold, from 0.
+        folds: number of test periods.
+        validation_fraction, test_fraction: length of the validation period and of each test period, as shares of all
+            interactions.
+    """
+    check_folds(fold, folds, validation_fraction, test_fraction)
+    time = _times(interactions, "rolling")
+    start = 1 - (folds - fold) * test_fraction
+    cuts = [_cut(time, round(share, 9), "split.fold") for share in (start - validation_fraction, start)]
+    part = np.select([time >= cuts[1], time >= cuts[0]], [TEST, VALIDATION], TRAIN).astype(np.int8)
+    if fold + 1 < folds:
+        kept = time < _cut(time, round(start + test_fraction, 9), "split.fold")
+        dropped = int((~kept).sum())
+        interactions, part = interactions.take(kept), part[kept]
+    else:
+        dropped = 0
+    split = assembled(interactions, part, validated=validation_fraction > 0)
+    return replace(split, notes={**split.notes, "after_test_dropped": dropped})
 
 
 def given(interactions: Interactions, *, validation_fraction: Fraction = 0.0, seed: NonNegativeInt = 0) -> Split:
@@ -163,6 +208,16 @@ def _random_parts(interactions: Interactions, validation: float, test: float, se
     n_test[small], n_validation[small] = 0, 0
     test_end, validation_end = n_test[interactions.user], (n_test + n_validation)[interactions.user]
     return np.select([rank < test_end, rank < validation_end], [TEST, VALIDATION], TRAIN).astype(np.int8)
+
+
+def _times(interactions: Interactions, split: str) -> np.ndarray:
+    """Return the times of data that can be split by them."""
+    unsplit(interactions)
+    if interactions.time is None:
+        raise InputError(f"split={split} needs times: name their column in data.time_column, or use another split")
+    if not len(interactions.time):
+        raise InputError(f"there is no data to split: {remedy(interactions)}")
+    return interactions.time
 
 
 def _cut(time: np.ndarray, setting: str | int | float, key: str) -> int:

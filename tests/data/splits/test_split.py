@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxrec.data.filters import filtered
 from jaxrec.data.interactions import Interactions, encode
-from jaxrec.data.splits.split import Split, given, global_time, holdout, leave_one_out
+from jaxrec.data.splits.split import Split, given, global_time, holdout, leave_one_out, rolling
 from jaxrec.errors import InputError
 
 quick = settings(deadline=None, max_examples=25, database=None)
@@ -188,10 +188,41 @@ def test_cuts_that_cannot_be_made(options, message):
         global_time(data(DAYS), **options)
 
 
-def test_time_is_needed_for_cuts():
+@pytest.mark.parametrize(
+    ("fold", "train", "validation", "test"),  # days; of 3 users, so that a tenth of the data is a day
+    [(0, range(5), [5], [6, 7]), (1, range(7), [7], [8, 9])],
+)
+def test_test_periods_roll_on(fold, train, validation, test):
+    split = rolling(data(DAYS), fold=fold, folds=2, validation_fraction=0.1, test_fraction=0.2)
+    days = [sorted(set((part.time // 86_400_000).tolist())) for part in parts(split)]
+    assert days == [list(train), validation, test]
+    assert [len(part) for part in parts(split)] == [3 * len(each) for each in days]
+    assert split.notes["after_test_dropped"] == 30 - 3 * sum(map(len, days))
+
+
+def test_the_last_test_period_ends_with_the_data():
+    split = rolling(data(DAYS), fold=2, folds=3, validation_fraction=0.0, test_fraction=0.1)
+    assert [len(part) for part in parts(split)] == [27, 3]
+    assert split.selection.validation is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fold": 4}, "split.fold=4 must be below split.folds=4: folds are counted from 0"),
+        ({"folds": 9}, r"split.folds=9 test periods of split.test_fraction=0.1 .* leave no training data"),
+    ],
+)
+def test_folds_that_do_not_exist(options, message):
+    with pytest.raises(InputError, match=message):
+        rolling(data(DAYS), **options)
+
+
+@pytest.mark.parametrize("split", [rolling, lambda source: global_time(source, test_from=0.5)])
+def test_time_is_needed_for_cuts(split):
     frame = pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]})
     with pytest.raises(InputError, match=r"data.time_column"):
-        global_time(encode(frame, name="timeless"), test_from=0.5)
+        split(encode(frame, name="timeless"))
 
 
 def parted(part: list[int], users: list[int] | None = None, items: list[int] | None = None) -> Interactions:
