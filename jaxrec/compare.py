@@ -45,6 +45,12 @@ class Run:
         """Fold and seed."""
         return self.fold, self.config.get("seed", 0)
 
+    @property
+    def name(self) -> str:
+        """Seed and fold as words."""
+        fold, seed = self.replica
+        return f"seed {seed}" if fold is None else f"fold {fold}, seed {seed}"
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
@@ -94,14 +100,15 @@ class Comparison:
             verdicts(self.metric, self.table),
             head={"Users": f"{first.runs[0].per_user['user_id'].nunique():,}"}
             | {key: head[key] for key in ("Split", "Ranking", "Leakage") if key in head},
-            by_seed={
-                name: [(run.config.get("seed"), _mean(run, self.metric)) for run in setting.runs]
+            by_run={
+                name: [(run.name, _mean(run, self.metric)) for run in setting.runs]
                 for name, setting in self.settings.items()
             },
             means=pd.DataFrame({name: _means(setting) for name, setting in self.settings.items()}),
             settings=[[key, *(own.get(key, "") for own in leaves)] for key in differing(*leaves)],
             directories={name: [str(run.directory) for run in setting.runs] for name, setting in self.settings.items()},
             lead=lead,
+            n_folds=len(first.folds),
         )
 
 
@@ -199,7 +206,9 @@ def _check_replicas(first: Setting, setting: Setting) -> None:
     seeds = {fold: [run.replica[1] for run in runs] for fold, runs in setting.folds.items()}
     if len({tuple(each) for each in seeds.values()}) > 1:
         listed = "; ".join(f"fold {fold}: {', '.join(map(str, each))}" for fold, each in seeds.items())
-        raise InputError(f"{setting.name} has other seeds in some folds than in others ({listed}): train the missing runs")
+        raise InputError(
+            f"{setting.name} has other seeds in some folds than in others ({listed}): train the missing runs"
+        )
 
 
 def _check_same(first: Run, run: Run, metric: str) -> None:

@@ -126,7 +126,8 @@ def split(data: Dataset | object, name: str = "holdout", **options: object) -> S
 
     Args:
         data: a `Dataset`, or a frame with the columns user_id and item_id.
-        name: a split of conf/split: holdout, leave_one_out, global_time, new_users, sessions, given.
+        name: a split of conf/split: holdout, leave_one_out, global_time, rolling, new_users, sessions,
+            given.
         options: settings of the split, e.g. `test_fraction=0.2` or `test_from="2015-06-01"`.
 
     Returns:

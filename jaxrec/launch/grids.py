@@ -123,7 +123,8 @@ def _train(
     )
     if len(means):
         write_text(directory / "seeds.csv", means.to_csv(index=False))
-        table("means over folds and seeds" if "folds" in means else "means over seeds", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
+        over = "folds and seeds" if "folds" in means else "seeds"
+        table(f"means over {over}", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])
     say(f"results: {directory}")
     return results

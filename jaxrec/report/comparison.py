@@ -1,7 +1,6 @@
 """Page of a comparison of runs: verdicts, differences to the reference, means, and what differs in the settings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,10 @@ METHOD = (
     "differences: it does not depend on a few extreme users, but ignores seeds. Both p-values have Holm's correction "
     "for the number of comparisons; intervals are for one comparison each."
 )
+FOLDS = (
+    " Test periods are a third sample: to the variance that of the fold means is added, less the interaction of users "
+    "and folds. Every user of every fold has the same weight."
+)
 
 
 def comparison_report(
@@ -28,11 +31,12 @@ def comparison_report(
     verdicts: Sequence[str],
     *,
     head: Mapping[str, str],
-    by_seed: Mapping[str, Sequence[tuple[Any, float]]],
+    by_run: Mapping[str, Sequence[tuple[str, float]]],
     means: pd.DataFrame,
     settings: Sequence[Sequence[str]],
     directories: Mapping[str, Sequence[str]],
     lead: Sequence[Html] = (),
+    n_folds: int = 1,
 ) -> str:
     """Return the HTML page of a comparison.
 
@@ -41,14 +45,16 @@ def comparison_report(
         compared: the table of `jaxrec.statistics.compared`; the first row is the reference.
         verdicts: one sentence for each other row.
         head: facts about data and protocol.
-        by_seed: seed and mean over users of each run, by setting.
+        by_run: name (seed and fold) and mean over users of each run, by setting.
         means: every test metric by setting, [metric, setting].
         settings: key and its value in each setting, where they differ.
         directories: run directories of each setting.
         lead: sections before the result.
+        n_folds: number of test periods.
     """
     names, name = list(compared["run"]), label(metric)
     title = f"Comparison by test {name}"
+    folds = f", {n_folds} folds" if n_folds > 1 else ""
     single = ", ".join(compared.loc[compared["sd"].isna(), "run"])
     warning = f"One seed of {single}: differences between its seeds are not included; seeds=5 would include them."
     body = [
@@ -61,15 +67,15 @@ def comparison_report(
             tag("p", warning, "warn") if single else Html(),
         ),
         section(
-            name, grid([_forest(metric, compared), _dots(metric, compared, by_seed)]), box(_table(compared, metric))
+            name, grid([_forest(metric, compared), _dots(metric, compared, by_run)]), box(_table(compared, metric))
         ),
-        section("All test metrics", box(_means(means), tag("p", "Means over users and seeds.", "soft note"))),
+        section("All test metrics", box(_means(means), tag("p", f"Means over users{folds} and seeds.", "soft note"))),
         section(
             "Settings",
             box(table(["setting", *names], settings) if settings else tag("p", "The settings do not differ.", "soft")),
             box(details("Run directories", table([], [(n, list(paths)) for n, paths in directories.items()]))),
         ),
-        section("Method", box(tag("p", METHOD))),
+        section("Method", box(tag("p", METHOD + (FOLDS if folds else "")))),
     ]
     return page(title, body)
 
@@ -96,11 +102,11 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
     return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(others), **axes)
 
 
-def _dots(metric: str, compared: pd.DataFrame, by_seed: Mapping[str, Sequence[tuple[Any, float]]]) -> Html:
-    """Draw means with intervals over users and seeds, and the mean of every seed."""
+def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tuple[str, float]]]) -> Html:
+    """Draw means with intervals over users and seeds, and the mean of every run."""
     rows = compared.iloc[::-1]
     places = list(range(len(rows)))
-    seeds = [(place, *each) for place, name in enumerate(rows["run"]) for each in by_seed[name]]
+    seeds = [(place, *each) for place, name in enumerate(rows["run"]) for each in by_run[name]]
     traces = [
         go.Scatter(
             x=[value for _, _, value in seeds],
@@ -108,7 +114,7 @@ def _dots(metric: str, compared: pd.DataFrame, by_seed: Mapping[str, Sequence[tu
             customdata=[seed for _, seed, _ in seeds],
             mode="markers",
             marker={"color": ORANGE, "size": 7, "symbol": "line-ns-open", "line": {"width": 1.5}},
-            hovertemplate="seed %{customdata}: %{x:.4f}<extra></extra>",
+            hovertemplate="%{customdata}: %{x:.4f}<extra></extra>",
         ),
         go.Scatter(
             x=rows["value"],

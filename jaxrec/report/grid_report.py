@@ -72,7 +72,7 @@ def grid_report(
         table: the table of `runs_table`.
         monitor: metric to rank by, or None.
         data: name of the data.
-        means: means over seeds of each setting, if there are several seeds.
+        means: means over seeds and folds of each setting, if there are several.
     """
     ranked, key, metric = by_validation(table, monitor), f"validation_{monitor}", label(f"validation {monitor}")
     is_ranked = key in ranked
@@ -91,7 +91,7 @@ def grid_report(
         ),
     ]
     if means is not None and len(means) and f"test_{monitor}" in means:
-        body.insert(-1, section("Means over seeds", box(_means(means, str(monitor)))))
+        body.insert(-1, section(f"Means over {_replicas(means)}", box(_means(means, str(monitor)))))
     if len(failed):
         body.append(section("Failed", box(frame(failed[["run", "overrides", "error"]]))))
     return page(name, body)
@@ -124,7 +124,8 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
 
 
 def _means(means: pd.DataFrame, monitor: str) -> Html:
-    """Return a table of settings with mean, standard deviation over seeds, and interval of the monitored metric."""
+    """Return a table of settings with mean, standard deviation over runs, and interval of the monitored metric."""
+    numbers = [name for name in ("seeds", "folds") if name in means]
     parts = [part for part in ("validation", "test") if f"{part}_{monitor}" in means]
     rows = []
     for row in means.to_dict("records"):
@@ -133,13 +134,18 @@ def _means(means: pd.DataFrame, monitor: str) -> Html:
             low, high = row[f"{key}_low"], row[f"{key}_high"]
             cells.append(Cell(decimals(row[key]), note=interval(low, high)))
             cells.append(Cell(decimals(row[f"{key}_sd"])))
-        rows.append([row["overrides"], Cell(row["seeds"]), *cells])
+        rows.append([row["overrides"], *(Cell(row[name]) for name in numbers), *cells])
+    over = _replicas(means)
     note = (
-        "sd: standard deviation over seeds. In small type: 95% intervals, of test over users and seeds, of validation "
-        "over seeds."
+        f"sd: standard deviation over {over}. In small type: 95% intervals, of test over users, {over}, of validation "
+        f"over {numbers[-1]}."
     )
-    heads = ["overrides", "seeds", *(text for part in parts for text in (f"{part} {label(monitor)}", "sd"))]
+    heads = ["overrides", *numbers, *(text for part in parts for text in (f"{part} {label(monitor)}", "sd"))]
     return html_table(heads, rows) + tag("p", note, "soft note")
+
+
+def _replicas(means: pd.DataFrame) -> str:
+    return "seeds and folds" if "folds" in means else "seeds"
 
 
 def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:

@@ -1,0 +1,79 @@
+"""Test periods as replicas: a grid over folds has means over them, and models are compared over all of them."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from jaxrec import launch
+from jaxrec.compare import compare
+from jaxrec.errors import InputError
+from tests.page import Page
+
+DATA = ("data=synthetic", "data.n_users=80", "data.n_items=40", "data.n_interactions=1600", "split=rolling")
+SOLVED = ("loss=none", "negatives=none", "optimizer=none")
+COMBINATIONS = [(model, fold) for fold in (0, 1, 2) for model in ("popularity", "ease")]
+
+
+@pytest.fixture(scope="module")
+def folder(compose, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "grid"
+    combinations = []
+    for model, fold in COMBINATIONS:
+        overrides = [f"model={model}", f"split.fold={fold}"]
+        combinations.append((compose(*DATA, *SOLVED, "split.folds=3", *overrides), overrides))
+    launch.grid(combinations, folder)
+    return folder
+
+
+def per_user(folder, model):
+    numbers = [number for number, (name, _) in enumerate(COMBINATIONS) if name == model]
+    frames = [pd.read_parquet(folder / str(number) / "per_user.parquet") for number in numbers]
+    return pd.concat([frame.assign(fold=fold) for fold, frame in enumerate(frames)])
+
+
+def test_the_means_of_a_grid_are_over_folds(folder):
+    means = pd.read_csv(folder / "seeds.csv").set_index("overrides")
+    runs = pd.read_csv(folder / "runs.csv")
+    assert means[["seeds", "folds"]].to_numpy().tolist() == [[1, 3], [1, 3]]
+    for model in ("popularity", "ease"):
+        own = runs[runs.overrides.str.startswith(f"model={model} ")]
+        for part in ("validation", "test"):
+            key, values = f"{part}_ndcg@10", own[f"{part}_ndcg@10"]
+            assert means.loc[f"model={model}", key] == pytest.approx(values.mean())
+            assert means.loc[f"model={model}", f"{key}_sd"] == pytest.approx(values.std())
+        low, high = stats.ttest_1samp(own["validation_ndcg@10"], 0).confidence_interval(0.95)
+        assert means.loc[f"model={model}", "validation_ndcg@10_low"] == pytest.approx(low)
+        assert means.loc[f"model={model}", "validation_ndcg@10_high"] == pytest.approx(high)
+    assert "Means over seeds and folds" in Page((folder / "report.html").read_text(encoding="utf-8")).said
+
+
+def test_models_are_compared_over_all_folds(folder):
+    found = compare([str(folder)], "ndcg@10")
+    reference, other = (per_user(folder, model) for model in ("popularity", "ease"))
+    joined = reference.merge(other, on=["fold", "user_id"])
+    differences = joined["ndcg@10_y"] - joined["ndcg@10_x"]
+    assert found.table["run"].tolist() == ["model=popularity", "model=ease"]
+    assert found.table["seeds"].tolist() == [1, 1]
+    assert found.table["value"].tolist() == pytest.approx([frame["ndcg@10"].mean() for frame in (reference, other)])
+    assert found.table["difference"][1] == pytest.approx(differences.mean())
+    # Three overlapping sets of clusters: users, folds, and both.
+    deviations, variance = differences - differences.mean(), 0.0
+    for sign, names in ((1, ["user_id"]), (1, ["fold"]), (-1, ["user_id", "fold"])):
+        sums = deviations.groupby([joined[name] for name in names]).sum()
+        variance += sign * np.square(sums).sum() * len(sums) / (len(sums) - 1) / len(joined) ** 2
+    half = (found.table["difference_high"][1] - found.table["difference_low"][1]) / 2
+    assert half >= 1.96 * np.sqrt(variance) * 0.999
+    assert ", 3 folds and seeds" in Page(found.page()).said
+
+
+def test_settings_must_have_the_same_folds_and_each_fold_the_same_seeds(folder, tmp_path):
+    with pytest.raises(InputError, match=r"5 has the folds 2, .*0 has 0, 1: train the same folds of both"):
+        compare([str(folder / name) for name in ("0", "2", "5")])
+    shutil.copytree(folder / "0", tmp_path / "other")
+    config = tmp_path / "other" / "config.yaml"
+    config.write_text(config.read_text().replace("\nseed: 1\n", "\nseed: 2\n"))
+    with pytest.raises(InputError, match=r"other seeds in some folds than in others \(fold 0: 1, 2; fold 1: 1\)"):
+        compare([str(folder / "0"), str(tmp_path / "other"), str(folder / "2")], n_least=1)
