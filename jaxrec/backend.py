@@ -132,8 +132,9 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
-def put(tree: PyTree, sharding: NamedSharding) -> PyTree:
-    """Copy arrays to the devices of a sharding; absent devices get the shapes of the arrays."""
+def put(tree: PyTree, sharding: PyTree) -> PyTree:
+    """Copy arrays to the devices of a sharding, or of one for each array; absent devices get the arrays' shapes."""
     if _target.get() is None:
         return jax.device_put(tree, sharding)
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+    shardings = jax.tree.map(lambda _: sharding, tree) if isinstance(sharding, NamedSharding) else sharding
+    return jax.tree.map(lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), tree, shardings)

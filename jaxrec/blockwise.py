@@ -9,6 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxrec import backend
+from jaxrec.mesh import BATCH, MEMBER, manual, mesh, put_members, row_devices, rows_over
 
 Block = Callable[[Int[Array, "B"]], tuple[PyTree, Bool[Array, ""]]]
 
@@ -22,7 +23,7 @@ def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int 
         block: maximum number of rows; None: as many as fit into `Choices.ranked`.
         floats: floats allocated per score; above 1 for models that do not factorize.
     """
-    share = -(-n_rows // backend.device_count())
+    share = -(-n_rows // (backend.device_count() // row_devices()))
     most = block or max(1, 8 // floats, backend.choices().ranked // (n_items * floats))
     n_blocks = -(-share // most)
     return -(-share // n_blocks)
@@ -49,7 +50,8 @@ class Blockwise:
 
     `member(shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree of
     [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
-    Members are distributed over as many devices as divide them evenly, rows over the remaining ones; those of a device
+    Members are distributed over as many devices as divide them evenly, rows over the remaining ones, and tables over
+    as many as `mesh.row_devices` said when this was built; those of a device
     are computed one after another on a CPU, vmapped on accelerators. Memory: one block per device, on accelerators
     one per member; on a CPU all devices share the parameters on the host without copies.
     """
@@ -59,6 +61,7 @@ class Blockwise:
     ) -> None:
         self.member, self.shared = member, shared
         self.n_rows, self.block = n_rows, block
+        self.rows_over = row_devices()
         self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
     def __call__(
@@ -76,10 +79,10 @@ class Blockwise:
 
     def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""
-        n_devices = backend.device_count()
+        n_devices = backend.device_count() // self.rows_over
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
         over_rows = n_devices // over_members
-        mesh = Mesh(np.array(backend.devices()).reshape(over_members, over_rows), ("member", "row"))
+        devices = mesh(over_members, over_rows, self.rows_over)
         # Every device gets the same number of blocks; padding blocks repeat the first ones and are cut off.
         starts = np.arange(0, self.n_rows, self.block)
         n_blocks = -(-len(starts) // over_rows) * over_rows
@@ -87,8 +90,9 @@ class Blockwise:
 
         def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
             def of_active(params: PyTree, hyper: PyTree) -> PyTree:
-                block, places = self.member(shared, params, hyper), jnp.arange(self.block)
-                return jax.lax.map(lambda first: block(jnp.minimum(first + places, self.n_rows - 1)), first_rows)
+                with rows_over(self.rows_over):
+                    block, places = self.member(shared, params, hyper), jnp.arange(self.block)
+                    return jax.lax.map(lambda first: block(jnp.minimum(first + places, self.n_rows - 1)), first_rows)
 
             def of_member(member: PyTree) -> PyTree:
                 params, hyper, is_active = member
@@ -107,9 +111,10 @@ class Blockwise:
         P = PartitionSpec
         streamed = jax.shard_map(
             local,
-            mesh=mesh,
-            in_specs=(P(), P("row"), P("member"), P("member"), P("member")),
-            out_specs=P("member", "row"),
+            mesh=devices,
+            in_specs=(P(), P(BATCH), P(MEMBER), P(MEMBER), P(MEMBER)),
+            out_specs=P(MEMBER, BATCH),
+            axis_names=manual(devices),
             check_vma=False,
         )
 
@@ -118,10 +123,10 @@ class Blockwise:
             flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
             return jax.tree.map(flat, rows), jnp.all(finite, axis=1)
 
-        shared = backend.put(self.shared, NamedSharding(mesh, P()))
+        shared = backend.put(self.shared, NamedSharding(devices, P()))
 
         def deal(*members: PyTree) -> PyTree:
-            return shared, *backend.put(members, NamedSharding(mesh, P("member")))
+            return shared, *put_members(members, devices)
 
         return backend.jit(program), deal
 

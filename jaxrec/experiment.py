@@ -6,6 +6,7 @@ Model selection (`select`) takes a `Selection`, which has no test data; only `fi
 import math
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,9 +34,10 @@ from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedSlots
 from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
+from jaxrec.mesh import rows_over
 from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
-from jaxrec.settings import Tree, build
+from jaxrec.settings import Tree, build, get
 
 DIVERGED = "training diverged: decrease optimizer.learning_rate, or limit gradients by optimizer.clip_norm"
 
@@ -132,7 +134,8 @@ def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]
     if validation is None:
         return model, None
     fallback = Fallback(trained_on(train), folding(evaluated_model, _longest(known)))
-    evaluator = evaluation.evaluator(evaluated_model, validation, fallback)
+    with _tables_split(tree):
+        evaluator = evaluation.evaluator(evaluated_model, validation, fallback)
     if why := evaluator.undefined.get(evaluation.monitor):
         raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
     return model, evaluator
@@ -254,7 +257,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     evaluated_model = _for_users(_model(tree, context), selection, context)
     trained = trained_on(fitted_on)
     fallback = Fallback(trained, folding(evaluated_model, _longest(context)))
-    evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
+    with _tables_split(tree):
+        evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
     hyper = selected.population.at(selected.fit.best_epoch)
     test = evaluator(fit.params, hyper)
     if not test.finite.all():
@@ -347,6 +351,11 @@ def environment(placement: str) -> Tree:
         "devices": jax.device_count(),
         "placement": placement,
     }
+
+
+def _tables_split(tree: Tree) -> AbstractContextManager[None]:
+    """Rank on the devices over which training splits tables."""
+    return rows_over(get(tree, "trainer.mesh.row", 1))
 
 
 def _only_monitor_missing(row: EpochRow) -> bool:

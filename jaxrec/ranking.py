@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec import backend
@@ -18,6 +19,7 @@ from jaxrec.fallback import Fallback, FoldIn, Sources, sources
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.mesh import ROW, row_devices, rows_over
 from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
@@ -51,6 +53,28 @@ def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], I
     """`lax.top_k` with -0.0 replaced by 0.0, because it sorts -0.0 below 0.0."""
     values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
     return values, at
+
+
+def best(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+    """`top_k` of a catalog that may be split over devices: the best of each part, then the best of these.
+
+    Parts are concatenated in order of position, so that ties keep their order.
+    """
+    if (n_parts := row_devices()) == 1:
+        return top_k(scores, k)
+    n_items = scores.shape[1]
+    width = -(-n_items // n_parts)
+    scores = jnp.pad(scores, ((0, 0), (0, n_parts * width - n_items)), constant_values=-jnp.inf)
+
+    def of_part(own: Float[Array, "B W"]) -> tuple[Array, Array]:
+        values, items = top_k(own, min(k, width))
+        return values, items + jax.lax.axis_index(ROW) * width
+
+    by_items = PartitionSpec(None, ROW)
+    parts = jax.shard_map(of_part, in_specs=by_items, out_specs=by_items, axis_names={ROW}, check_vma=False)
+    values, items = parts(scores)
+    values, at = _sorted(values, k)
+    return values, jnp.take_along_axis(items, at, axis=1)
 
 
 class Ranked(NamedTuple):
@@ -193,7 +217,8 @@ class Ranker:
             except jax.errors.JaxRuntimeError as error:
                 if not backend.is_out_of_memory(error) or self._block == 1:
                     raise
-                self._set_block(-(-self._block // 2))
+                with rows_over(self.stream.rows_over):
+                    self._set_block(-(-self._block // 2))
                 log.warning("out of memory while ranking: %d rows at a time from here on", self._block)
             else:
                 return Ranked(items, scores, finite)
@@ -215,7 +240,7 @@ class Ranker:
                 scores = sources.blended(rows, scores, pool, queries.query, fold_in)
             if masked is not None:
                 scores = masked.mask_block(scores, rows[0], self._max_entries, place)
-            values, items = top_k(scores, self.k)
+            values, items = best(scores, self.k) if pool is None else top_k(scores, self.k)
             items = items if pool is None else pool[items]
             return (jnp.where(values > -jnp.inf, items, -1), values), finite
 

@@ -19,8 +19,9 @@ from jaxrec.errors import InputError, first_line
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.capacity import epoch_of, needed_bytes
 from jaxrec.fitting.gradient import GradientFit
+from jaxrec.mesh import rows_over
 from jaxrec.ranking import QueryRows, Ranker
-from jaxrec.settings import Tree, populations
+from jaxrec.settings import Tree, get, populations
 
 MEBI = 2**20
 
@@ -91,7 +92,8 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     yield "epoch", _compiled(epoch, arguments)
     _, states, hyper, active = arguments
     queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
-    rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
+    with rows_over(get(shared, "trainer.mesh.row", 1)):
+        rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
         if (stream := getattr(ranker, "stream", None)) is not None:
             arguments = (states.params, None) if isinstance(ranker, Ranker) else states.params

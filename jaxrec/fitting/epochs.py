@@ -151,7 +151,8 @@ class EpochLoop:
         missing = jax.tree.map(np.zeros_like, next(iter(params.values()))) if waiting else {}
         kept = [params.get(member, missing) for member in members]
         return Fit(
-            jax.tree.map(lambda *values: jnp.asarray(np.stack(values)), *kept),
+            # Tables that are split over devices may not fit into one.
+            jax.tree.map(lambda *values: (np if placement.n_rows > 1 else jnp).asarray(np.stack(values)), *kept),
             [member.history for member in members],
             [member.best_epoch for member in members],
             str(placement),

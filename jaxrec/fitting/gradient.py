@@ -24,6 +24,7 @@ from jaxrec.fitting.row_updates import Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers
+from jaxrec.mesh import MeshSize, batch_shared_by, places_in_batch, rows_over, sum_over_batch
 from jaxrec.models.model import Model, Params
 from jaxrec.random import RandomStream, stream, substream
 
@@ -52,6 +53,7 @@ class GradientFit(EpochLoop):
         members: run members of one device by `vmap` or `sequential`; `auto` decides by backend
         precision: of the factors of matrix products on accelerators: `float32` is JAX's default there (TF32, on TPUs
             bfloat16 passes), `bfloat16` rounds them. Sums, parameters and optimizer state are float32 in both
+        mesh: devices over which members, batches and rows of tables are split
     """
 
     objective: Objective
@@ -59,6 +61,7 @@ class GradientFit(EpochLoop):
     batch_size: PositiveInt = 2048
     members: Members = "auto"
     precision: Precision = "float32"
+    mesh: MeshSize = MeshSize()  # noqa: RUF009
 
     def __call__(
         self,
@@ -87,7 +90,13 @@ class GradientFit(EpochLoop):
             )
         examples, n_examples = self.objective.examples(train, model.history_length)
         batch_size = min(self.batch_size, n_examples)
-        placement = place(n_slots, self.members, self.objective.split_batch, batch_size)
+        if self.mesh.batch != "auto":
+            if self.batch_size % self.mesh.batch:
+                raise InputError(
+                    f"trainer.batch_size={self.batch_size} must be a multiple of trainer.mesh.batch={self.mesh.batch}"
+                )
+            batch_size += -batch_size % self.mesh.batch
+        placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
         shared = placement.share((examples, tables(model, train.encoded)))
         hard = hard_of(self.objective)
         penalized = bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0)))
@@ -103,7 +112,8 @@ class GradientFit(EpochLoop):
             return self._epoch(model, sizes, penalized, examples, features, state, hyper, active)
 
         loaded = lambda params: model.pretrained(params, train)  # noqa: E731
-        miner = None if hard is None else Miner(hard, model, train)
+        with rows_over(self.mesh.row):
+            miner = None if hard is None else Miner(hard, model, train)
         return MemberProgram(shared, start, epoch, loaded, miner), placement
 
     def _start(self, model: Model, examples: PyTree, features: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
@@ -143,11 +153,10 @@ class GradientFit(EpochLoop):
             examples = examples._replace(mined=state.mined)
 
         share = batch_size // n_split  # examples of each batch on this device
-        own = jax.lax.axis_index("batch") * share + jnp.arange(share) if n_split > 1 else jnp.arange(share)
 
         def step(carry: tuple[Params, PyTree], number: Array) -> tuple[tuple[Params, PyTree], tuple[Array, Array]]:
             params, moments = carry
-            position = number * batch_size + own
+            position = number * batch_size + places_in_batch(share)
             rows = shuffled(order, n_examples, jnp.minimum(position, n_examples - 1))
             # The last batch may be short; its padding has weight 0.
             inside = (position < n_examples).astype(jnp.float32)
@@ -156,18 +165,17 @@ class GradientFit(EpochLoop):
                 cost, weight = loss.costs(model, params, examples, rows, draws, penalized)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, so that gradients can be summed over devices.
-                whole = jax.lax.psum(weights, "batch") if n_split > 1 else weights
+                whole = sum_over_batch(weights)
                 # Avoid 0 / 0 for a batch of total weight 0, e.g. of windows without a target.
                 return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
-            reduce = (lambda sums: jax.lax.psum(sums, "batch")) if n_split > 1 else (lambda sums: sums)
-            with jax.default_matmul_precision(PRODUCTS[self.precision]):
-                params, moments, sums = optimizer.step(objective, params, moments, reduce)
+            params, moments, sums = optimizer.step(objective, params, moments)
             return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:
             steps = jnp.arange(-(-n_examples // batch_size))
-            (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
+            with batch_shared_by(n_split, share), jax.default_matmul_precision(PRODUCTS[self.precision]):
+                (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
             return State(params, moments, state.source, state.epoch + 1, state.mined), jnp.sum(totals) / jnp.sum(
                 weights
             )

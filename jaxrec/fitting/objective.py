@@ -20,6 +20,7 @@ from jaxrec.fitting.example_histories import ExampleHistories, Which, example_hi
 from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.losses import multinomial
 from jaxrec.membership import Membership, membership
+from jaxrec.mesh import common_to_batch
 from jaxrec.models.model import FactorizedByRow, Model, Params
 from jaxrec.negatives.candidates import SamplerContext
 from jaxrec.negatives.sampler import Sampler
@@ -157,7 +158,9 @@ def _scores(
     n_rows = positive.shape[0]
     if negatives.shape[0] < n_rows and isinstance(model, FactorizedByRow):
         bound = model.bind(params)
-        vectors, own, shared = bound.query_vectors(query), bound.vectors_of(positive), bound.vectors_of(negatives[0])
+        vectors, own = bound.query_vectors(query), bound.vectors_of(positive)
+        with common_to_batch():
+            shared = bound.vectors_of(negatives[0])
         return jnp.sum(vectors * own, axis=1), vectors @ shared.T
     negatives = jnp.broadcast_to(negatives, (n_rows, negatives.shape[1]))
     scores = model.bind(params)(query, jnp.concatenate([positive[:, None], negatives], axis=1))

@@ -1,5 +1,6 @@
 """Placement of a population's members: distributed over devices, and vmapped or sequential on each."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -11,7 +12,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxrec import backend
+from jaxrec.errors import InputError
 from jaxrec.hyper import Hyper
+from jaxrec.mesh import MEMBER, MeshSize, manual, mesh, padded, put_members, split
 
 Members = Literal["auto", "vmap", "sequential"]
 
@@ -58,13 +61,15 @@ class Placement:
     """Distribution of members over `n_devices`; on each device they are vmapped or run sequentially.
 
     Attributes:
-        n_split: number of devices over which the batches of each member are split, the axis "batch" of the program
+        n_split: number of devices over which the batches of each member are split
+        n_rows: number of devices over which the rows of tables are split
     """
 
     n_members: int
     n_devices: int
     sequential: bool
     n_split: int = 1
+    n_rows: int = 1
 
     @property
     def per_device(self) -> int:
@@ -79,46 +84,67 @@ class Placement:
     def __str__(self) -> str:
         how = "sequential" if self.sequential else "vmapped"
         split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
-        devices = f"{self.n_devices * self.n_split} {backend.platform()} device(s)"
+        split += f", tables split over {self.n_rows}" if self.n_rows > 1 else ""
+        devices = f"{self.n_devices * self.n_split * self.n_rows} {backend.platform()} device(s)"
         return f"{self.n_members} member(s) on {devices}, {self.per_device} each, {how}{split}"
 
     @property
     def mesh(self) -> Mesh:
         """The devices in use."""
-        devices = np.array(backend.devices()[: self.n_devices * self.n_split])
-        return Mesh(devices.reshape(self.n_devices, self.n_split), ("member", "batch"))
+        return mesh(self.n_devices, self.n_split, self.n_rows)
 
     def deal(self, members: PyTree) -> PyTree:
-        """Put each slot's values [S, ...] on its device."""
-        return backend.put(members, NamedSharding(self.mesh, PartitionSpec("member")))
+        """Put each slot's values [S, ...] on its device, and the rows of its tables on theirs."""
+        return put_members(members, self.mesh)
+
+    def padded(self, tree: PyTree) -> PyTree:
+        """Values of one member, with tables padded to the same number of rows on each device."""
+        return padded(tree, self.n_rows)
 
     def share(self, data: PyTree) -> PyTree:
         """Replicate the data on every device."""
         return backend.put(data, NamedSharding(self.mesh, PartitionSpec()))
 
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
-        """Turn `f(shared, *member)` for one member into a function of the stacked values of all slots."""
+        """Turn `f(shared, *member)` for one member into a function of the stacked values of all slots.
+
+        Tables in the result of `f` are padded and split by rows.
+        """
+
+        def spread(shared: PyTree, *member: PyTree) -> PyTree:
+            return split(padded(f(shared, *member), self.n_rows), self.n_rows)
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.sequential:
-                of_member = lambda _, member: (None, f(shared, *member))  # noqa: E731
+                of_member = lambda _, member: (None, spread(shared, *member))  # noqa: E731
                 return jax.lax.scan(of_member, None, members, length=self.per_device)[1]
             if self.per_device == 1:  # lookups and updates with a member axis of 1 are slower
-                alone = f(shared, *jax.tree.map(lambda x: x[0], members))
+                alone = spread(shared, *jax.tree.map(lambda x: x[0], members))
                 return jax.tree.map(lambda x: x[None], alone)
             with backend.at_once(self.per_device):
-                return jax.vmap(lambda *member: f(shared, *member), axis_size=self.per_device)(*members)
+                return jax.vmap(lambda *member: spread(shared, *member), axis_size=self.per_device)(*members)
 
         def sharded(shared: PyTree, *members: PyTree) -> PyTree:
-            specs = (PartitionSpec(), *[PartitionSpec("member")] * len(members))
+            specs = (PartitionSpec(), *[PartitionSpec(MEMBER)] * len(members))
             return jax.shard_map(
-                local, mesh=self.mesh, in_specs=specs, out_specs=PartitionSpec("member"), check_vma=False
+                local,
+                mesh=self.mesh,
+                in_specs=specs,
+                out_specs=PartitionSpec(MEMBER),
+                axis_names=manual(self.mesh),
+                check_vma=False,
             )(shared, *members)
 
         return sharded
 
 
-def place(n_members: int, members: Members = "auto", split_batch: bool = False, batch_size: int = 1) -> Placement:
+def place(
+    n_members: int,
+    members: Members = "auto",
+    split_batch: bool = False,
+    batch_size: int = 1,
+    size: MeshSize = MeshSize(),  # noqa: B008
+) -> Placement:
     """Place slots for up to `n_members` members on all devices.
 
     XLA optimizes a program for one device in another order than a program for several, and rounds differently. So that
@@ -131,16 +157,29 @@ def place(n_members: int, members: Members = "auto", split_batch: bool = False, 
             cost nothing, else vmap.
         split_batch: split batches evenly over devices that would otherwise be idle.
         batch_size: examples per step.
+        size: devices along each axis of the mesh.
+
+    Raises:
+        InputError: the mesh has more devices than there are.
     """
     n_slots = min(n_members, MAX_SLOTS)
-    n_devices = min(backend.device_count(), n_slots)
+    fixed = {axis: n for axis, n in vars(size).items() if n not in ("auto", 1)}
+    if math.prod(fixed.values()) > backend.device_count():
+        asked = " ".join(f"trainer.mesh.{axis}={n}" for axis, n in fixed.items())
+        raise InputError(
+            f"{asked} needs {math.prod(fixed.values())} devices, there are {backend.device_count()}: decrease them"
+        )
+    n_free = backend.device_count() // size.row
+    n_devices = size.member if size.member != "auto" else min(n_free // fixed.get("batch", 1), n_slots)
     sequential = members == "sequential" or (members == "auto" and backend.choices().sequential)
-    n_split = backend.device_count() // n_devices if split_batch else 1
-    if batch_size % n_split:
-        n_split = 1
-    if backend.choices().sequential and n_devices * n_split == 1:
+    if size.batch != "auto":
+        n_split = size.batch
+    else:
+        n_split = n_free // n_devices if split_batch else 1
+        n_split = 1 if batch_size % n_split else n_split
+    if backend.choices().sequential and size == MeshSize() and n_devices * n_split == 1:
         n_devices = min(2, backend.device_count())
-    return Placement(n_slots, n_devices, sequential, n_split)
+    return Placement(n_slots, n_devices, sequential, n_split, size.row)
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

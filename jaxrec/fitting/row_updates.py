@@ -16,11 +16,11 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.errors import InputError
 from jaxrec.hyper import Traced
+from jaxrec.mesh import is_per_example, sum_over_batch, whole_batch
 from jaxrec.models.model import Params
 
 # parameters → a scalar to minimize, and auxiliary output
 Cost = Callable[[PyTree], tuple[Float[Array, ""], PyTree]]
-Reduce = Callable[[PyTree], PyTree]
 # (table, state, ids, gradient of rows) → table, state
 RowRule = Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
 
@@ -35,25 +35,25 @@ class Dense:
         """Initial state of the optimizer."""
         return self.transformation.init(params)
 
-    def step(
-        self, cost: Cost, params: PyTree, state: PyTree, reduce: Reduce = lambda sums: sums
-    ) -> tuple[PyTree, PyTree, PyTree]:
-        """New parameters, new state, and the auxiliary output of `cost`.
-
-        `reduce` sums gradients and auxiliary outputs over devices that share a batch.
-        """
-        gradient, report = reduce(jax.grad(cost, has_aux=True)(params))
+    def step(self, cost: Cost, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+        """New parameters, new state, and the auxiliary output of `cost`, summed over devices that share a batch."""
+        gradient, report = sum_over_batch(jax.grad(cost, has_aux=True)(params))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
             updates, state = self.transformation.update(gradient, state, params)
         return optax.apply_updates(params, updates), state, report
 
 
 class _Lookup(NamedTuple):
-    """One call of `lookup`: the table's path in the parameters, the ids, and the returned rows."""
+    """One call of `lookup`: the table's path in the parameters, the ids, and the returned rows.
+
+    Attributes:
+        is_per_example: whether each example has ids of its own; else all examples use the same rows
+    """
 
     path: tuple[str, ...]
     ids: Int[Array, "*S"]
     rows: Float[Array, "*S D"] | Float[Array, "*S"]
+    is_per_example: bool
 
 
 class RowState(NamedTuple):
@@ -84,17 +84,16 @@ class RowDescent:
         tables, others = _apart(params)
         return RowState(self.rest.init(others), {path: self.start(len(table)) for path, table in tables.items()})
 
-    def step(
-        self, cost: Cost, params: Params, state: RowState, reduce: Reduce = lambda sums: sums
-    ) -> tuple[Params, RowState, PyTree]:
-        """Like `Dense.step`, for batches on one device.
+    def step(self, cost: Cost, params: Params, state: RowState) -> tuple[Params, RowState, PyTree]:
+        """Like `Dense.step`.
 
-        The cost is traced twice: to record the ids, and then as a function of the rows at these ids.
+        The cost is traced twice: to record the ids, and then as a function of the rows at these ids. Devices that
+        share a batch exchange ids and gradients of rows, never tables.
         """
         lookups: list[_Lookup] = []
 
         def record(call: Callable[[Array], Array], ids: Array, path: tuple[str, ...]) -> Array:
-            lookups.append(_Lookup(path, ids, call(ids)))
+            lookups.append(_Lookup(path, ids, call(ids), is_per_example(ids)))
             return lookups[-1].rows
 
         with nn.intercept_methods(_at_tables(record)):
@@ -107,12 +106,17 @@ class RowDescent:
                 return cost(_together(tables, others))
 
         gradient, report = jax.grad(of_rows, argnums=(0, 1), has_aux=True)(others, [lookup.rows for lookup in lookups])
+        of_others, report = sum_over_batch((gradient[0], report))
         with jax.numpy_dtype_promotion("standard"):
-            updates, dense = self.rest.update(gradient[0], state.dense, others)
+            updates, dense = self.rest.update(of_others, state.dense, others)
         states = dict(state.tables)
         for lookup, of_rows_gradient in zip(lookups, gradient[1], strict=True):
             path = "/".join(lookup.path)
-            tables[path], states[path] = self.rule(tables[path], states[path], lookup.ids, of_rows_gradient)
+            if lookup.is_per_example:
+                ids, of_ids = whole_batch(lookup.ids), whole_batch(of_rows_gradient)
+            else:
+                ids, of_ids = lookup.ids, sum_over_batch(of_rows_gradient)
+            tables[path], states[path] = self.rule(tables[path], states[path], ids, of_ids)
         return _together(tables, optax.apply_updates(others, updates)), RowState(dense, states), report
 
 

@@ -20,6 +20,7 @@ from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, Population, member_keys
 from jaxrec.fitting.saved_slots import EpochRow, Record, SavedMember
 from jaxrec.hyper import Hyper
+from jaxrec.mesh import trimmed
 from jaxrec.models.model import Params
 
 # (parameters [S, ...], hyperparameters [S], slots to validate [S]) → each metric [S]; other slots are ignored
@@ -155,15 +156,17 @@ class Slots:
 
     def _compile(self) -> None:
         keys, hyper = self._arguments()
+        shared, placement = self.program.shared, self.placement
 
         def refill(shared: PyTree, state: PyTree, best: Params, key: Array, hyper: Hyper, is_new: Array) -> PyTree:
             def start(state: PyTree, best: Params) -> tuple[PyTree, Params]:
-                state = self.program.start(shared, key, hyper)
+                state = placement.padded(self.program.start(shared, key, hyper))
                 return state, state.params
 
             return jax.lax.cond(is_new, start, lambda state, best: (state, best), state, best)
 
-        shared, placement = self.program.shared, self.placement
+        of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (keys, hyper))
+        self._shapes = jax.eval_shape(self.program.start, shared, *of_one)
         shapes = jax.eval_shape(placement.map(self.program.start), shared, keys, hyper)
         self._states = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
         self._best = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
@@ -214,7 +217,8 @@ class Slots:
             member.restore(saved.record)
             self._is_new[slot] = False
             state = jax.tree.unflatten(jax.tree.structure(self._states), saved.state)
-            self._states, self._best = self._write((self._states, self._best), slot, (state, saved.best))
+            own = self.placement.padded((state, saved.best))
+            self._states, self._best = self._write((self._states, self._best), slot, own)
             for epoch in sorted(epoch for epoch in member.later if epoch <= member.epoch):
                 self.change(member, member.later[epoch])
 
@@ -241,7 +245,7 @@ class Slots:
     def save(self, member: Member) -> SavedMember:
         """Training state of a member, copied to the host."""
         slot = self.occupants.index(member)
-        state = None if member.ended else jax.tree.leaves(jax.tree.map(np.asarray, self._take(self._states, slot)))
+        state = None if member.ended else jax.tree.leaves(self._on_host(self._states, slot, self._shapes))
         return SavedMember(member.record, self.take(member), state)
 
     def release(self, member: Member) -> None:
@@ -250,7 +254,11 @@ class Slots:
 
     def take(self, member: Member) -> Params:
         """Best parameters of a member, copied to the host."""
-        return jax.tree.map(np.asarray, self._take(self._best, self.occupants.index(member)))
+        return self._on_host(self._best, self.occupants.index(member), self._shapes.params)
+
+    def _on_host(self, tree: PyTree, slot: int, shapes: PyTree) -> PyTree:
+        """Values of one slot, copied to the host without the padding of tables."""
+        return trimmed(jax.tree.map(np.asarray, self._take(tree, slot)), shapes)
 
     def advance(self) -> list[Member]:
         """Train one epoch of every member; return those that ended."""

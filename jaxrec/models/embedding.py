@@ -3,6 +3,8 @@
 Rows are read through `lookup`, so that an optimizer that updates only the rows of a batch can record them.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -26,7 +28,7 @@ class Embedding(nn.Module):
     std: float = 0.1
 
     def setup(self) -> None:
-        self.table = self.param("table", self._draw)
+        self.table = _table(self, self._draw)
 
     def __call__(self, ids: Int[Array, "*S"]) -> Float[Array, "*S D"]:
         """Rows of the table; unused columns receive no gradient."""
@@ -38,7 +40,7 @@ class Embedding(nn.Module):
 
     def whole(self) -> Float[Array, "n D"]:
         """The whole table."""
-        return self.table
+        return _rows(self.table, self.n)
 
     def squared_lengths(self) -> Float[Array, "n"]:
         """Squared norm of every row.
@@ -63,7 +65,7 @@ class Bias(nn.Module):
     n: int
 
     def setup(self) -> None:
-        self.table = self.param("table", nn.initializers.zeros, (self.n,))
+        self.table = _table(self, nn.initializers.zeros, (self.n,))
 
     def lookup(self, ids: Int[Array, "*S"]) -> Float[Array, "*S"]:
         """The biases of these ids."""
@@ -71,4 +73,17 @@ class Bias(nn.Module):
 
     def whole(self) -> Float[Array, "n"]:
         """All biases."""
-        return self.table
+        return _rows(self.table, self.n)
+
+
+def _table(module: nn.Module, initializer: Callable[..., Array], *shape: tuple[int, ...]) -> Array:
+    """The table of a module; one that is given may have more rows, see `jaxrec.mesh`."""
+    if module.has_variable("params", "table"):
+        table: Array = module.get_variable("params", "table")
+        return table
+    return module.param("table", initializer, *shape)
+
+
+def _rows(table: Array, n: int) -> Array:
+    """The first `n` rows; the others are padding."""
+    return table if len(table) == n else table[:n]

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.history import History
+from jaxrec.mesh import common_to_batch
 from jaxrec.query import Query
 
 Params = dict[str, Any]  # as returned by `init`: {"params": {module: {parameter: array}}}
@@ -135,7 +136,9 @@ class Pairwise(Model):
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
-        return self.score_parts(query, self.item_parts())
+        with common_to_batch():
+            parts = self.item_parts()
+        return self.score_parts(query, parts)
 
 
 class Additive(Model):

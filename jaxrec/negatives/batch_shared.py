@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
+from jaxrec.mesh import whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
 from jaxrec.random import RandomStream
@@ -34,7 +35,7 @@ class BatchShared(Popularity):
         """Draw [1, ratio] items; the index of the first example identifies the batch."""
         assert context is not None
         column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        items = context.tables.draw(source, n_items, examples[:1, None], column)
+        items = context.tables.draw(source, n_items, whole_batch(examples)[:1, None], column)
         counts = (
             (column < n_negatives) & (items != context.positive[:, None]) & ~context.tables.has(context.user, items)
         )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxrec.data.interactions import Interactions
+from jaxrec.mesh import places_in_batch, whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.random import RandomStream
@@ -39,16 +40,18 @@ class InBatch(Uniform):
     ) -> Negatives:
         """Take [B, ratio] items, or the whole batch as [1, B]."""
         assert context is not None
+        place = places_in_batch(examples.shape[0])[:, None]
+        examples, positive = whole_batch(examples), whole_batch(context.positive)
         size = examples.shape[0]
         # A short batch is padded by repeating its last example.
         real = jnp.concatenate([jnp.ones(1, bool), examples[1:] != examples[:-1]])
-        place = jnp.arange(size, dtype=jnp.int32)[:, None]
         if self.ratio < size - 1:
             column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
             other = (place + 1 + column) % size
-            items, counts = context.positive[other], real[other] & (column < n_negatives)
+            items, counts = positive[other], real[other] & (column < n_negatives)
         else:
-            items, after = context.positive[None, :], (place.T - place - 1) % size
+            every = jnp.arange(size, dtype=jnp.int32)[None, :]
+            items, after = positive[None, :], (every - place - 1) % size
             counts = real[None, :] & (after < jnp.minimum(n_negatives, size - 1))
         counts = counts & (items != context.positive[:, None]) & ~context.tables.has(context.user, items)
         return Negatives(items, counts.astype(jnp.float32), context.tables.log_q)
