@@ -24,6 +24,7 @@ def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int 
         floats: floats allocated per score; above 1 for models that do not factorize.
     """
     share = -(-n_rows // (backend.device_count() // row_devices()))
+    n_items = -(-n_items // row_devices())
     most = block or max(1, 8 // floats, backend.choices().ranked // (n_items * floats))
     n_blocks = -(-share // most)
     return -(-share // n_blocks)

@@ -34,7 +34,7 @@ class _Batch(NamedTuple):
 
 ALONE = _Batch(1, 0)
 
-_batch: ContextVar[_Batch] = ContextVar("batch", default=ALONE)  # noqa: B039
+_batch: ContextVar[_Batch] = ContextVar("batch", default=ALONE)
 _is_common: ContextVar[bool] = ContextVar("is_common", default=False)
 _rows_over: ContextVar[int] = ContextVar("rows_over", default=1)
 

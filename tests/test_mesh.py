@@ -5,6 +5,10 @@ the sum of their absolute values, here n <= 8 examples x 9 candidates: 5e-6 of a
 parameters in steps of at most 0.3, here twelve: 6e-5 of a step.
 """
 
+import json
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -24,6 +28,7 @@ from jaxrec.negatives.batch_shared import BatchShared
 from jaxrec.negatives.in_batch import InBatch
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.ranking import QueryRows, Ranker
+from tests.paths import ROOT
 
 USERS, ITEMS, N, BATCH, WIDTH = 17, 19, 43, 8, 4  # tables of 9 and 10 rows on each of two devices, one row of padding
 MODEL = MatrixFactorization(USERS, ITEMS, WIDTH, init_std=1.0)
@@ -124,3 +129,34 @@ def test_a_mesh_must_fit_the_devices_and_the_batch() -> None:
 def test_members_take_the_devices_that_rows_leave() -> None:
     placement = place(4, size=MeshSize(row=2))
     assert (placement.n_devices, placement.n_rows, placement.per_device) == (1, 2, 4)
+
+
+OBJECTIVES = {
+    "pairwise": "model=mf",
+    "pointwise": "model=neumf",
+    "sampled softmax": "model=mf loss=sampled_softmax",
+    "in batch": "model=mf loss=sampled_softmax negatives=in_batch negatives.ratio=4",
+    "mined": "model=mf negatives=hard negatives.ranks=[2,20] negatives.warmup=1 negatives.refresh=1",
+    "softmax": "model=softmax_dnn",
+    "rows": "model=mf optimizer=row_adagrad model.regularization=0",
+    "shared rows": "model=mf optimizer=row_adagrad model.regularization=0 loss=sampled_softmax negatives=batch_shared",
+    "next item": "model=sasrec model.history_length=8 loss=sequence_softmax",
+    "masked item": "model=bert4rec model.history_length=8",
+    "gbce": "model=sasrec model.history_length=8 loss=sequence_gbce",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OBJECTIVES)
+def test_every_objective_trains_and_ranks_alike_on_eight_devices(case: str) -> None:
+    """As above: 512 examples in a sum are 3e-5 of a gradient, and a few dozen steps of 0.05 follow each other."""
+    overrides = OBJECTIVES[case] + ("" if "optimizer" in OBJECTIVES[case] else " optimizer=adagrad")
+    call = [sys.executable, "-m", "tests.mesh_runs", overrides, "trainer.mesh.batch=2 trainer.mesh.row=4"]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["parameters"] < 1e-3 * 0.05
+    assert found["losses"] < 1e-5
+    assert found["other_items"] < 1e-3  # neighbors whose scores differ by rounding only
+    whole, part = found["bytes"]
+    assert whole / 4 <= part < 1.04 * whole / 4  # at most 3 rows of padding in 131

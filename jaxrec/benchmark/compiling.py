@@ -146,6 +146,10 @@ def figures(counts: Counts, rates: Rates) -> dict[str, Any]:
         "transfers": counts.transfers,
         "sorts": counts.sorts,
         "collectives": sum(counts.collectives.values()),
+        "exchanges": ", ".join(
+            f"{counts.collectives[op]} {op} {bytes_ / MEBI:.4g} MiB" for op, bytes_ in counts.exchanges.items()
+        ),
+        "largest_mib": _digits(max((kernel.communicated for kernel in counts.kernels), default=0.0) / MEBI),
         "communicated_mib": round(counts.total("communicated") / MEBI, 1),
         "gflop": _digits(counts.flops / 1e9),
         "gb": _digits(counts.total("bytes") / 1e9),

@@ -40,7 +40,7 @@ class Kernel(NamedTuple):
         transcendental: exponentials, divisions, roots and the like
         scattered: elements that are scattered
         bytes: bytes read from and written to main memory
-        communicated: bytes sent by a collective
+        communicated: bytes of the results of a collective
         times: number of runs
     """
 
@@ -83,6 +83,15 @@ class Counts:
     def total(self, what: str) -> float:
         """Sum of a field of `Kernel` over all runs."""
         return sum(getattr(kernel, what) * kernel.times for kernel in self.kernels)
+
+    @property
+    def exchanges(self) -> dict[str, float]:
+        """Bytes of each kind of collective."""
+        found: dict[str, float] = {}
+        for kernel in self.kernels:
+            if (op := kernel.op.removesuffix("-start")) in COLLECTIVES:
+                found[op] = found.get(op, 0.0) + kernel.communicated * kernel.times
+        return found
 
     @property
     def flops(self) -> float:
@@ -157,8 +166,14 @@ def _kernel(program: Program, computation: Computation, x: Instruction, times: i
         float(sum(part)) for part in (zip(*work, strict=True) if work else [[0.0]] * 4)
     )
     collective = x.op.removesuffix("-start") in COLLECTIVES
-    traffic, sent = _traffic(program, computation, x), x.bytes if collective else 0.0
+    traffic, sent = _traffic(program, computation, x), _sent(x) if collective else 0.0
     return Kernel(x.name, x.op, products, elementwise, transcendental, scattered, traffic, sent, times)
+
+
+def _sent(x: Instruction) -> float:
+    """Size of the results of a collective; one that starts here and ends later lists its operands first."""
+    lists_operands = x.op in ("all-gather-start", "collective-permute-start")
+    return float(sum(shape.bytes for shape in (x.shapes[len(x.shapes) // 2 :] if lists_operands else x.shapes)))
 
 
 def _work(program: Program, computation: Computation, x: Instruction) -> Iterator[tuple[float, float, float, float]]:
