@@ -14,6 +14,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.example_histories import Which
 from jaxrec.fitting.objective import Costs, Objective, Pairs, pairs
 from jaxrec.hyper import Traced
+from jaxrec.mesh import places_in_batch, sum_over_batch, whole_batch
 from jaxrec.models.model import Factorized, FactorizedByRow, Model, Params
 from jaxrec.random import RandomStream
 
@@ -55,7 +56,8 @@ class AlignmentAndUniformity(Objective):
         x = bound.query_vectors(query)
         y = bound.vectors_of(item) if isinstance(bound, FactorizedByRow) else bound.item_vectors()[item]
         # A short batch is padded by repeating its last example.
-        real = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]])
+        every = whole_batch(rows)
+        real = jnp.concatenate([jnp.ones(1, bool), every[1:] != every[:-1]])
         spread = (uniformity(x, real) + uniformity(y, real)) / 2
         cost = jnp.sum((x - y) ** 2, axis=1) + self.gamma * spread
         if penalized:
@@ -65,9 +67,15 @@ class AlignmentAndUniformity(Objective):
         return weight * cost, weight
 
 
-def uniformity(x: Float[Array, "B D"], real: Bool[Array, "B"]) -> Float[Array, ""]:
-    """Log of the mean over pairs of unit vectors of exp(-2 |x - x'|^2); 0 without a pair."""
-    closeness = jnp.exp(4 * (x @ x.T) - 4)  # |x - x'|^2 = 2 - 2 <x, x'>
-    pair = (real[:, None] & real[None, :] & ~jnp.eye(x.shape[0], dtype=bool)).astype(x.dtype)
-    n = jnp.sum(pair)
-    return jnp.log(jnp.where(n > 0, jnp.sum(closeness * pair), 1) / jnp.maximum(n, 1))
+def uniformity(x: Float[Array, "B D"], real: Bool[Array, "N"]) -> Float[Array, ""]:
+    """Log of the mean over pairs of unit vectors of exp(-2 |x - x'|^2); 0 without a pair.
+
+    Args:
+        x: vectors of the examples on this device.
+        real: whether each example of the whole batch counts.
+    """
+    closeness = jnp.exp(4 * (x @ whole_batch(x).T) - 4)  # |x - x'|^2 = 2 - 2 <x, x'>
+    own, other = places_in_batch(x.shape[0])[:, None], jnp.arange(real.shape[0], dtype=jnp.int32)[None, :]
+    pair = (real[own] & real[None, :] & (own != other)).astype(x.dtype)
+    n, total = sum_over_batch((jnp.sum(pair), jnp.sum(closeness * pair)))
+    return jnp.log(jnp.where(n > 0, total, 1) / jnp.maximum(n, 1))
