@@ -1,6 +1,7 @@
 """Test periods as replicas: a grid over folds has means over them, and models are compared over all of them."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from scipy import stats
 from jaxrec import launch
 from jaxrec.compare import compare
 from jaxrec.errors import InputError
+from jaxrec.launch.seeds import summarize
 from tests.page import Page
 
 DATA = ("data=synthetic", "data.n_users=80", "data.n_items=40", "data.n_interactions=1600", "split=rolling")
@@ -59,14 +61,30 @@ def test_models_are_compared_over_all_folds(folder):
     assert found.table["seeds"].tolist() == [1, 1]
     assert found.table["value"].tolist() == pytest.approx([frame["ndcg@10"].mean() for frame in (reference, other)])
     assert found.table["difference"][1] == pytest.approx(differences.mean())
-    # Three overlapping sets of clusters: users, folds, and both.
-    deviations, variance = differences - differences.mean(), 0.0
+    # Overlapping clusters: users, folds, and both. The degrees of freedom are Satterthwaite's.
+    deviations, terms = differences - differences.mean(), []
     for sign, names in ((1, ["user_id"]), (1, ["fold"]), (-1, ["user_id", "fold"])):
         sums = deviations.groupby([joined[name] for name in names]).sum()
-        variance += sign * np.square(sums).sum() * len(sums) / (len(sums) - 1) / len(joined) ** 2
+        n = len(sums)
+        terms.append((sign * np.square(sums).sum() * n / (n - 1) / len(joined) ** 2, n - 1))
+    variance = max(sum(term for term, _ in terms), terms[0][0], terms[1][0])
+    dof = variance**2 / sum(term**2 / own for term, own in terms)
     half = (found.table["difference_high"][1] - found.table["difference_low"][1]) / 2
-    assert half >= 1.96 * np.sqrt(variance) * 0.999
+    assert half == pytest.approx(stats.t.ppf(0.975, dof) * np.sqrt(variance), rel=1e-6)
     assert ", 3 folds and seeds" in Page(found.page()).said
+
+
+def test_intervals_without_users_are_over_the_means_of_folds():
+    """Two folds with two seeds each; a seed is no further fold."""
+    values = [0.1, 0.3, 0.4, 0.8]
+    frames = [pd.DataFrame({"user_id": [1, 2], "ndcg@10": [value, value]}) for value in values]
+    runs = [
+        SimpleNamespace(metrics={"validation": {"ndcg@10": v}, "test": {"ndcg@10": v}}, per_user=frame)
+        for v, frame in zip(values, frames, strict=True)
+    ]
+    found = summarize(runs, folds=[0, 0, 1, 1])["validation"]["ndcg@10"]
+    low, high = stats.ttest_1samp([0.2, 0.6], 0).confidence_interval(0.95)
+    assert found == pytest.approx({"mean": 0.4, "sd": np.std(values, ddof=1), "low": low, "high": high})
 
 
 def test_settings_must_have_the_same_folds_and_each_fold_the_same_seeds(folder, tmp_path):
