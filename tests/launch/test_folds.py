@@ -14,18 +14,22 @@ from jaxrec.errors import InputError
 from jaxrec.launch.seeds import summarize
 from tests.page import Page
 
-DATA = ("data=synthetic", "data.n_users=80", "data.n_items=40", "data.n_interactions=1600", "split=rolling")
+SETTINGS = ("data=files", "data.time_column=time", "split=rolling", "split.folds=3")
 SOLVED = ("loss=none", "negatives=none", "optimizer=none")
 COMBINATIONS = [(model, fold) for fold in (0, 1, 2) for model in ("popularity", "ease")]
 
 
 @pytest.fixture(scope="module")
 def folder(compose, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folds") / "grid"
-    combinations = []
+    """A grid of two models and three test periods, in which users of two tastes act on 40 items."""
+    rng, path = np.random.default_rng(0), tmp_path_factory.mktemp("data") / "log.csv"
+    user, item = np.divmod(rng.permutation(60 * 20)[:1000], 20)
+    frame = pd.DataFrame({"user_id": user, "item_id": item + 20 * (user % 2), "time": np.arange(1000) * 3600})
+    frame.to_csv(path, index=False)
+    folder, combinations = tmp_path_factory.mktemp("folds") / "grid", []
     for model, fold in COMBINATIONS:
         overrides = [f"model={model}", f"split.fold={fold}"]
-        combinations.append((compose(*DATA, *SOLVED, "split.folds=3", *overrides), overrides))
+        combinations.append((compose(*SETTINGS, f"data.path={path}", *SOLVED, *overrides), overrides))
     launch.grid(combinations, folder)
     return folder
 
