@@ -228,6 +228,7 @@ NOT_RUN = (
     "scripts/benchmark.py",
     "jaxrec benchmark",
     "data.version=",
+    "resume=",  # of an unfinished run: see test_an_interrupted_run_prints_how_to_continue
     "--help",
     "--config-dir",  # with files of the page: see test_extending.py
 )
