@@ -65,12 +65,19 @@ def recall_min(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[A
 def average_precision(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
     """Average precision; NaN for a user without relevant items. Its mean over users is reported as `map@K`.
 
-    sum_k hits_k precision@rank_k / min(n, K). Some implementations divide by n or by the number of hits instead; with
-    min(n, K) a perfect list scores 1 for any n.
+    sum_k hits_k precision@rank_k / min(n, K): a perfect list scores 1 for any n. `average_precision_of_all` divides by
+    n; some implementations divide by the number of hits.
     """
-    ranks = _ranks(hits.shape[1])
-    precision_at = jnp.cumsum(hits, axis=1, dtype=jnp.float32) / ranks[None, :]
-    return _defined(jnp.where(hits, precision_at, 0.0).sum(axis=1) / _findable(hits, n_relevant), n_relevant)
+    return _defined(_precision_at_hits(hits) / _findable(hits, n_relevant), n_relevant)
+
+
+def average_precision_of_all(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
+    """Average precision of TREC; NaN for a user without relevant items. Its mean over users is `map_all@K`.
+
+    sum_k hits_k precision@rank_k / n, where relevant items below rank K count as never found: the maximum is below 1 if
+    n > K.   [Voorhees and Harman 2005; `map_cut` of trec_eval]
+    """
+    return _defined(_precision_at_hits(hits) / n_relevant.astype(jnp.float32), n_relevant)
 
 
 def mrr(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
@@ -146,6 +153,17 @@ def novelty(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> Float[Array,
 
 
 @smaller_is_better
+def average_popularity(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> Float[Array, "B"]:
+    """Mean popularity of a list: the mean share of users who already had its items; NaN if it is empty.
+
+    [Average recommendation popularity: Yin et al. 2012]
+    """
+    listed = items >= 0
+    n = listed.sum(axis=1, dtype=jnp.float32)
+    return jnp.where(listed, shares[jnp.maximum(items, 0)], 0.0).sum(axis=1) / jnp.where(n > 0, n, jnp.nan)
+
+
+@smaller_is_better
 def mse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
     return jnp.mean(jnp.square(predictions - targets))
@@ -192,12 +210,14 @@ METRICS: dict[str, Callable[..., Array]] = {
     "recall": recall,
     "recall_min": recall_min,
     "map": average_precision,
+    "map_all": average_precision_of_all,
     "mrr": mrr,
     "rbp": rbp,
     "err": err,
     "coverage": coverage,
     "gini": gini,
     "novelty": novelty,
+    "average_popularity": average_popularity,
     "mse": mse,
     "rmse": rmse,
     "mae": mae,
@@ -279,6 +299,12 @@ def _count(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:
 def _findable(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
     """Number of hits in a perfect list, min(n, K)."""
     return jnp.minimum(n_relevant, hits.shape[1]).astype(jnp.float32)
+
+
+def _precision_at_hits(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:
+    """Sum of the precision at the rank of each hit."""
+    precision_at = jnp.cumsum(hits, axis=1, dtype=jnp.float32) / _ranks(hits.shape[1])[None, :]
+    return jnp.where(hits, precision_at, 0.0).sum(axis=1)
 
 
 def _ranks(width: int) -> Float[Array, "K"]:

@@ -61,7 +61,7 @@ def test_a_list_without_a_hit_scores_0(of_list):
 def test_the_best_list_there_is(of_list, n_relevant):
     """Hits on top, as many as there are to find. 1, unless a metric asks for more than fits, or says so in FULL."""
     hits = min(n_relevant, WIDTH)
-    best = {"precision": hits / WIDTH, "recall": hits / n_relevant}
+    best = {"precision": hits / WIDTH, "recall": hits / n_relevant, "map_all": hits / n_relevant}
     expected = FULL[of_list.name](hits) if of_list.name in FULL else best.get(of_list.name, 1)
     assert of_list([1] * hits + [0] * (WIDTH - hits), n_relevant) == pytest.approx([expected], abs=1e-6)
 

@@ -38,6 +38,7 @@ def oracle(key: str, hits: list[bool], n: int) -> float:
         "recall": len(ranks) / n,
         "recall_min": len(ranks) / min(n, k),
         "map": sum(found / r for found, r in enumerate(ranks, 1)) / min(n, k),
+        "map_all": sum(found / r for found, r in enumerate(ranks, 1)) / n,
         "mrr": 1 / ranks[0] if ranks else 0.0,
         "rbp": sum(0.2 * 0.8 ** (r - 1) for r in ranks),
         "err": sum(0.5 * 0.5**found / r for found, r in enumerate(ranks)),
@@ -77,6 +78,7 @@ def test_hits_at_two_and_four_with_three_to_find(key, expected):
         ("recall", 1 / 5),
         ("recall_min", 1 / 2),
         ("map", 1 / 2),
+        ("map_all", 1 / 5),
     ],
 )
 def test_more_to_find_than_the_list_holds(key, expected):

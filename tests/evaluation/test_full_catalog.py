@@ -51,12 +51,14 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
             assert evaluation.means(member)[key] == pytest.approx(value)
 
 
-def test_novelty_and_gini_are_those_of_numpy():
-    """Novelty by the share of users who had an item; Gini by the mean difference over twice the mean."""
+def test_novelty_popularity_and_gini_are_those_of_numpy():
+    """Novelty and popularity by the share of users who had an item; Gini by the mean difference over twice the mean."""
     known, target = known_and_target()
     known = known.joined(known.take(np.arange(9)))  # rows that occur twice count once
     tables = np.random.default_rng(2).normal(size=(2, USERS, ITEMS))
-    chosen = FullCatalog(k=(3, 10), monitor="novelty@3", metrics=("ndcg", "novelty", "gini")).chosen
+    chosen = FullCatalog(
+        k=(3, 10), monitor="novelty@3", metrics=("ndcg", "novelty", "average_popularity", "gini")
+    ).chosen
     evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(3, 10), chosen=chosen)(params(tables), Hyper())
     owners = [len({u for u, i in zip(known.user, known.item, strict=True) if i == item}) for item in range(ITEMS)]
     share = np.maximum(owners, 1) / len(set(known.user.tolist()))
@@ -66,6 +68,8 @@ def test_novelty_and_gini_are_those_of_numpy():
             novelty = evaluation.per_user[f"novelty@{k}"][member]
             listed = [items[items >= 0] for items in lists[:, :k]]  # short lists are padded
             np.testing.assert_allclose(novelty, [-np.log2(share[items]).mean() for items in listed], rtol=1e-5)
+            popularity = evaluation.per_user[f"average_popularity@{k}"][member]
+            np.testing.assert_allclose(popularity, [share[items].mean() for items in listed], rtol=1e-5)
             counts = np.bincount(np.concatenate(listed), minlength=ITEMS)
             gini = np.abs(counts[:, None] - counts[None, :]).sum() / (2 * ITEMS**2 * counts.mean())
             assert evaluation.means(member)[f"gini@{k}"] == pytest.approx(gini, rel=1e-5)
