@@ -24,6 +24,7 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 # By default one model of each kind is tested: in closed form, trained on pairs, on sequences. So is a new one.
 SLOW = ("ancf", "ancf_history", "bert4rec", "dlrm", "gmf", "gru4rec", "item_knn", "mf_cosine", "mlp", "neumf")
 SLOW += ("ials", "nextitnet", "popularity", "softmax_dnn", "user_knn")
+SLOW += ("edlae", "rp3beta", "slim")
 # Share of the way from popularity to the best ranking that there is: a single score of user and item comes further than
 # layers, which have to learn from 7,200 pairs how to combine what they read; so has what reads a sequence.
 SHARE, SHARE_OF_LAYERS = 0.4, 0.2
@@ -159,7 +160,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
-    different |= {"model.embedding_dim": 16}
+    different |= {"model.embedding_dim": 16, "model.alpha": 0.5, "model.l1": 3.0, "model.user_normalization": 1.0}
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )

@@ -5,26 +5,22 @@ Closed-form solution: P = (X'X + regularization I)^-1, B = I - P / diag(P) with 
 """
 
 from collections.abc import Sequence
-from dataclasses import field
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from pydantic import PositiveFloat
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
-from jaxrec.memory import empty, require
-from jaxrec.models.gram import BLOCK, binary, gram, invert
-from jaxrec.models.model import Additive, Model, Solved
-from jaxrec.query import Query
-
-OTHER_BYTES = 1 << 27  # bytes of everything else: blocks of the Gram matrix and of scores, and compiled programs
+from jaxrec.memory import empty
+from jaxrec.models.gram import binary, gram, invert
+from jaxrec.models.item_weights import ItemWeights
+from jaxrec.models.model import Model
 
 
-class EASE(Additive, Solved):
+class EASE(ItemWeights):
     """A linear item-to-item model of the items in a query's history.
 
     Attributes:
@@ -35,42 +31,7 @@ class EASE(Additive, Solved):
     Fidelity: binary X as in the paper; repeated interactions count once.
     """
 
-    n_items: int
-    history_length: int = field()
     regularization: PositiveFloat | Traced = 250.0
-
-    def setup(self) -> None:
-        self.weights = self.param("weights", nn.initializers.zeros, (self.n_items, self.n_items))
-
-    def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
-        """Scores of each query's own candidates."""
-        return jnp.take_along_axis(self.score_catalog(query), items, axis=1)
-
-    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item: the sum of the rows of B of the history's items."""
-        assert query.history is not None
-        return query.history.multihot(self.n_items) @ self.weights
-
-    def contributions(self, query: Query, items: Int[Array, "B"]) -> Float[Array, "B T"]:
-        """Contribution of each history entry to the score of each query's item; repeated entries share it equally."""
-        assert query.history is not None
-        entries = query.history.items
-        often = jnp.take_along_axis(query.history.counts(self.n_items), jnp.maximum(entries, 0), axis=1)
-        return jnp.where(entries < 0, 0.0, self.weights[entries, items[:, None]] / jnp.maximum(often, 1.0))
-
-    def needs_memory(self, n_members: int) -> None:
-        """Raise an InputError if the solutions of `n_members` members do not fit into host memory.
-
-        A single solution is shared between devices; with several, each device may hold copies.
-        """
-        n = 1 if n_members == 1 else 2 * n_members
-        matrices = "a matrix" if n == 1 else f"{n} matrices"
-        fewer_at_once = "" if n_members == 1 else "solve fewer at a time (sweep.population=1), "
-        require(
-            (n * self.n_items + 3 * BLOCK) * self.n_items * 4 + OTHER_BYTES,
-            f"model=ease with {self.n_items:,} items ({matrices} of items x items)",
-            f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
-        )
 
     def prepare(self, train: Interactions) -> Float[np.ndarray, "I I"]:
         """The Gram matrix X'X: the number of users who have both of two items."""
@@ -83,17 +44,32 @@ class EASE(Additive, Solved):
         gram(binary(train), out=weights[0])
         weights[1:] = weights[:1]
         for matrix, penalty in zip(weights, penalties, strict=True):
-            diagonal = np.einsum("ii->i", matrix)  # a view
-            diagonal += penalty
-            invert(matrix)
-            np.divide(matrix, -diagonal, out=matrix)
-            diagonal[:] = 0.0
+            regress_in_place(matrix, penalty)
         return {"weights": weights}
 
     def solve(self, statistics: Float[Array, "I I"]) -> dict[str, Float[Array, "I I"]]:
         """B from the Gram matrix, by a Cholesky factorization (the matrix is symmetric and positive definite)."""
-        identity = jnp.eye(self.n_items)
-        factor = jax.scipy.linalg.cho_factor(statistics + self.regularization * identity)
-        precision = jax.scipy.linalg.cho_solve(factor, identity)
-        weights = -precision / jnp.diag(precision)[None, :]
-        return {"weights": weights * (1.0 - identity)}
+        return {"weights": regress(statistics, jnp.full(self.n_items, self.regularization))}
+
+
+def regress(gram: Float[Array, "I I"], penalty: Float[Array, "I"]) -> Float[Array, "I I"]:
+    """Ridge regression of each item on all others: column j is the solution for item j, with 0 on the diagonal.
+
+    Args:
+        gram: Gram matrix X'X.
+        penalty: L2 penalty of each regressor.
+    """
+    identity = jnp.eye(len(gram))
+    factor = jax.scipy.linalg.cho_factor(gram + jnp.diag(penalty))
+    precision = jax.scipy.linalg.cho_solve(factor, identity)
+    weights = -precision / jnp.diag(precision)[None, :]
+    return weights * (1.0 - identity)
+
+
+def regress_in_place(matrix: Float[np.ndarray, "I I"], penalty: Float[np.ndarray, "I"] | np.floating) -> None:
+    """`regress` on the host, in the memory of the Gram matrix."""
+    diagonal = np.einsum("ii->i", matrix)  # a view
+    diagonal += penalty
+    invert(matrix)
+    np.divide(matrix, -diagonal, out=matrix)
+    diagonal[:] = 0.0

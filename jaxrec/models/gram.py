@@ -1,16 +1,20 @@
-"""Gram matrix X'X of a binary matrix and its inverse on the host, each computed in the memory of its result."""
+"""Gram matrix X'DX of a binary matrix and its inverse; on the host, each is computed in the memory of its result."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 from scipy import sparse
 from scipy.linalg import lapack
 
 from jaxrec import memory
 from jaxrec.data.interactions import Interactions
+from jaxrec.membership import Membership
 
 ENTRIES = 1 << 24  # entries per block of rows of a sparse product
 BLOCK = 512  # columns inverted at a time; three blocks of rows are held beside the matrix
 TILE = 512  # rows and columns copied at a time; two tiles fit into a core's cache
+USERS = 1024  # users whose products are added at a time on the device
 
 
 def binary(train: Interactions) -> sparse.csr_matrix:
@@ -21,15 +25,39 @@ def binary(train: Interactions) -> sparse.csr_matrix:
     return x
 
 
-def gram(x: sparse.csr_matrix, out: Float[np.ndarray, "I I"] | None = None) -> Float[np.ndarray, "I I"]:
-    """Dense X'X, written to `out` if given; the sparse product is computed one block of rows at a time."""
+def gram(
+    x: sparse.csr_matrix, weights: Float[np.ndarray, "U"] | None = None, out: Float[np.ndarray, "I I"] | None = None
+) -> Float[np.ndarray, "I I"]:
+    """Dense X'DX, one block of rows of the sparse product at a time.
+
+    Args:
+        x: X.
+        weights: diagonal of D, the weights of users; None: 1.
+        out: array for the result; None: a new one.
+    """
     n = x.shape[1]
     out = memory.empty((n, n)) if out is None else out
     by_item = x.T.tocsr()
+    if weights is not None:
+        by_item.data *= weights[by_item.indices]
     rows = max(1, ENTRIES // n)
     for start in range(0, n, rows):
         (by_item[start : start + rows] @ x).toarray(out=out[start : start + rows])
     return out
+
+
+def gram_on_device(x: Membership, weights: Float[Array, "U"], n_items: int) -> Float[Array, "I I"]:
+    """Dense X'DX from the bits of X, a dense product over one block of users at a time; see `gram`."""
+    n_users = x.words.shape[0]
+    size = min(USERS, n_users)
+    users = jnp.arange(-(-n_users // size) * size).reshape(-1, size)
+
+    def add(total: Array, block: Array) -> tuple[Array, None]:
+        rows = x.rows(jnp.minimum(block, n_users - 1), n_items).astype(jnp.float32)
+        weighted = rows * weights.at[block].get(mode="fill", fill_value=0)[:, None]
+        return total + weighted.T @ rows, None
+
+    return jax.lax.scan(add, jnp.zeros((n_items, n_items)), users)[0]
 
 
 def invert(matrix: Float[np.ndarray, "I I"]) -> None:
