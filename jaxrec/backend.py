@@ -4,7 +4,7 @@ Programs are built for the devices of this process. Inside `built_for` they are 
 absent (`jax.experimental.topologies`): arrays are replaced by their shapes, and programs can be compiled, not run.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -121,10 +121,10 @@ def choices() -> Choices:
     return CHOICES.get(platform(), CHOICES["gpu"])
 
 
-def jit(f: Callable[..., Any], **options: Any) -> Any:
-    """`jax.jit` with the compiler options of the platform."""
-    chosen = dict(choices().compiler_options)
-    return jax.jit(f, **options, compiler_options=chosen) if chosen else jax.jit(f, **options)
+def target() -> Hashable:
+    """All that a program depends on beside its own definition: the devices and the choices of their platform."""
+    own = choices()
+    return tuple(devices()), own._replace(compiler_options=tuple(own.compiler_options.items()))  # type: ignore[arg-type]
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -1,6 +1,9 @@
 """Blockwise evaluation of rows: for every member of a population on all devices, or by one program of a fixed shape."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Bool, Int, PyTree
 
-from jaxrec import backend
+from jaxrec import backend, programs
+from jaxrec.hyper import Hyper, zeroed
 from jaxrec.mesh import BATCH, MEMBER, manual, mesh, put_members, row_devices, rows_over
 
 Block = Callable[[Int[Array, "B"]], tuple[PyTree, Bool[Array, ""]]]
@@ -49,24 +53,31 @@ def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
 class Blockwise:
     """Evaluates `n_rows` rows in blocks for every member; compiled at the first call.
 
-    `member(shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree of
-    [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
+    `member(models, shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree
+    of [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
     Members are distributed over as many devices as divide them evenly, rows over the remaining ones, and tables over
-    as many as `mesh.row_devices` said when this was built; those of a device
-    are computed one after another on a CPU, vmapped on accelerators. Memory: one block per device, on accelerators
-    one per member; on a CPU all devices share the parameters on the host without copies.
+    as many as `mesh.row_devices` said when this was built; those of a device are computed one after another on a CPU,
+    vmapped on accelerators. Memory: one block per device, on accelerators one per member; on a CPU all devices share
+    the parameters on the host without copies.
+
+    Args:
+        member: the computation of one member; with the models, the definition of the program, see `jaxrec.programs`.
+        models: models that it uses; `hyper` replaces their numbers.
+        shared: arrays that all members read.
+        n_rows: number of rows.
+        block: rows at a time.
     """
 
     def __init__(
-        self, member: Callable[[PyTree, PyTree, PyTree], Block], shared: PyTree, n_rows: int, block: int
+        self, member: Callable[..., Block], models: tuple[Any, ...], shared: PyTree, n_rows: int, block: int
     ) -> None:
-        self.member, self.shared = member, shared
+        self.member, self.models, self.shared = member, models, shared
         self.n_rows, self.block = n_rows, block
         self.rows_over = row_devices()
         self._programs: dict[int, tuple[Callable[..., PyTree], Callable[..., PyTree]]] = {}
 
     def __call__(
-        self, params: PyTree, hyper: PyTree, active: Bool[np.ndarray, "P"] | None = None
+        self, params: PyTree, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None
     ) -> tuple[PyTree, Bool[Array, "P"]]:
         """Arrays [P, R, ...] and whether each member is finite [P], from parameters with a leading member axis.
 
@@ -74,25 +85,67 @@ class Blockwise:
         """
         n_members = len(jax.tree.leaves((params, hyper))[0])
         if n_members not in self._programs:
-            self._programs[n_members] = self.compile(n_members)
+            self._programs[n_members] = self.compile(n_members, hyper)
         program, deal = self._programs[n_members]
         return program(*deal(params, hyper, np.ones(n_members, bool) if active is None else active))
 
-    def compile(self, n_members: int) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
+    def compile(self, n_members: int, hyper: Hyper) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""
         n_devices = backend.device_count() // self.rows_over
         over_members = max(d for d in range(1, n_devices + 1) if n_devices % d == 0 and n_members % d == 0)
         over_rows = n_devices // over_members
-        devices = mesh(over_members, over_rows, self.rows_over)
+        layout = Layout(n_members, over_members, over_rows, self.rows_over, self.n_rows, self.block)
+        models = tuple(model and zeroed(model, hyper.of("model")) for model in self.models)
+        shared = backend.put(self.shared, NamedSharding(layout.mesh, PartitionSpec()))
+
+        def deal(*members: PyTree) -> PyTree:
+            return shared, *put_members(members, layout.mesh)
+
+        return programs.jit(partial(layout.evaluate, self.member, models)), deal
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Distribution of members and rows over devices.
+
+    Attributes:
+        n_members: number of members
+        over_members, over_rows: devices among which members, and the rows of a member, are divided
+        over_tables: devices among which the rows of tables are divided
+        n_rows, block: number of rows, and rows at a time
+    """
+
+    n_members: int
+    over_members: int
+    over_rows: int
+    over_tables: int
+    n_rows: int
+    block: int
+
+    @property
+    def mesh(self) -> Mesh:
+        """The devices."""
+        return mesh(self.over_members, self.over_rows, self.over_tables)
+
+    def evaluate(
+        self,
+        member: Callable[..., Block],
+        models: tuple[Any, ...],
+        shared: PyTree,
+        params: PyTree,
+        hyper: Hyper,
+        active: Array,
+    ) -> tuple[PyTree, Bool[Array, "P"]]:
+        """Evaluate all rows of all members; see `Blockwise`."""
         # Every device gets the same number of blocks; padding blocks repeat the first ones and are cut off.
         starts = np.arange(0, self.n_rows, self.block)
-        n_blocks = -(-len(starts) // over_rows) * over_rows
+        n_blocks = -(-len(starts) // self.over_rows) * self.over_rows
         first_rows = jnp.asarray(np.resize(starts, n_blocks), jnp.int32)
 
         def local(shared: PyTree, first_rows: Array, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
             def of_active(params: PyTree, hyper: PyTree) -> PyTree:
-                with rows_over(self.rows_over):
-                    block, places = self.member(shared, params, hyper), jnp.arange(self.block)
+                with rows_over(self.over_tables):
+                    block, places = member(models, shared, params, hyper), jnp.arange(self.block)
                     return jax.lax.map(lambda first: block(jnp.minimum(first + places, self.n_rows - 1)), first_rows)
 
             def of_member(member: PyTree) -> PyTree:
@@ -102,9 +155,9 @@ class Blockwise:
                 return jax.lax.cond(is_active, of_active, zeros, params, hyper)
 
             members = params, hyper, active
-            if n_members > over_members and not backend.choices().sequential:
+            if self.n_members > self.over_members and not backend.choices().sequential:
                 return jax.vmap(of_active)(params, hyper)
-            if n_members > over_members:
+            if self.n_members > self.over_members:
                 return jax.lax.map(of_member, members)
             alone = of_member(jax.tree.map(lambda x: x[0], members))  # a loop would copy the parameters
             return jax.tree.map(lambda x: x[None], alone)
@@ -112,24 +165,15 @@ class Blockwise:
         P = PartitionSpec
         streamed = jax.shard_map(
             local,
-            mesh=devices,
+            mesh=self.mesh,
             in_specs=(P(), P(BATCH), P(MEMBER), P(MEMBER), P(MEMBER)),
             out_specs=P(MEMBER, BATCH),
-            axis_names=manual(devices),
+            axis_names=manual(self.mesh),
             check_vma=False,
         )
-
-        def program(shared: PyTree, params: PyTree, hyper: PyTree, active: Array) -> PyTree:
-            rows, finite = streamed(shared, first_rows, params, hyper, active)
-            flat = lambda x: x.reshape(n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
-            return jax.tree.map(flat, rows), jnp.all(finite, axis=1)
-
-        shared = backend.put(self.shared, NamedSharding(devices, P()))
-
-        def deal(*members: PyTree) -> PyTree:
-            return shared, *put_members(members, devices)
-
-        return backend.jit(program), deal
+        rows, finite = streamed(shared, first_rows, params, hyper, active)
+        flat = lambda x: x.reshape(self.n_members, n_blocks * self.block, *x.shape[3:])[:, : self.n_rows]  # noqa: E731
+        return jax.tree.map(flat, rows), jnp.all(finite, axis=1)
 
 
 def slices(n_rows: int, size: int) -> Iterator[slice]:

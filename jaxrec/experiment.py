@@ -30,9 +30,9 @@ from jaxrec.features import sizes, wanted
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.member import metrics_at
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedSlots
-from jaxrec.fitting.slots import metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.mesh import rows_over
 from jaxrec.models.model import Model, Params

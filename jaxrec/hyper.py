@@ -105,6 +105,14 @@ def with_hyper(model: Part, hyper: Hyper) -> Part:
     return with_numbers(model, hyper.of("model"))
 
 
+def zeroed(part: Part, numbers: Mapping[str, PyTree]) -> Part:
+    """The part with zeros in place of numbers that its program takes as arguments, see `with_numbers`.
+
+    Parts that differ in these numbers alone become equal, and share one program.
+    """
+    return with_numbers(part, {path: np.asarray(number).dtype.type(0).item() for path, number in numbers.items()})
+
+
 def with_numbers(part: Part, numbers: Mapping[str, PyTree]) -> Part:
     """Replace the arguments of a module, dataclass or `functools.partial` at dotted paths."""
     if not numbers:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -128,8 +129,12 @@ class Rows(NamedTuple):
     histories: DeviceHistories | None
     tables: FeatureTables
 
-    def member(self, model: Model, hyper: Hyper) -> Model:
-        """The model with a member's hyperparameters and the feature tables, inside a compiled program."""
+    def members(self, models: tuple[Model, Model | None], hyper: Hyper) -> tuple[Model, Model | None]:
+        """The model and the fold-in model with a member's hyperparameters and the feature tables, inside a program."""
+        model, folds = models
+        return self._member(model, hyper), None if folds is None else self._member(folds, hyper)
+
+    def _member(self, model: Model, hyper: Hyper) -> Model:
         return with_tables(with_hyper(model, hyper), self.tables)
 
     def query(self, rows: Int[Array, "B"], length: int) -> Query:
@@ -177,24 +182,25 @@ class Ranker:
         pool: int | None = None,
         fallback: Fallback | None = None,
     ) -> None:
-        self.model, self.k = model, k
-        sources, self._folds = sources_of(model, queries, fallback)
+        self.k = k
+        sources, folds = sources_of(model, queries, fallback)
+        self._models = model, folds
         self._n_rows = len(queries.users)
         self._masked = queries.masked if exclude_known else None
         masked = None if self._masked is None else ragged(*self._masked)
-        self._history_length = model.history_length
-        self._shared = rows_of(model, queries, self._folds), masked, sources
+        self._shared = rows_of(model, queries, folds), masked, sources
         self._set_block(block_size(self._n_rows, pool or model.n_items, block, _held_floats(model)))
 
     def _set_block(self, block: int) -> None:
         """Rank this many rows at a time."""
-        self._block = block
+        self._block, max_entries = block, 0
         if self._masked is not None:
             offsets, _ = self._masked
             first_rows = np.arange(0, self._n_rows, self._block)
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
-            self._max_entries = max(1, int(np.max(offsets[last_rows] - offsets[first_rows])))
-        self.stream = Blockwise(self._rank_member, self._shared, self._n_rows, self._block)
+            max_entries = _rounded_up(max(1, int(np.max(offsets[last_rows] - offsets[first_rows]))))
+        member = partial(_rank_member, self.k, max_entries)
+        self.stream = Blockwise(member, self._models, self._shared, self._n_rows, self._block)
 
     def __call__(
         self,
@@ -223,28 +229,34 @@ class Ranker:
             else:
                 return Ranked(items, scores, finite)
 
-    def _rank_member(
-        self, shared: tuple[Rows, Ragged | None, Sources | None], member: tuple[Params, Array | None], hyper: Hyper
-    ) -> Block:
-        (queries, masked, sources), (params, pool) = shared, member
-        model = queries.member(self.model, hyper)
-        score = scorer(model, params, pool)
-        folds = None if self._folds is None else queries.member(self._folds, hyper)
-        fold_in = None if folds is None else FoldIn(folds.history_length, scorer(folds, params, pool))
-        place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
-        def rank_block(rows: Int[Array, "B"]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
-            scores = score(queries.query(rows, self._history_length))
-            finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for NaN too; cheaper than a pass with isfinite
-            if sources is not None:
-                scores = sources.blended(rows, scores, pool, queries.query, fold_in)
-            if masked is not None:
-                scores = masked.mask_block(scores, rows[0], self._max_entries, place)
-            values, items = best(scores, self.k) if pool is None else top_k(scores, self.k)
-            items = items if pool is None else pool[items]
-            return (jnp.where(values > -jnp.inf, items, -1), values), finite
+def _rank_member(
+    k: int,
+    max_entries: int,
+    models: tuple[Model, Model | None],
+    shared: tuple[Rows, Ragged | None, Sources | None],
+    member: tuple[Params, Array | None],
+    hyper: Hyper,
+) -> Block:
+    """Function that ranks a block of rows for one member, with at most `max_entries` items filtered from a block."""
+    (queries, masked, sources), (params, pool) = shared, member
+    model, folds = queries.members(models, hyper)
+    score = scorer(model, params, pool)
+    fold_in = None if folds is None else FoldIn(folds.history_length, scorer(folds, params, pool))
+    place = None if pool is None else jnp.full(model.n_items, model.n_items).at[pool].set(jnp.arange(len(pool)))
 
-        return rank_block
+    def rank_block(rows: Int[Array, "B"]) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
+        scores = score(queries.query(rows, model.history_length))
+        finite = jnp.max(jnp.abs(scores)) < jnp.inf  # False for NaN too; cheaper than a pass with isfinite
+        if sources is not None:
+            scores = sources.blended(rows, scores, pool, queries.query, fold_in)
+        if masked is not None:
+            scores = masked.mask_block(scores, rows[0], max_entries, place)
+        values, items = best(scores, k) if pool is None else top_k(scores, k)
+        items = items if pool is None else pool[items]
+        return (jnp.where(values > -jnp.inf, items, -1), values), finite
+
+    return rank_block
 
 
 def scorer(model: Model, params: Params, pool: Int[Array, "C"] | None = None) -> Callable[[Query], Float[Array, "B C"]]:
@@ -272,6 +284,12 @@ def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float
     if isinstance(model, Pairwise):
         return model.bind(params).score_parts(query, side)
     return model.bind(params).score_catalog(query)
+
+
+def _rounded_up(n: int) -> int:
+    """The number rounded up by less than an eighth, so that similar data share a program."""
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
 
 
 def _held_floats(model: Model) -> int:

@@ -53,4 +53,4 @@ def test_programs_lower_for_accelerators(compose, monkeypatch, run):
     split, _ = experiment.prepare(tree)
     ((_, shared, population),) = settings.populations([tree])
     experiment.finish(shared, split, experiment.select(shared, split.selection, population))
-    assert {"sharded", "program"} <= set(names)  # the fit, and the ranking
+    assert {"_sharded", "evaluate"} <= set(names)  # the fit, and the ranking

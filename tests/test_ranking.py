@@ -147,7 +147,7 @@ def test_memory_is_a_block_and_never_users_times_items():
     params = jax.tree.map(
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
     )
-    program, deal = ranker.stream.compile(1)
+    program, deal = ranker.stream.compile(1, Hyper())
     compiled = program.lower(*deal((params, None), Hyper())).compile()
     shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
     largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from jaxrec import experiment, settings
+from jaxrec.fitting.member import members_of
 from jaxrec.fitting.population import Population
-from jaxrec.fitting.slots import Slots, members_of
+from jaxrec.fitting.slots import Slots
 from tests.paths import ROOT
 from tests.planted import PLANTED
 

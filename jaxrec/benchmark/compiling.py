@@ -20,6 +20,7 @@ from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.capacity import epoch_of, needed_bytes
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.mesh import rows_over
+from jaxrec.programs import clear
 from jaxrec.ranking import QueryRows, Ranker
 from jaxrec.settings import Tree, get, populations
 
@@ -82,6 +83,7 @@ def _rows(
 
 def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple[str, "Compiled | str"]]:
     """The programs of a run with this many members, compiled, or the first line of the compiler's error."""
+    clear()  # programs of other sizes may be the same, and would not be compiled again
     _, shared, population = next(populations([tree]))
     model, evaluator = experiment.prepared(shared, selection)
     trainer, train = experiment.trainer(shared), selection.train
@@ -97,7 +99,7 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     for name, ranker in rankers.items():
         if (stream := getattr(ranker, "stream", None)) is not None:
             arguments = (states.params, None) if isinstance(ranker, Ranker) else states.params
-            ranking, deal = stream.compile(placement.n_slots)
+            ranking, deal = stream.compile(placement.n_slots, hyper)
             yield name, _compiled(ranking, deal(arguments, hyper, active))
 
 

@@ -57,12 +57,13 @@ class CandidateEvaluator(Evaluator):
                 f"eval.k={self.k[-1]} exceeds the {self._width + 1} ranked items (the candidates and the target): "
                 "choose smaller eval.k"
             )
-        self._history_length = model.history_length
-        sources, self._folds = sources_of(model, queries, fallback)
+        sources, folds = sources_of(model, queries, fallback)
         targets = jnp.asarray(self.ground_truth.items, jnp.int32)
-        shared = rows_of(model, queries, self._folds), targets, ragged(offsets, items), sources
+        shared = rows_of(model, queries, folds), targets, ragged(offsets, items), sources
         rows_at_a_time = block_size(len(targets), max(model.n_items, self._width), block)
-        self.stream = Blockwise(self._rank_member, shared, len(targets), rows_at_a_time)
+        self.stream = Blockwise(
+            partial(_rank_member, self._width), (model, folds), shared, len(targets), rows_at_a_time
+        )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
@@ -72,29 +73,34 @@ class CandidateEvaluator(Evaluator):
         named = {SAMPLED + key: values for key, values in by_metric.items()}
         return Measured(invalidated(named, finite), {}, lists, finite)
 
-    def _rank_member(
-        self, shared: tuple[Rows, Int[Array, "R"], Ragged, Sources | None], params: Params, hyper: Hyper
-    ) -> Block:
-        queries, targets, lists, sources = shared  # one target per row, one list of candidates per user
-        model = queries.member(self.model, hyper)
-        folds = None if self._folds is None else queries.member(self._folds, hyper)
 
-        def rank_block(rows: Int[Array, "B"]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
-            start, end = (lists.offsets[queries.users[rows] + i][:, None] for i in (0, 1))
-            entry = start + jnp.arange(self._width)[None, :]
-            target = targets[rows][:, None]
-            candidates = lists.items.at[entry].get(mode="clip")
-            # The target is ranked once, even if a file lists it among its candidates.
-            used = (entry < end) & (candidates != target)
-            items = jnp.concatenate([target, candidates], axis=1)
-            scores = model.bind(params)(queries.query(rows, self._history_length), items)
-            finite = jnp.isfinite(scores).all()
-            if sources is not None:
-                fold_in = None if folds is None else FoldIn.pairs(folds, params, items)
-                scores = sources.blended(rows, scores, items, queries.query, fold_in)
-            return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
+def _rank_member(
+    width: int,
+    models: tuple[Model, Model | None],
+    shared: tuple[Rows, Int[Array, "R"], Ragged, Sources | None],
+    params: Params,
+    hyper: Hyper,
+) -> Block:
+    """Function that ranks the targets of a block of rows, among up to `width` candidates, for one member."""
+    queries, targets, lists, sources = shared  # one target per row, one list of candidates per user
+    model, folds = queries.members(models, hyper)
 
-        return rank_block
+    def rank_block(rows: Int[Array, "B"]) -> tuple[Int[Array, "B"], Bool[Array, ""]]:
+        start, end = (lists.offsets[queries.users[rows] + i][:, None] for i in (0, 1))
+        entry = start + jnp.arange(width)[None, :]
+        target = targets[rows][:, None]
+        candidates = lists.items.at[entry].get(mode="clip")
+        # The target is ranked once, even if a file lists it among its candidates.
+        used = (entry < end) & (candidates != target)
+        items = jnp.concatenate([target, candidates], axis=1)
+        scores = model.bind(params)(queries.query(rows, model.history_length), items)
+        finite = jnp.isfinite(scores).all()
+        if sources is not None:
+            fold_in = None if folds is None else FoldIn.pairs(folds, params, items)
+            scores = sources.blended(rows, scores, items, queries.query, fold_in)
+        return 1 + jnp.sum(used & (scores[:, 1:] >= scores[:, :1]), axis=1, dtype=jnp.int32), finite
+
+    return rank_block
 
 
 @partial(jax.jit, static_argnames=("ks", "chosen"))

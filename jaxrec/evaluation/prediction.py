@@ -1,12 +1,13 @@
 """Evaluation of predicted values and labels in addition to the ranking: eval=values and eval=clicks."""
 
 from dataclasses import dataclass
+from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec import programs
 from jaxrec.blockwise import Block, Blockwise, block_size, each_member
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluator, Measured
@@ -26,14 +27,14 @@ class Predictor:
     """
 
     def __init__(self, model: Model, held_out: HeldOut, block: int | None = None) -> None:
-        self.model, self.length = model, model.history_length
         known, user = held_out.known.histories, held_out.target.user
         queries = QueryRows(user, known, known.offsets[user], known.offsets[user + 1], encoded=held_out.known.encoded)
         position = held_out.target.position
         below = None if position is None else jnp.asarray(position - 1, jnp.int32)
         pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
         # Some models score the whole catalog to score a pair.
-        self.stream = Blockwise(self._member, pairs, len(user), block_size(len(user), model.n_items, block))
+        rows_at_a_time = block_size(len(user), model.n_items, block)
+        self.stream = Blockwise(_score_member, (model, None), pairs, len(user), rows_at_a_time)
 
     def __call__(
         self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None
@@ -41,18 +42,23 @@ class Predictor:
         """Scores in the order of the held-out rows, from parameters and hyperparameters with a member axis."""
         return self.stream(params, hyper, active)[0]
 
-    def _member(
-        self, pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None], params: Params, hyper: Hyper
-    ) -> Block:
-        queries, items, below = pairs
-        model = queries.member(self.model, hyper)
 
-        def score(rows: Int[Array, "B"]) -> tuple[Array, Array]:
-            scores = model.bind(params)(queries.query(rows, self.length), items[rows][:, None])
-            predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[rows])
-            return predicted, jnp.isfinite(scores).all()
+def _score_member(
+    models: tuple[Model, None],
+    pairs: tuple[Rows, Int[Array, "R"], Int[Array, "R"] | None],
+    params: Params,
+    hyper: Hyper,
+) -> Block:
+    """Function that scores a block of pairs for one member."""
+    queries, items, below = pairs
+    model, _ = queries.members(models, hyper)
 
-        return score
+    def score(rows: Int[Array, "B"]) -> tuple[Array, Array]:
+        scores = model.bind(params)(queries.query(rows, model.history_length), items[rows][:, None])
+        predicted = scores[:, 0] if below is None else scores[:, 0] + rank_bias(params, below[rows])
+        return predicted, jnp.isfinite(scores).all()
+
+    return score
 
 
 class PredictionEvaluator(Evaluator):
@@ -71,17 +77,20 @@ class PredictionEvaluator(Evaluator):
         self._predict = Predictor(model, held_out, block)
         self._targets = jnp.asarray(targets_of(held_out.target, threshold))
         self.undefined = {} if threshold is None else _undefined(np.asarray(self._targets), threshold)
-
-        def measure(scores: Float[Array, "P R"], targets: Float[Array, "R"]) -> dict[str, Float[Array, "P"]]:
-            return each_member(lambda own: {metric.name: metric(own, targets) for metric in chosen})(scores)
-
-        self._measure = jax.jit(measure)
+        self._measure = programs.jit(partial(_measure, chosen))
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
         measured = self.ranking.measure(params, hyper, active)
         errors = self._measure(self._predict(params, hyper, active), self._targets)
         return measured._replace(overall=measured.overall | errors)
+
+
+def _measure(
+    chosen: tuple[Metric, ...], scores: Float[Array, "P R"], targets: Float[Array, "R"]
+) -> dict[str, Float[Array, "P"]]:
+    """Metrics of every member's predictions."""
+    return each_member(lambda own: {metric.name: metric(own, targets) for metric in chosen})(scores)
 
 
 def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:

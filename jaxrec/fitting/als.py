@@ -2,18 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.population import Placement, Population, place
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper, with_hyper, zeroed
 from jaxrec.models.model import Alternating, Params
 
 
@@ -52,15 +53,22 @@ class AlternatingFit(EpochLoop):
         """How a member is trained, and where the slots are: sequential, because one member's matrices fill a device."""
         placement = place(n_slots, "sequential")
         prepared = placement.share(jax.tree.map(jnp.asarray, model.prepare(train)))
+        own = zeroed(model, hyper.of("model"))
+        return MemberProgram(prepared, partial(_start, own), partial(_epoch, own)), placement
 
-        def start(prepared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
-            return State(fresh(model, key, hyper))
 
-        def epoch(prepared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Array]:
-            def improve(state: State) -> tuple[State, Array]:
-                params, loss = with_hyper(model, hyper).bind(state.params).als_step(prepared)
-                return State({"params": params}), loss
+def _start(model: Alternating, prepared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
+    """Initial state of a member."""
+    return State(fresh(model, key, hyper))
 
-            return jax.lax.cond(active, improve, lambda state: (state, jnp.float32(jnp.nan)), state)
 
-        return MemberProgram(prepared, start, epoch), placement
+def _epoch(
+    model: Alternating, prepared: PyTree, state: State, hyper: Hyper, active: Array
+) -> tuple[State, Float[Array, ""]]:
+    """Solve for both halves; a member that is not active is returned unchanged."""
+
+    def improve(state: State) -> tuple[State, Array]:
+        params, loss = with_hyper(model, hyper).bind(state.params).als_step(prepared)
+        return State({"params": params}), loss
+
+    return jax.lax.cond(active, improve, lambda state: (state, jnp.float32(jnp.nan)), state)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxrec import backend
+from jaxrec import backend, programs
 from jaxrec.compiled.counting import count
 from jaxrec.compiled.hlo import parse
 from jaxrec.compiled.prediction import predict
@@ -40,10 +40,11 @@ def epoch_of(program: MemberProgram, placement: Placement, hyper: Hyper) -> tupl
     """
     n = placement.n_slots
     numbers = jax.tree.map(lambda x: np.repeat(np.asarray(x)[None], n, axis=0), hyper)
-    shapes = jax.eval_shape(placement.map(program.start), program.shared, member_keys(np.zeros(n, np.int64)), numbers)
+    start = programs.jit(placement.map(program.start))
+    shapes = start.eval_shape(program.shared, member_keys(np.zeros(n, np.int64)), numbers)
     states = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
     arguments = program.shared, *(placement.deal(x) for x in (states, numbers, np.ones(n, bool)))
-    return backend.jit(placement.map(program.epoch), donate_argnums=1), arguments
+    return programs.jit(placement.map(program.epoch), donate_argnums=1), arguments
 
 
 def needed_bytes(compiled: Any) -> int:

@@ -3,17 +3,19 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxrec import programs
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.population import Placement, Population
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import Validate
-from jaxrec.hyper import Hyper, with_hyper
+from jaxrec.hyper import Hyper, with_hyper, zeroed
 from jaxrec.models.model import Params, Solved
 
 
@@ -51,12 +53,14 @@ class ClosedForm:
 
 def _on_device(model: Solved, train: Interactions, population: Population, placement: Placement) -> PyTree:
     prepared = placement.share(model.prepare(train))
-
-    def solve(prepared: PyTree, hyper: Hyper) -> Params:
-        return {"params": with_hyper(model, hyper).solve(prepared)}
-
+    program = programs.jit(placement.map(partial(_solve, zeroed(model, population.hyper.of("model")))))
     # Every device solves for the same number of members; repetitions of the last one are cut off.
     index = np.minimum(np.arange(placement.n_slots), population.size - 1)
     hyper = placement.deal(jax.tree.map(lambda x: x[index], population.hyper))
-    params = jax.block_until_ready(jax.jit(placement.map(solve))(prepared, hyper))
+    params = jax.block_until_ready(program(prepared, hyper))
     return jax.tree.map(lambda x: x[: population.size], params) if len(index) > population.size else params
+
+
+def _solve(model: Solved, prepared: PyTree, hyper: Hyper) -> Params:
+    """Parameters of one member."""
+    return {"params": with_hyper(model, hyper).solve(prepared)}

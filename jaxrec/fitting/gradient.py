@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.features import FeatureTables, tables, with_tables
+from jaxrec.features import tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
 from jaxrec.fitting.objective import Objective
@@ -23,7 +23,7 @@ from jaxrec.fitting.population import Members, Placement, Population, place
 from jaxrec.fitting.row_updates import Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
-from jaxrec.hyper import Hyper, with_hyper, with_numbers
+from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
 from jaxrec.mesh import MeshSize, batch_shared_by, places_in_batch, rows_over, sum_over_batch
 from jaxrec.models.model import Model, Params
 from jaxrec.random import RandomStream, stream, substream
@@ -99,54 +99,70 @@ class GradientFit(EpochLoop):
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
         shared = placement.share((examples, tables(model, train.encoded)))
         hard = hard_of(self.objective)
-        penalized = bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0)))
-
-        def start(shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
-            examples, features = shared
-            state = self._start(model, examples, features, key, hyper)
-            return state if hard is None else state._replace(mined=nothing_mined(hard, train.n_users))
-
-        def epoch(shared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Array]:
-            examples, features = shared
-            sizes = n_examples, batch_size, placement.n_split
-            return self._epoch(model, sizes, penalized, examples, features, state, hyper, active)
-
+        training = Training(
+            zeroed(model, hyper.of("model")),
+            zeroed(self.objective, _numbers_of_loss(self.objective, hyper)),
+            zeroed(partial(self.optimizer), hyper.of("optimizer")),
+            n_examples,
+            batch_size,
+            placement.n_split,
+            penalized=bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0))),
+            products=PRODUCTS[self.precision],
+            mined=None if hard is None else (train.n_users, hard.width),
+        )
         loaded = lambda params: model.pretrained(params, train)  # noqa: E731
         with rows_over(self.mesh.row):
             miner = None if hard is None else Miner(hard, model, train)
-        return MemberProgram(shared, start, epoch, loaded, miner), placement
+        return MemberProgram(shared, training.start, training.epoch, loaded, miner), placement
 
-    def _start(self, model: Model, examples: PyTree, features: FeatureTables, key: PRNGKeyArray, hyper: Hyper) -> State:
+
+@dataclass(frozen=True)
+class Training:
+    """Training of one member, as a program; a member's hyperparameters replace the numbers of the parts.
+
+    Attributes:
+        model: model to train
+        objective: objective that a step minimizes
+        optimizer: optimizer of a step
+        n_examples: number of examples
+        batch_size: examples per step
+        n_split: number of devices over which each batch is split
+        penalized: add the model's own penalty
+        products: precision of matrix products, for `jax.default_matmul_precision`
+        mined: shape of a member's mined negatives; None: the sampler uses none
+    """
+
+    model: Model
+    objective: Objective
+    optimizer: Callable[..., Dense | RowDescent]
+    n_examples: int
+    batch_size: int
+    n_split: int
+    penalized: bool
+    products: str | None
+    mined: tuple[int, int] | None
+
+    def start(self, shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
+        """Initial state of a member."""
+        examples, features = shared
         init_key, key = jax.random.split(key)
-        params = self._objective(hyper).start(fresh(with_tables(model, features), init_key, hyper), examples)
-        return State(params, self._optimizer(hyper).init(params), stream(key), jnp.int32(0))
+        _, objective, optimizer = self._parts(hyper)
+        params = objective.start(fresh(with_tables(self.model, features), init_key, hyper), examples)
+        mined = None if self.mined is None else nothing_mined(*self.mined)
+        return State(params, optimizer.init(params), stream(key), jnp.int32(0), mined)
 
-    def _optimizer(self, hyper: Hyper) -> Dense | RowDescent:
-        """The optimizer with the member's hyperparameters."""
-        return with_numbers(partial(self.optimizer), hyper.of("optimizer"))()
+    def _parts(self, hyper: Hyper) -> tuple[Model, Objective, Dense | RowDescent]:
+        """The model, the objective with its sampler, and the optimizer, with the member's hyperparameters."""
+        optimizer = with_numbers(partial(self.optimizer), hyper.of("optimizer"))()
+        objective = with_numbers(self.objective, _numbers_of_loss(self.objective, hyper))
+        return with_hyper(self.model, hyper), objective, optimizer
 
-    def _objective(self, hyper: Hyper) -> Objective:
-        """The loss and its sampler with the member's hyperparameters."""
-        numbers = hyper.of("loss")
-        if vars(self.objective).get("negatives") is not None:
-            numbers |= {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
-        return with_numbers(self.objective, numbers)
-
-    def _epoch(
-        self,
-        model: Model,
-        sizes: tuple[int, int, int],
-        penalized: bool,
-        examples: PyTree,
-        features: FeatureTables,
-        state: State,
-        hyper: Hyper,
-        active: Array,
-    ) -> tuple[State, Float[Array, ""]]:
+    def epoch(self, shared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Float[Array, ""]]:
         """Train on every example once, in random order; a member that is not active is returned unchanged."""
-        n_examples, batch_size, n_split = sizes
-        model, optimizer = with_tables(with_hyper(model, hyper), features), self._optimizer(hyper)
-        loss = self._objective(hyper)
+        examples, features = shared
+        n_examples, batch_size, n_split = self.n_examples, self.batch_size, self.n_split
+        model, loss, optimizer = self._parts(hyper)
+        model = with_tables(model, features)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
@@ -162,7 +178,7 @@ class GradientFit(EpochLoop):
             inside = (position < n_examples).astype(jnp.float32)
 
             def objective(params: Params) -> tuple[Array, tuple[Array, Array]]:
-                cost, weight = loss.costs(model, params, examples, rows, draws, penalized)
+                cost, weight = loss.costs(model, params, examples, rows, draws, self.penalized)
                 total, weights = jnp.sum(cost * inside), jnp.sum(weight * inside)
                 # Each device divides by the weight of the whole batch, so that gradients can be summed over devices.
                 whole = sum_over_batch(weights)
@@ -174,10 +190,18 @@ class GradientFit(EpochLoop):
 
         def train(state: State) -> tuple[State, Array]:
             steps = jnp.arange(-(-n_examples // batch_size))
-            with batch_shared_by(n_split, share), jax.default_matmul_precision(PRODUCTS[self.precision]):
+            with batch_shared_by(n_split, share), jax.default_matmul_precision(self.products):
                 (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
             return State(params, moments, state.source, state.epoch + 1, state.mined), jnp.sum(totals) / jnp.sum(
                 weights
             )
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
+
+
+def _numbers_of_loss(objective: Objective, hyper: Hyper) -> dict[str, PyTree]:
+    """Hyperparameters of the objective and of its sampler, by path."""
+    numbers = hyper.of("loss")
+    if vars(objective).get("negatives") is not None:
+        numbers |= {f"negatives.{name}": number for name, number in hyper.of("negatives").items()}
+    return numbers

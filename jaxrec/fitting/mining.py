@@ -44,9 +44,9 @@ class Miner:
         return self._ranker(params, hyper, pools, due).items[:, :, self.hard.ranks[0] - 1 :]
 
 
-def nothing_mined(hard: Hard, n_users: int) -> Int[Array, "U M"]:
+def nothing_mined(n_users: int, width: int) -> Int[Array, "U M"]:
     """A member's mined items before the first mining: -1 everywhere."""
-    return jnp.full((n_users, hard.width), -1, jnp.int32)
+    return jnp.full((n_users, width), -1, jnp.int32)
 
 
 def hard_of(objective: Objective) -> Hard | None:

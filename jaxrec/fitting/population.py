@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -108,9 +109,12 @@ class Placement:
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
         """Turn `f(shared, *member)` for one member into a function of the stacked values of all slots.
 
-        Tables in the result of `f` are padded and split by rows.
+        Tables in the result of `f` are padded and split by rows. The function depends on the slots, not on how many of
+        them have members.
         """
+        return partial(replace(self, n_members=self.n_slots)._sharded, f)
 
+    def _sharded(self, f: Callable[..., PyTree], shared: PyTree, *members: PyTree) -> PyTree:
         def spread(shared: PyTree, *member: PyTree) -> PyTree:
             return split(padded(f(shared, *member), self.n_rows), self.n_rows)
 
@@ -124,18 +128,15 @@ class Placement:
             with backend.at_once(self.per_device):
                 return jax.vmap(lambda *member: spread(shared, *member), axis_size=self.per_device)(*members)
 
-        def sharded(shared: PyTree, *members: PyTree) -> PyTree:
-            specs = (PartitionSpec(), *[PartitionSpec(MEMBER)] * len(members))
-            return jax.shard_map(
-                local,
-                mesh=self.mesh,
-                in_specs=specs,
-                out_specs=PartitionSpec(MEMBER),
-                axis_names=manual(self.mesh),
-                check_vma=False,
-            )(shared, *members)
-
-        return sharded
+        mapped = jax.shard_map(
+            local,
+            mesh=self.mesh,
+            in_specs=(PartitionSpec(), *[PartitionSpec(MEMBER)] * len(members)),
+            out_specs=PartitionSpec(MEMBER),
+            axis_names=manual(self.mesh),
+            check_vma=False,
+        )
+        return mapped(shared, *members)
 
 
 def place(

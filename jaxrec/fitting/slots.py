@@ -7,101 +7,29 @@ nor on the number of slots, its neighbors, or the time of its arrival.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
-from jaxrec import backend
+from jaxrec import programs
+from jaxrec.fitting.member import Member
 from jaxrec.fitting.mining import Miner
-from jaxrec.fitting.population import Placement, Population, member_keys
-from jaxrec.fitting.saved_slots import EpochRow, Record, SavedMember
+from jaxrec.fitting.population import Placement, member_keys
+from jaxrec.fitting.saved_slots import EpochRow, SavedMember
 from jaxrec.hyper import Hyper
-from jaxrec.mesh import trimmed
+from jaxrec.mesh import padded, trimmed
 from jaxrec.models.model import Params
 
 # (parameters [S, ...], hyperparameters [S], slots to validate [S]) → each metric [S]; other slots are ignored
 Validate = Callable[[Params, Hyper, Bool[np.ndarray, "S"]], Mapping[str, np.ndarray | Array]]
 
 
-@dataclass(eq=False)
-class Member:
-    """One training run: its settings and its record.
-
-    Attributes:
-        seed: seed of initial parameters, example order and negatives
-        hyper: its hyperparameters, scalars
-        epochs: number of epochs after which it ends
-        later: its hyperparameters from these epochs on, counted from 1
-        history: one row per epoch: epoch, loss, seconds, validation metrics
-        best_epoch: epoch of the kept parameters; 0 before the first epoch with a finite loss and score
-        score: best validation so far; larger is better
-        stale: validations since then
-        seconds: its share of the time of training and validation
-        diverged: whether its last loss was not finite
-        ended: whether it is not to be trained further
-        lineage: when it became a copy of another member, as JSON values; see `sweep.pbt`
-    """
-
-    seed: int
-    hyper: Hyper
-    epochs: int
-    later: Mapping[int, Hyper] = field(default_factory=dict)
-    history: list[EpochRow] = field(default_factory=list)
-    best_epoch: int = 0
-    score: float = -np.inf
-    stale: int = 0
-    seconds: float = 0.0
-    diverged: bool = False
-    ended: bool = False
-    lineage: list[Any] = field(default_factory=list)
-
-    @property
-    def epoch(self) -> int:
-        """Number of epochs trained."""
-        return len(self.history)
-
-    @property
-    def record(self) -> Record:
-        """What training has changed, as JSON values."""
-        return {
-            "history": self.history,
-            "best_epoch": self.best_epoch,
-            "score": self.score,
-            "stale": self.stale,
-            "seconds": self.seconds,
-            "diverged": self.diverged,
-            "ended": self.ended,
-            "lineage": self.lineage,
-        }
-
-    def restore(self, record: Record) -> None:
-        """Set what training had changed."""
-        vars(self).update(record)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Validation metrics at the best epoch."""
-        return metrics_at(self.history, self.best_epoch)
-
-
-def metrics_at(history: Sequence[EpochRow], epoch: int) -> dict[str, float]:
-    """Validation metrics at an epoch, counted from 1; none before the first."""
-    row = history[epoch - 1] if epoch else {}
-    return {key: value for key, value in row.items() if key not in ("epoch", "loss", "seconds")}
-
-
-def members_of(population: Population, epochs: Sequence[int]) -> list[Member]:
-    """The members of a population, each with its number of epochs."""
-    own = [jax.tree.map(lambda x: x[m], population[1:]) for m in range(population.size)]  # noqa: B023
-    return [Member(int(population.seeds[m]), own[m][0], int(epochs[m]), own[m][1]) for m in range(population.size)]
-
-
 class MemberProgram(NamedTuple):
-    """How one member is trained; `Slots` compiles it for all slots.
+    """How one member is trained; `Slots` compiles it for all slots, once per process, see `jaxrec.programs`.
 
     Attributes:
         shared: device data that all members read
@@ -157,26 +85,20 @@ class Slots:
     def _compile(self) -> None:
         keys, hyper = self._arguments()
         shared, placement = self.program.shared, self.placement
-
-        def refill(shared: PyTree, state: PyTree, best: Params, key: Array, hyper: Hyper, is_new: Array) -> PyTree:
-            def start(state: PyTree, best: Params) -> tuple[PyTree, Params]:
-                state = placement.padded(self.program.start(shared, key, hyper))
-                return state, state.params
-
-            return jax.lax.cond(is_new, start, lambda state, best: (state, best), state, best)
-
         of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (keys, hyper))
-        self._shapes = jax.eval_shape(self.program.start, shared, *of_one)
-        shapes = jax.eval_shape(placement.map(self.program.start), shared, keys, hyper)
+        self._shapes = programs.jit(self.program.start).eval_shape(shared, *of_one)
+        shapes = programs.jit(placement.map(self.program.start)).eval_shape(shared, keys, hyper)
         self._states = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
         self._best = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
-        self._refill = jax.jit(placement.map(refill), donate_argnums=(1, 2))
-        jitted = backend.jit(placement.map(self.program.epoch), donate_argnums=1)
-        self._epoch = jitted.lower(shared, self._states, hyper, self._is_new).compile()
-        self._choose = jax.jit(_choose, donate_argnums=2)
-        self._take = jax.jit(lambda tree, slot: jax.tree.map(lambda x: x[slot], tree))
-        self._write = jax.jit(_write, donate_argnums=0)
-        self._copy = jax.jit(_copy, donate_argnums=0)
+        self._refill = programs.jit(
+            placement.map(partial(_refill, self.program.start, placement.n_rows)), donate_argnums=(1, 2)
+        )
+        epoch = programs.jit(placement.map(self.program.epoch), donate_argnums=1)
+        self._epoch = epoch.lower(shared, self._states, hyper, self._is_new).compile()
+        self._choose = programs.jit(_choose, donate_argnums=2)
+        self._take = programs.jit(_take)
+        self._write = programs.jit(_write, donate_argnums=0)
+        self._copy = programs.jit(_copy, donate_argnums=0)
         # Compiled here, not at first use, so that several programs can be compiled at once.
         nobody = self._is_new
         self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, nobody)
@@ -377,6 +299,30 @@ def _is_due(rules: Rules, member: Member) -> bool:
     """Whether the next epoch of a member is validated."""
     epoch = member.epoch + 1
     return epoch % rules.validate_every == 0 or epoch == member.epochs
+
+
+def _refill(
+    start: Callable[..., PyTree],
+    n_rows: int,
+    shared: PyTree,
+    state: PyTree,
+    best: Params,
+    key: Array,
+    hyper: Hyper,
+    is_new: Array,
+) -> tuple[PyTree, Params]:
+    """State and best parameters of a slot: those of a new member if it has one."""
+
+    def started(state: PyTree, best: Params) -> tuple[PyTree, Params]:
+        state = padded(start(shared, key, hyper), n_rows)
+        return state, state.params
+
+    return jax.lax.cond(is_new, started, lambda state, best: (state, best), state, best)
+
+
+def _take(trees: PyTree, slot: Array) -> PyTree:
+    """The values of one slot."""
+    return jax.tree.map(lambda x: x[slot], trees)
 
 
 def _write(trees: PyTree, slot: Array, rows: PyTree) -> PyTree:

@@ -5,13 +5,16 @@ Items are assigned to lists by k-means of their vectors; each query searches onl
 """
 
 import dataclasses
+from functools import partial
 
-import jax
 import numpy as np
+from jaxtyping import Array
 
+from jaxrec import programs
 from jaxrec.blockwise import slices
 from jaxrec.errors import InputError
 from jaxrec.models.model import Factorized, Model, Params
+from jaxrec.query import Query
 from jaxrec.ranking import QueryRows, query_of
 
 ROWS_AT_A_TIME = 1024
@@ -44,8 +47,8 @@ class Index:
         n_items, width = vectors.shape
         if lists > n_items:
             raise InputError(f"candidates.lists={lists}: must be at most {n_items}, the catalog size")
-        self._query = jax.jit(lambda query: model.bind(params).query_vectors(query))
-        self.model, self.n_items = model, n_items
+        self._program = programs.jit(partial(_query_vectors, model))
+        self.model, self.n_items, self._params = model, n_items, params
         self._quantizer = faiss.IndexFlatIP(width)  # kept alive: the index only holds a pointer
         self._index = faiss.IndexIVFFlat(self._quantizer, width, lists, faiss.METRIC_INNER_PRODUCT)
         self._index.cp.min_points_per_centroid = 1
@@ -71,7 +74,7 @@ class Index:
             longest = int(np.diff(offsets)[rows].max(initial=0))
             n_search = min(self.n_items, n + longest)
             items = self._index.search(
-                np.ascontiguousarray(self._query(query_of(self.model, part)), np.float32), n_search
+                np.ascontiguousarray(self._program(self._params, query_of(self.model, part)), np.float32), n_search
             )[1]
             if known is not None:
                 row = np.repeat(np.arange(len(items)), np.diff(offsets)[rows])
@@ -82,3 +85,7 @@ class Index:
             items = np.take_along_axis(items, np.argsort(items < 0, axis=1, kind="stable"), 1)
             best[rows, : items.shape[1]] = items[:, :n]
         return best
+
+
+def _query_vectors(model: Factorized, params: Params, query: Query) -> Array:
+    return model.bind(params).query_vectors(query)

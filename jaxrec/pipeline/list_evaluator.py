@@ -5,16 +5,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from jaxrec import programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.metrics import hit_rate, inequality, ndcg, recall
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
+from jaxrec.ragged import Ragged
 from jaxrec.rerank.shortlist import RerankContext, Shortlist
 from jaxrec.rerank.steps import Step
 
@@ -71,7 +72,7 @@ class ListEvaluator:
         """Apply the steps and evaluate the lists; knobs (e.g. `mmr.strength`) override the steps' numbers."""
         named = tuple(steps.items())
         if named not in self._programs:
-            self._programs[named] = jax.jit(partial(self._block, named))
+            self._programs[named] = programs.jit(partial(_block, named, self.k, self.facts.n_users))
         program, numbers = self._programs[named], dict(knobs or {})
         width = max(1, self.facts.items.mixes.shape[1], self.facts.items.vectors.shape[1])
         at_once = max(1, min(ROWS, self.n_rows, ENTRIES // (items.shape[1] * width)))
@@ -90,39 +91,7 @@ class ListEvaluator:
 
     def hits(self, recommended: np.ndarray) -> np.ndarray:
         """Return whether each item of these lists [R, K] is relevant."""
-        return np.asarray(jax.jit(self._relevant.contains)(np.arange(self.n_rows), recommended))
-
-    def _block(self, named: tuple, items: PyTree, relevant: PyTree, rows: PyTree, *block: PyTree) -> PyTree:
-        candidates, scores, row, knobs = block
-        listed = Shortlist(candidates, scores)
-        context = RerankContext(items, row["own"], min(self.k, candidates.shape[1]))
-        for name, step in named:
-            own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
-            listed = dataclasses.replace(step, **own)(listed, context)
-        recommended = listed.items[:, : self.k]
-        recommended = jnp.pad(recommended, ((0, 0), (0, self.k - recommended.shape[1])), constant_values=-1)
-        return (*self._measure(items, relevant, rows, recommended, row), recommended)
-
-    def _measure(self, items: PyTree, relevant: PyTree, rows: PyTree, recommended: PyTree, row: PyTree) -> PyTree:
-        listed, n_relevant = recommended >= 0, row["n_relevant"]
-        hits = relevant.contains(rows, recommended)
-        expected = (recommended[:, :, None] == row["expected"][:, None, :]).any(axis=2)
-        exposed = lists.exposure(items.groups[recommended], listed, len(items.target))
-        per_user = {
-            "ndcg": ndcg(hits, n_relevant),
-            "recall": recall(hits, n_relevant),
-            "hit_rate": hit_rate(hits, n_relevant),
-            "diversity": lists.intra_list_diversity(items.vectors[recommended], listed),
-            "novelty": lists.novelty(items.counts[recommended], self.facts.n_users, listed),
-            "serendipity": lists.serendipity(hits, expected, n_relevant),
-            "popularity": lists.popularity(items.counts[recommended], listed),
-            "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["mean_popularity"]),
-            "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
-            "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
-        }
-        if items.mixes.shape[1]:
-            per_user["calibration_error"] = lists.calibration_error(items.mixes[recommended], listed, row["own"])
-        return per_user, exposed
+        return np.asarray(programs.jit(Ragged.contains)(self._relevant, np.arange(self.n_rows), recommended))
 
     def _overall(self, exposed: np.ndarray, recommended: np.ndarray) -> dict[str, float]:
         n_items = len(self.facts.items.counts)
@@ -133,6 +102,49 @@ class ListEvaluator:
             f"gini@{self.k}": float(inequality(jnp.asarray(counts, jnp.float32))),
             f"exposure_disparity@{self.k}": float(disparity),
         }
+
+
+def _block(
+    named: tuple[tuple[str, Step], ...],
+    k: int,
+    n_users: int,
+    items: PyTree,
+    relevant: Ragged,
+    rows: PyTree,
+    *block: PyTree,
+) -> PyTree:
+    """Return metrics per row, the exposure of groups, and the lists of a block of rows after these steps."""
+    candidates, scores, row, knobs = block
+    listed = Shortlist(candidates, scores)
+    context = RerankContext(items, row["own"], min(k, candidates.shape[1]))
+    for name, step in named:
+        own = {key.partition(".")[2]: value for key, value in knobs.items() if key.partition(".")[0] == name}
+        listed = dataclasses.replace(step, **own)(listed, context)  # type: ignore[type-var]
+    recommended = listed.items[:, :k]
+    recommended = jnp.pad(recommended, ((0, 0), (0, k - recommended.shape[1])), constant_values=-1)
+    return (*_measure(n_users, items, relevant, rows, recommended, row), recommended)
+
+
+def _measure(n_users: int, items: PyTree, relevant: Ragged, rows: PyTree, recommended: PyTree, row: PyTree) -> PyTree:
+    listed, n_relevant = recommended >= 0, row["n_relevant"]
+    hits = relevant.contains(rows, recommended)
+    expected = (recommended[:, :, None] == row["expected"][:, None, :]).any(axis=2)
+    exposed = lists.exposure(items.groups[recommended], listed, len(items.target))
+    per_user = {
+        "ndcg": ndcg(hits, n_relevant),
+        "recall": recall(hits, n_relevant),
+        "hit_rate": hit_rate(hits, n_relevant),
+        "diversity": lists.intra_list_diversity(items.vectors[recommended], listed),
+        "novelty": lists.novelty(items.counts[recommended], n_users, listed),
+        "serendipity": lists.serendipity(hits, expected, n_relevant),
+        "popularity": lists.popularity(items.counts[recommended], listed),
+        "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["mean_popularity"]),
+        "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
+        "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
+    }
+    if items.mixes.shape[1]:
+        per_user["calibration_error"] = lists.calibration_error(items.mixes[recommended], listed, row["own"])
+    return per_user, exposed
 
 
 def larger_is_better(key: str) -> bool:

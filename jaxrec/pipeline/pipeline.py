@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxrec import experiment
+from jaxrec import experiment, programs
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
@@ -23,6 +23,7 @@ from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_evaluator import ListEvaluator, ListResults, larger_is_better
 from jaxrec.pipeline.retrieval import CandidateSet
+from jaxrec.ragged import Ragged
 from jaxrec.recommend.fitted import Fitted
 from jaxrec.recommend.recommender import Recommender, load
 from jaxrec.rerank.greedy import relevance
@@ -177,7 +178,7 @@ class Pipeline:
         )
         if items.shape[1] < self.k:
             raise InputError(f"k={self.k} exceeds the {items.shape[1]} candidates per user: increase candidates.n")
-        hits = np.asarray(jax.jit(truth.relevant.contains)(np.arange(len(items)), items))
+        hits = np.asarray(programs.jit(Ragged.contains)(truth.relevant, np.arange(len(items)), items))
         statistics = {"candidate recall": float(hits.sum() / len(truth.items)), **statistics}
         popular = Fitted(Popularity(n_items=train.n_items), {"params": {"count": np.asarray(facts.items.counts)}})
         expected, _ = popular.rank(query_rows, self.k, self.exclude_known)

@@ -1,10 +1,14 @@
 """Top-k recommendation for users and histories with fixed-shape programs, so results do not depend on the batch."""
 
+from dataclasses import dataclass
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
+from jaxrec import programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.errors import InputError
 from jaxrec.fallback import Mask, Trained, blend, folding, source_masks
@@ -18,14 +22,76 @@ NEW = -1  # user position of a row that is described only by its history
 ROWS = 8  # rows per program call
 
 
-class CatalogScorer:
-    """Catalog scores for rows with histories of up to `length` items.
-
-    Always ROWS rows at a time, in one compiled program: matrix products of other shapes sum in another order, so the
-    last digits of a score, and thus the order of near ties, would depend on the other requests of the batch.
+@dataclass(frozen=True)
+class Scoring:
+    """Scores of rows as pure functions of arrays.
 
     The model reads the id of a row, or the latest items of its history. `jaxrec.fallback` chooses the source of rows
     that the model cannot score; popularity scores are interaction counts.
+
+    Attributes:
+        model: the trained model
+        folds: its fold-in model; None if it does not support fold-in
+        length: maximum length of histories
+    """
+
+    model: Model
+    folds: Model | None
+    length: int
+
+    @property
+    def reads(self) -> int:
+        """Length of the histories that the model itself reads."""
+        return self.model.history_length
+
+    def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
+        """Return the scores of every item; `shared` is `CatalogScorer.shared`."""
+        feature_tables, params, side, known = shared
+        model = with_tables(self.model, feature_tables)
+        own, folded = self.sources(known, users, histories)
+        scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
+        query = Query(users, self._window(histories, self.length))
+        folds = self.folds
+        fold = None if folds is None else lambda: score_all(folds, params, side, query)
+        return blend(scores, own, folded, known[0].popular, fold)
+
+    def scored(self, shared: PyTree, users: Array, histories: Array) -> tuple[Array, Array]:
+        """Return the scores of every item, and whether all are finite."""
+        scores = self.scores(shared, users, histories)
+        return scores, jnp.isfinite(scores).all()
+
+    def sources(self, known: PyTree, users: Mask, histories: Mask) -> tuple[Mask, Mask]:
+        """Return the masks of rows scored by the model and by fold-in, on the host or the device."""
+        (_, was_trained, items), has_features = known
+        exists = users >= 0
+        at = users.clip(0)
+        window = histories[:, -(self.reads or self.length) :]
+        has_history = (items[window.clip(0)] & (window >= 0)).any(axis=1)
+        trained = was_trained[at] & exists if len(was_trained) else exists & False
+        has_features = None if has_features is None else has_features[at] & exists
+        own, folded = source_masks(self.model, trained, has_history, has_features, self.folds is not None)
+        return own & (exists | has_history), folded  # a row without user and history is never scored by the model
+
+    def read(self, histories: Int[np.ndarray, "B T"]) -> Int[np.ndarray, "B T"]:
+        """Cut or pad to the length that is read, so that the program does not depend on other rows' histories."""
+        length = self.reads or self.length
+        missing = max(0, length - histories.shape[1])
+        return np.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)[:, -length:]
+
+    def _window(self, histories: Int[Array, "B T"], length: int) -> History | None:
+        """Return the latest `length` items."""
+        if not length:
+            return None
+        missing = max(0, length - histories.shape[1])
+        padded = jnp.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)
+        return History(padded[:, padded.shape[1] - length :])
+
+
+class CatalogScorer:
+    """Catalog scores for rows with histories of up to `length` items; see `Scoring`.
+
+    Always ROWS rows at a time, in one compiled program: matrix products of other shapes sum in another order, so the
+    last digits of a score, and thus the order of near ties, would depend on the other requests of the batch.
 
     Args:
         model: the trained model.
@@ -45,68 +111,30 @@ class CatalogScorer:
         has_features: Bool[np.ndarray, "U"] | None,
         length: int,
     ) -> None:
-        self.model, self.length, self.n_items = model, length, len(trained.popular)
-        self.reads = model.history_length
-        self.folds = folding(model, length)
+        self.model, self.n_items = model, len(trained.popular)
+        self.scoring = Scoring(model, folding(model, length), length)
         self._trained, self._has_features = trained, has_features
-        side = jax.jit(lambda feature_tables, params: item_side(with_tables(model, feature_tables), params))(
-            feature_tables, params
-        )
+        side = programs.jit(partial(_item_side, model))(feature_tables, params)
         known = jax.tree.map(jnp.asarray, (trained, has_features))
         self.shared = feature_tables, params, side, known
-        self._program = jax.jit(self._scored)
+        self._program = programs.jit(self.scoring.scored)
 
     def __call__(self, users: Int[np.ndarray, "ROWS"], histories: Int[np.ndarray, "ROWS T"]) -> Float[Array, "ROWS I"]:
         """Return the scores, on the device; raise an InputError if one is not finite."""
-        scores, finite = self._program(self.shared, users, self._read(histories))
+        scores, finite = self._program(self.shared, users, self.scoring.read(histories))
         if not finite:
             raise InputError(f"{type(self.model).__name__} returned non-finite scores: train it again")
         return scores
 
     def is_model(self, users: Int[np.ndarray, "B"], histories: Int[np.ndarray, "B T"]) -> Bool[np.ndarray, "B"]:
         """Return whether the scores of each row come from the model instead of popularity."""
-        own, folded = self._sources((self._trained, self._has_features), users, self._read(histories))
+        known = self._trained, self._has_features
+        own, folded = self.scoring.sources(known, users, self.scoring.read(histories))
         return np.asarray(own | folded)
 
-    def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
-        """Return the scores of every item, as a pure function of arrays; `shared` is `self.shared`."""
-        feature_tables, params, side, known = shared
-        model = with_tables(self.model, feature_tables)
-        own, folded = self._sources(known, users, histories)
-        scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
-        query = Query(users, self._window(histories, self.length))
-        folds = self.folds
-        fold = None if folds is None else lambda: score_all(folds, params, side, query)
-        return blend(scores, own, folded, known[0].popular, fold)
 
-    def _scored(self, shared: PyTree, users: Array, histories: Array) -> tuple[Array, Array]:
-        scores = self.scores(shared, users, histories)
-        return scores, jnp.isfinite(scores).all()
-
-    def _sources(self, known: PyTree, users: Mask, histories: Mask) -> tuple[Mask, Mask]:
-        (_, was_trained, items), has_features = known
-        exists = users >= 0
-        at = users.clip(0)
-        window = histories[:, -(self.reads or self.length) :]
-        has_history = (items[window.clip(0)] & (window >= 0)).any(axis=1)
-        trained = was_trained[at] & exists if len(was_trained) else exists & False
-        has_features = None if has_features is None else has_features[at] & exists
-        own, folded = source_masks(self.model, trained, has_history, has_features, self.folds is not None)
-        return own & (exists | has_history), folded  # a row without user and history is never scored by the model
-
-    def _read(self, histories: Int[np.ndarray, "B T"]) -> Int[np.ndarray, "B T"]:
-        """Cut or pad to the length the model reads, so that the program does not depend on other rows' histories."""
-        length = self.reads or self.length
-        missing = max(0, length - histories.shape[1])
-        return np.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)[:, -length:]
-
-    def _window(self, histories: Int[Array, "B T"], length: int) -> History | None:
-        """Return the latest `length` items."""
-        if not length:
-            return None
-        missing = max(0, length - histories.shape[1])
-        padded = jnp.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)
-        return History(padded[:, padded.shape[1] - length :])
+def _item_side(model: Model, feature_tables: FeatureTables, params: Params) -> PyTree:
+    return item_side(with_tables(model, feature_tables), params)
 
 
 class BatchRecommender:
@@ -117,7 +145,7 @@ class BatchRecommender:
 
     def __init__(self, scorer: CatalogScorer, *, k: int, batch: int, length: int) -> None:
         self.scorer, self.k, self.batch, self.length = scorer, k, batch, length
-        self._program = jax.jit(self._best)
+        self._program = programs.jit(partial(_best, k))
 
     def __call__(
         self,
@@ -157,11 +185,14 @@ class BatchRecommender:
         """Return whether the list of each row comes from the model instead of popularity [B]."""
         return self.scorer.is_model(users, histories)
 
-    def _best(self, scores: Float[Array, "B I"], hidden: Int[Array, "B X"]) -> tuple[Array, Array]:
-        out = jnp.where(hidden < 0, self.scorer.n_items, hidden)
-        scores = scores.at[jnp.arange(len(scores))[:, None], out].set(-jnp.inf, mode="drop")
-        values, items = top_k(scores, self.k)
-        return jnp.where(values > -jnp.inf, items, -1), values
+
+def _best(k: int, scores: Float[Array, "B I"], hidden: Int[Array, "B X"]) -> tuple[Array, Array]:
+    """Return the k best items of each row and their scores, without hidden items."""
+    n_rows, n_items = scores.shape
+    out = jnp.where(hidden < 0, n_items, hidden)
+    scores = scores.at[jnp.arange(n_rows)[:, None], out].set(-jnp.inf, mode="drop")
+    values, items = top_k(scores, k)
+    return jnp.where(values > -jnp.inf, items, -1), values
 
 
 def windows(start: np.ndarray, end: np.ndarray, items: np.ndarray, length: int) -> Int[np.ndarray, "B T"]:

@@ -104,7 +104,7 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
     def lists(
         weights: list[Array], users: Int[Array, "B"], histories: Int[Array, "B T"], excluded: Int[Array, "B X"]
     ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-        scores = recommender.scorer.scores(jax.tree.unflatten(tree, weights), users, histories)
+        scores = recommender.scorer.scoring.scores(jax.tree.unflatten(tree, weights), users, histories)
         hidden = jnp.where(excluded < 0, recommender.scorer.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
         # Same rule as `ranking.top_k`: 0.0 must not rank before -0.0.

@@ -36,40 +36,41 @@ class Fitted:
 
     def score(self, query_rows: QueryRows, items: np.ndarray) -> np.ndarray:
         """Return scores [R, C] of each row's candidates [R, C]; -inf for the padding -1."""
-        scores, finite = _Candidates(self.model, query_rows, items, self.fallback).stream(*self.members())
+        scores, finite = _candidates(self.model, query_rows, items, self.fallback)(*self.members())
         _check_finite(self.model, finite[0])
         return np.asarray(scores[0])
 
 
-class _Candidates:
-    """Scores candidates, a block of rows at a time."""
+def _candidates(model: Model, query_rows: QueryRows, items: np.ndarray, fallback: Fallback | None) -> Blockwise:
+    """Return the program that scores candidates, a block of rows at a time."""
+    sources, folds = sources_of(model, query_rows, fallback)
+    floats = model.pair_floats if isinstance(model, Pairwise) else 64
+    shared = rows_of(model, query_rows, folds), jnp.asarray(items, jnp.int32), sources
+    block = block_size(len(items), items.shape[1], None, floats)
+    return Blockwise(_score_member, (model, folds), shared, len(items), block)
 
-    def __init__(self, model: Model, query_rows: QueryRows, items: np.ndarray, fallback: Fallback | None) -> None:
-        self.model = model
-        sources, self.folds = sources_of(model, query_rows, fallback)
-        floats = model.pair_floats if isinstance(model, Pairwise) else 64
-        self.length = model.history_length
-        shared = rows_of(model, query_rows, self.folds), jnp.asarray(items, jnp.int32), sources
-        block = block_size(len(items), items.shape[1], None, floats)
-        self.stream = Blockwise(self.member, shared, len(items), block)
 
-    def member(self, shared: tuple[Rows, Int[Array, "R C"], Sources | None], params: Params, hyper: Hyper) -> Block:
-        """Return the function that scores one block of rows for one member."""
-        rows_data, candidates, sources = shared
-        model = rows_data.member(self.model, hyper)
-        folds = None if self.folds is None else rows_data.member(self.folds, hyper)
+def _score_member(
+    models: tuple[Model, Model | None],
+    shared: tuple[Rows, Int[Array, "R C"], Sources | None],
+    params: Params,
+    hyper: Hyper,
+) -> Block:
+    """Return the function that scores the candidates of a block of rows for one member."""
+    rows_data, candidates, sources = shared
+    model, folds = rows_data.members(models, hyper)
 
-        def score_block(rows: Int[Array, "B"]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
-            items = candidates[rows]
-            some = jnp.maximum(items, 0)
-            scores = model.bind(params)(rows_data.query(rows, self.length), some)
-            finite = jnp.isfinite(scores).all()
-            if sources is not None:
-                fold_in = None if folds is None else FoldIn.pairs(folds, params, some)
-                scores = sources.blended(rows, scores, some, rows_data.query, fold_in)
-            return jnp.where(items < 0, -jnp.inf, scores), finite
+    def score_block(rows: Int[Array, "B"]) -> tuple[Float[Array, "B C"], Bool[Array, ""]]:
+        items = candidates[rows]
+        some = jnp.maximum(items, 0)
+        scores = model.bind(params)(rows_data.query(rows, model.history_length), some)
+        finite = jnp.isfinite(scores).all()
+        if sources is not None:
+            fold_in = None if folds is None else FoldIn.pairs(folds, params, some)
+            scores = sources.blended(rows, scores, some, rows_data.query, fold_in)
+        return jnp.where(items < 0, -jnp.inf, scores), finite
 
-        return score_block
+    return score_block
 
 
 def _check_finite(model: Model, finite: Array | np.bool_) -> None:

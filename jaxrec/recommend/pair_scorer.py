@@ -1,10 +1,11 @@
 """Scoring of user-item pairs with programs that are compiled once."""
 
-import jax
+from functools import partial
+
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec import backend
+from jaxrec import backend, programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.data.histories import UserHistories
 from jaxrec.features import FeatureTables, with_tables
@@ -21,7 +22,7 @@ class PairScorer:
     def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:
         self.model, self.reads = model, model.history_length
         self._shared = feature_tables, params, device_histories(known) if self.reads else None
-        self._program = jax.jit(self._score)
+        self._program = programs.jit(partial(_score, model))
 
     def __call__(self, users: Int[np.ndarray, "N"], items: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
         """Return scores of pairs of positions, in order."""
@@ -55,12 +56,14 @@ class PairScorer:
         """Return the rows per block; a model that reads histories may score the catalog to score one pair."""
         return ROWS if self.reads else max(ROWS, min(MANY, backend.choices().ranked // self.model.pair_floats))
 
-    def _score(
-        self,
-        shared: tuple[FeatureTables, Params, DeviceHistories | None],
-        users: Int[Array, "B"],
-        items: Int[Array, "B N"],
-    ) -> Float[Array, "B N"]:
-        feature_tables, params, known = shared
-        history = None if known is None else known.latest(users, self.reads)
-        return with_tables(self.model, feature_tables).bind(params)(Query(users, history), items)
+
+def _score(
+    model: Model,
+    shared: tuple[FeatureTables, Params, DeviceHistories | None],
+    users: Int[Array, "B"],
+    items: Int[Array, "B N"],
+) -> Float[Array, "B N"]:
+    """Return scores of each user's items."""
+    feature_tables, params, known = shared
+    history = None if known is None else known.latest(users, model.history_length)
+    return with_tables(model, feature_tables).bind(params)(Query(users, history), items)

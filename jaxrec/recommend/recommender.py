@@ -1,6 +1,7 @@
 """Trained run, loaded for inference: recommendations for users and histories, and scores of user-item pairs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, Self
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array
 
-from jaxrec import checkpoint, memory
+from jaxrec import checkpoint, memory, programs
 from jaxrec.blockwise import in_blocks, slices
 from jaxrec.data import item_labels
 from jaxrec.data.histories import UserHistories
@@ -194,11 +195,7 @@ class Recommender:
         if not isinstance(model, Factorized):
             return None
         reads = model.history_length
-
-        @jax.jit
-        def vectors(feature_tables: FeatureTables, params: Params, users: Array, histories: Array | None) -> Array:
-            query = Query(users, None if histories is None else History(histories))
-            return with_tables(model, feature_tables).bind(params).query_vectors(query)
+        vectors = programs.jit(partial(_query_vectors, model))
 
         def of_block(rows: np.ndarray) -> Array:
             block = users[rows].astype(np.int32)
@@ -228,9 +225,9 @@ class Recommender:
         return self._positions("item", item_ids)
 
     @property
-    def model_and_params(self) -> tuple[Model, Params]:
-        """Model with its feature tables, and its parameters."""
-        return with_tables(self.model, self._feature_tables), self._params
+    def arrays(self) -> tuple[FeatureTables, Params]:
+        """Feature tables and parameters of the model."""
+        return self._feature_tables, self._params
 
     @property
     def knows_new_users(self) -> bool:
@@ -329,6 +326,13 @@ def _on_device(view: np.ndarray) -> Array:
     aligned = memory.empty(view.shape, view.dtype)
     aligned[...] = view
     return jax.device_put(aligned)
+
+
+def _query_vectors(
+    model: Model, feature_tables: FeatureTables, params: Params, users: Array, histories: Array | None
+) -> Array:
+    query = Query(users, None if histories is None else History(histories))
+    return with_tables(model, feature_tables).bind(params).query_vectors(query)
 
 
 def _length(longest: int) -> int:

@@ -1,19 +1,20 @@
 """Item section of a run's report: map of item vectors, recommendation frequency, and example lists."""
 
 from collections.abc import Sequence
+from functools import partial
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import plotly.graph_objects as go
+from jaxtyping import Array
 
+from jaxrec import programs
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.item_labels import Categories, labels
 from jaxrec.evaluation.evaluation import RankedLists
 from jaxrec.experiment import Result
-from jaxrec.features import tables, with_tables
-from jaxrec.hyper import with_hyper
-from jaxrec.models.model import Factorized
+from jaxrec.features import FeatureTables, tables, with_tables
+from jaxrec.hyper import Hyper, with_hyper, zeroed
+from jaxrec.models.model import Factorized, Params
 from jaxrec.page.figure import BLUE, COLORS, GRAY, LEGEND, chart, plain, titled
 from jaxrec.page.html import Html, box, grid, plural, section, table, tag
 
@@ -122,10 +123,14 @@ def _vectors(result: Result) -> np.ndarray | None:
     """Return the item vectors of the trained model; None if it has none."""
     if not isinstance(result.model, Factorized):
         return None
-    model = with_hyper(result.model, jax.tree.map(jnp.asarray, result.hyper))
-    model = with_tables(model, tables(model, result.known.encoded))
-    vectors = np.asarray(jax.jit(lambda params: model.bind(params).item_vectors())(result.params), np.float64)
+    program = programs.jit(partial(_item_vectors, zeroed(result.model, result.hyper.of("model"))))
+    feature_tables = tables(result.model, result.known.encoded)
+    vectors = np.asarray(program(feature_tables, result.hyper, result.params), np.float64)
     return vectors if vectors.shape[1] > 1 and np.isfinite(vectors).all() else None
+
+
+def _item_vectors(model: Factorized, feature_tables: FeatureTables, hyper: Hyper, params: Params) -> Array:
+    return with_tables(with_hyper(model, hyper), feature_tables).bind(params).item_vectors()
 
 
 def _first_categories(items: np.ndarray, categories: Categories | None) -> list[tuple[str, str, np.ndarray]]:

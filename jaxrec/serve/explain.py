@@ -1,14 +1,16 @@
 """Explanations of scores by the items of the history: exact for additive models, else leave-one-out."""
 
+from functools import partial
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrec import programs
+from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
-from jaxrec.models.model import Additive, Params
+from jaxrec.models.model import Additive, Model, Params
 from jaxrec.query import Query
 from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.recommender import Recommender
@@ -42,16 +44,13 @@ class Explainer:
         self.recommender, self.lengths = recommender, lengths
         name = type(recommender.model).__name__
         # A model of user ids is explained through its fold-in of the history, see `Model.by_history`.
-        whole, self._params = recommender.model_and_params
-        self._models = {n: model for n in lengths if (model := whole.by_history(n)) is not None}
+        self._models = {n: model for n in lengths if (model := recommender.model.by_history(n)) is not None}
         model = self._models.get(lengths[0])
         self.linear = isinstance(model, Additive)
         self.reads = 0 if model is None else model.history_length
         self.why_not = None
         if not self.reads:
             self.why_not = f"{name} scores do not depend on a history"
-        score = self._contributions if self.linear else self._scores
-        self._program = jax.jit(score, static_argnums=0)
 
     def warm(self) -> int:
         """Compile every program; return their number."""
@@ -69,7 +68,8 @@ class Explainer:
 
     def _exact(self, user: int, history: np.ndarray, item: int) -> ScoreParts:
         n = self._length(history)
-        parts, score = self._program(n, self._params, user, padded([history], n), item)
+        program = programs.jit(partial(_contributions, self._models[n], n))
+        parts, score = program(self.recommender.arrays, user, padded([history], n), item)
         parts = np.asarray(parts)[n - len(history) :]
         return ScoreParts(
             float(score),
@@ -96,31 +96,45 @@ class Explainer:
     def _scored(self, user: int, lists: list[np.ndarray], item: int) -> Float[np.ndarray, "B"]:
         n = self._length(max(lists, key=len))
         histories = np.pad(padded(lists, n), ((0, TOGETHER - len(lists)), (0, 0)), constant_values=-1)
-        return np.asarray(self._program(n, self._params, user, histories, item))[: len(lists)]
-
-    def _contributions(
-        self, n: int, params: Params, user: Array, histories: Int[Array, "1 T"], item: Array
-    ) -> tuple[Array, Array]:
-        query, items = self._query(n, user, histories), jnp.full((1, 1), item, jnp.int32)
-        model = self._models[n]
-        assert isinstance(model, Additive)
-        parts = model.bind(params).contributions(query, items[:, 0])[0]
-        missing = n - parts.shape[0]
-        return jnp.pad(parts, (max(0, missing), 0))[-n:], model.bind(params)(query, items)[0, 0]
-
-    def _scores(
-        self, n: int, params: Params, user: Array, histories: Int[Array, "B T"], item: Array
-    ) -> Float[Array, "B"]:
-        items = jnp.full((histories.shape[0], 1), item, jnp.int32)
-        return self._models[n].bind(params)(self._query(n, user, histories), items)[:, 0]
-
-    def _query(self, n: int, user: Array, histories: Int[Array, "B T"]) -> Query:
-        length = self._models[n].history_length
-        history = jnp.pad(histories, ((0, 0), (max(0, length - n), 0)), constant_values=-1)[:, -length:]
-        return Query(jnp.full(histories.shape[0], user, jnp.int32), History(history))
+        program = programs.jit(partial(_scores, self._models[n], n))
+        return np.asarray(program(self.recommender.arrays, user, histories, item))[: len(lists)]
 
     def _length(self, history: np.ndarray) -> int:
         return next(length for length in self.lengths if length >= len(history))
+
+
+def _contributions(
+    model: Model,
+    n: int,
+    arrays: tuple[FeatureTables, Params],
+    user: Array,
+    histories: Int[Array, "1 T"],
+    item: Array,
+) -> tuple[Array, Array]:
+    """Contribution of each entry of a history of up to `n` items to the score of an item, and the score."""
+    feature_tables, params = arrays
+    model = with_tables(model, feature_tables)
+    assert isinstance(model, Additive)
+    query, items = _query(model, n, user, histories), jnp.full((1, 1), item, jnp.int32)
+    parts = model.bind(params).contributions(query, items[:, 0])[0]
+    missing = n - parts.shape[0]
+    return jnp.pad(parts, (max(0, missing), 0))[-n:], model.bind(params)(query, items)[0, 0]
+
+
+def _scores(
+    model: Model, n: int, arrays: tuple[FeatureTables, Params], user: Array, histories: Int[Array, "B T"], item: Array
+) -> Float[Array, "B"]:
+    """Score of an item for each history of up to `n` items."""
+    feature_tables, params = arrays
+    model = with_tables(model, feature_tables)
+    items = jnp.full((histories.shape[0], 1), item, jnp.int32)
+    return model.bind(params)(_query(model, n, user, histories), items)[:, 0]
+
+
+def _query(model: Model, n: int, user: Array, histories: Int[Array, "B T"]) -> Query:
+    length = model.history_length
+    history = jnp.pad(histories, ((0, 0), (max(0, length - n), 0)), constant_values=-1)[:, -length:]
+    return Query(jnp.full(histories.shape[0], user, jnp.int32), History(history))
 
 
 def _by_item(history: np.ndarray, parts: np.ndarray) -> list[tuple[int, float]]:

@@ -6,11 +6,11 @@ from functools import partial
 from itertools import product
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxrec import programs
 from jaxrec.recommend.batch_recommender import NEW, ROWS
 from jaxrec.recommend.item_similarity import Vectors
 from jaxrec.recommend.recommender import Recommender
@@ -73,7 +73,7 @@ class Programs:
         ages = np.full(n_items, np.nan) if recommender.ages is None else recommender.ages
         self._ages = jnp.asarray(ages, jnp.float32)
         self._started = time.monotonic()
-        self._rerank = jax.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
+        self._rerank = programs.jit(partial(rerank, half_life=limits.half_life_days), static_argnames="k")
 
     def warm(self) -> int:
         """Compile every program; return their number."""

@@ -13,8 +13,8 @@ from jaxrec.data.splits.split import Selection
 from jaxrec.errors import InputError
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import Fit
+from jaxrec.fitting.member import Member, metrics_at
 from jaxrec.fitting.saved_slots import EpochRow
-from jaxrec.fitting.slots import Member, metrics_at
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.sweep.outcome import Outcome, Progress

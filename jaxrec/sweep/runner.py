@@ -13,9 +13,10 @@ from jaxrec.data.splits.split import Selection
 from jaxrec.evaluation.cost import Latency
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import EpochLoop, Fit
+from jaxrec.fitting.member import Member, members_of
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
-from jaxrec.fitting.slots import Member, Slots, members_of
+from jaxrec.fitting.slots import Slots
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model, Params

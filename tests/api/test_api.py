@@ -42,12 +42,6 @@ def ease(split):
     return jaxrec.fit(split, "ease", verbose=False)
 
 
-def test_a_model_that_scales_with_the_data_is_given_its_density(split):
-    model = jaxrec.fit(split, "ials", overrides={"trainer.epochs": 1, "model.embedding_dim": 2}, verbose=False)
-    size = model.metrics["data"]
-    assert model.model.density == pytest.approx((size["train"] + size["validation"]) / size["users"] / size["items"])
-
-
 def test_a_fit_has_the_numbers_of_the_command_line(model, planted_run):
     directory = planted_run(*(f"{key}={value}" for key, value in SHORT.items()))
     metrics = json.loads((directory / "metrics.json").read_text())

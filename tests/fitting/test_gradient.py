@@ -344,7 +344,7 @@ def test_members_that_move_rows_only_are_their_lone_twins():
 
 
 def test_members_take_turns_in_half_the_slots_when_memory_runs_out(monkeypatch, caplog):
-    fit = GradientFit(LABELED, adam, epochs=2, batch_size=BATCH)
+    fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)
     expected, advance, sizes = fit(MODEL, train(), population(4)), Slots.advance, []
 
     def in_two_slots(slots):

@@ -61,7 +61,7 @@ def test_mined_are_the_ranks_of_what_a_user_does_not_have(params, pool):
 def test_when_it_mines():
     miner = Miner(Hard(ranks=(1, 5), warmup=2, refresh=3), MODEL, TRAIN)
     assert [epoch for epoch in range(11) if miner.due(epoch)] == [3, 6, 9]
-    assert (nothing_mined(miner.hard, USERS) == np.full((USERS, 5), -1)).all()
+    assert (nothing_mined(USERS, 5) == np.full((USERS, 5), -1)).all()
 
 
 @pytest.mark.slow

@@ -8,9 +8,10 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.member import Member
 from jaxrec.fitting.objective import SampledObjective
 from jaxrec.fitting.optimizers import adam
-from jaxrec.fitting.slots import Member, Slots
+from jaxrec.fitting.slots import Slots
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bpr
 from jaxrec.models.mf import MatrixFactorization

@@ -132,7 +132,8 @@ def test_a_search_starts_from_another(compose, tmp_path, capsys):
 def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys):
     tree = compose(
         *(*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "optimizer.learning_rate=0.01"),
-        *("sweep.n_trials=3", "sweep.sampler=grid", "sweep.finalists=2", "sweep.finalist_seeds=2"),
+        *("sweep.n_trials=3", "sweep.population=2", "sweep.sampler=grid", "sweep.finalists=2"),
+        "sweep.finalist_seeds=2",
     )
     space = {"optimizer.learning_rate": {"choices": [1e-4, 0.01, 0.03]}}
     launch.sweep(tree, space, lambda more: tree, [], tmp_path)

@@ -35,7 +35,7 @@ def test_categories_come_first_then_the_model_then_common_users():
     assert item_similarity(labeled, HAD, own) is own
     vectors = np.asarray(item_similarity(recommender("MatrixFactorization", **BARE), HAD))
     np.testing.assert_array_equal(vectors, np.asarray(item_similarity(labeled, HAD, by="model")))
-    table = np.asarray(labeled.model_and_params[1]["params"]["item_embedding"]["table"], np.float64)
+    table = np.asarray(labeled.arrays[1]["params"]["item_embedding"]["table"], np.float64)
     table /= np.linalg.norm(table, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors @ vectors.T, table @ table.T, atol=1e-5)  # the bias is left out
     common = np.asarray(item_similarity(bare, HAD))

@@ -24,7 +24,7 @@ def best(scores: np.ndarray, hidden: list[int], k: int = 10) -> list[int]:
 
 
 def ease_scores(client: Client, history: list[int]) -> np.ndarray:
-    weights = np.asarray(client.service.recommender.model_and_params[1]["params"]["weights"], np.float64)
+    weights = np.asarray(client.service.recommender.arrays[1]["params"]["weights"], np.float64)
     return weights[sorted(set(history))].sum(axis=0)
 
 
@@ -61,7 +61,7 @@ def test_ials_folds_a_history_in(asked):
     """The list is that of the vector solved for the history, by numpy."""
     client = asked("ImplicitALS")
     run = client.service.recommender
-    q = np.asarray(run.model_and_params[1]["params"]["item_embedding"]["table"], np.float64)
+    q = np.asarray(run.arrays[1]["params"]["item_embedding"]["table"], np.float64)
     own = q[[3, 8, 20]]
     penalty = run.model.regularization * (3 + run.model.pair_weight * ITEMS) ** run.model.nu
     matrix = own.T @ own + run.model.pair_weight * q.T @ q + penalty * np.eye(4)
@@ -178,7 +178,7 @@ def test_linear_models_explain_their_scores_exactly(asked, name):
     assert said["rest"] == pytest.approx(0, abs=1e-4)
     assert list(parts.values()) == sorted(parts.values(), reverse=True)
     if name == "EASE":
-        weights = np.asarray(client.service.recommender.model_and_params[1]["params"]["weights"])
+        weights = np.asarray(client.service.recommender.arrays[1]["params"]["weights"])
         for part, contribution in parts.items():
             assert contribution == pytest.approx(weights[part - 100, item["id"] - 100], rel=1e-5)
 
@@ -219,7 +219,7 @@ def test_popularity_says_that_it_cannot_say(asked):
 
 def test_similar_items(asked):
     client = asked("ImplicitALS")
-    q = np.asarray(client.service.recommender.model_and_params[1]["params"]["item_embedding"]["table"], np.float64)
+    q = np.asarray(client.service.recommender.arrays[1]["params"]["item_embedding"]["table"], np.float64)
     q = q / np.linalg.norm(q, axis=1, keepdims=True)
     cosines = q @ q[4]
     found = client.get("/similar", item="104", k=5).json()
@@ -227,7 +227,7 @@ def test_similar_items(asked):
     assert [item["id"] for item in found["items"]] == best(cosines, [4], 5)
     assert found["items"][0]["similarity"] == pytest.approx(np.sort(cosines)[-2], rel=1e-5)
     by_history = asked("EASE").get("/similar", item=104, k=5).json()
-    weights = np.asarray(asked("EASE").service.recommender.model_and_params[1]["params"]["weights"])
+    weights = np.asarray(asked("EASE").service.recommender.arrays[1]["params"]["weights"])
     assert [item["id"] for item in by_history["items"]] == best(weights[4], [4], 5)
 
 

@@ -62,6 +62,7 @@ def test_gp_without_torch_says_what_to_install(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # importing PyTorch takes seconds
 def test_gp_learns_and_goes_on_where_it_stopped(tmp_path):
     pytest.importorskip("torch")
     evaluate, through = Recorder(), Recorder()

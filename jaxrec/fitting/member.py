@@ -1,0 +1,85 @@
+"""Members in training: the settings and the record of each."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import EpochRow, Record
+from jaxrec.hyper import Hyper
+
+
+@dataclass(eq=False)
+class Member:
+    """One training run: its settings and its record.
+
+    Attributes:
+        seed: seed of initial parameters, example order and negatives
+        hyper: its hyperparameters, scalars
+        epochs: number of epochs after which it ends
+        later: its hyperparameters from these epochs on, counted from 1
+        history: one row per epoch: epoch, loss, seconds, validation metrics
+        best_epoch: epoch of the kept parameters; 0 before the first epoch with a finite loss and score
+        score: best validation so far; larger is better
+        stale: validations since then
+        seconds: its share of the time of training and validation
+        diverged: whether its last loss was not finite
+        ended: whether it is not to be trained further
+        lineage: when it became a copy of another member, as JSON values; see `sweep.pbt`
+    """
+
+    seed: int
+    hyper: Hyper
+    epochs: int
+    later: Mapping[int, Hyper] = field(default_factory=dict)
+    history: list[EpochRow] = field(default_factory=list)
+    best_epoch: int = 0
+    score: float = -np.inf
+    stale: int = 0
+    seconds: float = 0.0
+    diverged: bool = False
+    ended: bool = False
+    lineage: list[Any] = field(default_factory=list)
+
+    @property
+    def epoch(self) -> int:
+        """Number of epochs trained."""
+        return len(self.history)
+
+    @property
+    def record(self) -> Record:
+        """What training has changed, as JSON values."""
+        return {
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "score": self.score,
+            "stale": self.stale,
+            "seconds": self.seconds,
+            "diverged": self.diverged,
+            "ended": self.ended,
+            "lineage": self.lineage,
+        }
+
+    def restore(self, record: Record) -> None:
+        """Set what training had changed."""
+        vars(self).update(record)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Validation metrics at the best epoch."""
+        return metrics_at(self.history, self.best_epoch)
+
+
+def metrics_at(history: Sequence[EpochRow], epoch: int) -> dict[str, float]:
+    """Validation metrics at an epoch, counted from 1; none before the first."""
+    row = history[epoch - 1] if epoch else {}
+    return {key: value for key, value in row.items() if key not in ("epoch", "loss", "seconds")}
+
+
+def members_of(population: Population, epochs: Sequence[int]) -> list[Member]:
+    """The members of a population, each with its number of epochs."""
+    own = [jax.tree.map(lambda x: x[m], population[1:]) for m in range(population.size)]  # noqa: B023
+    return [Member(int(population.seeds[m]), own[m][0], int(epochs[m]), own[m][1]) for m in range(population.size)]
