@@ -18,10 +18,11 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.alignment import AlignmentAndUniformity
 from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.member import members_of
 from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adagrad, row_adagrad
 from jaxrec.fitting.population import Population, place
-from jaxrec.fitting.slots import Slots, members_of
+from jaxrec.fitting.slots import Slots
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, softmax
 from jaxrec.mesh import MeshSize, padded, rows_over, trimmed
