@@ -5,14 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec import experiment
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 from jaxrec.models.ials import ImplicitALS
 from jaxrec.query import Query
-from tests.planted import PLANTED
 
 USERS, ITEMS, WIDTH = 30, 12, 4
 
@@ -108,11 +106,3 @@ def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
     fit = AlternatingFit(epochs=1)(model, data, one)
     p, q = (np.asarray(fit.params["params"][f"{side}_embedding"]["table"][0], np.float64) for side in ("user", "item"))
     np.testing.assert_allclose(half(w.T, p, 0.01, 10 * n / (USERS * ITEMS), 1.0), q, rtol=2e-3, atol=2e-4)
-
-
-def test_the_density_is_that_of_all_that_is_known_before_the_test(compose):
-    tree = compose("model=ials", *PLANTED)
-    split, _ = experiment.prepare(tree)
-    size = experiment.facts(split)
-    model, _ = experiment.prepared(tree, split.selection)
-    assert model.density == pytest.approx((size["train"] + size["validation"]) / size["users"] / size["items"])

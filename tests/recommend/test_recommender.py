@@ -1,5 +1,6 @@
 """A loaded run against numpy: users it knows, histories it has never seen, and what it knows nothing of."""
 
+import json
 from functools import cache
 
 import numpy as np
@@ -74,6 +75,12 @@ def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
         np.testing.assert_allclose(few.score, expected.score, rtol=1e-5)
     assert len(model.user_ids) > MANY
     assert len(model._batch_recommenders) <= before + 1
+
+
+def test_a_model_that_scales_with_the_data_has_the_density_of_all_known_data(loaded, planted_run):
+    size = json.loads((planted_run(*SETTINGS["ials"]) / "metrics.json").read_text())["data"]
+    known = size["train"] + size["validation"]
+    assert loaded("ials").model.density == pytest.approx(known / size["users"] / size["items"])
 
 
 @pytest.mark.slow
