@@ -68,6 +68,15 @@ def _check_negatives(tree: Tree) -> None:
             f"this loss samples no negatives, so negatives={_name(negatives)} has no effect: omit it "
             "(negatives=none), or choose a loss that does, e.g. loss=bpr"
         )
+    if cost:
+        share = loss["cost"].get("share", "user")
+        for part in (negatives, negatives.get("first"), negatives.get("second")):
+            allowed = getattr(locate(part["_target_"]), "shares", (share,)) if part else (share,)
+            if share not in allowed:
+                raise InputError(
+                    f"negatives={_name(part)} cannot be drawn with loss.cost.share={share}: set loss.cost.share="
+                    f"{' or '.join(allowed)}"
+                )
 
 
 def _check_predictions(tree: Tree) -> None:

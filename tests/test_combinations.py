@@ -77,6 +77,22 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["loss=sequence_softmax"], "MatrixFactorization is not a sequence model: choose loss=bpr or softmax"),
         (["model=bert4rec", "loss=sequence_softmax"], "BERT4Rec is bidirectional .* choose loss=masked_softmax"),
         (["model=sasrec", "loss.stride=51"], "loss.stride=51 must not exceed model.history_length=50"),
+        (
+            ["model=sasrec", "loss=sequence_sampled_softmax", "negatives=in_batch"],
+            "negatives=inbatch cannot be drawn with loss.cost.share=user: set loss.cost.share=batch$",
+        ),
+        (
+            ["model=sasrec", "loss=sequence_gbce", "negatives=dynamic"],
+            "negatives=dynamic cannot be drawn with loss.cost.share=user: set loss.cost.share=position$",
+        ),
+        (
+            ["model=sasrec", "loss=sequence_sampled_softmax", "negatives=hard", "loss.cost.share=batch"],
+            "negatives=hard cannot be drawn with loss.cost.share=batch: set loss.cost.share=position or user$",
+        ),
+        (
+            ["optimizer.warmup_epochs=9.0", "optimizer.cosine_epochs=5.0"],
+            "optimizer.warmup_epochs=9.0 must be below optimizer.cosine_epochs=5.0",
+        ),
         (["loss=ccl"], "this loss compares cosines: set model.temperature=1 model.biases=false"),
         (["loss=psl", "model.temperature=0.2", "model.biases=false"], "compares cosines: set model.temperature=1$"),
         (["model=neumf", "loss=directau"], "compares cosines, which this model lacks: choose model=mf_cosine"),

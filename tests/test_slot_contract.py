@@ -50,8 +50,44 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
             jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
 
 
-def _trained(shared, selection, population: Population, n_slots: int, order: tuple[int, ...]) -> dict:
-    """Return history and parameters of each member; a free slot takes the next of `order`."""
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lion", "adagrad", "sgd"])
+def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
+    """Members differ in the rate, its warm-up and the decay of the average; one continues from a saved state."""
+    tree = compose(f"optimizer={name}", *PLANTED)
+    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    values = zip((1, 2, 3), RATES, (0.5, 1.0, 0.25), (0.5, 0.9, 0.99), strict=True)
+    trees = [
+        settings.put(
+            tree,
+            {
+                "seed": seed,
+                "optimizer.learning_rate": learning_rate,
+                "optimizer.warmup_epochs": warmup,
+                "optimizer.cosine_epochs": 3.0,
+                "optimizer.ema": ema,
+            },
+        )
+        for seed, learning_rate, warmup, ema in values
+    ]
+    split, _ = experiment.prepare(tree)
+    ((_, shared, population),) = settings.populations(trees)
+    one, other = (
+        _trained(shared, split.selection, population, n, order, interrupted)
+        for n, order, interrupted in ((2, (0, 1, 2), False), (4, (2, 0, 1), True))
+    )
+    for number, (history, params) in one.items():
+        assert other[number][0] == history
+        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
+
+
+def _trained(
+    shared, selection, population: Population, n_slots: int, order: tuple[int, ...], interrupted: bool = False
+) -> dict:
+    """Return history and parameters of each member; a free slot takes the next of `order`.
+
+    If interrupted, the members continue in other slots from states saved after the first epoch.
+    """
     model, evaluator = experiment.prepared(shared, selection)
     trainer = experiment.trainer(shared)
     program, placement = trainer.program(model, selection.train, population.hyper, n_slots)
@@ -65,4 +101,9 @@ def _trained(shared, selection, population: Population, n_slots: int, order: tup
             rows = [{key: value for key, value in row.items() if key != "seconds"} for row in ended.history]
             results[members.index(ended)] = rows, slots.take(ended)
             slots.release(ended)
+        if interrupted:
+            saved, interrupted = [(member, slots.save(member)) for member in slots.members], False
+            slots = Slots(program, placement, trainer.rules, evaluator.means, members[0].hyper)
+            for member, state in reversed(saved):
+                slots.put(member, saved=state)
     return results

@@ -20,7 +20,7 @@ from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
 from jaxrec.fitting.objective import Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
-from jaxrec.fitting.row_updates import Dense, RowDescent
+from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
@@ -57,7 +57,7 @@ class GradientFit(EpochLoop):
     """
 
     objective: Objective
-    optimizer: Callable[..., Dense | RowDescent]
+    optimizer: Callable[..., Dense | Averaged | RowDescent]
     batch_size: PositiveInt = 2048
     members: Members = "auto"
     precision: Precision = "float32"
@@ -134,7 +134,7 @@ class Training:
 
     model: Model
     objective: Objective
-    optimizer: Callable[..., Dense | RowDescent]
+    optimizer: Callable[..., Dense | Averaged | RowDescent]
     n_examples: int
     batch_size: int
     n_split: int
@@ -151,7 +151,7 @@ class Training:
         mined = None if self.mined is None else nothing_mined(*self.mined)
         return State(params, optimizer.init(params), stream(key), jnp.int32(0), mined)
 
-    def _parts(self, hyper: Hyper) -> tuple[Model, Objective, Dense | RowDescent]:
+    def _parts(self, hyper: Hyper) -> tuple[Model, Objective, Dense | Averaged | RowDescent]:
         """The model, the objective with its sampler, and the optimizer, with the member's hyperparameters."""
         optimizer = with_numbers(partial(self.optimizer), hyper.of("optimizer"))()
         objective = with_numbers(self.objective, _numbers_of_loss(self.objective, hyper))
@@ -168,6 +168,7 @@ class Training:
         if state.mined is not None:
             examples = examples._replace(mined=state.mined)
 
+        n_steps = -(-n_examples // batch_size)
         share = batch_size // n_split  # examples of each batch on this device
 
         def step(carry: tuple[Params, PyTree], number: Array) -> tuple[tuple[Params, PyTree], tuple[Array, Array]]:
@@ -185,13 +186,16 @@ class Training:
                 # Avoid 0 / 0 for a batch of total weight 0, e.g. of windows without a target.
                 return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
 
-            params, moments, sums = optimizer.step(objective, params, moments)
+            def passed() -> Float[Array, ""]:
+                return state.epoch.astype(jnp.float32) + (number.astype(jnp.float32) + 0.5) / n_steps
+
+            params, moments, sums = optimizer.step(objective, params, moments, passed)
             return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:
-            steps = jnp.arange(-(-n_examples // batch_size))
+            carry = state.params, state.optimizer
             with batch_shared_by(n_split, share), jax.default_matmul_precision(self.products):
-                (params, moments), (totals, weights) = jax.lax.scan(step, (state.params, state.optimizer), steps)
+                (params, moments), (totals, weights) = jax.lax.scan(step, carry, jnp.arange(n_steps))
             return State(params, moments, state.source, state.epoch + 1, state.mined), jnp.sum(totals) / jnp.sum(
                 weights
             )

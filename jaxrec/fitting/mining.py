@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.fitting.objective import Objective, SampledObjective
+from jaxrec.fitting.objective import Objective
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.negatives.hard import Hard
@@ -51,5 +51,5 @@ def nothing_mined(n_users: int, width: int) -> Int[Array, "U M"]:
 
 def hard_of(objective: Objective) -> Hard | None:
     """The sampler of an objective if it uses mined negatives, else None."""
-    sampler = objective.negatives if isinstance(objective, SampledObjective) else None
+    sampler = vars(objective).get("negatives")
     return sampler if isinstance(sampler, Hard) else None

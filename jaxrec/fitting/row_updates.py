@@ -21,26 +21,89 @@ from jaxrec.models.model import Params
 
 # parameters → a scalar to minimize, and auxiliary output
 Cost = Callable[[PyTree], tuple[Float[Array, ""], PyTree]]
+Passed = Callable[[], Float[Array, ""]]
 # (table, state, ids, gradient of rows) → table, state
 RowRule = Callable[[Array, PyTree, Array, Array], tuple[Array, PyTree]]
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Updates every parameter by an optax transformation."""
+    """Updates every parameter by an optax transformation.
+
+    Attributes:
+        transformation: the transformation
+        rate: factor of the learning rate as a function of the number of epochs trained; None: 1
+    """
 
     transformation: optax.GradientTransformation
+    rate: Callable[[Float[Array, ""]], Float[Array, ""]] | None = None
 
     def init(self, params: PyTree) -> PyTree:
         """Initial state of the optimizer."""
         return self.transformation.init(params)
 
-    def step(self, cost: Cost, params: PyTree, state: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        """New parameters, new state, and the auxiliary output of `cost`, summed over devices that share a batch."""
+    def step(
+        self,
+        cost: Cost,
+        params: PyTree,
+        state: PyTree,
+        passed: Passed = lambda: jnp.float32(0),
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        """New parameters, new state, and the auxiliary output of `cost`, summed over devices that share a batch.
+
+        Args:
+            cost: the cost to minimize.
+            params: parameters.
+            state: state of the optimizer.
+            passed: returns the number of epochs trained, for `rate`.
+        """
         gradient, report = sum_over_batch(jax.grad(cost, has_aux=True)(params))
         with jax.numpy_dtype_promotion("standard"):  # optax mixes counts with floats
             updates, state = self.transformation.update(gradient, state, params)
+        if self.rate is not None:
+            factor = self.rate(passed())
+            updates = jax.tree.map(lambda update: factor * update, updates)
         return optax.apply_updates(params, updates), state, report
+
+
+class AverageState(NamedTuple):
+    """State of `Averaged`: the parameters that are trained, the number of steps, and the state of the optimizer."""
+
+    trained: PyTree
+    n_steps: Int[Array, ""]
+    inner: PyTree
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """Exponential moving average of the parameters that another optimizer trains: a = d a + (1 - d) p in each step.
+
+    The average is what is validated and kept; the trained parameters are part of the state. d is `decay`, but at most
+    (1 + t) / (10 + t) in step t, so that the random start is forgotten.   [Polyak and Juditsky 1992]
+    """
+
+    inner: Dense
+    decay: float | Traced
+
+    def init(self, params: PyTree) -> AverageState:
+        """Initial state."""
+        return AverageState(params, jnp.int32(0), self.inner.init(params))
+
+    def step(
+        self,
+        cost: Cost,
+        params: PyTree,
+        state: AverageState,
+        passed: Passed = lambda: jnp.float32(0),
+    ) -> tuple[PyTree, AverageState, PyTree]:
+        """Like `Dense.step`; `params` and the result are averages."""
+        # Stored parameters of a pretrained model replace the random ones after `init`.
+        trained = jax.tree.map(lambda a, p: jnp.where(state.n_steps == 0, a, p), params, state.trained)
+        trained, inner, report = self.inner.step(cost, trained, state.inner, passed)
+        t = state.n_steps.astype(jnp.float32)
+        decay = jnp.minimum(jnp.asarray(self.decay, jnp.float32), (1 + t) / (10 + t))
+        average = jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, params, trained)
+        return average, AverageState(trained, state.n_steps + 1, inner), report
 
 
 class _Lookup(NamedTuple):
@@ -84,7 +147,13 @@ class RowDescent:
         tables, others = _apart(params)
         return RowState(self.rest.init(others), {path: self.start(len(table)) for path, table in tables.items()})
 
-    def step(self, cost: Cost, params: Params, state: RowState) -> tuple[Params, RowState, PyTree]:
+    def step(
+        self,
+        cost: Cost,
+        params: Params,
+        state: RowState,
+        passed: Passed = lambda: jnp.float32(0),
+    ) -> tuple[Params, RowState, PyTree]:
         """Like `Dense.step`.
 
         The cost is traced twice: to record the ids, and then as a function of the rows at these ids. Devices that

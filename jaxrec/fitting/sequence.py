@@ -20,12 +20,13 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.objective import Costs, Objective
 from jaxrec.fitting.sequence_losses import Cost
+from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.history import DeviceHistories, History
 from jaxrec.hyper import Share
+from jaxrec.mesh import whole_batch
 from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
 from jaxrec.models.sequence import SequenceModel
-from jaxrec.negatives.candidates import Negatives
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, bits, substream
 
@@ -37,11 +38,19 @@ NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # numbers of the random substreams
 class Windows(NamedTuple):
     """Windows of histories: the entries that each reads, and those that it predicts.
 
-    `targets` holds the target items, -1 for entries that are history only, and their weights as `value` (None: 1).
+    Attributes:
+        inputs: the entries that are read
+        targets: the target items, -1 for entries that are history only, and their weights as `value` (None: 1)
+        user: user of each window
+        tables: tables of the sampler
+        mined: the member's latest mined negatives, see `jaxrec.fitting.mining`
     """
 
     inputs: DeviceHistories
     targets: DeviceHistories
+    user: Int[Array, "R"]
+    tables: PyTree = None
+    mined: Int[Array, "U M"] | None = None
 
 
 class SequenceBatch(NamedTuple):
@@ -72,7 +81,7 @@ class NextItem(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of users with at least two interactions."""
-        return windows(train, self.stride, 1)
+        return _with_tables(self.negatives, train, *windows(train, self.stride, 1))
 
     def costs(
         self,
@@ -90,7 +99,7 @@ class NextItem(Objective):
         items = examples.inputs.latest(rows, length).items
         targets = examples.targets.latest(rows, length)
         batch = SequenceBatch(rows, items, targets.items, _weight(targets))
-        return _costs(self, model, params, batch, source)
+        return _costs(self, model, params, examples, batch, source)
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,7 @@ class MaskedItem(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
         """Windows of all users."""
-        return windows(train, self.stride, 0)
+        return _with_tables(self.negatives, train, *windows(train, self.stride, 0))
 
     def costs(
         self,
@@ -133,7 +142,7 @@ class MaskedItem(Objective):
         target = jnp.where(hidden, targets.items, -1)
         weight = jnp.where(hidden, _weight(targets), 0)
         batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
-        return _costs(self, model, params, batch, source)
+        return _costs(self, model, params, examples, batch, source)
 
     def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
         """Random mask of items; if none of a window is drawn, its last item is masked."""
@@ -171,7 +180,13 @@ def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windo
     weight = None if train.weight is None else jnp.asarray(train.weight[train.user_order[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
     inputs = DeviceHistories(device(start[user]), device(end - before), device(known.items))
-    return Windows(inputs, DeviceHistories(device(first), device(end), device(targets), value=weight)), len(user)
+    ends = DeviceHistories(device(first), device(end), device(targets), value=weight)
+    return Windows(inputs, ends, device(user)), len(user)
+
+
+def _with_tables(sampler: Sampler | None, train: Interactions, examples: Windows, n: int) -> tuple[Windows, int]:
+    """Examples with the tables of the sampler, if there is one."""
+    return (examples if sampler is None else examples._replace(tables=sampler.prepare(train))), n
 
 
 def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
@@ -216,6 +231,7 @@ def _costs(
     objective: NextItem | MaskedItem,
     model: SequenceModel,
     params: Params,
+    examples: Windows,
     batch: SequenceBatch,
     source: RandomStream,
 ) -> Costs:
@@ -225,11 +241,10 @@ def _costs(
     fresh = jnp.concatenate([jnp.ones(1, bool), rows[1:] != rows[:-1]]).astype(jnp.float32)
     batch = batch._replace(weight=batch.weight * fresh[:, None])
     weights = jnp.sum(batch.weight, axis=1)
-    noise, draws = substream(source, DROPOUT), substream(source, NEGATIVES)
-
-    def draw(numbers: Int[Array, "R"]) -> Negatives:
-        assert objective.negatives is not None
-        return objective.negatives.draw(draws, numbers, model.n_items)
+    noise, draw = substream(source, DROPOUT), None
+    if objective.negatives is not None:
+        draws, own = substream(source, NEGATIVES), (examples.user, examples.tables, examples.mined)
+        draw = Draw(objective.negatives, draws, model.n_items, *own, whole_batch(rows), whole_batch(batch.target))
 
     def cost_of(params: Params, chunk: SequenceBatch) -> Float[Array, ""]:
         h = model.bind(params).encode(chunk.items, Noise(noise, chunk.rows))

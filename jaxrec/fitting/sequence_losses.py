@@ -6,7 +6,7 @@ weight, 0 at positions without a target. Each loss is a weighted sum over positi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,12 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
 from jaxrec import backend
+from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
-from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.sampler import Share
 
 BLOCK = 256  # positions scored at a time: 12 MiB of scores for 12,000 items
-
-PLACES = 1 << 12  # counters reserved per example for the positions of its window
-
-Draw = Callable[[Int[Array, "R"]], Negatives]  # counters [R] → negatives [R, N]; equal counters draw equal negatives
-Share = Literal["position", "user", "batch"]
 
 
 @runtime_checkable
@@ -46,7 +42,7 @@ class Cost(Protocol):
             target: target items.
             weight: weights of the positions.
             vectors: item vectors of the whole catalog.
-            rows: indices of the examples, used as counters of `draw`.
+            rows: indices of the examples, for `draw`.
             draw: draws negatives; None for losses that use none.
         """
         ...
@@ -76,11 +72,15 @@ class Sampled:
     Attributes:
         loss: function of (positive [P], negatives [P, N], used [P, N])
         share: which positions use the same negatives: `position` (each draws its own), `user` (those of a window), or
-            `batch` (all). Wider sharing is faster: `batch` is one matrix product, `position` gathers each negative
+            `batch` (all). Wider sharing is faster: `batch` is one matrix product, so that thousands of negatives cost
+            little, `position` gathers each negative
+        corrected: subtract log q from the scores of targets and negatives, if the sampler knows it; see
+            `SampledObjective`
     """
 
     loss: Callable[..., Float[Array, "P"]] = softmax
     share: Share = "user"
+    corrected: bool = False
 
     def __call__(
         self,
@@ -92,7 +92,8 @@ class Sampled:
         draw: Draw | None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions."""
-        return jnp.sum(weight.reshape(-1) * self.loss(*_against(h, target, vectors, rows, draw, self.share)))
+        scores = _against(h, target, vectors, rows, draw, self.share, self.corrected)
+        return jnp.sum(weight.reshape(-1) * self.loss(*scores))
 
 
 @dataclass(frozen=True)
@@ -122,25 +123,23 @@ class GBCE:
 
 
 def _against(
-    h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: Share
+    h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: Share, corrected: bool = False
 ) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
-    """Scores of targets and negatives, and the mask of negatives in use: a negative equal to the target is not."""
+    """Scores of targets and negatives, and the mask of negatives in use."""
     assert draw is not None
-    n_rows, length = target.shape
-    if share == "position":
-        # Counted from the end, so that draws do not depend on the amount of padding.
-        back = jnp.arange(length - 1, -1, -1, dtype=rows.dtype)
-        drawn: Negatives = draw((rows[:, None] * PLACES + back[None, :]).reshape(-1))
-        items, used = (x.reshape(n_rows, length, -1) for x in (drawn.items, drawn.used))
-        negatives = jnp.einsum("btd,btnd->btn", h, vectors[items])
-    else:
-        drawn = draw(rows if share == "user" else jnp.zeros(1, rows.dtype))
-        items, used = (x[:, None, :] for x in (drawn.items, drawn.used))
-        others = vectors[drawn.items]
-        negatives = jnp.einsum("btd,bnd->btn", h, others) if share == "user" else h @ others[0].T
+    items, used, log_q = draw(share, rows, h, target, vectors)
+    others = vectors[items]
+    match share:
+        case "position":
+            negatives = jnp.einsum("btd,btnd->btn", h, others)
+        case "user":
+            negatives = jnp.einsum("btd,bnd->btn", h, others[:, 0])
+        case "batch":
+            negatives = h @ others[0, 0].T
     positive = jnp.sum(h * vectors[target], axis=2)
-    used = jnp.where(items == target[:, :, None], 0, used)
-    return positive.reshape(-1), negatives.reshape(n_rows * length, -1), used.reshape(n_rows * length, -1)
+    if corrected and log_q is not None:
+        positive, negatives = positive - log_q[target], negatives - log_q[items]
+    return positive.reshape(-1), negatives.reshape(target.size, -1), used.reshape(target.size, -1)
 
 
 @jax.custom_vjp

@@ -10,6 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.mesh import whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
+from jaxrec.negatives.sampler import Share
 from jaxrec.random import RandomStream
 
 
@@ -23,6 +24,7 @@ class BatchShared(Popularity):
     ratio: PositiveInt = 64
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     mixes: ClassVar[bool] = False
+    shares: ClassVar[tuple[Share, ...]] = ("batch",)
 
     def __call__(
         self,

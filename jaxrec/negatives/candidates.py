@@ -46,13 +46,14 @@ class SamplerContext(NamedTuple):
     """Data available to a sampler: its tables, the batch's users and positives, and the model.
 
     Attributes:
+        positive: positives; for `Sampler.shared` the targets of all positions [B, T]
         score: function that scores candidates [B, N] with the current model, with gradients stopped
         mined: latest mined items, see `jaxrec.fitting.mining`
     """
 
     tables: PyTree
     user: Int[Array, "B"]
-    positive: Int[Array, "B"]
+    positive: Int[Array, "B *T"]
     score: Callable[[Int[Array, "B N"]], Float[Array, "B N"]]
     mined: PyTree = None
 

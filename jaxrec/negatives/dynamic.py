@@ -1,6 +1,7 @@
 """Dynamic negative sampling: the hardest of several random items under the current model."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.data.interactions import Interactions
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
+from jaxrec.negatives.sampler import Share
 from jaxrec.random import RandomStream
 
 
@@ -23,6 +25,8 @@ class Dynamic(Popularity):
 
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     candidates: PositiveInt = 8
+
+    shares: ClassVar[tuple[Share, ...]] = ("position",)  # the hardest differs between positions
 
     def prepare(self, train: Interactions) -> PyTree:
         """Tables of the random candidates."""

@@ -9,8 +9,9 @@ from jaxtyping import Array, Int
 from jaxrec.data.interactions import Interactions
 from jaxrec.mesh import places_in_batch, whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables
+from jaxrec.negatives.sampler import Share
 from jaxrec.negatives.uniform import Uniform
-from jaxrec.random import RandomStream
+from jaxrec.random import RandomStream, bits
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class InBatch(Uniform):
 
     power: ClassVar[float] = 1.0
     mixes: ClassVar[bool] = False
+    shares: ClassVar[tuple[Share, ...]] = ("batch",)
 
     def prepare(self, train: Interactions) -> SamplerTables:
         """Log frequencies of items; no alias table, because nothing is drawn."""
@@ -55,3 +57,19 @@ class InBatch(Uniform):
             counts = real[None, :] & (after < jnp.minimum(n_negatives, size - 1))
         counts = counts & (items != context.positive[:, None]) & ~context.tables.has(context.user, items)
         return Negatives(items, counts.astype(jnp.float32), context.tables.log_q)
+
+    def shared(
+        self,
+        source: RandomStream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        context: SamplerContext,
+    ) -> Negatives:
+        """Draw one set [1, ratio] of the batch's targets, with replacement."""
+        target = context.positive.reshape(-1)
+        (place,) = jnp.nonzero(target >= 0, size=target.shape[0])
+        n = jnp.maximum(jnp.sum((target >= 0).astype(jnp.uint32)), 1)
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        drawn = (bits(source, examples[:1, None], column) % n).astype(jnp.int32)
+        return Negatives.first(jnp.maximum(target[place[drawn]], 0), n_negatives, context.tables.log_q)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
@@ -62,6 +62,29 @@ class Mixed(Sampler):
         )
         from_first = bernoulli(substream(source, MIXTURE), self.share, examples[:, None], column)
         return one.where(from_first, other, context.tables[2])
+
+    def shared(
+        self,
+        source: RandomStream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        context: SamplerContext,
+    ) -> Negatives:
+        """Draw one set [1, ratio] for all positions of a batch of windows."""
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        one, other = (
+            sampler.shared(
+                substream(source, 2 + i), examples, n_items, n_negatives, context._replace(tables=context.tables[i])
+            )
+            for i, sampler in enumerate(self._samplers())
+        )
+        from_first = bernoulli(substream(source, MIXTURE), self.share, examples[:1, None], column)
+        return one.where(from_first, other, context.tables[2])
+
+    def excluded(self, tables: PyTree, user: Int[Array, "B"], items: Int[Array, "1 N"]) -> Bool[Array, "B N"] | None:
+        """Whether each user has these items in train; None unless `exclude_known`."""
+        return self._samplers()[0].excluded(tables[0], user, items)
 
     def _samplers(self) -> tuple[Sampler, Sampler]:
         changes: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}

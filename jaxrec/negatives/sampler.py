@@ -2,17 +2,19 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Bool, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Padded, Traced
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.random import RandomStream
+
+Share = Literal["position", "user", "batch"]  # positions of sequences that use the same negatives
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,20 @@ class Sampler(ABC):
         n_negatives: number in use, None: all; these first columns are what a member would draw if trained alone.
         mixes: whether negatives are drawn independently for each example, so that `negatives=mixed` can combine them
             with those of another sampler. Such a sampler also has a field `exclude_known`.
+        shares: which positions of sequences may use the same negatives: `position` (each draws its own), `user` (those
+            of a window), `batch` (all, see `shared`).
     """
 
     ratio: Annotated[PositiveInt, Padded("n_negatives")] = 4
     n_negatives: int | Traced | None = field(default=None, kw_only=True)
 
     mixes: ClassVar[bool] = False
+    shares: ClassVar[tuple[Share, ...]] = ("position", "user", "batch")
+
+    @property
+    def in_use(self) -> Int[Array, ""]:
+        """Number of negatives in use."""
+        return jnp.asarray(self.ratio if self.n_negatives is None else self.n_negatives, jnp.int32)
 
     def prepare(self, train: Interactions) -> PyTree:
         """Return tables computed once from the training data, on the host; by default none."""
@@ -45,8 +55,26 @@ class Sampler(ABC):
         self, source: RandomStream, examples: Int[Array, "B"], n_items: int, context: SamplerContext | None = None
     ) -> Negatives:
         """Draw negatives, of which `n_negatives` are in use; see `__call__`."""
-        n_negatives = jnp.asarray(self.ratio if self.n_negatives is None else self.n_negatives, jnp.int32)
-        return self(source, examples, n_items, n_negatives, context)
+        return self(source, examples, n_items, self.in_use, context)
+
+    def shared(
+        self,
+        source: RandomStream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        context: SamplerContext,
+    ) -> Negatives:
+        """Draw one set [1, N] for all positions of a batch of windows; `excluded` masks it for each user.
+
+        `context.positive` are the targets of all positions, -1 for none. The first example identifies the batch.
+        """
+        first = context._replace(user=context.user[:1], positive=context.positive[:1])
+        return self(source, examples[:1], n_items, n_negatives, first)
+
+    def excluded(self, tables: PyTree, user: Int[Array, "B"], items: Int[Array, "1 N"]) -> Bool[Array, "B N"] | None:
+        """Whether items of a shared set must not be negatives of a user; None: no item is excluded."""
+        return None
 
     @abstractmethod
     def __call__(

@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
-from jaxrec.hyper import Share
+from jaxrec.hyper import Share as Fraction
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, bernoulli, log
-from jaxrec.negatives.sampler import Sampler
+from jaxrec.negatives.sampler import Sampler, Share
 from jaxrec.random import RandomStream, substream
 
 ATTEMPTS = 2  # draws before an item that the user has is masked instead
@@ -59,7 +59,7 @@ class Uniform(Sampler):
             examples: indices of the batch's examples in the training data.
             n_items: size of the catalog.
             n_negatives: number of negatives in use.
-            context: users, positives and tables; None for losses without them.
+            context: users, positives and tables; None: uniform draws, without exclusion.
 
         Returns:
             negatives [B, ratio].
@@ -82,6 +82,23 @@ class Uniform(Sampler):
             has = has & tables.has(context.user, items)
         return Negatives(items, drawn.used * (~has).astype(jnp.float32), tables.log_q)
 
+    def shared(
+        self,
+        source: RandomStream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        context: SamplerContext,
+    ) -> Negatives:
+        """Draw one set [1, ratio] for all positions of a batch of windows."""
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        tables: SamplerTables = context.tables
+        return Negatives.first(tables.draw(source, n_items, examples[:1, None], column), n_negatives, tables.log_q)
+
+    def excluded(self, tables: PyTree, user: Int[Array, "B"], items: Int[Array, "1 N"]) -> Bool[Array, "B N"] | None:
+        """Whether each user has these items in train; None unless `exclude_known`."""
+        return tables.has(user, items) if self.exclude_known else None
+
 
 @dataclass(frozen=True)
 class PartlyUniform(Uniform):
@@ -94,8 +111,9 @@ class PartlyUniform(Uniform):
         share: share of negatives drawn by `own`
     """
 
-    share: Share = 0.5
+    share: Fraction = 0.5
 
+    shares: ClassVar[tuple[Share, ...]] = ("position", "user")
     picks: ClassVar[int]  # number of the random substream that chooses between `own` and uniform
 
     def own(

@@ -7,14 +7,33 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec.data.interactions import Interactions
 from jaxrec.fitting import sequence_losses
 from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
+from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.losses import gbce, softmax
+from jaxrec.negatives.batch_shared import BatchShared
+from jaxrec.negatives.dynamic import Dynamic
+from jaxrec.negatives.hard import Hard
+from jaxrec.negatives.in_batch import InBatch
+from jaxrec.negatives.mixed import Mixed
+from jaxrec.negatives.popularity import Popularity
 from jaxrec.negatives.uniform import Uniform
 from tests.slow import some_slow
 
 ROWS, LENGTH, DIM, ITEMS = 3, 5, 4, 9
 SOURCE = jnp.array([5, 6], jnp.uint32)
+USERS = 12
+TRAIN = Interactions(
+    np.repeat(np.arange(USERS), 2).astype(np.int32),
+    np.arange(2 * USERS, dtype=np.int32) % ITEMS,  # items 0 to 5 three times, the others twice
+    None,
+    None,
+    None,
+    np.arange(USERS),
+    np.arange(ITEMS),
+)
+FREQUENCY = np.array([3, 3, 3, 3, 3, 3, 2, 2, 2]) / 24
 ROW = jnp.arange(ROWS)
 
 
@@ -28,8 +47,9 @@ def case(seed: int = 0) -> tuple:
     return *(jnp.asarray(x, jnp.float32) for x in (h, weight, vectors)), jnp.asarray(target, jnp.int32)
 
 
-def draw(n: int):
-    return lambda numbers: Uniform(n)(SOURCE, numbers, ITEMS, jnp.int32(n))
+def drawing(sampler, rows, target, mined=None) -> Draw:
+    """A draw for a whole batch of windows of users 2 r + 1."""
+    return Draw(sampler, SOURCE, ITEMS, 2 * jnp.arange(USERS // 2) + 1, sampler.prepare(TRAIN), mined, rows, target)
 
 
 @pytest.mark.parametrize("block", some_slow([1, 4, 7, 256], 1, 7, 256))
@@ -82,14 +102,16 @@ def test_sampled_costs(loss, share):
     h, weight, vectors, target = case()
     rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them
     cost = Sampled(softmax, share) if loss == "softmax" else GBCE(0.75, share)
-    found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, draw(n)))(h)
-    items_of = jax.jit(lambda number: draw(n)(number[None]).items[0])
+    found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, drawing(Uniform(n), rows, target)))(h)
+    items_of = jax.jit(lambda number: Uniform(n)(SOURCE, number[None], ITEMS, jnp.int32(n)).items[0])
     one = jax.jit(lambda *pair: softmax(*pair) if loss == "softmax" else gbce(*pair, n_items=ITEMS, t=0.75))
     expected, drawn = 0.0, set()
     h, weight, vectors, target = map(np.asarray, (h, weight, vectors, target))
     for b in range(ROWS):
         for t in range(LENGTH):
-            number = {"position": int(rows[b]) * 4096 + LENGTH - 1 - t, "user": int(rows[b]), "batch": 0}[share]
+            number = {"position": int(rows[b]) * 4096 + LENGTH - 1 - t, "user": int(rows[b]), "batch": int(rows[0])}[
+                share
+            ]
             items = np.asarray(items_of(np.int32(number)))
             drawn.add(tuple(items))
             used = (items != target[b, t]).astype(np.float32)[None]
@@ -97,3 +119,62 @@ def test_sampled_costs(loss, share):
             expected += float(weight[b, t]) * float(one(positive[None], negatives[None], used)[0])
     assert len(drawn) == {"position": ROWS * LENGTH, "user": ROWS, "batch": 1}[share]
     assert float(found) == pytest.approx(expected, rel=1e-4)
+
+
+def numpy_softmax(h, vectors, target, weight, items, used, log_q=None) -> float:
+    """The weighted sum over positions of -log of the target's share among itself and its own negatives [B, T, N]."""
+    total = 0.0
+    for b, t in zip(*np.nonzero(weight), strict=True):
+        s = vectors @ h[b, t] - (0 if log_q is None else log_q)
+        mine = [item for item, use in zip(items[b, t], used[b, t], strict=True) if use and item != target[b, t]]
+        total += weight[b, t] * (np.log(np.exp(s[[target[b, t], *mine]]).sum()) - s[target[b, t]])
+    return total
+
+
+SAMPLERS = {
+    "popularity": (Popularity(6, power=1.0), "user"),
+    "batch_shared": (BatchShared(50, exclude_known=True), "batch"),
+    "in_batch": (InBatch(20), "batch"),
+    "mixed": (Mixed(6, first=Popularity(power=1.0), second=Uniform()), "batch"),
+    "dynamic": (Dynamic(3, candidates=4), "position"),
+    "hard": (Hard(4, ranks=(1, 2), share=1.0), "position"),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_samplers_at_positions(name):
+    """What is drawn comes from where it should, and the softmax of it, corrected by log q where known, is numpy's."""
+    sampler, share = SAMPLERS[name]
+    h, weight, vectors, target = case()
+    rows = jnp.array([4, 0, 2])  # of users 9, 1 and 5
+    mined = jnp.asarray([[user % ITEMS] * 2 for user in range(USERS)]) if name == "hard" else None
+    draw = drawing(sampler, rows, target, mined)
+    cost = Sampled(softmax, share, corrected=True)
+    found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, draw))(h)
+    drawn = draw(share, rows, h, target, vectors)
+    shape = (ROWS, LENGTH, drawn.items.shape[2])
+    items, used = (np.broadcast_to(x, shape) for x in drawn[:2])
+    log_q = {
+        "popularity": np.log(FREQUENCY),
+        "in_batch": np.log(FREQUENCY),
+        "mixed": np.log((FREQUENCY + 1 / ITEMS) / 2),
+    }.get(name)
+    h, weight, vectors, target = map(np.asarray, (h, weight, vectors, target))
+    match name:
+        case "in_batch":
+            assert set(items.flat) <= set(target[target >= 0])
+            assert len(set(items.flat)) > 4
+        case "batch_shared":
+            for row, known in enumerate(([0, 1], [2, 3], [1, 2])):
+                assert not used[row][np.isin(items[row], known)].any()
+            assert used.mean() > 0.4
+        case "hard":
+            of_user = np.broadcast_to(np.array([0, 1, 5])[:, None, None], shape)
+            np.testing.assert_array_equal(items[used > 0], of_user[used > 0])
+            assert used.any()
+        case "dynamic":
+            number = jnp.array([4 * 4096])
+            candidates = np.asarray(Popularity(12, power=0.0)(SOURCE, number, ITEMS, jnp.int32(12)).items[0])
+            best = [part[np.argmax(vectors[part] @ h[0, -1])] for part in candidates.reshape(3, 4)]
+            np.testing.assert_array_equal(items[0, -1], best)
+    assert float(found) == pytest.approx(numpy_softmax(h, vectors, target, weight, items, used, log_q), rel=1e-4)
