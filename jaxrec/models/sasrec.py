@@ -2,7 +2,14 @@
 
 x_t = sqrt(D) e_t + p_t; per block x = a + Attention(a, x, x) with a = LN(x), then x = b + FFN(b) with b = LN(x);
 h = LN(x) and score(u, i) = <h_T, e_i>.   [Kang and McAuley 2018, Self-attentive sequential recommendation]
+
+With `normalize=pre`, x = x + Attention(a, a, a), then x = x + FFN(b); with `normalize=post`, as in BERT and BSARec,
+x_t = LN(e_t + p_t), per block x = LN(x + Attention(x, x, x)), then x = LN(x + FFN(x)), and h = x. With `gated`, the
+output of a sublayer with input a is multiplied by sigmoid(W a), and FFN(b) = W_2 (f(W_1 b) * W_3 b).
+[LiGR: Borisyuk et al. 2024; eSASRec: Tikhonovich et al. 2025; gated linear units: Shazeer 2020]
 """
+
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -17,6 +24,11 @@ from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.sequence import Rate, SequenceModel
 
+Normalize = Literal["query", "pre", "post"]
+Activation = Literal["relu", "gelu", "silu"]
+
+FARTHEST = 127  # largest distance between positions with a bias of its own
+
 
 class SASRec(SequenceModel):
     """Causal Transformer encoder over the history.
@@ -28,6 +40,11 @@ class SASRec(SequenceModel):
         dropout: dropout rate of embeddings, attention weights and both feed-forward layers; traced
         init_std: root-mean-square norm of an initial item vector
         temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
+        normalize: `query`: the queries, as in the paper's code; `pre`: the input of each sublayer; `post`: its output
+        activation, feed_forward: activation of the feed-forward networks, and their width in embedding dimensions
+        gated: gate both sublayers, see above
+        relative: add a learned bias to attention logits for each head and distance between positions
+        tied: input and output items share one table
 
     Fidelity: follows the authors' code: queries are normalized, keys and values are not; position embeddings are
     learned and counted from the latest item; input and output items share one table. Their loss is
@@ -41,27 +58,41 @@ class SASRec(SequenceModel):
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
     temperature: PositiveFloat | Traced | None = None
+    normalize: Normalize = "query"
+    activation: Activation = "relu"
+    feed_forward: PositiveInt = 1
+    gated: bool = False
+    relative: bool = False
+    tied: bool = True
 
     def setup(self) -> None:
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
-        self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout) for _ in range(self.n_blocks)]
+        kind = self.normalize, self.activation, self.feed_forward, self.gated, self.relative
+        self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout, *kind) for _ in range(self.n_blocks)]
         self.norm = nn.LayerNorm(epsilon=1e-8)
+        if not self.tied:
+            self.output_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
 
     def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
         """Normalized outputs of the last block at every position."""
         real = items >= 0
-        x = self.item_embedding.lookup(items) * jnp.sqrt(jnp.float32(self.embedding_dim))
+        x = self.item_embedding.lookup(items)
+        if self.normalize != "post":
+            x = x * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]
+        if self.normalize == "post":
+            x = self.norm(x)  # the only one outside the blocks is the first
         x = jnp.where(real[:, :, None], dropout(x, self.dropout, noise, 0), 0)
         for i, block in enumerate(self.blocks):
             x = jnp.where(real[:, :, None], block(x, real, noise, 1 + 3 * i), 0)
-        x = self.norm(x)
+        if self.normalize != "post":
+            x = self.norm(x)
         return x if self.temperature is None else unit(x) / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D"]:
-        """The item embedding table, shared with the input."""
-        table = self.item_embedding.whole()
+        """The output table: the item embedding table, unless it is not tied."""
+        table = (self.item_embedding if self.tied else self.output_embedding).whole()
         return table if self.temperature is None else unit(table)
 
 
@@ -71,18 +102,46 @@ class Block(nn.Module):
     dim: int
     n_heads: int
     dropout: float | Traced
+    normalize: Normalize = "query"
+    activation: Activation = "relu"
+    feed_forward: int = 1
+    gated: bool = False
+    relative: bool = False
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], noise: Noise | None, site: int
     ) -> Float[Array, "B T D"]:
-        a = nn.LayerNorm(epsilon=1e-8, name="attention_norm")(x)
+        is_post = self.normalize == "post"
+        attention_norm = nn.LayerNorm(epsilon=1e-8, name="attention_norm")
+        a = x if is_post else attention_norm(x)
         query = nn.Dense(self.dim, name="query")(a)
         # No key bias: it would shift all logits of a query equally, to which softmax is invariant.
-        key, value = nn.Dense(self.dim, use_bias=False, name="key")(x), nn.Dense(self.dim, name="value")(x)
+        read = x if self.normalize == "query" else a
+        key, value = nn.Dense(self.dim, use_bias=False, name="key")(read), nn.Dense(self.dim, name="value")(read)
         n = x.shape[1]
         seen = real[:, None, :] & jnp.tri(n, dtype=bool)[None]
-        x = a + attention(query, key, value, seen, self.n_heads, self.dropout, noise, site)
-        b = nn.LayerNorm(epsilon=1e-8, name="forward_norm")(x)
-        inner = jax.nn.relu(dropout(nn.Dense(self.dim, name="inner")(b), self.dropout, noise, site + 1))
-        return b + dropout(nn.Dense(self.dim, name="outer")(inner), self.dropout, noise, site + 2)
+        bias = self._by_distance(n) if self.relative else None
+        mixed = attention(query, key, value, seen, self.n_heads, self.dropout, noise, site, bias)
+        x = (a if self.normalize == "query" else x) + self._gated(mixed, a, "attention_gate")
+        x = attention_norm(x) if is_post else x
+        forward_norm = nn.LayerNorm(epsilon=1e-8, name="forward_norm")
+        b = x if is_post else forward_norm(x)
+        width = self.feed_forward * self.dim
+        activate = {"relu": jax.nn.relu, "gelu": jax.nn.gelu, "silu": jax.nn.silu}[self.activation]
+        inner = activate(dropout(nn.Dense(width, name="inner")(b), self.dropout, noise, site + 1))
+        if self.gated:
+            inner = inner * nn.Dense(width, use_bias=False, name="linear")(b)
+        outer = dropout(nn.Dense(self.dim, name="outer")(inner), self.dropout, noise, site + 2)
+        x = (b if self.normalize == "query" else x) + self._gated(outer, b, "forward_gate")
+        return forward_norm(x) if is_post else x
+
+    def _gated(self, output: Float[Array, "B T D"], given: Float[Array, "B T D"], name: str) -> Float[Array, "B T D"]:
+        """The output of a sublayer, gated by its input."""
+        return output * jax.nn.sigmoid(nn.Dense(self.dim, name=name)(given)) if self.gated else output
+
+    def _by_distance(self, n: int) -> Float[Array, "H T T"]:
+        """Bias of each head by the distance between positions; distances of `FARTHEST` and more share one."""
+        table = self.param("distance", nn.initializers.zeros, (self.n_heads, FARTHEST + 1))
+        place = jnp.arange(n)
+        return table[:, jnp.clip(place[:, None] - place[None, :], 0, FARTHEST)]

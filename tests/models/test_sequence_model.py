@@ -14,6 +14,7 @@ from jaxrec.history import History
 from jaxrec.models.bert4rec import BERT4Rec
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.gru4rec import GRU4Rec
+from jaxrec.models.lru import LRURec
 from jaxrec.models.nextitnet import NextItNet
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
@@ -22,11 +23,27 @@ from tests.slow import some_slow
 ITEMS, LENGTH, DIM = 7, 6, 4
 MODELS = {
     "sasrec": SASRec(ITEMS, LENGTH, embedding_dim=DIM, n_heads=2, init_std=1.0),
+    "sasrec_pre": SASRec(
+        ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1, normalize="pre", activation="silu", gated=True, tied=False
+    ),
+    "sasrec_post": SASRec(
+        ITEMS,
+        LENGTH,
+        embedding_dim=DIM,
+        n_blocks=1,
+        n_heads=2,
+        normalize="post",
+        activation="gelu",
+        feed_forward=2,
+        relative=True,
+    ),
+    "lru": LRURec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1),
     "gru": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_layers=2),
     "lstm": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, cell="lstm"),
     "nextitnet": NextItNet(ITEMS, LENGTH, embedding_dim=DIM, dilations=(1, 2)),
     "bert4rec": BERT4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1, init_std=1.0),
 }
+OTHERS = [name for name in MODELS if name not in ("sasrec", "bert4rec")]
 CAUSAL = [name for name in MODELS if name != "bert4rec"]
 HISTORY = np.array([[-1, -1, 3, 0, 5, 5], [6, 1, 2, 3, 4, 0]], np.int32)
 
@@ -55,7 +72,7 @@ def encode(model, params, items, noise=None):
     return encoder(model)(params, jnp.asarray(items), noise)
 
 
-@pytest.mark.parametrize("name", some_slow(CAUSAL, "lstm", "nextitnet"))
+@pytest.mark.parametrize("name", some_slow(CAUSAL, "sasrec_pre", "sasrec_post", "lru", "lstm", "nextitnet"))
 def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
     """The gradient of each position's answer with respect to the embedding of each distinct item of the history."""
     model, params = MODELS[name], params_of(name)
@@ -90,7 +107,7 @@ def test_padding_leaks_nothing(model):
         assert (np.asarray(gradient["position_embedding"]["table"])[:2] == 0).all()
 
 
-@pytest.mark.parametrize("model", some_slow(MODELS, "gru", "lstm", "nextitnet"), indirect=True)
+@pytest.mark.parametrize("model", some_slow(MODELS, *OTHERS), indirect=True)
 def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(model):
     model, params, _ = model
     users = jnp.zeros(1, jnp.int32)
@@ -178,6 +195,47 @@ def sasrec(p, items):
     return norm(x, p["norm"], 1e-8)
 
 
+def sasrec_pre(p, items):
+    x = 2.0 * p["item_embedding"]["table"][items] + p["position_embedding"]["table"][-len(items) :]
+    block = p["blocks_0"]
+    a = norm(x, block["attention_norm"], 1e-8)
+    mixed = attend(*(dense(a, block[name]) for name in ("query", "key", "value")), 1, True)
+    x = x + mixed * expit(dense(a, block["attention_gate"]))
+    b = norm(x, block["forward_norm"], 1e-8)
+    inner = dense(b, block["inner"])
+    inner = inner * expit(inner) * (b @ block["linear"]["kernel"])
+    x = x + dense(inner, block["outer"]) * expit(dense(b, block["forward_gate"]))
+    return norm(x, p["norm"], 1e-8)
+
+
+def sasrec_post(p, items):
+    x = norm(p["item_embedding"]["table"][items] + p["position_embedding"]["table"][-len(items) :], p["norm"], 1e-8)
+    block = p["blocks_0"]
+    q, k, v = (dense(x, block[name]) for name in ("query", "key", "value"))
+    mixed = np.zeros_like(x)
+    for head, columns in enumerate(np.split(np.arange(DIM), 2)):
+        for t in range(len(x)):
+            logits = k[: t + 1][:, columns] @ q[t, columns] / np.sqrt(2)
+            logits += [block["distance"][head, t - s] for s in range(t + 1)]
+            mixed[t, columns] = normalized(logits) @ v[: t + 1][:, columns]
+    x = norm(x + mixed, block["attention_norm"], 1e-8)
+    return norm(x + dense(gelu(dense(x, block["inner"])), block["outer"]), block["forward_norm"], 1e-8)
+
+
+def lru(p, items):
+    x = norm(p["item_embedding"]["table"][items], p["embedding_norm"])
+    block = p["blocks_0"]
+    size = np.exp(-np.exp(block["log_decay"]))
+    z, states = np.zeros(2 * DIM, complex), []
+    for entry in x:
+        given = entry @ block["input_real"]["kernel"] + 1j * (entry @ block["input_imaginary"]["kernel"])
+        z = size * np.exp(1j * block["phase"]) * z + np.sqrt(1 - size**2) * given
+        states.append(np.concatenate([z.real, z.imag]) @ block["output"]["kernel"])
+    x = norm(x + np.array(states), block["recurrence_norm"])
+    x = norm(x + dense(gelu(dense(x, block["inner"])), block["outer"]), block["forward_norm"])
+    return np.concatenate([x, np.ones((len(x), 1))], axis=1)
+
+
 def gru(p, items):
     x = p["item_embedding"]["table"][items]
     for layer in (p["layers_0"], p["layers_1"]):
@@ -234,7 +292,16 @@ def bert4rec(p, items):
     return np.concatenate([h, np.ones((len(h), 1))], axis=1)
 
 
-REFERENCE = {"sasrec": sasrec, "gru": gru, "lstm": lstm, "nextitnet": nextitnet, "bert4rec": bert4rec}
+REFERENCE = {
+    "sasrec": sasrec,
+    "sasrec_pre": sasrec_pre,
+    "sasrec_post": sasrec_post,
+    "lru": lru,
+    "gru": gru,
+    "lstm": lstm,
+    "nextitnet": nextitnet,
+    "bert4rec": bert4rec,
+}
 
 
 @pytest.mark.parametrize("row", some_slow([1, 0], 0), ids=["full", "padded"])
@@ -244,7 +311,7 @@ def test_against_numpy(model, row):
     real = items[items >= 0]
     expected = REFERENCE[name](p, real)
     np.testing.assert_allclose(encode(model, params, items[None])[0, -len(real) :], expected, rtol=2e-4, atol=2e-5)
-    vectors = p["item_embedding"]["table"][:ITEMS]
+    vectors = p["output_embedding" if "output_embedding" in p else "item_embedding"]["table"][:ITEMS]
     if "item_bias" in p:
         vectors = np.concatenate([vectors, p["item_bias"][:, None]], axis=1)
     asked = REFERENCE[name](p, np.append(items[items >= 0][-LENGTH + 1 :], ITEMS)) if name == "bert4rec" else expected
