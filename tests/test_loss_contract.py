@@ -7,7 +7,6 @@ import pytest
 from jaxrec import experiment, settings
 from tests.paths import ROOT
 from tests.planted import PLANTED
-from tests.slow import some_slow
 
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 SAMPLERS = sorted(path.stem for path in (ROOT / "conf" / "negatives").glob("*.yaml"))
@@ -53,7 +52,8 @@ def check(tree: dict) -> None:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-3, atol=2e-4), params, params_alone)
 
 
-@pytest.mark.parametrize("name", some_slow(LOSSES, *(name for name in LOSSES if name != "psl")))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOSSES)
 def test_members_with_different_numbers_of_a_loss(name, compose):
     if name in ("none", "click", "mse"):
         pytest.skip("no loss, or one of values, which are not planted")
@@ -61,7 +61,8 @@ def test_members_with_different_numbers_of_a_loss(name, compose):
     check(compose(f"loss={name}", *kind, *PLANTED))
 
 
-@pytest.mark.parametrize("name", some_slow(SAMPLERS, *(name for name in SAMPLERS if name != "in_batch")))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_serves_sequences(name, compose):
     if name in ("none", "given"):
         pytest.skip("no sampler, or one of labels, which are not planted")
