@@ -221,6 +221,8 @@ FILLED = {
     "trial=7": "trial=0",
     "out=FOLDER": "out=exported",
     "outputs/sweeps/shop/best": "RUN_DIR",
+    "outputs/runs/RUN": "RUN_DIR",
+    "outputs/sweeps/STUDY trial=3": "outputs/sweeps/tiny trial=1",
 }
 NOT_RUN = (
     "scripts/serve.py",
@@ -254,21 +256,21 @@ def folder(tmp_path_factory):
     about = {"item_id": range(600), "brand": rng.integers(0, 9, 600), "year": rng.integers(1990, 2009, 600)}
     tags = [f"t{a}|t{b}" for a, b in rng.integers(0, 5, (600, 2))]
     pd.DataFrame({**about, "tags": tags, "genres": tags}).to_csv(folder / "items.csv", index=False)
-    pd.DataFrame({"item_id": range(10000, 10060), "kind": ["BAG", "BOX"] * 30}).to_csv(
+    pd.DataFrame({"item_id": range(10000, 10120), "kind": ["BAG", "BOX"] * 60}).to_csv(
         folder / "kinds.csv", index=False
     )
     start = np.repeat(rng.integers(0, 60 * 86400, 500), 4) + np.tile([0, 60, 120, 180], 500)
     views = {"user_id": np.repeat(rng.integers(0, 50, 500), 4), "item_id": rng.integers(0, 30, 2000)}
     pd.DataFrame({**views, "timestamp": 1_400_000_000 + start}).to_csv(folder / "views.csv", index=False)
     shown = {
-        "user_id": rng.integers(0, 40, 8000),
-        "item_id": rng.integers(0, 30, 8000),
+        "user_id": rng.integers(0, 200, 8000),
+        "item_id": rng.integers(0, 60, 8000),
         "position": rng.integers(1, 5, 8000),
     }
     clicked = (rng.random(8000) < 0.6 / shown["position"]).astype(int)
     pd.DataFrame({**shown, "clicked": clicked}).to_csv(folder / "log.csv", index=False)
     bought = pd.DataFrame(
-        {"Invoice": 489434 + np.arange(6000), "StockCode": 10000 + item % 60, "Description": "RED BAG"}
+        {"Invoice": 489434 + np.arange(6000), "StockCode": 10000 + item % 120, "Description": "RED BAG"}
     )
     bought = bought.assign(Quantity=1, InvoiceDate=day, Price=1.5, **{"Customer ID": user, "Country": "EIRE"})
     bought.to_csv(folder / "retail.csv", index=False)

@@ -69,8 +69,12 @@ class CandidateSet:
             Items and model scores [R, C], best first, padded with -1 and -inf; and statistics by name.
         """
         n_items, statistics = mixes.shape[0], {}
-        if (most := max(self.n, self.popular, self.category)) > n_items:
-            raise InputError(f"candidates: {most} from one source exceed the catalog size, {n_items}")
+        for name in ("n", "popular", "category"):
+            if (number := getattr(self, name)) > n_items:
+                raise InputError(
+                    f"candidates.{name}={number} exceeds the {n_items} items of the catalog: set candidates.{name}="
+                    f"{n_items} or less"
+                )
         if self.search == "exact":
             items, scores = fitted.rank(query_rows, self.n, exclude_known)
         else:

@@ -293,7 +293,7 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
         (["items.category=color"], "no such column in the item features"),
         (["items.without=[ties]"], "not a category of items.category=kind; available: gloves, hats"),
         (["items.available=kind"], "is not yes/no"),
-        (["candidates.n=61"], "exceed the catalog size, 60"),
+        (["candidates.n=61"], "candidates.n=61 exceeds the 60 items of the catalog: set candidates.n=60 or less"),
         (["candidates.n=5"], "k=10 exceeds the 5 candidates"),
         (["items.target={head: 0.5, tail: 0.6}"], "sum to 1"),
         (["items.vectors=model"], "has no item vectors"),
