@@ -4,7 +4,7 @@ import jax
 import jax.export
 import pytest
 
-from jaxrec import experiment, settings
+from jaxrec import experiment, programs, settings
 from tests.paths import ROOT
 from tests.planted import PLANTED
 
@@ -39,10 +39,21 @@ class Exported:
         self.export(*arguments)
         return self.jitted.lower(*arguments)
 
+    def eval_shape(self, *arguments):
+        return self.jitted.eval_shape(*arguments)
+
+
+@pytest.fixture
+def no_programs():
+    """None are kept from other tests, and none for them."""
+    programs.clear()
+    yield
+    programs.clear()
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
-def test_programs_lower_for_accelerators(compose, monkeypatch, run):
+def test_programs_lower_for_accelerators(compose, monkeypatch, no_programs, run):
     names = []
     jit = jax.jit
     monkeypatch.setattr(jax, "jit", lambda *function, **options: Exported(jit(*function, **options), names))

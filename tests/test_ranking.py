@@ -148,7 +148,7 @@ def test_memory_is_a_block_and_never_users_times_items():
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
     )
     program, deal = ranker.stream.compile(1, Hyper())
-    compiled = program.lower(*deal((params, None), Hyper())).compile()
+    compiled = program.lower(*deal((params, None), Hyper(), np.ones(1, bool))).compile()
     shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
     largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
     assert block * n_items <= largest <= block * (n_items + GROUP)  # padded to whole groups

@@ -21,7 +21,14 @@ from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, spac
 from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 
 # Settings that earlier studies do not have, with the values that they were trained with.
-ADDED = {"optimizer.clip_norm": None, "trainer.precision": "float32"}
+ADDED: dict[str, object] = {
+    "optimizer.clip_norm": None,
+    "trainer.precision": "float32",
+    "model.temperature": None,
+    "model.biases": True,
+}
+ADDED |= {"trainer.mesh._target_": "jaxrec.mesh.MeshSize", "trainer.mesh.member": "auto", "trainer.mesh.batch": "auto"}
+ADDED |= {"trainer.mesh.row": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
