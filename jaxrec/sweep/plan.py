@@ -26,9 +26,11 @@ ADDED: dict[str, object] = {
     "trainer.precision": "float32",
     "model.temperature": None,
     "model.biases": True,
+    "trainer.mesh._target_": "jaxrec.mesh.MeshSize",
+    "trainer.mesh.member": "auto",
+    "trainer.mesh.batch": "auto",
+    "trainer.mesh.row": 1,
 }
-ADDED |= {"trainer.mesh._target_": "jaxrec.mesh.MeshSize", "trainer.mesh.member": "auto", "trainer.mesh.batch": "auto"}
-ADDED |= {"trainer.mesh.row": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
