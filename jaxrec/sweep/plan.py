@@ -23,13 +23,23 @@ from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 # Settings that earlier studies do not have, with the values that they were trained with.
 ADDED: dict[str, object] = {
     "optimizer.clip_norm": None,
+    "optimizer.warmup_epochs": 0.0,
+    "optimizer.cosine_epochs": None,
+    "optimizer.ema": None,
     "trainer.precision": "float32",
-    "model.temperature": None,
-    "model.biases": True,
     "trainer.mesh._target_": "jaxrec.mesh.MeshSize",
     "trainer.mesh.member": "auto",
     "trainer.mesh.batch": "auto",
     "trainer.mesh.row": 1,
+    "loss.cost.corrected": True,
+    "model.temperature": None,
+    "model.biases": True,
+    "model.normalize": "query",
+    "model.activation": "relu",
+    "model.feed_forward": 1,
+    "model.gated": False,
+    "model.relative": False,
+    "model.tied": True,
 }
 
 
