@@ -11,6 +11,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding
 from jaxtyping import PyTree
 
@@ -65,6 +68,7 @@ CHOICES = {
 }
 
 _target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)
+_is_local: ContextVar[bool] = ContextVar("is_local", default=False)
 _members: ContextVar[int] = ContextVar("members", default=1)
 
 
@@ -95,9 +99,19 @@ def block(total: int, width: int) -> int:
     return max(1, total // (_members.get() * width))
 
 
+@contextmanager
+def locally() -> Iterator[None]:
+    """Build programs for the devices of this process alone, of all processes of a run."""
+    token = _is_local.set(True)
+    try:
+        yield
+    finally:
+        _is_local.reset(token)
+
+
 def devices() -> Sequence[Any]:
     """The devices that programs are built for."""
-    return _target.get() or jax.devices()
+    return _target.get() or (jax.local_devices() if _is_local.get() else jax.devices())
 
 
 def device_count() -> int:
@@ -113,7 +127,7 @@ def platform() -> str:
 
 def memory() -> float:
     """Bytes that programs can use on each device of this process; infinite if the device does not tell."""
-    return float((devices()[0].memory_stats() or {}).get("bytes_limit", "inf"))
+    return float((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", "inf"))
 
 
 def choices() -> Choices:
@@ -134,7 +148,30 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def put(tree: PyTree, sharding: PyTree) -> PyTree:
     """Copy arrays to the devices of a sharding, or of one for each array; absent devices get the arrays' shapes."""
-    if _target.get() is None:
+    if _target.get() is None and jax.process_count() == 1:
         return jax.device_put(tree, sharding)
     shardings = jax.tree.map(lambda _: sharding, tree) if isinstance(sharding, NamedSharding) else sharding
+    if _target.get() is None:
+        return jax.tree.map(_put_everywhere, tree, shardings)
     return jax.tree.map(lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), tree, shardings)
+
+
+def _put_everywhere(x: Any, sharding: NamedSharding) -> jax.Array:
+    """Put an array that every process has, or that lies on the devices of all, on these devices."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return x if x.sharding == sharding else jax.jit(lambda x: x, out_shardings=sharding)(x)
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_put_everywhere(jax.random.key_data(x), sharding))
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """Arrays on the host; those of which other processes hold parts are collected by all."""
+
+    def copied(x: Any) -> np.ndarray:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return np.asarray(x)
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(copied, tree)

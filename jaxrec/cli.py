@@ -5,6 +5,8 @@ import contextlib
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,7 +59,48 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if name == "train":
         # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if "cluster=true" in words:
+            sys.exit(_on_cluster(words[1:]))
     _script(config_name, work)
+
+
+def _on_cluster(words: list[str]) -> int:
+    """Join the other processes of this run and train; only the first one writes files and prints. Return exit code."""
+    from jaxrec import cluster
+
+    def train(cfg: DictConfig) -> None:
+        try:
+            _train(cfg)
+        except JaxRuntimeError:
+            cluster.await_loss()
+            raise
+
+    def run() -> None:
+        if clash := [word for word in words if word in ("--multirun", "-m") or word.startswith("seeds=")]:
+            raise InputError(
+                f"{clash[0]} has no effect with cluster=true, which trains one model: remove one of the two"
+            )
+        for number in (signal.SIGTERM, signal.SIGINT):  # processes cannot agree on where to stop; saved states remain
+            signal.signal(number, signal.SIG_DFL)
+        cluster.join()
+        with tempfile.TemporaryDirectory() as own:
+            if not cluster.is_first():
+                sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+                sys.argv[1:] = [word for word in words if not word.startswith("hydra.run.dir=")]
+                sys.argv.append(f"hydra.run.dir={own}/run")
+            try:
+                _script("config", train)
+            except SystemExit as end:
+                codes.append(int(end.code or 0))
+
+    codes: list[int] = []
+    try:
+        code = _exit_code(run) or (codes or [0])[0]
+    except Exception:
+        traceback.print_exc()
+        code = 1
+    cluster.leave(code)
+    return code
 
 
 def _with_runs(arguments: list[str]) -> list[str]:
@@ -191,7 +234,7 @@ def _train(cfg: DictConfig) -> None:
         raise InputError(f"{sweep_options[0]} has no effect without --multirun: use hydra.run.dir=DIR")
     output, seeds = Path(hydra_cfg.runtime.output_dir), n_seeds(cfg)
     if cfg.get("resume") is not None:
-        if others := [text for text in hydra_cfg.overrides.task if not text.startswith("resume=")]:
+        if others := [text for text in hydra_cfg.overrides.task if not text.startswith(("resume=", "cluster="))]:
             raise InputError(f"{others[0]} has no effect with resume=DIR, which continues a run with its own settings")
         with contextlib.suppress(OSError):  # Hydra has created it
             output.rmdir()

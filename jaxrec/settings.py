@@ -41,7 +41,7 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
 }
 # Keys of a config.yaml that belong to the command, not to the run.
-OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds")
+OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds", "cluster")
 GROUPS = ("model", "loss", "negatives", "optimizer")  # parts whose numbers may differ between members
 SCHEDULE = "trainer.schedule"
 PADDING_STEP = 8  # a search pads arrays by less than this factor: more costs training time, less costs compilations

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Bool, Float
 
+from jaxrec import backend
 from jaxrec.blockwise import each_member
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
@@ -57,10 +58,10 @@ class Evaluator(ABC):
     def __call__(self, params: Params, hyper: Hyper) -> "Evaluation":
         """Metrics of every member, on the host."""
         measured = self.measure(params, hyper)
-        per_user = {key: np.asarray(values) for key, values in measured.per_user.items()}
-        overall = {key: np.asarray(values) for key, values in measured.overall.items()}
-        finite = np.asarray(measured.finite)
-        return Evaluation(self.ground_truth, per_user, overall, measured.lists, finite, self.prefix)
+        per_user, overall = backend.to_host(dict(measured.per_user)), backend.to_host(dict(measured.overall))
+        finite, lists = backend.to_host(measured.finite), measured.lists
+        lists = lists if lists.is_fully_addressable else backend.to_host(lists)
+        return Evaluation(self.ground_truth, per_user, overall, lists, finite, self.prefix)
 
     def means(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"]) -> dict[str, Float[Array, "P"]]:
         """Means of every metric of each active member, reduced on the devices."""
@@ -115,7 +116,7 @@ class Evaluation:
     ground_truth: GroundTruth
     per_user: dict[str, np.ndarray]
     overall: dict[str, np.ndarray]
-    lists: jax.Array
+    lists: jax.Array | np.ndarray
     finite: np.ndarray
     prefix: str = ""
 

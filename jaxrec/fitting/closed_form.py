@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from jaxrec import programs
+from jaxrec import backend, programs
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.population import Placement, Population
@@ -35,6 +35,10 @@ class ClosedForm:
         n_slots: int = 1,
     ) -> Fit:
         """Solve for every member, sequentially on each device, because one member's matrices fill it."""
+        with backend.locally():
+            return self._solved(model, train, population)
+
+    def _solved(self, model: Solved, train: Interactions, population: Population) -> Fit:
         started = time.perf_counter()
         solved = None
         if jax.default_backend() == "cpu":
@@ -42,7 +46,7 @@ class ClosedForm:
             numbers = [jax.tree.map(lambda x: x.item(), population.hyper_of(m)) for m in range(population.size)]
             members = [with_hyper(model, hyper) for hyper in numbers]
             solved = model.solve_on_host(train, members)
-        n_devices = min(jax.device_count(), population.size) if solved is None else 1
+        n_devices = min(backend.device_count(), population.size) if solved is None else 1
         placement = Placement(population.size, n_devices, sequential=True)
         params = _on_device(model, train, population, placement) if solved is None else {"params": solved}
         seconds = time.perf_counter() - started

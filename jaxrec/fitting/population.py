@@ -180,7 +180,13 @@ def place(
         n_split = 1 if batch_size % n_split else n_split
     if backend.choices().sequential and size == MeshSize() and n_devices * n_split == 1:
         n_devices = min(2, backend.device_count())
-    return Placement(n_slots, n_devices, sequential, n_split, size.row)
+    placement = Placement(n_slots, n_devices, sequential, n_split, size.row)
+    if jax.process_count() > 1 and placement.mesh.size != (n := backend.device_count()):
+        raise InputError(
+            f"a run of {jax.process_count()} processes must use all of their {n} devices, this one uses "
+            f"{placement.mesh.size}: set trainer.mesh.batch={n}, trainer.mesh.row={n}, or a product of both"
+        )
+    return placement
 
 
 def member_keys(seeds: np.ndarray) -> jax.Array:

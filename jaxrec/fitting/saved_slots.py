@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from jaxrec.checkpoint import MODEL_FILE, load, read_json, save_params
+from jaxrec.cluster import of_first
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params
 
@@ -65,6 +66,7 @@ class SavedSlots:
         settings: what the states depend on; states of other settings are ignored
         saves_results: whether to save the members of a population when all have ended, too
         is_shared: whether other workers of a search save their states in folders beside this one
+        writes: whether this process writes; of several processes of a run only the first does
     """
 
     directory: Path
@@ -72,15 +74,19 @@ class SavedSlots:
     settings: str = ""
     saves_results: bool = False
     is_shared: bool = False
+    writes: bool = True
     _last: float = field(default_factory=time.monotonic)
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to save."""
-        return self.minutes is not None and time.monotonic() - self._last >= 60 * self.minutes
+        """Whether it is time to save, by the clock of the first process of a run."""
+        return self.minutes is not None and bool(of_first(time.monotonic() - self._last >= 60 * self.minutes))
 
     def save(self, members: Mapping[str, SavedMember]) -> None:
         """Write the state of members by name, in place of the older of the two saved ones."""
+        self._last = time.monotonic()
+        if not self.writes:
+            return
         order = sorted((self.directory / name for name in ("a", "b")), key=_number)
         number = _number(order[1]) + 1
         params: Params = {name: {"best": member.best} for name, member in members.items()}
@@ -132,6 +138,8 @@ class SavedSlots:
 
     def remove(self) -> None:
         """Delete the saved states, of all workers."""
+        if not self.writes:
+            return
         shutil.rmtree(self.directory.parent if self.is_shared else self.directory, ignore_errors=True)
 
 

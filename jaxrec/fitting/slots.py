@@ -180,7 +180,7 @@ class Slots:
 
     def _on_host(self, tree: PyTree, slot: int, shapes: PyTree) -> PyTree:
         """Values of one slot, copied to the host without the padding of tables."""
-        return trimmed(jax.tree.map(np.asarray, self._take(tree, slot)), shapes)
+        return trimmed(backend.to_host(self._take(tree, slot)), shapes)
 
     def advance(self) -> list[Member]:
         """Train one epoch of every member; return those that ended."""
@@ -223,9 +223,9 @@ class Slots:
 
     def collect(self) -> list[Member]:
         """Wait for the results of `dispatch` and record them; return the members that ended, still in their slots."""
-        loss = np.asarray(self._losses)
+        loss = backend.to_host(self._losses)
         trained = time.perf_counter()
-        metrics = {key: np.asarray(values) for key, values in (self._metrics or {}).items()}
+        metrics = backend.to_host(dict(self._metrics or {}))
         validated = time.perf_counter()
         self.train_s += trained - self._started
         self.validate_s += validated - trained
@@ -277,7 +277,7 @@ class Slots:
         )
         loaded = self.program.loaded(self._states.params)
         if loaded is not self._states.params:
-            like = jax.tree.map(lambda x, y: np.asarray(x, y.dtype), loaded, self._states.params)
+            like = jax.tree.map(lambda x, y: x.astype(y.dtype), backend.to_host(loaded), self._states.params)
             params = self._choose(self._is_new, self.placement.deal(like), self._states.params)
             self._states = self._states._replace(params=params)
             self._best = self._choose(self._is_new, params, self._best)

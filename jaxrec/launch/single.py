@@ -1,12 +1,14 @@
 """Single run: read data, train, evaluate, write the run directory, print the test metrics."""
 
 import shutil
+import tempfile
 from pathlib import Path
 
-from jaxrec import experiment, rundir, settings
+from jaxrec import cluster, experiment, rundir, settings
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, fit_line, say
 from jaxrec.data.splits.split import Split
+from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
@@ -32,17 +34,25 @@ def resume(directory: Path) -> Result:
     """Continue a run that was killed or interrupted, with the settings in its folder."""
     tree = rundir.check_resumable(directory)
     settings.check(tree)
+    if not cluster.is_first():
+        with tempfile.TemporaryDirectory() as own:
+            return _run(tree, Path(own), directory)
     with rundir.alone(directory):
         return _run(tree, directory)
 
 
-def _run(tree: Tree, directory: Path) -> Result:
-    saved = rundir.saved_slots(directory / STATES, [tree])
+def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
+    """Run in a directory; `first` is that of the first process of the run, which holds the training states."""
+    first = cluster.path_of_first(first or directory)
+    saved = rundir.saved_slots(first / STATES, [tree])
+    saved.writes = cluster.is_first()
     rundir.write_config(directory, tree)  # first: a run that is killed can then be continued
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
     ((_, shared, population),) = settings.populations([tree])
+    if cluster.of_first(saved.epoch) != saved.epoch:
+        raise InputError(f"{saved.directory} must be on a disk that all processes of the run read")
     if epoch := saved.epoch:
         say(f"  continuing after epoch {epoch}")
     (result,) = experiment.finish(shared, split, select(shared, split, population, saved), load_s)
