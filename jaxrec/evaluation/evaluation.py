@@ -58,7 +58,7 @@ class Evaluator(ABC):
     def __call__(self, params: Params, hyper: Hyper) -> "Evaluation":
         """Metrics of every member, on the host."""
         measured = self.measure(params, hyper)
-        per_user, overall = backend.to_host(dict(measured.per_user)), backend.to_host(dict(measured.overall))
+        per_user, overall = ({k: backend.to_host(x) for k, x in part.items()} for part in measured[:2])
         finite, lists = backend.to_host(measured.finite), measured.lists
         lists = lists if lists.is_fully_addressable else backend.to_host(lists)
         return Evaluation(self.ground_truth, per_user, overall, lists, finite, self.prefix)

@@ -225,7 +225,7 @@ class Slots:
         """Wait for the results of `dispatch` and record them; return the members that ended, still in their slots."""
         loss = backend.to_host(self._losses)
         trained = time.perf_counter()
-        metrics = backend.to_host(dict(self._metrics or {}))
+        metrics = {key: backend.to_host(values) for key, values in (self._metrics or {}).items()}
         validated = time.perf_counter()
         self.train_s += trained - self._started
         self.validate_s += validated - trained
