@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
-from jaxrec import programs
+from jaxrec import backend, programs
 from jaxrec.fitting.member import Member
 from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, member_keys
