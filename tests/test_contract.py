@@ -239,7 +239,13 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     """Two seeds and, where the model has them, two of every traced number."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
-    different |= {"model.embedding_dim": 16, "model.alpha": 0.5, "model.l1": 3.0, "model.user_normalization": 1.0}
+    different |= {
+        "model.embedding_dim": 16,
+        "model.alpha": 0.5,
+        "model.l1": 3.0,
+        "model.user_normalization": 1.0,
+        "model.power": 0.7,
+    }
     different |= (
         {"model.regularization": 0.01} if "epochs" in fitted.tree["trainer"] else {"model.regularization": 40.0}
     )

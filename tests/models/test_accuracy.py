@@ -56,6 +56,7 @@ BANDS = {
         HOLDOUT | {"model.embedding_dim": 32, "model.layers": [32]}
         | {"trainer.batch_size": 16, "trainer.epochs": 5, "optimizer.learning_rate": 0.005},
     ),
+    "sparse_ease": Band(0.3, 0.36, HOLDOUT),
     "slim": Band(0.3, 0.36, HOLDOUT),
     "sasrec": Band(0.085, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "gru4rec": Band(0.072, 0.102, WINDOWS | {"model.dropout": 0.1}),
@@ -105,6 +106,12 @@ def rp3beta(x: np.ndarray) -> np.ndarray:
     return x @ nearest(walks.T.copy(), 200).T
 
 
+def turbo_cf(x: np.ndarray) -> np.ndarray:
+    users, items = (np.maximum(x.sum(axis=axis), 1) for axis in (1, 0))
+    normalized = x / np.sqrt(np.outer(users, items))
+    return x @ normalized.T @ normalized
+
+
 def cosine(x: np.ndarray) -> np.ndarray:
     """Cosines of rows, with a shrinkage of 10."""
     length = np.sqrt(x.sum(axis=1))
@@ -128,6 +135,7 @@ FORMULAS = {
     "ease": ease,
     "edlae": edlae,
     "rp3beta": rp3beta,
+    "turbo_cf": turbo_cf,
     "item_knn": lambda x: x @ nearest(cosine(x.T), 200).T,
     "user_knn": lambda x: nearest(jaccard(x), 50) @ x,
 }
