@@ -101,7 +101,7 @@ VALUES += [np.dtype("i4"), scaled, partial(scaled, 2), Times(2.0), Times(2.0).pl
 VALUES += [MatrixFactorization(2, 3, 4)]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_equal_values_have_equal_definitions(value):
     assert definition(value) == definition(value)
     hash(definition(value))
