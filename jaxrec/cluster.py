@@ -50,6 +50,7 @@ def join() -> None:
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.config.update("jax_enable_recoverability", True)  # else JAX ends the others with a stack trace
+    jax.config.update("jax_enable_preemption_service", False)  # it would catch SIGTERM, and training go on
     try:
         jax.distributed.initialize(**_from_variables(), initialization_timeout=120)
     except (ValueError, RuntimeError) as error:
