@@ -125,7 +125,7 @@ def test_equal_values_have_equal_definitions(value):
         (Times(2.0), Times(2.0).plus),
         (MatrixFactorization(2, 3, 4), MatrixFactorization(2, 3, 5)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_differ_have_other_definitions(one, other):
     assert definition(one) != definition(other)
