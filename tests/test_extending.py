@@ -119,8 +119,7 @@ def test_values_are_checked_before_data_is_read(composed, tmp_path, overrides, m
 
 def test_targets_named_without_a_file(composed, project):
     """As on the command line: keys that the target does not have are dropped."""
-    missing = [f"~model.{name}" for name in ("regularization", "init_std", "temperature", "biases")]
-    model = ["model._target_=my_package.model.BiasedDot", *missing]
+    model = ["model=gmf", "model._target_=my_package.model.BiasedDot", "~model.regularization", "~model.init_std"]
     settings.check(composed("config", *model, "split._target_=my_package.split.latest", "~split.seed"))
 
 
