@@ -19,7 +19,7 @@ def page_of(metric, differences, p_values):
         table,
         [EVIL],
         head={EVIL: EVIL},
-        by_seed={name: [(1, 0.3), (2, 0.31)] for name in names},
+        by_run={name: [("seed 1", 0.3), ("seed 2", 0.31)] for name in names},
         means=pd.DataFrame({name: {metric: 0.3, EVIL: 0.1} for name in names}),
         settings=[[EVIL, *([EVIL] * len(names))]],
         directories={name: [EVIL] for name in names},
