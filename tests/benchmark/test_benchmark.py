@@ -93,6 +93,7 @@ def test_whole_processes_are_timed_alternately_with_a_peer(tmp_path):
     assert ours["cpu_s"] > 1  # imports alone
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_named():
     with pytest.raises(InputError, match=r"jaxrec no-such-command .*failed: .*no-such-command"):
         cases.start("no-such-command", 1, None)

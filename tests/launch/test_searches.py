@@ -151,6 +151,7 @@ def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys
     assert "finalists, validation ndcg@10 over new seeds" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, capsys):
     sought = ["sweep.objectives=[ndcg@10,coverage@10,n_parameters,latency_ms]", "sweep.keep=front"]
     tree = compose(

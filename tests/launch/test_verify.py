@@ -51,6 +51,7 @@ def test_a_run_is_verified(command, planted_run, tmp_path):
     assert "note: the environment has changed: jax 0.0.1 →" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_trial_is_verified_in_the_program_of_its_search(command, tmp_path):
     shutil.copytree(STUDY, tmp_path / "study")
     done = command("verify", "study", "trial=1")

@@ -190,7 +190,7 @@ def test_what_the_run_has_not_seen(loaded):
         model.recommend_histories([[item]], k=121)
 
 
-@pytest.mark.parametrize("name", some_slow(["mf", "ials"], "mf"))
+@pytest.mark.parametrize("name", some_slow(["mf", "ials"], "mf", "ials"))
 def test_users_held_out_are_folded_in_and_measured(compose, tmp_path, name):
     """split=new_users ranks for users by their histories; the run, loaded, answers for them as it was measured."""
     settings = {"mf": ("trainer.epochs=8", "trainer.batch_size=512", "optimizer.learning_rate=0.02"), "ials": ()}[name]
