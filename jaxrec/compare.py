@@ -92,13 +92,14 @@ class Comparison:
     def page(self, lead: Sequence[Html] = ()) -> str:
         """Return the HTML report; the parts in `lead` come first."""
         first, *_ = self.settings.values()
-        head = dict(protocol(first.runs[0].config, first.runs[0].metrics))
+        head = dict(protocol(without_replica(first.runs[0].config), first.runs[0].metrics))
+        users = pd.concat([runs[0].per_user["user_id"] for runs in first.folds.values()])
         leaves = [_leaves(setting.runs[0].config) for setting in self.settings.values()]
         return comparison_report(
             self.metric,
             self.table,
             verdicts(self.metric, self.table),
-            head={"Users": f"{first.runs[0].per_user['user_id'].nunique():,}"}
+            head={"Users": f"{users.nunique():,}"}
             | {key: head[key] for key in ("Split", "Ranking", "Leakage") if key in head},
             by_run={
                 name: [(run.name, _mean(run, self.metric)) for run in setting.runs]

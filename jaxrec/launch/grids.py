@@ -102,7 +102,8 @@ def _train(
     tree, first_result = trees[first], rows[first].result
     assert first_result is not None
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
-    runs = runs_table(rows, {"validation": baseline, "test": first_result.metrics["popularity"]})
+    popularity = {"validation": baseline, "test": first_result.metrics["popularity"]}
+    runs = runs_table(rows, popularity if len(splits) == 1 else {})
     shutil.rmtree(directory / STATES, ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
     n_data = len({_data_of(settings.without_replica(tree)) for tree in trees})

@@ -54,7 +54,7 @@ def comparison_report(
     """
     names, name = list(compared["run"]), label(metric)
     title = f"Comparison by test {name}"
-    folds = f", {n_folds} folds" if n_folds > 1 else ""
+    over = f"users, seeds and {n_folds} folds" if n_folds > 1 else "users and seeds"
     single = ", ".join(compared.loc[compared["sd"].isna(), "run"])
     warning = f"One seed of {single}: differences between its seeds are not included; seeds=5 would include them."
     body = [
@@ -67,15 +67,17 @@ def comparison_report(
             tag("p", warning, "warn") if single else Html(),
         ),
         section(
-            name, grid([_forest(metric, compared), _dots(metric, compared, by_run)]), box(_table(compared, metric))
+            name,
+            grid([_forest(metric, compared), _dots(metric, compared, by_run, over)]),
+            box(_table(compared, metric, over)),
         ),
-        section("All test metrics", box(_means(means), tag("p", f"Means over users{folds} and seeds.", "soft note"))),
+        section("All test metrics", box(_means(means), tag("p", f"Means over {over}.", "soft note"))),
         section(
             "Settings",
             box(table(["setting", *names], settings) if settings else tag("p", "The settings do not differ.", "soft")),
             box(details("Run directories", table([], [(n, list(paths)) for n, paths in directories.items()]))),
         ),
-        section("Method", box(tag("p", METHOD + (FOLDS if folds else "")))),
+        section("Method", box(tag("p", METHOD + (FOLDS if n_folds > 1 else "")))),
     ]
     return page(title, body)
 
@@ -102,8 +104,8 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
     return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(others), **axes)
 
 
-def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tuple[str, float]]]) -> Html:
-    """Draw means with intervals over users and seeds, and the mean of every run."""
+def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tuple[str, float]]], over: str) -> Html:
+    """Draw means with intervals, and the mean of every run."""
     rows = compared.iloc[::-1]
     places = list(range(len(rows)))
     seeds = [(place, *each) for place, name in enumerate(rows["run"]) for each in by_run[name]]
@@ -131,14 +133,14 @@ def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tup
         ),
     ]
     caption = (
-        "Means with 95% intervals over users and seeds; short lines: single seeds. Runs share their users, so these "
+        f"Means with 95% intervals over {over}; short lines: single runs. Runs share their users, so these "
         "intervals may overlap where the paired difference is clear."
     )
     axes = {"xaxis": titled(label(metric), nticks=6), "yaxis": named(rows["run"])}
     return chart(f"Test {label(metric)}", traces, caption, height=110 + 40 * len(rows), **axes)
 
 
-def _table(compared: pd.DataFrame, metric: str) -> Html:
+def _table(compared: pd.DataFrame, metric: str, over: str) -> Html:
     rows = []
     for row in compared.to_dict("records"):
         sd = "unknown" if np.isnan(row["sd"]) else decimals(row["sd"])
@@ -156,7 +158,7 @@ def _table(compared: pd.DataFrame, metric: str) -> Html:
             ]
         )
     heads = ["run", "seeds", label(metric), "sd over seeds", "difference", "p", "p (Wilcoxon)"]
-    note = "In small type: 95% intervals over users and seeds."
+    note = f"In small type: 95% intervals over {over}."
     return table(heads, rows) + tag("p", note, "soft note")
 
 

@@ -29,6 +29,9 @@ class Row:
 def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
     """Return one row per run, in the order of the command, followed by the popularity baseline.
 
+    `popularity` has the metrics of the baseline by part; it is empty for runs on several splits, which have no common
+    one.
+
     Columns: validation metrics, then test metrics, then the ends of their intervals.
     """
     records = []
@@ -48,7 +51,8 @@ def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]
         }
         records.append({**start, **numbers, **details})
     numbers = {key: value for part, values in popularity.items() for key, value in _prefixed(part, values).items()}
-    records.append({"run": len(rows), "overrides": "popularity", "state": "baseline", **numbers})
+    if popularity:
+        records.append({"run": len(rows), "overrides": "popularity", "state": "baseline", **numbers})
     table = pd.DataFrame(records)
     first = [c for c in table if c in ("run", "overrides", "state", "error")]
     by_part = [c for part in ("validation_", "test_") for c in table if str(c).startswith(part)]
@@ -168,8 +172,9 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
         "xaxis": {"rangemode": "tozero", "nticks": 6, "tickangle": 0},
         "yaxis": named(drawn.overrides.astype(str)),
     }
-    caption = "Gray: the most popular items for every user."
-    caption = f"The best {DRAWN} runs. {caption}" if len(drawn) < ranked[key].notna().sum() else caption
+    parts = [f"The best {DRAWN} runs."] if len(drawn) < ranked[key].notna().sum() else []
+    parts += ["Gray: the most popular items for every user."] if (drawn.state == "baseline").any() else []
+    caption = " ".join(parts)
     return grid([chart(f"V{metric[1:]} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
 
 

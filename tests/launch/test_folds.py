@@ -43,6 +43,7 @@ def per_user(folder, model):
 def test_the_means_of_a_grid_are_over_folds(folder):
     means = pd.read_csv(folder / "seeds.csv").set_index("overrides")
     runs = pd.read_csv(folder / "runs.csv")
+    assert set(runs["state"]) == {"complete"}  # the folds have no common baseline
     assert means[["seeds", "folds"]].to_numpy().tolist() == [[1, 2], [1, 2]]
     for model in ("popularity", "ease"):
         own = runs[runs.overrides.str.startswith(f"model={model} ")]
@@ -75,7 +76,10 @@ def test_models_are_compared_over_all_folds(folder):
     dof = variance**2 / sum(term**2 / own for term, own in terms)
     half = (found.table["difference_high"][1] - found.table["difference_low"][1]) / 2
     assert half == pytest.approx(stats.t.ppf(0.975, dof) * np.sqrt(variance), rel=1e-6)
-    assert ", 2 folds and seeds" in Page(found.page()).said
+    said = Page(found.page()).said
+    assert "95% intervals over users, seeds and 2 folds" in said
+    assert f"Users {joined['user_id'].nunique()}" in said
+    assert "rolling test periods (folds=2" in said
 
 
 def test_intervals_without_users_are_over_the_means_of_folds():
