@@ -4,7 +4,7 @@ from statistics import mean
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxrec.data.reading.quantities import apply_quantity
@@ -47,7 +47,7 @@ def by_hand(rows: list[tuple[int, float]], quantity: str) -> list[float]:
         formed.append(
             {
                 "raw": q,
-                "log": math.log(1 + q),
+                "log": math.log1p(q),  # 1 + q would lose what is far below 1
                 "per_user": q / max(own) if max(own) else 0.0,
                 "rank": (below + (same + 1) / 2 - 0.5) / len(own),
             }[quantity]
@@ -59,6 +59,7 @@ quantities = st.integers(0, 500).map(float) | st.floats(0, 1e4, width=32, allow_
 
 
 @settings(deadline=None, max_examples=100, database=None)
+@example([(0, 2.0**-84)], "log")
 @given(
     st.lists(st.tuples(st.integers(0, 3), quantities), min_size=1, max_size=12),
     st.sampled_from(["raw", "log", "per_user", "rank"]),
