@@ -146,11 +146,12 @@ def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) ->
     if metric not in first.per_user:
         names = ", ".join(str(column) for column in first.per_user if column not in BESIDE)
         raise InputError(f"metric={metric} is not in {first.directory}/per_user.parquet; choose one of {names}")
+    folds = settings[0].folds
     for setting in settings:
         _check_replicas(settings[0], setting)
         for run in setting.runs:
-            _check_same(settings[0].folds[run.fold][0], run, metric)
-    rows = pd.concat([runs[0].per_user.assign(fold=fold) for fold, runs in settings[0].folds.items()])
+            _check_same(folds[run.fold][0], run, metric)
+    rows = pd.concat([runs[0].per_user.assign(fold=fold) for fold, runs in folds.items()])
     named = dict(zip(_short([setting.name for setting in settings]), settings, strict=True))
     table = compared(
         {name: setting.values(metric) for name, setting in named.items()},

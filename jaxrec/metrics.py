@@ -146,10 +146,7 @@ def novelty(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> Float[Array,
 
     [Zhou et al. 2010; Vargas and Castells 2011]
     """
-    listed = items >= 0
-    bits = jnp.where(listed, -jnp.log2(shares)[jnp.maximum(items, 0)], 0.0)
-    n = listed.sum(axis=1, dtype=jnp.float32)
-    return bits.sum(axis=1) / jnp.where(n > 0, n, jnp.nan)
+    return _mean_of_listed(items, -jnp.log2(shares))
 
 
 @smaller_is_better
@@ -158,9 +155,7 @@ def average_popularity(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> F
 
     [Average recommendation popularity: Yin et al. 2012]
     """
-    listed = items >= 0
-    n = listed.sum(axis=1, dtype=jnp.float32)
-    return jnp.where(listed, shares[jnp.maximum(items, 0)], 0.0).sum(axis=1) / jnp.where(n > 0, n, jnp.nan)
+    return _mean_of_listed(items, shares)
 
 
 @smaller_is_better
@@ -299,6 +294,13 @@ def _count(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:
 def _findable(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
     """Number of hits in a perfect list, min(n, K)."""
     return jnp.minimum(n_relevant, hits.shape[1]).astype(jnp.float32)
+
+
+def _mean_of_listed(items: Int[Array, "B K"], of_items: Float[Array, "I"]) -> Float[Array, "B"]:
+    """Mean of a number of each item over a list; NaN if it is empty."""
+    listed = items >= 0
+    n = listed.sum(axis=1, dtype=jnp.float32)
+    return jnp.where(listed, of_items[jnp.maximum(items, 0)], 0.0).sum(axis=1) / jnp.where(n > 0, n, jnp.nan)
 
 
 def _precision_at_hits(hits: Bool[Array, "B K"]) -> Float[Array, "B"]:

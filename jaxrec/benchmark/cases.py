@@ -5,7 +5,7 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +171,12 @@ def _rates(rows: list[Row], targets: int) -> list[Row]:
 
 def sweep(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time whole searches with and without pruning, and one trial after another; see `searching.searches`."""
-    return [_row(name, seconds, **figures) for name, seconds, figures in searching.searches(tree, repeats)]
+    return _rows(searching.searches(tree, repeats))
 
 
 def start(command: str, repeats: int, peer: str | None) -> list[Row]:
     """Time whole processes of a command; see `jaxrec.benchmark.processes`."""
-    return [_row(name, seconds, **figures) for name, seconds, figures in processes.processes(command, repeats, peer)]
+    return _rows(processes.processes(command, repeats, peer))
 
 
 def mining(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
@@ -194,7 +194,7 @@ def samplers(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
 
 def serve(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the 99th-percentile latency of a server under load; see `jaxrec.benchmark.serving`."""
-    return [_row(name, seconds, **figures) for name, seconds, figures in serving.serve(tree, repeats)]
+    return _rows(serving.serve(tree, repeats))
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -207,6 +207,11 @@ def _row(name: str, seconds: Sequence[float], **more: object) -> Row:
     """Median and spread, to four digits."""
     low, middle, high = (float(f"{value:.4g}") for value in (min(seconds), np.median(seconds), max(seconds)))
     return {"name": name, "median_s": middle, "min_s": low, "max_s": high, **more, "seconds": list(seconds)}
+
+
+def _rows(timings: Iterable[tuple[str, list[float], dict[str, float]]]) -> list[Row]:
+    """One row per name, seconds and figures."""
+    return [_row(name, seconds, **figures) for name, seconds, figures in timings]
 
 
 def _peer(peer: str | None, data: Interactions, width: int, repeats: int) -> list[Row]:

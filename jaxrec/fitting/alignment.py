@@ -63,8 +63,7 @@ class AlignmentAndUniformity(Objective):
         if penalized:
             of_user, of_item = bound.penalty(query)
             cost = cost + of_user + of_item[item]
-        weight = jnp.ones_like(cost) if examples.weight is None else examples.weight[rows]
-        return weight * cost, weight
+        return examples.weighted(cost, rows)
 
 
 def uniformity(x: Float[Array, "B D"], real: Bool[Array, "N"]) -> Float[Array, ""]:

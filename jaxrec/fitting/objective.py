@@ -82,6 +82,13 @@ class Pairs(NamedTuple):
         """Users and histories of these examples."""
         return Query(self.user[rows], None if self.seen is None else self.seen.history(rows, length, which))
 
+    def weighted(self, cost: Float[Array, "B"], rows: Int[Array, "B"]) -> Costs:
+        """Costs of these examples, times their weights, and the weights."""
+        if self.weight is None:
+            return cost, jnp.ones_like(cost)
+        weight = self.weight[rows]
+        return weight * cost, weight
+
 
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
     """Examples and their number: every interaction that is a target; others appear in histories only."""
@@ -136,10 +143,7 @@ class SampledObjective(Objective):
             of_user, of_item = model.bind(params).penalty(query)
             of_items = of_item[positive] + jnp.sum(of_item[negatives.items] * negatives.used, axis=1)
             cost = cost + of_user + of_items / (1 + jnp.sum(negatives.used, axis=1))
-        if examples.weight is None:
-            return cost, jnp.ones_like(cost)
-        weight = examples.weight[rows]
-        return weight * cost, weight
+        return examples.weighted(cost, rows)
 
 
 def _scorer(model: Model, params: Params, query: Query) -> Callable[[Array], Array]:

@@ -17,7 +17,7 @@ from jaxrec import backend
 from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
-from jaxrec.negatives.sampler import Share
+from jaxrec.negatives.sampler import SharedBy
 
 BLOCK = 256  # positions scored at a time: 12 MiB of scores for 12,000 items
 
@@ -79,7 +79,7 @@ class Sampled:
     """
 
     loss: Callable[..., Float[Array, "P"]] = softmax
-    share: Share = "user"
+    share: SharedBy = "user"
     corrected: bool = False
 
     def __call__(
@@ -106,7 +106,7 @@ class GBCE:
     """
 
     t: NonNegativeFloat | Swept = 0.75
-    share: Share = "user"
+    share: SharedBy = "user"
 
     def __call__(
         self,
@@ -123,7 +123,7 @@ class GBCE:
 
 
 def _against(
-    h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: Share, corrected: bool = False
+    h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: SharedBy, corrected: bool = False
 ) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
     """Scores of targets and negatives, and the mask of negatives in use."""
     assert draw is not None

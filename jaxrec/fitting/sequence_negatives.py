@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.negatives.candidates import SamplerContext
-from jaxrec.negatives.sampler import Sampler, Share
+from jaxrec.negatives.sampler import Sampler, SharedBy
 from jaxrec.random import RandomStream
 
 PLACES = 1 << 12  # counters reserved per example for the positions of its window
@@ -52,7 +52,7 @@ class Draw(NamedTuple):
 
     def __call__(
         self,
-        share: Share,
+        share: SharedBy,
         rows: Int[Array, "C"],
         h: Float[Array, "C T D"],
         target: Int[Array, "C T"],

@@ -14,36 +14,21 @@ identity], up to the constant factor 1 / (1 - p); without dropout, too, it is EA
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from pydantic import NonNegativeFloat, PositiveFloat
+from scipy import sparse
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
-from jaxrec.membership import Membership, membership
 from jaxrec.memory import empty
 from jaxrec.models.ease import regress, regress_in_place
-from jaxrec.models.gram import binary, gram, gram_on_device
+from jaxrec.models.gram import DeviceMatrix, binary, counts, gram, gram_on_device, on_device
 from jaxrec.models.item_weights import ItemWeights
 from jaxrec.models.model import Model
 from jaxrec.models.sequence import Rate
-
-
-class Prepared(NamedTuple):
-    """Training data on the device.
-
-    Attributes:
-        x: the binary matrix X
-        users: D_u, relative to the mean over interactions
-        items: D_i, relative to the geometric mean; 1 for items without interactions
-    """
-
-    x: Membership
-    users: Float[Array, "U"]
-    items: Float[Array, "I"]
 
 
 class EDLAE(ItemWeights):
@@ -68,12 +53,11 @@ class EDLAE(ItemWeights):
     item_normalization: NonNegativeFloat | Traced = 0.0
     popularity: float | Traced = 0.0
 
-    def prepare(self, train: Interactions) -> Prepared:
+    def prepare(self, train: Interactions) -> DeviceMatrix:
         """X and the numbers of interactions."""
-        users, items = relative_counts(train)
-        return Prepared(membership(train), jnp.asarray(users), jnp.asarray(items))
+        return on_device(train, *relative_counts(binary(train)))
 
-    def solve(self, prepared: Prepared) -> dict[str, Float[Array, "I I"]]:
+    def solve(self, prepared: DeviceMatrix) -> dict[str, Float[Array, "I I"]]:
         """The weights, by a Cholesky factorization."""
         users, items = prepared.users, prepared.items
         scale = items**-self.item_normalization
@@ -84,7 +68,8 @@ class EDLAE(ItemWeights):
 
     def solve_on_host(self, train: Interactions, members: Sequence[Model]) -> dict[str, Float[np.ndarray, "P I I"]]:
         """`solve` for every member, in the memory of its weights."""
-        x, (users, items) = binary(train), relative_counts(train)
+        x = binary(train)
+        users, items = relative_counts(x)
         weights = empty((len(members), self.n_items, self.n_items))
         for member, matrix in zip(members, weights, strict=True):
             assert isinstance(member, EDLAE)
@@ -103,10 +88,9 @@ class EDLAE(ItemWeights):
         return self.dropout / (1.0 - self.dropout)
 
 
-def relative_counts(train: Interactions) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "I"]]:
+def relative_counts(x: sparse.csr_matrix) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "I"]]:
     """Items of each user and users of each item, relative to the mean over interactions and to the geometric mean."""
-    x = binary(train)
-    users, items = np.diff(x.indptr), np.bincount(x.indices, minlength=x.shape[1])
+    users, items = counts(x)
     has_users = items > 0
     typical = np.exp(np.log(items[has_users]).mean())
     relative = np.where(has_users, items / typical, 1.0)

@@ -1,20 +1,52 @@
 """Gram matrix X'DX of a binary matrix and its inverse; on the host, each is computed in the memory of its result."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy import sparse
 from scipy.linalg import lapack
 
 from jaxrec import memory
 from jaxrec.data.interactions import Interactions
-from jaxrec.membership import Membership
+from jaxrec.membership import Membership, membership
 
 ENTRIES = 1 << 24  # entries per block of rows of a sparse product
 BLOCK = 512  # columns inverted at a time; three blocks of rows are held beside the matrix
 TILE = 512  # rows and columns copied at a time; two tiles fit into a core's cache
 USERS = 1024  # users whose products are added at a time on the device
+
+
+class DeviceMatrix(NamedTuple):
+    """The binary matrix X on the device, with a number for each user and item.
+
+    Attributes:
+        x: X
+        users: a number per user, see `on_device`
+        items: a number per item, likewise
+    """
+
+    x: Membership
+    users: Float[Array, "U"]
+    items: Float[Array, "I"]
+
+
+def on_device(train: Interactions, users: Float[np.ndarray, "U"], items: Float[np.ndarray, "I"]) -> DeviceMatrix:
+    """X on the device, with these numbers of users and items."""
+    return DeviceMatrix(membership(train), jnp.asarray(users), jnp.asarray(items))
+
+
+def counts(x: sparse.csr_matrix) -> tuple[Int[np.ndarray, "U"], Int[np.ndarray, "I"]]:
+    """Numbers of items of each user and of users of each item."""
+    return np.diff(x.indptr), np.bincount(x.indices, minlength=x.shape[1])
+
+
+def positive_counts(x: sparse.csr_matrix) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "I"]]:
+    """`counts` as float32, at least 1."""
+    users, items = counts(x)
+    return np.maximum(users, 1).astype(np.float32), np.maximum(items, 1).astype(np.float32)
 
 
 def binary(train: Interactions) -> sparse.csr_matrix:

@@ -11,7 +11,6 @@ and only the k items j with the largest contributions are kept for each i.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +20,9 @@ from pydantic import NonNegativeFloat
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Hyper, Traced, hyper_of, with_hyper
-from jaxrec.membership import Membership, membership
-from jaxrec.models.gram import binary, gram, gram_on_device
+from jaxrec.models.gram import DeviceMatrix, binary, gram, gram_on_device, on_device, positive_counts
 from jaxrec.models.item_neighbors import ItemNeighbors
 from jaxrec.models.model import Model
-
-
-class Prepared(NamedTuple):
-    """Training data on the device.
-
-    Attributes:
-        x: the binary matrix X
-        users: number of items of each user, at least 1
-        items: number of users of each item, at least 1
-    """
-
-    x: Membership
-    users: Float[Array, "U"]
-    items: Float[Array, "I"]
 
 
 class RP3Beta(ItemNeighbors):
@@ -60,13 +44,12 @@ class RP3Beta(ItemNeighbors):
     alpha: NonNegativeFloat | Traced = 0.8
     beta: NonNegativeFloat | Traced = 0.6
 
-    def prepare(self, train: Interactions) -> Prepared:
+    def prepare(self, train: Interactions) -> DeviceMatrix:
         """X and the numbers of interactions."""
         self.check_size("rp3beta")
-        users, items = _sizes(train)
-        return Prepared(membership(train), jnp.asarray(users), jnp.asarray(items))
+        return on_device(train, *positive_counts(binary(train)))
 
-    def solve(self, prepared: Prepared) -> dict[str, Array]:
+    def solve(self, prepared: DeviceMatrix) -> dict[str, Array]:
         """The neighbors of each item and their weights."""
         walks = gram_on_device(prepared.x, prepared.users**-self.alpha, self.n_items)
         return self._neighbors(walks, prepared.items)
@@ -74,7 +57,8 @@ class RP3Beta(ItemNeighbors):
     def solve_on_host(self, train: Interactions, members: Sequence[Model]) -> dict[str, np.ndarray]:
         """`solve` for every member, with a sparse product for the walks."""
         self.check_size("rp3beta")
-        x, (users, items) = binary(train), _sizes(train)
+        x = binary(train)
+        users, items = positive_counts(x)
 
         @jax.jit
         def neighbors(walks: Array, hyper: Hyper) -> dict[str, Array]:
@@ -89,10 +73,3 @@ class RP3Beta(ItemNeighbors):
     def _neighbors(self, walks: Float[Array, "I I"], n_users: Float[Array, "I"]) -> dict[str, Array]:
         source, target = n_users**-self.alpha, n_users**-self.beta
         return self.nearest(lambda item: walks[item] * source * target[item])
-
-
-def _sizes(train: Interactions) -> tuple[Float[np.ndarray, "U"], Float[np.ndarray, "I"]]:
-    """Numbers of items of each user and of users of each item, at least 1."""
-    x = binary(train)
-    users, items = np.diff(x.indptr), np.bincount(x.indices, minlength=x.shape[1])
-    return np.maximum(users, 1).astype(np.float32), np.maximum(items, 1).astype(np.float32)

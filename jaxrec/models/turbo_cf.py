@@ -7,32 +7,15 @@ P + .01 (-P^3 + 10 P^2 - 29 P) (order 3).
 How powerful is graph convolution for recommendation? (GF-CF)]
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 from pydantic import NonNegativeFloat, PositiveFloat
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Traced
-from jaxrec.membership import Membership, membership
-from jaxrec.models.gram import binary, gram_on_device
+from jaxrec.models.gram import DeviceMatrix, binary, gram_on_device, on_device, positive_counts
 from jaxrec.models.item_weights import ItemWeights
-
-
-class Prepared(NamedTuple):
-    """Training data on the device.
-
-    Attributes:
-        x: the binary matrix X
-        users: number of items of each user, at least 1
-        items: number of users of each item, at least 1
-    """
-
-    x: Membership
-    users: Float[Array, "U"]
-    items: Float[Array, "I"]
 
 
 class TurboCF(ItemWeights):
@@ -58,14 +41,11 @@ class TurboCF(ItemWeights):
         """Matrices in host memory: those of one member, and the solutions."""
         return 4 + n_members
 
-    def prepare(self, train: Interactions) -> Prepared:
+    def prepare(self, train: Interactions) -> DeviceMatrix:
         """X and the numbers of interactions."""
-        x = binary(train)
-        users, items = np.diff(x.indptr), np.bincount(x.indices, minlength=x.shape[1])
-        of_users, of_items = (jnp.asarray(np.maximum(n, 1), jnp.float32) for n in (users, items))
-        return Prepared(membership(train), of_users, of_items)
+        return on_device(train, *positive_counts(binary(train)))
 
-    def solve(self, prepared: Prepared) -> dict[str, Float[Array, "I I"]]:
+    def solve(self, prepared: DeviceMatrix) -> dict[str, Float[Array, "I I"]]:
         """The filter H."""
         scale = prepared.items ** (self.alpha - 1.0)
         gram = gram_on_device(prepared.x, prepared.users ** (-2.0 * self.alpha), self.n_items)

@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.mesh import whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
-from jaxrec.negatives.sampler import Share
+from jaxrec.negatives.sampler import SharedBy
 from jaxrec.random import RandomStream
 
 
@@ -24,7 +24,7 @@ class BatchShared(Popularity):
     ratio: PositiveInt = 64
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     mixes: ClassVar[bool] = False
-    shares: ClassVar[tuple[Share, ...]] = ("batch",)
+    shares: ClassVar[tuple[SharedBy, ...]] = ("batch",)
 
     def __call__(
         self,

@@ -11,7 +11,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.data.interactions import Interactions
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.negatives.popularity import Popularity
-from jaxrec.negatives.sampler import Share
+from jaxrec.negatives.sampler import SharedBy
 from jaxrec.random import RandomStream
 
 
@@ -26,7 +26,7 @@ class Dynamic(Popularity):
     power: NonNegativeFloat = 0.0  # type: ignore[misc]
     candidates: PositiveInt = 8
 
-    shares: ClassVar[tuple[Share, ...]] = ("position",)  # the hardest differs between positions
+    shares: ClassVar[tuple[SharedBy, ...]] = ("position",)  # the hardest differs between positions
 
     def prepare(self, train: Interactions) -> PyTree:
         """Tables of the random candidates."""

@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 from jaxrec.data.interactions import Interactions
 from jaxrec.mesh import places_in_batch, whole_batch
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables
-from jaxrec.negatives.sampler import Share
+from jaxrec.negatives.sampler import SharedBy
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.random import RandomStream, bits
 
@@ -25,7 +25,7 @@ class InBatch(Uniform):
 
     power: ClassVar[float] = 1.0
     mixes: ClassVar[bool] = False
-    shares: ClassVar[tuple[Share, ...]] = ("batch",)
+    shares: ClassVar[tuple[SharedBy, ...]] = ("batch",)
 
     def prepare(self, train: Interactions) -> SamplerTables:
         """Log frequencies of items; no alias table, because nothing is drawn."""

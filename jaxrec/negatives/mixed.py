@@ -1,5 +1,6 @@
 """Mixture of two samplers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,15 +54,8 @@ class Mixed(Sampler):
     ) -> Negatives:
         """Draw [B, ratio] items of both samplers and keep one of the two for each negative."""
         assert context is not None
-        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        one, other = (
-            sampler(
-                substream(source, 2 + i), examples, n_items, n_negatives, context._replace(tables=context.tables[i])
-            )
-            for i, sampler in enumerate(self._samplers())
-        )
-        from_first = bernoulli(substream(source, MIXTURE), self.share, examples[:, None], column)
-        return one.where(from_first, other, context.tables[2])
+        draws = tuple(sampler.__call__ for sampler in self._samplers())
+        return self._mixed(draws, source, examples, n_items, n_negatives, context, rows=examples)
 
     def shared(
         self,
@@ -72,19 +66,31 @@ class Mixed(Sampler):
         context: SamplerContext,
     ) -> Negatives:
         """Draw one set [1, ratio] for all positions of a batch of windows."""
-        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        one, other = (
-            sampler.shared(
-                substream(source, 2 + i), examples, n_items, n_negatives, context._replace(tables=context.tables[i])
-            )
-            for i, sampler in enumerate(self._samplers())
-        )
-        from_first = bernoulli(substream(source, MIXTURE), self.share, examples[:1, None], column)
-        return one.where(from_first, other, context.tables[2])
+        draws = tuple(sampler.shared for sampler in self._samplers())
+        return self._mixed(draws, source, examples, n_items, n_negatives, context, rows=examples[:1])
 
     def excluded(self, tables: PyTree, user: Int[Array, "B"], items: Int[Array, "1 N"]) -> Bool[Array, "B N"] | None:
         """Whether each user has these items in train; None unless `exclude_known`."""
         return self._samplers()[0].excluded(tables[0], user, items)
+
+    def _mixed(
+        self,
+        draws: tuple[Callable[..., Negatives], ...],
+        source: RandomStream,
+        examples: Int[Array, "B"],
+        n_items: int,
+        n_negatives: Int[Array, ""],
+        context: SamplerContext,
+        rows: Int[Array, "R"],
+    ) -> Negatives:
+        """Draw by both samplers, and for each row and column keep one of the two."""
+        one, other = (
+            draw(substream(source, 2 + i), examples, n_items, n_negatives, context._replace(tables=context.tables[i]))
+            for i, draw in enumerate(draws)
+        )
+        column = jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
+        from_first = bernoulli(substream(source, MIXTURE), self.share, rows[:, None], column)
+        return one.where(from_first, other, context.tables[2])
 
     def _samplers(self) -> tuple[Sampler, Sampler]:
         changes: dict[str, Any] = {"ratio": self.ratio, "exclude_known": self.exclude_known}

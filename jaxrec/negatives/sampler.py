@@ -14,7 +14,7 @@ from jaxrec.hyper import Padded, Traced
 from jaxrec.negatives.candidates import Negatives, SamplerContext
 from jaxrec.random import RandomStream
 
-Share = Literal["position", "user", "batch"]  # positions of sequences that use the same negatives
+SharedBy = Literal["position", "user", "batch"]  # positions of sequences that use the same negatives
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sampler(ABC):
     n_negatives: int | Traced | None = field(default=None, kw_only=True)
 
     mixes: ClassVar[bool] = False
-    shares: ClassVar[tuple[Share, ...]] = ("position", "user", "batch")
+    shares: ClassVar[tuple[SharedBy, ...]] = ("position", "user", "batch")
 
     @property
     def in_use(self) -> Int[Array, ""]:

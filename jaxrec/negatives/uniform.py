@@ -9,11 +9,11 @@ from jaxtyping import Array, Bool, Int, PyTree
 
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
-from jaxrec.hyper import Share as Fraction
+from jaxrec.hyper import Share
 from jaxrec.membership import known
 from jaxrec.negatives.alias import Alias, alias
 from jaxrec.negatives.candidates import Negatives, SamplerContext, SamplerTables, bernoulli, log
-from jaxrec.negatives.sampler import Sampler, Share
+from jaxrec.negatives.sampler import Sampler, SharedBy
 from jaxrec.random import RandomStream, substream
 
 ATTEMPTS = 2  # draws before an item that the user has is masked instead
@@ -111,9 +111,9 @@ class PartlyUniform(Uniform):
         share: share of negatives drawn by `own`
     """
 
-    share: Fraction = 0.5
+    share: Share = 0.5
 
-    shares: ClassVar[tuple[Share, ...]] = ("position", "user")
+    shares: ClassVar[tuple[SharedBy, ...]] = ("position", "user")
     picks: ClassVar[int]  # number of the random substream that chooses between `own` and uniform
 
     def own(
