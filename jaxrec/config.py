@@ -14,9 +14,9 @@ from pydantic import Field, TypeAdapter
 
 from jaxrec.arguments import check_value
 from jaxrec.errors import InputError
-from jaxrec.renamed import up_to_date
-from jaxrec.schedule import Schedule
 from jaxrec.settings import CONF, OF_COMMAND, Tree, get, put, read, tuples
+from jaxrec.settings.renamed import up_to_date
+from jaxrec.settings.schedule import Schedule
 
 _SEEDS: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=2)] | None)
 

@@ -35,9 +35,9 @@ from jaxrec.finished import SEEDS_FILE
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.hyper import hyper_of
 from jaxrec.recommend import stored_model
-from jaxrec.renamed import up_to_date
 from jaxrec.report.run_report import run_report
 from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
+from jaxrec.settings.renamed import up_to_date
 from jaxrec.sweep.servers import is_server, split_password
 from jaxrec.sweep.storage import FileLock, read_journal
 

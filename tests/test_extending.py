@@ -47,7 +47,7 @@ def project(tmp_path_factory):
     rows.to_json(folder / "plays.jsonl", orient="records", lines=True, date_format="iso")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        patch.setattr(settings, "_TRUSTED", [settings.CONF])
+        patch.setattr("jaxrec.settings.files._TRUSTED", [settings.CONF])
         settings.register(folder / "my_conf")
         yield folder
     settings.registered.cache_clear()
@@ -151,7 +151,7 @@ def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
 def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(trained, monkeypatch):
     file = trained / "config.yaml"
     settings.check_registered(settings.read(file), file)
-    monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
+    monkeypatch.setattr("jaxrec.settings.files._TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
     with pytest.raises(InputError, match=r"which conf/ does not name.* --config-dir FOLDER"):
         settings.check_registered(settings.read(file), file)
@@ -162,7 +162,7 @@ def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(traine
 
 
 def test_config_dir_trusts_its_folder(project, monkeypatch):
-    monkeypatch.setattr(settings, "_TRUSTED", [settings.CONF])
+    monkeypatch.setattr("jaxrec.settings.files._TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
     cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")

@@ -52,7 +52,7 @@ class EpochLoop:
         validate_every: epochs between validations
         monitor: validation metric for early stopping and for choosing the best epoch
         save_minutes: minutes between saves of the training state, from which a killed process continues; None: never
-        schedule: numbers that change at given epochs, see `jaxrec.schedule`; members bring them along in
+        schedule: numbers that change at given epochs, see `jaxrec.settings.schedule`; members bring them along in
             `Population.later`
     """
 

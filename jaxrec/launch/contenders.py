@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from jaxrec import experiment, settings
 from jaxrec.checkpoint import read_json, write_json
-from jaxrec.combinations import check_validated
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.launch import searches
 from jaxrec.launch.searches import SearchTask
 from jaxrec.settings import Tree, differing, flat, is_random
+from jaxrec.settings.combinations import check_validated
 
 N_TRIALS = 16  # of each model, unless set or limited by time
 STATE_FILE = "comparison.json"  # progress of a model in its folder

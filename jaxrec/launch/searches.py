@@ -14,7 +14,6 @@ from optuna.study import Study
 from optuna.trial import TrialState
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.combinations import check_validated
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
@@ -26,6 +25,7 @@ from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
+from jaxrec.settings.combinations import check_validated
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.plan import Plan, open_study

@@ -114,7 +114,7 @@ def ancestry_of(study: Study, trial: FrozenTrial) -> list[Segment]:
 
 
 def schedule(segments: Sequence[Segment], epochs: int, extremes: Mapping[str, list[Any]], slots: int) -> Values:
-    """Return the content of a schedule file, see `jaxrec.schedule`, that trains an ancestry from scratch.
+    """Return the content of a schedule file, see `jaxrec.settings.schedule`, that trains an ancestry from scratch.
 
     Choices of config groups, e.g. `model`, are not part of it.
     """

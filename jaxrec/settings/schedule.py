@@ -12,6 +12,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from jaxrec.errors import InputError
+from jaxrec.settings.tree import Tree, flat, get, put
+
+SCHEDULE = "trainer.schedule"
 
 Number = bool | int | float | str | None
 
@@ -64,3 +67,18 @@ class Schedule(BaseModel):
         if epochs != sorted(set(epochs)):
             raise InputError(f"{source}: from_epoch must increase from step to step, got {epochs}")
         return schedule
+
+
+def steps_of(tree: Tree) -> dict[int, Tree]:
+    """Return the settings of a run with a schedule, by first epoch.
+
+    Raises:
+        InputError: a step sets an unknown key.
+    """
+    current = put(tree, {SCHEDULE: None})
+    steps, keys = {1: current}, flat(current)
+    for step in Schedule.of(get(tree, SCHEDULE)).steps:
+        if unknown := [key for key in step.overrides if key not in keys]:
+            raise InputError(f"{SCHEDULE}: {unknown[0]} is not a setting of this run")
+        steps[step.from_epoch] = current = put(current, step.overrides)
+    return steps

@@ -5,7 +5,7 @@ import pytest
 
 from jaxrec import settings
 from jaxrec.errors import InputError
-from jaxrec.schedule import Schedule
+from jaxrec.settings.schedule import Schedule
 from tests.planted import PLANTED
 
 RATES = """

@@ -1,15 +1,16 @@
 """Detection of incompatible settings before any data is read."""
 
 import inspect
-from collections.abc import Mapping
 from typing import Any
 
 from jaxrec.arguments import locate
 from jaxrec.errors import InputError
 from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
 from jaxrec.models.attention import check_heads
-
-Tree = Mapping[str, Any]
+from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.negatives.sampler import Sampler
+from jaxrec.settings.building import signature
+from jaxrec.settings.tree import Tree
 
 COSINES = {"temperature": 1, "cosine": True, "biases": False}  # settings of a model whose scores are then cosines
 NOT_VALIDATED = {"validation_fraction": 0, "validation_days": 0, "validation_from": None}
@@ -23,6 +24,44 @@ def check_combinations(tree: Tree) -> None:
     _check_predictions(tree)
     _check_model(tree)
     _check_cosines(tree)
+
+
+def check_parts(tree: Tree) -> None:
+    """Raise an InputError if model, trainer, loss, negatives and optimizer are incompatible."""
+    model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
+    name, model_class = model.rpartition(".")[2], locate(model)
+    uses_gradient = "objective" in signature(trainer)[0]
+    if not (isinstance(model_class, type) and issubclass(model_class, Model)):
+        raise InputError(f"model._target_: {model} does not derive from jaxrec.models.Model: write class {name}(Model)")
+    kinds: dict[str, type[Model]] = {"ClosedForm": Solved, "AlternatingFit": Alternating}
+    if not issubclass(model_class, kinds.get(trainer.rpartition(".")[2], Model)):
+        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: set trainer=gradient")
+    if uses_gradient and issubclass(model_class, Solved | Alternating):
+        required = "closed_form" if issubclass(model_class, Solved) else "alternating"
+        raise InputError(f"{name} is not trained by gradient descent: set trainer={required}")
+    if loss and not uses_gradient:
+        raise InputError(
+            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: omit loss=... "
+            "(loss=none), or choose a model with a loss, e.g. model=mf"
+        )
+    for part, word in (("optimizer", "an optimizer"), ("negatives", "negatives")):
+        if (unused := tree.get(part, {}).get("_target_")) and not uses_gradient:
+            raise InputError(
+                f"{name} is trained without {word}, so {part}={unused.rpartition('.')[2].lower()} has no effect: omit "
+                f"it ({part}=none), or choose a model that is trained by gradient descent, e.g. model=mf"
+            )
+    if uses_gradient and not loss:
+        raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
+    if uses_gradient and "_target_" not in tree["optimizer"]:
+        raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
+    sampler = tree.get("negatives", {}).get("_target_")
+    if loss.endswith(".SampledObjective") and sampler is None:
+        raise InputError("this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform")
+    if sampler is not None and isinstance(kind := locate(sampler), type) and not issubclass(kind, Sampler):
+        raise InputError(
+            f"negatives._target_: {sampler} does not derive from jaxrec.negatives.sampler.Sampler: write class "
+            f"{kind.__name__}(Sampler)"
+        )
 
 
 def check_validated(tree: Tree) -> None:

@@ -1,0 +1,36 @@
+"""Settings: a composed configuration as a plain tree of dicts; its validation, objects and populations."""
+
+from jaxrec.settings.building import build, call, give
+from jaxrec.settings.checking import check
+from jaxrec.settings.files import CONF, OF_COMMAND, check_registered, read, register, registered
+from jaxrec.settings.replicas import fold_of, is_random, with_seeds, without_replica
+from jaxrec.settings.schedule import SCHEDULE
+from jaxrec.settings.shared_programs import numbers_of, populations, program_of
+from jaxrec.settings.tree import Tree, differing, flat, get, put, tuples
+
+__all__ = [
+    "CONF",
+    "OF_COMMAND",
+    "SCHEDULE",
+    "Tree",
+    "build",
+    "call",
+    "check",
+    "check_registered",
+    "differing",
+    "flat",
+    "fold_of",
+    "get",
+    "give",
+    "is_random",
+    "numbers_of",
+    "populations",
+    "program_of",
+    "put",
+    "read",
+    "register",
+    "registered",
+    "tuples",
+    "with_seeds",
+    "without_replica",
+]

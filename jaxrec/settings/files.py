@@ -1,0 +1,69 @@
+"""Files of settings, and the import targets that they may name."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jaxrec.errors import InputError
+from jaxrec.settings.renamed import up_to_date
+from jaxrec.settings.tree import Tree
+
+_PACKAGED = Path(__file__).parent.parent / "conf"  # in the wheel; a checkout has it at the top level
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
+_TRUSTED = [CONF]  # folders whose files may name import targets
+
+# Keys of a config.yaml that belong to the command, not to the run.
+OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds", "cluster")
+
+
+def read(file: Path) -> Any:
+    """Read a YAML file; raise InputError if it cannot be read."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def register(folder: Path) -> None:
+    """Trust a user folder with the layout of conf/: targets named in its files may be built.
+
+    `--config-dir FOLDER` does this for a command.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: pass a folder of settings with files such as model/my_model.yaml")
+    if folder not in _TRUSTED:
+        _TRUSTED.append(folder)
+        registered.cache_clear()
+
+
+@functools.cache
+def registered(group: str = "") -> frozenset[str]:
+    """Return the targets named in conf/ and registered folders, of all groups or of one, e.g. `model`."""
+    files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
+    return frozenset(path for file in files for path in targets(read(file)))
+
+
+def targets(node: object) -> Iterator[str]:
+    """Yield every dotted path of a tree that would be imported: each `_target_`, and user-defined metrics."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            yield str(node["_target_"])
+        if isinstance(names := node.get("metrics"), list | tuple):
+            yield from (path for name in names if "." in (path := str(name).partition("(")[0].strip()))
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for value in node:
+            yield from targets(value)
+
+
+def check_registered(tree: Tree, file: Path) -> None:
+    """Raise an InputError if a file names a target that neither conf/ nor a registered folder names."""
+    for path in targets(up_to_date(tree)):
+        if path not in registered():
+            raise InputError(
+                f"{file} has _target_: {path}, which conf/ does not name, so the file is not run. If the target is "
+                "yours, name it in your own settings, FOLDER/model/my_model.yaml, and add --config-dir FOLDER"
+            )
