@@ -92,7 +92,7 @@ def test_data_without_features_is_told_what_to_add_before_training(compose, monk
         left = None if frame == "none" else known.assign(cluster="one")
         object.__setattr__(train.encoded, name, left)
     ((_, shared, population),) = settings.populations([tree])
-    monkeypatch.setattr(experiment, "trainer", lambda tree: pytest.fail("trained"))
+    monkeypatch.setattr("jaxrec.experiment.training.trainer", lambda tree: pytest.fail("trained"))
     said = "this data has none" if frame == "none" else "cluster: one value only"
     with pytest.raises(InputError, match=rf"{said}.*data\.user_features and data\.item_features"):
         experiment.select(shared, split.selection, population)

@@ -5,8 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxrec import experiment
-from jaxrec.experiment import _numbers, failure_of
+from jaxrec.experiment.failures import UNDEFINED, failure_of, numbers_of_member
 from jaxrec.fitting.population import Population
 from jaxrec.hyper import Hyper
 
@@ -20,7 +19,7 @@ from jaxrec.hyper import Hyper
             r"\(loss inf in epoch 2\)$",
         ),
         ([{"epoch": 3, "loss": 0.5, "ndcg@10": np.nan}], r"\(loss 0\.5 in epoch 3\)$"),  # scores that are not finite
-        ([{"epoch": 1, "loss": 0.5, "ndcg@10": np.nan, "recall@10": 0.1}], experiment.UNDEFINED),
+        ([{"epoch": 1, "loss": 0.5, "ndcg@10": np.nan, "recall@10": 0.1}], UNDEFINED),
     ],
 )
 def test_the_epoch_is_named(history, message):
@@ -31,5 +30,5 @@ def test_the_epoch_is_named(history, message):
 def test_the_numbers_are_named():
     numbers = {"optimizer.learning_rate": np.array([0.1, 9.0]), "model.dropout": np.array([0.5, 0.5])}
     population = Population(np.array([1, 2]), Hyper(numbers))
-    assert _numbers(population, 1) == ", member 1: optimizer.learning_rate=9"
-    assert _numbers(Population(np.array([1]), Hyper({})), 0) == ""
+    assert numbers_of_member(population, 1) == ", member 1: optimizer.learning_rate=9"
+    assert numbers_of_member(Population(np.array([1]), Hyper({})), 0) == ""

@@ -1,0 +1,156 @@
+"""Objects that the settings of a run describe: data and split, model, trainer and evaluator."""
+
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from jaxrec.arguments import locate
+from jaxrec.data.features import Encoded
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits.split import Selection, Split
+from jaxrec.errors import InputError
+from jaxrec.evaluation import cost
+from jaxrec.evaluation.candidates import CandidateEvaluation
+from jaxrec.evaluation.evaluation import Evaluator
+from jaxrec.evaluation.full_catalog import FullCatalog
+from jaxrec.fallback import Fallback, folding, trained_on
+from jaxrec.features import sizes, wanted
+from jaxrec.fitting.gradient import GradientFit
+from jaxrec.mesh import rows_over
+from jaxrec.models.model import Model
+from jaxrec.settings import Tree, build, get
+
+
+def prepare(tree: Tree) -> tuple[Split, float]:
+    """Read the data and split it; return the split and the duration in seconds."""
+    started = time.perf_counter()
+    return build(tree["split"], interactions=build(tree["data"])), time.perf_counter() - started
+
+
+def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]:
+    """Build the model for this data, and the evaluator of its validation part if there is one.
+
+    Raises:
+        InputError: the settings do not fit the data.
+    """
+    train, validation = selection.train, selection.validation
+    evaluation, model, evaluated_model, known = _parts(tree, selection)
+    if validation is None:
+        return model, None
+    fallback = Fallback(trained_on(train), folding(evaluated_model, longest_history(known)))
+    with tables_split(tree):
+        evaluator = evaluation.evaluator(evaluated_model, validation, fallback)
+    if why := evaluator.undefined.get(evaluation.monitor):
+        raise InputError(f"validation {evaluation.monitor} is undefined: {why}")
+    return model, evaluator
+
+
+def check(tree: Tree, selection: Selection) -> None:
+    """Raise an InputError for settings that do not fit the data."""
+    _parts(tree, selection)
+
+
+def trainer(tree: Tree) -> Any:
+    """Build the trainer of these settings, e.g. `GradientFit` or `ClosedForm`."""
+    runtime: Tree = {"monitor": tree["eval"]["monitor"]}
+    if "_target_" in tree["loss"]:
+        negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
+        runtime |= {"objective": build(tree["loss"], negatives=negatives)}
+        runtime |= {"optimizer": build(tree["optimizer"])}
+    return build(tree["trainer"], **runtime)
+
+
+def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEvaluation, Model, Model, Interactions]:
+    """Build the evaluation, the model, and the model that is evaluated; return them with the known interactions."""
+    train, validation = selection.train, selection.validation
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    known = train if validation is None else validation.context()
+    model = model_of(tree, known)
+    _check_features(model, train.encoded)
+    evaluated_model = evaluated_model_of(model, selection, known)
+    _check_positions(trainer(tree), train)
+    return evaluation, model, evaluated_model, known
+
+
+def model_of(tree: Tree, known: Interactions) -> Model:
+    """Build the model for this data; without its own history_length it gets full histories."""
+    runtime: Tree = {
+        "n_users": known.n_users,
+        "n_items": known.n_items,
+        "history_length": longest_history(known),
+        "density": known.n_targets / max(1, known.n_users * known.n_items),
+    }
+    if wanted(locate(tree["model"]["_target_"])):
+        runtime |= sizes(known.encoded)
+    return build(tree["model"], **{name: value for name, value in runtime.items() if name not in tree["model"]})
+
+
+def evaluated_model_of(model: Model, selection: Selection, known: Interactions) -> Model:
+    """Return the model for evaluation; users without training data are described by their history.
+
+    Raises:
+        InputError: the model cannot score new users.
+    """
+    if not selection.new_users:
+        return model
+    if not model.reads_ids:
+        return model
+    evaluated_model = model.by_history(longest_history(known))
+    if evaluated_model is None:
+        raise InputError(
+            f"all evaluated users are new, without training data, and {type(model).__name__} knows users only by their "
+            "id: choose a model that reads histories or folds in new users, e.g. model=ease or model=ials, "
+            "model=popularity, or a split that trains on every user, e.g. split=holdout"
+        )
+    return evaluated_model
+
+
+def longest_history(known: Interactions) -> int:
+    """Return the length of the longest history."""
+    return int(np.bincount(known.user).max(initial=1))
+
+
+def tables_split(tree: Tree) -> AbstractContextManager[None]:
+    """Rank on the devices over which training splits tables."""
+    return rows_over(get(tree, "trainer.mesh.row", 1))
+
+
+def _check_features(model: Model, encoded: Encoded | None) -> None:
+    """Raise an InputError if the model needs features and the data has none."""
+    if not model.needs_features:
+        return
+    parts = [part for part in (encoded.of_users, encoded.of_items) if part is not None] if encoded else []
+    if any(part.schema.categories or part.schema.bags or part.schema.numbers for part in parts):
+        return
+    left_out = {column: why for part in parts for column, why in part.schema.left_out.items()}
+    reason = (
+        f"none of the columns can be used ({'; '.join(f'{c}: {w}' for c, w in left_out.items())})" if left_out else ""
+    )
+    raise InputError(
+        f"{type(model).__name__} learns from features of users and items, and {reason or 'this data has none'}: set "
+        "data.user_features and data.item_features to files, or choose a model without features, e.g. model=mf"
+    )
+
+
+def _check_positions(fitter: object, train: Interactions) -> None:
+    """Raise an InputError if the data has display positions and the loss does not use them."""
+    learns = isinstance(fitter, GradientFit) and fitter.objective.reads_positions
+    if train.position is not None and not learns:
+        raise InputError(
+            "data.position_column is only used by loss=click and loss=mse; with other losses also set "
+            "data.label_column, and clicks are weighted by inverse examination propensity"
+        )
+
+
+def n_parameters(tree: Tree, selection: Selection) -> int:
+    """Return the number of parameters of the model with these settings."""
+    train = selection.train
+    return cost.n_parameters(model_of(tree, train), train.encoded)
+
+
+def latency(model: Model, selection: Selection) -> cost.Latency:
+    """Return a measurement of the time to rank with a model; see `Latency`."""
+    known = selection.train if selection.validation is None else selection.validation.context()
+    return cost.Latency(evaluated_model_of(model, selection, known), known)

@@ -1,0 +1,153 @@
+"""Results of trained members: metrics on the test split, beside those of the popularity baseline."""
+
+import time
+from dataclasses import dataclass, field
+
+import jax
+import numpy as np
+import pandas as pd
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits.split import HeldOut, Selection, Split
+from jaxrec.errors import InputError
+from jaxrec.evaluation.candidates import CandidateEvaluation
+from jaxrec.evaluation.evaluation import Evaluation, RankedLists
+from jaxrec.evaluation.full_catalog import FullCatalog
+from jaxrec.evaluation.groups import by_group
+from jaxrec.experiment.failures import DIVERGED, failure, numbers_of_member
+from jaxrec.experiment.parts import evaluated_model_of, longest_history, model_of, tables_split, trainer
+from jaxrec.experiment.provenance import environment, facts
+from jaxrec.experiment.training import Selected, members_of
+from jaxrec.fallback import Fallback, Trained, folding, trained_on
+from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.fitting.population import Population
+from jaxrec.hyper import Hyper
+from jaxrec.models.model import Model, Params
+from jaxrec.models.popularity import Popularity
+from jaxrec.settings import Tree, build
+
+
+@dataclass
+class Result:
+    """Result of one member; units are documented under run directory in the README."""
+
+    metrics: Tree
+    per_user: pd.DataFrame
+    history: pd.DataFrame
+    model: Model
+    params: Params
+    hyper: Hyper
+    known: Interactions = field(repr=False)
+    lists: RankedLists | None = field(default=None, repr=False)
+    trained: Trained | None = field(default=None, repr=False)
+
+
+def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result]:
+    """Evaluate every member on the test split, together with the popularity baseline.
+
+    With `refit`, every member is first retrained on train and validation for its best number of epochs.
+
+    Args:
+        tree: the settings.
+        split: the data.
+        selected: the trained population.
+        load_s: seconds spent on reading the data.
+
+    Returns:
+        One result per member.
+
+    Raises:
+        InputError: a member diverged or returned non-finite scores.
+    """
+    selection, fit = split.selection, selected.fit
+    if any(fit.diverged):
+        first = fit.diverged.index(True)
+        name = type(selected.model).__name__
+        raise InputError(f"{name}: {failure(selected, first)}{numbers_of_member(selected.population, first)}")
+    fitted_on = selection.train
+    if tree["refit"] and selection.validation is not None and not fit.interrupted:
+        fitted_on = selection.joined()
+        fit = trainer(tree)(model_of(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
+    known = split.test.known
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    started = time.perf_counter()
+    context = split.test.context()
+    evaluated_model = evaluated_model_of(model_of(tree, context), selection, context)
+    trained = trained_on(fitted_on)
+    fallback = Fallback(trained, folding(evaluated_model, longest_history(context)))
+    with tables_split(tree):
+        evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
+    hyper = selected.population.at(selected.fit.best_epoch)
+    test = evaluator(fit.params, hyper)
+    if not test.finite.all():
+        raise InputError(f"{type(selected.model).__name__} returned non-finite scores: {DIVERGED}")
+    evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
+    popular = _popularity(evaluation, fitted_on, split.test)
+    length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # prediction errors have no list length
+    groups = by_group(test, fitted_on, int(length))
+    (popular_groups,) = by_group(popular, fitted_on, int(length))
+    seconds = {
+        "load_s": load_s,
+        "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
+        "train_s": selected.fit.train_s + (fit.train_s if fit is not selected.fit else 0.0),
+        "evaluate_s": evaluate_s,
+    }
+    return [
+        Result(
+            metrics={
+                "validation": selected.validation[member],
+                "test": test.means(member),
+                "test_interval": test.intervals(member),
+                "test_groups": groups[member],
+                "popularity": popular.means(0),
+                "popularity_groups": popular_groups,
+                "undefined": dict(evaluator.undefined),
+                "best_epoch": selected.fit.best_epoch[member],
+                "refit": fit is not selected.fit,
+                "interrupted": selected.fit.interrupted or fit.interrupted,
+                "data": facts(split),
+                "time": {key: round(value, 3) for key, value in seconds.items()},
+                "environment": environment(selected.fit.placement),
+            },
+            per_user=test.table(member, known),
+            history=pd.DataFrame(selected.fit.history[member]),
+            model=evaluator.model,
+            params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
+            hyper=jax.tree.map(lambda x: x[member], hyper),  # noqa: B023
+            known=known,
+            lists=test.shown(member),
+            trained=trained,
+        )
+        for member in range(selected.population.size)
+    ]
+
+
+def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result | str]:
+    """Return the result of every member, or its error message, so that one failure does not affect the others."""
+    outcomes: list[Result | str] = [failure(selected, m) or "" for m in range(selected.population.size)]
+    good = [member for member, failure in enumerate(outcomes) if not failure]
+    try:
+        results = finish(tree, split, members_of(selected, good), load_s) if good else []
+    except InputError as error:
+        if len(good) == 1:
+            outcomes[good[0]] = str(error)
+            return outcomes
+        individual = [finish_each(tree, split, members_of(selected, [m]), load_s)[0] for m in good]
+    else:
+        individual = [*results]
+    for member, outcome in zip(good, individual, strict=True):
+        outcomes[member] = outcome
+    return outcomes
+
+
+def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:
+    """Return validation metrics of the popularity baseline; empty without validation data."""
+    if selection.validation is None:
+        return {}
+    return _popularity(build(tree["eval"]), selection.train, selection.validation).means(0)
+
+
+def _popularity(evaluation: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
+    one = Population(np.zeros(1, np.int32), Hyper())
+    model = Popularity(n_items=train.n_items)
+    return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)
