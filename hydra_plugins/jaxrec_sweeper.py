@@ -7,7 +7,7 @@ from hydra.plugins.sweeper import Sweeper
 
 
 class JaxrecSweeper(Sweeper):
-    """Hands the typed overrides to `jaxrec.multirun.multirun`."""
+    """Hands the typed overrides to `jaxrec.cli.multirun.multirun`."""
 
     def setup(self, *, hydra_context: Any, task_function: Any, config: Any) -> None:
         """Keeps what Hydra has composed so far."""
@@ -15,7 +15,7 @@ class JaxrecSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Trains a grid, or searches a space."""
-        from jaxrec.multirun import multirun
+        from jaxrec.cli.multirun import multirun
 
         return multirun(self.hydra_context, self.config, arguments)
 

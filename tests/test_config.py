@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from jaxrec import cli, settings
+from jaxrec.cli.commands import COMMANDS
 from jaxrec.sweep.effects import check_effects
 from tests.paths import ROOT
 
@@ -56,7 +57,7 @@ def test_cfg_shows_the_settings_and_leaves_nothing(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
 def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["jaxrec"])
     cli.main([name, "--help"])
@@ -70,7 +71,7 @@ def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
 def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys):
     cli.main([])
     usage = capsys.readouterr().out
-    assert all(f"\n  {name} " in usage for name in cli.COMMANDS)
+    assert all(f"\n  {name} " in usage for name in COMMANDS)
     with pytest.raises(SystemExit) as ended:
         cli.main(["trian"])
     assert ended.value.code == 2
@@ -78,7 +79,7 @@ def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys)
 
 
 def test_every_command_has_a_script():
-    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(cli.COMMANDS)
+    assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(COMMANDS)
 
 
 def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):

@@ -20,7 +20,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
-from jaxrec.cli import _WORDS, COMMANDS
+from jaxrec.cli.commands import COMMANDS
+from jaxrec.cli.start import _WORDS
 from jaxrec.data.sources import synthetic_retailrocket
 from jaxrec.settings import CONF, check
 from tests.paths import ROOT

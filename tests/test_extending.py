@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec import cli, launch, recommend, settings
+from jaxrec import launch, recommend, settings
+from jaxrec.cli.settings_folders import check_folders
 from jaxrec.config import plain
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.errors import InputError
@@ -164,10 +165,10 @@ def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(traine
 def test_config_dir_trusts_its_folder(project, monkeypatch):
     monkeypatch.setattr("jaxrec.settings.files._TRUSTED", [settings.CONF])
     settings.registered.cache_clear()
-    cli._check_config_path(["model=biased_dot", "--config-dir", str(project / "my_conf")])
+    check_folders(["model=biased_dot", "--config-dir", str(project / "my_conf")])
     assert "my_package.model.BiasedDot" in settings.registered("model")
     with pytest.raises(InputError, match="is not a folder"):
-        cli._check_config_path([f"--config-dir={project / 'nowhere'}"])
+        check_folders([f"--config-dir={project / 'nowhere'}"])
     monkeypatch.undo()
     settings.registered.cache_clear()
 

@@ -11,8 +11,9 @@ import pytest
 from jax.errors import JaxRuntimeError
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxrec import cli, launch
+from jaxrec import launch
 from jaxrec.checkpoint import remove_temporary, write_text
+from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.errors import InputError
 from jaxrec.rundir import LOCK_FILE, alone
 from jaxrec.sweep.outcome import Outcome
@@ -113,7 +114,7 @@ def test_what_a_command_says_when_the_machine_is_exhausted(capsys, error, messag
     def fail() -> None:
         raise error
 
-    assert cli._exit_code(fail) == 2
+    assert exit_code_of(fail) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
@@ -125,7 +126,7 @@ def test_other_errors_are_not_hidden(error):
         raise error
 
     with pytest.raises(type(error)):
-        cli._exit_code(fail)
+        exit_code_of(fail)
 
 
 def test_a_second_process_in_the_same_directory(tree, tmp_path):

@@ -9,7 +9,8 @@ from hydra.errors import HydraException
 from hypothesis import strategies as st
 from optuna.distributions import check_distribution_compatibility
 
-from jaxrec import config, multirun, settings
+from jaxrec import config, settings
+from jaxrec.cli import dimensions
 from jaxrec.command_line import override, unescaped
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
@@ -88,8 +89,8 @@ def check_override(line: str) -> None:
     """An override is refused by Hydra or in one line, or is a dimension; what `override` writes is read as it was."""
     try:
         (parsed,) = OverridesParser.create().parse_overrides([line])
-        if multirun.is_dimension(parsed):
-            space_from_yaml({"x": multirun.dimension(parsed)})
+        if dimensions.is_dimension(parsed):
+            space_from_yaml({"x": dimensions.dimension(parsed)})
     except (HydraException, InputError):
         pass
     text = line.removeprefix("x=")

@@ -3,7 +3,7 @@
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from jaxrec.dimensions import dimension, is_dimension
+from jaxrec.cli.dimensions import dimension, is_dimension
 from jaxrec.errors import InputError
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxrec import settings
-from jaxrec.config_path import check_config_path
+from jaxrec.cli.settings_folders import check_config_path
 from jaxrec.errors import InputError
 from jaxrec.rundir import write_config
 

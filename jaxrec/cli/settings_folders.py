@@ -1,20 +1,39 @@
-"""Check of a folder of --config-path, which may be a run of someone else: it chooses settings, and nothing more.
+"""Folders of settings on a command line: --config-dir and --config-path.
 
-Beyond settings, a configuration of Hydra can name callbacks and launchers, add further folders, set environment
-variables, and read them. A --config-dir, which belongs to the user, may do so.
+A --config-dir belongs to the user and is trusted. A --config-path may be a run of someone else: its files may choose
+settings, and nothing more. Beyond settings, a configuration of Hydra can name callbacks and launchers, add further
+folders, set environment variables, and read them.
 """
 
+import argparse
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxrec.errors import InputError
-from jaxrec.settings import check_registered, read
+from jaxrec.settings import check_registered, read, register
 
 HYDRA_KEYS = {"run", "sweep", "output_subdir"}
 OVERRIDES = ("hydra/sweeper: jaxrec", "hydra/job_logging: disabled", "hydra/hydra_logging: disabled")
 INTERPOLATION = re.compile(r"\$\{(?:now:[^${}]*|[\w.@]+)\}")  # the time, or another setting
+
+
+def check_folders(arguments: Sequence[str]) -> None:
+    """Check the files of --config-path, e.g. of a run, before Hydra reads them; a --config-dir is trusted."""
+    options = path_options(arguments)
+    if options.config_dir:
+        register(Path(options.config_dir))
+    if options.config_path:
+        check_config_path(Path(options.config_path))
+
+
+def path_options(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse --config-path and --config-dir."""
+    parser = argparse.ArgumentParser(add_help=False)  # abbreviates options as Hydra's does
+    parser.add_argument("--config-path", "-cp")
+    parser.add_argument("--config-dir", "-cd")
+    return parser.parse_known_args(list(arguments))[0]
 
 
 def check_config_path(folder: Path) -> None:

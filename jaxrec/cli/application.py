@@ -1,0 +1,55 @@
+"""Composition of the settings of a command by Hydra, and its execution."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from jaxrec.cli.exit_codes import exit_code_of
+from jaxrec.cli.settings_folders import check_folders
+from jaxrec.errors import InputError
+from jaxrec.settings import CONF
+
+
+def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
+    """Compose the configuration and run the command; invalid input prints one line to stderr and exits with code 2."""
+    if config_name != "config" and {"-h", "--help"} & set(sys.argv):
+        print(_help(config_name))
+        return
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
+    from jaxrec.console import show_warnings
+
+    errors: list[InputError] = []
+    started = False
+
+    def guarded(cfg: DictConfig) -> None:
+        nonlocal started
+        started = True
+        show_warnings()
+        try:
+            work(cfg)
+        except InputError as error:  # not raised inside Hydra, which would print the overrides
+            errors.append(error)
+
+    def main() -> None:
+        check_folders(sys.argv[1:])
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+        except OSError as error:  # Hydra creates the run directory before the command starts
+            if started or isinstance(error, BrokenPipeError | HydraException):
+                raise
+            reason = error.strerror or error
+            raise InputError(f"cannot write to {error.filename}: {reason}; set another hydra.run.dir") from error
+        if errors:
+            raise errors[0]
+
+    sys.exit(exit_code_of(main))
+
+
+def _help(config_name: str) -> str:
+    """Return the settings of a command with their comments, without the Hydra section."""
+    text, _, _ = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").partition("\nhydra:")
+    return "\n".join(line for line in text.splitlines() if "hydra/" not in line and line.strip() != "- _self_")

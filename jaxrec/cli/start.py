@@ -1,0 +1,77 @@
+"""Start of `jaxrec COMMAND ...`."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from jaxrec.cli.application import run_command
+from jaxrec.cli.commands import COMMANDS
+from jaxrec.cli.exit_codes import exit_code_of
+from jaxrec.cli.on_cluster import train_on_cluster
+from jaxrec.cli.tuned_choices import with_tuned_choices
+from jaxrec.command_line import override
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...`; invalid input exits with code 2."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_USAGE)
+        return
+    if words[0] in ("-V", "--version"):
+        from jaxrec import __version__
+
+        print(f"jaxrec {__version__}")
+        return
+    if (name := words[0]) not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        print(
+            f"error: jaxrec {name}: unknown command; "
+            + (f"did you mean jaxrec {near[0]}? " if near else "")
+            + f"Available: {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
+        sys.exit(2)
+
+    def rewrite() -> None:
+        sys.argv[1:] = _WORDS.get(name, list)(words[1:])
+
+    if code := exit_code_of(rewrite):
+        sys.exit(code)
+    config_name, work, _ = COMMANDS[name]
+    if name == "train":
+        # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if "cluster=true" in words:
+            sys.exit(train_on_cluster(words[1:]))
+    run_command(config_name, work)
+
+
+def _with_runs(arguments: list[str]) -> list[str]:
+    """Run directories given as words (`jaxrec compare A B`) as an override."""
+    words = [text for text in arguments if "=" not in text and not text.startswith("-")]
+    others = [text for text in arguments if text not in words]
+    return [*others, override("runs", words)] if words else others
+
+
+def _with_target(arguments: list[str]) -> list[str]:
+    """Run directory or study given as a word (`jaxrec verify RUN`) as an override."""
+    return [text if "=" in text or text.startswith("-") else override("target", text) for text in arguments]
+
+
+_WORDS = {"compare": _with_runs, "train": with_tuned_choices, "verify": _with_target}
+
+
+_USAGE = "\n".join(
+    [
+        "jaxrec: train, search, evaluate and serve recommender models.",
+        "",
+        "Usage: jaxrec COMMAND [GROUP=CHOICE] [KEY=VALUE] ...",
+        "       jaxrec COMMAND --help",
+        "",
+        *(f"  {name:<11}{text}" for name, (_, _, text) in COMMANDS.items()),
+        "",
+        "First steps: jaxrec train --multirun sweep=mf",
+    ]
+)
