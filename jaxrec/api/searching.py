@@ -24,10 +24,12 @@ from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.search import search as sweep
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
-from jaxrec.sweep.tuning import Search, Tuned, Tuning, finish
+from jaxrec.sweep.tuning import Tuning
+from jaxrec.sweep.winner import Tuned, finish
 
 
 class SearchResult:

@@ -14,9 +14,10 @@ from jaxrec.errors import InputError
 from jaxrec.report.occupancy import spans
 from jaxrec.settings import Tree, build, put
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.trials import best, trials_table
-from jaxrec.sweep.tuning import Search, Tuning
+from jaxrec.sweep.tuning import Tuning
 
 Timing = tuple[str, list[float], dict[str, float]]  # name, seconds of each search, figures of the last
 

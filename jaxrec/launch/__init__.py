@@ -7,7 +7,7 @@ from jaxrec.launch.searches import sweep
 from jaxrec.launch.seeds import run_seeds
 from jaxrec.launch.single import resume, run
 from jaxrec.launch.worker_process import HERE, Launcher, WorkerProcess
-from jaxrec.sweep.tuning import Search
+from jaxrec.sweep.search_settings import Search
 
 __all__ = [
     "HERE",

@@ -22,7 +22,7 @@ from jaxrec.sweep.outcome import Progress
 from jaxrec.sweep.plan import fill_or_check, open_study
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import write_trials
-from jaxrec.sweep.tuning import Tuned
+from jaxrec.sweep.winner import Tuned
 from jaxrec.sweep.workers import Worker, any_alive, at_work
 
 if TYPE_CHECKING:

@@ -13,11 +13,10 @@ from rich.progress import TimeElapsedColumn
 from jaxrec.console import ProgressDisplay, as_table, duration, say
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.outcome import Progress
-from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.plan import UNLIMITED, Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.trials import best_params, shown_params
-from jaxrec.sweep.tuning import UNLIMITED
 
 LINES_BESIDE = 8  # lines of a terminal that are kept for everything but the running trials
 

@@ -28,13 +28,15 @@ from jaxrec.settings import Tree
 from jaxrec.settings.combinations import check_validated
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
-from jaxrec.sweep.plan import Plan, open_study
+from jaxrec.sweep.plan import UNLIMITED, Plan, open_study
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import UNLIMITED, Search, Tuned, Tuning
+from jaxrec.sweep.tuning import Tuning
+from jaxrec.sweep.winner import Tuned
 
 ASSUMED = 2  # members while sweep.population=auto is not decided
 

@@ -31,7 +31,7 @@ from jaxrec.sweep.storage import SWEEPS
 from jaxrec.sweep.study import command as study_command
 from jaxrec.sweep.study import numbers_of
 from jaxrec.sweep.trials import in_short, leaderboard, n_leading
-from jaxrec.sweep.tuning import Tuned, finish
+from jaxrec.sweep.winner import Tuned, finish
 
 if TYPE_CHECKING:
     from jaxrec.launch.searches import SearchTask

@@ -10,7 +10,8 @@ from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result
 from jaxrec.settings import Tree
 from jaxrec.sweep.objectives import front
-from jaxrec.sweep.tuning import Tuned, Tuning, trained
+from jaxrec.sweep.tuning import Tuning
+from jaxrec.sweep.winner import Tuned, train_again
 
 MAX_KEPT = 10  # runs of a front
 
@@ -36,7 +37,7 @@ def front_runs(tuning: Tuning, tuned: Tuned, split: Split, n_slots: int, load_s:
             yield FrontRun(trial.number, tuned.tree, tuned.result)
             continue
         tree = tuning.tree_of(trial.params) | {"refit": tuned.tree["refit"]}
-        shared, selected = trained(tuning, tree, split.selection, n_slots)
+        shared, selected = train_again(tuning, tree, split.selection, n_slots)
         (result,) = experiment.finish(shared | {"refit": tree["refit"]}, split, selected, load_s)
         if result.metrics["interrupted"]:
             raise KeyboardInterrupt

@@ -11,8 +11,9 @@ from jaxrec.fitting.population import MAX_SLOTS
 from jaxrec.settings import Tree
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Choice, Dimension, Values, reaching
-from jaxrec.sweep.tuning import Search, Tuning
+from jaxrec.sweep.tuning import Tuning
 
 SAMPLERS = {"tpe": "random", "random": "random", "qmc": "qmc"}  # of the first parameters
 PARTS = 10  # intervals by default

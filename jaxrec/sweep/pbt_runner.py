@@ -21,8 +21,9 @@ from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
 from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
 from jaxrec.sweep.runner import Kept, Running, SlotRunner
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Values
-from jaxrec.sweep.tuning import Search, Tuning
+from jaxrec.sweep.tuning import Tuning
 
 OnCopies = Callable[[int, float, Mapping[int, int]], None]
 PATIENCE_INTERVALS = 2  # copies need time to show an effect

@@ -20,6 +20,8 @@ from jaxrec.sweep.samplers import CONSTRAINED, make_sampler, note_if_random, res
 from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
 from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 
+UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
+
 # Settings that earlier studies do not have, with the values that they were trained with.
 ADDED: dict[str, object] = {
     "optimizer.clip_norm": None,

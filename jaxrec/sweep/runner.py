@@ -10,17 +10,16 @@ import jax
 
 from jaxrec import experiment, settings
 from jaxrec.data.splits.split import Selection
-from jaxrec.evaluation.cost import Latency
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import EpochLoop, Fit
 from jaxrec.fitting.member import Member, members_of
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Slots
-from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
-from jaxrec.models.model import Model, Params
+from jaxrec.models.model import Model
 from jaxrec.settings import Tree
+from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
 from jaxrec.sweep.space import Values
@@ -104,17 +103,16 @@ class SlotRunner:
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, Tree] = field(default_factory=dict)
     _states: dict[str, SavedMember] = field(init=False)
-    _trees: dict[int, Tree] = field(default_factory=dict)
-    _latencies: dict[str, Latency] = field(default_factory=dict)
+    _costs: TrialCosts = field(init=False)
 
     def __post_init__(self) -> None:
         self._states = {} if self.saved is None else self.saved.found
+        self._costs = TrialCosts(self.goals, self.selection)
 
     def add(self, number: int, params: Values, trained: int = 0) -> None:
         """Start a trial; see `outcome.Runner`."""
         tree = self.tree_of(params)
-        if self.goals.costs:
-            self._trees[number] = tree
+        self._costs.start(number, tree)
         if trained > 0 and self.saved is not None and str(number) not in self._states:
             self._states |= self.saved.read()  # of a worker that died after this one had started
         if not isinstance(experiment.trainer(tree), EpochLoop):
@@ -199,7 +197,7 @@ class SlotRunner:
                     jax.tree.map(lambda x: x[member], tree)  # noqa: B023
                     for tree in (selected.fit.params, population.hyper)
                 )
-                attributes |= self._costs(number, shared, selected.model, params, hyper)
+                attributes |= self._costs.measure(number, shared, selected.model, params, hyper)
                 outcomes[number] = Outcome(metrics[monitor], attributes=attributes)
                 value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
                 score = (-self.goals.n_violated(attributes), value)
@@ -262,7 +260,7 @@ class SlotRunner:
         attributes["seconds"] = round(member.seconds, 3)
         if self.goals.costs:
             params = slots.take(member)
-            attributes |= self._costs(running.number, program.tree, program.model, params, member.hyper)
+            attributes |= self._costs.measure(running.number, program.tree, program.model, params, member.hyper)
         running.attributes = attributes
         return Outcome(slots.rules.sign * member.score, state, attributes)
 
@@ -285,18 +283,6 @@ class SlotRunner:
         selected = Selected(running.program.model, running.population, fit, [member.metrics])
         saved = SavedMember(member.record, params, None)
         self.kept = Kept(number, score, running.program.tree, selected, saved)
-
-    def _costs(self, number: int, shared: Tree, model: Model, params: Params, hyper: Hyper) -> Values:
-        """Return the costs of a trial that are objectives or constraints; training time is known anyway."""
-        tree, found = self._trees.pop(number, {}), Values()
-        if "n_parameters" in self.goals.costs:
-            found["n_parameters"] = experiment.n_parameters(tree, self.selection)
-        if "latency_ms" in self.goals.costs:
-            latency = self._latencies.get(key := str(shared))
-            if latency is None:
-                latency = self._latencies[key] = experiment.latency(model, self.selection)
-            found["latency_ms"] = round(latency(params, hyper), 3)
-        return found
 
     def _is_best(self, number: int, score: tuple[int, float]) -> bool:
         """Whether a trial is the best so far; of equal ones, the first."""

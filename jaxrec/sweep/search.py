@@ -19,9 +19,8 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -29,28 +28,19 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.asking import ask, enqueue_combinations, suggest
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
-from jaxrec.sweep.objectives import Goals, measured, value_of
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
 from jaxrec.sweep.pruning import decide
 from jaxrec.sweep.servers import StorageLostError
-from jaxrec.sweep.space import Values, is_searched
-from jaxrec.sweep.trials import failures_by_key, key_of, params_of, progress, write_trials
+from jaxrec.sweep.telling import repeated, tell
+from jaxrec.sweep.trials import key_of, progress, write_trials
 from jaxrec.sweep.warm_start import own
 from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans, record_round
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-BOOKKEEPING = {
-    "started_round",
-    "ended_round",
-    "worker",
-    "retry_of",
-    "error",
-    "same_as",
-    "pruned_epoch",
-}  # not part of an outcome
 POLL_SECONDS = 0.5
 SECONDS_BETWEEN_TABLES = 10.0
 
@@ -116,7 +106,6 @@ class _Loop:
     ) -> None:
         self.plan, self.runner, self.study, self.worker, self.directory = plan, runner, study, worker, directory
         self.on_tell, self.on_round = on_tell, on_round
-        self.distributions = {key: dimension.distribution() for key, dimension in plan.dimensions.items()}
         self.running: dict[int, Trial] = {}
         self.followers: defaultdict[int, list[Trial]] = defaultdict(list)  # trials with the parameters of a running one
         self.known: dict[str, FrozenTrial] = {}  # ended trials by their parameters; of equal ones, the first
@@ -181,41 +170,16 @@ class _Loop:
         if plan.combinations is not None:
             n_free = min(plan.population - len(self.running), n_new)
             self.worker.check()
-            _enqueue_combinations(study, trials, plan.combinations, n_free)
+            enqueue_combinations(study, trials, plan.combinations, n_free)
         while n_new > 0 and len(self.running) < plan.population:
             study.sampler = plan.sampler_of(len(study.get_trials(deepcopy=False)))
-            trial = self._ask()
-            self._suggest(trial)
+            trial = ask(study, self.worker)
+            suggest(study, plan, trial)
             trial.set_user_attr("started_round", self.round)
             trial.set_user_attr("worker", self.worker.id)  # last: without it, the trial counts as incomplete
             self._start(trial, ended_round=self.round)
             n_new -= 1
         return 0
-
-    def _ask(self) -> Trial:
-        """Return a new trial; none is left if the turn was lost in between."""
-        self.worker.check()
-        trial = self.study.ask()
-        try:
-            self.worker.check()
-        except LeaseLostError:  # others did not count this trial
-            trial.set_user_attr("orphan", True)
-            self.study.tell(trial, state=TrialState.FAIL)
-            raise
-        return trial
-
-    def _suggest(self, trial: Trial) -> None:
-        """Propose the parameters of a trial; a process may have died while it did."""
-        before, params = trial.params, Values()
-        for name, dimension in self.plan.dimensions.items():
-            if not is_searched(dimension, params):
-                continue
-            distribution = self.distributions[name]
-            is_drawn = not (name in trial._fixed_params or distribution.single() or name in trial.relative_params)
-            if name in before and is_drawn:  # draw again, so that the following draws are the same
-                frozen = self.study._storage.get_trial(trial._trial_id)
-                self.study.sampler.sample_independent(self.study, frozen, name, distribution)
-            params[name] = trial._suggest(name, distribution)
 
     def _continue(self, trials: Sequence[FrozenTrial]) -> None:
         """Take over trials whose process died, with their numbers."""
@@ -233,7 +197,7 @@ class _Loop:
                 lag = -1
                 self.study.sampler = self.plan.sampler_of(frozen.number)
                 trial = Trial(self.study, frozen._trial_id)
-                self._suggest(trial)
+                suggest(self.study, self.plan, trial)
             known, ended_round = self.known.get(key_of(trial.params)), self.round - lag
             if known is not None and known.user_attrs.get("worker") == frozen.user_attrs.get("worker"):
                 ended_round = max(ended_round, known.user_attrs["ended_round"])  # it had waited for the other to end
@@ -257,7 +221,7 @@ class _Loop:
             return
         key = key_of(trial.params)
         if (known := self.known.get(key)) is not None:
-            self._repeat(trial, known, ended_round)
+            self._tell(trial, repeated(known), ended_round)
             return
         if (failed := self.failed.get(key)) is not None:  # it would fail again
             attributes = {"error": failed.user_attrs["error"], FINAL: True, "same_as": failed.number}
@@ -321,14 +285,7 @@ class _Loop:
             if outcome.failure or ended is None:
                 self._start(follower, ended_round=self.round)
             else:
-                self._repeat(follower, ended, self.round)
-
-    def _repeat(self, trial: Trial, known: FrozenTrial, ended_round: int) -> None:
-        """End a trial with the outcome of an equal one."""
-        attributes = {name: value for name, value in known.user_attrs.items() if name not in BOOKKEEPING}
-        attributes["same_as"] = known.user_attrs.get("same_as", known.number)
-        state: Literal["complete", "pruned"] = "pruned" if known.state == TrialState.PRUNED else "complete"
-        self._tell(trial, Outcome(value_of(known), state, attributes), ended_round)
+                self._tell(follower, repeated(ended), self.round)
 
     def _is_own(self, trial: FrozenTrial) -> bool:
         return not trial.state.is_finished() and trial.user_attrs.get("worker") == self.worker.id
@@ -339,7 +296,7 @@ class _Loop:
             if not self._is_own(self.study._storage.get_trial(trial._trial_id)):
                 raise UpdateFinishedTrialError
             trial.set_user_attr("ended_round", ended_round)
-            ended = _tell(self.study, trial, outcome, self.plan.goals)
+            ended = tell(self.study, trial, outcome, self.plan.goals)
         except (UpdateFinishedTrialError, ValueError):  # the first outcome counts
             if self._is_own(self.study._storage.get_trial(trial._trial_id)):
                 raise
@@ -351,36 +308,3 @@ class _Loop:
         self._remember([ended])
         self.on_tell(ended)
         return ended
-
-
-def _enqueue_combinations(
-    study: Study, trials: Sequence[FrozenTrial], combinations: Mapping[str, Values], n_free: int
-) -> None:
-    """Queue combinations without a trial, in order, until `n_free` are waiting."""
-    used = {key_of(params_of(trial)) for trial in trials if trial.state != TrialState.FAIL}
-    used |= {key for key, n in failures_by_key(trials).items() if n >= 2}
-    n_waiting = sum(trial.state == TrialState.WAITING for trial in trials)
-    for key in [key for key in combinations if key not in used][: max(0, n_free - n_waiting)]:
-        study.enqueue_trial(combinations[key])
-
-
-def _tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTrial:
-    attributes = {**outcome.attributes, "error": outcome.failure} if outcome.failure else outcome.attributes
-    for name, value in attributes.items():
-        trial.set_user_attr(name, value)
-    if outcome.failure:
-        finished_trial = study.tell(trial, state=TrialState.FAIL)
-        # Retried once; after a second failure the parameters count as a finished trial.
-        if failures_by_key(study.get_trials(deepcopy=False))[key_of(finished_trial.params)] % 2:
-            study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
-        return finished_trial
-    for constraint in goals.constraints:
-        # A process that died may have stored it.
-        if str(constraint) not in study._storage.get_trial(trial._trial_id).constraints:
-            trial.set_constraint(str(constraint), constraint.violation(measured(attributes, constraint.name)))
-    if outcome.state == "pruned":
-        if outcome.value is not None and not study._storage.get_trial(trial._trial_id).intermediate_values:
-            trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
-        return study.tell(trial, state=TrialState.PRUNED)
-    assert outcome.value is not None
-    return study.tell(trial, [outcome.value, *goals.values(attributes)])

@@ -15,10 +15,11 @@ from jaxrec.settings import build
 from jaxrec.sweep.pbt_plan import model_sizes, population_plan
 from jaxrec.sweep.pbt_runner import PopulationRunner, make_runner
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Choice, Interval, space_to_plain
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import Search, Tuning
+from jaxrec.sweep.tuning import Tuning
 from tests.planted import PLANTED
 from tests.slow import some_slow
 from tests.sweep.kills import Killed, Mortal, records

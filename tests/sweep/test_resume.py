@@ -12,10 +12,12 @@ from jaxrec.fitting.slots import Slots
 from jaxrec.settings import build
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.search import search
+from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import Search, Tuning, finish
+from jaxrec.sweep.tuning import Tuning
+from jaxrec.sweep.winner import finish
 from jaxrec.sweep.workers import own_states
 from tests.planted import PLANTED
 from tests.slow import some_slow

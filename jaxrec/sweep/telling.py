@@ -1,0 +1,51 @@
+"""Outcomes of trials, stored in the study."""
+
+from typing import Literal
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from jaxrec.sweep.objectives import Goals, measured, value_of
+from jaxrec.sweep.outcome import Outcome
+from jaxrec.sweep.trials import failures_by_key, key_of
+
+BOOKKEEPING = {
+    "started_round",
+    "ended_round",
+    "worker",
+    "retry_of",
+    "error",
+    "same_as",
+    "pruned_epoch",
+}  # not part of an outcome
+
+
+def tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTrial:
+    """Store an outcome; parameters that failed are queued to be tried once more."""
+    attributes = {**outcome.attributes, "error": outcome.failure} if outcome.failure else outcome.attributes
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+    if outcome.failure:
+        finished_trial = study.tell(trial, state=TrialState.FAIL)
+        # Retried once; after a second failure the parameters count as a finished trial.
+        if failures_by_key(study.get_trials(deepcopy=False))[key_of(finished_trial.params)] % 2:
+            study.enqueue_trial(finished_trial.params, user_attrs={"retry_of": finished_trial.number})
+        return finished_trial
+    for constraint in goals.constraints:
+        # A process that died may have stored it.
+        if str(constraint) not in study._storage.get_trial(trial._trial_id).constraints:
+            trial.set_constraint(str(constraint), constraint.violation(measured(attributes, constraint.name)))
+    if outcome.state == "pruned":
+        if outcome.value is not None and not study._storage.get_trial(trial._trial_id).intermediate_values:
+            trial.report(outcome.value, step=0)  # the only way to store the value of a pruned trial, which TPE uses
+        return study.tell(trial, state=TrialState.PRUNED)
+    assert outcome.value is not None
+    return study.tell(trial, [outcome.value, *goals.values(attributes)])
+
+
+def repeated(known: FrozenTrial) -> Outcome:
+    """Return the outcome of a trial with the parameters of one that has ended."""
+    attributes = {name: value for name, value in known.user_attrs.items() if name not in BOOKKEEPING}
+    attributes["same_as"] = known.user_attrs.get("same_as", known.number)
+    state: Literal["complete", "pruned"] = "pruned" if known.state == TrialState.PRUNED else "complete"
+    return Outcome(value_of(known), state, attributes)
