@@ -69,25 +69,21 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     launcher_options = [text for text in hydra_overrides if text.lstrip("+~").startswith(LAUNCHER)]
     if launcher_options and workers == 1:
         raise InputError(f"{launcher_options[0]} has no effect without several workers of a search: sweep.workers=4")
+    launcher = launch.HERE if workers == 1 else make_launcher(hydra_context, config)
     if models:
-        if workers != 1:
-            raise InputError(
-                f"sweep.workers={workers} has no effect on a comparison, whose searches run one after another: omit it"
-            )
         if space or lists:
             line = next(o.input_line for o in overrides if o.is_sweep_override())
             raise InputError(
                 f"{line}: sweep={cfg.hydra.runtime.choices.sweep} searches the space of every model: omit it"
             )
         contenders = compose_contenders(hydra_context, load, cfg, models, fixed)
-        return launch.compare_models(contenders, tree["sweep"], seeds, directory, overwrite)
+        return launch.compare_models(contenders, tree["sweep"], seeds, directory, overwrite, launcher)
     if space:
         check_tuned_choices(cfg, tree["sweep"].get("tunes", {}), fixed, typed)
 
         def compose(more: Sequence[str]) -> Tree:
             return plain(load([*lines, *more]))
 
-        launcher = launch.HERE if workers == 1 else make_launcher(hydra_context, config)
         return launch.sweep(compose([]), space, compose, lines, directory, overwrite, launcher)
     if settings_of_search := [o.input_line for o in fixed if _group(o) == "sweep" and o.value() != "none"]:
         raise InputError(

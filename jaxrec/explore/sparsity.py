@@ -1,4 +1,4 @@
-"""Sparsity of the user-item matrix: distinct pairs per user and item, and k-core sizes."""
+"""Sparsity of the user-item matrix: distinct pairs per user and item, k-core sizes, and concentration on few ids."""
 
 import numpy as np
 import pandas as pd
@@ -38,3 +38,33 @@ def k_cores(interactions: Interactions) -> pd.DataFrame:
         if not len(rows):
             break
     return pd.DataFrame(sizes)
+
+
+def concentration(interactions: Interactions) -> pd.DataFrame:
+    """Return the share of interactions of the most frequent 1, 10 and 20 % of items and users, and the Gini index.
+
+    Gini = sum_i (2i - n - 1) x_i / (n sum_i x_i) of the ascending counts x: 0 if all are equal, close to 1 if one id
+    has all interactions. Ids without interactions are excluded.
+    """
+    rows = []
+    for of, column in (("items", interactions.item), ("users", interactions.user)):
+        counts = np.bincount(column)
+        ascending = np.sort(counts[counts > 0])
+        n, total = len(ascending), ascending.sum()
+        shares = {f"top_{p}_percent": ascending[n - -(-n * p // 100) :].sum() / total for p in (1, 10, 20)}
+        gini = ((2 * np.arange(1, n + 1) - n - 1) * ascending).sum() / (n * total)
+        rows.append({"of": of, "ids": n, **shares, "gini": gini})
+    return pd.DataFrame(rows)
+
+
+def lorenz(interactions: Interactions) -> pd.DataFrame:
+    """Return the share of interactions by share of the most frequent ids, in steps of 1 %."""
+    parts = []
+    for of, column in (("items", interactions.item), ("users", interactions.user)):
+        counts = np.bincount(column)
+        descending = -np.sort(-counts[counts > 0])
+        cumulative = np.concatenate([[0], np.cumsum(descending)])
+        steps = np.unique(-(-len(descending) * np.arange(101) // 100))
+        columns = {"share_of_ids": steps / len(descending), "share_of_interactions": cumulative[steps] / cumulative[-1]}
+        parts.append(pd.DataFrame({"of": of, **columns}))
+    return pd.concat(parts, ignore_index=True)

@@ -11,8 +11,7 @@ from jaxrec.errors import InputError
 from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes
 from jaxrec.explore.funnel import funnel_counts, funnel_stages
 from jaxrec.explore.items import item_ranks, top_items
-from jaxrec.explore.long_tail import concentration, lorenz
-from jaxrec.explore.sparsity import k_cores, pair_histogram
+from jaxrec.explore.sparsity import concentration, k_cores, lorenz, pair_histogram
 from jaxrec.explore.times import hours, over_time, session_sizes, session_summary
 from jaxrec.explore.users import top_users, user_activity, user_histogram
 from jaxrec.explore.values import correlations, features, spread

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -23,9 +24,12 @@ from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch import searches
 from jaxrec.launch.contenders import SHARED, Contender, Work, check_data, check_shared, checked
+from jaxrec.launch.many_workers import run_workers
+from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.seeds import train_seeds
 from jaxrec.launch.shown import say_data, say_undefined
 from jaxrec.launch.single import select
+from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers
 from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
 from jaxrec.report.models import models_section, shown_models
@@ -42,7 +46,8 @@ def compare_models(
     seeds: int | None = None,
     directory: Path | None = None,
     overwrite: bool = False,
-) -> pd.DataFrame:
+    launcher: Launcher = HERE,
+) -> pd.DataFrame | None:
     """Search for the best settings of each model, test them, and compare the models; or continue to do so.
 
     Args:
@@ -51,9 +56,11 @@ def compare_models(
         seeds: number of seeds with which the best settings of each model are trained; None: one.
         directory: output directory; None: one named after the study.
         overwrite: replace other results in `directory`.
+        launcher: runs the workers of each search, if there are several.
 
     Returns:
-        One row per model, best validation first; also written as `comparison.csv`.
+        One row per model, best validation first; also written as `comparison.csv`. None if this process is one of
+        several workers.
 
     Raises:
         InputError: an invalid setting, models that do not share a split, or all models failed.
@@ -69,12 +76,19 @@ def compare_models(
             raise InputError(
                 f"{work.folder} holds results of other settings: set another hydra.sweep.dir or sweep.study_name"
             )
+    if sweep["workers"] > 1:
+        leave_memory_to_workers()
     use_all_cores()
     tree = contenders[0].tree
     split, load_s = experiment.prepare(tree)
     for work in works:
         check_data(work, split)
     say_data(split)
+    if LAUNCH in os.environ:
+        for work in works:
+            if work.task is not None:
+                searches.run_part(work.task, split, work.folder)
+        return None
     rundir.make(directory)
     failed: dict[str, str] = {}
     interrupt = None
@@ -85,7 +99,7 @@ def compare_models(
             continue
         say(f"{name} ({place + 1} of {len(works)})")
         try:
-            _train(work, split, load_s, seeds, overwrite)
+            _train(work, split, load_s, seeds, overwrite, launcher)
         except KeyboardInterrupt as error:
             interrupt = error
             break
@@ -100,11 +114,14 @@ def compare_models(
     return found
 
 
-def _train(work: Work, split: Split, load_s: float, seeds: int | None, overwrite: bool) -> None:
+def _train(work: Work, split: Split, load_s: float, seeds: int | None, overwrite: bool, launcher: Launcher) -> None:
     """Train a model, and store its row of the table."""
     rundir.make(work.folder)
     work.store()
-    result, tree, numbers = (_once if work.task is None else _search)(work, split, load_s, overwrite)
+    if work.task is None:
+        result, tree, numbers = _once(work, split, load_s, overwrite)
+    else:
+        result, tree, numbers = _search(work, work.task, split, load_s, overwrite, launcher)
     if seeds is not None and is_random(tree):
         train_seeds(tree, seeds, split, load_s, work.folder / "seeds")
     latency = cost.Latency(result.model, result.known)
@@ -118,10 +135,11 @@ def _train(work: Work, split: Split, load_s: float, seeds: int | None, overwrite
     work.store(budget=work.budget, row=row)
 
 
-def _search(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[Result, Tree, Tree]:
+def _search(
+    work: Work, task: SearchTask, split: Split, load_s: float, overwrite: bool, launcher: Launcher
+) -> tuple[Result, Tree, Tree]:
     """Run or continue a search within what is left of its time; return result, settings and numbers of the winner."""
-    assert work.task is not None
-    task, spent, started = work.task, work.state["seconds"], time.monotonic()
+    spent, started = work.state["seconds"], time.monotonic()
     stored = started
     if task.plan.timeout is not None:
         left = max(0.0, task.plan.timeout - spent / 60)
@@ -136,7 +154,16 @@ def _search(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[R
             stored = time.monotonic()
             work.store(seconds=seconds())
 
-    tuned = searches.run(task, split, load_s, work.folder, overwrite, tick)
+    if task.chosen.workers > 1 and task.plan.timeout != 0:
+        own = {
+            "sweep.models": [work.contender.name],
+            "sweep.study_name": task.name.removesuffix(f"/{work.contender.name}"),
+            "sweep.timeout": task.plan.timeout,
+            "hydra.sweep.dir": str(work.folder.parent),
+        }
+        tuned = run_workers(task, split, load_s, work.folder, overwrite, launcher, own, tick)
+    else:
+        tuned = searches.run(task, split, load_s, work.folder, overwrite, tick)
     work.store(seconds=seconds())
     n_trials = task.plan.counts(tuned.study)[0]
     return tuned.result, tuned.tree, {"validation": value_of(tuned.winner), "trials": n_trials, "search_s": seconds()}

@@ -11,8 +11,7 @@ from jaxrec import experiment, settings
 from jaxrec.checkpoint import read_json, write_json
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
-from jaxrec.launch import searches
-from jaxrec.launch.searches import SearchTask
+from jaxrec.launch.search_task import SearchTask, check_search
 from jaxrec.settings import Tree, differing, flat, is_random
 from jaxrec.settings.combinations import check_validated
 
@@ -79,7 +78,7 @@ def checked(each: Contender, sweep: Mapping[str, Any], seeds: int | None, study:
     task = None
     with named(f"sweep.models: {each.name}"):
         if each.space:
-            task = searches.checked(tree, each.space, each.compose, each.overrides)
+            task = check_search(tree, each.space, each.compose, each.overrides)
         settings.check(tree)
         check_validated(tree)
     fixed = {key: value for key, value in flat(tree).items() if not key.startswith(("sweep.", "trainer.save_minutes"))}

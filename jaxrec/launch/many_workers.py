@@ -3,9 +3,8 @@
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -15,24 +14,28 @@ from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch.search_progress import SearchProgress
+from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import STOP, Launcher, WorkerProcess, processes
 from jaxrec.sweep.interrupts import Interrupts
-from jaxrec.sweep.outcome import Progress
 from jaxrec.sweep.plan import fill_or_check, open_study
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import write_trials
 from jaxrec.sweep.winner import Tuned
 from jaxrec.sweep.workers import Worker, any_alive, at_work
 
-if TYPE_CHECKING:
-    from jaxrec.launch.searches import SearchTask
-
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
 def run_workers(
-    task: "SearchTask", split: Split, load_s: float, directory: Path, overwrite: bool, launcher: Launcher
+    task: SearchTask,
+    split: Split,
+    load_s: float,
+    directory: Path,
+    overwrite: bool,
+    launcher: Launcher,
+    settings: Mapping[str, object],
+    on_look: Callable[[], None] = lambda: None,
 ) -> Tuned:
     """Run or continue a search with several workers, then test the best trial.
 
@@ -43,6 +46,8 @@ def run_workers(
         directory: the sweep directory.
         overwrite: replace an earlier search in `directory`.
         launcher: runs the workers.
+        settings: settings by key with which workers find this search, see `worker_process.processes`.
+        on_look: called every second.
 
     Raises:
         InputError: the search ended early because of workers that failed.
@@ -56,13 +61,13 @@ def run_workers(
     storage = open_storage(chosen.storage, directory)
     study = open_study(plan, task.name, storage)
     launch = uuid.uuid4().hex
-    workers = processes(launch, task.name, chosen.storage, directory, chosen.workers, launcher.is_here)
+    workers = processes(launch, settings, chosen.storage, directory, chosen.workers, launcher.is_here)
     with at_work(study, directory) as observer, Interrupts() as interrupts:
         with observer.turn():
             fill_or_check(study, plan)
         running = _Launched(launcher, workers)
         with SearchProgress(starting="starting the workers") as progress:
-            _watch(task, study, observer, running, progress, interrupts, launch)
+            _watch(task, study, observer, running, progress, interrupts, launch, on_look)
     for line in running.failures():
         say(line)
     write_trials(study, directory)
@@ -107,18 +112,20 @@ class _Launched:
 
 
 def _watch(
-    task: "SearchTask",
+    task: SearchTask,
     study: Study,
     observer: Worker,
     running: _Launched,
     progress: SearchProgress,
     interrupts: Interrupts,
     launch: str,
+    on_look: Callable[[], None],
 ) -> None:
     """Show the progress of all workers until they have ended; an interrupt stops them."""
     seen = {trial.number for trial in _ended(study)}
     is_stopped = False
     while True:
+        on_look()
         # Processes may outlive the launcher that started them.
         is_over = not running.thread.is_alive() and not any_alive(study, observer)
         for trial in _ended(study):
@@ -133,15 +140,6 @@ def _watch(
             study.set_user_attr(STOP, launch)
             say("interrupted: the workers end after the epoch in training; Ctrl-C again does not wait for them")
         time.sleep(1)
-
-
-def _in_training(study: Study) -> list[Progress]:
-    """Return the running trials of all workers, as far as they have reported."""
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [
-        Progress(trial.number, trial.last_step or 0, trial.intermediate_values.get(trial.last_step or 0))
-        for trial in running
-    ]
 
 
 def _ended(study: Study) -> list[FrozenTrial]:

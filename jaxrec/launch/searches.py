@@ -1,10 +1,7 @@
 """Hyperparameter search in a sweep directory; only the winner is evaluated on the test split."""
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +13,24 @@ from optuna.trial import TrialState
 from jaxrec import experiment, rundir, settings
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_progress import SearchProgress, copies_line
+from jaxrec.launch.search_task import SearchTask, check_search
 from jaxrec.launch.shown import say_data
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
-from jaxrec.settings.combinations import check_validated
-from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
-from jaxrec.sweep.plan import UNLIMITED, Plan, open_study
+from jaxrec.sweep.plan import UNLIMITED, open_study
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search import search
-from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import space_from_yaml
 from jaxrec.sweep.storage import SWEEPS, open_storage
 from jaxrec.sweep.trials import best
-from jaxrec.sweep.tuning import Tuning
 from jaxrec.sweep.winner import Tuned
 
 ASSUMED = 2  # members while sweep.population=auto is not decided
-
-
-@dataclass(frozen=True, eq=False)
-class SearchTask:
-    """A search whose settings are checked.
-
-    Attributes:
-        name: name of the study.
-        chosen: settings of the search.
-        tuning: configuration and search space.
-        plan: what to search for.
-        overrides: command-line overrides behind the configuration.
-    """
-
-    name: str
-    chosen: Search
-    tuning: Tuning
-    plan: Plan
-    overrides: Sequence[str]
 
 
 def sweep(
@@ -89,7 +62,7 @@ def sweep(
     """
     is_auto = tree["sweep"]["population"] == "auto"  # chosen when the data is read
     tree = settings.put(tree, {"sweep.population": ASSUMED}) if is_auto else tree
-    task = checked(tree, space, compose, overrides)
+    task = check_search(tree, space, compose, overrides)
     directory = directory or SWEEPS / task.name
     rundir.check_empty(directory, overwrite, "search")
     rundir.check_study(directory, task.name, overwrite)
@@ -102,36 +75,14 @@ def sweep(
     if is_auto:
         population = task.tuning.largest_population(split.selection)
         say(f"sweep.population=auto: {population} trials at once")
-        task = checked(settings.put(tree, {"sweep.population": population}), space, compose, overrides)
+        task = check_search(settings.put(tree, {"sweep.population": population}), space, compose, overrides)
     if LAUNCH in os.environ:
         run_part(task, split, directory)
         return None
     if task.chosen.workers > 1:
-        return run_workers(task, split, load_s, directory, overwrite, launcher).result
+        own = {"sweep.study_name": task.name, "hydra.sweep.dir": str(directory)}
+        return run_workers(task, split, load_s, directory, overwrite, launcher, own).result
     return run(task, split, load_s, directory, overwrite).result
-
-
-def checked(
-    tree: Tree, space: dict[str, Any], compose: Callable[[Sequence[str]], Tree], overrides: Sequence[str]
-) -> SearchTask:
-    """Check a search before any work starts; see `sweep`."""
-    settings.check(tree)
-    check_validated(tree)
-    chosen: Search = settings.build(tree["sweep"])
-    tree = chosen.measuring(tree)
-    if chosen.workers > 1 and chosen.strategy == "pbt":
-        raise InputError(
-            f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"
-        )
-    tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
-    tuning.check()
-    kept = [text for text in overrides if not text.startswith("sweep")]
-    plan = population_plan(tuning.plan(chosen, kept, chosen.warm_start), chosen, tuning)
-    _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
-    name = chosen.study_name or _study_name(tree, dict(plan.fixed), space)
-    if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
-        raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
-    return SearchTask(name, chosen, tuning, plan, overrides)
 
 
 def run(
@@ -210,13 +161,3 @@ def _train(
             on_tell=progress.tell,
             on_round=show,
         )
-
-
-def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
-    """Return a name with a hash of the settings, so that incomparable trials never share a study."""
-    start = [tree["sweep"][key] for key in ("sampler", "warm_start") if tree["sweep"][key] is not None]
-    start += [tree["sweep"][key] for key in ("objectives", "constraints") if tree["sweep"][key]]
-    text = json.dumps([fixed, space, *start], sort_keys=True, default=str)
-    parts = (tree["data"]["_target_"], tree["model"]["_target_"])
-    names = [part.rpartition(".")[2].lower() for part in parts]
-    return "-".join([*names, hashlib.sha256(text.encode()).hexdigest()[:6]])

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import yaml
@@ -18,6 +17,7 @@ from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
+from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.shown import test_table
 from jaxrec.report.search_report import sweep_report
 from jaxrec.settings import SCHEDULE
@@ -33,17 +33,12 @@ from jaxrec.sweep.study import numbers_of
 from jaxrec.sweep.trials import in_short, leaderboard, n_leading
 from jaxrec.sweep.winner import Tuned, finish
 
-if TYPE_CHECKING:
-    from jaxrec.launch.searches import SearchTask
-
 WINNER_FILE = "winner.json"  # which trial `best/` is of, and the state of the search that chose it; written last
 FINALISTS_FILE = "finalists.csv"
 FRONT = "front"  # folder of the runs of a Pareto front
 
 
-def conclude(
-    task: "SearchTask", study: Study, runner: SlotRunner, split: Split, load_s: float, directory: Path
-) -> Tuned:
+def conclude(task: SearchTask, study: Study, runner: SlotRunner, split: Split, load_s: float, directory: Path) -> Tuned:
     """Test the best trial, write the results of a search, and print them.
 
     If an earlier process has concluded the same trials in this directory, its results are printed.
@@ -70,7 +65,7 @@ def conclude(
     return tuned
 
 
-def _state_of(task: "SearchTask", study: Study, split: Split) -> str:
+def _state_of(task: SearchTask, study: Study, split: Split) -> str:
     """Return a hash of all that the winner depends on: settings, space, trials, data and versions."""
     trials = [(t.number, t.state.name, t.values, t.params) for t in study.get_trials(deepcopy=False)]
     parts = [
@@ -84,7 +79,7 @@ def _state_of(task: "SearchTask", study: Study, split: Split) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _concluded_before(task: "SearchTask", study: Study, split: Split, directory: Path, state: str) -> Tuned | None:
+def _concluded_before(task: SearchTask, study: Study, split: Split, directory: Path, state: str) -> Tuned | None:
     """Return the winner that an earlier process has tested and written; None if there is none of this state."""
     if not (directory / WINNER_FILE).exists():
         return None
@@ -140,7 +135,7 @@ def _write_schedule(file: Path, tuned: Tuned) -> Path:
     return file
 
 
-def _write_front(directory: Path, task: "SearchTask", tuned: Tuned, split: Split, load_s: float) -> list[int]:
+def _write_front(directory: Path, task: SearchTask, tuned: Tuned, split: Split, load_s: float) -> list[int]:
     """Write a run directory for each trial of the Pareto front; return their numbers."""
     folder = directory / FRONT
     shutil.rmtree(folder, ignore_errors=True)  # of an earlier, shorter search

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ LAUNCH = "JAXREC_LAUNCH"  # environment variable of a worker: the launch that it
 STOP = "stop"  # attribute of a study: the launch whose workers are to end after the epoch in training
 POLL_SECONDS = 2.0
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
-OWN = ("sweep.workers", "sweep.study_name", "sweep.storage", "hydra.sweep.dir", "hydra/launcher", "overwrite")
+OWN = ("sweep.storage", "hydra/launcher", "overwrite")  # arguments that workers do not get as they are
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,21 @@ class WorkerProcess:
 
 
 def processes(
-    launch: str, name: str, storage: str | None, directory: Path, n: int, is_here: bool
+    launch: str, settings: Mapping[str, object], storage: str | None, directory: Path, n: int, is_here: bool
 ) -> list[WorkerProcess]:
     """Return the workers of a search, each with the arguments of this process.
 
     Args:
         launch: a unique name.
-        name: name of the study.
+        settings: settings of the workers by key, in place of those of this process, e.g. of `sweep.study_name`.
         storage: storage of the study; its password is left in the environment, which local processes and Slurm jobs
             inherit.
-        directory: the sweep directory.
+        directory: folder of the logs, in `workers`.
         n: number of workers.
         is_here: whether they run on this machine, and share its cores and GPUs.
     """
-    kept = [text for text in sys.argv[1:] if not _is_own(text.lstrip("+~").split("=", 1)[0])]
-    kept += [override("sweep.workers", 1), override("sweep.study_name", name)]
-    kept.append(override("hydra.sweep.dir", str(directory)))
+    kept = [text for text in sys.argv[1:] if not _is_replaced(text.lstrip("+~").split("=", 1)[0], settings)]
+    kept += [override(key, value) for key, value in {"sweep.workers": 1, **settings}.items()]
     if storage is not None:
         url, password = split_password(storage) if "://" in storage else (storage, None)
         if password is not None:
@@ -171,8 +170,8 @@ def stopped_with_launch(study: Study) -> Iterator[None]:
         is_over.set()
 
 
-def _is_own(key: str) -> bool:
-    return key in OWN or key.startswith("hydra.launcher")
+def _is_replaced(key: str, settings: Mapping[str, object]) -> bool:
+    return key in (*OWN, *settings, "sweep.workers") or key.startswith("hydra.launcher")
 
 
 def _gpus() -> list[str]:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.hyper import Padded, Traced
-from jaxrec.models.cosine import unit
+from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.models.fold_in import fields, most_likely
 from jaxrec.models.model import FactorizedByRow
@@ -91,10 +91,10 @@ class MatrixFactorization(FactorizedByRow):
 
     def _users(self, query: Query) -> Float[Array, "B D"]:
         p = self.user_embedding.lookup(query.user)
-        return p if self.temperature is None else unit(p) / self.temperature
+        return p if self.temperature is None else smoothed_unit(p) / self.temperature
 
     def _items(self, q: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
-        return q if self.temperature is None else unit(q)
+        return q if self.temperature is None else smoothed_unit(q)
 
     def _item_bias(self, items: Int[Array, "*S"]) -> Float[Array, "*S"]:
         return self.item_bias.lookup(items) if self.biases else jnp.zeros(items.shape)
@@ -140,7 +140,7 @@ class FoldedMF(MatrixFactorization):
             q, variance = q / self.temperature, 1 / columns
         item_bias = self.item_bias.whole() if self.biases else jnp.zeros(self.n_items)
         p = most_likely(q, item_bias, query.history.items, variance)
-        p = p if self.temperature is None else unit(p) / self.temperature
+        p = p if self.temperature is None else smoothed_unit(p) / self.temperature
         if not self.biases:
             return p
         bias = jnp.broadcast_to(self.bias[None], (p.shape[0], 1))

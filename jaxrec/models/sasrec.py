@@ -19,7 +19,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
-from jaxrec.models.cosine import unit
+from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.sequence import Rate, SequenceModel
@@ -88,12 +88,12 @@ class SASRec(SequenceModel):
             x = jnp.where(real[:, :, None], block(x, real, noise, 1 + 3 * i), 0)
         if self.normalize != "post":
             x = self.norm(x)
-        return x if self.temperature is None else unit(x) / self.temperature
+        return x if self.temperature is None else smoothed_unit(x) / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D"]:
         """The output table: the item embedding table, unless it is not tied."""
         table = (self.item_embedding if self.tied else self.output_embedding).whole()
-        return table if self.temperature is None else unit(table)
+        return table if self.temperature is None else smoothed_unit(table)
 
 
 class Block(nn.Module):

@@ -19,6 +19,7 @@ from jaxrec.data.features import Sizes
 from jaxrec.features import FeatureTable
 from jaxrec.history import History
 from jaxrec.hyper import Traced
+from jaxrec.models.cosine import unit
 from jaxrec.models.embedding import Bias, Embedding
 from jaxrec.models.feature_embedding import FeatureEmbedding
 from jaxrec.models.model import Factorized
@@ -95,7 +96,7 @@ class SoftmaxDNN(Factorized):
     def query_vectors(self, query: Query) -> Float[Array, "B D1"]:
         """(x_u, 1) / temperature; with `cosine`, vectors of norm 1 / temperature."""
         x = self.queries(query)
-        x = _unit(x) if self.cosine else jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
+        x = unit(x) if self.cosine else jnp.concatenate([x, jnp.ones_like(x[:, :1])], axis=1)
         return x / self.temperature
 
     def item_vectors(self) -> Float[Array, "I D1"]:
@@ -149,17 +150,11 @@ class SoftmaxDNN(Factorized):
         self, q: Float[Array, "*S D"], bias: Float[Array, "*S"], rows: FeatureTable | None
     ) -> Float[Array, "*S D1"]:
         v = self._vectors(q, rows)
-        return _unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
+        return unit(v) if self.cosine else jnp.concatenate([v, bias[..., None]], axis=-1)
 
     def _small(self) -> nn.initializers.Initializer:
         """Initializer whose outputs have the norm of initial embedding vectors."""
         return nn.initializers.variance_scaling(self.init_std**2 / self.embedding_dim, "fan_in", "normal")
-
-
-def _unit(x: Float[Array, "*S D"]) -> Float[Array, "*S D"]:
-    """Normalized vectors x / |x|; zero vectors stay zero, with zero gradient."""
-    square = jnp.sum(x * x, axis=-1, keepdims=True)
-    return x / jnp.sqrt(jnp.where(square > 0, square, 1.0))
 
 
 def _root(x: Float[Array, "*S"]) -> Float[Array, "*S"]:

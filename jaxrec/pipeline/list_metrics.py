@@ -7,9 +7,10 @@ it is undefined, and excluded from means. G is the number of groups or categorie
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxrec.models.cosine import unit
 from jaxrec.rerank.fairness import attention, divergence
 from jaxrec.rerank.freshness import freshness
-from jaxrec.rerank.greedy import Number, unit
+from jaxrec.rerank.greedy import Number
 
 
 def intra_list_diversity(vectors: Float[Array, "B K D"], listed: Bool[Array, "B K"]) -> Float[Array, "B"]:

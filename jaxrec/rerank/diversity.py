@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxrec.rerank.greedy import Number, each, greedy, relevance, unit
+from jaxrec.models.cosine import unit
+from jaxrec.rerank.greedy import Number, each, greedy, relevance
 
 NOTHING = 1e-6  # squared distances below this are 0 up to single-precision rounding
 dot = partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)

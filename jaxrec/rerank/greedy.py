@@ -22,12 +22,6 @@ def relevance(scores: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
     return jnp.where(known, (scores - low) / width, -jnp.inf)
 
 
-def unit(vectors: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
-    """Vectors scaled to norm 1, so that dot products are cosines; zero vectors (no attributes) stay zero."""
-    length = jnp.sqrt(jnp.square(vectors).sum(axis=-1, keepdims=True))
-    return vectors / jnp.where(length > 0, length, 1.0)
-
-
 def each(number: PyTree, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
     """Broadcast a hyperparameter to one number per user."""
     return jnp.broadcast_to(jnp.asarray(number, jnp.float32), lists.shape[:1])

@@ -136,3 +136,19 @@ def test_settings_without_effect(arguments, message, tmp_path):
     assert parent.returncode == 2
     assert message in output
     assert not (tmp_path / "many").exists()
+
+
+def test_the_searches_of_a_comparison_have_workers_too(tmp_path):
+    words = ("--multirun", *PLANTED, "sweep=compare", "sweep.models=[popularity,ease,item_knn]", "sweep.n_trials=5")
+    command = [sys.executable, "-m", "jaxrec", "train", *words, "sweep.workers=2", f"hydra.sweep.dir={tmp_path}/many"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "many" / "comparison.csv", index_col="model")
+    assert table["trials"].to_dict() == {"popularity": 1, "ease": 5, "item_knn": 5}
+    assert (table["state"] == "complete").all()
+    for name in ("ease", "item_knn"):
+        logs = [path.read_text() for path in (tmp_path / "many" / name / "workers").glob("*.log")]
+        assert sum(text.count("  trial ") for text in logs) == 5  # none was trained by the command itself
+        assert len(logs) == 2
+        assert len(pd.read_csv(tmp_path / "many" / name / "trials.csv")) == 5
+    assert not (tmp_path / "many" / "popularity" / "workers").exists()

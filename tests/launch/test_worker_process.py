@@ -26,11 +26,12 @@ def test_workers_get_the_arguments_of_the_command_without_password(monkeypatch, 
     typed = ["--multirun", "sweep=mf", "sweep.workers=2", f"sweep.storage={url}", "hydra/launcher=joblib", "seed=3"]
     typed += ["hydra.launcher.n_jobs=2", "overwrite=true", "hydra.sweep.dir=elsewhere", "+trainer.x=choice(1,2)"]
     monkeypatch.setattr(sys, "argv", ["jaxrec", *typed])
-    one, two = processes("launch", "mf/a", url, tmp_path, 2, is_here=False)
+    settings = {"sweep.study_name": "mf/a", "hydra.sweep.dir": str(tmp_path), "seed": 4}
+    one, two = processes("launch", settings, url, tmp_path, 2, is_here=False)
     assert one.arguments == two.arguments
     assert one.arguments == (
-        *("--multirun", "sweep=mf", "seed=3", "+trainer.x=choice(1,2)"),
-        *("sweep.workers=1", "sweep.study_name=mf/a", f"hydra.sweep.dir={tmp_path}"),
+        *("--multirun", "sweep=mf", "+trainer.x=choice(1,2)"),
+        *("sweep.workers=1", "sweep.study_name=mf/a", f"hydra.sweep.dir={tmp_path}", "seed=4"),
         'sweep.storage="postgresql+psycopg://me@host/db"',
     )
     assert "s3cret" not in repr(one)
