@@ -20,7 +20,7 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report.comparison import comparison_report
 from jaxrec.report.protocol import protocol
 from jaxrec.rundir import read_config
-from jaxrec.settings import Tree, differing, flat, fold_of, get, is_random, without_replica
+from jaxrec.settings import Tree, by_fold, differing, flat, fold_of, get, is_random, seeds_differ, without_replica
 from jaxrec.statistics import LEVEL, compared
 
 BESIDE = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
@@ -66,8 +66,7 @@ class Setting:
     @property
     def folds(self) -> dict[int | None, list[Run]]:
         """The runs of each fold, in order of their seeds."""
-        runs = sorted(self.runs, key=lambda run: (run.fold is not None, run.replica))
-        return {fold: [run for run in runs if run.fold == fold] for fold in dict.fromkeys(run.fold for run in runs)}
+        return by_fold(self.runs, lambda run: run.config)
 
     def values(self, metric: str) -> np.ndarray:
         """Return a test metric of each row of every fold by seed, [S, R]."""
@@ -205,9 +204,9 @@ def _check_replicas(first: Setting, setting: Setting) -> None:
             f"{setting.name} has the folds {own}, {first.name} has {others}: train the same folds of both, "
             "split.fold=0,1,..."
         )
-    seeds = {fold: [run.replica[1] for run in runs] for fold, runs in setting.folds.items()}
-    if len({tuple(each) for each in seeds.values()}) > 1:
-        listed = "; ".join(f"fold {fold}: {', '.join(map(str, each))}" for fold, each in seeds.items())
+    if seeds_differ({fold: [run.config for run in runs] for fold, runs in setting.folds.items()}):
+        seeds = {fold: [str(run.replica[1]) for run in runs] for fold, runs in setting.folds.items()}
+        listed = "; ".join(f"fold {fold}: {', '.join(each)}" for fold, each in seeds.items())
         raise InputError(
             f"{setting.name} has other seeds in some folds than in others ({listed}): train the missing runs"
         )

@@ -23,7 +23,7 @@ from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
 from jaxrec.report.grid_report import Row
 from jaxrec.report.seeds import seeds_report
-from jaxrec.settings import Tree, fold_of, get, without_replica
+from jaxrec.settings import Tree, by_fold, fold_of, get, seeds_differ, without_replica
 from jaxrec.statistics import estimate, over_seeds
 
 Summary = dict[str, dict[str, dict[str, float]]]  # part → metric → mean, sd, low, high
@@ -148,15 +148,15 @@ def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
         return pd.DataFrame()
     records = []
     for group in groups.values():
-        group.sort(key=lambda each: (fold_of(each[1]) or 0, each[1]["seed"]))
-        seeds = {fold_of(tree): [t["seed"] for _, t in group if fold_of(t) == fold_of(tree)] for _, tree in group}
-        if len({tuple(each) for each in seeds.values()}) > 1:
+        folds = by_fold(group, lambda each: each[1])
+        if seeds_differ({fold: [tree for _, tree in runs] for fold, runs in folds.items()}):
             continue
-        folds = [fold_of(tree) for _, tree in group]
+        group = [each for runs in folds.values() for each in runs]
         name = in_all_runs(group[0][0].overrides) or "run"
-        record: dict[str, Any] = {"overrides": name, "seeds": len(group) // len(seeds)}
-        record |= {} if None in seeds else {"folds": len(seeds)}
-        for part, entries in summarize([row.result for row, _ in group if row.result is not None], folds).items():
+        record: dict[str, Any] = {"overrides": name, "seeds": len(group) // len(folds)}
+        record |= {} if None in folds else {"folds": len(folds)}
+        results = [row.result for row, _ in group if row.result is not None]
+        for part, entries in summarize(results, [fold_of(tree) for _, tree in group]).items():
             for key, entry in entries.items():
                 ends = {f"{part}_{key}_{name}": entry[name] for name in ("sd", "low", "high")}
                 record |= {f"{part}_{key}": entry["mean"], **ends}

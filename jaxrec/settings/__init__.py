@@ -3,7 +3,7 @@
 from jaxrec.settings.building import build, call, give
 from jaxrec.settings.checking import check
 from jaxrec.settings.files import CONF, OF_COMMAND, check_registered, read, register, registered
-from jaxrec.settings.replicas import fold_of, is_random, with_seeds, without_replica
+from jaxrec.settings.replicas import by_fold, fold_of, is_random, seeds_differ, with_seeds, without_replica
 from jaxrec.settings.schedule import SCHEDULE
 from jaxrec.settings.shared_programs import numbers_of, populations, program_of
 from jaxrec.settings.tree import Tree, differing, flat, get, put, tuples
@@ -14,6 +14,7 @@ __all__ = [
     "SCHEDULE",
     "Tree",
     "build",
+    "by_fold",
     "call",
     "check",
     "check_registered",
@@ -30,6 +31,7 @@ __all__ = [
     "read",
     "register",
     "registered",
+    "seeds_differ",
     "tuples",
     "with_seeds",
     "without_replica",

@@ -50,8 +50,9 @@ def _check_node(node: Mapping[str, Any], path: str) -> None:
         if key.startswith("_"):
             continue
         if key not in parameters:
+            remove = f"~{path}.{key}" if value is not None else f"{path}.{key}=0 ~{path}.{key}"  # Hydra removes no null
             raise InputError(
-                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: ~{path}.{key} removes it"
+                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: {remove} removes it"
             )
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")

@@ -40,16 +40,20 @@ class FileLock:
     def acquire(self, wait: bool = True) -> bool:
         """Block until the lock is acquired; or return whether it could be acquired at once."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT)
-        is_acquired = False
-        try:
-            is_acquired = _lock(file, wait)
-        finally:
+        while True:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT)
+            is_acquired = False
+            try:
+                is_acquired = _lock(file, wait)
+            finally:
+                if not is_acquired:
+                    os.close(file)
             if not is_acquired:
-                os.close(file)
-        if is_acquired:
-            self._file = file
-        return is_acquired
+                return False
+            if _is_at(file, self.path):
+                self._file = file
+                return True
+            os.close(file)  # another process had locked it, and removed it before this one could lock it
 
     def release(self) -> None:
         """Release the lock; no effect if it is not held."""
@@ -65,6 +69,14 @@ class FileLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _is_at(file: int, path: Path) -> bool:
+    """Return whether an open file is the one at this path, not one that was removed."""
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def is_held(path: Path) -> bool:

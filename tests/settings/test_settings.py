@@ -107,3 +107,11 @@ def test_differing_keys_include_those_that_only_one_tree_has():
     trees = {"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"x": 1, "y": 4}, "b": 3, "c": 5}, {"a": {"x": 1, "y": 2}, "b": 3}
     assert settings.differing(*trees) == ["a.y", "c"]
     assert settings.differing(trees[0], trees[2]) == []
+
+
+@pytest.mark.parametrize("value", ["3", "null"])
+def test_an_unknown_key_can_be_removed_as_advised(compose, value):
+    with pytest.raises(InputError, match=r"model.size is unknown; .* removes it$") as error:
+        settings.check(compose(f"+model.size={value}"))
+    advice = str(error.value).removesuffix(" removes it").rpartition(": ")[2].split()
+    settings.check(compose(f"+model.size={value}", *advice))

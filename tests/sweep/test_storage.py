@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from jaxrec.errors import InputError
+from jaxrec.sweep import storage
 from jaxrec.sweep.storage import FileLock, is_held, open_storage, read_journal
 from tests.paths import ROOT
 
@@ -159,3 +160,22 @@ def test_records_that_are_not_those_of_optuna_are_refused_in_one_line(tmp_path, 
         with pytest.raises(InputError, match=f"journal.log is damaged .*({reason})") as caught:
             read()
         assert "\n" not in str(caught.value)
+
+
+def test_a_lock_file_that_is_removed_while_it_is_acquired_is_not_the_lock(tmp_path, monkeypatch):
+    path, lock_file, calls = tmp_path / "a.lock", storage._lock, []
+
+    def remove_first(file, wait, shared=False):
+        is_acquired = lock_file(file, wait, shared)
+        if not calls:
+            path.unlink()  # as a holder does between the opening and the locking of this process
+        calls.append(file)
+        return is_acquired
+
+    monkeypatch.setattr(storage, "_lock", remove_first)
+    one, other = FileLock(path), FileLock(path)
+    assert one.acquire(wait=False)
+    assert not other.acquire(wait=False)
+    one.release()
+    assert other.acquire(wait=False)
+    other.release()
