@@ -1,11 +1,14 @@
 """Filters of interaction frames: minimum value, duplicates and k-core."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import NonNegativeInt
 
+from jaxrec.data.interactions import factorized
+from jaxrec.data.large_columns import BLOCK, blocks, gathered, sorted_rows, spilled
 from jaxrec.data.notes import nonzero
 from jaxrec.errors import InputError
 
@@ -41,14 +44,13 @@ def filtered(
         enough = frame["value"].to_numpy() >= min_value  # compared in the precision of the column, so 0.7 passes 0.7
         frame = _kept(frame, enough, f"data.min_value={min_value} (the largest value is {frame['value'].max():g})")
         notes[f"rows below data.min_value={min_value:g}, dropped"] = int(np.count_nonzero(~enough))
-    user, item = pd.factorize(frame["user_id"])[0], pd.factorize(frame["item_id"])[0]
     if duplicates != "keep":
-        distinct = _distinct(frame, user, item, duplicates)
-        frame, user, item = frame[distinct], user[distinct], item[distinct]
+        distinct = _distinct(frame, duplicates)
+        frame = rows_of(frame, distinct)
         same = "user, item and event" if "event" in frame else "user and item"
         notes[f"rows of the same {same} as a kept one, dropped"] = int(np.count_nonzero(~distinct))
     if k_core > 1:
-        core = _core(user, item, k_core)
+        core = _core(factorized(frame["user_id"])[0], factorized(frame["item_id"])[0], k_core)
         frame = _kept(frame, core, f"data.k_core={k_core}")
         notes[f"rows outside data.k_core={k_core}, dropped"] = int(np.count_nonzero(~core))
     return frame, nonzero(notes)
@@ -57,40 +59,70 @@ def filtered(
 def _kept(frame: pd.DataFrame, mask: np.ndarray, key: str) -> pd.DataFrame:
     if not mask.any():
         raise InputError(f"{key} drops all {len(frame):,} interactions: lower it")
-    return frame if mask.all() else frame[mask]
+    return rows_of(frame, mask)
 
 
-def _distinct(frame: pd.DataFrame, user: np.ndarray, item: np.ndarray, which: Duplicates) -> np.ndarray:
+def rows_of(frame: pd.DataFrame, mask: np.ndarray) -> pd.DataFrame:
+    """Return the rows of a mask; columns of large frames are memory maps, see `large_columns`."""
+    if mask.all():
+        return frame
+    if len(frame) <= BLOCK:
+        return frame[mask]
+
+    def kept(column: pd.Series) -> np.ndarray | pd.Categorical:
+        if isinstance(column.dtype, pd.CategoricalDtype):
+            codes = spilled(column.cat.codes.to_numpy()[mask])
+            return pd.Categorical.from_codes(codes, dtype=column.dtype, validate=False)
+        return spilled(column.to_numpy()[mask])
+
+    return pd.DataFrame({name: kept(frame[name]) for name in frame}, copy=False)
+
+
+def _distinct(frame: pd.DataFrame, which: Duplicates) -> np.ndarray:
     """Return the mask [N] of rows to keep, one for each user, item, part and event."""
-    pair = user.astype(np.int64) * (item.max() + 1) + item
-    for column in {"part", "event"} & set(frame):
-        codes = frame[column].to_numpy()
-        pair = pair * (int(codes.max()) + 1) + codes
-    ordered = np.sort(pair)  # ten times as fast as the hash table below, which is needed only if there are duplicates
-    if not (ordered[1:] == ordered[:-1]).any():
-        return np.ones(len(pair), bool)
-    repeated = pd.Series(pair).duplicated(keep=False).to_numpy()
-    rows = np.flatnonzero(repeated)
-    if which == "error":
-        user_id, item_id = (frame[key].iloc[rows[0]] for key in ("user_id", "item_id"))
+    user, item = factorized(frame["user_id"])[0], factorized(frame["item_id"])[0]
+    size, others = int(item.max()) + 1, [frame[column].to_numpy() for column in {"part", "event"} & set(frame)]
+    time = frame["time"].to_numpy() if "time" in frame else None
+    mask, errors, first = np.ones(len(frame), bool), 0, len(frame)
+    for block in _blocks_of_users(user):
+        pair = user[block].astype(np.int64) * size + item[block]
+        for codes in others:
+            pair = pair * (int(codes.max()) + 1) + codes[block]
+        ordered = np.sort(pair)  # ten times as fast as the hash table below, which is needed only for duplicates
+        if not (ordered[1:] == ordered[:-1]).any():
+            continue
+        again = np.flatnonzero(pd.Series(pair).duplicated(keep=False).to_numpy())
+        rows, pair = block[again], pair[again]
+        errors, first = errors + len(rows), min(first, int(rows.min()))
+        if time is not None:
+            by_time = np.argsort(time[rows], kind="stable")
+            rows, pair = rows[by_time], pair[by_time]
+        mask[rows[pd.Series(pair).duplicated(keep="last" if which == "last" else "first").to_numpy()]] = False
+    if errors and which == "error":
+        user_id, item_id = (frame[key].iloc[first] for key in ("user_id", "item_id"))
         raise InputError(
-            f"user {user_id} and item {item_id} occur together more than once ({len(rows):,} "
+            f"user {user_id} and item {item_id} occur together more than once ({errors:,} "
             "such rows in total) and data.duplicates=error: clean the data, or set data.duplicates=first, last or keep"
         )
-    if "time" in frame:
-        rows = rows[np.argsort(frame["time"].to_numpy()[rows], kind="stable")]
-    mask = ~repeated
-    mask[rows[~pd.Series(pair[rows]).duplicated(keep="last" if which == "last" else "first").to_numpy()]] = True
     return mask
+
+
+def _blocks_of_users(user: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield row numbers of some users at a time, those of one user in row order."""
+    if len(user) <= BLOCK:
+        yield np.arange(len(user))
+        return
+    offsets, rows = sorted_rows(user, int(user.max()) + 1)
+    for block in blocks(offsets):
+        yield rows[block]
 
 
 def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:
     """Return the mask [N] of the k-core: the largest set of rows with at least k rows per user and per item."""
     mask = np.ones(len(user), bool)
-    rows = np.arange(len(user))
     while True:
-        keep = (np.bincount(user)[user] >= k) & (np.bincount(item)[item] >= k)
+        keep = gathered(np.bincount(user) >= k, user) & gathered(np.bincount(item) >= k, item)
         if keep.all():
             return mask
-        mask[rows[~keep]] = False
-        rows, user, item = rows[keep], user[keep], item[keep]
+        mask[mask] = keep
+        user, item = user[keep], item[keep]

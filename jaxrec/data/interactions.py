@@ -11,6 +11,7 @@ import pandas as pd
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import canonical, texts
+from jaxrec.data.large_columns import gathered, offsets_of, sorted_rows, spilled
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
@@ -88,10 +89,10 @@ class Interactions:
     def user_order(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows sorted by user and time, ties in file order; sorted once, also for the parts of the data, see `take`.
 
-        Offsets, int64 [U + 1], and row numbers, int64 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
+        Offsets, int64 [U + 1], and row numbers, int32 [N]: `rows[offsets[u] : offsets[u + 1]]` belong to user u.
         """
-        rows = np.argsort(self.user, kind="stable") if self.time is None else np.lexsort((self.time, self.user))
-        return _offsets(self.user, self.n_users), rows
+        offsets, rows = sorted_rows(self.user, self.n_users, self.time)
+        return offsets, spilled(rows)
 
     @cached_property
     def histories(self) -> UserHistories:
@@ -99,14 +100,14 @@ class Interactions:
         offsets, rows = self.user_order
 
         def column(values: np.ndarray | None) -> np.ndarray | None:
-            return None if values is None else values[rows]
+            return None if values is None else spilled(gathered(values, rows))
 
         gap = None
         if self.time is not None:
-            gap = np.diff(self.time[rows], prepend=0).astype(np.float32) / np.float32(1000)
+            gap = np.diff(gathered(self.time, rows), prepend=0).astype(np.float32) / np.float32(1000)
             gap[offsets[:-1][np.diff(offsets) > 0]] = 0
         event, value, target = (column(values) for values in (self.event, self.value, self.target))
-        return UserHistories(offsets, self.item[rows], event, gap, value, target)
+        return UserHistories(offsets, gathered(self.item, rows), event, gap, value, target)
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Return the data with the given rows only (positions or a mask) and unchanged id tables.
@@ -114,13 +115,15 @@ class Interactions:
         If the data has been sorted and the rows are in file order, they inherit `user_order` without another sort.
         """
         columns = {name: getattr(self, name) for name in COLUMNS}
-        taken = replace(self, **{name: column[rows] for name, column in columns.items() if column is not None})
+        taken = replace(self, **{name: spilled(column[rows]) for name, column in columns.items() if column is not None})
         if "user_order" in vars(self) and (rows.dtype == bool or (np.diff(rows) > 0).all()):
             is_taken = np.zeros(len(self), bool)
             is_taken[rows] = True
             order = self.user_order[1]
-            new_row = np.cumsum(is_taken) - 1
-            vars(taken)["user_order"] = _offsets(taken.user, self.n_users), new_row[order[is_taken[order]]]
+            new_row = np.cumsum(is_taken, dtype=order.dtype)
+            new_row -= 1
+            order = gathered(new_row, order[gathered(is_taken, order)])
+            vars(taken)["user_order"] = offsets_of(taken.user, self.n_users), spilled(order)
         return taken
 
     def annotated(self, **changes: Any) -> "Interactions":
@@ -135,7 +138,7 @@ class Interactions:
         columns: dict[str, Any] = {}
         for name in COLUMNS:
             one, other = getattr(self, name), getattr(later, name)
-            columns[name] = None if one is None or other is None else np.concatenate([one, other])
+            columns[name] = None if one is None or other is None else spilled(np.concatenate([one, other]))
         return replace(self, **columns)
 
 
@@ -168,16 +171,16 @@ def encode(
     # Catalogs are often numbered by age or popularity and ties in scores are broken by index, so the item table is
     # shuffled: ties must not favor popular items. The seed is fixed, so that the same ids give the same table.
     order = np.random.default_rng(20_240_601).permutation(len(item_ids))
-    new_position = np.empty_like(order)
+    new_position = np.empty(len(order), np.int32)
     new_position[order] = np.arange(len(order))
     item_ids = item_ids[order]
 
     def column(key: str, dtype: type) -> np.ndarray | None:
-        return frame[key].to_numpy(dtype) if key in frame else None
+        return spilled(frame[key].to_numpy(dtype)) if key in frame else None
 
     return Interactions(
-        user=user.astype(np.int32),
-        item=new_position[item].astype(np.int32),
+        user=spilled(user),
+        item=spilled(gathered(new_position, item)),
         value=column("value", np.float32),
         time=column("time", np.int64),
         part=column("part", np.int8),
@@ -196,13 +199,24 @@ def encode(
 
 
 def _table(column: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return each row's position in the sorted table of the column's ids, and that table."""
-    codes, labels = pd.factorize(column)
+    """Return each row's position, int32 [N], in the sorted table of the column's ids, and that table."""
+    codes, labels = factorized(column)
     if (codes < 0).any():
         rows = np.flatnonzero(codes < 0)
         raise InputError(f"{len(rows):,} rows have no {column.name}, first in row {rows[0] + 1}: drop or fill them")
-    ids, position = np.unique(canonical(labels, str(column.name)), return_inverse=True)
-    return position[codes], ids
+    occurs = np.diff(offsets_of(codes, len(labels))) > 0
+    ids, inverse = np.unique(canonical(labels[occurs], str(column.name)), return_inverse=True)
+    position = np.zeros(len(labels), np.int32)
+    position[occurs] = inverse
+    return gathered(position, codes), ids
+
+
+def factorized(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Return a code per row, -1 for missing values, and the value of each code; categories need not occur."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy(), column.cat.categories
+    codes, labels = pd.factorize(column)
+    return codes, pd.Index(labels)
 
 
 def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.DataFrame | None:
@@ -218,13 +232,6 @@ def aligned(features: pd.DataFrame | None, key: str, ids: np.ndarray) -> pd.Data
     if index.has_duplicates:
         raise InputError(f"the features have two rows with {key} {index[index.duplicated()][0]}: keep one row per id")
     return features.drop(columns=key).set_axis(index).reindex(pd.Index(ids)).reset_index(drop=True)
-
-
-def _offsets(user: np.ndarray, n_users: int) -> np.ndarray:
-    """Return the bounds of each user's rows in the order by user, int64 [U + 1]."""
-    offsets = np.zeros(n_users + 1, np.int64)
-    np.cumsum(np.bincount(user, minlength=n_users), out=offsets[1:])
-    return offsets
 
 
 def targets(interactions: Interactions) -> Interactions:

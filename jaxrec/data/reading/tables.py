@@ -15,6 +15,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from jaxrec.command_line import advice
+from jaxrec.data.reading import parquet
 from jaxrec.data.reading.text_files import (
     BLOCK,
     PACKED,
@@ -30,7 +31,6 @@ from jaxrec.errors import InputError
 # Exceptions of damaged files; zipfile raises RuntimeError (NotImplementedError) for archives with damaged flags.
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
-PARQUET = (".parquet", ".pq")
 LONGEST = 10_000  # maximum total length of column names; a longer first line is not a header
 
 
@@ -108,7 +108,7 @@ def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None,
             raise InputError(f"{path} has no rows")
         return pa.table({key: path.table.column(position(path, names, key, name)) for key, name in columns.items()})
     with _explained(path, delimiter, encoding):
-        if path.suffix.lower() in PARQUET:
+        if parquet.is_parquet(path):
             return _parquet(path, columns)
         return _text(path, columns, delimiter, encoding)
 
@@ -118,8 +118,8 @@ def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") 
     if isinstance(path, InMemory):
         return path.table.column_names
     with _explained(path, delimiter, encoding):
-        if path.suffix.lower() in PARQUET:
-            return list(pq.read_schema(path).names)
+        if parquet.is_parquet(path):
+            return list(pq.read_schema(parquet.shards(path)[0]).names)
         return next(iter_rows(path, delimiter, encoding), (0, []))[1]
 
 
@@ -197,8 +197,10 @@ def present(path: Path) -> None:
 
 def place(path: Source, row: int, delimiter: str | None = None) -> str:
     """Return the location of row `row` (from 0) for messages; rereads text files, as rows may span several lines."""
-    if isinstance(path, InMemory) or path.suffix.lower() in PARQUET:
+    if isinstance(path, InMemory):
         return f"row {row + 1} of {path}"
+    if parquet.is_parquet(path):
+        return parquet.place(path, row)
     rows = iter_rows(path, delimiter)
     next(rows)
     line = next(line for i, (line, _) in enumerate(rows) if i == row)
@@ -206,12 +208,13 @@ def place(path: Source, row: int, delimiter: str | None = None) -> str:
 
 
 def _parquet(path: Path, columns: Mapping[str, str]) -> pa.Table:
-    file = pq.ParquetFile(path)
-    header = file.schema_arrow.names
-    names = {key: header[position(path, header, key, name)] for key, name in columns.items()}
-    if not file.metadata.num_rows:
+    names = {}
+    for file in parquet.shards(path):
+        header = pq.read_schema(file).names
+        names = {key: header[position(file, header, key, name)] for key, name in columns.items()}
+    if not parquet.n_rows(path):
         raise InputError(f"{path} has a header but no rows")
-    table = file.read(columns=list(names.values()))
+    table = parquet.columns(path, list(names.values()))
     return pa.table({key: table[name] for key, name in names.items()})
 
 
@@ -277,7 +280,8 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
 @contextmanager
 def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Iterator[None]:
     """Convert exceptions of unreadable files to an InputError with location and remedy."""
-    present(path)
+    for file in parquet.shards(path):
+        present(file)
     try:
         yield
     except LookupError as error:
@@ -290,6 +294,6 @@ def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> It
         what = "a truncated or corrupt compressed file" if path.suffix.lower() in PACKED else "unreadable"
         raise InputError(f"{path} is {what} ({error}): download or write it again") from error
     except pa.ArrowInvalid as error:
-        if path.suffix.lower() in PARQUET:
+        if parquet.is_parquet(path):
             raise InputError(f"{path} is not a valid Parquet file ({error}): write it again") from error
         raise InputError(describe_fault(path, delimiter, encoding, error)) from error

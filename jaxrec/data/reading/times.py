@@ -111,8 +111,18 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
                 f"the times, such as {numbers[0].item()} ({where(0)}), look like {what}: write ISO dates such as "
                 "2024-03-31T18:30:00 or seconds since 1970, or set data.time_column=null"
             )
-    size = np.abs(numbers.astype(np.float64))
-    units = np.searchsorted(LIMITS, size, side="right")
+    unit = _unit(numbers, where)
+    if numbers.dtype.kind == "f":  # rounded to microseconds first, as 0.123 seconds may be stored as 0.122999999
+        return np.floor_divide(np.rint(numbers * 1e6 / 1e3 ** float(unit)), 1e3).clip(-1e15, 1e15).astype(np.int64)
+    return numbers.astype(np.int64) * 1000 if unit == 0 else np.floor_divide(numbers, 1000 ** (unit - 1))
+
+
+def _unit(numbers: np.ndarray, where: Where) -> int:
+    """Return the position in UNITS of the unit of all numbers; raises InputError if there are two."""
+    low, high = (int(np.searchsorted(LIMITS, float(abs(end)), side="right")) for end in (numbers.min(), numbers.max()))
+    if low == high and numbers.min() >= 0:  # saves memory for large columns
+        return low
+    units = np.searchsorted(LIMITS, np.abs(numbers.astype(np.float64)), side="right")
     counts = np.bincount(units)
     unit = len(counts) - 1 - int(counts[::-1].argmax())  # the most frequent unit, the finest one on ties
     if (odd := np.flatnonzero(units != unit)).size:
@@ -121,9 +131,7 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
             f"times in two units: {where(first)} has {numbers[first].item()} ({UNITS[units[first]]} since 1970) and "
             f"{where(usual)} has {numbers[usual].item()} ({UNITS[unit]}): write all of them in one unit"
         )
-    if numbers.dtype.kind == "f":  # rounded to microseconds first, as 0.123 seconds may be stored as 0.122999999
-        return np.floor_divide(np.rint(numbers * 1e6 / 1e3 ** float(unit)), 1e3).clip(-1e15, 1e15).astype(np.int64)
-    return numbers.astype(np.int64) * 1000 if unit == 0 else np.floor_divide(numbers, 1000 ** (unit - 1))
+    return unit
 
 
 def _from_digits(numbers: np.ndarray, rest: str | None, where: Where) -> np.ndarray:

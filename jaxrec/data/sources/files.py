@@ -8,15 +8,16 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.filters import Duplicates, filtered
-from jaxrec.data.ids import canonical, exact, few_matched, texts
+from jaxrec.data.ids import canonical, few_matched, texts
 from jaxrec.data.interactions import Interactions, encode
+from jaxrec.data.large_columns import spilled
 from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.anonymous import filter_anonymous, mark_anonymous
+from jaxrec.data.reading.anonymous import filter_anonymous
+from jaxrec.data.reading.columns import ColumnReader, ids_of, joined_categories
 from jaxrec.data.reading.decimals import Decimal, with_decimal_points
 from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.feature_files import Columns, feature_columns
@@ -107,31 +108,30 @@ def files(
     train_only = ("data.label_column", "data.position_column") if label_column is not None else ()
     unlabeled = {key: column for key, column in columns.items() if key not in train_only}
     parts = [columns, *[unlabeled] * (len(paths) - 1)]
-    read = [_read(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
+    read = [ColumnReader(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
-    frame = pd.DataFrame(
-        {
-            "user_id": _ids("data.user_column", user_column, read, wheres, anonymous != "error"),
-            "item_id": _ids("data.item_column", item_column, read, wheres),
-        }
-    )
+    of_rows: dict[str, np.ndarray | pd.Categorical] = {
+        "user_id": ids_of("data.user_column", user_column, read, wheres, anonymous != "error"),
+        "item_id": ids_of("data.item_column", item_column, read, wheres),
+    }
     if value_column is not None:
         allowed = negative == "keep" or min_value is not None
         values = [finite_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
-        frame["value"] = np.concatenate(values)
+        of_rows["value"] = spilled(np.concatenate(values))
     if time_column is not None:
         times = [
             milliseconds(with_decimal_points(t["data.time_column"], decimal), w)
             for t, w in zip(read, wheres, strict=True)
         ]
-        frame["time"] = np.concatenate(times)
+        of_rows["time"] = spilled(np.concatenate(times))
+    frame = pd.DataFrame(of_rows, copy=False)
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
     names: tuple[str, ...] = ()
     notes: dict[str, int] = {}
     where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
     if event_column is not None:
-        frame["event"] = _categorical([t["data.event_column"].cast(pa.string()) for t in read])
+        frame["event"] = joined_categories([t["data.event_column"].cast(pa.string()) for t in read])
         frame, names, notes = apply_events(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
         labels = positive_rows(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
@@ -168,7 +168,7 @@ def files(
     for kind, (file, key, column) in feature_files.items():
         ids, features[kind], cut = feature_columns(file, key, column, kinds_of_columns, delimiter, encoding, decimal)
         place = partial(tables.place, file, delimiter=delimiter)
-        features[kind][f"{kind}_id"] = _ids(key, column, [pa.table({key: ids})], [place])
+        features[kind][f"{kind}_id"] = ids_of(key, column, [pa.table({key: ids})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
     frame = apply_quantity(frame, quantity, quantity_as)
     encoded = encode(
@@ -189,18 +189,13 @@ def _name(source: tables.Source, of_folder: bool) -> str:
     return (source.parent if of_folder else source).resolve().name.split(".")[0]
 
 
-def _read(path: tables.Source, columns: Mapping[str, str], delimiter: str | None, encoding: str) -> pa.Table:
-    """Read columns by config key, each with one number, date or text per row."""
-    table = tables.read(path, columns, delimiter, encoding)
-    return pa.table({key: tables.scalars(table[key], key, name) for key, name in columns.items()})
-
-
 def _of_kept(
-    read: Sequence[pa.Table], key: str, frame: pd.DataFrame, where: Where
+    read: Sequence[ColumnReader], key: str, frame: pd.DataFrame, where: Where
 ) -> tuple[pa.ChunkedArray, Callable[[int], str]]:
     """Return a column of the first files, restricted to the rows in the frame's index, and the location of each row."""
-    kinds = {table[key].type for table in read}
-    columns = [table[key].cast(pa.string()) if len(kinds) > 1 else table[key] for table in read]
+    columns = [table[key] for table in read]
+    if len({column.type for column in columns}) > 1:
+        columns = [column.cast(pa.string()) for column in columns]
     column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
     rows = frame.index.to_numpy()
     rows = rows[rows < len(column)]
@@ -249,34 +244,6 @@ def _paths(
             "data.path to one file and choose a split=…"
         )
     return {part: tables.source(file) for part, file in enumerate((train, validation, test)) if file is not None}
-
-
-def _ids(
-    key: str, name: str, read: Sequence[pa.Table], wheres: Sequence[Where], may_miss: bool = False
-) -> pd.Categorical:
-    """Concatenate the ids of all files into one categorical column."""
-    columns = [
-        exact(tables.scalars(table[key], key, name), f"{key}={name}", where)
-        for table, where in zip(read, wheres, strict=True)
-    ]
-    columns = [mark_anonymous(column) for column in columns] if may_miss else columns
-    for column, where in zip(columns, wheres, strict=True):
-        if column.null_count:
-            row = pc.index(pc.is_null(column), True).as_py()
-            raise InputError(
-                f"{key}={name}: {column.null_count:,} rows have no id, first in {where(row)}: drop or fill them"
-                + (", or set data.anonymous=drop or keep" if key == "data.user_column" else "")
-            )
-    kind = pa.int64() if all(column.type == pa.int64() for column in columns) else pa.string()
-    return _categorical([column.cast(kind) for column in columns])
-
-
-def _categorical(columns: Sequence[pa.ChunkedArray]) -> pd.Categorical:
-    """Concatenate columns of one type; nulls have no category."""
-    chunks = [chunk for column in columns for chunk in column.chunks]
-    codes = pa.chunked_array(chunks, columns[0].type).dictionary_encode().combine_chunks()
-    indices = codes.indices.fill_null(-1).to_numpy()
-    return pd.Categorical.from_codes(indices, codes.dictionary.to_numpy(zero_copy_only=False))
 
 
 def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, summary
+from jaxrec.data.large_columns import blocks, offsets_of
 from jaxrec.errors import InputError
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
@@ -110,16 +111,19 @@ def unsplit(interactions: Interactions) -> None:
 
 
 def ranks(interactions: Interactions, key: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rank [N] of each row among its user's rows, and row counts by user [U].
+    """Return the rank, int32 [N], of each row among its user's rows, and row counts by user [U].
 
     Rows are ranked by `key`, or else by time; ties in row order.
     """
-    user = interactions.user
-    order = interactions.user_order[1] if key is None else np.lexsort((key, user))
-    count = np.bincount(user, minlength=interactions.n_users)
-    rank = np.empty(len(user), np.int64)
-    rank[order] = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
-    return rank, count
+    offsets, order = interactions.user_order
+    rank = np.empty(len(interactions), np.int32)
+    for block in blocks(offsets):
+        rows = order[block]
+        if key is not None:
+            rows = np.sort(rows)
+            rows = rows[np.lexsort((key[rows], interactions.user[rows]))]
+        rank[rows] = np.arange(block.start, block.stop) - offsets[interactions.user[rows]]
+    return rank, np.diff(offsets)
 
 
 def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, every_step: bool = False) -> Split:
@@ -145,58 +149,54 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
     Raises:
         InputError: train, test or a required validation part is empty.
     """
-    pair = interactions.user.astype(np.int64) * interactions.n_items + interactions.item
     is_target = np.ones(len(interactions), bool) if interactions.target is None else interactions.target
-    train = np.flatnonzero(part == TRAIN)
-    held_out = {p: np.flatnonzero((part == p) & is_target) for p in (VALIDATION, TEST)}
+    train = part == TRAIN  # masks [N], like all parts below
+    held_out = {p: (part == p) & is_target for p in (VALIDATION, TEST)}
     kept: dict[int, np.ndarray] = {}
-    known = np.flatnonzero(((part == TRAIN) | (part > TEST)) & is_target)
+    known = (train | (part > TEST)) & is_target
     for p, rows in held_out.items():
-        if every_step:
-            kept[p] = rows
-            continue
-        repeated = pd.Series(pair[np.concatenate([known, rows])]).duplicated().to_numpy()
-        kept[p] = rows[~repeated[len(known) :]]
-        known = np.concatenate([known, kept[p]])
+        kept[p] = rows if every_step else _new_pairs(interactions, known, rows)
+        known = known | kept[p]
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
-        if not len(kept[p]) and (validated or p == TEST):
+        if not kept[p].any() and (validated or p == TEST):
             raise InputError(f"no user has a {name} item that is not already in train: {remedy(interactions)}")
-    if not len(train):
+    if not train.any():
         raise InputError(f"there is no training data left: {remedy(interactions)}")
 
     interactions = with_item_properties(interactions, train)
-    seen = np.unique(interactions.user[train]), np.unique(interactions.item[train])
-    encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
-    interactions = interactions.annotated(encoded=encoded, part=None)
     _ = interactions.user_order  # all parts inherit it
     train_rows = interactions.take(train)
+    seen = _occurring(train_rows.user, interactions.n_users), _occurring(train_rows.item, interactions.n_items)
+    encoded = Encoded(interactions.user_features, interactions.item_features, *seen)
+    interactions = interactions.annotated(encoded=encoded, part=None)
+    train_rows = train_rows.annotated(encoded=encoded, part=None)
 
     def held_out_part(known: np.ndarray, ground_truth: np.ndarray) -> HeldOut:
-        known = np.sort(known)  # in data order
-        order = np.concatenate([known, ground_truth]) if every_step else None
-        known_rows = train_rows if len(known) == len(train) else interactions.take(known)
+        order = np.concatenate([np.flatnonzero(known), np.flatnonzero(ground_truth)]) if every_step else None
+        known_rows = train_rows if np.count_nonzero(known) == len(train_rows) else interactions.take(known)
         return HeldOut(known_rows, interactions.take(ground_truth), order)
 
-    before_validation = np.concatenate([train, np.flatnonzero(part == VALIDATION + KNOWN)])
+    before_validation = train | (part == VALIDATION + KNOWN)
     # At test time, history from the validation period is known, too.
-    since_validation = np.flatnonzero(((part == VALIDATION) & ~is_target) | (part == TEST + KNOWN))
-    before_test = np.concatenate([before_validation, kept[VALIDATION], since_validation])
+    since_validation = ((part == VALIDATION) & ~is_target) | (part == TEST + KNOWN)
+    before_test = before_validation | kept[VALIDATION] | since_validation
     test = held_out_part(before_test, kept[TEST])
     notes: dict[str, int | float] = {
         "users": interactions.n_users,
         "users_with_test": len(pd.unique(test.target.user)),
         "users_with_validation": len(pd.unique(interactions.user[kept[VALIDATION]])),
-        "test_items_not_in_train": _cold(test.target.item, interactions.item[train], interactions.n_items),
-        "test_users_not_in_train": _cold(test.target.user, interactions.user[train], interactions.n_users),
-        "test_already_known": len(held_out[TEST]) - len(kept[TEST]),
-        "validation_already_known": len(held_out[VALIDATION]) - len(kept[VALIDATION]),
+        "test_items_not_in_train": len(np.setdiff1d(test.target.item, seen[1])),
+        "test_users_not_in_train": len(np.setdiff1d(test.target.user, seen[0])),
+        "test_already_known": int(np.count_nonzero(held_out[TEST]) - np.count_nonzero(kept[TEST])),
+        "validation_already_known": int(np.count_nonzero(held_out[VALIDATION]) - np.count_nonzero(kept[VALIDATION])),
     }
     if interactions.time is not None:
-        latest = interactions.time[train].max()
+        assert train_rows.time is not None
+        latest = train_rows.time.max()
         notes["test_before_last_train"] = float((interactions.time[kept[TEST]] < latest).mean())
     if interactions.target is not None:
         notes["history_after_test_dropped"] = int(np.count_nonzero((part == TEST) & ~is_target))
-    validation = held_out_part(before_validation, kept[VALIDATION]) if len(kept[VALIDATION]) else None
+    validation = held_out_part(before_validation, kept[VALIDATION]) if kept[VALIDATION].any() else None
     new_users = notes["test_users_not_in_train"] == notes["users_with_test"]
     return Split(Selection(train_rows, validation, new_users), test, notes)
 
@@ -210,9 +210,23 @@ def with_item_properties(interactions: Interactions, train: np.ndarray) -> Inter
     return interactions.annotated(item_features=pd.concat([interactions.item_features, known], axis=1))
 
 
-def _cold(test: np.ndarray, train: np.ndarray, size: int) -> int:
-    """Return the number of ids below `size` that occur in test but not in train."""
-    return int(np.count_nonzero(np.bincount(test, minlength=size)[np.bincount(train, minlength=size) == 0]))
+def _new_pairs(interactions: Interactions, known: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Return the mask [N] of the held-out rows whose user and item are in no known or earlier held-out row."""
+    offsets, order = interactions.user_order
+    new = np.zeros(len(interactions), bool)
+    for block in blocks(offsets):
+        rows = order[block]
+        held = np.sort(rows[held_out[rows]])
+        if len(held):
+            rows = np.concatenate([rows[known[rows]], held])
+            pair = interactions.user[rows].astype(np.int64) * interactions.n_items + interactions.item[rows]
+            new[held] = ~pd.Series(pair).duplicated().to_numpy()[len(rows) - len(held) :]
+    return new
+
+
+def _occurring(codes: np.ndarray, size: int) -> np.ndarray:
+    """Return the distinct codes, sorted; `size` is their bound."""
+    return np.flatnonzero(np.diff(offsets_of(codes, size)))
 
 
 def remedy(interactions: Interactions) -> str:

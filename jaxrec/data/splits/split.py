@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from jaxrec.arguments import checked_by, reads
 from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.large_columns import gathered
 from jaxrec.data.reading.times import milliseconds
 from jaxrec.data.splits.assembly import (
     TEST,
@@ -96,11 +97,11 @@ def leave_one_out(interactions: Interactions, *, min_history: PositiveInt = 1) -
     unsplit(interactions)
     _ = interactions.user_order  # inherited by the target rows
     target_rows = targets(interactions)
-    rank, count = ranks(target_rows)
-    from_last = count[target_rows.user] - 1 - rank  # 0 for the last one
-    part = np.select([from_last == 0, from_last == 1], [TEST, VALIDATION], TRAIN)
-    part[count[target_rows.user] < min_history + 2] = TRAIN
-    return assembled(interactions, with_history(interactions, part.astype(np.int8)), validated=True)
+    offsets, rows = target_rows.user_order
+    ends = offsets[1:][np.diff(offsets) >= min_history + 2]
+    part = np.full(len(target_rows), TRAIN, np.int8)
+    part[rows[ends - 1]], part[rows[ends - 2]] = TEST, VALIDATION
+    return assembled(interactions, with_history(interactions, part), validated=True)
 
 
 @reads("time")
@@ -121,7 +122,7 @@ def global_time(
     check_cuts(test_from, validation_from)
     time = _times(interactions, "global_time")
     test_cut = _cut(time, test_from, "split.test_from")
-    part = np.where(time >= test_cut, TEST, TRAIN).astype(np.int8)
+    part = np.where(time >= test_cut, np.int8(TEST), np.int8(TRAIN))
     if validation_from is not None:
         validation_cut = _cut(time, validation_from, "split.validation_from")
         if validation_cut >= test_cut:
@@ -206,8 +207,9 @@ def _random_parts(interactions: Interactions, validation: float, test: float, se
     n_test, n_validation = rounded(count, test), rounded(count, validation)
     small = n_test + n_validation >= count
     n_test[small], n_validation[small] = 0, 0
-    test_end, validation_end = n_test[interactions.user], (n_test + n_validation)[interactions.user]
-    return np.select([rank < test_end, rank < validation_end], [TEST, VALIDATION], TRAIN).astype(np.int8)
+    is_test = rank < gathered(n_test.astype(np.int32), interactions.user)
+    is_held_out = rank < gathered((n_test + n_validation).astype(np.int32), interactions.user)
+    return np.select([is_test, is_held_out], np.array([TEST, VALIDATION], np.int8), np.int8(TRAIN))
 
 
 def _times(interactions: Interactions, split: str) -> np.ndarray:

@@ -233,7 +233,7 @@ def test_an_archive_holds_one_file(tmp_path):
 def test_files_that_are_not_there(tmp_path, write):
     with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
         files(tmp_path / "nothing.csv")
-    with pytest.raises(InputError, match="is a folder: name a file in it"):
+    with pytest.raises(InputError, match=r"is a folder without .parquet files: name a file in it"):
         files(tmp_path)
     with pytest.raises(InputError, match=r"has an unknown suffix"):
         files(write(GOOD, "data.xlsx"))

@@ -1,0 +1,77 @@
+"""Parquet files: a single one, or a table in several files, given as a folder or a pattern such as logs/2024-*.parquet."""
+
+import glob
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxrec.errors import InputError
+
+SUFFIXES = (".parquet", ".pq")
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a path is a Parquet file, or a folder or pattern of such files."""
+    return path.suffix.lower() in SUFFIXES or path.is_dir() or is_pattern(path)
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path is a pattern of files, not the name of one."""
+    return glob.has_magic(str(path)) and not path.exists()
+
+
+def shards(path: Path) -> list[Path]:
+    """Return the files of a table, sorted by name; those of a folder include its subfolders.
+
+    Raises:
+        InputError: there are none.
+    """
+    if path.is_dir():
+        found = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_"))]
+        files = [file for file in found if file.suffix.lower() in SUFFIXES]
+        if not files:
+            raise InputError(f"{path} is a folder without .parquet files: name a file in it, or another folder")
+    elif is_pattern(path):
+        files = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        if not files:
+            raise InputError(f"no file matches {path}: check data.path (or data.train, data.validation, data.test)")
+        if other := [file for file in files if file.suffix.lower() not in SUFFIXES]:
+            raise InputError(f"{path} matches {other[0]}, but only .parquet files can be read together")
+    else:
+        return [path]
+    return sorted(files)
+
+
+def n_rows(path: Path) -> int:
+    """Return the number of rows of a table."""
+    return sum(pq.read_metadata(file).num_rows for file in shards(path))
+
+
+def columns(path: Path, names: Sequence[str]) -> pa.Table:
+    """Return the columns of these names.
+
+    Raises:
+        InputError: the files have different types of a column that cannot be joined.
+    """
+    files = shards(path)
+    parts = [pq.ParquetFile(file).read(columns=list(names)) for file in files]
+    try:
+        return pa.concat_tables(parts, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        for name in names:
+            kinds = {part[name].type: file for part, file in zip(reversed(parts), reversed(files), strict=True)}
+            if len(kinds) > 1:
+                found = " and ".join(f"{kind} in {file}" for kind, file in kinds.items())
+                raise InputError(f"the type of the column {name!r} is {found}: write it with one type") from None
+        raise
+
+
+def place(path: Path, row: int) -> str:
+    """Return the location of row `row` (from 0) of a table."""
+    files = shards(path)
+    ends = list(accumulate(pq.read_metadata(file).num_rows for file in files))
+    at = next(i for i, end in enumerate(ends) if row < end)
+    return f"row {row - (ends[at - 1] if at else 0) + 1} of {files[at]}"
