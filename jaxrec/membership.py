@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Int, UInt32
 
 from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.large_columns import gathered, sorted_rows
 from jaxrec.errors import InputError
-from jaxrec.ragged import Ragged, ragged, sort_rows
+from jaxrec.ragged import Ragged, ragged
 
 LIMIT_GIB = 4
 BITS_MIB = 256  # above this, `known` uses sorted rows
@@ -40,8 +41,9 @@ def known(train: Interactions) -> Known:
     """Items of each user in train (targets only), as a bit matrix up to 256 MiB, otherwise as sorted rows."""
     if train.n_users * -(-train.n_items // 32) * 4 <= BITS_MIB * 2**20:
         return membership(targets(train))
-    offsets, items = train.histories.masked(np.arange(train.n_users))
-    return ragged(offsets, sort_rows(offsets, items))
+    positives = targets(train)
+    offsets, rows = sorted_rows(positives.user, train.n_users, positives.item)
+    return ragged(offsets, gathered(positives.item, rows))
 
 
 def membership(interactions: Interactions) -> Membership:

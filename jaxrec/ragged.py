@@ -63,7 +63,7 @@ class Ragged(NamedTuple):
 
 def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
     """Copy offsets [R + 1] and items [E] to the device; without items one dummy entry is kept for gathers."""
-    owners = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
     if not len(items):
         items, owners = np.full(1, -1), np.full(1, len(offsets))
     return Ragged(*(jnp.asarray(array, jnp.int32) for array in (offsets, items, owners)))

@@ -1,14 +1,13 @@
 """Filters of interaction frames: minimum value, duplicates and k-core."""
 
-from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import NonNegativeInt
 
 from jaxrec.data.interactions import factorized
-from jaxrec.data.large_columns import BLOCK, blocks, gathered, sorted_rows, spilled
+from jaxrec.data.large_columns import gathered, is_large, rows_by_owner, spilled
 from jaxrec.data.notes import nonzero
 from jaxrec.errors import InputError
 
@@ -66,10 +65,10 @@ def rows_of(frame: pd.DataFrame, mask: np.ndarray) -> pd.DataFrame:
     """Return the rows of a mask; columns of large frames are memory maps, see `large_columns`."""
     if mask.all():
         return frame
-    if len(frame) <= BLOCK:
+    if not is_large(len(frame)):
         return frame[mask]
 
-    def kept(column: pd.Series) -> np.ndarray | pd.Categorical:
+    def kept(column: pd.Series) -> Any:
         if isinstance(column.dtype, pd.CategoricalDtype):
             codes = spilled(column.cat.codes.to_numpy()[mask])
             return pd.Categorical.from_codes(codes, dtype=column.dtype, validate=False)
@@ -84,7 +83,7 @@ def _distinct(frame: pd.DataFrame, which: Duplicates) -> np.ndarray:
     size, others = int(item.max()) + 1, [frame[column].to_numpy() for column in {"part", "event"} & set(frame)]
     time = frame["time"].to_numpy() if "time" in frame else None
     mask, errors, first = np.ones(len(frame), bool), 0, len(frame)
-    for block in _blocks_of_users(user):
+    for block in rows_by_owner(user):
         pair = user[block].astype(np.int64) * size + item[block]
         for codes in others:
             pair = pair * (int(codes.max()) + 1) + codes[block]
@@ -105,16 +104,6 @@ def _distinct(frame: pd.DataFrame, which: Duplicates) -> np.ndarray:
             "such rows in total) and data.duplicates=error: clean the data, or set data.duplicates=first, last or keep"
         )
     return mask
-
-
-def _blocks_of_users(user: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield row numbers of some users at a time, those of one user in row order."""
-    if len(user) <= BLOCK:
-        yield np.arange(len(user))
-        return
-    offsets, rows = sorted_rows(user, int(user.max()) + 1)
-    for block in blocks(offsets):
-        yield rows[block]
 
 
 def _core(user: np.ndarray, item: np.ndarray, k: int) -> np.ndarray:

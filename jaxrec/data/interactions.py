@@ -115,7 +115,8 @@ class Interactions:
         If the data has been sorted and the rows are in file order, they inherit `user_order` without another sort.
         """
         columns = {name: getattr(self, name) for name in COLUMNS}
-        taken = replace(self, **{name: spilled(column[rows]) for name, column in columns.items() if column is not None})
+        kept: dict[str, Any] = {n: spilled(column[rows]) for n, column in columns.items() if column is not None}
+        taken = replace(self, **kept)
         if "user_order" in vars(self) and (rows.dtype == bool or (np.diff(rows) > 0).all()):
             is_taken = np.zeros(len(self), bool)
             is_taken[rows] = True

@@ -50,7 +50,7 @@ def release() -> None:
 
 def gathered(values: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return `values[index]`, for many positions without an int64 copy of them."""
-    if len(index) <= BLOCK:
+    if not is_large(len(index)):
         return values[index]
     result = np.empty(len(index), values.dtype)
     for block in slices(len(index)):
@@ -62,6 +62,11 @@ def slices(n: int) -> Iterator[slice]:
     """Yield the slices of consecutive blocks of `n` rows."""
     for start in range(0, n, BLOCK):
         yield slice(start, min(start + BLOCK, n))
+
+
+def is_large(n: int) -> bool:
+    """Return whether `n` rows are more than one block."""
+    return n > BLOCK
 
 
 def offsets_of(owner: np.ndarray, n_owners: int) -> np.ndarray:
@@ -84,7 +89,7 @@ def sorted_rows(owner: np.ndarray, n_owners: int, key: np.ndarray | None = None)
         The bounds of each owner's rows, int64 [U + 1], and row numbers [N], int32 if they fit.
     """
     offsets = offsets_of(owner, n_owners)
-    if len(owner) <= BLOCK:
+    if not is_large(len(owner)):
         rows = np.argsort(owner, kind="stable") if key is None else np.lexsort((key, owner))
         return offsets, rows.astype(np.int32)
     rows = _counting_sort(owner, n_owners)
@@ -106,6 +111,16 @@ def blocks(offsets: np.ndarray) -> Iterator[slice]:
             last = int(np.searchsorted(offsets, start, side="right"))
         yield slice(start, int(offsets[last]))
         start = int(offsets[last])
+
+
+def rows_by_owner(owner: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield row numbers of some owners at a time, those of one owner in row order."""
+    if not is_large(len(owner)):
+        yield np.arange(len(owner))
+        return
+    offsets, rows = sorted_rows(owner, int(owner.max()) + 1)
+    for block in blocks(offsets):
+        yield rows[block]
 
 
 def _counting_sort(owner: np.ndarray, n_owners: int) -> np.ndarray:

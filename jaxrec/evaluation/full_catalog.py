@@ -114,6 +114,7 @@ class FullCatalog:
         exclude_known: filter items the user already has (train; for the test also validation); never at session steps
         metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of
             others
+        users: evaluate this many random users of each part, always the same ones; None: all
     """
 
     k: tuple[PositiveInt, ...] = (5, 10, 20)
@@ -121,6 +122,7 @@ class FullCatalog:
     block: PositiveInt | None = None
     exclude_known: bool = True
     metrics: tuple[str, ...] | None = None  # None: those of conf/eval
+    users: PositiveInt | None = None
 
     def __post_init__(self) -> None:
         check_monitor(self.monitor, self.measured)
@@ -146,7 +148,7 @@ class FullCatalog:
             raise InputError(f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k")
         return CatalogEvaluator(
             model,
-            held_out,
+            held_out.sampled(self.users),
             k=self.k,
             block=self.block,
             exclude_known=self.exclude_known,

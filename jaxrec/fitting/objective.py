@@ -92,10 +92,14 @@ class Pairs(NamedTuple):
 
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
     """Examples and their number: every interaction that is a target; others appear in histories only."""
-    rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
-    user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
-    weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
-    return Pairs(user, item, weight, example_histories(train, rows) if history_length else None), len(rows)
+    positives = targets(train)
+    user, item = (jnp.asarray(x, jnp.int32) for x in (positives.user, positives.item))
+    weight = None if positives.weight is None else jnp.asarray(positives.weight, jnp.float32)
+    histories = None
+    if history_length:
+        rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
+        histories = example_histories(train, rows)
+    return Pairs(user, item, weight, histories), len(positives)
 
 
 @dataclass(frozen=True)

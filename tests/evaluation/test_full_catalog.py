@@ -158,3 +158,19 @@ def test_k_beyond_the_catalog_names_its_key():
     evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
     evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), Hyper())
     assert evaluation.means(0)["recall@50"] == 1  # the whole catalog holds everything
+
+
+def test_a_sample_of_users_is_evaluated_as_among_all_users():
+    known, target = known_and_target()
+    tables = params(np.random.default_rng(4).normal(size=(1, USERS, ITEMS)))
+
+    def evaluated(users):
+        return FullCatalog(users=users).evaluator(Table(), HeldOut(known, target))(tables, Hyper())
+
+    whole, some = evaluated(None), evaluated(5)
+    assert len(some.users) == 5
+    assert set(some.users) < set(whole.users)
+    np.testing.assert_array_equal(some.users, evaluated(5).users)
+    for key, values in some.per_user.items():
+        np.testing.assert_array_equal(values, whole.per_user[key][:, np.isin(whole.users, some.users)])
+    np.testing.assert_array_equal(evaluated(USERS).users, whole.users)

@@ -1,4 +1,4 @@
-"""Parquet files: a single one, or a table in several files, given as a folder or a pattern such as logs/2024-*.parquet."""
+"""Parquet files: a single one, or a table in several files, given as a folder or a pattern (logs/2024-*.parquet)."""
 
 import glob
 from collections.abc import Sequence
@@ -67,6 +67,16 @@ def columns(path: Path, names: Sequence[str]) -> pa.Table:
                 found = " and ".join(f"{kind} in {file}" for kind, file in kinds.items())
                 raise InputError(f"the type of the column {name!r} is {found}: write it with one type") from None
         raise
+
+
+def damaged(path: Path) -> Path:
+    """Return the first file of a table that is not a Parquet file; the path itself if all are."""
+    for file in shards(path):
+        try:
+            pq.read_metadata(file)
+        except (OSError, pa.ArrowInvalid):
+            return file
+    return path
 
 
 def place(path: Path, row: int) -> str:

@@ -295,5 +295,7 @@ def _explained(path: Path, delimiter: str | None, encoding: str = "utf-8") -> It
         raise InputError(f"{path} is {what} ({error}): download or write it again") from error
     except pa.ArrowInvalid as error:
         if parquet.is_parquet(path):
-            raise InputError(f"{path} is not a valid Parquet file ({error}): write it again") from error
+            raise InputError(
+                f"{parquet.damaged(path)} is not a valid Parquet file ({error}): write it again"
+            ) from error
         raise InputError(describe_fault(path, delimiter, encoding, error)) from error

@@ -4,7 +4,7 @@ Only target rows (`Interactions.target`) are held out. The others, such as views
 history: those from the time of a held-out part are known only to later parts, and the rest is dropped.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,19 @@ class HeldOut:
         """Return known and held-out rows, in data order if the split predicts at every step."""
         joined = self.known.joined(self.target)
         return joined if self.order is None else joined.take(np.argsort(self.order))
+
+    def sampled(self, n_users: int | None) -> "HeldOut":
+        """Return the part with the targets of `n_users` random users only; None, or if there are fewer: of all."""
+        users = np.unique(self.target.user)
+        if n_users is None or n_users >= len(users):
+            return self
+        chosen = np.zeros(self.target.n_users, bool)
+        chosen[np.random.default_rng(0).choice(users, n_users, replace=False)] = True
+        rows = chosen[self.target.user]
+        order = self.order
+        if order is not None:
+            order = order[np.concatenate([np.ones(len(self.known), bool), rows])]
+        return replace(self, target=self.target.take(rows), order=order)
 
     def context(self) -> Interactions:
         """Return the rows from which histories are taken."""

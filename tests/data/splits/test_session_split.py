@@ -175,3 +175,14 @@ def test_the_span_of_the_data_is_from_its_first_to_its_last_event():
     )
     with pytest.raises(InputError, match=r"the data spans 3\.0 days"):
         by_session(data)
+
+
+def test_a_sample_of_sessions_keeps_what_is_known_and_the_order():
+    rows = [(user, item, hour + 24 * user, 1) for user in range(8) for hour, item in enumerate((1, 2, 3))]
+    held = by_session(data(rows), gap_minutes=None, validation_days=2.0, test_days=3.0, drop_unknown_items=False).test
+    some, all_rows = held.sampled(2), held.joined()
+    users = set(some.target.user.tolist())
+    assert len(users) == 2 < len(set(held.target.user.tolist()))
+    is_target = np.argsort(held.order) >= len(held.known)
+    expected = all_rows.value[~is_target | np.isin(all_rows.user, list(users))]
+    np.testing.assert_array_equal(some.joined().value, expected)
