@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.large_columns import offsets_of
 from jaxrec.features import wanted
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
@@ -46,11 +47,11 @@ class Trained(NamedTuple):
 
 def trained_on(train: Interactions) -> Trained:
     """Summarize training interactions."""
-    popular = np.bincount(train.item, train.weight, minlength=train.n_items).astype(np.float32)
     users, items = (
-        np.bincount(ids, minlength=n) > 0 for ids, n in ((train.user, train.n_users), (train.item, train.n_items))
+        np.diff(offsets_of(ids, n)) for ids, n in ((train.user, train.n_users), (train.item, train.n_items))
     )
-    return Trained(popular, users, items)
+    popular = items if train.weight is None else np.bincount(train.item, train.weight, minlength=train.n_items)
+    return Trained(popular.astype(np.float32), users > 0, items > 0)
 
 
 class Fallback(NamedTuple):

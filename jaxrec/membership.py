@@ -43,7 +43,7 @@ def known(train: Interactions) -> Known:
         return membership(targets(train))
     positives = targets(train)
     offsets, rows = sorted_rows(positives.user, train.n_users, positives.item)
-    return ragged(offsets, gathered(positives.item, rows))
+    return ragged(offsets, gathered(positives.item, rows), owned=False)
 
 
 def membership(interactions: Interactions) -> Membership:

@@ -11,11 +11,11 @@ from jaxrec import backend
 
 
 class Ragged(NamedTuple):
-    """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners` is the row of each entry."""
+    """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners` is the row of each entry, for `mask_block`."""
 
     offsets: Int[Array, "R1"]
     items: Int[Array, "E"]
-    owners: Int[Array, "E"]
+    owners: Int[Array, "E"] | None
 
     def contains(self, rows: Int[Array, "B"], items: Int[Array, "B N"]) -> Bool[Array, "B N"]:
         """Whether each item is in its row, by binary search; rows must be sorted by item."""
@@ -23,13 +23,17 @@ class Ragged(NamedTuple):
         high = jnp.broadcast_to(self.offsets[rows + 1][:, None], items.shape)
         end = high
 
-        def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        def halve(bounds: tuple[Array, Array]) -> tuple[Array, Array]:
             low, high = bounds
             middle = (low + high) // 2
             below = (low < high) & (self.items.at[middle].get(mode="clip") < items)
             return jnp.where(below, middle + 1, low), jnp.where(below | (low >= high), high, middle)
 
-        low, _ = jax.lax.fori_loop(0, int(self.items.shape[0]).bit_length(), halve, (low, high))
+        if backend.choices().branches:  # as often as the longest of these rows needs
+            low, _ = jax.lax.while_loop(lambda bounds: jnp.any(bounds[0] < bounds[1]), halve, (low, high))
+        else:
+            n_halvings = int(self.items.shape[0]).bit_length()
+            low, _ = jax.lax.fori_loop(0, n_halvings, lambda _, bounds: halve(bounds), (low, high))
         return (low < end) & (self.items.at[low].get(mode="clip") == items)
 
     def mask_block(
@@ -49,6 +53,7 @@ class Ragged(NamedTuple):
             max_entries: maximum number of entries in a block.
             place: column in `scores` of each item of the catalog, out of range if absent; None: columns are items.
         """
+        assert self.owners is not None
         entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
         # Entries after the block's last row get an out-of-range row, which the scatter drops.
         row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
@@ -61,12 +66,16 @@ class Ragged(NamedTuple):
         return jnp.where(masked, -jnp.inf, scores)
 
 
-def ragged(offsets: np.ndarray, items: np.ndarray) -> Ragged:
-    """Copy offsets [R + 1] and items [E] to the device; without items one dummy entry is kept for gathers."""
-    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+def ragged(offsets: np.ndarray, items: np.ndarray, *, owned: bool = True) -> Ragged:
+    """Copy offsets [R + 1] and items [E] to the device, with `owners` if `owned`.
+
+    Without items one dummy entry is kept for gathers.
+    """
+    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets)) if owned else None
     if not len(items):
-        items, owners = np.full(1, -1), np.full(1, len(offsets))
-    return Ragged(*(jnp.asarray(array, jnp.int32) for array in (offsets, items, owners)))
+        items, owners = np.full(1, -1), np.full(1, len(offsets)) if owned else None
+    bounds, entries = (jnp.asarray(array, jnp.int32) for array in (offsets, items))
+    return Ragged(bounds, entries, None if owners is None else jnp.asarray(owners, jnp.int32))
 
 
 def sort_rows(offsets: np.ndarray, items: np.ndarray) -> np.ndarray:

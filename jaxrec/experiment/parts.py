@@ -9,6 +9,7 @@ import numpy as np
 from jaxrec.arguments import locate
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.large_columns import offsets_of
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import cost
@@ -109,7 +110,7 @@ def evaluated_model_of(model: Model, selection: Selection, known: Interactions) 
 
 def longest_history(known: Interactions) -> int:
     """Return the length of the longest history."""
-    return int(np.bincount(known.user).max(initial=1))
+    return int(np.diff(offsets_of(known.user, known.n_users)).max(initial=1))
 
 
 def tables_split(tree: Tree) -> AbstractContextManager[None]:

@@ -13,6 +13,7 @@ from pydantic import PositiveInt
 
 from jaxrec import backend
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.large_columns import release
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
@@ -98,6 +99,7 @@ class GradientFit(EpochLoop):
             batch_size += -batch_size % self.mesh.batch
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
         shared = placement.share((examples, tables(model, train.encoded)))
+        release()
         hard = hard_of(self.objective)
         training = Training(
             zeroed(model, hyper.of("model")),

@@ -103,7 +103,9 @@ class Placement:
         return padded(tree, self.n_rows)
 
     def share(self, data: PyTree) -> PyTree:
-        """Replicate the data on every device."""
+        """Replicate the data on every device; the devices of a CPU share one copy, which may be a memory map."""
+        if backend.platform() == "cpu":
+            data = jax.tree.map(np.asarray, data)
         return backend.put(data, NamedSharding(self.mesh, PartitionSpec()))
 
     def map(self, f: Callable[..., PyTree]) -> Callable[..., PyTree]:
