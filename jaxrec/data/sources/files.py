@@ -69,8 +69,9 @@ def files(
     Ids are converted as described in `jaxrec.data.ids`: 13085, "13085" and 13085.0 are equal.
 
     Args:
-        path: .csv .tsv .inter (each also .gz or .zst) .parquet .pq; from Python also a `tables.InMemory`, as for
-            train, validation, test and the features.
+        path: .csv .tsv .inter (each also .gz or .zst) .parquet .pq, or a folder or pattern of Parquet files, which
+            are read as one, in order of their names; from Python also a `tables.InMemory`. The same holds for train,
+            validation, test and the features.
         train, validation, test: files of a split, instead of `path`.
         user_column, item_column, value_column: column names in the files.
         time_column: column of times; None: rows are in chronological order.
