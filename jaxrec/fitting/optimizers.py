@@ -24,6 +24,7 @@ from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent, adagrad_rule
 from jaxrec.hyper import Swept, Traced
 
 Decay = Annotated[float, Field(gt=0, lt=1)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]  # weight of earlier gradients in a moving average
 
 
 def check_epochs(
@@ -41,8 +42,8 @@ def check_epochs(
 def adam(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    b1: NonNegativeFloat | Swept = 0.9,
-    b2: NonNegativeFloat | Swept = 0.999,
+    b1: Momentum | Swept = 0.9,
+    b2: Momentum | Swept = 0.999,
     eps: PositiveFloat | Swept = 1e-8,
     clip_norm: PositiveFloat | None = None,
     warmup_epochs: NonNegativeFloat | Swept = 0.0,
@@ -58,8 +59,8 @@ def adam(
 def nadam(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    b1: NonNegativeFloat | Swept = 0.9,
-    b2: NonNegativeFloat | Swept = 0.999,
+    b1: Momentum | Swept = 0.9,
+    b2: Momentum | Swept = 0.999,
     eps: PositiveFloat | Swept = 1e-8,
     clip_norm: PositiveFloat | None = None,
     warmup_epochs: NonNegativeFloat | Swept = 0.0,
@@ -75,8 +76,8 @@ def nadam(
 def lion(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    b1: NonNegativeFloat | Swept = 0.9,
-    b2: NonNegativeFloat | Swept = 0.99,
+    b1: Momentum | Swept = 0.9,
+    b2: Momentum | Swept = 0.99,
     clip_norm: PositiveFloat | None = None,
     warmup_epochs: NonNegativeFloat | Swept = 0.0,
     cosine_epochs: PositiveFloat | Swept | None = None,
@@ -107,7 +108,7 @@ def adagrad(
 def sgd(
     learning_rate: PositiveFloat | Traced,
     weight_decay: NonNegativeFloat | Traced = 0.0,
-    momentum: NonNegativeFloat = 0.0,
+    momentum: Momentum = 0.0,
     clip_norm: PositiveFloat | None = None,
     warmup_epochs: NonNegativeFloat | Swept = 0.0,
     cosine_epochs: PositiveFloat | Swept | None = None,

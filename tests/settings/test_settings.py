@@ -37,6 +37,7 @@ def test_every_choice_in_conf_is_accepted(compose, group):
         ({"trainer.patience": "soon"}, "trainer.patience='soon': must be a valid integer"),
         ({"optimizer.learning_rate": -0.1}, "optimizer.learning_rate=-0.1: must be greater than 0"),
         ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate='fast': must be a valid number"),
+        ({"optimizer.b2": 1.0}, "optimizer.b2=1.0: must be less than 1"),
         ({"model.embedding_dim": 0}, "model.embedding_dim=0: must be greater than 0"),
         ({"model.regularization": -1.0}, "model.regularization=-1.0: must be greater than or equal to 0"),
         ({"negatives.ratio": 0}, "negatives.ratio=0: must be greater than 0"),
