@@ -1,8 +1,9 @@
 """Hyperparameter search in Python: `search` returns a `SearchResult` with the best model and all trials."""
 
+import io
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ from jaxrec.console import say
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
+from jaxrec.launch.many_workers import run_workers
+from jaxrec.launch.python_workers import python_launcher
 from jaxrec.launch.search_progress import SearchProgress, copies_line
+from jaxrec.launch.search_task import SearchTask, check_one_population
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import CONF, Tree
 from jaxrec.sweep.objectives import value_of
@@ -86,6 +90,7 @@ def search(
     overrides: Mapping[str, Any] | None = None,
     refit: bool = False,
     directory: str | Path | None = None,
+    workers: int = 1,
     verbose: bool = True,
 ) -> SearchResult:
     """Search for the settings with the best validation metric; only the winner is tested.
@@ -116,6 +121,9 @@ def search(
         refit: retrain the best trial on train and validation before the test.
         directory: stores the study, the tables and the best run, and resumes an existing study; None: nothing is
             written to disk.
+        workers: number of processes that train trials, e.g. one for each GPU. Own models, losses and metrics must be
+            imported from a module, and a process that uses a GPU before must leave memory to them
+            (`XLA_PYTHON_CLIENT_PREALLOCATE=false`).
         verbose: print trials as they finish.
 
     Returns:
@@ -141,6 +149,7 @@ def search(
         "interval": interval,
         "finalists": finalists,
         "seed": seed,
+        "workers": workers,
         "refit": refit,
         "objectives": tuple(objectives),
         "constraints": tuple(constraints),
@@ -149,13 +158,8 @@ def search(
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
     tree = parameters.measuring(Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {}))
-
-    def compose_trial(texts: Sequence[str]) -> Tree:
-        raise InputError(
-            f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time"
-        )
-
-    tuning = Tuning(tree, space_from_yaml(parameters.space), compose_trial, parameters.goals(tree))
+    check_one_population(parameters)
+    tuning = Tuning(tree, space_from_yaml(parameters.space), _compose_trial, parameters.goals(tree))
     tuning.check()
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
@@ -168,6 +172,11 @@ def search(
         if directory is not None:
             rundir.check_empty(place, False, "search")
             rundir.claim(rundir.make(place), name, overwrite=False)
+        if workers > 1:
+            task = SearchTask(name, parameters, tuning, plan, [])
+            launcher = python_launcher(task, split, place)
+            with nullcontext() if verbose else redirect_stdout(io.StringIO()):
+                return SearchResult(run_workers(task, split, 0.0, place, False, launcher, {}))
         storage: BaseStorage = InMemoryStorage() if directory is None else open_storage(None, place)
         runner = make_runner(
             tuning,
@@ -193,6 +202,10 @@ def search(
         if directory is not None:
             winner.write(place, name, tuned, [])
     return SearchResult(tuned)
+
+
+def _compose_trial(texts: Sequence[str]) -> Tree:
+    raise InputError(f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time")
 
 
 def _search_config(model: Any, space: str | Mapping[str, Any] | None) -> Tree:

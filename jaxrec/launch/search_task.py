@@ -44,10 +44,7 @@ def check_search(
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
     tree = chosen.measuring(tree)
-    if chosen.workers > 1 and chosen.strategy == "pbt":
-        raise InputError(
-            f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"
-        )
+    check_one_population(chosen)
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
     kept = [text for text in overrides if not text.startswith("sweep")]
@@ -57,6 +54,14 @@ def check_search(
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
     return SearchTask(name, chosen, tuning, plan, overrides)
+
+
+def check_one_population(chosen: Search) -> None:
+    """Raise an InputError for several workers of population-based training."""
+    if chosen.workers > 1 and chosen.strategy == "pbt":
+        raise InputError(
+            f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"
+        )
 
 
 def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:

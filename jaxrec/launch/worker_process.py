@@ -29,13 +29,13 @@ class WorkerProcess:
     """One worker of a launch; it can be pickled, and holds no password.
 
     Attributes:
-        arguments: arguments of `jaxrec train`
+        command: arguments of Python
         environment: environment variables to add
         cpus: processor cores to use; None: all
         log: file of its output
     """
 
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     environment: dict[str, str]
     cpus: tuple[int, ...] | None
     log: Path
@@ -50,7 +50,7 @@ class WorkerProcess:
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), environment.get("PYTHONPATH")]))
         with self.log.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "jaxrec", "train", *self.arguments],
+                [sys.executable, *self.command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -98,9 +98,10 @@ def processes(
         if password is not None:
             os.environ[PASSWORD] = password
         kept.append(override("sweep.storage", url))
+    command = ("-m", "jaxrec", "train", *kept)
     parts = shares(n) if is_here else [(None, {})] * n
     return [
-        WorkerProcess(tuple(kept), {LAUNCH: launch, **environment}, cpus, directory / "workers" / f"{place}.log")
+        WorkerProcess(command, {LAUNCH: launch, **environment}, cpus, directory / "workers" / f"{place}.log")
         for place, (cpus, environment) in enumerate(parts)
     ]
 

@@ -2,7 +2,7 @@
 
 from jaxrec.settings.building import build, call, give
 from jaxrec.settings.checking import check
-from jaxrec.settings.files import CONF, OF_COMMAND, check_registered, read, register, registered
+from jaxrec.settings.files import CONF, OF_COMMAND, check_registered, import_targets, read, register, registered
 from jaxrec.settings.replicas import by_fold, fold_of, is_random, seeds_differ, with_seeds, without_replica
 from jaxrec.settings.schedule import SCHEDULE
 from jaxrec.settings.shared_programs import numbers_of, populations, program_of
@@ -23,6 +23,7 @@ __all__ = [
     "fold_of",
     "get",
     "give",
+    "import_targets",
     "is_random",
     "numbers_of",
     "populations",

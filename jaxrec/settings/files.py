@@ -43,10 +43,10 @@ def register(folder: Path) -> None:
 def registered(group: str = "") -> frozenset[str]:
     """Return the targets named in conf/ and registered folders, of all groups or of one, e.g. `model`."""
     files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
-    return frozenset(path for file in files for path in targets(read(file)))
+    return frozenset(path for file in files for path in import_targets(read(file)))
 
 
-def targets(node: object) -> Iterator[str]:
+def import_targets(node: object) -> Iterator[str]:
     """Yield every dotted path of a tree that would be imported: each `_target_`, and user-defined metrics."""
     if isinstance(node, Mapping):
         if "_target_" in node:
@@ -56,12 +56,12 @@ def targets(node: object) -> Iterator[str]:
         node = list(node.values())
     if isinstance(node, list | tuple):
         for value in node:
-            yield from targets(value)
+            yield from import_targets(value)
 
 
 def check_registered(tree: Tree, file: Path) -> None:
     """Raise an InputError if a file names a target that neither conf/ nor a registered folder names."""
-    for path in targets(up_to_date(tree)):
+    for path in import_targets(up_to_date(tree)):
         if path not in registered():
             raise InputError(
                 f"{file} has _target_: {path}, which conf/ does not name, so the file is not run. If the target is "

@@ -28,9 +28,9 @@ def test_workers_get_the_arguments_of_the_command_without_password(monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["jaxrec", *typed])
     settings = {"sweep.study_name": "mf/a", "hydra.sweep.dir": str(tmp_path), "seed": 4}
     one, two = processes("launch", settings, url, tmp_path, 2, is_here=False)
-    assert one.arguments == two.arguments
-    assert one.arguments == (
-        *("--multirun", "sweep=mf", "+trainer.x=choice(1,2)"),
+    assert one.command == two.command
+    assert one.command == (
+        *("-m", "jaxrec", "train", "--multirun", "sweep=mf", "+trainer.x=choice(1,2)"),
         *("sweep.workers=1", "sweep.study_name=mf/a", f"hydra.sweep.dir={tmp_path}", "seed=4"),
         'sweep.storage="postgresql+psycopg://me@host/db"',
     )

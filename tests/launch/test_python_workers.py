@@ -1,0 +1,41 @@
+"""Searches by several worker processes, from Python."""
+
+import pandas as pd
+import pytest
+
+import jaxrec
+from jaxrec.api.dataset import Dataset
+from jaxrec.data.sources.synthetic import synthetic
+from jaxrec.losses import bpr
+
+SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}
+
+
+@pytest.fixture(scope="module")
+def split():
+    made = synthetic(n_users=60, n_items=40, n_interactions=1200, seed=0)
+    frame = pd.DataFrame({"user_id": made.user_ids[made.user], "item_id": made.item_ids[made.item]})
+    return jaxrec.split(Dataset(frame, user="user_id", item="item_id"), "holdout")
+
+
+@pytest.mark.slow
+def test_workers_of_a_search_share_its_trials(split, tmp_path):
+    found = jaxrec.search(split, "ease", space=SPACE, n_trials=6, population=1, workers=2, directory=tmp_path / "two")
+    assert len(found.trials) == 6
+    logs = [path.read_text() for path in (tmp_path / "two" / "workers").glob("*.log")]
+    assert len(logs) == 2
+    assert sum(text.count("  trial ") for text in logs) == 6  # none was trained by this process
+    winner = {"overrides": found.best_params}
+    assert found.best.metrics["test"] == pytest.approx(jaxrec.fit(split, "ease", **winner).metrics["test"])
+    assert (tmp_path / "two" / "best" / "metrics.json").exists()
+
+
+def test_several_workers_are_refused_where_they_cannot_share(split, monkeypatch):
+    def own(positive, negative, mask=None):
+        return bpr(positive, negative, mask)
+
+    own.__module__, own.__qualname__ = "__main__", "own"
+    with pytest.raises(jaxrec.InputError, match=r"workers=2: other processes cannot import __main__.own: move it"):
+        jaxrec.search(split, "mf", loss=own, n_trials=2, workers=2, verbose=False)
+    with pytest.raises(jaxrec.InputError, match=r"strategy=pbt has one population in one process"):
+        jaxrec.search(split, "mf", strategy="pbt", population=2, workers=2, verbose=False)
