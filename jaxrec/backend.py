@@ -39,7 +39,7 @@ class Choices(NamedTuple):
     ranked: int
     tiled: bool
     branches: bool
-    compiler_options: Mapping[str, Any] = MappingProxyType({})
+    compiler_options: Mapping[str, object] = MappingProxyType({})
 
 
 CHOICES = {

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -69,7 +68,7 @@ class Blockwise:
     """
 
     def __init__(
-        self, member: Callable[..., Block], models: tuple[Any, ...], shared: PyTree, n_rows: int, block: int
+        self, member: Callable[..., Block], models: tuple[object, ...], shared: PyTree, n_rows: int, block: int
     ) -> None:
         self.member, self.models, self.shared = member, models, shared
         self.n_rows, self.block = n_rows, block
@@ -130,7 +129,7 @@ class Layout:
     def evaluate(
         self,
         member: Callable[..., Block],
-        models: tuple[Any, ...],
+        models: tuple[object, ...],
         shared: PyTree,
         params: PyTree,
         hyper: Hyper,

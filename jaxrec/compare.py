@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +31,7 @@ class Run:
 
     directory: Path
     config: Tree
-    metrics: Mapping[str, Any]
+    metrics: Tree
     per_user: pd.DataFrame
 
     @property

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import pandas as pd
 from rich import box
@@ -79,7 +79,7 @@ def as_table(title: str, frame: pd.DataFrame) -> Table:
     return result
 
 
-def _text(cell: Any) -> str:
+def _text(cell: object) -> str:
     if cell is None or cell is pd.NaT or (isinstance(cell, float) and cell != cell):
         return ""
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell).replace("[", r"\[")
@@ -137,12 +137,12 @@ class EpochProgress(ProgressDisplay):
         starting = "compiling" if total else "fitting"
         super().__init__("epoch", total, starting, (TimeElapsedColumn(), TimeRemainingColumn()))
 
-    def __call__(self, epoch: int, rows: list[dict[str, Any]]) -> None:
+    def __call__(self, epoch: int, rows: list[dict[str, float]]) -> None:
         """Update the display with one row per member; empty for members that have stopped."""
         line = self._line(rows)
         self.update(epoch, line, f"  epoch {epoch} of {self.total}: {line}")
 
-    def _line(self, rows: list[dict[str, Any]]) -> str:
+    def _line(self, rows: list[dict[str, float]]) -> str:
         live = [row for row in rows if row]
         losses = [row["loss"] for row in live]
         scores = [row[self.monitor] for row in live if self.monitor in row]

@@ -125,7 +125,7 @@ def row_devices() -> int:
 def padded(tree: PyTree, n_devices: int, axis: int = 0) -> PyTree:
     """Parameters or optimizer states whose tables have the same number of rows on each device; padding is zero."""
 
-    def pad(path: tuple[Any, ...], x: Any) -> Any:
+    def pad(path: tuple[object, ...], x: Any) -> Any:
         if not _is_split(path, x, n_devices, axis) or x.shape[axis] % n_devices == 0:
             return x
         widths = [(0, -x.shape[axis] % n_devices if own == axis else 0) for own in range(x.ndim)]
@@ -142,7 +142,7 @@ def trimmed(tree: PyTree, like: PyTree) -> PyTree:
 def split(tree: PyTree, n_devices: int) -> PyTree:
     """Inside a program: keep the rows of the tables of one member split over devices."""
 
-    def keep(path: tuple[Any, ...], x: Array) -> Array:
+    def keep(path: tuple[object, ...], x: Array) -> Array:
         return jax.lax.with_sharding_constraint(x, PartitionSpec(ROW)) if _is_split(path, x, n_devices) else x
 
     return tree if n_devices == 1 else jax.tree_util.tree_map_with_path(keep, tree)
@@ -152,7 +152,7 @@ def put_members(tree: PyTree, mesh: Mesh) -> PyTree:
     """Put values with a leading member axis on the devices of a mesh, each member and row in its place."""
     n_devices = mesh.shape[ROW]
 
-    def sharding(path: tuple[Any, ...], x: Any) -> NamedSharding:
+    def sharding(path: tuple[object, ...], x: Any) -> NamedSharding:
         rows = (ROW,) if _is_split(path, x, n_devices, 1) else ()
         return NamedSharding(mesh, PartitionSpec(MEMBER, *rows))
 
@@ -160,7 +160,7 @@ def put_members(tree: PyTree, mesh: Mesh) -> PyTree:
     return backend.put(tree, jax.tree_util.tree_map_with_path(sharding, tree))
 
 
-def _is_split(path: tuple[Any, ...], x: Any, n_devices: int, axis: int = 0) -> bool:
+def _is_split(path: tuple[object, ...], x: Any, n_devices: int, axis: int = 0) -> bool:
     """Whether a leaf is a table, or the optimizer's state of one, with enough rows."""
     names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
     if n_devices == 1 or not names & {"table", "tables"}:

@@ -224,7 +224,7 @@ def write_config(directory: Path, tree: Tree) -> None:
     write_text(directory / "config.yaml", config_text(directory, _without_passwords(tree)))
 
 
-def beside_parameters(result: Result) -> dict[str, Any]:
+def beside_parameters(result: Result) -> dict[str, object]:
     """Return values stored with the parameters: model arguments, ids, histories, features, item titles and ages."""
     return {
         **stored_model.stored(result.model, result.hyper),
@@ -261,7 +261,7 @@ def read_config(directory: Path) -> Tree:
     return settings
 
 
-def _features(result: Result) -> dict[str, Any]:
+def _features(result: Result) -> dict[str, object]:
     """Return the stored features, for a model that uses features."""
     encoded = result.known.encoded
     return stored(encoded) if encoded is not None and wanted(result.model) else {}

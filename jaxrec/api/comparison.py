@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from jaxrec.api.training import Metrics, metric_names
+from jaxrec.api.training import Metrics, TrainedModel, metric_names
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalog import FullCatalog
@@ -87,7 +87,7 @@ def _members(name: str, models: Models) -> list[Recommender]:
     members = [models] if isinstance(models, Recommender) else [model for model in models if model is not None]
     if not members:
         raise InputError(f"models has no model for {name}: pass a model, or a list of its seeds")
-    settings = [getattr(model, "config", {}) for model in members]
+    settings = [model.config if isinstance(model, TrainedModel) else {} for model in members]
     for other in settings[1:]:
         keys = differing(settings[0], other)
         for key in [key for key in keys if key != "seed"][:1]:

@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from jaxrec.launch.python_workers import python_launcher
 from jaxrec.launch.search_progress import SearchProgress, copies_line
 from jaxrec.launch.search_task import SearchTask, check_one_population
 from jaxrec.machine import use_all_cores
+from jaxrec.models.model import Model
 from jaxrec.settings import CONF, Tree
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import space_from_yaml
+from jaxrec.sweep.space import Values, space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
 from jaxrec.sweep.tuning import Tuning
@@ -49,7 +50,7 @@ class SearchResult:
 
     def __init__(self, tuned: Tuned) -> None:
         self.best = TrainedModel.from_result(tuned.tree, tuned.result)
-        self.best_params: dict[str, Any] = tuned.winner.params
+        self.best_params: Values = tuned.winner.params
         self.trials: pd.DataFrame = trials_table(tuned.study)
         self.notes, self.study = list(tuned.notes), tuned.study
         self._value = value_of(tuned.winner)
@@ -68,7 +69,7 @@ class SearchResult:
 
 def search(
     split: Split,
-    model: Any = "mf",
+    model: str | type[Model] | Model = "mf",
     *,
     space: str | Mapping[str, Any] | None = None,
     n_trials: int | None = None,
@@ -83,11 +84,11 @@ def search(
     finalists: int | None = None,
     warm_start: "str | Path | SearchResult | None" = None,
     seed: int = 0,
-    loss: Any = None,
+    loss: str | Callable[..., object] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
     metrics: Metrics | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     refit: bool = False,
     directory: str | Path | None = None,
     workers: int = 1,
@@ -208,7 +209,7 @@ def _compose_trial(texts: Sequence[str]) -> Tree:
     raise InputError(f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time")
 
 
-def _search_config(model: Any, space: str | Mapping[str, Any] | None) -> Tree:
+def _search_config(model: object, space: str | Mapping[str, Any] | None) -> Tree:
     """Return the settings of the group `sweep`, with the given space or that of a file in conf/sweep."""
     if isinstance(space, Mapping):
         dimensions = {key: {"choices": list(v)} if isinstance(v, list | tuple) else dict(v) for key, v in space.items()}

@@ -26,7 +26,7 @@ from jaxrec.models.sequence import SequenceModel
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import Tree
 
-Metrics = Sequence[str | Callable[..., Any]]
+Metrics = Sequence[str | Callable[..., object]]
 Value = str | float | bool | None  # of one setting; a list instead means several members
 _OF_SPLIT = ("data", "split")  # config groups set by `Dataset` and `split`
 
@@ -42,7 +42,7 @@ class TrainedModel(Recommender):
         config: all settings, as in `config.yaml`.
     """
 
-    metrics: dict[str, Any]
+    metrics: Tree
     history: pd.DataFrame
     per_user: pd.DataFrame
     config: Tree
@@ -104,7 +104,7 @@ def fit(
     split: Split,
     model: str | type[Model] | Model = "mf",
     *,
-    loss: str | Callable[..., Any] | None = None,
+    loss: str | Callable[..., object] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
     metrics: Metrics | None = None,
@@ -118,11 +118,11 @@ def fit(
     split: Split,
     model: str | type[Model] | Model = "mf",
     *,
-    loss: str | Callable[..., Any] | None = None,
+    loss: str | Callable[..., object] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
     metrics: Metrics | None = None,
-    overrides: Mapping[str, Any],
+    overrides: Mapping[str, object],
     verbose: bool = True,
 ) -> TrainedModel | list[TrainedModel | None]: ...
 
@@ -131,11 +131,11 @@ def fit(
     split: Split,
     model: str | type[Model] | Model = "mf",
     *,
-    loss: str | Callable[..., Any] | None = None,
+    loss: str | Callable[..., object] | None = None,
     negatives: str | None = None,
     optimizer: str | None = None,
     metrics: Metrics | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     verbose: bool = True,
 ) -> TrainedModel | list[TrainedModel | None]:
     """Train a model and evaluate it; nothing is written to disk.
@@ -199,7 +199,7 @@ class Recipe:
         self,
         split: Split,
         model: str | type[Model] | Model,
-        loss: str | Callable[..., Any] | None = None,
+        loss: str | Callable[..., object] | None = None,
         negatives: str | None = None,
         optimizer: str | None = None,
         metrics: Metrics | None = None,
@@ -211,7 +211,7 @@ class Recipe:
         self.choices: list[str] = [f"model={model}"] if isinstance(model, str) else self.own.pop("choices")
         self.choices += [f"{group}={name}" for group, name in named.items() if name is not None]
 
-    def tree(self, values: Mapping[str, Any]) -> Tree:
+    def tree(self, values: Mapping[str, object]) -> Tree:
         """Return the validated configuration with these settings."""
         if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
             raise InputError(f"{misplaced[0]}: the data is already split; pass this to jaxrec.Dataset or jaxrec.split")
@@ -232,7 +232,7 @@ class Recipe:
         settings.check(tree)
         return tree
 
-    def members(self, overrides: Mapping[str, Any]) -> tuple[list[Tree], bool]:
+    def members(self, overrides: Mapping[str, object]) -> tuple[list[Tree], bool]:
         """Return the configuration of every combination, and whether any override is a list of values."""
         present = settings.flat(compose(self.choices)) | {f"model.{key}": value for key, value in self.own.items()}
         spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
@@ -245,7 +245,7 @@ def metric_names(metrics: Metrics | None) -> tuple[str, ...] | None:
     return None if metrics is None else tuple(m if isinstance(m, str) else settings.give(m) for m in metrics)
 
 
-def _values(value: Any, present: Any) -> Sequence[Any]:
+def _values(value: object, present: object) -> Sequence[object]:
     """Return the values of an override: a list means several values, unless the setting is itself a list."""
     is_list = isinstance(present, list | tuple)
     if isinstance(value, list) and (not is_list or any(isinstance(item, list | tuple) for item in value)):

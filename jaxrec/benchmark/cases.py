@@ -7,7 +7,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from jaxtyping import PyTree
 from jaxrec import experiment, settings
 from jaxrec.benchmark import comparison, compiling, processes, searching, serving
 from jaxrec.benchmark import mining as mining_case
+from jaxrec.benchmark.comparison import Row
 from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.interactions import Interactions
@@ -30,8 +30,6 @@ from jaxrec.models.model import Model, Params
 from jaxrec.random import stream
 from jaxrec.ranking import QueryRows, Ranker
 from jaxrec.settings import Tree, build, get, populations, put
-
-Row = dict[str, Any]
 
 
 def run(

@@ -8,10 +8,11 @@ import pandas as pd
 
 from jaxrec.errors import InputError
 
+Row = dict[str, Any]  # a timing and what belongs to it, by name
 NOTABLE = 0.01  # smaller relative changes of a number are not shown
 
 
-def read(path: Path, case: str) -> list[dict[str, Any]]:
+def read(path: Path, case: str) -> list[Row]:
     """Rows of an earlier result of this case. Raises an InputError if the file holds none."""
     try:
         result = json.loads(path.read_text())
@@ -23,7 +24,7 @@ def read(path: Path, case: str) -> list[dict[str, Any]]:
     return rows
 
 
-def changes(before: list[dict[str, Any]], now: list[dict[str, Any]]) -> pd.DataFrame:
+def changes(before: list[Row], now: list[Row]) -> pd.DataFrame:
     """Table of every value that changed in rows of equal names: before, now, and the ratio of numbers."""
     old, found = {row["name"]: row for row in before}, []
     for row in now:

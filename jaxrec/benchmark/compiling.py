@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxrec import backend, experiment
+from jaxrec.benchmark.comparison import Row
 from jaxrec.compiled.counting import Counts, count
 from jaxrec.compiled.hlo import parse
 from jaxrec.compiled.prediction import measured_rates, predict
@@ -42,7 +43,7 @@ class Compiled(NamedTuple):
     cpu_seconds: float
 
 
-def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats: int) -> list[dict[str, Any]]:
+def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats: int) -> list[Row]:
     """Compile the epoch, validation and ranking programs of a model, and count what they do.
 
     Args:
@@ -63,7 +64,7 @@ def rows(tree: Tree, target: str, topology: str, members: Sequence[int], repeats
     return _rows(tree, split.selection, members, measured_rates(), None, repeats)
 
 
-def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequence[int]) -> list[dict[str, Any]]:
+def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequence[int]) -> list[Row]:
     """Rows of programs compiled for absent devices."""
     split, _ = experiment.prepare(tree)
     with backend.built_for(devices):
@@ -73,7 +74,7 @@ def rows_for(tree: Tree, devices: Sequence[Any], target: Target, members: Sequen
 
 def _rows(
     tree: Tree, selection: Selection, members: Sequence[int], rates: Rates, memory: float | None, repeats: int
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     return [
         _row(name, n, compiled, rates, memory, repeats)
         for n in members
@@ -85,7 +86,7 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     """The programs of a run with this many members, compiled, or the first line of the compiler's error."""
     clear()  # programs of other sizes may be the same, and would not be compiled again
     _, shared, population = next(populations([tree]))
-    model, evaluator = experiment.prepared(shared, selection)
+    model, evaluator = experiment.model_and_evaluator(shared, selection)
     trainer, train = experiment.trainer(shared), selection.train
     if not isinstance(trainer, GradientFit | AlternatingFit):
         raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
@@ -113,10 +114,8 @@ def _compiled(jitted: Any, arguments: tuple[PyTree, ...]) -> Compiled | str:
     return Compiled(compiled, arguments, time.perf_counter() - started, time.process_time() - processor)
 
 
-def _row(
-    name: str, n: int, compiled: Compiled | str, rates: Rates, memory: float | None, repeats: int
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"name": f"{name}, {n} member{'s' if n > 1 else ''}", "program": name, "members": n}
+def _row(name: str, n: int, compiled: Compiled | str, rates: Rates, memory: float | None, repeats: int) -> Row:
+    row: Row = {"name": f"{name}, {n} member{'s' if n > 1 else ''}", "program": name, "members": n}
     if isinstance(compiled, str):
         return row | {"error": compiled}
     use, counts = compiled.program.memory_analysis(), count(parse(compiled.program.as_text()))
@@ -138,7 +137,7 @@ def _row(
     return row
 
 
-def figures(counts: Counts, rates: Rates) -> dict[str, Any]:
+def figures(counts: Counts, rates: Rates) -> Row:
     """Counts of a program and its predicted time."""
     time_ = predict(counts, rates)
     return {
@@ -175,7 +174,7 @@ def _measured(compiled: Compiled, repeats: int) -> list[float]:
     return seconds[1:]
 
 
-def _with_largest(found: list[dict[str, Any]], memory: float) -> list[dict[str, Any]]:
+def _with_largest(found: list[Row], memory: float) -> list[Row]:
     """Add the largest number of members that fits, by the line through the memory of the two largest populations."""
     for row in found:
         same = [other for other in found if other["program"] == row["program"] and "needed_mib" in other]

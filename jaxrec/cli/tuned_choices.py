@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
@@ -11,7 +10,7 @@ from jaxrec.cli.dimensions import Dimension
 from jaxrec.cli.settings_folders import path_options
 from jaxrec.command_line import override
 from jaxrec.errors import InputError
-from jaxrec.settings import CONF, read
+from jaxrec.settings import CONF, Tree, read
 
 Tunes = Mapping[str, str | Sequence[str]]  # allowed choices by group, e.g. {"model": "ease"}
 
@@ -37,14 +36,14 @@ def with_tuned_choices(arguments: list[str]) -> list[str]:
     return [*arguments[:place], *brought, *arguments[place:]]
 
 
-def _content(folders: Sequence[Path], group: str, name: str | None) -> dict[str, Any]:
+def _content(folders: Sequence[Path], group: str, name: str | None) -> Tree:
     """Return the content of the file of a choice; empty if there is none, which Hydra reports."""
     file = next((path for folder in folders if (path := folder / group / f"{name}.yaml").is_file()), None)
     content = None if file is None else read(file)
     return content if isinstance(content, dict) else {}
 
 
-def _sets_model(experiment: Mapping[str, Any]) -> bool:
+def _sets_model(experiment: Tree) -> bool:
     return any(isinstance(entry, dict) and "override /model" in entry for entry in experiment.get("defaults", ()))
 
 

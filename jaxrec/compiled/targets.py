@@ -91,7 +91,7 @@ CHIPS_OF_A_HOST = {"v5e": (2, 2), "v5p": (2, 2, 1), "v6e": (2, 2)}  # smallest t
 EXTRAS = {"cuda": "cuda13", "tpu": "tpu"}
 
 
-def absent_devices(target: str, topology: str) -> Sequence[Any]:
+def absent_devices(target: str, topology: str) -> Sequence[jax.Device]:
     """Devices of a target to compile for.
 
     Args:

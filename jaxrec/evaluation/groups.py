@@ -1,7 +1,6 @@
 """Test metrics by user group and item group."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import numpy as np
@@ -55,7 +54,7 @@ def activity_groups(users: np.ndarray, n_known: np.ndarray) -> dict[str, np.ndar
     return {"new": ~some, "low": some & low, "middle": some & ~low & ~high, "high": some & high}
 
 
-def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[str, Any]]:
+def by_group(evaluation: Evaluation, train: Interactions, k: int) -> list[dict[str, object]]:
     """ndcg@k and recall@k of every member by group: {"items": {group: …}, "users": {group: …}}.
 
     Lists are always those of the whole catalog. For a group of items, only its items count as relevant, and users
@@ -76,7 +75,7 @@ def _of_member(
     k: int,
     of_items: Mapping[str, np.ndarray],
     of_users: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
+) -> dict[str, object]:
     ground_truth, keys = evaluation.ground_truth, [f"{evaluation.prefix}{name}@{k}" for name in ("ndcg", "recall")]
     n_rows = len(evaluation.users)
     row = np.repeat(np.arange(n_rows), np.diff(ground_truth.offsets))
@@ -89,7 +88,7 @@ def _of_member(
     nothing = 0.0 if evaluation.finite[member] else np.nan
     of_all = [values + nothing for values in _measured(hits, np.diff(ground_truth.offsets).astype(np.int32))]
 
-    items: dict[str, Any] = {}
+    items: dict[str, object] = {}
     for name, mask in of_items.items():
         n_relevant = np.bincount(row[mask[ground_truth.items]], minlength=n_rows)
         values = _measured(hits & mask[lists], n_relevant.astype(np.int32))
@@ -111,6 +110,6 @@ def _measured(hits: Array, n_relevant: Array) -> PyTree:
     return ndcg(hits, n_relevant), recall(hits, n_relevant)
 
 
-def _described(evaluation: Evaluation, rows: np.ndarray, keys: list[str], values: list[Any]) -> dict[str, Any]:
+def _described(evaluation: Evaluation, rows: np.ndarray, keys: list[str], values: list[object]) -> dict[str, object]:
     means = {key: float(np.mean(np.asarray(v)[rows], dtype=np.float64)) for key, v in zip(keys, values, strict=True)}
     return {"users": len(np.unique(evaluation.users[rows])), "rows": int(np.count_nonzero(rows)), **means}

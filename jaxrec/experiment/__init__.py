@@ -4,7 +4,7 @@ Model selection (`select`) takes a `Selection`, which has no test data; only `fi
 """
 
 from jaxrec.experiment.failures import failure, failure_of
-from jaxrec.experiment.parts import check, latency, n_parameters, prepare, prepared, trainer
+from jaxrec.experiment.parts import check, latency, model_and_evaluator, n_parameters, prepare, trainer
 from jaxrec.experiment.provenance import environment, facts
 from jaxrec.experiment.results import Result, finish, finish_each, popularity_on_validation
 from jaxrec.experiment.training import Selected, members_of, quiet, select, train
@@ -21,10 +21,10 @@ __all__ = [
     "finish_each",
     "latency",
     "members_of",
+    "model_and_evaluator",
     "n_parameters",
     "popularity_on_validation",
     "prepare",
-    "prepared",
     "quiet",
     "select",
     "train",

@@ -30,7 +30,7 @@ def prepare(tree: Tree) -> tuple[Split, float]:
     return build(tree["split"], interactions=build(tree["data"])), time.perf_counter() - started
 
 
-def prepared(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]:
+def model_and_evaluator(tree: Tree, selection: Selection) -> tuple[Model, Evaluator | None]:
     """Build the model for this data, and the evaluator of its validation part if there is one.
 
     Raises:

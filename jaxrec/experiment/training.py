@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 
 from jaxrec.data.splits.split import Selection
 from jaxrec.evaluation.evaluation import Evaluator
-from jaxrec.experiment.parts import prepared, trainer
+from jaxrec.experiment.parts import model_and_evaluator, trainer
 from jaxrec.fitting.epochs import Fit, OnEpoch
 from jaxrec.fitting.member import metrics_at
 from jaxrec.fitting.population import Population
@@ -51,7 +51,7 @@ def select(
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
         n_slots: least number of slots of the program.
     """
-    return train(tree, selection, population, *prepared(tree, selection), on_epoch, saved, n_slots)
+    return train(tree, selection, population, *model_and_evaluator(tree, selection), on_epoch, saved, n_slots)
 
 
 def train(
@@ -64,7 +64,7 @@ def train(
     saved: SavedSlots | None = None,
     n_slots: int = 1,
 ) -> Selected:
-    """Train every member with a model and an evaluator of `prepared`; see `select`."""
+    """Train every member with a model and an evaluator of `model_and_evaluator`; see `select`."""
     validate = evaluator.means if evaluator else None
     fit = trainer(tree)(model, selection.train, population, validate, on_epoch, saved=saved, n_slots=n_slots)
     started = time.perf_counter()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ class Record(TypedDict):
     seconds: float
     diverged: bool
     ended: bool
-    lineage: list[Any]
+    lineage: list[object]
 
 
 class SavedMember(NamedTuple):

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import pandas as pd
@@ -42,7 +41,7 @@ FAILURES = (InputError, MemoryError, jax.errors.JaxRuntimeError)  # of one model
 
 def compare_models(
     contenders: Sequence[Contender],
-    sweep: Mapping[str, Any],
+    sweep: Tree,
     seeds: int | None = None,
     directory: Path | None = None,
     overwrite: bool = False,

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jaxrec import experiment, settings
 from jaxrec.checkpoint import read_json, write_json
@@ -65,7 +65,7 @@ class Work:
         write_json(self.folder / STATE_FILE, self.state | changes)
 
 
-def checked(each: Contender, sweep: Mapping[str, Any], seeds: int | None, study: str, folder: Path) -> Work:
+def checked(each: Contender, sweep: Tree, seeds: int | None, study: str, folder: Path) -> Work:
     """Check the settings of a contender before any work starts."""
     timeout = sweep["timeout"]
     n_trials = sweep["n_trials"]

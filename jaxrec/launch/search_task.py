@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from jaxrec import settings
 from jaxrec.errors import InputError
@@ -37,7 +36,7 @@ class SearchTask:
 
 
 def check_search(
-    tree: Tree, space: dict[str, Any], compose: Callable[[Sequence[str]], Tree], overrides: Sequence[str]
+    tree: Tree, space: Tree, compose: Callable[[Sequence[str]], Tree], overrides: Sequence[str]
 ) -> SearchTask:
     """Check a search before any work starts; see `launch.sweep`."""
     settings.check(tree)
@@ -64,7 +63,7 @@ def check_one_population(chosen: Search) -> None:
         )
 
 
-def _study_name(tree: Tree, fixed: dict[str, Any], space: dict[str, Any]) -> str:
+def _study_name(tree: Tree, fixed: Tree, space: Tree) -> str:
     """Return a name with a hash of the settings, so that incomparable trials never share a study."""
     start = [tree["sweep"][key] for key in ("sampler", "warm_start") if tree["sweep"][key] is not None]
     start += [tree["sweep"][key] for key in ("objectives", "constraints") if tree["sweep"][key]]

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna import load_study
 from optuna.storages import BaseStorage
@@ -35,7 +34,7 @@ ASSUMED = 2  # members while sweep.population=auto is not decided
 
 def sweep(
     tree: Tree,
-    space: dict[str, Any],
+    space: Tree,
     compose: Callable[[Sequence[str]], Tree],
     overrides: Sequence[str],
     directory: Path | None,

@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +152,7 @@ def means_table(rows: Sequence[Row], trees: Sequence[Tree]) -> pd.DataFrame:
             continue
         group = [each for runs in folds.values() for each in runs]
         name = in_all_runs(group[0][0].overrides) or "run"
-        record: dict[str, Any] = {"overrides": name, "seeds": len(group) // len(folds)}
+        record: dict[str, object] = {"overrides": name, "seeds": len(group) // len(folds)}
         record |= {} if None in folds else {"folds": len(folds)}
         results = [row.result for row, _ in group if row.result is not None]
         for part, entries in summarize(results, [fold_of(tree) for _, tree in group]).items():
@@ -194,7 +193,7 @@ def _best(results: Mapping[int, Result], monitor: str) -> int:
     return max(results, key=lambda seed: sign * results[seed].metrics["validation"].get(monitor, 0.0))
 
 
-def _shown(summary: Summary, popularity: Mapping[str, Any], monitor: str) -> pd.DataFrame:
+def _shown(summary: Summary, popularity: Mapping[str, float], monitor: str) -> pd.DataFrame:
     rows = [("validation", monitor)] if monitor in summary["validation"] else []
     rows += [("test", key) for key in shown_keys({key: entry["mean"] for key, entry in summary["test"].items()})]
     return pd.DataFrame(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -35,7 +34,7 @@ def say_undefined(results: list[Result]) -> None:
         say(f"note: test {key} is undefined: {why}")
 
 
-def _shown(result: Result, part: str) -> dict[str, Any]:
+def _shown(result: Result, part: str) -> dict[str, str]:
     metrics = result.metrics[part]
     keys = shown_keys(metrics)
     cells = {key: "undefined" if math.isnan(metrics[key]) else f"{metrics[key]:.4f}" for key in keys}

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from optuna.study import Study
@@ -59,7 +58,7 @@ class Verification:
         return f"different: metrics of {self.name} differ by up to {largest:.2g}"
 
 
-def compared(name: str, stored: Mapping[str, Any], repeated: Mapping[str, Any]) -> Verification:
+def compared(name: str, stored: Tree, repeated: Tree) -> Verification:
     """Compare metrics by name; a missing or undefined one differs from any number by infinity."""
     rows = []
     for key in dict.fromkeys([*stored, *repeated]):
@@ -149,7 +148,7 @@ def _settings(directory: Path) -> Tree:
     return tree
 
 
-def _extremes(space: Mapping[str, object] | None) -> dict[str, list[Any]]:
+def _extremes(space: Mapping[str, object] | None) -> dict[str, list[object]]:
     """Return bounds or choices of the search in which a run was trained, which determine its program."""
     return {key: dimension.extremes() for key, dimension in space_from_yaml(space).items()} if space else {}
 

@@ -1,7 +1,6 @@
 """Page of a run with several seeds: means, standard deviations, intervals, and every seed."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -53,7 +52,7 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
     return page(title, body)
 
 
-def _metrics(summary: Summary, popularity: Mapping[str, Any]) -> Html:
+def _metrics(summary: Summary, popularity: Mapping[str, float]) -> Html:
     rows = [
         [label(key), *_cells(summary["validation"].get(key)), *_cells(entry), Cell(decimals(popularity.get(key)))]
         for key, entry in summary["test"].items()

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec import programs
+from jaxrec.blockwise import slices
 from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Additive, Model, Params
@@ -82,9 +83,7 @@ class Explainer:
     def _left_out(self, user: int, history: np.ndarray, item: int) -> ScoreParts:
         read = np.arange(len(history))[-self.reads :]
         lists = [history, *(np.delete(history, at) for at in read)]
-        scores = np.concatenate(
-            [self._scored(user, lists[at : at + TOGETHER], item) for at in range(0, len(lists), TOGETHER)]
-        )
+        scores = np.concatenate([self._scored(user, lists[block], item) for block in slices(len(lists), TOGETHER)])
         return ScoreParts(
             float(scores[0]),
             None,

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxrec import programs
+from jaxrec.blockwise import slices
 from jaxrec.recommend.batch_recommender import NEW, ROWS
 from jaxrec.recommend.item_similarity import Vectors
 from jaxrec.recommend.recommender import Recommender
@@ -96,8 +97,8 @@ class Programs:
             kinds.setdefault((length, k, row.reranked), []).append(at)
         listed: dict[int, RankedList] = {}
         for kind, places in kinds.items():
-            for start in range(0, len(places), ROWS):
-                some = places[start : start + ROWS]
+            for block in slices(len(places), ROWS):
+                some = places[block]
                 listed |= zip(some, self._listed([rows[at] for at in some], *kind), strict=True)
         return [listed[at] for at in range(len(rows))]
 

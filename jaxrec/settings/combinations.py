@@ -135,7 +135,7 @@ def _check_model(tree: Tree) -> None:
         check_heads(model["n_heads"], model["embedding_dim"])
     if (teacher := _target(tree, "loss")) in (NextItem, MaskedItem):
         kind = _target(tree, "model")
-        length = model.get("history_length", getattr(kind, "history_length", 0))
+        length = model.get("history_length", kind.history_length)
         check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
 
 

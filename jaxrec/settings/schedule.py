@@ -7,8 +7,6 @@ steps:
   - {from_epoch: 11, overrides: {optimizer.learning_rate: 0.01}}
 """
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from jaxrec.errors import InputError
@@ -44,7 +42,7 @@ class Schedule(BaseModel):
     slots: PositiveInt | None = None
 
     @classmethod
-    def of(cls, content: Any, source: str = "trainer.schedule") -> "Schedule":
+    def of(cls, content: object, source: str = "trainer.schedule") -> "Schedule":
         """Check the content of a schedule file.
 
         Args:

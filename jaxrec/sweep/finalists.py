@@ -85,7 +85,7 @@ def confirm(
     failed: dict[int, str] = {}
     units = None
     for shared, numbers, members in programs.values():
-        model, evaluator = experiment.prepared(shared, selection)
+        model, evaluator = experiment.model_and_evaluator(shared, selection)
         assert evaluator is not None  # `Tuning.check_data` requires it
         population = Population.joined(members)
         selected = experiment.train(shared, selection, population, model, evaluator, on_epoch)

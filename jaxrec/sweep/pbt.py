@@ -8,13 +8,13 @@ takes the same decisions.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from jaxrec.sweep.space import Choice, Dimension, Interval, Values, space_from_yaml
+from jaxrec.sweep.space import Choice, Dimension, Interval, Value, Values, space_from_yaml
 
 SHARE = 4  # one part in this many is replaced, and as many may be copied
 FACTORS = (0.8, 1.2)
@@ -113,7 +113,7 @@ def ancestry_of(study: Study, trial: FrozenTrial) -> list[Segment]:
     return ancestry({t.number: t.params for t in trials}, lineages, trial.number, trial.user_attrs["best_epoch"])
 
 
-def schedule(segments: Sequence[Segment], epochs: int, extremes: Mapping[str, list[Any]], slots: int) -> Values:
+def schedule(segments: Sequence[Segment], epochs: int, extremes: Mapping[str, list[Value]], slots: int) -> Values:
     """Return the content of a schedule file, see `jaxrec.settings.schedule`, that trains an ancestry from scratch.
 
     Choices of config groups, e.g. `model`, are not part of it.
@@ -142,7 +142,7 @@ def _finite(score: float) -> float:
     return score if math.isfinite(score) else -math.inf
 
 
-def _drawn(dimension: Dimension, rng: np.random.Generator) -> Any:
+def _drawn(dimension: Dimension, rng: np.random.Generator) -> Value:
     """Return a random value of a dimension."""
     if isinstance(dimension, Choice):
         return dimension.choices[rng.integers(len(dimension.choices))]
@@ -153,7 +153,7 @@ def _drawn(dimension: Dimension, rng: np.random.Generator) -> Any:
     return _nearest(dimension, value)
 
 
-def _moved(dimension: Dimension, value: Any, up: bool) -> Any:
+def _moved(dimension: Dimension, value: Value, up: bool) -> Value:
     """Return a value nearby: a neighboring choice, or a number times one of `FACTORS`, by at least one step."""
     if isinstance(dimension, Choice):
         numbers = all(isinstance(c, int | float) and not isinstance(c, bool) for c in dimension.choices)

@@ -3,16 +3,15 @@
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from jaxrec import settings
 from jaxrec.errors import InputError
-from jaxrec.fitting.population import MAX_SLOTS
+from jaxrec.fitting.population import MAX_SLOTS, Population
 from jaxrec.settings import Tree
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import Choice, Dimension, Values, reaching
+from jaxrec.sweep.space import Choice, Dimension, Value, Values, reaching
 from jaxrec.sweep.tuning import Tuning
 
 SAMPLERS = {"tpe": "random", "random": "random", "qmc": "qmc"}  # of the first parameters
@@ -103,12 +102,12 @@ def _can_change(tuning: Tuning, key: str) -> bool:
     return any(a == b for a, b in itertools.pairwise(programs))
 
 
-def program_of(tuning: Tuning, params: Values) -> tuple[str, Tree, Any]:
+def program_of(tuning: Tuning, params: Values) -> tuple[str, Tree, Population]:
     """Return the program of a member, with arrays as large as the largest of the space; see `settings.program_of`."""
     return settings.program_of(tuning.tree_of(params), tuning.extremes, to_largest=True)
 
 
-def _probes(dimension: Dimension) -> Sequence[Any]:
+def _probes(dimension: Dimension) -> Sequence[Value]:
     if isinstance(dimension, Choice):
         return dimension.choices
     middle = (dimension.low + dimension.high) / 2

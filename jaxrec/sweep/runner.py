@@ -22,7 +22,7 @@ from jaxrec.settings import Tree
 from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
-from jaxrec.sweep.space import Values
+from jaxrec.sweep.space import Value, Values
 
 MAX_IDLE = 16  # programs without a trial that are kept, with the memory of their slots, for later trials
 
@@ -92,7 +92,7 @@ class SlotRunner:
     """
 
     tree_of: Callable[[Values], Tree]
-    extremes: Mapping[str, Sequence[Any]]
+    extremes: Mapping[str, Sequence[Value]]
     selection: Selection
     n_slots: int
     saved: SavedSlots | None = None
@@ -229,7 +229,7 @@ class SlotRunner:
         self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> _Program:
-        model, evaluator = experiment.prepared(shared, self.selection)
+        model, evaluator = experiment.model_and_evaluator(shared, self.selection)
         assert evaluator is not None  # `Tuning.check_data` requires it
         trainer: Any = experiment.trainer(shared)
         program, placement = trainer.program(model, self.selection.train, population.hyper, self.n_slots)

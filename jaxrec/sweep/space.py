@@ -26,7 +26,8 @@ from jaxrec.errors import InputError
 LARGEST_GRID = 100_000
 LARGEST_STEPS = 10**9  # values of a dimension with a step
 
-Values = dict[str, Any]  # a value for each dimension or setting, by key
+Value = Any  # of a setting; YAML may hold anything, so it is checked where it is used
+Values = dict[str, Value]  # a value for each dimension or setting, by key
 Condition = Mapping[str, tuple[object, ...]]  # allowed values of other dimensions
 
 
@@ -34,8 +35,8 @@ Condition = Mapping[str, tuple[object, ...]]  # allowed values of other dimensio
 class Choice:
     """Categorical dimension: an unordered list of numbers, strings, booleans or null."""
 
-    choices: Any  # a tuple, checked below: YAML may hold anything
-    when: Any = None  # None or a `Condition`
+    choices: Value  # a tuple
+    when: Value = None  # None or a `Condition`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "when", _condition(self.when))
@@ -59,11 +60,11 @@ class Choice:
         """Return whether a value is one of the choices."""
         return value in self.choices
 
-    def points(self) -> list[Any]:
+    def points(self) -> list[Value]:
         """Return all values in their original order."""
         return list(self.choices)
 
-    def extremes(self) -> list[Any]:
+    def extremes(self) -> list[Value]:
         """Return the extreme values; the whole dimension is valid if these are."""
         return self.points()
 
@@ -72,12 +73,12 @@ class Choice:
 class Interval:
     """Numeric dimension from `low` to `high`, inclusive; `log` samples uniformly in log space."""
 
-    low: Any  # numbers, checked below: YAML may hold anything
-    high: Any
-    log: Any = False
-    integer: Any = False
-    step: Any = None
-    when: Any = None  # None or a `Condition`
+    low: Value  # numbers
+    high: Value
+    log: Value = False
+    integer: Value = False
+    step: Value = None
+    when: Value = None  # None or a `Condition`
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "when", _condition(self.when))
@@ -111,7 +112,7 @@ class Interval:
             return IntDistribution(int(self.low), int(high), log=self.log, step=int(self.step or 1))
         return FloatDistribution(self.low, high, log=self.log, step=self.step)
 
-    def extremes(self) -> list[Any]:
+    def extremes(self) -> list[Value]:
         """Return the extreme values; the whole dimension is valid if these are."""
         return [self.low, self.high]
 
@@ -121,7 +122,7 @@ class Interval:
             return False
         return self.distribution()._contains(value)
 
-    def points(self) -> list[Any]:
+    def points(self) -> list[Value]:
         """Return all values in ascending order; requires a step or integers."""
         if self.step is None and not self.integer:
             if self.low == self.high:
@@ -135,7 +136,7 @@ class Interval:
         low, high, step = (Fraction(str(number)) for number in (self.low, self.high, self.step or 1))
         return int((high - low) // step) + 1
 
-    def _point(self, place: int) -> Any:
+    def _point(self, place: int) -> Value:
         # Fractions of the decimals, so that 0.1 + 2 * 0.1 is 0.3.
         exact = Fraction(str(self.low)) + place * Fraction(str(self.step or 1))
         return int(exact) if self.integer else float(exact)
@@ -196,7 +197,7 @@ def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, Values]:
     return {key: _plain({k: v for k, v in vars(d).items() if k != "when" or v}) for key, d in space.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Value) -> Value:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return list(value) if isinstance(value, tuple) else value
@@ -245,7 +246,7 @@ def _condition(when: object) -> Condition | None:
     return several
 
 
-def _dimension(key: str, fields: Any) -> Dimension:
+def _dimension(key: str, fields: Value) -> Dimension:
     if not isinstance(fields, Mapping):
         raise InputError(f"{key}: write {{choices: [...]}} or {{low: ..., high: ...}}, got {fields!r}")
     kind = Choice if "choices" in fields else Interval

@@ -24,7 +24,7 @@ from jaxrec.sweep.plan import UNLIMITED, Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import Space, Values, grid, is_searched, reaching
+from jaxrec.sweep.space import Space, Value, Values, grid, is_searched, reaching
 from jaxrec.sweep.warm_start import open_source
 from jaxrec.sweep.workers import own_states
 
@@ -59,14 +59,14 @@ class Tuning:
         return str(self.tree["eval"]["monitor"])
 
     @property
-    def extremes(self) -> dict[str, list[Any]]:
+    def extremes(self) -> dict[str, list[Value]]:
         """Bounds or choices of every dimension."""
         return {key: dimension.extremes() for key, dimension in self.space.items()}
 
     def largest_population(self, selection: Selection) -> int:
         """Return the largest number of trials that fits into a device and still gains; see `fitting.capacity`."""
         _, shared, population = settings.program_of(self.tree, self.extremes)
-        model, _ = experiment.prepared(shared, selection)
+        model, _ = experiment.model_and_evaluator(shared, selection)
         trainer: Any = experiment.trainer(shared)
         if not isinstance(trainer, GradientFit):
             return ON_CPU
