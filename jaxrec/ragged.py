@@ -11,7 +11,7 @@ from jaxrec import backend
 
 
 class Ragged(NamedTuple):
-    """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners` is the row of each entry, for `mask_block`."""
+    """Ragged lists: row r is `items[offsets[r]:offsets[r + 1]]`; `owners`: row of each entry, for `mask_block`."""
 
     offsets: Int[Array, "R1"]
     items: Int[Array, "E"]

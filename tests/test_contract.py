@@ -46,7 +46,7 @@ class Built:
         settings.check(tree)
         ((_, shared, population),) = populations([tree, tree | {"seed": 2}])
         self.selection, self.hyper = selection, population.hyper
-        self.plain, self.evaluator = experiment.prepared(shared, selection)
+        self.plain, self.evaluator = experiment.model_and_evaluator(shared, selection)
         self.trainer = experiment.trainer(shared)
         self.encoded = selection.train.encoded
         self.tables = tables(self.plain, self.encoded)

@@ -88,7 +88,7 @@ def _trained(
 
     If interrupted, the members continue in other slots from states saved after the first epoch.
     """
-    model, evaluator = experiment.prepared(shared, selection)
+    model, evaluator = experiment.model_and_evaluator(shared, selection)
     trainer = experiment.trainer(shared)
     program, placement = trainer.program(model, selection.train, population.hyper, n_slots)
     members = members_of(population, [2, 2, 2])

@@ -34,7 +34,7 @@ def test_from_compiled_programs_of_few_and_of_more_members(compose, monkeypatch)
     tree = compose(*PLANTED, "model=mf", "model.embedding_dim=8")
     split, _ = experiment.prepare(tree)
     ((_, shared, population),) = settings.populations([tree])
-    model, _ = experiment.prepared(shared, split.selection)
+    model, _ = experiment.model_and_evaluator(shared, split.selection)
     trainer, sizes = experiment.trainer(shared), []
 
     def program(n):
