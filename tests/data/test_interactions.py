@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxrec.data import interactions
 from jaxrec.data.interactions import Interactions, encode, summary
 from jaxrec.errors import InputError
 from tests.data.rows import PAIRS, frame, quick
@@ -39,6 +40,12 @@ def test_a_number_and_its_text_are_one_user():
 def test_rows_without_an_id_are_refused():
     with pytest.raises(InputError, match=r"2 rows have no item_id, first in row 2"):
         encode(pd.DataFrame({"user_id": ["a", "b", "c"], "item_id": ["x", None, None]}), name="holes")
+
+
+def test_more_interactions_than_positions_are_refused(monkeypatch):
+    monkeypatch.setattr(interactions, "MOST", 1_000)
+    with pytest.raises(InputError, match=r"the data has 1,001 interactions, .* use 1,000 at most"):
+        encode(frame([(1, 2, 0)] * 1_001), name="rows")
 
 
 def test_features_follow_the_id_tables():

@@ -67,3 +67,13 @@ def test_a_key_each_that_depends_on_the_seed_alone():
 
 def test_size_is_the_number_of_seeds():
     assert Population(np.arange(7), Hyper()).size == 7
+
+
+def test_devices_of_a_cpu_share_one_copy_of_the_data():
+    placement = place(jax.device_count())
+    assert placement.mesh.size > 1
+    data = jnp.arange(1_000)
+    shared = placement.share({"items": data})["items"]
+    copies = {shard.data.unsafe_buffer_pointer() for shard in shared.addressable_shards}
+    assert len(shared.addressable_shards) == placement.mesh.size
+    assert copies == {data.unsafe_buffer_pointer()}
