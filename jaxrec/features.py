@@ -41,9 +41,10 @@ class FeatureTables(NamedTuple):
     item_table: FeatureTable | None = None
 
 
-def wanted(model: nn.Module | type[nn.Module]) -> set[str]:
-    """Names of the tables for which a model has fields."""
-    return {field.name for field in dataclasses.fields(model)} & set(FeatureTables._fields)
+def wanted(model: nn.Module) -> set[str]:
+    """Names of the tables that a model reads: those for which it has fields, or fewer if it says so."""
+    fields = {field.name for field in dataclasses.fields(model)} & set(FeatureTables._fields)
+    return fields & set(getattr(model, "tables_read", fields))
 
 
 def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
@@ -60,9 +61,14 @@ def with_tables(model: Module, feature_tables: FeatureTables) -> Module:
     return model.clone(**{name: value for name, value in feature_tables._asdict().items() if value is not None})
 
 
-def sizes(encoded: Encoded | None) -> dict[str, Sizes]:
-    """Vocabulary sizes of the tables, as the model fields `user_sizes` and `item_sizes`."""
+def sizes(model: nn.Module, encoded: Encoded | None) -> dict[str, Sizes]:
+    """Vocabulary sizes of the tables that a model reads, as its fields `user_sizes` and `item_sizes`."""
     if encoded is None:
         return {}
-    parts = {"user_sizes": encoded.of_users, "item_sizes": encoded.of_items}
-    return {name: part.sizes for name, part in parts.items() if part is not None}
+    names = wanted(model)
+    parts = {
+        "user_sizes": encoded.of_users if "user_table" in names else None,
+        "item_sizes": encoded.of_items if "item_table" in names else None,
+    }
+    fields = {field.name for field in dataclasses.fields(model)}
+    return {name: part.sizes for name, part in parts.items() if part is not None and name in fields}

@@ -4,21 +4,46 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxrec.data.histories import UserHistories
+from jaxrec.data.histories import UserHistories, hours
+
+UNKNOWN = {"event": -1, "gap": -1, "value": float("nan"), "hour": -1}  # columns besides the items
 
 
 class History(NamedTuple):
     """Batch of histories: the latest T entries, oldest first, padded on the left with item -1 and 0 elsewhere.
 
-    `event` (codes), `gap` (seconds since the previous entry) and `value` are present if the data has them.
+    `event` (codes), `gap` (seconds since the previous entry), `value` and `hour` (since 1970) are present if the data
+    has them, and `hour` also only if the model reads it. Unknown entries are -1, values NaN.
     """
 
     items: Int[Array, "B T"]
     event: Int[Array, "B T"] | None = None
     gap: Float[Array, "B T"] | None = None
     value: Float[Array, "B T"] | None = None
+    hour: Int[Array, "B T"] | None = None
+
+    def without(self, hidden: Bool[Array, "B T"]) -> "History":
+        """The history whose hidden entries have unknown columns, and so has the gap of the entry after each."""
+        after = jnp.pad(hidden, ((0, 0), (1, 0)))[:, :-1]
+
+        def masked(name: str) -> Array | None:
+            column, mask = getattr(self, name), hidden | after if name == "gap" else hidden
+            return None if column is None else jnp.where(mask, jnp.asarray(UNKNOWN[name], column.dtype), column)
+
+        return History(self.items, **{name: masked(name) for name in UNKNOWN})
+
+    def appended(self, item: int) -> "History":
+        """The history without its first entry and with this item as its last one, of which nothing else is known."""
+
+        def moved(column: Array | None, value: float | int) -> Array | None:
+            if column is None:
+                return None
+            return jnp.concatenate([column[:, 1:], jnp.full_like(column[:, :1], value)], axis=1)
+
+        columns = {name: moved(getattr(self, name), value) for name, value in UNKNOWN.items()}
+        return History(jnp.concatenate([self.items[:, 1:], jnp.full_like(self.items[:, :1], item)], axis=1), **columns)
 
     def multihot(self, n_items: int) -> Float[Array, "B I"]:
         """Indicator of items: 1 if an item is in a history, else 0."""
@@ -39,7 +64,7 @@ class DeviceHistories(NamedTuple):
 
     Attributes:
         start, end: the history of row r is the entries `start[r] : end[r]`
-        items, event, gap, value: columns of `History`
+        items, event, gap, value, hour: columns of `History`
     """
 
     start: Int[Array, "R"]
@@ -48,6 +73,7 @@ class DeviceHistories(NamedTuple):
     event: Int[Array, "E"] | None = None
     gap: Float[Array, "E"] | None = None
     value: Float[Array, "E"] | None = None
+    hour: Int[Array, "E"] | None = None
 
     def latest(
         self,
@@ -78,13 +104,13 @@ class DeviceHistories(NamedTuple):
 
         items = window(self.items, -1)
         assert items is not None
-        return History(items, *(window(column, 0) for column in (self.event, self.gap, self.value)))
+        return History(items, *(window(column, 0) for column in (self.event, self.gap, self.value, self.hour)))
 
 
 def device_histories(
-    source: UserHistories, start: np.ndarray | None = None, end: np.ndarray | None = None
+    source: UserHistories, start: np.ndarray | None = None, end: np.ndarray | None = None, *, hour: bool = False
 ) -> DeviceHistories:
-    """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`.
+    """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`; `hour` only if asked.
 
     Without entries one dummy entry is kept, because gathers need a non-empty array.
     """
@@ -102,4 +128,5 @@ def device_histories(
         event=optional(source.event, jnp.int32),
         gap=optional(source.gap, jnp.float32),
         value=optional(source.value, jnp.float32),
+        hour=optional(hours(source.time), jnp.int32) if hour and source.time is not None else None,
     )

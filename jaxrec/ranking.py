@@ -151,7 +151,8 @@ def sources_of(model: Model, queries: QueryRows, fallback: Fallback | None) -> t
 def rows_of(model: Model, queries: QueryRows, folds: Model | None = None) -> Rows:
     """Copy rows to the device, with the histories and features that the model or its fold-in model reads."""
     reads = (folds or model).history_length
-    histories = device_histories(queries.known, queries.start, queries.end) if reads else None
+    hour = "hour" in model.history_columns
+    histories = device_histories(queries.known, queries.start, queries.end, hour=hour) if reads else None
     return Rows(jnp.asarray(queries.users, jnp.int32), histories, tables(model, queries.encoded))
 
 

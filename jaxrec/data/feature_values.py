@@ -12,16 +12,6 @@ def is_lists(column: pd.Series) -> bool:
     return types.is_list_like(column[column.notna()].iloc[0])
 
 
-def check_list_entries(name: str, column: pd.Series) -> None:
-    """Raise InputError for lists of decimal numbers, whose values are not names."""
-    entries = column.reset_index(drop=True).explode().dropna().infer_objects()
-    if types.is_float_dtype(entries) and (entries != np.rint(entries.astype(np.float64))).any():
-        raise InputError(
-            f"the feature {name!r} contains lists of decimal numbers (embeddings?), which are not supported: "
-            "leave it out, or write one column per number"
-        )
-
-
 def is_numerical(column: pd.Series) -> bool:
     """Return whether a column has numbers or dates, not categories."""
     if types.is_bool_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):

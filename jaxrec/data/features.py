@@ -5,6 +5,7 @@ The dtype of a column determines its kind:
 category, bool            categorical
 text                      categorical, unless it is free text: more than half of the non-missing values occur once
 lists, one per row        a bag: several values, unordered, each counted once
+lists of decimal numbers  a dense vector, e.g. an embedding: its entries are numbers with one scale; all of one length
 numbers, dates            numerical (dates as days since 1970); codes, e.g. of occupations, need `astype("category")`
 
 Vocabularies, means and standard deviations are fitted on the rows of ids in train and applied to all rows.
@@ -19,7 +20,9 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveInt
 
-from jaxrec.data.feature_values import as_floats, as_text, check_list_entries, is_lists, is_numerical, list_entries
+from jaxrec.data import dense_features
+from jaxrec.data.dense_features import DenseScale
+from jaxrec.data.feature_values import as_floats, as_text, is_lists, is_numerical, list_entries
 from jaxrec.errors import InputError
 
 FREE_TEXT = 0.5  # a text column is free text if a larger share of its values occurs only once
@@ -64,6 +67,7 @@ class Schema:
         left_out: excluded columns and the reason for each.
         bag_length: L, the length of the longest bag, at most the `max_bag` it was fitted with.
         max_text: number of characters at which names are truncated.
+        dense: columns of vectors.
     """
 
     categories: tuple[Vocabulary, ...]
@@ -72,12 +76,13 @@ class Schema:
     left_out: Mapping[str, str]
     bag_length: int
     max_text: int
+    dense: tuple[DenseScale, ...] = ()
 
     @property
     def number_names(self) -> tuple[str, ...]:
-        """Column names of `Features.numbers`: the numbers, then the missing flags."""
+        """Column names of `Features.numbers`: the numbers, the missing flags, then the entries of vectors."""
         flags = (f"{scale.column} is missing" for scale in self.numbers if scale.flagged)
-        return (*(scale.column for scale in self.numbers), *flags)
+        return (*(scale.column for scale in self.numbers), *flags, *(n for scale in self.dense for n in scale.names))
 
     def encode(self, frame: pd.DataFrame) -> "Features":
         """Encode a frame with the same columns; names outside the vocabulary get code 0.
@@ -87,7 +92,7 @@ class Schema:
         """
         frame = frame.rename(columns=str)
         columns = [part.column for parts in (self.categories, self.bags) for part in parts]
-        columns += [scale.column for scale in self.numbers]
+        columns += [scale.column for scale in self.numbers] + [scale.column for scale in self.dense]
         if missing := [column for column in columns if column not in frame]:
             raise InputError(f"features lack the column {missing[0]!r}: the columns are {', '.join(map(repr, frame))}")
         frame = frame.reset_index(drop=True)
@@ -116,7 +121,8 @@ class Schema:
             numbers[:, place] = (as_floats(frame[scale.column]) - scale.mean) / scale.deviation
         flags = np.isnan(numbers[:, [scale.flagged for scale in self.numbers]])
         limit = np.finfo(np.float32).max  # a value may lie far outside the fitted range
-        return np.concatenate([np.nan_to_num(numbers).clip(-limit, limit), flags], axis=1).astype(np.float32)
+        vectors = [scale.encode(frame[scale.column]).clip(-limit, limit) for scale in self.dense]
+        return np.concatenate([np.nan_to_num(numbers).clip(-limit, limit), flags, *vectors], axis=1).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,15 +228,20 @@ def features(
 
 def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Schema:
     """Fit vocabularies and scales of a frame's columns; record why columns are left out."""
-    categories, bags, numbers = [], [], []
+    categories, bags, numbers, dense = [], [], [], []
     left_out: dict[str, str] = {}
     longest = 0
     for name, column in frame.items():
         name = str(name)  # mypy infers Hashable
         if not column.notna().any():
             left_out[name] = "no known value"
+        elif is_lists(column) and dense_features.is_dense(column):
+            vectors = dense_features.fitted(name, column)
+            if vectors.deviation > 0:
+                dense.append(vectors)
+            else:
+                left_out[name] = "one value only"
         elif is_lists(column):
-            check_list_entries(name, column)
             row, text = list_entries(column, max_text)
             bag = _vocabulary(name, text[~pd.DataFrame({"row": row, "text": text}).duplicated()], min_count)
             row, codes = _distinct(row, bag.codes(text))
@@ -258,7 +269,9 @@ def _fit(frame: pd.DataFrame, min_count: int, max_bag: int, max_text: int) -> Sc
                 left_out[name] = "one value only"
             else:
                 categories.append(category)
-    return Schema(tuple(categories), tuple(bags), tuple(numbers), left_out, min(longest, max_bag), max_text)
+    return Schema(
+        tuple(categories), tuple(bags), tuple(numbers), left_out, min(longest, max_bag), max_text, tuple(dense)
+    )
 
 
 def _distinct(row: np.ndarray, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

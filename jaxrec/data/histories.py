@@ -17,6 +17,7 @@ class UserHistories(NamedTuple):
         gap: float32 [N], seconds since the user's previous entry; 0 for the first.
         value: float32 [N], rating or quantity.
         target: bool [N], whether the item is filtered from the user's recommendations; None: all are.
+        time: int64 [N], milliseconds since 1970.
     """
 
     offsets: np.ndarray
@@ -25,6 +26,7 @@ class UserHistories(NamedTuple):
     gap: np.ndarray | None = None
     value: np.ndarray | None = None
     target: np.ndarray | None = None
+    time: np.ndarray | None = None
 
     def masked(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return offsets [R + 1] and the items to filter from the recommendations of the given users [R]."""
@@ -33,6 +35,11 @@ class UserHistories(NamedTuple):
             return offsets, self.items[rows]
         kept = self.target[rows]
         return np.concatenate([[0], np.cumsum(kept)])[offsets], self.items[rows[kept]]
+
+
+def hours(time: np.ndarray) -> np.ndarray:
+    """Return the hours since 1970 of times in milliseconds, int32."""
+    return (time // 3_600_000).astype(np.int32)
 
 
 def select_rows(offsets: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

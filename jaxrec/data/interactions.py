@@ -107,8 +107,8 @@ class Interactions:
         if self.time is not None:
             gap = np.diff(gathered(self.time, rows), prepend=0).astype(np.float32) / np.float32(1000)
             gap[offsets[:-1][np.diff(offsets) > 0]] = 0
-        event, value, target = (column(values) for values in (self.event, self.value, self.target))
-        return UserHistories(offsets, gathered(self.item, rows), event, gap, value, target)
+        event, value, target, time = (column(v) for v in (self.event, self.value, self.target, self.time))
+        return UserHistories(offsets, gathered(self.item, rows), event, gap, value, target, time)
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Return the data with the given rows only (positions or a mask) and unchanged id tables.

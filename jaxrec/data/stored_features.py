@@ -1,11 +1,12 @@
 """Serialization of encoded features, including vocabularies and scales, for checkpoints."""
 
 from collections.abc import Mapping
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import pandas as pd
 
+from jaxrec.data.dense_features import DenseScale
 from jaxrec.data.features import Encoded, Features, Scale, Schema, Vocabulary
 
 ARRAYS = ("categories", "bags", "numbers")
@@ -28,8 +29,17 @@ class StoredScale(TypedDict):
     flagged: bool
 
 
+class StoredDense(TypedDict):
+    """Serialized `DenseScale`."""
+
+    column: str
+    mean: list[float]
+    deviation: float
+    flagged: bool
+
+
 class StoredSchema(TypedDict):
-    """Serialized `Schema`."""
+    """Serialized `Schema`; runs of earlier versions have no `dense`."""
 
     categories: list[StoredVocabulary]
     bags: list[StoredVocabulary]
@@ -37,6 +47,7 @@ class StoredSchema(TypedDict):
     left_out: dict[str, str]
     bag_length: int
     max_text: int
+    dense: NotRequired[list[StoredDense]]
 
 
 def stored(encoded: Encoded) -> dict[str, object]:
@@ -73,6 +84,10 @@ def _plain(schema: Schema) -> StoredSchema:
         "left_out": dict(schema.left_out),
         "bag_length": schema.bag_length,
         "max_text": schema.max_text,
+        "dense": [
+            {"column": s.column, "mean": list(s.mean), "deviation": s.deviation, "flagged": s.flagged}
+            for s in schema.dense
+        ],
     }
 
 
@@ -87,4 +102,7 @@ def _schema(plain: StoredSchema) -> Schema:
         left_out=plain["left_out"],
         bag_length=plain["bag_length"],
         max_text=plain["max_text"],
+        dense=tuple(
+            DenseScale(s["column"], tuple(s["mean"]), s["deviation"], s["flagged"]) for s in plain.get("dense", [])
+        ),
     )

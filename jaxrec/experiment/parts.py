@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxrec.arguments import locate
-from jaxrec.data.features import Encoded
+from jaxrec.data.features import Encoded, Sizes
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.large_columns import offsets_of
 from jaxrec.data.splits.split import Selection, Split
@@ -17,7 +16,7 @@ from jaxrec.evaluation.candidates import CandidateEvaluation
 from jaxrec.evaluation.evaluation import Evaluator
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, folding, trained_on
-from jaxrec.features import sizes, wanted
+from jaxrec.features import sizes
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.mesh import rows_over
 from jaxrec.models.model import Model
@@ -70,6 +69,7 @@ def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEva
     known = train if validation is None else validation.context()
     model = model_of(tree, known)
     _check_features(model, train.encoded)
+    model.check_data(train)
     evaluated_model = evaluated_model_of(model, selection, known)
     _check_positions(trainer(tree), train)
     return evaluation, model, evaluated_model, known
@@ -82,10 +82,11 @@ def model_of(tree: Tree, known: Interactions) -> Model:
         "n_items": known.n_items,
         "history_length": longest_history(known),
         "density": known.n_targets / max(1, known.n_users * known.n_items),
+        "n_events": len(known.event_names),
     }
-    if wanted(locate(tree["model"]["_target_"])):
-        runtime |= sizes(known.encoded)
-    return build(tree["model"], **{name: value for name, value in runtime.items() if name not in tree["model"]})
+    model: Model = build(tree["model"], **{name: n for name, n in runtime.items() if name not in tree["model"]})
+    found = {name: value for name, value in sizes(model, known.encoded).items() if name not in tree["model"]}
+    return model.clone(**found) if found else model  # type: ignore[arg-type]
 
 
 def evaluated_model_of(model: Model, selection: Selection, known: Interactions) -> Model:
@@ -123,7 +124,7 @@ def _check_features(model: Model, encoded: Encoded | None) -> None:
     if not model.needs_features:
         return
     parts = [part for part in (encoded.of_users, encoded.of_items) if part is not None] if encoded else []
-    if any(part.schema.categories or part.schema.bags or part.schema.numbers for part in parts):
+    if any(part.sizes != Sizes() for part in parts):
         return
     left_out = {column: why for part in parts for column, why in part.schema.left_out.items()}
     reason = (

@@ -90,6 +90,8 @@ class GradientFit(EpochLoop):
                 "trainer.precision=bfloat16 needs a GPU or TPU, a CPU multiplies in float32: remove trainer.precision"
             )
         examples, n_examples = self.objective.examples(train, model.history_length)
+        if model.history_columns:
+            examples = self.objective.with_columns(examples, train, model.history_columns)
         batch_size = min(self.batch_size, n_examples)
         if self.mesh.batch != "auto":
             if self.batch_size % self.mesh.batch:

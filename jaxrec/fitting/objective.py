@@ -42,6 +42,13 @@ class Objective:
         """A pytree of device arrays and the number of examples; includes histories if `history_length` is above 0."""
         raise NotImplementedError
 
+    def with_columns(self, examples: PyTree, train: Interactions, columns: tuple[str, ...]) -> PyTree:
+        """The examples with these columns of the histories, for a model that reads more than items."""
+        raise InputError(
+            f"this loss does not pass the columns {', '.join(columns)} of histories to the model: choose "
+            "loss=sequence_softmax, or omit them from the model"
+        )
+
     def start(self, params: Params, examples: PyTree) -> Params:
         """Initial parameters of training, from the model's randomly initialized ones."""
         return params

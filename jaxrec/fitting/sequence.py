@@ -18,21 +18,21 @@ from pydantic import PositiveInt
 from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs, Objective
+from jaxrec.fitting.objective import NEVER, Costs, Objective
 from jaxrec.fitting.sequence_losses import Cost
 from jaxrec.fitting.sequence_negatives import Draw
-from jaxrec.history import DeviceHistories, History
+from jaxrec.history import DeviceHistories, History, device_histories
 from jaxrec.hyper import Share
 from jaxrec.mesh import whole_batch
 from jaxrec.models.dropout import Noise
 from jaxrec.models.model import Model, Params
-from jaxrec.models.sequence import SequenceModel
+from jaxrec.models.sequence import Context, SequenceModel
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.random import RandomStream, bits, substream
 
 SHORTEST = 8  # chunks are cut to 1/2 or 1/4 of the history length, but not below this
 
-NEGATIVES, DROPOUT, MASKS = 0, 1, 2  # numbers of the random substreams
+NEGATIVES, DROPOUT, MASKS, ITEMS = 0, 1, 2, 3  # numbers of the random substreams
 
 
 class Windows(NamedTuple):
@@ -54,16 +54,36 @@ class Windows(NamedTuple):
 
 
 class SequenceBatch(NamedTuple):
-    """Inputs and targets of one batch; positions without a target have `target` -1 and `weight` 0."""
+    """Inputs and targets of one batch; positions without a target have `target` -1 and `weight` 0.
+
+    `context` is present if the model reads more than items.
+    """
 
     rows: Int[Array, "B"]
     items: Int[Array, "B T"]
     target: Int[Array, "B T"]
     weight: Float[Array, "B T"]
+    context: Context | None = None
+
+    def latest(self, n: int) -> "SequenceBatch":
+        """The last `n` positions."""
+        return jax.tree.map(lambda x: x[:, -n:] if x.ndim == 2 else x, self)
+
+
+class OfWindows(Objective):
+    """Base class of objectives whose examples are windows."""
+
+    split_batch = True  # over devices that no member uses
+
+    def with_columns(self, examples: Windows, train: Interactions, columns: tuple[str, ...]) -> Windows:
+        """The windows with these columns of their inputs."""
+        every = device_histories(train.histories, hour="hour" in columns)
+        inputs = examples.inputs._replace(**{name: getattr(every, name) for name in columns})
+        return examples._replace(inputs=inputs)
 
 
 @dataclass(frozen=True)
-class NextItem(Objective):
+class NextItem(OfWindows):
     """Next-item prediction at every position of a window.
 
     Attributes:
@@ -76,7 +96,6 @@ class NextItem(Objective):
     cost: Cost
     negatives: Sampler | None = None
     stride: PositiveInt | None = None
-    split_batch = True  # over devices that no member uses
     causal = True  # for causal models
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
@@ -96,14 +115,15 @@ class NextItem(Objective):
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
         # The target of position t is the item at t + 1: `windows` ends the inputs one entry before the targets.
-        items = examples.inputs.latest(rows, length).items
+        history = examples.inputs.latest(rows, length)
         targets = examples.targets.latest(rows, length)
-        batch = SequenceBatch(rows, items, targets.items, _weight(targets))
+        context = Context(history, examples.user[rows]) if model.reads_context else None
+        batch = SequenceBatch(rows, history.items, targets.items, _weight(targets), context)
         return _costs(self, model, params, examples, batch, source)
 
 
 @dataclass(frozen=True)
-class MaskedItem(Objective):
+class MaskedItem(OfWindows):
     """Masked-item prediction (Cloze task): predict masked items of a window.   [Sun et al. 2019, BERT4Rec]
 
     Attributes:
@@ -117,7 +137,6 @@ class MaskedItem(Objective):
     stride: PositiveInt | None = None
     mask: Share = 0.2
     trailing: Share = 0.1
-    split_batch = True
     causal = False
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
@@ -136,12 +155,13 @@ class MaskedItem(Objective):
         """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
         model = reader(model, self.stride, causal=self.causal)
         length = model.history_length
-        items = examples.inputs.latest(rows, length).items
+        history = examples.inputs.latest(rows, length)
         targets = examples.targets.latest(rows, length)
         hidden = self.hidden(substream(source, MASKS), rows, targets.items)
         target = jnp.where(hidden, targets.items, -1)
         weight = jnp.where(hidden, _weight(targets), 0)
-        batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, items), target, weight)
+        context = Context(history.without(hidden), examples.user[rows]) if model.reads_context else None
+        batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, history.items), target, weight, context)
         return _costs(self, model, params, examples, batch, source)
 
     def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
@@ -242,17 +262,33 @@ def _costs(
     batch = batch._replace(weight=batch.weight * fresh[:, None])
     weights = jnp.sum(batch.weight, axis=1)
     noise, draw = substream(source, DROPOUT), None
+    of_step = substream(substream(source, ITEMS), whole_batch(rows)[0]) if model.item_features else None
     if objective.negatives is not None:
         draws, own = substream(source, NEGATIVES), (examples.user, examples.tables, examples.mined)
         draw = Draw(objective.negatives, draws, model.n_items, *own, whole_batch(rows), whole_batch(batch.target))
 
     def cost_of(params: Params, chunk: SequenceBatch) -> Float[Array, ""]:
-        h = model.bind(params).encode(chunk.items, Noise(noise, chunk.rows))
-        vectors = model.bind(params).item_vectors()
+        h, vectors = _encoded(model, params, chunk, Noise(noise, chunk.rows, of_step))
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
 
     total = cost_of(params, batch) if backend.choices().encoded is None else in_chunks(cost_of, params, batch)
     return total * fresh / jnp.sum(fresh), weights
+
+
+def _encoded(
+    model: SequenceModel, params: Params, chunk: SequenceBatch, noise: Noise
+) -> tuple[Float[Array, "B T D"], Float[Array, "I D"]]:
+    """Encoder outputs and item vectors.
+
+    Items that no user had in training are never negatives, or their features would be learned to be disliked: a
+    further column adds `NEVER` to their scores.
+    """
+    bound = model.bind(params)
+    h = bound.encode(chunk.items, noise, *([] if chunk.context is None else [chunk.context]))
+    if not model.item_features:
+        return h, bound.item_vectors()
+    vectors, never = bound.item_vectors(noise), jnp.where(bound.is_new(), NEVER, 0.0)  # type: ignore[call-arg]
+    return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2), jnp.concatenate([vectors, never[:, None]], axis=1)
 
 
 def in_chunks(
@@ -277,8 +313,7 @@ def in_chunks(
 
     def cut(n: int) -> Callable[[Params, SequenceBatch], PyTree]:
         def gradient(params: Params, chunk: SequenceBatch) -> PyTree:
-            rows, *columns = chunk
-            return jax.value_and_grad(cost_of)(params, SequenceBatch(rows, *(column[:, -n:] for column in columns)))
+            return jax.value_and_grad(cost_of)(params, chunk.latest(n))
 
         return gradient
 

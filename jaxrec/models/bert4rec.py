@@ -11,11 +11,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
+from jaxrec.history import History
 from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Rate, SequenceModel
+from jaxrec.models.sequence import Context, Rate, SequenceModel
 
 
 class BERT4Rec(SequenceModel):
@@ -39,8 +40,10 @@ class BERT4Rec(SequenceModel):
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 1.0
     causal = False
+    has_inputs = True
 
     def setup(self) -> None:
+        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
         self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # last row: mask token
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
@@ -48,24 +51,25 @@ class BERT4Rec(SequenceModel):
         self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout) for _ in range(self.n_blocks)]
         self.output = nn.Dense(self.embedding_dim)
 
-    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
+    def encode(
+        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
+    ) -> Float[Array, "B T D1"]:
         """Outputs at every position, with a 1 appended for the bias; item id `n_items` is the mask token."""
-        real = items >= 0
-        x = self.item_embedding.lookup(items) + self.position_embedding.whole()[None, -items.shape[1] :]
+        x = self.embedded(items, noise) + self.position_embedding.whole()[None, -items.shape[1] :]
+        x, real = self.with_inputs(x, items, context)
         x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
         for i, block in enumerate(self.blocks):
             x = block(x, real, noise, 1 + 3 * i)
-        h = self.output_norm(jax.nn.gelu(self.output(x)))
+        h = self.output_norm(jax.nn.gelu(self.output(x[:, -items.shape[1] :])))
         return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2)
 
-    def item_vectors(self) -> Float[Array, "I D1"]:
+    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
         """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.item_embedding.whole()[: self.n_items], self.item_bias[:, None]], axis=1)
+        return jnp.concatenate([self.catalog(noise)[: self.n_items], self.item_bias[:, None]], axis=1)
 
-    def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D1"]:
+    def after(self, history: History, user: Int[Array, "B"]) -> Float[Array, "B D1"]:
         """The output at a mask token appended to the history."""
-        mask = jnp.full_like(items[:, :1], self.n_items)
-        return self.encode(jnp.concatenate([items[:, 1:], mask], axis=1))[:, -1]
+        return super().after(history.appended(self.n_items), user)
 
 
 class Block(nn.Module):

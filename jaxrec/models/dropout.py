@@ -10,10 +10,17 @@ from jaxrec.random import RandomStream, bits, substream
 
 
 class Noise(NamedTuple):
-    """Random source of one batch's dropout: a stream, and the index of each example in the training data."""
+    """Random source of one batch's dropout.
+
+    Attributes:
+        source: random stream of the epoch
+        rows: index of each example in the training data
+        step: random stream of the whole batch; None: the model draws nothing by item
+    """
 
     source: RandomStream
     rows: Int[Array, "B"]
+    step: RandomStream | None = None
 
 
 def dropout(x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, site: int) -> Float[Array, "B *S"]:

@@ -16,7 +16,7 @@ from pydantic import NonNegativeFloat, PositiveInt
 from jaxrec.hyper import Traced
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Rate, SequenceModel
+from jaxrec.models.sequence import Context, Rate, SequenceModel
 
 SMALLEST, LARGEST = 0.8, 0.99  # initial absolute values of lambda
 
@@ -41,24 +41,29 @@ class LRURec(SequenceModel):
     expansion: PositiveInt = 2
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.5
+    has_inputs = True
 
     def setup(self) -> None:
+        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.embedding_norm = nn.LayerNorm()
         self.blocks = [Block(self.embedding_dim, self.expansion, self.dropout) for _ in range(self.n_blocks)]
 
-    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D1"]:
+    def encode(
+        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
+    ) -> Float[Array, "B T D1"]:
         """Outputs of the last block at every position, with a 1 appended for the bias."""
-        real = items >= 0
-        x = dropout(self.embedding_norm(self.item_embedding.lookup(items)), self.dropout, noise, 0)
+        x, real = self.with_inputs(self.embedded(items, noise), items, context)
+        x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
         for i, block in enumerate(self.blocks):
             x = block(x, real, noise, 1 + 2 * i)
+        x = x[:, -items.shape[1] :]
         return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
 
-    def item_vectors(self) -> Float[Array, "I D1"]:
+    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
         """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.item_embedding.whole(), self.item_bias[:, None]], axis=1)
+        return jnp.concatenate([self.catalog(noise), self.item_bias[:, None]], axis=1)
 
 
 class Block(nn.Module):

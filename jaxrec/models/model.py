@@ -34,7 +34,7 @@ class Model(nn.Module):
     """A model that scores items for a query. A family defines `__call__`, `score_catalog`, or both.
 
     Fields with these names are set from the data: `n_users`, `n_items`, `history_length`, `density`, and
-    `user_table`, `item_table`, `user_sizes`, `item_sizes` for features.
+    `user_table`, `item_table`, `user_sizes`, `item_sizes` for features, and `n_events`, the number of event types.
     """
 
     if TYPE_CHECKING:
@@ -42,6 +42,11 @@ class Model(nn.Module):
 
     history_length = 0  # length of the histories in its queries; 0: the model reads no histories
     needs_features = False  # whether the model requires features of users or items
+
+    @property
+    def history_columns(self) -> tuple[str, ...]:
+        """Columns of `History` that the model reads besides the items; `recommend` and the server pass these only."""
+        return ()
 
     @property
     def reads_ids(self) -> bool:
@@ -74,6 +79,9 @@ class Model(nn.Module):
     def pretrained(self, fresh: Params, train: Interactions) -> Params:
         """Initial parameters [P, ...] of training; by default the randomly initialized ones in `fresh`."""
         return fresh
+
+    def check_data(self, train: Interactions) -> None:
+        """Raise an InputError if the training data lacks something that the model reads."""
 
     def fold_in(self, length: int) -> "Model | None":
         """A model with the same parameters that reads histories instead of user ids; None if not supported."""

@@ -22,7 +22,7 @@ from jaxrec.models.attention import attention
 from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Rate, SequenceModel
+from jaxrec.models.sequence import Context, Rate, SequenceModel
 
 Normalize = Literal["query", "pre", "post"]
 Activation = Literal["relu", "gelu", "silu"]
@@ -64,8 +64,10 @@ class SASRec(SequenceModel):
     gated: bool = False
     relative: bool = False
     tied: bool = True
+    has_inputs = True
 
     def setup(self) -> None:
+        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         kind = self.normalize, self.activation, self.feed_forward, self.gated, self.relative
@@ -74,25 +76,28 @@ class SASRec(SequenceModel):
         if not self.tied:
             self.output_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
 
-    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
+    def encode(
+        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
+    ) -> Float[Array, "B T D"]:
         """Normalized outputs of the last block at every position."""
-        real = items >= 0
-        x = self.item_embedding.lookup(items)
+        x = self.embedded(items, noise)
         if self.normalize != "post":
             x = x * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]
+        x, real = self.with_inputs(x, items, context)
         if self.normalize == "post":
             x = self.norm(x)  # the only one outside the blocks is the first
         x = jnp.where(real[:, :, None], dropout(x, self.dropout, noise, 0), 0)
         for i, block in enumerate(self.blocks):
             x = jnp.where(real[:, :, None], block(x, real, noise, 1 + 3 * i), 0)
+        x = x[:, -items.shape[1] :]
         if self.normalize != "post":
             x = self.norm(x)
         return x if self.temperature is None else smoothed_unit(x) / self.temperature
 
-    def item_vectors(self) -> Float[Array, "I D"]:
-        """The output table: the item embedding table, unless it is not tied."""
-        table = (self.item_embedding if self.tied else self.output_embedding).whole()
+    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
+        """The output table: the item embedding table, unless it is not tied, plus features."""
+        table = self.catalog(noise, None if self.tied else self.output_embedding)
         return table if self.temperature is None else smoothed_unit(table)
 
 

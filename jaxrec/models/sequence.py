@@ -3,18 +3,40 @@
 score(u, i) = <h_T, q_i>, h = encode(the latest T items of u).
 """
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-from pydantic import Field, PositiveInt
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+from pydantic import Field, NonNegativeInt, PositiveInt
 
+from jaxrec.data.features import Sizes
+from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.features import FeatureTable
+from jaxrec.history import History
+from jaxrec.hyper import Traced
 from jaxrec.models.dropout import Noise
-from jaxrec.models.model import Factorized
+from jaxrec.models.embedding import Embedding
+from jaxrec.models.model import Factorized, Params
+from jaxrec.models.sequence_inputs import SequenceInputs
 from jaxrec.query import Query
+from jaxrec.random import bits
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
+COLUMNS = {  # columns of histories: the setting that reads them, and the column of the data they come from
+    "event": ("event_kind", "event"),
+    "gap": ("time_gap", "time"),
+    "value": ("value", "value"),
+    "hour": ("calendar", "time"),
+}
+
+
+class Context(NamedTuple):
+    """What is known of a batch of windows besides the items: columns of the events, and the users."""
+
+    history: History
+    user: Int[Array, "B"]
 
 
 class SequenceModel(Factorized):
@@ -22,27 +44,158 @@ class SequenceModel(Factorized):
 
     Attributes:
         history_length: number of latest items read (T); static
+        item_features: add the items' features to their vectors, as input and as output; items without training
+            interactions then have vectors of features alone
+        id_dropout: share of items whose id is dropped in a training step, so that features alone suffice; traced
+        user_features: read the users' features
+        event_kind: read event types
+        time_gap: number of logarithmic buckets of the time since the previous event, up to a year; 0: not read
+        calendar: read hour of the day and day of the week (UTC)
+        value: number of logarithmic buckets of the value or quantity, up to 1,000; 0: not read
+        n_events, item_table, user_table, item_sizes, user_sizes: set from the data
 
-    Items are padded on the left with -1; outputs do not depend on the amount of padding.
+    Items are padded on the left with -1; outputs do not depend on the amount of padding. See `SequenceInputs` for the
+    optional inputs. Only the past is read: nothing of the item to predict but the item itself.
     """
 
     n_items: int
     history_length: PositiveInt = 50
+    item_features: bool = False
+    id_dropout: Rate | Traced = 0.0
+    user_features: bool = False
+    event_kind: bool = False
+    time_gap: NonNegativeInt = 0
+    calendar: bool = False
+    value: NonNegativeInt = 0
+    n_events: int = 0
+    item_table: FeatureTable | None = None
+    user_table: FeatureTable | None = None
+    item_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
+    user_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
     causal = True  # outputs at a position do not depend on later positions
+    has_inputs = False  # whether the family reads the optional inputs, by `embedded`, `with_inputs` and `catalog`
 
-    def encode(self, items: Int[Array, "B T"], noise: Noise | None = None) -> Float[Array, "B T D"]:
-        """Encoder output at each position, scored against `item_vectors`; `noise` turns dropout on."""
+    @property
+    def history_columns(self) -> tuple[str, ...]:
+        """Columns of histories that the model reads besides the items."""
+        return tuple(name for name, (setting, _) in COLUMNS.items() if getattr(self, setting))
+
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Names of the feature tables that the model reads."""
+        used = {"item_table": self.item_features, "user_table": self.user_features}
+        return tuple(name for name, is_read in used.items() if is_read)
+
+    @property
+    def reads_context(self) -> bool:
+        """Whether `encode` needs more than items."""
+        return bool(self.history_columns or self.user_features)
+
+    def encode(
+        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
+    ) -> Float[Array, "B T D"]:
+        """Encoder output at each position, scored against `item_vectors`; `noise` turns dropout on.
+
+        `context` is only passed to a model that reads more than items.
+        """
         raise self._lacks("encode(items, noise)")
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """Encoder output at the end of each history, which may be empty."""
-        if query.history is not None:
-            return self.after(query.history.items)
-        if not self.is_initializing():
-            name = type(self).__name__
-            raise InputError(f"{name} needs histories, which this loss does not provide: choose loss=sequence_softmax")
-        return self.after(jnp.full((query.user.shape[0], self.history_length), -1, jnp.int32))
+        history = query.history
+        if history is None:
+            if not self.is_initializing():
+                name = type(self).__name__
+                raise InputError(
+                    f"{name} needs histories, which this loss does not provide: choose loss=sequence_softmax"
+                )
+            history = History(jnp.full((query.user.shape[0], self.history_length), -1, jnp.int32))
+        return self.after(history, query.user)
 
-    def after(self, items: Int[Array, "B T"]) -> Float[Array, "B D"]:
-        """Query vectors of histories given as items."""
-        return self.encode(items)[:, -1]
+    def after(self, history: History, user: Int[Array, "B"]) -> Float[Array, "B D"]:
+        """Query vectors of histories."""
+        if self.reads_context:
+            return self.encode(history.items, None, Context(history, user))[:, -1]
+        return self.encode(history.items)[:, -1]
+
+    def input_layer(self, dim: int, std: float) -> SequenceInputs | None:
+        """The layer of the optional inputs, which `setup` assigns to `inputs`; None if the model reads items only."""
+        if not (self.reads_context or self.item_features):
+            return None
+        return SequenceInputs(
+            dim,
+            std,
+            n_events=self.n_events if self.event_kind else 0,
+            time_gap=self.time_gap,
+            value=self.value,
+            calendar=self.calendar,
+            item_sizes=Sizes(*self.item_sizes) if self.item_features else None,
+            user_sizes=Sizes(*self.user_sizes) if self.user_features else None,
+        )
+
+    def embedded(self, items: Int[Array, "B T"], noise: Noise | None) -> Float[Array, "B T D"]:
+        """Input vectors of items."""
+        return self.catalog(noise)[items] if self.item_features else self.item_embedding.lookup(items)
+
+    def catalog(self, noise: Noise | None = None, table: Embedding | None = None) -> Float[Array, "I D"]:
+        """Vectors of the whole catalog: ids, by default of the input table, plus features."""
+        ids = (self.item_embedding if table is None else table).whole()
+        if not self.item_features:
+            return ids
+        if noise is not None and noise.step is not None:
+            drawn = bits(noise.step, jnp.arange(len(ids))) >> 8
+            kept = drawn >= (jnp.asarray(self.id_dropout, jnp.float32) * 2**24).astype(jnp.uint32)
+            ids = jnp.where(kept[:, None], ids, 0)
+        assert self.item_table is not None
+        features = self.inputs.of_items(self.item_table)
+        return ids + jnp.pad(features, ((0, len(ids) - len(features)), (0, 0)))  # a mask token has no features
+
+    def with_inputs(
+        self, x: Float[Array, "B T D"], items: Int[Array, "B T"], context: Context | None
+    ) -> tuple[Float[Array, "B S D"], Bool[Array, "B S"]]:
+        """Inputs with the optional parts added, and which positions are used; the latest T positions are the items'."""
+        if not self.reads_context:
+            return x, items >= 0
+        if context is None:
+            context = Context(History(items), jnp.full(len(items), -1, jnp.int32))
+        users = None if self.user_table is None else self.user_table.rows(context.user)
+        return self.inputs(x, items, context.history, users)
+
+    def is_new(self) -> Bool[Array, "I"]:
+        """Items without training interactions, for a model of item features: their ids have vectors of zeros."""
+        return ~jnp.any(self.item_embedding.whole()[: self.n_items] != 0, axis=1)
+
+    def pretrained(self, fresh: Params, train: Interactions) -> Params:
+        """With item features, ids without training interactions start, and stay, at zero; see `is_new`."""
+        if not self.item_features:
+            return fresh
+        new = np.flatnonzero(np.bincount(train.item, minlength=self.n_items) == 0)
+        tables = {
+            name: fresh["params"][name] for name in ("item_embedding", "output_embedding") if name in fresh["params"]
+        }
+        zeroed = {name: {"table": part["table"].at[:, new].set(0)} for name, part in tables.items()}
+        return fresh | {"params": fresh["params"] | zeroed}
+
+    def check_data(self, train: Interactions) -> None:
+        """Raise an InputError if the data lacks an input that is switched on, or the model cannot read it."""
+        encoded, has_features = train.encoded, {}
+        for table in self.tables_read:
+            part = None if encoded is None else encoded.of_items if table == "item_table" else encoded.of_users
+            has_features[table] = part is not None and part.sizes != Sizes()
+        found = {name: getattr(train, attribute) is not None for name, (_, attribute) in COLUMNS.items()}
+        for name in (*self.history_columns, *self.tables_read):
+            key, attribute = COLUMNS.get(name, (name.replace("table", "features"),) * 2)
+            if not self.has_inputs:
+                raise InputError(f"{type(self).__name__} reads item ids only: remove model.{key}")
+            if name in has_features and not has_features[name]:
+                raise InputError(
+                    f"model.{key}=true, and the data has no features that can be used: set data.{key} to a file, or "
+                    f"model.{key}=false"
+                )
+            if name in found and not found[name]:
+                raise InputError(
+                    f"model.{key} needs {attribute}s, and the data has none: set data.{attribute}_column, or remove "
+                    f"model.{key}"
+                )
+        if not self.item_features and isinstance(self.id_dropout, float) and self.id_dropout > 0:
+            raise InputError(f"model.id_dropout={self.id_dropout} only has an effect with model.item_features=true")

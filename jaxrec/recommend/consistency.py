@@ -28,7 +28,7 @@ def _wrong(extra: Mapping[str, object]) -> Iterator[str]:
     if not _are_offsets(_array(extra, "known_offsets"), n_users, len(known)):
         yield "known_offsets are not those of the users"
     trained = [f"trained_{name}" for name in Trained._fields]
-    sizes = dict.fromkeys(("known_event", "known_gap", "known_value", "known_target"), len(known))
+    sizes = dict.fromkeys(("known_event", "known_gap", "known_value", "known_target", "known_time"), len(known))
     sizes |= dict.fromkeys(("titles", "ages", "trained_popular", "trained_items"), n_items)
     sizes |= {"trained_users": n_users}
     sizes |= {f"features_users_{part}": n_users for part in ("categories", "bags", "numbers")}

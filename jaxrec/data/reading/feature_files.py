@@ -2,7 +2,8 @@
 
 The kind of a column is determined, in this order, by its name in `Columns`, a typed header (`class:token_seq`, as in
 atomic files), its Parquet type, and, for text, its values: if all are numbers (none like "007") or all ISO dates, the
-column is numerical; if more than a tenth contain a separator, multi-valued; otherwise text. Text is classified as
+column is numerical; if more than a tenth contain a separator, multi-valued; otherwise text. Lists of decimal numbers
+are dense vectors. Text is classified as
 categorical or free text when vocabularies are fitted, see `features`.
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -102,13 +104,18 @@ def feature_columns(
                 "data.categorical or data.multi_valued"
             )
         with_points = with_decimal_points(column, decimal)
-        kind = kinds.get(name) or _kind(table[name].type, with_points, columns.separator)
+        kind = kinds.get(name) or (
+            "multi_valued"
+            if typed.get(name) == "float_seq"
+            else _kind(table[name].type, with_points, columns.separator)
+        )
         column = with_points if kind == "numerical" else column
         if kind == "numerical":
             frame[name] = _numerical(column, name, where)
         elif kind == "multi_valued":
-            atomic = typed.get(name) == "token_seq" and name not in columns.multi_valued
-            frame[name] = _multi_valued(column, " " if atomic else columns.separator, source)
+            atomic = typed.get(name) in ("token_seq", "float_seq") and name not in columns.multi_valued
+            values = _multi_valued(column, " " if atomic else columns.separator)
+            frame[name] = _vectors(values, name, where) if _has_vectors(values, typed.get(name)) else values.to_pandas()
         else:
             if columns.max_text is not None and pa.types.is_string(column.type):
                 if long := pc.sum(pc.greater(pc.utf8_length(column), columns.max_text)).as_py():
@@ -121,11 +128,6 @@ def feature_columns(
 def _reject_type(kind: pa.DataType, source: str, configured: str | None) -> None:
     """Raise InputError if the column type is not supported, or not for the `configured` kind."""
     inner = kind.value_type if _is_list(kind) else kind
-    if _is_list(kind) and (pa.types.is_floating(inner) or pa.types.is_decimal(inner)):
-        raise InputError(
-            f"{source} contains {kind} (embeddings?), which is not supported: remove the column from the file, or "
-            "write one column per number"
-        )
     if _is_list(kind) and configured == "numerical":
         raise InputError(f"{source} contains {kind} but is listed in data.numerical: list it in data.multi_valued")
     known = tables.is_scalar(inner) or pa.types.is_dictionary(inner) or pa.types.is_large_string(inner)
@@ -168,19 +170,49 @@ def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
-def _multi_valued(column: pa.ChunkedArray, separator: str, source: str) -> pd.Series:
+def _multi_valued(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
+    """Return lists, of text split at the separator."""
     if _is_list(column.type):
-        return column.to_pandas()
+        return column
     text = pc.utf8_trim_whitespace(column.cast(pa.string()))
-    lists = pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*")
+    return pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*")
+
+
+def _has_vectors(lists: pa.ChunkedArray, typed: str | None) -> bool:
+    """Return whether lists are dense vectors: of a decimal type, or text of numbers that are not all whole."""
+    inner = lists.type.value_type
+    if pa.types.is_floating(inner) or pa.types.is_decimal(inner) or typed == "float_seq":
+        return True
     values = pc.list_flatten(lists)
-    fractions = pc.any(pc.match_substring_regex(values, r"\d\.\d")).as_py()
-    if fractions and pa.types.is_floating(kind.type if (kind := _parsed(values)) is not None else pa.null()):
+    if not pa.types.is_string(inner) or not pc.any(pc.match_substring_regex(values, r"\d\.\d")).as_py():
+        return False
+    parsed = _parsed(values)
+    return parsed is not None and pa.types.is_floating(parsed.type)
+
+
+def _vectors(lists: pa.ChunkedArray, name: str, where: Callable[[int], str]) -> pd.Series:
+    """Return lists of one length as arrays of floats; None where missing."""
+    whole = lists.combine_chunks()
+    lengths = pc.list_value_length(whole).to_pandas().to_numpy(np.float64)
+    known = lengths[~np.isnan(lengths)]
+    if (wrong := np.flatnonzero(~np.isnan(lengths) & (lengths != known[:1].sum()))).size:
         raise InputError(
-            f"{source} contains lists of decimal numbers (embeddings?), which are not supported: remove the column "
-            "from the file, or write one column per number"
+            f"{where(int(wrong[0]))} has {lengths[wrong[0]]:.0f} numbers in {name}, and the first vector has "
+            f"{known[0]:.0f}: a dense vector needs the same length in all rows"
         )
-    return lists.to_pandas()
+    values = pc.list_flatten(whole)
+    try:
+        numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        numbers = pd.to_numeric(values.to_pandas(), errors="coerce").to_numpy(np.float64)
+    vectors = iter(numbers.reshape(len(known), -1) if len(known) else ())
+    rows = [None if np.isnan(length) else next(vectors) for length in lengths]
+    for row, vector in enumerate(rows):
+        if vector is not None and not np.isfinite(vector).all():
+            raise InputError(
+                f"{where(row)} has an entry in {name} that is not a finite number: fix it, or leave the vector empty"
+            )
+    return pd.Series(rows, dtype=object)
 
 
 def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) -> pd.Series:

@@ -177,17 +177,31 @@ def test_parquet_columns_that_are_no_features(data, tmp_path):
         data("", item_features=tmp_path / "items.parquet")
 
 
-def test_lists_of_decimals_are_no_names(data, tmp_path):
+def test_lists_of_decimals_are_dense_vectors(data, tmp_path):
+    """From Parquet of any float type, from text, and from a typed header, entry by entry."""
+    vectors = [[0.5, 1.0], [1.0, 2.0]]
     for kind in (pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float16())):
-        vectors = pa.array([np.array([0.5, 1.0], np.float16)] * 2, kind)
-        pq.write_table(pa.table({"item_id": ["x1", "x2"], "embedding": vectors}), tmp_path / "items.parquet")
-        with pytest.raises(InputError, match=r"column 'embedding', contains .* remove the column"):
-            data("", item_features=tmp_path / "items.parquet")
-    with pytest.raises(InputError, match="column 'embedding', contains lists of decimal numbers"):
-        data("item_id,embedding\nx1,0.5|1\nx2,1|2\n")
-    with pytest.raises(InputError, match="the feature 'embedding' contains lists of decimal numbers"):
-        features(pd.DataFrame({"embedding": [[0.5, 1.0], [1.0, 2.0]]}))
-    assert len(features(pd.DataFrame({"years": [[1999, 2001], [2001, None]]})).schema.bags) == 1
+        column = pa.array([np.array(vector, np.float16) for vector in vectors], kind)
+        pq.write_table(pa.table({"item_id": ["x1", "x2"], "v": column}), tmp_path / "items.parquet")
+        assert as_lists(data("", item_features=tmp_path / "items.parquet")) == vectors
+    assert as_lists(data("item_id,v\nx1,0.5|1\nx2,1|2\n")) == vectors
+    assert as_lists(data("item_id,v:float_seq\nx1,3 1\nx2,1 2\n")) == [[3, 1], [1, 2]]
+    assert as_lists(data("item_id,v\nx1,0.5|1\nx2,\n")) == [[0.5, 1.0], None]
+    whole = features(pd.DataFrame({"years": [[1999, 2001], [2001, None]]})).schema
+    assert (len(whole.bags), len(whole.dense)) == (1, 0)
+
+
+def as_lists(read) -> list:
+    """The vectors of the items x1 and x2."""
+    vectors = read.item_features["v"].iloc[np.argsort(read.item_ids)][:2]
+    return [vector.tolist() if isinstance(vector, np.ndarray) else None for vector in vectors]
+
+
+def test_a_vector_of_another_length_or_no_numbers_is_named_by_its_line(data):
+    with pytest.raises(InputError, match=r"line 3 of .*items.csv has 3 numbers in v, and the first vector has 2"):
+        data("item_id,v\nx1,0.5|1\nx2,1|2|3\n")
+    with pytest.raises(InputError, match=r"line 3 of .*items.csv has an entry in v that is not a finite number"):
+        data("item_id,v:float_seq\nx1,0.5 1\nx2,1 inf\n")
 
 
 @pytest.mark.parametrize("kind", [pa.duration("s"), pa.time32("s"), pa.binary(), pa.list_(pa.list_(pa.int64()))])

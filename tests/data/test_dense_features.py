@@ -1,0 +1,46 @@
+"""Dense vectors become numbers with one scale, by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxrec.checkpoint import load_extra, save_params
+from jaxrec.data.features import Encoded, features
+from jaxrec.data.stored_features import restored, stored
+from jaxrec.errors import InputError
+
+VECTORS = pd.DataFrame({"v": [[0.5, 1.0], [1.5, 5.0], None, [9.0, 9.0]]})
+
+
+def test_one_scale_for_all_entries_and_the_mean_where_a_vector_is_missing():
+    """Fitted on the first three: means 1 and 3, deviations .5 and 2 of each entry, so root mean square sqrt(2.125)."""
+    found = features(VECTORS, np.array([0, 1, 2]))
+    scale = np.sqrt((0.5**2 + 2**2) / 2)
+    expected = [[-0.5, -2, 0], [0.5, 2, 0], [0, 0, scale], [8, 6, 0]]
+    np.testing.assert_allclose(found.numbers, np.array(expected) / scale, rtol=1e-6)
+    assert found.schema.number_names == ("v[0]", "v[1]", "v is missing")
+    assert found.sizes == ((), (), 3)
+
+
+def test_a_checkpoint_gives_back_the_scale(tmp_path):
+    save_params(tmp_path, {"w": np.zeros(1)}, extra=stored(Encoded.holding(None, features(VECTORS))))
+    found = restored(load_extra(tmp_path)).of_items
+    np.testing.assert_array_equal(found.schema.encode(VECTORS).numbers, features(VECTORS).numbers)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[0.5, 1.0], [1.0]], "'v' has 1 numbers in row 2 and 2 in others: a dense vector needs the same length"),
+        ([[0.5, 1.0], [1.0, float("nan")]], "'v' has an entry in row 2 that is not a finite number"),
+        ([[0.5, 1.0], [1.0, "a"]], "'v' has an entry in row 2 that is not a finite number"),
+    ],
+)
+def test_what_is_no_vector_is_named_by_its_row(vectors, message):
+    frame = pd.DataFrame({"v": [np.array([0.5, 1.0]), *vectors[1:]]}, dtype=object)
+    with pytest.raises(InputError, match=message):
+        features(frame)
+
+
+def test_vectors_that_are_all_the_same_are_left_out():
+    assert features(pd.DataFrame({"v": [[0.5, 1.0]] * 2})).schema.left_out == {"v": "one value only"}
