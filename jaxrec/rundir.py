@@ -230,7 +230,7 @@ def beside_parameters(result: Result) -> dict[str, object]:
         **stored_model.stored(result.model, result.hyper),
         "user_ids": result.known.user_ids,
         "item_ids": result.known.item_ids,
-        **{f"known_{name}": column for name, column in result.known.histories._asdict().items()},
+        **_histories(result),
         **_features(result),
         "ages": ages(result.known),
         **({} if result.trained is None else {f"trained_{k}": v for k, v in result.trained._asdict().items()}),
@@ -259,6 +259,17 @@ def read_config(directory: Path) -> Tree:
     kept = {key: value for key, value in tree.items() if key not in OF_COMMAND}
     settings: Tree = up_to_date(unescaped(kept))
     return settings
+
+
+def _histories(result: Result) -> dict[str, object]:
+    """Return the stored histories; times and names of event types only for a model that reads them."""
+    columns = result.model.history_columns
+    known: dict[str, object] = {
+        f"known_{name}": column for name, column in result.known.histories._asdict().items() if name != "time"
+    }
+    if {"gap", "hour"} & set(columns):
+        known["known_time"] = result.known.histories.time
+    return known | ({"event_names": list(result.known.event_names)} if "event" in columns else {})
 
 
 def _features(result: Result) -> dict[str, object]:

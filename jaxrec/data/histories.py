@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+NO_TIME = np.iinfo(np.int64).min  # unknown time of an event of which a server is told
+
 
 class UserHistories(NamedTuple):
     """User histories in CSR form: entries `offsets[u] : offsets[u + 1]` belong to user u.
@@ -35,6 +37,15 @@ class UserHistories(NamedTuple):
             return offsets, self.items[rows]
         kept = self.target[rows]
         return np.concatenate([[0], np.cumsum(kept)])[offsets], self.items[rows[kept]]
+
+
+def gaps(offsets: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Return the seconds since the previous entry of each history, float32; 0 for the first, -1 if unknown."""
+    seconds = np.diff(time, prepend=0).astype(np.float32) / np.float32(1000)
+    seconds[offsets[:-1][np.diff(offsets) > 0]] = 0
+    unknown = time == NO_TIME
+    seconds[unknown | (np.roll(unknown, 1) & (seconds != 0))] = -1
+    return seconds
 
 
 def hours(time: np.ndarray) -> np.ndarray:

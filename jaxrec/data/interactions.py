@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.features import Encoded
-from jaxrec.data.histories import UserHistories
+from jaxrec.data.histories import UserHistories, gaps
 from jaxrec.data.ids import canonical, texts
 from jaxrec.data.large_columns import gathered, offsets_of, sorted_rows, spilled
 from jaxrec.data.properties import Properties
@@ -103,11 +103,8 @@ class Interactions:
         def column(values: np.ndarray | None) -> np.ndarray | None:
             return None if values is None else spilled(gathered(values, rows))
 
-        gap = None
-        if self.time is not None:
-            gap = np.diff(gathered(self.time, rows), prepend=0).astype(np.float32) / np.float32(1000)
-            gap[offsets[:-1][np.diff(offsets) > 0]] = 0
         event, value, target, time = (column(v) for v in (self.event, self.value, self.target, self.time))
+        gap = None if time is None else gaps(offsets, time)
         return UserHistories(offsets, gathered(self.item, rows), event, gap, value, target, time)
 
     def take(self, rows: np.ndarray) -> "Interactions":

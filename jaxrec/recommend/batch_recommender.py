@@ -1,12 +1,14 @@
 """Top-k recommendation for users and histories with fixed-shape programs, so results do not depend on the batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 
 from jaxrec import programs
 from jaxrec.blockwise import in_blocks
@@ -17,6 +19,7 @@ from jaxrec.history import History
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import item_side, score_all, top_k
+from jaxrec.recommend.history_columns import Columns, completed
 
 NEW = -1  # user position of a row that is described only by its history
 ROWS = 8  # rows per program call
@@ -44,20 +47,24 @@ class Scoring:
         """Length of the histories that the model itself reads."""
         return self.model.history_length
 
-    def scores(self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"]) -> Float[Array, "B I"]:
-        """Return the scores of every item; `shared` is `CatalogScorer.shared`."""
+    def scores(
+        self, shared: PyTree, users: Int[Array, "B"], histories: Int[Array, "B T"], columns: Mapping[str, Array]
+    ) -> Float[Array, "B I"]:
+        """Return the scores of every item; `shared` is `CatalogScorer.shared`, `columns` is as in `Columns`."""
         feature_tables, params, side, known = shared
         model = with_tables(self.model, feature_tables)
         own, folded = self.sources(known, users, histories)
-        scores = score_all(model, params, side, Query(users, self._window(histories, self.reads)))
-        query = Query(users, self._window(histories, self.length))
+        scores = score_all(model, params, side, Query(users, self._window(histories, columns, self.reads)))
+        query = Query(users, self._window(histories, {}, self.length))
         folds = self.folds
         fold = None if folds is None else lambda: score_all(folds, params, side, query)
         return blend(scores, own, folded, known[0].popular, fold)
 
-    def scored(self, shared: PyTree, users: Array, histories: Array) -> tuple[Array, Array]:
+    def scored(
+        self, shared: PyTree, users: Array, histories: Array, columns: Mapping[str, Array]
+    ) -> tuple[Array, Array]:
         """Return the scores of every item, and whether all are finite."""
-        scores = self.scores(shared, users, histories)
+        scores = self.scores(shared, users, histories, columns)
         return scores, jnp.isfinite(scores).all()
 
     def sources(self, known: PyTree, users: Mask, histories: Mask) -> tuple[Mask, Mask]:
@@ -72,19 +79,23 @@ class Scoring:
         own, folded = source_masks(self.model, trained, has_history, has_features, self.folds is not None)
         return own & (exists | has_history), folded  # a row without user and history is never scored by the model
 
-    def read(self, histories: Int[np.ndarray, "B T"]) -> Int[np.ndarray, "B T"]:
+    def read(self, histories: Shaped[np.ndarray, "B T"]) -> Shaped[np.ndarray, "B T"]:
         """Cut or pad to the length that is read, so that the program does not depend on other rows' histories."""
         length = self.reads or self.length
         missing = max(0, length - histories.shape[1])
         return np.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)[:, -length:]
 
-    def _window(self, histories: Int[Array, "B T"], length: int) -> History | None:
-        """Return the latest `length` items."""
+    def _window(self, histories: Int[Array, "B T"], columns: Mapping[str, Array], length: int) -> History | None:
+        """Return the latest `length` entries."""
         if not length:
             return None
         missing = max(0, length - histories.shape[1])
-        padded = jnp.pad(histories, ((0, 0), (missing, 0)), constant_values=-1)
-        return History(padded[:, padded.shape[1] - length :])
+
+        def latest(column: Array) -> Array:
+            padded = jnp.pad(column, ((0, 0), (missing, 0)), constant_values=-1)
+            return padded[:, padded.shape[1] - length :]
+
+        return History(latest(histories), **{name: latest(column) for name, column in columns.items()})
 
 
 class CatalogScorer:
@@ -119,9 +130,16 @@ class CatalogScorer:
         self.shared = feature_tables, params, side, known
         self._program = programs.jit(self.scoring.scored)
 
-    def __call__(self, users: Int[np.ndarray, "ROWS"], histories: Int[np.ndarray, "ROWS T"]) -> Float[Array, "ROWS I"]:
+    def __call__(
+        self,
+        users: Int[np.ndarray, "ROWS"],
+        histories: Int[np.ndarray, "ROWS T"],
+        columns: Columns = MappingProxyType({}),
+    ) -> Float[Array, "ROWS I"]:
         """Return the scores, on the device; raise an InputError if one is not finite."""
-        scores, finite = self._program(self.shared, users, self.scoring.read(histories))
+        names = self.model.history_columns
+        read = {name: self.scoring.read(c) for name, c in completed(columns, names, histories.shape).items()}
+        scores, finite = self._program(self.shared, users, self.scoring.read(histories), read)
         if not finite:
             raise InputError(f"{type(self.model).__name__} returned non-finite scores: train it again")
         return scores
@@ -153,6 +171,7 @@ class BatchRecommender:
         histories: Int[np.ndarray, "B T"],
         exclude: bool = True,
         hidden: Int[np.ndarray, "B T"] | None = None,
+        columns: Columns = MappingProxyType({}),
     ) -> tuple[Int[np.ndarray, "B K"], Float[np.ndarray, "B K"]]:
         """Return items and scores, best first, padded with -1.
 
@@ -161,6 +180,8 @@ class BatchRecommender:
             histories: positions in the item table, oldest first, left-padded with -1; see `windows`.
             exclude: filter the items in `hidden`.
             hidden: positions in the item table, padded with -1; None: the items of the history.
+            columns: what else is known of the entries of the histories, [B, T] by name, see `Model.history_columns`;
+                what is missing is unknown.
 
         Raises:
             InputError: a score is not finite.
@@ -177,7 +198,9 @@ class BatchRecommender:
         users, histories, hidden = (x.astype(np.int32) for x in (users, histories, hidden))
 
         def best(rows: Int[np.ndarray, "ROWS"]) -> tuple[Array, Array]:
-            return self._program(self.scorer(users[rows], histories[rows]), hidden[rows])
+            return self._program(
+                self.scorer(users[rows], histories[rows], {name: c[rows] for name, c in columns.items()}), hidden[rows]
+            )
 
         return in_blocks(best, n, ROWS)
 

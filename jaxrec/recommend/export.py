@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.export
@@ -28,8 +28,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxrec.checkpoint import write_atomic, write_json, write_text
 from jaxrec.errors import InputError
-from jaxrec.recommend import exported
+from jaxrec.recommend import exported, history_columns
 from jaxrec.recommend.batch_recommender import BatchRecommender
+from jaxrec.recommend.history_columns import DTYPES
 from jaxrec.recommend.recommender import Recommender, load
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -70,6 +71,8 @@ def export(
         "model": type(model.model).__name__,
         "k": k,
         "history_length": recommender.length,
+        "history_columns": list(model.model.history_columns),
+        "event_names": list(model.event_names),
         "new_users": "model" if model.knows_new_users else "popularity",
         "users": len(model.user_ids),
         "items": len(model.item_ids),
@@ -102,9 +105,14 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
     leaves, tree = jax.tree.flatten(recommender.scorer.shared)
 
     def lists(
-        weights: list[Array], users: Int[Array, "B"], histories: Int[Array, "B T"], excluded: Int[Array, "B X"]
+        weights: list[Array],
+        users: Int[Array, "B"],
+        histories: Int[Array, "B T"] | dict[str, Array],
+        excluded: Int[Array, "B X"],
     ) -> tuple[Int[Array, "B K"], Float[Array, "B K"]]:
-        scores = recommender.scorer.scoring.scores(jax.tree.unflatten(tree, weights), users, histories)
+        columns = dict(histories) if isinstance(histories, dict) else {"items": histories}
+        items = columns.pop("items")
+        scores = recommender.scorer.scoring.scores(jax.tree.unflatten(tree, weights), users, items, columns)
         hidden = jnp.where(excluded < 0, recommender.scorer.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
         # Same rule as `ranking.top_k`: 0.0 must not rank before -0.0.
@@ -114,7 +122,10 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
     rows, length = jax.export.symbolic_shape("b, x")
     shaped = partial(jax.ShapeDtypeStruct, dtype=jnp.int32)
     leaf_shapes = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
-    row_shapes = (shaped((rows,)), shaped((rows, recommender.length)), shaped((rows, length)))
+    window: Any = shaped((rows, recommender.length))
+    if names := recommender.scorer.model.history_columns:
+        window = {"items": window, **{name: jax.ShapeDtypeStruct(window.shape, DTYPES[name]) for name in names}}
+    row_shapes = (shaped((rows,)), window, shaped((rows, length)))
     try:
         with _without_folders():
             made = jax.export.export(jax.jit(lists), platforms=platforms)(leaf_shapes, *row_shapes)
@@ -142,6 +153,8 @@ def _without_folders() -> Iterator[None]:
 
 def _tables(model: Recommender) -> dict[str, np.ndarray]:
     known = {f"known_{name}": getattr(model.known, name) for name in ("offsets", "items", "target")}
+    names = model.model.history_columns
+    known |= {f"known_{name}": column for name, column in history_columns.entries(model.known, names).items()}
     tables = {"user_ids": model.user_ids, "item_ids": model.item_ids, "titles": model.titles, **known}
     present = {name: np.asarray(table) for name, table in tables.items() if table is not None}
     # NumPy strings, because object arrays can only be loaded with pickle.

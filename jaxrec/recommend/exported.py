@@ -7,6 +7,9 @@
     model.recommend_histories([[50, 181]], k=10)  # for new users, given item ids, oldest first
 
 `model.program(weights, users [b], histories [b, T], excluded [b, x])` is the compiled program, for any b and x.
+If `model.about["history_columns"]` is not empty, histories are a dict of `items` and these columns, each [b, T]:
+`event` (positions in `model.about["event_names"]`), `gap` (seconds since the previous entry), `value`, and `hour`
+(since 1970); unknown are -1 and, of values, NaN.
 Inputs are positions in `user_ids` and `item_ids`, -1 for a new user and for padding (histories are left-padded).
 Outputs are items and scores [b, K], best first, padded with -1. A row without user and history gets the most popular
 items.
@@ -15,7 +18,7 @@ items.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -51,6 +54,7 @@ class Exported:
             self.tables = dict(tables)
         with np.load(folder / "weights.npz", allow_pickle=False) as weights:
             self.weights = [jax.numpy.asarray(weights[f"{i:04}"]) for i in range(len(weights.files))]
+        self._columns = self.about.get("history_columns", [])
         self.user_ids, self.item_ids = self.tables["user_ids"], self.tables["item_ids"]
         program = jax.export.deserialize(bytearray((folder / "program.bin").read_bytes()))
         text = program.mlir_module()
@@ -81,17 +85,34 @@ class Exported:
         target = self.tables.get("known_target", np.ones(len(items), bool))
         ranges = [slice(offsets[user], offsets[user + 1]) if user >= 0 else slice(0) for user in users]
         seen = [items[s][target[s]] if exclude_seen else items[:0] for s in ranges]
-        return self._lists(users, [items[s] for s in ranges], seen, k)
+        columns = {name: [self.tables[f"known_{name}"][s] for s in ranges] for name in self._columns}
+        return self._lists(users, [items[s] for s in ranges], seen, k, columns)
 
     def recommend_histories(
-        self, histories: Sequence[Sequence[object]], k: int = 10, exclude_seen: bool = True
+        self,
+        histories: Sequence[Sequence[object]],
+        k: int = 10,
+        exclude_seen: bool = True,
+        columns: Mapping[str, Sequence[Sequence[float]]] | None = None,
     ) -> list[list[tuple]]:
-        """Return the k best items for each history of item ids; raise KeyError for an unknown item."""
+        """Return the k best items for each history of item ids; raise KeyError for an unknown item.
+
+        `columns` has what else is known of the entries, by name as above; those left out are unknown.
+        """
         lists = [np.array([self._item[as_text(item)] for item in history], np.int32) for history in histories]
-        return self._lists([-1] * len(lists), lists, [h if exclude_seen else h[:0] for h in lists], k)
+        seen = [h if exclude_seen else h[:0] for h in lists]
+        given = {
+            name: [np.asarray(own) for own in (columns or {}).get(name, [[]] * len(lists))] for name in self._columns
+        }
+        return self._lists([-1] * len(lists), lists, seen, k, given)
 
     def _lists(
-        self, users: list[int], histories: list[np.ndarray], seen: list[np.ndarray], k: int
+        self,
+        users: list[int],
+        histories: list[np.ndarray],
+        seen: list[np.ndarray],
+        k: int,
+        columns: dict[str, list[np.ndarray]],
     ) -> list[list[tuple]]:
         if not 1 <= k <= self.about["k"]:
             raise ValueError(f"k={k}: this export supports k from 1 to {self.about['k']}; export again with a larger k")
@@ -103,7 +124,13 @@ class Exported:
             b, x = (1 << max(size - 1, 0).bit_length() for size in (n, max(map(len, seen[rows]))))
             user_rows = np.full(b, -1, np.int32)
             user_rows[:n] = users[rows]
-            window = _padded(histories[rows], b, self.about["history_length"])
+            length = self.about["history_length"]
+            window: object = _padded(histories[rows], b, length)
+            if self._columns:
+                kinds = {name: np.float32 if name in ("gap", "value") else np.int32 for name in self._columns}
+                empty = {name: np.nan if name == "value" else -1 for name in self._columns}
+                own = {n: _padded(columns[n][rows], b, length, empty[n], kinds[n]) for n in self._columns}
+                window = {"items": window, **own}
             items, scores = self.program(self.weights, user_rows, window, _padded(seen[rows], b, x))
             for row in range(n):
                 best = zip(np.asarray(items)[row, :k], np.asarray(scores)[row, :k], strict=True)
@@ -128,9 +155,11 @@ def as_text(value: object) -> str:
     return text
 
 
-def _padded(lists: list[np.ndarray], n_rows: int, length: int) -> np.ndarray:
-    """Return the latest `length` entries of each list, left-padded with -1."""
-    table = np.full((n_rows, length), -1, np.int32)
+def _padded(
+    lists: list[np.ndarray], n_rows: int, length: int, padding: float = -1, kind: type = np.int32
+) -> np.ndarray:
+    """Return the latest `length` entries of each list, left-padded."""
+    table: np.ndarray = np.full((n_rows, length), padding, kind)
     for row, entries in enumerate(lists):
         latest = entries[max(0, len(entries) - length) :]
         table[row, length - len(latest) :] = latest

@@ -21,7 +21,8 @@ class PairScorer:
 
     def __init__(self, model: Model, feature_tables: FeatureTables, params: Params, known: UserHistories) -> None:
         self.model, self.reads = model, model.history_length
-        self._shared = feature_tables, params, device_histories(known) if self.reads else None
+        hour = "hour" in model.history_columns
+        self._shared = feature_tables, params, device_histories(known, hour=hour) if self.reads else None
         self._program = programs.jit(partial(_score, model))
 
     def __call__(self, users: Int[np.ndarray, "N"], items: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:

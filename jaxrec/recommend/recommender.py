@@ -1,9 +1,9 @@
 """Trained run, loaded for inference: recommendations for users and histories, and scores of user-item pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxrec import checkpoint, memory, programs
 from jaxrec.blockwise import in_blocks, slices
 from jaxrec.data import item_labels
-from jaxrec.data.histories import UserHistories
+from jaxrec.data.histories import NO_TIME, UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
 from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.data.stored_features import restored
@@ -27,10 +27,11 @@ from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
 from jaxrec.query import Query
 from jaxrec.ranking import QueryRows
-from jaxrec.recommend import stored_model
+from jaxrec.recommend import history_columns, stored_model
 from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, CatalogScorer, windows
 from jaxrec.recommend.consistency import check_consistent
 from jaxrec.recommend.fitted import Fitted
+from jaxrec.recommend.history_columns import completed, described
 from jaxrec.recommend.pair_scorer import PairScorer
 
 MANY = 256  # rows at a time; larger requests use `Ranker`
@@ -60,6 +61,7 @@ class Recommender:
         user_ids, item_ids: id tables; methods that take positions take positions in these tables.
         known: history of every user in the train and validation data of the run.
         popular: training interactions per item, the scores of the popularity fallback; see `jaxrec.fallback`.
+        event_names: event types of the data, for a model that reads them.
         titles, categories: labels of items, see `jaxrec.data.item_labels`; None if the data has none.
         ages: days from each item's first interaction to the latest interaction, NaN for an item without interactions;
             None if the data has no times.
@@ -72,7 +74,9 @@ class Recommender:
         self._encoded = restored(extra)
         self.titles, self.categories = item_labels.restored(extra)
         self.ages = extra.get("ages")
-        self.known = UserHistories(**{name: extra[f"known_{name}"] for name in UserHistories._fields})
+        columns = {name: extra[f"known_{name}"] for name in UserHistories._fields if name != "time"}
+        self.known = UserHistories(**columns, time=extra.get("known_time"))
+        self.event_names = tuple(extra.get("event_names", ()))
         self._trained = _trained(extra, self.known, len(self.item_ids))
         self.popular = self._trained.popular
         # One program per history length, independent of the other rows.
@@ -135,7 +139,15 @@ class Recommender:
         return self._frame("user_id", written_as(canonical(user_ids, "user"), self.user_ids), items, scores, source)
 
     def recommend_histories(
-        self, histories: Sequence[Ids], k: int = 10, exclude_seen: bool = True, unknown: Unknown = "error"
+        self,
+        histories: Sequence[Ids],
+        k: int = 10,
+        exclude_seen: bool = True,
+        unknown: Unknown = "error",
+        *,
+        event_types: Sequence[Sequence[str | None]] | None = None,
+        times: Sequence[Sequence[object]] | None = None,
+        values: Sequence[Sequence[float | None]] | None = None,
     ) -> pd.DataFrame:
         """Return the k best items for new users, each described by a history.
 
@@ -144,6 +156,8 @@ class Recommender:
             k: list length.
             exclude_seen: filter items of the history.
             unknown: "error", or "popularity" to ignore unknown items; a history of only unknown items is empty.
+            event_types, times, values: of each item of each history, for a model that reads them; None, or None for an
+                item, is unknown. Times are anything that pandas reads as one; without a zone they are UTC.
 
         Returns:
             Columns history (index in `histories`), item_id, score, rank (from 1) and source: `model`, or `popularity`
@@ -159,13 +173,25 @@ class Recommender:
         positions = self._positions("item", ids, unknown)
         kept = np.concatenate([[0], np.cumsum(positions >= 0)])
         offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
-        items, scores, source = self.rank_histories(offsets, positions[positions >= 0], k, exclude_seen)
+        kept_rows = positions >= 0
+        given = {"event_types": event_types, "times": times, "values": values}
+        lengths = [len(history) for history in histories]
+        event, time, value = (self._flat(name, lists, lengths, kept_rows) for name, lists in given.items())
+        own = described(offsets, positions[kept_rows], event, time, value)
+        items, scores, source = self.rank_histories(offsets, own.items, k, exclude_seen, own)
         return self._frame("history", np.arange(len(histories)), items, scores, source)
 
     def rank_histories(
-        self, offsets: np.ndarray, items: np.ndarray, k: int, exclude_seen: bool = True
+        self,
+        offsets: np.ndarray,
+        items: np.ndarray,
+        k: int,
+        exclude_seen: bool = True,
+        known: UserHistories | None = None,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rank the catalog for histories of item positions; history r is `items[offsets[r] : offsets[r + 1]]`.
+
+        `known` has the same histories with what else is known of their entries.
 
         Returns:
             Items [R, k] padded with -1, scores [R, k], and whether each list comes from the model [R].
@@ -180,7 +206,11 @@ class Recommender:
                 block = rows[part]
                 latest = windows(offsets[block], offsets[block + 1], items, recommender.length)
                 users = np.full(len(latest), NEW)
-                best[block], scores[block] = recommender(users, latest, exclude_seen)
+                bounds, names = (offsets[block], offsets[block + 1]), self.model.history_columns
+                columns = history_columns.windows(
+                    known or UserHistories(offsets, items), names, *bounds, latest.shape[1]
+                )
+                best[block], scores[block] = recommender(users, latest, exclude_seen, columns=columns)
                 source[block] = recommender.is_model(users, latest)
         return best, scores, source
 
@@ -199,7 +229,8 @@ class Recommender:
 
         def of_block(rows: np.ndarray) -> Array:
             block = users[rows].astype(np.int32)
-            return vectors(self._feature_tables, self._params, block, self.histories(block, reads) if reads else None)
+            histories = self.histories(block, reads) if reads else None
+            return vectors(self._feature_tables, self._params, block, histories, self.columns(block, reads))
 
         return in_blocks(of_block, len(users), MANY)
 
@@ -219,6 +250,11 @@ class Recommender:
     def histories(self, users: np.ndarray, length: int) -> np.ndarray:
         """Return the latest `length` items [R, length] of users at these positions; see `windows`."""
         return windows(self.known.offsets[users], self.known.offsets[users + 1], self.known.items, length)
+
+    def columns(self, users: np.ndarray, length: int) -> dict[str, np.ndarray]:
+        """Return what the model reads of the entries of `histories` besides items."""
+        bounds = self.known.offsets[users], self.known.offsets[users + 1]
+        return history_columns.windows(self.known, self.model.history_columns, *bounds, length)
 
     def positions_of_items(self, item_ids: Ids) -> np.ndarray:
         """Return positions of items in `item_ids`; an unknown item is an InputError."""
@@ -289,8 +325,31 @@ class Recommender:
         offsets, seen = self.known.masked(users[known])
         hidden[known] = windows(offsets[:-1], offsets[1:], seen, recommender.length)
         histories[known] = self.histories(users[known], recommender.length)
-        items, scores = recommender(users, histories, exclude_seen, hidden)
+        columns = completed({}, self.model.history_columns, histories.shape)
+        for name, column in self.columns(users[known], recommender.length).items():
+            columns[name][known] = column
+        items, scores = recommender(users, histories, exclude_seen, hidden, columns)
         return items, scores, recommender.is_model(users, histories)
+
+    def _flat(
+        self, name: str, lists: Sequence[Sequence[Any]] | None, lengths: list[int], kept: np.ndarray
+    ) -> np.ndarray | None:
+        """Return one of the arguments of `recommend_histories`, flat, at the items that are known."""
+        if lists is None:
+            return None
+        if [len(entries) for entries in lists] != lengths:
+            raise InputError(f"{name} must have one entry for each item of each history")
+        entries = [entry for own in lists for entry in own]
+        if name == "event_types":
+            return history_columns.codes(entries, self.event_names, name)[kept]
+        if name == "values":
+            return np.array([np.nan if entry is None else entry for entry in entries], np.float32)[kept]
+        try:
+            times = pd.to_datetime(pd.Series(entries, dtype=object), utc=True)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"times has an entry that is no time: {first_line(error)}") from error
+        milliseconds = times.dt.floor("ms").dt.as_unit("ms").astype("int64").to_numpy()
+        return np.where(times.isna(), NO_TIME, milliseconds)[kept]
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
@@ -329,9 +388,14 @@ def _on_device(view: np.ndarray) -> Array:
 
 
 def _query_vectors(
-    model: Model, feature_tables: FeatureTables, params: Params, users: Array, histories: Array | None
+    model: Model,
+    feature_tables: FeatureTables,
+    params: Params,
+    users: Array,
+    histories: Array | None,
+    columns: Mapping[str, Array],
 ) -> Array:
-    query = Query(users, None if histories is None else History(histories))
+    query = Query(users, None if histories is None else History(histories, **columns))
     return with_tables(model, feature_tables).bind(params).query_vectors(query)
 
 

@@ -3,6 +3,7 @@
 Ids are strings or integers; 7, "7", 7.0 and "7.0" are the same id, as in the data.
 """
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
@@ -30,6 +31,7 @@ Id = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": LONGEST_ID}, {"type": "integer"}]}),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Value = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Message(BaseModel):
@@ -38,16 +40,26 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Time = Annotated[datetime, Field(strict=False, description="ISO 8601, or a number of seconds since 1970; UTC")]
+
+
 class UserOrHistory(Message):
     """A user, given either by id or by a history."""
 
     user: Id | None = Field(None, description="user id; the history is that of the run plus later events")
     history: list[Id] | None = Field(None, description="item ids, oldest first, of a new or anonymous user")
+    event_types: list[str | None] | None = Field(None, description="of each item of the history, if the model reads it")
+    times: list[Time | None] | None = Field(None, description="the same")
+    values: list[Value | None] | None = Field(None, description="the same, rating or quantity")
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "UserOrHistory":
         if (self.user is None) == (self.history is None):
             raise ValueError("set exactly one of user and history")
+        for name in ("event_types", "times", "values"):
+            given = getattr(self, name)
+            if given is not None and (self.history is None or len(given) != len(self.history)):
+                raise ValueError(f"{name} must have one entry for each item of history")
         return self
 
 
@@ -91,10 +103,13 @@ class HistoryRequest(Message):
 
 
 class Event(Message):
-    """An interaction of a user with an item."""
+    """An interaction of a user with an item; the optional fields count for models that read them."""
 
     user: Id
     item: Id
+    event_type: str | None = None
+    time: Time | None = None
+    value: Value | None = Field(None, description="rating or quantity")
 
 
 class EventsRequest(Message):

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from itertools import product
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -13,6 +14,8 @@ from jaxtyping import Array, Float, Int
 from jaxrec import programs
 from jaxrec.blockwise import slices
 from jaxrec.recommend.batch_recommender import NEW, ROWS
+from jaxrec.recommend.history_columns import Columns
+from jaxrec.recommend.history_columns import padded as padded_columns
 from jaxrec.recommend.item_similarity import Vectors
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.rerank.diversity import mmr
@@ -30,6 +33,7 @@ class Row(NamedTuple):
         user: position, or `NEW` for a user described only by the history.
         history: positions of items, oldest first.
         hidden: positions of items to filter from the list.
+        columns: what else is known of the entries of the history, see `Model.history_columns`.
     """
 
     user: int
@@ -38,6 +42,7 @@ class Row(NamedTuple):
     k: int = 10
     diversity: float = 0.0
     freshness: float = 0.0
+    columns: Columns = MappingProxyType({})
 
     @property
     def reranked(self) -> bool:
@@ -109,7 +114,8 @@ class Programs:
         histories, hidden = (
             padded(lists, length) for lists in zip(*((r.history, r.hidden) for r in rows), strict=True)
         )
-        items, scores = answers(users, histories, hidden=hidden)
+        columns = padded_columns([row.columns for row in rows], self.recommender.model.history_columns, length)
+        items, scores = answers(users, histories, hidden=hidden, columns=columns)
         if reranked:
             items, scores = self._reranked(rows, items, scores, k)
         by_model = answers.is_model(users, histories)

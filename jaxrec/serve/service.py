@@ -1,13 +1,17 @@
 """Service logic, independent of HTTP: request messages in, plain values out."""
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar, cast
 
 import numpy as np
 
+from jaxrec.data.histories import NO_TIME
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
+from jaxrec.recommend.history_columns import codes, described, entries
 from jaxrec.recommend.item_similarity import Vectors, item_similarity
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
@@ -26,7 +30,7 @@ from jaxrec.serve.messages import (
 )
 from jaxrec.serve.programs import Programs, RankedList, Row
 from jaxrec.serve.similar import Neighbors
-from jaxrec.serve.updates import Updates
+from jaxrec.serve.updates import Details, Updates
 
 T = TypeVar("T")
 
@@ -47,7 +51,9 @@ class Service:
         self.recommender, self.catalog, self.limits, self.run = recommender, catalog, limits, run
         self.vectors = vectors  # None: no item similarity is available
         self.users = Ids("user", recommender.user_ids)
-        self.updates = Updates(limits.users, limits.user_items, limits.event_mib << 20)
+        self.updates = Updates(
+            limits.users, limits.user_items, limits.event_mib << 20, detailed=bool(recommender.model.history_columns)
+        )
         self.programs = Programs(recommender, vectors, limits)
         self.explainer = Explainer(recommender, self.programs.lengths)
         self.neighbors = Neighbors(recommender, self.programs)
@@ -115,7 +121,7 @@ class Service:
         """Explain an item's score by the items of the history."""
         position = self.catalog.ids.position(request.item)
         row, unknown = self._row(request)
-        explained = await self._alone(lambda: self.explainer(row.user, row.history, position))
+        explained = await self._alone(lambda: self.explainer(row.user, row.history, position, row.columns))
         item = self.catalog.item
         return {
             "item": item(position),
@@ -157,8 +163,10 @@ class Service:
                 f"events.{at}.item: item {request.events[at].item!r} is not in this run; no event was stored"
             )
         users = [self.users.key(event.user) for event in request.events]
-        for user, item in zip(users, items, strict=True):
-            self.updates.add(user, [item])
+        types = self._codes([event.event_type for event in request.events], "events")
+        for user, item, code, event in zip(users, items, types, request.events, strict=True):
+            value = math.nan if event.value is None else event.value
+            self.updates.add(user, [item], Details(int(code), milliseconds(event.time), value))
         return {"accepted": len(items)}
 
     async def about(self, request: NoParameters) -> dict[str, object]:
@@ -192,13 +200,47 @@ class Service:
             self._check_length("history", request.history)
             positions = np.array([self.catalog.ids.find(item) for item in request.history], np.int32)
             unknown = [item for item, position in zip(request.history, positions, strict=True) if position < 0]
-            return Row(NEW, positions[positions >= 0], positions[positions >= 0]), unknown
-        position, updates = self.users.find(request.user), self.updates.of(self.users.key(request.user))
+            kept = positions >= 0
+            n = len(positions)
+            event = self._codes(request.event_types or [None] * n, "event_types")
+            time = np.array([milliseconds(time) for time in request.times or [None] * n], np.int64)
+            value = np.array(request.values or [None] * n, np.float32)
+            own = described(np.array([0, kept.sum()]), positions[kept], event[kept], time[kept], value[kept])
+            return Row(NEW, own.items, own.items, columns=entries(own, self._columns)), unknown
+        key = self.users.key(request.user)
+        position, updates = self.users.find(request.user), self.updates.of(key)
         history, hidden = self._known(position), self._known(position, masked=True)
         if updates:
             new = np.array(updates, np.int32)
             history, hidden = np.concatenate([history, new]), np.concatenate([hidden, new])
-        return Row(self._query_user(position, bool(updates)), history, hidden), []
+        columns = self._columns_of(position, history, self.updates.details(key)) if self._columns else {}
+        return Row(self._query_user(position, bool(updates)), history, hidden, columns=columns), []
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        """Names of what the model reads of events besides items."""
+        return self.recommender.model.history_columns
+
+    def _codes(self, types: Sequence[str | None], where: str) -> np.ndarray:
+        """Return codes of event types; a model that does not read them ignores them."""
+        if "event" not in self._columns:
+            return np.full(len(types), -1, np.int32)
+        return codes(types, self.recommender.event_names, where)
+
+    def _columns_of(self, user: int, history: np.ndarray, details: np.ndarray) -> dict[str, np.ndarray]:
+        """Return what the model reads of a known history and of later events, whose `Details` are given."""
+        known = self.recommender.known
+        own = slice(known.offsets[user], known.offsets[user + 1]) if user >= 0 else slice(0)
+        n_known = len(history) - len(details)
+
+        def joined(column: np.ndarray | None, later: np.ndarray, unknown: float) -> np.ndarray:
+            before = np.full(n_known, unknown, later.dtype) if column is None or user < 0 else column[own]
+            return np.concatenate([before, later])
+
+        event = joined(known.event, details[:, 0].astype(np.int32), -1)
+        time = joined(known.time, details[:, 1].astype(np.int64), NO_TIME)
+        value = joined(known.value, details[:, 2].astype(np.float32), math.nan)
+        return entries(described(np.array([0, len(history)]), history, event, time, value), self._columns)
 
     def _query_user(self, position: int, updated: bool) -> int:
         """Return the user to query: an updated user of an id-based model is folded in by history as `NEW`."""
@@ -234,6 +276,14 @@ class Service:
             else f"{model} only supports users of the training data",
             "explain": self.explainer.why_not,
         }
+
+
+def milliseconds(time: datetime | None) -> int:
+    """Return a time in milliseconds since 1970; without a zone it is UTC."""
+    if time is None:
+        return NO_TIME
+    aware = time if time.tzinfo else time.replace(tzinfo=UTC)
+    return int((aware - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(milliseconds=1))
 
 
 def _each(calls: Sequence[Callable[[], T]]) -> list[T]:

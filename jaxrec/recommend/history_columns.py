@@ -1,0 +1,77 @@
+"""What is known of the events of histories besides items, for models that read it; see `Model.history_columns`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from jaxrec.data.histories import NO_TIME, UserHistories, gaps, hours
+from jaxrec.errors import InputError
+from jaxrec.history import UNKNOWN
+
+Columns = Mapping[str, np.ndarray]
+DTYPES = {"event": np.int32, "gap": np.float32, "value": np.float32, "hour": np.int32}
+
+
+def described(
+    offsets: np.ndarray,
+    items: np.ndarray,
+    event: np.ndarray | None = None,
+    time: np.ndarray | None = None,
+    value: np.ndarray | None = None,
+) -> UserHistories:
+    """Return histories whose gaps follow from their times; unknown are event -1, time `NO_TIME` and value NaN."""
+    gap = None if time is None else gaps(offsets, time)
+    return UserHistories(offsets, items, event, gap, value, time=time)
+
+
+def windows(
+    known: UserHistories, names: Sequence[str], start: np.ndarray, end: np.ndarray, length: int
+) -> dict[str, np.ndarray]:
+    """Return columns of the latest `length` entries of each range `start .. end`, left-padded as if unknown."""
+    at = end[:, None] - np.arange(length, 0, -1)[None, :]
+    inside = at >= start[:, None]
+    columns = {}
+    for name in names:
+        whole = _column(known, name)
+        columns[name] = np.full(at.shape, UNKNOWN[name], DTYPES[name])
+        if whole is not None and len(whole):
+            columns[name] = np.where(inside, whole[np.where(inside, at, 0)], columns[name]).astype(DTYPES[name])
+    return columns
+
+
+def entries(known: UserHistories, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return columns of all entries of one history."""
+    n = len(known.items)
+    return {name: column[0] for name, column in windows(known, names, np.zeros(1, int), np.array([n]), n).items()}
+
+
+def completed(columns: Columns, names: Sequence[str], shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the columns that a model reads; those not given are unknown."""
+    given = {name: columns[name] for name in names if name in columns}
+    return {name: np.asarray(given.get(name, np.full(shape, UNKNOWN[name])), DTYPES[name]) for name in names}
+
+
+def padded(columns: Sequence[Columns], names: Sequence[str], length: int) -> dict[str, np.ndarray]:
+    """Return left-padded columns of several histories."""
+    rows = {name: np.full((len(columns), length), UNKNOWN[name], DTYPES[name]) for name in names}
+    for name, table in rows.items():
+        for row, of_row in zip(table, columns, strict=True):
+            own = of_row.get(name, ())
+            row[length - len(own) :] = own
+    return rows
+
+
+def codes(types: Sequence[str | None], names: Sequence[str], where: str) -> np.ndarray:
+    """Return codes of event types; -1 for None. Raises an InputError for a type that is not in the data of the run."""
+    place = {name: code for code, name in enumerate(names)}
+    if unknown := [name for name in types if name is not None and name not in place]:
+        known = ", ".join(names) or "none: the model does not read them"
+        raise InputError(f"{where}: event type {unknown[0]!r} is not in this run; its event types are {known}")
+    return np.array([-1 if name is None else place[name] for name in types], np.int32)
+
+
+def _column(known: UserHistories, name: str) -> np.ndarray | None:
+    if name == "hour":
+        return None if known.time is None else np.where(known.time == NO_TIME, -1, hours(known.time))
+    column: np.ndarray | None = getattr(known, name)
+    return column
