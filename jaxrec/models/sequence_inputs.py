@@ -79,7 +79,8 @@ class SequenceInputs(nn.Module):
         if self.user_sizes is None:
             return x, real
         assert users is not None
-        x, real = jnp.pad(x, ((0, 0), (1, 0), (0, 0))), jnp.pad(real, ((0, 0), (1, 0)))
+        x = jnp.pad(jnp.where(real[:, :, None], x, 0), ((0, 0), (1, 0), (0, 0)))
+        real = jnp.pad(real, ((0, 0), (1, 0)))
         real = real | jnp.pad(real, ((0, 0), (0, 1)), constant_values=True)[:, 1:]  # the one before the first event
         return x + jnp.where(real[:, :, None], self.user_part(users)[:, None], 0), real
 
