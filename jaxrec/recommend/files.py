@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -48,6 +48,9 @@ def recommend(
     unknown: Unknown = "error",
     user_column: str = "user_id",
     item_column: str = "item_id",
+    event_column: str | None = None,
+    time_column: str | None = None,
+    value_column: str | None = None,
 ) -> tuple[int, pd.DataFrame | None]:
     """Write recommendations to the file `out`, or return the first rows if `out` is None.
 
@@ -66,6 +69,7 @@ def recommend(
         unknown: "error", or "popularity" to return the most popular items for unknown users.
         user_column: user column of a file.
         item_column: item column of a file.
+        event_column, time_column, value_column: further columns of `histories`, for a model that reads them.
 
     Returns:
         The number of rows, and the first rows if `out` is None.
@@ -88,10 +92,12 @@ def recommend(
         blocks = _of_users(model, names, options)
     elif history is not None:
         names, items = np.zeros(1, np.int64), canonical(history, "history")
-        blocks = _of_histories(model, "history", names, [items], options)
+        blocks = _of_histories(model, "history", names, [items], {}, options)
     else:
-        names, lists = _lists(model, str(histories), user_column, item_column)
-        blocks = _of_histories(model, "user_id", names, lists, options)
+        columns = {"event_types": event_column, "times": time_column, "values": value_column}
+        named = {name: column for name, column in columns.items() if column is not None}
+        names, lists, known = _lists(str(histories), user_column, item_column, named)
+        blocks = _of_histories(model, "user_id", names, lists, known, options)
     if out is None:
         frame = pd.concat([_labeled(model, block) for block in blocks], ignore_index=True)
         return len(frame), frame.head(SHOWN)
@@ -144,12 +150,21 @@ def _user_ids(model: Recommender, users: tuple[int | str | float, ...] | str, co
     return written_as(canonical(users, "users"), model.user_ids)
 
 
-def _lists(model: Recommender, path: str, user: str, item: str) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the users of a file in order of appearance, and the items of each in row order."""
+def _lists(
+    path: str, user: str, item: str, columns: Mapping[str, str]
+) -> tuple[np.ndarray, list[np.ndarray], dict[str, list[list[Any]]]]:
+    """Return the users of a file in order of appearance, and the items and other columns of each in row order."""
     users, items = _columns(path, user_column=user, item_column=item)
     owners, names = pd.factorize(users)
-    ids = items[np.argsort(owners, kind="stable")]
-    return np.asarray(names), np.split(ids, np.cumsum(np.bincount(owners))[:-1])
+    order, ends = np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1]
+    known = {}
+    if columns:
+        read = tables.read(Path(path), dict(columns))
+        for name in columns:
+            values = np.empty(len(users), object)
+            values[:] = tables.plain(read[name]).to_pylist()
+            known[name] = [part.tolist() for part in np.split(values[order], ends)]
+    return np.asarray(names), np.split(items[order], ends), known
 
 
 def _of_users(model: Recommender, ids: np.ndarray, options: ListOptions) -> Iterator[pd.DataFrame]:
@@ -159,10 +174,16 @@ def _of_users(model: Recommender, ids: np.ndarray, options: ListOptions) -> Iter
 
 
 def _of_histories(
-    model: Recommender, key: str, names: np.ndarray, lists: list[np.ndarray], options: ListOptions
+    model: Recommender,
+    key: str,
+    names: np.ndarray,
+    lists: list[np.ndarray],
+    known: Mapping[str, list[list[Any]]],
+    options: ListOptions,
 ) -> Iterator[pd.DataFrame]:
     for block in slices(len(lists), USERS_AT_A_TIME):
-        frame = model.recommend_histories(lists[block], *options)
+        of_block: dict[str, Any] = {name: columns[block] for name, columns in known.items()}
+        frame = model.recommend_histories(lists[block], *options, **of_block)
         frame.insert(0, key, names[block][frame.pop("history")])
         yield frame
 

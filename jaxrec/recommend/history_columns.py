@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from jaxrec.data.histories import NO_TIME, UserHistories, gaps, hours
-from jaxrec.errors import InputError
+from jaxrec.data.reading.times import milliseconds
+from jaxrec.errors import InputError, first_line
 from jaxrec.history import UNKNOWN
 
 Columns = Mapping[str, np.ndarray]
@@ -68,6 +70,19 @@ def codes(types: Sequence[str | None], names: Sequence[str], where: str) -> np.n
         known = ", ".join(names) or "none: the model does not read them"
         raise InputError(f"{where}: event type {unknown[0]!r} is not in this run; its event types are {known}")
     return np.array([-1 if name is None else place[name] for name in types], np.int32)
+
+
+def times(entries: Sequence[object]) -> np.ndarray:
+    """Return times in milliseconds, read as in data files; None is unknown. Raises an InputError for other values."""
+    known = np.array([entry is not None for entry in entries], bool)
+    found = np.full(len(entries), NO_TIME, np.int64)
+    if known.any():
+        try:
+            column = pa.chunked_array([pa.array([entry for entry in entries if entry is not None])])
+        except pa.ArrowException as error:
+            raise InputError(f"times are not all of one type: {first_line(error)}") from error
+        found[known] = milliseconds(column, lambda row: f"entry {row + 1} of times")
+    return found
 
 
 def _column(known: UserHistories, name: str) -> np.ndarray | None:

@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxrec import checkpoint, memory, programs
 from jaxrec.blockwise import in_blocks, slices
 from jaxrec.data import item_labels
-from jaxrec.data.histories import NO_TIME, UserHistories
+from jaxrec.data.histories import UserHistories
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
 from jaxrec.data.splits.assembly import HeldOut
 from jaxrec.data.stored_features import restored
@@ -157,7 +157,7 @@ class Recommender:
             exclude_seen: filter items of the history.
             unknown: "error", or "popularity" to ignore unknown items; a history of only unknown items is empty.
             event_types, times, values: of each item of each history, for a model that reads them; None, or None for an
-                item, is unknown. Times are anything that pandas reads as one; without a zone they are UTC.
+                item, is unknown. Times are numbers since 1970, dates or text, as in data files.
 
         Returns:
             Columns history (index in `histories`), item_id, score, rank (from 1) and source: `model`, or `popularity`
@@ -344,12 +344,7 @@ class Recommender:
             return history_columns.codes(entries, self.event_names, name)[kept]
         if name == "values":
             return np.array([np.nan if entry is None else entry for entry in entries], np.float32)[kept]
-        try:
-            times = pd.to_datetime(pd.Series(entries, dtype=object), utc=True)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"times has an entry that is no time: {first_line(error)}") from error
-        milliseconds = times.dt.floor("ms").dt.as_unit("ms").astype("int64").to_numpy()
-        return np.where(times.isna(), NO_TIME, milliseconds)[kept]
+        return history_columns.times(entries)[kept]
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
