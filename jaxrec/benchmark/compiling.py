@@ -17,6 +17,8 @@ from jaxrec.compiled.prediction import measured_rates, predict
 from jaxrec.compiled.targets import TARGETS, Rates, Target, absent_devices, only_cpu
 from jaxrec.data.splits.split import Selection
 from jaxrec.errors import InputError, first_line
+from jaxrec.evaluation.candidates import CandidateEvaluator
+from jaxrec.evaluation.full_catalog import CatalogEvaluator
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.capacity import epoch_of, needed_bytes
 from jaxrec.fitting.gradient import GradientFit
@@ -96,11 +98,12 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     _, states, hyper, active = arguments
     queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
     with rows_over(get(shared, "trainer.mesh.row", 1)):
-        rankers = {"validation": getattr(evaluator, "ranker", evaluator), "ranking": Ranker(model, queries, 10)}
+        validation = evaluator.ranker if isinstance(evaluator, CatalogEvaluator) else evaluator
+        rankers = {"validation": validation, "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
-        if (stream := getattr(ranker, "stream", None)) is not None:
+        if isinstance(ranker, Ranker | CandidateEvaluator):
             arguments = (states.params, None) if isinstance(ranker, Ranker) else states.params
-            ranking, deal = stream.compile(placement.n_slots, hyper)
+            ranking, deal = ranker.stream.compile(placement.n_slots, hyper)
             yield name, _compiled(ranking, deal(arguments, hyper, active))
 
 

@@ -30,7 +30,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def check_fractions(validation_fraction: float, test_fraction: float) -> None:
-    """Raise InputError if the fractions leave no training data."""
+    """Raise InputError if the fractions leave no training or no test data."""
+    if test_fraction == 0:
+        raise InputError("split.test_fraction=0 leaves no test data: it must be above 0")
     if validation_fraction + test_fraction >= 1:
         raise InputError(
             f"split.validation_fraction={validation_fraction} and split.test_fraction={test_fraction} leave no "
