@@ -33,7 +33,13 @@ from tests.slow import some_slow
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 TRAINED = ("ease", "mf", "sasrec")  # by default: in closed form, on pairs, on sequences
 SLOW = [name for name in MODELS if name not in TRAINED]
-SMALL = {"model.embedding_dim": 4, "model.history_length": 6, "model.n_blocks": 1, "model.dilations": (1,)}
+SMALL = {
+    "model.embedding_dim": 4,
+    "model.hidden_dim": 8,
+    "model.history_length": 6,
+    "model.n_blocks": 1,
+    "model.dilations": (1,),
+}
 # Share of the way from popularity to the best ranking that there is: a single score of user and item comes further than
 # layers, which have to learn from 7,200 pairs how to combine what they read; so has what reads a sequence.
 SHARE, SHARE_OF_LAYERS = 0.4, 0.2

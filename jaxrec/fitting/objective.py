@@ -189,7 +189,7 @@ class UserItems(NamedTuple):
     items: Membership
     histories: DeviceHistories | None = None  # None: the model reads no histories
 
-    def query(self, rows: Int[Array, "B"], length: int, share: float, source: RandomStream) -> Query:
+    def query(self, rows: Int[Array, "B"], length: int, share: float | Float[Array, ""], source: RandomStream) -> Query:
         """Queries with a random subset of each history, drawn anew each step; other entries are padding."""
         if self.histories is None:
             return Query(self.user[rows])
@@ -197,6 +197,23 @@ class UserItems(NamedTuple):
         # Drawn per item, not per entry, so that a repeated item is either history or target, never both.
         is_history = uniforms(source, rows[:, None], history.items) < share
         return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
+
+
+def user_items(train: Interactions, history_length: int) -> tuple[UserItems, int]:
+    """Examples and their number: users with at least one item, their items, and their histories."""
+    user, positives = np.unique(train.user), targets(train)
+    if positives.weight is not None and (positives.weight != 1).any():
+        raise InputError(
+            "this loss counts each item of a user once and cannot use interaction weights "
+            "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
+            "loss=sampled_softmax, or remove the weights"
+        )
+    examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
+    if history_length:
+        offsets = train.histories.offsets
+        known = device_histories(train.histories, offsets[user], offsets[user + 1])
+        examples = examples._replace(histories=known)
+    return examples, len(user)
 
 
 @dataclass(frozen=True)
@@ -219,19 +236,7 @@ class CatalogObjective(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
-        user, positives = np.unique(train.user), targets(train)
-        if positives.weight is not None and (positives.weight != 1).any():
-            raise InputError(
-                "loss=softmax counts each item of a user once and cannot use interaction weights "
-                "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
-                "loss=sampled_softmax, or remove the weights"
-            )
-        examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
-        if history_length:
-            offsets = train.histories.offsets
-            known = device_histories(train.histories, offsets[user], offsets[user + 1])
-            examples = examples._replace(histories=known)
-        return examples, len(user)
+        return user_items(train, history_length)
 
     def costs(
         self,

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxrec.arguments import locate
 from jaxrec.errors import InputError
+from jaxrec.fitting.reconstruction import Reconstruction, check_autoencoder
 from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
 from jaxrec.models.attention import check_heads
 from jaxrec.models.model import Alternating, Model, Solved
@@ -137,6 +138,8 @@ def _check_model(tree: Tree) -> None:
         kind = _target(tree, "model")
         length = model.get("history_length", kind.history_length)
         check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
+    if teacher is Reconstruction:
+        check_autoencoder(_target(tree, "model"))
 
 
 def _check_cosines(tree: Tree) -> None:

@@ -43,6 +43,7 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["loss=mse", "data.value_column=r", "eval.metrics=[ndcg,auc]"], "auc is a metric of predicted labels"),
         (["loss=mse"], "this loss needs values: set data.value_column"),
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
+        (["loss=reconstruction"], "trains autoencoders of a user's items: choose model=mult_vae"),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
         (

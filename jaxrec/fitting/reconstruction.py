@@ -1,0 +1,66 @@
+"""Objective of autoencoders of a user's items: all items are reconstructed from a random part of them.
+
+[Liang et al. 2018, Variational autoencoders for collaborative filtering]
+"""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+from pydantic import NonNegativeFloat
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.errors import InputError
+from jaxrec.fitting.objective import Costs, Objective, UserItems, user_items
+from jaxrec.hyper import Share, Traced
+from jaxrec.losses import multinomial
+from jaxrec.models.dropout import Noise
+from jaxrec.models.model import Model, Params
+from jaxrec.models.mult_vae import MultVAE
+from jaxrec.random import RandomStream, substream
+
+LATENT = 1  # substream of the latent vectors
+
+
+@dataclass(frozen=True)
+class Reconstruction(Objective):
+    """-sum over a user's items of log softmax(s)_i + beta KL(q(z | part of the items) || N(0, I)); batches count users.
+
+    Attributes:
+        dropout: share of a user's items hidden from the encoder, drawn anew each step; they are targets all the same
+        beta: weight of the Kullback-Leibler divergence; 0 regularizes by dropout and noise alone
+    """
+
+    dropout: Share | Traced = 0.5
+    beta: NonNegativeFloat | Traced = 0.2
+
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
+        """Users with at least one item, their items, and their histories."""
+        return user_items(train, history_length)
+
+    def costs(
+        self,
+        model: Model,
+        params: Params,
+        examples: UserItems,
+        rows: Int[Array, "B"],
+        source: RandomStream,
+        penalized: bool,
+    ) -> Costs:
+        """Negative evidence lower bound of each user; every user has weight 1."""
+        check_autoencoder(type(model))
+        assert isinstance(model, MultVAE)
+        bound = model.bind(params)
+        latent = bound.encode(examples.query(rows, model.history_length, 1 - self.dropout, source))
+        z = latent.sample(Noise(substream(source, LATENT), rows))
+        chosen = examples.items.rows(examples.user[rows], model.n_items).astype(jnp.float32)
+        cost = multinomial(bound.decode(z) @ bound.item_vectors().T, chosen) + self.beta * latent.divergence()
+        return cost, jnp.ones_like(cost)
+
+
+def check_autoencoder(model: type[Model]) -> None:
+    """Raise an InputError for a model that is not an autoencoder."""
+    if not issubclass(model, MultVAE):
+        raise InputError(
+            "loss=reconstruction trains autoencoders of a user's items: choose model=mult_vae, or loss=softmax"
+        )
