@@ -34,7 +34,7 @@ SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py"
 # Group → module of jaxrec → its tests, the quickest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "metrics": {"metrics": ("test_metrics.py", "test_metric_contract.py", "evaluation/test_prediction.py")},
-    "ranking": {"ranking": ("test_ranking.py",)},
+    "ranking": {"ranking": ("test_ranking.py", "test_mesh.py")},
     "losses": {"losses": ("test_losses.py",)},
     "negatives": {
         f"negatives/{path.stem}": ("negatives",)

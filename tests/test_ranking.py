@@ -16,7 +16,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
-from jaxrec.ranking import GROUP, QueryRows, Ranker, query_of, top_k
+from jaxrec.ranking import GROUP, QueryRows, Ranker, _rounded_up, query_of, scorer, top_k
 from tests.slow import some_slow
 
 USERS, ITEMS, K = 23, 40, 7
@@ -110,6 +110,17 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
     assert (left == ([4, 0, K] if excluded else [K] * 3)).all()
 
 
+@pytest.mark.parametrize("heavy", [0, 9, USERS - 1])
+def test_a_block_has_room_for_all_that_its_users_know(heavy):
+    """One user knows 30 items, all others one."""
+    lists = [np.arange(30) if user == heavy else np.array([1]) for user in range(USERS)]
+    known = UserHistories(np.cumsum([0, *map(len, lists)]), np.concatenate(lists))
+    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), known), ITEMS, block=4)
+    table = np.zeros((1, USERS, ITEMS), np.float32)
+    left = [set(row.tolist()) - {-1} for row in np.asarray(ranker({"params": {"scores": table}}, Hyper()).items[0])]
+    assert left == [set(range(ITEMS)) - set(own.tolist()) for own in lists]
+
+
 def test_users_are_ranked_in_the_order_asked():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
@@ -156,8 +167,8 @@ def test_memory_is_a_block_and_never_users_times_items():
 
 
 def test_a_query_has_the_history_that_the_model_asks_for():
-    users = np.array([1, 0])
-    asked = QueryRows.about(users, UserHistories(np.array([0, 3, 3]), np.array([4, 5, 6])))
+    users = np.array([1, 0, 2])
+    asked = QueryRows.about(users, UserHistories(np.array([0, 3, 3, 4]), np.array([4, 5, 6, 7])))
     assert query_of(Table(), asked).history is None
 
     class Sequence(Table):
@@ -165,7 +176,7 @@ def test_a_query_has_the_history_that_the_model_asks_for():
 
     query = query_of(Sequence(), asked)
     np.testing.assert_array_equal(query.user, users)
-    np.testing.assert_array_equal(query.history.items, [[-1, -1], [5, 6]])
+    np.testing.assert_array_equal(query.history.items, [[-1, -1], [5, 6], [-1, 7]])
 
 
 class Parts(Table, Pairwise):
@@ -178,6 +189,20 @@ class Parts(Table, Pairwise):
 
     def score_parts(self, query: Query, parts: jax.Array) -> jax.Array:
         return parts[query.user]
+
+
+@pytest.mark.parametrize("model", [Table(), Parts()], ids=["catalog", "parts"])
+def test_scores_of_a_pool_are_those_of_the_catalog(model):
+    scores = np.random.default_rng(4).normal(size=(USERS, ITEMS)).astype(np.float32)
+    query, pool = Query(jnp.array([3, 0], jnp.int32)), jnp.array([9, 2, 30], jnp.int32)
+    params = {"params": {"scores": jnp.asarray(scores)}}
+    whole = scorer(model, params, None)(query)
+    np.testing.assert_array_equal(scorer(model, params, pool)(query), np.asarray(whole)[:, [9, 2, 30]])
+
+
+@pytest.mark.parametrize(("n", "rounded"), [(1, 1), (15, 15), (16, 16), (17, 18), (33, 36), (64, 64), (65, 72)])
+def test_sizes_are_rounded_up_by_less_than_an_eighth(n, rounded):
+    assert _rounded_up(n) == rounded
 
 
 def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
