@@ -83,17 +83,22 @@ class UserKNN(Solved):
         """The prepared data are the parameters."""
         return statistics
 
+    def _known(self, query: Query) -> Float[Array, "B I"]:
+        """Weight of each item in the queries: 1 for an item of the history, else 0."""
+        assert query.history is not None
+        return query.history.multihot(self.n_items)
+
     def _nearest(self, query: Query) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
         """Similarities and ids of the nearest users, nearest first; padded with 0.0 and user 0."""
-        assert query.history is not None
-        x = query.history.multihot(self.n_items) * self.item_weight[None, :]
+        known = self._known(query)
+        x = known * self.item_weight[None, :]
 
         def in_common(words: UInt32[Array, "W"]) -> Float[Array, "B"]:
             row = Membership(words[None]).rows(jnp.zeros(1, jnp.int32), self.n_items)[0]
             return x @ row.astype(jnp.float32)
 
         common = jax.lax.map(in_common, self.words, batch_size=min(CHUNK, self.n_users)).T
-        near = similarity(self.similarity, common, jnp.sum(x, axis=1), self.size, self.shrinkage)
+        near = similarity(self.similarity, common, jnp.sum(known * x, axis=1), self.size, self.shrinkage)
         is_self = query.user[:, None] == jnp.arange(self.n_users)[None, :]
         k = min(self.k, self.n_users)
         similarities, users = jax.lax.top_k(jnp.where(is_self, 0.0, near), k)
