@@ -1,7 +1,9 @@
 """Exact evaluation against an evaluator in plain Python, and the protocol's small print."""
 
+from collections import OrderedDict
 from dataclasses import replace
 
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
+from jaxrec.evaluation.evaluation import SUMMED, _means
+from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog, shares
 from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, of_user, params
 from tests.slow import some_slow
@@ -174,3 +177,27 @@ def test_a_sample_of_users_is_evaluated_as_among_all_users():
     for key, values in some.per_user.items():
         np.testing.assert_array_equal(values, whole.per_user[key][:, np.isin(whole.users, some.users)])
     np.testing.assert_array_equal(evaluated(USERS).users, whole.users)
+
+
+@pytest.mark.parametrize("excluded", [True, False])
+def test_known_items_are_listed_if_the_settings_say_so(excluded):
+    known, target = known_and_target()
+    table = np.zeros((USERS, ITEMS))
+    table[known.user, known.item] = 1
+    evaluator = FullCatalog(k=(1,), monitor="ndcg@1", exclude_known=excluded).evaluator(Table(), HeldOut(known, target))
+    evaluation = evaluator(params(table[None]), Hyper())
+    pairs = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
+    owners = np.isin(evaluation.users, known.user)
+    listed = zip(evaluation.users[owners].tolist(), np.asarray(evaluation.lists)[0, owners, 0].tolist(), strict=True)
+    assert {pair in pairs for pair in listed} == {not excluded}
+
+
+def test_means_of_more_users_than_are_summed_at_once():
+    values = np.random.default_rng(5).random((2, 2 * SUMMED + 3)).astype(np.float32)
+    means = _means(OrderedDict(ndcg=jnp.asarray(values)))["ndcg"]
+    np.testing.assert_allclose(means, values.mean(axis=1, dtype=np.float64), rtol=1e-6)
+
+
+def test_shares_of_users():
+    """The only user has item 0; an item without users counts as one user's."""
+    assert shares(encode(pd.DataFrame({"user_id": ["a"], "item_id": ["x"]}), name="one")).tolist() == [1.0]

@@ -56,6 +56,15 @@ BANDS = {
         HOLDOUT | {"model.embedding_dim": 32, "model.layers": [32]}
         | {"trainer.batch_size": 16, "trainer.epochs": 5, "optimizer.learning_rate": 0.005},
     ),
+    "mf_cosine": Band(
+        0.24, 0.29, HOLDOUT | {"model.embedding_dim": 32, "trainer.epochs": 5, "optimizer.learning_rate": 0.02}
+    ),
+    "mult_vae": Band(
+        0.22, 0.29,
+        HOLDOUT | {"model.embedding_dim": 32, "model.hidden_dim": 64}
+        | {"trainer.batch_size": 32, "trainer.epochs": 8, "optimizer.learning_rate": 0.005},
+    ),
+    "session_knn": Band(0.28, 0.31, HOLDOUT),
     "sparse_ease": Band(0.3, 0.36, HOLDOUT),
     "slim": Band(0.3, 0.36, HOLDOUT),
     "sasrec": Band(0.085, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
