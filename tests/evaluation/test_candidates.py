@@ -23,6 +23,7 @@ def test_every_rank_is_that_of_plain_python(block):
     found = evaluator(params(tables), Hyper())
     order = np.lexsort((np.arange(len(target)), target.user))
     np.testing.assert_array_equal(found.users, target.user[order])
+    assert found.table(0, known)["item_id"].tolist() == target.item[order].tolist()
     for member in range(3):
         rows = []
         for user, item in zip(target.user[order].tolist(), target.item[order].tolist(), strict=True):

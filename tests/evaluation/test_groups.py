@@ -90,6 +90,16 @@ def test_metrics_of_each_group_are_those_of_sets():
     assert all(np.isnan(group[f"ndcg@{K}"]) for groups in found.values() for group in groups.values())
 
 
+def test_the_last_user_may_have_nothing_in_a_group():
+    """User 0 seeks a head and a tail item, user 1 the head item alone."""
+    train = interactions(np.array([[2, 3, 4, 5], [7, 7, 7, 8]]))
+    target = interactions(np.array([[0, 0, 1], [7, 8, 7]]))
+    held = HeldOut(interactions(np.zeros((2, 0), int)), target)
+    evaluation = CatalogEvaluator(Table(), held, k=(K,))(params(np.zeros((1, USERS, ITEMS))), Hyper())
+    (found,) = by_group(evaluation, train, K)
+    assert {name: group["users"] for name, group in found["items"].items()} == {"warm": 2, "head": 2, "tail": 1}
+
+
 def check(found: dict, rows: list[dict[str, float]]) -> None:
     assert found["users"] == found["rows"] == len(rows) > 0
     for key in (f"ndcg@{K}", f"recall@{K}"):
