@@ -31,7 +31,7 @@ class Reconstruction(Objective):
         beta: weight of the Kullback-Leibler divergence; 0 regularizes by dropout and noise alone
     """
 
-    dropout: Share | Traced = 0.5
+    dropout: Share | Traced = 0.3
     beta: NonNegativeFloat | Traced = 0.2
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
