@@ -64,6 +64,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/permutation": ("fitting/test_permutation.py",),
         "fitting/pointwise": ("fitting/test_pointwise.py", "fitting/test_rank_bias.py"),
         "fitting/population": ("fitting/test_population.py", *SLOTS),
+        "fitting/reconstruction": ("fitting/test_reconstruction.py",),
         "fitting/row_updates": ("fitting/test_row_updates.py",),
         "fitting/saved_slots": ("sweep/test_resume.py",),
         "fitting/sequence": SEQUENCES,
