@@ -20,14 +20,12 @@ SHARES = {0.01: 1.0, 0.0001: 0.3}  # how good a run with this learning rate is, 
 
 @pytest.fixture(scope="module")
 def runs(compose, planted_run, tmp_path_factory):
-    """Two models in closed form, another split, and a grid of two learning rates with three seeds each."""
+    """Two models in closed form, one as of another split, and a grid of two learning rates with three seeds each."""
     folder = tmp_path_factory.mktemp("runs")
-    for name, settings in {
-        "ease": ("model=ease",),
-        "popularity": ("model=popularity",),
-        "other": ("model=popularity", "split.seed=1"),
-    }.items():
-        shutil.copytree(planted_run(*settings), folder / name)
+    for name in ("ease", "popularity"):
+        shutil.copytree(planted_run(f"model={name}"), folder / name)
+    other = compose(*PLANTED, "model=popularity", "split.seed=1")
+    made_run(planted_run("model=popularity"), folder / "other", other, 1.0)
     members = [(rate, seed) for rate in SHARES for seed in (1, 2, 3)]
     for number, (rate, seed) in enumerate(members):
         tree = compose(*PLANTED, *SHORT, f"optimizer.learning_rate={rate}", f"seed={seed}")

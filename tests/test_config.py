@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from jaxrec import cli, settings
 from jaxrec.cli.commands import COMMANDS
+from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.sweep.effects import check_effects
 from tests.paths import ROOT
 
@@ -23,9 +24,17 @@ from tests.paths import ROOT
         (["overwrite=maybe"], "overwrite='maybe': must be a valid boolean"),
         (["--multirun", "model=mf,ease", "overwrite=1"], "overwrite=1: must be a valid boolean"),
         (["--multirun", "model=mf,ease", "optimizer.learning_rate=interval(0.1,0.2)"], "write choice(a,b)"),
-        (["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"], "optimizer.learning_rate"),
-        (["--multirun", "optimizer.learning_rate=tag(log,interval(0,0.1))"], "optimizer.learning_rate"),
-        (["--multirun", "trainer.epcohs=choice(1,2)"], "epcohs"),
+        pytest.param(
+            ["--multirun", "optimizer.learning_rate=interval(0.2,0.1)"],
+            "optimizer.learning_rate",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--multirun", "optimizer.learning_rate=tag(log,interval(0,0.1))"],
+            "optimizer.learning_rate",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(["--multirun", "trainer.epcohs=choice(1,2)"], "epcohs", marks=pytest.mark.slow),
         (["--multirun", "sweep=mf", "sweep.sampler=magic"], "sweep.sampler='magic': must be 'auto', 'tpe', 'random'"),
         (["split=given"], "data.train"),
         (["model=ease", "loss=mse"], "EASE is trained without a loss"),
@@ -33,12 +42,20 @@ from tests.paths import ROOT
         (["hydra.sweep.dir=s"], "hydra.sweep.dir=s has no effect without --multirun"),
         (["--multirun", "sweep.n_trials=3"], "sweep.n_trials=3 has no effect without a search space"),
         (["--multirun", "sweep=ease", "model=mf"], "sweep=ease tunes model=ease, which contradicts model=mf: set"),
-        (["--multirun", "sweep=sasrec", "model.history_length=-1"], "model.history_length=-1: must be greater than 0"),
+        pytest.param(
+            ["--multirun", "sweep=sasrec", "model.history_length=-1"],
+            "model.history_length=-1: must be greater than 0",
+            marks=pytest.mark.slow,
+        ),
         (
             ["--multirun", "model.embedding_dim=choice(4,8)", "data.seed=choice(1,2)", "data=synthetic"],
             "data.seed has no",
         ),
-        (["--multirun", "model=mf,ease", "trainer.epcohs=5"], "trainer.epcohs is unknown here"),
+        pytest.param(
+            ["--multirun", "model=mf,ease", "trainer.epcohs=5"],
+            "trainer.epcohs is unknown here",
+            marks=pytest.mark.slow,
+        ),
         (["--multirun", "model=mf,ease", "hydra.sweep.subdir=x"], "hydra.sweep.subdir=x has no effect"),
     ],
 )
@@ -93,7 +110,16 @@ def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):
     assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error():
+def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert exit_code_of(lambda: print("more", flush=True)) == 141
+
+
+@pytest.mark.slow
+def test_a_process_whose_reader_has_seen_enough_ends_without_a_word():
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
@@ -128,6 +154,7 @@ def test_an_experiment_has_the_last_word_over_the_defaults(compose):
 @pytest.mark.parametrize(
     "name", [path.stem for path in settings.CONF.glob("sweep/*.yaml") if (settings.CONF / "model" / path.name).exists()]
 )
+@pytest.mark.slow
 def test_the_defaults_of_a_model_lie_within_its_search_space(name, compose):
     tree = compose(f"model={name}")
     for key, dimension in OmegaConf.load(settings.CONF / "sweep" / f"{name}.yaml").space.items():

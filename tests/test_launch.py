@@ -131,11 +131,17 @@ def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, caps
     assert "diverged" in table.error[1]
     assert "failed: optimizer.learning_rate=1e30: training diverged" in capsys.readouterr().out
     assert [path.parent.name for path in tmp_path.glob("both/*/metrics.json")] == ["0"]
-    # What is left of a population is what it is alone.
-    alone = launch.run(trees[0], tmp_path / "alone")
-    assert alone.metrics["test"] == pytest.approx(good.metrics["test"], abs=1e-6)
     with pytest.raises(InputError, match=r"1e30: training diverged: decrease optimizer\.learning_rate"):
         launch.grid([(trees[1], chosen[1])], tmp_path / "none")
+
+
+@pytest.mark.slow
+def test_what_is_left_of_a_population_is_what_it_is_alone(compose, tmp_path):
+    chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
+    trees = [compose(*SHORT, *c) for c in chosen]
+    good, _ = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path / "both")
+    alone = launch.run(trees[0], tmp_path / "alone")
+    assert alone.metrics["test"] == pytest.approx(good.metrics["test"], abs=1e-6)
 
 
 def test_a_grid_checks_every_input_before_the_first_run(compose, tmp_path):

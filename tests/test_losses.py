@@ -63,19 +63,19 @@ def test_by_hand(loss, expected):
 def test_losses_of_cosines_by_hand(loss, settings, expected):
     """A positive of .5 against .1, .8 and a third that does not count."""
     scores = jnp.array([0.5]), jnp.array([[0.1, 0.8, 0.3]]), jnp.array([[1.0, 1.0, 0.0]])
-    assert float(getattr(losses, loss)(*scores, **settings)[0]) == pytest.approx(expected, rel=1e-5)
+    assert float(jax.jit(partial(getattr(losses, loss), **settings))(*scores)[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", COSINES)
 def test_losses_of_cosines_see_used_negatives_only(name):
     """As if the others had never been drawn; an example without any has no gradient but the positive's of CCL."""
-    loss, (positive, negatives, used) = COSINES[name], (jnp.tanh(x) for x in case())
-    used = (used > 0).astype(jnp.float32)
+    loss, (positive, negatives, used) = COSINES[name], (np.tanh(x) for x in case())
+    used = (used > 0).astype(np.float32)
     expected = loss(positive, negatives, used)
-    np.testing.assert_array_equal(loss(positive, jnp.where(used > 0, negatives, 1e4), used), expected)
+    np.testing.assert_array_equal(loss(positive, np.where(used > 0, negatives, np.float32(1e4)), used), expected)
     fewer = loss(positive[2:3], negatives[2:3, :2], used[2:3, :2])
     np.testing.assert_allclose(fewer[0], expected[2], rtol=1e-5)
-    gradients = jax.grad(lambda p, n: loss(p, n, used).sum(), argnums=(0, 1))(positive, negatives)
+    gradients = jax.jit(jax.grad(lambda p, n: loss(p, n, used).sum(), argnums=(0, 1)))(positive, negatives)
     assert float(gradients[0][0]) == (-1 if name == "ccl" else 0)
     np.testing.assert_array_equal(np.asarray(gradients[1])[np.asarray(used) == 0], 0)
     assert np.isfinite(gradients[0]).all()
@@ -83,7 +83,7 @@ def test_losses_of_cosines_see_used_negatives_only(name):
 
 def test_equal_temperatures_of_bsl_are_a_softmax_among_negatives():
     positive, negatives, _ = case()
-    value = losses.bsl(positive, negatives, jnp.ones_like(negatives), 0.3, 0.3)
+    value = jax.jit(losses.bsl)(positive, negatives, np.ones_like(negatives), 0.3, 0.3)
     scores = np.asarray(negatives, np.float64) / 0.3
     expected = np.log(np.exp(scores).mean(axis=1)) - np.asarray(positive, np.float64) / 0.3
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -94,7 +94,7 @@ def test_gbce_by_hand(t):
     """Two of the four other items of five are negatives: the positive weighs 1 - t (1 - 2/4)."""
     scores = jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]])
     expected = ((1 - t / 2) * log1p(exp(-2)) + log1p(exp(0)) + log1p(exp(3))) / 3
-    assert float(losses.gbce(*scores, n_items=5, t=t)[0]) == pytest.approx(expected, rel=1e-6)
+    assert float(jax.jit(partial(losses.gbce, n_items=5, t=t))(*scores)[0]) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.slow

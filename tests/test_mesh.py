@@ -70,7 +70,7 @@ SPLITS = [(case, axis) for case in CASES for axis in ("batch", "row")]
 
 @pytest.mark.parametrize(
     "split_by",
-    some_slow(SPLITS, *(set(SPLITS) - {("in batch", "batch"), ("shared rows", "batch"), ("catalog", "row")})),
+    some_slow(SPLITS, *(set(SPLITS) - {("shared rows", "batch"), ("catalog", "row")})),
 )
 def test_a_split_fit_trains_to_the_parameters_of_one_device(split_by: tuple[str, str]) -> None:
     case, axis = split_by

@@ -32,7 +32,7 @@ def flat(lists: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
 rows_drawn = st.lists(st.integers(0, ROWS - 1), min_size=4, max_size=4)
 contains = jax.jit(Ragged.contains)
 mask_block = jax.jit(Ragged.mask_block, static_argnums=3)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=25, deadline=None)
 
 
 @given(row_lists(), rows_drawn)

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from jaxrec.statistics import Estimate, compared, estimate, holm, over_seeds
+from tests.slow import some_slow
 
 
 def simulated(rng, n_seeds, n_users, *, users=0.3, setting=0.1, seeds=0.02, noise=0.1):
@@ -100,7 +101,7 @@ def test_extremes():
         {"setting": 0.1, "seeds": 0.0},
     ],
 )
-@pytest.mark.parametrize("n_seeds", [(3, 3), (8, 8)])
+@pytest.mark.parametrize("n_seeds", some_slow([(3, 3), (8, 8)], (8, 8)))
 def test_under_the_null_one_in_twenty_is_significant_and_without_seeds_many_are(n_seeds, effects):
     rng = np.random.default_rng(5)
     samples = [simulated(rng, n_seeds, 100, **effects) for _ in range(1000)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jaxrec.data.features import features
 from jaxrec.errors import InputError
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=25, deadline=None)
 NAMES = st.sampled_from(["a", "b", "Film-Noir", "é"])
 ROWS = st.lists(
     st.tuples(

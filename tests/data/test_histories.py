@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from jaxrec.data.histories import select_rows
 from jaxrec.data.interactions import Interactions
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=25, deadline=None)
 ENTRIES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 9)), max_size=30)
 
 

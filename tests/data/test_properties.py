@@ -9,7 +9,7 @@ from jaxrec.data.interactions import encode
 from jaxrec.data.properties import Changes, Properties, properties
 from jaxrec.data.splits.split import global_time, leave_one_out
 
-quick = settings(deadline=None, max_examples=60, database=None)
+quick = settings(deadline=None, max_examples=25, database=None)
 N_ITEMS = 5
 STATED = st.lists(st.tuples(st.integers(0, N_ITEMS - 2), st.integers(-4, 9), st.integers(0, 99)), max_size=25)
 TABLES = {"category": pd.DataFrame({"path": [[0, n] for n in range(0, 100, 2)]}, index=range(0, 100, 2))}

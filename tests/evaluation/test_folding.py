@@ -19,7 +19,6 @@ from jaxrec.losses import softmax, squared_error
 from jaxrec.models.softmax_dnn import SoftmaxDNN
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.ranking import QueryRows, query_of
-from tests.slow import some_slow
 
 GROUPS, USERS, ITEMS = 4, 240, 120
 EACH = 12  # items a user chooses, all of the user's own group
@@ -74,7 +73,8 @@ OBJECTIVES = {
 }
 
 
-@pytest.mark.parametrize("name", some_slow(OBJECTIVES, "full softmax", "chosen alone"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
     train, of_user, of_item = apart()
     one = Population(np.zeros(1, np.int32), Hyper({"optimizer.learning_rate": np.array([0.01], np.float32)}))

@@ -11,6 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.alignment import AlignmentAndUniformity
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
+from tests.models.weights import drawn
 
 USER, ITEM = np.array([0, 1, 1, 2], np.int32), np.array([3, 0, 3, 1], np.int32)
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(4))
@@ -24,10 +25,11 @@ def spread(x: np.ndarray) -> float:
 @pytest.mark.parametrize("rows", [[0, 1, 3], [0, 1, 3, 3, 3], [2]], ids=["whole", "padded", "alone"])
 def test_a_batch_by_hand(rows):
     """Pairs of a user with herself count; repetitions of the last example, which pad a batch, do not."""
-    params = MODEL.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
+    params = drawn(MODEL, Query(jnp.zeros(1, jnp.int32)))
     objective = AlignmentAndUniformity(gamma=0.7)
     examples, _ = objective.examples(TRAIN)
-    cost, weight = objective.costs(MODEL, params, examples, jnp.array(rows), jnp.zeros(2, jnp.uint32), False)
+    costs = jax.jit(lambda *given: objective.costs(MODEL, *given, jnp.zeros(2, jnp.uint32), False))
+    cost, weight = costs(params, examples, jnp.array(rows))
     p, q = (np.asarray(params["params"][f"{of}_embedding"]["table"], np.float64) for of in ("user", "item"))
     x, y = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (p[USER[rows]], q[ITEM[rows]]))
     n = len(set(rows))

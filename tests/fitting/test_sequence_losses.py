@@ -49,7 +49,8 @@ def case(seed: int = 0) -> tuple:
 
 def drawing(sampler, rows, target, mined=None) -> Draw:
     """A draw for a whole batch of windows of users 2 r + 1."""
-    return Draw(sampler, SOURCE, ITEMS, 2 * jnp.arange(USERS // 2) + 1, sampler.prepare(TRAIN), mined, rows, target)
+    user = jnp.asarray(2 * np.arange(USERS // 2, dtype=np.int32) + 1)
+    return Draw(sampler, SOURCE, ITEMS, user, sampler.prepare(TRAIN), mined, rows, target)
 
 
 @pytest.mark.parametrize("block", some_slow([1, 4, 7, 256], 1, 7, 256))
@@ -150,8 +151,8 @@ def test_samplers_at_positions(name):
     mined = jnp.asarray([[user % ITEMS] * 2 for user in range(USERS)]) if name == "hard" else None
     draw = drawing(sampler, rows, target, mined)
     cost = Sampled(softmax, share, corrected=True)
-    found = jax.jit(lambda h: cost(h, target, weight, vectors, rows, draw))(h)
-    drawn = draw(share, rows, h, target, vectors)
+    both = jax.jit(lambda h: (cost(h, target, weight, vectors, rows, draw), draw(share, rows, h, target, vectors)))
+    found, drawn = both(h)
     shape = (ROWS, LENGTH, drawn.items.shape[2])
     items, used = (np.broadcast_to(x, shape) for x in drawn[:2])
     log_q = {
@@ -173,8 +174,8 @@ def test_samplers_at_positions(name):
             np.testing.assert_array_equal(items[used > 0], of_user[used > 0])
             assert used.any()
         case "dynamic":
-            number = jnp.array([4 * 4096])
-            candidates = np.asarray(Popularity(12, power=0.0)(SOURCE, number, ITEMS, jnp.int32(12)).items[0])
+            draw_12 = jax.jit(lambda number: Popularity(12, power=0.0)(SOURCE, number, ITEMS, jnp.int32(12)).items[0])
+            candidates = np.asarray(draw_12(jnp.array([4 * 4096])))
             best = [part[np.argmax(vectors[part] @ h[0, -1])] for part in candidates.reshape(3, 4)]
             np.testing.assert_array_equal(items[0, -1], best)
     assert float(found) == pytest.approx(numpy_softmax(h, vectors, target, weight, items, used, log_q), rel=1e-4)

@@ -9,7 +9,7 @@ from tests.fuzz.reading import COLUMNS, FILES
 from tests.fuzz.target import Target, damaged, limits
 from tests.fuzz.targets import TARGETS
 
-CASES = {"overrides": 100, "spaces": 100, "http": 100, "files": 50, "settings": 20, "damage": 20, "tampered": 15}
+CASES = {"overrides": 50, "spaces": 50, "http": 50, "settings": 8, "damage": 10, "tampered": 6}
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -59,16 +59,27 @@ def test_an_interrupted_search_leaves_the_best_so_far_and_is_continued(compose, 
     assert not result.metrics["interrupted"]
 
 
-def test_a_finished_search_is_shown_again_without_training_its_winner(compose, tmp_path, monkeypatch, capsys):
-    tested = []
-    finish = winner.finish
-    monkeypatch.setattr(winner, "finish", lambda *given: tested.append(given) or finish(*given))
+@pytest.fixture
+def tested(monkeypatch):
+    """Each test of a winner."""
+    tests, finish = [], winner.finish
+    monkeypatch.setattr(winner, "finish", lambda *given: tests.append(given) or finish(*given))
+    return tests
 
-    def searched(*more):
+
+@pytest.fixture
+def searched(compose, tmp_path, capsys):
+    """`searched("sweep.refit=true")`: the result of a search in one directory, and its leaderboard as printed."""
+
+    def search(*more):
         tree = compose(*SHORT, "sweep.n_trials=2", *more)
         result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
         return result, capsys.readouterr().out.partition("leaderboard")[2]
 
+    return search
+
+
+def test_a_finished_search_is_shown_again_without_training_its_winner(searched, tested, tmp_path):
     first, printed = searched()
     files = {path: path.read_bytes() for path in tmp_path.rglob("best/**/*") if path.is_file()}
     again, printed_again = searched()
@@ -82,11 +93,16 @@ def test_a_finished_search_is_shown_again_without_training_its_winner(compose, t
     (tmp_path / "best" / "model" / "params.safetensors").unlink()
     searched()
     assert len(tested) == 2
+
+
+@pytest.mark.slow
+def test_a_finished_search_with_other_settings_tests_its_winner_again(searched, tested):
+    searched()
     searched("sweep.refit=true")
-    assert len(tested) == 3
+    assert len(tested) == 2
     assert "trained on train + validation" in searched("sweep.refit=true")[1]
     searched("sweep.n_trials=3")
-    assert len(tested) == 4
+    assert len(tested) == 3
 
 
 def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path, interrupted, capsys):
@@ -129,6 +145,7 @@ def test_a_search_starts_from_another(compose, tmp_path, capsys):
     assert not (tmp_path / "third").exists()
 
 
+@pytest.mark.slow
 def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys):
     tree = compose(
         *(*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "optimizer.learning_rate=0.01"),

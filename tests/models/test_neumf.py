@@ -94,9 +94,14 @@ def pretrained(model: NeuMF, **own: np.ndarray) -> dict:
     return model.pretrained({"params": fresh["params"] | own}, TRAIN)["params"]
 
 
-def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs):
+def pretrained_by(model: NeuMF) -> dict:
+    return {"params": pretrained(model)}
+
+
+@pytest.mark.parametrize("begin", some_slow([pretrained_by, started], started))
+def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs, begin):
     """A learning rate of zero leaves every member where it started."""
-    params = started(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
+    params = begin(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
     parts = [call(model, p, "score_catalog", USERS) for model, p in (runs["gmf"], runs["mlp"])]
     for member in range(2):
         own = jax.tree.map(lambda x: x[member], params)  # noqa: B023

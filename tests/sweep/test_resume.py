@@ -107,7 +107,14 @@ def test_states_of_a_worker_are_used_by_others_and_not_overwritten(tmp_path):
     assert not (tmp_path / "training").exists()
 
 
-@pytest.mark.parametrize(("minutes", "kills"), [pytest.param(None, [21, 30], marks=pytest.mark.slow), (1e-9, [45, 70])])
+@pytest.mark.parametrize(
+    ("minutes", "kills"),
+    [
+        pytest.param(None, [21, 30], marks=pytest.mark.slow),
+        pytest.param(1e-9, [45, 70], marks=pytest.mark.slow),
+        (1e-9, [70]),
+    ],
+)
 def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uninterrupted, tmp_path):
     for n in kills:
         with pytest.raises(Killed):

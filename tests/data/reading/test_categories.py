@@ -68,7 +68,7 @@ def test_trees_that_are_none(tree, content, message):
         category_paths(tree(content))
 
 
-@settings(deadline=None, max_examples=80, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.dictionaries(st.integers(0, 30), st.none() | st.integers(0, 30), min_size=1, max_size=25))
 @example({n: n - 1 if n else None for n in range(9)})
 def test_every_path_is_a_walk_up(tmp_path_factory, parents):

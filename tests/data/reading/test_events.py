@@ -19,7 +19,7 @@ def where(row: int) -> str:
     return f"row {row + 1}"
 
 
-@settings(deadline=None, max_examples=60, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(
     st.lists(st.sampled_from(NAMES), min_size=1, max_size=30),
     st.none() | st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True),

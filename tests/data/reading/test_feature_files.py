@@ -233,7 +233,7 @@ def test_damaged_files(data, tmp_path, damage):
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 
 
-@settings(deadline=None, max_examples=40, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(text, text, st.none() | st.integers(-(10**6), 10**6)), min_size=1, max_size=9))
 def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("round")

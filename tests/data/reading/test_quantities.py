@@ -58,7 +58,7 @@ def by_hand(rows: list[tuple[int, float]], quantity: str) -> list[float]:
 quantities = st.integers(0, 500).map(float) | st.floats(0, 1e4, width=32, allow_subnormal=False)
 
 
-@settings(deadline=None, max_examples=100, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @example([(0, 2.0**-84)], "log")
 @given(
     st.lists(st.tuples(st.integers(0, 3), quantities), min_size=1, max_size=12),

@@ -190,7 +190,7 @@ def test_an_archive_whose_directory_asks_for_what_zip_cannot_do_is_damaged(tmp_p
         movielens("latest-small", path)
 
 
-@settings(deadline=None, max_examples=40, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.data())
 def test_damaged_archives_are_errors_or_the_same_data(tmp_path_factory, drawn):
     """A byte changed or the end cut off: never other ratings."""

@@ -260,7 +260,7 @@ def stack(events: list[int]) -> tuple[list[int], list[int]]:
 event = st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(-5, 5).filter(bool), st.integers(0, 20))
 
 
-@settings(deadline=None, max_examples=200, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(event, min_size=1, max_size=25))
 def test_cancellations_take_the_latest_first(events):
     frame = pd.DataFrame(events, columns=["user_id", "item_id", "quantity", "time"])

@@ -382,7 +382,7 @@ EDITS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.sampled_from(sorted(FILES)), EDITS)
 def test_whatever_the_bytes_it_is_data_or_a_clear_error(tmp_path_factory, name, edits):
     folder = tmp_path_factory.mktemp("edited")

@@ -90,7 +90,7 @@ ids = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, m
 ) | st.integers().map(str)
 
 
-@settings(deadline=None, max_examples=40, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(ids, st.lists(ids, min_size=1, max_size=4)), min_size=1, max_size=8))
 def test_either_layout_reads_what_was_written(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("round")

@@ -26,7 +26,7 @@ def held(known: list[tuple[int, int]], ground_truth: list[tuple[int, int]], n_us
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 11)), max_size=40)
 
 
-@settings(deadline=None, max_examples=60, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @drawn(PAIRS, PAIRS.filter(len), st.integers(1, 12), st.integers(0, 3))
 def test_drawn_candidates_are_distinct_and_neither_known_nor_sought(known, ground_truth, n, seed):
     taken = {user: {item for owner, item in known + ground_truth if owner == user} for user in range(6)}

@@ -11,7 +11,7 @@ from jaxrec.data.splits.new_users import new_users
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 
-quick = settings(deadline=None, max_examples=40, database=None)
+quick = settings(deadline=None, max_examples=25, database=None)
 ROWS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(0, 30), st.integers(0, 9), st.integers(0, 1)), min_size=20, max_size=120
 )

@@ -31,7 +31,7 @@ def parts(split: Split) -> list[Interactions]:
     return [split.selection.train, split.selection.validation.target, split.test.target]
 
 
-@settings(deadline=None, max_examples=60, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @drawn(ROWS, st.booleans(), st.booleans())
 def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_views, drop):
     source = data(rows, with_views)
@@ -61,7 +61,7 @@ def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_vie
             assert set(held.joined().item[rows_of_held].tolist()) <= known
 
 
-@settings(deadline=None, max_examples=40, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @drawn(ROWS, st.booleans(), st.booleans())
 def test_the_split_is_that_of_a_loop(rows, with_views, drop):
     """Which rows train, and which are sought of which session, one session after the other in plain Python."""

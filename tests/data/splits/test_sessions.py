@@ -25,7 +25,7 @@ def test_a_session_ends_where_the_gap_is_exceeded():
     assert sessions(data(rows)).dtype == np.int32
 
 
-@settings(deadline=None, max_examples=50, database=None)
+@settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9000)), min_size=1, max_size=40), st.integers(0, 4000))
 def test_sessions_are_those_of_a_walk_through_each_user(rows, gap):
     expected, number = {}, -1
