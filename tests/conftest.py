@@ -10,12 +10,15 @@ from functools import cache
 from pathlib import Path
 
 import jax
+import jaxtyping
 import pytest
+import yaml
 from jaxtyping import install_import_hook
 
 from tests.paths import ROOT
 
 gc.disable()  # until all is imported: what is imported stays
+yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # settings are composed hundreds of times
 jax.config.update("jax_num_cpu_devices", 2)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -48,6 +51,17 @@ SHAPED = (
     "pipeline.list_metrics query ragged random ranking rerank streaming"
 )
 install_import_hook([f"jaxrec.{module}" for module in SHAPED.split()], "beartype.beartype")
+
+# Tests of whole runs, which call what other tests call function by function: there, checks would only cost time.
+WHOLE = {"api", "benchmark", "launch", "pipeline", "recommend", "report", "serve", "sweep"}
+WHOLE |= {f"test_{name}.py" for name in ("compare", "extending", "fallback", "kept_programs", "launch")}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Checks shapes, in long tests everywhere."""
+    is_whole = item.path.relative_to(ROOT / "tests").parts[0] in WHOLE
+    jaxtyping.config.update("jaxtyping_disable", is_whole and item.config.option.markexpr == "not slow")
+
 
 SHARED_DATA = Path(os.environ.get("JAXREC_SHARED_DATA", ROOT.parent / "shared" / "datasets"))
 

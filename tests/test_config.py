@@ -12,6 +12,7 @@ from jaxrec.cli.commands import COMMANDS
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.sweep.effects import check_effects
 from tests.paths import ROOT
+from tests.slow import some_slow
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,10 @@ def test_every_space_is_of_settings_that_its_model_has(compose, name):
         check_effects(tree, key)
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", some_slow(EXPERIMENTS, *EXPERIMENTS[::2]))
 def test_every_experiment_is_a_run(compose, name):
     given = "split: given" in (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
     settings.check(compose(f"experiment={name}", *(["data.train=A", "data.test=B"] if given else ["data.path=FILE"])))

@@ -166,6 +166,7 @@ def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
         jaxrec.search(split, "ease", overrides={"eval.monitor": "recall@10"}, **then)
 
 
+@pytest.mark.slow
 def test_a_search_trades_objectives_off_within_constraints(split):
     sought = {"objectives": ["ndcg@10", "coverage@10"], "constraints": ["n_parameters >= 1"]}
     space = {"model.regularization": [1.0, 9000.0]}

@@ -56,6 +56,7 @@ def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_pa
     assert theirs["targets_per_s"] == 3.5
 
 
+@pytest.mark.slow
 def test_evaluation_is_of_every_validation_user(timed):
     (row,), counts = timed("evaluate", "model=mf", "split=leave_one_out")
     assert row["targets"] == (counts >= 3).sum() == 300

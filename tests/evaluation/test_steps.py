@@ -42,7 +42,7 @@ def weights(n_members: int) -> np.ndarray:
     return np.random.default_rng(1).integers(-2, 3, (n_members, ITEMS, ITEMS)).astype(np.float32)
 
 
-@pytest.mark.parametrize("with_views", [False, True])
+@pytest.mark.parametrize("with_views", some_slow([False, True], False))
 @pytest.mark.parametrize("block", some_slow([None, 7], None))
 def test_every_step_is_that_of_a_loop(source, with_views, block):
     source = source if with_views else replace(source, target=None)

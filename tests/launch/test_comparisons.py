@@ -67,6 +67,7 @@ def test_every_model_is_searched_on_one_split_and_tested_in_one_table(contenders
     assert other["difference"].isna().tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_an_interrupted_comparison_continues_with_the_same_trials(contenders, sweep, tmp_path, monkeypatch, capsys):
     rounds, advance = iter(range(1, 100)), SlotRunner.advance
 

@@ -129,6 +129,7 @@ def test_a_search_over_losses_with_parameters_of_their_own(compose, tmp_path):
     assert set(trials.state) == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_search_starts_from_another(compose, tmp_path, capsys):
     tree = compose(*SHORT, "sweep.n_trials=2")
     launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "first")

@@ -28,7 +28,7 @@ def proposed(directory, sign, **changes):
         ({"sampler": "nsga2", "n_trials": 50}, "its first 50 (one generation) are: set sweep.n_trials above 50, or"),
         ({"sampler": "cmaes", "n_trials": 12, "space": CHOICES}, "the space has only choices: set sweep.sampler=tpe"),
         ({"sampler": "tpe", "n_trials": 30}, ""),
-        ({"sampler": "nsga2", "n_trials": 110}, ""),
+        pytest.param({"sampler": "nsga2", "n_trials": 110}, "", marks=pytest.mark.slow),
         ({"sampler": "cmaes", "n_trials": 30}, ""),
     ],
 )
