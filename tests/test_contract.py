@@ -296,6 +296,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
         jax.tree.map(lambda wide, narrow, member=member: agree(wide, narrow, member), together.params, alone.params)
 
 
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
     rundir.write(tmp_path, fitted.tree, fitted.result)
     model = recommend.load(tmp_path)
@@ -308,6 +309,7 @@ def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
     np.testing.assert_allclose(scores, first.score, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 def test_an_export_for_every_backend_answers_as_the_run_does(fitted, tmp_path):
     rundir.write(tmp_path / "run", fitted.tree, fitted.result)
     export(str(tmp_path / "run"), str(tmp_path / "out"), k=5)

@@ -21,6 +21,7 @@ from jaxrec.models.mf import MatrixFactorization
 from jaxrec.programs import UndefinedError, definition
 from tests.paths import ROOT
 from tests.planted import PLANTED
+from tests.slow import some_slow
 
 COMPILED = []  # every program that JAX traces or compiles
 jax.monitoring.register_event_duration_secs_listener(
@@ -201,7 +202,7 @@ def choices(*groups: str) -> list[str]:
     return [f"{path.parent.stem}={path.stem}" for path in files if path.stem != "none"]
 
 
-@pytest.mark.parametrize("setting", choices("model", "loss"))
+@pytest.mark.parametrize("setting", some_slow(choices("model", "loss"), *choices("model")))
 def test_every_model_and_loss_has_a_definition(compose, setting):
     """With its trainer and optimizer. A new one that holds arrays would be compiled in every fit."""
     model = {"loss=masked_softmax": "model=bert4rec"}.get(setting, "model=sasrec" if "sequence" in setting else "")

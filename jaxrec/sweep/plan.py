@@ -24,6 +24,7 @@ UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
 
 # Settings that earlier studies do not have, with the values that they were trained with.
 ADDED: dict[str, object] = {
+    "eval.users": None,
     "optimizer.clip_norm": None,
     "optimizer.warmup_epochs": 0.0,
     "optimizer.cosine_epochs": None,

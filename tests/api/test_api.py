@@ -124,6 +124,7 @@ def first_hit(hits, n_relevant, weight=1.0):
     return weight * hits[:, 0].astype(jnp.float32)
 
 
+@pytest.mark.slow
 def test_own_metrics_are_taken_directly(split, ease):
     model = jaxrec.fit(split, "ease", metrics=["ndcg", "rbp(p=0.5)", first_hit], verbose=False)
     name = f"{__name__}.first_hit@10"

@@ -163,6 +163,7 @@ def test_the_command_trains_seeds_of_one_run(command, monkeypatch):
     assert others == [2, Path("run").absolute(), True]
 
 
+@pytest.mark.slow
 def test_a_grid_has_means_over_seeds(command):
     done = command("train", "--multirun", *SHORT, "model=mf,popularity", "seeds=2", "hydra.sweep.dir=grid")
     assert done.returncode == 0, done.stderr
@@ -183,7 +184,7 @@ def test_a_grid_has_means_over_seeds(command):
     ("arguments", "message"),
     [
         (["seeds=1"], "seeds=1: must be greater than or equal to 2"),
-        (["seeds=many"], "seeds='many': must be a valid integer"),
+        pytest.param(["seeds=many"], "seeds='many': must be a valid integer", marks=pytest.mark.slow),
         (["model=ease", "seeds=3"], "seeds=3: EASE uses no random numbers, so every seed gives the same model"),
         (["--multirun", "seeds=2,3"], "seeds=2,3: use one number of seeds for all runs"),
         (["--multirun", "seeds=choice(2,3)"], "seeds=choice(2,3): use one number of seeds for all runs"),
