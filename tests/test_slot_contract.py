@@ -51,26 +51,6 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
 
 
 @pytest.mark.slow
-def test_inputs_besides_items_train_to_the_same_bits_in_any_slot(compose):
-    """Members differ in the rate and in the share of ids that is dropped."""
-    tree = compose("model=sasrec", *PLANTED)
-    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
-    reads = {"model.item_features": True, "model.user_features": True, "model.time_gap": 4, "model.calendar": True}
-    tree = settings.put(tree, reads | {"trainer.batch_size": 32})
-    values = zip((1, 2, 3), RATES, (0.0, 0.3, 0.6), strict=True)
-    keys = ("seed", "optimizer.learning_rate", "model.id_dropout")
-    trees = [settings.put(tree, dict(zip(keys, row, strict=True))) for row in values]
-    split, _ = experiment.prepare(tree)
-    ((_, shared, population),) = settings.populations(trees)
-    one, other = (
-        _trained(shared, split.selection, population, n, order) for n, order in ((2, (0, 1, 2)), (4, (2, 0, 1)))
-    )
-    for number, (history, params) in one.items():
-        assert other[number][0] == history
-        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lion", "adagrad", "sgd"])
 def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
     """Members differ in the rate, its warm-up and the decay of the average; one continues from a saved state."""
