@@ -97,6 +97,20 @@ def test_dynamic_keeps_the_one_that_the_model_scores_highest():
     assert not HAS[np.repeat(USER[MANY % N], 4), kept.ravel()][counts.ravel() > 0].any()
 
 
+def test_dynamic_keeps_a_negative_if_any_of_its_candidates_is_unknown():
+    """The user has all items but 37, 38 and 39, which are often not drawn in the few attempts that there are."""
+    known = np.arange(ITEMS - 3, dtype=np.int32)
+    train = Interactions(np.zeros_like(known), known, None, None, None, np.arange(1), np.arange(ITEMS))
+    sampler, rows, n = Dynamic(ratio=4, candidates=3, exclude_known=True), jnp.arange(400), jnp.int32(4)
+    user = jnp.zeros(len(rows), jnp.int32)
+    context = SamplerContext(sampler.prepare(train), user, user, lambda items: items.astype(jnp.float32))
+    drawn = Popularity(12, exclude_known=True, power=sampler.power)(SOURCE, rows, ITEMS, jnp.int32(12), context)
+    candidates = np.where(drawn.used, drawn.items, -1).reshape(len(rows), 4, 3)
+    assert {*np.unique((candidates >= 0).sum(axis=2))} >= {0, 1, 2}
+    kept = sampler(SOURCE, rows, ITEMS, n, context)
+    np.testing.assert_array_equal(np.where(kept.used, kept.items, -1), candidates.max(axis=2))
+
+
 @pytest.mark.parametrize(("ratio", "n_negatives"), [(3, 2), (100, 100), (100, 3)])
 def test_in_batch_takes_the_examples_that_follow(ratio, n_negatives):
     rows = np.array([5, 9, 100, 17, 17, 17])  # a short batch repeats its last
