@@ -24,7 +24,7 @@ USERS, ITEMS, N = 50, 40, 600
 RNG = np.random.default_rng(1)
 USER = np.concatenate([np.arange(USERS), RNG.integers(0, USERS - 1, N - USERS)]).astype(np.int32)
 ITEM = np.minimum(RNG.geometric(0.1, N) - 1, ITEMS - 1).astype(np.int32)
-LISTS = (np.repeat(np.arange(10), 3).astype(np.int32), np.tile([7, 8, 9], 10).astype(np.int32))
+LISTS = (np.repeat(np.arange(10), 3).astype(np.int32), np.tile([7, 8, 9, 20, 21, 22], 5).astype(np.int32))
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS), negatives=LISTS)
 HAS = np.zeros((USERS, ITEMS), bool)
 HAS[USER, ITEM] = True
@@ -160,11 +160,35 @@ def test_ranks_beyond_the_catalog_or_the_pool_are_refused():
         Hard(ranks=(1, 11), pool=10).prepare(TRAIN)
     with pytest.raises(InputError, match="first rank must not exceed"):
         Hard(ranks=(3, 2))
+    assert Hard(ranks=(3, 3)).width == 1
+
+
+def test_as_many_negatives_are_in_use_as_the_member_has():
+    assert [int(Uniform(ratio=4).in_use), int(Uniform(ratio=4, n_negatives=2).in_use)] == [4, 2]
+
+
+def test_one_set_for_all_positions_of_a_batch():
+    """Targets are -1 where there are none; those of the whole batch are drawn alike, repeats as often."""
+    target = jnp.array([[3, -1, 5], [5, 5, -1]])
+    user = jnp.array([1, 2])
+    context = SamplerContext(InBatch().prepare(TRAIN), user, target, lambda items: items.astype(jnp.float32))
+    drawn = InBatch(ratio=4000).shared(SOURCE, jnp.array([7, 8]), ITEMS, jnp.int32(3999), context)
+    assert drawn.items.shape == (1, 4000)
+    assert drawn.used.sum() == 3999
+    assert fits(np.asarray(drawn.items), np.isin(np.arange(ITEMS), [3, 5]) * np.where(np.arange(ITEMS) == 5, 3.0, 1.0))
+    sampler = Popularity(ratio=4000, power=0.0)
+    drawn = sampler.shared(
+        SOURCE, jnp.array([7, 8]), ITEMS, jnp.int32(10), context._replace(tables=sampler.prepare(TRAIN))
+    )
+    assert drawn.items.shape == drawn.used.shape == (1, 4000)
+    assert drawn.used.sum() == 10
 
 
 def test_listed_draws_from_the_users_own_rows():
     items, _, _ = draw(ListedNegatives(share=1.0), MANY, users=np.full(len(MANY), 4, np.int32))
     assert fits(items, np.isin(np.arange(ITEMS), [7, 8, 9]).astype(float))
+    odd, _, _ = draw(ListedNegatives(share=1.0), MANY, users=np.full(len(MANY), 5, np.int32))
+    assert fits(odd, np.isin(np.arange(ITEMS), [20, 21, 22]).astype(float))
     others, _, _ = draw(ListedNegatives(share=1.0), MANY, users=np.full(len(MANY), 20, np.int32))
     assert fits(others, np.ones(ITEMS))
 
