@@ -111,8 +111,8 @@ def edlae(x: np.ndarray) -> np.ndarray:
 
 def rp3beta(x: np.ndarray) -> np.ndarray:
     users, items = (np.maximum(x.sum(axis=axis), 1) for axis in (1, 0))
-    walks = (x.T / items[:, None]) ** 0.8 @ (x / users[:, None]) ** 0.8 / items**0.6
-    return x @ nearest(walks.T.copy(), 200).T
+    walks = (x.T / items[:, None]) ** 0.65 @ (x / users[:, None]) ** 0.65 / items**0.4
+    return x @ nearest(walks.T.copy(), 150).T
 
 
 def turbo_cf(x: np.ndarray) -> np.ndarray:
