@@ -240,6 +240,19 @@ def test_ctrl_c_returns_the_best_so_far():
     same(member(fit.params, 1), member(script.seen[2], 1))
 
 
+def test_ctrl_c_marks_members_that_were_still_waiting():
+    """One slot for two members: the second has no parameters."""
+    trainer = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)
+    program, placement = trainer.program(MODEL, train(), population().hyper, 1)
+    script = Script([0.3], KeyboardInterrupt)
+    fit = trainer.train(program, placement, population(), script, lambda epoch, rows: None, None, None)
+    assert fit.interrupted
+    assert fit.diverged == [False, True]
+    assert [len(rows) for rows in fit.history] == [1, 0]
+    same(member(fit.params, 0), member(script.seen[1], 0))
+    assert not any(x.any() for x in jax.tree.leaves(member(fit.params, 1)))
+
+
 def test_members_that_diverge_stop_and_are_marked():
     """The loss of the first epoch is no number already: what is kept is what it started with."""
     fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)(MODEL, train(), population(2, rate=(1e30, 0.1)))

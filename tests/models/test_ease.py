@@ -52,6 +52,9 @@ def test_every_member_solves_with_its_own_regularization():
         np.testing.assert_array_equal(np.diag(weights[member]), 0)
     assert fit.best_epoch == [0, 0, 0]
     assert fit.history == [[], [], []]
+    assert fit.diverged == [False] * 3
+    assert not fit.interrupted
+    assert fit.placement == "3 member(s) on 1 cpu device(s), 3 each, sequential"
 
 
 def test_the_device_solves_as_the_host_does():
