@@ -241,16 +241,16 @@ def test_ctrl_c_returns_the_best_so_far():
 
 
 def test_ctrl_c_marks_members_that_were_still_waiting():
-    """One slot for two members: the second has no parameters."""
+    """Two slots for three members: the third has no parameters."""
     trainer = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)
-    program, placement = trainer.program(MODEL, train(), population().hyper, 1)
-    script = Script([0.3], KeyboardInterrupt)
-    fit = trainer.train(program, placement, population(), script, lambda epoch, rows: None, None, None)
+    program, placement = trainer.program(MODEL, train(), population(3).hyper, 2)
+    script = Script([0.3, 0.2], KeyboardInterrupt)
+    fit = trainer.train(program, placement, population(3), script, lambda epoch, rows: None, None, None)
     assert fit.interrupted
-    assert fit.diverged == [False, True]
-    assert [len(rows) for rows in fit.history] == [1, 0]
-    same(member(fit.params, 0), member(script.seen[1], 0))
-    assert not any(x.any() for x in jax.tree.leaves(member(fit.params, 1)))
+    assert fit.diverged == [False, False, True]
+    assert [len(rows) for rows in fit.history] == [1, 1, 0]
+    same(member(fit.params, 1), member(script.seen[1], 1))
+    assert not any(np.any(x) for x in jax.tree.leaves(member(fit.params, 2)))
 
 
 def test_members_that_diverge_stop_and_are_marked():
