@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.session_split import by_session
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
-from jaxrec.evaluation.ground_truth import GroundTruth
+from jaxrec.evaluation.ground_truth import GroundTruth, ground_truth
 from jaxrec.hyper import Hyper
 from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
@@ -88,6 +89,13 @@ def test_nothing_of_a_session_is_masked(source):
     evaluator = FullCatalog(k=(5, ITEMS), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
     found = evaluator({"params": {"weights": np.eye(ITEMS, dtype=np.float32)[None]}}, Hyper())
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
+
+
+def test_models_get_the_features_at_every_step(source):
+    split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
+    features = Encoded.holding(None, None)
+    held = replace(split.test, known=replace(split.test.known, encoded=features))
+    assert ground_truth(held).queries.encoded is features
 
 
 def test_a_users_rows_are_drawn_together_in_intervals():
