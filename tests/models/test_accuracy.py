@@ -45,9 +45,10 @@ BANDS = {
     "gmf": Band(0.225, 0.28, SAMPLED),
     "mlp": Band(
         0.22, 0.27, SAMPLED | {"model.layers": [32], "trainer.epochs": 5, "optimizer.learning_rate": 0.02}
+        | {"negatives.ratio": 4},
     ),
     "neumf": Band(0.265, 0.31, SAMPLED | {"model.layers": [16]}),
-    "ancf": Band(0.25, 0.305, SAMPLED | {"model.layers": [16]}),
+    "ancf": Band(0.25, 0.305, SAMPLED | {"model.layers": [16], "negatives.ratio": 4}),
     "ancf_history": Band(
         0.24, 0.285, SAMPLED | {"model.layers": [16], "trainer.epochs": 3, "model.history_length": 8}
     ),
@@ -69,6 +70,7 @@ BANDS = {
     "slim": Band(0.3, 0.36, HOLDOUT),
     "sasrec": Band(0.085, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "gru4rec": Band(0.072, 0.102, WINDOWS | {"model.dropout": 0.1}),
+    "lru": Band(0.068, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "nextitnet": Band(0.072, 0.1, WINDOWS | {"model.dilations": [1], "model.dropout": 0.1}),
     "bert4rec": Band(
         0.06, 0.095,
