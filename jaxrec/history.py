@@ -47,16 +47,22 @@ class History(NamedTuple):
 
     def multihot(self, n_items: int) -> Float[Array, "B I"]:
         """Indicator of items: 1 if an item is in a history, else 0."""
-        rows = jnp.arange(self.items.shape[0])[:, None]
-        # Padding (-1) is moved out of range and dropped; a negative index would wrap around.
-        items = jnp.where(self.items < 0, n_items, self.items)
-        return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].set(1.0, mode="drop")
+        return self._empty(n_items).at[self._places(n_items)].set(1.0, mode="drop")
 
     def counts(self, n_items: int) -> Float[Array, "B I"]:
         """Number of occurrences of each item in a history."""
-        rows = jnp.arange(self.items.shape[0])[:, None]
-        items = jnp.where(self.items < 0, n_items, self.items)
-        return jnp.zeros((self.items.shape[0], n_items)).at[rows, items].add(1.0, mode="drop")
+        return self._empty(n_items).at[self._places(n_items)].add(1.0, mode="drop")
+
+    def largest(self, values: Float[Array, "#B T"], n_items: int) -> Float[Array, "B I"]:
+        """Largest of the positive values of each item's entries; 0 for an item that is not in a history."""
+        return self._empty(n_items).at[self._places(n_items)].max(values, mode="drop")
+
+    def _empty(self, n_items: int) -> Float[Array, "B I"]:
+        return jnp.zeros((self.items.shape[0], n_items))
+
+    def _places(self, n_items: int) -> tuple[Int[Array, "B 1"], Int[Array, "B T"]]:
+        """Row and item of each entry; padding (-1) is out of range, because a negative index would wrap around."""
+        return jnp.arange(self.items.shape[0])[:, None], jnp.where(self.items < 0, n_items, self.items)
 
 
 class DeviceHistories(NamedTuple):

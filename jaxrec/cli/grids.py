@@ -1,7 +1,7 @@
 """Composition of the combinations of a grid."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -10,9 +10,6 @@ from jaxrec.config import explain, plain, unknown_key
 from jaxrec.console import say
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree, with_seeds
-
-if TYPE_CHECKING:
-    pass
 
 
 class Combination(NamedTuple):

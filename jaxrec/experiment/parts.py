@@ -95,9 +95,7 @@ def evaluated_model_of(model: Model, selection: Selection, known: Interactions) 
     Raises:
         InputError: the model cannot score new users.
     """
-    if not selection.new_users:
-        return model
-    if not model.reads_ids:
+    if not (selection.new_users and model.reads_ids):
         return model
     evaluated_model = model.by_history(longest_history(known))
     if evaluated_model is None:

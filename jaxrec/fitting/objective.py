@@ -99,14 +99,11 @@ class Pairs(NamedTuple):
 
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
     """Examples and their number: every interaction that is a target; others appear in histories only."""
-    positives = targets(train)
-    user, item = (jnp.asarray(x, jnp.int32) for x in (positives.user, positives.item))
-    weight = None if positives.weight is None else jnp.asarray(positives.weight, jnp.float32)
-    histories = None
-    if history_length:
-        rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
-        histories = example_histories(train, rows)
-    return Pairs(user, item, weight, histories), len(positives)
+    rows = slice(None) if train.target is None else np.flatnonzero(train.target)
+    user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
+    weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
+    histories = example_histories(train, np.arange(len(train))[rows]) if history_length else None
+    return Pairs(user, item, weight, histories), len(user)
 
 
 @dataclass(frozen=True)
@@ -199,25 +196,28 @@ class UserItems(NamedTuple):
         return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
 
 
-def user_items(train: Interactions, history_length: int) -> tuple[UserItems, int]:
-    """Examples and their number: users with at least one item, their items, and their histories."""
-    user, positives = np.unique(train.user), targets(train)
-    if positives.weight is not None and (positives.weight != 1).any():
-        raise InputError(
-            "this loss counts each item of a user once and cannot use interaction weights "
-            "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
-            "loss=sampled_softmax, or remove the weights"
-        )
-    examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
-    if history_length:
-        offsets = train.histories.offsets
-        known = device_histories(train.histories, offsets[user], offsets[user + 1])
-        examples = examples._replace(histories=known)
-    return examples, len(user)
+class OfUsers(Objective):
+    """Base class of objectives whose examples are users."""
+
+    def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
+        """Users with at least one item, their items, and their histories."""
+        user, positives = np.unique(train.user), targets(train)
+        if positives.weight is not None and (positives.weight != 1).any():
+            raise InputError(
+                "this loss counts each item of a user once and cannot use interaction weights "
+                "(data.event_weights, data.quantity_as=weight, data.label_column with data.position_column): choose "
+                "loss=sampled_softmax, or remove the weights"
+            )
+        examples = UserItems(jnp.asarray(user, jnp.int32), membership(positives))
+        if history_length:
+            offsets = train.histories.offsets
+            known = device_histories(train.histories, offsets[user], offsets[user + 1])
+            examples = examples._replace(histories=known)
+        return examples, len(user)
 
 
 @dataclass(frozen=True)
-class CatalogObjective(Objective):
+class CatalogObjective(OfUsers):
     """Full softmax over the catalog, for all items of a user at once. A batch counts users.
 
     The objective equals `SampledObjective(softmax)` with the whole catalog as negatives, but scores the catalog once
@@ -233,10 +233,6 @@ class CatalogObjective(Objective):
     """
 
     history_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
-        """Users with at least one item, their items, and their histories."""
-        return user_items(train, history_length)
 
     def costs(
         self,

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 from pydantic import NonNegativeFloat
 
-from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs, Objective, UserItems, user_items
+from jaxrec.fitting.objective import Costs, OfUsers, UserItems
 from jaxrec.hyper import Share, Traced
 from jaxrec.losses import multinomial
 from jaxrec.models.dropout import Noise
@@ -23,7 +22,7 @@ LATENT = 1  # substream of the latent vectors
 
 
 @dataclass(frozen=True)
-class Reconstruction(Objective):
+class Reconstruction(OfUsers):
     """-sum over a user's items of log softmax(s)_i + beta KL(q(z | part of the items) || N(0, I)); batches count users.
 
     Attributes:
@@ -33,10 +32,6 @@ class Reconstruction(Objective):
 
     dropout: Share | Traced = 0.3
     beta: NonNegativeFloat | Traced = 0.2
-
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
-        """Users with at least one item, their items, and their histories."""
-        return user_items(train, history_length)
 
     def costs(
         self,

@@ -287,7 +287,7 @@ def _encoded(
     h = bound.encode(chunk.items, noise, *([] if chunk.context is None else [chunk.context]))
     if not model.item_features:
         return h, bound.item_vectors()
-    vectors, never = bound.item_vectors(noise), jnp.where(bound.is_new(), NEVER, 0.0)  # type: ignore[call-arg]
+    vectors, never = bound.item_vectors(noise), jnp.where(bound.is_new(), NEVER, 0.0)
     return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2), jnp.concatenate([vectors, never[:, None]], axis=1)
 
 

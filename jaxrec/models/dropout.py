@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.hyper import Traced
 from jaxrec.random import RandomStream, bits, substream
@@ -36,6 +36,10 @@ def dropout(x: Float[Array, "B *S"], rate: float | Traced, noise: Noise | None, 
         index.reshape([-1 if axis == own else 1 for axis in range(x.ndim)])
         for own, index in enumerate([noise.rows, *along])
     ]
-    drawn = bits(substream(noise.source, site), *counters) >> 8
-    kept = drawn >= (jnp.asarray(rate, jnp.float32) * 2**24).astype(jnp.uint32)
-    return jnp.where(kept, x / (1 - rate), 0)
+    return jnp.where(kept(rate, substream(noise.source, site), *counters), x / (1 - rate), 0)
+
+
+def kept(rate: float | Traced, source: RandomStream, *counters: Int[Array, "..."]) -> Bool[Array, "..."]:
+    """Mask that is False with probability `rate`, for each combination of counters."""
+    drawn = bits(source, *counters) >> 8
+    return drawn >= (jnp.asarray(rate, jnp.float32) * 2**24).astype(jnp.uint32)

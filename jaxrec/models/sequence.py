@@ -16,12 +16,11 @@ from jaxrec.errors import InputError
 from jaxrec.features import FeatureTable
 from jaxrec.history import History
 from jaxrec.hyper import Traced
-from jaxrec.models.dropout import Noise
+from jaxrec.models.dropout import Noise, kept
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.model import Factorized, Params
 from jaxrec.models.sequence_inputs import SequenceInputs
 from jaxrec.query import Query
-from jaxrec.random import bits
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 COLUMNS = {  # columns of histories: the setting that reads them, and the column of the data they come from
@@ -100,6 +99,10 @@ class SequenceModel(Factorized):
         """
         raise self._lacks("encode(items, noise)")
 
+    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
+        """The vector of every item; `noise`, which drops ids, is only passed to a model that reads item features."""
+        raise self._lacks("item_vectors()")
+
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """Encoder output at the end of each history, which may be empty."""
         history = query.history
@@ -143,9 +146,7 @@ class SequenceModel(Factorized):
         if not self.item_features:
             return ids
         if noise is not None and noise.step is not None:
-            drawn = bits(noise.step, jnp.arange(len(ids))) >> 8
-            kept = drawn >= (jnp.asarray(self.id_dropout, jnp.float32) * 2**24).astype(jnp.uint32)
-            ids = jnp.where(kept[:, None], ids, 0)
+            ids = jnp.where(kept(self.id_dropout, noise.step, jnp.arange(len(ids)))[:, None], ids, 0)
         assert self.item_table is not None
         features = self.inputs.of_items(self.item_table)
         return ids + jnp.pad(features, ((0, len(ids) - len(features)), (0, 0)))  # a mask token has no features
@@ -178,24 +179,23 @@ class SequenceModel(Factorized):
 
     def check_data(self, train: Interactions) -> None:
         """Raise an InputError if the data lacks an input that is switched on, or the model cannot read it."""
-        encoded, has_features = train.encoded, {}
-        for table in self.tables_read:
-            part = None if encoded is None else encoded.of_items if table == "item_table" else encoded.of_users
-            has_features[table] = part is not None and part.sizes != Sizes()
-        found = {name: getattr(train, attribute) is not None for name, (_, attribute) in COLUMNS.items()}
-        for name in (*self.history_columns, *self.tables_read):
-            key, attribute = COLUMNS.get(name, (name.replace("table", "features"),) * 2)
-            if not self.has_inputs:
-                raise InputError(f"{type(self).__name__} reads item ids only: remove model.{key}")
-            if name in has_features and not has_features[name]:
+        columns = [COLUMNS[name] for name in self.history_columns]
+        features = [name.replace("table", "features") for name in self.tables_read]
+        if not self.has_inputs and (read := [*(setting for setting, _ in columns), *features]):
+            raise InputError(f"{type(self).__name__} reads item ids only: remove model.{read[0]}")
+        for setting, attribute in columns:
+            if getattr(train, attribute) is None:
                 raise InputError(
-                    f"model.{key}=true, and the data has no features that can be used: set data.{key} to a file, or "
-                    f"model.{key}=false"
+                    f"model.{setting} needs {attribute}s, and the data has none: set data.{attribute}_column, or "
+                    f"remove model.{setting}"
                 )
-            if name in found and not found[name]:
+        encoded = train.encoded
+        for setting in features:
+            part = None if encoded is None else encoded.of_items if setting == "item_features" else encoded.of_users
+            if part is None or part.sizes == Sizes():
                 raise InputError(
-                    f"model.{key} needs {attribute}s, and the data has none: set data.{attribute}_column, or remove "
-                    f"model.{key}"
+                    f"model.{setting}=true, and the data has no features that can be used: set data.{setting} to a "
+                    f"file, or model.{setting}=false"
                 )
         if not self.item_features and isinstance(self.id_dropout, float) and self.id_dropout > 0:
             raise InputError(f"model.id_dropout={self.id_dropout} only has an effect with model.item_features=true")

@@ -9,13 +9,11 @@ Jannach and Ludewig 2017, When recurrent neural networks meet the neighborhood]
 
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxrec.history import History
-from jaxrec.membership import Membership
-from jaxrec.models.user_knn import UserKNN
+from jaxrec.models.user_knn import UserKNN, Voting
 from jaxrec.query import Query
 
 Weighting = Literal["same", "linear", "quadratic", "div"]
@@ -39,21 +37,11 @@ class SessionKNN(UserKNN):
     weighting: Weighting = "linear"
     vote: Weighting = "linear"
 
-    def score_catalog(self, query: Query) -> Float[Array, "B I"]:
-        """Scores of every item, summed over one neighbor of each query at a time."""
+    def _voting(self, query: Query) -> Voting:
+        """Weight of each neighbor, by the latest item in common."""
         assert query.history is not None
-        similarities, neighbors = self._nearest(query)
         votes = position_weights(query.history, self.n_items, self.vote)
-        items = Membership(self.words)
-
-        def add(scores: Array, neighbor: tuple[Array, Array]) -> tuple[Array, None]:
-            similarity, session = neighbor
-            contains = items.rows(session, self.n_items)
-            weight = similarity * jnp.max(jnp.where(contains, votes, 0.0), axis=1)
-            return scores + jnp.where(contains, weight[:, None], 0.0), None
-
-        scores, _ = jax.lax.scan(add, jnp.zeros_like(votes), (similarities.T, neighbors.T))
-        return scores
+        return lambda contains: jnp.max(jnp.where(contains, votes, 0.0), axis=1)
 
     def _known(self, query: Query) -> Float[Array, "B I"]:
         """Weight of each item in the queries, by its position."""
@@ -63,9 +51,8 @@ class SessionKNN(UserKNN):
 
 def position_weights(history: History, n_items: int, weighting: Weighting) -> Float[Array, "B I"]:
     """Weight of each item by its last position in a history; 0 for an item that is not in it."""
-    n_rows, length = history.items.shape
     n = jnp.sum(history.items >= 0, axis=1, keepdims=True)
-    steps = jnp.arange(length - 1, -1, -1)[None, :]
+    steps = jnp.arange(history.items.shape[1] - 1, -1, -1)[None, :]
     left = 1 - steps / jnp.maximum(n, 1)
     match weighting:
         case "same":
@@ -76,6 +63,4 @@ def position_weights(history: History, n_items: int, weighting: Weighting) -> Fl
             weight = left**2
         case "div":
             weight = jnp.broadcast_to(1 / (1 + steps), left.shape)
-    # Padding (-1) is moved out of range and dropped; a negative index would wrap around.
-    items = jnp.where(history.items < 0, n_items, history.items)
-    return jnp.zeros((n_rows, n_items)).at[jnp.arange(n_rows)[:, None], items].max(weight, mode="drop")
+    return history.largest(weight, n_items)

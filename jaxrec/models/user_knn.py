@@ -4,6 +4,7 @@ s is the shrunk similarity of the item sets of two users, see `models/similarity
 [Resnick et al. 1994, GroupLens; Ferrari Dacrema et al. 2021]
 """
 
+from collections.abc import Callable
 from dataclasses import field
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
@@ -20,6 +21,8 @@ from jaxrec.membership import Membership, membership
 from jaxrec.models.model import Solved
 from jaxrec.models.similarity import Similarity, similarity
 from jaxrec.query import Query
+
+Voting = Callable[[Bool[Array, "B I"]], Float[Array, "B"]]  # from the items of one neighbor of each query
 
 CHUNK = 1024  # training users compared with a block of queries at a time
 
@@ -58,11 +61,13 @@ class UserKNN(Solved):
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item, summed over one neighbor of each query at a time."""
         similarities, neighbors = self._nearest(query)
-        user_items = Membership(self.words)
+        user_items, vote = Membership(self.words), self._voting(query)
 
         def add(scores: Array, neighbor: tuple[Array, Array]) -> tuple[Array, None]:
             similarity, user = neighbor
-            return scores + jnp.where(user_items.rows(user, self.n_items), similarity[:, None], 0.0), None
+            contains = user_items.rows(user, self.n_items)
+            weight = similarity if vote is None else similarity * vote(contains)
+            return scores + jnp.where(contains, weight[:, None], 0.0), None
 
         nothing = jnp.zeros((neighbors.shape[0], self.n_items))
         scores, _ = jax.lax.scan(add, nothing, (similarities.T, neighbors.T))
@@ -82,6 +87,10 @@ class UserKNN(Solved):
     def solve(self, statistics: dict[str, Array]) -> dict[str, Array]:
         """The prepared data are the parameters."""
         return statistics
+
+    def _voting(self, query: Query) -> Voting | None:
+        """Weight of each neighbor besides its similarity; None: 1."""
+        return None
 
     def _known(self, query: Query) -> Float[Array, "B I"]:
         """Weight of each item in the queries: 1 for an item of the history, else 0."""

@@ -1,6 +1,7 @@
 """What is known of the events of histories besides items, for models that read it; see `Model.history_columns`."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ from jaxrec.errors import InputError, first_line
 from jaxrec.history import UNKNOWN
 
 Columns = Mapping[str, np.ndarray]
+Entry = TypeVar("Entry")
 DTYPES = {"event": np.int32, "gap": np.float32, "value": np.float32, "hour": np.int32}
 
 
@@ -63,6 +65,33 @@ def padded(columns: Sequence[Columns], names: Sequence[str], length: int) -> dic
     return rows
 
 
+def flat(
+    lengths: list[int],
+    event_types: Sequence[Sequence[str | None]] | None,
+    times: Sequence[Sequence[object]] | None,
+    values: Sequence[Sequence[float | None]] | None,
+    event_names: Sequence[str],
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Return event codes, times and values of all entries of several histories; None for those not given.
+
+    Raises:
+        InputError: there are more or fewer entries than `lengths`, or an entry is not valid.
+    """
+
+    def joined(name: str, lists: Sequence[Sequence[Entry]]) -> list[Entry]:
+        if [len(entries) for entries in lists] != lengths:
+            raise InputError(f"{name} must have one entry for each item of each history")
+        return [entry for own in lists for entry in own]
+
+    event = None if event_types is None else codes(joined("event_types", event_types), event_names, "event_types")
+    time = None if times is None else milliseconds_of(joined("times", times))
+    value = None
+    if values is not None:
+        known = [np.nan if entry is None else entry for entry in joined("values", values)]
+        value = np.array(known, np.float32)
+    return event, time, value
+
+
 def codes(types: Sequence[str | None], names: Sequence[str], where: str) -> np.ndarray:
     """Return codes of event types; -1 for None. Raises an InputError for a type that is not in the data of the run."""
     place = {name: code for code, name in enumerate(names)}
@@ -72,7 +101,7 @@ def codes(types: Sequence[str | None], names: Sequence[str], where: str) -> np.n
     return np.array([-1 if name is None else place[name] for name in types], np.int32)
 
 
-def times(entries: Sequence[object]) -> np.ndarray:
+def milliseconds_of(entries: Sequence[object]) -> np.ndarray:
     """Return times in milliseconds, read as in data files; None is unknown. Raises an InputError for other values."""
     known = np.array([entry is not None for entry in entries], bool)
     found = np.full(len(entries), NO_TIME, np.int64)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import jax
 import numpy as np
@@ -31,7 +31,7 @@ from jaxrec.recommend import history_columns, stored_model
 from jaxrec.recommend.batch_recommender import NEW, BatchRecommender, CatalogScorer, windows
 from jaxrec.recommend.consistency import check_consistent
 from jaxrec.recommend.fitted import Fitted
-from jaxrec.recommend.history_columns import completed, described
+from jaxrec.recommend.history_columns import completed, described, flat
 from jaxrec.recommend.pair_scorer import PairScorer
 
 MANY = 256  # rows at a time; larger requests use `Ranker`
@@ -174,10 +174,10 @@ class Recommender:
         kept = np.concatenate([[0], np.cumsum(positions >= 0)])
         offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
         kept_rows = positions >= 0
-        given = {"event_types": event_types, "times": times, "values": values}
-        lengths = [len(history) for history in histories]
-        event, time, value = (self._flat(name, lists, lengths, kept_rows) for name, lists in given.items())
-        own = described(offsets, positions[kept_rows], event, time, value)
+        columns = flat([len(history) for history in histories], event_types, times, values, self.event_names)
+        own = described(
+            offsets, positions[kept_rows], *(None if column is None else column[kept_rows] for column in columns)
+        )
         items, scores, source = self.rank_histories(offsets, own.items, k, exclude_seen, own)
         return self._frame("history", np.arange(len(histories)), items, scores, source)
 
@@ -330,21 +330,6 @@ class Recommender:
             columns[name][known] = column
         items, scores = recommender(users, histories, exclude_seen, hidden, columns)
         return items, scores, recommender.is_model(users, histories)
-
-    def _flat(
-        self, name: str, lists: Sequence[Sequence[Any]] | None, lengths: list[int], kept: np.ndarray
-    ) -> np.ndarray | None:
-        """Return one of the arguments of `recommend_histories`, flat, at the items that are known."""
-        if lists is None:
-            return None
-        if [len(entries) for entries in lists] != lengths:
-            raise InputError(f"{name} must have one entry for each item of each history")
-        entries = [entry for own in lists for entry in own]
-        if name == "event_types":
-            return history_columns.codes(entries, self.event_names, name)[kept]
-        if name == "values":
-            return np.array([np.nan if entry is None else entry for entry in entries], np.float32)[kept]
-        return history_columns.times(entries)[kept]
 
     def _check_k(self, k: int) -> None:
         if not 1 <= k <= len(self.item_ids):
