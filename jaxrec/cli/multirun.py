@@ -84,7 +84,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         def compose(more: Sequence[str]) -> Tree:
             return plain(load([*lines, *more]))
 
-        return launch.sweep(compose([]), space, compose, lines, directory, overwrite, launcher)
+        return launch.sweep(tree, space, compose, lines, directory, overwrite, launcher)
     if settings_of_search := [o.input_line for o in fixed if _group(o) == "sweep" and o.value() != "none"]:
         raise InputError(
             f"{settings_of_search[0]} has no effect without a search space: add sweep=NAME or a dimension, e.g. "
