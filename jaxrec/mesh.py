@@ -19,6 +19,7 @@ from jaxtyping import Array, Int, PyTree
 from pydantic import PositiveInt
 
 from jaxrec import backend
+from jaxrec.errors import InputError
 
 MEMBER, BATCH, ROW = AXES = ("member", "batch", "row")
 
@@ -53,6 +54,12 @@ class MeshSize:
     member: PositiveInt | Literal["auto"] = "auto"
     batch: PositiveInt | Literal["auto"] = "auto"
     row: PositiveInt = 1
+
+
+def check_batch(batch_size: int, n_devices: int | Literal["auto"]) -> None:
+    """Raise an InputError for a batch that cannot be split evenly over this many devices."""
+    if n_devices != "auto" and batch_size % n_devices:
+        raise InputError(f"trainer.batch_size={batch_size} must be a multiple of trainer.mesh.batch={n_devices}")
 
 
 def mesh(member: int, batch: int, row: int) -> Mesh:

@@ -141,6 +141,24 @@ def test_every_space_is_of_settings_that_its_model_has(compose, name):
         check_effects(tree, key)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "ratio"),
+    [
+        ("model=mlp", 8),
+        ("model=ancf", 8),
+        ("model=ancf_history", 4),
+        ("model=mlp negatives=batch_shared", 64),  # the sampler's own default
+        ("model=ancf negatives=dynamic", 4),
+        ("model=mlp loss=bsl", 512),  # that of the loss
+        ("model=mlp loss=softmax", None),
+        ("model=mlp negatives.ratio=3", 3),
+        ("model=mlp negatives=mixed negatives.ratio=3", 3),
+    ],
+)
+def test_the_negatives_of_a_model_are_those_of_its_default_sampler(compose, overrides, ratio):
+    assert settings.get(compose(*overrides.split()), "negatives.ratio") == ratio
+
+
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 

@@ -95,7 +95,8 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     _, shared, population = next(populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
 
-    trainer: GradientFit = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
+    trainer = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
+    assert isinstance(trainer, GradientFit)
     first = trainer(model, data, population)
     peer_rows = _peer(peer, data, get(tree, "model.embedding_dim", 0), repeats)
     again = trainer(model, data, population)

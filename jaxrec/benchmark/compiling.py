@@ -19,9 +19,8 @@ from jaxrec.data.splits.split import Selection
 from jaxrec.errors import InputError, first_line
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
-from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.capacity import epoch_of, needed_bytes
-from jaxrec.fitting.gradient import GradientFit
+from jaxrec.fitting.epochs import EpochLoop
 from jaxrec.mesh import rows_over
 from jaxrec.programs import clear
 from jaxrec.ranking import QueryRows, Ranker
@@ -90,9 +89,9 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     _, shared, population = next(populations([tree]))
     model, evaluator = experiment.model_and_evaluator(shared, selection)
     trainer, train = experiment.trainer(shared), selection.train
-    if not isinstance(trainer, GradientFit | AlternatingFit):
+    if not isinstance(trainer, EpochLoop):
         raise InputError(f"case=compile needs a model that is trained in epochs, not trainer={type(trainer).__name__}")
-    program, placement = trainer.program(model, train, population.hyper, n_members)  # type: ignore[arg-type]
+    program, placement = trainer.program(model, train, population.hyper, n_members)
     epoch, arguments = epoch_of(program, placement, population.hyper_of(0))
     yield "epoch", _compiled(epoch, arguments)
     _, states, hyper, active = arguments

@@ -11,7 +11,6 @@ from jaxrec import experiment
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.epochs import fresh
-from jaxrec.fitting.gradient import GradientFit
 from jaxrec.models.model import Model, Params
 from jaxrec.ranking import QueryRows, Ranker, query_of
 from jaxrec.settings import Tree, build, get, populations, put
@@ -86,7 +85,7 @@ def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
         }
         _, shared, population = next(populations([sampler_tree]))
         model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
-        trainer: GradientFit = experiment.trainer(shared)
+        trainer = experiment.trainer(shared)
         seconds = [row["seconds"] for row in trainer(model, data, population).history[0]][1:]
         name = node["_target_"].rpartition(".")[2] + "".join(
             f" {key}={node[key]}" for key in ("ratio", "candidates", "exclude_known") if key in node

@@ -2,7 +2,6 @@
 
 import time
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from jaxrec.evaluation.evaluation import Evaluator
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, folding, trained_on
 from jaxrec.features import sizes
+from jaxrec.fitting.epochs import Trainer
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.mesh import rows_over
 from jaxrec.models.model import Model
@@ -52,14 +52,15 @@ def check(tree: Tree, selection: Selection) -> None:
     _parts(tree, selection)
 
 
-def trainer(tree: Tree) -> Any:
+def trainer(tree: Tree) -> Trainer:
     """Build the trainer of these settings, e.g. `GradientFit` or `ClosedForm`."""
     runtime: Tree = {"monitor": tree["eval"]["monitor"]}
     if "_target_" in tree["loss"]:
         negatives = build(tree["negatives"]) if "_target_" in tree["negatives"] else None
         runtime |= {"objective": build(tree["loss"], negatives=negatives)}
         runtime |= {"optimizer": build(tree["optimizer"])}
-    return build(tree["trainer"], **runtime)
+    built: Trainer = build(tree["trainer"], **runtime)
+    return built
 
 
 def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEvaluation, Model, Model, Interactions]:

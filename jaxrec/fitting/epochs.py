@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from jaxtyping import PRNGKeyArray
 from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec import backend
+from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.member import Member, members_of
 from jaxrec.fitting.population import MAX_SLOTS, Placement, Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedMember, SavedSlots
@@ -42,6 +43,24 @@ class Fit:
     interrupted: bool = False
 
 
+class Trainer(Protocol):
+    """Fits a population: `GradientFit`, `AlternatingFit` or `ClosedForm`."""
+
+    def __call__(
+        self,
+        model: Any,  # each trainer has its own kind
+        train: Interactions,
+        population: Population,
+        validate: Validate | None = None,
+        on_epoch: OnEpoch = ...,
+        epochs: Sequence[int] | None = None,
+        saved: SavedSlots | None = None,
+        n_slots: int = 1,
+    ) -> Fit:
+        """Fit every member in at least `n_slots` slots; see `EpochLoop.train` for the other arguments."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class EpochLoop:
     """Stopping rule and model selection of iterative fits.
@@ -67,6 +86,10 @@ class EpochLoop:
     def rules(self) -> Rules:
         """When members are validated, and when they end."""
         return Rules(self.patience, self.validate_every, self.monitor, 1 if larger_is_better(self.monitor) else -1)
+
+    def program(self, model: Any, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
+        """How a member is trained, and where the slots are; `hyper` has the numbers of the members."""
+        raise NotImplementedError
 
     def n_slots(self, population: Population) -> int:
         """Number of slots for a population: at least those of the search that found the schedule."""

@@ -25,7 +25,7 @@ from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
-from jaxrec.mesh import MeshSize, batch_shared_by, places_in_batch, rows_over, sum_over_batch
+from jaxrec.mesh import MeshSize, batch_shared_by, check_batch, places_in_batch, rows_over, sum_over_batch
 from jaxrec.models.model import Model, Params
 from jaxrec.random import RandomStream, stream, substream
 
@@ -64,6 +64,9 @@ class GradientFit(EpochLoop):
     precision: Precision = "float32"
     mesh: MeshSize = MeshSize()  # noqa: RUF009
 
+    def __post_init__(self) -> None:
+        check_batch(self.batch_size, self.mesh.batch)
+
     def __call__(
         self,
         model: Model,
@@ -94,10 +97,6 @@ class GradientFit(EpochLoop):
             examples = self.objective.with_columns(examples, train, model.history_columns)
         batch_size = min(self.batch_size, n_examples)
         if self.mesh.batch != "auto":
-            if self.batch_size % self.mesh.batch:
-                raise InputError(
-                    f"trainer.batch_size={self.batch_size} must be a multiple of trainer.mesh.batch={self.mesh.batch}"
-                )
             batch_size += -batch_size % self.mesh.batch
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
         shared = placement.share((examples, tables(model, train.encoded)))

@@ -7,6 +7,7 @@ from jaxrec.arguments import locate
 from jaxrec.errors import InputError
 from jaxrec.fitting.reconstruction import Reconstruction, check_autoencoder
 from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
+from jaxrec.mesh import check_batch
 from jaxrec.models.attention import check_heads
 from jaxrec.models.model import Alternating, Model, Solved
 from jaxrec.negatives.sampler import Sampler
@@ -55,6 +56,8 @@ def check_parts(tree: Tree) -> None:
         raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
     if uses_gradient and "_target_" not in tree["optimizer"]:
         raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
+    if (mesh := tree["trainer"].get("mesh")) and "batch_size" in tree["trainer"]:
+        check_batch(tree["trainer"]["batch_size"], mesh.get("batch", "auto"))
     sampler = tree.get("negatives", {}).get("_target_")
     if loss.endswith(".SampledObjective") and sampler is None:
         raise InputError("this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform")

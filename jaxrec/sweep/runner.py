@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 
@@ -231,7 +231,8 @@ class SlotRunner:
     def _program(self, shared: Tree, population: Population) -> _Program:
         model, evaluator = experiment.model_and_evaluator(shared, self.selection)
         assert evaluator is not None  # `Tuning.check_data` requires it
-        trainer: Any = experiment.trainer(shared)
+        trainer = experiment.trainer(shared)
+        assert isinstance(trainer, EpochLoop)  # others are in `_unsolved`
         program, placement = trainer.program(model, self.selection.train, population.hyper, self.n_slots)
         slots = Slots(program, placement, trainer.rules, evaluator.means, members_of(population, [0])[0].hyper)
         return _Program(shared, model, slots)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -67,7 +66,7 @@ class Tuning:
         """Return the largest number of trials that fits into a device and still gains; see `fitting.capacity`."""
         _, shared, population = settings.program_of(self.tree, self.extremes)
         model, _ = experiment.model_and_evaluator(shared, selection)
-        trainer: Any = experiment.trainer(shared)
+        trainer = experiment.trainer(shared)
         if not isinstance(trainer, GradientFit):
             return ON_CPU
         program = lambda n: trainer.program(model, selection.train, population.hyper, n)  # noqa: E731

@@ -54,6 +54,7 @@ FILES = ("data=files", "data.path=no/such/file.csv")
             ["model=ials", "negatives=uniform"],
             "ImplicitALS is trained without negatives, so negatives=uniform has no effect",
         ),
+        (["trainer.batch_size=10", "trainer.mesh.batch=3"], "trainer.batch_size=10 must be a multiple of"),
         (["split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
         (["split=new_users", "split.validation_fraction=0.5", "split.test_fraction=0.5"], "leave no training data"),
         (["split=global_time"], "this split needs times: set data.time_column to their column"),

@@ -81,7 +81,7 @@ def _coded(
     key: str, name: str, column: pa.ChunkedArray, where: Where, may_miss: bool
 ) -> tuple[np.ndarray, pa.ChunkedArray]:
     """Return a code per row, int32, and the id of each code."""
-    encoded = tables.scalars(column, key, name).dictionary_encode().combine_chunks()
+    encoded = column.dictionary_encode().combine_chunks()
     codes, distinct, missing = encoded.indices, encoded.dictionary, encoded.indices.null_count
     if missing:  # one more id
         codes = codes.fill_null(len(distinct))

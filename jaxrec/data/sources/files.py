@@ -169,7 +169,7 @@ def files(
     for kind, (file, key, column) in feature_files.items():
         ids, features[kind], cut = feature_columns(file, key, column, kinds_of_columns, delimiter, encoding, decimal)
         place = partial(tables.place, file, delimiter=delimiter)
-        features[kind][f"{kind}_id"] = ids_of(key, column, [pa.table({key: ids})], [place])
+        features[kind][f"{kind}_id"] = ids_of(key, column, [pa.table({key: tables.scalars(ids, key, column)})], [place])
         notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
     frame = apply_quantity(frame, quantity, quantity_as)
     encoded = encode(
