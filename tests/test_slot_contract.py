@@ -51,6 +51,30 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
+    """Members differ in the rate and in ID dropout; one continues from a saved state."""
+    read = ("item_features=true", "user_features=true", "time_gap=4", "calendar=true")
+    tree = compose(f"model={name}", *PLANTED, *(f"model.{setting}" for setting in read))
+    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = settings.put(tree, {"trainer.batch_size": 32})
+    trees = [
+        settings.put(tree, {"seed": seed, "optimizer.learning_rate": rate, "model.id_dropout": dropped})
+        for seed, rate, dropped in zip((1, 2, 3), RATES, (0.0, 0.2, 0.5), strict=True)
+    ]
+    split, _ = experiment.prepare(tree)
+    ((_, shared, population),) = settings.populations(trees)
+    one, other = (
+        _trained(shared, split.selection, population, n, order, interrupted)
+        for n, order, interrupted in ((2, (0, 1, 2), False), (4, (2, 0, 1), True))
+    )
+    assert len({row["loss"] for history, _ in one.values() for row in history}) == 6
+    for number, (history, params) in one.items():
+        assert other[number][0] == history
+        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lion", "adagrad", "sgd"])
 def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
     """Members differ in the rate, its warm-up and the decay of the average; one continues from a saved state."""

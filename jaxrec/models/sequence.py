@@ -198,4 +198,7 @@ class SequenceModel(Factorized):
                     f"file, or model.{setting}=false"
                 )
         if not self.item_features and isinstance(self.id_dropout, float) and self.id_dropout > 0:
-            raise InputError(f"model.id_dropout={self.id_dropout} only has an effect with model.item_features=true")
+            raise InputError(
+                f"model.id_dropout={self.id_dropout} only has an effect with model.item_features=true: set both, or "
+                "remove it; a search over both needs its condition, when: {model.item_features: true}"
+            )

@@ -223,7 +223,7 @@ class IdsOnly(SequenceModel):
             "model.item_features=true, and the data has no features .*: set data.item_f",
         ),
         (SASRec(ITEMS, user_features=True), "model.user_features=true, and the data has no features"),
-        (SASRec(ITEMS, id_dropout=0.1), "model.id_dropout=0.1 only has an effect with model.item_features=true"),
+        (SASRec(ITEMS, id_dropout=0.1), "model.id_dropout=0.1 only has an effect .* when: {model.item_features: true}"),
         (IdsOnly(ITEMS, time_gap=4), "IdsOnly reads item ids only: remove model.time_gap"),
     ],
 )
