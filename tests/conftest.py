@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from tests.paths import ROOT
 gc.disable()  # until all is imported: what is imported stays
 yaml.SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # settings are composed hundreds of times
 jax.config.update("jax_num_cpu_devices", 2)
+os.fsync = lambda file: None  # files of tests need not survive a power failure, and disks can be slow
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(ROOT / ".pytest_cache" / "jax"))
@@ -112,6 +114,15 @@ def planted_run(compose, tmp_path_factory) -> Callable[..., Path]:
         return folder
 
     return directory
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM interrupt this process as they do a command, also where a script started pytest with `&`."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -153,14 +153,17 @@ def leave_memory_to_workers() -> None:
 
 @contextmanager
 def stopped_with_launch(study: Study) -> Iterator[None]:
-    """End this process like Ctrl-C when the launch that it belongs to is stopped."""
+    """End this process like Ctrl-C when the launch that it belongs to is stopped.
+
+    The signal is SIGTERM, which commands handle like Ctrl-C: shells start background jobs with SIGINT ignored.
+    """
     is_over = threading.Event()
 
     def watch() -> None:
         while not is_over.wait(POLL_SECONDS):
             with contextlib.suppress(Exception):  # the server is away for a moment
                 if study.user_attrs.get(STOP) == os.environ[LAUNCH]:
-                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGTERM)
                     return
 
     thread = threading.Thread(target=watch, name="stop", daemon=True)

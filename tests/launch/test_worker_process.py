@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -85,7 +86,8 @@ def test_a_process_runs_on_its_cores_and_its_output_is_kept(monkeypatch, tmp_pat
     assert WorkerProcess((), {}, None, Path("/nowhere")).last_line() == ""
 
 
-def test_a_worker_ends_when_its_launch_is_stopped(monkeypatch):
+def test_a_worker_ends_when_its_launch_is_stopped(monkeypatch, interruptible):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell script
     monkeypatch.setattr(worker_process, "POLL_SECONDS", 0.01)
     monkeypatch.setenv(LAUNCH, "this")
     study = optuna.create_study()

@@ -34,7 +34,7 @@ def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
     assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
 
 
-def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_not(tmp_path):
+def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_not(tmp_path, interruptible):
     saved, rounds = [], []
 
     class Signaled(Curves):
