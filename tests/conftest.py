@@ -31,10 +31,13 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # most progr
 # Compiles in half the time to slower programs.
 QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
+# Selections without long tests: the default, and the whole runs that .ci/run adds.
+SHORT = ("not slow and not whole", "whole")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Compiles fast programs only for the long tests: by default compiling takes longer than running them."""
-    if config.option.markexpr == "not slow":
+    if config.option.markexpr in SHORT:
         jax.config.update("jax_disable_most_optimizations", True)
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK_TO_COMPILE}".strip()
     jax.devices()  # from here on no command changes the number of devices
@@ -62,7 +65,7 @@ WHOLE |= {f"test_{name}.py" for name in ("compare", "extending", "fallback", "ke
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Checks shapes, in long tests everywhere."""
     is_whole = item.path.relative_to(ROOT / "tests").parts[0] in WHOLE
-    jaxtyping.config.update("jaxtyping_disable", is_whole and item.config.option.markexpr == "not slow")
+    jaxtyping.config.update("jaxtyping_disable", is_whole and item.config.option.markexpr in SHORT)
 
 
 SHARED_DATA = Path(os.environ.get("JAXREC_SHARED_DATA", ROOT.parent / "shared" / "datasets"))

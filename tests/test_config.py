@@ -100,6 +100,7 @@ def test_every_command_has_a_script():
     assert {path.stem for path in (ROOT / "scripts").glob("*.py")} == set(COMMANDS)
 
 
+@pytest.mark.whole
 def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):
     other = tmp_path / "site" / "jaxrec"
     other.mkdir(parents=True)

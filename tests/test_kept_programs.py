@@ -75,6 +75,7 @@ def fitted(tree):
     return jax.tree.map(np.array, selected.fit.params), result.metrics["test"]
 
 
+@pytest.mark.whole
 def test_a_second_fit_compiles_nothing_and_gives_the_same_bits(compose):
     tree = compose("model=mf", *PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
     held = {id(array) for array in jax.live_arrays()}  # by other tests

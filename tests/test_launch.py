@@ -120,6 +120,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
     launch.run(trees[0], tmp_path / "0", overwrite=True)
 
 
+@pytest.mark.whole
 def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, capsys):
     chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
     trees = [compose(*SHORT, *c) for c in chosen]
@@ -180,6 +181,7 @@ def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, 
     assert "AUC is undefined: no held-out row has label 0" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.whole
 def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch, capsys):
     reads = []
     finish = experiment.finish

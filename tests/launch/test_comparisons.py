@@ -34,6 +34,7 @@ def sweep(compose):
     return compose("sweep=compare", "sweep.n_trials=3")["sweep"]
 
 
+@pytest.mark.whole
 def test_every_model_is_searched_on_one_split_and_tested_in_one_table(contenders, sweep, tmp_path, capsys, monkeypatch):
     reads, prepare = [], experiment.prepare
     monkeypatch.setattr(experiment, "prepare", lambda tree: (reads.append(1), prepare(tree))[1])

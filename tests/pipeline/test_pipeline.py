@@ -92,6 +92,7 @@ def opened(tree, runs, steps=None, second=None, **changes):
     return Pipeline(Run.open(runs["ease"][0]), second, facts=build(node["items"]), **given | changes)
 
 
+@pytest.mark.whole
 def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run(tree, runs):
     everything = CandidateSet(n=ITEMS)
     pipeline = opened(tree, runs, second=Run.open(runs["knn"][0]), candidates=everything)
@@ -194,6 +195,7 @@ def test_union_and_overlap():
     assert overlap(np.array([[1, 2], [4, -1]]), np.array([[2, 3], [1, 4]])) == 0.5
 
 
+@pytest.mark.whole
 def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, runs, tmp_path):
     settings = tree("rerank=mmr", "tradeoff=mmr", "keep=0.5", "values=[0.0,0.4,0.8]")
     done = pipeline_run.run(settings, tmp_path)

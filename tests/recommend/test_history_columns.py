@@ -85,6 +85,7 @@ def described(user: str) -> dict:
     return {"event_types": [types], "times": [times.tolist()], "values": [own.value.tolist()]}
 
 
+@pytest.mark.whole
 def test_by_user_by_history_and_by_the_server(stored):
     folder, model, params, known = stored(SASRec)
     run = load(folder)

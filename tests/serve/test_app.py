@@ -334,6 +334,7 @@ json_values = st.recursive(
 KEYS = ["user", "history", "item", "k", "events", "diversity", "freshness", "exclude_seen", "top"]
 
 
+@pytest.mark.whole
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(["/recommend", "/explain", "/events"]), st.dictionaries(st.sampled_from(KEYS), json_values))
 def test_no_json_is_the_servers_fault(asked, path, body):

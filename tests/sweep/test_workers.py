@@ -136,6 +136,7 @@ def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
     assert len(list((tmp_path / "workers").iterdir())) == 1  # those of the dead are gone
 
 
+@pytest.mark.whole
 def test_two_processes_share_a_study(tmp_path):
     one, two = (process(tmp_path, 17, pause=0.05, together=2) for _ in range(2))
     assert [finish(one)[0], finish(two)[0]] == [0, 0]
