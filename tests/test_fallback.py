@@ -18,6 +18,9 @@ from jaxrec.models.ease import EASE
 from jaxrec.models.ials import ImplicitALS
 from jaxrec.models.neumf import NeuMF
 from jaxrec.models.popularity import Popularity
+from jaxrec.serve.limits import Limits
+from jaxrec.serve.service import Service
+from tests.serve.shop import Client
 from tests.slow import some_slow
 
 ITEMS = 30
@@ -83,6 +86,11 @@ def test_new_users_are_measured_by_what_they_are_served(compose, log, tmp_path, 
     assert served == {user: items[:10] for user, items in expected.items()} | {"nobody": popular[:10]}
     assert frame.score[:10].tolist() == counts[expected[new[0]][:10]].tolist()
     assert model.score(["b0", "v0"], popular[:2]).tolist() == counts[popular[:2]].tolist()
+    if name == "ease":  # the server, by user and by a history of an item that nobody had in train
+        with Client(Service.of(model, Limits(), "log")) as client:
+            assert client.recommend(user="v0", k=10) == expected["v0"][:10]
+            assert client.recommend(history=[29], k=10) == expected["v0"][:10]
+        assert model.recommend_histories([[29]], 10).item_id.tolist() == expected["v0"][:10]
     old = model.recommend(["a0"], unknown="popularity")
     assert set(old.source) == {"model"}
     np.testing.assert_allclose(model.score(["a0"], old.item_id.tolist()), old.score, rtol=1e-5, atol=1e-6)
