@@ -93,15 +93,16 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time epochs of one member on all of the data, excluding the first epoch, which compiles."""
     data: Interactions = build(tree["data"])
     _, shared, population = next(populations([tree]))
+    if "epochs" not in shared["trainer"]:
+        raise InputError("case=fit times epochs, and this model is solved without any: use case=start")
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
-
     trainer = experiment.trainer(put(shared, {"trainer.epochs": repeats + 1, "trainer.patience": None}))
-    assert isinstance(trainer, GradientFit)
     first = trainer(model, data, population)
     peer_rows = _peer(peer, data, get(tree, "model.embedding_dim", 0), repeats)
     again = trainer(model, data, population)
     seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
-    targets = _targets(trainer, model, data, first.params, population.hyper)
+    is_sampled = isinstance(trainer, GradientFit)
+    targets = _targets(trainer, model, data, first.params, population.hyper) if is_sampled else len(data)
     return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *peer_rows], targets)
 
 

@@ -56,6 +56,16 @@ def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_pa
     assert theirs["targets_per_s"] == 3.5
 
 
+def test_a_sweep_of_least_squares_learns_every_interaction(timed):
+    (row,), counts = timed("fit", "model=ials")
+    assert row["targets"] == counts.sum()
+
+
+def test_a_model_without_epochs_has_none_to_time(timed):
+    with pytest.raises(InputError, match="use case=start"):
+        timed("fit", "model=ease")
+
+
 @pytest.mark.slow
 def test_evaluation_is_of_every_validation_user(timed):
     (row,), counts = timed("evaluate", "model=mf", "split=leave_one_out")
