@@ -97,6 +97,29 @@ def test_gbce_by_hand(t):
     assert float(jax.jit(partial(losses.gbce, n_items=5, t=t))(*scores)[0]) == pytest.approx(expected, rel=1e-6)
 
 
+OF_ONE = SAMPLED | COSINES | {"gbce": jax.jit(partial(losses.gbce, n_items=5, t=0.5))}
+
+
+@pytest.mark.parametrize("name", OF_ONE)
+def test_an_example_is_divided_by_its_own_negatives(name):
+    """Two examples with one and three negatives, each as if it were alone with these."""
+    positive, negatives = np.float32([0.5, 0.1]), np.float32([[0.9, 0.0, 0.0], [0.8, 0.4, 0.3]])
+    used = np.float32([[1, 0, 0], [1, 1, 1]])
+    first = OF_ONE[name](positive[:1], negatives[:1, :1], used[:1, :1])
+    second = OF_ONE[name](positive[1:], negatives[1:], used[1:])
+    np.testing.assert_allclose(OF_ONE[name](positive, negatives, used), [*first, *second], rtol=1e-5)
+
+
+def test_a_single_hard_negative_of_ccl_by_hand():
+    value = COSINES["ccl"](np.float32([0.5]), np.float32([[0.9, 0.8]]), np.float32([[1, 0]]))
+    assert float(value[0]) == pytest.approx(0.5 + 3 * 0.7, rel=1e-5)
+
+
+def test_logistic_by_hand():
+    value = jax.jit(losses.logistic)(np.float32([2, -1, 3]), np.float32([1, 0, 0]))
+    np.testing.assert_allclose(value, [log1p(exp(-2)), log1p(exp(-1)), log1p(exp(3))], rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_gbce_without_correction_is_bce():
     np.testing.assert_allclose(losses.gbce(*case(), n_items=9, t=0.0), bce(*case()), rtol=1e-6)

@@ -101,8 +101,9 @@ def fit(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     peer_rows = _peer(peer, data, get(tree, "model.embedding_dim", 0), repeats)
     again = trainer(model, data, population)
     seconds = [row["seconds"] for fitted in (first, again) for row in fitted.history[0][1:]]
-    is_sampled = isinstance(trainer, GradientFit)
-    targets = _targets(trainer, model, data, first.params, population.hyper) if is_sampled else len(data)
+    targets = len(data)
+    if isinstance(trainer, GradientFit):
+        targets = _targets(trainer, model, data, first.params, population.hyper)
     return _rates([_row("jaxrec", seconds, compile_s=round(first.compile_s, 2)), *peer_rows], targets)
 
 
