@@ -32,7 +32,7 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # most progr
 QUICK_TO_COMPILE = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 # Selections without long tests: the default, and the whole runs that .ci/run adds.
-SHORT = ("not slow and not whole", "whole")
+SHORT = ("not slow and not whole", "whole and not slow")
 
 
 def pytest_configure(config: pytest.Config) -> None:

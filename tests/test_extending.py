@@ -25,6 +25,8 @@ from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.space import space_from_yaml
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.whole
+
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^jaxrec .*$", PAGE, re.MULTILINE)]
 

@@ -68,6 +68,7 @@ CASES = {
 SPLITS = [(case, axis) for case in CASES for axis in ("batch", "row")]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "split_by",
     some_slow(SPLITS, *(set(SPLITS) - {("shared rows", "batch"), ("catalog", "row")})),

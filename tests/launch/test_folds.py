@@ -14,6 +14,8 @@ from jaxrec.errors import InputError
 from jaxrec.launch.seeds import summarize
 from tests.page import Page
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = ("data=files", "data.time_column=time", "split=rolling", "split.folds=2")
 SOLVED = ("loss=none", "negatives=none", "optimizer=none")
 COMBINATIONS = [(model, fold) for fold in (0, 1) for model in ("popularity", "ease")]

@@ -19,6 +19,8 @@ from jaxrec.statistics import estimate
 from tests.page import Page, numbers
 from tests.planted import PLANTED
 
+pytestmark = pytest.mark.whole
+
 SHORT = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
 
 

@@ -9,6 +9,8 @@ from jaxrec.evaluation.evaluation import Evaluator
 from jaxrec.sweep.finalists import confirm
 from tests.planted import PLANTED
 
+pytestmark = pytest.mark.whole
+
 SETTINGS = (*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "seed=3")
 RATES = {0: 0.0001, 2: 0.03}
 

@@ -24,6 +24,8 @@ from tests.planted import PLANTED
 from tests.slow import some_slow
 from tests.sweep.kills import Killed, Mortal, records
 
+pytestmark = pytest.mark.whole
+
 SPACE = {
     "optimizer.learning_rate": Interval(1e-3, 0.1, log=True),
     "model.embedding_dim": Choice((2, 4, 8)),

@@ -54,7 +54,8 @@ def by_session(
     n_sessions = int(session.max(initial=-1)) + 1
     start = np.full(n_sessions, np.iinfo(np.int64).max)
     np.minimum.at(start, session, time)
-    test_from = time.max(initial=0) - test_days * DAY
+    newest = time.max() if len(time) else 0
+    test_from = newest - test_days * DAY
     validation_from = test_from - validation_days * DAY
     part = np.select([start >= test_from, start >= validation_from], [TEST, VALIDATION], TRAIN).astype(np.int8)[session]
 

@@ -31,6 +31,16 @@ def parts(split: Split) -> list[Interactions]:
     return [split.selection.train, split.selection.validation.target, split.test.target]
 
 
+def test_times_before_1970_are_split_as_later_ones():
+    rows = [(user, user % 4, 24 * user + hour, 1) for user in range(8) for hour in range(3)]
+    rows = [(user, (item + n) % 4, hour, target) for n, (user, item, hour, target) in enumerate(rows)]
+    early = [(user, item, hour - 24 * 36_525, target) for user, item, hour, target in rows]
+    one, other = (by_session(data(each), gap_minutes=MINUTES, validation_days=2, test_days=2) for each in (rows, early))
+    assert min(map(len, parts(one))) > 0
+    for a, b in zip(parts(one), parts(other), strict=True):
+        np.testing.assert_array_equal(a.value, b.value)
+
+
 @settings(deadline=None, max_examples=25, database=None)
 @drawn(ROWS, st.booleans(), st.booleans())
 def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_views, drop):

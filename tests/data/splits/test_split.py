@@ -248,6 +248,14 @@ def test_given_carves_validation_out_of_train():
     assert source.part.tolist() == [0] * 10 + [2] * 2
 
 
+@pytest.mark.parametrize(
+    ("validation", "counts"), [(0.0, "9 train, 0 validation, 1 test"), (0.1, "8 train, 1 validation, 1 test")]
+)
+def test_a_split_shows_its_sizes(validation, counts):
+    split = holdout(data([(0, item, 0) for item in range(10)]), validation_fraction=validation, test_fraction=0.1)
+    assert repr(split).endswith(f"1 users, 10 items; {counts})")
+
+
 def test_notes_count_what_is_cold_and_what_is_known():
     split = given(
         parted(
