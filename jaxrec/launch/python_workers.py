@@ -1,6 +1,7 @@
 """Workers of a search that was started from Python: each reads the checked search and its data from a file."""
 
 import pickle
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def python_launcher(task: SearchTask, split: Split, directory: Path) -> Launcher
 
 def main() -> None:
     """Train trials of the search in the file that the command line names."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as in commands, see `stopped_with_launch`
     try:
         with Path(sys.argv[1]).open("rb") as file:
             sys.path[:] = pickle.load(file)

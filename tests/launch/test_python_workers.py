@@ -1,11 +1,16 @@
 """Searches by several worker processes, from Python."""
 
+import pickle
+import signal
+import sys
+
 import pandas as pd
 import pytest
 
 import jaxrec
 from jaxrec.api.dataset import Dataset
 from jaxrec.data.sources.synthetic import synthetic
+from jaxrec.launch import python_workers
 from jaxrec.losses import bpr
 
 SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}
@@ -39,3 +44,15 @@ def test_several_workers_are_refused_where_they_cannot_share(split, monkeypatch)
         jaxrec.search(split, "mf", loss=own, n_trials=2, workers=2, verbose=False)
     with pytest.raises(jaxrec.InputError, match=r"strategy=pbt has one population in one process"):
         jaxrec.search(split, "mf", strategy="pbt", population=2, workers=2, verbose=False)
+
+
+def test_a_worker_is_terminated_as_by_an_interrupt(interruptible, monkeypatch, tmp_path):
+    """So it ends the round in progress when its launch is stopped."""
+    file, handlers = tmp_path / "search.pickle", []
+    file.write_bytes(pickle.dumps(sys.path) + pickle.dumps((None, None, None, {})))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(sys, "argv", ["worker", str(file)])
+    monkeypatch.setattr(python_workers, "use_all_cores", lambda: None)
+    monkeypatch.setattr(python_workers, "run_part", lambda *_: handlers.append(signal.getsignal(signal.SIGTERM)))
+    python_workers.main()
+    assert handlers == [signal.default_int_handler]
