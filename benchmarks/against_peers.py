@@ -42,7 +42,7 @@ class Pair:
     Attributes:
         environment: environment of the peer
         script: script of the peer in `peers`, with its arguments
-        settings: overrides of `jaxrec benchmark`
+        settings: overrides of `jaxrec benchmark`, as in a shell
         repeats: timed repeats of each
     """
 
@@ -53,7 +53,7 @@ class Pair:
 
 
 def _grid(model: str, epochs: int) -> str:
-    return f'case=start command="train --multirun {model} trainer.epochs={epochs} {GRID}"'
+    return f"""case=start 'command="train --multirun {model} trainer.epochs={epochs} {GRID}"'"""
 
 
 PAIRS = {
@@ -124,7 +124,7 @@ def _measured(pair: Pair, python: Path, data: list[str]) -> tuple[dict, dict]:
         script = HERE / "peers" / pair.script
         peer = f"peer={json.dumps(f'{python} {script}')}"
         more = [] if "case=start" in pair.settings else data
-        command = [sys.executable, "-m", "jaxrec", "benchmark", *shlex.split(pair.settings, posix=False), *more, peer]
+        command = [sys.executable, "-m", "jaxrec", "benchmark", *shlex.split(pair.settings), *more, peer]
         subprocess.run(
             [*command, f"repeats={pair.repeats}", f"out={out}"],
             check=True,
