@@ -27,7 +27,6 @@ ENVIRONMENTS = {
     "recbole": ["recbole==1.2.1", *RECBOLE_NEEDS.split()],
     "rectools": ["rectools[torch]==0.19.0", "pytorch-lightning==2.5.2", "torch==2.13.0"],
 }
-NEUMF = "model=neumf model.embedding_dim={d} model.layers=[{h},{d}] negatives.ratio=1 trainer.batch_size=1024"
 GRID = (
     "data=movielens_100k split=leave_one_out model.regularization=0 negatives=uniform negatives.ratio=1 "
     "trainer.patience=null sweep.pruner=none sweep.sampler=grid sweep.n_trials=8 "
@@ -52,6 +51,11 @@ class Pair:
     repeats: int = 4
 
 
+def _neumf(dim: int) -> str:
+    layers = f"model.layers=[{2 * dim},{dim}]"
+    return f"model=neumf model.embedding_dim={dim} {layers} negatives.ratio=1 trainer.batch_size=1024"
+
+
 def _grid(model: str, epochs: int) -> str:
     return f"""case=start 'command="train --multirun {model} trainer.epochs={epochs} {GRID}"'"""
 
@@ -59,18 +63,18 @@ def _grid(model: str, epochs: int) -> str:
 PAIRS = {
     "BPR, plain SGD": Pair(
         "implicit",
-        "implicit_bpr.py",
+        "implicit_train.py BPR",
         "case=fit model=mf loss=bpr model.embedding_dim=64 model.regularization=0 negatives.ratio=1 optimizer=row_sgd "
         "trainer.batch_size=16384",
     ),
-    "ALS": Pair("implicit", "implicit_als.py", "case=fit model=ials model.embedding_dim=64"),
+    "ALS": Pair("implicit", "implicit_train.py ALS", "case=fit model=ials model.embedding_dim=64"),
     "ranking": Pair("implicit", "implicit_recommend.py", "case=rank model=mf model.embedding_dim=64"),
-    "NeuMF 64": Pair("recbole", "recbole_model.py train NeuMF 200", f"case=fit {NEUMF.format(d=64, h=128)}"),
-    "NeuMF 32": Pair("recbole", "recbole_model.py train NeuMF 200", f"case=fit {NEUMF.format(d=32, h=64)}"),
+    "NeuMF 64": Pair("recbole", "recbole_model.py train NeuMF 200", f"case=fit {_neumf(64)}"),
+    "NeuMF 32": Pair("recbole", "recbole_model.py train NeuMF 200", f"case=fit {_neumf(32)}"),
     "NeuMF 64, validation": Pair(
         "recbole",
         "recbole_model.py evaluate NeuMF 300",
-        f"case=evaluate split=leave_one_out {NEUMF.format(d=64, h=128)}",
+        f"case=evaluate split=leave_one_out {_neumf(64)}",
     ),
     "GRU4Rec": Pair("recbole", "recbole_model.py train GRU4Rec 3", "case=fit model=gru4rec model.dropout=0.3"),
     "SASRec": Pair("rectools", "rectools_train.py SASRec 6", "case=fit model=sasrec model.n_heads=2"),

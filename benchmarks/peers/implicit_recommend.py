@@ -1,4 +1,7 @@
-"""Seconds of implicit's recommend for every user, what they have filtered. Usage: as implicit_bpr.py."""
+"""Seconds of implicit's recommend for every user: implicit_recommend.py INTERACTIONS.npz WIDTH REPEATS (see README.md).
+
+What a user has is filtered.
+"""
 
 import json
 import os
