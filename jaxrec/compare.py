@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jaxrec.checkpoint import read_json
+from jaxrec.atomic_files import read_json
 from jaxrec.errors import InputError, first_line
 from jaxrec.finished import finished_runs
 from jaxrec.metric_names import larger_is_better

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from jaxrec.checkpoint import read_json
+from jaxrec.atomic_files import read_json
 from jaxrec.errors import InputError
 
 SEEDS_FILE = "seeds.json"  # summary of a run with several seeds, written last

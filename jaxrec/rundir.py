@@ -13,16 +13,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from jaxrec.checkpoint import (
-    load,
-    model_file,
-    read_json,
-    remove_temporary,
-    save_params,
-    write_atomic,
-    write_json,
-    write_text,
-)
+from jaxrec.atomic_files import read_json, remove_temporary, write_atomic, write_json, write_text
+from jaxrec.checkpoint import load, model_file, save_params
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
 from jaxrec.data.interactions import Interactions
@@ -38,8 +30,9 @@ from jaxrec.recommend import stored_model
 from jaxrec.report.run_report import run_report
 from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
 from jaxrec.settings.renamed import up_to_date
-from jaxrec.sweep.servers import is_server, split_password
-from jaxrec.sweep.storage import FileLock, read_journal
+from jaxrec.sweep.file_lock import FileLock
+from jaxrec.sweep.journal import read_journal
+from jaxrec.sweep.servers import is_server
 
 COMPARISON_FILE = "comparison.csv"  # table of a comparison of models
 LOCK_FILE = ".lock"  # held by the process that writes to a directory
@@ -216,6 +209,8 @@ def _without_passwords(tree: Tree) -> Tree:
     search = tree.get("sweep") or {}
     if not is_server(str(search.get("storage"))):
         return tree
+    from jaxrec.sweep.databases import split_password  # here, because it takes long to import
+
     return {**tree, "sweep": {**search, "storage": split_password(search["storage"])[0]}}
 
 

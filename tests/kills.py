@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from jaxrec.checkpoint import TEMPORARY
+from jaxrec.atomic_files import TEMPORARY
 from tests.paths import ROOT
 from tests.planted import PLANTED
 

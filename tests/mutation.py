@@ -33,7 +33,10 @@ SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py"
 
 # Group → module of jaxrec → its tests, the quickest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
-    "metrics": {"metrics": ("test_metrics.py", "test_metric_contract.py", "evaluation/test_prediction.py")},
+    "metrics": {
+        "bootstrap": ("test_bootstrap.py",),
+        "metrics": ("test_metrics.py", "test_metric_contract.py", "evaluation/test_prediction.py"),
+    },
     "ranking": {"ranking": ("test_ranking.py", "test_mesh.py")},
     "losses": {"losses": ("test_losses.py",)},
     "negatives": {
@@ -52,9 +55,10 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "fitting": {
         "fitting/alignment": ("fitting/test_alignment.py",),
         "fitting/als": ("models/test_ials.py",),
+        "fitting/chunks": ("fitting/test_chunks.py",),
         "fitting/capacity": ("fitting/test_capacity.py",),
         "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
-        "fitting/epochs": SLOTS,
+        "fitting/epochs": (*SLOTS, "models/test_ease.py", "sweep/test_resume.py", "launch/test_seeds.py"),
         "fitting/example_histories": ("fitting/test_example_histories.py",),
         "fitting/gradient": SLOTS,
         "fitting/member": SLOTS,
@@ -67,7 +71,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/reconstruction": ("fitting/test_reconstruction.py",),
         "fitting/row_updates": ("fitting/test_row_updates.py",),
         "fitting/saved_slots": ("sweep/test_resume.py",),
-        "fitting/sequence": SEQUENCES,
+        "fitting/sequence": (*SEQUENCES, "models/test_sequence_inputs.py", "fitting/test_sequence_columns.py"),
         "fitting/sequence_losses": SEQUENCES,
         "fitting/sequence_negatives": SEQUENCES,
         "fitting/slots": SLOTS,
@@ -89,6 +93,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/search": SEARCH,
         "sweep/servers": ("sweep/test_servers.py",),
         "sweep/space": ("sweep/test_space.py",),
+        "sweep/databases": ("sweep/test_servers.py", "sweep/test_storage.py"),
+        "sweep/file_lock": ("sweep/test_file_lock.py",),
+        "sweep/journal": ("sweep/test_storage.py",),
         "sweep/storage": ("sweep/test_storage.py",),
         "sweep/telling": SEARCH,
         "sweep/trials": SEARCH[1:],

@@ -16,16 +16,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from jaxrec import checkpoint
-from jaxrec.checkpoint import (
-    load,
-    load_extra,
-    load_params,
-    read_json,
-    save_params,
-    write_atomic,
-    write_json,
-    write_text,
-)
+from jaxrec.atomic_files import read_json, write_json
+from jaxrec.checkpoint import load, load_extra, load_params, save_params
 from jaxrec.errors import InputError
 
 PARAMS = {"users": {"table": np.arange(6, dtype=np.float32).reshape(2, 3)}, "bias": np.float32(0.5)}
@@ -55,73 +47,6 @@ def refuse(monkeypatch, name: str, code: int):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, name, fail)
-
-
-def test_text_and_folders(tmp_path):
-    path = tmp_path / "new" / "folder" / "report.html"
-    write_text(path, "żółw\r\n")
-    write_text(path, "ok\n")
-    assert path.read_bytes() == b"ok\n"
-    write_text(path, "żółw\r\n")
-    assert path.read_bytes() == "żółw\r\n".encode()
-    assert names(path.parent) == ["report.html"]
-
-
-def test_json_keeps_order_and_turns_nan_into_null(tmp_path):
-    value = {
-        "test": {"ndcg@10": np.float32(0.5), "map@10": float("nan"), "n": np.int64(3)},
-        "a": (1, -np.inf),
-        "table": jnp.array([1.0, jnp.nan]),
-        "on": True,
-        "none": None,
-    }
-    write_json(tmp_path / "metrics.json", value)
-    loaded = read_json(tmp_path / "metrics.json")
-    assert loaded == {
-        "test": {"ndcg@10": 0.5, "map@10": None, "n": 3},
-        "a": [1, None],
-        "table": [1.0, None],
-        "on": True,
-        "none": None,
-    }
-    assert list(loaded) == list(value)
-    assert list(loaded["test"]) == list(value["test"])
-
-
-def test_json_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(InputError, match=r"There is no file .*absent\.json"):
-        read_json(tmp_path / "absent.json")
-    (tmp_path / "cut.json").write_text('{"a": ')
-    with pytest.raises(InputError, match=r"cut\.json is damaged"):
-        read_json(tmp_path / "cut.json")
-
-
-def test_temporary_keeps_the_suffixes(tmp_path):
-    seen = []
-
-    def write(path: Path) -> None:
-        seen.append(path)
-        path.touch()
-
-    write_atomic(tmp_path / "split.csv.gz", write)
-    assert seen[0].suffixes == [".csv", ".gz"]
-    assert seen[0].parent == tmp_path
-    assert names(tmp_path) == ["split.csv.gz"]
-
-
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_interrupted_writing_leaves_the_old_file(tmp_path, error):
-    path = tmp_path / "file.txt"
-    write_text(path, "old")
-
-    def write(temporary: Path) -> None:
-        temporary.write_text("half of the n")
-        raise error
-
-    with pytest.raises(error):
-        write_atomic(path, write)
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["file.txt"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
@@ -158,28 +83,6 @@ save_params(Path(sys.argv[1]), {"other": np.zeros(9)})
 """
 
 
-@pytest.mark.parametrize("call", ["replace", "fsync"])
-@pytest.mark.parametrize(
-    ("code", "advice"),
-    [
-        (errno.ENOSPC, "disk is full; free some space"),
-        (errno.EROFS, "file system is read-only; choose another folder"),
-        (errno.EACCES, "no permission to write there"),
-        (errno.EIO, "Input/output error; choose another folder"),
-    ],
-)
-def test_disk_that_refuses(tmp_path, monkeypatch, call, code, advice):
-    write_text(tmp_path / "file.txt", "old")
-    with monkeypatch.context() as patch:
-        refuse(patch, call, code)
-        with pytest.raises(InputError, match=advice) as caught:
-            write_text(tmp_path / "file.txt", "new")
-    assert str(tmp_path) in str(caught.value)
-    assert "file.txt" in str(caught.value)
-    assert (tmp_path / "file.txt").read_text() == "old"
-    assert names(tmp_path) == ["file.txt"]
-
-
 def test_disk_that_refuses_a_folder_or_a_checkpoint(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         refuse(patch, "mkdir", errno.EROFS)
@@ -191,23 +94,6 @@ def test_disk_that_refuses_a_folder_or_a_checkpoint(tmp_path, monkeypatch):
         with pytest.raises(InputError, match="disk is full"):
             save_params(tmp_path, PARAMS)
     assert names(tmp_path) == []
-
-
-def test_file_in_the_way_of_a_folder_and_folder_in_the_way_of_a_file(tmp_path):
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "deeper"):
-        with pytest.raises(InputError, match="part of that path is a file"):
-            write_text(folder / "x.txt", "")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="folder of that name exists"):
-        write_text(tmp_path / "folder", "")
-    assert names(tmp_path) == ["file", "folder"]
-
-
-def test_folder_that_cannot_be_synced_does_no_harm(tmp_path, monkeypatch):
-    refuse(monkeypatch, "open", errno.EINVAL)
-    write_text(tmp_path / "file.txt", "new")
-    assert (tmp_path / "file.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize(
@@ -412,15 +298,6 @@ def test_the_reader_of_own_files_is_where_programs_of_0_1_0_import_it():
     from jaxrec.data.sources.files import files as reader
 
     assert files.files is reader
-
-
-def test_temporary_files_of_killed_processes_are_removed_and_those_in_use_are_kept(tmp_path):
-    for name in (".tmp-0123abcd-history.csv", ".tmp-89abcdef-history.csv", "history.csv"):
-        (tmp_path / name).write_text("")
-    for name in (".tmp-0123abcd-history.csv", "history.csv"):
-        os.utime(tmp_path / name, (0, 0))
-    checkpoint.remove_temporary(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-89abcdef-history.csv", "history.csv"]
 
 
 def test_saving_removes_the_temporary_files_of_a_killed_process(tmp_path):

@@ -12,12 +12,13 @@ from jax.errors import JaxRuntimeError
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec import launch
-from jaxrec.checkpoint import remove_temporary, write_text
+from jaxrec.atomic_files import remove_temporary, write_text
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.errors import InputError
 from jaxrec.rundir import LOCK_FILE, alone
+from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.outcome import Outcome
-from jaxrec.sweep.storage import open_storage, read_journal
+from jaxrec.sweep.storage import open_storage
 from tests.planted import PLANTED
 from tests.sweep.recorder import Recorder, n_done, quadratic, sweep
 
@@ -147,7 +148,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("jaxrec.sweep.storage._lock", refuse)
+    monkeypatch.setattr("jaxrec.sweep.file_lock._lock", refuse)
     with alone(tmp_path):
         write_text(tmp_path / "x", "1")
     assert (tmp_path / "x").read_text() == "1"

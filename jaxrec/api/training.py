@@ -12,7 +12,7 @@ from typing import Any, overload
 import pandas as pd
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import read_json
+from jaxrec.atomic_files import read_json
 from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.console import EpochProgress

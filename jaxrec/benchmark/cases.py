@@ -15,10 +15,10 @@ import pandas as pd
 from jaxtyping import PyTree
 
 from jaxrec import experiment, settings
+from jaxrec.atomic_files import write_json
 from jaxrec.benchmark import comparison, compiling, processes, searching, serving
 from jaxrec.benchmark import mining as mining_case
 from jaxrec.benchmark.comparison import Row
-from jaxrec.checkpoint import write_json
 from jaxrec.console import say, table
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError

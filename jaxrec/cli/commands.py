@@ -70,7 +70,7 @@ def _verify(cfg: DictConfig) -> None:
 
 
 def _compare(cfg: DictConfig) -> None:
-    from jaxrec.checkpoint import write_text
+    from jaxrec.atomic_files import write_text
     from jaxrec.compare import compare, verdicts
     from jaxrec.console import say, table
 

@@ -8,7 +8,7 @@ from hydra.errors import HydraException
 from jax.errors import JaxRuntimeError
 from omegaconf.errors import OmegaConfBaseException
 
-from jaxrec.checkpoint import ADVICE
+from jaxrec.atomic_files import ADVICE
 from jaxrec.config import explain
 from jaxrec.errors import InputError, first_line
 

@@ -15,10 +15,10 @@ from jaxtyping import Array, Bool, Float
 
 from jaxrec import backend
 from jaxrec.blockwise import each_member
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import mean_and_interval
 from jaxrec.models.model import Model, Params
 
 SUMMED = 128  # values per partial sum of a mean: float32 sums of many users keep seven digits

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from jaxrec import console
-from jaxrec.checkpoint import write_atomic, write_text
+from jaxrec.atomic_files import write_atomic, write_text
 from jaxrec.command_line import command
 from jaxrec.data.interactions import Interactions
 from jaxrec.explore import charts, sentences, time_charts, value_charts

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -10,6 +10,15 @@ import numpy as np
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow, Record
 from jaxrec.hyper import Hyper
+
+
+class Rules(NamedTuple):
+    """When members are validated, and when they end; see `EpochLoop`."""
+
+    patience: int | None
+    validate_every: int
+    monitor: str
+    sign: int  # 1 if larger values of the monitor are better, else -1
 
 
 @dataclass(eq=False)
@@ -66,6 +75,31 @@ class Member:
     def restore(self, record: Record) -> None:
         """Set what training had changed."""
         vars(self).update(record)
+
+    def is_due(self, rules: Rules) -> bool:
+        """Whether the next epoch is validated."""
+        epoch = self.epoch + 1
+        return epoch % rules.validate_every == 0 or epoch == self.epochs
+
+    def add(self, row: EpochRow, rules: Rules | None) -> bool:
+        """Add an epoch to the record; return whether it is the best so far.
+
+        Without rules nothing is validated: the latest epoch with a finite loss counts as the best.
+        """
+        self.history.append(row)
+        self.diverged = not np.isfinite(row["loss"])
+        improved = False
+        if rules is None:
+            improved = not self.diverged
+        elif rules.monitor in row:
+            score = rules.sign * row[rules.monitor]
+            improved = not self.diverged and score > self.score  # False for NaN
+            self.score, self.stale = (score, 0) if improved else (self.score, self.stale + 1)
+        if improved:
+            self.best_epoch = self.epoch
+        is_stale = rules is not None and rules.patience is not None and self.stale >= rules.patience
+        self.ended = self.diverged or is_stale or self.epoch >= self.epochs
+        return improved
 
     @property
     def metrics(self) -> dict[str, float]:

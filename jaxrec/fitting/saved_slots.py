@@ -16,7 +16,8 @@ from typing import NamedTuple, TypedDict
 import jax
 import numpy as np
 
-from jaxrec.checkpoint import MODEL_FILE, load, read_json, save_params
+from jaxrec.atomic_files import read_json
+from jaxrec.checkpoint import MODEL_FILE, load, save_params
 from jaxrec.cluster import of_first
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params

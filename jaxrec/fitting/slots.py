@@ -16,10 +16,10 @@ import numpy as np
 from jaxtyping import Array, Bool, PyTree
 
 from jaxrec import backend, programs
-from jaxrec.fitting.member import Member
+from jaxrec.fitting.member import Member, Rules
 from jaxrec.fitting.mining import Miner
 from jaxrec.fitting.population import Placement, member_keys
-from jaxrec.fitting.saved_slots import EpochRow, SavedMember
+from jaxrec.fitting.saved_slots import SavedMember
 from jaxrec.hyper import Hyper
 from jaxrec.mesh import padded, trimmed
 from jaxrec.models.model import Params
@@ -44,15 +44,6 @@ class MemberProgram(NamedTuple):
     epoch: Callable[..., tuple[PyTree, Array]]
     loaded: Callable[[Params], Params] = lambda params: params
     miner: Miner | None = None
-
-
-class Rules(NamedTuple):
-    """When members are validated, and when they end; see `EpochLoop`."""
-
-    patience: int | None
-    validate_every: int
-    monitor: str
-    sign: int  # 1 if larger values of the monitor are better, else -1
 
 
 class Slots:
@@ -203,7 +194,7 @@ class Slots:
             self._fill(keys, hyper)
         active = np.array([member in self._trained for member in self.occupants])
         self._mine(hyper, active)
-        self._due = active & np.array([member is not None and _is_due(self.rules, member) for member in self.occupants])
+        self._due = active & np.array([member is not None and member.is_due(self.rules) for member in self.occupants])
         self._metrics = None
         self._is_waiting = True
         self._states, self._losses = self._epoch(self.program.shared, self._states, hyper, active)
@@ -236,33 +227,11 @@ class Slots:
             measured = {key: float(values[slot]) for key, values in metrics.items()} if self._due[slot] else {}
             row = {"epoch": member.epoch + 1, "loss": float(loss[slot]), "seconds": trained - self._started}
             member.seconds += (validated - self._started) / len(self._trained)
-            improved[slot] = self._record(member, row | measured)
-            member.ended = self._has_ended(member)
+            improved[slot] = member.add(row | measured, self.rules if self.validate is not None else None)
         if improved.any():
             self._best = self._choose(improved, self._states.params, self._best)
         self._is_waiting = False
         return [member for member in self._trained if member.ended]
-
-    def _record(self, member: Member, row: EpochRow) -> bool:
-        """Add an epoch to a member's record; return whether it is the best so far."""
-        member.history.append(row)
-        member.diverged = not np.isfinite(row["loss"])
-        if self.validate is None:
-            improved = not member.diverged
-        elif self.rules.monitor in row:
-            score = self.rules.sign * row[self.rules.monitor]
-            improved = not member.diverged and score > member.score  # False for NaN
-            member.score, member.stale = (score, 0) if improved else (member.score, member.stale + 1)
-        else:
-            improved = False
-        if improved:
-            member.best_epoch = member.epoch
-        return improved
-
-    def _has_ended(self, member: Member) -> bool:
-        patience = self.rules.patience if self.validate is not None else None
-        is_stale = patience is not None and member.stale >= patience
-        return member.diverged or is_stale or member.epoch >= member.epochs
 
     def _arguments(self) -> tuple[Array, Hyper]:
         """Random keys and hyperparameters of all slots, on their devices."""
@@ -293,12 +262,6 @@ class Slots:
         if due.any():
             mined = self.placement.deal(miner(np.array(epochs), self._seeds, self._states.params, hyper, due))
             self._states = self._states._replace(mined=self._choose(due, mined, self._states.mined))
-
-
-def _is_due(rules: Rules, member: Member) -> bool:
-    """Whether the next epoch of a member is validated."""
-    epoch = member.epoch + 1
-    return epoch % rules.validate_every == 0 or epoch == member.epochs
 
 
 def _refill(

@@ -13,7 +13,7 @@ import jax
 import pandas as pd
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import write_text
+from jaxrec.atomic_files import write_text
 from jaxrec.compare import compare, verdicts
 from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split

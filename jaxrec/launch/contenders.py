@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxrec import experiment, settings
-from jaxrec.checkpoint import read_json, write_json
+from jaxrec.atomic_files import read_json, write_json
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.launch.search_task import SearchTask, check_search

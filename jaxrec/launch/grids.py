@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import write_text
+from jaxrec.atomic_files import write_text
 from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import write_json, write_text
+from jaxrec.atomic_files import write_json, write_text
 from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError

@@ -13,7 +13,7 @@ import pandas as pd
 from optuna.study import Study
 
 from jaxrec import experiment, settings
-from jaxrec.checkpoint import read_json
+from jaxrec.atomic_files import read_json
 from jaxrec.command_line import override
 from jaxrec.console import say, table
 from jaxrec.errors import InputError

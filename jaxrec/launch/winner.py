@@ -12,7 +12,7 @@ import yaml
 from optuna.study import Study
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.checkpoint import read_json, write_json, write_text
+from jaxrec.atomic_files import read_json, write_json, write_text
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split

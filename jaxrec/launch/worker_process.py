@@ -15,7 +15,7 @@ from pathlib import Path
 from optuna.study import Study
 
 from jaxrec.command_line import ROOT, override
-from jaxrec.sweep.servers import PASSWORD, split_password
+from jaxrec.sweep.servers import PASSWORD
 
 LAUNCH = "JAXREC_LAUNCH"  # environment variable of a worker: the launch that it belongs to
 STOP = "stop"  # attribute of a study: the launch whose workers are to end after the epoch in training
@@ -94,6 +94,8 @@ def processes(
     kept = [text for text in sys.argv[1:] if not _is_replaced(text.lstrip("+~").split("=", 1)[0], settings)]
     kept += [override(key, value) for key, value in {"sweep.workers": 1, **settings}.items()]
     if storage is not None:
+        from jaxrec.sweep.databases import split_password  # here, because it takes long to import
+
         url, password = split_password(storage) if "://" in storage else (storage, None)
         if password is not None:
             os.environ[PASSWORD] = password

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import experiment, programs
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.finished import finished_run
-from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_evaluator import ListEvaluator, ListResults, larger_is_better

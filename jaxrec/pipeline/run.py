@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import console
-from jaxrec.checkpoint import write_atomic, write_json, write_text
+from jaxrec.atomic_files import write_atomic, write_json, write_text
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.pipeline.list_evaluator import ListResults

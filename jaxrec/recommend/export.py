@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Array, Float, Int
 
-from jaxrec.checkpoint import write_atomic, write_json, write_text
+from jaxrec.atomic_files import write_atomic, write_json, write_text
 from jaxrec.errors import InputError
 from jaxrec.recommend import exported, history_columns
 from jaxrec.recommend.batch_recommender import BatchRecommender

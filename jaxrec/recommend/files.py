@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
-from jaxrec.checkpoint import write_atomic
 from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
 from jaxrec.data.reading import tables
 from jaxrec.errors import InputError

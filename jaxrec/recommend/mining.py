@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
-from jaxrec.checkpoint import write_atomic
 from jaxrec.errors import InputError
 from jaxrec.recommend.files import type_of
 from jaxrec.recommend.recommender import Recommender, load

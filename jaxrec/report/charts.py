@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxrec.metrics import mean_and_interval
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, log_ticks, plain, titled
 from jaxrec.page.html import Html, tag
 from jaxrec.page.metric_labels import label

@@ -1,4 +1,4 @@
-"""Studies on a server: PostgreSQL, MySQL, or Optuna's gRPC proxy.
+"""Storage of studies on a server: PostgreSQL, MySQL, or Optuna's gRPC proxy.
 
 Calls wait while the server cannot be reached, for example because it restarts. A call whose connection broke may have
 been carried out or not, so each is made safe to repeat: a new trial carries a token by which it is found again.
@@ -7,7 +7,6 @@ been carried out or not, so each is made safe to repeat: a new trial carries a t
 import abc
 import copy
 import logging
-import os
 import random
 import re
 import time
@@ -15,26 +14,15 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import event, make_url
-from sqlalchemy.engine import URL, ExceptionContext
-from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
 
-from jaxrec.errors import InputError, first_line
+from jaxrec.errors import InputError
 
 PASSWORD = "JAXREC_STORAGE_PASSWORD"  # environment variable with the password of a URL that has none
 RETRY_MINUTES = 10
 TOKEN = "jaxrec:token"  # attribute of a trial, unique
-KEEPALIVE = {  # a server that vanished without closing the connection is noticed within half a minute
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 
 log = logging.getLogger(__name__)
 
@@ -142,87 +130,18 @@ def is_server(url: str) -> bool:
     return "://" in url and not url.startswith("sqlite")
 
 
-def open_server(url: str) -> ServerStorage:
-    """Open the storage of a server; tables are created if there are none."""
-    if url.startswith("grpc://"):
-        return _patient(_proxy(url))
-    return _patient(_CachedStorage(_database(url)))
-
-
-def _patient(storage: BaseStorage) -> ServerStorage:
-    return ServerStorage(storage)  # type: ignore[abstract]
-
-
-def read_server(url: str) -> BaseStorage:
-    """Open the storage of a server without changing it."""
-    return _proxy(url) if url.startswith("grpc://") else _database(url, skip_table_creation=True)
-
-
-def address_of(url: str) -> URL:
-    """Parse a URL; a password that it lacks is taken from the environment."""
-    try:
-        address = make_url(url)
-    except (SQLAlchemyError, ValueError) as error:
-        raise cannot_open(url, error) from None
-    if address.username and address.password is None and (password := os.environ.get(PASSWORD)):
-        address = address.set(password=password)
-    return address
-
-
-def cannot_open(url: str, error: Exception) -> InputError:
-    """Return the error of a storage that cannot be opened, without its password."""
-    reason = first_line(error)
-    try:
-        password = make_url(url).password or os.environ.get(PASSWORD)
-    except (SQLAlchemyError, ValueError):
-        password, reason = None, "not a valid URL"
-    if password:
-        reason = reason.replace(str(password), "...")
-    return InputError(f"cannot open the storage {without_password(url)}: {type(error).__name__}: {reason}")
-
-
 def without_password(url: str) -> str:
     """Return a database URL with its credentials hidden."""
     return re.sub(r"//.*@", "//...@", url)
 
 
-def split_password(url: str) -> tuple[str, str | None]:
-    """Return a URL without its password, and the password."""
-    address = address_of(url)
-    if address.password is None:
-        return url, None
-    return address._replace(password=None).render_as_string(hide_password=False), str(address.password)
+def patient(storage: BaseStorage) -> ServerStorage:
+    """The storage of a server, with calls that wait while it cannot be reached."""
+    return ServerStorage(storage)  # type: ignore[abstract]
 
 
-def _database(url: str, **options: Any) -> RDBStorage:
-    address = address_of(url)
-    settings: dict[str, Any] = {"pool_pre_ping": True}
-    if address.drivername in ("postgresql", "postgresql+psycopg", "postgresql+psycopg2"):
-        settings["connect_args"] = KEEPALIVE
-    text = address.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    n_tries = 10
-    for attempt in range(1, n_tries + 1):
-        try:
-            storage = RDBStorage(text, settings, **options)
-            break
-        except (SQLAlchemyError, StorageInternalError, AssertionError, ImportError) as error:
-            # Several processes create the tables at the same time.
-            is_race = isinstance(error, IntegrityError | ProgrammingError | AssertionError) or "exists" in str(error)
-            if attempt == n_tries or not is_race or isinstance(error, ImportError):
-                raise cannot_open(url, error) from None
-            time.sleep(random.random())
-    event.listen(storage.engine, "handle_error", _raise_unreachable)
-    return storage
-
-
-def _raise_unreachable(context: ExceptionContext) -> None:
-    """Raise `UnreachableError` for a lost connection or a deadlock; Optuna would repeat some of these calls blindly."""
-    error = context.sqlalchemy_exception
-    if (context.is_disconnect or isinstance(error, OperationalError | InterfaceError)) and not context.is_pre_ping:
-        raise UnreachableError(type(context.original_exception).__name__) from None
-
-
-def _proxy(url: str) -> BaseStorage:
+def open_proxy(url: str) -> BaseStorage:
+    """Connect to Optuna's gRPC proxy."""
     try:
         import grpc
     except ImportError:

@@ -19,10 +19,11 @@ from jaxrec.command_line import command as shell_command
 from jaxrec.command_line import override
 from jaxrec.console import table
 from jaxrec.errors import InputError
+from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.objectives import front, objectives_of, value_of, violated
 from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
 from jaxrec.sweep.space import Values
-from jaxrec.sweep.storage import read_journal, read_storage
+from jaxrec.sweep.storage import read_storage
 from jaxrec.sweep.trials import best, check_format, in_short, leaderboard, n_leading, params_of, state_of
 from jaxrec.sweep.workers import is_run
 

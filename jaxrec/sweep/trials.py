@@ -13,11 +13,11 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.file_lock import FileLock
 from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
 from jaxrec.sweep.outcome import FINAL
 from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
-from jaxrec.sweep.storage import FileLock
 
 FORMAT = 1  # of studies: their attributes, and those of their trials
 ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last columns of the trials table

@@ -8,9 +8,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.space import Dimension, Values, is_searched
-from jaxrec.sweep.storage import SWEEPS, read_journal
+from jaxrec.sweep.storage import SWEEPS
 from jaxrec.sweep.study import open_study
 from jaxrec.sweep.trials import best_params, key_of
 

@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.sweep import leases
+from jaxrec.sweep.file_lock import FileLock, is_held
 from jaxrec.sweep.servers import ServerStorage
-from jaxrec.sweep.storage import FileLock, is_held
 
 TURNS = "ask.lock"
 

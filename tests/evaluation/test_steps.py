@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.features import Encoded
 from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.session_split import by_session
@@ -14,7 +15,6 @@ from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
 from jaxrec.evaluation.ground_truth import GroundTruth, ground_truth
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import mean_and_interval
 from jaxrec.models.ease import EASE
 from jaxrec.ranking import QueryRows
 from tests.evaluation.score_table import known_and_target, of_user

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting import sequence
+from jaxrec.fitting import chunks
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.optimizers import adam
 from jaxrec.fitting.population import Population
@@ -192,12 +193,12 @@ def test_chunks_and_cuts_change_no_number(monkeypatch):
 
         return jax.jit(jax.value_and_grad(of, has_aux=True))
 
-    monkeypatch.setattr(sequence, "SHORTEST", 99)
+    monkeypatch.setattr(chunks, "SHORTEST", 99)
     one = total()
     expected = jax.tree.map(lambda *x: sum(x), *(one(params, jnp.array([row])) for row in range(n)))
-    monkeypatch.setattr(sequence, "SHORTEST", 4)
+    monkeypatch.setattr(chunks, "SHORTEST", 4)
     for chunk in (32, 1600):
-        monkeypatch.setattr(sequence, "CHUNK", chunk)
+        monkeypatch.setitem(backend.CHOICES, "cpu", backend.choices()._replace(encoded=chunk))
         found = total()(params, jnp.array([2, 0, 1, 1, 1]))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from jaxrec.sweep.storage import read_journal
+from jaxrec.sweep.journal import read_journal
 from tests.paths import ROOT
 from tests.planted import PLANTED
 from tests.sweep.database import PASSWORD, Postgres

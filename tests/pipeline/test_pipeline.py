@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from jaxrec import launch
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
-from jaxrec.metrics import mean_and_interval
 from jaxrec.pipeline import run as pipeline_run
 from jaxrec.pipeline.list_evaluator import ListResults
 from jaxrec.pipeline.pipeline import Pipeline, Run, choose_value, stage_table

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 
 from jaxrec import rundir
-from jaxrec.checkpoint import save_params, write_json
+from jaxrec.atomic_files import write_json
+from jaxrec.checkpoint import save_params
 from jaxrec.data.features import Encoded, features
 from jaxrec.data.interactions import encode
 from jaxrec.errors import InputError

@@ -10,7 +10,8 @@ import pytest
 from jaxrec import experiment, launch, recommend
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
-from jaxrec.recommend.recommender import MANY, _on_device
+from jaxrec.recommend.position_recommender import MANY
+from jaxrec.recommend.recommender import _on_device
 from tests.planted import PLANTED
 from tests.slow import some_slow
 

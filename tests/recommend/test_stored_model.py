@@ -45,7 +45,7 @@ def executed(directory: Path) -> list[dict]:
     return [
         {"model": "os.system", "arguments": {"command": mark}},
         {"model": "subprocess.getoutput", "arguments": {"cmd": mark}},
-        {"model": "jaxrec.checkpoint.write_text", "arguments": {"path": file, "text": ""}},
+        {"model": "jaxrec.atomic_files.write_text", "arguments": {"path": file, "text": ""}},
         {"model": "jaxrec.models.ease.jax.numpy.save", "arguments": {"file": file, "arr": 0}},
         {"model": "jaxrec.models.ease.sparse.save_npz", "arguments": {"file": file}},
         {"model": "jaxrec.models..os.system", "arguments": {"command": mark}},

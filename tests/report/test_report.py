@@ -14,10 +14,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState, create_trial
 from plotly.offline import get_plotlyjs
 
+from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.interactions import Interactions
 from jaxrec.experiment import Result
 from jaxrec.hyper import Hyper
-from jaxrec.metrics import mean_and_interval
 from jaxrec.models.popularity import Popularity
 from jaxrec.report import trial_sample
 from jaxrec.report.run_report import run_report

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from jaxrec.recommend.recommender import MANY
+from jaxrec.recommend.position_recommender import MANY
 from jaxrec.serve.limits import Limits
 from jaxrec.serve.messages import RecommendRequest
 from jaxrec.serve.service import Service

@@ -10,14 +10,8 @@ from optuna.trial import TrialState
 
 from jaxrec.errors import InputError
 from jaxrec.sweep import leases, servers
-from jaxrec.sweep.servers import (
-    ServerStorage,
-    StorageLostError,
-    UnreachableError,
-    address_of,
-    open_server,
-    split_password,
-)
+from jaxrec.sweep.databases import address_of, split_password
+from jaxrec.sweep.servers import ServerStorage, StorageLostError, UnreachableError
 from jaxrec.sweep.storage import open_storage, read_storage
 from tests.sweep.recorder import Curves, n_done, sweep
 
@@ -128,10 +122,10 @@ def test_a_password_can_come_from_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["grpc://host", "grpc://:13000", "grpc://user:s3cret@host:13000"])
-def test_a_proxy_without_host_and_port_is_an_error(url):
+def test_a_proxy_without_host_and_port_is_an_error(url, tmp_path):
     pytest.importorskip("grpc")
     with pytest.raises(InputError, match="use grpc://HOST:PORT") as error:
-        open_server(url)
+        open_storage(url, tmp_path)
     assert "s3cret" not in str(error.value)
 
 

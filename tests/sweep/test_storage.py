@@ -1,26 +1,15 @@
 import json
-import signal
-import subprocess
-import sys
 import time
 
 import optuna
 import pytest
 
 from jaxrec.errors import InputError
-from jaxrec.sweep import storage
-from jaxrec.sweep.storage import FileLock, is_held, open_storage, read_journal
+from jaxrec.sweep.journal import read_journal
+from jaxrec.sweep.storage import open_storage
 from tests.paths import ROOT
 
 STORED = ROOT / "tests" / "fixtures" / "format-2" / "study"
-
-HOLD = """
-import sys, time, pathlib
-from jaxrec.sweep.storage import FileLock
-FileLock(pathlib.Path(sys.argv[1])).acquire()
-print('held', flush=True)
-time.sleep(60)
-"""
 
 
 def add_trials(storage, n):
@@ -76,27 +65,6 @@ def test_reading_changes_nothing(journal):
     assert journal.read_bytes() == broken
 
 
-def test_the_lock_of_a_killed_process_is_free_and_that_of_a_live_one_is_not(tmp_path):
-    path = tmp_path / "journal.log.flock"
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
-        assert holder.stdout.readline() == b"held\n"
-        assert is_held(path)
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-    assert not is_held(path)
-    started = time.monotonic()
-    add_trials(open_storage(None, tmp_path), 1)
-    assert time.monotonic() - started < 5
-
-
-def test_a_lock_excludes_within_a_process_too(tmp_path):
-    with FileLock(tmp_path / "a.lock"):
-        assert is_held(tmp_path / "a.lock")
-    assert not is_held(tmp_path / "a.lock")
-    assert not is_held(tmp_path / "never.lock")
-    assert not (tmp_path / "never.lock").exists()
-
-
 def test_a_stale_lock_of_optuna_itself_stops_nothing(tmp_path, caplog):
     (tmp_path / "journal.log.lock").symlink_to("journal.log")
     started = time.monotonic()
@@ -128,18 +96,6 @@ def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
     assert "secret" not in str(error.value)
 
 
-def test_two_processes_that_look_at_a_lock_do_not_hold_it(tmp_path):
-    fcntl = pytest.importorskip("fcntl")
-    path = tmp_path / "a.lock"
-    path.touch()
-    with path.open() as other:
-        fcntl.flock(other, fcntl.LOCK_SH)
-        assert not is_held(path)
-    with FileLock(path):
-        assert is_held(path)
-    assert not is_held(path)
-
-
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
@@ -160,22 +116,3 @@ def test_records_that_are_not_those_of_optuna_are_refused_in_one_line(tmp_path, 
         with pytest.raises(InputError, match=f"journal.log is damaged .*({reason})") as caught:
             read()
         assert "\n" not in str(caught.value)
-
-
-def test_a_lock_file_that_is_removed_while_it_is_acquired_is_not_the_lock(tmp_path, monkeypatch):
-    path, lock_file, calls = tmp_path / "a.lock", storage._lock, []
-
-    def remove_first(file, wait, shared=False):
-        is_acquired = lock_file(file, wait, shared)
-        if not calls:
-            path.unlink()  # as a holder does between the opening and the locking of this process
-        calls.append(file)
-        return is_acquired
-
-    monkeypatch.setattr(storage, "_lock", remove_first)
-    one, other = FileLock(path), FileLock(path)
-    assert one.acquire(wait=False)
-    assert not other.acquire(wait=False)
-    one.release()
-    assert other.acquire(wait=False)
-    other.release()

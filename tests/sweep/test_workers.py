@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
-from jaxrec.sweep.storage import open_storage, read_journal
+from jaxrec.sweep.journal import read_journal
+from jaxrec.sweep.storage import open_storage
 from tests.paths import ROOT
 from tests.sweep.recorder import Curves, Recorder, n_done, quadratic, sweep
 

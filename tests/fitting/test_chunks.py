@@ -1,0 +1,42 @@
+"""Chunks of a batch and cuts to the longest window change no number."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec import backend
+from jaxrec.fitting import chunks
+from jaxrec.fitting.chunks import SequenceBatch, in_chunks
+
+LENGTH = 8
+
+
+def batch(n: int) -> SequenceBatch:
+    """Windows of 1 to 8 items at the end of 8 positions, with weights."""
+    rng = np.random.default_rng(n)
+    filled = np.arange(LENGTH)[None, :] >= LENGTH - rng.integers(1, LENGTH + 1, n)[:, None]
+    items = np.where(filled, rng.integers(0, 5, (n, LENGTH)), -1)
+    weight = np.where(filled, rng.random((n, LENGTH)), 0).astype(np.float32)
+    return SequenceBatch(jnp.arange(n), jnp.asarray(items), jnp.asarray(items[:, ::-1]), jnp.asarray(weight))
+
+
+def cost_of(params, chunk):
+    return jnp.sum(chunk.weight * jnp.sin(params["scale"][chunk.items]) * (1 + chunk.rows[:, None]))
+
+
+@pytest.mark.parametrize("rows_per_chunk", [1, 2, 4, 7, 50])
+def test_cost_and_gradient_are_those_of_the_whole_batch(rows_per_chunk, monkeypatch):
+    """7 windows: the last chunk of 2 or 4 windows is short. Derivative of w sin(p) r: w cos(p) r."""
+    choices = backend.choices()._replace(encoded=rows_per_chunk * LENGTH)
+    monkeypatch.setitem(backend.CHOICES, "cpu", choices)
+    monkeypatch.setattr(chunks, "SHORTEST", 2)
+    whole, params = batch(7), np.linspace(0.1, 1.7, 5).astype(np.float32)
+    cost, gradient = jax.jit(jax.value_and_grad(lambda p: 3 * in_chunks(cost_of, p, whole)))(
+        {"scale": jnp.asarray(params)}
+    )
+    items, weight = np.asarray(whole.items), np.asarray(whole.weight) * (1 + np.arange(7)[:, None])
+    real = items >= 0
+    expected = np.bincount(items[real], weights=weight[real] * np.cos(params[items[real]]), minlength=5)
+    assert float(cost) == pytest.approx(3 * np.sum(weight[real] * np.sin(params[items[real]])), rel=1e-5)
+    np.testing.assert_allclose(gradient["scale"], 3 * expected, rtol=1e-5)
