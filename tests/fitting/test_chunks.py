@@ -22,7 +22,9 @@ def batch(n: int) -> SequenceBatch:
 
 
 def cost_of(params, chunk):
-    return jnp.sum(chunk.weight * jnp.sin(params["scale"][chunk.items]) * (1 + chunk.rows[:, None]))
+    return jnp.sum(
+        chunk.weight * jnp.sin(params["scale"][chunk.items]) * (1.0 + chunk.rows[:, None].astype(jnp.float32))
+    )
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 2, 4, 7, 50])
@@ -31,12 +33,12 @@ def test_cost_and_gradient_are_those_of_the_whole_batch(rows_per_chunk, monkeypa
     choices = backend.choices()._replace(encoded=rows_per_chunk * LENGTH)
     monkeypatch.setitem(backend.CHOICES, "cpu", choices)
     monkeypatch.setattr(chunks, "SHORTEST", 2)
-    whole, params = batch(7), np.linspace(0.1, 1.7, 5).astype(np.float32)
+    whole, scale = batch(7), np.linspace(0.1, 1.7, 5).astype(np.float32)
     cost, gradient = jax.jit(jax.value_and_grad(lambda p: 3 * in_chunks(cost_of, p, whole)))(
         {"scale": jnp.asarray(params)}
     )
     items, weight = np.asarray(whole.items), np.asarray(whole.weight) * (1 + np.arange(7)[:, None])
     real = items >= 0
-    expected = np.bincount(items[real], weights=weight[real] * np.cos(params[items[real]]), minlength=5)
-    assert float(cost) == pytest.approx(3 * np.sum(weight[real] * np.sin(params[items[real]])), rel=1e-5)
+    expected = np.bincount(items[real], weights=weight[real] * np.cos(scale[items[real]]), minlength=5)
+    assert float(cost) == pytest.approx(3 * np.sum(weight[real] * np.sin(scale[items[real]])), rel=1e-5)
     np.testing.assert_allclose(gradient["scale"], 3 * expected, rtol=1e-5)
