@@ -22,9 +22,8 @@ def batch(n: int) -> SequenceBatch:
 
 
 def cost_of(params, chunk):
-    return jnp.sum(
-        chunk.weight * jnp.sin(params["scale"][chunk.items]) * (1.0 + chunk.rows[:, None].astype(jnp.float32))
-    )
+    row = chunk.rows[:, None].astype(jnp.float32)
+    return jnp.sum(chunk.weight * jnp.sin(params["scale"][chunk.items]) * (1.0 + row))
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 2, 4, 7, 50])
@@ -34,9 +33,8 @@ def test_cost_and_gradient_are_those_of_the_whole_batch(rows_per_chunk, monkeypa
     monkeypatch.setitem(backend.CHOICES, "cpu", choices)
     monkeypatch.setattr(chunks, "SHORTEST", 2)
     whole, scale = batch(7), np.linspace(0.1, 1.7, 5).astype(np.float32)
-    cost, gradient = jax.jit(jax.value_and_grad(lambda p: 3 * in_chunks(cost_of, p, whole)))(
-        {"scale": jnp.asarray(params)}
-    )
+    both = jax.jit(jax.value_and_grad(lambda params: 3 * in_chunks(cost_of, params, whole)))
+    cost, gradient = both({"scale": jnp.asarray(scale)})
     items, weight = np.asarray(whole.items), np.asarray(whole.weight) * (1 + np.arange(7)[:, None])
     real = items >= 0
     expected = np.bincount(items[real], weights=weight[real] * np.cos(scale[items[real]]), minlength=5)
