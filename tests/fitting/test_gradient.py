@@ -15,6 +15,7 @@ from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.fitting.optimizers import adagrad, adam, row_adagrad, sgd
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import Slots
 from jaxrec.hyper import Hyper
 from jaxrec.losses import bce, bpr
@@ -385,3 +386,19 @@ def test_products_in_bfloat16_are_for_accelerators_and_sum_in_float32(monkeypatc
     assert products
     assert all("lhs_precision_type = bf16" in line and "accumulation_type = f32" in line for line in products)
     assert {x.dtype.name for x in jax.tree.leaves(state.params)} == {"float32"}
+
+
+def test_results_are_saved_for_a_process_that_is_killed_after_training(tmp_path, monkeypatch):
+    """They are of use while the members of a grid are evaluated; a single run is then trained."""
+
+    def fitted(folder, minutes=1e6, saves_results=True):
+        saved = SavedSlots(tmp_path / folder, minutes, saves_results=saves_results)
+        return GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(MODEL, train(), population(), saved=saved)
+
+    first = fitted("grid")
+    assert [len(state.record["history"]) for state in SavedSlots(tmp_path / "grid", 1).found.values()] == [2, 2]
+    fitted("never", minutes=None)
+    fitted("run", saves_results=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["grid"]
+    monkeypatch.setattr(Slots, "advance", None)  # nothing is trained again
+    same(first.params, fitted("grid").params)
