@@ -27,11 +27,16 @@ def compose(overrides: Sequence[str], config_name: str = "config") -> Tree:
     Raises:
         InputError: an unknown choice or key; the message lists the valid ones.
     """
+    return plain(composed(overrides, config_name))
+
+
+def composed(overrides: Sequence[str], config_name: str, with_hydra: bool = False) -> DictConfig:
+    """Compose a configuration, with or without the settings and choices of Hydra itself; see `compose`."""
     outer = GlobalHydra.instance().hydra  # state of a caller that is itself a Hydra application
     GlobalHydra.instance().clear()
     try:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return plain(hydra.compose(config_name, list(overrides)))
+            return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error)) from error
     finally:

@@ -1,6 +1,7 @@
 """The command line: what is typed, what is refused, what it says."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -75,15 +76,43 @@ def test_cfg_shows_the_settings_and_leaves_nothing(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
-def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
+def told(monkeypatch, capsys, *words: str) -> str:
+    """What a command prints."""
     monkeypatch.setattr(sys, "argv", ["jaxrec"])
-    cli.main([name, "--help"])
-    told = capsys.readouterr().out
-    settings_of_the_file = OmegaConf.load(ROOT / "conf" / f"{name}.yaml")
-    assert told.startswith(f"# jaxrec {name}")
-    assert all(f"\n{key}:" in told for key in settings_of_the_file if key not in ("hydra", "defaults"))
-    assert "hydra/" not in told
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_every_setting_with_its_comment(name, monkeypatch, capsys):
+    text = told(monkeypatch, capsys, name, "--help")
+    file = (ROOT / "conf" / f"{COMMANDS[name][0]}.yaml").read_text()
+    assert text.startswith(f"jaxrec {name}")
+    assert all(f"\n{key}:" in text for key in OmegaConf.create(file) if key not in ("hydra", "defaults"))
+    words = " ".join(text.replace("#", " ").split())
+    for comment in re.findall(r"^\w+: \S+ +# (.*)$", file, re.MULTILINE):
+        assert " ".join(comment.split()) in words, comment
+    assert "\nhydra:" not in text
+
+
+def test_help_shows_the_settings_of_the_choices_on_the_line(monkeypatch, capsys, tmp_path):
+    (tmp_path / "model").mkdir()
+    own = "# My model.\ndefaults: [sasrec]\nmodel:\n  n_blocks: 3   # more\n                #   than two\n"
+    (tmp_path / "model" / "mine.yaml").write_text("# @package _global_\n" + own)
+    text = told(monkeypatch, capsys, "train", "model=mine", "--config-dir", str(tmp_path), "seed=7", "-h")
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "# My model." in lines
+    assert "n_blocks: 3 # more than two" in lines
+    assert "learning_rate: 0.001 # traced" in lines  # that of sasrec, not of conf/optimizer
+    assert "n_heads: 1 # must divide embedding_dim" in lines
+    assert "seed: 7 # of initial parameters, example order and negatives; the split has its own" in lines
+    (models,) = [line for line in lines if line.startswith("model ")]
+    assert "leave_one_out*" in text
+    assert "mine*" in text
+    assert "bert4rec" in models
+    assert "negatives_of" not in text
 
 
 def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys):
@@ -109,7 +138,7 @@ def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):
     script = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
     done = subprocess.run(script, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert "Usage: jaxrec train" in done.stdout, done.stderr
-    assert "model: ancf, ancf_history, bert4rec, dlrm, ease" in done.stdout
+    assert "model       ancf ancf_history bert4rec dlrm ease" in done.stdout
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch):

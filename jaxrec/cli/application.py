@@ -16,9 +16,6 @@ from jaxrec.settings import CONF
 
 def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
     """Compose the configuration and run the command; invalid input prints one line to stderr and exits with code 2."""
-    if config_name != "config" and {"-h", "--help"} & set(sys.argv):
-        print(_help(config_name))
-        return
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # makes Hydra raise, so that the error is printed here
     from jaxrec.console import show_warnings
 
@@ -47,9 +44,3 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
             raise errors[0]
 
     sys.exit(exit_code_of(main))
-
-
-def _help(config_name: str) -> str:
-    """Return the settings of a command with their comments, without the Hydra section."""
-    text, _, _ = (CONF / f"{config_name}.yaml").read_text(encoding="utf-8").partition("\nhydra:")
-    return "\n".join(line for line in text.splitlines() if "hydra/" not in line and line.strip() != "- _self_")

@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if code := exit_code_of(rewrite):
         sys.exit(code)
     config_name, work, _ = COMMANDS[name]
+    if {"-h", "--help"} & set(words):
+        sys.exit(exit_code_of(lambda: print(_help(name, config_name))))
     if name == "train":
         # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -60,8 +62,24 @@ def _with_target(arguments: list[str]) -> list[str]:
     return [text if "=" in text or text.startswith("-") else override("target", text) for text in arguments]
 
 
+def _help(name: str, config_name: str) -> str:
+    from jaxrec.cli.help import help_text
+
+    return help_text(config_name, sys.argv[1:], _TRAIN if name == "train" else None)
+
+
 _WORDS = {"compare": _with_runs, "train": with_tuned_choices, "verify": _with_target}
 
+
+_TRAIN = """\
+jaxrec train: train a model, a grid of models, or search for the best settings or model.
+
+Usage: jaxrec train [GROUP=CHOICE] ... [KEY=VALUE] ...
+       jaxrec train --multirun sweep=mf                  search with Optuna
+       jaxrec train --multirun sweep=compare             search for several models, one table
+       jaxrec train --multirun model=mf,ease seeds=3     train every combination, with 3 seeds each
+       jaxrec train model=sasrec --help                  the settings of another choice
+       jaxrec train --cfg job                            the settings as one YAML file"""
 
 _USAGE = "\n".join(
     [
