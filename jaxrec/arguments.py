@@ -29,8 +29,15 @@ def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        reasons = dict.fromkeys(reason["msg"].removeprefix("Input should be ") for reason in error.errors())
+        reasons = dict.fromkeys(_expected(reason["type"], reason["msg"], value) for reason in error.errors())
         raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
+
+
+def _expected(kind: str, message: str, value: object) -> str:
+    """What pydantic expected in place of a value."""
+    if kind in ("tuple_type", "list_type", "sequence_str"):
+        return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
+    return message.removeprefix("Input should be ")
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[Target], Target]:

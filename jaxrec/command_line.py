@@ -15,7 +15,12 @@ _WORDS = {"null", "true", "false", "inf", "nan", "none"}  # texts that Hydra doe
 
 
 def value_text(value: object) -> str:
-    """Format a value so that Hydra's command line parses it with its type; ambiguous strings are quoted."""
+    """Format a value so that Hydra's command line parses it with its type; ambiguous strings are quoted.
+
+    NumPy's numbers and arrays, and what has their method `tolist`, are formatted as the numbers and lists of Python.
+    """
+    if (to_list := getattr(value, "tolist", None)) is not None:
+        value = to_list()
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -109,7 +109,9 @@ def check_monitor(monitor: str, measured: Iterable[str]) -> None:
 
 
 def keys(chosen: Iterable[Metric], k: Iterable[int], prefix: str = "") -> tuple[str, ...]:
-    """Keys in results: list metrics at each k, ordered by k, then metrics of predictions."""
+    """Keys in results: list metrics at each k, ordered by k, then metrics of predictions; InputError without any k."""
+    if not (k := tuple(k)):
+        raise InputError("eval.k=[] has no list length: add one, e.g. eval.k=[10]")
     kinds = (OF_LIST, OF_ITEMS, OF_ALL_LISTS)
     of_lists = [m for kind in kinds for m in chosen if m.kind == kind]
     others = [m for m in chosen if m.kind not in kinds]

@@ -79,7 +79,8 @@ class Dataset:
         return data
 
     def _read(self, name: str, options: Mapping[str, object]) -> None:
-        tables = {key: source(options[key]) for key in _SOURCES if options.get(key) is not None}
+        names = {key: f"the data frame of data.{key}" for key in _SOURCES} | {"path": "the data frame"}
+        tables = {key: source(options[key], names[key]) for key in _SOURCES if options.get(key) is not None}
         plain = {key: option for key, option in options.items() if key not in tables}
         paths = {key: str(table) for key, table in tables.items() if isinstance(table, Path)}
         overrides = [override(f"data.{key}", value) for key, value in (plain | paths).items()]

@@ -9,6 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import pandas as pd
 
 from jaxrec import experiment, rundir, settings
@@ -234,8 +235,14 @@ class Recipe:
 
     def members(self, overrides: Mapping[str, object]) -> tuple[list[Tree], bool]:
         """Return the configuration of every combination, and whether any override is a list of values."""
+        overrides = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in overrides.items()}
+        for key in overrides:
+            if not isinstance(key, str):
+                raise InputError(f"overrides: {key!r} is not a setting: keys are text such as 'model.embedding_dim'")
         present = settings.flat(compose(self.choices)) | {f"model.{key}": value for key, value in self.own.items()}
         spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
+        if empty := [key for key, values in spans.items() if not len(values)]:
+            raise InputError(f"{empty[0]}=[] has no values: leave it out, or list at least one value")
         combinations = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
         return [self.tree(values) for values in combinations], any(spans[key] is overrides[key] for key in spans)
 

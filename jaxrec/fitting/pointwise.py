@@ -63,10 +63,11 @@ class PointwiseObjective(Objective):
         rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
         target = targets_of(train, self.threshold)[rows]
         if self.threshold is not None and target.min() == target.max():
-            raise InputError(
-                f"loss.threshold={self.threshold:g} makes every label of train {int(target[0])}: choose a threshold "
-                f"between {train.value.min():g} and {train.value.max():g}"  # type: ignore[union-attr]
-            )
+            low, high = (float(end(train.value[rows])) for end in (np.min, np.max))  # type: ignore[index]
+            remedy = f"choose a threshold above {low:g} and at most {high:g}"
+            if low == high:
+                remedy = f"as all values are {low:g}, no threshold separates them: choose a loss without labels"
+            raise InputError(f"loss.threshold={self.threshold:g} makes every label of train {int(target[0])}: {remedy}")
         user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
         weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
         histories = example_histories(train, rows) if history_length else None

@@ -12,7 +12,7 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
-from jaxrec.api.training import TrainedModel
+from jaxrec.api.training import Recipe, TrainedModel
 from jaxrec.errors import InputError
 from jaxrec.models import Factorized
 from jaxrec.statistics import estimate
@@ -259,6 +259,9 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
         jaxrec.fit(split, Vectors, overrides={"model.width": 8})
 
 
+PAIRS = pd.DataFrame({"user_id": [1], "item_id": [1]})
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -271,6 +274,19 @@ def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
         (lambda split: jaxrec.Dataset([1]), "list is not a supported data type"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),
+        (lambda split: jaxrec.fit(split, overrides={"seed": []}), "seed=[] has no values: leave it out, or list at"),
+        (lambda split: jaxrec.fit(split, overrides={3: 1}), "overrides: 3 is not a setting: keys are text such as"),
+        (lambda split: jaxrec.fit(split, overrides={"eval.k": [[]]}), "eval.k=[] has no list length: add one"),
+        (lambda split: jaxrec.fit(split, overrides={"eval.k": 5}), "eval.k=5: must be a list, e.g. [5]"),
+        (
+            lambda split: jaxrec.Dataset(PAIRS, event_column="e", events="e"),
+            "data.events='e': must be a list, e.g. [e]",
+        ),
+        (lambda split: jaxrec.Dataset.given_split(PAIRS, PAIRS.head(0)), "the data frame of data.test has no rows"),
+        (
+            lambda split: jaxrec.Dataset.given_split(PAIRS, PAIRS.replace(1, 2), item_features=PAIRS),
+            "user ids of the data frame of data.test is in the data frame of data.train: ",
+        ),
         (lambda split: jaxrec.split(pd.DataFrame({"user_id": [1], "item_id": [1]}), "holdout"), "no user has a"),
     ],
 )
@@ -278,6 +294,16 @@ def test_mistakes_are_told_as_on_the_command_line(wrong, message, split):
     with pytest.raises(jaxrec.InputError) as raised:
         wrong(split)
     assert message in str(raised.value)
+
+
+def test_settings_may_be_numbers_and_arrays_of_numpy(split):
+    several = {"seed": np.arange(3, 5), "trainer.epochs": np.int64(2), "optimizer.learning_rate": np.float32(0.5)}
+    trees, is_list = Recipe(split, "mf").members(several)
+    found = [(tree["seed"], tree["trainer"]["epochs"], tree["optimizer"]["learning_rate"]) for tree in trees]
+    assert (found, is_list) == ([(3, 2, 0.5), (4, 2, 0.5)], True)
+    rated = pd.DataFrame({"user_id": [1, 2, 2], "item_id": [1, 1, 2], "value": [3, 5, 4], "kind": ["a", "b", "a"]})
+    named = {"event_column": "kind", "events": np.array(["a"]), "min_value": np.float64(4)}
+    assert jaxrec.Dataset(rated, value="value", **named).to_frame()["item_id"].tolist() == [2]
 
 
 def test_importing_jaxrec_imports_no_library():

@@ -1,5 +1,7 @@
 """Values and labels as they are: costs by hand, the constant that training starts from, bad input."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -78,8 +80,15 @@ def test_data_without_values_says_what_to_add():
         PointwiseObjective(squared_error).examples(broken)
 
 
-def test_a_threshold_that_all_reach_is_refused():
-    with pytest.raises(
-        InputError, match=r"loss\.threshold=0\.5 makes every label of train 1: choose a threshold between 1 and 5"
-    ):
-        PointwiseObjective(logistic, 0.5).examples(DATA)
+@pytest.mark.parametrize(
+    ("values", "threshold", "message"),
+    [
+        (None, 0.5, "makes every label of train 1: choose a threshold above 1 and at most 5"),
+        (None, 1, "makes every label of train 1: choose a threshold above 1 and at most 5"),
+        ([3.0] * 4, 3, "makes every label of train 1: as all values are 3, no threshold separates them"),
+    ],
+)
+def test_a_threshold_that_separates_no_rows_is_refused(values, threshold, message):
+    data = DATA if values is None else replace(DATA, value=np.array(values, np.float32))
+    with pytest.raises(InputError, match=message):
+        PointwiseObjective(logistic, threshold).examples(data)

@@ -5,10 +5,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -16,6 +14,7 @@ import pyarrow.parquet as pq
 
 from jaxrec.command_line import advice
 from jaxrec.data.reading import parquet
+from jaxrec.data.reading.frames import InMemory, in_memory
 from jaxrec.data.reading.text_files import (
     BLOCK,
     PACKED,
@@ -34,56 +33,14 @@ DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 LONGEST = 10_000  # maximum total length of column names; a longer first line is not a header
 
 
-@dataclass(frozen=True, eq=False)
-class InMemory:
-    """A table in memory that can be read like a file.
-
-    Attributes:
-        table: the data.
-        name: name of the table in messages.
-    """
-
-    table: pa.Table
-    name: str = "the data frame"
-
-    def __str__(self) -> str:
-        return self.name
-
-
 Source = Path | InMemory
 
 
-def source(given: object) -> Source:
-    """Convert a path to `Path` and a data frame to `InMemory`.
-
-    Args:
-        given: a path, or any object with the Arrow stream protocol (pandas, polars, pyarrow).
-
-    Raises:
-        InputError: the object is neither, or a column mixes types.
-    """
+def source(given: object, name: str = "the data frame") -> Source:
+    """Convert a path to `Path` and a data frame to `InMemory`, with its name in messages; see `frames.in_memory`."""
     if isinstance(given, Path | InMemory):
         return given
-    if isinstance(given, str):
-        return Path(given)
-    if isinstance(given, pd.DataFrame):
-        return InMemory(pa.table({str(name): _arrow(given[name]) for name in given.columns}))
-    if isinstance(given, pa.Table) or hasattr(given, "__arrow_c_stream__"):
-        return InMemory(pa.table(given))
-    raise InputError(
-        f"{type(given).__name__} is not a supported data type: pass a path, or a pandas, polars or pyarrow table"
-    )
-
-
-def _arrow(column: pd.Series) -> pa.Array:
-    try:
-        return pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        kinds = ", ".join(sorted({type(value).__name__ for value in column.dropna()}))
-        fix = f"frame[{column.name!r}] = frame[{column.name!r}].astype(str)"
-        raise InputError(
-            f"column {column.name!r} of the data frame mixes types ({kinds}): convert it to one, {fix}"
-        ) from None
+    return Path(given) if isinstance(given, str) else in_memory(given, name)
 
 
 def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
@@ -103,10 +60,10 @@ def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None,
         InputError: the file is missing, unreadable or lacks a column.
     """
     if isinstance(path, InMemory):
-        names = path.table.column_names
-        if not path.table.num_rows:
+        if not len(path):
             raise InputError(f"{path} has no rows")
-        return pa.table({key: path.table.column(position(path, names, key, name)) for key, name in columns.items()})
+        header = path.column_names
+        return path.columns(list(columns), [position(path, header, key, name) for key, name in columns.items()])
     with _explained(path, delimiter, encoding):
         if parquet.is_parquet(path):
             return _parquet(path, columns)
@@ -116,7 +73,7 @@ def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None,
 def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") -> list[str]:
     """Return the column names of a file, unchanged (`user_id:token`); raises InputError as `read` does."""
     if isinstance(path, InMemory):
-        return path.table.column_names
+        return path.column_names
     with _explained(path, delimiter, encoding):
         if parquet.is_parquet(path):
             return list(pq.read_schema(parquet.shards(path)[0]).names)
@@ -126,16 +83,28 @@ def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column without dictionary encoding, with text and UUIDs as strings, and empty text and NaN as null."""
     if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
+        column = decoded(column)
     if isinstance(column.type, pa.UuidType):
         column = _uuids(column)
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
+    if pa.types.is_decimal(column.type) and column.type.bit_width < 128:  # Arrow computes with few functions of these
+        column = column.cast(pa.decimal128(column.type.precision, column.type.scale))
     if pa.types.is_floating(column.type):
         return pc.if_else(pc.is_nan(column), None, column)
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
     return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
+
+
+def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a dictionary-encoded column as its values."""
+    values = column.type.value_type
+    if not pa.types.is_string_view(values):
+        return column.cast(values)
+    # Arrow does not cast dictionaries of string views, as polars writes its categories.
+    chunks = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(chunks, pa.string())
 
 
 def scalars(column: pa.ChunkedArray, key: str, name: str) -> pa.ChunkedArray:

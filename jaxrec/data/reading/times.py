@@ -174,6 +174,11 @@ def _laid_out(column: pa.ChunkedArray, layout: str) -> pd.Series:
     return pd.concat([part.dt.floor("ms").dt.as_unit("ms") for part in parts], ignore_index=True)
 
 
+def _day_before_month(layout: str) -> bool:
+    """Return whether the day comes between year and month, which pandas reads into dates that do not exist."""
+    return layout.startswith("%Y") and layout.find("%d") < layout.find("%m")
+
+
 def _local(column: pa.ChunkedArray, iso: pd.Series, where: Where) -> list[pd.Series]:
     """Parse with the two most frequent formats guessed from the rows that are not ISO.
 
@@ -184,7 +189,7 @@ def _local(column: pa.ChunkedArray, iso: pd.Series, where: Where) -> list[pd.Ser
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # both orders are tried on purpose
         for row in rows:
             guesses = {pd.tseries.api.guess_datetime_format(column[row].as_py(), dayfirst=d) for d in (False, True)}
-            layouts.update(sorted(guess for guess in guesses if guess is not None))
+            layouts.update(sorted(guess for guess in guesses if guess is not None and not _day_before_month(guess)))
     readings = [_laid_out(column, layout) for layout, _ in layouts.most_common(2)]
     complete = [reading for reading in readings if reading.notna().all()]
     if len(complete) == 2 and (ambiguous := np.flatnonzero(complete[0] != complete[1])).size:

@@ -208,7 +208,7 @@ def _unmatched(
 ) -> dict[str, int]:
     """Count feature rows whose id does not occur, and ids without a feature row."""
     feature_ids, ids = (texts(canonical(f[f"{kind}_id"].unique())) for f in (features, frame))
-    few = few_matched(feature_ids, ids, kind, f"data.{kind}_features={file}", str(data))
+    few = few_matched(feature_ids, ids, kind, _set_as(f"data.{kind}_features", file), str(data))
     missing = len(ids) - (n_matched := len(np.intersect1d(feature_ids, ids)))
     notes = {f"{kind}s of data.{kind}_features that never occur, dropped": len(feature_ids) - n_matched}
     notes[f"{kind}s without a row in data.{kind}_features, their features missing"] = missing
@@ -221,8 +221,13 @@ def _parts_match(frame: pd.DataFrame, paths: Mapping[int, tables.Source], kinds:
     part = frame["part"].to_numpy()
     for later, kind in ((later, kind) for later in list(paths)[1:] for kind in kinds):
         before, ids = (texts(canonical(frame[f"{kind}_id"][rows].unique())) for rows in (part < later, part == later))
-        notes |= few_matched(before, ids, kind, str(paths[0]), f"data.{PARTS[later]}={paths[later]}")
+        notes |= few_matched(before, ids, kind, str(paths[0]), _set_as(f"data.{PARTS[later]}", paths[later]))
     return notes
+
+
+def _set_as(key: str, file: tables.Source) -> str:
+    """Return `KEY=FILE` for messages; the name of a data frame has the key."""
+    return str(file) if isinstance(file, tables.InMemory) else f"{key}={file}"
 
 
 def _paths(

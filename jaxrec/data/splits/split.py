@@ -166,6 +166,8 @@ def rolling(
     part = np.select([time >= cuts[1], time >= cuts[0]], [TEST, VALIDATION], TRAIN).astype(np.int8)
     if fold + 1 < folds:
         kept = time < _cut(time, round(start + test_fraction, 9), "split.fold")
+        if not kept.any():
+            raise InputError(f"no interaction lies before the end of split.fold={fold}: {remedy(interactions)}")
         dropped = int((~kept).sum())
         interactions, part = interactions.take(kept), part[kept]
     else:

@@ -120,6 +120,7 @@ def test_dates_survive_their_iso_text(times):
         (["2015-09-11", "yesterday"], "row 2 has a time that cannot be read, 'yesterday'"),
         (["yesterday", "2015-09-11"], "row 1 has a time that cannot be read, 'yesterday'"),
         (["2015-09-31"], "row 1 has a time that cannot be read, '2015-09-31'"),
+        (["2015-13-09", "2015-14-09"], "row 1 has a time that cannot be read, '2015-13-09'"),
         ([True, False], "has the type bool, not times"),
         ([[1], [2]], "has the type list<item: int64>, not times"),
         (["2015-09-11", "  "], "row 2 has no time"),

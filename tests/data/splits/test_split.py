@@ -218,6 +218,11 @@ def test_folds_that_do_not_exist(options, message):
         rolling(data(DAYS), **options)
 
 
+def test_a_fold_without_a_past():
+    with pytest.raises(InputError, match=r"before the end of split.fold=0: the data has 30 interactions of 3 users"):
+        rolling(replace(data(DAYS), time=np.zeros(30, np.int64)))
+
+
 @pytest.mark.parametrize("split", [rolling, lambda source: global_time(source, test_from=0.5)])
 def test_time_is_needed_for_cuts(split):
     frame = pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]})
