@@ -84,8 +84,8 @@ def test_data_without_values_says_what_to_add():
     ("values", "threshold", "message"),
     [
         (None, 0.5, "makes every label of train 1: choose a threshold above 1 and at most 5"),
-        (None, 1, "makes every label of train 1: choose a threshold above 1 and at most 5"),
-        ([3.0] * 4, 3, "makes every label of train 1: as all values are 3, no threshold separates them"),
+        (None, 1.0, "makes every label of train 1: choose a threshold above 1 and at most 5"),
+        ([3.0] * 4, 3.0, "makes every label of train 1: as all values are 3, no threshold separates them"),
     ],
 )
 def test_a_threshold_that_separates_no_rows_is_refused(values, threshold, message):
