@@ -23,18 +23,23 @@ SAMPLED = "sampled_"  # prefix of metrics measured among candidates
 Kind = tuple[str, ...]
 OF_LIST: Kind = ("hits", "n_relevant")
 OF_ITEMS: Kind = ("items", "shares")
+OF_HITS: Kind = ("hits", "expected")
+OF_POPULARITY: Kind = ("popularity", "own_popularity")
 OF_ALL_LISTS: Kind = ("items", "n_items")
 OF_VALUES: Kind = ("predictions", "targets")
 OF_LABELS: Kind = ("scores", "labels")
 KINDS: dict[Kind, str] = {
     OF_LIST: "a user's list",
     OF_ITEMS: "the items of a user's list",
+    OF_HITS: "the hits of a user's list",
+    OF_POPULARITY: "the popularity of the items of a user's list",
     OF_ALL_LISTS: "all lists together",
     OF_VALUES: "predicted values (loss=mse, eval=values)",
     OF_LABELS: "predicted labels (loss=click, eval=clicks)",
 }
 
 RANKED = ("ndcg", "hit_rate", "precision", "recall", "recall_min", "map", "mrr")
+ON_TEST = ("map_all", "rbp", "err", "novelty", "serendipity", "popularity_bias", "average_popularity", "gini")
 VALUES, LABELS = ("mse", "rmse", "mae"), ("auc", "log_loss")
 
 
@@ -85,15 +90,21 @@ def metric(text: str, key: str = "eval.metrics") -> Metric:
     return Metric(f"{name}({written})" if written else name, function, tuple(parameters.items()))
 
 
-def metrics(texts: Iterable[str], kinds: Collection[Kind]) -> tuple[Metric, ...]:
-    """Parse eval.metrics, without duplicates. Raises an InputError for a metric of a kind that is not in `kinds`."""
+def metrics(texts: Iterable[str], kinds: Collection[Kind], on_test: Iterable[str] = ()) -> tuple[Metric, ...]:
+    """Parse eval.metrics and eval.test_metrics, without duplicates.
+
+    Raises:
+        InputError: an unknown metric, or a metric of a kind that is not in `kinds`.
+    """
     parsed = dict.fromkeys(metric(text) for text in texts)
     if not any(chosen.kind == OF_LIST for chosen in parsed):
         raise InputError(f"eval.metrics={list(texts)} has no metric of a user's list: add one, e.g. ndcg")
-    for chosen in parsed:
+    further = dict.fromkeys(metric(text, "eval.test_metrics") for text in on_test)
+    for chosen in (parsed := parsed | further):
         if chosen.kind not in kinds:
+            key = "eval.test_metrics" if chosen in further else "eval.metrics"
             raise InputError(
-                f"eval.metrics: {chosen.name} is a metric of {KINDS[chosen.kind]}, which this evaluation does not "
+                f"{key}: {chosen.name} is a metric of {KINDS[chosen.kind]}, which this evaluation does not "
                 "produce: remove it"
             )
     return tuple(parsed)
@@ -112,7 +123,7 @@ def keys(chosen: Iterable[Metric], k: Iterable[int], prefix: str = "") -> tuple[
     """Keys in results: list metrics at each k, ordered by k, then metrics of predictions; InputError without any k."""
     if not (k := tuple(k)):
         raise InputError("eval.k=[] has no list length: add one, e.g. eval.k=[10]")
-    kinds = (OF_LIST, OF_ITEMS, OF_ALL_LISTS)
+    kinds = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_ALL_LISTS)
     of_lists = [m for kind in kinds for m in chosen if m.kind == kind]
     others = [m for m in chosen if m.kind not in kinds]
     return tuple([f"{prefix}{m.name}@{length}" for length in k for m in of_lists] + [m.name for m in others])

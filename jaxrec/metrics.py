@@ -7,6 +7,10 @@ hits [B, K], n_relevant [B] → [B]   per list: `hits[b, k]` is True if position
                                     or not. K is the length of the list
 items [B, K], shares [I] → [B]      per list: item ids, padded with -1; `shares[i]` is the share of users who already
                                     had item i, above 0
+hits [B, K], expected [B, K] → [B]  per list: `expected[b, k]` is True if the item at position k is also in the list of
+                                    the K most popular items for this user
+popularity [B, K], own_popularity [B] → [B]   per list: shares of users who already had the item at position k, NaN for
+                                    padding; and their mean over the user's history, NaN without a history
 items [B, K], n_items → scalar      all lists together: item ids, padded with -1
 predictions [N], targets [N] → scalar   held-out values, measured with eval=values
 scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as logits, measured with eval=clicks
@@ -157,6 +161,24 @@ def average_popularity(items: Int[Array, "B K"], shares: Float[Array, "I"]) -> F
     return _mean_of_listed(items, shares)
 
 
+def serendipity(hits: Bool[Array, "B K"], expected: Bool[Array, "B K"]) -> Float[Array, "B"]:
+    """Share of the K positions with an unexpected hit: a relevant item that popularity alone would not have listed.
+
+    [Murakami, Mori and Orihara 2008; Ge, Delgado-Battenfeld and Jannach 2010]
+    """
+    return (hits & ~expected).sum(axis=1, dtype=jnp.float32) / hits.shape[1]
+
+
+@smaller_is_better
+def popularity_bias(popularity: Float[Array, "B K"], own_popularity: Float[Array, "B"]) -> Float[Array, "B"]:
+    """Popularity lift: mean popularity of a list divided by that of the user's history, minus 1; NaN if one is empty.
+
+    Positive values mean that a user gets more popular items than she chose.
+    [Abdollahpouri, Mansoury, Burke and Mobasher 2020]
+    """
+    return jnp.nanmean(popularity, axis=1) / own_popularity - 1
+
+
 @smaller_is_better
 def mse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
@@ -212,6 +234,8 @@ METRICS: dict[str, Callable[..., Array]] = {
     "gini": gini,
     "novelty": novelty,
     "average_popularity": average_popularity,
+    "serendipity": serendipity,
+    "popularity_bias": popularity_bias,
     "mse": mse,
     "rmse": rmse,
     "mae": mae,

@@ -195,3 +195,19 @@ def test_novelty_in_bits_of_the_listed_items():
     shares = jnp.array([1.0, 0.5, 0.125])
     found = jax.jit(novelty)(jnp.array([[0, 1], [2, -1], [-1, -1]], jnp.int32), shares)
     np.testing.assert_allclose(found, [0.5, 3.0, np.nan])
+
+
+def test_serendipity_counts_unexpected_hits():
+    """Of four positions: two hits, one of them expected; one hit, expected."""
+    hits = np.array([[True, True, False, True], [False, False, True, False]])
+    expected = np.array([[True, False, True, False], [False, False, True, True]])
+    np.testing.assert_allclose(METRICS["serendipity"](jnp.asarray(hits), jnp.asarray(expected)), [0.5, 0])
+
+
+def test_popularity_bias_is_relative_to_the_own_history():
+    """Mean of .2 and .4 over .1, of .1 alone over .2; an empty list and a user without history have none."""
+    listed = np.array([[0.2, 0.4], [0.1, np.nan], [np.nan, np.nan], [0.1, 0.2]], np.float32)
+    own = np.array([0.1, 0.2, 0.1, np.nan], np.float32)
+    np.testing.assert_allclose(
+        METRICS["popularity_bias"](jnp.asarray(listed), jnp.asarray(own)), [2, -0.5, np.nan, np.nan], rtol=1e-6
+    )

@@ -156,6 +156,11 @@ class CandidateEvaluation:
         return keys(self.chosen, self.k, SAMPLED)
 
     @property
+    def of_test(self) -> "CandidateEvaluation":
+        """The settings for the test part: the same."""
+        return self
+
+    @property
     def chosen(self) -> tuple[Metric, ...]:
         """The metrics to report."""
         return metrics(RANKED if self.metrics is None else self.metrics, [OF_LIST])

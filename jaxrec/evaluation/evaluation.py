@@ -78,8 +78,9 @@ def invalidated(values: Mapping[str, Array], finite: Bool[Array, "P"]) -> Ordere
 @jax.jit
 def _means(per_user: OrderedDict[str, Float[Array, "P R"]]) -> OrderedDict[str, Float[Array, "P"]]:
     def mean(x: Float[Array, "R"]) -> Float[Array, ""]:
-        parts = jnp.pad(x, (0, -len(x) % SUMMED)).reshape(-1, SUMMED)
-        return jnp.sum(jnp.sum(parts, axis=1)) / len(x)
+        is_defined = ~jnp.isnan(x)
+        parts = jnp.pad(jnp.where(is_defined, x, 0), (0, -len(x) % SUMMED)).reshape(-1, SUMMED)
+        return jnp.sum(jnp.sum(parts, axis=1)) / jnp.sum(is_defined).astype(jnp.float32)
 
     return each_member(lambda own: OrderedDict((key, mean(x)) for key, x in own.items()))(per_user)
 
@@ -134,8 +135,9 @@ class Evaluation:
         )
 
     def means(self, member: int) -> dict[str, float]:
-        """Means over rows of every metric of one member."""
-        means = {key: float(np.mean(values[member], dtype=np.float64)) for key, values in self.per_user.items()}
+        """Means of every metric of one member over the rows where it is defined; NaN if there are none."""
+        defined = {key: values[member][~np.isnan(values[member])] for key, values in self.per_user.items()}
+        means = {key: float(x.mean(dtype=np.float64)) if len(x) else np.nan for key, x in defined.items()}
         return means | {key: float(values[member]) for key, values in self.overall.items()}
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:

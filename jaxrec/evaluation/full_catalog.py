@@ -1,8 +1,9 @@
 """Full-catalog evaluation: rank the whole catalog exactly and compare with held-out interactions."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,12 +19,26 @@ from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
-from jaxrec.metric_names import OF_ALL_LISTS, OF_ITEMS, OF_LIST, RANKED, Metric, check_monitor, keys, metrics, per_user
+from jaxrec.metric_names import (
+    OF_ALL_LISTS,
+    OF_HITS,
+    OF_ITEMS,
+    OF_LIST,
+    OF_POPULARITY,
+    RANKED,
+    Kind,
+    Metric,
+    check_monitor,
+    keys,
+    metrics,
+)
 from jaxrec.models.model import Model, Params
+from jaxrec.models.popularity import Popularity
 from jaxrec.ragged import Ragged
-from jaxrec.ranking import Ranker
+from jaxrec.ranking import QueryRows, Ranker
 
-DEFAULT, KINDS = (*RANKED, "coverage"), (OF_LIST, OF_ITEMS, OF_ALL_LISTS)
+DEFAULT = (*RANKED, "coverage")
+KINDS = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_ALL_LISTS)
 
 
 class CatalogEvaluator(Evaluator):
@@ -46,27 +61,28 @@ class CatalogEvaluator(Evaluator):
         self.model, self.k, self.n_items = model, tuple(sorted(k)), held_out.target.n_items
         self.metrics = chosen or metrics(DEFAULT, KINDS)
         self.ground_truth = ground_truth(held_out)
-        self._relevant = self.ground_truth.relevant
-        self._n_relevant = jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32)
-        is_used = any(metric.kind == OF_ITEMS for metric in self.metrics)
-        self._shares = jnp.asarray(shares(held_out.known)) if is_used else None
-        self.ranker = Ranker(
-            model, self.ground_truth.queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
+        queries = self.ground_truth.queries
+        self.ranker = Ranker(model, queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback)
+        kinds = {metric.kind for metric in self.metrics}
+        popularity = kinds & {OF_ITEMS, OF_POPULARITY}
+        known_shares = shares(held_out.known) if popularity else np.zeros(0, np.float32)
+        expected = None
+        if OF_HITS in kinds:
+            popular = Ranker(Popularity(self.n_items), queries, self.k[-1], block=block, exclude_known=exclude_known)
+            counts = np.bincount(held_out.known.item, minlength=self.n_items).astype(np.float32)
+            expected = popular({"params": {"count": jnp.asarray(counts[None])}}, Hyper()).items[0]
+        self._known = _Known(
+            self.ground_truth.relevant,
+            jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32),
+            jnp.asarray(known_shares) if popularity else None,
+            jnp.asarray(mean_over_history(known_shares, queries)) if OF_POPULARITY in kinds else None,
+            expected,
         )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
         ranked = self.ranker(params, hyper, active=active)
-        per_user, overall = _measure(
-            self._relevant,
-            self._n_relevant,
-            self._shares,
-            ranked.items,
-            ranked.finite,
-            self.k,
-            self.n_items,
-            self.metrics,
-        )
+        per_user, overall = _measure(self._known, ranked.items, ranked.finite, self.k, self.n_items, self.metrics)
         return Measured(per_user, overall, ranked.items, ranked.finite)
 
 
@@ -77,11 +93,49 @@ def shares(known: Interactions) -> np.ndarray:
     return (np.maximum(np.bincount(pairs[0], minlength=known.n_items), 1) / n_users).astype(np.float32)
 
 
+def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:
+    """Return the mean of a number of each item over the history of each row, float32 [R]; NaN without a history."""
+    sums = np.concatenate([[0.0], np.cumsum(values[queries.known.items], dtype=np.float64)])
+    n = queries.end - queries.start
+    total = sums[queries.end] - sums[queries.start]
+    return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32)
+
+
+class _Known(NamedTuple):
+    """What metrics of lists are computed from, besides the lists; None for what no metric needs.
+
+    Attributes:
+        relevant: relevant items of each row, and their number
+        n_relevant: their numbers
+        shares: share of users who have each item
+        own: mean share over the history of each row
+        expected: the most popular items for each row
+    """
+
+    relevant: Ragged
+    n_relevant: Int[Array, "R"]
+    shares: Float[Array, "I"] | None
+    own: Float[Array, "R"] | None
+    expected: Int[Array, "R K"] | None
+
+    def arrays(
+        self, items: Int[Array, "R K"], hits: Bool[Array, "R K"], n_items: int, k: int
+    ) -> dict[Kind, tuple[object, ...]]:
+        """The arguments of the metrics of each kind, for lists of k items."""
+        items, hits = items[:, :k], hits[:, :k]
+        arrays: dict[Kind, tuple[object, ...]] = {OF_LIST: (hits, self.n_relevant), OF_ALL_LISTS: (items, n_items)}
+        if self.shares is not None:
+            arrays[OF_ITEMS] = items, self.shares
+        if self.shares is not None and self.own is not None:
+            arrays[OF_POPULARITY] = jnp.where(items < 0, jnp.nan, self.shares[items]), self.own
+        if self.expected is not None:
+            arrays[OF_HITS] = hits, jnp.any(items[:, :, None] == self.expected[:, None, :k], axis=2)
+        return arrays
+
+
 @partial(jax.jit, static_argnames=("ks", "n_items", "chosen"))
 def _measure(
-    relevant: Ragged,
-    n_relevant: Int[Array, "R"],
-    shares: Float[Array, "I"] | None,
+    known: _Known,
     items: Int[Array, "P R K"],
     finite: Bool[Array, "P"],
     ks: tuple[int, ...],
@@ -91,13 +145,14 @@ def _measure(
     """Metrics of lists, per user and overall; evaluators of the same shapes share the program for all models."""
 
     def of_member(items: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-        hits = relevant.contains(jnp.arange(len(n_relevant)), items)
-        of_all = [m for m in chosen if m.kind == OF_ALL_LISTS]
-        of_items = [m for m in chosen if m.kind == OF_ITEMS]
-        overall = OrderedDict((f"{m.name}@{k}", m(items[:, :k], n_items)) for k in ks for m in of_all)
-        own = per_user(hits, n_relevant, ks, chosen)
-        own.update((f"{m.name}@{k}", m(items[:, :k], shares)) for k in ks for m in of_items)
-        return own, overall
+        hits = known.relevant.contains(jnp.arange(len(known.n_relevant)), items)
+        parts: tuple[OrderedDict[str, Array], OrderedDict[str, Array]] = OrderedDict(), OrderedDict()
+        for k in ks:
+            arrays = known.arrays(items, hits, n_items, k)
+            for kind in KINDS:
+                own = [m for m in chosen if m.kind == kind]
+                parts[kind == OF_ALL_LISTS].update((f"{m.name}@{k}", m(*arrays[kind])) for m in own)
+        return parts
 
     per_user_values, overall = each_member(of_member)(items)
     return invalidated(per_user_values, finite), invalidated(overall, finite)
@@ -114,6 +169,7 @@ class FullCatalog:
         exclude_known: filter items the user already has (train; for the test also validation); never at session steps
         metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of
             others
+        test_metrics: further metrics to report on test, where they are measured once
         users: evaluate this many random users of each part, always the same ones; None: all
     """
 
@@ -123,9 +179,16 @@ class FullCatalog:
     exclude_known: bool = True
     metrics: tuple[str, ...] | None = None  # None: those of conf/eval
     users: PositiveInt | None = None
+    test_metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_monitor(self.monitor, self.measured)
+        metrics(DEFAULT, KINDS, self.test_metrics)
+
+    @property
+    def of_test(self) -> "FullCatalog":
+        """The settings for the test part, with the metrics that are measured there only."""
+        return replace(self, metrics=(*(metric.name for metric in self._all), *self.test_metrics), test_metrics=())
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -134,7 +197,11 @@ class FullCatalog:
 
     @property
     def chosen(self) -> tuple[Metric, ...]:
-        """The metrics to report."""
+        """The metrics of lists to report."""
+        return self._all
+
+    @property
+    def _all(self) -> tuple[Metric, ...]:
         return metrics(DEFAULT if self.metrics is None else self.metrics, KINDS)
 
     @property

@@ -69,7 +69,8 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         fitted_on = selection.joined()
         fit = trainer(tree)(model_of(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = split.test.known
-    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    settings: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    evaluation = settings.of_test
     started = time.perf_counter()
     context = split.test.context()
     evaluated_model = evaluated_model_of(model_of(tree, context), selection, context)

@@ -9,7 +9,7 @@ from jaxrec.console import say, table
 from jaxrec.data.notices import notices
 from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result
-from jaxrec.metric_names import LABELS, RANKED, SAMPLED, VALUES
+from jaxrec.metric_names import LABELS, ON_TEST, RANKED, SAMPLED, VALUES
 
 SHOWN = (
     *("rmse", "mae", "auc", "log_loss"),
@@ -46,7 +46,7 @@ def _shown(result: Result, part: str) -> dict[str, str]:
 
 def shown_keys(metrics: Mapping[str, float]) -> list[str]:
     """Select the metrics that fit a terminal table: the common ones, and configured ones beyond the defaults."""
-    usual = {*RANKED, "coverage", *VALUES, *LABELS}
+    usual = {*RANKED, *ON_TEST, "coverage", *VALUES, *LABELS}
     others = [key for key in metrics if key.removeprefix(SAMPLED).partition("@")[0] not in usual]
     keys = [key for key in SHOWN if key in metrics] + [key for key in others if key.endswith("@10")]
     return keys or list(metrics)[:4]

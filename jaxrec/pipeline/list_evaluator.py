@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from jaxrec import programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.evaluation.ground_truth import GroundTruth
-from jaxrec.metrics import hit_rate, inequality, ndcg, recall
+from jaxrec.metrics import hit_rate, inequality, ndcg, popularity_bias, recall, serendipity
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
 from jaxrec.ragged import Ragged
@@ -46,7 +46,7 @@ class ListEvaluator:
     Args:
         ground_truth: the rows and their relevant items.
         facts: item properties.
-        expected: the k most popular items unseen by each row's user [R, k]; see `list_metrics.serendipity`.
+        expected: the k most popular items unseen by each row's user [R, k]; see `metrics.serendipity`.
         k: list length.
     """
 
@@ -136,9 +136,11 @@ def _measure(n_users: int, items: PyTree, relevant: Ragged, rows: PyTree, recomm
         "hit_rate": hit_rate(hits, n_relevant),
         "diversity": lists.intra_list_diversity(items.vectors[recommended], listed),
         "novelty": lists.novelty(items.counts[recommended], n_users, listed),
-        "serendipity": lists.serendipity(hits, expected, n_relevant),
+        "serendipity": serendipity(hits, expected),
         "popularity": lists.popularity(items.counts[recommended], listed),
-        "popularity_bias": lists.popularity_bias(items.counts[recommended], listed, row["mean_popularity"]),
+        "popularity_bias": popularity_bias(
+            jnp.where(listed, items.counts[recommended], jnp.nan), row["mean_popularity"]
+        ),
         "list_exposure_disparity": lists.exposure_disparity(exposed, items.target),
         "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
     }

@@ -33,33 +33,9 @@ def novelty(counts: Float[Array, "B K"], n_users: int, listed: Bool[Array, "B K"
     return _mean(-jnp.log2(jnp.maximum(counts, 1.0) / n_users), listed)
 
 
-def serendipity(
-    hits: Bool[Array, "B K"], expected: Bool[Array, "B K"], n_relevant: Int[Array, "B"]
-) -> Float[Array, "B"]:
-    """Share of the K positions with an unexpected hit; NaN for a user without relevant items.
-
-    `expected` marks items that the baseline also lists: the K most popular unseen items.
-    [Murakami, Mori and Orihara 2008; Ge, Delgado-Battenfeld and Jannach 2010]
-    """
-    share = (hits & ~expected).sum(axis=1, dtype=jnp.float32) / hits.shape[1]
-    return jnp.where(n_relevant > 0, share, jnp.nan)
-
-
 def popularity(counts: Float[Array, "B K"], listed: Bool[Array, "B K"]) -> Float[Array, "B"]:
     """Mean number of training interactions of a list's items; NaN for an empty list.   [Yin et al. 2012]"""
     return _mean(counts, listed)
-
-
-def popularity_bias(
-    counts: Float[Array, "B K"], listed: Bool[Array, "B K"], mean_popularity: Float[Array, "B"]
-) -> Float[Array, "B"]:
-    """Popularity lift: `popularity` of the list divided by that of the user's history, minus 1.
-
-    Positive values mean a bias toward popular items. `mean_popularity` is the mean interaction count of the user's
-    history, NaN for an empty history.
-    [Abdollahpouri, Mansoury, Burke and Mobasher 2020]
-    """
-    return popularity(counts, listed) / mean_popularity - 1
 
 
 def exposure(groups: Int[Array, "B K"], listed: Bool[Array, "B K"], n_groups: int) -> Float[Array, "B G"]:

@@ -13,6 +13,7 @@ from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import SUMMED, _means
 from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog, shares
+from jaxrec.evaluation.prediction import Predictions
 from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, of_user, params
 from tests.slow import some_slow
@@ -52,6 +53,52 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
             assert evaluation.means(member)[key] == pytest.approx(expected.mean(), abs=1e-6)
         for key, value in coverage.items():
             assert evaluation.means(member)[key] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("excluded", [True, False])
+def test_serendipity_and_popularity_bias_are_those_of_numpy(excluded):
+    """Expected are the most popular items that are not hidden; a user without history has no popularity bias."""
+    known, target = known_and_target()
+    known = known.take(known.user != target.user[0])
+    tables = np.random.default_rng(3).normal(size=(1, USERS, ITEMS))
+    chosen = FullCatalog(k=(3, 10), metrics=("ndcg", "serendipity", "popularity_bias")).chosen
+    settings = {"k": (3, 10), "chosen": chosen, "exclude_known": excluded}
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), **settings)(params(tables), Hyper())
+    assert list(evaluation.per_user) == [
+        f"{key}@{k}" for k in (3, 10) for key in ("ndcg", "serendipity", "popularity_bias")
+    ]
+    counts = np.bincount(known.item, minlength=ITEMS)
+    owners = [len(set(known.user[known.item == item].tolist())) for item in range(ITEMS)]
+    share = np.maximum(owners, 1) / len(set(known.user.tolist()))
+    lists, found = np.asarray(evaluation.lists[0]), {key: [] for key in evaluation.per_user}
+    for user, ranked in zip(evaluation.users, lists, strict=True):
+        own = known.item[known.user == user]
+        relevant = set(target.item[target.user == user].tolist())
+        popular = [i for i in np.lexsort((np.arange(ITEMS), -counts)) if not excluded or i not in own]
+        for k in (3, 10):
+            listed = [i for i in ranked[:k] if i >= 0]
+            unexpected = relevant & set(listed) - set(popular[:k])
+            found[f"serendipity@{k}"].append(len(unexpected) / k)
+            bias = share[listed].mean() / share[own].mean() - 1 if len(own) and listed else np.nan
+            found[f"popularity_bias@{k}"].append(bias)
+    for key in ("serendipity@3", "serendipity@10", "popularity_bias@3", "popularity_bias@10"):
+        np.testing.assert_allclose(evaluation.per_user[key][0], found[key], rtol=1e-5, atol=1e-6, err_msg=key)
+        assert evaluation.means(0)[key] == pytest.approx(np.nanmean(found[key]), rel=1e-4)
+    assert np.isnan(found["popularity_bias@3"]).any()
+    assert sum(found["serendipity@10"]) > 0
+
+
+def test_metrics_of_test_are_measured_there_only():
+    evaluation = FullCatalog(metrics=("ndcg", "gini"), test_metrics=("rbp(p=0.9)", "gini", "novelty"), k=(5, 10))
+    assert evaluation.measured == ("ndcg@5", "gini@5", "ndcg@10", "gini@10")
+    further = ("ndcg@5", "rbp(p=0.9)@5", "novelty@5", "gini@5", "ndcg@10", "rbp(p=0.9)@10", "novelty@10", "gini@10")
+    assert evaluation.of_test.measured == further
+    values = Predictions(test_metrics=("err",))
+    assert set(values.of_test.measured) - set(values.measured) == {"err@5", "err@10", "err@20"}
+    with pytest.raises(InputError, match=r"eval\.test_metrics: unknown metric ndgc"):
+        FullCatalog(test_metrics=("ndgc",))
+    with pytest.raises(InputError, match=r"eval\.test_metrics: auc is a metric of predicted labels"):
+        FullCatalog(test_metrics=("auc",))
 
 
 def test_novelty_popularity_and_gini_are_those_of_numpy():
@@ -196,6 +243,11 @@ def test_means_of_more_users_than_are_summed_at_once():
     values = np.random.default_rng(5).random((2, 2 * SUMMED + 3)).astype(np.float32)
     means = _means(OrderedDict(ndcg=jnp.asarray(values)))["ndcg"]
     np.testing.assert_allclose(means, values.mean(axis=1, dtype=np.float64), rtol=1e-6)
+
+
+def test_means_leave_out_rows_where_a_metric_is_undefined():
+    values = jnp.array([[0.5, jnp.nan, 1.0], [jnp.nan] * 3])
+    np.testing.assert_allclose(_means(OrderedDict(bias=values))["bias"], [0.75, np.nan])
 
 
 def test_shares_of_users():

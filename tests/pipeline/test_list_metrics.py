@@ -10,8 +10,7 @@ from jaxrec.pipeline import list_metrics as m
 
 LISTS, K, D, G, ITEMS, USERS = 9, 6, 4, 3, 30, 50
 
-intra_list_diversity, serendipity = map(jax.jit, (m.intra_list_diversity, m.serendipity))
-popularity, popularity_bias = map(jax.jit, (m.popularity, m.popularity_bias))
+intra_list_diversity, popularity = map(jax.jit, (m.intra_list_diversity, m.popularity))
 exposure_disparity, calibration_error = map(jax.jit, (m.exposure_disparity, m.calibration_error))
 novelty = jax.jit(m.novelty, static_argnums=1)
 exposure, mean_freshness = (jax.jit(f, static_argnums=2) for f in (m.exposure, m.mean_freshness))
@@ -69,16 +68,6 @@ def test_novelty_and_popularity(lists):
     np.testing.assert_allclose(novelty(given[0], USERS, given[1]), bits, rtol=1e-5)
     popular = of_each(lists, lambda b, own: mean(counts[own]))
     np.testing.assert_allclose(popularity(*given), popular, rtol=1e-6)
-    usual = np.linspace(5, 20, LISTS, dtype=np.float32)
-    found = popularity_bias(*given, jax.numpy.asarray(usual))
-    np.testing.assert_allclose(found, [p / u - 1 for p, u in zip(popular, usual, strict=True)], rtol=1e-4, atol=1e-6)
-
-
-def test_serendipity():
-    hits = [[True, True, False, True], [False, False, True, False]]
-    expected = [[True, False, True, False], [False, False, True, True]]
-    found = serendipity(*on_device(hits + hits, expected + expected, np.array([5, 1, 0, 1], np.int32)))
-    np.testing.assert_allclose(found, [0.5, 0, np.nan, 0])
 
 
 def test_exposure_and_its_disparity(lists):
