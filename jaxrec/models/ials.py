@@ -5,15 +5,17 @@ Minimizes  sum over observed pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight *
 where n_u and n_i are the numbers of interactions of a user and of an item. With item vectors fixed, each user is a
 least squares problem:
 (sum over u's items of q q' + unobserved_weight Q'Q + regularization (n_u + unobserved_weight I)^nu) p = sum of q.
+It is solved for all columns at once, or for blocks of columns in turn, with the others fixed (iALS++).
 [Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2022, Revisiting the performance of iALS on item
-recommendation benchmarks]
+recommendation benchmarks, and 2021, iALS++: Speeding up matrix factorization with subspace optimization]
 """
 
+from functools import partial
 from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions, targets
@@ -45,13 +47,14 @@ class ImplicitALS(Factorized, Alternating):
         density: share of user-item pairs that are observed, set from the data
         nu: exponent of the scaling of the penalty: 1 is proportional to the data, 0 is no scaling
         init_std: root-mean-square norm of an initial vector: entries have deviation init_std / sqrt(embedding_dim)
+        block: number of columns that are solved for at once; None: all
         width: columns in use; None: all
 
     Memory: batches of at most 256 users with [256, D, D] matrices, independent of the data. Time per step:
-    interactions x D^2 + (users + items) x D^3.
-    Fidelity: the paper's objective, initialization and order of solves; exact Cholesky solves only (the paper also
-    has a coordinate descent). An interaction's weight (default 1) multiplies its squared error; a repeated pair counts
-    as often as it occurs.
+    interactions x D^2 + (users + items) x D^3. With blocks of B columns: [256, B, B] matrices, and interactions x D B
+    + (users + items) x D (B^2 + D).
+    Fidelity: the papers' objective, initialization and order of solves. An interaction's weight (default 1) multiplies
+    its squared error; a repeated pair counts as often as it occurs.
     """
 
     n_users: int
@@ -63,6 +66,7 @@ class ImplicitALS(Factorized, Alternating):
     density: PositiveFloat = 0.01
     nu: NonNegativeFloat | Swept = 1.0
     init_std: PositiveFloat = 0.1
+    block: PositiveInt | None = 64
     width: int | Traced | None = None
 
     def setup(self) -> None:
@@ -99,8 +103,9 @@ class ImplicitALS(Factorized, Alternating):
 
         Unused columns are zero in every matrix and right-hand side, so they stay zero.
         """
-        p, _, _ = self._solve(self.item_embedding.whole(), sides.users, self.n_users)
-        q, left, n = self._solve(p, sides.items, self.n_items)
+        p, q = self.user_embedding.whole(), self.item_embedding.whole()
+        p, _, _ = self._solve(p, q, sides.users)
+        q, left, n = self._solve(q, p, sides.items)
         penalty = self._penalties(jnp.ravel(jnp.asarray(sides.users.length)), self.n_items)
         row = jnp.asarray(sides.users.row).ravel()
         squared = jnp.sum(p.at[row].get(mode="fill", fill_value=0) ** 2, axis=1)
@@ -116,34 +121,105 @@ class ImplicitALS(Factorized, Alternating):
         return jnp.asarray(self.regularization * (length + self.pair_weight * n_others) ** self.nu)
 
     def _solve(
-        self, others: Float[Array, "N D"], batches: PaddedSegments, n_rows: int
+        self, current: Float[Array, "R D"], others: Float[Array, "N D"], batches: PaddedSegments
     ) -> tuple[Float[Array, "R D"], Float[Array, ""], Float[Array, ""]]:
         """Solve for all rows with the other side fixed.
 
         Returns:
             the vectors, the objective without the penalty of the other side, and the number of interactions.
         """
-        dim = others.shape[1]
+        n_others, dim = others.shape
+        solve = _exact
+        if self.block is not None and self.block < dim:
+            solve = partial(_by_blocks, self.block)
+            # Further columns of zeros, which stay zero, for a last block of the same size.
+            current, others = (jnp.pad(table, ((0, 0), (0, -dim % self.block))) for table in (current, others))
         everything = self.pair_weight * (others.T @ others)
-        others = jnp.concatenate([others, jnp.zeros((1, dim))])  # padding is a vector of zeros
+        others = jnp.concatenate([others, jnp.zeros_like(others[:1])])  # padding is a vector of zeros
 
         def solve_batch(total: Array, batch: PaddedSegments) -> tuple[Array, Array]:
-            n = batch.row.shape[0]
-            vectors = others[batch.entry]
-            weighted = vectors if batch.weight is None else vectors * batch.weight[:, :, None]
-            grams = jnp.einsum("cld,cle->cde", weighted, vectors)
-            matrix = jnp.zeros((n, dim, dim)).at[batch.owner].add(grams, mode="drop") + everything[None]
-            right = jnp.zeros((n, dim)).at[batch.owner].add(jnp.sum(weighted, axis=1), mode="drop")
-            penalty = self._penalties(jnp.asarray(batch.length), others.shape[0] - 1)
-            matrix = matrix + penalty[:, None, None] * jnp.eye(dim)[None]
-            solved = cholesky(matrix, right)
-            # At the solution, a row's part of the objective with its own penalty is sum of weights - right . p.
-            chosen = jnp.sum(batch.length) if batch.weight is None else jnp.sum(batch.weight)
-            return total + jnp.stack([chosen - jnp.sum(right * solved), jnp.sum(batch.length)]), solved
+            owner, entry, length = (jnp.asarray(x) for x in (batch.owner, batch.entry, batch.length))
+            weight = None if batch.weight is None else jnp.asarray(batch.weight)
+            rows = Rows(owner, others[entry], entry < n_others, weight)
+            penalty = self._penalties(length, n_others)
+            start = current.at[batch.row].get(mode="fill", fill_value=0)
+            solved, left = solve(rows, start, everything, penalty)
+            return total + jnp.stack([left, jnp.sum(length)]), solved
 
         sums, solved = jax.lax.scan(solve_batch, jnp.zeros(2), batches)
-        table = jnp.zeros((n_rows, dim)).at[jnp.ravel(batches.row)].set(solved.reshape(-1, dim), mode="drop")
-        return table, sums[0], sums[1]
+        solved = solved.reshape(-1, current.shape[1])
+        table = jnp.zeros_like(current).at[jnp.ravel(batches.row)].set(solved, mode="drop")
+        return table[:, :dim], sums[0], sums[1]
+
+
+class Rows(NamedTuple):
+    """The interactions of a batch of B rows, cut into C segments of L.
+
+    Attributes:
+        owner: the row of each segment; B for padding
+        vectors: vector of the other side of each interaction; zero for padding
+        is_real: False for padding
+        weight: weight of each interaction; None: 1
+    """
+
+    owner: Int[Array, "C"]
+    vectors: Float[Array, "C L D"]
+    is_real: Bool[Array, "C L"]
+    weight: Float[Array, "C L"] | None
+
+    def weighted(self, values: Float[Array, "C L *S"]) -> Float[Array, "C L *S"]:
+        """Values of interactions, times their weights."""
+        return (
+            values
+            if self.weight is None
+            else values * self.weight.reshape(*self.weight.shape, *[1] * (values.ndim - 2))
+        )
+
+    def sums(self, values: Float[Array, "C *S"], n_rows: int) -> Float[Array, "B *S"]:
+        """Sums of the values of segments over each row."""
+        return jnp.zeros((n_rows, *values.shape[1:])).at[self.owner].add(values, mode="drop")
+
+
+def _exact(
+    rows: Rows, start: Float[Array, "B D"], everything: Float[Array, "D D"], penalty: Float[Array, "B"]
+) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
+    """The solution of each row, and the objective of all of them."""
+    n, dim = start.shape
+    weighted = rows.weighted(rows.vectors)
+    grams = jnp.einsum("cld,cle->cde", weighted, rows.vectors)
+    right = rows.sums(jnp.sum(weighted, axis=1), n)
+    matrix = rows.sums(grams, n) + everything[None] + penalty[:, None, None] * jnp.eye(dim)[None]
+    solved = cholesky(matrix, right)
+    # At the solution, a row's part of the objective is sum of weights - right . p.
+    return solved, jnp.sum(rows.weighted(rows.is_real.astype(jnp.float32))) - jnp.sum(right * solved)
+
+
+def _by_blocks(
+    block: int, rows: Rows, start: Float[Array, "B D"], everything: Float[Array, "D D"], penalty: Float[Array, "B"]
+) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
+    """Like `_exact`, for blocks of columns in turn, each with the current values of the other columns."""
+    n, dim = start.shape
+
+    def improve(carry: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:
+        p, predicted = carry
+        vectors = jax.lax.dynamic_slice_in_dim(rows.vectors, first, block, axis=2)
+        own = jax.lax.dynamic_slice_in_dim(p, first, block, axis=1)
+        of_all = jax.lax.dynamic_slice_in_dim(everything, first, block, axis=1)
+        errors = rows.weighted(predicted - 1.0)
+        gradient = rows.sums(jnp.einsum("cl,cld->cd", errors, vectors), n) + p @ of_all + penalty[:, None] * own
+        grams = jnp.einsum("cld,cle->cde", rows.weighted(vectors), vectors)
+        matrix = rows.sums(grams, n) + jax.lax.dynamic_slice_in_dim(of_all, first, block)[None]
+        change = -cholesky(matrix + penalty[:, None, None] * jnp.eye(block)[None], gradient)
+        p = jax.lax.dynamic_update_slice_in_dim(p, own + change, first, axis=1)
+        of_segments = change.at[rows.owner].get(mode="fill", fill_value=0)
+        return (p, predicted + jnp.einsum("cd,cld->cl", of_segments, vectors)), None
+
+    of_segments = start.at[rows.owner].get(mode="fill", fill_value=0)
+    predicted = jnp.einsum("cd,cld->cl", of_segments, rows.vectors)
+    (solved, predicted), _ = jax.lax.scan(improve, (start, predicted), jnp.arange(0, dim, block))
+    squared = rows.weighted(jnp.where(rows.is_real, (1.0 - predicted) ** 2, 0.0))
+    rest = jnp.sum((solved @ everything) * solved) + jnp.sum(penalty[:, None] * solved**2)
+    return solved, jnp.sum(squared) + rest
 
 
 class FoldedALS(ImplicitALS, Additive):

@@ -106,3 +106,39 @@ def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
     fit = AlternatingFit(epochs=1)(model, data, one)
     p, q = (np.asarray(fit.params["params"][f"{side}_embedding"]["table"][0], np.float64) for side in ("user", "item"))
     np.testing.assert_allclose(half(w.T, p, 0.01, 10 * n / (USERS * ITEMS), 1.0), q, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize(("weighted", "dim"), [(False, 4), (True, 5)])
+def test_blocks_of_columns_are_solved_in_turn(weighted, dim):
+    """Coordinate blocks, dense and in float64: two of the columns, then the next, with what is solved so far."""
+    data, w = train(weighted)
+    reg, unobserved, nu = 0.05, 0.2, 0.5
+    members = population([reg, reg], [unobserved, unobserved], [dim, 2])
+    fit = AlternatingFit(epochs=2)(ImplicitALS(USERS, ITEMS, dim, nu=nu, block=2), data, members)
+
+    def side(weights, own, others, width):
+        own = own.copy()
+        for row, weight in enumerate(weights):
+            n = np.count_nonzero(weight) + unobserved * len(others)
+            matrix = (others.T * weight) @ others + unobserved * others.T @ others + reg * n**nu * np.eye(width)
+            for first in range(0, width, 2):
+                block = slice(first, first + 2)
+                rest = np.delete(np.arange(width), np.arange(width)[block])
+                right = (others.T @ weight)[block] - matrix[block][:, rest] @ own[row, rest]
+                own[row, block] = np.linalg.solve(matrix[block, block], right)
+        return own
+
+    for m, width in enumerate([dim, 2]):
+        alone = ImplicitALS(USERS, ITEMS, width, nu=nu)
+        fresh = alone.init(jax.random.key(m), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))["params"]
+        p, q = (np.asarray(fresh[f"{name}_embedding"]["table"], np.float64) for name in ("user", "item"))
+        losses = []
+        for _ in range(2):
+            p = side(w, p, q, width)
+            q = side(w.T, q, p, width)
+            losses.append(objective(w, p, q, reg, unobserved, nu))
+        found = jax.tree.map(lambda x, m=m: np.asarray(x[m]), fit.params["params"])
+        np.testing.assert_allclose(found["user_embedding"]["table"][:, :width], p, rtol=2e-3, atol=2e-4)
+        np.testing.assert_allclose(found["item_embedding"]["table"][:, :width], q, rtol=2e-3, atol=2e-4)
+        assert (found["item_embedding"]["table"][:, width:] == 0).all()
+        np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-4)
