@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from pydantic import PositiveInt, TypeAdapter
 
 from jaxrec.api.training import Metrics, TrainedModel, metric_names
+from jaxrec.arguments import check_value
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalog import FullCatalog
@@ -14,6 +16,7 @@ from jaxrec.recommend.recommender import Recommender
 from jaxrec.settings import differing
 from jaxrec.statistics import compared, over_seeds
 
+_LENGTHS = TypeAdapter(tuple[PositiveInt, ...])
 Models = Recommender | Sequence[Recommender | None]
 
 
@@ -50,11 +53,15 @@ def evaluate(
         >>> mf = jaxrec.fit(split, "mf", overrides={"seed": [1, 2, 3]})
         >>> jaxrec.evaluate({"ease": jaxrec.fit(split, "ease"), "mf": mf}, split.test, k=(5, 10))
     """
+    if not isinstance(held, HeldOut):
+        raise InputError(f"held={type(held).__name__}: pass a held-out part, split.test or split.selection.validation")
     named = {
         name: _members(name, each)
         for name, each in (models if isinstance(models, Mapping) else {"model": models}).items()
     }
-    lengths = tuple(sorted(k))
+    if not named:
+        raise InputError("models={} has no model: pass models by name")
+    lengths = _lengths(k)
     names = metric_names(metrics)
     monitor = f"{names[0] if names else 'ndcg'}@{lengths[0]}"
     evaluation = FullCatalog(k=lengths, monitor=monitor, exclude_known=filter_seen, metrics=names)
@@ -82,9 +89,22 @@ def evaluate(
     return table[["model", "metric", *(c for c in table if c not in ("model", "metric"))]]
 
 
+def _lengths(k: Sequence[int]) -> tuple[int, ...]:
+    """Return the list lengths in order."""
+    lengths = np.asarray(k).tolist()
+    lengths = tuple(lengths) if isinstance(lengths, list) else lengths
+    check_value(_LENGTHS, lengths, "k")
+    if not lengths:
+        raise InputError("k=() has no list length: add one, e.g. k=(10,)")
+    return tuple(sorted(lengths))
+
+
 def _members(name: str, models: Models) -> list[Recommender]:
     """Return the seeds of one setting."""
-    members = [models] if isinstance(models, Recommender) else [model for model in models if model is not None]
+    several: Sequence[object] = models if isinstance(models, list | tuple) else [models]
+    members = [model for model in several if isinstance(model, Recommender)]
+    if wrong := [model for model in several if model is not None and not isinstance(model, Recommender)]:
+        raise InputError(f"models: {name} has {wrong[0]!r}, which is not a model of jaxrec.fit or jaxrec.load")
     if not members:
         raise InputError(f"models has no model for {name}: pass a model, or a list of its seeds")
     settings = [model.config if isinstance(model, TrainedModel) else {} for model in members]

@@ -7,6 +7,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from optuna import load_study
 from optuna.storages import BaseStorage, InMemoryStorage
@@ -155,7 +156,8 @@ def search(
         "objectives": tuple(objectives),
         "constraints": tuple(constraints),
     }
-    config |= {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in options.items() if value is not None}
+    config |= {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
     settings.check({"sweep": config})
     parameters: Search = settings.build(config)
     tree = parameters.measuring(Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {}))
@@ -209,10 +211,21 @@ def _compose_trial(texts: Sequence[str]) -> Tree:
     raise InputError(f"{texts[0].partition('=')[0]} is not a setting of this model; search over one model at a time")
 
 
+def _dimension(key: str, value: object) -> Tree:
+    """Return a dimension of a space as in conf/sweep."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple | range):
+        return {"choices": list(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise InputError(f"space: {key}={value!r}: write a list of choices, or {{'low': ..., 'high': ...}}")
+
+
 def _search_config(model: object, space: str | Mapping[str, Any] | None) -> Tree:
     """Return the settings of the group `sweep`, with the given space or that of a file in conf/sweep."""
     if isinstance(space, Mapping):
-        dimensions = {key: {"choices": list(v)} if isinstance(v, list | tuple) else dict(v) for key, v in space.items()}
+        dimensions = {key: _dimension(key, value) for key, value in space.items()}
         return compose(["sweep=none"])["sweep"] | {"space": dimensions}
     known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem not in ("none", "compare"))
     name = space or model

@@ -2,7 +2,7 @@
 
 import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from itertools import product
@@ -18,7 +18,7 @@ from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.console import EpochProgress
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.experiment import Result
 from jaxrec.finished import finished_run
 from jaxrec.machine import use_all_cores
@@ -91,9 +91,13 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     Raises:
         InputError: there is no readable run.
     """
+    if not isinstance(run, str | Path):
+        raise InputError(f"run={run!r}: must be the path of a run directory")
     directory = finished_run(Path(run))
     loaded = TrainedModel.of_run(directory, model)
     loaded.metrics = read_json(directory / "metrics.json")
+    if not isinstance(loaded.metrics, dict):
+        raise InputError(f"{directory / 'metrics.json'} has no metrics of a run: train the run again")
     loaded.history = _table(directory / "history.csv", pd.read_csv)
     loaded.per_user = _table(directory / "per_user.parquet", pd.read_parquet)
     loaded.config, loaded._directory = rundir.read_config(directory), directory
@@ -205,9 +209,13 @@ class Recipe:
         optimizer: str | None = None,
         metrics: Metrics | None = None,
     ) -> None:
+        if not isinstance(split, Split):
+            raise InputError(f"{type(split).__name__} is not a split: pass jaxrec.split(data, 'holdout'), or another")
         self.split, self.loss = split, loss if callable(loss) else None
         self.metrics = metric_names(metrics)
         self.own = {} if isinstance(model, str) else _own_model(model)
+        if loss is not None and not isinstance(loss, str) and not callable(loss):
+            raise InputError(f"loss={loss!r} is neither a name of conf/loss nor a function")
         named = {"loss": loss if isinstance(loss, str) else None, "negatives": negatives, "optimizer": optimizer}
         self.choices: list[str] = [f"model={model}"] if isinstance(model, str) else self.own.pop("choices")
         self.choices += [f"{group}={name}" for group, name in named.items() if name is not None]
@@ -249,7 +257,19 @@ class Recipe:
 
 def metric_names(metrics: Metrics | None) -> tuple[str, ...] | None:
     """Return metrics by name; functions are registered under their dotted path."""
-    return None if metrics is None else tuple(m if isinstance(m, str) else settings.give(m) for m in metrics)
+    if metrics is None:
+        return None
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise InputError(f"metrics={metrics!r}: must be a list, e.g. metrics=['ndcg']")
+    return tuple(metric if isinstance(metric, str) else _given(metric) for metric in metrics)
+
+
+def _given(metric: object) -> str:
+    if not callable(metric) or not hasattr(metric, "__qualname__"):
+        raise InputError(f"metrics: {metric!r} is neither a name nor a function")
+    if "<lambda>" in metric.__qualname__:
+        raise InputError("metrics: a lambda has no name for the results: define the metric with def")
+    return settings.give(metric)
 
 
 def _values(value: object, present: object) -> Sequence[object]:
@@ -286,3 +306,5 @@ def _table(file: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
         return read(file)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return pd.DataFrame()
+    except (OSError, ValueError) as error:  # errors of Arrow and of text that is not UTF-8 are among them
+        raise InputError(f"{file} is damaged ({first_line(error)}): train the run again, or delete the file") from error

@@ -5,7 +5,7 @@ integer columns with missing values as floats), "007" is a different one. Reject
 too large to be exact (2^53), text of such floats ("1.3085e+17"), and booleans. Text such as "2.5" is a valid id.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -79,13 +79,14 @@ def whole_numbers(text: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Arra
 
 
 def canonical(ids: Iterable[object], name: str = "ids") -> np.ndarray:
-    """Return ids from Python (list, array, Series, Index) as int64 if all are integers that fit, else as text.
+    """Return ids from Python (list, array, Series, Index, column of Arrow) as int64 if all fit, else as text.
 
     None, NaN and NA become None.
 
     Raises:
-        InputError: an id is invalid, see the module docstring.
+        InputError: an id is invalid, see the module docstring, or `ids` is not a flat list.
     """
+    _check_list(ids, name)
     if isinstance(ids, np.ndarray) and ids.dtype == np.int64:
         return ids
     return as_array(exact(_arrow(ids, name), name, lambda row: f"entry {row + 1}"))
@@ -240,6 +241,14 @@ def _of_text(text: pa.ChunkedArray, name: str, where: Where) -> pa.ChunkedArray:
     return pa.chunked_array([whole.take(chunk.indices) for chunk in codes.chunks], pa.string())
 
 
+def _check_list(ids: object, name: str) -> None:
+    """Raise InputError for a single id, which is not a list, and for tables and arrays of several dimensions."""
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable) or getattr(ids, "ndim", 1) != 1:
+        shape = f" of shape {ids.shape}" if hasattr(ids, "shape") else ""
+        given = f"{type(ids).__name__}{shape}" if shape or isinstance(ids, Mapping) else repr(ids)
+        raise InputError(f"{name}: {given} is not a list of ids: pass a list such as [50, 181], or one column")
+
+
 def _arrow(ids: Iterable[object], name: str) -> pa.ChunkedArray:
     """Convert ids from Python to an Arrow column without a lossy conversion to floats."""
     if isinstance(ids, pd.Series | pd.Index) and isinstance(ids.dtype, pd.CategoricalDtype):
@@ -248,7 +257,10 @@ def _arrow(ids: Iterable[object], name: str) -> pa.ChunkedArray:
         return pa.chunked_array([pa.array(ids, from_pandas=True)])
     if isinstance(ids, np.ndarray) and ids.dtype.kind in "biuf":
         return pa.chunked_array([pa.array(ids)])
-    values = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if isinstance(ids, np.ndarray):
+        values = ids.tolist()
+    else:
+        values = ids.to_pylist() if isinstance(ids, pa.Array | pa.ChunkedArray) else list(ids)
     if not set(map(type, values)) <= {str}:
         values = [_plain(value, name) for value in values]
     try:

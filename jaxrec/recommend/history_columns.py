@@ -1,7 +1,7 @@
 """What is known of the events of histories besides items, for models that read it; see `Model.history_columns`."""
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -87,9 +87,22 @@ def flat(
     time = None if times is None else milliseconds_of(joined("times", times))
     value = None
     if values is not None:
-        known = [np.nan if entry is None else entry for entry in joined("values", values)]
-        value = np.array(known, np.float32)
+        value = numbers_of(joined("values", values))
     return event, time, value
+
+
+def numbers_of(entries: Sequence[Any]) -> np.ndarray:
+    """Return values as float32, NaN for None. Raises an InputError for an entry that is not a finite number."""
+    numbers = np.full(len(entries), np.nan, np.float32)
+    for row, entry in enumerate(entries):
+        if entry is not None:
+            try:
+                numbers[row] = entry
+            except (TypeError, ValueError):
+                numbers[row] = np.inf
+            if np.isinf(numbers[row]):
+                raise InputError(f"values: entry {row + 1} is {entry!r}, not a finite number")
+    return numbers
 
 
 def codes(types: Sequence[str | None], names: Sequence[str], where: str) -> np.ndarray:

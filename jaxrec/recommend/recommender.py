@@ -1,15 +1,18 @@
 """Trained run, loaded for inference: recommendations for users and histories, and scores of user-item pairs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import jax
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from jaxtyping import Array
+from pydantic import TypeAdapter
 
 from jaxrec import checkpoint, memory
+from jaxrec.arguments import check_value
 from jaxrec.data.ids import IdTable, canonical, joined, written_as
 from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError, first_line
@@ -22,6 +25,7 @@ from jaxrec.recommend.position_recommender import PositionRecommender
 
 Ids = Sequence[object] | np.ndarray | pd.Series
 Unknown = Literal["error", "popularity"]
+_INT, _BOOL, _UNKNOWN = TypeAdapter(int), TypeAdapter(bool), TypeAdapter(Unknown)
 
 
 def load(run_dir: str | Path, model: type[Model] | None = None) -> "Recommender":
@@ -88,11 +92,11 @@ class Recommender(PositionRecommender):
         Raises:
             InputError: an unknown user, or k beyond the catalog.
         """
-        self._check_k(k)
-        users = self._positions("user", user_ids, unknown)
-        items, scores, by_model = self._ranked(users, k, exclude_seen)
+        self._check_options(k, exclude_seen, unknown)
+        ids = canonical(user_ids, "user_ids")
+        items, scores, by_model = self._ranked(self._positions("user", ids, unknown), k, exclude_seen)
         source = None if unknown == "error" else by_model
-        return self._frame("user_id", written_as(canonical(user_ids, "user"), self.user_ids), items, scores, source)
+        return self._frame("user_id", written_as(ids, self.user_ids), items, scores, source)
 
     def recommend_histories(
         self,
@@ -122,20 +126,19 @@ class Recommender(PositionRecommender):
         Raises:
             InputError: an unknown item, or k beyond the catalog.
         """
-        self._check_k(k)
-        if any(isinstance(history, str) for history in histories):
-            raise InputError("histories must be one list of item ids per user, e.g. [[50, 181], [127]]")
-        ids = joined(histories, "item")
-        positions = self._positions("item", ids, unknown)
+        self._check_options(k, exclude_seen, unknown)
+        lists = _lists(histories)
+        lengths = [len(history) for history in lists]
+        positions = self._positions("item", joined(lists, "item"), unknown)
         kept = np.concatenate([[0], np.cumsum(positions >= 0)])
-        offsets = kept[np.concatenate([[0], np.cumsum([len(history) for history in histories], dtype=np.int64)])]
+        offsets = kept[np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])]
         kept_rows = positions >= 0
-        columns = flat([len(history) for history in histories], event_types, times, values, self.event_names)
+        columns = flat(lengths, event_types, times, values, self.event_names)
         own = described(
             offsets, positions[kept_rows], *(None if column is None else column[kept_rows] for column in columns)
         )
         items, scores, source = self.rank_histories(offsets, own.items, k, exclude_seen, own)
-        return self._frame("history", np.arange(len(histories)), items, scores, source)
+        return self._frame("history", np.arange(len(lists)), items, scores, source)
 
     def positions_of_items(self, item_ids: Ids) -> np.ndarray:
         """Return positions of items in `item_ids`; an unknown item is an InputError."""
@@ -151,12 +154,18 @@ class Recommender(PositionRecommender):
 
     def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
         """Return positions of ids in their table; -1 for unknown ids unless they are an error."""
-        table = self._users if kind == "user" else self._items
+        table, ids = self._users if kind == "user" else self._items, canonical(ids, kind)
         positions = table.find(ids, kind)
         if unknown == "error" and (missing := np.flatnonzero(positions < 0)).size:
-            first = canonical(ids, kind)[missing[:1]].tolist()[0]
+            first = ids[missing[:1]].tolist()[0]
             raise InputError(f"{kind} {first!r} is not in this run's data ({missing.size} of {len(ids)} are missing)")
         return positions
+
+    def _check_options(self, k: Any, exclude_seen: bool, unknown: Unknown) -> None:
+        check_value(_INT, k.item() if isinstance(k, np.integer) else k, "k")
+        check_value(_BOOL, exclude_seen, "exclude_seen")
+        check_value(_UNKNOWN, unknown, "unknown")
+        self._check_k(k)
 
     def _frame(
         self, key: str, names: np.ndarray, items: np.ndarray, scores: np.ndarray, source: np.ndarray | None
@@ -172,6 +181,16 @@ class Recommender(PositionRecommender):
         if source is not None:
             columns["source"] = np.where(source, "model", "popularity").astype(object)[row]
         return pd.DataFrame(columns)
+
+
+def _lists(histories: Sequence[Ids]) -> list[np.ndarray]:
+    """Return the canonical ids of each history."""
+    if isinstance(histories, pa.Array | pa.ChunkedArray):
+        histories = histories.to_pylist()
+    lists = list(histories) if isinstance(histories, Iterable) else [None]
+    if not all(isinstance(history, Iterable) and not isinstance(history, str) for history in lists):
+        raise InputError("histories must be one list of item ids per user, e.g. [[50, 181], [127]]")
+    return [canonical(history, "histories") for history in lists]
 
 
 def _on_device(view: np.ndarray) -> Array:

@@ -283,6 +283,16 @@ PAIRS = pd.DataFrame({"user_id": [1], "item_id": [1]})
             "data.events='e': must be a list, e.g. [e]",
         ),
         (lambda split: jaxrec.Dataset.given_split(PAIRS, PAIRS.head(0)), "the data frame of data.test has no rows"),
+        (lambda split: jaxrec.fit(PAIRS, "ease"), "DataFrame is not a split: pass jaxrec.split(data, 'holdout')"),
+        (lambda split: jaxrec.fit(split, loss=3), "loss=3 is neither a name of conf/loss nor a function"),
+        (lambda split: jaxrec.fit(split, metrics="ndcg"), "metrics='ndcg': must be a list, e.g. metrics=['ndcg']"),
+        (lambda split: jaxrec.fit(split, metrics=[3]), "metrics: 3 is neither a name nor a function"),
+        (lambda split: jaxrec.fit(split, metrics=[lambda hits, n_relevant: 1]), "a lambda has no name for the results"),
+        (lambda split: jaxrec.load(None), "run=None: must be the path of a run directory"),
+        (lambda split: jaxrec.search(split, "ease", space={"model.regularization": 5}), "write a list of choices"),
+        (lambda split: jaxrec.evaluate("ease", split.test), "models: model has 'ease', which is not a model of"),
+        (lambda split: jaxrec.evaluate({}, split.test), "models={} has no model: pass models by name"),
+        (lambda split: jaxrec.evaluate("ease", split), "held=Split: pass a held-out part, split.test or"),
         (
             lambda split: jaxrec.Dataset.given_split(PAIRS, PAIRS.replace(1, 2), item_features=PAIRS),
             "user ids of the data frame of data.test is in the data frame of data.train: ",
@@ -294,6 +304,57 @@ def test_mistakes_are_told_as_on_the_command_line(wrong, message, split):
     with pytest.raises(jaxrec.InputError) as raised:
         wrong(split)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": 5}, "k=5: must be a list, e.g. [5]"),
+        ({"k": ()}, "k=() has no list length: add one, e.g. k=(10,)"),
+        ({"k": (0,)}, "k=(0,): must be greater than 0"),
+        ({"k": (1.5,)}, "k=(1.5,): must be a valid integer"),
+    ],
+)
+def test_list_lengths_of_an_evaluation_are_checked(options, message, model, split):
+    with pytest.raises(jaxrec.InputError) as raised:
+        jaxrec.evaluate(model, split.test, **options)
+    assert message in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"k": "3"}, "k='3': must be a valid integer"),
+        ({"k": True}, "k=True: must be a valid integer"),
+        ({"unknown": "zero"}, "unknown='zero': must be 'error' or 'popularity'"),
+        ({"exclude_seen": "no"}, "exclude_seen='no': must be a valid boolean"),
+        ({"histories": [50, 181]}, "histories must be one list of item ids per user"),
+        ({"histories": [None]}, "histories must be one list of item ids per user"),
+        ({"values": [["a"]]}, "values: entry 1 is 'a', not a finite number"),
+        ({"values": [[np.inf]]}, "values: entry 1 is inf, not a finite number"),
+    ],
+)
+def test_options_of_recommendations_are_checked(options, message, model):
+    with pytest.raises(jaxrec.InputError) as raised:
+        model.recommend_histories(**{"histories": [model.item_ids[:1]]} | options)
+    assert message in str(raised.value)
+
+
+def test_histories_may_be_a_column_of_arrow(model):
+    lists = [model.item_ids[:2].tolist(), model.item_ids[3:4].tolist()]
+    expected = model.recommend_histories(lists, k=np.int64(3))
+    pd.testing.assert_frame_equal(model.recommend_histories(pa.array(lists), k=3), expected)
+    pd.testing.assert_frame_equal(model.recommend_histories((iter(ids) for ids in lists), k=3), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("metrics.json", "[]"), ("per_user.parquet", "PAR"), ("history.csv", b"\xff")]
+)
+def test_damaged_tables_of_a_run_are_named(model, tmp_path, name, content):
+    run = model.save(tmp_path / "run")
+    (run / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(jaxrec.InputError, match=f"{name} (is damaged|has no metrics of a run).*: train the run again"):
+        jaxrec.load(run)
 
 
 def test_settings_may_be_numbers_and_arrays_of_numpy(split):

@@ -88,6 +88,19 @@ def test_what_is_no_id_is_refused(ids):
         canonical(ids, "user")
 
 
+@pytest.mark.parametrize(
+    "ids", [7, None, "all", b"7", {7: 1}, np.ones((2, 2), int), np.array(7), pd.DataFrame({"a": [7]})]
+)
+def test_what_is_no_list_of_ids_is_refused(ids):
+    with pytest.raises(InputError, match=r"users: .* is not a list of ids: pass a list such as \[50, 181\]"):
+        canonical(ids, "users")
+
+
+@pytest.mark.parametrize("ids", [pa.array([7, None, 8]), pa.chunked_array([["7"], [None, "8"]]), iter([7, None, 8.0])])
+def test_columns_of_arrow_and_generators_are_lists_of_ids(ids):
+    assert canonical(ids).tolist() == ["7", None, "8"]
+
+
 def test_integers_pass_as_they_are():
     ids = np.arange(3)
     column = pa.chunked_array([ids])
