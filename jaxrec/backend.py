@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -67,13 +67,13 @@ CHOICES = {
     ),
 }
 
-_target: ContextVar[tuple[Any, ...] | None] = ContextVar("target", default=None)
+_target: ContextVar[tuple[jax.Device, ...] | None] = ContextVar("target", default=None)
 _is_local: ContextVar[bool] = ContextVar("is_local", default=False)
 _members: ContextVar[int] = ContextVar("members", default=1)
 
 
 @contextmanager
-def built_for(devices: Sequence[Any]) -> Iterator[None]:
+def built_for(devices: Sequence[jax.Device]) -> Iterator[None]:
     """Build programs for these devices instead of those of this process."""
     jax.clear_caches()  # functions that were traced for other devices
     token = _target.set(tuple(devices))
@@ -109,7 +109,7 @@ def locally() -> Iterator[None]:
         _is_local.reset(token)
 
 
-def devices() -> Sequence[Any]:
+def devices() -> Sequence[jax.Device]:
     """The devices that programs are built for."""
     return _target.get() or (jax.local_devices() if _is_local.get() else jax.devices())
 
@@ -156,7 +156,7 @@ def put(tree: PyTree, sharding: PyTree) -> PyTree:
     return jax.tree.map(lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own), tree, shardings)
 
 
-def _put_everywhere(x: Any, sharding: NamedSharding) -> jax.Array:
+def _put_everywhere(x: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.Array:
     """Put an array that every process has, or that lies on the devices of all, on these devices."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return x if x.sharding == sharding else jax.jit(lambda x: x, out_shardings=sharding)(x)
@@ -169,7 +169,7 @@ def _put_everywhere(x: Any, sharding: NamedSharding) -> jax.Array:
 def to_host(tree: PyTree) -> PyTree:
     """Arrays on the host; those of which other processes hold parts are collected by all."""
 
-    def copied(x: Any) -> np.ndarray:
+    def copied(x: jax.Array | np.ndarray) -> np.ndarray:
         if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
             return np.asarray(x)
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))

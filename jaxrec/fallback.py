@@ -24,7 +24,6 @@ from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.large_columns import offsets_of
-from jaxrec.features import wanted
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
 
@@ -200,7 +199,7 @@ def sources(
 def users_with_features(model: Model, encoded: Encoded | None) -> np.ndarray | None:
     """Whether each user has features [U]; None for a model that reads none."""
     table = None if encoded is None else encoded.of_users
-    if table is None or "user_table" not in wanted(model):
+    if table is None or "user_table" not in model.tables_read:
         return None
     parts = (np.asarray(part) != 0 for part in (table.categories, table.bags, table.numbers))
     known = [part.any(axis=tuple(range(1, part.ndim))) for part in parts]

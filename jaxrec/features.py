@@ -1,7 +1,6 @@
 """Feature tables on the device: one row per user or item, gathered by id, for models to embed."""
 
-import dataclasses
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -41,18 +40,26 @@ class FeatureTables(NamedTuple):
     item_table: FeatureTable | None = None
 
 
-def wanted(model: nn.Module) -> set[str]:
-    """Names of the tables that a model reads: those for which it has fields, or fewer if it says so."""
-    fields = {field.name for field in dataclasses.fields(model)} & set(FeatureTables._fields)
-    return fields & set(getattr(model, "tables_read", fields))
+@runtime_checkable
+class ReadsTables(Protocol):
+    """A model that says which feature tables it reads; every `jaxrec.models.Model` does."""
+
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Names of the tables, `user_table` and `item_table`."""
+        ...
+
+    def has_field(self, name: str) -> bool:
+        """Whether the model has a field of this name."""
+        ...
 
 
-def tables(model: nn.Module, encoded: Encoded | None) -> FeatureTables:
+def tables(model: ReadsTables, encoded: Encoded | None) -> FeatureTables:
     """The feature tables that a model reads, on the device."""
     if encoded is None:
         return FeatureTables()
-    users = encoded.of_users if "user_table" in wanted(model) else None
-    items = encoded.of_items if "item_table" in wanted(model) else None
+    users = encoded.of_users if "user_table" in model.tables_read else None
+    items = encoded.of_items if "item_table" in model.tables_read else None
     return FeatureTables(table(users) if users is not None else None, table(items) if items is not None else None)
 
 
@@ -61,14 +68,13 @@ def with_tables(model: Module, feature_tables: FeatureTables) -> Module:
     return model.clone(**{name: value for name, value in feature_tables._asdict().items() if value is not None})
 
 
-def sizes(model: nn.Module, encoded: Encoded | None) -> dict[str, Sizes]:
+def sizes(model: ReadsTables, encoded: Encoded | None) -> dict[str, Sizes]:
     """Vocabulary sizes of the tables that a model reads, as its fields `user_sizes` and `item_sizes`."""
     if encoded is None:
         return {}
-    names = wanted(model)
+    names = model.tables_read
     parts = {
         "user_sizes": encoded.of_users if "user_table" in names else None,
         "item_sizes": encoded.of_items if "item_table" in names else None,
     }
-    fields = {field.name for field in dataclasses.fields(model)}
-    return {name: part.sizes for name, part in parts.items() if part is not None and name in fields}
+    return {name: part.sizes for name, part in parts.items() if part is not None and model.has_field(name)}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -132,7 +132,7 @@ def row_devices() -> int:
 def padded(tree: PyTree, n_devices: int, axis: int = 0) -> PyTree:
     """Parameters or optimizer states whose tables have the same number of rows on each device; padding is zero."""
 
-    def pad(path: tuple[object, ...], x: Any) -> Any:
+    def pad(path: tuple[object, ...], x: Array) -> Array:
         if not _is_split(path, x, n_devices, axis) or x.shape[axis] % n_devices == 0:
             return x
         widths = [(0, -x.shape[axis] % n_devices if own == axis else 0) for own in range(x.ndim)]
@@ -159,7 +159,7 @@ def put_members(tree: PyTree, mesh: Mesh) -> PyTree:
     """Put values with a leading member axis on the devices of a mesh, each member and row in its place."""
     n_devices = mesh.shape[ROW]
 
-    def sharding(path: tuple[object, ...], x: Any) -> NamedSharding:
+    def sharding(path: tuple[object, ...], x: Array) -> NamedSharding:
         rows = (ROW,) if _is_split(path, x, n_devices, 1) else ()
         return NamedSharding(mesh, PartitionSpec(MEMBER, *rows))
 
@@ -167,7 +167,7 @@ def put_members(tree: PyTree, mesh: Mesh) -> PyTree:
     return backend.put(tree, jax.tree_util.tree_map_with_path(sharding, tree))
 
 
-def _is_split(path: tuple[object, ...], x: Any, n_devices: int, axis: int = 0) -> bool:
+def _is_split(path: tuple[object, ...], x: Array, n_devices: int, axis: int = 0) -> bool:
     """Whether a leaf is a table, or the optimizer's state of one, with enough rows."""
     names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
     if n_devices == 1 or not names & {"table", "tables"}:

@@ -22,7 +22,6 @@ from jaxrec.data.item_age import ages
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.features import wanted
 from jaxrec.finished import SEEDS_FILE
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.hyper import hyper_of
@@ -195,7 +194,7 @@ def load_result(directory: Path, known: Interactions) -> Result:
     )
 
 
-def _with_nan(value: Any) -> Any:
+def _with_nan(value: object) -> Any:
     """Return values of a JSON file with NaN in place of null, as which it is stored."""
     if isinstance(value, dict):
         return {key: _with_nan(entry) for key, entry in value.items()}
@@ -270,4 +269,4 @@ def _histories(result: Result) -> dict[str, object]:
 def _features(result: Result) -> dict[str, object]:
     """Return the stored features, for a model that uses features."""
     encoded = result.known.encoded
-    return stored(encoded) if encoded is not None and wanted(result.model) else {}
+    return stored(encoded) if encoded is not None and result.model.tables_read else {}

@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -136,7 +135,7 @@ def absent_devices(target: str, topology: str) -> Sequence[jax.Device]:
     return found.devices[:n_devices]
 
 
-def rates_of(device: Any) -> Rates:
+def rates_of(device: jax.Device) -> Rates:
     """Rates of a present device by its name; an unknown one is treated as an H100 or a v5e."""
     names = {"H200": "h200", "H100": "h100", "v5p": "v5p", "v5 lite": "v5e", "v6": "v6e"}
     kind = str(device.device_kind)

@@ -25,6 +25,7 @@ from jaxrec.metric_names import (
     OF_ITEMS,
     OF_LIST,
     OF_POPULARITY,
+    ON_TEST,
     RANKED,
     Kind,
     Metric,
@@ -179,7 +180,7 @@ class FullCatalog:
     exclude_known: bool = True
     metrics: tuple[str, ...] | None = None  # None: those of conf/eval
     users: PositiveInt | None = None
-    test_metrics: tuple[str, ...] = ()
+    test_metrics: tuple[str, ...] = ON_TEST
 
     def __post_init__(self) -> None:
         check_monitor(self.monitor, self.measured)

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
+from jaxrec.features import FeatureTables
 from jaxrec.history import History
 from jaxrec.mesh import common_to_batch
 from jaxrec.query import Query
@@ -47,6 +48,11 @@ class Model(nn.Module):
     def history_columns(self) -> tuple[str, ...]:
         """Columns of `History` that the model reads besides the items; `recommend` and the server pass these only."""
         return ()
+
+    @property
+    def tables_read(self) -> tuple[str, ...]:
+        """Names of the feature tables that the model reads: those for which it has fields."""
+        return tuple(name for name in FeatureTables._fields if self.has_field(name))
 
     @property
     def reads_ids(self) -> bool:

@@ -42,7 +42,7 @@ def check(tree: Tree) -> None:
         check_combinations(tree)
 
 
-def _check_node(node: Mapping[str, Any], path: str) -> None:
+def _check_node(node: Mapping[str, object], path: str) -> None:
     if not isinstance(node["_target_"], str):
         raise InputError(f"{path}._target_={node['_target_']!r}: must be the dotted path of a class or function")
     parameters, adapters = signature(node["_target_"])

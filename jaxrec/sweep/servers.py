@@ -11,7 +11,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -46,7 +46,7 @@ class ServerStorage(BaseStorage):
     def __init__(self, inner: BaseStorage, minutes: float = RETRY_MINUTES) -> None:
         self.inner, self.minutes, self.is_lost = inner, minutes, False
 
-    def call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def call(self, name: str, *args: object, **kwargs: object) -> Any:
         """Call a method of the inner storage until the server can be reached."""
         return self._patiently(lambda is_repeated: getattr(self.inner, name)(*args, **kwargs))
 
@@ -65,7 +65,7 @@ class ServerStorage(BaseStorage):
 
         return int(self._patiently(create))
 
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Change the state of a trial; a repeated change has been carried out before."""
 
         def change(is_repeated: bool) -> bool:
@@ -105,7 +105,7 @@ class ServerStorage(BaseStorage):
 
 
 def _delegate(name: str) -> Callable[..., Any]:
-    def method(self: ServerStorage, *args: Any, **kwargs: Any) -> Any:
+    def method(self: ServerStorage, *args: object, **kwargs: object) -> Any:
         return self.call(name, *args, **kwargs)
 
     return method
