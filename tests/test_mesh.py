@@ -152,6 +152,7 @@ OBJECTIVES = {
     "softmax": "model=softmax_dnn",
     "rows": "model=mf optimizer=row_adagrad model.regularization=0",
     "shared rows": "model=mf optimizer=row_adagrad model.regularization=0 loss=sampled_softmax negatives=batch_shared",
+    "graph": "model=lightgcn",
     "uniformity": "model=mf loss=directau model.temperature=1",
     "next item": "model=sasrec model.history_length=8 loss=sequence_softmax",
     "masked item": "model=bert4rec model.history_length=8",

@@ -25,8 +25,8 @@ from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
-from jaxrec.mesh import MeshSize, batch_shared_by, check_batch, places_in_batch, rows_over, sum_over_batch
-from jaxrec.models.model import Model, Params
+from jaxrec.mesh import MeshSize, batch_shared_by, check_batch, padded, places_in_batch, rows_over, sum_over_batch
+from jaxrec.models.model import Model, Params, Prepared
 from jaxrec.random import RandomStream, stream, substream
 
 Precision = Literal["float32", "bfloat16"]
@@ -34,13 +34,23 @@ PRODUCTS = {"float32": None, "bfloat16": "BF16_BF16_F32"}  # names of `jax.defau
 
 
 class State(NamedTuple):
-    """Training state of a member."""
+    """Training state of a member.
+
+    Attributes:
+        params: parameters that score: those that are validated and kept
+        optimizer: state of the optimizer
+        source: random stream
+        epoch: number of epochs trained
+        mined: mined hard negatives, for samplers that use them; see `fitting.mining`
+        trained: parameters that steps update; None: `params`
+    """
 
     params: Params
     optimizer: PyTree
     source: RandomStream
     epoch: Int[Array, ""]
-    mined: Array | None = None  # mined hard negatives, for samplers that use them; see `fitting.mining`
+    mined: Array | None = None
+    trained: Params | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +109,8 @@ class GradientFit(EpochLoop):
         if self.mesh.batch != "auto":
             batch_size += -batch_size % self.mesh.batch
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
-        shared = placement.share((examples, tables(model, train.encoded)))
+        prepared = model.prepare(train) if isinstance(model, Prepared) else None
+        shared = placement.share((examples, tables(model, train.encoded), prepared))
         release()
         hard = hard_of(self.objective)
         training = Training(
@@ -109,6 +120,7 @@ class GradientFit(EpochLoop):
             n_examples,
             batch_size,
             placement.n_split,
+            placement.n_rows,
             penalized=bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0))),
             products=PRODUCTS[self.precision],
             mined=None if hard is None else (train.n_users, hard.width),
@@ -130,6 +142,7 @@ class Training:
         n_examples: number of examples
         batch_size: examples per step
         n_split: number of devices over which each batch is split
+        n_rows: number of devices over which the rows of tables are split
         penalized: add the model's own penalty
         products: precision of matrix products, for `jax.default_matmul_precision`
         mined: shape of a member's mined negatives; None: the sampler uses none
@@ -141,18 +154,20 @@ class Training:
     n_examples: int
     batch_size: int
     n_split: int
+    n_rows: int
     penalized: bool
     products: str | None
     mined: tuple[int, int] | None
 
     def start(self, shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
         """Initial state of a member."""
-        examples, features = shared
+        examples, features, prepared = shared
         init_key, key = jax.random.split(key)
-        _, objective, optimizer = self._parts(hyper)
+        model, objective, optimizer = self._parts(hyper)
         params = objective.start(fresh(with_tables(self.model, features), init_key, hyper), examples)
         mined = None if self.mined is None else nothing_mined(*self.mined)
-        return State(params, optimizer.init(params), stream(key), jnp.int32(0), mined)
+        state = State(params, optimizer.init(params), stream(key), jnp.int32(0), mined)
+        return _finished(_with_prepared(model, prepared), state)
 
     def _parts(self, hyper: Hyper) -> tuple[Model, Objective, Dense | Averaged | RowDescent]:
         """The model, the objective with its sampler, and the optimizer, with the member's hyperparameters."""
@@ -162,10 +177,10 @@ class Training:
 
     def epoch(self, shared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Float[Array, ""]]:
         """Train on every example once, in random order; a member that is not active is returned unchanged."""
-        examples, features = shared
+        examples, features, prepared = shared
         n_examples, batch_size, n_split = self.n_examples, self.batch_size, self.n_split
         model, loss, optimizer = self._parts(hyper)
-        model = with_tables(model, features)
+        model = _with_prepared(with_tables(model, features), prepared)
         of_epoch = substream(state.source, state.epoch)
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
@@ -196,14 +211,27 @@ class Training:
             return (params, moments), sums
 
         def train(state: State) -> tuple[State, Array]:
-            carry = state.params, state.optimizer
+            carry = state.params if state.trained is None else state.trained, state.optimizer
             with batch_shared_by(n_split, share), jax.default_matmul_precision(self.products):
                 (params, moments), (totals, weights) = jax.lax.scan(step, carry, jnp.arange(n_steps))
-            return State(params, moments, state.source, state.epoch + 1, state.mined), jnp.sum(totals) / jnp.sum(
-                weights
-            )
+            after = State(params, moments, state.source, state.epoch + 1, state.mined)
+            # Tables that are computed have no padding.
+            return padded(_finished(model, after), self.n_rows), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
+
+
+def _finished(model: Model, state: State) -> State:
+    """The state with parameters that score; those that steps update are others for a `Prepared` model."""
+    if not isinstance(model, Prepared):
+        return state
+    trained = state.params["params"]  # a loss may add parameters of its own
+    return state._replace(params={"params": trained | model.bind(state.params).finished()}, trained=state.params)
+
+
+def _with_prepared(model: Model, prepared: PyTree) -> Model:
+    """The model in training, which may read statistics of the training data."""
+    return model.clone(prepared=prepared) if isinstance(model, Prepared) else model  # type: ignore[call-arg]
 
 
 def _numbers_of_loss(objective: Objective, hyper: Hyper) -> dict[str, PyTree]:

@@ -195,8 +195,9 @@ def _at_tables(lookup: Callable[[Callable[[Array], Array], Array, tuple[str, ...
     def intercept(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "whole":
             raise InputError(
-                f"the objective reads the whole table {'/'.join(context.module.path)} in each step (full softmax, or "
-                "model.regularization), which row optimizers do not support: choose optimizer=adam, adagrad or sgd"
+                f"the objective reads the whole table {'/'.join(context.module.path)} in each step (full softmax, "
+                "model.regularization, or a graph), which row optimizers do not support: choose optimizer=adam, "
+                "adagrad or sgd"
             )
         if context.method_name == "lookup":
             return lookup(call, args[0], context.module.path)

@@ -9,6 +9,7 @@ A family derives from `Model`, or from the more specific base classes that apply
     Additive          a score is a sum over the items of the history
     Solved            fitted by a closed form
     Alternating       fitted by alternating steps
+    Prepared          trained by gradient descent with statistics of the training data, e.g. their graph
 
 `model.bind(params)` is the model with parameters: `model.bind(params).score_catalog(query)`.
 """
@@ -192,6 +193,22 @@ class Alternating(Model):
     def als_step(self, prepared: PyTree) -> tuple[Params, Float[Array, ""]]:
         """The parameters of each module after one step, and the value of the objective."""
         raise self._lacks("als_step(prepared)")
+
+
+class Prepared(Model):
+    """A model that reads statistics of the training data while it is trained by gradient descent, and only then.
+
+    A family declares the field `prepared`, which holds them in training and is None elsewhere: the model is validated,
+    stored and served with the parameters of `finished`. `pretrained` is not supported.
+    """
+
+    def prepare(self, train: Interactions) -> PyTree:
+        """Statistics of the training data as device arrays, computed once."""
+        raise self._lacks("prepare(train)")
+
+    def finished(self) -> Params:
+        """The parameters of each module that score without `prepared`, of the shapes of those in training."""
+        raise self._lacks("finished()")
 
 
 def parameter_shapes(model: Model) -> dict[str, tuple[int, ...]]:

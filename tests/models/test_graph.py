@@ -1,0 +1,76 @@
+"""Propagation over the user-item graph against the dense normalized adjacency matrix in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxrec.data.interactions import Interactions
+from jaxrec.models.graph import SEGMENT, mean_of_layers, user_item_graph
+
+USERS, ITEMS, D = 7, 40, 3
+
+
+def interactions() -> Interactions:
+    """User 0 has items for more than two segments, user 1 for exactly one; user 6 and the last item have nothing."""
+    items = [np.arange(2 * SEGMENT + 5), np.arange(SEGMENT), [3, 3, 5], [0], [38, 5], [7]]
+    user = np.repeat(np.arange(6, dtype=np.int32), [len(row) for row in items])
+    item = np.concatenate(items).astype(np.int32)
+    order = np.random.default_rng(0).permutation(len(user))
+    return Interactions(user[order], item[order], None, None, None, np.arange(USERS), np.arange(ITEMS))
+
+
+def normalized(train: Interactions) -> np.ndarray:
+    """D^-1/2 A D^-1/2 of all users, followed by all items."""
+    x = np.zeros((train.n_users, train.n_items))
+    x[train.user, train.item] = 1
+    a = np.block([[np.zeros((len(x), len(x))), x], [x.T, np.zeros((x.shape[1], x.shape[1]))]])
+    scale = 1 / np.sqrt(np.maximum(a.sum(axis=1), 1))
+    return scale[:, None] * a * scale[None, :]
+
+
+def powers(train: Interactions, n_layers: int) -> np.ndarray:
+    """Mean of the powers 0, 1, ... and `n_layers` of `normalized`."""
+    a = normalized(train)
+    return np.mean([np.linalg.matrix_power(a, k) for k in range(n_layers + 1)], axis=0)
+
+
+def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return tuple(rng.normal(size=(n, D)).astype(np.float32) for n in (USERS, ITEMS))
+
+
+@pytest.mark.parametrize("n_layers", [0, 1, 3])
+def test_propagation_is_the_mean_of_the_powers_of_the_adjacency_matrix(n_layers):
+    train, e = interactions(), vectors()
+    p, q = jax.jit(mean_of_layers, static_argnums=0)(n_layers, user_item_graph(train), e)
+    expected = powers(train, n_layers) @ np.concatenate(e)
+    np.testing.assert_allclose(np.concatenate([p, q]), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_gradient_is_that_of_the_dense_product():
+    """Of the sum of w * P e by e, which is P' w."""
+    train, w = interactions(), vectors(1)
+    graph = user_item_graph(train)
+
+    def weighted(e):
+        return sum(jnp.vdot(*pair) for pair in zip(mean_of_layers(2, graph, e), w, strict=True))
+
+    found = np.concatenate(jax.jit(jax.grad(weighted))(vectors()))
+    np.testing.assert_allclose(found, powers(train, 2).T @ np.concatenate(w), rtol=1e-5, atol=1e-6)
+
+
+def test_only_targets_are_edges():
+    whole = interactions()
+    target = whole.user != 2
+    graph = user_item_graph(Interactions(*list(vars(whole).values())[:7], target=target))
+    kept = Interactions(whole.user[target], whole.item[target], None, None, None, np.arange(USERS), np.arange(ITEMS))
+    jax.tree.map(np.testing.assert_array_equal, graph, user_item_graph(kept))
+    assert 2 not in graph.users.owner
+
+
+def test_without_interactions_nothing_is_propagated():
+    nothing = np.empty(0, np.int32)
+    train = Interactions(nothing, nothing, None, None, None, np.arange(USERS), np.arange(ITEMS))
+    p, q = jax.jit(mean_of_layers, static_argnums=0)(1, user_item_graph(train), vectors())
+    np.testing.assert_array_equal(np.concatenate([p, q]), np.concatenate(vectors()) / 2)
