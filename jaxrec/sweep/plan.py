@@ -43,6 +43,14 @@ ADDED: dict[str, object] = {
     "model.gated": False,
     "model.relative": False,
     "model.tied": True,
+    "model.item_features": False,
+    "model.id_dropout": 0.0,
+    "model.user_features": False,
+    "model.event_kind": False,
+    "model.time_gap": 0,
+    "model.calendar": False,
+    "model.value": 0,
+    "model.block": None,
 }
 
 

@@ -46,10 +46,10 @@ class Tuning:
 
     @property
     def fixed(self) -> Values:
-        """Settings shared by all trials, by key."""
+        """Settings shared by all trials, and on which they depend, by key."""
         leaves = settings.flat(self.tree)
         own = {key for key in leaves if key.startswith("sweep.") or key in self.space}
-        own |= {"trainer.save_minutes", settings.SCHEDULE}
+        own |= {"trainer.save_minutes", "eval.test_metrics", settings.SCHEDULE}
         return {key: value for key, value in leaves.items() if key not in own}
 
     @property
