@@ -11,6 +11,15 @@ COMMA = r"^\s*[+-]?\d*,\d+(?:[eE][+-]?\d+)?\s*$"
 POINT = r"^\s*[+-]?\d*\.\d+(?:[eE][+-]?\d+)?\s*$"
 
 
+def hint(value: object, decimal: Decimal) -> str:
+    """Return advice for text that is not a number because of its commas, to append to a message; else empty."""
+    if not isinstance(value, str) or "," not in value:
+        return ""
+    if "." in value or value.count(",") > 1:
+        return "; write numbers without separators of thousands"
+    return f"; {HINT}" if decimal == "." else ""
+
+
 def with_decimal_points(column: pa.ChunkedArray, decimal: Decimal) -> pa.ChunkedArray:
     """Convert decimal commas in a text column to decimal points.
 

@@ -87,6 +87,11 @@ def apply_events(
         columns["target"] = hit
     if weights is not None:
         columns["weight"] = np.array([weights.get(name, 1.0) for name in names], np.float32)[codes]
+        if not columns["weight"][columns.get("target", slice(None))].any():
+            raise InputError(
+                f"data.event_weights={dict(weights)}: all rows to learn from would have the weight 0: give "
+                f"{target if target is not None else 'one of the events'} a weight above 0"
+            )
     if len(names) == 1:
         return EventRows(frame.drop(columns="event").assign(**columns), (), notes)
     return EventRows(frame.assign(event=codes, **columns), names, notes)

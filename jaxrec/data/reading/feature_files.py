@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data.reading import tables
-from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, with_decimal_points
+from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, hint, with_decimal_points
 from jaxrec.errors import InputError
 
 OFTEN = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
@@ -221,9 +221,12 @@ def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) 
     parsed = _parsed(column)
     if parsed is None:
         text = column.to_pandas()
-        row = int((pd.to_numeric(text, errors="coerce").isna() & text.notna()).to_numpy().argmax())
+        numbers = pd.to_numeric(text, errors="coerce")
+        dates = pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)
+        unread = min(numbers.isna(), dates.isna(), key=lambda missing: int(missing.sum())) & text.notna()
+        row = int(unread.to_numpy().argmax())
         raise InputError(
             f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: fix it, or list "
-            f"{name} in data.categorical" + (f"; {HINT}" if "," in text[row] else "")
+            f"{name} in data.categorical" + hint(text[row], ".")
         )
     return parsed.to_pandas()

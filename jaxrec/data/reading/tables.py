@@ -84,6 +84,9 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column without dictionary encoding, with text and UUIDs as strings, and empty text and NaN as null."""
     if pa.types.is_dictionary(column.type):
         column = decoded(column)
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if is_list and pa.types.is_string_view(column.type.value_type):  # pandas does not read them
+        column = column.cast(pa.large_list(pa.string()))
     if isinstance(column.type, pa.UuidType):
         column = _uuids(column)
     if pa.types.is_float16(column.type):
@@ -229,13 +232,15 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
             return names.index(name)
         if names.count(name) > 1:
             raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one for {key}")
-    if isinstance(path, InMemory):
+    if isinstance(path, InMemory) or parquet.is_parquet(path):
         raise InputError(
             f"{path} has no column {name!r}; the columns are {', '.join(map(repr, header))}: set {key} to one of them"
         )
     if any("\0" in column for column in header):
         raise InputError(f"{path} is UTF-16 or not text: save it as UTF-8")
-    hint = next((d for d in "\t;,| " if len(header) == 1 and d in header[0]), None)
+    if not header:
+        raise InputError(f"{path} is empty")
+    hint = _delimiter_of(header[0], name) if len(header) == 1 else None
     if any("\n" in column for column in header) or sum(map(len, header)) > LONGEST:
         raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or is not a header")
     hint = "tab" if hint == "\t" else hint  # easier to type in a shell
@@ -244,6 +249,13 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "
         + (f"set {advice('data.delimiter', hint)}" if hint else f"{choose} add a line of column names")
     )
+
+
+def _delimiter_of(line: str, name: str) -> str | None:
+    """Return the likely delimiter of a first line: one that separates the name of a column, or that is no blank."""
+    found = [delimiter for delimiter in "\t;,| " if delimiter in line]
+    separating = [delimiter for delimiter in found if name in line.split(delimiter)]
+    return next(iter([*separating, *(delimiter for delimiter in found if delimiter != " ")]), None)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Text files with one row per line: decompression, delimiters, rows, and descriptions of faults."""
 
+import codecs
 import csv
 import io
 import zipfile
@@ -76,7 +77,7 @@ def iter_rows(path: Path, delimiter: str | None, encoding: str = "utf-8") -> Ite
 @contextmanager
 def open_lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
     """Open a text file as an iterator of its lines, including line ends."""
-    encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding  # without the byte order mark
     with open_stream(path) as stream, io.TextIOWrapper(stream, encoding, "replace", newline="") as text:
         yield text
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jaxrec.data.reading.decimals import HINT, Decimal, with_decimal_points
+from jaxrec.data.reading.decimals import Decimal, hint, with_decimal_points
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
@@ -34,8 +34,8 @@ def finite_values(column: pa.ChunkedArray, where: Where, decimal: Decimal, negat
         row = int(broken[0])
         value = original[row].as_py()
         what = "no value" if value is None else f"the value {value!r}, not a finite number"
-        hint = f"; {HINT}" if decimal == "." and isinstance(value, str) and "," in value else ""
-        raise InputError(f"data.value_column: {where(row)} has {what}: fix or drop {len(broken):,} such rows{hint}")
+        advice = hint(value, decimal)
+        raise InputError(f"data.value_column: {where(row)} has {what}: fix or drop {len(broken):,} such rows{advice}")
     below = np.flatnonzero(values < 0)
     if len(below) and not negative:
         row = int(below[0])

@@ -34,6 +34,11 @@ def test_rows_are_marked_one_by_one(events, kept, target, weights):
         with pytest.raises(InputError, match=r"keeps no rows|is not in data\.events|no row has data\.target_event"):
             apply_events(frame(events), where, **options)
         return
+    learned = [e for (_, e), is_target in zip(left, wanted, strict=True) if target is None or is_target]
+    if weights is not None and not any(weights.get(e, 1.0) for e in learned):
+        with pytest.raises(InputError, match="all rows to learn from would have the weight 0"):
+            apply_events(frame(events), where, **options)
+        return
     made = apply_events(frame(events), where, **options)
     assert made.frame["row"].tolist() == [i for i, _ in left]
     if kept is not None and len(kept) == 1:
@@ -77,6 +82,8 @@ def test_names_come_from_the_data_unless_they_are_known():
         ),
         (["view"], {"known": NAMES, "target": "buy"}, r"no row has data\.target_event=buy: choose one of view"),
         (["view"], {"known": NAMES, "kept": ["buy"]}, r"data\.events=\['buy'\] keeps no row"),
+        (["view", "buy"], {"weights": {"view": 0, "buy": 0}}, "weight 0: give one of the events a weight above 0"),
+        (["view", "buy"], {"weights": {"buy": 0}, "target": "buy"}, "weight 0: give buy a weight above 0"),
         ([str(i) for i in range(128)], {}, "128 distinct events"),
     ],
 )

@@ -162,6 +162,11 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
         (ITEMS, {"numerical": ("price",), "categorical": ("price",)}, "the feature 'price' is listed twice"),
         (ITEMS, {"numerical": ("brand",)}, "line 2 of .*items.csv has 'acme' as brand, which is neither a number"),
         ("item_id,a\nx1,\nx2,b\n", {"numerical": ("a",)}, "line 3 of .*items.csv has 'b' as a, which is neither"),
+        (
+            "item_id,a\nx1,2024-01-31\nx2,31.1.24\n",
+            {"numerical": ("a",)},
+            "line 3 of .*items.csv has '31.1.24' as a, which",
+        ),
         (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: set data.user_features"),
         (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
     ],
@@ -169,6 +174,13 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
 def test_what_cannot_be_read_is_named(data, content, options, message):
     with pytest.raises(InputError, match=message):
         data(content, **options)
+
+
+@pytest.mark.parametrize("lists", [pa.list_, pa.large_list])
+def test_lists_of_text_as_polars_writes_them(data, tmp_path, lists):
+    column = pa.array([["a", "b"], ["b"]], lists(pa.string_view()))
+    pq.write_table(pa.table({"item_id": ["x1", "x2"], "tags": column}), tmp_path / "items.parquet")
+    assert by_id(data("", item_features=tmp_path / "items.parquet"), "tags")[:2] == [["a", "b"], ["b"]]
 
 
 def test_parquet_columns_that_are_no_features(data, tmp_path):

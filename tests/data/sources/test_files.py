@@ -143,7 +143,14 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         ("", {}, "data.csv is empty"),
         ("user_id,item_id\n", {}, "data.csv has a header but no rows"),
         ("user_id,item_id", {}, "data.csv has a header but no rows"),
-        ("\n\n", {}, "data.csv has no column 'user_id'"),
+        ("\n\n", {}, "data.csv is empty"),
+        (
+            "# made by hand\nuser_id,item_id\n1,2\n",
+            {},
+            "first line names '# made by hand': set data.user_column to one",
+        ),
+        ("user_id item_id\n1 2\n", {}, "set 'data.delimiter=\" \"'"),
+        (GOOD.replace("3.5", '"1,234.5"'), {"value_column": "rating"}, "'1,234.5'.*without separators of thousands$"),
         (
             "user,item_id\n1,2\n",
             {},
@@ -187,6 +194,19 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
 def test_what_cannot_be_read_is_named(write, content, options, message):
     with pytest.raises(InputError, match=message):
         files(write(content), **options)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "utf8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_a_name(write, encoding):
+    assert rows(files(write("\ufeff" + GOOD), encoding=encoding, value_column="rating", time_column="when")) == EXPECTED
+
+
+def test_a_column_that_a_parquet_file_does_not_have(tmp_path):
+    pq.write_table(pa.table({"user": [1], "item_id": [2]}), tmp_path / "data.parquet")
+    with pytest.raises(
+        InputError, match=r"data.parquet has no column 'user_id'; the columns are 'user', 'item_id': set"
+    ):
+        files(tmp_path / "data.parquet")
 
 
 def test_negative_values_may_be_dropped(write):
