@@ -29,7 +29,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
-from scipy import special
 
 LEVEL = 0.05  # of tests; intervals cover 1 - LEVEL
 
@@ -43,6 +42,8 @@ class Estimate(NamedTuple):
 
     def interval(self) -> tuple[float, float]:
         """Return the 95 % interval of the t distribution; NaN if the variance is unknown."""
+        from scipy import special  # here, because it takes long to import
+
         half = special.stdtrit(self.dof, 1 - LEVEL / 2) * np.sqrt(self.variance)
         return float(self.value - half), float(self.value + half)
 
@@ -50,6 +51,8 @@ class Estimate(NamedTuple):
         """Return the two-sided p-value of the hypothesis that the true value is 0; NaN if the variance is unknown."""
         if self.variance == 0:
             return 1.0 if self.value == 0 else 0.0
+        from scipy import special  # here, because it takes long to import
+
         return float(2 * special.stdtr(self.dof, -abs(self.value) / np.sqrt(self.variance)))
 
 

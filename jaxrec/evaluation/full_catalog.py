@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -67,11 +68,7 @@ class CatalogEvaluator(Evaluator):
         kinds = {metric.kind for metric in self.metrics}
         popularity = kinds & {OF_ITEMS, OF_POPULARITY}
         known_shares = shares(held_out.known) if popularity else np.zeros(0, np.float32)
-        expected = None
-        if OF_HITS in kinds:
-            popular = Ranker(Popularity(self.n_items), queries, self.k[-1], block=block, exclude_known=exclude_known)
-            counts = np.bincount(held_out.known.item, minlength=self.n_items).astype(np.float32)
-            expected = popular({"params": {"count": jnp.asarray(counts[None])}}, Hyper()).items[0]
+        expected = most_popular(held_out, queries, self.k[-1], exclude_known) if OF_HITS in kinds else None
         self._known = _Known(
             self.ground_truth.relevant,
             jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32),
@@ -85,6 +82,20 @@ class CatalogEvaluator(Evaluator):
         ranked = self.ranker(params, hyper, active=active)
         per_user, overall = _measure(self._known, ranked.items, ranked.finite, self.k, self.n_items, self.metrics)
         return Measured(per_user, overall, ranked.items, ranked.finite)
+
+
+def most_popular(held_out: HeldOut, queries: QueryRows, k: int, exclude_known: bool) -> Int[Array, "R K"]:
+    """The k items with the most known interactions for each row, computed once for all models."""
+    lists = _popular_lists.setdefault(held_out, {})
+    if (k, exclude_known) not in lists:
+        n_items = held_out.known.n_items
+        counts = np.bincount(held_out.known.item, minlength=n_items).astype(np.float32)
+        ranker = Ranker(Popularity(n_items), queries, k, exclude_known=exclude_known)
+        lists[k, exclude_known] = ranker({"params": {"count": jnp.asarray(counts[None])}}, Hyper()).items[0]
+    return lists[k, exclude_known]
+
+
+_popular_lists: WeakKeyDictionary[HeldOut, dict[tuple[int, bool], Array]] = WeakKeyDictionary()
 
 
 def shares(known: Interactions) -> np.ndarray:

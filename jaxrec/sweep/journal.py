@@ -3,14 +3,47 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
+from optuna.storages.journal._file import get_lock_file
+from optuna.storages.journal._storage import JournalOperation
 
 from jaxrec.errors import InputError, first_line
 from jaxrec.sweep.file_lock import FileLock
 
 log = logging.getLogger(__name__)
+
+
+class Journal(JournalStorage):
+    """Journal that writes several attributes of a trial at once: a write waits some milliseconds for the disk."""
+
+    def set_trial_user_attrs(self, trial_id: int, attributes: Mapping[str, object]) -> None:
+        """Set attributes of a trial; a process that is killed meanwhile may leave the first ones."""
+        with self._thread_lock:
+            record = {
+                "op_code": JournalOperation.SET_TRIAL_USER_ATTR,
+                "worker_id": self._replay_result.worker_id,
+                "trial_id": trial_id,
+            }
+            self._backend.append_logs([{**record, "user_attr": {name: value}} for name, value in attributes.items()])
+            self._sync_with_backend()
+
+
+class _Backend(JournalFileBackend):
+    """File of a journal in which validations do not wait for the disk.
+
+    Other processes see them at once. After a power loss the last ones may be missing, as if training had ended before.
+    """
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        if any(record["op_code"] != JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE for record in logs):
+            super().append_logs(logs)
+            return
+        with get_lock_file(self._lock), open(self._file_path, "ab") as file:
+            file.writelines(json.dumps(record, separators=(",", ":")).encode() + b"\n" for record in logs)
 
 
 def read_journal(path: Path) -> JournalStorage:
@@ -22,7 +55,7 @@ def read_journal(path: Path) -> JournalStorage:
 def _replayed(path: Path, backend: JournalFileBackend) -> JournalStorage:
     """Return the storage of a journal; one whose records are not those of Optuna is an InputError."""
     try:
-        storage = JournalStorage(backend)
+        storage = Journal(backend)
         for study in storage.get_all_studies():
             n_values = {len(study.directions)}
             trials = storage.get_all_trials(study._study_id, deepcopy=False)
@@ -54,7 +87,7 @@ def open_journal(path: Path) -> JournalStorage:
             _cut(path, _sound_length(path))
     finally:
         lock.release()
-    return _replayed(path, JournalFileBackend(str(path), lock_obj=lock))
+    return _replayed(path, _Backend(str(path), lock_obj=lock))
 
 
 class _JournalLock(JournalFileOpenLock):

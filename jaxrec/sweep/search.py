@@ -20,6 +20,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -35,7 +36,7 @@ from jaxrec.sweep.outcome import FINAL, Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
 from jaxrec.sweep.pruning import decide
 from jaxrec.sweep.servers import StorageLostError
-from jaxrec.sweep.telling import repeated, tell
+from jaxrec.sweep.telling import repeated, set_attributes, tell
 from jaxrec.sweep.trials import key_of, progress, write_trials
 from jaxrec.sweep.warm_start import own
 from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans, record_round
@@ -175,8 +176,8 @@ class _Loop:
             study.sampler = plan.sampler_of(len(study.get_trials(deepcopy=False)))
             trial = ask(study, self.worker)
             suggest(study, plan, trial)
-            trial.set_user_attr("started_round", self.round)
-            trial.set_user_attr("worker", self.worker.id)  # last: without it, the trial counts as incomplete
+            # The worker is last: without it, the trial counts as incomplete.
+            set_attributes(study, trial, {"started_round": self.round, "worker": self.worker.id})
             self._start(trial, ended_round=self.round)
             n_new -= 1
         return 0
@@ -201,8 +202,7 @@ class _Loop:
             known, ended_round = self.known.get(key_of(trial.params)), self.round - lag
             if known is not None and known.user_attrs.get("worker") == frozen.user_attrs.get("worker"):
                 ended_round = max(ended_round, known.user_attrs["ended_round"])  # it had waited for the other to end
-            trial.set_user_attr("started_round", self.round - lag)
-            trial.set_user_attr("worker", self.worker.id)
+            set_attributes(self.study, trial, {"started_round": self.round - lag, "worker": self.worker.id})
             log.warning("trial %d was running in a process that ended: it is continued", frozen.number)
             self._start(trial, lag, ended_round=ended_round)
 
@@ -295,7 +295,7 @@ class _Loop:
         try:
             if not self._is_own(self.study._storage.get_trial(trial._trial_id)):
                 raise UpdateFinishedTrialError
-            trial.set_user_attr("ended_round", ended_round)
+            outcome = replace(outcome, attributes={"ended_round": ended_round, **outcome.attributes})
             ended = tell(self.study, trial, outcome, self.plan.goals)
         except (UpdateFinishedTrialError, ValueError):  # the first outcome counts
             if self._is_own(self.study._storage.get_trial(trial._trial_id)):

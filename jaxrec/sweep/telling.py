@@ -1,10 +1,12 @@
 """Outcomes of trials, stored in the study."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from jaxrec.sweep.journal import Journal
 from jaxrec.sweep.objectives import Goals, measured, value_of
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.trials import failures_by_key, key_of
@@ -23,8 +25,7 @@ BOOKKEEPING = {
 def tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTrial:
     """Store an outcome; parameters that failed are queued to be tried once more."""
     attributes = {**outcome.attributes, "error": outcome.failure} if outcome.failure else outcome.attributes
-    for name, value in attributes.items():
-        trial.set_user_attr(name, value)
+    set_attributes(study, trial, attributes)
     if outcome.failure:
         finished_trial = study.tell(trial, state=TrialState.FAIL)
         # Retried once; after a second failure the parameters count as a finished trial.
@@ -41,6 +42,16 @@ def tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTr
         return study.tell(trial, state=TrialState.PRUNED)
     assert outcome.value is not None
     return study.tell(trial, [outcome.value, *goals.values(attributes)])
+
+
+def set_attributes(study: Study, trial: Trial, attributes: Mapping[str, object]) -> None:
+    """Set user attributes of a trial, in one write if the storage is a journal."""
+    if isinstance(study._storage, Journal):
+        study._storage.set_trial_user_attrs(trial._trial_id, attributes)
+        trial._cached_frozen_trial.user_attrs.update(attributes)
+    else:
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
 
 
 def repeated(known: FrozenTrial) -> Outcome:

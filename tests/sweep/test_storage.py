@@ -1,4 +1,5 @@
 import json
+import os
 import time
 
 import optuna
@@ -7,6 +8,7 @@ import pytest
 from jaxrec.errors import InputError
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.storage import open_storage
+from jaxrec.sweep.telling import set_attributes
 from tests.paths import ROOT
 
 STORED = ROOT / "tests" / "fixtures" / "format-2" / "study"
@@ -116,3 +118,31 @@ def test_records_that_are_not_those_of_optuna_are_refused_in_one_line(tmp_path, 
         with pytest.raises(InputError, match=f"journal.log is damaged .*({reason})") as caught:
             read()
         assert "\n" not in str(caught.value)
+
+
+def test_attributes_of_a_trial_are_one_write_and_a_cut_one_leaves_the_first(tmp_path, monkeypatch):
+    study = optuna.create_study(study_name="s", storage=open_storage(None, tmp_path))
+    trial, syncs = study.ask(), []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (syncs.append(file), fsync(file)))
+    set_attributes(study, trial, {"a": 1, "b": [2.5, None], "worker": "me"})
+    assert len(syncs) == 1
+    assert trial.user_attrs == {"a": 1, "b": [2.5, None], "worker": "me"}
+    trial.report(0.25, 3)
+    assert len(syncs) == 1  # a validation does not wait for the disk
+    study.tell(trial, 0.5)
+    assert len(syncs) > 1
+    (other,) = read_journal(tmp_path / "journal.log").get_all_trials(0)
+    assert (other.user_attrs, other.intermediate_values, other.value) == (trial.user_attrs, {3: 0.25}, 0.5)
+    whole = (tmp_path / "journal.log").read_bytes()
+    cut = whole[: whole.index(b'"b":[') + 3]
+    (tmp_path / "journal.log").write_bytes(cut)
+    (left,) = open_storage(None, tmp_path).get_all_trials(0)
+    assert left.user_attrs == {"a": 1}
+
+
+def test_attributes_in_other_storages_are_set_one_by_one():
+    study = optuna.create_study()
+    trial = study.ask()
+    set_attributes(study, trial, {"a": 1, "b": 2})
+    assert trial.user_attrs == {"a": 1, "b": 2}
