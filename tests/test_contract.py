@@ -38,6 +38,7 @@ ALIKE = (
     "edlae",
     "gmf",
     "gru4rec",
+    "hstu",
     "lru",
     "mf_cosine",
     "mlp",

@@ -51,10 +51,11 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sasrec", "gru4rec"])
+@pytest.mark.parametrize("name", ["sasrec", "gru4rec", "hstu"])
 def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
     """Members differ in the rate and in ID dropout; one continues from a saved state."""
     read = ("item_features=true", "user_features=true", "time_gap=4", "calendar=true")
+    read += ("time_bias=true",) if name == "hstu" else ()
     tree = compose(f"model={name}", *PLANTED, *(f"model.{setting}" for setting in read))
     tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
     tree = settings.put(tree, {"trainer.batch_size": 32})

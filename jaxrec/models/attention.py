@@ -1,5 +1,7 @@
 """Scaled dot-product attention.   [Vaswani et al. 2017]"""
 
+from collections.abc import Iterable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -18,9 +20,9 @@ def attention(
     rate: float | Traced,
     noise: Noise | None,
     site: int,
-    bias: Float[Array, "H T T"] | None = None,
+    biases: Iterable[Float[Array, "#B H T T"]] = (),
 ) -> Float[Array, "B T D"]:
-    """Multi-head attention: softmax(q k' / sqrt(d) + bias) v per head, over the positions where `seen` is True.
+    """Multi-head attention: softmax(q k' / sqrt(d) + biases) v per head, over the positions where `seen` is True.
 
     Args:
         query, key, value: projected inputs.
@@ -29,14 +31,14 @@ def attention(
         rate: dropout rate of the attention weights.
         noise: random source of the dropout; None disables it.
         site: number of the dropout layer, see `dropout`.
-        bias: added to the logits, for each head H; None: nothing is added.
+        biases: added to the logits, for each head H.
     """
     b, t, d = query.shape
     check_heads(n_heads, d)
     q, k, v = (x.reshape(b, t, n_heads, d // n_heads) for x in (query, key, value))
     scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / jnp.sqrt(jnp.float32(d // n_heads))
-    if bias is not None:
-        scores = scores + bias[None]
+    for bias in biases:
+        scores = scores + bias
     # A finite mask value: padding, which may attend to nothing, gets uniform weights instead of NaN.
     weights = jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9), axis=-1)
     weights = dropout(weights, rate, noise, site)

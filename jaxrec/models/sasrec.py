@@ -22,12 +22,11 @@ from jaxrec.models.attention import attention
 from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.relative_bias import relative_biases
 from jaxrec.models.sequence import Context, Rate, SequenceModel
 
 Normalize = Literal["query", "pre", "post"]
 Activation = Literal["relu", "gelu", "silu"]
-
-FARTHEST = 127  # largest distance between positions with a bias of its own
 
 
 class SASRec(SequenceModel):
@@ -44,6 +43,7 @@ class SASRec(SequenceModel):
         activation, feed_forward: activation of the feed-forward networks, and their width in embedding dimensions
         gated: gate both sublayers, see above
         relative: add a learned bias to attention logits for each head and distance between positions
+        time_bias: add a learned bias for each head and time between two events, which needs times   [Zhai et al. 2024]
         tied: input and output items share one table
 
     Fidelity: follows the authors' code: queries are normalized, keys and values are not; position embeddings are
@@ -63,6 +63,7 @@ class SASRec(SequenceModel):
     feed_forward: PositiveInt = 1
     gated: bool = False
     relative: bool = False
+    time_bias: bool = False
     tied: bool = True
     has_inputs = True
 
@@ -85,11 +86,12 @@ class SASRec(SequenceModel):
             x = x * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]
         x, real = self.with_inputs(x, items, context)
+        elapsed = self.elapsed(items, context)
         if self.normalize == "post":
             x = self.norm(x)  # the only one outside the blocks is the first
         x = jnp.where(real[:, :, None], dropout(x, self.dropout, noise, 0), 0)
         for i, block in enumerate(self.blocks):
-            x = jnp.where(real[:, :, None], block(x, real, noise, 1 + 3 * i), 0)
+            x = jnp.where(real[:, :, None], block(x, real, elapsed, noise, 1 + 3 * i), 0)
         x = x[:, -items.shape[1] :]
         if self.normalize != "post":
             x = self.norm(x)
@@ -115,7 +117,12 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "B T D"], real: Bool[Array, "B T"], noise: Noise | None, site: int
+        self,
+        x: Float[Array, "B T D"],
+        real: Bool[Array, "B T"],
+        elapsed: Int[Array, "B T T"] | None,
+        noise: Noise | None,
+        site: int,
     ) -> Float[Array, "B T D"]:
         is_post = self.normalize == "post"
         attention_norm = nn.LayerNorm(epsilon=1e-8, name="attention_norm")
@@ -126,8 +133,8 @@ class Block(nn.Module):
         key, value = nn.Dense(self.dim, use_bias=False, name="key")(read), nn.Dense(self.dim, name="value")(read)
         n = x.shape[1]
         seen = real[:, None, :] & jnp.tri(n, dtype=bool)[None]
-        bias = self._by_distance(n) if self.relative else None
-        mixed = attention(query, key, value, seen, self.n_heads, self.dropout, noise, site, bias)
+        biases = relative_biases(self, self.n_heads, n if self.relative else None, elapsed)
+        mixed = attention(query, key, value, seen, self.n_heads, self.dropout, noise, site, biases)
         x = (a if self.normalize == "query" else x) + self._gated(mixed, a, "attention_gate")
         x = attention_norm(x) if is_post else x
         forward_norm = nn.LayerNorm(epsilon=1e-8, name="forward_norm")
@@ -144,9 +151,3 @@ class Block(nn.Module):
     def _gated(self, output: Float[Array, "B T D"], given: Float[Array, "B T D"], name: str) -> Float[Array, "B T D"]:
         """The output of a sublayer, gated by its input."""
         return output * jax.nn.sigmoid(nn.Dense(self.dim, name=name)(given)) if self.gated else output
-
-    def _by_distance(self, n: int) -> Float[Array, "H T T"]:
-        """Bias of each head by the distance between positions; distances of `FARTHEST` and more share one."""
-        table = self.param("distance", nn.initializers.zeros, (self.n_heads, FARTHEST + 1))
-        place = jnp.arange(n)
-        return table[:, jnp.clip(place[:, None] - place[None, :], 0, FARTHEST)]

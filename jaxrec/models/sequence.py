@@ -19,15 +19,17 @@ from jaxrec.hyper import Traced
 from jaxrec.models.dropout import Noise, kept
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.model import Factorized, Params
+from jaxrec.models.relative_bias import time_buckets
 from jaxrec.models.sequence_inputs import SequenceInputs
 from jaxrec.query import Query
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
-COLUMNS = {  # columns of histories: the setting that reads them, and the column of the data they come from
-    "event": ("event_kind", "event"),
-    "gap": ("time_gap", "time"),
+COLUMNS = {  # settings that read columns of histories: the column, and the column of the data that it comes from
+    "event_kind": ("event", "event"),
+    "time_gap": ("gap", "time"),
+    "time_bias": ("gap", "time"),
     "value": ("value", "value"),
-    "hour": ("calendar", "time"),
+    "calendar": ("hour", "time"),
 }
 
 
@@ -77,7 +79,7 @@ class SequenceModel(Factorized):
     @property
     def history_columns(self) -> tuple[str, ...]:
         """Columns of histories that the model reads besides the items."""
-        return tuple(name for name, (setting, _) in COLUMNS.items() if getattr(self, setting))
+        return tuple(dict.fromkeys(COLUMNS[setting][0] for setting in self._reading()))
 
     @property
     def tables_read(self) -> tuple[str, ...]:
@@ -162,6 +164,16 @@ class SequenceModel(Factorized):
         users = None if self.user_table is None else self.user_table.rows(context.user)
         return self.inputs(x, items, context.history, users)
 
+    def elapsed(self, items: Int[Array, "B T"], context: Context | None) -> Int[Array, "B S S"] | None:
+        """Buckets of the time between the positions of `with_inputs`, for `time_bias`; None if the model has none."""
+        if "time_bias" not in self._reading():
+            return None
+        gap = None if context is None else context.history.gap
+        buckets = time_buckets(jnp.full(items.shape, -1.0) if gap is None else gap, items >= 0)
+        if not self.user_features:
+            return buckets
+        return jnp.pad(buckets, ((0, 0), (1, 0), (1, 0)), constant_values=-1)  # the user alone has no time
+
     def is_new(self) -> Bool[Array, "I"]:
         """Items without training interactions, for a model of item features: their ids have vectors of zeros."""
         return ~jnp.any(self.item_embedding.whole()[: self.n_items] != 0, axis=1)
@@ -179,7 +191,7 @@ class SequenceModel(Factorized):
 
     def check_data(self, train: Interactions) -> None:
         """Raise an InputError if the data lacks an input that is switched on, or the model cannot read it."""
-        columns = [COLUMNS[name] for name in self.history_columns]
+        columns = [(setting, COLUMNS[setting][1]) for setting in self._reading()]
         features = [name.replace("table", "features") for name in self.tables_read]
         if not self.has_inputs and (read := [*(setting for setting, _ in columns), *features]):
             raise InputError(f"{type(self).__name__} reads item ids only: remove model.{read[0]}")
@@ -202,3 +214,7 @@ class SequenceModel(Factorized):
                 f"model.id_dropout={self.id_dropout} only has an effect with model.item_features=true: set both, or "
                 "remove it; a search over both needs its condition, when: {model.item_features: true}"
             )
+
+    def _reading(self) -> tuple[str, ...]:
+        """Settings that are on and read columns of histories; not every family has `time_bias`."""
+        return tuple(setting for setting in COLUMNS if getattr(self, setting, False))

@@ -71,6 +71,7 @@ BANDS = {
     "slim": Band(0.3, 0.36, HOLDOUT),
     "sasrec": Band(0.085, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "gru4rec": Band(0.072, 0.102, WINDOWS | {"model.dropout": 0.1}),
+    "hstu": Band(0.074, 0.1, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "lru": Band(0.068, 0.11, WINDOWS | {"model.n_blocks": 1, "model.dropout": 0.1}),
     "nextitnet": Band(0.072, 0.1, WINDOWS | {"model.dilations": [1], "model.dropout": 0.1}),
     "bert4rec": Band(

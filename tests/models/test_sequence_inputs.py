@@ -16,6 +16,7 @@ from jaxrec.models.bert4rec import BERT4Rec
 from jaxrec.models.dropout import Noise
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.gru4rec import GRU4Rec
+from jaxrec.models.hstu import HSTU
 from jaxrec.models.lru import LRURec
 from jaxrec.models.nextitnet import NextItNet
 from jaxrec.models.sasrec import SASRec
@@ -44,6 +45,7 @@ ALL = {
 FAMILIES = {
     "sasrec": SASRec(**ALL, n_blocks=1),
     "gru4rec": GRU4Rec(**ALL),
+    "hstu": HSTU(**ALL, n_blocks=1, time_bias=True),
     "lru": LRURec(**ALL, n_blocks=1),
     "nextitnet": NextItNet(**ALL, dilations=(1,)),
     "bert4rec": BERT4Rec(**ALL, n_blocks=1),

@@ -14,6 +14,7 @@ from jaxrec.history import History
 from jaxrec.models.bert4rec import BERT4Rec
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.gru4rec import GRU4Rec
+from jaxrec.models.hstu import HSTU
 from jaxrec.models.lru import LRURec
 from jaxrec.models.nextitnet import NextItNet
 from jaxrec.models.sasrec import SASRec
@@ -37,6 +38,7 @@ MODELS = {
         feed_forward=2,
         relative=True,
     ),
+    "hstu": HSTU(ITEMS, LENGTH, embedding_dim=DIM, n_heads=2),
     "lru": LRURec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1),
     "gru": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_layers=2),
     "lstm": GRU4Rec(ITEMS, LENGTH, embedding_dim=DIM, cell="lstm"),
@@ -237,6 +239,22 @@ def lru(p, items):
     return np.concatenate([x, np.ones((len(x), 1))], axis=1)
 
 
+def hstu(p, items):
+    """Without times; see test_hstu.py for loops over heads, queries and keys."""
+    x = 2.0 * p["item_embedding"]["table"][items] + p["position_embedding"]["table"][-len(items) :]
+    plain = {"scale": 1, "bias": 0}
+    for block in (p["blocks_0"], p["blocks_1"]):
+        inner = dense(norm(x, plain), block["split"])
+        u, v, q, k = np.split(inner * expit(inner), 4, axis=1)
+        mixed = np.zeros_like(v)
+        for head, columns in enumerate(np.split(np.arange(DIM), 2)):
+            for t in range(len(x)):
+                logits = k[: t + 1][:, columns] @ q[t, columns] + block["distance"][head, t::-1][: t + 1]
+                mixed[t, columns] = logits * expit(logits) @ v[: t + 1][:, columns] / LENGTH
+        x = x + dense(norm(mixed, plain) * u, block["output"])
+    return norm(x, p["norm"])
+
+
 def gru(p, items):
     x = p["item_embedding"]["table"][items]
     for layer in (p["layers_0"], p["layers_1"]):
@@ -297,6 +315,7 @@ REFERENCE = {
     "sasrec": sasrec,
     "sasrec_pre": sasrec_pre,
     "sasrec_post": sasrec_post,
+    "hstu": hstu,
     "lru": lru,
     "gru": gru,
     "lstm": lstm,

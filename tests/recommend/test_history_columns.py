@@ -21,6 +21,7 @@ from jaxrec.features import tables, with_tables
 from jaxrec.history import History
 from jaxrec.hyper import hyper_of
 from jaxrec.models.bert4rec import BERT4Rec
+from jaxrec.models.hstu import HSTU
 from jaxrec.models.sasrec import SASRec
 from jaxrec.query import Query
 from jaxrec.ranking import QueryRows, query_of
@@ -64,7 +65,8 @@ def stored(tmp_path_factory):
     known = known.annotated(encoded=Encoded.holding(None, features(known.item_features)))
 
     def of(kind):
-        plain = kind(**SIZES, **READS, item_sizes=known.encoded.of_items.sizes)
+        reads = READS | ({} if kind is BERT4Rec else {"time_bias": True})
+        plain = kind(**SIZES, **reads, item_sizes=known.encoded.of_items.sizes)
         model = with_tables(plain, tables(plain, known.encoded))
         query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, 4), -1, jnp.int32)))
         shapes = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
@@ -129,7 +131,7 @@ def test_by_user_by_history_and_by_the_server(stored):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [SASRec, BERT4Rec])
+@pytest.mark.parametrize("kind", [SASRec, BERT4Rec, HSTU])
 def test_exported(stored, tmp_path, kind):
     folder, *_ = stored(kind)
     run = load(folder)
