@@ -113,6 +113,9 @@ def test_help_shows_the_settings_of_the_choices_on_the_line(monkeypatch, capsys,
     assert "mine*" in text
     assert "bert4rec" in models
     assert "negatives_of" not in text
+    several = told(monkeypatch, capsys, "train", "-m", "model=mf,ease", "trainer.epochs=range(2,5)", "seed=7", "--help")
+    assert "epochs: 100" in several
+    assert "seed: 7" in several
 
 
 def test_jaxrec_alone_lists_its_commands_and_an_unknown_one_is_corrected(capsys):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from jaxrec.cli.settings_folders import path_options
@@ -23,14 +24,17 @@ def help_text(config_name: str, arguments: Sequence[str], title: str | None = No
 
     Args:
         config_name: its file in conf/.
-        arguments: its command line; settings are shown for the choices in it, e.g. model=sasrec.
+        arguments: its command line; settings are shown for the choices in it, e.g. model=sasrec, but not for those of
+            which several are to be tried.
         title: usage and purpose of the command; None: the comment at the top of its file.
     """
     options = path_options(arguments)
     folders = [CONF, *([Path(options.config_dir)] if options.config_dir else [])]
     config = CONF / f"{config_name}.yaml"
     groups = list(_groups(config))
-    overrides = [text for text in arguments if "=" in text and not text.startswith("-")]
+    typed = [text for text in arguments if "=" in text and not text.startswith("-")]
+    parsed = OverridesParser.create().parse_overrides(typed)
+    overrides = [text for text, override in zip(typed, parsed, strict=True) if not override.is_sweep_override()]
     overrides += [f"hydra.searchpath=[{','.join(f'file://{folder.absolute()}' for folder in folders[1:])}]"]
     tree = OmegaConf.to_container(composed(overrides, config_name, with_hydra=True), resolve=False)
     assert isinstance(tree, dict)
