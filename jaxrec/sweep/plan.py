@@ -43,6 +43,7 @@ ADDED: dict[str, object] = {
     "model.gated": False,
     "model.relative": False,
     "model.tied": True,
+    "model.time_bias": False,
     "model.item_features": False,
     "model.id_dropout": 0.0,
     "model.user_features": False,
