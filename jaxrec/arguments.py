@@ -37,6 +37,8 @@ def _expected(kind: str, message: str, value: object) -> str:
     """What pydantic expected in place of a value."""
     if kind in ("tuple_type", "list_type", "sequence_str"):
         return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
+    if kind in ("too_long", "missing"):
+        return "a shorter list" if kind == "too_long" else "a longer list"
     return message.removeprefix("Input should be ")
 
 

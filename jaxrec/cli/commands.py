@@ -1,17 +1,27 @@
 """The commands: each passes its settings to the module that does the work."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from pydantic import NonNegativeInt, TypeAdapter
+from pydantic import Field, NonNegativeInt, PositiveInt, TypeAdapter
 
 from jaxrec.arguments import check_value
 from jaxrec.command_line import command
 from jaxrec.config import compose, n_seeds, overwrites, plain
 from jaxrec.errors import InputError
+
+Text = str | None
+Name = str | int  # a folder or a study may be called 7, which Hydra reads as a number
+
+
+def _check(tree: Mapping[str, Any], **kinds: Any) -> None:
+    """Raise InputError for the first setting of a command that is not of its kind."""
+    for key, kind in kinds.items():
+        check_value(TypeAdapter(kind), tree[key], key)
 
 
 def train(cfg: DictConfig) -> None:
@@ -40,13 +50,15 @@ def train(cfg: DictConfig) -> None:
 def _study(cfg: DictConfig) -> None:
     from jaxrec.sweep import study
 
-    root = Path(cfg.root)
-    if cfg.study is None:
+    tree = plain(cfg)
+    _check(tree, study=Name | None, trial=NonNegativeInt | None, root=Name, storage=Text, n=PositiveInt)
+    root = Path(str(tree["root"]))
+    if tree["study"] is None:
         return study.show_studies(study.list_studies(root))
-    opened, directory = study.open_study(cfg.study, root, cfg.storage)
-    if cfg.trial is None:
-        return study.show(opened, directory, cfg.n)
-    return print(study.command(opened, cfg.trial))
+    opened, directory = study.open_study(str(tree["study"]), root, tree["storage"])
+    if tree["trial"] is None:
+        return study.show(opened, directory, tree["n"])
+    return print(study.command(opened, tree["trial"]))
 
 
 def _verify(cfg: DictConfig) -> None:
@@ -54,12 +66,13 @@ def _verify(cfg: DictConfig) -> None:
     from jaxrec.rundir import STUDY_FILE
     from jaxrec.sweep import study
 
+    _check(plain(cfg), target=Name, root=Name, storage=Text)
     target = Path(str(cfg.target))
     if cfg.trial is None:
         found = verify.verify_run(target)
     else:
         check_value(TypeAdapter(NonNegativeInt), cfg.trial, "trial")
-        name, root = str(cfg.target), Path(cfg.root)
+        name, root = str(cfg.target), Path(str(cfg.root))
         if (file := target / STUDY_FILE).is_file():
             name, root = file.read_text(encoding="utf-8").strip(), target
         opened, _ = study.open_study(name, root, cfg.storage)
@@ -75,6 +88,7 @@ def _compare(cfg: DictConfig) -> None:
     from jaxrec.console import say, table
 
     tree = plain(cfg)
+    _check(tree, runs=tuple[Name, ...], metric=Text, out=Text)
     out = None if tree["out"] is None else Path(tree["out"])
     if out is not None and out.suffix not in (".html", ".csv"):
         raise InputError(f"out={out}: the suffix must be .html for a page or .csv for the table, e.g. out=compare.html")
@@ -97,30 +111,33 @@ def _benchmark(cfg: DictConfig) -> None:
 
     use_all_cores()
     tree = plain(cfg)
+    _check(tree, case=Text, repeats=PositiveInt, out=Name, members=tuple[PositiveInt, ...])
     case, repeats, out, peer, compare, command = (
         tree.pop(key) for key in ("case", "repeats", "out", "peer", "compare", "command")
     )
     compiled_for = {key: tree.pop(key) for key in ("target", "topology", "members")}
-    cases.run(tree, case, repeats, Path(out), peer, compare, compiled_for, command)
+    cases.run(tree, case, repeats, Path(str(out)), peer, compare, compiled_for, command)
 
 
 def _explore(cfg: DictConfig) -> None:
     from jaxrec.explore import report
 
-    tree, typed = plain(cfg), [o for o in HydraConfig.get().overrides.task if o.startswith(("data=", "data."))]
+    tree = plain(cfg)
+    _check(tree, out=Name)
+    typed = [o for o in HydraConfig.get().overrides.task if o.startswith(("data=", "data."))]
     if "quantity" in tree["data"] and not any(o.startswith("data.quantity=") for o in typed):
         tree["data"]["quantity"] = "raw"  # show quantities, not their logarithms
-    report.run(tree, Path(tree.pop("out")), typed)
+    report.run(tree, Path(str(tree.pop("out"))), typed)
 
 
 def _mine(cfg: DictConfig) -> None:
+    from jaxrec import settings
     from jaxrec.console import say
     from jaxrec.machine import use_all_cores
-    from jaxrec.recommend import mining
 
     tree = plain(cfg)
     use_all_cores()
-    counts = mining.mine(**tree)
+    counts = settings.call("jaxrec.recommend.mining.mine", tree)
     say(f"{tree['out']}: {counts['mined']:,} mined and {counts['history']:,} history rows")
 
 
@@ -130,7 +147,7 @@ def _serve(cfg: DictConfig) -> None:
 
     tree = plain(cfg)
     settings.check({"limits": tree["limits"]})
-    check_value(TypeAdapter(tuple[str, ...]), tree["hosts"], "hosts")
+    _check(tree, run=Name, host=str, port=Annotated[int, Field(ge=0, le=65535)], hosts=tuple[str, ...])
     try:
         from jaxrec.serve.server import run
     except ModuleNotFoundError as error:
@@ -168,8 +185,9 @@ def _pipeline(cfg: DictConfig) -> None:
     from jaxrec.pipeline import run
 
     tree = plain(cfg)
+    _check(tree, out=Name)
     use_all_cores()
-    run.run(tree, Path(tree.pop("out")))
+    run.run(tree, Path(str(tree.pop("out"))))
 
 
 COMMANDS: dict[str, tuple[str, Callable[[DictConfig], None], str]] = {

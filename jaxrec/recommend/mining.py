@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
@@ -24,10 +25,10 @@ USERS_AT_A_TIME = 1 << 15  # users whose lists are in memory at once
 def mine(
     run: str | Path,
     out: str | Path,
-    ranks: tuple[int, int] = (1, 50),
-    per_user: int | None = None,
+    ranks: tuple[PositiveInt, PositiveInt] = (1, 50),
+    per_user: PositiveInt | None = None,
     history: bool = True,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
 ) -> dict[str, int]:
     """Write user_id, item_id, score, rank and label.
 
