@@ -51,8 +51,9 @@ def import_targets(node: object) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
             yield str(node["_target_"])
-        if isinstance(names := node.get("metrics"), list | tuple):
-            yield from (path for name in names if "." in (path := str(name).partition("(")[0].strip()))
+        for names in (node.get("metrics"), node.get("test_metrics")):
+            if isinstance(names, list | tuple):
+                yield from (path for name in names if "." in (path := str(name).partition("(")[0].strip()))
         node = list(node.values())
     if isinstance(node, list | tuple):
         for value in node:

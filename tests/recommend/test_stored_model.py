@@ -136,6 +136,9 @@ def test_a_configuration_builds_what_conf_names(tmp_path):
     }
     with pytest.raises(InputError, match=r"config\.yaml has _target_: os\.system, which conf/ does not name"):
         check_registered(evil, run / "config.yaml")
+    for key in ("metrics", "test_metrics"):  # imported when they are used
+        with pytest.raises(InputError, match=r"has _target_: evil\.metric, which conf/ does not name"):
+            check_registered({"eval": {key: ["ndcg", "evil.metric(k=1)"]}}, run / "config.yaml")
     (run / "config.yaml").write_text("data: {_target_: os.system, command: 'true'}\nsplit: {}\n")
     with pytest.raises(InputError, match=r"config\.yaml has _target_: os\.system"):
         Run.open(run)
