@@ -1,5 +1,6 @@
 """Boundary to Hydra: composes conf/ and overrides into plain trees of dicts."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,12 +8,13 @@ from typing import Annotated
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import Field, TypeAdapter
 
 from jaxrec.arguments import check_value
+from jaxrec.command_line import advice
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, OF_COMMAND, Tree, get, put, read, tuples
 from jaxrec.settings.renamed import up_to_date
@@ -50,11 +52,32 @@ def explain(error: BaseException) -> str:
         near = get_close_matches(name, error.options, 1)
         hint = f"did you mean {group}={near[0]}? " if near else ""
         return f"{group}={name}: unknown choice; {hint}Available: {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return _unreadable(error.override, error.message)
+    if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
+        key, _, value = ambiguous[1].partition("=")
+        return (
+            f"{ambiguous[1]} has several values: write a list, '{key}=[{value}]', text in quotes, "
+            f"{advice(key, value)}, or add --multirun to train each"
+        )
     node = getattr(error.__cause__ or error, "parent_node", None)
     if (key := unknown_key(error)) and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
         return f"{key} is unknown here; {f'available: {keys}' if keys else 'this choice has no settings'}"
     return "\n".join(line for line in str(error).splitlines() if line.strip())
+
+
+def _unreadable(override: str, message: str) -> str:
+    """Describe an override that Hydra cannot parse, with the quotes that it needs."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: write KEY=VALUE, e.g. model=ease"
+    if value.startswith("choice(") and "NoneType" in message:
+        return f"{override}: choice(...) cannot contain null: write the space as a file, see docs/howto/search.md"
+    if "evaluating" in message:
+        return " ".join([override + ":", *message.splitlines()[1:-1]])
+    brackets = ", or close its brackets" if value.startswith(("[", "{", "(")) else ""
+    return f"{override} cannot be read: put text with special characters in quotes, {advice(key, value)}{brackets}"
 
 
 def unknown_key(error: BaseException) -> str | None:

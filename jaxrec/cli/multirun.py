@@ -51,7 +51,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     tree, overwrite, seeds = plain(cfg), overwrites(cfg), n_seeds(cfg)
     has_directory = any(text.startswith("hydra.sweep.dir=") for text in hydra_overrides)
     directory = Path(config.hydra.sweep.dir) if has_directory else None
-    space = {**tree["sweep"]["space"], **typed}
+    space = {**(tree["sweep"]["space"] or {}), **typed}
     if wrong := [o.input_line for o in (*lists, *overrides) if o.key_or_group == "seeds" and o.is_sweep_override()]:
         raise InputError(f"{wrong[0]}: use one number of seeds for all runs, e.g. seeds=3")
     if seeds is not None and space and not tree["sweep"]["models"]:
@@ -72,10 +72,10 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     launcher = launch.HERE if workers == 1 else make_launcher(hydra_context, config)
     if models:
         if space or lists:
-            line = next(o.input_line for o in overrides if o.is_sweep_override())
-            raise InputError(
-                f"{line}: sweep={cfg.hydra.runtime.choices.sweep} searches the space of every model: omit it"
-            )
+            chosen, swept = cfg.hydra.runtime.choices.sweep, [o.input_line for o in overrides if o.is_sweep_override()]
+            if not swept:
+                raise InputError(f"sweep.models: sweep={chosen} searches one model: use sweep=compare, or omit it")
+            raise InputError(f"{swept[0]}: sweep={chosen} searches the space of every model: omit it")
         contenders = compose_contenders(hydra_context, load, cfg, models, fixed)
         return launch.compare_models(contenders, tree["sweep"], seeds, directory, overwrite, launcher)
     if space:

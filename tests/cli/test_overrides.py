@@ -1,0 +1,39 @@
+"""Overrides that Hydra cannot read: one line that says what to type instead."""
+
+import shlex
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+
+@pytest.mark.parametrize("value", ["été.csv", "~/log.csv", "a=b.csv", "file (1).csv", "my,file.csv"])
+def test_text_with_special_characters_is_shown_in_quotes(command, value):
+    ended = command("train", "model=popularity", "data=files", f"data.path={value}")
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    (advised,) = (word for word in shlex.split(ended.stderr.replace(",", " ")) if word.startswith('data.path="'))
+    assert advised.replace(" ", "") == f'data.path="{value}"'.replace(",", " ").replace(" ", "")
+    (parsed,) = OverridesParser.create().parse_overrides([f'data.path="{value}"'])
+    assert parsed.value() == value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "model"], "error: model: write KEY=VALUE, e.g. model=ease\n"),
+        (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
+        (
+            ["train", "--multirun", "model.k=choice(1,null)"],
+            "choice(...) cannot contain null: write the space as a file",
+        ),
+        (
+            ["train", "--multirun", "sweep=ease", "sweep.models=[ease,mf]"],
+            "sweep=ease searches one model: use sweep=comp",
+        ),
+        (["train", "--multirun", "sweep=ease", "sweep.space=null"], "sweep=ease has no effect without a search space"),
+    ],
+)
+def test_other_lines_that_cannot_be_read(command, arguments, message):
+    ended = command(*arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
