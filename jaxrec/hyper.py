@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import flax.linen as nn
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field
@@ -110,7 +111,7 @@ def zeroed(part: Part, numbers: Mapping[str, PyTree]) -> Part:
 
     Parts that differ in these numbers alone become equal, and share one program.
     """
-    return with_numbers(part, {path: np.asarray(number).dtype.type(0).item() for path, number in numbers.items()})
+    return with_numbers(part, {path: jnp.result_type(number).type(0).item() for path, number in numbers.items()})
 
 
 def with_numbers(part: Part, numbers: Mapping[str, PyTree]) -> Part:

@@ -14,7 +14,19 @@ from pydantic import PositiveInt
 
 from jaxrec import experiment, settings
 from jaxrec.fitting.row_updates import Dense
-from jaxrec.hyper import Declared, Hyper, Padded, Share, Swept, Traced, declared, hyper_of, with_hyper, with_numbers
+from jaxrec.hyper import (
+    Declared,
+    Hyper,
+    Padded,
+    Share,
+    Swept,
+    Traced,
+    declared,
+    hyper_of,
+    with_hyper,
+    with_numbers,
+    zeroed,
+)
 from jaxrec.models.ancf import ANCF
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.settings import populations
@@ -142,3 +154,16 @@ def test_a_number_that_is_left_open_names_the_program(compose):
     with_cosines = settings.put(tree, {"model.temperature": 0.1})
     places = [places for places, _, _ in populations([tree, with_cosines, settings.put(tree, {"model.dropout": 0})])]
     assert places == [[0, 2], [1]]
+
+
+def test_zeros_take_the_place_of_numbers_of_which_only_the_type_is_known():
+    """As for devices that are absent, on which no number can be."""
+    model = MatrixFactorization(3, 4, 2, regularization=0.5, width=2)
+    numbers = {
+        "regularization": jax.ShapeDtypeStruct((5,), jnp.float32),
+        "width": jax.ShapeDtypeStruct((5,), jnp.int32),
+    }
+    found = zeroed(model, numbers)
+    assert (found.regularization, found.width) == (0.0, 0)
+    assert (type(found.regularization), type(found.width)) == (float, int)
+    assert found == zeroed(model, {"regularization": np.float32(3), "width": jnp.ones(5, jnp.int32)})

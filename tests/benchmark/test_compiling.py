@@ -91,8 +91,10 @@ def test_closed_forms_have_no_epoch(compiled):
         compiled("model=ease")
 
 
-CHOICES = [f"model={name}" for name in ("mf", "gmf", "mlp", "neumf", "ancf", "softmax_dnn", "dlrm", "ials")]
-CHOICES += [f"model={name} model.history_length=12" for name in ("sasrec", "bert4rec", "gru4rec", "nextitnet")]
+MODELS = ("mf", "mf_cosine", "lightgcn", "gmf", "mlp", "neumf", "ancf", "softmax_dnn", "dlrm", "mult_vae", "ials")
+SEQUENCES = ("sasrec", "hstu", "lru", "bert4rec", "gru4rec", "nextitnet")
+CHOICES = [f"model={name}" for name in MODELS]
+CHOICES += [f"model={name} model.history_length=12" for name in SEQUENCES]
 CHOICES += ["model=ancf_history"]
 CHOICES += [
     f"model=mf negatives={path.stem}"
