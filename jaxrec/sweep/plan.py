@@ -198,10 +198,11 @@ def fill_or_check(study: Study, plan: Plan) -> None:
     Raises:
         InputError: the study has other settings.
     """
-    settings: Values = {"space": space_to_plain(plan.space), "metric": plan.metric, "fixed": dict(plan.fixed)}
+    settings: Values = {"space": space_to_plain(plan.space), "metric": plan.metric}
     if plan.goals.objectives:
         settings["objectives"] = [plan.metric.removeprefix("validation "), *plan.goals.objectives]
     settings["constraints"] = [str(each) for each in plan.goals.constraints]
+    settings["fixed"] = dict(plan.fixed)  # the last to be written, see `_fill`
     settings = json.loads(json.dumps(settings))  # as the storage returns them: tuples become lists
     check_format(study)
     if "fixed" in study.user_attrs:
