@@ -14,6 +14,7 @@ from pydantic import PositiveInt
 
 from jaxrec.blockwise import each_member
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.large_columns import blocks
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
@@ -100,9 +101,13 @@ _popular_lists: WeakKeyDictionary[HeldOut, dict[tuple[int, bool], Array]] = Weak
 
 def shares(known: Interactions) -> np.ndarray:
     """Return the share of users who have each item, float32 [I]; an item without users counts as one user's."""
-    pairs = np.unique(np.stack([known.item, known.user]), axis=1)
-    n_users = max(1, len(np.unique(known.user)))
-    return (np.maximum(np.bincount(pairs[0], minlength=known.n_items), 1) / n_users).astype(np.float32)
+    offsets, rows = known.user_order
+    owners = np.zeros(known.n_items, np.int64)
+    for block in blocks(offsets):
+        user, item = known.user[rows[block]].astype(np.int64), known.item[rows[block]]
+        owners += np.bincount(np.unique(user * known.n_items + item) % known.n_items, minlength=known.n_items)
+    n_users = max(1, np.count_nonzero(np.diff(offsets)))
+    return (np.maximum(owners, 1) / n_users).astype(np.float32)
 
 
 def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:

@@ -250,6 +250,15 @@ def test_means_leave_out_rows_where_a_metric_is_undefined():
     np.testing.assert_allclose(_means(OrderedDict(bias=values))["bias"], [0.75, np.nan])
 
 
+def test_shares_of_users_in_blocks(monkeypatch):
+    """Each user is in one block, with all rows; repeated rows count once."""
+    known, _ = known_and_target()
+    known = known.joined(known.take(np.arange(9)))
+    owners = [len(set(known.user[known.item == item].tolist())) for item in range(ITEMS)]
+    monkeypatch.setattr("jaxrec.data.large_columns.BLOCK", 7)
+    np.testing.assert_allclose(shares(known), np.maximum(owners, 1) / len(set(known.user.tolist())), rtol=1e-6)
+
+
 def test_shares_of_users():
     """The only user has item 0; an item without users counts as one user's."""
     assert shares(encode(pd.DataFrame({"user_id": ["a"], "item_id": ["x"]}), name="one")).tolist() == [1.0]
