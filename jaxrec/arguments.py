@@ -1,6 +1,7 @@
 """Targets of settings: import, validation of values, and declared requirements."""
 
 import importlib
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -31,6 +32,8 @@ def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
     except ValidationError as error:
         reasons = dict.fromkeys(_expected(reason["type"], reason["msg"], value) for reason in error.errors())
         raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{key}={value!r}: must be a finite number")
 
 
 def _expected(kind: str, message: str, value: object) -> str:

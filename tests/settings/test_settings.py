@@ -36,6 +36,7 @@ def test_every_choice_in_conf_is_accepted(compose, group):
         ({"trainer.epochs": 1.5}, "trainer.epochs=1.5: must be a valid integer"),
         ({"trainer.patience": "soon"}, "trainer.patience='soon': must be a valid integer"),
         ({"optimizer.learning_rate": -0.1}, "optimizer.learning_rate=-0.1: must be greater than 0"),
+        ({"optimizer.learning_rate": float("inf")}, "optimizer.learning_rate=inf: must be a finite number"),
         ({"optimizer.learning_rate": "fast"}, "optimizer.learning_rate='fast': must be a valid number"),
         ({"optimizer.b2": 1.0}, "optimizer.b2=1.0: must be less than 1"),
         ({"model.embedding_dim": 0}, "model.embedding_dim=0: must be greater than 0"),
