@@ -58,6 +58,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/chunks": ("fitting/test_chunks.py",),
         "fitting/capacity": ("fitting/test_capacity.py",),
         "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
+        "fitting/composite_prior": ("fitting/test_composite_prior.py",),
         "fitting/epochs": (*SLOTS, "models/test_ease.py", "sweep/test_resume.py", "launch/test_seeds.py"),
         "fitting/example_histories": ("fitting/test_example_histories.py",),
         "fitting/gradient": SLOTS,

@@ -43,6 +43,7 @@ ALIKE = (
     "mf_cosine",
     "mlp",
     "nextitnet",
+    "recvae",
     "rp3beta",
     "slim",
     "turbo_cf",
@@ -134,6 +135,8 @@ def fitted(request, compose) -> Fitted:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
         # An Adam that does not scale up gradients that are nothing but rounding, so that equals stay equal.
         short |= {"optimizer.eps": 1e-6}
+        if tree["loss"]["_target_"].endswith((".Reconstruction", ".CompositePrior")):  # batches count users
+            short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.006}
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.006, "model.history_length": 12}
             short |= {"trainer.epochs": 20, "trainer.patience": 20, "model.dropout": 0.1}

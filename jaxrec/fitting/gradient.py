@@ -18,7 +18,7 @@ from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
-from jaxrec.fitting.objective import Objective
+from jaxrec.fitting.objective import EpochStart, Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
 from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
@@ -185,6 +185,8 @@ class Training:
         order, draws = substream(of_epoch, 0), substream(of_epoch, 1)
         if state.mined is not None:
             examples = examples._replace(mined=state.mined)
+        if loss.reads_start:
+            examples = examples._replace(start=EpochStart(state.params, state.epoch))
 
         n_steps = -(-n_examples // batch_size)
         share = batch_size // n_split  # examples of each batch on this device

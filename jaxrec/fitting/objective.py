@@ -37,6 +37,7 @@ class Objective:
 
     split_batch = False  # whether a batch may be split over devices that no member uses
     reads_positions = False  # whether the objective uses the rank at which an item was shown
+    reads_start = False  # whether the objective uses `EpochStart`, as the field `start` of its examples
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[PyTree, int]:
         """A pytree of device arrays and the number of examples; includes histories if `history_length` is above 0."""
@@ -179,12 +180,20 @@ def _scores(
     return scores[:, 0], scores[:, 1:]
 
 
+class EpochStart(NamedTuple):
+    """State of a member at the start of the current epoch."""
+
+    params: Params
+    n_epochs: Int[Array, ""]  # epochs trained until then
+
+
 class UserItems(NamedTuple):
     """Examples of a catalog objective: one per user, with the item set as bits."""
 
     user: Int[Array, "E"]
     items: Membership
     histories: DeviceHistories | None = None  # None: the model reads no histories
+    start: EpochStart | None = None  # for objectives with `reads_start`, in each epoch
 
     def query(self, rows: Int[Array, "B"], length: int, share: float | Float[Array, ""], source: RandomStream) -> Query:
         """Queries with a random subset of each history, drawn anew each step; other entries are padding."""

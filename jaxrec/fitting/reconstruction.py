@@ -57,5 +57,5 @@ def check_autoencoder(model: type[Model]) -> None:
     """Raise an InputError for a model that is not an autoencoder."""
     if not issubclass(model, MultVAE):
         raise InputError(
-            "loss=reconstruction trains autoencoders of a user's items: choose model=mult_vae, or loss=softmax"
+            "this loss trains autoencoders of a user's items: choose model=mult_vae or model=recvae, or loss=softmax"
         )

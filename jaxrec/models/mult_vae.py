@@ -6,8 +6,9 @@ score(u, i) = <tanh(V z + d), q_i> + b_i, with z = mu except in training
 [Liang et al. 2018, Variational autoencoders for collaborative filtering]
 """
 
+import math
 from dataclasses import field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -34,6 +35,11 @@ class Latent(NamedTuple):
         columns = jnp.arange(self.mean.shape[1])[None, :]
         return self.mean + jnp.exp(self.log_variance / 2) * normals(noise.source, noise.rows[:, None], columns)
 
+    def log_density(self, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
+        """Log density of each coordinate."""
+        square = (z - self.mean) ** 2 * jnp.exp(-self.log_variance)
+        return -(math.log(2 * math.pi) + self.log_variance + square) / 2
+
     def divergence(self) -> Float[Array, "B"]:
         """Kullback-Leibler divergence from the standard normal distribution."""
         return jnp.sum(jnp.exp(self.log_variance) + self.mean**2 - 1 - self.log_variance, axis=1) / 2
@@ -55,6 +61,9 @@ class MultVAE(FactorizedByRow):
     weight, which a search can choose, where the paper raises it and stops at the best one.
     """
 
+    # Modules of the decoder; all others are of the encoder.
+    decoder_parts: ClassVar[tuple[str, ...]] = ("decoder", "item_embedding", "item_bias")
+
     n_items: int
     history_length: int = field()
     embedding_dim: PositiveInt = 200
@@ -72,11 +81,15 @@ class MultVAE(FactorizedByRow):
 
     def encode(self, query: Query) -> Latent:
         """Distribution of the latent vector of each query."""
+        hidden = jnp.tanh(self.embedded(query))
+        return Latent(self.mean(hidden), self.log_variance(hidden))
+
+    def embedded(self, query: Query) -> Float[Array, "B H"]:
+        """First layer of the encoder, without its activation: W x + c."""
         assert query.history is not None
         x = query.history.multihot(self.n_items)
         scale = jax.lax.rsqrt(jnp.maximum(jnp.sum(x, axis=1), 1))
-        hidden = jnp.tanh(scale[:, None] * (x @ self.history_embedding.whole()) + self.encoder_bias[None, :])
-        return Latent(self.mean(hidden), self.log_variance(hidden))
+        return scale[:, None] * (x @ self.history_embedding.whole()) + self.encoder_bias[None, :]
 
     def decode(self, z: Float[Array, "B D"]) -> Float[Array, "B H1"]:
         """Vectors whose products with `item_vectors` are scores: (tanh(V z + d), 1)."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxrec.arguments import locate
 from jaxrec.errors import InputError
+from jaxrec.fitting.composite_prior import CompositePrior
 from jaxrec.fitting.reconstruction import Reconstruction, check_autoencoder
 from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
 from jaxrec.mesh import check_batch
@@ -141,7 +142,7 @@ def _check_model(tree: Tree) -> None:
         kind = _target(tree, "model")
         length = model.get("history_length", kind.history_length)
         check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
-    if teacher is Reconstruction:
+    if teacher in (Reconstruction, CompositePrior):
         check_autoencoder(_target(tree, "model"))
 
 

@@ -66,6 +66,11 @@ BANDS = {
         | {"trainer.batch_size": 32, "trainer.epochs": 8, "optimizer.learning_rate": 0.005},
     ),
     "lightgcn": Band(0.285, 0.325, SAMPLED | {"trainer.epochs": 5, "optimizer.learning_rate": 0.06}),
+    "recvae": Band(
+        0.25, 0.3,
+        HOLDOUT | {"model.embedding_dim": 32, "model.hidden_dim": 64}
+        | {"trainer.batch_size": 32, "trainer.epochs": 8, "optimizer.learning_rate": 0.005},
+    ),
     "session_knn": Band(0.28, 0.31, HOLDOUT),
     "sparse_ease": Band(0.3, 0.36, HOLDOUT),
     "slim": Band(0.3, 0.36, HOLDOUT),

@@ -44,6 +44,11 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["loss=mse"], "this loss needs values: set data.value_column"),
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
         (["loss=reconstruction"], "trains autoencoders of a user's items: choose model=mult_vae"),
+        (["loss=composite_prior"], "trains autoencoders of a user's items: choose model=mult_vae or model=recvae"),
+        (
+            ["model=recvae", "loss.standard=0.6", "loss.wide=0.4"],
+            "loss.standard=0.6 and loss.wide=0.4 are shares of the prior and must add up to less than 1",
+        ),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
         (
