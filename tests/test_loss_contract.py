@@ -11,7 +11,13 @@ from tests.planted import PLANTED
 LOSSES = sorted(path.stem for path in (ROOT / "conf" / "loss").glob("*.yaml"))
 SAMPLERS = sorted(path.stem for path in (ROOT / "conf" / "negatives").glob("*.yaml"))
 COSINES = ("model.temperature=1", "model.biases=false")
-MODELS = {"masked_softmax": ("model=bert4rec",), "bpr": ("model=mf",), "bce": ("model=mf",)}
+MODELS = {
+    "masked_softmax": ("model=bert4rec",),
+    "bpr": ("model=mf",),
+    "bce": ("model=mf",),
+    "reconstruction": ("model=mult_vae", "model.hidden_dim=16"),
+    "composite_prior": ("model=recvae", "model.hidden_dim=16"),
+}
 SMALL = {
     "trainer.epochs": 2,
     "trainer.batch_size": 32,
