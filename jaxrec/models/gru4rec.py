@@ -9,7 +9,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
@@ -73,7 +73,7 @@ class Recurrent(nn.Module):
         n_gates, step = {"gru": (3, gru), "lstm": (4, lstm)}[self.cell]
         width = n_gates * self.dim
         inputs = nn.Dense(width, name="input")(x)
-        weights = self.param("state", nn.initializers.orthogonal(), (self.dim, width))
+        weights = self.param("state", orthogonal, (self.dim, width))
         bias = self.param("state_bias", nn.initializers.zeros, (width,))
 
         def move(state: tuple[Array, Array], entry: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
@@ -85,6 +85,14 @@ class Recurrent(nn.Module):
         nothing = jnp.zeros((x.shape[0], self.dim))
         _, states = jax.lax.scan(move, (nothing, nothing), (inputs.swapaxes(0, 1), real.T))
         return states.swapaxes(0, 1)
+
+
+def orthogonal(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "D G"]:
+    """Random orthogonal matrix. Members get theirs in turn, also where they are vmapped.
+
+    Batched LAPACK calls wait for threads of the pool that runs them, a deadlock with as many devices as cores.
+    """
+    return jax.custom_batching.sequential_vmap(lambda key: nn.initializers.orthogonal()(key, shape))(key)
 
 
 def gru(
