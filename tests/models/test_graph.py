@@ -7,6 +7,7 @@ import pytest
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.models.graph import SEGMENT, mean_of_layers, user_item_graph
+from tests.models.dense_graph import powers
 
 USERS, ITEMS, D = 7, 40, 3
 
@@ -18,21 +19,6 @@ def interactions() -> Interactions:
     item = np.concatenate(items).astype(np.int32)
     order = np.random.default_rng(0).permutation(len(user))
     return Interactions(user[order], item[order], None, None, None, np.arange(USERS), np.arange(ITEMS))
-
-
-def normalized(train: Interactions) -> np.ndarray:
-    """D^-1/2 A D^-1/2 of all users, followed by all items."""
-    x = np.zeros((train.n_users, train.n_items))
-    x[train.user, train.item] = 1
-    a = np.block([[np.zeros((len(x), len(x))), x], [x.T, np.zeros((x.shape[1], x.shape[1]))]])
-    scale = 1 / np.sqrt(np.maximum(a.sum(axis=1), 1))
-    return scale[:, None] * a * scale[None, :]
-
-
-def powers(train: Interactions, n_layers: int) -> np.ndarray:
-    """Mean of the powers 0, 1, ... and `n_layers` of `normalized`."""
-    a = normalized(train)
-    return np.mean([np.linalg.matrix_power(a, k) for k in range(n_layers + 1)], axis=0)
 
 
 def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -19,8 +19,8 @@ from jaxrec.models.lightgcn import LightGCN
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
+from tests.models.dense_graph import powers
 from tests.models.neighbors import ITEMS, USERS, train
-from tests.models.test_graph import powers
 from tests.models.weights import assert_scores, call, drawn
 
 D = 4
