@@ -36,9 +36,9 @@ class LightGCN(FactorizedByRow, Prepared):
         width: columns in use; None: all
         prepared: the graph, in training; None: the tables hold p and q, with which the model is stored and scores
 
-    Memory: for the graph 9 bytes per pair, and up to 128 more per user and item, because lists are padded; D / 4 floats
-    per pair / 4 during a propagation; one more copy of the tables than matrix factorization. Time per step:
-    4 K x pairs x D additions, whatever the batch size.
+    Memory: for the graph 9 bytes per pair, and up to 128 more per user and item, because lists are padded; about D / 4
+    bytes per pair during a propagation; one more copy of the tables than matrix factorization. Time per step: 4 K x
+    pairs x D additions, whatever the batch size.
     Fidelity: the paper's model and penalty, and its authors' binary graph; initial embeddings are normal, with a norm
     that does not depend on the dimension. The graph has no dropout.
     """
