@@ -99,11 +99,7 @@ def _lines(
         if comment := comments.get(f"{within}{key}"):
             start = f"{text:<{COLUMN - 2}}  # "
             rest = " " * COLUMN + "#   "
-            yield from (
-                textwrap.wrap(start + comment, max(WIDTH, len(start) + 40), subsequent_indent=rest)
-                if len(start + comment) > WIDTH
-                else [start + comment]
-            )
+            yield from textwrap.wrap(start + comment, max(WIDTH, len(start) + 40), subsequent_indent=rest)
         else:
             yield text
         if isinstance(value, dict):
@@ -119,8 +115,8 @@ def _of_choice(folders: Sequence[Path], file: Path, package: str) -> tuple[list[
     """Return the header of the file of a choice, and the comments of its settings and of the files it is based on."""
     text = file.read_text(encoding="utf-8")
     comments: dict[str, str] = {}
+    group = next(file.parent.relative_to(folder) for folder in folders if file.is_relative_to(folder))
     for base in (read(file) or {}).get("defaults", ()):
-        group = next(file.parent.relative_to(folder) for folder in folders if file.is_relative_to(folder))
         if isinstance(base, str) and (below := _file(folders, str(group), base)) is not None:
             comments |= _of_choice(folders, below, package)[1]
     if match := _PACKAGE.search(text):

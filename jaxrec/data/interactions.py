@@ -11,7 +11,7 @@ import pandas as pd
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories, gaps
 from jaxrec.data.ids import canonical, texts
-from jaxrec.data.large_columns import gathered, offsets_of, sorted_rows, spilled
+from jaxrec.data.large_columns import blocks, gathered, offsets_of, sorted_rows, spilled
 from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
@@ -106,6 +106,17 @@ class Interactions:
         event, value, target, time = (column(v) for v in (self.event, self.value, self.target, self.time))
         gap = None if time is None else gaps(offsets, time)
         return UserHistories(offsets, gathered(self.item, rows), event, gap, value, target, time)
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """Share of users who have each item, float32 [I]; an item without users counts as one user's."""
+        offsets, rows = self.user_order
+        owners = np.zeros(self.n_items, np.int64)
+        for block in blocks(offsets):
+            user, item = self.user[rows[block]].astype(np.int64), self.item[rows[block]]
+            owners += np.bincount(np.unique(user * self.n_items + item) % self.n_items, minlength=self.n_items)
+        n_users = max(1, np.count_nonzero(np.diff(offsets)))
+        return (np.maximum(owners, 1) / n_users).astype(np.float32)
 
     def take(self, rows: np.ndarray) -> "Interactions":
         """Return the data with the given rows only (positions or a mask) and unchanged id tables.

@@ -13,8 +13,6 @@ from jaxtyping import Array, Bool, Float, Int
 from pydantic import PositiveInt
 
 from jaxrec.blockwise import each_member
-from jaxrec.data.interactions import Interactions
-from jaxrec.data.large_columns import blocks
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
@@ -67,14 +65,13 @@ class CatalogEvaluator(Evaluator):
         queries = self.ground_truth.queries
         self.ranker = Ranker(model, queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback)
         kinds = {metric.kind for metric in self.metrics}
-        popularity = kinds & {OF_ITEMS, OF_POPULARITY}
-        known_shares = shares(held_out.known) if popularity else np.zeros(0, np.float32)
+        known = held_out.known
         expected = most_popular(held_out, queries, self.k[-1], exclude_known) if OF_HITS in kinds else None
         self._known = _Known(
             self.ground_truth.relevant,
             jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32),
-            jnp.asarray(known_shares) if popularity else None,
-            jnp.asarray(mean_over_history(known_shares, queries)) if OF_POPULARITY in kinds else None,
+            jnp.asarray(known.shares) if kinds & {OF_ITEMS, OF_POPULARITY} else None,
+            jnp.asarray(mean_over_history(known.shares, queries)) if OF_POPULARITY in kinds else None,
             expected,
         )
 
@@ -97,17 +94,6 @@ def most_popular(held_out: HeldOut, queries: QueryRows, k: int, exclude_known: b
 
 
 _popular_lists: WeakKeyDictionary[HeldOut, dict[tuple[int, bool], Array]] = WeakKeyDictionary()
-
-
-def shares(known: Interactions) -> np.ndarray:
-    """Return the share of users who have each item, float32 [I]; an item without users counts as one user's."""
-    offsets, rows = known.user_order
-    owners = np.zeros(known.n_items, np.int64)
-    for block in blocks(offsets):
-        user, item = known.user[rows[block]].astype(np.int64), known.item[rows[block]]
-        owners += np.bincount(np.unique(user * known.n_items + item) % known.n_items, minlength=known.n_items)
-    n_users = max(1, np.count_nonzero(np.diff(offsets)))
-    return (np.maximum(owners, 1) / n_users).astype(np.float32)
 
 
 def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:

@@ -81,7 +81,7 @@ class CompositePrior(OfUsers):
         z = latent.sample(Noise(substream(source, LATENT), rows))
         before = model.bind(examples.start.params).encode(examples.query(rows, model.history_length, 1.0, source))
         divergence = jnp.sum(latent.log_density(z) - self.log_prior(z, before), axis=1)
-        chosen = examples.items.rows(examples.user[rows], model.n_items).astype(jnp.float32)
+        chosen = examples.chosen(rows, model.n_items)
         cost = multinomial(bound.decode(z) @ bound.item_vectors().T, chosen)
         cost = cost + self.gamma * jnp.sum(chosen, axis=1) * divergence
         return cost, jnp.ones_like(cost)

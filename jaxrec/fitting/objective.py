@@ -195,6 +195,10 @@ class UserItems(NamedTuple):
     histories: DeviceHistories | None = None  # None: the model reads no histories
     start: EpochStart | None = None  # for objectives with `reads_start`, in each epoch
 
+    def chosen(self, rows: Int[Array, "B"], n_items: int) -> Float[Array, "B I"]:
+        """1 for the items of each user, 0 for the others."""
+        return self.items.rows(self.user[rows], n_items).astype(jnp.float32)
+
     def query(self, rows: Int[Array, "B"], length: int, share: float | Float[Array, ""], source: RandomStream) -> Query:
         """Queries with a random subset of each history, drawn anew each step; other entries are padding."""
         if self.histories is None:
@@ -254,7 +258,7 @@ class CatalogObjective(OfUsers):
     ) -> Costs:
         """Negative log-likelihood of each user's items that are not shown as history; the weight is their number."""
         query = examples.query(rows, model.history_length, self.history_share, source)
-        chosen = examples.items.rows(query.user, model.n_items).astype(jnp.float32)
+        chosen = examples.chosen(rows, model.n_items)
         scores = model.bind(params).score_catalog(query)
         if query.history is not None:
             is_history = query.history.multihot(model.n_items)

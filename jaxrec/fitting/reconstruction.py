@@ -48,7 +48,7 @@ class Reconstruction(OfUsers):
         bound = model.bind(params)
         latent = bound.encode(examples.query(rows, model.history_length, 1 - self.dropout, source))
         z = latent.sample(Noise(substream(source, LATENT), rows))
-        chosen = examples.items.rows(examples.user[rows], model.n_items).astype(jnp.float32)
+        chosen = examples.chosen(rows, model.n_items)
         cost = multinomial(bound.decode(z) @ bound.item_vectors().T, chosen) + self.beta * latent.divergence()
         return cost, jnp.ones_like(cost)
 

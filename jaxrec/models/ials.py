@@ -169,11 +169,9 @@ class Rows(NamedTuple):
 
     def weighted(self, values: Float[Array, "C L *S"]) -> Float[Array, "C L *S"]:
         """Values of interactions, times their weights."""
-        return (
-            values
-            if self.weight is None
-            else values * self.weight.reshape(*self.weight.shape, *[1] * (values.ndim - 2))
-        )
+        if self.weight is None:
+            return values
+        return values * self.weight.reshape(*self.weight.shape, *[1] * (values.ndim - 2))
 
     def sums(self, values: Float[Array, "C *S"], n_rows: int) -> Float[Array, "B *S"]:
         """Sums of the values of segments over each row."""

@@ -12,7 +12,7 @@ from jaxrec.data.interactions import Interactions, encode
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import SUMMED, _means
-from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog, shares
+from jaxrec.evaluation.full_catalog import CatalogEvaluator, FullCatalog
 from jaxrec.evaluation.prediction import Predictions
 from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, of_user, params
@@ -256,9 +256,9 @@ def test_shares_of_users_in_blocks(monkeypatch):
     known = known.joined(known.take(np.arange(9)))
     owners = [len(set(known.user[known.item == item].tolist())) for item in range(ITEMS)]
     monkeypatch.setattr("jaxrec.data.large_columns.BLOCK", 7)
-    np.testing.assert_allclose(shares(known), np.maximum(owners, 1) / len(set(known.user.tolist())), rtol=1e-6)
+    np.testing.assert_allclose(known.shares, np.maximum(owners, 1) / len(set(known.user.tolist())), rtol=1e-6)
 
 
 def test_shares_of_users():
     """The only user has item 0; an item without users counts as one user's."""
-    assert shares(encode(pd.DataFrame({"user_id": ["a"], "item_id": ["x"]}), name="one")).tolist() == [1.0]
+    assert encode(pd.DataFrame({"user_id": ["a"], "item_id": ["x"]}), name="one").shares.tolist() == [1.0]
