@@ -9,7 +9,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from jaxrec.cli.settings_folders import path_options
+from jaxrec.cli.options import path_options
 from jaxrec.config import composed
 from jaxrec.settings import CONF, read
 

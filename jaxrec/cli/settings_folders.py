@@ -5,12 +5,12 @@ settings, and nothing more. Beyond settings, a configuration of Hydra can name c
 folders, set environment variables, and read them.
 """
 
-import argparse
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from jaxrec.cli.options import path_options
 from jaxrec.errors import InputError
 from jaxrec.settings import check_registered, read, register
 
@@ -26,14 +26,6 @@ def check_folders(arguments: Sequence[str]) -> None:
         register(Path(options.config_dir))
     if options.config_path:
         check_config_path(Path(options.config_path))
-
-
-def path_options(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse --config-path and --config-dir."""
-    parser = argparse.ArgumentParser(add_help=False)  # abbreviates options as Hydra's does
-    parser.add_argument("--config-path", "-cp")
-    parser.add_argument("--config-dir", "-cd")
-    return parser.parse_known_args(list(arguments))[0]
 
 
 def check_config_path(folder: Path) -> None:

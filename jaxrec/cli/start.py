@@ -9,6 +9,7 @@ from jaxrec.cli.application import run_command
 from jaxrec.cli.commands import COMMANDS
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.cli.on_cluster import train_on_cluster
+from jaxrec.cli.options import split_options
 from jaxrec.cli.tuned_choices import with_tuned_choices
 from jaxrec.command_line import override
 
@@ -35,7 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
     def rewrite() -> None:
-        sys.argv[1:] = _WORDS.get(name, list)(words[1:])
+        options, others = split_options(words[1:])
+        if name == "train":
+            others = with_tuned_choices(options, others)
+        elif name == "compare":
+            others = _with_runs(others)
+        elif name == "verify":
+            others = _with_target(others)
+        sys.argv[1:] = [*options, *others]
 
     if code := exit_code_of(rewrite):
         sys.exit(code)
@@ -46,29 +54,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Clusters end jobs with SIGTERM, which is handled like Ctrl-C: the model trained so far is saved.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if "cluster=true" in words:
-            sys.exit(train_on_cluster(words[1:]))
+            sys.exit(train_on_cluster(sys.argv[1:]))
     run_command(config_name, work)
 
 
-def _with_runs(arguments: list[str]) -> list[str]:
+def _with_runs(words: Sequence[str]) -> list[str]:
     """Run directories given as words (`jaxrec compare A B`) as an override."""
-    words = [text for text in arguments if "=" not in text and not text.startswith("-")]
-    others = [text for text in arguments if text not in words]
-    return [*others, override("runs", words)] if words else others
+    runs = [text for text in words if "=" not in text]
+    return [*(text for text in words if "=" in text), *([override("runs", runs)] if runs else [])]
 
 
-def _with_target(arguments: list[str]) -> list[str]:
+def _with_target(words: Sequence[str]) -> list[str]:
     """Run directory or study given as a word (`jaxrec verify RUN`) as an override."""
-    return [text if "=" in text or text.startswith("-") else override("target", text) for text in arguments]
+    return [text if "=" in text else override("target", text) for text in words]
 
 
 def _help(name: str, config_name: str) -> str:
     from jaxrec.cli.help import help_text
 
     return help_text(config_name, sys.argv[1:], _TRAIN if name == "train" else None)
-
-
-_WORDS = {"compare": _with_runs, "train": with_tuned_choices, "verify": _with_target}
 
 
 _TRAIN = """\

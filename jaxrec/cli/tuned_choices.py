@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from jaxrec.cli.dimensions import Dimension
-from jaxrec.cli.settings_folders import path_options
+from jaxrec.cli.options import path_options
 from jaxrec.command_line import override
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF, Tree, read
@@ -20,20 +20,18 @@ def first_choices(tunes: Tunes) -> dict[str, str]:
     return {group: names if isinstance(names, str) else names[0] for group, names in tunes.items()}
 
 
-def with_tuned_choices(arguments: list[str]) -> list[str]:
-    """Return the arguments with the choices that `sweep=NAME` brings, so that their settings can be overridden, too.
+def with_tuned_choices(options: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with the choices that `sweep=NAME` brings, so that their settings can be overridden, too.
 
     Choices of the command line and the model of an experiment stay; `check_tuned_choices` compares them.
     """
-    chosen = dict(text.split("=", 1) for text in arguments if "=" in text and not text.startswith("-"))
-    if not {"-m", "--multirun"} & set(arguments) or not (name := chosen.get("sweep", "")):
-        return arguments
-    folders = [Path(folder) for folder in (path_options(arguments).config_dir, CONF) if folder]
+    chosen = dict(text.split("=", 1) for text in overrides if "=" in text)
+    if not {"-m", "--multirun"} & set(options) or not (name := chosen.get("sweep", "")):
+        return list(overrides)
+    folders = [Path(folder) for folder in (path_options(options).config_dir, CONF) if folder]
     stays = {*chosen, *({"model"} if _sets_model(_content(folders, "experiment", chosen.get("experiment"))) else ())}
     first = first_choices(_content(folders, "sweep", name).get("tunes", {}))
-    place = arguments.index(f"sweep={name}") + 1  # the parser wants overrides side by side
-    brought = [override(group, choice) for group, choice in first.items() if group not in stays]
-    return [*arguments[:place], *brought, *arguments[place:]]
+    return [*overrides, *(override(group, choice) for group, choice in first.items() if group not in stays)]
 
 
 def _content(folders: Sequence[Path], group: str, name: str | None) -> Tree:
