@@ -126,8 +126,10 @@ def rp3beta(x: np.ndarray) -> np.ndarray:
 
 def turbo_cf(x: np.ndarray) -> np.ndarray:
     users, items = (np.maximum(x.sum(axis=axis), 1) for axis in (1, 0))
-    normalized = x / np.outer(users**0.4, items**0.6)
-    return x @ normalized.T @ normalized
+    normalized = x / np.sqrt(np.outer(users, items))
+    graph = normalized.T @ normalized  # its largest eigenvalue is 1
+    rest = np.eye(len(graph)) - graph
+    return x @ (np.eye(len(graph)) - rest @ rest @ rest)
 
 
 def cosine(x: np.ndarray) -> np.ndarray:
