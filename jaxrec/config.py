@@ -10,12 +10,12 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 from pydantic import Field, TypeAdapter
 
 from jaxrec.arguments import check_value
 from jaxrec.command_line import advice
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, first_line
 from jaxrec.settings import CONF, OF_COMMAND, Tree, get, put, read, tuples
 from jaxrec.settings.renamed import up_to_date
 from jaxrec.settings.schedule import Schedule
@@ -64,6 +64,9 @@ def explain(error: BaseException) -> str:
     if (key := unknown_key(error)) and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
         return f"{key} is unknown here; {f'available: {keys}' if keys else 'this choice has no settings'}"
+    if isinstance(error, InterpolationResolutionError):
+        where = f"{error.full_key}: " if error.full_key else ""
+        return f"{where}{first_line(error)}; set another value, or write \\${{ for ${{ in plain text"
     return "\n".join(line for line in str(error).splitlines() if line.strip())
 
 
@@ -92,12 +95,16 @@ def plain(cfg: DictConfig) -> Tree:
     """Resolve a config to a plain tree without the keys of the command itself; lists become tuples.
 
     Raises:
-        InputError: a mandatory value is missing.
+        InputError: a mandatory value is missing, or a value refers to a setting that does not exist.
     """
-    cfg = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key not in OF_COMMAND])
-    if missing := OmegaConf.missing_keys(cfg):
+    try:
+        cfg = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key not in OF_COMMAND])
+        missing = OmegaConf.missing_keys(cfg)
+        tree = {} if missing else OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error)) from error
+    if missing:
         raise InputError(f"missing values: set {', '.join(sorted(missing))}")
-    tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
     return _with_schedule({str(key): tuples(value) for key, value in up_to_date(tree).items()})
 

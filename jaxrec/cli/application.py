@@ -7,9 +7,11 @@ from collections.abc import Callable
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.cli.settings_folders import check_folders
+from jaxrec.config import explain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF
 
@@ -30,6 +32,8 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
             work(cfg)
         except InputError as error:  # not raised inside Hydra, which would print the overrides
             errors.append(error)
+        except OmegaConfBaseException as error:
+            errors.append(InputError(explain(error)))
 
     def main() -> None:
         check_folders(sys.argv[1:])

@@ -22,6 +22,8 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
     [
         (["train", "model"], "error: model: write KEY=VALUE, e.g. model=ease\n"),
         (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
+        (["train", "data.path=${x}"], "error: Interpolation key 'x' not found; set another value, or write \\${ for"),
+        (["train", "eval=clicks"], "error: eval.threshold: Interpolation key 'loss.threshold' not found; set another"),
         (
             ["train", "--multirun", "model.k=choice(1,null)"],
             "choice(...) cannot contain null: write the space as a file",
@@ -37,3 +39,4 @@ def test_other_lines_that_cannot_be_read(command, arguments, message):
     ended = command(*arguments)
     assert ended.returncode == 2
     assert message in ended.stderr
+    assert ended.stderr.count("\n") == 1
