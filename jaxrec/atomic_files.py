@@ -2,11 +2,12 @@
 
 import contextlib
 import errno
+import glob
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -32,9 +33,14 @@ ADVICE = {
 }
 
 
-def remove_temporary(folder: Path) -> None:
-    """Remove temporary files of killed processes from a folder; younger ones may still be in use."""
-    for file in folder.glob(f"{TEMPORARY}*"):
+def remove_temporary(path: Path) -> None:
+    """Remove the temporary files that killed processes left of a file."""
+    remove_stale(path.parent.glob(f"{TEMPORARY}????????-{glob.escape(path.name)}"))
+
+
+def remove_stale(files: Iterable[Path]) -> None:
+    """Remove temporary files of killed processes; younger ones may still be in use."""
+    for file in files:
         with contextlib.suppress(OSError):  # another process removed it
             if time.time() - file.stat().st_mtime > STALE_SECONDS:
                 file.unlink()
@@ -45,25 +51,23 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
 
     Readers see either the old or the new file, also after a crash or power loss. Missing folders are created. The
     temporary name keeps the suffixes of `path`, because writers such as pandas depend on them. On failure the temporary
-    file is removed and the old file is kept.
+    file is removed and the old file is kept; a later call removes that of a killed process.
 
     Raises:
         InputError: the file cannot be written; the message has the folder and the fix.
     """
     temporary = path.with_name(f"{TEMPORARY}{uuid4().hex[:8]}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        _rename(temporary, path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            advice = ADVICE.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
-            raise InputError(f"Cannot write {path.name} in {path.parent}: {advice}.") from error
-        raise
+    with _writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            _rename(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
     # The rename is durable once the folder is synced, which not every file system supports.
     with contextlib.suppress(OSError):
         folder = os.open(path.parent, os.O_RDONLY)
@@ -71,6 +75,27 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+    remove_temporary(path)
+
+
+def remove_mark(path: Path) -> None:
+    """Remove the file that marks a folder as complete, before the other files of the folder are replaced.
+
+    Raises:
+        InputError: the file cannot be removed.
+    """
+    with _writing(path):
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Convert an OSError while a file is written into an InputError with the folder and the fix."""
+    try:
+        yield
+    except OSError as error:
+        advice = ADVICE.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
+        raise InputError(f"Cannot write {path.name} in {path.parent}: {advice}.") from error
 
 
 def _rename(temporary: Path, path: Path) -> None:

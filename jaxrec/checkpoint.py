@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxrec import first_format
-from jaxrec.atomic_files import read_json, reading, remove_temporary, write_atomic, write_text
+from jaxrec.atomic_files import read_json, reading, remove_stale, write_atomic, write_text
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params
 
@@ -91,7 +91,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
     stored["json"] = _json_digest(about)
     write_text(directory / MODEL_FILE, json.dumps(about, indent=2) + "\n")
     (directory / first_format.FILE).unlink(missing_ok=True)
-    remove_temporary(directory)
+    remove_stale(directory.glob(".tmp??????"))  # of `save_file`
 
 
 def load(directory: Path) -> tuple[Params, Extra]:

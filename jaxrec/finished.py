@@ -10,6 +10,7 @@ from jaxrec.atomic_files import read_json
 from jaxrec.errors import InputError
 
 SEEDS_FILE = "seeds.json"  # summary of a run with several seeds, written last
+GRID_FILE = "runs.csv"  # table of a grid, written last
 
 
 def finished_run(directory: Path) -> Path:
@@ -34,7 +35,7 @@ def finished_runs(directory: Path) -> list[tuple[str, Path]]:
     if not (directory / "metrics.json").exists():
         if (directory / SEEDS_FILE).exists():
             return [(str(directory), directory / f"seed-{seed}") for seed in _seeds(directory)["seeds"]]
-        if (directory / "runs.csv").exists():
+        if (directory / GRID_FILE).exists():
             return _of_grid(directory)
     return [(str(directory), finished_run(directory))]
 
@@ -55,7 +56,7 @@ def _seeds(directory: Path) -> dict[str, Any]:
 
 
 def _of_grid(directory: Path) -> list[tuple[str, Path]]:
-    file = directory / "runs.csv"
+    file = directory / GRID_FILE
     try:
         table = pd.read_csv(file, dtype=str)
         complete = table[table["state"] == "complete"]

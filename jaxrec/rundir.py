@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from jaxrec.atomic_files import read_json, remove_temporary, write_atomic, write_json, write_text
+from jaxrec.atomic_files import read_json, remove_mark, write_atomic, write_json, write_text
 from jaxrec.checkpoint import load, model_file, save_params
 from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
@@ -22,7 +22,7 @@ from jaxrec.data.item_age import ages
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
-from jaxrec.finished import SEEDS_FILE
+from jaxrec.finished import GRID_FILE, SEEDS_FILE
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.hyper import hyper_of
 from jaxrec.recommend import stored_model
@@ -104,7 +104,7 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
     Files other than those of a finished run, grid, search or comparison are ignored. A search may resume in its own
     directory, see `claim`, and so may a comparison.
     """
-    marks = {"metrics.json": "a run", "runs.csv": "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
+    marks = {"metrics.json": "a run", GRID_FILE: "a grid", "journal.log": "a search", STUDY_FILE: "a search"}
     marks |= {SEEDS_FILE: "a run with several seeds", COMPARISON_FILE: "a comparison"}
     others = [content for mark, content in marks.items() if (directory / mark).exists() and content != f"a {kind}"]
     own = kind not in ("search", "comparison") and any(
@@ -120,13 +120,14 @@ def check_empty(directory: Path, overwrite: bool, kind: str = "run") -> None:
 
 
 def _is_finished(directory: Path) -> bool:
-    """Return whether a directory holds one run or several seeds, and none was interrupted."""
+    """Return whether a directory holds one run, several seeds or a grid, and none was interrupted."""
     file = directory / "metrics.json"
-    return (directory / SEEDS_FILE).exists() or (file.exists() and not read_json(file).get("interrupted"))
+    is_group = any((directory / mark).exists() for mark in (SEEDS_FILE, GRID_FILE))
+    return is_group or (file.exists() and not read_json(file).get("interrupted"))
 
 
 def _remove_states(directory: Path) -> None:
-    """Remove the training states of a finished run, if its process was killed before it could."""
+    """Remove the training states of finished runs, if their process was killed before it could."""
     shutil.rmtree(directory / STATES, ignore_errors=True)
 
 
@@ -162,13 +163,12 @@ def saved_slots(folder: Path, trees: Sequence[Tree], saves_results: bool = False
 
 def write(directory: Path, tree: Tree, result: Result) -> None:
     """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
-    make(directory)
+    remove_mark(make(directory) / "metrics.json")  # of a run that is replaced
     write_config(directory, tree)
     save_params(directory / "model", result.params, extra=beside_parameters(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, _without_passwords(tree), result))
-    remove_temporary(directory)
     write_json(directory / "metrics.json", result.metrics)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.atomic_files import read_json, remove_temporary, write_atomic, write_json, write_text
+from jaxrec.atomic_files import read_json, remove_mark, write_atomic, write_json, write_text
 from jaxrec.errors import InputError
 
 
@@ -131,10 +131,24 @@ def test_folder_that_cannot_be_synced_does_no_harm(tmp_path, monkeypatch):
     assert (tmp_path / "file.txt").read_text() == "new"
 
 
-def test_temporary_files_of_killed_processes_are_removed_and_those_in_use_are_kept(tmp_path):
-    for name in (".tmp-0123abcd-history.csv", ".tmp-89abcdef-history.csv", "history.csv"):
-        (tmp_path / name).write_text("")
-    for name in (".tmp-0123abcd-history.csv", "history.csv"):
-        os.utime(tmp_path / name, (0, 0))
-    remove_temporary(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-89abcdef-history.csv", "history.csv"]
+@pytest.mark.parametrize("name", ["history.csv", "[1]*.csv"])
+def test_a_file_is_written_without_what_killed_processes_left_of_it(name, tmp_path):
+    """Files of other names may belong to anyone, and young ones are still being written."""
+    killed, young, others = f".tmp-0123abcd-{name}", f".tmp-89abcdef-{name}", [".tmp-0123abcd-1x.csv", ".tmp-x"]
+    for each in (killed, young, *others):
+        (tmp_path / each).touch()
+    for each in (killed, *others):
+        os.utime(tmp_path / each, (0, 0))
+    write_text(tmp_path / name, "")
+    assert names(tmp_path) == sorted([young, *others, name])
+
+
+def test_a_mark_that_cannot_be_removed_is_named(tmp_path, monkeypatch):
+    remove_mark(tmp_path / "absent.json")
+    (tmp_path / "about.json").touch()
+    with monkeypatch.context() as patch:
+        refuse(patch, "unlink", errno.EACCES)
+        with pytest.raises(InputError, match=r"Cannot write about\.json in .*: no permission to write there"):
+            remove_mark(tmp_path / "about.json")
+    remove_mark(tmp_path / "about.json")
+    assert names(tmp_path) == []

@@ -191,6 +191,15 @@ def memory_of(array):
     return array
 
 
+def test_what_a_killed_process_left_of_safetensors_is_removed(tmp_path):
+    """`save_file` has temporary files of its own, as large as the model; a young one may be of another process."""
+    for name in (".tmpDiUjHG", ".tmpAbCdEf"):
+        (tmp_path / name).touch()
+    os.utime(tmp_path / ".tmpDiUjHG", (0, 0))
+    save_params(tmp_path, {"w": np.ones(2)})
+    assert {path.name for path in tmp_path.iterdir()} == {".tmpAbCdEf", "model.json", "params.safetensors"}
+
+
 @pytest.mark.parametrize("load", [load_params, load_extra])
 def test_missing_checkpoint_is_named(tmp_path, load):
     for folder in (tmp_path, tmp_path / "absent"):

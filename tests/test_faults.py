@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from jax.errors import JaxRuntimeError
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec import launch
-from jaxrec.atomic_files import remove_temporary, write_text
+from jaxrec.atomic_files import write_text
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.errors import InputError
 from jaxrec.rundir import LOCK_FILE, alone
@@ -63,6 +64,39 @@ def test_a_disk_that_is_full_at_any_write_of_a_run(tree, tmp_path, monkeypatch, 
     assert files_in(tmp_path) == set(WRITES[: number - 1])  # and nothing half-written
     launch.run(tree, tmp_path)
     assert files_in(tmp_path) == set(WRITES)
+
+
+OUTPUTS = {  # command → files that mark its folders as complete, and its words
+    "run": (["metrics.json"], "train", *PLANTED, "model=popularity", "overwrite=true", "hydra.run.dir={out}"),
+    "grid": (
+        ["runs.csv", "0/metrics.json"],
+        *("train", "--multirun", *PLANTED, "model=popularity,ease", "overwrite=true", "hydra.sweep.dir={out}"),
+    ),
+    "export": (["about.json"], "export", "run={run}", "platforms=[cpu]", "out={out}"),
+    "explore": (["report.html"], "explore", *PLANTED, "out={out}"),
+    "pipeline": (["report.html"], "pipeline", "run={run}", "out={out}"),
+}
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_an_output_that_is_replaced_is_not_complete_meanwhile(name, command, planted_run, tmp_path, monkeypatch):
+    """Whatever stops the command: nobody takes old and new files for one output."""
+    marks, *words = OUTPUTS[name]
+    words = [word.format(run=planted_run("model=popularity"), out=tmp_path / "out") for word in words]
+    assert command(*words).returncode == 0
+    assert all((tmp_path / "out" / mark).exists() for mark in marks)
+    monkeypatch.setattr(os, "replace", failing_at(1, errno.ENOSPC))
+    assert command(*words).returncode == 2
+    assert not any((tmp_path / "out" / mark).exists() for mark in marks)
+
+
+def test_the_table_of_a_grid_comes_last_and_then_its_training_states_are_removed(tree, tmp_path, monkeypatch):
+    """Killed in between, the same command has something to continue, or nothing more to do."""
+    order, replace, rmtree = [], os.replace, shutil.rmtree
+    monkeypatch.setattr(os, "replace", lambda old, new: (order.append(Path(new).name), replace(old, new)))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (order.append(Path(path).name), rmtree(path, **how)))
+    launch.grid([(tree, ["model=popularity"])], tmp_path)
+    assert order[-3:] == ["report.html", "runs.csv", "training"]
 
 
 @pytest.fixture
@@ -192,7 +226,7 @@ def test_a_clock_that_jumps(tmp_path):
     file = tmp_path / ".tmp-0123abcd-x"
     file.touch()
     os.utime(file, (2**33, 2**33))
-    remove_temporary(tmp_path)
+    write_text(tmp_path / "x", "")
     assert file.exists()
 
 

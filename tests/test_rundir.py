@@ -46,14 +46,16 @@ def test_a_search_in_a_database_is_not_overwritten_by_a_grid(tmp_path):
         ("metrics.json", {"interrupted": False}, True),
         ("metrics.json", {"interrupted": True}, False),
         ("seeds.json", {}, True),
+        ("runs.csv", {}, True),
     ],
 )
 def test_training_states_of_a_finished_run_are_removed_with_the_refusal(tmp_path, file, content, is_finished):
     """Its process was killed after the results were written; an interrupted run is still to be continued."""
     (tmp_path / "training" / "a").mkdir(parents=True)
     (tmp_path / file).write_text(json.dumps(content))
-    with pytest.raises(InputError, match="already holds a run"):
-        rundir.check_empty(tmp_path, False, "run with several seeds" if file == "seeds.json" else "run")
+    kind = {"seeds.json": "run with several seeds", "runs.csv": "grid"}.get(file, "run")
+    with pytest.raises(InputError, match=f"already holds a {kind}"):
+        rundir.check_empty(tmp_path, False, kind)
     assert (tmp_path / "training").exists() != is_finished
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from jaxrec import console
-from jaxrec.atomic_files import write_atomic, write_text
+from jaxrec.atomic_files import remove_mark, write_atomic, write_text
 from jaxrec.command_line import command
 from jaxrec.data.interactions import Interactions
 from jaxrec.explore import charts, sentences, time_charts, value_charts
@@ -38,6 +38,7 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
     check(tree)
     interactions: Interactions = build(tree["data"])
     tables: dict[str, pd.DataFrame] = build(tree["explore"], interactions=interactions)
+    remove_mark(directory / "report.html")  # of a report that is replaced
     for name, table in tables.items():
         write_atomic(directory / f"{name}.csv", partial(table.to_csv, index=False))
     # The page is written last: if it exists, the tables do.

@@ -7,11 +7,12 @@ from datetime import datetime
 from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
-from jaxrec.atomic_files import write_text
+from jaxrec.atomic_files import remove_mark, write_text
 from jaxrec.console import say, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.experiment import Result
+from jaxrec.finished import GRID_FILE
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.seeds import means_table, shown_means
@@ -70,6 +71,7 @@ def _train(
     directory: Path,
 ) -> list[Result | None]:
     """Train the populations of a grid, and write its tables and reports."""
+    remove_mark(directory / GRID_FILE)  # of a grid that is replaced
     # The training states of every group are saved: a grid that was killed is continued by the same command
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
@@ -104,14 +106,16 @@ def _train(
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
     popularity = {"validation": baseline, "test": first_result.metrics["popularity"]}
     runs = runs_table(rows, popularity if len(splits) == 1 else {})
-    shutil.rmtree(directory / STATES, ignore_errors=True)
     monitors = {tree["eval"]["monitor"] for tree in trees}
     n_data = len({_data_of(settings.without_replica(tree)) for tree in trees})
     monitor = monitors.pop() if len(monitors) == 1 and n_data == 1 else None
     means = by_validation(means_table(rows, trees), monitor)
-    write_text(directory / "runs.csv", runs.to_csv(index=False))
     page = grid_report(directory.name, runs, monitor, first_result.known.name, means)
     write_text(directory / "report.html", page)
+    if len(means):
+        write_text(directory / "seeds.csv", means.to_csv(index=False))
+    write_text(directory / GRID_FILE, runs.to_csv(index=False))
+    shutil.rmtree(directory / STATES, ignore_errors=True)
     keys = shown_keys(first_result.metrics["test"])
     columns = [
         c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
@@ -120,10 +124,9 @@ def _train(
     essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in ("validation", "test")) if c in runs)]
     narrow = ranked[essential if len(essential) > 2 else columns[:4]]
     table(
-        f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / "runs.csv")
+        f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / GRID_FILE)
     )
     if len(means):
-        write_text(directory / "seeds.csv", means.to_csv(index=False))
         over = "folds and seeds" if "folds" in means else "seeds"
         table(f"means over {over}", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])

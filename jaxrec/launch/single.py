@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from jaxrec import cluster, experiment, rundir, settings
+from jaxrec.atomic_files import remove_mark
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, fit_line, say
 from jaxrec.data.splits.split import Split
@@ -24,9 +25,10 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     """
     settings.check(tree)
     rundir.check_empty(directory, overwrite)
-    if overwrite:
-        shutil.rmtree(directory / STATES, ignore_errors=True)
     with rundir.alone(rundir.make(directory)):
+        if overwrite:
+            remove_mark(directory / "metrics.json")  # the old results have other settings than those written now
+            shutil.rmtree(directory / STATES, ignore_errors=True)
         return _run(tree, directory)
 
 

@@ -155,16 +155,16 @@ def leave_memory_to_workers() -> None:
 
 @contextmanager
 def stopped_with_launch(study: Study) -> Iterator[None]:
-    """End this process like Ctrl-C when the launch that it belongs to is stopped.
+    """End this process like Ctrl-C when the launch that it belongs to is stopped, or the process that started it dies.
 
     The signal is SIGTERM, which commands handle like Ctrl-C: shells start background jobs with SIGINT ignored.
     """
-    is_over = threading.Event()
+    is_over, parent = threading.Event(), os.getppid()
 
     def watch() -> None:
         while not is_over.wait(POLL_SECONDS):
             with contextlib.suppress(Exception):  # the server is away for a moment
-                if study.user_attrs.get(STOP) == os.environ[LAUNCH]:
+                if os.getppid() != parent or study.user_attrs.get(STOP) == os.environ[LAUNCH]:
                     os.kill(os.getpid(), signal.SIGTERM)
                     return
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec import console
-from jaxrec.atomic_files import write_atomic, write_json, write_text
+from jaxrec.atomic_files import remove_mark, write_atomic, write_json, write_text
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.pipeline.list_evaluator import ListResults
@@ -58,7 +58,6 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
         if metric not in table:
             raise InputError(f"metric={metric} is not available; choose from {', '.join(table.columns[1:])}")
         picked = None if tree["keep"] is None else choose_value(table, knob, metric, quality, tree["keep"])
-        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
         watched = table[list(dict.fromkeys([knob, quality, metric]))]
         console.table(f"validation by {knob} (first row: {without(knob)})", watched)
         console.say(
@@ -69,6 +68,9 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
     stages = pipeline.stages(split.test, split)
     done = pipeline.evaluate(stages, {} if picked is None else {str(knob): picked})
     stages_table = stage_table(done, quality)
+    remove_mark(directory / "report.html")  # of a pipeline that is replaced; written last
+    if table is not None:
+        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
     write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
     settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
     write_json(

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Array, Float, Int
 
-from jaxrec.atomic_files import write_atomic, write_json, write_text
+from jaxrec.atomic_files import remove_mark, write_atomic, write_json, write_text
 from jaxrec.errors import InputError
 from jaxrec.recommend import exported, history_columns
 from jaxrec.recommend.batch_recommender import BatchRecommender
@@ -79,6 +79,7 @@ def export(
         "platforms": list(platforms),
         "jax": jax.__version__,
     }
+    remove_mark(folder / "about.json")  # of an export that is replaced
     write_atomic(folder / "program.bin", lambda path: _write(path, program))
     write_atomic(folder / "weights.npz", partial(_npz, arrays={f"{i:04}": w for i, w in enumerate(weights)}))
     write_atomic(folder / "tables.npz", partial(_npz, arrays=_tables(model)))

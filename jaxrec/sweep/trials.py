@@ -1,10 +1,9 @@
 """Trials of a study: progress counts, leaderboard, and the trials table."""
 
 import json
-import os
-import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pandas as pd
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.atomic_files import write_atomic
 from jaxrec.errors import InputError
 from jaxrec.sweep.file_lock import FileLock
 from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
@@ -115,9 +115,7 @@ def write_trials(study: Study, directory: Path) -> None:
     """Write `trials.csv`: number, state, value, parameters and attributes of every trial."""
     # Under the lock, so that the process that read last also writes last.
     with FileLock(directory / "ask.lock"):
-        unfinished = directory / f".trials.{uuid.uuid4().hex}.csv"
-        trials_table(study).to_csv(unfinished, index=False)
-        os.replace(unfinished, directory / "trials.csv")
+        write_atomic(directory / "trials.csv", partial(trials_table(study).to_csv, index=False))
 
 
 def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None) -> tuple[int, int]:

@@ -86,7 +86,8 @@ def test_a_process_runs_on_its_cores_and_its_output_is_kept(monkeypatch, tmp_pat
     assert WorkerProcess((), {}, None, Path("/nowhere")).last_line() == ""
 
 
-def test_a_worker_ends_when_its_launch_is_stopped(monkeypatch, interruptible):
+@pytest.mark.parametrize("reason", ["stopped", "parent killed"])
+def test_a_worker_ends_with_its_launch(reason, monkeypatch, interruptible):
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell script
     monkeypatch.setattr(worker_process, "POLL_SECONDS", 0.01)
     monkeypatch.setenv(LAUNCH, "this")
@@ -95,7 +96,10 @@ def test_a_worker_ends_when_its_launch_is_stopped(monkeypatch, interruptible):
         study.set_user_attr(STOP, "another")
         time.sleep(0.1)
         assert not interrupts.is_requested
-        study.set_user_attr(STOP, "this")
+        if reason == "stopped":
+            study.set_user_attr(STOP, "this")
+        else:
+            monkeypatch.setattr(os, "getppid", lambda: 1)
         for _ in range(500):
             if interrupts.is_requested:
                 break

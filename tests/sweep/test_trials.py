@@ -1,7 +1,9 @@
+import os
+
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from jaxrec.sweep.trials import trials_table
+from jaxrec.sweep.trials import trials_table, write_trials
 
 
 def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
@@ -14,3 +16,10 @@ def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
     assert list(table["state"]) == ["complete", "failed"]
     assert table.loc[0, "ended_round"] == 4
     assert list(trials_table(optuna.create_study())) == ["number", "state", "value"]
+
+
+def test_the_table_is_written_without_what_killed_processes_left_of_it(tmp_path):
+    (tmp_path / ".tmp-0123abcd-trials.csv").touch()
+    os.utime(tmp_path / ".tmp-0123abcd-trials.csv", (0, 0))
+    write_trials(optuna.create_study(), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"ask.lock", "trials.csv"}

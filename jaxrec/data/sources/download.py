@@ -1,15 +1,20 @@
 """Download of archives into a cache folder, verified by checksum."""
 
+import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from jaxrec.errors import InputError
+
+ABANDONED_SECONDS = 86_400.0  # age at which a temporary folder is that of a killed process; downloads may take hours
 
 
 class UnreachableError(Exception):
@@ -114,6 +119,7 @@ def _cached(name: str, sha256: str, download: Callable[[Path], Path]) -> Path:
         _say(f"downloading {name} into {target.parent}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent.glob(".fetching-*"))
         folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-", ignore_cleanup_errors=True)
     except OSError as error:
         raise InputError(f"{target.parent} cannot be written ({error.strerror}): set JAXREC_CACHE=FOLDER") from error
@@ -123,6 +129,14 @@ def _cached(name: str, sha256: str, download: Callable[[Path], Path]) -> Path:
             raise UnreachableError(f"the file has the wrong checksum ({digest[:12]}…, expected {sha256[:12]}…)")
         os.replace(file, target)
     return target
+
+
+def remove_abandoned(folders: Iterable[Path]) -> None:
+    """Remove temporary folders of killed processes."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # another process removed it
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _sha256(path: Path) -> str:

@@ -16,7 +16,7 @@ from pyarrow import feather
 
 from jaxrec.data.interactions import COLUMNS, Interactions
 from jaxrec.data.properties import Properties
-from jaxrec.data.sources.download import cache_dir
+from jaxrec.data.sources.download import cache_dir, remove_abandoned
 from jaxrec.errors import InputError
 
 ABOUT = "about.json"
@@ -69,6 +69,7 @@ def _file_digest(path: Path) -> str:
 
 def _store(data: Interactions, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder.parent.glob(".preparing-*"))
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".preparing-", ignore_cleanup_errors=True) as place:
         new, old = Path(place) / "new", Path(place) / "old"
         new.mkdir()

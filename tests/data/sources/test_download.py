@@ -69,6 +69,15 @@ def test_a_file_is_fetched_once_and_again_when_damaged(served, capsys, cache):
     assert [file.name for file in cache.iterdir()] == ["a.zip"]
 
 
+def test_folders_of_killed_processes_are_removed_after_a_day(served, cache):
+    for name in ("killed", "young"):
+        (cache / f".fetching-{name}").mkdir(parents=True)
+        (cache / f".fetching-{name}" / "download").touch()
+    os.utime(cache / ".fetching-killed", (0, 0))
+    fetch_url(served[0], SHA256)
+    assert sorted(path.name for path in cache.iterdir()) == [".fetching-young", "a.zip"]
+
+
 def test_a_wrong_file_never_enters_the_cache(served, cache):
     with pytest.raises(UnreachableError, match="the file has the wrong checksum"):
         fetch_url(served[0], "0" * 64)

@@ -161,6 +161,18 @@ def test_nothing_half_written_is_ever_there(cache, source, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
+def test_folders_of_killed_processes_are_removed_after_a_day(cache, source):
+    for name in ("killed", "young"):
+        (cache / f".preparing-{name}" / "new").mkdir(parents=True)
+    os.utime(cache / ".preparing-killed", (0, 0))
+
+    def prepare(files):
+        return bare()
+
+    prepared(prepare, {"source": source}, {})
+    assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == [".preparing-young"]
+
+
 def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
     def prepare(files):
         return replace(bare(), item_features=pd.DataFrame({"odd": [1, "text"]}, dtype=object))
