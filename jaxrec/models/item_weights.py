@@ -51,9 +51,10 @@ class ItemWeights(Additive, Solved):
         """Raise an InputError if the solutions of `n_members` members do not fit into host memory."""
         n = self.matrices(n_members)
         matrices = "a matrix" if n == 1 else f"{n} matrices"
+        choice = type(self).__module__.rpartition(".")[2]  # models of jaxrec are in modules of that name
         fewer_at_once = "" if n_members == 1 else "solve fewer at a time (sweep.population=1), "
         require(
             (n * self.n_items + 3 * BLOCK) * self.n_items * 4 + OTHER_BYTES,
-            f"model={type(self).__name__.lower()} with {self.n_items:,} items ({matrices} of items x items)",
+            f"model={choice} with {self.n_items:,} items ({matrices} of items x items)",
             f"{fewer_at_once}keep fewer items (data.k_core=5 or more), or choose model=ials or model=mf",
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from jaxrec.settings import Tree, get
+from jaxrec.settings import Tree, choice_of, get
 
 SPLITS = {
     "holdout": "random holdout per user",
@@ -50,7 +50,8 @@ def _split(tree: Tree) -> str:
 def _loss(tree: Tree) -> str:
     for key in ("loss.loss._target_", "loss.cost.loss._target_", "loss.cost._target_", "loss._target_"):
         if name := _name(get(tree, key, "")):
-            negatives = _name(get(tree, "negatives._target_", "")).lower()
+            sampler = get(tree, "negatives", {})
+            negatives = choice_of("negatives", sampler).replace("_", " ") if "_target_" in sampler else ""
             return LOSSES.get(name, name) + (f", {negatives} negatives" if negatives else "")
     return "none: the model has no loss to choose" if "loss" in tree else ""
 

@@ -2,7 +2,16 @@
 
 from jaxrec.settings.building import build, call, give
 from jaxrec.settings.checking import check
-from jaxrec.settings.files import CONF, OF_COMMAND, check_registered, import_targets, read, register, registered
+from jaxrec.settings.files import (
+    CONF,
+    OF_COMMAND,
+    check_registered,
+    choice_of,
+    import_targets,
+    read,
+    register,
+    registered,
+)
 from jaxrec.settings.replicas import by_fold, fold_of, is_random, seeds_differ, with_seeds, without_replica
 from jaxrec.settings.schedule import SCHEDULE
 from jaxrec.settings.shared_programs import numbers_of, populations, program_of
@@ -18,6 +27,7 @@ __all__ = [
     "call",
     "check",
     "check_registered",
+    "choice_of",
     "differing",
     "flat",
     "fold_of",

@@ -52,7 +52,7 @@ def _check_node(node: Mapping[str, object], path: str) -> None:
         if key not in parameters:
             remove = f"~{path}.{key}" if value is not None else f"{path}.{key}=0 ~{path}.{key}"  # Hydra removes no null
             raise InputError(
-                f"{path}.{key} is unknown; {path} takes {', '.join(k for k in parameters)}: {remove} removes it"
+                f"{path}.{key} is unknown; {path} takes {', '.join(parameters) or 'no settings'}: {remove} removes it"
             )
         if isinstance(value, Mapping) and "_target_" in value:
             _check_node(value, f"{path}.{key}")

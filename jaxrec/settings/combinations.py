@@ -13,6 +13,7 @@ from jaxrec.models.attention import check_heads
 from jaxrec.models.model import Alternating, Model, Solved
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.settings.building import signature
+from jaxrec.settings.files import choice_of
 from jaxrec.settings.tree import Tree
 
 COSINES = {"temperature": 1, "cosine": True, "biases": False}  # settings of a model whose scores are then cosines
@@ -36,21 +37,22 @@ def check_parts(tree: Tree) -> None:
     uses_gradient = "objective" in signature(trainer)[0]
     if not (isinstance(model_class, type) and issubclass(model_class, Model)):
         raise InputError(f"model._target_: {model} does not derive from jaxrec.models.Model: write class {name}(Model)")
-    kinds: dict[str, type[Model]] = {"ClosedForm": Solved, "AlternatingFit": Alternating}
-    if not issubclass(model_class, kinds.get(trainer.rpartition(".")[2], Model)):
-        raise InputError(f"trainer={trainer.rpartition('.')[2]} cannot train {name}: set trainer=gradient")
-    if uses_gradient and issubclass(model_class, Solved | Alternating):
-        required = "closed_form" if issubclass(model_class, Solved) else "alternating"
+    kinds: dict[str, type[Model]] = {"closed_form": Solved, "alternating": Alternating}
+    required = next((kind for kind, base in kinds.items() if issubclass(model_class, base)), "gradient")
+    chosen = choice_of("trainer", tree["trainer"])
+    if not issubclass(model_class, kinds.get(chosen, Model)):
+        raise InputError(f"trainer={chosen} cannot train {name}: set trainer={required}")
+    if uses_gradient and required != "gradient":
         raise InputError(f"{name} is not trained by gradient descent: set trainer={required}")
     if loss and not uses_gradient:
         raise InputError(
-            f"{name} is trained without a loss, so {loss.rpartition('.')[2]} cannot be its loss: omit loss=... "
+            f"{name} is trained without a loss, so loss={choice_of('loss', tree['loss'])} has no effect: omit it "
             "(loss=none), or choose a model with a loss, e.g. model=mf"
         )
     for part, word in (("optimizer", "an optimizer"), ("negatives", "negatives")):
-        if (unused := tree.get(part, {}).get("_target_")) and not uses_gradient:
+        if "_target_" in tree.get(part, {}) and not uses_gradient:
             raise InputError(
-                f"{name} is trained without {word}, so {part}={unused.rpartition('.')[2].lower()} has no effect: omit "
+                f"{name} is trained without {word}, so {part}={choice_of(part, tree[part])} has no effect: omit "
                 f"it ({part}=none), or choose a model that is trained by gradient descent, e.g. model=mf"
             )
     if uses_gradient and not loss:
@@ -109,7 +111,7 @@ def _check_negatives(tree: Tree) -> None:
         or "negatives" not in inspect.signature(_target(tree, "loss")).parameters
     ):
         raise InputError(
-            f"this loss samples no negatives, so negatives={_name(negatives)} has no effect: omit it "
+            f"this loss samples no negatives, so negatives={choice_of('negatives', negatives)} has no effect: omit it "
             "(negatives=none), or choose a loss that does, e.g. loss=bpr"
         )
     if cost:
@@ -118,8 +120,8 @@ def _check_negatives(tree: Tree) -> None:
             allowed = getattr(locate(part["_target_"]), "shares", (share,)) if part else (share,)
             if share not in allowed:
                 raise InputError(
-                    f"negatives={_name(part)} cannot be drawn with loss.cost.share={share}: set loss.cost.share="
-                    f"{' or '.join(allowed)}"
+                    f"negatives={choice_of('negatives', part)} cannot be drawn with loss.cost.share={share}: "
+                    f"set loss.cost.share={' or '.join(allowed)}"
                 )
 
 
@@ -165,7 +167,3 @@ def _check_cosines(tree: Tree) -> None:
 def _target(tree: Tree, part: str) -> Any:
     path = tree[part].get("_target_")
     return None if path is None else locate(path)
-
-
-def _name(node: Tree) -> str:
-    return str(node["_target_"]).rpartition(".")[2].lower()

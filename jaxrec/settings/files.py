@@ -9,7 +9,7 @@ import yaml
 
 from jaxrec.errors import InputError
 from jaxrec.settings.renamed import up_to_date
-from jaxrec.settings.tree import Tree
+from jaxrec.settings.tree import Tree, flat, tuples
 
 _PACKAGED = Path(__file__).parent.parent / "conf"  # in the wheel; a checkout has it at the top level
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
@@ -44,6 +44,27 @@ def registered(group: str = "") -> frozenset[str]:
     """Return the targets named in conf/ and registered folders, of all groups or of one, e.g. `model`."""
     files = [file for folder in _TRUSTED for file in sorted((folder / group).rglob("*.yaml"))]
     return frozenset(path for file in files for path in import_targets(read(file)))
+
+
+def choice_of(group: str, node: Tree) -> str:
+    """Return the name of the choice of a group with these settings, e.g. negatives=batch_shared.
+
+    Of several with the same targets, it is the one with the most equal values; without one, the name of the class.
+    """
+    leaves = flat(tuples(node))
+    same = [
+        (name, values) for name, values in _choices(group) if set(import_targets(values)) == set(import_targets(node))
+    ]
+    if not same:
+        return str(node["_target_"]).rpartition(".")[2]
+    return max(same, key=lambda choice: sum(leaves.get(k) == v for k, v in flat(tuples(choice[1])).items()))[0]
+
+
+@functools.cache
+def _choices(group: str) -> list[tuple[str, Tree]]:
+    """Names and settings of the files of a group in conf/."""
+    contents = [(file.stem, read(file)) for file in sorted((CONF / group).glob("*.yaml"))]
+    return [(name, content if "_target_" in content else content.get(group, content)) for name, content in contents]
 
 
 def import_targets(node: object) -> Iterator[str]:

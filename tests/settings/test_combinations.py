@@ -50,6 +50,10 @@ FILES = ("data=files", "data.path=no/such/file.csv")
             "loss.standard=0.6 and loss.wide=0.4 are shares of the prior and must add up to less than 1",
         ),
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
+        (["loss=softmax", "negatives=given"], "samples no negatives, so negatives=given has no effect"),
+        (["loss=softmax", "negatives=batch_shared"], "samples no negatives, so negatives=batch_shared has no effect"),
+        (["model=ease", "loss=bce"], "EASE is trained without a loss, so loss=bce has no effect: omit it"),
+        (["model=ease", "trainer=alternating"], "trainer=alternating cannot train EASE: set trainer=closed_form"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
         (
             ["model=ease", "optimizer=adam"],
@@ -86,7 +90,7 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["model=sasrec", "loss.stride=51"], "loss.stride=51 must not exceed model.history_length=50"),
         (
             ["model=sasrec", "loss=sequence_sampled_softmax", "negatives=in_batch"],
-            "negatives=inbatch cannot be drawn with loss.cost.share=user: set loss.cost.share=batch$",
+            "negatives=in_batch cannot be drawn with loss.cost.share=user: set loss.cost.share=batch$",
         ),
         (
             ["model=sasrec", "loss=sequence_gbce", "negatives=dynamic"],

@@ -118,3 +118,16 @@ def test_an_unknown_key_can_be_removed_as_advised(compose, value):
         settings.check(compose(f"+model.size={value}"))
     advice = str(error.value).removesuffix(" removes it").rpartition(": ")[2].split()
     settings.check(compose(f"+model.size={value}", *advice))
+
+
+@pytest.mark.parametrize("group", ["loss", "negatives", "optimizer", "trainer"])
+def test_settings_have_the_name_of_their_choice(group):
+    for file in sorted((settings.CONF / group).glob("*.yaml")):
+        content = settings.read(file)
+        node = content if "_target_" in content else content.get(group, {})
+        if "_target_" in node:
+            assert settings.choice_of(group, node) == file.stem
+
+
+def test_settings_of_no_choice_have_the_name_of_their_class():
+    assert settings.choice_of("negatives", {"_target_": "my_package.sampling.Mine", "ratio": 3}) == "Mine"
