@@ -97,7 +97,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
     trees = [compose(*PLANTED, *(("trainer.epochs=2",) if "model=mf" in c else ()), *c) for c in chosen]
     results = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path)
     assert len(results) == 3
-    assert results[1].metrics["environment"]["placement"].startswith("2 member(s)")
+    assert results[1].metrics["environment"]["placement"].startswith("2 members on")
     table = pd.read_csv(tmp_path / "runs.csv")
     assert table.run.tolist() == [0, 1, 2, 3]  # the last row is popularity's
     columns = [f"{part}_ndcg@10{end}" for part, end in [("validation", ""), ("test", ""), ("test", "_low")]]

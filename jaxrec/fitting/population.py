@@ -86,8 +86,10 @@ class Placement:
         how = "sequential" if self.sequential else "vmapped"
         split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
         split += f", tables split over {self.n_rows}" if self.n_rows > 1 else ""
-        devices = f"{self.n_devices * self.n_split * self.n_rows} {backend.platform()} device(s)"
-        return f"{self.n_members} member(s) on {devices}, {self.per_device} each, {how}{split}"
+        n = self.n_devices * self.n_split * self.n_rows
+        devices = f"{n} {backend.platform()} device{'s' if n > 1 else ''}"
+        members = f"{self.n_members} member{'s' if self.n_members > 1 else ''}"
+        return f"{members} on {devices}, {self.per_device} on each, {how}{split}"
 
     @property
     def mesh(self) -> Mesh:

@@ -10,7 +10,8 @@ import plotly.graph_objects as go
 from jaxrec.page.html import Html, piece
 
 BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # model; best or selected; popularity and background
-COLORS = (BLUE, ORANGE, "#35a07c", "#a06fd6", "#d5574d", GRAY)
+GREEN = "#35a07c"  # validation, where test is blue
+COLORS = (BLUE, ORANGE, GREEN, "#a06fd6", "#d5574d", GRAY)
 LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
 LONGEST = 24  # characters of a name beside a chart, which a phone has room for
 CLEAR = "rgba(0,0,0,0)"  # transparent, for light and dark pages

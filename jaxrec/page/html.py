@@ -137,8 +137,8 @@ def _plotly() -> str:
 
 
 def _breakable(text: str) -> Html:
-    """Allow line breaks after dots and underscores between letters, for narrow columns of keys."""
-    return Html("<wbr>").join(re.split(r"(?<=[a-z][._])(?=[a-z])", text))
+    """Allow line breaks after dots and underscores between letters and after `=`, for narrow columns of settings."""
+    return Html("<wbr>").join(re.split(r"(?<=[a-z][._])(?=[a-z])|(?<==)(?=\w)", text))
 
 
 def _cell(value: object, thousands: bool) -> Cell:

@@ -115,7 +115,7 @@ def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tup
             y=[place for place, _, _ in seeds],
             customdata=[seed for _, seed, _ in seeds],
             mode="markers",
-            marker={"color": ORANGE, "size": 7, "symbol": "line-ns-open", "line": {"width": 1.5}},
+            marker={"color": GRAY, "size": 9, "symbol": "line-ns-open", "line": {"width": 1.5}},
             hovertemplate="%{customdata}: %{x:.4f}<extra></extra>",
         ),
         go.Scatter(

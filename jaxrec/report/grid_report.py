@@ -115,16 +115,23 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
         "overrides",
         *(["state"] if with_state else []),
         *labels,
-        *({"best_epoch": "best epoch", "train_s": "seconds"}[c] for c in extra),
+        *({"best_epoch": "best epoch", "train_s": "training, s"}[c] for c in extra),
     ]
     rows = []
     for row in ranked.to_dict("records"):
         values = [Cell(decimals(row[column]), key=row[column]) for column in columns]
-        more = [Cell("" if pd.isna(row[c]) else f"{row[c]:.4g}", key=row[c]) for c in extra]
+        more = [_cost(c, row[c]) for c in extra]
         link = Html('<a href="{}report.html">{}</a>').format(row.get("path"), row["run"])
-        run = Cell(link if row["state"] == "complete" else row["run"], key=row["run"])
+        shown = {"complete": link, "baseline": ""}.get(row["state"], row["run"])
+        run = Cell(shown, key=row["run"])
         rows.append([run, row["overrides"], *([row["state"]] if with_state else []), *values, *more])
     return html_table(heads, rows, sortable=True)
+
+
+def _cost(column: str, value: float) -> Cell:
+    """Return the cell of a best epoch, which models without epochs do not have, or of seconds."""
+    is_missing = pd.isna(value) or (column == "best_epoch" and value == 0)
+    return Cell("" if is_missing else f"{value:.0f}" if column == "best_epoch" else f"{value:,.1f}", key=value)
 
 
 def _means(means: pd.DataFrame, monitor: str) -> Html:
@@ -141,8 +148,8 @@ def _means(means: pd.DataFrame, monitor: str) -> Html:
         rows.append([row["overrides"], *(Cell(row[name]) for name in numbers), *cells])
     over = _replicas(means)
     note = (
-        f"sd: standard deviation over {over}. In small type: 95% intervals, of test over users, {over}, of validation "
-        f"over {numbers[-1]}."
+        f"sd: standard deviation over {over}. In small type: 95% intervals, for test over users and {over}, for "
+        f"validation over {numbers[-1]}."
     )
     heads = ["overrides", *numbers, *(text for part in parts for text in (f"{part} {label(monitor)}", "sd"))]
     return html_table(heads, rows) + tag("p", note, "soft note")

@@ -23,6 +23,13 @@ LOSSES = {
     "Softmax": "softmax over the full catalog",
     "Sampled": "sampled softmax",
     "GBCE": "generalized binary cross-entropy",
+    "bsl": "bilateral softmax loss",
+    "psl": "pairwise softmax loss",
+    "slatk": "SL@K",
+    "ccl": "cosine contrastive loss",
+    "AlignmentAndUniformity": "DirectAU",
+    "Reconstruction": "reconstruction of the user's items",
+    "CompositePrior": "reconstruction of the user's items, composite prior",
 }
 
 
@@ -50,9 +57,11 @@ def _split(tree: Tree) -> str:
 def _loss(tree: Tree) -> str:
     for key in ("loss.loss._target_", "loss.cost.loss._target_", "loss.cost._target_", "loss._target_"):
         if name := _name(get(tree, key, "")):
+            loss = "bce" if name == "GBCE" and get(tree, "loss.cost.t", None) == 0 else name
+            at = ", at masked items" if _name(get(tree, "loss._target_", "")) == "MaskedItem" else ""
             sampler = get(tree, "negatives", {})
             negatives = choice_of("negatives", sampler).replace("_", " ") if "_target_" in sampler else ""
-            return LOSSES.get(name, name) + (f", {negatives} negatives" if negatives else "")
+            return LOSSES.get(loss, loss) + at + (f", {negatives} negatives" if negatives else "")
     return "none: the model has no loss to choose" if "loss" in tree else ""
 
 

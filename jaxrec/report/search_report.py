@@ -179,12 +179,19 @@ def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[st
             metric: value_of(trial),
             **({shown(name): value for name, value in further(trial, others).items()} if trial.values else {}),
             **(best_params(trial) or params_of(trial)),
-            **{title: trial.user_attrs[key] for key, title in attributes.items() if key in trial.user_attrs},
+            **{
+                title: _attribute(trial.user_attrs[key]) for key, title in attributes.items() if key in trial.user_attrs
+            },
         }
         for trial in sample(trials, minimize=minimize)
     ]
-    hint = tag("p", f"{note} Click a column head to sort.".strip(), "soft")
+    hint = tag("p", f"{note} Click a column header to sort.".strip(), "soft")
     return hint + box(frame(_rounded(pd.DataFrame(rows, dtype=object), metric, others), sortable=True))
+
+
+def _attribute(value: object) -> object:
+    """Return a value for the table of trials, seconds with one decimal."""
+    return Cell(f"{value:,.1f}", key=value) if isinstance(value, float) else value
 
 
 def _names(objectives: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from jaxrec.experiment import Result
-from jaxrec.page.figure import BLUE, ORANGE, chart, counted, titled
+from jaxrec.page.figure import BLUE, GREEN, chart, counted, titled
 from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, interval, page, section, table, tag
 from jaxrec.page.metric_labels import label, meaning
 from jaxrec.report.protocol import protocol
@@ -46,24 +46,29 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
             ),
             ("best on validation", f"seed {best}", "loaded by jaxrec.load and jaxrec recommend"),
         ),
-        section("Metrics", _metrics(summary, popularity)),
+        section("Metrics", _metrics(summary, popularity, key)),
         section("Seeds", grid([_by_seed(results, key, best)]), _runs(results, key)),
     ]
     return page(title, body)
 
 
-def _metrics(summary: Summary, popularity: Mapping[str, float]) -> Html:
-    rows = [
-        [label(key), *_cells(summary["validation"].get(key)), *_cells(entry), Cell(decimals(popularity.get(key)))]
-        for key, entry in summary["test"].items()
-    ]
+def _metrics(summary: Summary, popularity: Mapping[str, float], monitor: str) -> Html:
+    """Return a table of the metrics at the list length of `monitor`, and collapsed tables of the other lengths."""
+    by_length: dict[str, list[list[object]]] = {}
+    for key, entry in summary["test"].items():
+        cells = [*_cells(summary["validation"].get(key)), *_cells(entry), Cell(decimals(popularity.get(key)))]
+        by_length.setdefault(key.partition("@")[2], []).append([label(key), *cells])
+    first = monitor.partition("@")[2]
+    rows = [*by_length.pop(first), *(by_length.pop("", []) if first else [])]
     heads = ["metric", "validation", "sd", "test", "sd", "popularity"]
+    others = [details(f"At {length}" if length else "Others", table(heads, rest)) for length, rest in by_length.items()]
     note = (
         "sd: standard deviation over seeds. In small type: 95% intervals, over users and seeds for test metrics with a "
         "value per user, over seeds for all others."
     )
     legend = dict.fromkeys((label(key.partition("@")[0]), meaning(key)) for key in summary["test"])
-    return box(table(heads, rows), tag("p", note, "soft note"), details("Definitions", table([], [*legend])))
+    definitions = details("Definitions", table([], [*legend]))
+    return box(table(heads, rows), tag("p", note, "soft note"), *others, definitions)
 
 
 def _cells(entry: Mapping[str, float] | None) -> list[Cell]:
@@ -75,7 +80,7 @@ def _cells(entry: Mapping[str, float] | None) -> list[Cell]:
 
 def _by_seed(results: Mapping[int, Result], key: str, best: int) -> Html:
     """Draw a metric on validation and test by seed."""
-    parts = [(part, color) for part, color in (("validation", ORANGE), ("test", BLUE))]
+    parts = [(part, color) for part, color in (("validation", GREEN), ("test", BLUE))]
     traces = [
         go.Scatter(
             x=list(results),
@@ -88,7 +93,7 @@ def _by_seed(results: Mapping[int, Result], key: str, best: int) -> Html:
         for part, color in parts
         if key in next(iter(results.values())).metrics[part]
     ]
-    caption = f"Blue: test; orange: validation. The star marks seed {best}, the best on validation."
+    caption = f"Blue: test; green: validation. The star marks seed {best}, the best on validation."
     axes = {"xaxis": counted("seed", len(results)), "yaxis": titled(label(key))}
     return chart(f"{label(key)} by seed", traces, caption, **axes)
 

@@ -8,12 +8,12 @@ import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 from plotly.colors import sample_colorscale
 
-from jaxrec.page.figure import BLUE, GRAY, LEGEND, ORANGE, chart, counted, titled
+from jaxrec.page.figure import BLUE, GRAY, GREEN, LEGEND, ORANGE, chart, counted, titled
 from jaxrec.page.html import Html, plural
 from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.sweep.objectives import value_of
 
-WORST_TO_BEST = ["#a06fd6", BLUE, "#35a07c"]  # purple, blue, green
+WORST_TO_BEST = ["#a06fd6", BLUE, GREEN]  # from purple
 N_SHADES = 12
 MANY_RUNGS = 6
 

@@ -54,8 +54,8 @@ def test_map_is_a_loop_over_members(n_members, sequential):
 
 
 def test_a_placement_says_where_members_are():
-    assert str(Placement(3, 2, sequential=True)) == "3 member(s) on 2 cpu device(s), 2 each, sequential"
-    assert str(Placement(1, 1, sequential=False)) == "1 member(s) on 1 cpu device(s), 1 each, vmapped"
+    assert str(Placement(3, 2, sequential=True)) == "3 members on 2 cpu devices, 2 on each, sequential"
+    assert str(Placement(1, 1, sequential=False)) == "1 member on 1 cpu device, 1 on each, vmapped"
 
 
 def test_a_key_each_that_depends_on_the_seed_alone():

@@ -54,7 +54,7 @@ def test_every_member_solves_with_its_own_regularization():
     assert fit.history == [[], [], []]
     assert fit.diverged == [False] * 3
     assert not fit.interrupted
-    assert fit.placement == "3 member(s) on 1 cpu device(s), 3 each, sequential"
+    assert fit.placement == "3 members on 1 cpu device, 3 on each, sequential"
 
 
 def test_the_device_solves_as_the_host_does():

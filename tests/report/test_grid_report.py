@@ -21,9 +21,10 @@ TABLE = pd.DataFrame(
 def test_a_grid_shows_few_columns_best_validation_first():
     source = grid_report(EVIL, TABLE, "ndcg@10", EVIL)
     page = Page(source)
-    assert "run overrides validation NDCG@10 test NDCG@10 best epoch seconds" in page.said
-    assert f"1 x={EVIL} 0.3000 0.3500 4 2.5 0 model=mf 0.2000 0.2500 3 1.25" in page.said
+    assert "run overrides validation NDCG@10 test NDCG@10 best epoch training, s" in page.said
+    assert f"1 x={EVIL} 0.3000 0.3500 4 2.5 0 model=mf 0.2000 0.2500 3 1.2 popularity 0.1000 0.1500" in page.said
     assert "0.9000" not in page.said
+    assert "model=<wbr>mf" in source  # a line may break there
     assert [a["href"] for name, a in page.tags if name == "a"] == ["1/report.html", "0/report.html"]
     assert "<script>alert" not in source
     assert "<img" not in source
@@ -41,6 +42,11 @@ def test_runs_are_bars_and_the_baseline_is_gray():
     assert numbers(chart, 0, "x") == [0.1, 0.2, 0.3]  # from the bottom
     colors = chart["data"][0]["marker"]["color"]
     assert colors[0] != colors[1] == colors[2]
+
+
+def test_a_model_without_epochs_has_no_best_epoch():
+    page = Page(grid_report("g", TABLE.assign(best_epoch=[0, 4, None]), "ndcg@10", "films"))
+    assert "0 model=mf 0.2000 0.2500 1.2 popularity" in page.said
 
 
 def test_runs_without_one_metric_stay_in_their_order():

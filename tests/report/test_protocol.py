@@ -1,6 +1,7 @@
 import pytest
 
-from jaxrec.report.protocol import protocol
+from jaxrec.report.protocol import LOSSES, protocol
+from jaxrec.settings import CONF, read
 
 TREE = {
     "split": {"_target_": "jaxrec.data.splits.split.holdout", "test_fraction": 0.1, "seed": None},
@@ -43,8 +44,25 @@ def test_leakage_is_stated(data, text):
             {"_target_": "x.NextItem", "cost": {"_target_": "x.Sampled", "loss": {"_target_": "x.softmax"}}},
             "sampled softmax",
         ),
+        ({"_target_": "x.NextItem", "cost": {"_target_": "x.GBCE", "t": 0.75}}, "generalized binary cross-entropy"),
+        ({"_target_": "x.NextItem", "cost": {"_target_": "x.GBCE", "t": 0.0}}, "binary cross-entropy"),
+        (
+            {"_target_": "x.MaskedItem", "cost": {"_target_": "x.Softmax"}},
+            "softmax over the full catalog, at masked items",
+        ),
         ({"_target_": "mine.MyLoss"}, "MyLoss"),
     ],
 )
 def test_losses_have_their_names(loss, text):
     assert dict(protocol({"loss": loss}, {}))["Loss"] == text
+
+
+def test_losses_and_samplers_of_conf_are_not_shown_by_their_class():
+    for path in (CONF / "loss").glob("*.yaml"):
+        content = read(path)
+        text = dict(protocol({"loss": content.get("loss", content) if "_target_" not in content else content}, {}))
+        shown = text["Loss"].removesuffix(", at masked items")
+        assert shown in LOSSES.values() or path.stem == "none", path.stem
+    for path in (CONF / "negatives").glob("*.yaml"):
+        text = dict(protocol({**TREE, "negatives": read(path)}, {}))["Loss"]
+        assert text == ("BPR" if path.stem == "none" else f"BPR, {path.stem.replace('_', ' ')} negatives")
