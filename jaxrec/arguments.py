@@ -37,7 +37,7 @@ def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
 
 
 def _expected(kind: str, message: str, value: object) -> str:
-    """What pydantic expected in place of a value."""
+    """Describe what pydantic expected in place of a value."""
     if kind in ("tuple_type", "list_type", "sequence_str"):
         return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
     if kind in ("too_long", "missing"):

@@ -173,7 +173,7 @@ def _mapped(path: Path) -> dict[str, np.ndarray]:
 def _strings(values: list[str], dtype: str) -> np.ndarray:
     """Return strings as an array; its memory depends on them alone, not on the stored dtype."""
     if not all(isinstance(value, str) for value in values):
-        raise ValueError("strings are no strings")
+        raise ValueError("an array of strings has other values")
     strings = np.array(values, object if np.dtype(dtype).kind == "O" else str)
     if strings.dtype.kind == "U" and strings.size and np.dtype(dtype).itemsize > strings.dtype.itemsize:
         raise ValueError(f"strings have the dtype {dtype}")

@@ -24,14 +24,14 @@ from jaxrec.errors import InputError, first_line
 from jaxrec.machine import use_all_cores
 
 VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
-DONE, FAILED = b".", b"!"  # last words of a process
+DONE, FAILED = b".", b"!"  # last message of a process
 GRACE_SECONDS = 10  # for the others to fail by the same error, or to end
 LOSS_SECONDS = 3
 SILENT_SECONDS = 30  # a host that does not answer for so long is lost
 
 
 class _Peer(NamedTuple):
-    """Another process, the connection with it, and the thread that waits for its last words."""
+    """Another process, the connection with it, and the thread that waits for its last message."""
 
     number: int
     connection: socket.socket
@@ -101,7 +101,7 @@ def path_of_first(path: Path) -> Path:
 
 
 def leave(code: int) -> None:
-    """Say goodbye to the other processes, which end too if this one has failed, and exit.
+    """Notify the other processes, which end too if this one has failed, and exit.
 
     The first process leaves last, because JAX aborts the others when it is gone.
     """
@@ -150,7 +150,7 @@ def _read(connection: socket.socket, n: int) -> bytes:
 
 
 def _listen(connection: socket.socket, number: int) -> None:
-    """Wait in a thread for the last words of process `number`."""
+    """Wait in a thread for the last message of process `number`."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", (SILENT_SECONDS - 10) // 5)):
         if hasattr(socket, name):
@@ -161,7 +161,7 @@ def _listen(connection: socket.socket, number: int) -> None:
 
 
 def _end_with(connection: socket.socket, number: int) -> None:
-    """End this process if process `number` fails, or is lost: its connection closes without last words."""
+    """End this process if process `number` fails, or is lost: its connection closes without a last message."""
     try:
         word = connection.recv(1)
     except OSError:

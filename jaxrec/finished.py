@@ -51,7 +51,7 @@ def _seeds(directory: Path) -> dict[str, Any]:
         raise InputError(f"{directory / SEEDS_FILE} has no keys best and seeds: train again with seeds=N")
     seeds = summary["seeds"]
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in [*seeds, summary["best"]]):
-        raise InputError(f"{directory / SEEDS_FILE} has seeds that are no integers: train again with seeds=N")
+        raise InputError(f"{directory / SEEDS_FILE} has seeds that are not integers: train again with seeds=N")
     return summary
 
 

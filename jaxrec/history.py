@@ -116,7 +116,7 @@ class DeviceHistories(NamedTuple):
 def device_histories(
     source: UserHistories, start: np.ndarray | None = None, end: np.ndarray | None = None, *, hour: bool = False
 ) -> DeviceHistories:
-    """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`; `hour` only if asked.
+    """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`; `hour` only on request.
 
     Without entries one dummy entry is kept, because gathers need a non-empty array.
     """

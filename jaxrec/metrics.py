@@ -173,7 +173,7 @@ def serendipity(hits: Bool[Array, "B K"], expected: Bool[Array, "B K"]) -> Float
 def popularity_bias(popularity: Float[Array, "B K"], own_popularity: Float[Array, "B"]) -> Float[Array, "B"]:
     """Popularity lift: mean popularity of a list divided by that of the user's history, minus 1; NaN if one is empty.
 
-    Positive values mean that a user gets more popular items than she chose.
+    Positive values mean that a user gets more popular items than they chose.
     [Abdollahpouri, Mansoury, Burke and Mobasher 2020]
     """
     return jnp.nanmean(popularity, axis=1) / own_popularity - 1

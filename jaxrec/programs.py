@@ -63,7 +63,7 @@ def clear() -> None:
 
 
 def definition(value: object) -> Hashable:
-    """What a value contributes to the definition of a program: equal if and only if the programs are the same.
+    """Return the part of a value in the definition of a program: equal if and only if the programs are the same.
 
     Raises:
         UndefinedError: the value cannot be compared, or keeping it could keep arrays.

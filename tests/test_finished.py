@@ -14,7 +14,7 @@ from jaxrec.finished import finished_run, finished_runs
 def test_seeds_that_lead_elsewhere_are_refused(tmp_path, seeds):
     (tmp_path / "seeds.json").write_text(json.dumps(seeds))
     for find in (finished_run, finished_runs):
-        with pytest.raises(InputError, match=r"seeds\.json has seeds that are no integers"):
+        with pytest.raises(InputError, match=r"seeds\.json has seeds that are not integers"):
             find(tmp_path)
 
 

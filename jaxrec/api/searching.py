@@ -42,7 +42,7 @@ class SearchResult:
     """Result of a finished search.
 
     Attributes:
-        best: the best trial by validation, retrained and tested: a `TrainedModel`.
+        best: the best trial by validation, tested: a `TrainedModel`.
         best_params: its values of the searched settings.
         trials: one row per trial: number, state, value, parameters, validation metrics, best epoch, seconds.
         notes: reasons to doubt the winner, e.g. a value at the edge of the space.
@@ -118,7 +118,7 @@ def search(
             mean wins. None: 1, the best value wins.
         warm_start: an earlier search for the same metric, from which the sampler learns first: its result or
             directory, or the name of a study under outputs/sweeps. Its complete trials that lie in the space are
-            added, and do not count towards `n_trials`.
+            added, and do not count toward `n_trials`.
         seed: seed of the sampler.
         refit: retrain the best trial on train and validation before the test.
         directory: stores the study, the tables and the best run, and resumes an existing study; None: nothing is

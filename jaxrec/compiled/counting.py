@@ -31,7 +31,7 @@ FREE_CALLS = ("AllocateBuffer", "ConcatBitcast", "GatherScatterIndices", "Assume
 
 
 class Kernel(NamedTuple):
-    """What one kernel does in one run of it.
+    """Work of one kernel in one run.
 
     Attributes:
         name, op: instruction and its kind

@@ -157,7 +157,7 @@ class CandidateEvaluation:
 
     @property
     def of_test(self) -> "CandidateEvaluation":
-        """The settings for the test part: the same."""
+        """The settings for the test part, which are the same."""
         return self
 
     @property
@@ -167,7 +167,7 @@ class CandidateEvaluation:
 
     @property
     def ranking(self) -> "CandidateEvaluation":
-        """The part that applies to any model: all of it."""
+        """The settings that apply to any model: all of them."""
         return self
 
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:

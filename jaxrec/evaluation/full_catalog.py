@@ -105,7 +105,7 @@ def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:
 
 
 class _Known(NamedTuple):
-    """What metrics of lists are computed from, besides the lists; None for what no metric needs.
+    """Inputs of list metrics besides the lists; None for what no metric needs.
 
     Attributes:
         relevant: relevant items of each row, and their number
@@ -209,7 +209,7 @@ class FullCatalog:
 
     @property
     def ranking(self) -> "FullCatalog":
-        """The part that applies to any model: all of it."""
+        """The settings that apply to any model: all of them."""
         return self
 
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:

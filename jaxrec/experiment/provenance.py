@@ -1,4 +1,4 @@
-"""Where results come from: sizes of the data, and versions and hardware."""
+"""Provenance of results: sizes of the data, versions and hardware."""
 
 import jax
 

@@ -22,7 +22,7 @@ SPARE = 0.9  # share of the memory that is planned with
 
 
 class Need(NamedTuple):
-    """What an epoch of `n` members needs on each device: bytes, seconds, and the seconds that more members share."""
+    """Needs of an epoch of `n` members on each device: bytes, seconds, and the seconds that more members share."""
 
     n: int
     bytes: float

@@ -94,7 +94,7 @@ def compare_models(
     for place, work in enumerate(works):
         name = work.contender.name
         if work.state.get("budget") == work.budget:
-            say(f"{name} ({place + 1} of {len(works)}): finished before")
+            say(f"{name} ({place + 1} of {len(works)}): already finished")
             continue
         say(f"{name} ({place + 1} of {len(works)})")
         try:
@@ -108,7 +108,7 @@ def compare_models(
             say(f"failed: {name}: {failed[name]}")
     found = _finished(works, failed, directory, str(get(tree, "eval.monitor")), is_last=interrupt is None)
     if interrupt is not None:
-        say("to continue: the same command")
+        say("to continue, run the same command again")
         raise interrupt
     return found
 

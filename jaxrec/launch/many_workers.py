@@ -75,12 +75,12 @@ def run_workers(
     n_ended = plan.counts(study)[0]
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         if interrupts.is_requested:
-            say("interrupted before the first trial was complete; to continue: the same command")
+            say("interrupted before the first trial was complete; to continue, run the same command again")
             raise KeyboardInterrupt
         raise InputError(f"no trial was completed: {' '.join(running.failures()) or 'all trials failed'}")
     tuned = conclude(task, study, runner, split, load_s, directory)
     if interrupts.is_requested:
-        say("to continue: the same command")
+        say("to continue, run the same command again")
         raise KeyboardInterrupt
     if n_ended < plan.total and plan.timeout is None:
         raise InputError(f"{n_ended} of {plan.total} trials have ended; the same command continues the search")

@@ -72,7 +72,14 @@ class SearchProgress(ProgressDisplay):
             if finished > initial:
                 line += f", about {duration((now - started) / (finished - initial) * (total - finished))} left"
         self.running = list(self.in_training())
-        self.update(finished, line, f"  {counted} finished, {line}")
+        self.update(finished, line, f"  {counted} finished, {line}{self._leader()}")
+
+    def _leader(self) -> str:
+        """Return the best of the running trials, for a line of text; empty before the first validation."""
+        best = max(self.running, key=lambda step: self._larger(step.value), default=None)
+        if best is None or best.value is None:
+            return ""
+        return f"; best of them: trial {best.number}, {best.value:.4g} at epoch {best.epoch}"
 
     def shown(self) -> RenderableType:
         """Return the bar, the best trial so far, and the running trials, best first."""

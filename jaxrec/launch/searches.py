@@ -96,7 +96,7 @@ def run(
     name, chosen, tuning, plan = task.name, task.chosen, task.tuning, task.plan
     rundir.claim(rundir.make(directory), name, overwrite)
     limit = f"{plan.total} trials" if plan.total < UNLIMITED else f"{plan.timeout:.3g} minutes"
-    say(f"study {name}: {limit}, {chosen.population} at a time, in {directory}")
+    say(f"study {name}: {limit}, {min(chosen.population, plan.total)} at a time, in {directory}")
     for remark in plan.remarks:
         say(remark)
     storage = open_storage(chosen.storage, directory)
@@ -114,12 +114,12 @@ def run(
     except KeyboardInterrupt as error:
         interrupt, study = error, load_study(study_name=name, storage=storage)
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            say("interrupted before the first trial was complete; to continue: the same command")
+            say("interrupted before the first trial was complete; to continue, run the same command again")
             raise
         say("interrupted: finishing with the trials that have ended; Ctrl-C again stops at once")
     tuned = conclude(task, study, runner, split, load_s, directory)
     if interrupt is not None:
-        say("to continue: the same command")
+        say("to continue, run the same command again")
         raise interrupt
     return tuned
 

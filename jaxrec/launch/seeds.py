@@ -83,7 +83,7 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
             results[each["seed"]] = outcome
             rundir.write(directory / f"seed-{each['seed']}", each, outcome)
     if selected.fit.interrupted:
-        say(f"finished runs: {directory}; to continue: the same command")
+        say(f"finished runs: {directory}; to continue, run the same command again")
         raise KeyboardInterrupt
     if not results:
         saved.remove()

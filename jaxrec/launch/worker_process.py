@@ -1,4 +1,4 @@
-"""A worker of a search as a process: its command, its share of the machine, and how it is asked to stop."""
+"""A worker of a search as a process: its command, its share of the machine, and its shutdown."""
 
 import contextlib
 import math

@@ -34,7 +34,7 @@ COLUMNS = {  # settings that read columns of histories: the column, and the colu
 
 
 class Context(NamedTuple):
-    """What is known of a batch of windows besides the items: columns of the events, and the users."""
+    """Data of a batch of windows besides the items: columns of the events, and the users."""
 
     history: History
     user: Int[Array, "B"]

@@ -1,4 +1,4 @@
-"""What is known of the events of histories besides items, for models that read it; see `Model.history_columns`."""
+"""Columns of histories besides items, e.g. event types and times, for models with `Model.history_columns`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar

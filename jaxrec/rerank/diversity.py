@@ -47,7 +47,9 @@ def _mmr(gains: Float[Array, "C"], units: Float[Array, "C D"], strength: Float[A
 
 @partial(jax.jit, static_argnames="k")
 def dpp(scores: Float[Array, "B C"], vectors: Float[Array, "B C D"], strength: Number, *, k: int) -> Int[Array, "B K"]:
-    """Greedy MAP inference for a determinantal point process: each item is the one that most increases
+    """Greedy MAP inference for a determinantal point process.
+
+    Each item is the one that most increases
 
     (1 - strength) sum_{i selected} relevance_i + strength log det S,   S_ij = cos(v_i, v_j) of selected items
 

@@ -82,7 +82,9 @@ def calibrated(
     *,
     k: int,
 ) -> Int[Array, "B K"]:
-    """Calibrate lists to the category distribution of the user's history: each item is the one that most increases
+    """Calibrate lists to the category distribution of the user's history.
+
+    Each item is the one that most increases
 
     (1 - strength) sum_i relevance_i - strength KL(p, q)
 

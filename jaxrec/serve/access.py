@@ -1,4 +1,4 @@
-"""Who may ask the server: requests by its own names, from its own page, and with the token if one is set.
+"""Access to the server: only under its own names, from its own page, and with the token if one is set.
 
 The check of the Host header stops DNS rebinding: a page of another site whose name resolves to 127.0.0.1. The check of
 the Origin header stops pages of other sites that post to a server on the visitor's machine.

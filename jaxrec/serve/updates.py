@@ -15,7 +15,7 @@ OVERHEAD = 300  # bytes per user, of the array and of the entry of the table
 
 
 class Details(NamedTuple):
-    """What is known of an event besides its item: code of the event type or -1, time in milliseconds, value or NaN."""
+    """Details of an event besides its item: code of the event type or -1, time in milliseconds, value or NaN."""
 
     event: int = -1
     time: int = NO_TIME

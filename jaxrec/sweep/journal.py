@@ -65,9 +65,9 @@ def _replayed(path: Path, backend: JournalFileBackend) -> JournalStorage:
             attributes = [study.user_attrs, study.system_attrs]
             attributes += [each for trial in trials for each in (trial.user_attrs, trial.system_attrs)]
             if not all(isinstance(each, dict) for each in attributes):
-                raise ValueError("attributes are no mappings")
+                raise ValueError("attributes are not mappings")
             if not all(isinstance(value, int | float) for trial in trials for value in trial.values or ()):
-                raise ValueError("values are no numbers")
+                raise ValueError("values are not numbers")
     except OSError:
         raise
     except Exception as error:  # of any kind: records are used as they are

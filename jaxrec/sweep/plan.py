@@ -57,7 +57,7 @@ ADDED: dict[str, object] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What to search for.
+    """Definition of a search: space, metric, algorithm and limits.
 
     Attributes:
         space: dimensions by key
@@ -73,7 +73,7 @@ class Plan:
         pruning: when trials are ended early
         timeout: minutes after which a process starts no more trials; None: no limit
         goals: further objectives, and constraints
-        source: study whose complete trials are added to a new study; they do not count towards `n_trials`
+        source: study whose complete trials are added to a new study; they do not count toward `n_trials`
         overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated
     """
 

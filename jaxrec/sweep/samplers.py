@@ -78,7 +78,7 @@ def note_if_random(name: str, space: Mapping[str, Dimension], n_trials: int, pop
         why = "it models numbers, and the space has only choices: set sweep.sampler=tpe"
     elif n_trials <= startup:
         generation = " (one generation)" if name == "nsga2" else ""
-        why = f"its first {startup}{generation} are: set sweep.n_trials above {startup}"
+        why = f"it learns after {startup} trials{generation}: set sweep.n_trials above {startup}"
         why += "" if name == "tpe" else ", or sweep.sampler=tpe"
     elif population >= n_trials:
         why = f"all are proposed before the first ends: set sweep.population below {n_trials}"

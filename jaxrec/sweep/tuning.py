@@ -1,4 +1,4 @@
-"""What the trials of a search share, and how they differ."""
+"""Settings that the trials of a search share, and the dimensions in which they differ."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

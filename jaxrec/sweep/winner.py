@@ -54,12 +54,11 @@ def finish(
     load_s: float = 0.0,
     on_epoch: OnEpoch = experiment.quiet,
 ) -> Tuned:
-    """Evaluate the best trial on the test split; it is trained again only if another process trained it and
-    did not hand it over.
+    """Evaluate the best trial on the test split.
 
-    With several finalists, the best trial is the one with the best mean over new seeds; see `finalists`.
-
-    The training states of a search whose trials have all ended are removed.
+    It is trained again only if another process trained it and did not hand over its parameters. With several
+    finalists, the best trial is the one with the best mean over new seeds; see `finalists`. The training states
+    of a search whose trials have all ended are removed.
 
     Raises:
         KeyboardInterrupt: it was interrupted while it was trained again.

@@ -73,7 +73,7 @@ class FileWorker:
 
 @contextmanager
 def at_work(study: Study, directory: Path) -> Iterator[Worker]:
-    """Be a worker of a study while in context; trials left running afterwards are orphans.
+    """Register this process as a worker of a study while in context; trials left running afterwards are orphans.
 
     Args:
         study: the study.

@@ -85,7 +85,7 @@ def test_an_interrupted_comparison_continues_with_the_same_trials(contenders, sw
             launch.compare_models(models, sweep, directory=tmp_path / "stopped")
     assert pd.read_csv(tmp_path / "stopped" / "comparison.csv")["model"].tolist() == ["popularity"]
     launch.compare_models(models, sweep, directory=tmp_path / "stopped")
-    assert "popularity (1 of 2): finished before" in capsys.readouterr().out
+    assert "popularity (1 of 2): already finished" in capsys.readouterr().out
     one, two = (pd.read_csv(tmp_path / name / "ease" / "trials.csv") for name in ("through", "stopped"))
     timed = ["seconds", "started_round", "ended_round"]
     pd.testing.assert_frame_equal(one.drop(columns=timed), two.drop(columns=timed))

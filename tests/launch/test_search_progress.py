@@ -49,6 +49,21 @@ def test_a_terminal_shows_the_running_trials_best_first_and_the_best_so_far(monk
     assert [row for row in rows if row] == ["5 17 of 40 0.3 16", "4 9 of 40 0.2 8", "and 1 more"]  # 10 lines are few
 
 
+def test_a_line_of_text_names_the_best_running_trial(monkeypatch, capsys):
+    now = [1000.0]
+    monkeypatch.setattr(search_progress.time, "monotonic", lambda: now[0])
+    running = [Progress(4), Progress(5)]
+    with SearchProgress(lambda: running, minimize=True) as progress:
+        for finished in (0, 1):
+            now[0] += 11
+            progress.show(finished, 2, 8)
+            running = [Progress(4, 9, 0.2), Progress(5, 17, 0.3)]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "  0 of 8 trials finished, 2 running"
+    assert lines[2].startswith("  1 of 8 trials finished, 2 running, about ")
+    assert lines[2].endswith("; best of them: trial 4, 0.2 at epoch 9")
+
+
 @pytest.mark.parametrize(("epoch", "rung"), [(7, None), (8, 8), (15, 8), (16, 16), (31, 16), (40, 32)])
 def test_rungs_double(epoch, rung):
     assert Pruning("halving", epochs=40).rung(epoch) == rung

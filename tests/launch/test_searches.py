@@ -52,7 +52,7 @@ def test_an_interrupted_search_leaves_the_best_so_far_and_is_continued(compose, 
     printed = " ".join(capsys.readouterr().out.split())
     assert "leaderboard" in printed
     assert "4 of 6 trials have ended" in printed
-    assert "to continue: the same command" in printed
+    assert "to continue, run the same command again" in printed
     interrupted(1000)
     result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
     assert (pd.read_csv(tmp_path / "trials.csv").state == "complete").sum() == 6
@@ -111,7 +111,8 @@ def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path,
     with pytest.raises(KeyboardInterrupt):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
     assert not (tmp_path / "best").exists()
-    assert "interrupted before the first trial was complete; to continue: the same command" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "interrupted before the first trial was complete; to continue, run the same command again" in printed
 
 
 @pytest.mark.slow

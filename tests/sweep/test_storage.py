@@ -101,7 +101,7 @@ def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("values", ["x"], "values are no numbers"),
+        ("values", ["x"], "values are not numbers"),
         ("values", [1.0, 2.0], "trials have other objectives than their study"),
         ("user_attr", 3, "TypeError|AttributeError"),
         ("op_code", 99, "AssertionError"),
