@@ -32,6 +32,7 @@ from jaxrec.settings.renamed import up_to_date
 from jaxrec.sweep.file_lock import FileLock
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.servers import is_server
+from jaxrec.sweep.user_values import FOLDER
 
 COMPARISON_FILE = "comparison.csv"  # table of a comparison of models
 LOCK_FILE = ".lock"  # held by the process that writes to a directory
@@ -150,7 +151,8 @@ def claim(directory: Path, study: str, overwrite: bool) -> None:
     with FileLock(directory / "ask.lock"):  # two searches may start at the same time
         check_study(directory, study, overwrite)
         if (file := directory / STUDY_FILE).exists() and file.read_text(encoding="utf-8").strip() != study:
-            shutil.rmtree(directory / STATES, ignore_errors=True)  # of the other study
+            for folder in (STATES, FOLDER):
+                shutil.rmtree(directory / folder, ignore_errors=True)  # of the other study
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 

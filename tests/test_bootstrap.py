@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from jaxrec.bootstrap import mean_and_interval
+from jaxrec.bootstrap import best_corrected, mean_and_interval
 
 
 @pytest.mark.parametrize("n_users", [100, 25_000])
@@ -88,3 +88,56 @@ def test_interval_does_not_wait_for_many_users():
     start = time.perf_counter()
     mean_and_interval(values)
     assert time.perf_counter() - start < 5
+
+
+def test_the_best_of_equals_is_corrected_to_what_they_are():
+    """30 equal means over 200 users, whose true value is .5: the best one is too high, the corrected one is not."""
+    rng, best, corrected = np.random.default_rng(10), [], []
+    for seed in range(200):
+        values = 0.5 + rng.normal(0, 0.2, 200) + rng.normal(0, 0.3, (30, 200))  # what users have in common, and noise
+        found = best_corrected(values, np.ones_like(values), n_resamples=200, seed=seed)
+        best.append(found.value)
+        corrected.append(found.corrected)
+        assert found.value == pytest.approx(values.mean(axis=1).max())
+        assert found.low < found.corrected < found.high
+    error = np.std(corrected) / sqrt(200)
+    assert abs(np.mean(corrected) - 0.5) < 3 * error
+    assert np.mean(best) - 0.5 > 10 * error
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_corrected_best_is_that_of_the_paper(sign):
+    """Written out: draw users, choose the best mean on them, average its values over the others; both carry noise."""
+    rng = np.random.default_rng(11)
+    counts = rng.integers(1, 6, 40) * np.ones((5, 1))  # users have several values each
+    sums = sign * counts * (0.3 + 0.1 * rng.random((5, 40)) + 0.01 * np.arange(5)[:, None])
+    noted = []
+    for _ in range(10_000):
+        drawn = rng.integers(40, size=40)
+        means = sums[:, drawn].sum(axis=1) / counts[:, drawn].sum(axis=1)
+        others = np.setdiff1d(np.arange(40), drawn)
+        chosen = np.argmax(sign * means)
+        noted.append(sums[chosen, others].sum() / counts[chosen, others].sum())
+    found = best_corrected(sums, counts, larger_is_better=sign > 0, n_resamples=10_000)
+    error = np.std(noted) / sqrt(10_000)
+    assert found.corrected == pytest.approx(np.mean(noted), abs=4 * error)
+    low, high = np.quantile(noted, [0.025, 0.975])
+    np.testing.assert_allclose([found.low, found.high], [low, high], atol=0.03 * (high - low))
+    assert found.n == 5
+    assert sign * found.optimism > 0
+    side = {1: "too high", -1: "too low"}[sign]
+    assert f"about {abs(found.optimism):.4f} {side} by chance (best of 5): {found.corrected:.4f} (" in str(found)
+
+
+def test_a_single_mean_owes_nothing_to_a_choice():
+    values = np.random.default_rng(12).random((1, 50))
+    found = best_corrected(values, np.ones((1, 50)))
+    assert found.optimism == 0
+    assert found.value == found.corrected == pytest.approx(values.mean())
+    assert best_corrected(np.repeat(values, 3, axis=0), np.ones((3, 50))).optimism == 0  # nor does one of equals
+
+
+def test_a_single_user_tells_nothing_about_others():
+    found = best_corrected(np.array([[0.5], [0.7]]), np.ones((2, 1)))
+    assert found.value == 0.7
+    assert np.isnan([found.corrected, found.low, found.high]).all()

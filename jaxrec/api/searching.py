@@ -46,6 +46,8 @@ class SearchResult:
         best_params: its values of the searched settings.
         trials: one row per trial: number, state, value, parameters, validation metrics, best epoch, seconds.
         notes: reasons to doubt the winner, e.g. a value at the edge of the space.
+        corrected: the best value, corrected for having been chosen among the trials: `value`, `corrected`, `low`,
+            `high`, `n` and `optimism`; None where the metric has no values of users, or with finalists.
         study: the Optuna study.
     """
 
@@ -54,6 +56,7 @@ class SearchResult:
         self.best_params: Values = tuned.winner.params
         self.trials: pd.DataFrame = trials_table(tuned.study)
         self.notes, self.study = list(tuned.notes), tuned.study
+        self.corrected = tuned.corrected
         self._value = value_of(tuned.winner)
 
     def leaderboard(self, n: int = 10) -> pd.DataFrame:

@@ -50,11 +50,13 @@ class SavedMember(NamedTuple):
         record: fields of `Member` that training changes
         best: its best parameters
         state: leaves of its training state; None for a member that has ended
+        validation: values of the users at its best epoch, see `sweep.user_values`; None: they are not kept
     """
 
     record: Record
     best: Params
     state: list[np.ndarray] | None
+    validation: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -94,6 +96,8 @@ class SavedSlots:
         for name, member in members.items():
             if member.state is not None:
                 params[name]["state"] = {f"{i:04}": leaf for i, leaf in enumerate(member.state)}
+            if member.validation is not None:
+                params[name]["validation"] = member.validation
         records = {name: member.record for name, member in members.items()}
         extra = {"number": number, "settings": self.settings, "members": records}
         save_params(order[0], params, extra=extra)
@@ -126,9 +130,10 @@ class SavedSlots:
                 continue
             members = {}
             for key, record in extra["members"].items():
-                states = params[key].get("state")
+                states, validation = (params[key].get(part) for part in ("state", "validation"))
                 state = None if states is None else [np.array(states[i]) for i in sorted(states)]
-                members[key] = SavedMember(record, jax.tree.map(np.array, params[key]["best"]), state)
+                validation = None if validation is None else np.array(validation)
+                members[key] = SavedMember(record, jax.tree.map(np.array, params[key]["best"]), state, validation)
             return members
         return {}
 

@@ -55,13 +55,21 @@ class Slots:
         rules: when members are validated, and when they end.
         validate: computes validation metrics; None: a member's last finite parameters are kept.
         hyper: hyperparameters of any member, for their types.
+        on_validated: called after each epoch with the slots of the members whose latest validation is their best.
     """
 
     def __init__(
-        self, program: MemberProgram, placement: Placement, rules: Rules, validate: Validate | None, hyper: Hyper
+        self,
+        program: MemberProgram,
+        placement: Placement,
+        rules: Rules,
+        validate: Validate | None,
+        hyper: Hyper,
+        on_validated: Callable[[Mapping[Member, int]], None] = lambda improved: None,
     ) -> None:
         started = time.perf_counter()
         self.program, self.placement, self.rules, self.validate = program, placement, rules, validate
+        self.on_validated = on_validated
         self.occupants: list[Member | None] = [None] * placement.n_slots
         self.train_s = self.validate_s = 0.0
         self._is_waiting = False  # for the results of an epoch
@@ -230,6 +238,7 @@ class Slots:
             improved[slot] = member.add(row | measured, self.rules if self.validate is not None else None)
         if improved.any():
             self._best = self._choose(improved, self._states.params, self._best)
+        self.on_validated({m: slot for slot, m in enumerate(self.occupants) if m is not None and improved[slot]})
         self._is_waiting = False
         return [member for member in self._trained if member.ended]
 

@@ -13,6 +13,7 @@ from optuna.study import Study
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import read_json, write_json, write_text
+from jaxrec.bootstrap import Corrected
 from jaxrec.command_line import command, override
 from jaxrec.console import EpochProgress, say, table
 from jaxrec.data.splits.split import Split
@@ -53,7 +54,10 @@ def conclude(task: SearchTask, study: Study, runner: SlotRunner, split: Split, l
         kept = _write_front(directory, task, tuned, split, load_s) if chosen.keep == "front" else []
         choices = [text for text in task.overrides if text.split("=", 1)[0] in chosen.tunes]
         write(directory, name, tuned, choices, kept)
-        write_json(directory / WINNER_FILE, {"state": state, "trial": tuned.winner.number, "notes": tuned.notes})
+        found = {"state": state, "trial": tuned.winner.number, "notes": tuned.notes}
+        if tuned.corrected is not None:
+            found["corrected"] = tuned.corrected._asdict()
+        write_json(directory / WINNER_FILE, found)
     elif runner.saved is not None and task.plan.counts(study)[0] >= task.plan.total:
         runner.saved.remove()
     if chosen.keep == "front":
@@ -94,9 +98,9 @@ def _concluded_before(task: SearchTask, study: Study, split: Split, directory: P
     except (InputError, OSError, ValueError):  # a file was removed or damaged: the best trial is tested again
         return None
     (winner,) = (trial for trial in study.get_trials(deepcopy=False) if trial.number == found["trial"])
-    return Tuned(
-        study, winner, task.tuning.winner_tree(study, winner, task.chosen.refit), result, found["notes"], finalists
-    )
+    tree = task.tuning.winner_tree(study, winner, task.chosen.refit)
+    corrected = Corrected(**found["corrected"]) if "corrected" in found else None
+    return Tuned(study, winner, tree, result, found["notes"], finalists, corrected)
 
 
 def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str], kept: Sequence[int] = ()) -> None:
@@ -120,7 +124,9 @@ def write(directory: Path, name: str, tuned: Tuned, choices: Sequence[str], kept
     write_text(directory / "best.yaml", f"{head}\n{text}")
     if tuned.finalists is not None:
         write_text(directory / FINALISTS_FILE, tuned.finalists.table.to_csv(index=False))
-    page = sweep_report(name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists, kept)
+    page = sweep_report(
+        name, tuned.study, tuned.result, tuned.notes, tuned.winner, tuned.finalists, kept, tuned.corrected
+    )
     write_text(directory / "report.html", page)
 
 
@@ -151,6 +157,8 @@ def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
     board = leaderboard(tuned.study)
     short = in_short(board, n_leading(tuned.study))
     table(f"leaderboard, by validation {monitor}", board, short, str(directory / "trials.csv"))
+    if tuned.corrected is not None and tuned.corrected.n > 1:
+        say(f"trial {tuned.winner.number}: validation {monitor} {tuned.corrected}")
     if tuned.finalists is not None:
         shown = tuned.finalists.table[["trial", "value", "sd", "low", "high", "difference", "p"]]
         table(f"finalists, validation {monitor} over new seeds", shown, rest=str(directory / FINALISTS_FILE))

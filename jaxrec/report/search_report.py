@@ -7,6 +7,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxrec.bootstrap import Corrected
 from jaxrec.experiment import Result
 from jaxrec.page.html import Cell, Html, box, cards, decimals, frame, grid, interval, page, section, table, tag
 from jaxrec.page.metric_labels import label
@@ -32,6 +33,7 @@ def sweep_report(
     winner: FrozenTrial | None = None,
     finalists: Finalists | None = None,
     kept: Collection[int] = (),
+    corrected: Corrected | None = None,
 ) -> str:
     """Return the HTML page of a search.
 
@@ -43,6 +45,7 @@ def sweep_report(
         winner: the trial that was tested; None: the best by value.
         finalists: comparison of the best trials over new seeds.
         kept: numbers of trials with a run in `front`.
+        corrected: the winner's value, corrected for having been chosen among the trials.
     """
     trials = study.get_trials(deepcopy=False)
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
@@ -68,7 +71,7 @@ def sweep_report(
             *test_cards(result),
             _counted(trials),
         ),
-        section("Best trial", grid(_best(study, winner))),
+        section("Best trial", *_chance(winner, metric, corrected), grid(_best(study, winner))),
         pareto_section(study, winner, kept),
         section("Test metrics of the best trial", metric_table(result)),
         *(
@@ -151,6 +154,13 @@ def _best(study: optuna.Study, winner: FrozenTrial) -> list[Html]:
     again = box(tag("h3", "Train this trial again"), tag("pre", command(study, winner.number, schedule)), link)
     title = f"Trial {winner.number}" + (f", at epoch {winner.user_attrs['best_epoch']}" if schedule else "")
     return [box(tag("h3", title), table([], best_params(winner).items())), again]
+
+
+def _chance(winner: FrozenTrial, metric: str, corrected: Corrected | None) -> list[Html]:
+    """Return how much of the best of several values is chance."""
+    if corrected is None or corrected.n == 1:
+        return []
+    return [tag("p", f"Trial {winner.number}: {metric} {corrected}.", "soft")]
 
 
 def _counted(trials: Sequence[FrozenTrial]) -> tuple[str, str, str]:

@@ -228,6 +228,7 @@ def make_runner(
         selection,
         chosen.population,
         runner.saved,
+        user_values=runner.user_values,
         tuning=tuning,
         seed=chosen.seed,
         interval=interval_of(chosen, tuning),

@@ -23,17 +23,19 @@ from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
 from jaxrec.sweep.space import Value, Values
+from jaxrec.sweep.user_values import ObservedEvaluator, UserValues, observed
 
 MAX_IDLE = 16  # programs without a trial that are kept, with the memory of their slots, for later trials
 
 
 @dataclass(eq=False)
 class _Program:
-    """A compiled program: its settings, and the slots in which its trials train."""
+    """A compiled program: its settings, the slots in which its trials train, and what validates them."""
 
     tree: Tree
     model: Model
     slots: Slots
+    evaluator: ObservedEvaluator
 
 
 @dataclass(eq=False)
@@ -54,6 +56,11 @@ class Running:
     waits: int
     number: int
     attributes: Values = field(default_factory=dict)
+
+    @property
+    def saved(self) -> SavedMember:
+        """Its training state, copied to the host."""
+        return self.program.slots.save(self.member)._replace(validation=self.program.evaluator.best.get(self.member))
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +96,7 @@ class SlotRunner:
         n_slots: slots of each program.
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
         goals: further objectives and constraints, whose costs are measured.
+        user_values: where the validation values of the users in each trial are stored.
     """
 
     tree_of: Callable[[Values], Tree]
@@ -97,6 +105,7 @@ class SlotRunner:
     n_slots: int
     saved: SavedSlots | None = None
     goals: Goals = field(default_factory=Goals)
+    user_values: UserValues = field(default_factory=UserValues)
     kept: Kept | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, Running] = field(default_factory=dict)
@@ -163,7 +172,7 @@ class SlotRunner:
         for program in self._programs.values():
             program.slots.complete()
         in_training = {n: r for n, r in self._running.items() if r.member.epoch and not r.member.ended}
-        self.saved.save({str(number): r.program.slots.save(r.member) for number, r in in_training.items()})
+        self.saved.save({str(number): running.saved for number, running in in_training.items()})
         return True
 
     def hand_over(self, number: int) -> None:
@@ -185,7 +194,9 @@ class SlotRunner:
         outcomes: dict[int, Outcome] = {}
         for positions, shared, population in settings.populations(trees):
             monitor = str(settings.get(shared, "eval.monitor"))
-            selected = experiment.select(shared, self.selection, population)
+            model, evaluator = observed(shared, self.selection)
+            selected = experiment.train(shared, self.selection, population, model, evaluator)
+            values = evaluator.latest(range(population.size))
             for member, position in enumerate(positions):
                 number, metrics = numbers[position], selected.validation[member]
                 if failure := experiment.failure(selected, member):
@@ -198,6 +209,7 @@ class SlotRunner:
                     for tree in (selected.fit.params, population.hyper)
                 )
                 attributes |= self._costs.measure(number, shared, selected.model, params, hyper)
+                self.user_values.write(number, values.get(member))
                 outcomes[number] = Outcome(metrics[monitor], attributes=attributes)
                 value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
                 score = (-self.goals.n_violated(attributes), value)
@@ -222,20 +234,23 @@ class SlotRunner:
         for number, (key, shared, population, trained) in self._arrived.items():
             program = self._programs[key]
             (member,) = members_of(population, [settings.get(shared, "trainer.epochs")])
-            program.slots.put(member, self._loads(), self._states.pop(str(number), None))
+            saved = self._states.pop(str(number), None)
+            program.slots.put(member, self._loads(), saved)
+            if member.epoch and saved is not None and saved.validation is not None:
+                program.evaluator.best[member] = saved.validation
             # A saved member may be ahead of the last round that is known to have ended.
             waits = max(0, member.epoch - trained)
             self._running[number] = Running(program, member, population, max(trained, 0), waits, number)
         self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> _Program:
-        model, evaluator = experiment.model_and_evaluator(shared, self.selection)
-        assert evaluator is not None  # `Tuning.check_data` requires it
+        model, evaluator = observed(shared, self.selection)
         trainer = experiment.trainer(shared)
         assert isinstance(trainer, EpochLoop)  # others are in `_unsolved`
         program, placement = trainer.program(model, self.selection.train, population.hyper, self.n_slots)
-        slots = Slots(program, placement, trainer.rules, evaluator.means, members_of(population, [0])[0].hyper)
-        return _Program(shared, model, slots)
+        hyper = members_of(population, [0])[0].hyper
+        slots = Slots(program, placement, trainer.rules, evaluator.means, hyper, evaluator.keep)
+        return _Program(shared, model, slots, evaluator)
 
     def _loads(self) -> list[int]:
         """Members on each device, over all programs."""
@@ -262,6 +277,7 @@ class SlotRunner:
         if self.goals.costs:
             params = slots.take(member)
             attributes |= self._costs.measure(running.number, program.tree, program.model, params, member.hyper)
+        self.user_values.write(running.number, program.evaluator.best.get(member))
         running.attributes = attributes
         return Outcome(slots.rules.sign * member.score, state, attributes)
 

@@ -24,6 +24,7 @@ from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Space, Value, Values, grid, is_searched, reaching
+from jaxrec.sweep.user_values import UserValues
 from jaxrec.sweep.warm_start import open_source
 from jaxrec.sweep.workers import own_states
 
@@ -73,13 +74,13 @@ class Tuning:
         return largest_population(program, population.hyper_of(0))
 
     def runner(self, selection: Selection, n_slots: int, directory: Path | None = None) -> SlotRunner:
-        """Return a runner of trials, which saves its training states in a sweep directory, if given."""
+        """Return a runner of trials, which saves their states and values of users in a sweep directory, if given."""
         minutes = settings.get(self.tree, "trainer.save_minutes")
         saved = None
         if directory is not None:
             folder = directory / STATES / "0" if minutes is None else own_states(directory)
             saved = SavedSlots(folder, minutes, is_shared=True)
-        return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved, self.goals)
+        return SlotRunner(self.tree_of, self.extremes, selection, n_slots, saved, self.goals, UserValues(directory))
 
     @property
     def default(self) -> Values | None:

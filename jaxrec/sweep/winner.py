@@ -6,6 +6,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from jaxrec import experiment, settings
+from jaxrec.bootstrap import Corrected
 from jaxrec.data.splits.split import Selection, Split
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.epochs import OnEpoch
@@ -34,6 +35,7 @@ class Tuned:
         result: run of the winner, including test metrics.
         notes: reasons to doubt the winner; see `verdict`.
         finalists: comparison of the best trials over new seeds, which chose the winner; None: the best value won.
+        corrected: the winner's value, corrected for having been chosen among the trials; None: it is unknown.
     """
 
     study: Study
@@ -42,6 +44,7 @@ class Tuned:
     result: Result
     notes: list[str]
     finalists: Finalists | None = None
+    corrected: Corrected | None = None
 
 
 def finish(
@@ -103,9 +106,17 @@ def finish(
             f"the best trial is {origin} of sweep.warm_start; trained with the settings of this search, its "
             f"validation {tuning.monitor} is {value:.4g} instead of {value_of(winner):.4g}"
         )
+    corrected = None
     if finalists is not None:
         notes.append(finalists.sentence)
-    return Tuned(study, winner, tree, result, notes, finalists)
+    elif tuning.monitor in result.per_user:  # it has values of users
+        corrected, n_missing = runner.user_values.corrected(study)
+        if n_missing:
+            notes.append(
+                f"how much of the best {tuning.monitor} is chance is not known; complete trials that were validated "
+                f"elsewhere: {n_missing}"
+            )
+    return Tuned(study, winner, tree, result, notes, finalists, corrected)
 
 
 def train_again(

@@ -152,6 +152,9 @@ def test_a_search_has_the_trials_of_the_command_line(split, compose, tmp_path):
     assert found.best.metrics["test"] == pytest.approx(result.metrics["test"], abs=1e-9)
     assert found.trials.loc[found.trials["value"].idxmax(), "number"] == found.leaderboard(1)["number"][0]
     assert set(found.best_params) == set(SPACE)
+    corrected = json.loads((tmp_path / "winner.json").read_text())["corrected"]
+    assert found.corrected._asdict() == pytest.approx(corrected, abs=1e-9)
+    assert found.corrected.value == pytest.approx(found.trials["value"].max())
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """Searches that end before their last trial."""
 
 import json
+import re
+import shutil
 
 import jax
 import numpy as np
@@ -85,14 +87,22 @@ def test_a_finished_search_is_shown_again_without_training_its_winner(searched, 
     again, printed_again = searched()
     assert len(tested) == 1
     assert printed_again == printed
+    assert (
+        by_chance := re.search(r"trial \d: validation ndcg@10 (0\.\d+, about .* by chance \(best of 2\).*)", printed)
+    )
+    said = Page((tmp_path / "report.html").read_text()).said
+    assert f"validation NDCG@10 {by_chance[1]}." in said
     assert again.metrics["test"] == first.metrics["test"]
     assert not (tmp_path / "training").exists()
     jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
     assert Latency(again.model, again.known)(again.params, again.hyper) > 0  # as a comparison measures it
     assert {path: path.read_bytes() for path in files} == files
     (tmp_path / "best" / "model" / "params.safetensors").unlink()
-    searched()
+    shutil.rmtree(tmp_path / "validation")
+    _, printed = searched()
     assert len(tested) == 2
+    assert "by chance" not in printed
+    assert "note: how much of the best ndcg@10 is chance is not known" in printed
 
 
 @pytest.mark.slow
@@ -140,7 +150,9 @@ def test_a_search_starts_from_another(compose, tmp_path, capsys):
     trials = pd.read_csv(tmp_path / "second" / "trials.csv")
     assert len(trials) == 3
     assert trials.value[:2].max() == best
-    assert "warm start: 2 of 2 complete trials" in capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "warm start: 2 of 2 complete trials" in printed
+    assert "complete trials that were validated elsewhere: 2" in printed
     tree = compose(*SHORT, "eval.monitor=recall@10", f"sweep.warm_start={tmp_path / 'first'}")
     with pytest.raises(InputError, match=r"its metric is validation ndcg@10, this search is for validation recall@10"):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path / "third")

@@ -71,6 +71,23 @@ def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
     assert study.trials[0].params == default
 
 
+def test_values_of_users_are_those_of_the_kept_parameters(uninterrupted, compose):
+    """The winner's parameters are evaluated again; all trials have values, whose means are the trials' own."""
+    runner, study = uninterrupted
+    kept, values = runner.kept, runner.user_values
+    found = [
+        values.read(trial.number, trial.value or max(trial.intermediate_values.values())) for trial in study.trials
+    ]
+    assert all(sums is not None for sums in found)
+    _, evaluator = experiment.model_and_evaluator(kept.tree, runner.selection)
+    again = evaluator(kept.selected.fit.params, kept.selected.population.at(kept.selected.fit.best_epoch))
+    per_user = again.per_user["ndcg@10"][0]
+    np.testing.assert_array_equal(np.sort(found[kept.number][0]), np.sort(per_user))
+    corrected, n_missing = values.corrected(study)
+    assert (corrected.n, n_missing) == (9, 0)  # complete or pruned
+    assert corrected.corrected < corrected.value == pytest.approx(best(study).value)
+
+
 def test_another_process_tests_the_best_trial_without_training_it(uninterrupted, compose, monkeypatch):
     runner, study = uninterrupted
     winner = best(study)
@@ -87,6 +104,7 @@ def test_another_process_tests_the_best_trial_without_training_it(uninterrupted,
         jax.tree.map(lambda x: x[0], runner.kept.selected.fit.params),
     )
     assert tuned.result.metrics["validation"]["ndcg@10"] == winner.value
+    assert tuned.corrected == runner.user_values.corrected(study)[0]
     assert not runner.saved.directory.parent.exists()
 
 
@@ -121,6 +139,7 @@ def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uni
             searched(tmp_path, minutes, n)
     runner, study = searched(tmp_path, minutes)
     assert records(study) == records(uninterrupted[1])
+    assert runner.user_values.corrected(study) == uninterrupted[0].user_values.corrected(study)
     assert (tmp_path / "training").exists() == (minutes is not None)
     if runner.kept.number == uninterrupted[0].kept.number:
         ours, theirs = (r.kept.selected.fit.params for r in (runner, uninterrupted[0]))
