@@ -31,7 +31,7 @@ from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import Values, space_from_yaml
+from jaxrec.sweep.space import Values, check_in_space, space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
 from jaxrec.sweep.tuning import Tuning
@@ -167,6 +167,7 @@ def search(
     check_one_population(parameters)
     tuning = Tuning(tree, space_from_yaml(parameters.space), _compose_trial, parameters.goals(tree))
     tuning.check()
+    check_in_space(tuning.space, overrides or {}, "omit it from overrides, or put it into space")
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
     remarks = plan.remarks

@@ -12,7 +12,7 @@ from jaxrec.settings.combinations import check_validated
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import space_from_yaml
+from jaxrec.sweep.space import check_in_space, space_from_yaml
 from jaxrec.sweep.tuning import Tuning
 
 
@@ -46,6 +46,8 @@ def check_search(
     check_one_population(chosen)
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
+    leaves, typed = settings.flat(tree), {text.partition("=")[0].lstrip("+") for text in overrides}
+    check_in_space(tuning.space, {key: value for key, value in leaves.items() if key in typed})
     kept = [text for text in overrides if not text.startswith("sweep")]
     plan = population_plan(tuning.plan(chosen, kept, chosen.warm_start), chosen, tuning)
     _ = plan.remarks  # fails if no trial of sweep.warm_start can be used

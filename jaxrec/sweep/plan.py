@@ -17,7 +17,7 @@ from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.samplers import CONSTRAINED, make_sampler, note_if_random, resolve
-from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, space_to_plain
+from jaxrec.sweep.space import Dimension, Space, Values, check_space, grid, in_all_trials, space_to_plain
 from jaxrec.sweep.trials import FORMAT, check_format, key_of, progress
 
 UNLIMITED = 1_000_000  # trials of a search that only its timeout ends
@@ -160,6 +160,10 @@ class Plan:
             added.append("several objectives: no trial is ended early (sweep.pruner has no effect)")
         if self.goals.constraints and self.algorithm not in CONSTRAINED:
             added.append(f"sweep.sampler={self.algorithm} ignores sweep.constraints: they only exclude the best trial")
+        typed = {text.partition("=")[0].lstrip("+") for text in self.overrides}
+        for key, value in (self.first or {}).items():
+            if key in typed:
+                added.append(f"{key}={value} is only tried first: {in_all_trials(key, value)}")
         note = note_if_random(self.algorithm, self.dimensions, self.n_trials, self.population)
         return added + [note] * bool(note)
 

@@ -14,6 +14,7 @@ A dimension may have a condition, without which it is not part of a trial:
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +22,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from jaxrec.command_line import value_text
 from jaxrec.errors import InputError
 
 LARGEST_GRID = 100_000
@@ -190,6 +192,27 @@ def reaching(space: Mapping[str, Dimension], key: str) -> Values:
     for other, values in (space[key].when or {}).items():
         params |= reaching(space, other) | {other: values[0]}
     return params
+
+
+def in_all_trials(key: str, value: object) -> str:
+    """Return the advice for a value that all trials are to have."""
+    return f"to have it in all trials, write {shlex.quote(f'{key}=choice({value_text(value)})')}"
+
+
+def check_in_space(space: Mapping[str, Dimension], values: Mapping[str, object], remedy: str = "") -> None:
+    """Raise an InputError for a value of a setting that its dimension does not contain, so that no trial has it.
+
+    Args:
+        space: the search space.
+        values: settings besides the space.
+        remedy: what to do; empty: on a command line.
+    """
+    for key, value in values.items():
+        if key in space and not space[key].contains(value):
+            bounds = space[key].extremes()
+            tried = f"from {bounds[0]} to {bounds[1]}" if isinstance(space[key], Interval) else f"of {bounds}"
+            advice = remedy or in_all_trials(key, value)
+            raise InputError(f"{key}={value} is set, but the search tries values {tried}: {advice}")
 
 
 def space_to_plain(space: Mapping[str, Dimension]) -> dict[str, Values]:

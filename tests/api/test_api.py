@@ -199,6 +199,8 @@ def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(sp
         jaxrec.search(split, "popularity")
     with pytest.raises(jaxrec.InputError, match=r"model\.regularization=-1"):
         jaxrec.search(split, "ease", space={"model.regularization": [-1.0]})
+    with pytest.raises(jaxrec.InputError, match=r"model\.regularization=5 is set, but .*: omit it from overrides"):
+        jaxrec.search(split, "ease", space={"model.regularization": [1.0]}, overrides={"model.regularization": 5})
 
 
 def test_frames_and_files_are_read_alike(tmp_path):

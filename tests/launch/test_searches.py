@@ -14,6 +14,7 @@ from jaxrec import launch
 from jaxrec.errors import InputError
 from jaxrec.evaluation.cost import Latency
 from jaxrec.launch import winner
+from jaxrec.launch.search_task import check_search
 from jaxrec.sweep.runner import SlotRunner
 from tests.page import Page
 from tests.planted import PLANTED
@@ -223,6 +224,18 @@ def test_runs_of_a_front_need_several_objectives(compose, tmp_path):
     tree = compose(*SHORT, "sweep.keep=front")
     with pytest.raises(InputError, match=r"sweep\.keep=front needs several objectives"):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
+
+
+def test_a_value_set_beside_its_dimension_is_only_tried_first(compose):
+    def remarks(value):
+        typed = f"model.regularization={value}"
+        return check_search(compose(*SHORT, typed), SPACE, lambda more: {}, [typed]).plan.remarks
+
+    assert remarks(50)[0] == (
+        "model.regularization=50 is only tried first: to have it in all trials, write 'model.regularization=choice(50)'"
+    )
+    with pytest.raises(InputError, match=r"model.regularization=5000 is set, but the search tries values from 1.0 to"):
+        remarks(5000)
 
 
 def test_population_based_training_has_one_worker(compose):

@@ -7,6 +7,7 @@ from jaxrec.errors import InputError
 from jaxrec.sweep.space import (
     Choice,
     Interval,
+    check_in_space,
     check_space,
     distributions,
     grid,
@@ -176,3 +177,25 @@ def test_spaces_of_any_size_take_little_memory():
         Interval(0, 1, step=1e-12)
     assert Interval(0, 1, step=0.3).distribution().high == 0.9
     assert Interval(0.1, 0.4, step=0.1).points() == [0.1, 0.2, 0.3, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "model.k",
+            7,
+            r"model.k=7 is set, but the search tries values from 20 to 400: .*, write 'model.k=choice\(7\)'$",
+        ),
+        (
+            "loss",
+            "a b",
+            r"loss=a b is set, but the search tries values of \['bpr', 'bce'\]: .*write 'loss=choice\(\"a b\"\)'",
+        ),
+    ],
+)
+def test_a_value_that_no_trial_would_have_is_refused(key, value, message):
+    space = {"model.k": Interval(20, 400, integer=True), "loss": Choice(("bpr", "bce"))}
+    check_in_space(space, {"model.k": 20, "loss": "bce", "seed": 7})
+    with pytest.raises(InputError, match=message):
+        check_in_space(space, {key: value})
