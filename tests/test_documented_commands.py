@@ -21,7 +21,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from omegaconf import OmegaConf
 
 from jaxrec.cli.commands import COMMANDS
-from jaxrec.cli.start import _WORDS
+from jaxrec.cli.start import arguments_of
 from jaxrec.data.sources import synthetic_retailrocket
 from jaxrec.settings import CONF, check
 from tests.paths import ROOT
@@ -106,7 +106,7 @@ def overrides_of(words: list[str]) -> list[str]:
 
 def check_settings(compose, script: str, words: list[str]) -> None:
     """Composes a command; a setting it does not know, one that is missing, or of a wrong type is an error."""
-    words = _WORDS.get(script, list)(words)
+    words = arguments_of(script, words)
     if script == "train":
         check(compose(*overrides_of(words)))
         return

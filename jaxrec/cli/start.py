@@ -36,14 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
     def rewrite() -> None:
-        options, others = split_options(words[1:])
-        if name == "train":
-            others = with_tuned_choices(options, others)
-        elif name == "compare":
-            others = _with_runs(others)
-        elif name == "verify":
-            others = _with_target(others)
-        sys.argv[1:] = [*options, *others]
+        sys.argv[1:] = arguments_of(name, words[1:])
 
     if code := exit_code_of(rewrite):
         sys.exit(code)
@@ -56,6 +49,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if "cluster=true" in words:
             sys.exit(train_on_cluster(sys.argv[1:]))
     run_command(config_name, work)
+
+
+def arguments_of(name: str, words: Sequence[str]) -> list[str]:
+    """Return the arguments of Hydra for the words after `jaxrec NAME`."""
+    options, others = split_options(words)
+    if name == "train":
+        others = with_tuned_choices(options, others)
+    elif name == "compare":
+        others = _with_runs(others)
+    elif name == "verify":
+        others = _with_target(others)
+    return [*options, *others]
 
 
 def _with_runs(words: Sequence[str]) -> list[str]:
