@@ -228,8 +228,12 @@ def _check_same(first: Run, run: Run, metric: str) -> None:
 
 def _leaves(config: Tree) -> dict[str, str]:
     """Return settings as text by key; a target is the name of its class, under the key of its group."""
-    names = ("seed", "split.fold", "sweep.study_name")  # of a run, not settings of its model
-    own = {key: value for key, value in flat(config).items() if key not in names and not key.endswith("._partial_")}
+    names = ("seed", "split.fold")  # of a run, not settings of its model; those of a search are not either
+    own = {
+        key: value
+        for key, value in flat(config).items()
+        if key not in names and not key.startswith("sweep.") and not key.endswith("._partial_")
+    }
     texts = {
         key: json.dumps(value) if value is None or isinstance(value, bool) else str(value) for key, value in own.items()
     }

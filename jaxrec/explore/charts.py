@@ -112,7 +112,7 @@ def users(table: pd.DataFrame, group: str) -> Html:
     bins, action = table[table.group == group], table.action.iloc[0]
     everyone = group == "all users"
     noun = sentences.noun(action)
-    title = f"All users by {noun}" if everyone else f"Top 10% by {noun}"
+    title = f"Users by number of {noun}" if everyone else f"Top 10% of the users by number of {noun}"
     caption = sentences.of_all_users(table) if everyone else sentences.of_top_users(table)
     bins = bins if everyone else bins[bins["high"] >= table.cut.iloc[0]]
     return histogram(title, bins, noun, "users", caption, BLUE if everyone else ORANGE)

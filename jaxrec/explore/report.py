@@ -23,7 +23,7 @@ LACKING = {  # table → message if it is missing
     "sessions": "sessions: they need times of day (data.time_column)",
     "values": "values: no ratings or quantities; name a column (data.value_column)",
     "correlations": "correlations: they need two numerical columns that vary",
-    "features": "features: the data has none of users or items (data.user_features, data.item_features)",
+    "features": "features: the data has no features of users or items (data.user_features, data.item_features)",
 }
 
 
@@ -46,7 +46,8 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
         directory / "report.html", report(interactions.name, tables, typed, repeats="duplicates" in tree["data"])
     )
     console.table(interactions.name, tables["summary"].astype({"value": object}).map(_shown))
-    console.table("", tables["actions"])
+    if len(tables["actions"]) > 1:
+        console.table("", tables["actions"].rename(columns={"action": "event type"}))
     for sentence in [*sentences.in_short(tables), sentences.of_problems(tables["problems"])]:
         console.say(f"- {sentence}")
     console.say(f"charts: {directory / 'report.html'}; the tables behind them are CSV files in the same folder")

@@ -91,9 +91,9 @@ def of_all_users(table: pd.DataFrame) -> str:
     n, action = int(bins["count"].sum()), table.action.iloc[0]
     single = int(bins["count"][bins.high == 1].sum())
     kind = "interaction" if action == ONE_KIND else f"“{action}” interaction"
-    have = "has" if single == 1 else "have"
-    share = f" ({percent(single / n)})" if single else ""
-    return f"{single:,}{share} of the {plural(n, 'user')} with any {kind} {have} just one."
+    have = "have" if single > 1 else "has"
+    who = f"{single:,} ({percent(single / n)})" if single else "None"
+    return f"{who} of the {plural(n, 'user')} with any {kind} {have} just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:
@@ -119,7 +119,8 @@ def of_time(table: pd.DataFrame) -> str:
     """Describe the busiest and the median period."""
     period = table.period.iloc[0]
     totals = table.groupby("start").interactions.sum()
-    busiest = f"The busiest {period} starts {totals.idxmax()} (UTC) with {totals.max():,} interactions"
+    when = f"is {totals.idxmax()}" if period in ("day", "hour") else f"starts on {totals.idxmax()}"
+    busiest = f"The busiest {period} (UTC) {when}, with {totals.max():,} interactions"
     return f"{busiest}; the median of {plural(len(totals), period)} is {number(totals.median())}."
 
 

@@ -172,8 +172,9 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
         points(along, strengths, mode="lines+markers", line_color=BLUE),
         points(base, ["none"], mode="markers", marker={"color": GRAY, "size": 11}),
     ]
-    # The last value is labeled to show the direction of the curve.
-    last = {"mode": "text", "textposition": "bottom left", "cliponaxis": False, "hoverinfo": "skip"}
+    # The last value is labeled, beyond the end of the curve, to show its direction.
+    side = "left" if along[key].iloc[-1] < along[key].iloc[0] else "right"
+    last = {"mode": "text", "textposition": f"middle {side}", "cliponaxis": False, "hoverinfo": "skip"}
     traces.append(points(along[-1:], strengths[-1:], **last))
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))

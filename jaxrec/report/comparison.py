@@ -9,7 +9,8 @@ import plotly.graph_objects as go
 from jaxrec.metric_names import larger_is_better
 from jaxrec.page.figure import BLUE, GRAY, ORANGE, chart, named, plain, titled
 from jaxrec.page.html import Cell, Html, box, decimals, details, facts, grid, page, section, table, tag
-from jaxrec.page.metric_labels import label, meaning
+from jaxrec.page.metric_labels import label
+from jaxrec.report.metric_lengths import metrics_at
 from jaxrec.statistics import LEVEL
 
 METHOD = (
@@ -71,7 +72,7 @@ def comparison_report(
             grid([_forest(metric, compared), _dots(metric, compared, by_run, over)]),
             box(_table(compared, metric, over)),
         ),
-        section("All test metrics", box(_means(means), tag("p", f"Means over {over}.", "soft note"))),
+        section("All test metrics", box(_means(means, metric, over))),
         section(
             "Settings",
             box(table(["setting", *names], settings) if settings else tag("p", "The settings do not differ.", "soft")),
@@ -100,7 +101,7 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
         "yaxis": named([row["run"] for row in reversed(others)]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GRAY}}],
     }
-    caption = f"Mean difference to {reference} with 95% intervals. Blue: better; orange: worse; gray: not shown."
+    caption = f"Mean difference to {reference} with 95% intervals. Blue: better; orange: worse; gray: not significant."
     return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(others), **axes)
 
 
@@ -162,7 +163,7 @@ def _table(compared: pd.DataFrame, metric: str, over: str) -> Html:
     return table(heads, rows) + tag("p", note, "soft note")
 
 
-def _means(means: pd.DataFrame) -> Html:
-    rows = [[label(str(key)), *(Cell(decimals(value)) for value in values)] for key, *values in means.itertuples()]
-    legend = dict.fromkeys((label(str(key).partition("@")[0]), meaning(str(key))) for key in means.index)
-    return table(["metric", *map(str, means.columns)], rows) + details("Definitions", table([], [*legend]))
+def _means(means: pd.DataFrame, metric: str, over: str) -> Html:
+    rows = {str(key): [Cell(decimals(value)) for value in values] for key, *values in means.itertuples()}
+    note = tag("p", f"Means over {over}.", "soft note")
+    return metrics_at(["metric", *map(str, means.columns)], rows, metric, note)

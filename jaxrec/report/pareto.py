@@ -37,6 +37,11 @@ def shown(name: str) -> str:
     return NAMES.get(name) or label(f"validation {name}")
 
 
+def _number(name: str, value: float) -> str:
+    """Format the value of an objective: metrics with four decimals, numbers of parameters in full."""
+    return f"{value:,.0f}" if name == "n_parameters" else f"{value:,.5g}" if name in COSTS else decimals(value)
+
+
 def _chart(study: Study, efficient: Sequence[FrozenTrial], winner: FrozenTrial, names: Sequence[str], at: int) -> Html:
     """Draw the first objective against another one."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
@@ -81,10 +86,7 @@ def _table(efficient: Sequence[FrozenTrial], winner: FrozenTrial, names: Sequenc
         if trial.number in kept:
             number = Html('<a href="front/{}/report.html">{}</a>').format(trial.number, trial.number)
         mark = " (best)" if trial.number == winner.number else ""
-        values = [
-            Cell(f"{value:,.5g}" if name in COSTS else decimals(value), key=value)
-            for name, value in zip(names, trial.values, strict=True)
-        ]
+        values = [Cell(_number(name, value), key=value) for name, value in zip(names, trial.values, strict=True)]
         rows.append([Cell(Html("{}{}").format(number, mark), key=trial.number), *values])
         rows[-1] += [trial.params.get(key, "") for key in keys]
     note = "No complete trial is better than one of these in one objective without being worse in another."

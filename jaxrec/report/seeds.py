@@ -7,8 +7,9 @@ import plotly.graph_objects as go
 
 from jaxrec.experiment import Result
 from jaxrec.page.figure import BLUE, GREEN, chart, counted, titled
-from jaxrec.page.html import Cell, Html, box, cards, decimals, details, facts, grid, interval, page, section, table, tag
-from jaxrec.page.metric_labels import label, meaning
+from jaxrec.page.html import Cell, Html, box, cards, decimals, facts, grid, interval, page, section, table, tag
+from jaxrec.page.metric_labels import label
+from jaxrec.report.metric_lengths import metrics_at
 from jaxrec.report.protocol import protocol
 from jaxrec.settings import Tree, get
 
@@ -53,22 +54,16 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
 
 
 def _metrics(summary: Summary, popularity: Mapping[str, float], monitor: str) -> Html:
-    """Return a table of the metrics at the list length of `monitor`, and collapsed tables of the other lengths."""
-    by_length: dict[str, list[list[object]]] = {}
-    for key, entry in summary["test"].items():
-        cells = [*_cells(summary["validation"].get(key)), *_cells(entry), Cell(decimals(popularity.get(key)))]
-        by_length.setdefault(key.partition("@")[2], []).append([label(key), *cells])
-    first = monitor.partition("@")[2]
-    rows = [*by_length.pop(first), *(by_length.pop("", []) if first else [])]
+    rows = {
+        key: [*_cells(summary["validation"].get(key)), *_cells(entry), Cell(decimals(popularity.get(key)))]
+        for key, entry in summary["test"].items()
+    }
     heads = ["metric", "validation", "sd", "test", "sd", "popularity"]
-    others = [details(f"At {length}" if length else "Others", table(heads, rest)) for length, rest in by_length.items()]
     note = (
         "sd: standard deviation over seeds. In small type: 95% intervals, over users and seeds for test metrics with a "
         "value per user, over seeds for all others."
     )
-    legend = dict.fromkeys((label(key.partition("@")[0]), meaning(key)) for key in summary["test"])
-    definitions = details("Definitions", table([], [*legend]))
-    return box(table(heads, rows), tag("p", note, "soft note"), *others, definitions)
+    return box(metrics_at(heads, rows, monitor, tag("p", note, "soft note")))
 
 
 def _cells(entry: Mapping[str, float] | None) -> list[Cell]:

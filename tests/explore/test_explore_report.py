@@ -62,7 +62,7 @@ def test_every_chart_says_what_to_see(full):
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_data_that_lacks_nearly_everything_has_a_page(name):
     page = Page(report(name, tables(DEGENERATE[name])))
-    assert "features: the data has none of users or items" in page.said
+    assert "features: the data has no features of users or items" in page.said
     assert len(page.charts) >= 9
     assert not re.search(r"\bnan\b", page.said)
 

@@ -27,13 +27,25 @@ def test_durations(median, said):
 @pytest.mark.parametrize(
     ("single", "said"),
     [
-        (0, "0 of the 40 users with any “view” interaction have"),
+        (0, "None of the 40 users with any “view” interaction has"),
         (1, "1 (2.5%) of the 40 users with any “view” interaction has"),
     ],
 )
 def test_users_with_a_single_row(single, said):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
     assert sentences.of_all_users(pd.DataFrame(rows)) == f"{said} just one."
+
+
+@pytest.mark.parametrize(
+    ("period", "said"),
+    [
+        ("day", "The busiest day (UTC) is 2015-06-08, with 7 interactions; the median of 2 days is 5."),
+        ("week", "The busiest week (UTC) starts on 2015-06-08, with 7 interactions; the median of 2 weeks is 5."),
+    ],
+)
+def test_the_busiest_period(period, said):
+    rows = {"period": period, "start": ["2015-06-01", "2015-06-08", "2015-06-08"], "interactions": [3, 4, 3]}
+    assert sentences.of_time(pd.DataFrame(rows)) == said
 
 
 def test_kinds_of_action_exclude_each_other_and_that_is_no_news():

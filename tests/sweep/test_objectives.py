@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import create_trial
 
 from jaxrec.errors import InputError
+from jaxrec.report.pareto import pareto_section
 from jaxrec.settings import build
 from jaxrec.sweep.front import spread
 from jaxrec.sweep.objectives import Constraint, Goals, front, goals
@@ -32,6 +33,11 @@ def study(*rows, constraints=()):
         trial = create_trial(values=values, system_attrs={f"constraints:{k}": v for k, v in violations.items()})
         made.add_trial(trial)
     return made
+
+
+def test_a_page_writes_numbers_of_parameters_in_full():
+    made = study(([0.5, 170_626.0], {}))
+    assert ">170,626</td>" in pareto_section(made, made.trials[0], [])
 
 
 def test_goals_are_parsed_and_measured():
