@@ -43,10 +43,15 @@ def label(key: str) -> str:
     part, space, metric = key.rpartition(" ")
     name = _name(metric)
     rest = metric.removeprefix(SAMPLED).removeprefix(name)
-    sampled = "Sampled " if metric.startswith(SAMPLED) else ""
-    shown = sampled + METRICS.get(name, (name,))[0] + rest
-    is_word = shown[1:2].islower()
-    return f"{part} {shown[:1].lower() if is_word else shown[:1]}{shown[1:]}" if space else shown
+    shown = METRICS.get(name, (name,))[0] + rest
+    if metric.startswith(SAMPLED):
+        shown = f"Sampled {_within(shown)}"
+    return f"{part} {_within(shown)}" if space else shown
+
+
+def _within(shown: str) -> str:
+    """Return a name as it is written within a phrase: words in lower case, abbreviations unchanged."""
+    return shown[:1].lower() + shown[1:] if shown[1:2].islower() else shown
 
 
 def meaning(key: str) -> str:

@@ -54,7 +54,7 @@ def comparison_report(
         n_folds: number of test periods.
     """
     names, name = list(compared["run"]), label(metric)
-    title = f"Comparison by test {name}"
+    title = f"Comparison by {label(f'test {metric}')}"
     over = f"users, seeds and {n_folds} folds" if n_folds > 1 else "users and seeds"
     single = ", ".join(compared.loc[compared["sd"].isna(), "run"])
     warning = f"One seed of {single}: differences between its seeds are not included; seeds=5 would include them."
@@ -138,7 +138,7 @@ def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tup
         "intervals may overlap where the paired difference is clear."
     )
     axes = {"xaxis": titled(label(metric), nticks=6), "yaxis": named(rows["run"])}
-    return chart(f"Test {label(metric)}", traces, caption, height=110 + 40 * len(rows), **axes)
+    return chart(f"T{label(f'test {metric}')[1:]}", traces, caption, height=110 + 40 * len(rows), **axes)
 
 
 def _table(compared: pd.DataFrame, metric: str, over: str) -> Html:

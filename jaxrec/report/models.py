@@ -36,8 +36,7 @@ def models_section(found: pd.DataFrame, monitor: str, reference: str) -> Html:
                 Cell(f"{row['latency_ms']:,.1f}", key=row["latency_ms"]),
             ]
         )
-    name = label(monitor)
-    heads = ["model", f"validation {name}", f"test {name}", f"difference to {reference}"]
+    heads = ["model", label(f"validation {monitor}"), label(f"test {monitor}"), f"difference to {reference}"]
     heads += ["trials", "search, s", "training, s", "parameters", "latency, ms"]
     note = (
         "Best validation first. Each model is the best trial of its own search by validation; training is of that "

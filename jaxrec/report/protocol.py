@@ -68,7 +68,11 @@ def _loss(tree: Tree) -> str:
 def _ranking(tree: Tree) -> str:
     is_full = _name(get(tree, "eval._target_", "")) != "CandidateEvaluation"
     each = "at each step of a session" if _name(get(tree, "split._target_", "")) == "by_session" else "for each user"
-    return f"full catalog, {each}" if is_full else "SAMPLED: only the given candidates were ranked"
+    if is_full:
+        return f"full catalog, {each}"
+    n = get(tree, "eval.n", "")
+    listed = "the given" if get(tree, "eval.path") is not None else f"{n} random".strip()
+    return f"SAMPLED: each test item only among {listed} candidates"
 
 
 def _leakage(share: float | None) -> str:

@@ -22,9 +22,9 @@ def test_cards(result: Result) -> list[tuple[str, str, str]]:
     times = value / popular if popular else math.nan
     ends = test_interval(result, key)
     return [
-        (f"test {label(key)}", decimals(value), f"95% interval {ends}" if ends else ""),
+        (label(f"test {key}"), decimals(value), f"95% interval {ends}" if ends else ""),
         (f"{label(key)} of popularity", decimals(popular), "the most popular items for every user"),
-        ("relative to popularity", f"{times:.2f}\u00d7" if math.isfinite(times) else "n/a", f"test {label(key)}"),
+        ("relative to popularity", f"{times:.2f}\u00d7" if math.isfinite(times) else "n/a", label(f"test {key}")),
     ]
 
 

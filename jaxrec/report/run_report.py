@@ -14,7 +14,7 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report import charts
 from jaxrec.report.items import item_section
 from jaxrec.report.protocol import protocol
-from jaxrec.report.result_metrics import interrupted, leading, metric_table, test_cards
+from jaxrec.report.result_metrics import interrupted, leading, metric_table, test_cards, test_interval
 from jaxrec.settings import Tree, flat, get
 
 FACTS = {
@@ -54,7 +54,7 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
         tag("h1", title),
         facts(("Run", name), *protocol(tree, result.metrics)),
         interrupted(result),
-        cards(*test_cards(result)),
+        cards(*_monitored(result, get(tree, "eval.monitor", "")), *test_cards(result)),
         section("Test metrics", metric_table(result)),
         _learning_curves(result, get(tree, "eval.monitor", "")),
         section("Users", _users(tree, result)),
@@ -67,10 +67,19 @@ def run_report(name: str, tree: Tree, result: Result) -> str:
     return page(title, body)
 
 
+def _monitored(result: Result, monitor: str) -> list[tuple[str, str, str]]:
+    """Return a card of the monitored metric if it is another than the leading one, e.g. AUC; else none."""
+    test = result.metrics["test"]
+    if monitor not in test or monitor == leading(result):
+        return []
+    ends = test_interval(result, monitor)
+    return [(label(f"test {monitor}"), decimals(test[monitor]), f"95% interval {ends}" if ends else "monitored")]
+
+
 def _learning_curves(result: Result, monitor: str) -> Html:
     """Return charts of loss and validation metric by epoch; empty for models without epochs."""
     history, kept = result.history, result.metrics.get("best_epoch", 0)
-    titles = {"loss": "Training loss", monitor: f"Validation {label(monitor)}"}
+    titles = {"loss": "Training loss", monitor: f"V{label(f'validation {monitor}')[1:]}"}
     keys = [key for key in titles if key in history and history[key].notna().any()]
     drawn = [charts.learning_curve(titles[key], history, key, kept) for key in keys]
     return section("Learning curves", grid(drawn)) if drawn else Html()

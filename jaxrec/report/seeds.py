@@ -38,8 +38,8 @@ def seeds_report(name: str, tree: Tree, results: Mapping[int, Result], summary: 
         tag("h1", title),
         facts(("Run", name), *head.items()),
         cards(
-            (f"test {label(key)}", decimals(entry["mean"]), f"95% interval {ends}" if ends else ""),
-            ("standard deviation over seeds", spread, f"test {label(key)}"),
+            (label(f"test {key}"), decimals(entry["mean"]), f"95% interval {ends}" if ends else ""),
+            ("standard deviation over seeds", spread, label(f"test {key}")),
             (
                 f"{label(key)} of popularity",
                 decimals(first.metrics["popularity"].get(key)),
@@ -100,5 +100,5 @@ def _runs(results: Mapping[int, Result], key: str) -> Html:
         values = [result.metrics[part].get(key) for part in ("validation", "test")]
         epoch = result.metrics["best_epoch"]
         rows.append([Cell(link, key=seed), *(Cell(decimals(v), key=v) for v in values), Cell(epoch, key=epoch)])
-    heads = ["seed", f"validation {label(key)}", f"test {label(key)}", "best epoch"]
+    heads = ["seed", label(f"validation {key}"), label(f"test {key}"), "best epoch"]
     return box(table(heads, rows, sortable=True))

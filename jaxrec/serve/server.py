@@ -40,6 +40,7 @@ def run(run: str, host: str, port: int, hosts: tuple[str, ...], limits: Limits) 
     with _bind(host, port) as bound:
         address = bound.getsockname()[0]
         names, secret = access.served_names(address, host, hosts), access.token(address)
+        say("compiling ...")
         started = time.perf_counter()
         n_programs = service.warm()
         say(f"{n_programs} programs compiled in {time.perf_counter() - started:.1f} s")

@@ -32,6 +32,8 @@ def test_columns_of_numbers_stand_right_however_they_are_written():
 @pytest.mark.parametrize(
     ("key", "text"),
     [
+        ("sampled_hit_rate@10", "Sampled hit rate@10"),
+        ("test sampled_ndcg@10", "test sampled NDCG@10"),
         ("ndcg@10", "NDCG@10"),
         ("hit_rate@5", "Hit rate@5"),
         ("validation recall@20", "validation recall@20"),

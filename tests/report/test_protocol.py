@@ -57,6 +57,17 @@ def test_losses_have_their_names(loss, text):
     assert dict(protocol({"loss": loss}, {}))["Loss"] == text
 
 
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"path": None, "n": 99}, "SAMPLED: each test item only among 99 random candidates"),
+        ({"path": "lists.csv", "n": 99}, "SAMPLED: each test item only among the given candidates"),
+    ],
+)
+def test_a_ranking_of_candidates_is_stated(settings, text):
+    assert dict(protocol({"eval": {"_target_": "x.CandidateEvaluation", **settings}}, {}))["Ranking"] == text
+
+
 def test_losses_and_samplers_of_conf_are_not_shown_by_their_class():
     for path in (CONF / "loss").glob("*.yaml"):
         content = read(path)

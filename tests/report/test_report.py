@@ -114,6 +114,12 @@ def test_a_run_says_its_figures_beside_popularity():
     assert "model.note a < b" in said
 
 
+def test_a_monitored_metric_besides_the_leading_one_is_shown_first():
+    tree = {**TREE, "eval": {**TREE["eval"], "monitor": "coverage@10"}}
+    said = Page(run_report("r", tree, result())).said
+    assert said.index("test coverage@10 0.2500 monitored") < said.index("test NDCG@10 0.4321")
+
+
 def test_charts_of_a_run():
     loss, validation, spread, activity = Page(run_report("r", TREE, result())).charts
     assert numbers(loss, 0, "y") == [3.0, 2.0, 1.0]
@@ -170,8 +176,8 @@ def test_sampled_rankings_are_called_so():
         sampled.metrics[part] = {f"sampled_{key}": value for key, value in sampled.metrics[part].items()}
     said = Page(run_report("r", tree, sampled)).said
     assert "SAMPLED" in said
-    assert "test Sampled NDCG@10 0.4321 95% interval 0.4111 to 0.4555" in said
-    assert re.search(r"(?<!Sampled )(?<!Sampled )NDCG@", said) is None, "no number without the word"
+    assert "test sampled NDCG@10 0.4321 95% interval 0.4111 to 0.4555" in said
+    assert re.search(r"(?<!Sampled )(?<!sampled )NDCG@", said) is None, "no number without the word"
     assert "SAMPLED" not in run_report("r", TREE, result())
 
 
