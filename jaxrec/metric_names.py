@@ -25,6 +25,7 @@ OF_LIST: Kind = ("hits", "n_relevant")
 OF_ITEMS: Kind = ("items", "shares")
 OF_HITS: Kind = ("hits", "expected")
 OF_POPULARITY: Kind = ("popularity", "own_popularity")
+OF_CATEGORIES: Kind = ("mix", "own_mix")
 OF_ALL_LISTS: Kind = ("items", "n_items")
 OF_VALUES: Kind = ("predictions", "targets")
 OF_LABELS: Kind = ("scores", "labels")
@@ -33,13 +34,17 @@ KINDS: dict[Kind, str] = {
     OF_ITEMS: "the items of a user's list",
     OF_HITS: "the hits of a user's list",
     OF_POPULARITY: "the popularity of the items of a user's list",
+    OF_CATEGORIES: "the categories of the items of a user's list",
     OF_ALL_LISTS: "all lists together",
     OF_VALUES: "predicted values (loss=mse, eval=values)",
     OF_LABELS: "predicted labels (loss=click, eval=clicks)",
 }
 
 RANKED = ("ndcg", "hit_rate", "precision", "recall", "recall_min", "map", "mrr")
-ON_TEST = ("map_all", "rbp", "err", "novelty", "serendipity", "popularity_bias", "average_popularity", "gini")
+ON_TEST = (
+    *("map_all", "rbp", "err", "novelty", "serendipity", "popularity_bias", "average_popularity", "calibration_error"),
+    "gini",
+)
 VALUES, LABELS = ("mse", "rmse", "mae"), ("auc", "log_loss")
 
 
@@ -123,7 +128,7 @@ def keys(chosen: Iterable[Metric], k: Iterable[int], prefix: str = "") -> tuple[
     """Keys in results: list metrics at each k, ordered by k, then metrics of predictions; InputError without any k."""
     if not (k := tuple(k)):
         raise InputError("eval.k=[] has no list length: add one, e.g. eval.k=[10]")
-    kinds = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_ALL_LISTS)
+    kinds = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_CATEGORIES, OF_ALL_LISTS)
     of_lists = [m for kind in kinds for m in chosen if m.kind == kind]
     others = [m for m in chosen if m.kind not in kinds]
     return tuple([f"{prefix}{m.name}@{length}" for length in k for m in of_lists] + [m.name for m in others])

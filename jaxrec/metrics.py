@@ -11,6 +11,9 @@ hits [B, K], expected [B, K] → [B]  per list: `expected[b, k]` is True if the 
                                     the K most popular items for this user
 popularity [B, K], own_popularity [B] → [B]   per list: shares of users who already had the item at position k, NaN for
                                     padding; and their mean over the user's history, NaN without a history
+mix [B, C], own_mix [B, C] → [B]    per list: shares of categories among its items, NaN if these have none; and in the
+                                    user's history, which sum to 1, or are 0 without. Categories that the history lacks
+                                    may be left out
 items [B, K], n_items → scalar      all lists together: item ids, padded with -1
 predictions [N], targets [N] → scalar   held-out values, measured with eval=values
 scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as logits, measured with eval=clicks
@@ -25,6 +28,7 @@ from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
 Probability = Annotated[float, Field(gt=0, lt=1)]
+SMOOTHING = 0.01  # weight of the user's own categories in those of a list, so that their divergence stays finite
 F = TypeVar("F", bound=Callable[..., object])
 
 
@@ -180,6 +184,27 @@ def popularity_bias(popularity: Float[Array, "B K"], own_popularity: Float[Array
 
 
 @smaller_is_better
+def calibration_error(mix: Float[Array, "B C"], own_mix: Float[Array, "B C"]) -> Float[Array, "B"]:
+    """KL divergence of a list's categories from those of the user's history; NaN if either has none.
+
+    0 for a list with the same shares of categories, ln(100) = 4.6 for one without any of the user's. See `divergence`.
+    [Steck 2018]
+    """
+    return jnp.where(own_mix.sum(axis=1) > 0, divergence(own_mix, mix), jnp.nan)
+
+
+def divergence(own: Float[Array, "*B G"], of_list: Float[Array, "*B G"]) -> Float[Array, "*B"]:
+    """KL divergence of a list's category distribution q from the user's own p: KL(p || (1 - a) q + a p), a = .01.
+
+    Both sum to 1. The divergence is 0 for a user without categories (p = 0); a list without categories has q = 0.
+    [Steck 2018]
+    """
+    smooth = (1 - SMOOTHING) * of_list + SMOOTHING * own
+    ratio = jnp.where(own > 0, own / jnp.where(own > 0, smooth, 1.0), 1.0)
+    return jnp.sum(own * jnp.log(ratio), axis=-1)
+
+
+@smaller_is_better
 def mse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
     """Mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
     return jnp.mean(jnp.square(predictions - targets))
@@ -236,6 +261,7 @@ METRICS: dict[str, Callable[..., Array]] = {
     "average_popularity": average_popularity,
     "serendipity": serendipity,
     "popularity_bias": popularity_bias,
+    "calibration_error": calibration_error,
     "mse": mse,
     "rmse": rmse,
     "mae": mae,

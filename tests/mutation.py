@@ -79,6 +79,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluation": {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
+        "evaluation/categories": ("evaluation/test_categories.py",),
         "evaluation/cost": ("evaluation/test_cost.py", "launch/test_comparisons.py"),
         "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/full_catalog": FULL,
@@ -100,6 +101,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/storage": ("sweep/test_storage.py",),
         "sweep/telling": SEARCH,
         "sweep/trials": SEARCH[1:],
+        "sweep/user_values": ("sweep/test_user_values.py", "sweep/test_resume.py"),
         "sweep/workers": SEARCH[3:],
     },
 }

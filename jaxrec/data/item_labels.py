@@ -43,11 +43,16 @@ def labels(item_features: pd.DataFrame | None) -> Labels:
     """Return the labels of a frame with one row per item, such as `Interactions.item_features`."""
     if item_features is None:
         return Labels()
-    title, category = (_column(item_features, names) for names in (TITLE_COLUMNS, CATEGORY_COLUMNS))
+    title, category = _column(item_features, TITLE_COLUMNS), category_column(item_features)
     return Labels(
         None if title is None else _text(title).fillna("").to_numpy(object),
         None if category is None else _categories(category),
     )
+
+
+def category_column(item_features: pd.DataFrame) -> pd.Series | None:
+    """Return the first column of categories by its name."""
+    return _column(item_features, CATEGORY_COLUMNS)
 
 
 def stored(of: Labels) -> dict[str, np.ndarray]:

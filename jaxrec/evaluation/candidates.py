@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec.blockwise import Block, Blockwise, block_size, each_member
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
@@ -155,10 +156,12 @@ class CandidateEvaluation:
         """Keys of all reported metrics."""
         return keys(self.chosen, self.k, SAMPLED)
 
-    @property
-    def of_test(self) -> "CandidateEvaluation":
+    def of_test(self, known: Interactions) -> "CandidateEvaluation":
         """The settings for the test part, which are the same."""
         return self
+
+    def check_data(self, known: Interactions) -> None:
+        """Do nothing: no metric depends on more than the lists."""
 
     @property
     def chosen(self) -> tuple[Metric, ...]:

@@ -13,14 +13,17 @@ from jaxtyping import Array, Bool, Float, Int
 from pydantic import PositiveInt
 
 from jaxrec.blockwise import each_member
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
+from jaxrec.evaluation.categories import OwnCategories, categories_of, has_categories, own_categories
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import (
     OF_ALL_LISTS,
+    OF_CATEGORIES,
     OF_HITS,
     OF_ITEMS,
     OF_LIST,
@@ -31,6 +34,7 @@ from jaxrec.metric_names import (
     Metric,
     check_monitor,
     keys,
+    metric,
     metrics,
 )
 from jaxrec.models.model import Model, Params
@@ -39,7 +43,7 @@ from jaxrec.ragged import Ragged
 from jaxrec.ranking import QueryRows, Ranker
 
 DEFAULT = (*RANKED, "coverage")
-KINDS = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_ALL_LISTS)
+KINDS = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_CATEGORIES, OF_ALL_LISTS)
 
 
 class CatalogEvaluator(Evaluator):
@@ -58,6 +62,7 @@ class CatalogEvaluator(Evaluator):
         exclude_known: bool = True,
         fallback: Fallback | None = None,
         chosen: tuple[Metric, ...] = (),
+        category: str | None = None,
     ) -> None:
         self.model, self.k, self.n_items = model, tuple(sorted(k)), held_out.target.n_items
         self.metrics = chosen or metrics(DEFAULT, KINDS)
@@ -73,6 +78,7 @@ class CatalogEvaluator(Evaluator):
             jnp.asarray(known.shares) if kinds & {OF_ITEMS, OF_POPULARITY} else None,
             jnp.asarray(mean_over_history(known.shares, queries)) if OF_POPULARITY in kinds else None,
             expected,
+            own_categories(categories_of(known, category), queries) if OF_CATEGORIES in kinds else None,
         )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
@@ -113,6 +119,7 @@ class _Known(NamedTuple):
         shares: share of users who have each item
         own: mean share over the history of each row
         expected: the most popular items for each row
+        categories: the categories of the items and of the history of each row
     """
 
     relevant: Ragged
@@ -120,6 +127,7 @@ class _Known(NamedTuple):
     shares: Float[Array, "I"] | None
     own: Float[Array, "R"] | None
     expected: Int[Array, "R K"] | None
+    categories: OwnCategories | None
 
     def arrays(
         self, items: Int[Array, "R K"], hits: Bool[Array, "R K"], n_items: int, k: int
@@ -133,6 +141,8 @@ class _Known(NamedTuple):
             arrays[OF_POPULARITY] = jnp.where(items < 0, jnp.nan, self.shares[items]), self.own
         if self.expected is not None:
             arrays[OF_HITS] = hits, jnp.any(items[:, :, None] == self.expected[:, None, :k], axis=2)
+        if self.categories is not None:
+            arrays[OF_CATEGORIES] = self.categories.of_lists(items), self.categories.shares
         return arrays
 
 
@@ -172,8 +182,10 @@ class FullCatalog:
         exclude_known: filter items the user already has (train; for the test also validation); never at session steps
         metrics: metrics to report: names in `jaxrec.metrics`, with parameters as in `rbp(p=0.8)`, or dotted paths of
             others
-        test_metrics: further metrics to report on test, where they are measured once
+        test_metrics: further metrics to report on test, where they are measured once; those of categories by default
+            only where the items have some
         users: evaluate this many random users of each part, always the same ones; None: all
+        category: column of the item features for metrics of categories; None: the first with a usual name, e.g. genres
     """
 
     k: tuple[PositiveInt, ...] = (5, 10, 20)
@@ -183,15 +195,24 @@ class FullCatalog:
     metrics: tuple[str, ...] | None = None  # None: those of conf/eval
     users: PositiveInt | None = None
     test_metrics: tuple[str, ...] = ON_TEST
+    category: str | None = None
 
     def __post_init__(self) -> None:
         check_monitor(self.monitor, self.measured)
         metrics(DEFAULT, KINDS, self.test_metrics)
 
-    @property
-    def of_test(self) -> "FullCatalog":
+    def of_test(self, known: Interactions) -> "FullCatalog":
         """The settings for the test part, with the metrics that are measured there only."""
-        return replace(self, metrics=(*(metric.name for metric in self._all), *self.test_metrics), test_metrics=())
+        further = self.test_metrics
+        if further == ON_TEST and not has_categories(known, self.category):
+            further = tuple(name for name in further if metric(name).kind != OF_CATEGORIES)
+        return replace(self, metrics=(*(each.name for each in self._all), *further), test_metrics=())
+
+    def check_data(self, known: Interactions) -> None:
+        """Raise an InputError if a metric needs categories of items and the data has none."""
+        asked = *self._all, *(metric(name) for name in self.test_metrics if self.test_metrics != ON_TEST)
+        if self.category is not None or any(each.kind == OF_CATEGORIES for each in asked):
+            categories_of(known, self.category)
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -224,4 +245,5 @@ class FullCatalog:
             exclude_known=self.exclude_known,
             fallback=fallback,
             chosen=self.chosen,
+            category=self.category,
         )

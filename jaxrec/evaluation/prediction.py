@@ -140,7 +140,8 @@ class Predictions(FullCatalog):
     def ranking(self) -> FullCatalog:
         """The same settings without predictions."""
         names = tuple(metric.name for metric in self.chosen)
-        return FullCatalog(self.k, f"{names[0]}@{self.k[0]}", self.block, self.exclude_known, names)
+        monitor = f"{names[0]}@{self.k[0]}"
+        return FullCatalog(self.k, monitor, self.block, self.exclude_known, names, category=self.category)
 
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> PredictionEvaluator:
         """Build the evaluator; predictions are always the model's own, because popularity predicts no values."""

@@ -67,6 +67,7 @@ def _parts(tree: Tree, selection: Selection) -> tuple[FullCatalog | CandidateEva
     """Build the evaluation, the model, and the model that is evaluated; return them with the known interactions."""
     train, validation = selection.train, selection.validation
     evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"])
+    evaluation.check_data(train)
     known = train if validation is None else validation.context()
     model = model_of(tree, known)
     _check_features(model, train.encoded)

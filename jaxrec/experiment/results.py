@@ -70,7 +70,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         fit = trainer(tree)(model_of(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = split.test.known
     settings: FullCatalog | CandidateEvaluation = build(tree["eval"])
-    evaluation = settings.of_test
+    evaluation = settings.of_test(split.test.known)
     started = time.perf_counter()
     context = split.test.context()
     evaluated_model = evaluated_model_of(model_of(tree, context), selection, context)

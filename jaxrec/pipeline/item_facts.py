@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float
 from pydantic import PositiveFloat
 from scipy import sparse
 
-from jaxrec.data.features import features
 from jaxrec.data.ids import as_array, exact, few_matched, texts
 from jaxrec.data.interactions import Interactions, aligned, targets
 from jaxrec.data.item_age import ages
+from jaxrec.data.item_categories import ItemCategories, item_categories
 from jaxrec.data.reading.feature_files import Columns, feature_columns
 from jaxrec.data.reading.tables import place, plain
 from jaxrec.data.reading.times import DAY
@@ -39,11 +37,10 @@ class Facts:
     n_users: int
 
     def category_shares(self, query_rows: QueryRows) -> sparse.csr_array:
-        """Return the category distribution of each row's history [R, G], averaged over items with a known category."""
-        total = sparse.csr_array(_histories(query_rows, len(self.items.counts)) @ _shares(self.items.mixes))
-        size = np.asarray(total.sum(axis=1))
-        total.data /= np.repeat(size, np.diff(total.indptr))
-        return total.astype(np.float32)
+        """Return the category distribution of the known targets of each row's user [R, G]."""
+        assert isinstance(self.items.mixes, Mixes)  # on the host
+        categories = ItemCategories(self.categories, np.asarray(self.items.mixes.codes))
+        return categories.mixes(*query_rows.known.masked(query_rows.users))
 
     def mean_popularity(self, query_rows: QueryRows) -> np.ndarray:
         """Return the mean interaction count of the items of each row's history [R]; NaN for an empty history."""
@@ -125,7 +122,7 @@ class ItemFacts:
         if self.category is None:
             return (), Mixes(jnp.zeros((n_items, 0), jnp.int32), 0)
         column = _column(frame, self.category, "items.category")
-        names, codes = _codes(column, seen, "items.category")
+        names, codes = item_categories(column, seen, "items.category")
         return names, Mixes(jnp.asarray(codes, jnp.int32), len(names))
 
     def _vectors(self, known: Interactions, mixes: Mixes | None, recommender: Recommender) -> Vectors:
@@ -146,7 +143,7 @@ class ItemFacts:
         if self.group == "popularity":
             return item_groups(train)["tail"].astype(np.int32), ("head", "tail")
         column = _column(frame, self.group, "items.group")
-        names, codes = _codes(column, seen, "items.group")
+        names, codes = item_categories(column, seen, "items.group")
         if codes.shape[1] > 1:
             raise InputError(f"items.group={self.group}: has several values per item; a group column must have one")
         return codes[:, 0], ("unknown", *names)
@@ -193,29 +190,6 @@ def _column(frame: pd.DataFrame | None, name: str, key: str) -> pd.Series:
     return frame[name]
 
 
-def _codes(column: pd.Series, seen: np.ndarray, key: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return category names and codes [I, L] of each item, 0 for unknown; numbers are binned into quartiles."""
-    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
-        column = _quartiles(column, seen)
-    encoded = features(column.to_frame(), seen)
-    if encoded.schema.bags:
-        return tuple(encoded.schema.bags[0].names), encoded.bags[:, 0]
-    if encoded.schema.categories:
-        return tuple(encoded.schema.categories[0].names), encoded.categories
-    why = next(iter(encoded.schema.left_out.values()), "numbers")
-    raise InputError(f"{key}={column.name} is not a category column: {why}")
-
-
-def _quartiles(column: pd.Series, seen: np.ndarray) -> pd.Series:
-    """Bin numbers into the quartiles of the training items."""
-    values = column.to_numpy(np.float64, na_value=np.nan)
-    edges = np.unique(np.nanquantile(values[seen], [0.25, 0.5, 0.75]))
-    names = [f"up to {edges[0]:g}", *(f"{a:g} to {b:g}" for a, b in pairwise(edges))]
-    names.append(f"above {edges[-1]:g}")
-    codes = np.where(np.isnan(values), -1, np.searchsorted(edges, values))
-    return pd.Series(pd.Categorical.from_codes(codes.astype(np.int64), pd.Index(names)), name=column.name)
-
-
 def _release_times(column: pd.Series) -> tuple[np.ndarray, bool]:
     """Return numbers unchanged and dates as days since 1970, and whether they are dates."""
     if pd.api.types.is_numeric_dtype(column):
@@ -225,15 +199,6 @@ def _release_times(column: pd.Series) -> tuple[np.ndarray, bool]:
     except (ValueError, TypeError) as error:
         raise InputError(f"items.born={column.name} has neither numbers nor dates: {error}") from error
     return days.to_numpy(np.float64), True
-
-
-def _shares(mixes: Float[Array, "I G"] | Mixes) -> sparse.csr_array:
-    """Convert `Mixes` to a sparse matrix."""
-    assert isinstance(mixes, Mixes)  # on the host
-    codes = np.asarray(mixes.codes)
-    item, place = np.nonzero(codes)
-    n = np.bincount(item, minlength=len(codes))
-    return sparse.csr_array((1 / n[item], (item, codes[item, place] - 1)), shape=mixes.shape)
 
 
 def _histories(query_rows: QueryRows, n_items: int) -> sparse.csr_array:

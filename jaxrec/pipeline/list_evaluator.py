@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 from jaxrec import programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.evaluation.ground_truth import GroundTruth
-from jaxrec.metrics import hit_rate, inequality, ndcg, popularity_bias, recall, serendipity
+from jaxrec.metrics import calibration_error, hit_rate, inequality, ndcg, popularity_bias, recall, serendipity
 from jaxrec.pipeline import list_metrics as lists
 from jaxrec.pipeline.item_facts import Facts
 from jaxrec.ragged import Ragged
@@ -145,7 +145,8 @@ def _measure(n_users: int, items: PyTree, relevant: Ragged, rows: PyTree, recomm
         "freshness": lists.mean_freshness(items.ages[recommended], listed, items.half_life),
     }
     if items.mixes.shape[1]:
-        per_user["calibration_error"] = lists.calibration_error(items.mixes[recommended], listed, row["own"])
+        mix = lists.category_mix(items.mixes[recommended], listed)
+        per_user["calibration_error"] = calibration_error(mix, row["own"])
     return per_user, exposed
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.models.cosine import unit
-from jaxrec.rerank.fairness import attention, divergence
+from jaxrec.rerank.fairness import attention
 from jaxrec.rerank.freshness import freshness
 from jaxrec.rerank.greedy import Number
 
@@ -54,17 +54,14 @@ def exposure_disparity(exposed: Float[Array, "*B G"], target: Float[Array, "G"])
     return jnp.abs(gap).sum(axis=-1) / 2
 
 
-def calibration_error(
-    mixes: Float[Array, "B K G"], listed: Bool[Array, "B K"], own: Float[Array, "B G"]
-) -> Float[Array, "B"]:
-    """KL divergence between the category distributions of the user and the list; NaN if either is unknown.
+def category_mix(mixes: Float[Array, "B K G"], listed: Bool[Array, "B K"]) -> Float[Array, "B G"]:
+    """Category distribution of each list, for `metrics.calibration_error`; NaN for a list without known categories.
 
-    `mixes` are the category shares of each item, which sum to 1, or 0 if unknown; see `divergence`.   [Steck 2018]
+    `mixes` are the category shares of each item, which sum to 1, or 0 if unknown.
     """
     total = jnp.where(listed[:, :, None], mixes, 0.0).sum(axis=1)
     size = total.sum(axis=1, keepdims=True)
-    error = divergence(own, total / jnp.where(size > 0, size, 1.0))
-    return jnp.where((size[:, 0] > 0) & (own.sum(axis=1) > 0), error, jnp.nan)
+    return total / jnp.where(size > 0, size, jnp.nan)
 
 
 def mean_freshness(ages: Float[Array, "B K"], listed: Bool[Array, "B K"], half_life: Number) -> Float[Array, "B"]:

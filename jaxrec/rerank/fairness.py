@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxrec.metrics import divergence
 from jaxrec.rerank.greedy import Number, each, greedy, relevance
-
-SMOOTHING = 0.01  # weight of the user's own distribution in that of a list, so that the divergence stays finite
 
 
 def attention(k: int) -> Float[Array, "K"]:
@@ -60,17 +59,6 @@ def _within_band(
         return exposure.at[groups[pick]].add(weights[rank])
 
     return greedy(gains, jnp.zeros(len(target)), gain, add, k)
-
-
-def divergence(own: Float[Array, "*B G"], of_list: Float[Array, "*B G"]) -> Float[Array, "*B"]:
-    """KL divergence of a list's category distribution q from the user's own p: KL(p || (1 - a) q + a p), a = .01.
-
-    Both sum to 1. The divergence is 0 for a user without categories (p = 0); a list without categories has q = 0.
-    [Steck 2018]
-    """
-    smooth = (1 - SMOOTHING) * of_list + SMOOTHING * own
-    ratio = jnp.where(own > 0, own / jnp.where(own > 0, smooth, 1.0), 1.0)
-    return jnp.sum(own * jnp.log(ratio), axis=-1)
 
 
 @partial(jax.jit, static_argnames="k")

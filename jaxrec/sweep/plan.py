@@ -52,6 +52,7 @@ ADDED: dict[str, object] = {
     "model.calendar": False,
     "model.value": 0,
     "model.block": None,
+    "eval.category": None,
 }
 
 

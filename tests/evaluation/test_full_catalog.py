@@ -92,9 +92,10 @@ def test_metrics_of_test_are_measured_there_only():
     evaluation = FullCatalog(metrics=("ndcg", "gini"), test_metrics=("rbp(p=0.9)", "gini", "novelty"), k=(5, 10))
     assert evaluation.measured == ("ndcg@5", "gini@5", "ndcg@10", "gini@10")
     further = ("ndcg@5", "rbp(p=0.9)@5", "novelty@5", "gini@5", "ndcg@10", "rbp(p=0.9)@10", "novelty@10", "gini@10")
-    assert evaluation.of_test.measured == further
+    known, _ = known_and_target()
+    assert evaluation.of_test(known).measured == further
     values = Predictions(test_metrics=("err",))
-    assert set(values.of_test.measured) - set(values.measured) == {"err@5", "err@10", "err@20"}
+    assert set(values.of_test(known).measured) - set(values.measured) == {"err@5", "err@10", "err@20"}
     with pytest.raises(InputError, match=r"eval\.test_metrics: unknown metric ndgc"):
         FullCatalog(test_metrics=("ndgc",))
     with pytest.raises(InputError, match=r"eval\.test_metrics: auc is a metric of predicted labels"):

@@ -49,13 +49,16 @@ def runs(shop, compose):
     """EASE, neighbors and matrix factorization on one split, and EASE on another."""
     data = ("data=files", f"data.path={shop / 'purchases.csv'}", "data.time_column=time")
     data += (f"data.item_features={shop / 'items.csv'}", "data.categorical=[kind,stock]")
-    eval_ = ("eval.k=[5,10]",)
+    eval_ = ("eval.k=[5,10]", "eval.category=kind")
     made = {
         "ease": ("model=ease", "model.regularization=20.0"),
         "mf": ("trainer.epochs=3", "trainer.batch_size=256", "model.embedding_dim=8", "optimizer.learning_rate=0.03"),
         "knn": ("model=item_knn",),
         "other": ("model=ease", "split.seed=5"),
-        "labeled": ("model=ease", f"data.item_features={shop / 'labeled.csv'}", "data.categorical=[category,stock]"),
+        "labeled": (
+            *("model=ease", f"data.item_features={shop / 'labeled.csv'}", "data.categorical=[category,stock]"),
+            "eval.category=null",
+        ),
     }
 
     class Runs(dict):
@@ -99,7 +102,7 @@ def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run
     split = pipeline.run.split()
     done = pipeline.evaluate(pipeline.stages(split.test, split), {})
     for stage, name in (("first stage", "ease"), ("+ scoring", "knn")):
-        for key in ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10"):
+        for key in ("ndcg@10", "recall@10", "hit_rate@10", "coverage@10", "calibration_error@10"):
             assert done[stage].means()[key] == pytest.approx(runs[name][1]["test"][key], abs=1e-6), (stage, key)
 
 
