@@ -160,7 +160,7 @@ class _Loop:
         plan, study = self.plan, self.study
         trials = own(study.get_trials(deepcopy=False))
         self._remember(trials)
-        if orphaned := orphans(study, self.worker):
+        if orphaned := self._fitting(orphans(study, self.worker)):
             self.finished, _ = progress(trials, plan.combinations)
             self._continue(orphaned)  # their round is repeated before anything new is proposed
             return len(orphaned)
@@ -181,6 +181,24 @@ class _Loop:
             self._start(trial, ended_round=self.round)
             n_new -= 1
         return 0
+
+    def _fitting(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Return the trials that find room here; several workers may have died, and left more than one can train.
+
+        Trials whose parameters are known or in training need no room.
+        """
+        keys = {*self.known, *self.failed, *(key_of(trial.params) for trial in self.running.values())}
+        n_free = self.plan.population - len(self.running)
+        fitting: list[FrozenTrial] = []
+        for trial in trials:
+            if (key := key_of(trial.params)) not in keys:
+                if n_free == 0:
+                    continue
+                n_free -= 1
+                if "worker" in trial.user_attrs:  # otherwise its parameters are not proposed to the end
+                    keys.add(key)
+            fitting.append(trial)
+        return fitting
 
     def _continue(self, trials: Sequence[FrozenTrial]) -> None:
         """Take over trials whose process died, with their numbers."""

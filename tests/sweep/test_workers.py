@@ -35,6 +35,20 @@ def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
     assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
 
 
+def test_a_worker_takes_over_as_many_trials_as_it_can_train(tmp_path):
+    """Several workers had died: the others, or this one when it has room again, take over the rest."""
+
+    def interrupted(batch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(tmp_path, interrupted)
+    evaluate = Recorder()
+    study = sweep(tmp_path, evaluate, population=1)
+    assert [len(batch) for batch in evaluate.batches] == [1] * 8
+    assert n_done(study) == len(study.trials) == 8
+
+
 def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_not(tmp_path, interruptible):
     saved, rounds = [], []
 
