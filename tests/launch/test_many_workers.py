@@ -14,6 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from jaxrec.sweep.journal import read_journal
+from tests.kills.victims import workers_of
 from tests.paths import ROOT
 from tests.planted import PLANTED
 from tests.sweep.database import PASSWORD, Postgres
@@ -28,20 +29,6 @@ def start(directory, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=directory.parent, env=environment, **output)
-
-
-def workers(directory):
-    """Processes of the workers, however they were started."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if "sweep.workers=1" in words and f"hydra.sweep.dir={directory}" in words:
-            found.append(int(pid))
-    return sorted(found)
 
 
 def wait_until(condition, parent):
@@ -73,9 +60,9 @@ def test_four_workers_of_which_two_are_killed_end_with_the_exact_number_of_trial
     if launcher == "joblib":
         arguments.append(f"sweep.storage={request.getfixturevalue('postgres').url}")
     parent = start(directory, *arguments)
-    wait_until(lambda: len(workers(directory)) == 4 and finished(directory) >= 2, parent)
+    wait_until(lambda: len(workers_of(directory)) == 4 and finished(directory) >= 2, parent)
     moments = random.Random(launcher)
-    for pid in moments.sample(workers(directory), 2):
+    for pid in moments.sample(workers_of(directory), 2):
         os.kill(pid, signal.SIGKILL)
         time.sleep(moments.uniform(0, 1))
     output, _ = parent.communicate(timeout=400)
@@ -89,7 +76,7 @@ def test_four_workers_of_which_two_are_killed_end_with_the_exact_number_of_trial
     metrics = json.loads((directory / "best" / "metrics.json").read_text())
     # The workers have fewer cores than the process that trains the best trial again.
     assert metrics["validation"]["ndcg@10"] == pytest.approx(trials.value.max(), rel=1e-6)
-    assert not workers(directory)
+    assert not workers_of(directory)
     written = b"".join(path.read_bytes() for path in directory.rglob("*") if path.is_file())
     assert PASSWORD.encode() not in written + output.encode()
 
@@ -97,13 +84,13 @@ def test_four_workers_of_which_two_are_killed_end_with_the_exact_number_of_trial
 def test_an_interrupt_stops_all_workers_and_the_same_command_continues(tmp_path):
     directory = tmp_path / "many"
     parent = start(directory, "sweep.n_trials=60")
-    wait_until(lambda: len(workers(directory)) == 4 and finished(directory) >= 2, parent)
+    wait_until(lambda: len(workers_of(directory)) == 4 and finished(directory) >= 2, parent)
     parent.send_signal(signal.SIGTERM)
     output, _ = parent.communicate(timeout=120)
     assert parent.returncode == 130, output
     assert "the workers end after the epoch in training" in output
     assert "of 60 trials have ended" in output
-    assert not workers(directory)
+    assert not workers_of(directory)
     assert (directory / "best" / "metrics.json").exists()
     parent = start(directory, "sweep.n_trials=60")
     output, _ = parent.communicate(timeout=400)

@@ -1,0 +1,97 @@
+"""What commands leave in their folders, in a form that can be compared."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+TIMED = (  # columns that differ between equal runs
+    *("seconds", "train_s", "compile_s", "evaluate_s", "load_s", "search_s", "latency_ms", "worker"),
+)
+LOCKS = (".lock", ".flock")
+TEMPORARY = "temporary"
+
+Left = dict[str, object]  # name of a file → its content, or what of it is compared
+
+
+def training(folder: Path) -> Left:
+    """Return what a finished `jaxrec train` left, without times and names of processes."""
+    found: Left = {}
+    for name, path in _files(folder).items():
+        if path.name == "metrics.json":
+            metrics = json.loads(path.read_text())
+            found[name] = {key: value for key, value in metrics.items() if key not in ("time", "environment")}
+        elif path.suffix == ".csv":
+            table = pd.read_csv(path)
+            found[name] = table[[column for column in table if column not in TIMED]].to_json()
+        elif path.suffix in (".safetensors", ".parquet"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name in ("best.yaml", "schedule.yaml"):
+            found[name] = path.read_text().replace(str(folder), "FOLDER")
+        elif path.suffix in (".yaml", ".html", ".json"):
+            found[name] = "present"
+    return found | dict.fromkeys(temporary(folder), TEMPORARY)
+
+
+def output(folder: Path) -> Left:
+    """Return digests of all files of an output."""
+    found: Left = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(folder).items()}
+    return found | dict.fromkeys(temporary(folder), TEMPORARY)
+
+
+def trials(folder: Path) -> Left:
+    """Return what must be true of a search by several workers, however they were killed."""
+    table = pd.read_csv(folder / "trials.csv")
+    parameters = table[[column for column in table if column.startswith(("model.", "optimizer.", "negatives."))]]
+    best = json.loads((folder / "best" / "metrics.json").read_text())["validation"]["ndcg@10"]
+    return {
+        "files": sorted(path.name for path in folder.iterdir() if path.name[0] != "." and "broken" not in path.name),
+        "numbers": table["number"].tolist(),
+        "unfinished": table.loc[~table["state"].isin(("complete", "pruned")), "state"].tolist(),
+        "distinct": len(parameters.drop_duplicates()),
+        # A worker has fewer cores than the process that trains the best trial again.
+        "best is the best trial": math.isclose(
+            best, table.loc[table["state"] == "complete", "value"].max(), rel_tol=1e-5
+        ),
+    }
+
+
+def temporary(folder: Path) -> list[str]:
+    """Return the names of temporary files."""
+    hidden = (path for path in folder.rglob(".*") if path.is_file() and path.suffix not in LOCKS)
+    return [str(path.relative_to(folder)) for path in hidden if path.name not in LOCKS]
+
+
+def age(folder: Path) -> None:
+    """Make temporary files look old, as if the command were started again much later."""
+    for name in temporary(folder):
+        os.utime(folder / name, (0, 0))
+
+
+def differing(found: Left, expected: Left) -> list[str]:
+    """Return the names that differ."""
+    return [name for name in found | expected if found.get(name) != expected.get(name)]
+
+
+def broken(found: Left, complete: Sequence[Left], last: str) -> list[str]:
+    """Return the names that are wrong in the output of a command that was killed.
+
+    Args:
+        found: the output.
+        complete: the outputs that may be there; a file must be that of one of them.
+        last: the file that is written last: if it is there, the output must be complete.
+    """
+    visible = {name: content for name, content in found.items() if content != TEMPORARY}
+    half = [name for name, content in visible.items() if content not in [each.get(name) for each in complete]]
+    if half or last not in visible or visible in complete:
+        return half
+    return [f"{last} beside an incomplete output"]
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
+    return {str(path.relative_to(folder)): path for path in paths}
