@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxrec.rerank.fairness import calibrated, divergence, within_band
+from jaxrec.metrics import divergence
+from jaxrec.rerank.fairness import calibrated, within_band
 
 USERS, CANDIDATES, K, GROUPS = 5, 14, 8, 3
 

@@ -88,6 +88,21 @@ def test_values_of_users_are_those_of_the_kept_parameters(uninterrupted, compose
     assert corrected.corrected < corrected.value == pytest.approx(best(study).value)
 
 
+def test_values_of_users_are_saved_with_the_training_state(compose, tmp_path):
+    tree = compose(*PLANTED, *SETTINGS, "trainer.save_minutes=1")
+    tuning, (split, _) = Tuning(tree, SPACE, lambda overrides: tree), experiment.prepare(tree)
+    params = {"optimizer.learning_rate": 0.01, "model.embedding_dim": 4, "negatives.ratio": 1}
+    first = tuning.runner(split.selection, 1, tmp_path)
+    first.add(0, params)
+    list(first.advance())
+    assert first.save(is_interrupted=True)
+    second = tuning.runner(split.selection, 1, tmp_path)
+    second.add(0, params, trained=1)
+    second._place()
+    ours, theirs = (r._running[0].program.evaluator.best[r._running[0].member] for r in (second, first))
+    np.testing.assert_array_equal(ours, theirs)
+
+
 def test_another_process_tests_the_best_trial_without_training_it(uninterrupted, compose, monkeypatch):
     runner, study = uninterrupted
     winner = best(study)
