@@ -119,6 +119,8 @@ def test_workers_that_fail_are_reported_in_one_line(tmp_path):
     ],
 )
 def test_settings_without_effect(arguments, message, tmp_path):
+    if "hydra/launcher=joblib" in arguments:
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parent = start(tmp_path / "many", *arguments)
     output, _ = parent.communicate(timeout=120)
     assert parent.returncode == 2
