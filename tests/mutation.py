@@ -79,7 +79,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "evaluation": {
         "evaluation/candidates": ("evaluation/test_candidates.py",),
-        "evaluation/categories": ("evaluation/test_categories.py",),
+        "evaluation/categories": ("evaluation/test_calibration.py",),
         "evaluation/cost": ("evaluation/test_cost.py", "launch/test_comparisons.py"),
         "evaluation/evaluation": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/full_catalog": FULL,

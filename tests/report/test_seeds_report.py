@@ -2,7 +2,7 @@
 
 from jaxrec.report.seeds import seeds_report
 from tests.page import Page
-from tests.report.test_report import TREE, result
+from tests.report.made_result import TREE, result
 
 
 def test_metrics_of_the_monitored_length_come_first_and_the_others_are_collapsed():

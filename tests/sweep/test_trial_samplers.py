@@ -23,9 +23,12 @@ def proposed(directory, sign, **changes):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"sampler": "tpe", "n_trials": 10}, "its first 10 are: set sweep.n_trials above 10"),
+        ({"sampler": "tpe", "n_trials": 10}, "it learns after 10 trials: set sweep.n_trials above 10"),
         ({"sampler": "tpe", "n_trials": 30, "population": 30}, "set sweep.population below 30"),
-        ({"sampler": "nsga2", "n_trials": 50}, "its first 50 (one generation) are: set sweep.n_trials above 50, or"),
+        (
+            {"sampler": "nsga2", "n_trials": 50},
+            "it learns after 50 trials (one generation): set",
+        ),
         ({"sampler": "cmaes", "n_trials": 12, "space": CHOICES}, "the space has only choices: set sweep.sampler=tpe"),
         ({"sampler": "tpe", "n_trials": 30}, ""),
         pytest.param({"sampler": "nsga2", "n_trials": 110}, "", marks=pytest.mark.slow),
