@@ -26,7 +26,7 @@ def training(folder: Path) -> Left:
             metrics = json.loads(path.read_text())
             found[name] = {key: value for key, value in metrics.items() if key not in ("time", "environment")}
         elif path.suffix == ".csv":
-            table = pd.read_csv(path)
+            table = pd.read_csv(path) if path.read_text().strip() else pd.DataFrame()  # a history without epochs
             found[name] = table[[column for column in table if column not in TIMED]].to_json()
         elif path.suffix in (".safetensors", ".parquet"):
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
