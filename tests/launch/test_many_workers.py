@@ -83,20 +83,20 @@ def test_four_workers_of_which_two_are_killed_end_with_the_exact_number_of_trial
 
 def test_an_interrupt_stops_all_workers_and_the_same_command_continues(tmp_path):
     directory = tmp_path / "many"
-    parent = start(directory, "sweep.n_trials=60")
+    parent = start(directory, "sweep.n_trials=200")
     wait_until(lambda: len(workers_of(directory)) == 4 and finished(directory) >= 2, parent)
     parent.send_signal(signal.SIGTERM)
     output, _ = parent.communicate(timeout=120)
     assert parent.returncode == 130, output
     assert "the workers end after the epoch in training" in output
-    assert "of 60 trials have ended" in output
+    assert "of 200 trials have ended" in output
     assert not workers_of(directory)
     assert (directory / "best" / "metrics.json").exists()
-    parent = start(directory, "sweep.n_trials=60")
+    parent = start(directory, "sweep.n_trials=200")
     output, _ = parent.communicate(timeout=400)
     assert parent.returncode == 0, output
     study = optuna.load_study(study_name="many", storage=read_journal(directory / "journal.log"))
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 60
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 200
 
 
 def test_workers_that_fail_are_reported_in_one_line(tmp_path):
