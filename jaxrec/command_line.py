@@ -4,7 +4,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,11 @@ def _in_text(value: object, change: Callable[[str], str]) -> Any:
 def override(key: str, value: object) -> str:
     """Return `key=value` in Hydra syntax, for an argument list or a file of overrides."""
     return f"{key}={value_text(value)}"
+
+
+def keys_of(overrides: Iterable[str]) -> set[str]:
+    """Return the keys that overrides set; the + of a new one is not part of its key."""
+    return {text.partition("=")[0].lstrip("+") for text in overrides}
 
 
 def advice(key: str, value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxrec import settings
+from jaxrec.command_line import keys_of
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
 from jaxrec.settings.combinations import check_validated
@@ -46,8 +47,8 @@ def check_search(
     check_one_population(chosen)
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
     tuning.check()
-    leaves, typed = settings.flat(tree), {text.partition("=")[0].lstrip("+") for text in overrides}
-    check_in_space(tuning.space, {key: value for key, value in leaves.items() if key in typed})
+    typed = keys_of(overrides)
+    check_in_space(tuning.space, {key: value for key, value in settings.flat(tree).items() if key in typed})
     kept = [text for text in overrides if not text.startswith("sweep")]
     plan = population_plan(tuning.plan(chosen, kept, chosen.warm_start), chosen, tuning)
     _ = plan.remarks  # fails if no trial of sweep.warm_start can be used

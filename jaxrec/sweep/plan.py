@@ -11,6 +11,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
 
+from jaxrec.command_line import keys_of
 from jaxrec.errors import InputError
 from jaxrec.sweep import warm_start
 from jaxrec.sweep.objectives import Goals
@@ -161,7 +162,7 @@ class Plan:
             added.append("several objectives: no trial is ended early (sweep.pruner has no effect)")
         if self.goals.constraints and self.algorithm not in CONSTRAINED:
             added.append(f"sweep.sampler={self.algorithm} ignores sweep.constraints: they only exclude the best trial")
-        typed = {text.partition("=")[0].lstrip("+") for text in self.overrides}
+        typed = keys_of(self.overrides)
         for key, value in (self.first or {}).items():
             if key in typed:
                 added.append(f"{key}={value} is only tried first: {in_all_trials(key, value)}")
