@@ -39,6 +39,7 @@ KINDS: dict[Kind, str] = {
     OF_VALUES: "predicted values (loss=mse, eval=values)",
     OF_LABELS: "predicted labels (loss=click, eval=clicks)",
 }
+CATALOG_KINDS = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_CATEGORIES, OF_ALL_LISTS)  # of lists of the full catalog
 
 RANKED = ("ndcg", "hit_rate", "precision", "recall", "recall_min", "map", "mrr")
 ON_TEST = (
@@ -128,9 +129,8 @@ def keys(chosen: Iterable[Metric], k: Iterable[int], prefix: str = "") -> tuple[
     """Keys in results: list metrics at each k, ordered by k, then metrics of predictions; InputError without any k."""
     if not (k := tuple(k)):
         raise InputError("eval.k=[] has no list length: add one, e.g. eval.k=[10]")
-    kinds = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_CATEGORIES, OF_ALL_LISTS)
-    of_lists = [m for kind in kinds for m in chosen if m.kind == kind]
-    others = [m for m in chosen if m.kind not in kinds]
+    of_lists = [m for kind in CATALOG_KINDS for m in chosen if m.kind == kind]
+    others = [m for m in chosen if m.kind not in CATALOG_KINDS]
     return tuple([f"{prefix}{m.name}@{length}" for length in k for m in of_lists] + [m.name for m in others])
 
 

@@ -22,6 +22,7 @@ from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import (
+    CATALOG_KINDS,
     OF_ALL_LISTS,
     OF_CATEGORIES,
     OF_HITS,
@@ -43,7 +44,6 @@ from jaxrec.ragged import Ragged
 from jaxrec.ranking import QueryRows, Ranker
 
 DEFAULT = (*RANKED, "coverage")
-KINDS = (OF_LIST, OF_ITEMS, OF_HITS, OF_POPULARITY, OF_CATEGORIES, OF_ALL_LISTS)
 
 
 class CatalogEvaluator(Evaluator):
@@ -65,7 +65,7 @@ class CatalogEvaluator(Evaluator):
         category: str | None = None,
     ) -> None:
         self.model, self.k, self.n_items = model, tuple(sorted(k)), held_out.target.n_items
-        self.metrics = chosen or metrics(DEFAULT, KINDS)
+        self.metrics = chosen or metrics(DEFAULT, CATALOG_KINDS)
         self.ground_truth = ground_truth(held_out)
         queries = self.ground_truth.queries
         self.ranker = Ranker(model, queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback)
@@ -162,7 +162,7 @@ def _measure(
         parts: tuple[OrderedDict[str, Array], OrderedDict[str, Array]] = OrderedDict(), OrderedDict()
         for k in ks:
             arrays = known.arrays(items, hits, n_items, k)
-            for kind in KINDS:
+            for kind in CATALOG_KINDS:
                 own = [m for m in chosen if m.kind == kind]
                 parts[kind == OF_ALL_LISTS].update((f"{m.name}@{k}", m(*arrays[kind])) for m in own)
         return parts
@@ -199,7 +199,7 @@ class FullCatalog:
 
     def __post_init__(self) -> None:
         check_monitor(self.monitor, self.measured)
-        metrics(DEFAULT, KINDS, self.test_metrics)
+        metrics(DEFAULT, CATALOG_KINDS, self.test_metrics)
 
     def of_test(self, known: Interactions) -> "FullCatalog":
         """The settings for the test part, with the metrics that are measured there only."""
@@ -226,7 +226,7 @@ class FullCatalog:
 
     @property
     def _all(self) -> tuple[Metric, ...]:
-        return metrics(DEFAULT if self.metrics is None else self.metrics, KINDS)
+        return metrics(DEFAULT if self.metrics is None else self.metrics, CATALOG_KINDS)
 
     @property
     def ranking(self) -> "FullCatalog":

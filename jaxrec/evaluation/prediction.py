@@ -11,11 +11,11 @@ from jaxrec import programs
 from jaxrec.blockwise import Block, Blockwise, block_size, each_member
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluator, Measured
-from jaxrec.evaluation.full_catalog import DEFAULT, KINDS, FullCatalog
+from jaxrec.evaluation.full_catalog import DEFAULT, FullCatalog
 from jaxrec.fallback import Fallback
 from jaxrec.fitting.pointwise import rank_bias, targets_of
 from jaxrec.hyper import Hyper
-from jaxrec.metric_names import LABELS, OF_LABELS, OF_VALUES, VALUES, Metric, keys, metrics
+from jaxrec.metric_names import CATALOG_KINDS, LABELS, OF_LABELS, OF_VALUES, VALUES, Metric, keys, metrics
 from jaxrec.models.model import Model, Params
 from jaxrec.ranking import QueryRows, Rows, rows_of
 
@@ -124,17 +124,17 @@ class Predictions(FullCatalog):
     @property
     def chosen(self) -> tuple[Metric, ...]:
         """The reported metrics of lists."""
-        return tuple(metric for metric in self._all if metric.kind in KINDS)
+        return tuple(metric for metric in self._all if metric.kind in CATALOG_KINDS)
 
     @property
     def predicted(self) -> tuple[Metric, ...]:
         """The reported metrics of predictions."""
-        return tuple(metric for metric in self._all if metric.kind not in KINDS)
+        return tuple(metric for metric in self._all if metric.kind not in CATALOG_KINDS)
 
     @property
     def _all(self) -> tuple[Metric, ...]:
         kind, usual = (OF_VALUES, VALUES) if self.threshold is None else (OF_LABELS, LABELS)
-        return metrics((*DEFAULT, *usual) if self.metrics is None else self.metrics, (*KINDS, kind))
+        return metrics((*DEFAULT, *usual) if self.metrics is None else self.metrics, (*CATALOG_KINDS, kind))
 
     @property
     def ranking(self) -> FullCatalog:
