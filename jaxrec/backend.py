@@ -166,6 +166,40 @@ def _put_everywhere(x: jax.Array | np.ndarray, sharding: NamedSharding) -> jax.A
     return jax.make_array_from_callback(host.shape, sharding, lambda part: host[part])
 
 
+def together(tree: PyTree) -> PyTree:
+    """On a CPU, copy arrays to one device of this process, without waiting for them; elsewhere, leave them in place.
+
+    Programs that follow then run on one device. XLA runs the steps of a CPU program that do not depend on each other in
+    any order. If two of them exchange values between devices, one device may begin with the first and another with the
+    second, and both wait forever.
+    """
+    device = jax.local_devices()[0]
+    if device.platform != "cpu":
+        return tree
+
+    def joined(x: jax.Array) -> jax.Array:
+        if not x.is_fully_addressable:
+            return jax.device_put(to_host(x), device)
+        parts = {_first(shard): jax.device_put(shard.data, device) for shard in x.addressable_shards}
+        return _joined(parts)
+
+    return jax.tree.map(joined, tree)
+
+
+def _first(shard: jax.Shard) -> tuple[int, ...]:
+    """Place of the first number of a part in the whole array."""
+    return tuple(part.start or 0 for part in shard.index)
+
+
+def _joined(parts: Mapping[tuple[int, ...], jax.Array], axis: int = 0) -> jax.Array:
+    """Join the parts of an array, by the place of the first number of each."""
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    starts = sorted({place[axis] for place in parts})
+    along = [_joined({place: x for place, x in parts.items() if place[axis] == start}, axis + 1) for start in starts]
+    return along[0] if len(along) == 1 else jnp.concatenate(along, axis)
+
+
 def to_host(tree: PyTree) -> PyTree:
     """Arrays on the host; those of which other processes hold parts are collected by all."""
 

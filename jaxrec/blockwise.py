@@ -37,16 +37,11 @@ def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Return a function of stacked arguments [P, ...] that applies `f` to every member; call it in a jitted function.
 
     On accelerators `f` is vmapped. On a CPU, where the last digits of vectorized functions depend on the number of
-    members and on what each device holds, every device computes all members, one after another.
+    members, they are computed one after another.
     """
     if not backend.choices().sequential:
         return jax.vmap(f)
-    whole = NamedSharding(Mesh(np.array(backend.devices()), "device"), PartitionSpec())
-
-    def mapped(*members: PyTree) -> PyTree:
-        return jax.lax.map(lambda member: f(*member), jax.lax.with_sharding_constraint(members, whole))
-
-    return mapped
+    return lambda *members: jax.lax.map(lambda member: f(*member), members)
 
 
 class Blockwise:
@@ -80,13 +75,14 @@ class Blockwise:
     ) -> tuple[PyTree, Bool[Array, "P"]]:
         """Arrays [P, R, ...] and whether each member is finite [P], from parameters with a leading member axis.
 
-        The values of members that are not `active` are meaningless.
+        The values of members that are not `active` are meaningless. On a CPU the arrays lie on one device.
         """
         n_members = len(jax.tree.leaves((params, hyper))[0])
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members, hyper)
         program, deal = self._programs[n_members]
-        return program(*deal(params, hyper, np.ones(n_members, bool) if active is None else active))
+        active = np.ones(n_members, bool) if active is None else active
+        return backend.together(program(*deal(params, hyper, active)))
 
     def compile(self, n_members: int, hyper: Hyper) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""

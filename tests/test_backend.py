@@ -40,6 +40,16 @@ def test_programs_are_built_for_the_devices_of_the_process_or_for_given_ones():
     assert backend.device_count() == len(jax.devices())
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (2, 1), (1, 1)])
+def test_parts_of_an_array_are_joined_on_one_device(rows, columns):
+    """Also of one that every device holds in full."""
+    x = np.arange(24.0, dtype=np.float32).reshape(4, 6)
+    mesh = jax.make_mesh((rows, columns, 2 // (rows * columns)), ("row", "column", "copy"))
+    joined = backend.together({"x": jax.device_put(x, NamedSharding(mesh, PartitionSpec("row", "column")))})["x"]
+    assert joined.devices() == {jax.devices()[0]}
+    np.testing.assert_array_equal(joined, x)
+
+
 def test_blocks_of_members_that_run_at_once_share_a_device():
     assert backend.block(1000, 10) == 100
     with backend.at_once(4):

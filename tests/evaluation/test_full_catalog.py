@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -53,6 +54,16 @@ def test_every_metric_is_that_of_plain_python(block, excluded):
             assert evaluation.means(member)[key] == pytest.approx(expected.mean(), abs=1e-6)
         for key, value in coverage.items():
             assert evaluation.means(member)[key] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("n_members", [1, 2, 3])
+def test_metrics_are_measured_on_one_device(n_members):
+    """Devices that exchange values in a different order wait for each other forever: the ranking uses all devices."""
+    known, target = known_and_target()
+    tables = np.random.default_rng(1).random((n_members, USERS, ITEMS))
+    measured = CatalogEvaluator(Table(), HeldOut(known, target), k=KS).measure(params(tables), Hyper())
+    assert len(jax.devices()) > 1
+    assert {x.sharding.num_devices for x in jax.tree.leaves(measured)} == {1}
 
 
 @pytest.mark.parametrize("excluded", [True, False])
