@@ -100,6 +100,15 @@ class Placement:
         """Put each slot's values [S, ...] on its device, and the rows of its tables on theirs."""
         return put_members(members, self.mesh)
 
+    def part(self, tree: PyTree, device: int) -> PyTree:
+        """The values of the slots of one device, where they are; tables must not be split by rows."""
+        first = device * self.per_device
+
+        def own(x: jax.Array) -> jax.Array:
+            return next(s.data for s in x.addressable_shards if (s.index[0].start or 0) == first)
+
+        return jax.tree.map(own, tree)
+
     def padded(self, tree: PyTree) -> PyTree:
         """Values of one member, with tables padded to the same number of rows on each device."""
         return padded(tree, self.n_rows)

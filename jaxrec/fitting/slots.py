@@ -97,7 +97,6 @@ class Slots:
         self._choose = programs.jit(_choose, donate_argnums=2)
         self._take = programs.jit(_take)
         self._write = programs.jit(_write, donate_argnums=0)
-        self._copy = programs.jit(_copy, donate_argnums=0)
         # Compiled here, not at first use, so that several programs can be compiled at once.
         nobody = self._is_new
         self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, nobody)
@@ -159,7 +158,8 @@ class Slots:
             hyper: hyperparameters from the next epoch on.
         """
         target, slot = self.occupants.index(member), self.occupants.index(source)
-        self._states = self._copy(self._states, target, slot)
+        own = self.placement.padded(self._on_host(self._states, slot, self._shapes))
+        self._states = self._write(self._states, target, own)
         self._seeds[target] = member.seed = source.seed
         self.change(member, hyper)
 
@@ -179,6 +179,9 @@ class Slots:
 
     def _on_host(self, tree: PyTree, slot: int, shapes: PyTree) -> PyTree:
         """Values of one slot, copied to the host without the padding of tables."""
+        if self.placement.n_rows == 1 and jax.process_count() == 1:  # else a program of all devices collects the rows
+            device, slot = divmod(slot, self.placement.per_device)
+            tree = self.placement.part(tree, device)
         return trimmed(backend.to_host(self._take(tree, slot)), shapes)
 
     def advance(self) -> list[Member]:
@@ -300,11 +303,6 @@ def _take(trees: PyTree, slot: Array) -> PyTree:
 def _write(trees: PyTree, slot: Array, rows: PyTree) -> PyTree:
     """Set the values of one slot."""
     return jax.tree.map(lambda x, row: x.at[slot].set(row), trees, rows)
-
-
-def _copy(trees: PyTree, target: Array, source: Array) -> PyTree:
-    """Replace the values of one slot by those of another."""
-    return jax.tree.map(lambda x: x.at[target].set(x[source]), trees)
 
 
 def _choose(at: Array, new: PyTree, old: PyTree) -> PyTree:

@@ -36,6 +36,9 @@ def test_slots_lie_on_devices_of_their_own_and_data_on_all():
     assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 3]]
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3, 4]] * 2
     assert len({shard.device for shard in dealt.addressable_shards}) == 2
+    parts = [placement.part({"x": dealt}, device)["x"] for device in range(2)]
+    assert [part.tolist() for part in parts] == [[0, 1], [2, 3]]
+    assert [part.devices() for part in parts] == [{device} for device in jax.devices()[:2]]
 
 
 @pytest.mark.parametrize("sequential", [True, False])
