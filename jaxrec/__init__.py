@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from jaxrec.api.dataset import Dataset as Dataset
     from jaxrec.api.dataset import split as split
     from jaxrec.api.searching import search as search
-    from jaxrec.api.training import TrainedModel as TrainedModel
+    from jaxrec.api.trained_model import TrainedModel as TrainedModel
+    from jaxrec.api.trained_model import load as load
     from jaxrec.api.training import fit as fit
-    from jaxrec.api.training import load as load
     from jaxrec.errors import InputError as InputError
 
 __version__ = version("jaxrec")
@@ -29,10 +29,10 @@ __version__ = version("jaxrec")
 _MODULES = {
     "Dataset": "jaxrec.api.dataset",
     "InputError": "jaxrec.errors",
-    "TrainedModel": "jaxrec.api.training",
+    "TrainedModel": "jaxrec.api.trained_model",
     "evaluate": "jaxrec.api.comparison",
     "fit": "jaxrec.api.training",
-    "load": "jaxrec.api.training",
+    "load": "jaxrec.api.trained_model",
     "search": "jaxrec.api.searching",
     "split": "jaxrec.api.dataset",
 }

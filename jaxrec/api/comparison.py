@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from pydantic import PositiveInt, TypeAdapter
 
-from jaxrec.api.training import Metrics, TrainedModel, metric_names
+from jaxrec.api.recipe import Metrics, metric_names
+from jaxrec.api.trained_model import TrainedModel
 from jaxrec.arguments import check_value
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError

@@ -13,7 +13,8 @@ from optuna import load_study
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from jaxrec import rundir, settings
-from jaxrec.api.training import Metrics, Recipe, TrainedModel
+from jaxrec.api.recipe import Metrics, Recipe
+from jaxrec.api.trained_model import TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
 from jaxrec.data.splits.split import Split

@@ -12,7 +12,8 @@ import pytest
 
 import jaxrec
 from jaxrec import launch
-from jaxrec.api.training import Recipe, TrainedModel
+from jaxrec.api.recipe import Recipe
+from jaxrec.api.trained_model import TrainedModel
 from jaxrec.errors import InputError
 from jaxrec.models import Factorized
 from jaxrec.statistics import estimate
