@@ -92,6 +92,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/objectives": ("sweep/test_objectives.py",),
         "sweep/pruning": ("sweep/test_search.py", "sweep/test_resume.py"),
         "sweep/asking": SEARCH,
+        "sweep/best_trial": SEARCH[2:3],
+        "sweep/repeats": SEARCH,
         "sweep/search": SEARCH,
         "sweep/servers": ("sweep/test_servers.py",),
         "sweep/space": ("sweep/test_space.py",),

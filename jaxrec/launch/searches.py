@@ -21,6 +21,7 @@ from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
+from jaxrec.sweep.best_trial import hand_over
 from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.plan import UNLIMITED, open_study
 from jaxrec.sweep.runner import SlotRunner
@@ -134,7 +135,7 @@ def run_part(task: SearchTask, split: Split, directory: Path) -> None:
             _train(task, runner, storage, directory)
     finally:
         if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            runner.hand_over(best(study).number)
+            hand_over(runner.best, best(study).number, runner.saved)
 
 
 def _train(

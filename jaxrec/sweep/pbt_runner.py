@@ -12,15 +12,15 @@ from jaxrec import experiment, settings
 from jaxrec.data.splits.split import Selection
 from jaxrec.errors import InputError
 from jaxrec.experiment import Selected
-from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.member import Member, metrics_at
 from jaxrec.fitting.saved_slots import EpochRow
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import larger_is_better
+from jaxrec.sweep.best_trial import BestTrial, fit_of
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
 from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
-from jaxrec.sweep.runner import Kept, Running, SlotRunner
+from jaxrec.sweep.runner import Running, SlotRunner
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Tuning
@@ -170,17 +170,9 @@ class PopulationRunner(SlotRunner):
         tree = self.tuning.scheduled(segments, member.best_epoch, self.n_slots)
         _, shared, population = settings.program_of(tree, {})
         history = self._history(segments, member.best_epoch)
-        fit = Fit(
-            jax.tree.map(lambda x: x[None], slots.take(member)),
-            [history],
-            [member.best_epoch],
-            str(slots.placement),
-            [False],
-            compile_s=slots.compile_s,
-            train_s=member.seconds,
-        )
+        fit = fit_of(slots.take(member), member, slots, history)
         selected = Selected(running.program.model, population, fit, [metrics_at(history, member.best_epoch)])
-        self.kept = Kept(number, score, shared, selected)
+        self.best = BestTrial(number, score, shared, selected)
 
     def _lineages(self) -> dict[int, list[Copied]]:
         return {number: member.lineage for number, member in self._members.items()}
@@ -195,10 +187,10 @@ class PopulationRunner(SlotRunner):
 
     def _is_best(self, number: int, score: tuple[int, float]) -> bool:
         """Whether a member is the best so far; of equal ones, that with the earliest epoch, then the first."""
-        if self.kept is None:
+        if self.best is None:
             return True
-        kept = self.kept.score, -self.kept.selected.fit.best_epoch[0], -self.kept.number
-        return (score, -self._members[number].best_epoch, -number) > kept
+        best = self.best.score, -self.best.selected.fit.best_epoch[0], -self.best.number
+        return (score, -self._members[number].best_epoch, -number) > best
 
 
 def make_runner(

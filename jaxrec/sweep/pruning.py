@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial
 
 from jaxrec.errors import InputError
 
@@ -96,6 +96,31 @@ class Delayed:
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Write an attribute later."""
         self.writes.append(lambda: self.storage.set_trial_system_attr(trial_id, key, value))
+
+
+def report(study: Study, trial: Trial, stored: FrozenTrial, epoch: int, value: float) -> bool:
+    """Report a validation of a trial to the study; return whether the trial is to be pruned.
+
+    A process that died may have reported this validation before: then nothing is written again.
+
+    Args:
+        study: the study.
+        trial: the trial in training.
+        stored: the same trial as the study has it.
+        epoch: number of epochs trained.
+        value: its best validation so far.
+    """
+    was_pruned = stored.user_attrs.get("pruned_epoch") == epoch  # by a process that then died
+    if epoch in stored.intermediate_values and not was_pruned:
+        return False
+    decision, writes = decide(study, stored, epoch, value)
+    if decision and not was_pruned:
+        trial.set_user_attr("pruned_epoch", epoch)
+    for write in writes:
+        write()
+    if epoch not in stored.intermediate_values:
+        trial.report(value, epoch)
+    return decision or was_pruned
 
 
 def decide(study: Study, trial: FrozenTrial, epoch: int, value: float) -> tuple[bool, list[Callable[[], None]]]:

@@ -11,7 +11,7 @@ import jax
 from jaxrec import experiment, settings
 from jaxrec.data.splits.split import Selection
 from jaxrec.experiment import Selected
-from jaxrec.fitting.epochs import EpochLoop, Fit
+from jaxrec.fitting.epochs import EpochLoop
 from jaxrec.fitting.member import Member, members_of
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
@@ -19,6 +19,7 @@ from jaxrec.fitting.slots import Slots
 from jaxrec.metric_names import larger_is_better
 from jaxrec.models.model import Model
 from jaxrec.settings import Tree
+from jaxrec.sweep.best_trial import BestTrial, fit_of
 from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
@@ -63,25 +64,6 @@ class Running:
         return self.program.slots.save(self.member)._replace(validation=self.program.evaluator.best.get(self.member))
 
 
-@dataclass(frozen=True, eq=False)
-class Kept:
-    """The best trial trained in this process, with its parameters.
-
-    Attributes:
-        number: number of the trial
-        score: negative number of violated constraints, and its validation; larger is better
-        tree: settings of its program
-        selected: the trained model, as a population of one
-        member: the same for `SavedSlots`; None for a closed-form model
-    """
-
-    number: int
-    score: tuple[int, float]
-    tree: Tree
-    selected: Selected
-    member: SavedMember | None = None
-
-
 @dataclass(eq=False)
 class SlotRunner:
     """Trains trials in slots, and keeps the parameters of the best one.
@@ -106,7 +88,7 @@ class SlotRunner:
     saved: SavedSlots | None = None
     goals: Goals = field(default_factory=Goals)
     user_values: UserValues = field(default_factory=UserValues)
-    kept: Kept | None = None
+    best: BestTrial | None = None
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, Running] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
@@ -175,18 +157,6 @@ class SlotRunner:
         self.saved.save({str(number): running.saved for number, running in in_training.items()})
         return True
 
-    def hand_over(self, number: int) -> None:
-        """Write the parameters of the best trial, if they are here, for the process that tests it."""
-        kept, saved = self.kept, self.handed_over(number)
-        if saved is not None and kept is not None and kept.number == number and kept.member is not None:
-            saved.save({"0": kept.member})
-
-    def handed_over(self, number: int) -> SavedSlots | None:
-        """Return the parameters of a trial that another process has written, as a population of one."""
-        if self.saved is None:
-            return None
-        return SavedSlots(self.saved.directory.parent / "handed-over" / str(number), None)
-
     def _solve(self) -> Iterator[Progress]:
         """Solve closed-form models, and yield their outcomes."""
         numbers, trees = list(self._unsolved), list(self._unsolved.values())
@@ -214,7 +184,7 @@ class SlotRunner:
                 value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
                 score = (-self.goals.n_violated(attributes), value)
                 if self._is_best(number, score):
-                    self.kept = Kept(number, score, shared, experiment.members_of(selected, [member]))
+                    self.best = BestTrial(number, score, shared, experiment.members_of(selected, [member]))
         for number in numbers:
             yield Progress(number, outcome=outcomes[number])
 
@@ -288,23 +258,15 @@ class SlotRunner:
         if not member.best_epoch or not self._is_best(number, score):
             return
         params = slots.take(member)
-        fit = Fit(
-            jax.tree.map(lambda x: x[None], params),
-            [member.history],
-            [member.best_epoch],
-            str(slots.placement),
-            [False],
-            compile_s=slots.compile_s,
-            train_s=member.seconds,
-        )
+        fit = fit_of(params, member, slots, member.history)
         selected = Selected(running.program.model, running.population, fit, [member.metrics])
         saved = SavedMember(member.record, params, None)
-        self.kept = Kept(number, score, running.program.tree, selected, saved)
+        self.best = BestTrial(number, score, running.program.tree, selected, saved)
 
     def _is_best(self, number: int, score: tuple[int, float]) -> bool:
         """Whether a trial is the best so far; of equal ones, the first."""
-        kept = self.kept
-        return kept is None or score > kept.score or (score == kept.score and number < kept.number)
+        best = self.best
+        return best is None or score > best.score or (score == best.score and number < best.number)
 
     def _drop(self, number: int) -> None:
         running = self._running.pop(number)

@@ -26,22 +26,22 @@ from pathlib import Path
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.trial import FrozenTrial, Trial
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.asking import ask, enqueue_combinations, suggest
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
-from jaxrec.sweep.outcome import FINAL, Outcome, Progress, Runner
+from jaxrec.sweep.outcome import Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan, fill_or_check, open_study, quiet_optuna
-from jaxrec.sweep.pruning import decide
+from jaxrec.sweep.pruning import report
+from jaxrec.sweep.repeats import EndedTrials, repeated
 from jaxrec.sweep.servers import StorageLostError
-from jaxrec.sweep.telling import repeated, set_attributes, tell
-from jaxrec.sweep.trials import key_of, progress, write_trials
+from jaxrec.sweep.telling import set_attributes, tell
+from jaxrec.sweep.trials import DONE, key_of, progress, write_trials
 from jaxrec.sweep.warm_start import own
 from jaxrec.sweep.workers import Worker, any_alive, at_work, last_round, orphans, record_round
 
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 POLL_SECONDS = 0.5
 SECONDS_BETWEEN_TABLES = 10.0
 
@@ -109,8 +109,7 @@ class _Loop:
         self.on_tell, self.on_round = on_tell, on_round
         self.running: dict[int, Trial] = {}
         self.followers: defaultdict[int, list[Trial]] = defaultdict(list)  # trials with the parameters of a running one
-        self.known: dict[str, FrozenTrial] = {}  # ended trials by their parameters; of equal ones, the first
-        self.failed: dict[str, FrozenTrial] = {}  # likewise, failures that would repeat
+        self.ended = EndedTrials()
         self.failures: list[str] = []  # in a row
         self.round = self.finished = 0
         self.written = time.monotonic()
@@ -187,11 +186,11 @@ class _Loop:
 
         Trials whose parameters are known or in training need no room.
         """
-        keys = {*self.known, *self.failed, *(key_of(trial.params) for trial in self.running.values())}
+        keys = {key_of(trial.params) for trial in self.running.values()}
         n_free = self.plan.population - len(self.running)
         fitting: list[FrozenTrial] = []
         for trial in trials:
-            if (key := key_of(trial.params)) not in keys:
+            if (key := key_of(trial.params)) not in keys and key not in self.ended:
                 if n_free == 0:
                     continue
                 n_free -= 1
@@ -217,34 +216,26 @@ class _Loop:
                 self.study.sampler = self.plan.sampler_of(frozen.number)
                 trial = Trial(self.study, frozen._trial_id)
                 suggest(self.study, self.plan, trial)
-            known, ended_round = self.known.get(key_of(trial.params)), self.round - lag
-            if known is not None and known.user_attrs.get("worker") == frozen.user_attrs.get("worker"):
-                ended_round = max(ended_round, known.user_attrs["ended_round"])  # it had waited for the other to end
+            done, ended_round = self.ended.done(trial.params), self.round - lag
+            if done is not None and done.user_attrs.get("worker") == frozen.user_attrs.get("worker"):
+                ended_round = max(ended_round, done.user_attrs["ended_round"])  # it had waited for the other to end
             set_attributes(self.study, trial, {"started_round": self.round - lag, "worker": self.worker.id})
             log.warning("trial %d was running in a process that ended: it is continued", frozen.number)
             self._start(trial, lag, ended_round=ended_round)
 
     def _remember(self, trials: Sequence[FrozenTrial]) -> None:
-        """Keep ended trials by their parameters; a grid repeats none."""
+        """Remember ended trials, so that none is repeated; a grid repeats none."""
         if self.plan.combinations is None:
-            for trial in trials:
-                if trial.state in DONE:
-                    self.known.setdefault(key_of(trial.params), trial)
-                elif FINAL in trial.user_attrs:
-                    self.failed.setdefault(key_of(trial.params), trial)
+            self.ended.add(trials)
 
     def _start(self, trial: Trial, trained: int = 0, *, ended_round: int) -> None:
         """Start training a trial, unless its parameters are known or in training."""
         if trial.number in self.running:  # taken over by another process that then died
             return
+        if (outcome := self.ended.outcome(trial.params)) is not None:
+            self._tell(trial, outcome, ended_round)
+            return
         key = key_of(trial.params)
-        if (known := self.known.get(key)) is not None:
-            self._tell(trial, repeated(known), ended_round)
-            return
-        if (failed := self.failed.get(key)) is not None:  # it would fail again
-            attributes = {"error": failed.user_attrs["error"], FINAL: True, "same_as": failed.number}
-            self._tell(trial, Outcome(None, "failed", attributes), ended_round)
-            return
         leader = next((n for n, other in self.running.items() if key_of(other.params) == key), None)
         if leader is not None:
             self.followers[leader].append(trial)
@@ -280,20 +271,10 @@ class _Loop:
             return None
         if step.value is None or not self.plan.pruning.is_reported(step.epoch) or not math.isfinite(step.value):
             return None
-        frozen = self.study._storage.get_trial(trial._trial_id)
-        if not self._is_own(frozen):
-            return self.runner.prune(trial.number)
-        is_pruned = frozen.user_attrs.get("pruned_epoch") == step.epoch  # by a process that then died
-        if step.epoch in frozen.intermediate_values and not is_pruned:
+        stored = self.study._storage.get_trial(trial._trial_id)
+        if self._is_own(stored) and not report(self.study, trial, stored, step.epoch, step.value):
             return None
-        decision, writes = decide(self.study, frozen, step.epoch, step.value)
-        if decision and not is_pruned:
-            trial.set_user_attr("pruned_epoch", step.epoch)
-        for write in writes:
-            write()
-        if step.epoch not in frozen.intermediate_values:
-            trial.report(step.value, step.epoch)
-        return self.runner.prune(trial.number) if decision or is_pruned else None
+        return self.runner.prune(trial.number)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         del self.running[trial.number]

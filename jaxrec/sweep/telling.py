@@ -1,25 +1,14 @@
 """Outcomes of trials, stored in the study."""
 
 from collections.abc import Mapping
-from typing import Literal
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.sweep.journal import Journal
-from jaxrec.sweep.objectives import Goals, measured, value_of
+from jaxrec.sweep.objectives import Goals, measured
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.trials import failures_by_key, key_of
-
-BOOKKEEPING = {
-    "started_round",
-    "ended_round",
-    "worker",
-    "retry_of",
-    "error",
-    "same_as",
-    "pruned_epoch",
-}  # not part of an outcome
 
 
 def tell(study: Study, trial: Trial, outcome: Outcome, goals: Goals) -> FrozenTrial:
@@ -52,11 +41,3 @@ def set_attributes(study: Study, trial: Trial, attributes: Mapping[str, object])
     else:
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
-
-
-def repeated(known: FrozenTrial) -> Outcome:
-    """Return the outcome of a trial with the parameters of one that has ended."""
-    attributes = {name: value for name, value in known.user_attrs.items() if name not in BOOKKEEPING}
-    attributes["same_as"] = known.user_attrs.get("same_as", known.number)
-    state: Literal["complete", "pruned"] = "pruned" if known.state == TrialState.PRUNED else "complete"
-    return Outcome(value_of(known), state, attributes)

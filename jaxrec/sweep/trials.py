@@ -19,6 +19,7 @@ from jaxrec.sweep.outcome import FINAL
 from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # states of trials that ended with an outcome
 FORMAT = 1  # of studies: their attributes, and those of their trials
 ROUNDS = ("started_round", "ended_round")  # attributes of a trial, and the last columns of the trials table
 
@@ -120,7 +121,7 @@ def write_trials(study: Study, directory: Path) -> None:
 
 def progress(trials: Sequence[FrozenTrial], combinations: Collection[str] | None) -> tuple[int, int]:
     """Return how many of the target trials are finished, and how many are running."""
-    finished = [key_of(params_of(t)) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    finished = [key_of(params_of(t)) for t in trials if t.state in DONE]
     running = [key_of(params_of(t)) for t in trials if t.state == TrialState.RUNNING]
     failed = failures_by_key(trials)
     if combinations is None:

@@ -12,6 +12,7 @@ from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.epochs import OnEpoch
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.settings import Tree
+from jaxrec.sweep.best_trial import handed_over
 from jaxrec.sweep.finalists import Finalists, confirm
 from jaxrec.sweep.objectives import value_of, violated
 from jaxrec.sweep.pbt import LINEAGE
@@ -80,11 +81,11 @@ def finish(
         )
         winner = trials[finalists.winner]
     tree = tuning.winner_tree(study, winner, chosen.refit)
-    if runner.kept is not None and runner.kept.number == winner.number:
-        selected, shared = runner.kept.selected, runner.kept.tree | {"refit": tree["refit"]}
+    if runner.best is not None and runner.best.number == winner.number:
+        selected, shared = runner.best.selected, runner.best.tree | {"refit": tree["refit"]}
     else:  # by the same program, so that the numbers are the same
         shared, selected = train_again(
-            tuning, tree, split.selection, chosen.population, runner.handed_over(winner.number)
+            tuning, tree, split.selection, chosen.population, handed_over(winner.number, runner.saved)
         )
     (result,) = experiment.finish(shared, split, selected, load_s)
     if result.metrics["interrupted"]:

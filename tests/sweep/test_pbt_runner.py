@@ -73,8 +73,8 @@ def test_members_train_from_start_to_end_and_copy_each_other(uninterrupted):
     assert sorted(copied["epoch"] for copied in copies) == [2, 4, 6, 8]  # one of four, at each interval
     assert all(SPACE[key].contains(value) for copied in copies for key, value in copied["params"].items())
     winner = best(study)
-    assert runner.kept.number == winner.number
-    assert runner.kept.selected.validation[0]["ndcg@10"] == winner.value == max(trial.value for trial in study.trials)
+    assert runner.best.number == winner.number
+    assert runner.best.selected.validation[0]["ndcg@10"] == winner.value == max(trial.value for trial in study.trials)
     assert len(runner._programs) == 1
 
 
@@ -88,7 +88,7 @@ def test_a_killed_population_ends_with_the_same_trials(minutes, kills, trained, 
             trained(tmp_path, minutes, n)
     runner, study = trained(tmp_path, minutes)
     assert records(study) == records(uninterrupted[1])
-    ours, theirs = (r.kept.selected.fit for r in (runner, uninterrupted[0]))
+    ours, theirs = (r.best.selected.fit for r in (runner, uninterrupted[0]))
     jax.tree.map(np.testing.assert_array_equal, ours.params, theirs.params)
     assert ours.best_epoch == theirs.best_epoch
 

@@ -10,6 +10,7 @@ from jaxrec import experiment
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Slots
 from jaxrec.settings import build
+from jaxrec.sweep.best_trial import hand_over
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.search import search
 from jaxrec.sweep.search_settings import Search
@@ -65,8 +66,8 @@ def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
     assert 1 <= states.count("PRUNED") <= 6
     assert all(trial.last_step == 8 for trial in study.trials if trial.state.name == "PRUNED")
     winner = best(study)
-    assert runner.kept.number == winner.number
-    assert runner.kept.selected.validation[0]["ndcg@10"] == winner.value
+    assert runner.best.number == winner.number
+    assert runner.best.selected.validation[0]["ndcg@10"] == winner.value
     default = {"optimizer.learning_rate": 0.003, "model.embedding_dim": 4, "negatives.ratio": 1}
     assert study.trials[0].params == default
 
@@ -74,7 +75,7 @@ def test_trials_that_fall_behind_are_pruned_and_the_best_is_kept(uninterrupted):
 def test_values_of_users_are_those_of_the_kept_parameters(uninterrupted, compose):
     """The winner's parameters are evaluated again; all trials have values, whose means are the trials' own."""
     runner, study = uninterrupted
-    kept, values = runner.kept, runner.user_values
+    kept, values = runner.best, runner.user_values
     found = [
         values.read(trial.number, trial.value or max(trial.intermediate_values.values())) for trial in study.trials
     ]
@@ -106,7 +107,7 @@ def test_values_of_users_are_saved_with_the_training_state(compose, tmp_path):
 def test_another_process_tests_the_best_trial_without_training_it(uninterrupted, compose, monkeypatch):
     runner, study = uninterrupted
     winner = best(study)
-    runner.hand_over(winner.number)
+    hand_over(runner.best, winner.number, runner.saved)
     tree = compose(*PLANTED, *SETTINGS, "trainer.save_minutes=null")
     tuning, chosen = Tuning(tree, SPACE, lambda overrides: tree), build(tree["sweep"])
     split, _ = experiment.prepare(tree)
@@ -116,7 +117,7 @@ def test_another_process_tests_the_best_trial_without_training_it(uninterrupted,
     jax.tree.map(
         np.testing.assert_array_equal,
         tuned.result.params,
-        jax.tree.map(lambda x: x[0], runner.kept.selected.fit.params),
+        jax.tree.map(lambda x: x[0], runner.best.selected.fit.params),
     )
     assert tuned.result.metrics["validation"]["ndcg@10"] == winner.value
     assert tuned.corrected == runner.user_values.corrected(study)[0]
@@ -156,8 +157,8 @@ def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uni
     assert records(study) == records(uninterrupted[1])
     assert runner.user_values.corrected(study) == uninterrupted[0].user_values.corrected(study)
     assert (tmp_path / "training").exists() == (minutes is not None)
-    if runner.kept.number == uninterrupted[0].kept.number:
-        ours, theirs = (r.kept.selected.fit.params for r in (runner, uninterrupted[0]))
+    if runner.best.number == uninterrupted[0].best.number:
+        ours, theirs = (r.best.selected.fit.params for r in (runner, uninterrupted[0]))
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
