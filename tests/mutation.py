@@ -63,6 +63,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/example_histories": ("fitting/test_example_histories.py",),
         "fitting/gradient": SLOTS,
         "fitting/member": SLOTS,
+        "fitting/member_program": SLOTS,
         "fitting/mining": ("fitting/test_mining.py",),
         "fitting/objective": ("fitting/test_objective.py", "fitting/test_gradient.py"),
         "fitting/optimizers": ("fitting/test_optimizers.py", "fitting/test_row_updates.py", "fitting/test_gradient.py"),

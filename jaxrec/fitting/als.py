@@ -11,9 +11,9 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
+from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.population import Placement, Population, place
 from jaxrec.fitting.saved_slots import SavedSlots
-from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, zeroed
 from jaxrec.models.model import Alternating, Params
 

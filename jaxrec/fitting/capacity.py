@@ -12,8 +12,8 @@ from jaxrec.compiled.counting import count
 from jaxrec.compiled.hlo import parse
 from jaxrec.compiled.prediction import predict
 from jaxrec.compiled.targets import rates_of
+from jaxrec.fitting.member_program import MemberProgram
 from jaxrec.fitting.population import MAX_SLOTS, Placement, member_keys
-from jaxrec.fitting.slots import MemberProgram
 from jaxrec.hyper import Hyper
 
 ON_CPU = 8  # members of a search; more gain nothing, because those of a core take turns

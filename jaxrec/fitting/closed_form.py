@@ -12,9 +12,9 @@ from jaxtyping import PyTree
 from jaxrec import backend, programs
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.epochs import Fit, OnEpoch
+from jaxrec.fitting.member_program import Validate
 from jaxrec.fitting.population import Placement, Population
 from jaxrec.fitting.saved_slots import SavedSlots
-from jaxrec.fitting.slots import Validate
 from jaxrec.hyper import Hyper, with_hyper, zeroed
 from jaxrec.models.model import Params, Solved
 

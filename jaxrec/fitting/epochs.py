@@ -14,9 +14,10 @@ from pydantic import PositiveFloat, PositiveInt
 from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.member import Member, Rules, members_of
+from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.population import MAX_SLOTS, Placement, Population
 from jaxrec.fitting.saved_slots import EpochRow, SavedMember, SavedSlots
-from jaxrec.fitting.slots import MemberProgram, Slots, Validate
+from jaxrec.fitting.slots import Slots
 from jaxrec.history import History
 from jaxrec.hyper import Hyper, with_hyper
 from jaxrec.metric_names import larger_is_better

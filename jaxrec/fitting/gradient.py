@@ -17,13 +17,13 @@ from jaxrec.data.large_columns import release
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
+from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
 from jaxrec.fitting.objective import EpochStart, Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
 from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
 from jaxrec.fitting.saved_slots import SavedSlots
-from jaxrec.fitting.slots import MemberProgram, Validate
 from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
 from jaxrec.mesh import MeshSize, batch_shared_by, check_batch, padded, places_in_batch, rows_over, sum_over_batch
 from jaxrec.models.model import Model, Params, Prepared

@@ -8,7 +8,6 @@ nor on the number of slots, its neighbors, or the time of its arrival.
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,33 +16,12 @@ from jaxtyping import Array, Bool, PyTree
 
 from jaxrec import backend, programs
 from jaxrec.fitting.member import Member, Rules
-from jaxrec.fitting.mining import Miner
+from jaxrec.fitting.member_program import MemberProgram, Validate
 from jaxrec.fitting.population import Placement, member_keys
 from jaxrec.fitting.saved_slots import SavedMember
 from jaxrec.hyper import Hyper
 from jaxrec.mesh import padded, trimmed
 from jaxrec.models.model import Params
-
-# (parameters [S, ...], hyperparameters [S], slots to validate [S]) → each metric [S]; other slots are ignored
-Validate = Callable[[Params, Hyper, Bool[np.ndarray, "S"]], Mapping[str, np.ndarray | Array]]
-
-
-class MemberProgram(NamedTuple):
-    """How one member is trained; `Slots` compiles it for all slots, once per process, see `jaxrec.programs`.
-
-    Attributes:
-        shared: device data that all members read
-        start: (shared, key, hyper) → initial state, which has a field `params`
-        epoch: (shared, state, hyper, active) → state after one epoch, and its loss; unchanged and NaN if not active
-        loaded: replaces randomly initialized parameters [S, ...] by stored ones
-        miner: miner of hard negatives, for samplers that use them; the state then has a field `mined`
-    """
-
-    shared: PyTree
-    start: Callable[..., PyTree]
-    epoch: Callable[..., tuple[PyTree, Array]]
-    loaded: Callable[[Params], Params] = lambda params: params
-    miner: Miner | None = None
 
 
 class Slots:
