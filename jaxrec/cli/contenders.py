@@ -16,6 +16,8 @@ from jaxrec.settings import Tree
 if TYPE_CHECKING:
     from jaxrec.launch import Contender
 
+OF_A_MODEL = ("model", "loss", "negatives", "optimizer", "trainer")
+
 
 def compose_contenders(
     hydra_context: HydraContext,
@@ -30,9 +32,15 @@ def compose_contenders(
     options = {group: hydra_context.config_loader.get_group_options(group) for group in ("sweep", "model")}
     choices, typed = cfg.hydra.runtime.choices, {str(o.key_or_group): str(o.input_line) for o in fixed}
     comparison = f"sweep={choices.sweep}"
-    if choices.get("experiment") is not None or "model" in typed:
-        line = typed.get("model", f"experiment={choices.get('experiment')}")
-        raise InputError(f"{line} sets one model, and {comparison} trains several: list them in sweep.models")
+    if "model" in typed:
+        raise InputError(f"{typed['model']} sets one model, and {comparison} trains several: list them in sweep.models")
+    if (name := choices.get("experiment")) is not None:
+        with_it, without = load([f"experiment={name}"]), load([])
+        if changed := [part for part in OF_A_MODEL if with_it.get(part) != without.get(part)]:
+            raise InputError(
+                f"experiment={name} sets {', '.join(changed)} for one model, and {comparison} trains several: only an "
+                "experiment that sets data, split and evaluation can be compared; set these alone"
+            )
     if twice := [name for name in models if list(models).count(name) > 1]:
         raise InputError(f"sweep.models has {twice[0]} twice: remove one")
     combinations = []

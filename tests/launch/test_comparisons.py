@@ -184,9 +184,25 @@ def test_the_command_composes_every_model_on_its_split(command, monkeypatch):
     assert contenders[1].compose(["model.embedding_dim=7"])["model"]["embedding_dim"] == 7
 
 
+def test_an_experiment_that_sets_data_and_split_can_be_compared(command, monkeypatch):
+    calls = []
+    monkeypatch.setattr(launch, "compare_models", lambda *arguments: calls.append(arguments))
+    done = command(
+        "train", "--multirun", "experiment=online_retail_time", "sweep=compare", "sweep.models=[popularity,ease,mf]"
+    )
+    assert done.returncode == 0, done.stderr
+    trees = [each.tree for each in calls[0][0]]
+    assert [str(tree["split"]["validation_from"]) for tree in trees] == ["2010-10-01"] * 3
+    assert {tree["data"]["k_core"] for tree in trees} == {5}
+    assert [tree["model"]["_target_"].rpartition(".")[2] for tree in trees] == [
+        "Popularity", "EASE", "MatrixFactorization"
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["experiment=ml1m_holdout_ease"], "experiment=ml1m_holdout_ease sets model, loss, negatives, optimizer, tra"),
         (["sweep.models=[ease,eas]"], "sweep.models: there is no model eas; available: ancf, "),
         (["sweep.models=[ease,ease]"], "sweep.models has ease twice"),
         (["model=ease"], "model=ease sets one model, and sweep=compare trains several: list them in sweep.models"),
