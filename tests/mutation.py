@@ -57,7 +57,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/als": ("models/test_ials.py",),
         "fitting/chunks": ("fitting/test_chunks.py",),
         "fitting/capacity": ("fitting/test_capacity.py",),
-        "fitting/closed_form": ("models/test_ease.py", "models/test_item_knn.py"),
+        "fitting/closed_form": ("fitting/test_closed_form.py", "models/test_ease.py", "models/test_item_knn.py"),
         "fitting/composite_prior": ("fitting/test_composite_prior.py",),
         "fitting/epochs": (*SLOTS, "models/test_ease.py", "sweep/test_resume.py", "launch/test_seeds.py"),
         "fitting/example_histories": ("fitting/test_example_histories.py",),

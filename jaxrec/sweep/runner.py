@@ -158,17 +158,21 @@ class SlotRunner:
         return True
 
     def _solve(self) -> Iterator[Progress]:
-        """Solve closed-form models, and yield their outcomes."""
-        numbers, trees = list(self._unsolved), list(self._unsolved.values())
-        self._unsolved = {}
+        """Solve closed-form models, and yield their outcomes; none depends on what else is solved in a round."""
+        unsolved, self._unsolved = self._unsolved, {}
+        groups: dict[str, tuple[Tree, dict[int, Population]]] = {}
+        for number, tree in unsolved.items():
+            key, shared, population = settings.program_of(tree, self.extremes)
+            groups.setdefault(key, (shared, {}))[1][number] = population
         outcomes: dict[int, Outcome] = {}
-        for positions, shared, population in settings.populations(trees):
+        for shared, members in groups.values():
+            population = Population.joined([*members.values()])
             monitor = str(settings.get(shared, "eval.monitor"))
             model, evaluator = observed(shared, self.selection)
             selected = experiment.train(shared, self.selection, population, model, evaluator)
             values = evaluator.latest(range(population.size))
-            for member, position in enumerate(positions):
-                number, metrics = numbers[position], selected.validation[member]
+            for member, number in enumerate(members):
+                metrics = selected.validation[member]
                 if failure := experiment.failure(selected, member):
                     outcomes[number] = Outcome(None, "failed", {"error": failure, FINAL: True})
                     continue
@@ -185,7 +189,7 @@ class SlotRunner:
                 score = (-self.goals.n_violated(attributes), value)
                 if self._is_best(number, score):
                     self.best = BestTrial(number, score, shared, experiment.members_of(selected, [member]))
-        for number in numbers:
+        for number in unsolved:
             yield Progress(number, outcome=outcomes[number])
 
     def _place(self) -> None:

@@ -22,7 +22,7 @@ COUNTS = [2, 1, 0, 3, 0]  # items 2 and 4 were never chosen; user 2 chose item 0
 def test_scores_are_counts_for_everybody():
     fit = ClosedForm()(Popularity(5), TRAIN, Population(np.arange(3), Hyper()))
     np.testing.assert_array_equal(fit.params["params"]["count"], [COUNTS] * 3)
-    params = {"params": {"count": fit.params["params"]["count"][1]}}
+    params = {"params": {"count": jnp.asarray(fit.params["params"]["count"][1])}}
     query = Query(jnp.array([3, 0]))
     np.testing.assert_array_equal(Popularity(5).apply(params, query, method="score_catalog"), [COUNTS] * 2)
     np.testing.assert_array_equal(Popularity(5).apply(params, query, jnp.array([[4, 3], [0, 1]])), [[0, 3], [2, 1]])
