@@ -1,23 +1,34 @@
 """JAX configuration of the process: one device per CPU core, and a compilation cache on disk."""
 
 import hashlib
+import math
 import os
 import platform
 from pathlib import Path
 
 import jax
 
+from jaxrec import container
 from jaxrec.data.sources.download import cache_dir
+
+UNSET = -1  # value of `jax_num_cpu_devices` unless it is configured
+
+
+def usable_cores() -> int:
+    """Number of cores of this process: those it may run on, at most those of its container, rounded up."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(own, math.ceil(container.cores() or own)))
 
 
 def use_all_cores() -> None:
     """Make every CPU core a device, so that members of a population run in parallel, and cache compiled programs.
 
-    Has no effect once JAX is initialized. A cache that is configured already (`JAX_COMPILATION_CACHE_DIR`) is kept.
+    Has no effect once JAX is initialized. A number of devices (`JAX_NUM_CPU_DEVICES`) and a cache
+    (`JAX_COMPILATION_CACHE_DIR`) that are configured already are kept.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        jax.config.update("jax_num_cpu_devices", cores)
+        if jax.config.values["jax_num_cpu_devices"] == UNSET:
+            jax.config.update("jax_num_cpu_devices", usable_cores())
     except RuntimeError:
         return
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import DTypeLike
 
+from jaxrec import container
 from jaxrec.errors import InputError
 
 MEMINFO = Path("/proc/meminfo")
@@ -13,12 +14,14 @@ ALIGNMENT = 64  # bytes; aligned arrays become JAX arrays on the CPU without a c
 
 
 def available() -> int | None:
-    """Available memory in bytes; None if the system does not report it."""
+    """Available memory in bytes, of the machine and of the container; None if the system does not report it."""
     try:
         lines = MEMINFO.read_text().splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+        lines = []
+    of_machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    of_container = container.free_memory()
+    return min([*of_machine, *([] if of_container is None else [of_container])], default=None)
 
 
 def require(needed: int, what: str, instead: str) -> None:

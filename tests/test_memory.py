@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxrec import memory
+from jaxrec import container, memory
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.closed_form import ClosedForm
@@ -16,9 +16,13 @@ from jaxrec.models.ease import EASE
 def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
     file = tmp_path / "meminfo"
     monkeypatch.setattr(memory, "MEMINFO", file)
+    monkeypatch.setattr(container, "CGROUPS", tmp_path)
     assert memory.available() is None
     file.write_text("MemTotal: 9 kB\nMemAvailable:       8 kB\n")
     assert memory.available() == 8192
+    for name, content in {"max": "5000", "current": "2000", "stat": "anon 1900\ninactive_file 100"}.items():
+        (tmp_path / f"memory.{name}").write_text(f"{content}\n")
+    assert memory.available() == 3100  # the container has less
 
 
 def test_ease_states_its_requirement_before_it_starts(monkeypatch):
