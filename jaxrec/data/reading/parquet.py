@@ -51,13 +51,16 @@ def n_rows(path: Path) -> int:
 
 
 def columns(path: Path, names: Sequence[str]) -> pa.Table:
-    """Return the columns of these names.
+    """Return the columns of these names; one that only some files encode by a dictionary is decoded.
 
     Raises:
         InputError: the files have different types of a column that cannot be joined.
     """
     files = shards(path)
     parts = [pq.ParquetFile(file).read(columns=list(names)) for file in files]
+    for name in names:
+        if len({pa.types.is_dictionary(part[name].type) for part in parts}) == 2:
+            parts = [_decoded(part, name) for part in parts]
     try:
         return pa.concat_tables(parts, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError):
@@ -67,6 +70,23 @@ def columns(path: Path, names: Sequence[str]) -> pa.Table:
                 found = " and ".join(f"{kind} in {file}" for kind, file in kinds.items())
                 raise InputError(f"the type of the column {name!r} is {found}: write it with one type") from None
         raise
+
+
+def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a dictionary-encoded column as its values."""
+    values = column.type.value_type
+    if not pa.types.is_string_view(values):
+        return column.cast(values)
+    # Arrow does not cast dictionaries of string views, as polars writes its categories.
+    chunks = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
+    return pa.chunked_array(chunks, pa.string())
+
+
+def _decoded(table: pa.Table, name: str) -> pa.Table:
+    """Return the table with one column decoded, if it is encoded."""
+    if not pa.types.is_dictionary(table[name].type):
+        return table
+    return table.set_column(table.schema.get_field_index(name), name, decoded(table[name]))
 
 
 def damaged(path: Path) -> Path:

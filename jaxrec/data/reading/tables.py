@@ -83,7 +83,7 @@ def header(path: Source, delimiter: str | None = None, encoding: str = "utf-8") 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return the column without dictionary encoding, with text and UUIDs as strings, and empty text and NaN as null."""
     if pa.types.is_dictionary(column.type):
-        column = decoded(column)
+        column = parquet.decoded(column)
     is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
     if is_list and pa.types.is_string_view(column.type.value_type):  # pandas does not read them
         column = column.cast(pa.large_list(pa.string()))
@@ -98,16 +98,6 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
         column = column.cast(pa.string())
     return pc.if_else(pc.equal(column, ""), None, column) if pa.types.is_string(column.type) else column
-
-
-def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a dictionary-encoded column as its values."""
-    values = column.type.value_type
-    if not pa.types.is_string_view(values):
-        return column.cast(values)
-    # Arrow does not cast dictionaries of string views, as polars writes its categories.
-    chunks = [chunk.dictionary.cast(pa.string()).take(chunk.indices) for chunk in column.chunks]
-    return pa.chunked_array(chunks, pa.string())
 
 
 def scalars(column: pa.ChunkedArray, key: str, name: str) -> pa.ChunkedArray:

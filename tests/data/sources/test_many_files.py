@@ -156,3 +156,12 @@ def test_folders_and_patterns_need_parquet_files(tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id\n1,2\n")
     with pytest.raises(InputError, match=r"log.csv, but only .parquet files can be read together"):
         files(tmp_path / "*.csv")
+
+
+def test_a_column_that_some_files_encode_by_a_dictionary_is_joined(log, folder):
+    """As pandas writes categories; also with more of them in one file than an index of 8 bits has numbers for."""
+    expected = files(folder, event_column="event")
+    categories = pd.CategoricalDtype([*EVENTS, *map(str, range(300))])
+    for rows, name, kind in ((slice(0, 100), "a.parquet", "category"), (slice(100, 150), "b/c.parquet", categories)):
+        log.iloc[rows].astype({"item_id": "category", "event": kind}).to_parquet(folder / name, index=False)
+    assert_same(files(folder, event_column="event"), expected)
