@@ -11,6 +11,7 @@ from jaxrec import settings
 from jaxrec.command_line import override
 from jaxrec.config import compose
 from jaxrec.data.interactions import Interactions, summary
+from jaxrec.data.notices import of_reading
 from jaxrec.data.reading.tables import source
 from jaxrec.data.splits.assembly import Split
 from jaxrec.settings import Tree
@@ -116,10 +117,9 @@ class Dataset:
         return pd.Series({**summary(self.interactions), **self.interactions.notes}, name=self.interactions.name)
 
     def __repr__(self) -> str:
-        return (
-            f"Dataset({self.interactions.name}: {self.n_users:,} users, {self.n_items:,} items, "
-            f"{len(self):,} interactions{'' if self.interactions.time is None else ', with times'})"
-        )
+        with_times = "" if self.interactions.time is None else ", with times"
+        sizes = f"{self.n_users:,} users, {self.n_items:,} items, {len(self):,} interactions{with_times}"
+        return f"Dataset({'; '.join([f'{self.interactions.name}: {sizes}', *of_reading(self.interactions)])})"
 
 
 def split(data: Dataset | object, name: str = "holdout", **options: object) -> Split:

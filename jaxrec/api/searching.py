@@ -17,6 +17,7 @@ from jaxrec.api.recipe import Metrics, Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
+from jaxrec.data.notices import notices
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
@@ -130,7 +131,7 @@ def search(
         workers: number of processes that train trials, e.g. one for each GPU. Own models, losses and metrics must be
             imported from a module, and a process that uses a GPU before must leave memory to them
             (`XLA_PYTHON_CLIENT_PREALLOCATE=false`).
-        verbose: print trials as they finish.
+        verbose: print what was left out of the data, and trials as they finish.
 
     Returns:
         The best model and all trials.
@@ -171,7 +172,7 @@ def search(
     check_in_space(tuning.space, overrides or {}, "omit it from overrides, or put it into space")
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
-    remarks = plan.remarks
+    remarks = (*notices(split), *plan.remarks)
     tuning.check_data(split)
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -8,7 +8,8 @@ from typing import overload
 from jaxrec import experiment, settings
 from jaxrec.api.recipe import Metrics, Recipe
 from jaxrec.api.trained_model import TrainedModel
-from jaxrec.console import EpochProgress
+from jaxrec.console import EpochProgress, say
+from jaxrec.data.notices import notices
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.machine import use_all_cores
@@ -70,7 +71,7 @@ def fit(
         overrides: settings by command-line key, e.g. `{"model.embedding_dim": 64}`. A list means several members,
             and every combination is trained; members that differ only in numbers such as learning rates and seeds
             share one compiled program. A setting that is itself a list takes a list of lists.
-        verbose: show the training progress.
+        verbose: show what was left out of the data, and the training progress.
 
     Returns:
         A `TrainedModel`; a list of them if an override has several values, in the order of `itertools.product`, with
@@ -88,6 +89,8 @@ def fit(
     trees, several = Recipe(split, model, loss, negatives, optimizer, metrics).members(overrides or {})
     models: list[TrainedModel | None] = [None] * len(trees)
     failed: dict[int, str] = {}
+    for line in notices(split) if verbose else ():
+        say(line)
     for places, shared, population in settings.populations(trees):
         experiment.check(shared, split.selection)
         with EpochProgress(shared) if verbose else nullcontext(experiment.quiet) as progress:

@@ -1,5 +1,6 @@
 """Data warnings printed before training: dropped rows, leaks between train and test, cold users and items."""
 
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.notes import WARNING, nonzero
 from jaxrec.data.splits.assembly import Split
 
@@ -15,16 +16,19 @@ DROPPED = {
 
 def notices(split: Split) -> list[str]:
     """Return lines of text on repairs, leaks and cold ids; none for clean data and a split without leaks."""
-    train, notes = split.selection.train, split.notes
-    read = nonzero(train.notes)
+    notes = split.notes
+    left_out = _listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})
+    lines = [*of_reading(split.selection.train), *([f"left out: {left_out}"] if left_out else [])]
+    return [f"  {line}" for line in (*lines, *_cautions(notes, split.random))]
+
+
+def of_reading(data: Interactions) -> list[str]:
+    """Return lines of text on the rows that were repaired or dropped when the data was read; none if all were clean."""
+    read = nonzero(data.notes)
     doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
-    lines = [f"  read: {_listed({reason: rows for reason, rows in read.items() if reason not in doubts})}"]
-    lines.append(f"  left out: {_listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})}")
-    return (
-        [line for line in lines if not line.endswith(": ")]
-        + [f"  warning: only {rows:,} {reason.removeprefix(WARNING)}" for reason, rows in doubts.items()]
-        + _cautions(notes, split.random)
-    )
+    repairs = _listed({reason: rows for reason, rows in read.items() if reason not in doubts})
+    warnings = [f"warning: only {rows:,} {reason.removeprefix(WARNING)}" for reason, rows in doubts.items()]
+    return [*([f"read: {repairs}"] if repairs else []), *warnings]
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -51,7 +55,7 @@ def _cautions(notes: dict[str, int | float], random: bool) -> list[str]:
         messages.append(f"{users:,} of {int(notes['users_with_test']):,} test users are not in train")
     if items:
         messages.append(f"{items:,} test items are not in train (only item features can rank them; see test_groups)")
-    return [f"  note: {'; '.join(messages)}"] if messages else []
+    return [f"note: {'; '.join(messages)}"] if messages else []
 
 
 def _percent(share: float) -> str:
