@@ -92,7 +92,7 @@ class SlotRunner:
     _programs: dict[str, _Program] = field(default_factory=dict)
     _running: dict[int, Running] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
-    _unsolved: dict[int, Tree] = field(default_factory=dict)
+    _unsolved: dict[int, tuple[Tree, bool]] = field(default_factory=dict)  # whether to wait a round
     _states: dict[str, SavedMember] = field(init=False)
     _costs: TrialCosts = field(init=False)
 
@@ -107,7 +107,7 @@ class SlotRunner:
         if trained > 0 and self.saved is not None and str(number) not in self._states:
             self._states |= self.saved.read()  # of a worker that died after this one had started
         if not isinstance(experiment.trainer(tree), EpochLoop):
-            self._unsolved[number] = tree
+            self._unsolved[number] = tree, trained < 0
             return
         self._arrived[number] = (*settings.program_of(tree, self.extremes), trained)
 
@@ -159,7 +159,8 @@ class SlotRunner:
 
     def _solve(self) -> Iterator[Progress]:
         """Solve closed-form models, and yield their outcomes; none depends on what else is solved in a round."""
-        unsolved, self._unsolved = self._unsolved, {}
+        unsolved = {number: tree for number, (tree, waits) in self._unsolved.items() if not waits}
+        self._unsolved = {number: (tree, False) for number, (tree, waits) in self._unsolved.items() if waits}
         groups: dict[str, tuple[Tree, dict[int, Population]]] = {}
         for number, tree in unsolved.items():
             key, shared, population = settings.program_of(tree, self.extremes)
