@@ -1,6 +1,7 @@
 """Targets of settings: import, validation of values, and declared requirements."""
 
 import importlib
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -73,3 +74,16 @@ def of_cosines(target: Target) -> Target:
     """Declare that a loss compares cosines, so that the scores of the model must be cosines."""
     target.of_cosines = True  # type: ignore[attr-defined]
     return target
+
+
+def check_loss(loss: Callable[..., object], *arguments: str) -> None:
+    """Raise an InputError if a loss function cannot be called with these arguments."""
+    try:
+        takes = inspect.signature(loss)
+    except ValueError:  # some compiled functions tell none
+        return
+    try:
+        takes.bind(*arguments)
+    except TypeError:
+        name = getattr(getattr(loss, "func", loss), "__name__", type(loss).__name__)
+        raise InputError(f"loss: {name}{takes} must take the parameters ({', '.join(arguments)})") from None

@@ -45,6 +45,7 @@ class Recipe:
 
     def tree(self, values: Mapping[str, object]) -> Tree:
         """Return the validated configuration with these settings."""
+        _check_keys(values)
         if misplaced := [key for key in values if key.split(".")[0] in _OF_SPLIT]:
             raise InputError(f"{misplaced[0]}: the data is already split; pass this to jaxrec.Dataset or jaxrec.split")
         if "seeds" in values:
@@ -66,16 +67,22 @@ class Recipe:
 
     def members(self, overrides: Mapping[str, object]) -> tuple[list[Tree], bool]:
         """Return the configuration of every combination, and whether any override is a list of values."""
+        _check_keys(overrides)
         overrides = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in overrides.items()}
-        for key in overrides:
-            if not isinstance(key, str):
-                raise InputError(f"overrides: {key!r} is not a setting: keys are text such as 'model.embedding_dim'")
         present = settings.flat(compose(self.choices)) | {f"model.{key}": value for key, value in self.own.items()}
         spans = {key: _values(value, present.get(key)) for key, value in overrides.items()}
         if empty := [key for key, values in spans.items() if not len(values)]:
             raise InputError(f"{empty[0]}=[] has no values: leave it out, or list at least one value")
         combinations = [dict(zip(spans, values, strict=True)) for values in product(*spans.values())]
         return [self.tree(values) for values in combinations], any(spans[key] is overrides[key] for key in spans)
+
+
+def _check_keys(overrides: object) -> None:
+    """Raise an InputError unless these are settings by command-line key."""
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"overrides={overrides!r}: must be a dictionary such as {{'model.embedding_dim': 64}}")
+    if unknown := [key for key in overrides if not isinstance(key, str)]:
+        raise InputError(f"overrides: {unknown[0]!r} is not a setting: keys are text such as 'model.embedding_dim'")
 
 
 def metric_names(metrics: Metrics | None) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field
 
+from jaxrec.arguments import check_loss
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.errors import InputError
 from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
@@ -123,6 +124,9 @@ class SampledObjective(Objective):
     negatives: Sampler
     history: Which = "others"
     corrected: bool = False
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss, "positive", "negatives", "used")
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, their histories, and the tables of the sampler."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.arguments import reads
+from jaxrec.arguments import check_loss, reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
@@ -57,6 +57,9 @@ class PointwiseObjective(Objective):
     loss: Callable[..., Float[Array, "B"]]
     threshold: float | None = None
     history: Which = "others"
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss, "scores", "targets")
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[LabeledPairs, int]:
         """Users, items, targets and weights of the interactions, and their histories."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
 from jaxrec import backend
+from jaxrec.arguments import check_loss
 from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
@@ -81,6 +82,9 @@ class Sampled:
     loss: Callable[..., Float[Array, "P"]] = softmax
     share: SharedBy = "user"
     corrected: bool = False
+
+    def __post_init__(self) -> None:
+        check_loss(self.loss, "positive", "negatives", "used")
 
     def __call__(
         self,

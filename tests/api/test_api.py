@@ -298,6 +298,12 @@ PAIRS = pd.DataFrame({"user_id": [1], "item_id": [1]})
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1]})), "the data frame has no column 'item_id'"),
         (lambda split: jaxrec.Dataset(pd.DataFrame({"user_id": [1, "a"], "item_id": [1, 2]})), "mixes types"),
         (lambda split: jaxrec.fit(split, overrides={"seed": []}), "seed=[] has no values: leave it out, or list at"),
+        (lambda split: jaxrec.fit(split, overrides=["seed=1"]), "overrides=['seed=1']: must be a dictionary such as"),
+        (lambda split: jaxrec.search(split, "mf", overrides=["seed=1"]), "overrides=['seed=1']: must be a dictionary"),
+        (
+            lambda split: jaxrec.fit(split, loss=lambda positive: positive),
+            "loss: <lambda>(positive) must take the parameters (positive, negatives, used)",
+        ),
         (lambda split: jaxrec.fit(split, overrides={3: 1}), "overrides: 3 is not a setting: keys are text such as"),
         (lambda split: jaxrec.fit(split, overrides={"eval.k": [[]]}), "eval.k=[] has no list length: add one"),
         (lambda split: jaxrec.fit(split, overrides={"eval.k": 5}), "eval.k=5: must be a list, e.g. [5]"),
