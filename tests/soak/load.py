@@ -20,10 +20,19 @@ PAUSE = 0.05  # mean seconds between two requests of a client
 
 
 class Sample(NamedTuple):
-    """What the process of a server holds: resident memory in MiB, and open files."""
+    """What the process of a server holds and has used.
+
+    Attributes:
+        memory: resident memory in MiB
+        files: open files
+        ran: seconds that its threads have run
+        waited: seconds that its threads have waited for a core, because others used them
+    """
 
     memory: float
     files: int
+    ran: float = 0.0
+    waited: float = 0.0
 
 
 @dataclass
@@ -122,6 +131,11 @@ def request(draw: random.Random) -> bytes:
 
 
 def sample(pid: int) -> Sample:
-    """Return what a process holds now."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return Sample(pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir(f"/proc/{pid}/fd")))
+    """Return what a process holds and has used until now."""
+    process, times = Path(f"/proc/{pid}"), [0, 0]
+    for thread in process.glob("task/*/schedstat"):
+        with contextlib.suppress(OSError):  # it has ended
+            times = [sum(pair) for pair in zip(times, map(int, thread.read_text().split()), strict=False)]
+    pages = int((process / "statm").read_text().split()[1])
+    memory, files = pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(list((process / "fd").iterdir()))
+    return Sample(memory, files, *(nanoseconds / 1e9 for nanoseconds in times))

@@ -1,5 +1,6 @@
 """The soak test finds a server that leaks, is slow or refuses clients; a few seconds of it find none in ours."""
 
+import os
 import time
 
 import pytest
@@ -47,6 +48,16 @@ def test_files_that_stay_open_are_found():
 def test_memory_and_files_are_shown_over_time():
     lines = over_time([Sample(second // 10, second % 7) for second in range(100)]).splitlines()
     assert [line.split() for line in lines[1:]] == [[str(10 * part), str(part), "6"] for part in range(10)]
+
+
+def test_what_a_process_has_used_is_measured():
+    before, started = sample(os.getpid()), time.process_time()
+    while (used := time.process_time() - started) < 0.1:
+        pass
+    after = sample(os.getpid())
+    assert after.ran - before.ran == pytest.approx(used, rel=0.3)
+    assert after.files > 0
+    assert 10 < after.memory < 100_000
 
 
 @pytest.mark.slow

@@ -22,14 +22,16 @@ def verdicts(load: Load, before: Sample, after: Sample) -> list[Verdict]:
     """
     if load.error or not load.latencies:
         return [(f"clients: {load.error or 'no answers'}", False)]
-    fifth = len(load.samples) // 5
+    fifth = max(1, len(load.samples) // 5)
     early, late = (
-        median(memory for memory, _ in part) for part in (load.samples[fifth : 2 * fifth], load.samples[-fifth:])
+        median(each.memory for each in part) for part in (load.samples[fifth : 2 * fifth], load.samples[-fifth:])
     )
     p99, middle = (1000 * seconds for seconds in (quantiles(load.latencies, n=100)[-1], median(load.latencies)))
-    most = max(files for _, files in load.samples)
+    most = max(each.files for each in load.samples)
+    ran, waited = after.ran - before.ran, after.waited - before.waited
+    cores = f"the server's threads ran {ran:.0f} s and waited {waited:.0f} s for a core"
     return [
-        (f"latency: median {middle:.1f} ms, p99 {p99:.0f} ms (bound {P99_MS})", p99 <= P99_MS),
+        (f"latency: median {middle:.1f} ms, p99 {p99:.0f} ms (bound {P99_MS}); {cores}", p99 <= P99_MS),
         (f"answers with another status than 200: {len(load.refused)} {sorted(set(load.refused))}", not load.refused),
         (
             f"memory: {early:.0f} MiB in the second fifth, {late:.0f} MiB in the last (bound {GROWTH:+.0%})",
@@ -48,6 +50,6 @@ def over_time(samples: Sequence[Sample]) -> str:
     lines = ["second  memory (MiB)  open files (at most)"]
     for start in range(0, len(samples), size):
         part = samples[start : start + size]
-        memory, files = median(memory for memory, _ in part), max(files for _, files in part)
+        memory, files = median(each.memory for each in part), max(each.files for each in part)
         lines.append(f"{start:6}  {memory:12.0f}  {files:20}")
     return "\n".join(lines)
