@@ -138,12 +138,12 @@ def test_evaluate_takes_a_list_of_seeds(split, model, ease):
 
 
 def first_hit(hits, n_relevant, weight=1.0):
-    """The weight for lists that begin with a hit."""
+    """A metric: 1 for lists whose first item is a hit, else 0."""
     return weight * hits[:, 0].astype(jnp.float32)
 
 
 @pytest.mark.slow
-def test_own_metrics_are_taken_directly(split, ease):
+def test_user_defined_metrics_are_functions(split, ease):
     model = jaxrec.fit(split, "ease", metrics=["ndcg", "rbp(p=0.5)", first_hit], verbose=False)
     name = f"{__name__}.first_hit@10"
     assert {"ndcg@10", "rbp(p=0.5)@10", name} <= model.metrics["test"].keys()
@@ -182,7 +182,7 @@ def test_a_search_starts_from_an_earlier_result_and_has_a_timeout(split):
     then = {"space": space, "population": 1, "warm_start": first, "timeout": 1e-9, "verbose": False}
     found = jaxrec.search(split, "ease", n_trials=3, **then)
     assert list(found.trials.value[:2]) == list(first.trials.value)
-    assert len(found.trials) == 3  # the first is proposed in any case
+    assert len(found.trials) == 3  # the first trial is proposed even after the timeout
     assert "1 of 3 trials have ended: start the same search again to continue it" in found.notes
     with pytest.raises(jaxrec.InputError, match="this search is for validation recall@10"):
         jaxrec.search(split, "ease", overrides={"eval.monitor": "recall@10"}, **then)
@@ -267,7 +267,7 @@ def hinge(positive, negatives, used):
     return jnp.sum(used * nn.relu(1 - positive[:, None] + negatives), axis=1)
 
 
-def test_own_modules_and_losses_are_taken_directly(split, tmp_path):
+def test_user_defined_models_and_losses_are_passed_as_they_are(split, tmp_path):
     own = jaxrec.fit(split, Vectors, loss=hinge, overrides=SHORT | {"model.dim": 8}, verbose=False)
     assert own.model.dim == 8
     assert own.config["loss"]["loss"]["_target_"].endswith("hinge")
@@ -329,7 +329,7 @@ PAIRS = pd.DataFrame({"user_id": [1], "item_id": [1]})
         (lambda split: jaxrec.split(pd.DataFrame({"user_id": [1], "item_id": [1]}), "holdout"), "no user has a"),
     ],
 )
-def test_mistakes_are_told_as_on_the_command_line(wrong, message, split):
+def test_errors_are_those_of_the_command_line(wrong, message, split):
     with pytest.raises(jaxrec.InputError) as raised:
         wrong(split)
     assert message in str(raised.value)
@@ -369,7 +369,7 @@ def test_options_of_recommendations_are_checked(options, message, model):
     assert message in str(raised.value)
 
 
-def test_histories_may_be_a_column_of_arrow(model):
+def test_histories_may_be_an_arrow_column(model):
     lists = [model.item_ids[:2].tolist(), model.item_ids[3:4].tolist()]
     expected = model.recommend_histories(lists, k=np.int64(3))
     pd.testing.assert_frame_equal(model.recommend_histories(pa.array(lists), k=3), expected)
@@ -386,7 +386,7 @@ def test_damaged_tables_of_a_run_are_named(model, tmp_path, name, content):
         jaxrec.load(run)
 
 
-def test_settings_may_be_numbers_and_arrays_of_numpy(split):
+def test_settings_may_be_numpy_numbers_and_arrays(split):
     several = {"seed": np.arange(3, 5), "trainer.epochs": np.int64(2), "optimizer.learning_rate": np.float32(0.5)}
     trees, is_list = Recipe(split, "mf").members(several)
     found = [(tree["seed"], tree["trainer"]["epochs"], tree["optimizer"]["learning_rate"]) for tree in trees]
@@ -415,6 +415,6 @@ def test_a_search_does_not_write_into_the_directory_of_another_study(split, tmp_
 
 
 def test_types_of_a_fit():
-    """One model without lists of values, and otherwise possibly several, of which some may have diverged."""
+    """A single model without lists of values, else a list in which None stands for members that diverged."""
     results = [typing.get_type_hints(overloaded)["return"] for overloaded in typing.get_overloads(jaxrec.fit)]
     assert results == [TrainedModel, TrainedModel | list[TrainedModel | None]]
