@@ -1,4 +1,4 @@
-"""Benchmarks count what was learned, for ours and for a peer."""
+"""Benchmarks count the examples that were trained on, for jaxrec and for the library it is compared with."""
 
 import shlex
 import sys
@@ -22,7 +22,7 @@ print(json.dumps({"name": f"{sys.argv[1]} of {n}", "seconds": [2.0] * int(sys.ar
 
 @pytest.fixture
 def timed(compose, tmp_path):
-    """`timed(case, overrides, peer)`: the rows of a case on planted data, and how much each user did."""
+    """`timed(case, overrides, peer)`: rows of a case on planted data, and interactions of each user."""
 
     def run(case, *overrides, peer=None):
         tree = compose(*PLANTED, *overrides)
@@ -33,20 +33,20 @@ def timed(compose, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_sequence_model_learns_the_latest_of_each_history(timed):
+def test_a_sequence_model_counts_the_latest_items_of_each_history(timed):
     (row,), counts = timed("fit", "model=sasrec", "model.n_blocks=1", f"model.history_length={LENGTH}")
-    assert row["targets"] == np.minimum(counts - 1, LENGTH).sum()  # what comes first follows nothing
+    assert row["targets"] == np.minimum(counts - 1, LENGTH).sum()  # the first item is not predicted
     assert row["targets_per_s"] == pytest.approx(row["targets"] / row["median_s"], rel=1e-3)
 
 
 @pytest.mark.slow
-def test_a_model_of_hidden_items_learns_those(timed):
+def test_a_masked_model_counts_masked_items(timed):
     masks = ("loss.mask=0.4", "loss.trailing=0.0")
     (row,), counts = timed("fit", "model=bert4rec", "model.n_blocks=1", f"model.history_length={LENGTH}", *masks)
     assert row["targets"] == pytest.approx(0.4 * np.minimum(counts, LENGTH).sum(), rel=0.1)
 
 
-def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_path):
+def test_every_interaction_is_counted_and_the_other_library_counts_its_own(timed, tmp_path):
     script = tmp_path / "peer.py"
     script.write_text(PEER)
     (ours, theirs), counts = timed("fit", "model=mf", peer=f"{sys.executable} {script} model")
@@ -56,7 +56,7 @@ def test_every_interaction_is_learned_and_a_peer_counts_for_itself(timed, tmp_pa
     assert theirs["targets_per_s"] == 3.5
 
 
-def test_a_sweep_of_least_squares_learns_every_interaction(timed):
+def test_a_least_squares_sweep_counts_every_interaction(timed):
     (row,), counts = timed("fit", "model=ials")
     assert row["targets"] == counts.sum()
 
@@ -67,14 +67,14 @@ def test_a_model_without_epochs_has_none_to_time(timed):
 
 
 @pytest.mark.slow
-def test_evaluation_is_of_every_validation_user(timed):
+def test_every_validation_user_is_evaluated(timed):
     (row,), counts = timed("evaluate", "model=mf", "split=leave_one_out")
     assert row["targets"] == (counts >= 3).sum() == 300
     assert row["targets_per_s"] == pytest.approx(300 / row["median_s"], rel=1e-3)
 
 
 @pytest.mark.slow
-def test_a_search_without_pruning_trains_all_epochs_however_many_slots(timed):
+def test_a_search_without_pruning_trains_all_epochs_with_any_number_of_slots(timed):
     few = ("sweep=mf", "sweep.n_trials=4", "sweep.population=2", "trainer.epochs=10", "trainer.patience=null")
     small = ("model.embedding_dim=32", "negatives.ratio=1", "trainer.batch_size=1024", "sweep.sampler=random")
     (halving, slots, batches, single), _ = timed("sweep", *few, *small)
@@ -93,7 +93,7 @@ def test_slots_stay_busy_while_batches_wait_for_their_slowest_trial(timed):
 
 
 @pytest.mark.slow
-def test_whole_processes_are_timed_alternately_with_a_peer(tmp_path):
+def test_processes_are_timed_in_turn_with_those_of_the_other_library(tmp_path):
     log, script = tmp_path / "log", tmp_path / "peer.py"
     script.write_text(f"open({str(log)!r}, 'a').write('peer ')")
     arguments = [*PLANTED, "model=popularity", "loss=none", "negatives=none", "optimizer=none"]
@@ -101,7 +101,7 @@ def test_whole_processes_are_timed_alternately_with_a_peer(tmp_path):
     assert log.read_text() == "peer peer "
     assert (ours["name"], theirs["name"]) == ("jaxrec train", "peer")
     assert ours["median_s"] > theirs["median_s"] > 0
-    assert ours["cpu_s"] > 1  # imports alone
+    assert ours["cpu_s"] > 1  # imports only
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ def test_programs_of_the_devices_at_hand_are_counted_and_timed(compiled):
     # 7,200 interactions are 8 steps; each multiplies and adds two vectors for 1,000 pairs of two items.
     assert epoch["gflop"] > 8 * 2 * 2 * 1000 * 128 * 1e-9
     assert epoch["measured_s"] > 0
-    assert "fits" not in epoch  # the memory of the host is not asked
+    assert "fits" not in epoch  # host memory is not queried
     assert json.loads(out.read_text())["rows"] == rows
 
 
