@@ -1,4 +1,4 @@
-"""Settings of commands other than `train`: those of the wrong kind are one line that names them."""
+"""Settings of commands other than `train`: a value of the wrong type is an error of one line that names its key."""
 
 import pytest
 
@@ -29,7 +29,7 @@ import pytest
         ("serve run=r host=null", "host=None: must be a valid string"),
     ],
 )
-def test_settings_of_the_wrong_kind_are_named(command, line, message):
+def test_settings_of_the_wrong_type_are_named(command, line, message):
     ended = command(*line.split())
     assert ended.returncode == 2
     assert ended.stderr.strip().startswith(f"error: {message}")

@@ -1,4 +1,4 @@
-"""Search dimensions of the command line: what they mean in Hydra, and those that a search would ignore."""
+"""Search dimensions of the command line: their meaning in Hydra, and errors for those that a search would ignore."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -27,7 +27,7 @@ from jaxrec.errors import InputError
         ("x=range(1,9,3)", {"low": 1, "high": 7, "integer": True, "step": 3}),
     ],
 )
-def test_a_typed_dimension_means_what_it_does_in_hydra(typed, expected):
+def test_a_dimension_has_the_meaning_that_it_has_in_hydra(typed, expected):
     (override,) = OverridesParser.create().parse_overrides([typed])
     assert is_dimension(override)
     assert dimension(override) == expected
@@ -54,7 +54,7 @@ def test_plain_lists_are_not_dimensions(typed):
         ("shuffle(range(1,9))", "shuffle has no effect"),
     ],
 )
-def test_what_a_search_would_ignore_is_refused(typed, message):
+def test_dimensions_that_a_search_would_ignore_are_refused(typed, message):
     (override,) = OverridesParser.create().parse_overrides([f"x={typed}"])
     with pytest.raises(InputError, match=message) as error:
         dimension(override)

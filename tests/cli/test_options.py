@@ -33,7 +33,7 @@ def test_the_options_with_a_value_are_those_of_hydra():
     assert named == {*options.SHORT, *options.LONG}
 
 
-def test_overrides_may_stand_on_both_sides_of_an_option(command):
+def test_overrides_may_precede_and_follow_an_option(command):
     ended = command("train", "model=mf", "--cfg", "job", "seed=7")
     assert ended.returncode == 0, ended.stderr
     assert "\nseed: 7\n" in ended.stdout

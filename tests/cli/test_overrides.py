@@ -1,4 +1,4 @@
-"""Overrides that Hydra cannot read: one line that says what to type instead."""
+"""Overrides that Hydra cannot parse: an error of one line that says what to type instead."""
 
 import shlex
 
@@ -35,7 +35,7 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
         (["train", "--multirun", "sweep=ease", "sweep.space=null"], "sweep=ease has no effect without a search space"),
     ],
 )
-def test_other_lines_that_cannot_be_read(command, arguments, message):
+def test_other_overrides_that_cannot_be_parsed(command, arguments, message):
     ended = command(*arguments)
     assert ended.returncode == 2
     assert message in ended.stderr

@@ -1,4 +1,4 @@
-"""A folder of --config-path chooses settings: it neither runs code, nor reads or changes what is outside of it."""
+"""A folder given by --config-path chooses settings; it runs no code, and reads and changes no other files."""
 
 import pytest
 
@@ -70,7 +70,7 @@ def test_an_abbreviated_option_is_checked_too(command, tmp_path):
     assert "sets hydra.searchpath" in done.stderr
 
 
-def test_everything_that_a_run_writes_is_accepted(compose, tmp_path):
+def test_every_configuration_that_a_run_writes_is_accepted(compose, tmp_path):
     write_config(
         tmp_path, settings.put(compose("data=files", "data.path=x", "model=sasrec"), {"data.path": "${x} \\${x}"})
     )
