@@ -1,4 +1,4 @@
-"""What programs do, counted by hand: kernels, arithmetic, bytes, branches and loops."""
+"""Costs of compiled programs against counts by hand: kernels, arithmetic, bytes, branches and loops."""
 
 from textwrap import dedent
 
@@ -39,7 +39,7 @@ def test_a_fusion_is_one_kernel_that_reads_and_writes_once():
     assert counts.flops == 64
 
 
-def test_values_on_the_chip_are_no_traffic():
+def test_values_that_stay_on_the_chip_are_not_traffic():
     counts = of_entry(*TWO, "ROOT %s = f32[8,4]{1,0:T(8,128)S(1)} add(%p, %q)")
     assert counts.total("bytes") == 2 * 8 * 4 * 4
 
@@ -146,7 +146,7 @@ NESTED = """\
 """
 
 
-def test_loops_are_multiplied_out_and_waits_for_data_counted():
+def test_operations_in_loops_count_once_an_iteration_and_waits_for_data_are_counted():
     counts = of_entry(
         "%p = (s32[], f32[8]{0}) parameter(0)",
         "ROOT %w = (s32[], f32[8]{0}) while(%p), condition=%condition, body=%body",
@@ -159,7 +159,7 @@ def test_loops_are_multiplied_out_and_waits_for_data_counted():
     assert counts.total("communicated") == 5 * 32
 
 
-def test_asynchronous_copies_are_traffic_but_no_kernels():
+def test_asynchronous_copies_are_traffic_but_not_kernels():
     counts = of_entry(
         "%p = f32[8]{0} parameter(0)",
         "%s = (f32[8]{0:S(1)}, f32[8]{0}, u32[]) copy-start(%p)",
@@ -169,7 +169,7 @@ def test_asynchronous_copies_are_traffic_but_no_kernels():
     assert counts.total("bytes") == 32
 
 
-def test_a_kernel_takes_its_launch_and_the_larger_of_arithmetic_and_memory():
+def test_a_kernel_takes_its_launch_plus_the_larger_of_arithmetic_and_memory_time():
     rates = Rates(1.0, elementwise=8.0, transcendental=4.0, scattered=1.0, bytes=64.0, communicated=1.0, launch=3.0)
     counts = of_entry(
         *TWO,

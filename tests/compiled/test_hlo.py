@@ -1,4 +1,4 @@
-"""The reader of compiled programs, on programs that are short enough to read and count by hand."""
+"""The parser of compiled programs, on programs short enough to count by hand."""
 
 from textwrap import dedent
 
