@@ -1,4 +1,4 @@
-"""Drawn interactions as frames, for tests with hypothesis."""
+"""Random interactions as frames, for tests with hypothesis."""
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,6 @@ quick = settings(deadline=None, max_examples=25, database=None)
 
 
 def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
-    """Rows of user, item and time; the value says where the row stood."""
+    """Rows of user, item and time; the value is the row's position."""
     columns = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
     return columns.assign(value=np.arange(len(rows), dtype=np.float32))

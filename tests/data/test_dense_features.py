@@ -1,4 +1,4 @@
-"""Dense vectors become numbers with one scale, by hand."""
+"""Dense vectors, standardized with one scale for all entries; by hand."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ VECTORS = pd.DataFrame({"v": [[0.5, 1.0], [1.5, 5.0], None, [9.0, 9.0]]})
 
 
 def test_one_scale_for_all_entries_and_the_mean_where_a_vector_is_missing():
-    """Fitted on the first three: means 1 and 3, deviations .5 and 2 of each entry, so root mean square sqrt(2.125)."""
+    """Fitted on the first three rows: means 1 and 3, deviations .5 and 2, so the scale is sqrt(2.125)."""
     found = features(VECTORS, np.array([0, 1, 2]))
     scale = np.sqrt((0.5**2 + 2**2) / 2)
     expected = [[-0.5, -2, 0], [0.5, 2, 0], [0, 0, scale], [8, 6, 0]]
@@ -22,7 +22,7 @@ def test_one_scale_for_all_entries_and_the_mean_where_a_vector_is_missing():
     assert found.sizes == ((), (), 3)
 
 
-def test_a_checkpoint_gives_back_the_scale(tmp_path):
+def test_a_checkpoint_restores_the_scale(tmp_path):
     save_params(tmp_path, {"w": np.zeros(1)}, extra=stored(Encoded.holding(None, features(VECTORS))))
     found = restored(load_extra(tmp_path)).of_items
     np.testing.assert_array_equal(found.schema.encode(VECTORS).numbers, features(VECTORS).numbers)
@@ -36,7 +36,7 @@ def test_a_checkpoint_gives_back_the_scale(tmp_path):
         ([[0.5, 1.0], [1.0, "a"]], "'v' has an entry in row 2 that is not a finite number"),
     ],
 )
-def test_what_is_no_vector_is_named_by_its_row(vectors, message):
+def test_errors_name_the_row_of_an_invalid_vector(vectors, message):
     frame = pd.DataFrame({"v": [np.array([0.5, 1.0]), *vectors[1:]]}, dtype=object)
     with pytest.raises(InputError, match=message):
         features(frame)

@@ -33,7 +33,7 @@ def vocabulary(values, min_count):
 
 @given(ROWS, st.integers(1, 3), st.integers(1, 4), st.data())
 @quick
-def test_codes_and_scales_are_those_of_the_rows_fitted_on(rows, min_count, max_bag, drawn):
+def test_codes_and_scales_come_from_the_fitted_rows(rows, min_count, max_bag, drawn):
     fitted = sorted(drawn.draw(st.sets(st.integers(0, len(rows) - 1), min_size=1)))
     names, lists, numbers = (list(column) for column in zip(*rows, strict=True))
     frame = pd.DataFrame(
@@ -71,7 +71,7 @@ def test_codes_and_scales_are_those_of_the_rows_fitted_on(rows, min_count, max_b
             assert found.numbers[:, 1].tolist() == [x is None for x in numbers]
 
 
-def test_what_columns_are_is_said_by_their_dtypes():
+def test_dtypes_set_the_kinds_of_columns():
     frame = pd.DataFrame(
         {
             "gender": ["M", "", "F", "M"],
@@ -112,7 +112,7 @@ def test_what_columns_are_is_said_by_their_dtypes():
     assert schema.left_out == {"empty": "no known value", "same": "one value only"}
 
 
-def test_free_text_is_left_out_and_said():
+def test_free_text_is_dropped_with_a_note():
     titles = [f"film {n}" for n in range(6)]
     frame = pd.DataFrame({"title": titles, "half": ["a", "a", "b", "c", "d", None], "three": [*"aabbc", "d"]})
     found = features(frame)
@@ -124,7 +124,7 @@ def test_free_text_is_left_out_and_said():
     assert features(frame.astype({"title": "category"})).categories[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
 
 
-def test_new_rows_get_the_codes_and_scales_there_are():
+def test_new_rows_get_the_fitted_codes_and_scales():
     frame = pd.DataFrame({"code": pd.Categorical([7.0, 8.0, None]), "tags": [["a", "b"], ["b"], []], "x": [1.0, 3, 2]})
     schema = features(frame).schema
     new = pd.DataFrame({"x": [5.0, None, 1e300], "tags": [["z", "a"], None, ["b", "a", "c"]], "code": ["8", "9", "7"]})
@@ -138,7 +138,7 @@ def test_new_rows_get_the_codes_and_scales_there_are():
         schema.encode(new.drop(columns="tags"))
 
 
-def test_long_names_and_long_lists_are_cut():
+def test_long_names_and_long_lists_are_truncated():
     frame = pd.DataFrame({"text": ["aaab", "aaac", "b", "b"], "tags": [[*"abc"], [*"cab"], ["a"], []]})
     found = features(frame, max_text=3, max_bag=2)
     assert found.schema.categories[0].names.tolist() == ["aaa", "b"]
@@ -153,12 +153,12 @@ def test_rare_names_are_unknown():
     assert found.schema.left_out == {"tags": "no value has 2 rows"}
 
 
-def test_numbers_whose_squares_are_beyond_any_float():
+def test_numbers_whose_squares_overflow():
     found = features(pd.DataFrame({"x": [1e300, 3e300, 1e300, 3e300], "y": [1.0, 2.0, 3.0, np.nan]}))
     assert found.numbers[:, 0].tolist() == [-1, 1, -1, 1]
 
 
-def test_columns_of_arrow():
+def test_arrow_columns():
     lists = pd.Series([["a"], None, ["b", "a"]], dtype=pd.ArrowDtype(pa.list_(pa.string())))
     numbers = pd.Series([1, None, 3], dtype="Int64")
     found = features(pd.DataFrame({"tags": lists, "n": numbers}))
@@ -172,7 +172,7 @@ def test_no_features_at_all():
     assert (found.categories.shape, found.bags.shape, found.numbers.shape) == ((3, 0), (3, 0, 0), (3, 0))
 
 
-def test_columns_that_cannot_be_told_apart():
+def test_duplicate_column_names():
     with pytest.raises(InputError, match="have two columns 'a'"):
         features(pd.DataFrame([[1, 2]], columns=["a", "a"]))
     with pytest.raises(InputError, match="the feature 'a' mixes numbers with other values"):
@@ -180,7 +180,7 @@ def test_columns_that_cannot_be_told_apart():
 
 
 @pytest.mark.shared_data
-def test_real_users_and_films(shared_data):
+def test_users_and_movies_of_movielens(shared_data):
     users = pd.read_parquet(shared_data / "ml-1m-users.parquet").drop(columns="userID")
     found = features(users.astype({"occupation": "category"}))
     assert [(v.column, v.size) for v in found.schema.categories] == [

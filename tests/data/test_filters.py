@@ -13,7 +13,7 @@ from tests.data.rows import PAIRS, frame, quick
 
 @quick
 @given(PAIRS, st.integers(2, 4))
-def test_k_core_is_what_repeated_counting_leaves(rows, k):
+def test_k_core_against_repeated_counting(rows, k):
     left = [row[:2] for row in rows]
     while True:
         users, items = Counter(u for u, _ in left), Counter(i for _, i in left)
@@ -29,9 +29,11 @@ def test_k_core_is_what_repeated_counting_leaves(rows, k):
             filtered(frame(rows), duplicates="keep", k_core=k)
 
 
-def test_k_core_peels_a_tail_link_by_link():
+def test_k_core_removes_a_chain_completely():
     core = [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)]
-    tail = [(user, item, 0) for user in range(1, 9) for item in (user, user + 1)][1:]  # every link hangs on the next
+    tail = [(user, item, 0) for user in range(1, 9) for item in (user, user + 1)][
+        1:
+    ]  # each pair keeps the next above the limit
     found, _ = filtered(frame(tail + core), k_core=2)
     assert list(zip(found["user_id"], found["item_id"], strict=True)) == [row[:2] for row in core]
 
@@ -48,7 +50,7 @@ def test_one_row_of_each_pair_stays(rows, which, timed):
     assert filtered(table, duplicates=which)[0]["value"].tolist() == sorted(position for _, position in best.values())
 
 
-def test_the_last_in_time_need_not_be_the_last_in_the_file():
+def test_duplicates_last_keeps_the_latest_by_time():
     late_first = frame([(1, 2, 5), (1, 2, 0)])
     assert filtered(late_first, duplicates="last")[0]["time"].tolist() == [5]
     assert filtered(late_first, duplicates="first")[0]["time"].tolist() == [0]

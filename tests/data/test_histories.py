@@ -1,4 +1,4 @@
-"""Histories on the host against plain Python lists."""
+"""User histories on the host against plain Python lists."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -20,7 +20,7 @@ def data(entries, timed=True, **columns) -> Interactions:
 
 @given(ENTRIES, st.booleans())
 @quick
-def test_histories_are_each_users_rows_in_time_and_then_file_order(entries, timed):
+def test_histories_are_in_order_of_time_then_file(entries, timed):
     found = data(entries, timed).histories
     for user in range(5):
         mine = [entry for entry in entries if entry[0] == user]

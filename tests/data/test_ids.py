@@ -1,4 +1,4 @@
-"""One spelling of an id, whatever wrote it."""
+"""Ids: spellings of one id by different programs are the same id."""
 
 from decimal import Decimal
 
@@ -35,7 +35,7 @@ BIG = 2**53 + 1  # as a float it becomes 2**53
         ([" 7", "1"], [" 7", "1"]),
     ],
 )
-def test_ids_are_numbers_only_if_every_one_is_written_as_one(ids, expected):
+def test_ids_are_numbers_only_if_all_are_written_as_integers(ids, expected):
     found = canonical(np.array(ids, object))
     assert found.tolist() == expected
     assert found.dtype == (np.int64 if isinstance(expected[0], int) else object)
@@ -53,7 +53,7 @@ def test_ids_are_numbers_only_if_every_one_is_written_as_one(ids, expected):
         (pd.Series([3, 5], dtype="category"), [3, 5]),
         (np.array(["5", "6"]), [5, 6]),
         (np.array([2**63], np.uint64), [str(2**63)]),
-        (["007.0", "2.5", "1.10", "-0.0"], ["007.0", "2.5", "1.10", "-0.0"]),  # no float of an integer
+        (["007.0", "2.5", "1.10", "-0.0"], ["007.0", "2.5", "1.10", "-0.0"]),  # not the float of an integer
         ([float(2**53 - 1), f"{2**53 - 1}.0"], [2**53 - 1] * 2),
         ([], []),
     ],
@@ -83,7 +83,7 @@ def test_every_spelling_of_an_id_is_the_same_id(ids, expected):
         np.array(["2020-01-01"], "M8[s]"),
     ],
 )
-def test_what_is_no_id_is_refused(ids):
+def test_invalid_ids_are_refused(ids):
     with pytest.raises(InputError, match=r"^user"):
         canonical(ids, "user")
 
@@ -91,17 +91,17 @@ def test_what_is_no_id_is_refused(ids):
 @pytest.mark.parametrize(
     "ids", [7, None, "all", b"7", {7: 1}, np.ones((2, 2), int), np.array(7), pd.DataFrame({"a": [7]})]
 )
-def test_what_is_no_list_of_ids_is_refused(ids):
+def test_values_that_are_not_lists_of_ids_are_refused(ids):
     with pytest.raises(InputError, match=r"users: .* is not a list of ids: pass a list such as \[50, 181\]"):
         canonical(ids, "users")
 
 
 @pytest.mark.parametrize("ids", [pa.array([7, None, 8]), pa.chunked_array([["7"], [None, "8"]]), iter([7, None, 8.0])])
-def test_columns_of_arrow_and_generators_are_lists_of_ids(ids):
+def test_arrow_columns_and_generators_are_lists_of_ids(ids):
     assert canonical(ids).tolist() == ["7", None, "8"]
 
 
-def test_integers_pass_as_they_are():
+def test_integers_are_not_changed():
     ids = np.arange(3)
     column = pa.chunked_array([ids])
     assert canonical(ids) is ids
@@ -114,25 +114,25 @@ def test_ids_are_found_in_tables_of_numbers_and_of_text(table):
         assert IdTable(table).find(ids).tolist() == [1, -1, -1, 0]
 
 
-def test_ids_are_written_as_the_table_writes_them():
+def test_ids_are_shown_as_in_the_id_table():
     assert written_as(canonical(["7"]), np.array(["a"], object)).tolist() == ["7"]
     assert written_as(canonical(["7", None]), np.array([1])).tolist() == [7, None]
     assert written_as(canonical(["7", "x"]), np.array([1])).tolist() == ["7", "x"]
 
 
 @pytest.mark.parametrize("value", [7, "7", 7.0, "7.0", np.float32(7), "007", "2.5", " 7", str(BIG), BIG, "-3.0"])
-def test_an_export_reads_ids_alike(value):
+def test_an_export_reads_the_same_ids(value):
     assert exported_as_text(value) == as_text(value)
 
 
 @pytest.mark.parametrize("value", [True, 7.5, 2.0**53, "9007199254740992.0", float("nan"), np.float32(2**24)])
-def test_an_export_refuses_the_same(value):
+def test_an_export_refuses_the_same_ids(value):
     with pytest.raises(ValueError, match="id"):
         exported_as_text(value)
 
 
-def test_files_that_write_the_same_ids_differently_are_one_table(tmp_path):
-    """Integers in train, pandas' floats with a gap in test, text in the features."""
+def test_files_with_different_spellings_share_one_id_table(tmp_path):
+    """Integers in train, floats written by pandas because of a missing value in test, text in the features."""
     pd.DataFrame({"user_id": [1, 1, 2], "item_id": [13085, 7, 13085]}).to_parquet(tmp_path / "train.parquet")
     (tmp_path / "test.csv").write_text("user_id,item_id\n2.0,7\n,7\n")
     pd.DataFrame({"item_id": ["13085", "7"], "color": ["red", "blue"]}).to_parquet(tmp_path / "items.parquet")
@@ -166,19 +166,19 @@ def test_duplicates_are_found_across_spellings(tmp_path):
         (pa.array([Decimal("1.5"), Decimal("2")]), "row 1 of .* has the id 1.5: ids are text or integers"),
     ],
 )
-def test_columns_of_no_ids_are_refused_by_name(tmp_path, column, message):
+def test_columns_without_ids_are_named(tmp_path, column, message):
     pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=message):
         files(tmp_path / "t.parquet")
 
 
-def test_decimals_of_databases_are_whole_numbers(tmp_path):
+def test_whole_decimals_of_databases_are_integers(tmp_path):
     ids = pa.array([Decimal(BIG), Decimal(2)], pa.decimal128(38, 4))
     pq.write_table(pa.table({"user_id": ids, "item_id": [1, 2]}), tmp_path / "t.parquet")
     assert files(tmp_path / "t.parquet").user_ids.tolist() == [2, BIG]
 
 
-def test_features_of_no_id_in_the_data_are_refused(tmp_path):
+def test_features_that_match_no_id_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("user_id,item_id\n" + "".join(f"1,{item}\n2,{item}\n" for item in (10, 20, 30)))
     items = tmp_path / "items.csv"
     items.write_text("item_id,color\nSKU-10,red\nSKU-20,blue\n")
@@ -192,7 +192,7 @@ def test_features_of_no_id_in_the_data_are_refused(tmp_path):
         assert named in warning
 
 
-def test_test_files_of_no_id_of_train_are_refused(tmp_path):
+def test_test_files_that_match_no_id_of_train_are_refused(tmp_path):
     train, test = tmp_path / "train.csv", tmp_path / "test.csv"
     train.write_text("user_id,item_id\n1,10\n2,20\n3,30\n")
     test.write_text("user_id,item_id\nu1,10\nu2,20\n")
@@ -205,11 +205,11 @@ def test_test_files_of_no_id_of_train_are_refused(tmp_path):
     assert any("only 1 of 3 user ids of data.test=" in line for line in notices(given(files(train=train, test=test))))
 
 
-def test_few_matched_of_most_says_nothing():
+def test_features_of_a_subset_give_no_warning():
     assert few_matched(np.array(["1", "2"]), np.array(["2", "3"]), "item", "a", "b") == {}
 
 
-def test_candidates_and_sequences_read_the_same_ids(tmp_path):
+def test_candidate_and_sequence_files_read_the_same_ids(tmp_path):
     rows = pd.DataFrame({"user_id": [1, 1, 1, 2, 2, 2], "item_id": [10, 20, 30, 10, 20, 30]})
     held = leave_one_out(encode(rows, name="d")).test
     path = tmp_path / "c.csv"
@@ -227,7 +227,7 @@ def test_candidates_and_sequences_read_the_same_ids(tmp_path):
         sequences(lines)
 
 
-def test_frames_of_floats_are_encoded_as_whole_numbers():
+def test_whole_floats_in_frames_are_integers():
     data = encode(pd.DataFrame({"user_id": [13085.0, 7.0], "item_id": ["a", "b"]}), name="floats")
     assert data.user_ids.tolist() == [7, 13085]
     with pytest.raises(InputError, match="user_id"):

@@ -14,7 +14,7 @@ from tests.data.rows import PAIRS, frame, quick
 
 @quick
 @given(PAIRS)
-def test_encoding_loses_nothing_and_keeps_the_order(rows):
+def test_encoding_keeps_all_rows_in_order(rows):
     data = encode(frame(rows), name="drawn")
     decoded = zip(data.user_ids[data.user], data.item_ids[data.item], data.time, strict=True)
     assert [tuple(map(int, row)) for row in decoded] == rows
@@ -23,7 +23,7 @@ def test_encoding_loses_nothing_and_keeps_the_order(rows):
     assert (data.user.dtype, data.item.dtype, data.value.dtype) == (np.int32, np.int32, np.float32)
 
 
-def test_the_item_table_is_shuffled_in_the_same_way_every_time():
+def test_the_item_table_has_a_fixed_shuffle():
     rows = pd.DataFrame({"user_id": 0, "item_id": np.arange(1000)})
     first, again = encode(rows, name="a"), encode(rows.sample(frac=1, random_state=1), name="b")
     assert (first.item_ids == again.item_ids).all()
@@ -31,7 +31,7 @@ def test_the_item_table_is_shuffled_in_the_same_way_every_time():
     assert abs(np.corrcoef(first.item_ids, np.arange(1000))[0, 1]) < 0.1
 
 
-def test_a_number_and_its_text_are_one_user():
+def test_a_number_and_its_text_are_the_same_user():
     data = encode(pd.DataFrame({"user_id": [7, "7", "x"], "item_id": [1, 2, 3]}, dtype=object), name="mixed")
     assert data.user_ids.tolist() == ["7", "x"]
     assert data.user.tolist() == [0, 0, 1]
@@ -42,13 +42,13 @@ def test_rows_without_an_id_are_refused():
         encode(pd.DataFrame({"user_id": ["a", "b", "c"], "item_id": ["x", None, None]}), name="holes")
 
 
-def test_more_interactions_than_positions_are_refused(monkeypatch):
+def test_too_many_interactions_for_positions_are_refused(monkeypatch):
     monkeypatch.setattr(interactions, "MOST", 1_000)
     with pytest.raises(InputError, match=r"the data has 1,001 interactions, .* use 1,000 at most"):
         encode(frame([(1, 2, 0)] * 1_001), name="rows")
 
 
-def test_features_follow_the_id_tables():
+def test_features_are_in_the_order_of_the_id_tables():
     rows = pd.DataFrame({"user_id": [3, 1, 2], "item_id": ["a", "b", "c"]})
     users = pd.DataFrame({"user_id": ["2", "9", "3"], "age": [22, 99, 33]})
     items = pd.DataFrame({"item_id": ["c", "a", "b"], "title": ["C", "A", "B"]})
@@ -57,7 +57,7 @@ def test_features_follow_the_id_tables():
     assert [title.lower() for title in data.item_features["title"]] == data.item_ids.tolist()
 
 
-def test_features_of_text_and_number_ids_meet():
+def test_features_match_text_and_numeric_ids():
     rows = pd.DataFrame({"user_id": ["7", "x"], "item_id": [1, 2]})
     data = encode(rows, user_features=pd.DataFrame({"user_id": [7], "age": [70]}), name="mixed")
     assert data.user_features["age"].fillna(-1).tolist() == [70, -1]
@@ -83,8 +83,8 @@ def test_histories_are_oldest_first_and_ties_keep_file_order(rows, timed):
 
 @quick
 @given(PAIRS, st.booleans(), st.data())
-def test_parts_inherit_the_order_of_sorted_data(rows, timed, drawn):
-    """Any part in file order, as positions or as a mask, is sorted as if it had been sorted itself."""
+def test_parts_of_sorted_data_are_sorted(rows, timed, drawn):
+    """A part in file order, selected by positions or by a mask, has the order of a part sorted on its own."""
     table = frame(rows) if timed else frame(rows).drop(columns="time")
     taken = np.array(drawn.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows))))
     for part in (taken, np.flatnonzero(taken)):
@@ -98,8 +98,8 @@ def test_parts_inherit_the_order_of_sorted_data(rows, timed, drawn):
             np.testing.assert_array_equal(one, other)
 
 
-def test_rows_in_another_order_are_sorted_anew():
-    """Ties in time are in the new row order, which is not that of the file."""
+def test_reordered_rows_are_sorted_again():
+    """Ties in time follow the new row order, not that of the file."""
     data = encode(frame([(1, 1, 5), (1, 2, 5), (1, 3, 0)]), name="three")
     _ = data.user_order
     turned = data.take(np.array([1, 0]))
@@ -126,7 +126,7 @@ def test_summary_counts():
     assert "first" not in summary(encode(frame([(1, 1, 0)]).drop(columns="time"), name="timeless"))
 
 
-def test_taking_and_joining_rows():
+def test_selecting_and_concatenating_rows():
     data = encode(frame([(1, 1, 0), (2, 2, 1), (3, 3, 2)]).drop(columns="value"), name="three")
     both = data.take(np.array([2])).joined(data.take(np.array([True, False, False])))
     assert both.user.tolist() == [2, 0]

@@ -1,4 +1,4 @@
-"""Ages of items, in days before the newest row."""
+"""Ages of items, in days before the latest interaction."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from jaxrec.data.item_age import ages
 DAY = 86_400_000
 
 
-def test_an_item_is_as_old_as_its_first_row():
+def test_the_age_of_an_item_counts_from_its_first_interaction():
     item, time = np.array([0, 1, 0, 2], np.int32), np.array([9, 2, 4, 10]) * DAY
     rows = Interactions(np.zeros(4, np.int32), item, None, time, None, np.arange(1), np.arange(4))
     np.testing.assert_array_equal(ages(rows), [6, 8, 0, np.nan])

@@ -1,4 +1,4 @@
-"""Titles and categories out of item features, as text of bounded length, and back from where a run keeps them."""
+"""Titles and categories from item features, as text of bounded length, also after saving and loading."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def test_titles_and_genres():
     assert [categories.of(item) for item in range(4)] == [["Drama", "Comedy"], [], [], ["War"]]
 
 
-def test_the_best_column_that_says_something_is_taken():
+def test_the_preferred_column_with_values_is_used():
     frame = pd.DataFrame({"description": ["a", "b"], "name": [None, None], "category": pd.Categorical(["x", "y"])})
     found = labels(frame.assign(department=[3, 4]))
     assert found.titles.tolist() == ["a", "b"]
@@ -33,7 +33,7 @@ def test_the_best_column_that_says_something_is_taken():
 
 
 @pytest.mark.parametrize("columns", [["title", "genre"], ["title"], ["genre"], []])
-def test_what_a_checkpoint_keeps_is_what_it_was_given(tmp_path, columns):
+def test_a_checkpoint_restores_titles_and_categories(tmp_path, columns):
     frame = pd.DataFrame({"title": ["a", None], "genre": ["x", None]})
     given = labels(frame[columns])
     save_params(tmp_path, {}, extra=stored(given))

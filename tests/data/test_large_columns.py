@@ -13,7 +13,7 @@ from tests.data.rows import quick
 
 @pytest.fixture
 def small_blocks(monkeypatch, tmp_path):
-    """Blocks of three rows, and every column in a file."""
+    """Set blocks of three rows and store every column in a file."""
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path))
     monkeypatch.setattr(large_columns, "BLOCK", 3)
     monkeypatch.setattr(large_columns, "LARGE", 1)
@@ -48,7 +48,7 @@ def test_a_column_stays_in_memory_if_there_is_no_folder(small_blocks, monkeypatc
 
 @quick
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 3)), max_size=60), st.booleans())
-def test_sorting_in_blocks_is_sorting(rows, has_key):
+def test_sorting_in_blocks(rows, has_key):
     owner, key = np.array(rows, np.int64).reshape(-1, 2).T
     expected = sorted(range(len(rows)), key=lambda row: (owner[row], key[row] * has_key, row))
     with pytest.MonkeyPatch.context() as patch:

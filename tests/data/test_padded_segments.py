@@ -1,4 +1,4 @@
-"""Lists in pieces: put together again they are the lists, whatever their lengths."""
+"""Lists split into padded segments: joined again they are the lists, for all lengths."""
 
 import numpy as np
 from hypothesis import given
@@ -8,7 +8,7 @@ from jaxrec.data.padded_segments import padded_segments
 
 
 @given(st.lists(st.integers(0, 9), max_size=60), st.integers(1, 4), st.integers(1, 5), st.booleans())
-def test_pieces_put_together_are_the_lists(rows, length, per_batch, weighted):
+def test_joined_segments_are_the_lists(rows, length, per_batch, weighted):
     row = np.array(rows, np.int64)
     entry, weight = np.arange(len(row)) % 7, np.arange(len(row)) + 1.0
     cut = padded_segments(

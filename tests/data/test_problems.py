@@ -15,7 +15,7 @@ def data(user, item, notes=None, item_features=None, event_names=(), **columns):
 
 
 def found(interactions, part):
-    """Count and share of the finding whose text has this part; None where there is none."""
+    """Return count and share of the finding whose text contains this; None if there is none."""
     table = problems(interactions)
     rows = table[table.problem.str.contains(part, regex=False)]
     return None if rows.empty else (int(rows["count"].iloc[0]), float(rows["share"].iloc[0]))
@@ -27,7 +27,7 @@ def test_clean_data_has_no_findings():
     assert list(table) == ["when", "problem", "count", "share", "meaning"]
 
 
-def test_what_reading_repaired_comes_first():
+def test_repairs_of_reading_come_first():
     table = problems(data([1, 1, 2], [1, 2, 1], notes={"rows without a customer, dropped": 7}))
     assert table.iloc[0].tolist()[:3] == ["while reading", "rows without a customer, dropped", 7]
 
@@ -40,7 +40,7 @@ def test_repeats_and_copies():
     assert found(kinds, "of an earlier row") is None
 
 
-def test_time_that_goes_back_within_a_user_only():
+def test_times_out_of_order_within_a_user():
     made = data([1, 2, 1, 2, 1], [1, 1, 2, 2, 3], time=START + np.array([9, 0, 5, 1, 7]))
     assert found(made, "older than the user's previous row") == (1, 0.2)
     assert found(data([1, 1], [1, 2], time=[0, START]), "before 1990") == (1, 0.5)
@@ -72,7 +72,7 @@ def test_values():
     assert found(outlier, "beyond 100 times") == (1, 1 / 200)
 
 
-def test_moments():
+def test_times():
     time = START + 1_000 * np.arange(300)
     assert found(data(np.arange(300) % 9, np.arange(300) % 7, time=time), "with the same time") is None
     burst = np.where(np.arange(300) < 120, START + 1, time)
@@ -82,7 +82,7 @@ def test_moments():
 
 
 def test_missing_features():
-    features = pd.DataFrame({"item_id": [1, 2], "title": ["a", None], "price": [1.0, 2.0]})  # of item 3 nothing
+    features = pd.DataFrame({"item_id": [1, 2], "title": ["a", None], "price": [1.0, 2.0]})  # item 3 has no features
     made = data([1, 1, 2, 2, 3, 3], [1, 2, 3, 1, 2, 3], item_features=features)
     assert found(made, "items without any feature") == (1, 1 / 3)
     assert found(made, "items with other features but without title") == (1, 1 / 3)

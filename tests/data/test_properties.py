@@ -25,14 +25,14 @@ def made(category: list[tuple[int, int, int]], available: list[tuple[int, int, i
 
 
 def latest(rows: list[tuple[int, int, int]], item: int, time: int) -> int | None:
-    """A walk through the changes: of those not after the time the newest, and of equal times the last."""
+    """Loop over the changes: the latest not after the time; of equal times, the last."""
     past = [(t, i, value) for i, (its, t, value) in enumerate(rows) if its == item and t <= time]
     return max(past)[2] if past else None
 
 
 @quick
 @given(STATED, STATED, st.lists(st.tuples(st.integers(0, N_ITEMS - 1), st.integers(-6, 12)), max_size=20))
-def test_every_answer_is_the_latest_value_not_after_the_moment(category, available, asked):
+def test_values_are_the_latest_not_after_the_time(category, available, asked):
     known = made(category, available)
     items, times = np.array(asked, np.int64).reshape(-1, 2).T
     found = known.at(items, times)
@@ -50,11 +50,11 @@ def test_every_answer_is_the_latest_value_not_after_the_moment(category, availab
 
 @quick
 @given(STATED, STATED, st.integers(-6, 12))
-def test_as_of_a_moment_is_what_each_item_was_then(category, available, moment):
+def test_features_as_of_a_time(category, available, moment):
     known = made(category, available)
     each = known.at(np.arange(N_ITEMS), np.full(N_ITEMS, moment))
     pd.testing.assert_frame_equal(known.as_of(moment), each)
-    # What comes later changes nothing.
+    # Later changes have no effect.
     later = made([c for c in category if c[1] <= moment], [a for a in available if a[1] <= moment])
     for name in ("category", "available"):
         assert known.as_of(moment)[name].astype(object).equals(later.as_of(moment)[name].astype(object))
@@ -64,7 +64,7 @@ def test_as_of_a_moment_is_what_each_item_was_then(category, available, moment):
 @given(
     STATED.filter(len), STATED.filter(len), st.sampled_from([leave_one_out, lambda d: global_time(d, test_from=0.6)])
 )
-def test_a_split_sees_items_as_of_its_newest_train_row(category, available, split):
+def test_a_split_has_features_as_of_its_latest_training_row(category, available, split):
     rows = [(user, item, (3 * user + 2 * item) % 8) for user in range(4) for item in range(N_ITEMS)]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
     features = pd.DataFrame({"item_id": range(N_ITEMS), "title": [f"no {i}" for i in range(N_ITEMS)]})

@@ -42,7 +42,7 @@ def read(file: Path) -> tuple[dict, dict]:
         (TREE.replace("1,\n", "", 1), {"parents without a row in tree.csv, taken as roots": 1}),
     ],
 )
-def test_trees_as_they_come(tree, content, notes):
+def test_trees_are_read_in_all_their_formats(tree, content, notes):
     assert read(tree(content)) == (PATHS, notes)
 
 
@@ -63,7 +63,7 @@ def test_trees_as_they_come(tree, content, notes):
         ("", "is empty"),
     ],
 )
-def test_trees_that_are_none(tree, content, message):
+def test_files_that_are_not_trees(tree, content, message):
     with pytest.raises(InputError, match=message):
         category_paths(tree(content))
 
@@ -71,8 +71,8 @@ def test_trees_that_are_none(tree, content, message):
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.dictionaries(st.integers(0, 30), st.none() | st.integers(0, 30), min_size=1, max_size=25))
 @example({n: n - 1 if n else None for n in range(9)})
-def test_every_path_is_a_walk_up(tmp_path_factory, parents):
-    """Any pairs of child and parent: either each path is what a walk gives, or the walk never ends."""
+def test_every_path_leads_up_to_a_root(tmp_path_factory, parents):
+    """Any pairs of child and parent: each path is that of a walk up the tree, or there is a cycle and an error."""
     file = tmp_path_factory.mktemp("drawn") / "tree.csv"
     file.write_text(HEADER + "".join(f"{c},{'' if p is None else p}\n" for c, p in parents.items()))
 

@@ -26,7 +26,7 @@ def where(row: int) -> str:
     st.none() | st.sampled_from(NAMES),
     st.none() | st.dictionaries(st.sampled_from(NAMES), st.floats(0, 9, width=32)),
 )
-def test_rows_are_marked_one_by_one(events, kept, target, weights):
+def test_rows_are_marked_as_targets_or_history(events, kept, target, weights):
     left = [(i, e) for i, e in enumerate(events) if kept is None or e in kept]
     wanted = [e == target for _, e in left]
     options = {"known": NAMES, "kept": kept, "target": target, "weights": weights}
@@ -57,7 +57,7 @@ def test_rows_are_marked_one_by_one(events, kept, target, weights):
     assert sum(made.notes.values()) == len(events) - len(left)
 
 
-def test_names_come_from_the_data_unless_they_are_known():
+def test_event_names_come_from_the_data_unless_they_are_configured():
     assert apply_events(frame(["view", "buy"]), where).names == ("buy", "view")
     assert apply_events(frame(["view", "buy"]), where, known=NAMES).names == tuple(NAMES)
     assert apply_events(frame(["view", "buy"]), where, kept=["view", "buy"]).names == ("view", "buy")
@@ -87,7 +87,7 @@ def test_names_come_from_the_data_unless_they_are_known():
         ([str(i) for i in range(128)], {}, "128 distinct events"),
     ],
 )
-def test_what_cannot_be_marked_is_named(events, options, message):
+def test_events_that_cannot_be_marked_are_named(events, options, message):
     with pytest.raises(InputError, match=message):
         apply_events(frame(events), where, **options)
 
@@ -99,7 +99,7 @@ def test_events_of_a_file(tmp_path):
     path = tmp_path / "shop.csv"
     path.write_text(FILE)
     data = files(path, event_column="what", target_event="buy", event_weights={"view": 0.5})
-    # The pair (a, x) is kept once an event: its later view, in the order of the file.
+    # The pair (a, x) is kept once per event type: its later view, in file order.
     assert [data.event_names[code] for code in data.event] == ["buy", "view", "view", "view"]
     assert data.target.tolist() == [True, False, False, False]
     assert data.weight.tolist() == [1.0, 0.5, 0.5, 0.5]
@@ -111,7 +111,7 @@ def test_events_of_a_file(tmp_path):
     }
 
 
-def test_as_many_kinds_of_events_as_codes(tmp_path):
+def test_the_number_of_event_types_is_limited(tmp_path):
     (tmp_path / "many.csv").write_text("user_id,item_id,what\n" + "".join(f"a,{n},e{n}\n" for n in range(127)))
     data = files(tmp_path / "many.csv", event_column="what")
     assert [data.event_names[code] for code in data.event] == [f"e{n}" for n in range(127)]

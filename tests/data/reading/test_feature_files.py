@@ -35,13 +35,13 @@ def data(tmp_path):
 
 
 def by_id(found, column):
-    """The feature of x1, x2, x3; None where it is missing."""
+    """Return the feature of x1, x2, x3; None where it is missing."""
     values = dict(zip(found.item_ids, found.item_features[column], strict=True))
     found = [values[i] for i in ("x1", "x2", "x3")]
     return [list(v) if isinstance(v, np.ndarray) else None if v is None or pd.isna(v) else v for v in found]
 
 
-def test_what_columns_are_is_told_by_their_values(data):
+def test_kinds_of_columns_are_inferred_from_values(data):
     found = data(ITEMS)
     assert by_id(found, "brand") == ["acme", None, None]
     assert by_id(found, "genres") == [["Comedy", "Drama"], ["Drama"], None]
@@ -66,13 +66,13 @@ def test_what_columns_are_is_told_by_their_values(data):
         (lambda text: text.replace("item_id,", "item_id:token,"), {}),
     ],
 )
-def test_files_as_they_come(data, change, options):
+def test_files_of_all_formats(data, change, options):
     found = data(change(ITEMS), **options)
     assert by_id(found, "genres") == [["Comedy", "Drama"], ["Drama"], None]
     assert by_id(found, "note") == ['a, "b"', None, None]
 
 
-def test_columns_may_be_named(data):
+def test_kinds_of_columns_may_be_set(data):
     found = data(ITEMS, categorical=("price", "code"), multi_valued=("note",), numerical=("since",), separator=",")
     assert isinstance(found.item_features["price"].dtype, pd.CategoricalDtype)
     assert by_id(found, "price") == ["3.5", " 4 ", None]
@@ -80,7 +80,7 @@ def test_columns_may_be_named(data):
     assert by_id(found, "genres") == ["Comedy|Drama", "Drama", None]
 
 
-def test_atomic_files_say_the_kinds_themselves(data):
+def test_headers_of_atomic_files_set_the_kinds(data):
     text = (
         "item_id:token\ttitle:token_seq\tyear:token\tscore:float\tclass:token_seq\n"
         'x1\tThe "Film\t1995\t7\tA|B C\nx2\tFilm\t1996\t8\tC\n'
@@ -94,7 +94,7 @@ def test_atomic_files_say_the_kinds_themselves(data):
 
 
 def test_atomic_interactions_and_users(tmp_path):
-    """The three files of a data set as RecBole lays them out."""
+    """The three atomic files of a RecBole data set."""
     (tmp_path / "m.inter").write_text(
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\t242\t3\t881250949\n22\t377\t1\t878887116\n"
     )
@@ -114,7 +114,7 @@ def test_long_text_is_cut_and_counted(data):
     assert found.notes["values of brand longer than 3 characters, cut"] == 2
 
 
-def test_parquet_types_say_the_kinds(data, tmp_path):
+def test_parquet_types_set_the_kinds(data, tmp_path):
     table = pa.table(
         {
             "item_id": ["x1", "x2", "x3"],
@@ -171,26 +171,26 @@ def test_parquet_types_say_the_kinds(data, tmp_path):
         (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
     ],
 )
-def test_what_cannot_be_read_is_named(data, content, options, message):
+def test_errors_name_file_and_column(data, content, options, message):
     with pytest.raises(InputError, match=message):
         data(content, **options)
 
 
 @pytest.mark.parametrize("lists", [pa.list_, pa.large_list])
-def test_lists_of_text_as_polars_writes_them(data, tmp_path, lists):
+def test_lists_of_text_written_by_polars(data, tmp_path, lists):
     column = pa.array([["a", "b"], ["b"]], lists(pa.string_view()))
     pq.write_table(pa.table({"item_id": ["x1", "x2"], "tags": column}), tmp_path / "items.parquet")
     assert by_id(data("", item_features=tmp_path / "items.parquet"), "tags")[:2] == [["a", "b"], ["b"]]
 
 
-def test_parquet_columns_that_are_no_features(data, tmp_path):
+def test_parquet_columns_that_are_not_features(data, tmp_path):
     pq.write_table(pa.table({"item_id": ["x1"], "box": [{"w": 1}]}), tmp_path / "items.parquet")
     with pytest.raises(InputError, match="column 'box', contains struct"):
         data("", item_features=tmp_path / "items.parquet")
 
 
 def test_lists_of_decimals_are_dense_vectors(data, tmp_path):
-    """From Parquet of any float type, from text, and from a typed header, entry by entry."""
+    """Dense vectors in Parquet of any float type, in text, and under a typed header."""
     vectors = [[0.5, 1.0], [1.0, 2.0]]
     for kind in (pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.float16())):
         column = pa.array([np.array(vector, np.float16) for vector in vectors], kind)
@@ -204,12 +204,12 @@ def test_lists_of_decimals_are_dense_vectors(data, tmp_path):
 
 
 def as_lists(read) -> list:
-    """The vectors of the items x1 and x2."""
+    """Return the vectors of the items x1 and x2."""
     vectors = read.item_features["v"].iloc[np.argsort(read.item_ids)][:2]
     return [vector.tolist() if isinstance(vector, np.ndarray) else None for vector in vectors]
 
 
-def test_a_vector_of_another_length_or_no_numbers_is_named_by_its_line(data):
+def test_errors_name_the_line_of_a_vector_of_another_length_or_without_numbers(data):
     with pytest.raises(InputError, match=r"line 3 of .*items.csv has 3 numbers in v, and the first vector has 2"):
         data("item_id,v\nx1,0.5|1\nx2,1|2|3\n")
     with pytest.raises(InputError, match=r"line 3 of .*items.csv has an entry in v that is not a finite number"):
@@ -218,7 +218,7 @@ def test_a_vector_of_another_length_or_no_numbers_is_named_by_its_line(data):
 
 @pytest.mark.parametrize("kind", [pa.duration("s"), pa.time32("s"), pa.binary(), pa.list_(pa.list_(pa.int64()))])
 @pytest.mark.parametrize("named", [{}, {"categorical": ("odd",)}, {"numerical": ("odd",)}])
-def test_types_of_which_no_feature_can_be_made_are_named(data, tmp_path, kind, named):
+def test_types_that_cannot_be_features_are_named(data, tmp_path, kind, named):
     odd = pa.array([b"a"] if kind == pa.binary() else [[[1]]] if pa.types.is_list(kind) else [1], kind)
     pq.write_table(pa.table({"item_id": ["x1"], "odd": odd}), tmp_path / "items.parquet")
     with pytest.raises(InputError, match="column 'odd', contains "):
@@ -247,7 +247,7 @@ text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(text, text, st.none() | st.integers(-(10**6), 10**6)), min_size=1, max_size=9))
-def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
+def test_files_written_by_pandas_are_read_back(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("round")
     frame = pd.DataFrame(drawn, columns=["name", "other", "number"]).assign(item_id=range(len(drawn)), user_id=0)
     frame.to_csv(folder / "items.csv", index=False)
@@ -259,7 +259,7 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         assert [None if pd.isna(v) else v for v in read[column]] == [None if v == "" else v for v in given]
 
 
-def test_the_encoding_is_that_of_feature_files_too(data):
+def test_the_encoding_applies_to_feature_files_too(data):
     items = "item_id,maker é\nx1,Café\n".encode("latin-1")
     with pytest.raises(InputError, match=r"items\.csv is not UTF-8"):
         data(items)

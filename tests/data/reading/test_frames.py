@@ -1,4 +1,4 @@
-"""Data frames with columns of unusual types: only the columns in use are read, and those that cannot be are named."""
+"""Data frames with columns of unusual types: only columns in use are read; those that cannot be read are named."""
 
 import decimal
 
@@ -44,7 +44,7 @@ def test_columns_may_share_a_name_unless_they_are_used():
 
 
 @pytest.mark.parametrize("index", [pa.uint8(), pa.uint32()])
-def test_categories_as_polars_writes_them(index):
+def test_categories_written_by_polars(index):
     codes, names = pa.array([1, 0, 1], index), pa.array(["b", "a"], pa.string_view())
     users = pa.DictionaryArray.from_arrays(codes, names)
     assert users_of(Stream(pa.table({"user_id": users, "item_id": ITEMS}))) == ["a", "b", "a"]

@@ -21,7 +21,7 @@ FRAME = pd.DataFrame({"user_id": list("abaab"), "item_id": [1, 2, 3, 4, 5], "val
         ("raw", [1, 10, 4, 1, 30]),
         ("log", [math.log(2), math.log(11), math.log(5), math.log(2), math.log(31)]),
         ("per_user", [1 / 4, 1 / 3, 1, 1 / 4, 1]),
-        ("rank", [1 / 3, 1 / 4, 2.5 / 3, 1 / 3, 3 / 4]),  # a's two ones share the ranks 1 and 2
+        ("rank", [1 / 3, 1 / 4, 2.5 / 3, 1 / 3, 3 / 4]),  # two quantities of 1 of user a share the ranks 1 and 2
     ],
 )
 def test_every_form_as_value_and_as_weight(quantity, expected):
@@ -33,13 +33,13 @@ def test_every_form_as_value_and_as_weight(quantity, expected):
     assert frame["value"].tolist() == FRAME["value"].tolist()
 
 
-def test_not_at_all():
+def test_without_quantities():
     assert set(apply_quantity(FRAME, "log", None)) == {"user_id", "item_id"}
     assert set(apply_quantity(FRAME.drop(columns="value"), "log", None)) == {"user_id", "item_id"}
 
 
 def by_hand(rows: list[tuple[int, float]], quantity: str) -> list[float]:
-    """The formulas row by row."""
+    """The formulas, row by row."""
     formed = []
     for user, q in rows:
         own = [other for who, other in rows if who == user]
@@ -47,7 +47,7 @@ def by_hand(rows: list[tuple[int, float]], quantity: str) -> list[float]:
         formed.append(
             {
                 "raw": q,
-                "log": math.log1p(q),  # 1 + q would lose what is far below 1
+                "log": math.log1p(q),  # 1 + q would round away a q far below 1
                 "per_user": q / max(own) if max(own) else 0.0,
                 "rank": (below + (same + 1) / 2 - 0.5) / len(own),
             }[quantity]
@@ -64,7 +64,7 @@ quantities = st.integers(0, 500).map(float) | st.floats(0, 1e4, width=32, allow_
     st.lists(st.tuples(st.integers(0, 3), quantities), min_size=1, max_size=12),
     st.sampled_from(["raw", "log", "per_user", "rank"]),
 )
-def test_any_quantities_as_by_hand(rows, quantity):
+def test_random_quantities_against_the_formulas(rows, quantity):
     frame = pd.DataFrame(rows, columns=["user_id", "value"])
     expected = by_hand(rows, quantity)
     assert apply_quantity(frame, quantity, "value")["value"].to_numpy() == pytest.approx(expected, rel=1e-5, abs=1e-30)
@@ -74,7 +74,7 @@ def test_any_quantities_as_by_hand(rows, quantity):
         assert weight.to_numpy() * mean(expected) == pytest.approx(expected, rel=1e-4, abs=1e-30)
 
 
-def test_what_cannot_be():
+def test_invalid_quantities_are_refused():
     negative = FRAME.assign(value=[-2, 1, 1, 1, 1])
     for quantity, quantity_as in (("log", "value"), ("per_user", "value"), ("raw", "weight")):
         with pytest.raises(
@@ -89,12 +89,12 @@ def test_what_cannot_be():
         apply_quantity(FRAME.assign(value=0), "log", "weight")
 
 
-def test_own_files_have_them_too(tmp_path):
+def test_quantities_of_files(tmp_path):
     path = tmp_path / "bought.csv"
     FRAME.to_csv(path, index=False)
     data = files(path, value_column="value", quantity="per_user", quantity_as="weight")
     assert data.value.tolist() == [1, 10, 4, 1, 30]
     assert data.weight * (1 / 4 + 1 / 3 + 1 + 1 / 4 + 1) / 5 == pytest.approx([1 / 4, 1 / 3, 1, 1 / 4, 1], rel=1e-6)
-    filtered = files(path, value_column="value", min_value=4.0, quantity="per_user")  # of what passes the filters
+    filtered = files(path, value_column="value", min_value=4.0, quantity="per_user")  # of rows that pass the filters
     assert filtered.value == pytest.approx([1 / 3, 1, 1], rel=1e-6)
     assert files(path, value_column="value", quantity_as=None).value is None

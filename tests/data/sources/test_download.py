@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def served():
-    """The address of a file of CONTENT on this machine, and the requests it has had."""
+    """Serve a file of CONTENT on this machine; return its address and the requests received."""
     requests = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -44,7 +44,7 @@ def served():
         server.shutdown()
 
 
-def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
+def test_the_environment_sets_the_cache_folder(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path / "cache"
     monkeypatch.delenv("JAXREC_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -54,7 +54,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
     assert cache_dir() == tmp_path / "me" / ".cache" / "jaxrec"
 
 
-def test_a_file_is_fetched_once_and_again_when_damaged(served, capsys, cache):
+def test_a_file_is_downloaded_once_and_again_if_damaged(served, capsys, cache):
     url, requests = served
     path = fetch_url(url, SHA256)
     assert path == cache / "a.zip"
@@ -69,7 +69,7 @@ def test_a_file_is_fetched_once_and_again_when_damaged(served, capsys, cache):
     assert [file.name for file in cache.iterdir()] == ["a.zip"]
 
 
-def test_folders_of_killed_processes_are_removed_after_a_day(served, cache):
+def test_temporary_folders_of_killed_processes_are_removed_after_a_day(served, cache):
     for name in ("killed", "young"):
         (cache / f".fetching-{name}").mkdir(parents=True)
         (cache / f".fetching-{name}" / "download").touch()
@@ -85,17 +85,17 @@ def test_a_wrong_file_never_enters_the_cache(served, cache):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.zip", "nonsense"])
-def test_an_address_that_does_not_answer(url):
+def test_a_server_that_does_not_respond(url):
     with pytest.raises(UnreachableError, match=r"refused|unknown url type"):
         fetch_url(url, SHA256, timeout=2.0)
 
 
-def test_an_address_without_the_file(served):
+def test_a_server_without_the_file(served):
     with pytest.raises(UnreachableError, match="404"):
         fetch_url(served[0] + "x", SHA256)
 
 
-def test_processes_may_fetch_at_once(served, cache):
+def test_processes_may_download_at_the_same_time(served, cache):
     code = f"from jaxrec.data.sources.download import fetch_url; fetch_url({served[0]!r}, {SHA256!r})"
     running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
     assert [(process.communicate()[0], process.returncode) for process in running] == [(None, 0)] * 4
@@ -110,7 +110,7 @@ def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
         fetch_url("http://127.0.0.1:9/a.zip", SHA256)
 
 
-def test_a_wheel_comes_from_where_pip_is_told(monkeypatch, tmp_path, cache):
+def test_a_wheel_comes_from_the_index_that_pip_uses(monkeypatch, tmp_path, cache):
     wheel = tmp_path / "tiny-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("tiny-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n")
@@ -123,7 +123,7 @@ def test_a_wheel_comes_from_where_pip_is_told(monkeypatch, tmp_path, cache):
     assert path.read_bytes() == wheel.read_bytes()
 
 
-def test_all_reasons_are_told_when_no_source_has_it(tmp_path):
+def test_the_error_lists_all_sources_that_failed(tmp_path):
     def refuse(reason):
         raise UnreachableError(reason)
 

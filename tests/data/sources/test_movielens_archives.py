@@ -29,7 +29,7 @@ LARGE = ["20m", "25m", "32m", "latest-small"]
 
 @pytest.fixture
 def small(monkeypatch):
-    """Takes three ratings for the whole of every MovieLens."""
+    """Accept three ratings as any complete MovieLens."""
     few = {v: dataclasses.replace(a, n_ratings=a.n_ratings and 3) for v, a in ARCHIVES.items()}
     monkeypatch.setattr(movielens_archives, "ARCHIVES", few)
 
@@ -54,7 +54,7 @@ def unpack(folder, files):
 
 
 def lay(version, files, where, tmp_path):
-    """The files as an archive, as the folder it unpacks to, or as the folder around that."""
+    """Write the files as an archive, as the folder it unpacks to, or inside a parent folder."""
     name = ARCHIVES[version].name
     if where == "archive":
         return pack(tmp_path / f"{name}.zip", files, name)
@@ -105,7 +105,7 @@ def test_quotes_of_1m_are_part_of_the_title(small, tmp_path):
     assert sorted(films["title"]) == ['"Great Day"', '"One']
 
 
-def test_what_else_lies_in_an_archive_is_not_read(small, tmp_path):
+def test_other_files_of_an_archive_are_not_read(small, tmp_path):
     files = {"notes/ratings.csv": b"mine", "users.csv": b"mine"} | contents("25m")
     assert len(movielens("25m", lay("25m", files, "archive", tmp_path))) == 3
 
@@ -160,28 +160,28 @@ def replaced(name, old, new):
         ("25m", lambda f: f.update({"movies.csv": b"movieId,title,genres\n"}), "movies.csv has no rows"),
     ],
 )
-def test_what_is_not_as_published_is_named(small, tmp_path, version, change, message):
+def test_deviations_from_the_published_files_are_named(small, tmp_path, version, change, message):
     files = contents(version)
     change(files)
     with pytest.raises(InputError, match=message):
         movielens(version, lay(version, files, "archive", tmp_path))
 
 
-def test_another_version_than_was_said(tmp_path):
+def test_files_of_another_version(tmp_path):
     with pytest.raises(InputError, match=r"has 3 ratings, but ml-25m has 25,000,095: .* check data.version"):
         movielens("25m", pack(tmp_path / "ml.zip", contents("25m"), "ml-25m"))
     with pytest.raises(InputError, match=r"has no ratings.dat"):
         movielens("1m", tmp_path / "ml.zip")
 
 
-def test_nothing_there(tmp_path):
+def test_missing_archives(tmp_path):
     with pytest.raises(InputError, match=r"there is no file or folder .*nowhere: check data.path"):
         movielens("25m", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("place", "value"), [(6, 84), (8, 1), (8, 32), (8, 64), (10, 64)])
-def test_an_archive_whose_directory_asks_for_what_zip_cannot_do_is_damaged(tmp_path, place, value):
-    """A later version, a password, patches, strong encryption, an unknown compression."""
+def test_an_archive_with_unsupported_zip_features_is_an_error(tmp_path, place, value):
+    """Version, password, patches, strong encryption, compression method."""
     path = pack(tmp_path / "ml.zip", {"ratings.csv": contents("25m")["ratings.csv"]}, "ml-latest-small")
     content = bytearray(path.read_bytes())
     content[content.index(b"PK\x01\x02") + place] = value
@@ -193,7 +193,7 @@ def test_an_archive_whose_directory_asks_for_what_zip_cannot_do_is_damaged(tmp_p
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.data())
 def test_damaged_archives_are_errors_or_the_same_data(tmp_path_factory, drawn):
-    """A byte changed or the end cut off: never other ratings."""
+    """One byte changed or the end cut off: never different ratings."""
     folder = tmp_path_factory.mktemp("damaged")
     files = {"ratings.csv": contents("25m")["ratings.csv"]}
     path = pack(folder / "ml.zip", files, "ml-latest-small")
@@ -212,7 +212,7 @@ def test_damaged_archives_are_errors_or_the_same_data(tmp_path_factory, drawn):
     assert found.item_ids[found.item].tolist() == whole.item_ids[whole.item].tolist()
 
 
-def test_the_archive_is_fetched_from_grouplens_and_kept(small, tmp_path, monkeypatch):
+def test_the_archive_is_downloaded_from_grouplens_and_cached(small, tmp_path, monkeypatch):
     (tmp_path / "site").mkdir()
     path = pack(tmp_path / "site" / "ml-1m.zip", contents("1m"), "ml-1m")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -225,7 +225,7 @@ def test_the_archive_is_fetched_from_grouplens_and_kept(small, tmp_path, monkeyp
     assert len(movielens()) == 3
 
 
-def test_no_way_to_grouplens_says_how_to_do_without(tmp_path, monkeypatch):
+def test_without_access_to_grouplens_the_error_names_the_manual_download(tmp_path, monkeypatch):
     monkeypatch.setattr(movielens_archives, "ADDRESS", "http://127.0.0.1:9")
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path))
     with pytest.raises(InputError, match=r"127.0.0.1:9/ml-32m.zip: .*refused.*manually.* data.path=ml-32m.zip"):

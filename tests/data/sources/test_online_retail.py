@@ -30,17 +30,17 @@ LINES = [
     ("489434", "85048",  "CHRISTMAS LIGHTS", 12, "2009-12-01 07:45:00", 6.95, 13085.0, UK),
     ("489434", "15056bl", "PARASOL",          4, "2009-12-01 07:45:00", 5.95, 13085.0, UK),
     ("489434", "15056BL", "BLACK PARASOL",    6, "2009-12-01 07:46:00", 5.95, 13085.0, UK),       # summed
-    ("489434", "POST",   "POSTAGE",           1, "2009-12-01 07:46:00", 18.0, 13085.0, UK),       # no product
-    ("489435", "22041",  "RECORD FRAME",     48, "2009-12-01 07:46:00", 2.90, None, UK),          # nobody
+    ("489434", "POST",   "POSTAGE",           1, "2009-12-01 07:46:00", 18.0, 13085.0, UK),       # not a product
+    ("489435", "22041",  "RECORD FRAME",     48, "2009-12-01 07:46:00", 2.90, None, UK),          # no customer
     ("489436", "22041",  "RECORD FRAME",      8, "2009-12-02 10:00:00", 2.10, 13078.0, "EIRE"),
     ("489437", "85048",  None,               10, "2009-12-03 10:00:00", 7.05, 13078.0, UK),
     ("489437", "gift_0001_20", "Voucher",     1, "2009-12-03 10:00:00", 17.0, None, UK),          # a voucher
     ("489438", "M",      "Manual",            1, "2009-12-03 10:01:00", 9.99, 13078.0, UK),       # a correction
     ("489439", "PADS",   "PADS",              1, "2009-12-03 10:01:00", 0.01, 13078.0, UK),       # unknown
-    ("489440", "21733",  "85123a mixed",    -96, "2009-12-03 10:02:00", 0.00, None, UK),          # of no price
-    ("489441", "85048",  "CHRISTMAS LIGHTS",  0, "2009-12-03 10:03:00", 7.05, 13078.0, UK),       # of no quantity
+    ("489440", "21733",  "85123a mixed",    -96, "2009-12-03 10:02:00", 0.00, None, UK),          # without a price
+    ("489441", "85048",  "CHRISTMAS LIGHTS",  0, "2009-12-03 10:03:00", 7.05, 13078.0, UK),       # without a quantity
     ("489442", "85048",  "CHRISTMAS LIGHTS", -2, "2009-12-03 10:03:00", 7.05, 13078.0, UK),       # the sign is wrong
-    ("C489443", "85048", "CHRISTMAS LIGHTS",  2, "2009-12-03 10:03:00", 7.05, 13078.0, UK),       # and here
+    ("C489443", "85048", "CHRISTMAS LIGHTS",  2, "2009-12-03 10:03:00", 7.05, 13078.0, UK),       # here too
     ("489444", "85048",  "CHRISTMAS LIGHTS",  5, "2009-12-04 09:00:00", 7.15, 13078.0, "EIRE"),
     ("C489445", "85048", "CHRISTMAS LIGHTS", -7, "2009-12-05 09:00:00", 7.15, 13078.0, "EIRE"),   # 5, then 2 of the 10
     ("c489446", "22041", "RECORD FRAME",     -9, "2009-12-05 10:00:00", 2.10, 13078.0, "EIRE"),   # one too many
@@ -50,7 +50,7 @@ LINES = [
 NETTED = [(13085, "85048", 12, "2009-12-01T07:45"), (13085, "15056BL", 10, "2009-12-01T07:45")]
 NETTED += [(13078, "85048", 8, "2009-12-03T10:00"), (13078, "22041", 3, "2009-12-06T10:00")]
 NOTES = {
-    "rows whose stock code had lower-case letters or blanks, normalized": 2,  # the voucher's is one
+    "rows whose stock code had lower-case letters or blanks, normalized": 2,  # the invoice of the voucher counts
     "rows of postage and carriage, dropped": 1,
     "rows of gift vouchers, dropped": 1,
     "rows of fees, discounts, corrections, samples, dropped": 1,
@@ -97,7 +97,7 @@ def read(path: Path, **options) -> Interactions:
     return online_retail(path, **({"quantity": "raw"} | options))
 
 
-def test_every_rule_is_kept_and_counted(write):
+def test_every_rule_is_applied_and_counted(write):
     data = read(write(lines()))
     assert rows(data) == NETTED
     assert data.notes == NOTES
@@ -120,7 +120,7 @@ def test_parquet_with_its_own_types(write):
     assert rows(read(write(plain))) == [(13085, 85048, 12, "2009-12-01T07:45")]
 
 
-def test_the_first_edition_as_it_is_passed_around(tmp_path):
+def test_the_first_edition_as_csv(tmp_path):
     """Latin-1, Windows line ends, month first."""
     path = tmp_path / "data.csv"
     text = f'{",".join(FIRST_EDITION)}\r\n536365,85123A,"HOLDER, £5",6,12/1/2010 8:26,2.55,17850,{UK}\r\n'
@@ -140,7 +140,7 @@ def test_the_first_edition_as_it_is_passed_around(tmp_path):
 def test_features(write):
     data = read(write(lines()))
     items = data.item_features.set_index(data.item_ids)
-    # Of the rows of somebody; the earlier letter wins a tie.
+    # Of rows with a customer; the alphabetically first wins a tie.
     assert items["description"].to_dict() == {
         "85048": "CHRISTMAS LIGHTS",
         "15056BL": "BLACK PARASOL",
@@ -151,13 +151,13 @@ def test_features(write):
     assert data.user_features.set_index(data.user_ids)["country"].to_dict() == {13085: UK, 13078: "EIRE"}
 
 
-def test_an_item_never_described(write):
+def test_an_item_without_a_description(write):
     data = read(write(lines([(*LINES[0][:2], None, *LINES[0][3:])])))
     assert data.item_features["description"].isna().all()
     assert data.item_features["price"].tolist() == [6.95]
 
 
-def test_cancellations_may_go_and_purchases_stay(write):
+def test_cancellations_may_be_dropped_without_canceling_purchases(write):
     data = read(write(lines()), cancellations="drop")
     bought = [(13078, "22041", 8), (13078, "85048", 10), (13078, "85048", 5), (13078, "22041", 3)]
     assert [row[:3] for row in rows(data)] == [row[:3] for row in NETTED[:2]] + bought
@@ -166,7 +166,7 @@ def test_cancellations_may_go_and_purchases_stay(write):
 
 
 @pytest.mark.parametrize("missing", [None, -1])
-def test_rows_without_a_customer_may_be_one(write, missing):
+def test_rows_without_a_customer_may_be_kept_as_one_user(write, missing):
     frame = lines().astype({"Customer ID": "Int64"}).fillna({"Customer ID": missing or pd.NA})
     data = read(write(frame), anonymous="keep")
     assert (-1, "22041", 48, "2009-12-01T07:46") in rows(data)
@@ -190,7 +190,7 @@ def test_quantities_and_filters(write):
     assert read(write(again), duplicates="first").value.tolist() == [12, 10, 8, 3]
 
 
-YEARS = [  # the second starts over on a day that the first has
+YEARS = [  # the second year starts on a day that the first contains
     ("1", "85048", "A", 1, "2010-11-30 10:00:00", 1.0, 1.0, UK),
     ("2", "85048", "A", 2, "2010-12-01 10:00:00", 1.0, 1.0, UK),
     ("3", "85048", "A", 3, "2010-12-09 10:00:00", 1.0, 2.0, UK),
@@ -213,8 +213,8 @@ def test_the_overlap_of_the_two_years_counts_once(write, tmp_path):
         }
 
 
-def test_a_shuffled_file_has_no_years(write):
-    """Time goes back more than once: what stands twice may be two lines of an invoice, and is summed as these are."""
+def test_the_overlap_of_years_is_not_removed_in_a_shuffled_file(write):
+    """Time goes back more than once: equal rows may be two lines of an invoice, and are summed like these."""
     data = read(write(lines([YEARS[i] for i in (1, 0, 3, 2, 0)])))
     assert data.value.tolist() == [4, 2, 3]
     assert "rows of invoices that both years hold, the second time dropped" not in data.notes
@@ -232,14 +232,14 @@ CODES = {
 
 
 @pytest.mark.parametrize(("reason", "code"), [(reason, code) for reason, codes in CODES.items() for code in codes])
-def test_what_is_a_product(write, reason, code):
+def test_codes_of_products(write, reason, code):
     data = read(write(lines([LINES[5], ("1", code, "X", 1, "2009-12-01 10:00:00", 1.0, 1.0, UK)])))
     assert len(data) == (1 if reason else 2)
     assert [note for note in data.notes if "dropped" in note] == ([reason] if reason else [])
 
 
 def stack(events: list[int]) -> tuple[list[int], list[int]]:
-    """What is left of purchases and what cancellations could not take, with a stack: the last one in goes first."""
+    """Remaining purchases and unmatched cancellations, by a stack: the latest purchase is canceled first."""
     left, lost, held = [0] * len(events), [0] * len(events), []
     for row, quantity in enumerate(events):
         if quantity > 0:
@@ -262,7 +262,7 @@ event = st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(-5, 5).filte
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(event, min_size=1, max_size=25))
-def test_cancellations_take_the_latest_first(events):
+def test_cancellations_cancel_the_latest_purchase_first(events):
     frame = pd.DataFrame(events, columns=["user_id", "item_id", "quantity", "time"])
     frame = frame.astype({"user_id": "category", "item_id": "category", "quantity": float})
     left, lost = module._last_in_first_out(frame)
@@ -308,12 +308,12 @@ def changed(row: int, **cells) -> pd.DataFrame:
         (lines(LINES[15:16]), r"all purchases were canceled: 1 cancellations of more than was bought before"),
     ],
 )
-def test_what_cannot_be_read_is_named(write, frame, message):
+def test_errors_name_file_and_column(write, frame, message):
     with pytest.raises(InputError, match=message):
         read(write(frame, "r.csv"))
 
 
-def test_files_that_are_none(tmp_path, write, monkeypatch):
+def test_files_that_are_not_online_retail(tmp_path, write, monkeypatch):
     with pytest.raises(InputError, match=r"set data.path=FILE to Online Retail II"):
         online_retail()
     for name in ("no.xlsx", "no.parquet", "no.csv"):
@@ -338,7 +338,7 @@ def test_files_that_are_none(tmp_path, write, monkeypatch):
 @pytest.mark.shared_data
 @pytest.mark.slow
 def test_the_real_year(shared_data):
-    """As a loop over its rows counts it."""
+    """Counts against a loop over the rows."""
     path = shared_data / "online-retail-ii-2009.parquet"
     frame = pd.read_parquet(path)
     frame["StockCode"] = frame["StockCode"].str.strip().str.upper()

@@ -29,7 +29,7 @@ def source(tmp_path):
 
 
 def full() -> Interactions:
-    """Every field there is, of every kind that loaders make."""
+    """Interactions with every field and every type of column that loaders produce."""
     frame = pd.DataFrame({"user_id": ["u", "v", "u"], "item_id": [3, 1, 1], "time": [5, 6, 7]})
     frame = frame.assign(value=np.float32(0.5), event=[0, 1, 1], target=[True, False, True], weight=1.0, part=[0, 1, 2])
     items = pd.DataFrame({"item_id": [1], "year": pd.array([1990], "Int64"), "genres": [["a", "b"]], "title": ["x"]})
@@ -47,7 +47,7 @@ def bare() -> Interactions:
 
 
 def assert_same_table(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """Equal, with one kind of nothing: text read back may have another than it had."""
+    """Compare tables; missing text may be None in one and NaN in the other."""
     pd.testing.assert_frame_equal(*(table.where(table.notna(), None) for table in (one, other)))
 
 
@@ -69,7 +69,7 @@ def assert_same(one: Interactions, other: Interactions) -> None:
 
 
 @pytest.mark.parametrize("make", [full, bare])
-def test_what_comes_back_is_what_was_prepared(cache, source, make):
+def test_prepared_data_is_read_back(cache, source, make):
     calls = []
 
     def prepare(files, *, setting):
@@ -79,10 +79,10 @@ def test_what_comes_back_is_what_was_prepared(cache, source, make):
     first = prepared(prepare, {"source": source}, {"setting": (1, 2)})
     assert_same(first, prepared(prepare, {"source": source}, {"setting": (1, 2)}))
     assert calls == [("abc", (1, 2))]
-    assert len(list(cache.iterdir())) == 1  # and nothing of the writing is left
+    assert len(list(cache.iterdir())) == 1  # no temporary files are left
 
 
-def test_other_contents_settings_or_preparations_are_prepared_anew(cache, source):
+def test_other_contents_settings_or_preparations_are_prepared_again(cache, source):
     def prepare(files, *, setting):
         return replace(bare(), name=f"{files['source'].read_text()} {setting}")
 
@@ -94,14 +94,14 @@ def test_other_contents_settings_or_preparations_are_prepared_anew(cache, source
     assert prepared(other, {"source": source}, {"setting": 1}).name == "other"
     stat = source.stat()
     source.write_text("abd")
-    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # of the same size and time
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # same size and time
     assert prepared(prepare, {"source": source}, {"setting": 1}).name == "abd 1"
     moved = source.rename(source.with_name("moved.txt"))
     assert prepared(prepare, {"source": moved}, {"setting": 1}).name == "abd 1"
     assert len(list(cache.iterdir())) == 4
 
 
-def test_other_code_prepares_anew(cache, source, tmp_path, monkeypatch):
+def test_changed_code_prepares_again(cache, source, tmp_path, monkeypatch):
     from jaxrec.data.sources import prepared as module
 
     calls = []
@@ -128,7 +128,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_folder_is_made_again(cache, source, damage, capsys):
+def test_a_damaged_folder_is_replaced(cache, source, damage, capsys):
     calls = []
 
     def prepare(files):
@@ -146,7 +146,7 @@ def test_a_damaged_folder_is_made_again(cache, source, damage, capsys):
     assert list(cache.iterdir()) == [folder]
 
 
-def test_nothing_half_written_is_ever_there(cache, source, monkeypatch):
+def test_an_interrupted_write_leaves_no_partial_folder(cache, source, monkeypatch):
     from jaxrec.data.sources import prepared as module
 
     def prepare(files):
@@ -157,11 +157,11 @@ def test_nothing_half_written_is_ever_there(cache, source, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(module.feather, "write_feather", broken)
-        assert_same(prepared(prepare, {"source": source}, {}), bare())  # the data is there, only not kept
+        assert_same(prepared(prepare, {"source": source}, {}), bare())  # the data is returned but not stored
     assert list(cache.iterdir()) == []
 
 
-def test_folders_of_killed_processes_are_removed_after_a_day(cache, source):
+def test_temporary_folders_of_killed_processes_are_removed_after_a_day(cache, source):
     for name in ("killed", "young"):
         (cache / f".preparing-{name}" / "new").mkdir(parents=True)
     os.utime(cache / ".preparing-killed", (0, 0))
@@ -173,7 +173,7 @@ def test_folders_of_killed_processes_are_removed_after_a_day(cache, source):
     assert [path.name for path in cache.iterdir() if path.name.startswith(".")] == [".preparing-young"]
 
 
-def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
+def test_data_that_a_table_cannot_hold_is_not_stored(cache, source, capsys):
     def prepare(files):
         return replace(bare(), item_features=pd.DataFrame({"odd": [1, "text"]}, dtype=object))
 
@@ -182,10 +182,10 @@ def test_what_a_table_cannot_hold_is_not_kept(cache, source, capsys):
     assert list(cache.iterdir()) == []
 
 
-def test_who_is_second_says_nothing(cache, source, monkeypatch, capsys):
+def test_a_process_that_finishes_second_raises_no_error(cache, source, monkeypatch, capsys):
     def rename(self, target, real=Path.rename):
         if self.name == "made":
-            shutil.copytree(self, target)  # another process is there a moment before
+            shutil.copytree(self, target)  # another process has just finished
         return real(self, target)
 
     monkeypatch.setattr(Path, "rename", rename)
@@ -194,7 +194,7 @@ def test_who_is_second_says_nothing(cache, source, monkeypatch, capsys):
     assert len(list(cache.iterdir())) == 1
 
 
-def test_two_at_once_leave_one(cache, source):
+def test_two_processes_leave_one_folder(cache, source):
     together = threading.Barrier(2)
 
     def prepare(files):
@@ -209,7 +209,7 @@ def test_two_at_once_leave_one(cache, source):
 
 
 def test_a_cache_reads_only_its_own_folder(cache, source, capsys):
-    """A table named with .. is not read, even if its digest is right."""
+    """A table name with .. is not read, even if its digest is correct."""
     made = prepared(lambda files: bare(), {"a": source}, {})
     (folder,) = cache.iterdir()
     (folder / "rows").rename(cache / "rows")

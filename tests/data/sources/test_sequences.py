@@ -49,7 +49,7 @@ def test_lists(write):
     assert data.notes == {"users without items, dropped": 1}
 
 
-def test_a_user_who_is_no_number_heads_no_columns(write):
+def test_a_user_id_that_is_text_is_not_a_header(write):
     assert pairs_of(sequences(write("anna 7\n"))) == [("anna", 7)]
     assert pairs_of(sequences(write("anna 7\n3 4\nbert 5\n"))) == [("anna", 7), ("3", 4), ("bert", 5)]
 
@@ -69,12 +69,12 @@ def test_a_user_who_is_no_number_heads_no_columns(write):
         ("1 2\n3 4\n".encode("utf-16-le"), "line 1 of .*data.txt is not UTF-8 text"),
     ],
 )
-def test_what_cannot_be_read_is_named(write, content, message):
+def test_errors_name_the_line(write, content, message):
     with pytest.raises(InputError, match=message):
         sequences(write(content))
 
 
-def test_files_that_are_not_there_or_damaged(write, tmp_path):
+def test_missing_and_damaged_files(write, tmp_path):
     with pytest.raises(InputError, match="there is no file"):
         sequences(tmp_path / "nothing.txt")
     with pytest.raises(InputError, match="is a folder"):
@@ -92,7 +92,7 @@ ids = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, m
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(ids, st.lists(ids, min_size=1, max_size=4)), min_size=1, max_size=8))
-def test_either_layout_reads_what_was_written(tmp_path_factory, drawn):
+def test_both_layouts_are_read_back(tmp_path_factory, drawn):
     folder = tmp_path_factory.mktemp("round")
     expected = [(user, item) for user, items in drawn for item in items]
     (folder / "pairs.txt").write_text("".join(f"{user} {item}\n" for user, item in expected), "utf-8")

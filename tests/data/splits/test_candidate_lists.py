@@ -28,7 +28,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 11)), max_size=40)
 
 @settings(deadline=None, max_examples=25, database=None)
 @drawn(PAIRS, PAIRS.filter(len), st.integers(1, 12), st.integers(0, 3))
-def test_drawn_candidates_are_distinct_and_neither_known_nor_sought(known, ground_truth, n, seed):
+def test_sampled_candidates_are_distinct_and_neither_known_nor_targets(known, ground_truth, n, seed):
     taken = {user: {item for owner, item in known + ground_truth if owner == user} for user in range(6)}
     asked = sorted({user for user, _ in ground_truth})
     offsets, items = draw_candidates(held(known, ground_truth), n, seed)
@@ -40,7 +40,7 @@ def test_drawn_candidates_are_distinct_and_neither_known_nor_sought(known, groun
     assert np.array_equal(items, draw_candidates(held(known, ground_truth), n, seed)[1])
 
 
-def test_every_set_of_candidates_is_as_likely(monkeypatch):
+def test_all_sets_of_candidates_are_equally_likely(monkeypatch):
     """3,000 users in three blocks draw 2 of the same 4 items: each of 6 sets 500 times, with a deviation of 20."""
     monkeypatch.setattr(candidate_lists, "USERS_AT_A_TIME", 1100)
     n_users = 3000
@@ -57,9 +57,9 @@ def test_every_set_of_candidates_is_as_likely(monkeypatch):
     assert not np.array_equal(items, draw_candidates(source, 2, seed=1)[1])
 
 
-def test_what_was_only_viewed_may_be_a_candidate():
+def test_items_that_were_only_viewed_may_be_candidates():
     viewed = held([(0, item) for item in range(12)], [(0, 5)])
-    viewed = replace(viewed, known=replace(viewed.known, target=np.arange(12) == 3))  # but one was bought
+    viewed = replace(viewed, known=replace(viewed.known, target=np.arange(12) == 3))  # all but one were bought
     _, items = draw_candidates(viewed, 12, seed=0)
     assert sorted(items) == [0, 1, 2, 4, *range(6, 12)]
 
@@ -68,7 +68,7 @@ IDS = np.array(["u", "v", "w"], object), np.array([30, 10, 20])
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])
-def test_files_speak_original_ids(tmp_path, suffix):
+def test_files_contain_original_ids(tmp_path, suffix):
     frame = pd.DataFrame({"who": ["v", "u", "v", "v", "stranger"], "what": [20, 10, 30, 20, 30]})
     path = tmp_path / f"candidates.{suffix}"
     if suffix == "parquet":
@@ -79,7 +79,7 @@ def test_files_speak_original_ids(tmp_path, suffix):
     offsets, items = read_candidates(path, source, user_column="who", item_column="what")
     assert offsets.tolist() == [0, 1, 3, 3]
     assert items.tolist() == [1, 0, 2]  # each once, sorted
-    ids = IDS[0], np.array(["30", "10", "20"], object)  # text, as where another id is no number
+    ids = IDS[0], np.array(["30", "10", "20"], object)  # text, as if another id were not a number
     as_text = held([], [(0, 2), (1, 1)], ids=ids)
     assert read_candidates(path, as_text, user_column="who", item_column="what")[1].tolist() == [1, 0, 2]
 
@@ -93,13 +93,13 @@ def test_files_speak_original_ids(tmp_path, suffix):
         ("user,item\nu,10\n", "no column 'who'.*set eval.user_column"),
     ],
 )
-def test_what_a_file_lacks_is_named(tmp_path, text, message):
+def test_missing_columns_and_rows_are_named(tmp_path, text, message):
     path = tmp_path / "candidates.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         read_candidates(path, held([], [(0, 2), (1, 1)], ids=IDS), user_column="who", item_column="what")
 
 
-def test_a_file_that_is_not_there_names_its_key(tmp_path):
+def test_a_missing_file_names_its_key(tmp_path):
     with pytest.raises(InputError, match=r"check eval\.path"):
         read_candidates(tmp_path / "no.csv", held([], [(0, 1)]), user_column="who", item_column="what")

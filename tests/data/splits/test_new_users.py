@@ -18,7 +18,7 @@ ROWS = st.lists(
 
 
 def data(rows: list[tuple[int, int, int, int]], with_views: bool = False) -> Interactions:
-    """Rows of user, item, time and whether it is a target; the value tells them apart."""
+    """Rows of user, item, time and whether it is a target; the value identifies the row."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time", "target"], dtype=np.int64)
     frame["value"] = np.arange(len(rows), dtype=np.float32)
     frame["target"] = frame["target"].astype(bool) | (not with_views)
@@ -29,14 +29,14 @@ def split_of(rows, with_views=False, **options) -> tuple[Interactions, Split | N
     source = data(rows, with_views)
     try:
         return source, new_users(source, **{"validation_fraction": 0.2, "test_fraction": 0.3, **options})
-    except InputError as error:  # too few users with two interactions, or nothing but what they have already
+    except InputError as error:  # too few users with two interactions, or no new items for them
         assert "no user has a" in str(error)  # noqa: PT017
         return source, None
 
 
 @quick
 @drawn(ROWS, st.booleans(), st.sampled_from(["time", "random"]), st.integers(0, 3))
-def test_held_out_users_are_known_only_when_they_are_asked_about(rows, with_views, known_by, seed):
+def test_held_out_users_are_known_only_in_their_own_part(rows, with_views, known_by, seed):
     _, split = split_of(rows, with_views, known_by=known_by, seed=seed)
     if split is None:
         return
@@ -78,14 +78,14 @@ def test_the_share_of_each_user_and_of_users_is_rounded(rows, known_fraction, se
         assert np.count_nonzero(split.test.target.user == user) == count[user] - n_known
 
 
-def test_views_do_not_count_for_the_share_that_is_known():
+def test_views_do_not_count_toward_the_known_share():
     rows = [(user, item, item, int(item >= 6)) for user in range(10) for item in range(10)]
     test = new_users(data(rows, with_views=True), known_fraction=0.5).test
     mine = test.known.take(test.known.user == test.target.user[0])
     assert [mine.item_ids[mine.item].tolist(), test.target.item_ids[test.target.item].tolist()] == [[*range(8)], [8, 9]]
 
 
-def test_the_draw_follows_its_seed_and_ways_to_know_differ():
+def test_the_seed_sets_the_users_and_the_choice_of_known_rows_matters():
     rows = [(user, item, item, 1) for user in range(40) for item in range(10)]
     splits = [new_users(data(rows), seed=seed, known_by=by) for seed, by in ((0, "time"), (0, "time"), (1, "time"))]
     tested = [split.test.target.value.tolist() for split in splits]
@@ -95,14 +95,14 @@ def test_the_draw_follows_its_seed_and_ways_to_know_differ():
     assert len(set(at_random.item_ids[at_random.item])) > 2
 
 
-def test_mistakes_are_named():
+def test_invalid_settings_are_named():
     with pytest.raises(InputError, match="their sum must be below 1"):
         new_users(data([(0, 0, 0, 1)]), validation_fraction=0.5, test_fraction=0.5)
     with pytest.raises(InputError, match="no user has a test item"):
         new_users(data([(user, user, 0, 1) for user in range(9)]))  # one interaction each
 
 
-def test_no_validation_is_no_error():
+def test_validation_may_be_empty():
     rows = [(user, user + n, n, 1) for user in range(8) for n in range(4)]
     _, split = split_of(rows, validation_fraction=0.0)
     assert split.selection.validation is None

@@ -19,7 +19,7 @@ ROWS = st.lists(
 
 
 def data(rows: list[tuple[int, int, int, int]], with_views: bool = False) -> Interactions:
-    """Rows of user, item, hour and whether it is a target (0 is not); the value tells them apart."""
+    """Rows of user, item, hour and whether it is a target (0: no); the value identifies the row."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time", "target"], dtype=np.int64)
     frame["time"] *= HOUR
     frame["value"] = np.arange(len(rows), dtype=np.float32)
@@ -31,7 +31,7 @@ def parts(split: Split) -> list[Interactions]:
     return [split.selection.train, split.selection.validation.target, split.test.target]
 
 
-def test_times_before_1970_are_split_as_later_ones():
+def test_times_before_1970_are_split_like_later_ones():
     rows = [(user, user % 4, 24 * user + hour, 1) for user in range(8) for hour in range(3)]
     rows = [(user, (item + n) % 4, hour, target) for n, (user, item, hour, target) in enumerate(rows)]
     early = [(user, item, hour - 24 * 36_525, target) for user, item, hour, target in rows]
@@ -43,7 +43,7 @@ def test_times_before_1970_are_split_as_later_ones():
 
 @settings(deadline=None, max_examples=25, database=None)
 @drawn(ROWS, st.booleans(), st.booleans())
-def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_views, drop):
+def test_training_precedes_the_test_and_steps_see_only_the_past(rows, with_views, drop):
     source = data(rows, with_views)
     newest = source.time.max()
     try:
@@ -73,8 +73,8 @@ def test_nobody_trains_on_the_future_and_steps_see_the_past_alone(rows, with_vie
 
 @settings(deadline=None, max_examples=25, database=None)
 @drawn(ROWS, st.booleans(), st.booleans())
-def test_the_split_is_that_of_a_loop(rows, with_views, drop):
-    """Which rows train, and which are sought of which session, one session after the other in plain Python."""
+def test_the_split_against_a_loop(rows, with_views, drop):
+    """Training rows, and targets of each session, session by session in plain Python."""
     source = data(rows, with_views)
     number = sessions(source, MINUTES * 60)
     newest = source.time.max()
@@ -88,7 +88,7 @@ def test_the_split_is_that_of_a_loop(rows, with_views, drop):
             kept[part].append(mine)
     in_train = {source.item[row] for mine in kept[0] for row in mine}
     expected = [sorted(row for mine in kept[0] for row in mine)]
-    known = [*expected[0]]  # and in the end all that was ever asked about
+    known = [*expected[0]]  # finally everything that was a target
     for part in (1, 2):
         held = [[row for row in mine if not drop or source.item[row] in in_train] for mine in kept[part]]
         target = [row for mine in held if len(mine) >= 2 for row in mine[1:]]
@@ -123,18 +123,18 @@ def test_sessions_are_named_by_user_and_number_and_bring_features():
     assert split.notes["sessions"] == 4
 
 
-def test_without_a_gap_each_user_is_a_session_under_its_own_id():
+def test_without_a_gap_each_user_is_one_session_with_the_id_of_the_user():
     rows = [(5, 0, 0, 1), (5, 1, 60, 1), (6, 0, 90, 1), (6, 0, 91, 1), (6, 1, 92, 1), (6, 3, 93, 1), (9, 1, 1, 1)]
     split = by_session(data(rows), gap_minutes=None, validation_days=0.0, test_days=0.5)
     assert split.test.target.user_ids.tolist() == [5, 6]
-    assert split.test.target.value.tolist() == [3, 4]  # a repeat is sought; item 3 is not in train
+    assert split.test.target.value.tolist() == [3, 4]  # a repeat is a target; item 3 is not in train
     assert split.notes["rows_of_unknown_items_dropped"] == 1
     kept = by_session(data(rows), gap_minutes=None, validation_days=0.0, test_days=0.5, drop_unknown_items=False)
     assert kept.test.target.value.tolist() == [3, 4, 5]
     assert kept.notes["test_items_not_in_train"] == 1
 
 
-def test_a_session_is_cut_where_the_next_part_begins():
+def test_a_session_is_cut_at_the_start_of_the_next_part():
     rows = [(1, 0, 0, 1), (1, 1, 70, 1), (1, 0, 76, 1), (2, 0, 99, 1), (2, 1, 100, 1)]
     split = by_session(data(rows), gap_minutes=None, validation_days=0.0, test_days=1.0)  # from hour 76 on
     assert split.selection.train.value.tolist() == [0, 1]
@@ -148,20 +148,20 @@ def test_a_session_is_cut_where_the_next_part_begins():
         ((3.0, 0.1), "no session of two or more events to test"),
     ],
 )
-def test_days_that_leave_nothing_are_named(days, message):
+def test_days_that_leave_no_data_are_named(days, message):
     rows = [(1, 0, 0, 1), (1, 1, 1, 1), (2, 0, 50, 1), (2, 1, 51, 1), (3, 0, 100, 1)]
     with pytest.raises(InputError, match=message):
         by_session(data(rows), validation_days=days[0], test_days=days[1])
 
 
-def test_times_are_needed():
+def test_times_are_required():
     source = encode(pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]}), name="timeless")
     with pytest.raises(InputError, match=r"split=sessions needs times.*data\.time_column"):
         by_session(source)
 
 
-def test_what_lies_on_an_edge():
-    """A session that begins at a cut is behind it; a pause of exactly the gap ends none."""
+def test_events_exactly_at_a_boundary():
+    """A session that begins at a cut belongs to the later part; a pause of exactly the gap ends no session."""
     minute, newest = 60_000, 10 * DAY
     first = {1: 0, 2: newest - 2 * DAY, 3: newest - DAY, 4: newest - 10 * minute, 5: DAY, 6: DAY}
     pause = {5: 60 * minute, 6: 60 * minute + 30_000}
@@ -176,7 +176,7 @@ def test_what_lies_on_an_edge():
     assert split.notes["sessions_too_short_dropped"] == 2  # those of user 6
 
 
-def test_the_span_of_the_data_is_from_its_first_to_its_last_event():
+def test_days_are_counted_from_the_first_to_the_last_event():
     """Three days, long after 1970; sessions of one event each."""
     day, start = 86_400_000, 1_400_000_000_000
     ids = np.arange(1), np.arange(2)
@@ -187,7 +187,7 @@ def test_the_span_of_the_data_is_from_its_first_to_its_last_event():
         by_session(data)
 
 
-def test_a_sample_of_sessions_keeps_what_is_known_and_the_order():
+def test_a_sample_of_sessions_keeps_history_and_order():
     rows = [(user, item, hour + 24 * user, 1) for user in range(8) for hour, item in enumerate((1, 2, 3))]
     held = by_session(data(rows), gap_minutes=None, validation_days=2.0, test_days=3.0, drop_unknown_items=False).test
     some, all_rows = held.sampled(2), held.joined()

@@ -27,7 +27,7 @@ def test_a_session_ends_where_the_gap_is_exceeded():
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9000)), min_size=1, max_size=40), st.integers(0, 4000))
-def test_sessions_are_those_of_a_walk_through_each_user(rows, gap):
+def test_sessions_against_a_loop_over_users(rows, gap):
     expected, number = {}, -1
     for user in sorted({user for user, _ in rows}):
         before = None
@@ -38,7 +38,7 @@ def test_sessions_are_those_of_a_walk_through_each_user(rows, gap):
     assert sessions(data(rows), gap).tolist() == [expected[i] for i in range(len(rows))]
 
 
-def test_what_has_no_sessions_is_said():
+def test_data_without_sessions_is_an_error():
     with pytest.raises(InputError, match=r"sessions need times: name their column in data\.time_column"):
         sessions(replace(data([(0, 0)]), time=None))
     with pytest.raises(InputError, match="the session gap must be 0 seconds or more, not -1"):

@@ -18,7 +18,7 @@ ROWS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30), st.integers(0, 
 
 
 def data(rows: list[tuple[int, int, int]], duplicates: str = "last") -> Interactions:
-    """Rows of user, item and time; the value tells them apart."""
+    """Rows of user, item and time; the value identifies the row."""
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"], dtype=np.int64)
     frame["value"] = np.arange(len(rows), dtype=np.float32)
     return encode(filtered(frame, duplicates=duplicates)[0], name="drawn")
@@ -53,7 +53,7 @@ def splits(source: Interactions) -> list[Split]:
 
 @quick
 @drawn(ROWS)
-def test_parts_are_disjoint_and_together_everything(rows):
+def test_parts_are_disjoint_and_complete(rows):
     source = data(rows)
     for split in splits(source):
         values = np.concatenate([part.value for part in parts(split)])
@@ -66,7 +66,7 @@ def test_parts_are_disjoint_and_together_everything(rows):
 
 @quick
 @drawn(ROWS)
-def test_nothing_held_out_is_known(rows):
+def test_held_out_rows_are_not_known(rows):
     source = data(rows, duplicates="keep")
     for split in splits(source):
         sets = [pairs(part) for part in parts(split)]
@@ -99,7 +99,7 @@ def test_holdout_takes_the_rounded_share_of_every_user(rows, validation, test, s
     assert same(split, holdout(source, **options))
 
 
-def test_holdout_is_random_within_users_and_follows_its_seed():
+def test_holdout_is_random_within_users_and_set_by_the_seed():
     source = data([(user, item, 0) for user in range(50) for item in range(20)])
     first, second = holdout(source, seed=0), holdout(source, seed=1)
     assert [len(part) for part in parts(first)] == [800, 100, 100]
@@ -108,12 +108,12 @@ def test_holdout_is_random_within_users_and_follows_its_seed():
     assert abs((first.test.target.value % 20).mean() - 9.5) < 3
 
 
-def test_a_share_that_is_a_half_in_floats_rounds_up():
+def test_a_share_that_ends_in_one_half_rounds_up():
     source = data([(0, item, 0) for item in range(50)])  # 50 * 0.29 is 14.5, and 14.499999999999998 in floats
     assert len(holdout(source, validation_fraction=0.0, test_fraction=0.29).test.target) == 15
 
 
-def test_users_who_would_keep_nothing_keep_all():
+def test_users_left_without_training_rows_keep_all_rows():
     source = data([(0, 0, 0), (0, 1, 0), *((1, item, 0) for item in range(10))])
     split = holdout(source, validation_fraction=0.3, test_fraction=0.3)
     assert [np.bincount(part.user, minlength=2).tolist() for part in parts(split)] == [[2, 4], [0, 3], [0, 3]]
@@ -121,7 +121,7 @@ def test_users_who_would_keep_nothing_keep_all():
 
 @quick
 @drawn(ROWS, st.integers(1, 3))
-def test_the_last_one_tests_and_the_one_before_validates(rows, min_history):
+def test_the_last_interaction_is_for_test_and_the_one_before_for_validation(rows, min_history):
     source = data(rows)
     train, validation, test = [], [], []
     for user in range(source.n_users):
@@ -140,7 +140,7 @@ def test_the_last_one_tests_and_the_one_before_validates(rows, min_history):
         assert part.value.tolist() == sorted(source.value[expected].tolist())
 
 
-def test_without_times_file_order_is_the_order():
+def test_without_times_file_order_is_used():
     frame = pd.DataFrame({"user_id": [1, 1, 2, 1, 2, 2], "item_id": [5, 3, 9, 4, 8, 7]})
     split = leave_one_out(encode(frame, name="timeless"))
     assert split.test.target.item_ids[split.test.target.item].tolist() == [4, 7]
@@ -157,12 +157,12 @@ DAYS = [(user, 10 * user + day, day * 86_400_000) for user in range(3) for day i
         ("1970-01-07T00:00:01", "1970-01-09", [21, 3, 6]),
         (6 * 86_400, 8.0 * 86_400, [18, 6, 6]),
         (0.6, 0.8, [18, 6, 6]),
-        (0.65, 0.8, [18, 6, 6]),  # ties fall behind the cut
+        (0.65, 0.8, [18, 6, 6]),  # ties belong to the later part
         (None, 0.8, [24, 6]),
-        (None, 1.0, [3, 27]),  # a second, no share
+        (None, 1.0, [3, 27]),  # one second, not a share
     ],
 )
-def test_cuts_in_time(validation_from, test_from, sizes):
+def test_time_cuts(validation_from, test_from, sizes):
     split = global_time(data(DAYS), validation_from=validation_from, test_from=test_from)
     assert [len(part) for part in parts(split)] == sizes
     assert split.selection.train.time.max() < split.test.target.time.min()
@@ -183,7 +183,7 @@ def test_cuts_in_time(validation_from, test_from, sizes):
         ({"test_from": "christmas"}, "split.test_from=christmas has a time that cannot be read"),
     ],
 )
-def test_cuts_that_cannot_be_made(options, message):
+def test_impossible_cuts(options, message):
     with pytest.raises(InputError, match=message):
         global_time(data(DAYS), **options)
 
@@ -192,7 +192,7 @@ def test_cuts_that_cannot_be_made(options, message):
     ("fold", "train", "validation", "test"),  # days; of 3 users, so that a tenth of the data is a day
     [(0, range(5), [5], [6, 7]), (1, range(7), [7], [8, 9])],
 )
-def test_test_periods_roll_on(fold, train, validation, test):
+def test_test_periods_are_consecutive(fold, train, validation, test):
     split = rolling(data(DAYS), fold=fold, folds=2, validation_fraction=0.1, test_fraction=0.2)
     days = [sorted(set((part.time // 86_400_000).tolist())) for part in parts(split)]
     assert days == [list(train), validation, test]
@@ -213,18 +213,18 @@ def test_the_last_test_period_ends_with_the_data():
         ({"folds": 9}, r"split.folds=9 test periods of split.test_fraction=0.1 .* leave no training data"),
     ],
 )
-def test_folds_that_do_not_exist(options, message):
+def test_invalid_folds(options, message):
     with pytest.raises(InputError, match=message):
         rolling(data(DAYS), **options)
 
 
-def test_a_fold_without_a_past():
+def test_a_fold_without_earlier_data():
     with pytest.raises(InputError, match=r"before the end of split.fold=0: the data has 30 interactions of 3 users"):
         rolling(replace(data(DAYS), time=np.zeros(30, np.int64)))
 
 
 @pytest.mark.parametrize("split", [rolling, lambda source: global_time(source, test_from=0.5)])
-def test_time_is_needed_for_cuts(split):
+def test_time_cuts_need_times(split):
     frame = pd.DataFrame({"user_id": [1, 1], "item_id": [5, 3]})
     with pytest.raises(InputError, match=r"data.time_column"):
         split(encode(frame, name="timeless"))
@@ -242,7 +242,7 @@ def test_given_parts_are_taken_as_they_are():
     assert [part.value.tolist() for part in parts(split)] == [[0, 3], [2], [1, 4]]
 
 
-def test_given_carves_validation_out_of_train():
+def test_given_takes_validation_from_train():
     source = parted([0] * 10 + [2] * 2)
     assert given(source).selection.validation is None
     split = given(source, validation_fraction=0.3, seed=4)
@@ -256,12 +256,12 @@ def test_given_carves_validation_out_of_train():
 @pytest.mark.parametrize(
     ("validation", "counts"), [(0.0, "9 train, 0 validation, 1 test"), (0.1, "8 train, 1 validation, 1 test")]
 )
-def test_a_split_shows_its_sizes(validation, counts):
+def test_the_repr_of_a_split_has_its_sizes(validation, counts):
     split = holdout(data([(0, item, 0) for item in range(10)]), validation_fraction=validation, test_fraction=0.1)
     assert repr(split).endswith(f"1 users, 10 items; {counts})")
 
 
-def test_notes_count_what_is_cold_and_what_is_known():
+def test_notes_count_cold_users_and_items_and_known_rows():
     split = given(
         parted(
             [0, 0, 1, 1, 2, 2, 2, 2, 2, 2, 2],
@@ -283,8 +283,8 @@ def test_notes_count_what_is_cold_and_what_is_known():
     assert split.test.target.value.tolist() == [6, 7, 9, 10]
 
 
-def test_features_are_fitted_on_what_train_holds():
-    """Numbers of 1 and 3 in train are -1 and 1, and 9, which only test holds, changes neither."""
+def test_features_are_fitted_on_users_and_items_in_train():
+    """Numbers 1 and 3 in train become -1 and 1; 9, which is only in test, changes neither."""
     source = parted([0, 0, 2], users=[1, 3, 9], items=[3, 1, 9])
     numbers = {f"{of}_features": pd.DataFrame({"x": getattr(source, f"{of}_ids")}) for of in ("user", "item")}
     encoded = given(replace(source, **numbers)).test.target.encoded
@@ -292,7 +292,7 @@ def test_features_are_fitted_on_what_train_holds():
         assert dict(zip(ids, found.numbers[:, 0], strict=True)) == {1: -1, 3: 1, 9: 7}
 
 
-def test_notes_tell_the_share_that_trains_on_the_future():
+def test_notes_contain_the_share_of_test_older_than_train():
     rows = [(1, 1, 5), (1, 2, 6), (2, 1, 1), (2, 2, 2), (1, 3, 9), (2, 3, 3)]
     frame = pd.DataFrame(rows, columns=["user_id", "item_id", "time"]).assign(part=[0, 0, 0, 0, 2, 2])
     assert given(encode(frame, name="leaky")).notes["test_before_last_train"] == 0.5
@@ -304,7 +304,7 @@ def test_split_data_is_not_split_again(split):
         split(parted([0, 2]))
 
 
-def test_splits_that_cannot_be_made():
+def test_impossible_splits():
     whole = data([(1, item, item) for item in range(10)])
     with pytest.raises(InputError, match="data that is already split"):
         given(whole)
@@ -318,12 +318,12 @@ def test_splits_that_cannot_be_made():
         given(parted([2, 2]))
 
 
-def test_one_user_is_enough():
+def test_a_split_of_one_user():
     split = holdout(data([(1, item, item) for item in range(10)]))
     assert [len(part) for part in parts(split)] == [8, 1, 1]
 
 
-def test_one_item_is_enough():
+def test_a_split_of_one_item():
     split = given(parted([0, 0, 2], users=[1, 2, 3], items=[7, 7, 7]))
     assert split.test.target.n_items == 1
 
@@ -337,9 +337,9 @@ def views_and_purchases() -> Interactions:
     return encode(frame, event_names=("view", "purchase"), name="drawn")
 
 
-def test_history_that_is_no_target_is_known_only_to_what_comes_after_it():
+def test_history_only_rows_are_known_to_later_targets_only():
     split = leave_one_out(views_and_purchases())
-    # The purchases of value 5 and 7 validate and test; what user 0 views between them is known to the test alone.
+    # Purchases 5 and 7 are validation and test; the views of user 0 between them are known in test only.
     assert split.selection.train.value.tolist() == [0, 1, 2, 3, 4, 9, 10]
     validation = split.selection.validation
     assert validation.target.value.tolist() == [5]
@@ -349,13 +349,13 @@ def test_history_that_is_no_target_is_known_only_to_what_comes_after_it():
     assert split.notes["history_after_test_dropped"] == 1
 
 
-def test_history_of_the_moment_of_what_is_sought_is_not_known():
-    """A view of the same millisecond may be what a purchase left behind."""
+def test_history_at_the_time_of_the_target_is_not_known():
+    """A view in the same millisecond may be a trace of the purchase itself."""
     rows = pd.DataFrame({"user_id": 1, "item_id": [1, 2, 3, 9, 9], "time": [1, 2, 3, 2, 3]})
     source = encode(rows.assign(target=[True, True, True, False, False], value=np.arange(5.0)), name="views")
     split = leave_one_out(source)
     assert split.selection.validation.known.value.tolist() == [0]
-    assert split.test.known.value.tolist() == [0, 1, 3]  # the view of the moment that validation asks about
+    assert split.test.known.value.tolist() == [0, 1, 3]  # the view at the time of the validation target
 
 
 def test_history_after_a_cut_is_dropped():
@@ -377,6 +377,6 @@ def test_holdout_holds_out_targets_only():
     assert {0, 1, 2, 4, 6, 8, 9, 10} < set(split.selection.train.value)
 
 
-def test_the_very_moment_of_the_newest_training_row_is_no_past():
+def test_history_at_the_time_of_the_latest_training_row_is_not_past():
     split = given(replace(data([(1, 1, 5), (1, 2, 5), (2, 1, 4), (2, 3, 3)]), part=np.array([0, 2, 0, 2], np.int8)))
     assert split.notes["test_before_last_train"] == 0.5
