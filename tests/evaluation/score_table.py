@@ -1,4 +1,4 @@
-"""A model whose scores are given, what is held out of its users, and the metrics of one list in plain Python."""
+"""A model with given scores, its held-out data, and the metrics of one list in plain Python."""
 
 from math import log2
 
@@ -15,7 +15,7 @@ USERS, ITEMS = 30, 50
 
 
 class Table(Model):
-    """Scores that are given."""
+    """Model whose scores are a table."""
 
     n_users: int = USERS
     n_items: int = ITEMS
@@ -40,7 +40,7 @@ def interactions(pairs: np.ndarray, n_users: int = USERS, n_items: int = ITEMS) 
 
 
 def known_and_target() -> tuple[Interactions, Interactions]:
-    """Random, disjoint; users 3 and 29 have nothing to find, user 4 knows nothing, user 5 all but three items."""
+    """Random and disjoint; users 3 and 29 have no targets, user 4 no known items, user 5 all but three items."""
     rng = np.random.default_rng(0)
     known, target = np.zeros((2, USERS, ITEMS), bool)
     known[:], target[:] = rng.random((2, USERS, ITEMS)) < np.array([0.2, 0.15])[:, None, None]
@@ -48,12 +48,12 @@ def known_and_target() -> tuple[Interactions, Interactions]:
     target &= ~known
     target[[3, 29]] = False
     rows, columns = np.nonzero(target)
-    shuffled = rng.permutation(len(rows))  # rows of a file come in any order
+    shuffled = rng.permutation(len(rows))  # the rows of a file are in any order
     return interactions(np.array(np.nonzero(known))), interactions(np.array([rows[shuffled], columns[shuffled]]))
 
 
 def of_user(ranked: list[int], relevant: set[int], k: int) -> dict[str, float]:
-    """The metrics of one list, by their definitions."""
+    """Return the metrics of one list by their definitions."""
     ranks = [rank for rank, item in enumerate(ranked[:k], 1) if item in relevant]
     n = len(relevant)
     return {
@@ -68,7 +68,7 @@ def of_user(ranked: list[int], relevant: set[int], k: int) -> dict[str, float]:
 
 
 def lists() -> tuple[np.ndarray, np.ndarray]:
-    """From 1 to 12 candidates of each user, in no order; they may be known, sought, or the very item that is ranked."""
+    """Return 1 to 12 candidates per user, unordered; they may be known, relevant, or the ranked item itself."""
     rng = np.random.default_rng(5)
     drawn = [rng.permutation(ITEMS)[: rng.integers(1, 13)] for _ in range(USERS)]
     return np.cumsum([0, *map(len, drawn)]), np.concatenate(drawn)

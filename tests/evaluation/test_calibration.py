@@ -28,7 +28,7 @@ def with_features(known, **columns):
 
 
 def shares(items, of_items) -> dict[str, float]:
-    """The mean distribution of genres over the items that have some."""
+    """Return the mean distribution of genres over the items that have genres."""
     labeled = [of_items[item] for item in items if of_items[item]]
     return {g: sum((g in own) / len(own) for own in labeled) / len(labeled) for g in "abcdef"} if labeled else {}
 
@@ -41,8 +41,8 @@ def error(listed, history, of_items) -> float:
 
 
 @pytest.mark.parametrize("entries", [1 << 22, 40])
-def test_calibration_error_is_that_of_plain_python(entries, monkeypatch):
-    """User 4 has no history, that of user 6 no genres; the lists of user 5 are short."""
+def test_calibration_error_against_plain_python(entries, monkeypatch):
+    """User 4 has no history, the history of user 6 has no genres, the lists of user 5 are short."""
     monkeypatch.setattr(categories, "ENTRIES", entries)
     monkeypatch.setattr(categories, "ROWS", 7)
     known, target = known_and_target()
@@ -50,7 +50,7 @@ def test_calibration_error_is_that_of_plain_python(entries, monkeypatch):
     known, of_items = known.take(kept), genres()
     known = with_features(known, genres=of_items, other=["x", "y"] * (ITEMS // 2))
     tables = np.random.default_rng(4).normal(size=(2, USERS, ITEMS))
-    tables[:, 7, ::8] = 9.0  # what is on top of the list of user 7 has no genre
+    tables[:, 7, ::8] = 9.0  # the first item of the list of user 7 has no genre
     settings = FullCatalog(k=KS, metrics=("ndcg", "calibration_error"))
     evaluation = settings.evaluator(Table(), HeldOut(known, target))(params(tables), Hyper())
     for member in range(2):
@@ -66,7 +66,7 @@ def test_calibration_error_is_that_of_plain_python(entries, monkeypatch):
     assert not settings.chosen[1].larger_is_better
 
 
-def test_the_column_is_chosen_by_name_or_given():
+def test_the_column_is_chosen_by_default_names_or_by_setting():
     known, target = known_and_target()
     known = with_features(known, shop=["x", "y"] * (ITEMS // 2), Category=["p", "q", "r", "s", "t"] * (ITEMS // 5))
     tables = np.random.default_rng(4).normal(size=(1, USERS, ITEMS))
@@ -90,7 +90,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("columns", UNUSABLE.values(), ids=UNUSABLE)
-def test_without_categories_it_is_left_out_and_an_error_where_it_is_asked_for(columns):
+def test_without_categories_it_is_omitted_and_an_error_if_requested(columns):
     known, target = known_and_target()
     known = with_features(known, **columns) if columns else known
     usual = FullCatalog(k=(5,), monitor="ndcg@5")
@@ -111,7 +111,7 @@ def test_a_given_column_without_categories_is_refused():
         FullCatalog(category="genre").check_data(known)
 
 
-def test_with_categories_it_is_measured_on_test():
+def test_with_categories_calibration_is_measured_on_test():
     known = with_features(interactions(np.array([[0, 1], [0, 1]])), genres=genres())
     for settings in (FullCatalog(k=(5,), monitor="ndcg@5"), Predictions(k=(5,))):
         assert "calibration_error@5" not in settings.measured

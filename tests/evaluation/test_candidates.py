@@ -14,8 +14,8 @@ KS = (1, 3, 8)
 
 
 @pytest.mark.parametrize("block", some_slow([None, 7], None))
-def test_every_rank_is_that_of_plain_python(block):
-    """Three members, many ties, each lost by the item sought."""
+def test_ranks_against_plain_python(block):
+    """Three members and many ties, which the relevant item loses."""
     known, target = known_and_target()
     tables = np.random.default_rng(1).integers(0, 6, (3, USERS, ITEMS)).astype(float)
     offsets, items = lists()
@@ -39,9 +39,9 @@ def test_every_rank_is_that_of_plain_python(block):
     assert set(found.means(0)) == set(rows[0]), "no number without its prefix"
 
 
-def test_a_constant_model_finds_nothing():
+def test_a_constant_model_has_no_hits():
     known, target = known_and_target()
-    target = target.take(target.user != 5)  # who has but one other item left
+    target = target.take(target.user != 5)  # with only one other item left
     evaluation = CandidateEvaluation(n=9, k=(5,), monitor="sampled_ndcg@5").evaluator(Table(), HeldOut(known, target))(
         params(np.zeros((1, USERS, ITEMS))), Hyper()
     )
@@ -57,7 +57,7 @@ def test_a_diverged_member_has_no_metrics():
     assert np.isnan(list(found.means(1).values())).all()
 
 
-def test_mistakes_are_named():
+def test_invalid_settings_are_named():
     known, target = known_and_target()
     with pytest.raises(
         InputError, match=r"eval\.monitor=ndcg@10 is not among the metrics: choose one of sampled_ndcg@5"

@@ -21,11 +21,11 @@ from jaxrec.negatives.uniform import Uniform
 from jaxrec.ranking import QueryRows, query_of
 
 GROUPS, USERS, ITEMS = 4, 240, 120
-EACH = 12  # items a user chooses, all of the user's own group
+EACH = 12  # items per user, all of the user's group
 
 
 def folded(vectors: Float[Array, "I D"], group: Int[Array, "I"], k: int = 10) -> Float[Array, ""]:
-    """Share of the k nearest neighbors of an item by cosine that are in another group, averaged over items.
+    """Return the share of the k nearest neighbors of an item by cosine that are in another group, averaged over items.
 
     0 means separated groups; the value of a random order, about 1 - the sum of squared group shares, means that groups
     overlap completely. Memory: items x items.
@@ -40,7 +40,7 @@ def folded(vectors: Float[Array, "I D"], group: Int[Array, "I"], k: int = 10) ->
 def misplaced(
     scores: Float[Array, "B I"], of_user: Int[Array, "B"], group: Int[Array, "I"], k: int = 10
 ) -> Float[Array, ""]:
-    """Share of the k best items of a user that are in another group than the user, averaged over users."""
+    """Return the share of the k best items that are in another group than the user, averaged over users."""
     _, best = jax.lax.top_k(scores, k)
     return jnp.mean((group[best] != of_user[:, None]).astype(jnp.float32))
 
@@ -56,7 +56,7 @@ def test_folding_by_hand():
 
 
 def apart() -> tuple[Interactions, np.ndarray, np.ndarray]:
-    """Users who choose within one group each, at random; what a value would be is 1 for every pair."""
+    """Users with random items of one group each; the value of every pair is 1."""
     rng = np.random.default_rng(0)
     of_user, of_item = np.arange(USERS) % GROUPS, np.arange(ITEMS) % GROUPS
     item = np.concatenate([rng.choice(np.flatnonzero(of_item == g), EACH, replace=False) for g in of_user])
@@ -75,7 +75,7 @@ OBJECTIVES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_unrelated_groups_fold_without_negatives_and_lie_apart_with_them(name):
+def test_unrelated_groups_fold_without_negatives_and_are_separated_with_them(name):
     train, of_user, of_item = apart()
     one = Population(np.zeros(1, np.int32), Hyper({"optimizer.learning_rate": np.array([0.01], np.float32)}))
     model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))

@@ -1,4 +1,4 @@
-"""Exact evaluation against an evaluator in plain Python, and the protocol's small print."""
+"""Exact evaluation against plain Python, and details of the protocol."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -23,7 +23,7 @@ KS = (1, 3, 10, 50)
 
 
 def oracle(table: np.ndarray, known: Interactions, target: Interactions, excluded: bool) -> tuple[list, dict]:
-    """Rows of metrics, one a user who has something to find, and the catalog's coverage."""
+    """Return the metrics of each user with a relevant item, and the catalog coverage."""
     rows, shown = [], {k: set() for k in KS}
     for user in range(USERS):
         relevant = set(target.item[target.user == user].tolist())
@@ -39,7 +39,7 @@ def oracle(table: np.ndarray, known: Interactions, target: Interactions, exclude
 
 @pytest.mark.parametrize("excluded", [True, False])
 @pytest.mark.parametrize("block", some_slow([None, 7], None))
-def test_every_metric_is_that_of_plain_python(block, excluded):
+def test_metrics_against_plain_python(block, excluded):
     """Three members, many ties, and blocks that do not divide the users."""
     known, target = known_and_target()
     tables = np.random.default_rng(1).integers(0, 12, (3, USERS, ITEMS)).astype(float)
@@ -67,7 +67,7 @@ def test_metrics_are_measured_on_one_device(n_members):
 
 
 @pytest.mark.parametrize("excluded", [True, False])
-def test_serendipity_and_popularity_bias_are_those_of_numpy(excluded):
+def test_serendipity_and_popularity_bias_against_numpy(excluded):
     """Expected are the most popular items that are not hidden; a user without history has no popularity bias."""
     known, target = known_and_target()
     known = known.take(known.user != target.user[0])
@@ -99,7 +99,7 @@ def test_serendipity_and_popularity_bias_are_those_of_numpy(excluded):
     assert sum(found["serendipity@10"]) > 0
 
 
-def test_metrics_of_test_are_measured_there_only():
+def test_metrics_for_test_only_are_not_measured_on_validation():
     evaluation = FullCatalog(metrics=("ndcg", "gini"), test_metrics=("rbp(p=0.9)", "gini", "novelty"), k=(5, 10))
     assert evaluation.measured == ("ndcg@5", "gini@5", "ndcg@10", "gini@10")
     further = ("ndcg@5", "rbp(p=0.9)@5", "novelty@5", "gini@5", "ndcg@10", "rbp(p=0.9)@10", "novelty@10", "gini@10")
@@ -113,10 +113,10 @@ def test_metrics_of_test_are_measured_there_only():
         FullCatalog(test_metrics=("auc",))
 
 
-def test_novelty_popularity_and_gini_are_those_of_numpy():
+def test_novelty_popularity_and_gini_against_numpy():
     """Novelty and popularity by the share of users who had an item; Gini by the mean difference over twice the mean."""
     known, target = known_and_target()
-    known = known.joined(known.take(np.arange(9)))  # rows that occur twice count once
+    known = known.joined(known.take(np.arange(9)))  # repeated rows count once
     tables = np.random.default_rng(2).normal(size=(2, USERS, ITEMS))
     chosen = FullCatalog(
         k=(3, 10), monitor="novelty@3", metrics=("ndcg", "novelty", "average_popularity", "gini")
@@ -137,7 +137,7 @@ def test_novelty_popularity_and_gini_are_those_of_numpy():
             assert evaluation.means(member)[f"gini@{k}"] == pytest.approx(gini, rel=1e-5)
 
 
-def test_users_with_nothing_to_find_are_left_out_and_counted():
+def test_users_without_relevant_items_are_excluded_and_counted():
     known, target = known_and_target()
     evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(1, 10))(
         params(np.zeros((2, USERS, ITEMS))), Hyper()
@@ -152,7 +152,7 @@ def test_users_with_nothing_to_find_are_left_out_and_counted():
     assert low <= evaluation.means(0)["ndcg@10"] <= high
 
 
-def test_a_perfect_model_scores_one_and_its_reverse_nothing():
+def test_a_perfect_model_scores_one_and_its_reverse_zero():
     known, target = known_and_target()
     perfect = np.zeros((USERS, ITEMS))
     perfect[target.user, target.item] = 1
@@ -161,7 +161,7 @@ def test_a_perfect_model_scores_one_and_its_reverse_nothing():
     )
     assert (evaluation.per_user["ndcg@10"][0] == 1).all()
     assert (evaluation.per_user["map@10"][0] == 1).all()
-    enough = evaluation.users != 5  # who has but three items left cannot help finding two
+    enough = evaluation.users != 5  # with only three items left, two are always found
     assert (evaluation.per_user["hit_rate@1"][1][enough] == 0).all()
 
 
@@ -178,7 +178,7 @@ def test_a_diverged_member_has_no_metrics_and_the_others_have_theirs():
 
 @pytest.mark.slow
 def test_a_constant_model_is_no_better_than_a_random_order():
-    """Ids are numbered by popularity, as catalogs often are: who breaks ties by them finds what most people chose."""
+    """Ids are in order of popularity, as in many catalogs: ties broken by id would favor popular items."""
     rng = np.random.default_rng(2)
     n_users, n_items, n_orders = 200, 100, 40
     share = 1 / (1 + np.arange(n_items))
@@ -203,7 +203,7 @@ def test_a_constant_model_is_no_better_than_a_random_order():
 
 
 @pytest.mark.parametrize("block", some_slow([1, 4, 28, 1000], 1, 28, 1000))
-def test_no_number_depends_on_the_block(block):
+def test_metrics_do_not_depend_on_the_block_size(block):
     known, target = known_and_target()
     tables = np.random.default_rng(3).normal(size=(2, USERS, ITEMS))
     whole, blocks = (
@@ -219,10 +219,10 @@ def test_k_beyond_the_catalog_names_its_key():
         FullCatalog(k=(5, 51, 10)).evaluator(Table(), HeldOut(known, target))
     evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
     evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), Hyper())
-    assert evaluation.means(0)["recall@50"] == 1  # the whole catalog holds everything
+    assert evaluation.means(0)["recall@50"] == 1  # the whole catalog contains all relevant items
 
 
-def test_a_sample_of_users_is_evaluated_as_among_all_users():
+def test_users_in_a_sample_have_the_metrics_they_have_among_all_users():
     known, target = known_and_target()
     tables = params(np.random.default_rng(4).normal(size=(1, USERS, ITEMS)))
 
@@ -239,7 +239,7 @@ def test_a_sample_of_users_is_evaluated_as_among_all_users():
 
 
 @pytest.mark.parametrize("excluded", [True, False])
-def test_known_items_are_listed_if_the_settings_say_so(excluded):
+def test_known_items_are_listed_if_exclude_known_is_false(excluded):
     known, target = known_and_target()
     table = np.zeros((USERS, ITEMS))
     table[known.user, known.item] = 1
@@ -251,13 +251,13 @@ def test_known_items_are_listed_if_the_settings_say_so(excluded):
     assert {pair in pairs for pair in listed} == {not excluded}
 
 
-def test_means_of_more_users_than_are_summed_at_once():
+def test_means_of_more_users_than_one_block_of_sums():
     values = np.random.default_rng(5).random((2, 2 * SUMMED + 3)).astype(np.float32)
     means = _means(OrderedDict(ndcg=jnp.asarray(values)))["ndcg"]
     np.testing.assert_allclose(means, values.mean(axis=1, dtype=np.float64), rtol=1e-6)
 
 
-def test_means_leave_out_rows_where_a_metric_is_undefined():
+def test_means_exclude_rows_where_a_metric_is_undefined():
     values = jnp.array([[0.5, jnp.nan, 1.0], [jnp.nan] * 3])
     np.testing.assert_allclose(_means(OrderedDict(bias=values))["bias"], [0.75, np.nan])
 

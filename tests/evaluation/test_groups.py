@@ -1,4 +1,4 @@
-"""Groups against sets in plain Python."""
+"""User groups and item groups against sets in plain Python."""
 
 from dataclasses import replace
 
@@ -54,7 +54,7 @@ def test_groups_of_users():
         "middle": [5, 2, 2],
         "high": [9, 7],
     }
-    repeated = np.repeat(users, 1 + known)  # a user counts once, however often asked
+    repeated = np.repeat(users, 1 + known)  # a user counts once for any number of rows
     again = activity_groups(repeated, np.repeat(known, 1 + known))
     assert {name: set(repeated[rows]) for name, rows in again.items()} == {
         name: set(users[rows]) for name, rows in groups.items()
@@ -62,7 +62,7 @@ def test_groups_of_users():
     assert list(activity_groups(users, np.zeros(10, int))) == ["new"]
 
 
-def test_metrics_of_each_group_are_those_of_sets():
+def test_metrics_of_groups_against_sets():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).integers(0, 12, (2, USERS, ITEMS)).astype(float)
@@ -90,8 +90,8 @@ def test_metrics_of_each_group_are_those_of_sets():
     assert all(np.isnan(group[f"ndcg@{K}"]) for groups in found.values() for group in groups.values())
 
 
-def test_the_last_user_may_have_nothing_in_a_group():
-    """User 0 seeks a head and a tail item, user 1 the head item alone."""
+def test_the_last_user_may_have_no_target_in_a_group():
+    """The targets of user 0 are a head and a tail item, that of user 1 is the head item."""
     train = interactions(np.array([[2, 3, 4, 5], [7, 7, 7, 8]]))
     target = interactions(np.array([[0, 0, 1], [7, 8, 7]]))
     held = HeldOut(interactions(np.zeros((2, 0), int)), target)
@@ -107,7 +107,7 @@ def check(found: dict, rows: list[dict[str, float]]) -> None:
 
 
 @pytest.mark.slow
-def test_sampled_groups_are_called_so_and_are_means_over_held_out_items():
+def test_sampled_groups_are_labeled_and_are_means_over_held_out_items():
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).normal(size=(1, USERS, ITEMS))

@@ -46,7 +46,7 @@ def scores(member: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("block", some_slow([None, 7, 1000], None, 1000))
-def test_errors_are_those_of_numpy(block):
+def test_errors_against_numpy(block):
     model, params, hyper = population()
     found = Predictions(k=(5,), block=block).evaluator(model, held())(params, hyper)
     for member in range(3):
@@ -58,7 +58,7 @@ def test_errors_are_those_of_numpy(block):
         assert 0 <= means["ndcg@5"] <= 1
 
 
-def test_clicks_are_those_of_scikit_learn():
+def test_click_metrics_against_scikit_learn():
     model, params, hyper = population()
     evaluation = Predictions(k=(5,), monitor="log_loss", threshold=3.0)
     found = evaluation.evaluator(model, held())(params, hyper)
@@ -77,11 +77,11 @@ def test_equal_scores_count_half():
     assert np.isnan(jax.jit(auc)(np.ones(6, np.float32), np.ones(6, np.float32)))
 
 
-def test_scores_far_out_have_a_loss_still():
+def test_extreme_scores_have_a_finite_loss():
     assert float(log_loss(jnp.array([200.0, -200.0]), jnp.array([0.0, 0.0]))) == pytest.approx(100)
 
 
-def test_what_is_measured_can_decide_and_nothing_else():
+def test_only_measured_metrics_can_be_monitored():
     with pytest.raises(InputError, match=r"eval\.monitor=auc is not among the metrics: choose one of ndcg@5, .* mae"):
         Predictions(k=(5,), monitor="auc")
     assert [larger_is_better(key) for key in ("ndcg@10", "auc", "rmse", "mse", "mae", "log_loss")] == [
@@ -89,7 +89,7 @@ def test_what_is_measured_can_decide_and_nothing_else():
     ]  # fmt: skip
 
 
-def test_data_without_values_says_what_to_add():
+def test_the_error_for_data_without_values_says_what_to_add():
     model, _, _ = population()
     nothing = held()
     target = Interactions(*(getattr(nothing.target, name) for name in ("user", "item")), None, None, None,

@@ -1,4 +1,4 @@
-"""The next item at every step of a session, against one loop over sessions and steps in numpy."""
+"""Next-item evaluation at every step of a session, against a loop over sessions and steps in numpy."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ KS, HOUR, ITEMS = (1, 5), 3_600_000, 20
 
 @pytest.fixture(scope="module")
 def source() -> Interactions:
-    """Rows in no order, many ties in time, items that come back; a third of them are history only."""
+    """Unordered rows, many ties in time, repeated items; a third of the rows are history only."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {
@@ -39,13 +39,13 @@ def source() -> Interactions:
 
 
 def weights(n_members: int) -> np.ndarray:
-    """Small whole numbers: many ties, and sums that no order of adding changes."""
+    """Small whole numbers: many ties, and sums that do not depend on the order."""
     return np.random.default_rng(1).integers(-2, 3, (n_members, ITEMS, ITEMS)).astype(np.float32)
 
 
 @pytest.mark.parametrize("with_views", some_slow([False, True], False))
 @pytest.mark.parametrize("block", some_slow([None, 7], None))
-def test_every_step_is_that_of_a_loop(source, with_views, block):
+def test_every_step_against_a_loop(source, with_views, block):
     source = source if with_views else replace(source, target=None)
     split = by_session(source, gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     held = split.test
@@ -82,8 +82,8 @@ def test_every_step_is_that_of_a_loop(source, with_views, block):
         assert table.known.tolist() == known
 
 
-def test_nothing_of_a_session_is_masked(source):
-    """A model that says what came before finds the repeats."""
+def test_items_of_a_session_are_not_masked(source):
+    """A model that recommends earlier items finds the repeats."""
     split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     held = split.test
     evaluator = FullCatalog(k=(5, ITEMS), monitor=f"recall@{ITEMS}").evaluator(EASE(ITEMS, 50), held)
@@ -91,15 +91,15 @@ def test_nothing_of_a_session_is_masked(source):
     assert (found.per_user[f"recall@{ITEMS}"] == 1).all()
 
 
-def test_models_get_the_features_at_every_step(source):
+def test_models_receive_features_at_every_step(source):
     split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     features = Encoded.holding(None, None)
     held = replace(split.test, known=replace(split.test.known, encoded=features))
     assert ground_truth(held).queries.encoded is features
 
 
-def test_a_users_rows_are_drawn_together_in_intervals():
-    """Four users whose rows agree: the interval is that of four values, not of forty."""
+def test_intervals_resample_all_rows_of_a_user_together():
+    """Four users with equal rows each: the interval is that of four values, not of forty."""
     users, known = np.repeat(np.arange(4), 10), known_and_target()[0].histories
     rows = GroundTruth(QueryRows.about(users, known), np.arange(41), users, singly=True)
     of_user = np.array([0.0, 0.2, 0.7, 1.0])
@@ -107,7 +107,7 @@ def test_a_users_rows_are_drawn_together_in_intervals():
     assert found.intervals(0)["ndcg@5"] == pytest.approx(mean_and_interval(of_user)[1:])
 
 
-def test_steps_of_a_session_are_drawn_together_in_intervals(source):
+def test_intervals_resample_all_steps_of_a_session_together(source):
     split = by_session(replace(source, target=None), gap_minutes=90.0, validation_days=0.0, test_days=2.0)
     found = CatalogEvaluator(EASE(ITEMS, 50), split.test, k=(5, ITEMS))({"params": {"weights": weights(1)}}, Hyper())
     values, users = found.per_user["ndcg@5"][0].astype(np.float64), found.users
