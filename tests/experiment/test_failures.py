@@ -1,4 +1,4 @@
-"""Members that diverge are named by epoch, and by the numbers in which they differ from others."""
+"""Messages about diverged members: the epoch, and the settings in which they differ from others."""
 
 import re
 
@@ -22,12 +22,12 @@ from jaxrec.hyper import Hyper
         ([{"epoch": 1, "loss": 0.5, "ndcg@10": np.nan, "recall@10": 0.1}], UNDEFINED),
     ],
 )
-def test_the_epoch_is_named(history, message):
+def test_the_message_has_the_epoch(history, message):
 
     assert re.search(message, failure_of(history))
 
 
-def test_the_numbers_are_named():
+def test_the_message_has_the_settings():
     numbers = {"optimizer.learning_rate": np.array([0.1, 9.0]), "model.dropout": np.array([0.5, 0.5])}
     population = Population(np.array([1, 2]), Hyper(numbers))
     assert numbers_of_member(population, 1) == ", member 1: optimizer.learning_rate=9"
