@@ -1,4 +1,4 @@
-"""A log with every column that can be explored, and the frame that it was made from."""
+"""A log with every column that can be explored, and its data frame."""
 
 import numpy as np
 import pandas as pd
