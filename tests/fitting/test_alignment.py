@@ -24,7 +24,7 @@ def spread(x: np.ndarray) -> float:
 
 @pytest.mark.parametrize("rows", [[0, 1, 3], [0, 1, 3, 3, 3], [2]], ids=["whole", "padded", "alone"])
 def test_a_batch_by_hand(rows):
-    """Pairs of a user with herself count; repetitions of the last example, which pad a batch, do not."""
+    """Pairs of an example with itself count; repetitions of the last example, which pad a batch, do not."""
     params = drawn(MODEL, Query(jnp.zeros(1, jnp.int32)))
     objective = AlignmentAndUniformity(gamma=0.7)
     examples, _ = objective.examples(TRAIN)

@@ -1,4 +1,4 @@
-"""Members at once: as many as fit into memory, as long as they share launches that matter."""
+"""Number of members trained at once: as many as fit into memory and still share launch costs."""
 
 import jax
 import pytest
@@ -18,19 +18,19 @@ from tests.planted import PLANTED
         (10, 1.0, 1e9, 8),  # 1.25 s each for four members, 1.125 s for eight, 1.0625 s for sixteen
     ],
 )
-def test_the_largest_power_of_two_that_fits_and_gains(each, work, available, expected):
+def test_the_largest_power_of_two_that_fits_and_is_faster(each, work, available, expected):
     few, many = (Need(n, 20.0 + each * n, 1 + n * work, 1.0) for n in (1, 8))
     assert GAIN == 1.1
     assert choose(few, many, available) == expected
 
 
-def test_never_more_than_asked_for():
+def test_never_more_than_requested():
     few, many = (Need(n, 20.0, 1.0, 1.0) for n in (1, 8))
     assert choose(few, many, 1e9, most=7) == 4
 
 
 @pytest.mark.slow
-def test_from_compiled_programs_of_few_and_of_more_members(compose, monkeypatch):
+def test_the_number_follows_from_compiled_programs_of_few_and_more_members(compose, monkeypatch):
     tree = compose(*PLANTED, "model=mf", "model.embedding_dim=8")
     split, _ = experiment.prepare(tree)
     ((_, shared, population),) = settings.populations([tree])
@@ -53,7 +53,7 @@ def test_from_compiled_programs_of_few_and_of_more_members(compose, monkeypatch)
     gpu = backend.CHOICES["gpu"]._replace(compiler_options={})
     monkeypatch.setitem(backend.CHOICES, "gpu", gpu)
     monkeypatch.setattr(backend, "memory", lambda: 1e12)
-    assert largest_population(program, hyper) >= 8  # so small a model waits for launches
+    assert largest_population(program, hyper) >= 8  # a model this small is bound by launches
     monkeypatch.setattr(backend, "memory", lambda: 1.0)
     assert largest_population(program, hyper) == len(jax.devices())
     assert sizes[1:] == [2, 16] * 2

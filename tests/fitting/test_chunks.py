@@ -1,4 +1,4 @@
-"""Chunks of a batch and cuts to the longest window change no number."""
+"""Chunks of a batch, cut to their longest window, do not change costs and gradients."""
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +28,7 @@ def cost_of(params, chunk):
 
 
 @pytest.mark.parametrize("rows_per_chunk", [1, 2, 4, 7, 50])
-def test_cost_and_gradient_are_those_of_the_whole_batch(rows_per_chunk, monkeypatch):
+def test_cost_and_gradient_equal_those_of_the_whole_batch(rows_per_chunk, monkeypatch):
     """7 windows: the last chunk of 2 or 4 windows is short. Derivative of w sin(p) r: w cos(p) r."""
     choices = backend.choices()._replace(encoded=rows_per_chunk * LENGTH)
     monkeypatch.setitem(backend.CHOICES, "cpu", choices)

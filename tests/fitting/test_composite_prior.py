@@ -26,8 +26,8 @@ from jaxrec.query import Query
 from jaxrec.random import normals, substream, uniforms
 from tests.models.weights import drawn
 
-USER, ITEM = np.array([0, 0, 0, 2], np.int32), np.array([3, 1, 3, 0], np.int32)  # user 1 has nothing
-ITEMS = ([1, 3], [0])  # of the two examples
+USER, ITEM = np.array([0, 0, 0, 2], np.int32), np.array([3, 1, 3, 0], np.int32)  # user 1 has no items
+ITEMS = ([1, 3], [0])  # noise of the two examples
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(4))
 MODEL = RecVAE(4, history_length=3, embedding_dim=2, hidden_dim=3, init_std=1.0)
 ANY = Query(jnp.zeros(1, jnp.int32), History(jnp.zeros((1, 3), jnp.int32)))
@@ -36,7 +36,7 @@ PARAMS, BEFORE = (jax.tree.map(jnp.asarray, drawn(MODEL, ANY, seed)) for seed in
 
 
 def costs(objective: CompositePrior, params: dict, n_epochs: int) -> jax.Array:
-    """Of both examples, after this number of epochs."""
+    """Return the costs of both examples after this number of epochs."""
     examples, n = objective.examples(TRAIN, 3)
     assert n == 2
     examples = examples._replace(start=EpochStart(BEFORE, jnp.int32(n_epochs)))
@@ -45,7 +45,7 @@ def costs(objective: CompositePrior, params: dict, n_epochs: int) -> jax.Array:
 
 
 def latent(params: dict, items: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the encoder for these items."""
+    """Return the encoder's mean and standard deviation for these items."""
     history = jnp.array([items + [-1] * (3 - len(items))], jnp.int32)
     found = jax.jit(lambda p, h: MODEL.bind(p).encode(Query(jnp.zeros(1, jnp.int32), h)))(params, History(history))
     return np.asarray(found.mean[0], np.float64), np.exp(np.asarray(found.log_variance[0], np.float64) / 2)
@@ -53,7 +53,7 @@ def latent(params: dict, items: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(("n_epochs", "hides"), [(0, True), (2, True), (3, False), (4, True)])
 def test_cost_of_a_batch(n_epochs, hides):
-    """Three epochs of the encoder, one of the decoder, in which nothing is hidden. All items are targets."""
+    """Three epochs of the encoder, then one of the decoder without dropout. All items are targets."""
     found = jax.jit(partial(costs, CompositePrior(dropout=0.5, gamma=0.3, encoder_epochs=3), n_epochs=n_epochs))(PARAMS)
     n_hidden = 0
     for row, own in enumerate(ITEMS):
@@ -85,7 +85,7 @@ def test_epochs_train_the_encoder_or_the_decoder(encoder_epochs, trained):
         assert moved == set().union(*(parts[part] for part in expected))
 
 
-def test_shares_leave_something_to_the_earlier_posterior():
+def test_shares_of_the_prior_must_leave_a_share_to_the_earlier_posterior():
     with pytest.raises(InputError, match=r"loss\.standard=0\.5 and loss\.wide=0\.5 are shares of the prior"):
         CompositePrior(standard=0.5, wide=0.5)
 

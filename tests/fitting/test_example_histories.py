@@ -1,4 +1,4 @@
-"""Which entries an example is shown: by hand, in an order that is neither that of users nor of time."""
+"""Histories of training examples, by hand, with rows ordered neither by user nor by time."""
 
 import jax
 import jax.numpy as jnp
@@ -43,14 +43,14 @@ def test_histories_by_hand(which):
     np.testing.assert_array_equal(found.items, list(EXPECTED[which].values()))
 
 
-def test_a_window_keeps_the_latest():
-    """Of two entries: user 1's last two but the example's own."""
+def test_a_window_contains_the_latest_entries():
+    """Length two: the last two entries of user 1 other than the example itself."""
     found = read(np.array([0, 1, 3, 5], np.int32), 2, "others")
     np.testing.assert_array_equal(found.items, [[0, 3], [2, 0], [2, 3], [0, 3]])
 
 
 @pytest.mark.parametrize("which", ["before", "others"])
-def test_rows_that_are_no_target_are_history_but_no_examples(which):
+def test_history_only_rows_are_history_but_not_examples(which):
     examples, n = SampledObjective(bce, Uniform(1), which).examples(data(TARGET), 3)
     assert n == 5
     np.testing.assert_array_equal(examples.item, [2, 3, 2, 1, 4])
@@ -60,7 +60,7 @@ def test_rows_that_are_no_target_are_history_but_no_examples(which):
 
 
 class Nearest(Model):
-    """Scores a candidate by how often it is in the history."""
+    """Score a candidate by its count in the history."""
 
     n_items: int = 5
     history_length: int = 3
@@ -70,15 +70,15 @@ class Nearest(Model):
 
 
 class Item2(Sampler):
-    """Item 2 for every example."""
+    """Sampler of item 2 for every example."""
 
     def __call__(self, source, examples, n_items, n_negatives, given=None):
         return Negatives(jnp.full((6, 1), 2), jnp.ones((6, 1)))
 
 
 @pytest.mark.parametrize("which", ["before", "others"])
-def test_a_model_is_trained_with_the_history_it_asks_for(which):
-    """The positive is never in it; item 2, the only negative, is where it is in the history."""
+def test_a_model_with_a_history_length_is_trained_with_histories(which):
+    """The positive is never in the history; item 2, the only negative, is in that of some examples."""
     objective = SampledObjective(bce, Item2(), which)
     examples, _ = objective.examples(data(), 3)
     source = jnp.zeros(2, jnp.uint32)
@@ -89,14 +89,14 @@ def test_a_model_is_trained_with_the_history_it_asks_for(which):
     np.testing.assert_array_equal(weight, 1)
 
 
-def test_a_model_that_asks_for_no_history_gets_none():
+def test_a_model_without_a_history_length_gets_no_history():
     examples, _ = SampledObjective(bce, Uniform(1)).examples(data())
     assert examples.seen is None
     assert examples.query(jnp.arange(2), 0, "others").history is None
 
 
 class Echo(Model):
-    """Scores an item by how often it is in the history."""
+    """Score an item by its count in the history."""
 
     n_items: int = 400
     history_length: int = 400
@@ -105,8 +105,8 @@ class Echo(Model):
         return query.history.counts(self.n_items)
 
 
-def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
-    """User 0 has items 0 .. 299, 5 of them twice; with scores of 1 and 0 the cost follows from the sizes of both."""
+def test_the_catalog_softmax_divides_the_items_of_a_user_into_history_and_targets():
+    """User 0 has items 0 to 299, 5 of them twice; with scores of 1 and 0 the sizes of both determine the cost."""
     item = np.concatenate([np.arange(300), np.arange(5)]).astype(np.int32)
     train = Interactions(np.zeros(305, np.int32), item, None, None, None, np.arange(1), np.arange(400))
     objective = CatalogObjective(history_share=0.7)
@@ -120,21 +120,21 @@ def test_the_catalog_softmax_deals_the_items_of_a_user_to_history_and_targets():
         query = read(source)
         entries = np.asarray(query.history.items[0])
         counts = np.bincount(entries[entries >= 0], minlength=400)
-        np.testing.assert_array_equal(counts[:5] % 2, 0)  # both entries of an item are shown, or neither
+        np.testing.assert_array_equal(counts[:5] % 2, 0)  # both entries of an item are history, or neither
         known = counts > 0
         assert abs(known.sum() - 210) < 5 * np.sqrt(300 * 0.7 * 0.3)
         cost, weight = costs(source)
-        assert int(weight[0]) == 300 - known.sum()  # none of what is shown is a target, and all of the rest is
-        # Targets have a score of 0, and so has all that is not shown; what is shown has no part in the softmax.
+        assert int(weight[0]) == 300 - known.sum()  # no item of the history is a target, all others are
+        # Targets and all other items outside the history score 0; items of the history are not in the softmax.
         np.testing.assert_allclose(cost, np.asarray(weight) * np.log(400 - known.sum()), rtol=1e-5)
         shown.append(known)
     assert (shown[0] != shown[1]).any()
 
 
 @pytest.mark.slow
-def test_the_catalog_softmax_takes_rows_that_are_no_target_for_history_alone():
+def test_the_catalog_softmax_uses_history_only_rows_as_history_only():
     examples, n = CatalogObjective().examples(data(TARGET), 3)
     assert n == 2
     np.testing.assert_array_equal(examples.items.rows(jnp.arange(2), 5), [[0, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
-    query = examples.query(jnp.arange(2), 3, 1.0, jnp.zeros(2, jnp.uint32))  # all shown
+    query = examples.query(jnp.arange(2), 3, 1.0, jnp.zeros(2, jnp.uint32))  # all are history
     np.testing.assert_array_equal(query.history.items, [[-1, 1, 2], [2, 0, 3]])

@@ -1,4 +1,4 @@
-"""Gradient fits: training against a plain numpy loop, stopping against scripted validations, members against twins."""
+"""Gradient fits: training against numpy, early stopping by scripted validations, members against themselves alone."""
 
 from functools import partial
 
@@ -28,7 +28,7 @@ from tests.slow import some_slow
 USERS, ITEMS, N, BATCH, RATIO, WIDTH = 6, 9, 22, 8, 3, 4  # batches of 8, 8 and 6
 MODEL = MatrixFactorization(USERS, ITEMS, WIDTH, init_std=1.0)
 OBJECTIVE = SampledObjective(bpr, Uniform(RATIO))
-# For comparisons to a tolerance: with BPR a user's bias has no gradient but rounding, which Adam scales up.
+# For comparisons within a tolerance: the gradient of a user bias under BPR is only rounding, which Adam scales up.
 LABELED = SampledObjective(bce, Uniform(RATIO))
 
 
@@ -44,7 +44,7 @@ def train(weight: np.ndarray | None = None) -> Interactions:
 def population(
     n: int = 2, rate: tuple = (0.5,), decay: tuple | None = (0.01,), penalty: tuple = (0.02,), **whole
 ) -> Population:
-    """Seeds 3, 4, …; each number is repeated for the members that state none."""
+    """Population with seeds 3, 4, …; each value is repeated for members without one of their own."""
     real = {"optimizer.learning_rate": rate, "optimizer.weight_decay": decay, "model.regularization": penalty}
     sizes = {"model.width": whole.get("width", WIDTH), "negatives.n_negatives": whole.get("used", RATIO)}
     numbers = {key: np.resize(np.array(x, np.float32), n) for key, x in real.items() if x is not None}
@@ -62,7 +62,7 @@ def same(one: dict, other: dict) -> None:
 
 
 class Script:
-    """A validation that says what it is told, epoch by epoch, and keeps the parameters it was shown."""
+    """A validation that returns given values, epoch by epoch, and records the parameters it receives."""
 
     def __init__(self, *epochs: list[float]) -> None:
         self.epochs, self.seen = epochs, [None]
@@ -78,7 +78,7 @@ class Script:
 
 
 def scripted(measure):
-    """A validation that calls `measure`, but not when it is compiled, before the first epoch."""
+    """A validation that calls `measure`, except when it is compiled before the first epoch."""
     return lambda params, hyper, active: measure() if active.any() else {}
 
 
@@ -90,14 +90,14 @@ def fresh(seed: jax.Array) -> tuple[dict, jax.Array]:
 
 @jax.jit
 def chance(source: jax.Array, epoch: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The order of an epoch's examples, and the negatives of each."""
+    """Return the order of the examples of an epoch, and the negatives of each."""
     of_epoch = substream(source, epoch)
     drawn = integers(substream(of_epoch, 1), ITEMS, jnp.arange(N)[:, None], jnp.arange(RATIO)[None, :])
     return shuffled(substream(of_epoch, 0), N, jnp.arange(N)), drawn
 
 
 def start(seed: int) -> tuple[dict[str, np.ndarray], jax.Array]:
-    """Fresh parameters in float64, and the member's stream."""
+    """Return initial parameters in float64, and the random stream of the member."""
     tables, source = fresh(seed)
     flat = {"p": tables["user_embedding"]["table"], "q": tables["item_embedding"]["table"]}
     flat |= {"b": tables["user_bias"]["table"], "c": tables["item_bias"]["table"]}
@@ -105,7 +105,7 @@ def start(seed: int) -> tuple[dict[str, np.ndarray], jax.Array]:
 
 
 def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float) -> tuple[dict, list[float]]:
-    """BPR by stochastic gradient descent, an example of its weight, a negative, a parameter at a time."""
+    """BPR by stochastic gradient descent, one weighted example, negative and parameter at a time."""
     data, (w, source) = train(), start(seed)
     losses = []
     for epoch in range(epochs):
@@ -135,8 +135,8 @@ def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float)
     return w, losses
 
 
-def test_training_is_a_plain_loop():
-    """Two epochs of weighted examples, a short last batch, weight decay and penalty; two seeds with their numbers."""
+def test_training_against_a_loop():
+    """Two epochs of weighted examples, a short last batch, weight decay and penalty; two different members."""
     rates, decays, penalties = (0.5, 0.2), (0.01, 0.1), (0.02, 0.0)
     fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(
         MODEL, train(WEIGHT), population(2, rates, decays, penalties)
@@ -153,8 +153,8 @@ def test_training_is_a_plain_loop():
 
 
 @pytest.mark.slow
-def test_a_batch_larger_than_the_data_is_the_data():
-    """One step of full gradient descent an epoch, whatever the order: bags of users, on which chance has no part."""
+def test_a_batch_is_at_most_the_data():
+    """One step of full gradient descent per epoch, for any order: full softmax, which draws nothing at random."""
     fits = [
         GradientFit(CatalogObjective(), sgd, epochs=2, batch_size=size)(MODEL, train(), population(1))
         for size in (6, 1000)
@@ -162,8 +162,8 @@ def test_a_batch_larger_than_the_data_is_the_data():
     same(fits[0].params, fits[1].params)
 
 
-def test_the_best_epoch_is_kept_and_patience_counts():
-    """Member 0 is best at 2 and stops after 4, member 1 at 3 and after 5; what stopped is not touched again."""
+def test_the_best_epoch_is_kept_and_patience_ends_training():
+    """Member 0 is best at 2 and stops after 4, member 1 at 3 and after 5; stopped members do not change."""
     script = Script([0.1, 0.1], [0.3, 0.2], [0.3, 0.4], [0.2, 0.3], [0.9, 0.4])
     heard = []
     fit = GradientFit(OBJECTIVE, sgd, epochs=10, batch_size=BATCH, patience=2)(
@@ -177,7 +177,7 @@ def test_the_best_epoch_is_kept_and_patience_counts():
     assert [row["ndcg@10"] for row in fit.history[1]] == [0.1, 0.2, 0.4, 0.3, 0.4]
     assert heard == [*((epoch, [True, True]) for epoch in (1, 2, 3, 4)), (5, [False, True])]
     same(member(script.seen[5], 0), member(script.seen[4], 0))
-    for m, (before, after) in enumerate([(3, 4), (4, 5)]):  # who is in training moves
+    for m, (before, after) in enumerate([(3, 4), (4, 5)]):  # members in training change
         one, other = (member(script.seen[e], m)["params"]["user_embedding"]["table"] for e in (before, after))
         assert (one != other).all()
 
@@ -188,11 +188,11 @@ def test_without_patience_training_goes_on_to_the_end():
     fit = GradientFit(OBJECTIVE, sgd, epochs=4, batch_size=BATCH, patience=None)(MODEL, train(), population(1), script)
     assert fit.best_epoch == [1]
     assert len(fit.history[0]) == 4
-    same(fit.params, jax.tree.map(lambda x: x[:1], script.seen[1]))  # there are as many slots as devices
+    same(fit.params, jax.tree.map(lambda x: x[:1], script.seen[1]))  # one slot for each device
 
 
 def test_validation_every_other_epoch_and_after_the_last():
-    """Patience counts validations: after epochs 2 and 4; the fifth and last epoch is looked at in any case."""
+    """Patience counts validations: after epochs 2 and 4; the fifth and last epoch is always validated."""
     script = Script([0.1] * 2, [0.2] * 2, [0.3] * 2)
     fit = GradientFit(OBJECTIVE, sgd, epochs=5, batch_size=BATCH, validate_every=2, patience=1)(
         MODEL, train(), population(), script
@@ -202,14 +202,14 @@ def test_validation_every_other_epoch_and_after_the_last():
     same(fit.params, script.seen[3])
 
 
-def test_another_metric_may_decide():
+def test_another_metric_may_be_monitored():
     script = scripted(lambda: {"ndcg@10": np.ones(2), "mrr@5": np.full(2, next(values))})
     values = iter([0.1, 0.5, 0.2])
     fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH, monitor="mrr@5")(MODEL, train(), population(), script)
     assert fit.best_epoch == [2, 2]
 
 
-def test_of_an_error_the_smallest_decides():
+def test_a_monitored_error_is_minimized():
     values = iter([0.9, 0.7, 0.8, 0.75, 0.1])
     fit = GradientFit(OBJECTIVE, sgd, epochs=5, batch_size=BATCH, monitor="rmse", patience=2)(
         MODEL, train(), population(), scripted(lambda: {"rmse": np.full(2, next(values))})
@@ -231,7 +231,7 @@ def test_members_train_for_epochs_of_their_own():
     ).all()
 
 
-def test_ctrl_c_returns_the_best_so_far():
+def test_ctrl_c_returns_the_best_parameters_so_far():
     script = Script([0.3, 0.1], [0.2, 0.2], KeyboardInterrupt)
     fit = GradientFit(OBJECTIVE, sgd, epochs=10, batch_size=BATCH)(MODEL, train(), population(), script)
     assert fit.interrupted
@@ -255,7 +255,7 @@ def test_ctrl_c_marks_members_that_were_still_waiting():
 
 
 def test_members_that_diverge_stop_and_are_marked():
-    """The loss of the first epoch is no number already: what is kept is what it started with."""
+    """The loss of the first epoch is not finite: the initial parameters are kept."""
     fit = GradientFit(OBJECTIVE, sgd, epochs=3, batch_size=BATCH)(MODEL, train(), population(2, rate=(1e30, 0.1)))
     assert fit.diverged == [True, False]
     assert [len(rows) for rows in fit.history] == [1, 3]
@@ -264,7 +264,7 @@ def test_members_that_diverge_stop_and_are_marked():
 
 
 def test_one_diverged_member_leaves_the_others_alone():
-    """Its validation is not a number, which is never better than anything: it keeps the parameters it started with."""
+    """Its validation is NaN, which is never an improvement: it keeps its initial parameters."""
     script = Script([0.1, np.nan], [0.2, np.nan])
     fit = GradientFit(OBJECTIVE, sgd, epochs=2, batch_size=BATCH)(
         MODEL, train(), population(2, rate=(0.5, 1e30)), script
@@ -277,7 +277,7 @@ def test_one_diverged_member_leaves_the_others_alone():
 
 
 @pytest.mark.slow
-def test_vmapped_and_in_turn_members_train_alike():
+def test_vmapped_and_sequential_members_train_to_the_same_results():
     """Five members on two devices: three each, one of them a repeat."""
     vmapped, sequential = (
         GradientFit(LABELED, adam, epochs=2, batch_size=BATCH, members=how)(MODEL, train(), population(5, (0.1, 0.02)))
@@ -297,7 +297,7 @@ OPTIMIZERS = {
 
 
 def by_hand(name: str, w: np.ndarray, gradients: list[np.ndarray], rate: float, decay: float) -> np.ndarray:
-    """Three steps by the papers' formulas."""
+    """Take three steps by the formulas of the papers."""
     m = v = np.zeros_like(w)
     for t, g in enumerate(gradients, 1):
         if name == "adam":
@@ -314,7 +314,7 @@ def by_hand(name: str, w: np.ndarray, gradients: list[np.ndarray], rate: float, 
 
 
 @pytest.mark.parametrize(("name", "optimizer"), [(name, optimizer) for name, (optimizer, _) in OPTIMIZERS.items()])
-def test_optimizers_take_the_steps_of_their_papers(name, optimizer):
+def test_optimizers_against_the_formulas_of_their_papers(name, optimizer):
     rng = np.random.default_rng(5)
     w, *gradients = rng.normal(size=(4, 5))
     one = optimizer(learning_rate=0.1, weight_decay=0.05)
@@ -327,8 +327,8 @@ def test_optimizers_take_the_steps_of_their_papers(name, optimizer):
 
 
 @pytest.mark.parametrize("name", some_slow(OPTIMIZERS, *(name for name in OPTIMIZERS if name != "adam")))
-def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
-    """The twin has no padding: its tables are as wide, and it draws as many negatives, as the member uses."""
+def test_a_member_that_differs_in_every_number_trains_as_alone(name):
+    """Alone there is no padding: tables are as wide as the member uses, and as many negatives are drawn."""
     optimizer, rate = OPTIMIZERS[name]
     members = population(2, (rate, rate / 3), (0.0, 0.1), (0.02, 0.1), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELED, optimizer, epochs=2, batch_size=BATCH)(MODEL, train(), members)
@@ -348,7 +348,7 @@ def test_a_member_that_differs_in_every_number_is_its_lone_twin(name):
 
 
 @pytest.mark.slow
-def test_members_that_move_rows_only_are_their_lone_twins():
+def test_members_with_row_updates_train_as_alone():
     members = population(2, (0.05, 0.02), None, (0.0, 0.0), width=(4, 2), used=(3, 1))
     together = GradientFit(LABELED, row_adagrad, epochs=2, batch_size=BATCH)(MODEL, train(), members)
     twin = Population(members.seeds[1:], jax.tree.map(lambda x: x[1:], members.hyper))
@@ -373,7 +373,7 @@ def test_members_take_turns_in_half_the_slots_when_memory_runs_out(monkeypatch, 
     assert "out of memory while training: 2 members at a time" in caplog.text
 
 
-def test_products_in_bfloat16_are_for_accelerators_and_sum_in_float32(monkeypatch):
+def test_bfloat16_products_are_for_accelerators_and_are_summed_in_float32(monkeypatch):
     fit = GradientFit(LABELED, adam, epochs=1, batch_size=BATCH, precision="bfloat16")
     with pytest.raises(InputError, match=r"trainer\.precision=bfloat16 needs a GPU or TPU"):
         fit(MODEL, train(), population())
@@ -389,7 +389,7 @@ def test_products_in_bfloat16_are_for_accelerators_and_sum_in_float32(monkeypatc
 
 
 def test_results_are_saved_for_a_process_that_is_killed_after_training(tmp_path, monkeypatch):
-    """They are of use while the members of a grid are evaluated; a single run is then trained."""
+    """They help while the members of a grid are evaluated, one after another."""
 
     def fitted(folder, minutes=1e6, saves_results=True):
         saved = SavedSlots(tmp_path / folder, minutes, saves_results=saves_results)

@@ -1,4 +1,4 @@
-"""Mining in training: against numpy, in a pool, and the same for a member as alone."""
+"""Hard-negative mining in training: against numpy, in a pool, and the same for a member alone."""
 
 import jax
 import numpy as np
@@ -44,7 +44,7 @@ def params() -> dict:
 
 
 @pytest.mark.parametrize("pool", [None, 25])
-def test_mined_are_the_ranks_of_what_a_user_does_not_have(params, pool):
+def test_mined_negatives_are_ranks_of_items_the_user_does_not_have(params, pool):
     miner = Miner(Hard(ranks=(3, 7), pool=pool), MODEL, TRAIN)
     mined = np.asarray(mine(miner, 4, population(2), params))
     assert mined.shape == (2, USERS, 5)
@@ -58,7 +58,7 @@ def test_mined_are_the_ranks_of_what_a_user_does_not_have(params, pool):
         np.testing.assert_array_equal(mined[member], np.argsort(-scores, axis=1, kind="stable")[:, 2:7])
 
 
-def test_when_it_mines():
+def test_epochs_in_which_negatives_are_mined():
     miner = Miner(Hard(ranks=(1, 5), warmup=2, refresh=3), MODEL, TRAIN)
     assert [epoch for epoch in range(11) if miner.due(epoch)] == [3, 6, 9]
     assert (nothing_mined(USERS, 5) == np.full((USERS, 5), -1)).all()
@@ -73,8 +73,8 @@ def test_a_member_mines_and_trains_as_it_would_alone():
 
 
 @pytest.mark.slow
-def test_mined_negatives_sink():
-    """After training on its top ranks alone a model scores lower what it ranked high before."""
+def test_training_lowers_the_scores_of_mined_negatives():
+    """A model trained with its top ranks as negatives lowers their scores."""
     warm = fit(1, Hard(ratio=2, ranks=(1, 5), warmup=4), 4)
     mined = np.asarray(mine(Miner(Hard(ranks=(1, 5)), MODEL, TRAIN), 5, population(1), warm.params))[0]
     after = {

@@ -1,4 +1,4 @@
-"""What a step minimizes: by hand, and the two forms of the full softmax against one another."""
+"""Objectives: costs by hand, and the two forms of the full softmax against each other."""
 
 from dataclasses import replace
 from math import exp, log, log1p
@@ -18,7 +18,7 @@ from jaxrec.negatives.sampler import Sampler
 from jaxrec.query import Query
 
 USERS, ITEMS = 5, 6
-USER = np.array([3, 0, 0, 4, 3, 3, 1], np.int32)  # user 2 has nothing
+USER = np.array([3, 0, 0, 4, 3, 3, 1], np.int32)  # user 2 has no items
 ITEM = np.array([5, 2, 0, 1, 0, 4, 5], np.int32)
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(ITEMS))
 SOURCE = jnp.zeros(2, jnp.uint32)
@@ -47,7 +47,7 @@ def scores(params: dict) -> np.ndarray:
 
 
 def sampler(draw):
-    """A sampler that draws by this function."""
+    """Return a sampler that draws by this function."""
 
     class Own(Sampler):
         def __call__(self, source, examples, n_items, n_negatives, given=None) -> Negatives:
@@ -58,13 +58,13 @@ def sampler(draw):
 
 @sampler
 def the_rest(source, rows, n_items, n_negatives, given) -> Negatives:
-    """Every item but the positive."""
+    """Return every item but the positive."""
     items = jnp.broadcast_to(jnp.arange(n_items)[None, :], (rows.shape[0], n_items))
     return Negatives(items, (items != jnp.asarray(ITEM)[rows][:, None]).astype(jnp.float32))
 
 
 def always(*items: int):
-    """Negatives that do not depend on chance; the last of them does not count."""
+    """Fixed negatives, of which the last does not count."""
 
     @sampler
     def draw(source, rows, n_items, n_negatives, given) -> Negatives:
@@ -93,7 +93,7 @@ def test_a_sampled_cost_by_hand(loss):
         assert float(cost[row]) == pytest.approx(expected, rel=1e-5)
 
 
-def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items():
+def test_the_penalty_of_a_sampled_example_is_that_of_the_user_and_the_mean_over_items():
     model, params = model_and_params(0.3)
     objective = SampledObjective(bpr, always(1, 3, 0))
     without, added = (costs(objective, model, params, list(range(7)), penalized)[0] for penalized in (False, True))
@@ -101,13 +101,13 @@ def test_penalty_of_a_sampled_example_is_the_users_and_the_mean_over_its_items()
     np.testing.assert_allclose(added - without, 0.3 * (p[USER] + (q[ITEM] + q[1] + q[3]) / 3), rtol=1e-4)
 
 
-def test_a_bag_holds_each_user_with_items_once():
+def test_full_softmax_examples_have_each_user_with_items_once():
     examples, n = CatalogObjective().examples(TRAIN)
     assert n == 4
     np.testing.assert_array_equal(examples.user, [0, 1, 3, 4])
 
 
-def test_the_catalog_softmax_is_the_sampled_one_with_all_for_negatives():
+def test_the_full_softmax_equals_the_sampled_one_with_all_negatives():
     """Cost, weight and gradient, summed over the data."""
     model, params = model_and_params()
     sampled, catalog = SampledObjective(softmax, the_rest), CatalogObjective()
@@ -131,7 +131,7 @@ def test_the_catalog_softmax_is_the_sampled_one_with_all_for_negatives():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), gradient, other_gradient)
 
 
-def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
+def test_the_penalty_of_the_full_softmax_counts_user_and_item_once_an_interaction():
     model, params = model_and_params(0.3)
     without, added = (
         costs(CatalogObjective(), model, params, [0, 1, 2, 3], penalized)[0] for penalized in (False, True)
@@ -142,7 +142,7 @@ def test_penalty_of_a_bag_counts_its_user_and_every_item_once_an_interaction():
 
 
 def shared(*items: int, log_q: jax.Array | None = None):
-    """The same negatives for every example, but its own item."""
+    """The same negatives for every example, except its own item."""
 
     @sampler
     def draw(source, rows, n_items, n_negatives, given) -> Negatives:
@@ -154,8 +154,8 @@ def shared(*items: int, log_q: jax.Array | None = None):
 
 @pytest.mark.parametrize("penalized", [False, True])
 @pytest.mark.slow
-def test_shared_negatives_cost_what_they_would_apart(penalized):
-    """The matrix product against gathers, values and gradients."""
+def test_shared_negatives_have_the_cost_of_separate_ones(penalized):
+    """The matrix product against gathers: values and gradients."""
     model, params = model_and_params(0.3)
 
     @sampler
@@ -174,7 +174,7 @@ def test_shared_negatives_cost_what_they_would_apart(penalized):
 
 
 @pytest.mark.parametrize("corrected", [False, True])
-def test_log_q_is_taken_from_every_score_where_that_is_wanted(corrected):
+def test_log_q_correction_subtracts_log_q_from_every_score(corrected):
     model, params = model_and_params()
     log_q = jnp.log(jnp.array([0.3, 0.1, 0.25, 0.05, 0.2, 0.1]))
     cost, _ = costs(SampledObjective(softmax, shared(1, 3, log_q=log_q), corrected=corrected), model, params, [4, 1])
@@ -183,7 +183,7 @@ def test_log_q_is_taken_from_every_score_where_that_is_wanted(corrected):
         assert float(cost[row]) == pytest.approx(log(exp(s[item]) + exp(s[1]) + exp(s[3])) - s[item], rel=1e-5)
 
 
-def test_the_full_softmax_refuses_weights_that_it_would_ignore():
+def test_the_full_softmax_refuses_weights():
     CatalogObjective().examples(replace(TRAIN, weight=np.ones(len(USER), np.float32)))
     weight = np.where(np.arange(len(USER)) == 2, 0.5, 1).astype(np.float32)
     with pytest.raises(InputError, match="choose loss=sampled_softmax"):

@@ -9,7 +9,7 @@ from jaxrec.fitting.optimizers import adagrad, adam, check_epochs, lion, nadam, 
 
 
 def step(optimizer, gradient):
-    """The change of a parameter of zeros whose gradient is constant."""
+    """Return the changes of a zero parameter with a constant gradient."""
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     cost = lambda p: (p["a"][0] * gradient[0] + p["b"][0] * gradient[1], None)  # noqa: E731
     params, _, _ = optimizer.step(cost, params, optimizer.init(params))
@@ -20,15 +20,15 @@ def step(optimizer, gradient):
     ("gradient", "clip_norm", "expected"),
     [
         ((3.0, 4.0), None, (-3.0, -4.0)),
-        ((3.0, 4.0), 1.0, (-0.6, -0.8)),  # of norm 5, over both parameters
+        ((3.0, 4.0), 1.0, (-0.6, -0.8)),  # the norm over both parameters is 5
         ((0.3, 0.4), 1.0, (-0.3, -0.4)),
     ],
 )
-def test_gradients_are_scaled_down_to_the_norm(gradient, clip_norm, expected):
+def test_gradients_are_clipped_to_the_norm(gradient, clip_norm, expected):
     np.testing.assert_allclose(step(sgd(1.0, clip_norm=clip_norm), gradient), expected, rtol=1e-6)
 
 
-def test_other_optimizers_see_the_limited_gradient():
+def test_other_optimizers_use_the_clipped_gradient():
     """Adagrad with accumulator 1 - .36 or 1 - .64 and a gradient of (.6, .8) steps by the gradient itself."""
     for gradient, start in ((0.6, 0.64), (0.8, 0.36)):
         both = (3.0, 4.0)
@@ -38,8 +38,8 @@ def test_other_optimizers_see_the_limited_gradient():
     np.testing.assert_allclose(step(limited, (3.0, 4.0)), (-0.1 * 0.6 / 1.6, -0.1 * 0.8 / 1.8), rtol=1e-5)
 
 
-def test_the_rate_rises_and_falls_along_half_a_cosine():
-    """Of a warm-up of 2 epochs and 10 in all: half way up, at the top, after a half of the fall, at its end."""
+def test_the_learning_rate_warms_up_and_decays_by_a_cosine():
+    """Warm-up of 2 of 10 epochs: halfway up, at the top, halfway down, at the end."""
     factor = rate(2.0, 10.0)
     found = [float(factor(jnp.float32(passed))) for passed in (1, 2, 4, 6, 10, 12)]
     np.testing.assert_allclose(found, [0.5, 1, (1 + np.cos(np.pi / 4)) / 2, 0.5, 0, 0], atol=1e-6)
@@ -47,7 +47,7 @@ def test_the_rate_rises_and_falls_along_half_a_cosine():
     np.testing.assert_allclose(constant, [0.25, 1])
 
 
-def test_steps_follow_the_rate():
+def test_steps_follow_the_schedule():
     for optimizer, passed, expected in ((sgd(1.0, warmup_epochs=4.0), 1.0, -0.5), (sgd(1.0), 1.0, -2.0)):
         params = {"a": jnp.zeros(1)}
         cost = lambda p: (2.0 * p["a"][0], None)  # noqa: E731
@@ -56,7 +56,7 @@ def test_steps_follow_the_rate():
         assert float(params["a"][0]) == pytest.approx(expected)
 
 
-def test_a_warm_up_that_never_ends_is_refused():
+def test_a_warm_up_as_long_as_training_is_refused():
     with pytest.raises(InputError, match=r"warmup_epochs=5.0 must be below optimizer.cosine_epochs=5.0"):
         check_epochs(5.0, 5.0)
 
@@ -65,7 +65,7 @@ def test_the_average_of_three_steps():
     """Parameters are 0, -1, -2, -3; the averages' decays are .1, 2/11 and, instead of 3/12, the decay .2."""
     optimizer = sgd(1.0, ema=0.2)
     params = {"a": jnp.zeros(1)}
-    state, found = optimizer.init({"a": jnp.full(1, 7.0)}), []  # random ones, which stored parameters replace
+    state, found = optimizer.init({"a": jnp.full(1, 7.0)}), []  # random, replaced by stored parameters
     for _ in range(3):
         params, state, _ = optimizer.step(lambda p: (p["a"][0], None), params, state)
         found.append(float(params["a"][0]))

@@ -18,13 +18,13 @@ STREAMS = jax.vmap(substream, in_axes=(None, 0))(SOURCE, jnp.arange(20_000))
 
 
 def order(source: jax.Array, n: int) -> np.ndarray:
-    """The whole order. One shape serves every n, so that nothing is compiled again."""
+    """Return the whole order. All n have one shape, so that nothing is compiled again."""
     with jax.disable_jit():
         return np.asarray(shuffled(source, n, jnp.minimum(jnp.arange(LONGEST), n - 1)))[:n]
 
 
 def orders(n: int) -> np.ndarray:
-    """The order of 20,000 streams, [S, n]."""
+    """Return the orders of 20,000 streams, [S, n]."""
     return np.asarray(jax.jit(jax.vmap(lambda source: shuffled(source, n, jnp.arange(n))))(STREAMS))
 
 
@@ -36,12 +36,12 @@ def orders(n: int) -> np.ndarray:
 @example(4095, 4)
 @settings(max_examples=8, deadline=None)
 @pytest.mark.slow
-def test_every_position_goes_to_one_place(n, number):
+def test_the_order_is_a_permutation(n, number):
     found = order(substream(SOURCE, number), n)
     np.testing.assert_array_equal(np.sort(found), np.arange(n))
 
 
-def test_short_lengths_are_all_bijections():
+def test_all_short_lengths_are_bijections():
     for n in [*range(1, 11), 16, 17, 31, 49]:
         np.testing.assert_array_equal(np.sort(order(SOURCE, n)), np.arange(n), err_msg=str(n))
 
@@ -55,22 +55,22 @@ def test_compiled_lengths_are_bijections():
 
 
 @pytest.mark.slow
-def test_a_million_positions_stay_apart():
+def test_a_million_positions_are_a_bijection():
     n = 1_000_003
     found = np.asarray(jax.jit(lambda index: shuffled(SOURCE, n, index))(jnp.arange(n)))
     assert (np.bincount(found, minlength=n) == 1).all()
 
 
-def test_streams_have_orders_of_their_own():
+def test_streams_have_different_orders():
     found = orders(37)
     assert len(np.unique(found, axis=0)) == len(found)
-    # Two orders agree in one place on average, as a Poisson number does.
+    # Two orders agree in one place on average; the number is Poisson distributed.
     assert np.mean(found[::2] == found[1::2]) * 37 == pytest.approx(1, abs=5 / np.sqrt(10_000))
 
 
 @pytest.mark.parametrize("n", some_slow([2, 6, 37, 64], 2, 64))
-def test_every_place_is_as_likely(n):
-    """Counts [position, place] of 20,000 streams; the smallest of n p-values is judged as such."""
+def test_all_places_are_equally_likely(n):
+    """Counts [position, place] of 20,000 streams; the smallest of n p-values is tested as a minimum."""
     found = orders(n)
     p = [stats.chisquare(np.bincount(found[:, position], minlength=n)).pvalue for position in range(n)]
     assert min(p) * n > 1e-3
@@ -79,13 +79,13 @@ def test_every_place_is_as_likely(n):
 @pytest.mark.parametrize("n", [37, 99])
 @pytest.mark.slow
 def test_neighbors_do_not_stay_neighbors(n):
-    """Of all n orders' n - 1 pairs about two come to lie side by side by chance; a short cipher may leave one more."""
+    """By chance about two of n - 1 neighboring pairs stay neighbors; a short cipher may leave one more."""
     together = np.mean(np.abs(np.diff(orders(n), axis=1)) == 1)
     assert 1.9 < together * n < 3
 
 
 @pytest.mark.slow
-def test_any_batching_gives_the_same_order():
+def test_the_order_does_not_depend_on_batching():
     whole = order(SOURCE, 1000)
     batched = jax.jit(lambda first: shuffled(SOURCE, 1000, first + jnp.arange(8)))
     np.testing.assert_array_equal(np.concatenate([batched(jnp.int32(first)) for first in range(0, 1000, 8)]), whole)
@@ -93,5 +93,5 @@ def test_any_batching_gives_the_same_order():
     np.testing.assert_array_equal(jax.jit(lambda index: shuffled(SOURCE, 1000, index))(backwards), whole[backwards])
 
 
-def test_positions_keep_their_type():
+def test_positions_keep_their_dtype():
     assert jax.eval_shape(lambda: shuffled(SOURCE, 50, jnp.arange(3))).dtype == jnp.int32

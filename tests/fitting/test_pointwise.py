@@ -1,4 +1,4 @@
-"""Values and labels as they are: costs by hand, the constant that training starts from, bad input."""
+"""Pointwise losses on values and labels: costs by hand, the initial constant, invalid input."""
 
 from dataclasses import replace
 
@@ -58,20 +58,20 @@ def test_costs_by_hand(loss, threshold):
     ],  # 6 of 8 are ones
 )
 def test_training_starts_at_the_best_constant(loss, threshold, constant):
-    """With a learning rate of 0 the start is what is returned."""
+    """With a learning rate of 0 the initial parameters are returned."""
     fit = GradientFit(PointwiseObjective(loss, threshold), sgd, epochs=1)(
         MODEL, DATA, Population(np.zeros(1, int), Hyper({"optimizer.learning_rate": np.zeros(1, np.float32)}))
     )
     np.testing.assert_allclose(fit.params["params"]["bias"], [[constant]], rtol=1e-5)
 
 
-def test_history_is_what_else_the_user_did():
+def test_history_is_all_other_interactions_of_the_user():
     examples, _ = PointwiseObjective(squared_error).examples(DATA, 2)
     found = examples.seen.history(jnp.array([1, 2, 0]), 2, "others").items
     np.testing.assert_array_equal(found, [[-1, 1], [-1, 2], [-1, -1]])
 
 
-def test_data_without_values_says_what_to_add():
+def test_the_error_for_data_without_values_says_what_to_add():
     data = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(3))
     with pytest.raises(InputError, match=r"data has no values, .* data\.value_column"):
         PointwiseObjective(squared_error).examples(data)

@@ -30,7 +30,7 @@ def test_members_of_an_accelerator_are_vmapped(monkeypatch):
     assert place(4, "sequential").sequential
 
 
-def test_slots_lie_on_devices_of_their_own_and_data_on_all():
+def test_slots_are_on_separate_devices_and_data_on_all():
     placement = Placement(3, 2, sequential=False)
     dealt, shared = placement.deal(np.arange(4.0)), placement.share(np.arange(5.0))
     assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 3]]
@@ -43,7 +43,7 @@ def test_slots_lie_on_devices_of_their_own_and_data_on_all():
 
 @pytest.mark.parametrize("sequential", [True, False])
 @pytest.mark.parametrize("n_members", [1, 2, 6])
-def test_map_is_a_loop_over_members(n_members, sequential):
+def test_map_against_a_loop_over_members(n_members, sequential):
     placement = Placement(n_members, min(2, n_members), sequential)
     data, weights = jnp.arange(4.0), np.random.default_rng(0).normal(size=(n_members, 4)).astype(np.float32)
     number = np.arange(n_members, dtype=np.float32)
@@ -56,12 +56,12 @@ def test_map_is_a_loop_over_members(n_members, sequential):
     np.testing.assert_allclose(found["data"], number[:, None] * np.arange(4.0))
 
 
-def test_a_placement_says_where_members_are():
+def test_the_text_of_a_placement():
     assert str(Placement(3, 2, sequential=True)) == "3 members on 2 cpu devices, 2 on each, sequential"
     assert str(Placement(1, 1, sequential=False)) == "1 member on 1 cpu device, 1 on each, vmapped"
 
 
-def test_a_key_each_that_depends_on_the_seed_alone():
+def test_the_key_of_a_member_depends_on_its_seed_only():
     keys = jax.random.key_data(member_keys(np.array([4, 0, 4, 2**32 - 1])))
     for found, seed in zip(keys, [4, 0, 4, 2**32 - 1], strict=True):
         np.testing.assert_array_equal(found, jax.random.key_data(jax.random.key(np.uint32(seed))))

@@ -1,4 +1,4 @@
-"""What is promoted stands high and is clicked for that: with ranks known, what people want is learned."""
+"""Promoted items are shown at high ranks and clicked for it: with known ranks, preferences are learned."""
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,12 @@ from jaxrec.random import stream
 from jaxrec.recommend.recommender import load
 
 USERS, ITEMS, SHOWN = 4, 30, 6
-OF_RANK = np.array([0.0, -0.8, -1.4, -1.9, -2.3, -2.6])  # of the logit of a click
+OF_RANK = np.array([0.0, -0.8, -1.4, -1.9, -2.3, -2.6])  # by rank, added to the logit of a click
 
 
 @pytest.fixture(scope="module")
 def log() -> tuple[pd.DataFrame, np.ndarray]:
-    """Six random items a page, the promoted ones on top, clicked by their appeal and their rank; and the appeals."""
+    """Six random items per page, promoted ones first, clicked by appeal and rank; and the appeals."""
     rng = np.random.default_rng(1)
     appeal, promotion = rng.normal(0, 1, (2, ITEMS))
     pages = np.argsort(rng.random((5000, ITEMS)), axis=1)[:, :SHOWN]
@@ -51,7 +51,7 @@ def data(frame: pd.DataFrame, position: bool = True) -> Interactions:
 
 
 @pytest.mark.slow
-def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
+def test_promoted_items_are_not_taken_for_preferred_ones(log):
     frame, appeal = log
     numbers = {"optimizer.learning_rate": 0.05, "model.regularization": 1e-4}
     one = Hyper({key: np.array([x], np.float32) for key, x in numbers.items()})
@@ -70,13 +70,13 @@ def test_what_is_promoted_is_not_taken_for_what_is_wanted(log):
     assert likeness[True] > 0.97
 
 
-def test_a_rank_counts_by_how_it_differs_from_the_first():
+def test_biases_of_ranks_are_relative_to_the_first():
     frame = pd.DataFrame({"user_id": [0, 1, 2], "item_id": [3, 4, 5], "position": [1, 3, 2], "click": [1.0, 0.0, 1.0]})
     model, objective = MatrixFactorization(USERS, ITEMS, 2), PointwiseObjective(logistic, 1.0)
     examples, n = objective.examples(data(frame))
     query, items = Query(jnp.array([0, 1, 2])), jnp.array([[3], [4], [5]])
     params = objective.start(jax.jit(model.init)(jax.random.key(0), query, items), examples)
-    # A row of the mean, 2 of 3, is added to the one click at rank 1, the one at rank 2, the one refusal at rank 3.
+    # The mean, 2 of 3, is added as one row to one click at rank 1, one at rank 2 and none at rank 3.
     rates = (np.array([1, 1, 0]) + 2 / 3) / 2
     np.testing.assert_allclose(params["params"][RANKS], np.log(rates / (1 - rates)), rtol=1e-5)
     np.testing.assert_allclose(params["params"]["bias"], [np.log(5)], rtol=1e-5)
@@ -85,7 +85,7 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
     cost, _ = jax.jit(lambda rows: objective.costs(model, learned, examples, rows, source, False))(jnp.arange(n))
     logit = np.asarray(score)[:, 0] + [0, 1.5, -1.5]
     np.testing.assert_allclose(cost, np.log1p(np.exp(np.where([1, 0, 1], -logit, logit))), rtol=1e-5)
-    # A held-out row is predicted where it was shown; a rank deeper than any that was learned counts as the last.
+    # A held-out row is predicted at its own rank; a rank beyond the learned ones counts as the last.
     shown = data(frame.assign(position=[1, 2, 9]))
     members = jax.tree.map(lambda x: x[None], learned), Hyper()
     predicted = Predictor(model, HeldOut(shown, shown))(*members)[0]
@@ -93,7 +93,7 @@ def test_a_rank_counts_by_how_it_differs_from_the_first():
 
 
 @pytest.mark.slow
-def test_a_run_recommends_as_if_everything_stood_first(log, compose, tmp_path):
+def test_recommendations_score_every_item_as_if_shown_first(log, compose, tmp_path):
     frame, _ = log
     frame[:3000].assign(user_id=np.arange(3000) // 24).to_csv(tmp_path / "log.csv", index=False)
     read = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.duplicates=keep", "data.value_column=click"]
@@ -110,7 +110,7 @@ def test_a_run_recommends_as_if_everything_stood_first(log, compose, tmp_path):
     assert best.item_id.tolist() == run.item_ids[np.argsort(-expected)[:3]].tolist()
 
 
-def test_losses_that_do_not_learn_from_ranks_say_so(log, compose, tmp_path):
+def test_losses_without_rank_bias_refuse_positions(log, compose, tmp_path):
     log[0][:600].to_csv(tmp_path / "log.csv", index=False)
     read = files(tmp_path / "log.csv", value_column="click", position_column="position", duplicates="keep")
     np.testing.assert_array_equal(read.position, log[0].position[:600])

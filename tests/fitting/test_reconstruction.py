@@ -12,14 +12,14 @@ from jaxrec.query import Query
 from jaxrec.random import normals, substream, uniforms
 from tests.models.weights import drawn
 
-USER, ITEM = np.array([0, 0, 0, 2], np.int32), np.array([3, 1, 3, 0], np.int32)  # user 1 has nothing
+USER, ITEM = np.array([0, 0, 0, 2], np.int32), np.array([3, 1, 3, 0], np.int32)  # user 1 has no items
 TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(3), np.arange(4))
 MODEL = MultVAE(4, history_length=3, embedding_dim=2, hidden_dim=3, init_std=1.0)
 SOURCE = jnp.array([4, 2], jnp.uint32)
 
 
 def test_cost_of_a_batch():
-    """Hidden items are targets too; item 3 of user 0 counts once."""
+    """Dropped items are targets too; item 3 of user 0 counts once."""
     objective = Reconstruction(dropout=0.5, beta=0.3)
     examples, n = objective.examples(TRAIN, 3)
     params = jax.tree.map(
@@ -30,7 +30,7 @@ def test_cost_of_a_batch():
     bound, items = MODEL.bind(params), ([1, 3], [0])
     shown_of = [[i for i in own if float(uniforms(SOURCE, jnp.array(row), jnp.array(i))) < 0.5] for row, own in
                 enumerate(items)]  # fmt: skip
-    assert sum(map(len, shown_of)) not in (0, 3)  # the draws hide some items, and show some
+    assert sum(map(len, shown_of)) not in (0, 3)  # some items are dropped, some are not
     for row, (own, shown) in enumerate(zip(items, shown_of, strict=True)):
         history = jnp.array([shown + [-1] * (3 - len(shown))], jnp.int32)
         latent = bound.encode(Query(jnp.zeros(1, jnp.int32), History(history)))

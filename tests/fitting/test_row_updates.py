@@ -1,4 +1,4 @@
-"""Optimizers that move only the rows of a batch, against those that move everything and against plain Python."""
+"""Optimizers that update only the rows of a batch, against dense updates and plain Python."""
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,7 @@ IDS, OTHERS = jnp.array([1, 4, 1]), jnp.array([[4, 0], [2, 2], [1, 5]])
 
 
 class Net(nn.Module):
-    """Two look-ups in one table, with ids in common, a bias, and a layer that is no table."""
+    """Two look-ups in one table with common ids, a bias, and a dense layer."""
 
     def setup(self) -> None:
         self.vectors, self.bias, self.layer = Embedding(ROWS, WIDTH, std=1.0), Bias(ROWS), nn.Dense(1)
@@ -39,7 +39,7 @@ def cost(params):
 
 
 @pytest.mark.slow
-def test_rows_of_sgd_move_as_all_of_it_would():
+def test_row_sgd_equals_dense_sgd():
     dense, rows = sgd(learning_rate=0.01), row_sgd(learning_rate=0.01)
     one, other = PARAMS, PARAMS
     one_state, other_state = dense.init(one), rows.init(other)
@@ -53,8 +53,8 @@ def test_rows_of_sgd_move_as_all_of_it_would():
     assert moved[3] == 0
 
 
-def test_rows_of_adagrad_are_those_of_a_loop():
-    """The look-ups of a table take their turns, and what a row is shown several times counts several times."""
+def test_row_adagrad_against_a_loop():
+    """The look-ups of a table are updated in turn; a row in several places is updated several times."""
     rows = row_adagrad(learning_rate=0.1, initial_accumulator=0.5, eps=1e-3)
     found, state, _ = jax.jit(lambda params: rows.step(cost, params, rows.init(params)))(PARAMS)
 
@@ -76,8 +76,8 @@ def test_rows_of_adagrad_are_those_of_a_loop():
 
 
 @pytest.mark.parametrize("shape", [(ROWS,), (ROWS, WIDTH)])
-def test_the_sum_of_adagrad_grows_by_the_mean_square_of_a_rows_gradient(shape):
-    """Two steps in numpy: row 2 is shown twice in the first, row 0 in both, row 1 never."""
+def test_the_adagrad_sum_of_a_row_grows_by_the_mean_square_of_its_gradient(shape):
+    """Two steps in numpy: row 2 is twice in the first batch, row 0 in both, row 1 in none."""
     rng = np.random.default_rng(0)
     table, total = rng.normal(size=shape), np.full(ROWS, 0.5)
     found, state = jnp.asarray(table, jnp.float32), jnp.asarray(total, jnp.float32)

@@ -1,4 +1,4 @@
-"""Windows with what is known of their events: each position reads its own, and nothing of what it predicts."""
+"""Windows with event columns: each position reads its own event, and nothing of the predicted one."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +24,7 @@ HOUR = 3_600_000
 
 
 class Spy(SequenceModel):
-    """A model that answers with what it reads: item, event, gap, value, hour and user."""
+    """A model whose encoder returns its inputs: item, event, gap, value, hour and user."""
 
     n_items: int = ITEMS
     history_length: int = 4
@@ -48,7 +48,7 @@ class Spy(SequenceModel):
 
 
 class Total(SequenceModel):
-    """The sum of what came before."""
+    """Sum of the earlier inputs."""
 
     has_inputs = True
 
@@ -65,7 +65,7 @@ class Total(SequenceModel):
 
 
 def data() -> Interactions:
-    """Entry n of all: event n % 3, value n, and n hours and a half after 1970."""
+    """Interaction n has event n % 3, value n, and a time n + 1/2 hours after 1970."""
     user = np.repeat(np.arange(len(LISTS)), [len(items) for items in LISTS]).astype(np.int32)
     n = np.arange(len(user))
     columns = {"event": (n % 3).astype(np.int8), "event_names": ("a", "b", "c")}
@@ -74,7 +74,7 @@ def data() -> Interactions:
 
 
 def read(objective, train: Interactions) -> tuple[np.ndarray, np.ndarray]:
-    """Each window's inputs [R, T, 6], and its targets."""
+    """Return the inputs [R, T, 6] of each window, and its targets."""
     seen = []
 
     def record(h, target, weight, vectors, rows, draw):
@@ -119,13 +119,13 @@ def test_masked_events_are_unknown():
     assert [whole[item][0] for item in found[0, ~hidden[0], 0]] == found[0, ~hidden[0], 1].tolist()
 
 
-def test_other_losses_refuse_what_they_do_not_pass():
+def test_losses_that_do_not_pass_event_columns_refuse_them():
     with pytest.raises(InputError, match="does not pass the columns gap of histories to the model"):
         CatalogObjective().with_columns(None, data(), ("gap",))
 
 
-def test_new_items_are_no_negatives():
-    """Their scores have no part in the softmax: neither their ids nor features that they alone have learn anything."""
+def test_new_items_are_not_negatives():
+    """They are not in the softmax: their ids, and features that only they have, are not trained."""
     tags = [["a"], ["b"], ["a", "new"]] * 3
     train = data()
     train = train.take(~np.isin(train.item, [2, 5, 8]))  # those with the tag "new"

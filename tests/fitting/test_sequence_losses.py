@@ -1,4 +1,4 @@
-"""Costs at positions against the same sums written out, and their gradients against plain autodiff."""
+"""Sequence losses against plain sums, and their gradients against plain autodiff."""
 
 import itertools
 
@@ -38,7 +38,7 @@ ROW = jnp.arange(ROWS)
 
 
 def case(seed: int = 0) -> tuple:
-    """Vectors, targets with gaps, weights that are 0 there, item vectors."""
+    """Return vectors, targets with gaps, weights that are 0 at gaps, and item vectors."""
     rng = np.random.default_rng(seed)
     target = rng.integers(0, ITEMS, (ROWS, LENGTH))
     target[0, :3], target[2, 4] = -1, -1
@@ -48,14 +48,14 @@ def case(seed: int = 0) -> tuple:
 
 
 def drawing(sampler, rows, target, mined=None) -> Draw:
-    """A draw for a whole batch of windows of users 2 r + 1."""
+    """Return a function that draws negatives for a batch of windows; row r is user 2 r + 1."""
     user = jnp.asarray(2 * np.arange(USERS // 2, dtype=np.int32) + 1)
     return Draw(sampler, SOURCE, ITEMS, user, sampler.prepare(TRAIN), mined, rows, target)
 
 
 @pytest.mark.parametrize("block", some_slow([1, 4, 7, 256], 1, 7, 256))
 def test_catalog_cross_entropy_and_its_gradient(monkeypatch, block):
-    """Whatever the block: the sum by plain autodiff, each weight as given, the whole scaled by what comes behind."""
+    """For any block size: weighted sum and gradient by plain autodiff, scaled by the incoming gradient."""
     monkeypatch.setattr(sequence_losses, "BLOCK", block)
     h, weight, vectors, target = case()
 
@@ -73,7 +73,7 @@ def test_catalog_cross_entropy_and_its_gradient(monkeypatch, block):
     np.testing.assert_array_equal(found[1][0][np.asarray(weight) == 0], 0)
 
 
-def test_nothing_asked_costs_nothing():
+def test_positions_without_targets_cost_nothing():
     h, weight, vectors, target = case()
     value, gradient = jax.jit(jax.value_and_grad(lambda h: Softmax()(h, target, 0 * weight, vectors, ROW, None)))(h)
     assert float(value) == 0
@@ -99,7 +99,7 @@ BY_DEFAULT = [("softmax", "position"), ("gbce", "batch")]
     [pytest.param(*kind, marks=[] if kind in BY_DEFAULT else pytest.mark.slow) for kind in KINDS],
 )
 def test_sampled_costs(loss, share):
-    """Position by position; a negative that is the target does not count."""
+    """Position by position; a negative equal to the target does not count."""
     h, weight, vectors, target = case()
     rows, n = jnp.array([4, 0, 2]), 12  # more negatives than items: the target is among them
     cost = Sampled(softmax, share) if loss == "softmax" else GBCE(0.75, share)
@@ -123,7 +123,7 @@ def test_sampled_costs(loss, share):
 
 
 def numpy_softmax(h, vectors, target, weight, items, used, log_q=None) -> float:
-    """The weighted sum over positions of -log of the target's share among itself and its own negatives [B, T, N]."""
+    """Weighted sum over positions of the cross-entropy of the target among itself and its negatives [B, T, N]."""
     total = 0.0
     for b, t in zip(*np.nonzero(weight), strict=True):
         s = vectors @ h[b, t] - (0 if log_q is None else log_q)
@@ -144,7 +144,7 @@ SAMPLERS = {
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samplers_at_positions(name):
-    """What is drawn comes from where it should, and the softmax of it, corrected by log q where known, is numpy's."""
+    """Negatives come from the sampler's distribution; the softmax, corrected by log q if known, equals numpy's."""
     sampler, share = SAMPLERS[name]
     h, weight, vectors, target = case()
     rows = jnp.array([4, 0, 2])  # of users 9, 1 and 5

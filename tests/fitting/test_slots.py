@@ -64,7 +64,7 @@ def trained(n_slots: int, order: list[int]) -> dict[int, tuple[list, dict]]:
 
 @pytest.fixture(scope="module")
 def alone() -> dict[int, tuple[list, dict]]:
-    """One member after the other; member 0 has a new slot here, member 4 where the order is the reverse."""
+    """Train one member after the other; member 0 gets a fresh slot here, member 4 in the reverse order."""
     return trained(1, [0, 1, 2, 3, 4])
 
 
@@ -124,7 +124,7 @@ def test_a_member_is_saved_without_the_others():
         )
 
 
-def test_a_copy_trains_as_its_source():
+def test_a_copy_trains_like_its_source():
     bench, copy, source = slots(2), member(1), member(4)
     bench.put(copy)
     bench.put(source)
@@ -137,7 +137,7 @@ def test_a_copy_trains_as_its_source():
     jax.tree.map(np.testing.assert_array_equal, bench.save(copy).state, bench.save(source).state)
 
 
-def test_numbers_of_a_member_can_change_in_training():
+def test_hyperparameters_of_a_member_can_change_in_training():
     """Epoch 2 with another rate and width is that of a copy with them."""
     changed, bench, other = member(4), slots(3), hyper(0.2, 3, 1)
     changed.later = {2: other}
