@@ -1,6 +1,6 @@
-"""Random cases for what reads files, settings and requests: `python -m tests.fuzz files journal --cases 100000`.
+"""Fuzz tests of code that reads files, settings and requests: `python -m tests.fuzz files journal --cases 100000`.
 
-Prints the seed of a batch that fails, with which it is repeated, and the smallest case that fails.
+Prints the seed of a failing batch, which repeats it, and the smallest failing case.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import warnings
 
 from tests.fuzz.targets import TARGETS
 
-BATCH = 1000  # cases between which hypothesis forgets what it has tried
+BATCH = 1000  # cases per batch: hypothesis remembers what it has tried within a batch
 
 
 def main() -> None:

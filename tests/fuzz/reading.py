@@ -1,4 +1,4 @@
-"""Fuzzing of data files and feature files: an InputError, or as many rows as there are, counting those noted."""
+"""Fuzzing of data files and feature files: an InputError, or all rows, where dropped ones are counted in notes."""
 
 import csv
 import functools
@@ -56,7 +56,7 @@ options = st.fixed_dictionaries(
 
 @st.composite
 def case(draw: st.DrawFn, columns: tuple[str, ...] = COLUMNS) -> dict[str, Any]:
-    """A table of texts, the file that holds it, its damages, and how it is read."""
+    """A text table, its file format and damage, and the settings to read it."""
     chosen = draw(options)
     used = [name for name in columns if name in columns[:2] or f"{name}_column" in chosen]
     rows = draw(st.lists(st.tuples(*(of_column.get(name, cells) for name in used)), max_size=8))
@@ -85,7 +85,7 @@ def content(columns: list[str], rows: list[tuple[str, ...]], suffix: str) -> byt
 
 @functools.cache
 def folder() -> Path:
-    """A folder of this process."""
+    """Return the temporary folder of this process."""
     return Path(tempfile.mkdtemp(prefix="fuzz-"))
 
 
@@ -101,7 +101,7 @@ def read(found: dict[str, Any], **more: Any) -> Interactions | None:
 
 
 def check_files(found: dict[str, Any]) -> None:
-    """Rows that are neither read nor noted would be lost in silence."""
+    """Every row is read or counted in notes; none is lost silently."""
     data = read(found)
     if data is None:
         return
@@ -125,7 +125,7 @@ NAMES = ("item_id", "title", "genres:token_seq", "price:float", "year", "class:t
 
 @st.composite
 def feature_case(draw: st.DrawFn) -> dict[str, Any]:
-    """A feature file for fixed interactions."""
+    """Generate a feature file for fixed interactions."""
     used = ["item_id", *draw(st.lists(st.sampled_from([*NAMES[1:], "", "a,b", "title"]), max_size=4))]
     rows = draw(st.lists(st.tuples(st.sampled_from("abcdef") | ids, *(cells for _ in used[1:])), max_size=8))
     kinds = {

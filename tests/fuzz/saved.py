@@ -43,7 +43,7 @@ def copy(name: str) -> Path:
 
 
 def check_damage(found: tuple[str, str, list[tuple[str, int, bytes]]]) -> None:
-    """Files of a run that are damaged: the model is refused or is what was saved; other files are refused or read."""
+    """Damage files of a run: the model is refused or unchanged; other files are refused or read."""
     name, part, changes = found
     run = copy(name)
     file = run / part
@@ -97,7 +97,7 @@ changes = st.lists(
 
 
 def check_tampered(found: list[tuple[str, Any]]) -> None:
-    """A run whose values were changed, with right checksums: it is refused, or recommends or refuses to."""
+    """Change values of a run and correct its checksums: it is refused, or recommends or refuses to."""
     run = folder() / "tampered"
     params, extra = original("ease")
     new = dict(extra)
@@ -136,7 +136,7 @@ def check_journal(found: list[tuple[str, int, bytes]]) -> None:
 
 
 def check_record(found: tuple[int, str, Any]) -> None:
-    """A journal whose records hold other values."""
+    """Change values in the records of a journal."""
     study = copy("study")
     journal = study / "journal.log"
     lines = journal.read_text().splitlines()

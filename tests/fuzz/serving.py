@@ -1,4 +1,4 @@
-"""Fuzzing of the server's application: no request is answered with status 500, and every answer is strict JSON."""
+"""Fuzzing of the server application: no response has status 500, and every response is strict JSON."""
 
 import asyncio
 import atexit
@@ -55,7 +55,7 @@ requests = st.fixed_dictionaries(
 
 @functools.cache
 def client() -> Client:
-    """A server of popularity in this process."""
+    """A server of a popularity model in this process."""
     started = Client(Service.of(recommender("Popularity"), LIMITS, "shop")).__enter__()
     atexit.register(started.__exit__)
     return started
@@ -86,7 +86,7 @@ async def answer(request: dict[str, Any]) -> tuple[int, dict[bytes, bytes], byte
 
 
 def check_request(request: dict[str, Any]) -> None:
-    """The status blames the client, and the answer is JSON as strict parsers read it."""
+    """The status is not a server error, and the response is strict JSON."""
     status, answered, body = client().runner.run(answer(request))
     assert status in STATUS, (status, body)
     if answered.get(b"content-type") == b"application/json" and request["method"] != "HEAD":

@@ -1,4 +1,4 @@
-"""A target of fuzzing: random cases, and what must hold for each of them."""
+"""A fuzzing target: random cases, and a check that each must pass."""
 
 import contextlib
 import resource
@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis.strategies import SearchStrategy
 
-SECONDS = 20  # of a case
-MEMORY = 600 << 20  # bytes by which a case may raise the peak of this process
+SECONDS = 20  # time limit of a case
+MEMORY = 600 << 20  # limit of the rise of peak memory in a case
 
 
 class Target(NamedTuple):

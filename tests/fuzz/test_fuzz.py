@@ -26,8 +26,8 @@ def test_many_cases(name):
         TARGETS[name].run(500, number)
 
 
-def test_a_failing_case_is_found_and_repeated():
-    """A reader that loses a row in silence; the smallest table that shows it has one row."""
+def test_a_failing_case_is_found_and_reproduced():
+    """A reader that silently loses a row; the smallest table that shows it has one row."""
     found = []
 
     def check(case) -> None:

@@ -1,4 +1,4 @@
-"""Values that programs get wrong, and damages of files."""
+"""Values that programs often handle wrongly, and damage of files."""
 
 from hypothesis import strategies as st
 
