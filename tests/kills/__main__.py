@@ -2,7 +2,7 @@
 
 `python -m tests.kills run mine --kills 50` runs a command of every kind without interruption, then kills the same
 command 50 times, half of them at random moments and half at random events of the file system, and compares what it
-leaves. Prints the seed, by which a failure is repeated. Slow: a process needs a few seconds to start.
+leaves. Prints the seed, which repeats a failure. Slow: a process needs a few seconds to start.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from tests.kills.victims import Victim, jaxrec
 from tests.sweep.database import Postgres, Proxy
 
 LEASE = Path(__file__).parent / "lease"
-IMPORTED = (  # what the commands import, so that the processes that are killed need not
+IMPORTED = (  # imports of the commands, done once before the processes fork
     *("jaxrec.cli", "jaxrec.launch", "jaxrec.explore.report", "jaxrec.pipeline.run"),
     *("jaxrec.recommend.export", "jaxrec.recommend.files", "jaxrec.recommend.mining"),
 )
@@ -34,12 +34,12 @@ IMPORTED = (  # what the commands import, so that the processes that are killed 
 
 @contextmanager
 def storage(kind: Kind, folder: Path) -> Iterator[str]:
-    """Start the server of a study, if it has one; what is yielded is its URL."""
+    """Start the server of a study, if it has one, and yield its URL."""
     if kind.storage == "journal":
         yield ""
         return
     server = Postgres() if kind.storage == "postgres" else Proxy(folder)
-    import_module("tests.kills.lease.sitecustomize")  # for commands, which are forks; workers import it as they start
+    import_module("tests.kills.lease.sitecustomize")  # for commands, which are forks; workers import it when they start
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(LEASE), os.environ.get("PYTHONPATH")]))
     try:
         yield server.url
@@ -48,7 +48,7 @@ def storage(kind: Kind, folder: Path) -> Iterator[str]:
 
 
 def run(name: str, n_kills: int, seed: int) -> bool:
-    """Kill a kind of command; return whether all that it left is as without kills. On failure the folder is kept."""
+    """Kill a kind of command; return whether its output equals that without kills. On failure the folder is kept."""
     kind, started = KINDS[name], time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix=f"kills-{name}-"))
     finished = folder / "finished"

@@ -18,21 +18,23 @@ def jaxrec(words: Sequence[str]) -> None:
 
     from jaxrec.cli import main
 
-    jax.config.update("jax_traceback_in_locations_limit", 0)  # exports would have the names of the callers here
+    jax.config.update(
+        "jax_traceback_in_locations_limit", 0
+    )  # otherwise exports contain the names of the functions that call this
     main(list(words))
 
 
 class Victim:
     """A process that writes to `out`, with its messages in OUT.log.
 
-    It is a fork of this one, which must not have used JAX: what is imported here needs no time there.
+    It is a fork of this process, which must not have used JAX; modules imported here are not imported again.
 
     Args:
         program: what it runs, with `words`.
         words: its arguments.
-        out: its folder, whose events of the file system count.
+        out: its folder; file system events in it are counted.
         at: number of the event before which it is killed; 0: never.
-        delay: seconds by which it is killed later, in the middle of what follows the event.
+        delay: seconds between event and kill.
     """
 
     def __init__(
@@ -63,7 +65,7 @@ class Victim:
 
 
 def _watch(folder: str, count: Path, at: int, delay: float) -> None:
-    """Count the events of this process in a folder, by a byte in a file for each, and kill it at one of them."""
+    """Count file system events of this process in a folder, one byte in a file for each, and kill it at one of them."""
     n, file = 0, os.open(count, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
     def die() -> None:
