@@ -11,7 +11,7 @@ def contender(name: str, model: str, seed: int) -> Contender:
     return Contender(name, tree, {}, lambda _: tree, ())
 
 
-def test_models_may_differ_in_all_but_data_split_and_evaluation():
+def test_models_must_share_data_split_and_evaluation():
     check_shared([contender("ease", "EASE", 0), contender("mf", "MF", 0)])
     with pytest.raises(InputError, match=r"mf has split\.seed=1, ease has split\.seed=0: .* or omit mf"):
         check_shared([contender("ease", "EASE", 0), contender("mf", "MF", 1)])

@@ -118,7 +118,7 @@ def test_workers_that_fail_are_reported_in_one_line(tmp_path):
         (["sweep.workers=0"], "sweep.workers"),
     ],
 )
-def test_settings_without_effect(arguments, message, tmp_path):
+def test_worker_settings_without_effect_are_refused(arguments, message, tmp_path):
     if "hydra/launcher=joblib" in arguments:
         pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     parent = start(tmp_path / "many", *arguments)
@@ -138,7 +138,7 @@ def test_the_searches_of_a_comparison_have_workers_too(tmp_path):
     assert (table["state"] == "complete").all()
     for name in ("ease", "item_knn"):
         logs = [path.read_text() for path in (tmp_path / "many" / name / "workers").glob("*.log")]
-        assert sum(text.count("  trial ") for text in logs) == 5  # none was trained by the command itself
+        assert sum(text.count("  trial ") for text in logs) == 5  # the command itself trained none
         assert len(logs) == 2
         assert len(pd.read_csv(tmp_path / "many" / name / "trials.csv")) == 5
     assert not (tmp_path / "many" / "popularity" / "workers").exists()

@@ -29,7 +29,7 @@ def test_workers_of_a_search_share_its_trials(split, tmp_path):
     assert len(found.trials) == 6
     logs = [path.read_text() for path in (tmp_path / "two" / "workers").glob("*.log")]
     assert len(logs) == 2
-    assert sum(text.count("  trial ") for text in logs) == 6  # none was trained by this process
+    assert sum(text.count("  trial ") for text in logs) == 6  # this process trained none
     winner = {"overrides": found.best_params}
     assert found.best.metrics["test"] == pytest.approx(jaxrec.fit(split, "ease", **winner).metrics["test"])
     assert (tmp_path / "two" / "best" / "metrics.json").exists()

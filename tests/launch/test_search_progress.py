@@ -15,7 +15,7 @@ from jaxrec.sweep.outcome import Progress
 from jaxrec.sweep.pruning import Pruning
 
 
-def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch, capsys):
+def test_the_number_of_remaining_trials_and_their_time_are_shown(monkeypatch, capsys):
     now = [1000.0]
     monkeypatch.setattr(search_progress.time, "monotonic", lambda: now[0])
     with SearchProgress() as progress:
@@ -24,8 +24,8 @@ def test_a_search_says_how_many_trials_are_left_and_for_how_long(monkeypatch, ca
             progress.show(finished, 8, 64)
     assert capsys.readouterr().out.splitlines() == [
         "  compiling ...",
-        "  8 of 64 trials finished, 8 running",  # by an earlier process: nothing is known of its speed
-        "  16 of 64 trials finished, 8 running, about 6 min left",  # 8 a minute, 48 left
+        "  8 of 64 trials finished, 8 running",  # trials of an earlier process, whose speed is unknown
+        "  16 of 64 trials finished, 8 running, about 6 min left",  # 8 per minute, 48 left
         "  24 of 64 trials finished, 8 running, about 3 min left",  # 16 in 80 s, 40 left: 200 s
     ]
 

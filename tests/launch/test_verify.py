@@ -1,4 +1,4 @@
-"""A run or a trial is trained again, and its metrics are compared with those that are stored."""
+"""A run or trial is trained again, and its metrics are compared with the stored ones."""
 
 import json
 import math
@@ -28,7 +28,7 @@ STUDY = ROOT / "tests" / "fixtures" / "format-2" / "study"
     ],
 )
 def test_metrics_are_compared(repeated, is_equal, sentence):
-    """The tolerance is 1e-5 of metrics up to 1, and relative to larger ones."""
+    """The tolerance is 1e-5 for metrics up to 1, and relative for larger ones."""
     found = compared("run", {"ndcg@5": 0.25, "rmse": 40.0, "mae": math.nan}, repeated)
     assert (found.is_equal, found.sentence) == (is_equal, sentence)
 
@@ -80,7 +80,7 @@ def test_a_trial_is_verified_in_the_program_of_its_search(command, tmp_path):
         (["no-study", "trial=1"], "no study called no-study"),
     ],
 )
-def test_what_cannot_be_verified_is_named(command, tmp_path, arguments, message):
+def test_reasons_why_a_run_cannot_be_verified(command, tmp_path, arguments, message):
     shutil.copytree(STUDY, tmp_path / "study")
     done = command("verify", *arguments)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
