@@ -1,4 +1,4 @@
-"""Who had what, and how much two sets have in common, for models of neighbors."""
+"""Random interactions and similarities of sets, for neighborhood models."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ KINDS = {
 
 
 def train() -> tuple[Interactions, np.ndarray]:
-    """Random pairs, some of them twice, as interactions and as the binary matrix; nobody has the last item."""
+    """Return random pairs, some of them twice, as interactions and as a binary matrix; no user has the last item."""
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[USERS], [ITEMS - 1]], (2, 80)).astype(np.int32)
     x = np.zeros((USERS, ITEMS))

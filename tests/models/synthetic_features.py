@@ -1,4 +1,4 @@
-"""Three users and six items of whom different things are known, for models that embed features."""
+"""Features of three users and six items, some missing, for models that embed features."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ OF_USERS, OF_ITEMS = features(USERS), features(ITEMS)
 
 
 def vectors(tables: dict, of: Features, row: int) -> np.ndarray:
-    """[V, D]: the category's row of its table, and the mean of those of the bag, or the row 0 of an empty one."""
+    """Return [V, D]: the table row of the category, and the mean of the rows of the bag, or row 0 of an empty bag."""
     found = [tables[f"categories_{place}"]["table"][code] for place, code in enumerate(of.categories[row])]
     for place, codes in enumerate(of.bags[row]):
         known = codes[codes > 0] if (codes > 0).any() else [0]

@@ -1,8 +1,8 @@
-"""How good every model is on MovieLens-100K, trained as a user would, if only for seconds.
+"""Accuracy of every model on MovieLens-100K, trained as by a user, but only for seconds.
 
-What a change breaks, or makes suspiciously better, falls out. Some models are held against numpy or another library;
-the others have a band that holds seeds 1 to 5, and neither popularity nor what is learned where the training items are
-shuffled. Which model is best these numbers do not say.
+A change that breaks a model, or improves it suspiciously, fails. Some models are compared with numpy or another
+library; the others have a band that contains seeds 1 to 5, but neither popularity nor a model of shuffled items.
+These numbers do not say which model is best.
 """
 
 from collections.abc import Callable
@@ -24,18 +24,18 @@ MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
 
 
 class Band(NamedTuple):
-    """What test NDCG@10 must lie between, with these settings."""
+    """Bounds of test NDCG@10 with these settings."""
 
     low: float
     high: float
     settings: dict[str, Any]
 
 
-# A tenth of what each user chose is sought, the rest is learned: popularity has .149 there.
+# A random tenth of each user's items is held out: popularity has .149.
 HOLDOUT = {"split.validation_fraction": 0.0}
 SAMPLED = HOLDOUT | {"trainer.batch_size": 1024, "optimizer.learning_rate": 0.01}
 SAMPLED |= {"trainer.epochs": 4, "model.embedding_dim": 16}
-# What each user chose last is sought: popularity has .046. An epoch's windows hold every interaction once.
+# The last item of each user is held out: popularity has .046. The windows of an epoch have every interaction once.
 WINDOWS = {"data.k_core": 20, "model.history_length": 15, "loss.stride": 15, "trainer.batch_size": 64}
 WINDOWS |= {"optimizer.learning_rate": 0.005, "trainer.epochs": 2, "trainer.validate_every": 5}
 WINDOWS |= {"model.embedding_dim": 32}
@@ -91,7 +91,7 @@ EDLAE = {"regularization": 300, "dropout": 0.2, "user_normalization": 0.6, "item
 
 
 def popularity(x: np.ndarray) -> np.ndarray:
-    """Here and below: scores [U, I] from who chose what [U, I]; formulas and settings are those of conf/model."""
+    """Scores [U, I] from interactions [U, I], as in the functions below, by the formulas and settings of conf/model."""
     return np.tile(x.sum(axis=0), (len(x), 1))
 
 
@@ -133,19 +133,19 @@ def turbo_cf(x: np.ndarray) -> np.ndarray:
 
 
 def cosine(x: np.ndarray) -> np.ndarray:
-    """Cosines of rows, with a shrinkage of 10."""
+    """Return cosines of rows, with a shrinkage of 10."""
     length = np.sqrt(x.sum(axis=1))
     return x @ x.T / (np.outer(length, length) + 10)
 
 
 def jaccard(x: np.ndarray) -> np.ndarray:
-    """Jaccard similarities of rows, with a shrinkage of 10."""
+    """Return Jaccard similarities of rows, with a shrinkage of 10."""
     both, size = x @ x.T, x.sum(axis=1)
     return both / (size[:, None] + size - both + 10)
 
 
 def nearest(similarity: np.ndarray, k: int) -> np.ndarray:
-    """Similarities to the k nearest of each row; 0 to the others and to itself."""
+    """Return the similarities to the k nearest of each row; 0 for the others and for itself."""
     np.fill_diagonal(similarity, 0)
     return np.where(similarity >= np.sort(similarity, axis=1)[:, [-k]], similarity, 0)
 
@@ -166,7 +166,7 @@ Run = Callable[..., tuple[dict[str, Any], Split]]
 
 @pytest.fixture(scope="module")
 def run(compose, movielens_100k_at_hand) -> Run:
-    """Metrics of a run, and the split that they are of, which is made once."""
+    """Return the metrics of a run and its split, which is made once."""
     splits: dict[str, Split] = {}
 
     def run(name: str, changed: dict[str, Any], *choices: str) -> tuple[dict[str, Any], Split]:
@@ -182,7 +182,7 @@ def run(compose, movielens_100k_at_hand) -> Run:
 
 
 def bands() -> list:
-    """Of the models that have a band, mf is tested by default."""
+    """Return the models with a band; mf is tested by default."""
     names = [name for name in MODELS if name not in OWN_TESTS]
     return some_slow(names, *(name for name in BANDS if name != "mf"))
 
@@ -201,7 +201,7 @@ def test_a_trained_model_is_within_its_band(name, run):
 
 
 @pytest.mark.parametrize("name", some_slow(FORMULAS, *(name for name in FORMULAS if name != "popularity")))
-def test_a_solved_model_is_as_good_as_its_formula(name, run):
+def test_a_closed_form_model_is_as_good_as_its_formula(name, run):
     metrics, split = run(name, HOLDOUT)
     known, ground_truth = matrix(split.selection.train), matrix(split.test.target)
     expected = ndcg(FORMULAS[name](known), known, ground_truth)
@@ -228,7 +228,7 @@ def test_dlrm_predicts_clicks_better_than_logistic_regression(run):
 
 
 def ndcg(scores: np.ndarray, known: np.ndarray, ground_truth: np.ndarray) -> float:
-    """NDCG@10 in the mean over users who seek something; nothing known is listed, and ties are in order of position."""
+    """Mean NDCG@10 over users with relevant items; known items are filtered, ties are in order of position."""
     lists = np.argsort(-np.where(known, -np.inf, scores), axis=1, kind="stable")[:, :10]
     discount = 1 / np.log2(np.arange(2, 12))
     found = np.take_along_axis(ground_truth, lists, axis=1) @ discount

@@ -47,7 +47,7 @@ def test_scores_over_latent_features(sizes, units):
     [(0.5, 5), pytest.param(1.0, 5, marks=pytest.mark.slow), pytest.param(0.5, 0, marks=pytest.mark.slow)],
 )
 def test_scores_over_the_history(beta, units, table_entries, monkeypatch):
-    """The second user has none: only layers of nothing and the biases are left. Without units all weights are 1."""
+    """The second user has no history: only layers of zeros and biases are left. Without units all weights are 1."""
     monkeypatch.setattr(ancf, "TABLE_ENTRIES", table_entries)
     model = ANCF(3, 6, history_length=3, embedding_dim=4, attention_units=units, beta=beta)
     params = drawn(model, ASKED)
@@ -73,8 +73,8 @@ def test_an_empty_history_has_finite_gradients():
     np.testing.assert_array_equal(seen, [1, 5])
 
 
-def test_a_candidate_gives_weight_to_what_is_like_it():
-    """With v . relu(p * q) for attention, an item with the same columns as one of the history attends to that one."""
+def test_a_candidate_attends_to_similar_items():
+    """With attention v . relu(p * q), an item attends to the history item with the same nonzero columns."""
     model = ANCF(1, 3, history_length=2, embedding_dim=2, attention_units=2, layers=(), beta=1.0)
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.array([[0, 1]], jnp.int32)))
     params = drawn(model, query)
@@ -91,7 +91,7 @@ def test_a_candidate_gives_weight_to_what_is_like_it():
     np.testing.assert_allclose(call(model, params, "score_catalog", query), [[9 * e / (e + 1)] * 2 + [0]], rtol=1e-5)
 
 
-def test_the_penalty_counts_what_is_scored():
+def test_the_penalty_counts_scored_items():
     for model, query in ((ANCF(3, 6, regularization=0.5), USERS), (ANCF(3, 6, 3, regularization=0.5), ASKED)):
         params = drawn(model, query)
         of_user, of_item = call(model, params, "penalty", query)

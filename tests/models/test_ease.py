@@ -16,7 +16,7 @@ USERS, ITEMS = 20, 9
 
 
 def train() -> tuple[Interactions, np.ndarray]:
-    """Random pairs, some of them twice, as interactions and as the binary matrix; nobody has the last item."""
+    """Return random pairs, some of them twice, as interactions and as a binary matrix; no user has the last item."""
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[USERS], [ITEMS - 1]], (2, 80)).astype(np.int32)
     x = np.zeros((USERS, ITEMS))
@@ -36,7 +36,7 @@ def hyper(*regularization: float) -> Hyper:
     return Hyper({"model.regularization": np.array(regularization, np.float32)})
 
 
-def test_prepare_counts_users_once_an_item():
+def test_prepare_counts_a_pair_once():
     data, x = train()
     assert len(data) > x.sum()
     np.testing.assert_array_equal(EASE(ITEMS, 9).prepare(data), x.T @ x)
@@ -57,15 +57,15 @@ def test_every_member_solves_with_its_own_regularization():
     assert fit.placement == "3 members on 1 cpu device, 3 on each, sequential"
 
 
-def test_the_device_solves_as_the_host_does():
+def test_the_device_solution_equals_that_of_the_host():
     data, x = train()
     model = EASE(ITEMS, 9, 10.0)
     found = jax.jit(model.solve)(jnp.asarray(model.prepare(data)))["weights"]
     np.testing.assert_allclose(found, closed_form(x, 10.0), rtol=1e-4, atol=1e-6)
 
 
-def test_the_solution_is_the_least_squares_it_stands_for():
-    """Column j alone: ridge regression of x_j on the other columns, by scikit-learn."""
+def test_the_solution_against_ridge_regression():
+    """Column j is the ridge regression of x_j on the other columns, by scikit-learn."""
     from sklearn.linear_model import Ridge
 
     data, x = train()
@@ -94,5 +94,5 @@ def test_more_regularization_gives_smaller_weights():
     data, _ = train()
     fit = ClosedForm()(EASE(ITEMS, 9), data, Population(np.arange(2), hyper(1.0, 1e6)))
     weights = np.abs(np.asarray(fit.params["params"]["weights"]))
-    assert weights[1].max() <= x.sum(0).max() / 1e6 * 1.01  # P is all but I / regularization
+    assert weights[1].max() <= x.sum(0).max() / 1e6 * 1.01  # P is nearly I / regularization
     assert weights[0].max() > 100 * weights[1].max()

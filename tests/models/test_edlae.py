@@ -16,7 +16,7 @@ NORMALIZED = {"user_normalization": 0.7, "item_normalization": 0.3, "popularity"
 
 
 def minimizer_of_expectation(x: np.ndarray, dropout: float, regularization: float, item: int) -> np.ndarray:
-    """b that minimizes E |x_item - (x o mask) b|^2 + regularization |(1 - p) b|^2, by a sum over all masks."""
+    """Return the b that minimizes E |x_item - (x o mask) b|^2 + regularization |(1 - p) b|^2, summed over all masks."""
     others, keep = np.delete(np.arange(ITEMS), item), 1 - dropout
     left, right = np.zeros((len(others), len(others))), np.zeros(len(others))
     for mask in itertools.product((0, 1), repeat=len(others)):
@@ -28,7 +28,7 @@ def minimizer_of_expectation(x: np.ndarray, dropout: float, regularization: floa
 
 
 def normalized(x: np.ndarray, user_normalization: float, item_normalization: float, popularity: float):
-    """X~ and the factors of inputs and outputs."""
+    """Return X~ and the factors of inputs and outputs."""
     users, items = x.sum(axis=1), x.sum(axis=0)
     users = users / (users**2).sum() * users.sum()
     items = np.where(items > 0, items / np.exp(np.log(items[items > 0]).mean()), 1)
@@ -53,7 +53,7 @@ def test_the_weights_minimize_the_expected_error_under_dropout(numbers):
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_the_device_solves_as_the_host_does():
+def test_the_device_solution_equals_that_of_the_host():
     data, _ = train()
     model = EDLAE(ITEMS, 9, 3.0, 0.4, **NORMALIZED)
     found = jax.jit(model.solve)(model.prepare(data))["weights"]

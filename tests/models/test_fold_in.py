@@ -1,4 +1,4 @@
-"""Vectors of new users against numpy in float64: the maximum that many small steps reach, and sums over histories."""
+"""Vectors of new users against numpy in float64: the maximum found by many small steps, and sums over histories."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ def vectors():
     return rng.normal(size=(ITEMS, WIDTH)).astype(np.float32), rng.normal(size=ITEMS).astype(np.float32)
 
 
-def test_sums_leave_padding_out(vectors):
+def test_sums_ignore_padding(vectors):
     q, _ = vectors
     items = np.full((2, 70), -1, np.int32)  # more than a chunk
     items[0, -3:] = [4, 9, 9]
@@ -28,8 +28,8 @@ def test_sums_leave_padding_out(vectors):
     assert not np.any(total[1])
 
 
-def test_the_likeliest_vector_is_found(vectors):
-    """Gradient ascent in numpy, step by step, comes to the same; a user without items has nothing but the prior."""
+def test_fold_in_finds_the_maximum_likelihood_vector(vectors):
+    """Gradient ascent in numpy gives the same; for a user without items only the prior is left."""
     q, b = vectors
     histories = [[1, 2, 2, 30], [7], []]
     items = np.full((3, 6), -1, np.int32)

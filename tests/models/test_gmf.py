@@ -1,4 +1,4 @@
-"""GMF against numpy, and columns that are not in use."""
+"""GMF against numpy, and columns beyond the width in use."""
 
 import jax
 import jax.numpy as jnp

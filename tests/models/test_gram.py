@@ -1,4 +1,4 @@
-"""The Gram matrix and its inverse against NumPy, in blocks and tiles, and the memory that they take."""
+"""The Gram matrix and its inverse against NumPy, in blocks and tiles, and their memory."""
 
 import tracemalloc
 
@@ -12,7 +12,7 @@ from jaxrec.models.gram import binary, gram, invert
 
 
 def interactions(n_users: int, n_items: int, n: int) -> tuple[Interactions, np.ndarray]:
-    """Random pairs, some of them twice, and the binary matrix."""
+    """Return random pairs, some of them twice, and the binary matrix."""
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[n_users], [n_items]], (2, n)).astype(np.int32)
     x = np.zeros((n_users, n_items), np.float32)
@@ -21,7 +21,7 @@ def interactions(n_users: int, n_items: int, n: int) -> tuple[Interactions, np.n
 
 
 @pytest.mark.parametrize("entries", [1, 70, 1 << 24])
-def test_the_gram_matrix_is_the_same_whatever_its_blocks(entries, monkeypatch):
+def test_the_gram_matrix_does_not_depend_on_blocks(entries, monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", entries)
     data, x = interactions(30, 23, 200)
     assert len(data) > x.sum()
@@ -29,7 +29,7 @@ def test_the_gram_matrix_is_the_same_whatever_its_blocks(entries, monkeypatch):
 
 
 @pytest.mark.parametrize(("block", "tile"), [(1, 23), (5, 5), (8, 1), (23, 512), (512, 512)])
-def test_the_inverse_is_that_of_numpy_whatever_its_blocks_and_tiles(block, tile, monkeypatch):
+def test_the_inverse_against_numpy_for_all_blocks_and_tiles(block, tile, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", block)
     monkeypatch.setattr(module, "TILE", tile)
     _, x = interactions(30, 23, 200)
@@ -49,7 +49,7 @@ def test_a_matrix_that_is_not_positive_definite_has_no_inverse(block, monkeypatc
 
 
 @pytest.mark.slow
-def test_ease_on_the_host_holds_one_matrix_a_member(monkeypatch):
+def test_ease_on_the_host_needs_one_matrix_per_member(monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 1 << 12)
     monkeypatch.setattr(module, "BLOCK", 32)
     monkeypatch.setattr(module, "TILE", 32)

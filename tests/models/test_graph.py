@@ -13,7 +13,7 @@ USERS, ITEMS, D = 7, 40, 3
 
 
 def interactions() -> Interactions:
-    """User 0 has items for more than two segments, user 1 for exactly one; user 6 and the last item have nothing."""
+    """User 0 has more than two segments of items, user 1 exactly one; user 6 and the last item have no interactions."""
     items = [np.arange(2 * SEGMENT + 5), np.arange(SEGMENT), [3, 3, 5], [0], [38, 5], [7]]
     user = np.repeat(np.arange(6, dtype=np.int32), [len(row) for row in items])
     item = np.concatenate(items).astype(np.int32)
@@ -27,15 +27,15 @@ def vectors(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("n_layers", [0, 1, 3])
-def test_propagation_is_the_mean_of_the_powers_of_the_adjacency_matrix(n_layers):
+def test_propagation_against_powers_of_the_adjacency_matrix(n_layers):
     train, e = interactions(), vectors()
     p, q = jax.jit(mean_of_layers, static_argnums=0)(n_layers, user_item_graph(train), e)
     expected = powers(train, n_layers) @ np.concatenate(e)
     np.testing.assert_allclose(np.concatenate([p, q]), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_gradient_is_that_of_the_dense_product():
-    """Of the sum of w * P e by e, which is P' w."""
+def test_the_gradient_against_the_dense_product():
+    """The gradient of the sum of w * P e with respect to e is P' w."""
     train, w = interactions(), vectors(1)
     graph = user_item_graph(train)
 

@@ -1,4 +1,4 @@
-"""HSTU and the bias of attention by time: explicit loops in numpy, whole seconds, and what is unknown adds nothing."""
+"""HSTU and attention bias by time: loops in numpy, whole seconds, and no bias for unknown times."""
 
 from math import exp, floor, log
 
@@ -32,7 +32,7 @@ UNKNOWN = {(2, 0), (2, 1), (3, 0), (3, 1)}  # pairs of the second history
 
 
 def params_of(model) -> dict:
-    """Random numbers for every parameter, so that tables that start at zero count too."""
+    """Return random values for every parameter, also for tables that are initialized to zero."""
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, LENGTH), -1), gap=jnp.zeros((1, LENGTH))))
     shapes = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
     rng = np.random.default_rng(3)
@@ -53,7 +53,7 @@ def silu(x):
 
 
 def by_loops(p: dict, items: list[int], times: list[float], unknown: set[tuple[int, int]]) -> np.ndarray:
-    """The outputs for one history without padding: one query, one head and one key after another."""
+    """Return the outputs for one history without padding, by loops over queries, heads and keys."""
     n = len(items)
     x = [2.0 * p["item_embedding"]["table"][items[t]] + p["position_embedding"]["table"][t - n] for t in range(n)]
     for block in (p["blocks_0"], p["blocks_1"]):
@@ -83,8 +83,8 @@ def test_against_explicit_loops():
     np.testing.assert_allclose(found[1, 2:], by_loops(p, [3, 0, 5, 5], TIMES[1], UNKNOWN), rtol=2e-4, atol=2e-5)
 
 
-def test_sums_are_divided_by_the_history_length_in_shorter_windows_too():
-    """Normalization hides by what sums are divided, unless they are about as small as its epsilon of 1e-6."""
+def test_sums_are_divided_by_the_maximum_history_length():
+    """Normalization hides the divisor, except for sums about as small as its epsilon of 1e-6."""
     params = jax.tree.map(lambda x: x / 20, params_of(MODEL))
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
     cut = History(HISTORY.items[1:, 2:], gap=HISTORY.gap[1:, 2:])
@@ -106,7 +106,7 @@ def test_cosines_with_a_temperature():
 
 
 def test_buckets_of_the_time_between_events():
-    gap = jnp.array([[0, 1, 0.4, 1.6, 1e6, 3e8, 5]])  # of the sum, a float would keep no 5 seconds
+    gap = jnp.array([[0, 1, 0.4, 1.6, 1e6, 3e8, 5]])  # a float could not represent a sum to 5 seconds
     found = np.asarray(jax.jit(time_buckets)(gap, jnp.ones((1, 7), bool)))[0]
     # exp(.301) is 1.35 and exp(.602) 1.83, so 2 seconds are in bucket 2, and 3 in bucket 3 (exp(.903) is 2.47).
     assert found[3, :4].tolist() == [3, 2, 2, 0]
@@ -127,8 +127,8 @@ def test_an_unknown_time_and_padding_have_no_buckets():
 
 
 @pytest.mark.parametrize("kind", [HSTU, SASRec])
-def test_each_time_counts_from_its_event_on(kind):
-    """The gap of an event changes the outputs from there on and none before; without events before it, none at all."""
+def test_each_time_affects_only_outputs_from_its_event_on(kind):
+    """The gap of an event changes outputs from there on; a gap without an earlier event changes none."""
     model = kind(**SIZES, time_bias=True)
     params = params_of(model)
     before = np.asarray(encode(model, params, HISTORY))
@@ -141,7 +141,7 @@ def test_each_time_counts_from_its_event_on(kind):
     np.testing.assert_array_equal(encode(model, params, first), before)
 
 
-def test_an_unknown_time_between_events_adds_nothing():
+def test_an_unknown_time_between_events_adds_no_bias():
     params = params_of(MODEL)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
     every = {(i, j) for i in range(LENGTH) for j in range(i)}  # an event is 0 seconds from itself
@@ -151,8 +151,8 @@ def test_an_unknown_time_between_events_adds_nothing():
         np.testing.assert_allclose(found[0], expected, rtol=2e-4, atol=2e-5)
 
 
-def test_softmax_attention_has_the_bias_too():
-    """One block of one head, by hand: the last event's weights of values, from logits and biases."""
+def test_softmax_attention_has_the_time_bias_too():
+    """One block with one head, by hand: attention weights of the last event, from logits and biases."""
     model = SASRec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1, normalize="pre", relative=True, time_bias=True)
     params = params_of(model)
     p = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
@@ -175,7 +175,7 @@ def test_softmax_attention_has_the_bias_too():
     np.testing.assert_allclose(encode(model, params, HISTORY)[0, 5], expected, rtol=2e-4, atol=2e-5)
 
 
-def test_distances_beyond_the_table_share_its_last_number():
+def test_distances_beyond_the_table_share_its_last_bias():
     length = FARTHEST + 3
     model = HSTU(ITEMS, length, embedding_dim=DIM, n_blocks=1)
     params = params_of(model)["params"]
@@ -190,7 +190,7 @@ def test_distances_beyond_the_table_share_its_last_number():
     assert found.sum(axis=1).tolist() == [min(place, FARTHEST) + 1 for place in range(length)]
 
 
-def test_scores_do_not_depend_on_when_the_history_began():
+def test_scores_do_not_depend_on_the_start_of_the_history():
     train = Interactions(
         np.array([0, 0, 0, 1, 1], np.int32),
         np.array([3, 1, 2, 0, 5], np.int32),

@@ -16,7 +16,7 @@ USERS, ITEMS, WIDTH = 30, 12, 4
 
 
 def train(weighted: bool = False) -> tuple[Interactions, np.ndarray]:
-    """Distinct pairs and their weights [U, I], 0 where there is none; user 29 and item 11 have none."""
+    """Return distinct pairs and their weights [U, I], 0 elsewhere; user 29 and item 11 have no pairs."""
     rng = np.random.default_rng(0)
     chosen = rng.random((USERS, ITEMS)) < 0.3
     chosen[-1] = chosen[:, -1] = False
@@ -52,8 +52,8 @@ def objective(w: np.ndarray, p: np.ndarray, q: np.ndarray, reg: float, unobserve
 
 
 @pytest.mark.parametrize(("weighted", "nu"), [pytest.param(False, 1.0, marks=pytest.mark.slow), (True, 0.5)])
-def test_sweeps_are_the_normal_equations(weighted, nu):
-    """Three sweeps of two members that differ in every number; the narrower is padded."""
+def test_sweeps_against_the_normal_equations(weighted, nu):
+    """Three sweeps of two members that differ in every setting; the narrower one is padded."""
     data, w = train(weighted)
     model = ImplicitALS(USERS, ITEMS, WIDTH, nu=nu)
     members = population([0.01, 0.1], [0.1, 0.5], [4, 2])
@@ -97,8 +97,8 @@ def test_the_best_sweep_is_kept():
     jax.tree.map(np.testing.assert_array_equal, fit.params, seen[1])
 
 
-def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
-    """10 times that of the observed pairs, shared by all pairs: the normal equations."""
+def test_the_weight_of_all_pairs_is_relative_to_that_of_observed_pairs():
+    """Normal equations with 10 times the weight of the observed pairs, shared by all pairs."""
     data, w = train()
     n, dim = np.count_nonzero(w), WIDTH
     one = population([0.01], None, [dim])
@@ -110,7 +110,7 @@ def test_the_weight_of_all_pairs_is_relative_to_that_of_the_observed_ones():
 
 @pytest.mark.parametrize(("weighted", "dim"), [(False, 4), (True, 5)])
 def test_blocks_of_columns_are_solved_in_turn(weighted, dim):
-    """Coordinate blocks, dense and in float64: two of the columns, then the next, with what is solved so far."""
+    """Coordinate blocks, dense and in float64: two columns, then the next two, given those solved so far."""
     data, w = train(weighted)
     reg, unobserved, nu = 0.05, 0.2, 0.5
     members = population([reg, reg], [unobserved, unobserved], [dim, 2])

@@ -24,7 +24,7 @@ def population(shrinkage: list[float], neighbors: list[int]) -> Population:
 
 
 def by_hand(x: np.ndarray, kind: str, k: int, weight: np.ndarray) -> np.ndarray:
-    """W [I, I]: column i holds the similarities of the k items nearest to i."""
+    """Return W [I, I]: column i has the similarities of the k items nearest to i."""
     w = np.zeros((ITEMS, ITEMS))
     for i in range(ITEMS):
         both = {j: float(weight @ (x[:, i] * x[:, j])) for j in range(ITEMS) if j != i}
@@ -43,7 +43,7 @@ def dense(params: dict) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", some_slow(KINDS, "dice"))
-def test_neighbors_are_the_nearest_by_hand(kind):
+def test_neighbors_against_loops(kind):
     data, x = train()
     fit = ClosedForm()(ItemKNN(ITEMS, 9, 5, kind), data, population([2.0, 2.0], [5, 3]))
     for member, k in enumerate((5, 3)):
@@ -53,7 +53,7 @@ def test_neighbors_are_the_nearest_by_hand(kind):
 
 
 @pytest.mark.slow
-def test_who_has_everything_says_little():
+def test_users_with_many_items_count_less():
     data, x = train()
     weight = np.log(ITEMS / (1 + x.sum(axis=1))).clip(0) ** 2
     assert weight.min() < weight.max() / 4
@@ -62,7 +62,7 @@ def test_who_has_everything_says_little():
     np.testing.assert_allclose(dense(found), by_hand(x, "cosine", 4, weight), rtol=1e-5)
 
 
-def test_scores_add_up_the_similarities_of_what_was_had():
+def test_scores_sum_the_similarities_of_the_history():
     data, x = train()
     model = ItemKNN(ITEMS, 4, 5)
     params = jax.tree.map(lambda values: values[0], ClosedForm()(model, data, population([2.0], [5])).params)
@@ -73,7 +73,7 @@ def test_scores_add_up_the_similarities_of_what_was_had():
     np.testing.assert_allclose(found, had @ by_hand(x, "cosine", 5, np.ones(USERS)), rtol=1e-5, atol=1e-7)
 
 
-def test_a_catalog_too_large_is_refused():
+def test_a_catalog_that_is_too_large_is_refused():
     nobody = np.zeros(0, np.int32)
     data = Interactions(nobody, nobody, None, None, None, np.arange(1), np.arange(50_000))
     with pytest.raises(InputError, match="model=item_knn needs a co-occurrence matrix of 50,000 x 50,000 items"):

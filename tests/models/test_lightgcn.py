@@ -1,4 +1,4 @@
-"""LightGCN against numpy: scores, a step of gradient descent, and what is kept of it."""
+"""LightGCN against numpy: scores, gradient descent, and the stored vectors."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ HYPER = Hyper(
 
 
 def tables(params: dict) -> np.ndarray:
-    """The vectors of all users, followed by those of all items."""
+    """Return the vectors of all users, followed by those of all items."""
     params = params["params"]
     return np.concatenate([params["user_embedding"]["table"], params["item_embedding"]["table"]])
 
@@ -46,7 +46,7 @@ def split(e: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("temperature", [None, 0.4])
 @pytest.mark.parametrize("n_layers", [0, 1, 3])
-def test_scores_in_training_are_products_of_propagated_vectors(n_layers, temperature):
+def test_training_scores_are_products_of_propagated_vectors(n_layers, temperature):
     data, _ = train()
     model = LightGCN(USERS, ITEMS, D, n_layers, temperature=temperature)
     params = drawn(model, QUERY)
@@ -73,7 +73,7 @@ def test_without_layers_it_is_matrix_factorization():
 
 
 def test_steps_are_those_of_gradient_descent_on_the_embeddings():
-    """Two steps on the full softmax of all users; what is kept are propagated embeddings."""
+    """Two steps on the full softmax of all users; the stored vectors are the propagated embeddings."""
     data, x = train()
     model = LightGCN(USERS, ITEMS, D, 2, init_std=1.0)
     fit = GradientFit(CatalogObjective(), sgd, epochs=2, batch_size=USERS)(
@@ -107,7 +107,7 @@ def test_a_user_without_interactions_keeps_a_share_of_the_initial_vector():
 
 
 def test_new_users_are_folded_in_with_the_stored_vectors():
-    """As by matrix factorization without biases that has the same tables."""
+    """As in matrix factorization with the same tables and without biases."""
     query = Query(jnp.array([-1]), History(jnp.array([[-1, 0, 4]])))
     for temperature in (None, 0.4):
         model = LightGCN(USERS, ITEMS, D, 3, temperature=temperature)

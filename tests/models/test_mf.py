@@ -1,4 +1,4 @@
-"""Matrix factorization by hand, and tables of which only some columns are in use."""
+"""Matrix factorization by hand, and tables with unused columns."""
 
 import flax.linen as nn
 import jax
@@ -24,12 +24,12 @@ P = np.array([[1.0, 2.0], [0.5, -1.0]], np.float32)
 Q = np.array([[3.0, 1.0], [0.0, 2.0], [-1.0, 1.0]], np.float32)
 BY_HAND = {  # <p_u, q_i> + b_u + b_i + b with b_u = (0.25, 0), b_i = (0, 1, 2), b = 0.5
     2: [[5.75, 5.75, 3.75], [1.0, -0.5, 1.0]],
-    1: [[3.75, 1.75, 1.75], [2.0, 1.5, 2.0]],  # the first column alone
+    1: [[3.75, 1.75, 1.75], [2.0, 1.5, 2.0]],  # only the first column
 }
 
 
 def params(width: int) -> dict:
-    in_use = np.arange(2) < width  # columns out of use are zero
+    in_use = np.arange(2) < width  # unused columns are zero
     return {
         "params": {
             "user_embedding": {"table": jnp.asarray(P * in_use)},
@@ -42,7 +42,7 @@ def params(width: int) -> dict:
 
 
 def fresh(model: nn.Module, seed: int) -> dict:
-    """The parameters that a model starts with."""
+    """Return the initial parameters of a model."""
     asked = (
         (jnp.zeros(1, jnp.int32),)
         if isinstance(model, Embedding)
@@ -81,8 +81,8 @@ def test_cosines_by_hand():
         np.testing.assert_allclose(catalog, expected, rtol=1e-6)
 
 
-def test_new_users_of_cosines_are_between_their_items():
-    """The vector that makes items 0 and 1 likeliest has norm 1 / temperature and is closest to these two."""
+def test_vectors_of_new_users_are_between_their_items_with_cosines():
+    """The maximum-likelihood vector for items 0 and 1 has norm 1 / temperature and is closest to these two."""
     model = MatrixFactorization(2, 3, 2, temperature=0.5, biases=False).fold_in(4)
     table = jnp.asarray([[1.0, 0.2], [5.0, -1.0], [-1.0, 0.0]])
     tables = {"user_embedding": {"table": jnp.asarray(P)}, "item_embedding": {"table": table}}
@@ -90,18 +90,18 @@ def test_new_users_of_cosines_are_between_their_items():
     query = Query(jnp.array([-1]), history)
     (p,) = jax.jit(lambda p: model.apply(p, query, method="query_vectors"))({"params": tables})
     assert float(np.linalg.norm(p)) == pytest.approx(2, rel=1e-5)
-    np.testing.assert_allclose(p, [2, 0], atol=0.05)  # the two point .2 up and .2 down: they cancel
+    np.testing.assert_allclose(p, [2, 0], atol=0.05)  # the second coordinates, .2 and -.2, cancel
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_penalty_is_the_squared_length_of_what_is_in_use(width):
+def test_the_penalty_is_the_squared_norm_of_the_columns_in_use(width):
     model = MatrixFactorization(2, 3, 2, regularization=0.1, width=width)
     of_user, of_item = jax.jit(lambda p: model.apply(p, Query(jnp.array([1, 0, 1])), method="penalty"))(params(width))
     np.testing.assert_allclose(of_user, 0.1 * (P[[1, 0, 1], :width] ** 2).sum(axis=1), rtol=1e-6)
     np.testing.assert_allclose(of_item, 0.1 * (Q[:, :width] ** 2).sum(axis=1), rtol=1e-6)
 
 
-def test_no_gradient_reaches_columns_out_of_use():
+def test_unused_columns_have_no_gradient():
     model = MatrixFactorization(2, 3, 2, regularization=0.1, width=1)
 
     def total(params):
@@ -116,8 +116,8 @@ def test_no_gradient_reaches_columns_out_of_use():
         np.testing.assert_array_equal(found[:, 1], 0)
 
 
-def test_a_fresh_table_has_rows_as_long_as_said_whatever_its_width():
-    """Squared lengths of rows are std^2 chi^2(width) / width: mean std^2, deviation std^2 sqrt(2 / width)."""
+def test_the_norm_of_initial_rows_does_not_depend_on_the_width():
+    """Squared norms of rows are std^2 chi^2(width) / width: mean std^2, deviation std^2 sqrt(2 / width)."""
     for width in (2, 32):
         table = fresh(Embedding(4000, 32, width, std=0.3), 0)["table"]
         lengths = np.sum(np.asarray(table, np.float64) ** 2, axis=1) / 0.3**2
@@ -132,7 +132,7 @@ def test_a_wider_table_starts_with_the_same_columns():
     assert not (narrow == other).any()
 
 
-def test_users_and_items_start_with_tables_of_their_own():
+def test_users_and_items_have_different_initial_tables():
     tables = fresh(MatrixFactorization(4, 4, 3), 0)
     assert not (tables["user_embedding"]["table"] == tables["item_embedding"]["table"]).any()
     np.testing.assert_array_equal(tables["user_bias"]["table"], 0)
@@ -140,7 +140,7 @@ def test_users_and_items_start_with_tables_of_their_own():
 
 
 @pytest.mark.slow
-def test_padding_stays_zero_in_training_and_the_rest_moves():
+def test_padding_stays_zero_in_training_and_other_columns_change():
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, [[5], [7]], (2, 30)).astype(np.int32)
     train = Interactions(user, item, None, None, None, np.arange(5), np.arange(7))

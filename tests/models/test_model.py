@@ -1,4 +1,4 @@
-"""The defaults of `Model`, on models of one or two methods whose scores are arithmetic."""
+"""Defaults of `Model`, on models with one or two methods and simple scores."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ QUERY = Query(jnp.array([3, 1], jnp.int32))
 
 
 class OfPairs(Model):
-    """10 u + i, stated for candidates."""
+    """Scores 10 u + i, defined for candidates."""
 
     n_users: int = 4
     n_items: int = 5
@@ -25,7 +25,7 @@ class OfPairs(Model):
 
 
 class OfCatalog(Model):
-    """10 u + i, stated for the catalog."""
+    """Scores 10 u + i, defined for the catalog."""
 
     n_items: int = 5
 
@@ -34,7 +34,7 @@ class OfCatalog(Model):
 
 
 class OfVectors(Factorized):
-    """10 u + i, as <(10 u, 1), (1, i)>."""
+    """Scores 10 u + i as products <(10 u, 1), (1, i)>."""
 
     n_items: int = 5
     history_length: int = 3
@@ -61,13 +61,13 @@ class Vectorless(Factorized):
 
 
 class Plain(nn.Module):
-    """A Flax module that is no model."""
+    """A Flax module that is not a `Model`."""
 
     n_items: int = 5
 
 
 @pytest.mark.parametrize("kind", [OfPairs, OfCatalog, OfVectors])
-def test_each_way_to_state_scores_gives_the_others(kind):
+def test_each_definition_of_scores_gives_the_others(kind):
     model = kind().bind({})
     np.testing.assert_array_equal(model.score_catalog(QUERY), [[30, 31, 32, 33, 34], [10, 11, 12, 13, 14]])
     np.testing.assert_array_equal(model(QUERY, jnp.array([[4, 0], [2, 2]])), [[34, 30], [12, 12]])
@@ -82,14 +82,14 @@ def test_a_model_without_scores_says_what_to_define(kind, missing):
             ask(kind().bind({}))
 
 
-def test_users_are_known_by_ids_where_there_are_ids_and_no_histories():
+def test_models_with_ids_and_without_histories_know_users_by_ids():
     assert [kind().reads_ids for kind in (OfPairs, OfCatalog, OfVectors)] == [True, False, False]
     assert OfPairs().by_history(9) is None
     assert isinstance(OfVectors().by_history(9), OfVectors)
     assert isinstance(OfCatalog().by_history(9), OfCatalog)
 
 
-def test_what_is_not_stated_is_nothing():
+def test_optional_methods_have_defaults_without_effect():
     model = OfPairs()
     assert (model.history_length, model.pair_floats, model.needs_features) == (0, 1, False)
     assert not isinstance(model, Additive)
@@ -99,7 +99,7 @@ def test_what_is_not_stated_is_nothing():
     assert model.pretrained(fresh, train) is fresh
 
 
-def test_a_flax_module_that_is_no_model_is_refused(compose):
+def test_a_flax_module_that_is_not_a_model_is_refused(compose):
     tree = compose("model=mf", "data=synthetic")
     tree["model"] = {"_target_": f"{__name__}.Plain"}
     with pytest.raises(InputError, match=r"model._target_: .*Plain does not derive from jaxrec.models.Model"):

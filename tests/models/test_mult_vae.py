@@ -15,7 +15,7 @@ QUERY = Query(jnp.array([0, 1], jnp.int32), History(jnp.array([[5, 1, 5], [-1, -
 
 
 def test_scores():
-    """Item 5 counts once; the second user has no history: only biases are left."""
+    """A repeated item counts once; for the second user, without a history, only biases are left."""
     model = MultVAE(6, history_length=3, embedding_dim=2, hidden_dim=4, init_std=1.0)
     params = drawn(model, QUERY)
     w = params["params"]

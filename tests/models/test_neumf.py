@@ -66,7 +66,7 @@ def test_the_penalty_counts_every_vector_once():
 
 
 def run_of(model, directory: Path, seed: int, train: Interactions = TRAIN) -> dict:
-    """A run directory of this model with drawn parameters, which are returned."""
+    """Write a run directory of this model with random parameters, and return them."""
     params = drawn(model, USERS, seed)
     extra = {"model": type(model).__name__.lower(), "user_ids": train.user_ids, "item_ids": train.item_ids}
     save_params(directory / "model", params, extra=extra)
@@ -82,14 +82,14 @@ def runs(tmp_path_factory) -> dict:
 
 
 def started(model: NeuMF):
-    """What a population of two starts from: a learning rate of zero leaves it there."""
+    """Return the initial parameters of a population of two, which a learning rate of zero does not change."""
     hyper = Hyper({"optimizer.learning_rate": np.zeros(2, np.float32)})
     fit = GradientFit(SampledObjective(bce, Uniform(1)), sgd, epochs=1, batch_size=4)
     return fit(model, TRAIN, Population(np.array([0, 7]), hyper)).params
 
 
 def pretrained(model: NeuMF, **own: np.ndarray) -> dict:
-    """The parameters that a population of two gets in place of its fresh ones and of what a loss adds."""
+    """Return the parameters of a population of two after loading, including parameters of the loss."""
     fresh = jax.tree.map(lambda x: np.stack([x, x]), drawn(model, USERS))
     return model.pretrained({"params": fresh["params"] | own}, TRAIN)["params"]
 
@@ -100,7 +100,7 @@ def pretrained_by(model: NeuMF) -> dict:
 
 @pytest.mark.parametrize("begin", some_slow([pretrained_by, started], started))
 def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs, begin):
-    """A learning rate of zero leaves every member where it started."""
+    """With a learning rate of zero, parameters stay the initial ones."""
     params = begin(NeuMF(3, 5, 4, 2, (6, 3), alpha=0.3, **runs["fields"]))
     parts = [call(model, p, "score_catalog", USERS) for model, p in (runs["gmf"], runs["mlp"])]
     for member in range(2):
@@ -109,7 +109,7 @@ def test_it_starts_as_the_weighted_sum_of_a_gmf_and_an_mlp(runs, begin):
         np.testing.assert_allclose(scores, 0.3 * parts[0] + 0.7 * parts[1], rtol=1e-4, atol=1e-5)
 
 
-def test_what_a_loss_adds_to_the_parameters_stays(runs):
+def test_parameters_of_the_loss_are_not_replaced(runs):
     model = NeuMF(3, 5, 4, 2, (6, 3), **runs["fields"])
     own = {"rank_bias": np.array([[1.0, 2.0], [3.0, 4.0]])}
     found = pretrained(model, **own)
@@ -118,7 +118,7 @@ def test_what_a_loss_adds_to_the_parameters_stays(runs):
 
 
 @pytest.mark.slow
-def test_without_runs_members_start_by_their_seeds():
+def test_without_runs_initial_parameters_depend_on_seeds():
     table = started(NeuMF(3, 5, 4, 2, (6, 3)))["params"]["gmf_user"]["table"]
     assert not (table[0] == table[1]).any()
 

@@ -19,7 +19,7 @@ TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(4), np.arange(5))
 COUNTS = [2, 1, 0, 3, 0]  # items 2 and 4 were never chosen; user 2 chose item 0 twice
 
 
-def test_scores_are_counts_for_everybody():
+def test_scores_are_counts_for_all_users():
     fit = ClosedForm()(Popularity(5), TRAIN, Population(np.arange(3), Hyper()))
     np.testing.assert_array_equal(fit.params["params"]["count"], [COUNTS] * 3)
     params = {"params": {"count": jnp.asarray(fit.params["params"]["count"][1])}}
@@ -29,7 +29,7 @@ def test_scores_are_counts_for_everybody():
 
 
 def test_only_the_window_counts():
-    """Days 0, 1, 4, 9, 9.5 and 10: within a day of the newest lie the last two, a day ago to the second is outside."""
+    """Days 0, 1, 4, 9, 9.5 and 10: the last two are within a day of the latest; exactly one day before is outside."""
     days = np.array([0, 1, 4, 9, 9.5, 10])
     timed = replace(TRAIN, time=(days * 86_400_000).astype(np.int64))
     np.testing.assert_array_equal(Popularity(5, window_days=1.0).prepare(timed), [2, 0, 0, 0, 0])

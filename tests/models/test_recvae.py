@@ -16,7 +16,7 @@ def swish(x: np.ndarray) -> np.ndarray:
 
 
 def test_scores():
-    """Item 5 counts once; each layer adds all earlier ones before its activation."""
+    """A repeated item counts once; each layer adds all earlier outputs before its activation."""
     model = RecVAE(6, history_length=3, embedding_dim=2, hidden_dim=4, init_std=1.0)
     params = drawn(model, QUERY)
     w = params["params"]

@@ -15,7 +15,7 @@ from tests.models.weights import call
 
 
 def transitions(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the steps from each user to items and from each item to users."""
+    """Return the transition probabilities from users to items and from items to users."""
     return tuple(m / np.maximum(m.sum(axis=1, keepdims=True), 1) for m in (x, x.T))
 
 
@@ -33,7 +33,7 @@ def test_scores_are_the_probabilities_of_a_walk_of_three_steps():
     np.testing.assert_allclose(scores / np.maximum(x[:5].sum(axis=1), 1)[:, None], walk[:5], rtol=1e-5, atol=1e-7)
 
 
-def test_every_member_has_its_own_exponents_and_neighbors():
+def test_members_have_their_own_exponents_and_neighbors():
     data, x = train()
     settings = (0.7, 0.4, 5), (1.3, 0.0, 3)
     for params, (alpha, beta, k) in zip(_fit(*zip(*settings, strict=True), data), settings, strict=True):
@@ -47,7 +47,7 @@ def test_every_member_has_its_own_exponents_and_neighbors():
             assert (np.delete(found, nearest) == 0).all()
 
 
-def test_the_device_solves_as_the_host_does():
+def test_the_device_solution_equals_that_of_the_host():
     data, _ = train()
     model = RP3Beta(ITEMS, 9, 4)
     found, host = jax.jit(model.solve)(model.prepare(data)), model.solve_on_host(data, [model])

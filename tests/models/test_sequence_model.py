@@ -1,4 +1,4 @@
-"""What every sequence model promises: no look ahead, nothing from padding, and its paper's arithmetic in numpy."""
+"""Promises of all sequence models: causality, no effect of padding, and the formulas of their papers in numpy."""
 
 from functools import cache
 
@@ -45,14 +45,14 @@ MODELS = {
     "nextitnet": NextItNet(ITEMS, LENGTH, embedding_dim=DIM, dilations=(1, 2)),
     "bert4rec": BERT4Rec(ITEMS, LENGTH, embedding_dim=DIM, n_blocks=1, init_std=1.0),
 }
-LONGER = [name for name in MODELS if name != "sasrec_pre"]  # it has one block only, which is compiled sooner
+LONGER = [name for name in MODELS if name != "sasrec_pre"]  # only one block, which compiles faster
 OTHERS = [name for name in MODELS if name not in ("sasrec", "bert4rec")]
 CAUSAL = [name for name in MODELS if name != "bert4rec"]
 HISTORY = np.array([[-1, -1, 3, 0, 5, 5], [6, 1, 2, 3, 4, 0]], np.int32)
 
 
 def params_of(name: str) -> dict:
-    """Random numbers for every parameter, so that biases and scales count too."""
+    """Return random values for every parameter, also for biases and scales."""
     model = MODELS[name]
     shapes = jax.eval_shape(
         lambda: model.init(jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
@@ -76,8 +76,8 @@ def encode(model, params, items, noise=None):
 
 
 @pytest.mark.parametrize("name", some_slow(CAUSAL, "sasrec_pre", "sasrec_post", "lru", "lstm", "nextitnet"))
-def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
-    """The gradient of each position's answer with respect to the embedding of each distinct item of the history."""
+def test_outputs_depend_on_all_of_the_past_and_not_on_the_future(name):
+    """By the gradient of each position's output with respect to the embedding of each item of the history."""
     model, params = MODELS[name], params_of(name)
     items = jnp.arange(LENGTH)[None, :]  # item t stands at position t, so its row of the table is that position's input
 
@@ -92,8 +92,8 @@ def test_no_gradient_comes_from_the_future_and_all_of_the_past_counts(name):
 
 
 @pytest.mark.parametrize("model", some_slow(MODELS, *LONGER), indirect=True)
-def test_padding_leaks_nothing(model):
-    """A shorter window of the same items answers the same, and padding's row of the table has no gradient."""
+def test_padding_has_no_influence(model):
+    """A shorter window of the same items has the same outputs, and the table row of padding has no gradient."""
     model, params, _ = model
     whole, cut = encode(model, params, HISTORY[:1]), encode(model, params, HISTORY[:1, 2:])
     np.testing.assert_allclose(whole[:, 2:], cut, rtol=1e-5, atol=1e-6)
@@ -111,7 +111,7 @@ def test_padding_leaks_nothing(model):
 
 
 @pytest.mark.parametrize("model", some_slow(MODELS, *OTHERS), indirect=True)
-def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(model):
+def test_queries_use_the_latest_items_and_an_empty_history_has_scores(model):
     model, params, _ = model
     users = jnp.zeros(1, jnp.int32)
     score = jax.jit(lambda p, query: model.apply(p, query, method="score_catalog"))
@@ -120,13 +120,13 @@ def test_only_the_latest_items_of_the_history_ask_and_an_empty_one_is_answered(m
     with pytest.raises(InputError, match="choose loss=sequence_softmax"):
         score(params, Query(users))
     one, other = (score(params, Query(users + user, History(jnp.asarray(HISTORY[1:])))) for user in (0, 5))
-    np.testing.assert_array_equal(one, other)  # nobody needs to be known
+    np.testing.assert_array_equal(one, other)  # no user id is needed
     assert not np.allclose(one, empty)
 
 
 @pytest.mark.parametrize("model", some_slow(MODELS, *LONGER), indirect=True)
-def test_noise_is_drawn_by_example_and_place(model):
-    """In another batch, and with less padding, an example draws what it draws here; without noise it draws nothing."""
+def test_dropout_noise_depends_on_example_and_position(model):
+    """An example has the same noise in another batch and with less padding; without dropout there is none."""
     model, params, _ = model
     source = jnp.array([3, 4], jnp.uint32)
     plain = encode(model, params, HISTORY)
@@ -165,7 +165,7 @@ def test_heads_must_divide_the_width():
         jax.eval_shape(model.init, jax.random.key(0), Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32))
 
 
-# The papers' arithmetic for one history without padding, position by position, in float64.
+# Formulas of the papers for one history without padding, position by position, in float64.
 
 
 def norm(x, p, epsilon=1e-6):

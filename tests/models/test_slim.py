@@ -35,7 +35,7 @@ def test_every_member_solves_the_elastic_net_of_every_item(monkeypatch):
 
 
 def test_the_number_of_sweeps_is_limited():
-    """After one sweep from zero, the first row is the solution of its own coordinate, whatever follows."""
+    """After one sweep from zero, the first row is the solution of its own coordinate."""
     data, x = train()
     model = SLIM(ITEMS, 9, 0.5, 2.0, max_sweeps=1)
     (weights,) = ClosedForm()(model, data, Population(np.arange(1), Hyper())).params["params"]["weights"]

@@ -14,7 +14,7 @@ from tests.models.neighbors import ITEMS, train
 
 
 def fitted(model: SparseEASE, regularization: float) -> np.ndarray:
-    """The weights as a dense matrix B."""
+    """Return the weights as a dense matrix B."""
     population = Population(np.arange(1), Hyper({"model.regularization": np.array([regularization], np.float32)}))
     params = ClosedForm()(model, train()[0], population).params["params"]
     b = np.zeros((ITEMS, ITEMS))
@@ -46,7 +46,7 @@ def test_each_item_is_regressed_on_its_nearest_items(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_device_solves_as_the_host_does(monkeypatch):
+def test_the_device_solution_equals_that_of_the_host(monkeypatch):
     monkeypatch.setattr(sparse_ease, "BLOCK_FLOATS", 20)  # two items at a time
     data, _ = train()
     model = SparseEASE(ITEMS, 9, 3, regularization=3.0, n_neighbors=2)

@@ -23,8 +23,8 @@ def by_hand(x: np.ndarray, user: int, had: np.ndarray, kind: str, k: int, weight
 
 @pytest.mark.parametrize("idf", some_slow([False, True], False))
 @pytest.mark.parametrize("kind", some_slow(KINDS, "dice"))
-def test_scores_are_those_of_the_nearest_by_hand(kind, idf):
-    """A known user, a known user with another history, a history of nothing, and padding between."""
+def test_scores_against_loops(kind, idf):
+    """A known user, a known user with another history, an empty history, and padding in between."""
     data, x = train()
     weight = np.log(USERS / (1 + x.sum(axis=0))).clip(0) ** 2 if idf else np.ones(ITEMS)
     model = UserKNN(USERS, ITEMS, 9, 4, kind, shrinkage=2.0, idf=idf)

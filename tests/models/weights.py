@@ -1,4 +1,4 @@
-"""Parameters that no training made, for forward passes by hand."""
+"""Random parameters, for forward passes by hand."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from jaxrec.query import Query
 
 
 def drawn(model: nn.Module, query: Query, seed: int = 0) -> dict:
-    """Every parameter of the model, biases too, standard normal."""
+    """Return standard normal values for every parameter of the model, including biases."""
     rng = np.random.default_rng(seed)
     items = jnp.zeros((len(query.user), 1), jnp.int32)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), query, items))
@@ -19,12 +19,12 @@ def drawn(model: nn.Module, query: Query, seed: int = 0) -> dict:
 
 
 def call(model: nn.Module, params: dict, method: str, *arguments: Any) -> Any:
-    """What a method of the model says with these parameters."""
+    """Call a method of the model with these parameters."""
     return jax.jit(lambda params, *arguments: model.apply(params, *arguments, method=method))(params, *arguments)
 
 
 def assert_scores(model: nn.Module, params: dict, query: Query, expected: np.ndarray) -> None:
-    """The catalog's scores are these, and so are those of candidates, some of them twice."""
+    """Check the scores of the catalog and of candidates, some of them repeated."""
     items = np.random.default_rng(1).integers(0, expected.shape[1], (len(expected), 4)).astype(np.int32)
     close = {"rtol": 1e-4, "atol": 1e-5}
     np.testing.assert_allclose(call(model, params, "score_catalog", query), expected, **close)
@@ -34,7 +34,7 @@ def assert_scores(model: nn.Module, params: dict, query: Query, expected: np.nda
 
 
 def tower(w: dict, p: np.ndarray, q: np.ndarray) -> float:
-    """h . a_L(... a_1([p; q])) with the parameters of a tower."""
+    """Return h . a_L(... a_1([p; q])) with the parameters of a tower."""
     x = np.maximum(np.concatenate([p, q]) @ w["first"] + w["first_bias"], 0)
     for layer in sorted(name for name in w if name.startswith("rest_")):
         x = np.maximum(x @ w[layer]["kernel"] + w[layer]["bias"], 0)
