@@ -1,4 +1,4 @@
-"""The alias table: exact by its own entries, and by what it draws."""
+"""The alias table: exact probabilities of its entries, and frequencies of draws."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ SOURCE = stream(jax.random.key(3))
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=40).filter(lambda weights: sum(weights) > 1e-3))
-@example([104858.51977719966] * 5)  # rounded, each lies below the mean
+@example([104858.51977719966] * 5)  # after rounding, each is below the mean
 def test_shares_add_up_to_the_probabilities(weights):
     probabilities = np.array(weights) / np.sum(weights)
     own, other = shares(probabilities)
@@ -25,7 +25,7 @@ def test_shares_add_up_to_the_probabilities(weights):
     np.testing.assert_allclose(total / len(weights), probabilities, atol=1e-9)
 
 
-def test_draws_are_as_likely_as_told_and_never_what_is_impossible():
+def test_draws_have_the_given_probabilities_and_never_probability_zero():
     probabilities = np.array([0.5, 0.0, 0.2, 0.29, 0.01])
     table = alias(probabilities)
     drawn = np.asarray(

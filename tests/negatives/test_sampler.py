@@ -1,4 +1,4 @@
-"""The base class of samplers: what one of one's own may leave out."""
+"""The base class of samplers: methods that a user-defined sampler may omit."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ TRAIN = Interactions(np.zeros(2, np.int32), np.arange(2, dtype=np.int32), None, 
 
 @dataclass(frozen=True)
 class Last(Sampler):
-    """The last item of the catalog."""
+    """Sampler of the last item of the catalog."""
 
     exclude_known: bool = False
 
@@ -40,7 +40,7 @@ def test_a_sampler_needs_no_tables():
     assert (examples.tables, n) == (None, 2)
 
 
-def test_only_a_sampler_that_says_so_is_mixed_and_without_probabilities_nothing_is_corrected():
+def test_only_declared_samplers_are_mixed_and_without_probabilities_there_is_no_correction():
     with pytest.raises(InputError, match="needs samplers that draw per example"):
         Mixed(first=Last(), second=Uniform())
     mixed = Mixed(first=Mixable(), second=Uniform(), share=1.0, ratio=3)
@@ -51,7 +51,7 @@ def test_only_a_sampler_that_says_so_is_mixed_and_without_probabilities_nothing_
     assert drawn.log_q is None
 
 
-def test_a_class_that_is_no_sampler_is_refused_before_data_is_read(compose):
+def test_a_class_that_is_not_a_sampler_is_refused_before_data_is_read(compose):
     tree = compose("loss=bpr")
     tree["negatives"] = {"_target_": "jaxrec.hyper.Hyper"}
     with pytest.raises(InputError, match=r"negatives\._target_: jaxrec\.hyper\.Hyper does not derive from .*Sampler"):

@@ -1,4 +1,4 @@
-"""Samplers that look at the data, the batch or the model: what they draw, how often, and from where."""
+"""Samplers that depend on the data, the batch or the model: which items they draw, and how often."""
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +29,11 @@ TRAIN = Interactions(USER, ITEM, None, None, None, np.arange(USERS), np.arange(I
 HAS = np.zeros((USERS, ITEMS), bool)
 HAS[USER, ITEM] = True
 COUNTS = np.bincount(ITEM, minlength=ITEMS)
-MINED = jnp.asarray(np.arange(USERS)[:, None] % 5 * 2 + np.arange(2)[None, :], jnp.int32)  # two items a user
+MINED = jnp.asarray(np.arange(USERS)[:, None] % 5 * 2 + np.arange(2)[None, :], jnp.int32)  # two items per user
 
 
 def draw(sampler, rows: np.ndarray, n_negatives: int = 4, mined=MINED, users=None):
-    """Compiled, as in an epoch; the model's score is the item's number."""
+    """Draw negatives in a compiled function, as in an epoch; the model's score is the item's number."""
     tables = sampler.prepare(TRAIN)
     users = USER[rows % N] if users is None else users
 
@@ -51,14 +51,14 @@ MANY = np.arange(20_000)
 
 
 def fits(items: np.ndarray, weights: np.ndarray) -> bool:
-    """Whether items come up in these proportions, and those of weight 0 never."""
+    """Return whether items occur in these proportions, and items of weight 0 never."""
     counts, possible = np.bincount(items.ravel(), minlength=ITEMS), weights > 0
     expected = weights[possible] / weights.sum() * counts.sum()
     return counts[~possible].sum() == 0 and stats.chisquare(counts[possible], expected).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("power", [1.0, 0.5])
-def test_popularity_is_tempered_and_says_how_likely_it_was(power):
+def test_popularity_has_an_exponent_and_returns_probabilities(power):
     items, used, log_q = draw(Popularity(power=power), MANY)
     assert fits(items, COUNTS**power * (COUNTS > 0))
     assert (used == 1).all()
@@ -67,7 +67,7 @@ def test_popularity_is_tempered_and_says_how_likely_it_was(power):
 
 
 @pytest.mark.parametrize("sampler", [Uniform(exclude_known=True), Popularity(exclude_known=True, power=1.0)])
-def test_what_counts_is_never_known_and_as_likely_as_among_the_rest(sampler):
+def test_used_negatives_are_never_known_and_have_the_conditional_distribution(sampler):
     user = 3
     items, used, _ = draw(sampler, MANY, users=np.full(len(MANY), user, np.int32))
     assert HAS[user].any()
@@ -77,7 +77,7 @@ def test_what_counts_is_never_known_and_as_likely_as_among_the_rest(sampler):
     assert np.mean(used == 0) == pytest.approx(both_known**2, abs=0.01)
 
 
-def test_mixed_takes_its_share_of_each():
+def test_mixed_draws_its_share_from_each():
     items, _, log_q = draw(Mixed(first=Popularity(power=1.0), second=Uniform(), share=0.25), MANY)
     mixture = 0.25 * COUNTS / N + 0.75 / ITEMS
     assert fits(items, mixture)
@@ -86,7 +86,7 @@ def test_mixed_takes_its_share_of_each():
         Mixed(first=InBatch(), second=Uniform()).prepare(TRAIN)
 
 
-def test_dynamic_keeps_the_one_that_the_model_scores_highest():
+def test_dynamic_keeps_the_candidate_with_the_highest_score():
     """The largest of m uniform numbers below I is i with probability ((i + 1)^m - i^m) / I^m."""
     items, used, log_q = draw(Dynamic(candidates=3), MANY)
     i = np.arange(ITEMS)
@@ -98,7 +98,7 @@ def test_dynamic_keeps_the_one_that_the_model_scores_highest():
 
 
 def test_dynamic_keeps_a_negative_if_any_of_its_candidates_is_unknown():
-    """The user has all items but 37, 38 and 39, which are often not drawn in the few attempts that there are."""
+    """The user has all items but 37, 38 and 39, which the few attempts often do not draw."""
     known = np.arange(ITEMS - 3, dtype=np.int32)
     train = Interactions(np.zeros_like(known), known, None, None, None, np.arange(1), np.arange(ITEMS))
     sampler, rows, n = Dynamic(ratio=4, candidates=3, exclude_known=True), jnp.arange(400), jnp.int32(4)
@@ -112,8 +112,8 @@ def test_dynamic_keeps_a_negative_if_any_of_its_candidates_is_unknown():
 
 
 @pytest.mark.parametrize(("ratio", "n_negatives"), [(3, 2), (100, 100), (100, 3)])
-def test_in_batch_takes_the_examples_that_follow(ratio, n_negatives):
-    rows = np.array([5, 9, 100, 17, 17, 17])  # a short batch repeats its last
+def test_in_batch_uses_the_following_examples(ratio, n_negatives):
+    rows = np.array([5, 9, 100, 17, 17, 17])  # a short batch repeats its last example
     items, used, log_q = draw(InBatch(ratio), rows, n_negatives)
     items = np.broadcast_to(items, used.shape)
     for place in range(4):
@@ -123,7 +123,7 @@ def test_in_batch_takes_the_examples_that_follow(ratio, n_negatives):
     np.testing.assert_allclose(np.exp(log_q)[COUNTS > 0], COUNTS[COUNTS > 0] / N, rtol=1e-5)
 
 
-def test_a_batch_shares_one_set_without_what_an_example_has():
+def test_a_batch_shares_one_set_without_the_known_items_of_an_example():
     rows = np.arange(30)
     items, used, _ = draw(BatchShared(ratio=16, exclude_known=True), rows, 12)
     assert items.shape == (1, 16)
@@ -133,8 +133,8 @@ def test_a_batch_shares_one_set_without_what_an_example_has():
     assert fits(first, np.ones(ITEMS))
 
 
-def test_a_shared_negative_does_not_count_for_the_example_whose_item_it_is():
-    """Even where known items are not excluded; 256 draws of 40 items hold every positive."""
+def test_a_shared_negative_is_not_used_for_the_example_whose_positive_it_is():
+    """Also if known items are not excluded; 256 draws from 40 items contain every positive."""
     rows = np.arange(30)
     items, used, _ = draw(BatchShared(ratio=256), rows, 256)
     assert np.isin(ITEM[rows], items).all()
@@ -142,8 +142,8 @@ def test_a_shared_negative_does_not_count_for_the_example_whose_item_it_is():
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])
-def test_hard_takes_its_share_of_what_was_mined(power):
-    """User 5 has items 0 and 1 mined; a place p is drawn in proportion to 1 / p^power."""
+def test_hard_draws_its_share_from_mined_items(power):
+    """Items 0 and 1 are mined for user 5; rank p is drawn in proportion to 1 / p^power."""
     items, _, _ = draw(Hard(ranks=(2, 3), share=0.5, power=power), MANY, users=np.full(len(MANY), 5, np.int32))
     places = np.array([1.0, 2.0**-power])
     expected = np.full(ITEMS, 0.5 / ITEMS)
@@ -163,12 +163,12 @@ def test_ranks_beyond_the_catalog_or_the_pool_are_refused():
     assert Hard(ranks=(3, 3)).width == 1
 
 
-def test_as_many_negatives_are_in_use_as_the_member_has():
+def test_the_number_of_used_negatives_is_that_of_the_member():
     assert [int(Uniform(ratio=4).in_use), int(Uniform(ratio=4, n_negatives=2).in_use)] == [4, 2]
 
 
 def test_one_set_for_all_positions_of_a_batch():
-    """Targets are -1 where there are none; those of the whole batch are drawn alike, repeats as often."""
+    """Targets are -1 where there are none; all targets of the batch are drawn equally often, repeats included."""
     target = jnp.array([[3, -1, 5], [5, 5, -1]])
     user = jnp.array([1, 2])
     context = SamplerContext(InBatch().prepare(TRAIN), user, target, lambda items: items.astype(jnp.float32))
@@ -205,7 +205,7 @@ def test_listed_draws_from_the_users_own_rows():
     ],
 )
 @pytest.mark.slow
-def test_a_larger_ratio_keeps_the_first_columns_and_the_batch_does_not_matter(kind):
+def test_a_larger_ratio_keeps_the_first_columns_in_any_batch(kind):
     few, many = draw(kind(ratio=3), MANY[:40], 3)[0], draw(kind(ratio=8), MANY[:40], 3)[0]
     np.testing.assert_array_equal(many[:, :3], few)
     np.testing.assert_array_equal(draw(kind(ratio=3), np.array([31, 2]), 3)[0], few[[31, 2]])

@@ -1,4 +1,4 @@
-"""Uniform negatives: uniform, and the same for an example whatever is drawn beside it."""
+"""Uniform negatives: uniform, and the same for an example in any batch."""
 
 import jax
 import jax.numpy as jnp
@@ -14,20 +14,20 @@ SOURCE = stream(jax.random.key(11))
 
 
 def draw(ratio: int, examples: jax.Array, n_items: int, n_negatives: int, source: jax.Array = SOURCE) -> Negatives:
-    """Compiled, as in an epoch."""
+    """Draw negatives in a compiled function, as in an epoch."""
     return jax.jit(lambda *numbers: Uniform(ratio)(*numbers[:2], n_items, numbers[2]))(
         source, examples, jnp.int32(n_negatives)
     )
 
 
 @pytest.mark.parametrize("n_items", [7, 100, 1000])
-def test_every_item_is_as_likely_in_every_column(n_items):
+def test_all_items_are_equally_likely_in_every_column(n_items):
     drawn = np.asarray(draw(4, jnp.arange(20_000), n_items, 4).items)
     assert drawn.min() == 0
     assert drawn.max() == n_items - 1
     for values in (drawn.ravel(), drawn[:, 0], drawn[:, 3]):
         assert stats.chisquare(np.bincount(values, minlength=n_items)).pvalue > 1e-3
-    if n_items == 7:  # the pair of two columns
+    if n_items == 7:  # pairs of two columns
         assert stats.chisquare(np.bincount(7 * drawn[:, 1] + drawn[:, 2], minlength=49)).pvalue > 1e-3
 
 
@@ -46,13 +46,13 @@ def test_used_marks_the_first_n(n_negatives):
 
 
 @pytest.mark.slow
-def test_an_example_draws_its_own_whatever_the_batch():
+def test_negatives_of_an_example_do_not_depend_on_the_batch():
     rows = np.array([13, 2, 2])
     whole, some = (np.asarray(draw(4, jnp.asarray(examples), 1000, 4).items) for examples in (np.arange(20), rows))
     np.testing.assert_array_equal(some, whole[rows])
 
 
-def test_epochs_draw_anew():
+def test_epochs_have_different_negatives():
     """Two epochs agree in one draw of 50."""
     first, second = (draw(4, jnp.arange(5000), 50, 4, substream(SOURCE, e)).items for e in (0, 1))
     assert np.mean(np.asarray(first) == np.asarray(second)) == pytest.approx(1 / 50, abs=5 * np.sqrt(1 / 50 / 20_000))
