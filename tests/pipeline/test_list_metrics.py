@@ -19,7 +19,7 @@ exposure, mean_freshness = (jax.jit(f, static_argnums=2) for f in (m.exposure, m
 
 @pytest.fixture(scope="module")
 def lists():
-    """Of 0, 1, 2, … items: some lists are short, the first is empty."""
+    """Return lists of 0, 1, 2, … items: the first is empty, some are short."""
     rng = np.random.default_rng(1)
     items = np.stack([rng.permutation(ITEMS)[:K] for _ in range(LISTS)]).astype(np.int32)
     listed = np.arange(K)[None, :] < np.minimum(np.arange(LISTS), K)[:, None]
@@ -40,7 +40,7 @@ def on_device(*arrays):
 
 
 def of_each(lists, value):
-    """Of each list's items, a number by definition."""
+    """Return the value of each list by a function of its items."""
     return [value(b, lists["items"][b][lists["listed"][b]]) for b in range(LISTS)]
 
 
