@@ -1,4 +1,4 @@
-"""Arrays beside the parameters of a run belong together, or the run is refused."""
+"""Arrays stored beside the parameters of a run are consistent, or the run is refused."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ STORED = ROOT / "tests" / "fixtures" / "format-2" / "ease" / "model"  # of 40 us
         ("features_items_numbers", np.zeros((19, 1)), "features_items_numbers does not have 20 entries"),
     ],
 )
-def test_arrays_that_do_not_belong_together(name, value, reason):
+def test_inconsistent_arrays_are_refused(name, value, reason):
     extra = load_extra(STORED)
     check_consistent(extra)
     assert len(extra["known_items"]) == 445

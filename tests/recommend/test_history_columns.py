@@ -1,4 +1,4 @@
-"""A stored model that reads event types, times, values and features answers the same by user, by history and exported.
+"""Stored models that read event types, times, values and features: equal lists by user, by history and exported.
 
 The parameters are random, so nothing is trained.
 """
@@ -39,7 +39,7 @@ TYPES = ("buy", "view")
 
 
 def log() -> pd.DataFrame:
-    """Six events of each user, hours and days apart; the times are milliseconds."""
+    """Six events of each user, hours and days apart, with times in milliseconds."""
     rng = np.random.default_rng(0)
     user = np.repeat(np.arange(USERS), 6)
     return pd.DataFrame(
@@ -60,7 +60,7 @@ ITEM_FEATURES = pd.DataFrame(
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
-    """`stored(SASRec)`: the folder of a run, its model with tables, its parameters and its data."""
+    """`stored(SASRec)`: the folder of a run, its model with feature tables, its parameters and its data."""
     known = encode(log(), item_features=ITEM_FEATURES, event_names=TYPES, name="log")
     known = known.annotated(encoded=Encoded.holding(None, features(known.item_features)))
 
@@ -82,7 +82,7 @@ def stored(tmp_path_factory):
 
 
 def described(user: str) -> dict:
-    """What `recommend_histories` is told of a user."""
+    """Return the arguments of `recommend_histories` for a user."""
     own = log()[lambda frame: frame.user_id == user]
     types, times = [TYPES[code] for code in own.event], pd.to_datetime(own.time, unit="ms").dt.strftime("%FT%T.%f")
     return {"event_types": [types], "times": [times.tolist()], "values": [own.value.tolist()]}
@@ -105,7 +105,7 @@ def test_by_user_by_history_and_by_the_server(stored):
     found = run.recommend_histories([history], ITEMS, exclude_seen=False, **described("u3"))
     assert found.item_id.tolist() == own.item_id.tolist()
     np.testing.assert_allclose(found.score, own.score, rtol=1e-4, atol=1e-5)
-    for name in ("event_types", "times", "values"):  # each of them counts
+    for name in ("event_types", "times", "values"):  # each column changes the list
         less = run.recommend_histories([history], ITEMS, exclude_seen=False, **(described("u3") | {name: None}))
         assert not np.allclose(less.score, own.score)
 
@@ -150,7 +150,7 @@ def test_exported(stored, tmp_path, kind):
     assert [item for item, _ in answer] == run.recommend(["u3"], k=5).item_id.tolist()
 
 
-def test_what_is_told_of_histories_must_fit(stored):
+def test_columns_of_histories_must_have_matching_lengths(stored):
     run = load(stored(SASRec)[0])
     with pytest.raises(InputError, match="times must have one entry for each item of each history"):
         run.recommend_histories([["i1"]], times=[[1, 2]])

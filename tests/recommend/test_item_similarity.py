@@ -1,4 +1,4 @@
-"""Which items are alike: by categories, by the model, by common users."""
+"""Similarity of items by categories, by the model, and by common users."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,14 +13,14 @@ from tests.serve.shop import CATEGORIES, ITEMS, KNOWN, USERS, recommender
 HAD = tuple(np.array(column) for column in zip(*((u, i) for u, items in KNOWN.items() for i in items), strict=True))
 
 
-def test_what_the_same_users_had_is_alike():
+def test_items_of_the_same_users_are_similar():
     # Users 0 to 3 had items 0 and 1, users 4 to 9 items 2, 3 and 4, nobody item 5.
     pairs = [(user, item) for user in range(4) for item in (0, 1)]
     pairs += [(user, item) for user in range(4, 10) for item in (2, 3, 4)]
     users, items = np.array(pairs).T
     vectors = common_users(users, items, 10, 6)
     products = vectors @ vectors.T
-    # With all directions that there are, products of vectors are those of the matrix: how many users had both.
+    # With the full rank, products of vectors are entries of the matrix: numbers of common users.
     expected = np.zeros((6, 6))
     expected[:2, :2], expected[2:5, 2:5] = 4, 6
     np.testing.assert_allclose(products, expected, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Scores of pairs, laid out in rows by user or one by one, against the scores of the whole catalog."""
+"""Scores of pairs, arranged in rows by user or one by one, against scores of the whole catalog."""
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,11 @@ USERS, ITEMS = 40, 12
 
 
 @pytest.mark.parametrize("n", some_slow([0, 1, 3, 100, 2000], 100, 2000))
-def test_every_pair_is_scored_in_its_place(n, monkeypatch):
+def test_every_pair_gets_its_own_score(n, monkeypatch):
     """Pairs in any order and more than once: x_u B of EASE, and <p_u, q_i> + b_u + b_i + b."""
     monkeypatch.setattr(pair_scorer, "MANY", 16)
     rng = np.random.default_rng(n)
-    users, items = rng.integers(0, USERS, n) ** 2 // USERS, rng.integers(0, ITEMS, n)  # some are asked about often
+    users, items = rng.integers(0, USERS, n) ** 2 // USERS, rng.integers(0, ITEMS, n)  # some users have many pairs
     had = rng.random((USERS, ITEMS)) < 0.3
     had[5] = False
     known = UserHistories(np.concatenate([[0], np.cumsum(had.sum(1))]), np.nonzero(had)[1].astype(np.int32))
@@ -39,7 +39,7 @@ def test_every_pair_is_scored_in_its_place(n, monkeypatch):
 
 
 def test_rows_have_one_width():
-    """100 pairs of one user are two rows of 64, and one pair is a row as well."""
+    """100 pairs of one user are two rows of 64, and one pair is also a row of 64."""
     nothing = UserHistories(np.zeros(USERS + 1, np.int64), np.zeros(0, np.int32))
     scorer = PairScorer(EASE(ITEMS, 3), FeatureTables(), {}, nothing)
     row, column, width = scorer._layout(np.repeat([3, 7], [100, 1]))

@@ -1,4 +1,4 @@
-"""A loaded run against numpy: users it knows, histories it has never seen, and what it knows nothing of."""
+"""A loaded run against numpy: known users, new histories, unknown users and items."""
 
 import json
 from functools import cache
@@ -15,7 +15,7 @@ from jaxrec.recommend.recommender import _on_device
 from tests.planted import PLANTED
 from tests.slow import some_slow
 
-SETTINGS = {  # of one model of each kind
+SETTINGS = {  # one model of each kind
     "ials": ("model=ials", "model.embedding_dim=8", "trainer.epochs=3"),
     "ease": ("model=ease",),
     "neumf": ("model=neumf", "trainer.epochs=1", "trainer.batch_size=1024"),
@@ -25,13 +25,13 @@ SETTINGS = {  # of one model of each kind
 
 @pytest.fixture(scope="module")
 def loaded(planted_run):
-    """`loaded("ease")`: a run of this model on planted data, loaded once."""
+    """`loaded("ease")`: a run of this model on planted data, loaded once per module."""
     return cache(lambda name: recommend.load(planted_run(*SETTINGS[name])))
 
 
 @pytest.mark.parametrize("start", [0, 16, 48])
-def test_parameters_outlive_their_file(tmp_path, start):
-    """Wherever in the file they lie: what is then written in its place does not change them."""
+def test_parameters_do_not_change_when_their_file_is_overwritten(tmp_path, start):
+    """At any offset of the file: later writes to it do not change them."""
     path = tmp_path / "file"
     np.ones(64, np.float32).tofile(path)
     mapped = np.asarray(np.memmap(path, np.uint8, "r"))[start : start + 64].view(np.float32)
@@ -47,8 +47,8 @@ def lists(frame: pd.DataFrame, key: str) -> dict:
 
 
 @pytest.mark.slow
-def test_a_history_is_recommended_to_as_its_user_is(loaded):
-    """What EASE and SASRec answer depends on nothing but the history."""
+def test_a_history_gets_the_list_of_its_user(loaded):
+    """Lists of EASE and SASRec depend on the history only."""
     for name in ("ease", "sasrec"):
         model = loaded(name)
         users = np.arange(20)
@@ -64,8 +64,8 @@ def test_a_history_is_recommended_to_as_its_user_is(loaded):
 
 @pytest.mark.parametrize("name", some_slow(["neumf", "sasrec", "ease"], "neumf", "sasrec"))
 @pytest.mark.parametrize("exclude_seen", [True, False])
-def test_a_few_users_get_what_they_get_among_many(loaded, exclude_seen, name):
-    """Small requests share one program, whoever asks; large ones have one that devices share."""
+def test_a_user_gets_the_same_list_alone_and_among_many(loaded, exclude_seen, name):
+    """Small requests of all kinds share one program; large ones use a program over all devices."""
     model = loaded(name)
     many = model.recommend(model.user_ids, k=6, exclude_seen=exclude_seen)
     before = len(model._batch_recommenders)
@@ -89,7 +89,7 @@ def test_ials_solves_for_a_new_user(loaded):
     """Rendle et al. 2022: (sum of q q' + w Q'Q + reg (n + w I)^nu) p = sum of q, here in float64."""
     model = loaded("ials")
     q = np.asarray(model._params["params"]["item_embedding"]["table"], np.float64)
-    history = [3, 100, 7, 7, 50]  # a repeat counts as often as it occurs
+    history = [3, 100, 7, 7, 50]  # repeats count
     m = model.model
     penalty = m.regularization * (len(history) + m.pair_weight * len(q)) ** m.nu
     chosen = q[history]
@@ -103,8 +103,8 @@ def test_ials_solves_for_a_new_user(loaded):
 
 
 @pytest.mark.parametrize("name", some_slow(["neumf", "ials", "ease"], "neumf"))
-def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
-    """For an empty history, and for every history where the model knows users by their ids."""
+def test_popularity_is_the_fallback(loaded, compose, name):
+    """For an empty history, and for every history if the model knows users by ids only."""
     model = loaded(name)
     assert model.knows_new_users == (name != "neumf")
     seen = model.item_ids[np.argsort(-model.popular, kind="stable")[[0, 2]]]
@@ -114,7 +114,7 @@ def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
         "popularity" if name == "neumf" else "model",
     ]
     split, _ = experiment.prepare(compose(*PLANTED, *SETTINGS[name]))
-    counts = split.selection.train.item  # as of the baseline: what models are trained on
+    counts = split.selection.train.item  # as in the baseline: counts in the training data
     best = np.argsort(-np.bincount(counts, minlength=120), kind="stable")
     popular = lists(frame, "history")
     assert popular[0] == model.item_ids[best[:4]].tolist()
@@ -124,7 +124,7 @@ def test_popularity_answers_where_the_model_cannot(loaded, compose, name):
     assert not set(popular[1]) & set(seen)
 
 
-def test_ids_of_any_spelling_are_the_same(loaded):
+def test_all_spellings_of_an_id_are_the_same_user(loaded):
     model = loaded("ease")
     user, item = int(model.user_ids[3]), int(model.item_ids[4])
     expected = model.recommend([user], k=2, unknown="popularity")
@@ -132,7 +132,7 @@ def test_ids_of_any_spelling_are_the_same(loaded):
         pd.testing.assert_frame_equal(model.recommend(ids, k=2, unknown="popularity"), expected)
         assert model.score(ids, [f"{item}.0"]) == model.score([user], [item])
     found = model.recommend(pd.Series([user, None], dtype="Int64"), k=2, unknown="popularity")
-    assert found.user_id.tolist() == [user, user, None, None]  # a missing id is that of nobody
+    assert found.user_id.tolist() == [user, user, None, None]  # a missing id is no user
     assert found.source.tolist() == ["model"] * 2 + ["popularity"] * 2
     for missing in (None, float("nan"), pd.NA):
         with pytest.raises(InputError, match="user None is not in this run's data"):
@@ -144,8 +144,8 @@ def test_ids_of_any_spelling_are_the_same(loaded):
     pd.testing.assert_frame_equal(model.recommend_histories(histories, k=2), plain)
 
 
-def test_many_histories_are_what_each_is_alone(loaded):
-    """More than a block, of all lengths, in whatever company."""
+def test_a_history_gets_the_same_list_alone_and_among_many(loaded):
+    """More than a block, of all lengths, in different batches."""
     model, rng = loaded("ials"), np.random.default_rng(0)
     histories = [model.item_ids[rng.choice(120, n, replace=False)] for n in rng.integers(0, 40, 300)]
     together = lists(model.recommend_histories(histories, k=3), "history")
@@ -155,7 +155,7 @@ def test_many_histories_are_what_each_is_alone(loaded):
 
 
 @pytest.mark.slow
-def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
+def test_a_program_of_fixed_shape_serves_known_and_new_users(loaded):
     """Users of an id model by their ids, in one call with new ones; fewer rows than a batch are enough."""
     model = loaded("neumf")
     answers = model.batch_recommender(k=6, batch=4, length=32)
@@ -171,7 +171,7 @@ def test_a_program_of_fixed_shape_answers_known_and_new_users(loaded):
         answers(np.zeros(5, int), np.zeros((5, 32), int))
 
 
-def test_what_the_run_has_not_seen(loaded):
+def test_unknown_users_and_items(loaded):
     model = loaded("ease")
     user, item = model.user_ids[3], model.item_ids[4]
     with pytest.raises(InputError, match=r"user 'nobody' is not in this run's data \(1 of 2 are missing\)"):
@@ -193,7 +193,7 @@ def test_what_the_run_has_not_seen(loaded):
 
 @pytest.mark.parametrize("name", some_slow(["mf", "ials"], "mf", "ials"))
 def test_users_held_out_are_folded_in_and_measured(compose, tmp_path, name):
-    """split=new_users ranks for users by their histories; the run, loaded, answers for them as it was measured."""
+    """split=new_users ranks for users by their histories; the loaded run gives them the evaluated lists."""
     settings = {"mf": ("trainer.epochs=8", "trainer.batch_size=512", "optimizer.learning_rate=0.02"), "ials": ()}[name]
     tree = compose(
         *PLANTED, "split=new_users", "split.test_fraction=0.3", f"model={name}", "model.embedding_dim=8", *settings

@@ -1,7 +1,7 @@
-"""Runs, studies and exports stored in tests/fixtures: they load, and give what they gave when they were written.
+"""Runs, studies and exports stored in tests/fixtures: they load, and give the lists they gave when written.
 
 `of_users.csv` and `of_histories.csv` were written by the version that saved the runs. A later format gets a folder
-beside these, which stay.
+of its own; existing folders stay.
 """
 
 import json
@@ -35,7 +35,7 @@ STUDY = "synthetic-matrixfactorization-a2dfe9"
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_run_of_0_1_0_recommends_what_it_did(model):
+def test_a_run_of_0_1_0_gives_its_original_lists(model):
     check(V1 / model)
     run = recommend.load(V1 / model)
     if model in ("mf", "softmax_dnn"):
@@ -45,7 +45,7 @@ def test_a_run_of_0_1_0_recommends_what_it_did(model):
 
 
 @pytest.mark.parametrize("model", some_slow(MODELS, "sasrec", "softmax_dnn"))
-def test_a_run_of_format_2_recommends_what_it_did(model):
+def test_a_run_of_format_2_gives_its_original_lists(model):
     check(V2 / model)
     assert read_config(V2 / model)["model"]["_target_"].startswith("jaxrec.models.")
 
@@ -61,8 +61,8 @@ def check(directory: Path) -> None:
         np.testing.assert_allclose(frame["score"], expected["score"], rtol=1e-5, atol=1e-6)
 
 
-def test_an_export_of_format_1_answers_as_its_run():
-    """The folder holds the export of the run `ease`."""
+def test_an_export_of_format_1_gives_the_lists_of_its_run():
+    """The folder contains the export of the run `ease`."""
     expected = pd.read_csv(V2 / "ease" / "of_users.csv")
     lists = Exported(V2 / "export").recommend(expected["user_id"].unique().tolist(), k=5)
     assert [item for one in lists for item, _ in one] == expected["item_id"].tolist()
@@ -85,7 +85,7 @@ def test_a_study_of_format_1_is_shown_and_continued(tmp_path):
 
 
 def changed(file: Path, **values: object) -> None:
-    """Replace values of a JSON file, and drop its own checksum."""
+    """Replace values of a JSON file, and remove its checksum."""
     about = json.loads(file.read_text())
     about.get("arrays", {}).pop("json", None)
     file.write_text(json.dumps(about | values))
@@ -131,7 +131,7 @@ def test_an_exported_program_cannot_call_code_outside_of_it(tmp_path):
 
 
 def test_a_stored_study_is_continued_with_settings_that_are_newer(compose, tmp_path):
-    """Settings that it does not have yet are those it was trained with, unless they are changed."""
+    """Settings that the study lacks have the values it was trained with, unless they are changed."""
     shutil.copytree(V2 / "study", tmp_path / "study")
     study, _ = open_study(STUDY, tmp_path)
     overrides = study.user_attrs["overrides"]
