@@ -1,4 +1,4 @@
-"""Settings and results of a run, for the pages that show it."""
+"""Synthetic settings and results of a run, for tests of pages."""
 
 import math
 
@@ -38,7 +38,7 @@ def result(known=None, **changes):
             "time": {"load_s": 1.5},
             "environment": {"device": "abacus"},
         },
-        # Their lengths of history are 1, 2, 3 and 4; the order in the table is another.
+        # History lengths are 1, 2, 3 and 4; the order in the table differs.
         "per_user": pd.DataFrame({"user_id": ["d", "b", "a", "c"], "ndcg@10": [0.82, 0.42, 0.0, 0.62]}),
         "history": pd.DataFrame({"epoch": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "ndcg@10": [0.1, 0.3, math.nan]}),
         "model": Popularity(n_items=5),

@@ -1,4 +1,4 @@
-"""Pieces of pages: text stays text, numbers stand right, metrics go by one name."""
+"""Parts of pages: text is escaped, numbers are right-aligned, every metric has one name."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from jaxrec.page.metric_labels import label, meaning
 from tests.page import EVIL, Page
 
 
-def test_text_is_escaped_wherever_it_stands():
+def test_text_is_escaped_everywhere():
     cell = Cell(EVIL, EVIL, EVIL, EVIL)
     parts = [
         tag("p", EVIL),
@@ -23,7 +23,7 @@ def test_text_is_escaped_wherever_it_stands():
     assert tag("p", Html("<b>bold</b>")) == "<p><b>bold</b></p>"
 
 
-def test_columns_of_numbers_stand_right_however_they_are_written():
+def test_columns_of_numbers_are_right_aligned_in_all_formats():
     source = table(["name", "share"], [["a", Cell("5%")], ["b", 3.0]])
     assert '<th class="number">share</th>' in source
     assert source.count('<td class="number">') == 2
@@ -48,11 +48,11 @@ def test_metrics_have_one_name(key, text):
     assert label(key) == text
 
 
-def test_sampled_metrics_mean_what_the_others_do():
+def test_sampled_metrics_have_the_descriptions_of_the_others():
     assert meaning("sampled_recall@10") == meaning("recall") != ""
     assert meaning("unknown@1") == ""
 
 
-def test_ticks_of_a_logarithmic_axis_are_written_out():
+def test_ticks_of_a_logarithmic_axis_are_decimal_numbers():
     assert log_ticks(150, 8000)["ticktext"] == ["200", "500", "1,000", "2,000", "5,000"]
     assert log_ticks(0.0015, 0.01)["ticktext"] == ["0.002", "0.005", "0.01"]

@@ -23,7 +23,7 @@ def traces(html):
 
 
 def numbers(values):
-    """Plotly writes arrays as they are or as base64."""
+    """Return the values of an array, which Plotly writes as a list or as base64."""
     if isinstance(values, dict):
         import base64
 
@@ -31,7 +31,7 @@ def numbers(values):
     return np.array(values)
 
 
-def test_the_map_lays_groups_apart_and_a_bias_does_not_hide_them():
+def test_the_map_separates_groups_and_ignores_a_bias():
     rng = np.random.default_rng(0)
     group = np.arange(60) % 2
     vectors = rng.normal(size=(60, 8)) * 0.1 + np.where(group, 1.0, -1.0)[:, None]
@@ -54,7 +54,7 @@ def test_rare_categories_share_a_color():
     assert [trace["name"] for trace in drawn[0]] == ["others", *names[:5]]
 
 
-def test_frequency_counts_places_in_lists():
+def test_frequency_counts_appearances_in_lists():
     lists = np.array([[0, 1], [0, 2], [0, -1]])
     html = frequency(lists, np.array([5, 0, 1, 7]), np.array(list("abcd")))
     assert "25% of the catalog is never recommended" in html
@@ -100,13 +100,13 @@ def test_users_are_shown_with_history_list_and_hits():
     assert "0 of 1 test item " in shown[1]
     first, second = re.findall(r"<tr>(.*?)</tr>", shown[0].split(">recommended<")[1])[:2]
     assert ">hit<" not in first
-    assert ">i2<" in second  # an item without a title goes by its id
+    assert ">i2<" in second  # an item without a title is shown by its id
     assert ">hit<" in second
     assert shown[2].index("Four") < shown[2].index("One")  # the latest first
     assert "Item map" not in html  # popularity has no vectors
 
 
-def test_what_is_not_there_is_left_out():
+def test_missing_data_is_left_out():
     assert item_section(result(lists=None)) == ""
     model = MatrixFactorization(n_users=3, n_items=5, embedding_dim=2)
     params = jax.jit(model.init)(jax.random.key(0), Query(jnp.zeros(1, jnp.int32), None), jnp.zeros((1, 1), jnp.int32))
@@ -116,5 +116,5 @@ def test_what_is_not_there_is_left_out():
 
 
 @pytest.mark.parametrize("vectors", [np.zeros((5, 2)), np.ones((5, 3))])
-def test_vectors_that_are_all_alike_are_drawn(vectors):
+def test_equal_vectors_are_drawn(vectors):
     assert "(0% of the variance)" in embedding_map(vectors, np.ones(5, int), np.arange(5), None)

@@ -20,7 +20,7 @@ def few(monkeypatch):
     monkeypatch.setattr(trial_sample, "N_OTHERS", 3)
 
 
-def test_as_many_trials_as_are_shown_are_all_of_them():
+def test_all_trials_are_shown_up_to_the_limit():
     found = trials([0.1, 0.2, 0.3, 0.4, 0.5])
     assert sample(found, minimize=False) == found
     assert sample_note(5) == ""
