@@ -1,4 +1,4 @@
-"""MMR and greedy DPP against lists made by their definitions, term by term, in numpy."""
+"""MMR and greedy DPP against lists by their definitions, term by term, in numpy."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ USERS, CANDIDATES, D, K = 6, 12, 5, 8
 
 @pytest.fixture(scope="module")
 def candidates():
-    """The last user has but five candidates; one item is unknown, one repeats another."""
+    """Return candidates: the last user has only five; one item is unknown, one repeats another."""
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(USERS, CANDIDATES)).astype(np.float32) * 7
     scores[-1, 5:] = -np.inf
@@ -35,7 +35,7 @@ def cosines(vectors):
 
 
 def made(scores, value):
-    """The list by definition: `value(list)` of every list one longer, the best taken."""
+    """Return the list by definition: repeatedly append the item with the largest `value(list)`."""
     chosen, left = [], [i for i in range(len(scores)) if np.isfinite(scores[i])]
     while left and len(chosen) < K:
         best = max(left, key=lambda i: value(chosen, i))
@@ -63,7 +63,7 @@ def by_dpp(scores, vectors, strength):
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, 0.7, 1.0])
-def test_mmr_is_its_definition(candidates, strength):
+def test_mmr_against_its_definition(candidates, strength):
     order = np.asarray(mmr(*candidates, strength, k=K))
     for found, scores, vectors in zip(order, *candidates, strict=True):
         expected = by_mmr(scores, vectors, strength)
@@ -71,8 +71,8 @@ def test_mmr_is_its_definition(candidates, strength):
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.05, 0.4])
-def test_dpp_is_its_definition(candidates, strength):
-    # Six directions at most (one of them the unknown item's) leave the determinant above rounding.
+def test_dpp_against_its_definition(candidates, strength):
+    # At most six dimensions (one for the unknown item) keep the determinant above rounding errors.
     order = np.asarray(dpp(*candidates, strength, k=K))
     for found, scores, vectors in zip(order, *candidates, strict=True):
         expected = by_dpp(scores, vectors, strength)[:6]
@@ -80,13 +80,13 @@ def test_dpp_is_its_definition(candidates, strength):
 
 
 @pytest.mark.parametrize("rerank", [mmr, dpp])
-def test_no_strength_is_the_order_by_score_and_what_is_no_candidate_comes_last(candidates, rerank):
+def test_strength_zero_is_the_order_by_score_with_other_items_last(candidates, rerank):
     scores, vectors = candidates
     order = np.asarray(rerank(scores, vectors, 0.0, k=CANDIDATES))
     assert (order == np.argsort(-scores, axis=1, kind="stable")).all()
 
 
-def test_every_user_may_have_a_strength(candidates):
+def test_users_may_have_different_strengths(candidates):
     strengths = np.linspace(0, 0.9, USERS, dtype=np.float32)
     together = np.asarray(mmr(*candidates, strengths, k=K))
     for user, strength in enumerate(strengths):

@@ -1,4 +1,4 @@
-"""Exposure in a band and calibration against lists made by their definitions in numpy."""
+"""Exposure in a band and calibration against lists by their definitions in numpy."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +44,7 @@ def banded(scores, groups, target, band):
 
 
 @pytest.mark.parametrize("band", [0.03, 0.21, 1.0])
-def test_exposure_by_its_rules(rng, scores, band):
+def test_exposure_against_its_rules(rng, scores, band):
     groups = rng.integers(0, GROUPS, scores.shape).astype(np.int32)
     target = np.array([0.55, 0.3, 0.15], np.float32)
     order = np.asarray(within_band(scores, groups, target, band, k=K))
@@ -59,7 +59,7 @@ def test_two_groups_leave_the_band_by_one_item_at_most(rng):
     k, n = 10, 40
     scores = rng.normal(size=(200, n)).astype(np.float32)
     groups = np.broadcast_to(np.arange(n, dtype=np.int32) % 2, scores.shape)
-    scores += 3 * (groups == 0)  # a model that knows one group only
+    scores += 3 * (groups == 0)  # a model that recommends one group only
     weights = 1 / np.log2(np.arange(2, k + 2))
     for target, band in ((0.5, 0.0), (0.5, 0.2), (0.2, 0.1), (0.8, 0.05)):
         shares = np.array([target, 1 - target], np.float32)
@@ -67,7 +67,7 @@ def test_two_groups_leave_the_band_by_one_item_at_most(rng):
         share = ((np.take_along_axis(groups, order, 1) == 0) * weights).sum(1) / weights.sum()
         assert share.max() <= target + band + 1 / weights.sum() + 1e-6
         assert share.min() >= target - band - 1 / weights.sum() - 1e-6
-        assert share.max() < 1  # which is what the scores alone give
+        assert share.max() < 1  # as by scores alone
 
 
 def kl(own, listed):
@@ -76,10 +76,10 @@ def kl(own, listed):
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 0.95])
-def test_calibration_by_its_definition(rng, scores, strength):
+def test_calibration_against_its_definition(rng, scores, strength):
     mixes = rng.dirichlet([0.3] * GROUPS, scores.shape).astype(np.float32)
     own = rng.dirichlet([0.5] * GROUPS, USERS).astype(np.float32)
-    mixes[:, 2] = 0  # nothing known
+    mixes[:, 2] = 0  # no history
     own[0] = [1, 0, 0]
     order = np.asarray(calibrated(scores, mixes, own, strength, k=K))
     for user in range(USERS):
@@ -96,7 +96,7 @@ def test_calibration_by_its_definition(rng, scores, strength):
         assert order[user, : len(chosen)].tolist() == chosen
 
 
-def test_divergence_is_none_of_the_same_mix_and_of_a_user_without_one():
+def test_divergence_is_zero_for_equal_shares_and_for_users_without_history():
     own = jnp.array([[0.5, 0.5, 0], [0, 0, 0], [1, 0, 0]])
     listed = jnp.array([[0.5, 0.5, 0], [0, 1, 0], [0, 1, 0]])
     np.testing.assert_allclose(divergence(own, listed), [0, 0, np.log(100)], atol=1e-6)

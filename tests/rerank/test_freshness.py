@@ -1,4 +1,4 @@
-"""Freshness by its formula."""
+"""Freshness against its formula."""
 
 import numpy as np
 
@@ -8,13 +8,13 @@ AGES = np.array([[0.0, 10.0, 20.0, -5.0, np.nan], [30.0, 5.0, 0.0, 10.0, 1.0]], 
 SCORES = np.array([[4.0, 8.0, 6.0, 2.0, 7.0], [1.0, 2.0, -np.inf, 3.0, 3.0]], np.float32)
 
 
-def test_freshness_halves_and_is_none_where_the_age_is_unknown():
+def test_freshness_halves_with_age_and_is_zero_for_an_unknown_age():
     np.testing.assert_allclose(
         freshness(AGES, 10.0), [[1, 0.5, 0.25, 1, 0], [0.125, 2**-0.5, 1, 0.5, 2**-0.1]], rtol=1e-6
     )
 
 
-def test_each_user_may_have_a_half_life():
+def test_users_may_have_different_half_lives():
     found = freshness(AGES, np.array([10.0, 5.0], np.float32))
     np.testing.assert_allclose(found[1], [2**-6, 0.5, 1, 0.25, 2**-0.2], rtol=1e-6)
 
@@ -25,7 +25,7 @@ def test_freshened_scores_are_shares_of_relevance_and_freshness():
     np.testing.assert_allclose(freshened(SCORES, AGES, 0.25, 10.0), 0.75 * relevance + 0.25 * fresh, rtol=1e-6)
 
 
-def test_order_by_freshness_from_none_to_all():
-    # Items 0 and 3 of the first user are equally fresh; the third of the second is no candidate, however fresh.
+def test_order_by_freshness_for_strengths_from_zero_to_one():
+    # Items 0 and 3 of the first user are equally fresh; the third item of the second user is not a candidate.
     assert np.asarray(by_freshness(SCORES, AGES, 0.0, 10.0, k=5)).tolist() == [[1, 4, 2, 0, 3], [3, 4, 1, 0, 2]]
     assert np.asarray(by_freshness(SCORES, AGES, 1.0, 10.0, k=5)).tolist() == [[0, 3, 1, 2, 4], [4, 1, 3, 0, 2]]

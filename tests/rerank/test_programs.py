@@ -1,4 +1,4 @@
-"""Every re-ranker lowers for every accelerator, strengths traced, with a batch of any size."""
+"""Every re-ranker lowers for every accelerator, with traced strengths and any batch size."""
 
 from functools import partial
 

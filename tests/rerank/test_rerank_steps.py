@@ -1,4 +1,4 @@
-"""Steps as conf/rerank names them: what they lead with, what they drop, and what they leave alone."""
+"""Re-ranking steps of conf/rerank: items they move to the top, drop, or leave in order."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,13 +23,13 @@ ITEMS = Items(
 ABOUT = RerankContext(ITEMS, jnp.array([[0, 1.0], [0.5, 0.5]]), 2)
 
 
-def test_those_chosen_lead_and_the_others_follow_as_they_stood():
+def test_chosen_items_come_first_and_others_follow_in_order():
     led = CANDIDATES.with_first(jnp.array([[3, 1], [0, 1]]))
     assert led.items.tolist() == [[1, 0, 4, 3, 2], [2, 1, 0, -1, -1]]
     assert led.scores[0].tolist() == [2, 4, 5, 3, 1]
 
 
-def test_what_goes_leaves_no_gap():
+def test_dropped_items_leave_no_gap():
     left = CANDIDATES.filtered(jnp.array([[True, False, True, False, True]] * 2))
     assert left.items.tolist() == [[4, 3, 2, -1, -1], [2, 0, -1, -1, -1]]
     assert left.scores.tolist() == [[5, 3, 1, -np.inf, -np.inf], [3, 1, -np.inf, -np.inf, -np.inf]]
@@ -38,13 +38,13 @@ def test_what_goes_leaves_no_gap():
 @pytest.mark.parametrize(
     ("step", "first", "second"),
     [
-        (Mmr(0.6), [4, 1, 0, 3, 2], [2, 1, 0]),  # the first has all of the other category behind it
+        (Mmr(0.6), [4, 1, 0, 3, 2], [2, 1, 0]),  # after the first, all items of the other category
         (Dpp(0.5), [4, 1, 0, 3, 2], [2, 1, 0]),
         (Exposure(0.0), [4, 3, 0, 1, 2], [2, 1, 0]),  # rank 2: half of 1.63 is .815, so one group is closed, one due
         (Calibration(1.0), [1, 3, 4, 0, 2], [2, 1, 0]),
         (Freshness(0.9), [2, 4, 0, 3, 1], [2, 1, 0]),
         (Available(), [4, 0, 3, 2, -1], [2, 0, -1]),
-        (Cap(2), [4, 0, 1, -1, -1], [2, 1, 0]),  # 3 would be the third of a category
+        (Cap(2), [4, 0, 1, -1, -1], [2, 1, 0]),  # item 3 would be the third of its category
     ],
 )
 def test_a_step(step, first, second):

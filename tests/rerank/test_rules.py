@@ -1,16 +1,16 @@
-"""Business rules against a walk down the list."""
+"""Business rules against a loop over the list."""
 
 import numpy as np
 
 from jaxrec.rerank.rules import allowed, capped
 
 
-def test_what_may_not_be_shown_is_no_candidate():
+def test_unavailable_items_are_not_candidates():
     found = allowed(np.array([[1.0, 2.0]], np.float32), np.array([[True, False]]))
     np.testing.assert_array_equal(found, [[1, -np.inf]])
 
 
-def test_the_cap_is_that_of_a_walk_down_the_list():
+def test_the_cap_against_a_loop_over_the_list():
     rng = np.random.default_rng(0)
     categories = rng.random((20, 15, 4)) < 0.4
     there = rng.random((20, 15)) < 0.9

@@ -1,4 +1,4 @@
-"""Categories of items as codes: their shares, and what they take of memory."""
+"""Category codes of items: shares and memory."""
 
 import tracemalloc
 
@@ -11,7 +11,7 @@ from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.rerank.shortlist import Mixes
 
 
-def test_shares_of_an_item_sum_to_one_in_its_own_categories():
+def test_shares_of_an_item_sum_to_one_over_its_categories():
     mixes = Mixes(jnp.array([[2, 0, 0], [0, 0, 0], [1, 3, 0], [3, 2, 1]]), 3)
     third = 1 / 3
     expected = np.array([[0, 1, 0], [0, 0, 0], [0.5, 0, 0.5], [third, third, third]], np.float32)
@@ -21,7 +21,7 @@ def test_shares_of_an_item_sum_to_one_in_its_own_categories():
     np.testing.assert_array_equal(jax.jit(lambda mixes: mixes[items])(mixes), expected[np.asarray(items)])
 
 
-def test_many_categories_of_many_items_are_not_laid_out_side_by_side():
+def test_many_categories_are_not_stored_as_a_dense_matrix():
     n_items, n_categories = 200_000, 20_000
     column = pd.Series(pd.Categorical.from_codes(np.arange(n_items) % n_categories, range(n_categories)).astype(str))
     frame = pd.DataFrame({"kind": column.astype("category")})
@@ -30,7 +30,7 @@ def test_many_categories_of_many_items_are_not_laid_out_side_by_side():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert mixes.shape == (n_items, n_categories)
-    assert peak < 2**28  # dense, in float32, 2**33.9
+    assert peak < 2**28  # 2**33.9 bytes as a dense float32 matrix
     shares = np.asarray(mixes[jnp.array([5, 20_005, 7])])
     assert [names[i] for i in shares.argmax(axis=1)] == ["5", "5", "7"]
     assert (shares.sum(axis=1) == 1).all()
