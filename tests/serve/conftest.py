@@ -1,4 +1,4 @@
-"""Clients of a small shop."""
+"""Fixtures: clients of servers of a small shop."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from tests.serve.shop import LIMITS, Client, recommender
 
 @pytest.fixture(scope="module")
 def asked() -> Callable[[str], Client]:
-    """`asked("EASE")`: a client of a server of that model, started once."""
+    """`asked("EASE")`: the client of a server of this model, started once."""
     clients: dict[str, Client] = {}
 
     def of(name: str) -> Client:

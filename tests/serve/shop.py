@@ -1,4 +1,4 @@
-"""A small shop with all that can be known of items, and a client that asks it in this process."""
+"""A small shop with all features of items, and a client of its server in this process."""
 
 import asyncio
 from typing import Any
@@ -22,7 +22,7 @@ from jaxrec.serve.service import Service
 
 USERS, ITEMS, LONGEST = 12, 30, 6
 LIMITS = Limits(batch_sizes=(1, 4), queue=8, max_k=10, candidates=20, max_history=10, max_body=2000, user_items=5)
-KNOWN = {  # what users had; user 0 nothing
+KNOWN = {  # interactions of users; user 0 has none
     user: [(7 * user + 3 * step) % ITEMS for step in range(1 + user % LONGEST)] for user in range(1, USERS)
 }
 MODELS = {
@@ -32,7 +32,7 @@ MODELS = {
     "SASRec": SASRec(n_items=ITEMS, history_length=4, embedding_dim=8, n_blocks=1),
     "Popularity": Popularity(n_items=ITEMS),
 }
-CATEGORIES = {  # every item is in one, of three
+CATEGORIES = {  # every item is in one of three
     "categories_names": np.array(["Comedy", "Drama", "War"], object),
     "categories_offsets": np.arange(ITEMS + 1),
     "categories_codes": (np.arange(ITEMS) % 3).astype(np.int32),
@@ -40,7 +40,7 @@ CATEGORIES = {  # every item is in one, of three
 
 
 def params(model) -> dict:
-    """Random, so that no two items have the same score."""
+    """Return random parameters, so that no two items have equal scores."""
     nothing = np.full((1, getattr(model, "history_length", 0)), -1, np.int32)
     query = Query(np.zeros(1, np.int32), History(nothing))
     shapes = jax.eval_shape(model.init, jax.random.key(0), query, np.zeros((1, 1), np.int32))
@@ -49,7 +49,7 @@ def params(model) -> dict:
 
 
 def recommender(name: str, **changes: Any) -> Recommender:
-    """A run of this model. Ids are 100, 101, … for items and "u0", "u1", … for users."""
+    """Return a run of this model. Item ids are 100, 101, …, user ids "u0", "u1", …."""
     model = MODELS[name]
     lists = [KNOWN.get(user, []) for user in range(USERS)]
     offsets = np.concatenate([[0], np.cumsum([len(items) for items in lists])])
@@ -66,12 +66,12 @@ def recommender(name: str, **changes: Any) -> Recommender:
 
 
 def nothing_known() -> dict[str, np.ndarray]:
-    """Of any user: changes to a run."""
+    """Return changes to a run that remove the histories of all users."""
     return {"known_offsets": np.zeros(USERS + 1, np.int64), "known_items": np.zeros(0, np.int32)}
 
 
 class Client:
-    """Asks an application in this process; its server is started and stopped by `with`."""
+    """Client of an application in this process, which `with` starts and stops."""
 
     def __init__(self, service: Service) -> None:
         self.service, self.app = service, application(service)
@@ -96,7 +96,7 @@ class Client:
         return self.runner.run(self.http.post(path, **({"json": body} if body is not None else {}), **options))
 
     def recommend(self, **body: Any) -> list[int]:
-        """Ids of a list."""
+        """Return the item ids of a recommendation list."""
         response = self.post("/recommend", body)
         assert response.status_code == 200, response.text
         return [item["id"] for item in response.json()["items"]]

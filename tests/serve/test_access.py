@@ -1,4 +1,4 @@
-"""Requests from other sites, by other names, or without the token."""
+"""Requests from other sites, with other host names, or without the token."""
 
 import asyncio
 
@@ -42,7 +42,7 @@ def local(**options) -> Access:
         ("<script>", 403),
     ],
 )
-def test_other_names_are_refused_on_this_machine(host, expected):
+def test_other_host_names_are_refused_on_this_machine(host, expected):
     assert status(local(), host) == expected
 
 

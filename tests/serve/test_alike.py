@@ -1,4 +1,4 @@
-"""The same request is answered alike, to the bit, alone and among others, whatever they ask for."""
+"""The response to a request is the same to the bit, alone and among any others."""
 
 import asyncio
 
@@ -48,8 +48,8 @@ def test_alone_and_among_others(name):
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_a_loaded_run_answers_alike_too(name):
-    """Lists of users and of histories of all lengths, and scores of pairs."""
+def test_a_loaded_run_gives_equal_results_too(name):
+    """Lists of users, lists of histories of all lengths, and scores of pairs."""
     model = recommender(name)
     users = model.user_ids.tolist()
     many = model.recommend((users * MANY)[:MANY], k=ITEMS, exclude_seen=False)
@@ -73,7 +73,7 @@ def test_a_loaded_run_answers_alike_too(name):
 
 @pytest.mark.parametrize("name", some_slow(["EASE", "MatrixFactorization", "SASRec"], "MatrixFactorization"))
 @pytest.mark.slow
-def test_a_large_request_is_answered_like_its_parts_but_for_the_last_digits(name):
+def test_a_large_request_equals_its_parts_up_to_the_last_digits(name):
     model = recommender(name)
     users = [*(model.user_ids.tolist() * MANY)[: MANY + 5], "nobody"]
     whole = model.recommend(users, k=ITEMS, exclude_seen=False, unknown="popularity")

@@ -1,4 +1,4 @@
-"""Requests share batches, are turned away at once where too many wait, and one failure is not the next one's."""
+"""Batching: requests share batches, are refused at once if too many wait, and failures do not spread."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from jaxrec.serve.batching import Batcher, OverloadedError
 
 
 class Doubling:
-    """Answers twice the number, when told to; remembers its batches."""
+    """Returns twice the numbers of a batch once `go` is set; records its batches."""
 
     def __init__(self) -> None:
         self.batches, self.go, self.begun = [], threading.Event(), threading.Event()
@@ -25,7 +25,7 @@ class Doubling:
         return [2 * number for number in numbers]
 
     async def busy(self, batcher, number=0):
-        """A request whose batch is being answered, and goes on being so until `go` is set."""
+        """Start a request whose batch is processed until `go` is set."""
         self.go.clear()
         self.begun.clear()
         task = asyncio.create_task(batcher.ask(number))
@@ -38,7 +38,7 @@ def batcher(answer, **changes):
     return Batcher(answer, **{"size": 4, "window": 0.0, "queue": 100, **changes})
 
 
-def test_what_arrives_meanwhile_is_the_next_batch():
+def test_requests_that_arrive_during_a_batch_are_the_next_batch():
     async def main():
         doubling, sizes = Doubling(), []
         async with batcher(doubling, on_batch=sizes.append) as batches:
@@ -56,7 +56,7 @@ def test_what_arrives_meanwhile_is_the_next_batch():
     asyncio.run(main())
 
 
-def test_the_first_waits_for_others_but_not_for_more_than_fit():
+def test_the_first_request_waits_for_others_until_the_batch_is_full():
     async def main():
         doubling = Doubling()
         async with batcher(doubling, window=0.2) as batches:
@@ -70,7 +70,7 @@ def test_the_first_waits_for_others_but_not_for_more_than_fit():
     asyncio.run(main())
 
 
-def test_one_too_many_is_turned_away_at_once_and_the_rest_is_answered():
+def test_one_request_too_many_is_refused_at_once():
     async def main():
         doubling = Doubling()
         async with batcher(doubling, queue=5) as batches:
@@ -84,12 +84,12 @@ def test_one_too_many_is_turned_away_at_once_and_the_rest_is_answered():
             assert turned_away.value.retry_after >= 1
             doubling.go.set()
             assert await asyncio.gather(first, *waiting) == [0, 0, 2, 4, 6, 8]
-            assert await batches.ask(9) == 18  # there is room again
+            assert await batches.ask(9) == 18  # the queue has room again
 
     asyncio.run(main())
 
 
-def test_a_batch_that_fails_fails_alone():
+def test_a_failed_batch_does_not_affect_others():
     async def main():
         doubling = Doubling()
         async with batcher(doubling) as batches:
@@ -105,7 +105,7 @@ def test_a_batch_that_fails_fails_alone():
     asyncio.run(main())
 
 
-def test_who_has_gone_is_not_answered():
+def test_canceled_requests_are_skipped():
     async def main():
         doubling = Doubling()
         async with batcher(doubling) as batches:
@@ -121,7 +121,7 @@ def test_who_has_gone_is_not_answered():
     asyncio.run(main())
 
 
-def test_what_was_begun_is_answered_before_the_end_and_the_rest_turned_away():
+def test_at_the_end_running_requests_are_completed_and_waiting_ones_refused():
     async def main():
         doubling = Doubling()
         batches = batcher(doubling)

@@ -1,4 +1,4 @@
-"""Ids in whatever form they come, and titles found by their words."""
+"""Ids in all forms, and search of titles by words."""
 
 import numpy as np
 import pytest
@@ -16,22 +16,22 @@ def catalog(**changes):
 
 
 @pytest.mark.parametrize("value", [7, "7", 7.0, "7.0"])
-def test_numbers_and_their_text_are_one_id(value):
+def test_a_number_and_its_text_are_the_same_id(value):
     assert Ids("user", np.array([3, 7])).position(value) == 1
     assert Ids("user", np.array(["3", "7"], object)).position(value) == 1
 
 
 @pytest.mark.parametrize("value", ["07", 8, "", "\ud800", "7 "])
-def test_an_id_that_is_not_there_is_named(value):
+def test_an_unknown_id_is_named(value):
     ids = Ids("user", np.array([3, 7]))
     assert ids.find(value) == -1
     with pytest.raises(UnknownIdError, match=r"user .* is not in this run") as error:
         ids.position(value)
     assert repr(value) in str(error.value)
-    str(error.value).encode()  # can be sent
+    str(error.value).encode()  # can be encoded in a response
 
 
-def test_titles_are_found_by_all_words_the_most_chosen_first():
+def test_titles_are_found_by_all_words_most_popular_first():
     found = catalog()
     assert found.search("alien", 10) == [2, 1]
     assert found.search("ALIEN 1979", 10) == [1]
@@ -43,24 +43,24 @@ def test_titles_are_found_by_all_words_the_most_chosen_first():
     assert found.search("\ud800", 3) == []
 
 
-def test_a_large_float_is_no_id():
+def test_a_large_float_is_not_an_id():
     with pytest.raises(InputError, match="a rounded float"):
         Ids("user", np.array([3, 7])).find("1e+17")
     assert catalog().search("1e+17", 10) == []  # words, not an id
 
 
 def test_an_exact_id_comes_first():
-    assert catalog().search("1", 10) == [2, 4, 1, 0]  # id 1, then the titles with a 1 in them
+    assert catalog().search("1", 10) == [2, 4, 1, 0]  # id 1, then titles that contain a 1
     assert catalog().search(" 2 ", 1) == [3]
 
 
 def test_without_titles_ids_are_searched():
     found = catalog(titles=None, item_ids=np.array(["ab", "b", "abc", "d", "e"], object))
-    assert found.search("AB", 10) == [2, 0]  # "abc" is chosen more often
+    assert found.search("AB", 10) == [2, 0]  # "abc" is more popular
     assert found.item(0) == {"id": "ab", "title": None, "categories": []}
 
 
-def test_what_is_known_of_an_item():
+def test_description_of_an_item():
     names, offsets, codes = (
         np.array(["Comedy", "Drama", "War"], object),
         np.array([0, 1, 1, 1, 1, 3]),

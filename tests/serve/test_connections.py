@@ -17,7 +17,7 @@ Connect = Callable[[], socket.socket]
 
 
 async def app(scope, receive, send):
-    """Answers 1 MB to /large and "ok" to others, after reading the body."""
+    """Respond with 1 MB to /large and "ok" to other paths, after reading the body."""
     if scope["type"] != "http":
         return
     while (await receive()).get("more_body"):
@@ -43,14 +43,14 @@ def server() -> Iterator[uvicorn.Server]:
 @pytest.fixture
 def connect(server) -> Iterator[Connect]:
     address = server.servers[0].sockets[0].getsockname()
-    while server.server_state.connections:  # of the test before
+    while server.server_state.connections:  # connections of the previous test
         time.sleep(0.01)
     with contextlib.ExitStack() as stack:
         yield lambda: stack.enter_context(socket.create_connection(address, timeout=5))
 
 
 def answer(client: socket.socket) -> bytes:
-    """All that is answered until the server closes the connection."""
+    """Return everything received until the server closes the connection."""
     received = b""
     with contextlib.suppress(ConnectionError):
         while part := client.recv(65_536):
@@ -59,7 +59,7 @@ def answer(client: socket.socket) -> bytes:
 
 
 def drip(client: socket.socket, start: bytes, part: bytes) -> bytes:
-    """Send a start, then a part every 50 ms until the server closes the connection; return its answer."""
+    """Send a start, then a part every 50 ms until the server closes the connection; return the response."""
     client.sendall(start)
     for _ in range(40):
         client.settimeout(0.05)

@@ -1,4 +1,4 @@
-"""What is kept of users, and what is forgotten first."""
+"""Recorded events of users, and which are evicted first."""
 
 import sys
 import tracemalloc
@@ -15,18 +15,18 @@ def test_items_of_a_user_stay_in_order():
     assert len(updates) == 1
 
 
-def test_the_oldest_items_of_a_user_go_first():
+def test_the_oldest_items_of_a_user_are_evicted_first():
     updates = Updates(max_users=2, max_items=3, max_bytes=2**20)
     updates.add("ada", [1, 2])
     updates.add("ada", [3, 4])
     assert updates.of("ada") == (2, 3, 4)
 
 
-def test_the_user_of_whom_nothing_was_heard_longest_is_forgotten():
+def test_the_least_recently_active_user_is_evicted():
     updates = Updates(max_users=2, max_items=3, max_bytes=2**20)
     updates.add("ada", [1])
     updates.add("bob", [2])
-    assert updates.of("ada") == (1,)  # asked about: bob is now the oldest
+    assert updates.of("ada") == (1,)  # read: bob is now the least recently active
     updates.add("eve", [3])
     assert [updates.of(user) for user in ("ada", "bob", "eve")] == [(1,), (), (3,)]
     assert (len(updates), updates.evicted) == (2, 1)
@@ -44,7 +44,7 @@ def test_memory_is_bounded_for_any_number_of_users_with_long_ids():
     assert updates.of(f"2999{chr(0x1F600) * 490}") == (7,) * 499
 
 
-def test_memory_in_use_follows_the_items():
+def test_memory_in_use_is_proportional_to_the_items():
     updates = Updates(max_users=2, max_items=3, max_bytes=2**20)
     for users in (["ada"], ["ada", "bob"], ["ada", "bob", "eve"] * 9):
         for user in users:
