@@ -1,4 +1,4 @@
-"""Settings that are wrong whatever the data are refused before it is read: its file does not even exist here."""
+"""Settings that are invalid for any data are refused before data is read: the data file does not exist here."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Schedules: numbers that change while a run trains."""
+"""Schedules: hyperparameters that change during training."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_a_file_sets_numbers_epochs_and_no_patience(compose, tmp_path):
     assert shared["model"]["embedding_dim"] == 8
 
 
-def test_arrays_are_as_large_as_the_largest_of_space_and_steps(compose):
+def test_arrays_have_the_largest_size_of_space_and_steps(compose):
     steps = [{"from_epoch": 2, "overrides": {"model.embedding_dim": 16}}]
     schedule = {"steps": steps, "space": {"negatives.ratio": [1, 7]}}
     tree = settings.put(compose(*PLANTED, "model.embedding_dim=4"), {"trainer.schedule": schedule})

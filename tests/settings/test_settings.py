@@ -8,7 +8,7 @@ from jaxrec.settings import populations
 from tests.paths import ROOT
 from tests.slow import some_slow
 
-NEEDS = {  # what a choice does not work without
+NEEDS = {  # settings that a choice requires
     "sequences": ["data.path=FILE"],
     "clicks": ["loss=click"],
     "values": ["loss=mse"],
@@ -91,13 +91,13 @@ def test_traced_numbers_share_a_program_and_others_do_not(compose):
     assert population.seeds.tolist() == [1, 2, 1]
 
 
-def test_put_copies(compose):
+def test_put_does_not_change_its_argument(compose):
     base = compose()
     settings.put(base, {"trainer.epochs": 7})
     assert base == compose()
 
 
-def test_a_whole_number_is_taken_where_a_float_is_meant(compose):
+def test_an_integer_is_accepted_for_a_float(compose):
     tree = compose("loss=click", "loss.threshold=4", "data.value_column=v", "data=files", "data.path=x.csv")
     assert type(settings.build(tree["loss"], negatives=None).threshold) is float
     assert type(settings.build(tree["eval"]).threshold) is float
@@ -121,7 +121,7 @@ def test_an_unknown_key_can_be_removed_as_advised(compose, value):
 
 
 @pytest.mark.parametrize("group", ["loss", "negatives", "optimizer", "trainer"])
-def test_settings_have_the_name_of_their_choice(group):
+def test_the_name_of_settings_is_that_of_their_choice(group):
     for file in sorted((settings.CONF / group).glob("*.yaml")):
         content = settings.read(file)
         node = content if "_target_" in content else content.get(group, {})
@@ -129,5 +129,5 @@ def test_settings_have_the_name_of_their_choice(group):
             assert settings.choice_of(group, node) == file.stem
 
 
-def test_settings_of_no_choice_have_the_name_of_their_class():
+def test_the_name_of_settings_without_a_choice_is_that_of_their_class():
     assert settings.choice_of("negatives", {"_target_": "my_package.sampling.Mine", "ratio": 3}) == "Mine"
