@@ -1,4 +1,4 @@
-"""Runners whose process is killed, and what a study has recorded, to compare with that of a search without kills."""
+"""Runners whose process is killed, and records of a study, which are compared with those of a search without kills."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 
 
 class Killed(BaseException):
-    """Ends a search as SIGKILL does: no handler catches it."""
+    """Ends a search like SIGKILL: no handler catches it."""
 
 
 class Mortal:
@@ -33,7 +33,7 @@ class Mortal:
 
 @contextmanager
 def killed_at_write(n: float) -> Iterator[itertools.count]:
-    """Kill the process after `n` writes to a journal; what is yielded counts the writes, from 1."""
+    """Kill the process after `n` writes to a journal; yields the counter of writes."""
     writes, append = itertools.count(1), JournalFileBackend.append_logs
 
     def mortal(journal, logs):
@@ -47,7 +47,7 @@ def killed_at_write(n: float) -> Iterator[itertools.count]:
 
 
 def records(study: optuna.Study) -> list[tuple]:
-    """All trials without what differs from one run to the next."""
+    """Return all trials without attributes that differ between runs."""
     timed = ("seconds", "worker")
     return [
         (t.number, t.state, t.value, t.params, {k: v for k, v in t.user_attrs.items() if k not in timed})

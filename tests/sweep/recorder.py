@@ -1,4 +1,4 @@
-"""A search over a function instead of trained models, which records what it was asked to evaluate."""
+"""A search over a function instead of trained models; evaluated parameters are recorded."""
 
 from optuna.trial import TrialState
 
@@ -17,7 +17,7 @@ def quadratic(params):
 
 
 class Recorder:
-    """A fake population: keeps the batches it was given and answers with a function of the parameters."""
+    """A fake population: records its batches and returns a function of the parameters."""
 
     def __init__(self, answer=lambda params: Outcome(quadratic(params))):
         self.batches, self.answer = [], answer
@@ -33,7 +33,7 @@ class Recorder:
 
 
 class InOneRound:
-    """A runner whose trials end in their first round, with the outcomes of a function of all of them."""
+    """A runner whose trials end in their first round, with outcomes from a function of the batch."""
 
     def __init__(self, evaluate):
         self.evaluate, self.waiting = evaluate, {}
@@ -51,7 +51,7 @@ class InOneRound:
 
 
 class Curves:
-    """A runner whose trials train several epochs; the value of a trial comes closer to that of `quadratic`."""
+    """A runner whose trials train several epochs; the value of a trial approaches that of `quadratic`."""
 
     def __init__(self, n_epochs):
         self.n_epochs, self.trials, self.started = n_epochs, {}, []

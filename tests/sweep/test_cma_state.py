@@ -1,4 +1,4 @@
-"""The state of CMA-ES in a study: it comes back, and cannot execute code."""
+"""The state of CMA-ES in a study: it is restored, and cannot execute code."""
 
 import pickle
 
@@ -13,7 +13,7 @@ from jaxrec.sweep.cma_state import CmaEs
 
 
 class Hostile:
-    """Pickled, it runs a command where it is loaded."""
+    """Runs a command when it is unpickled."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -40,7 +40,7 @@ def test_a_state_that_would_run_a_command_is_refused(tmp_path):
     assert mark.exists()
 
 
-def test_the_state_comes_back():
+def test_the_state_is_restored():
     state = CMA(mean=np.array([0.25, 0.5]), sigma=0.1, bounds=np.array([[0.0, 1.0]] * 2), seed=3)
     for _ in range(3):
         state.tell([(x, float(np.sum(x**2))) for x in (state.ask() for _ in range(state.population_size))])

@@ -1,4 +1,4 @@
-"""A lock excludes others while its process lives, and no longer."""
+"""A lock excludes other processes as long as its process lives."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ time.sleep(60)
 """
 
 
-def test_the_lock_of_a_killed_process_is_free_and_that_of_a_live_one_is_not(tmp_path):
+def test_the_lock_of_a_killed_process_is_free_and_that_of_a_running_one_is_not(tmp_path):
     path = tmp_path / "journal.log.flock"
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
@@ -40,7 +40,7 @@ def test_a_lock_excludes_within_a_process_too(tmp_path):
     assert not (tmp_path / "never.lock").exists()
 
 
-def test_two_processes_that_look_at_a_lock_do_not_hold_it(tmp_path):
+def test_testing_a_lock_does_not_acquire_it(tmp_path):
     fcntl = pytest.importorskip("fcntl")
     path = tmp_path / "a.lock"
     path.touch()
@@ -58,7 +58,7 @@ def test_a_lock_file_that_is_removed_while_it_is_acquired_is_not_the_lock(tmp_pa
     def remove_first(file, wait, shared=False):
         is_acquired = lock_file(file, wait, shared)
         if not calls:
-            path.unlink()  # as a holder does between the opening and the locking of this process
+            path.unlink()  # as the holder may, after this process opens and before it locks the file
         calls.append(file)
         return is_acquired
 

@@ -51,7 +51,7 @@ def test_values_are_those_of_single_runs_with_the_following_seeds(trees, split, 
     assert found["seeds"] == 2
 
 
-def test_the_best_mean_wins_whatever_the_search_found(result):
+def test_the_best_mean_wins(result):
     assert result.table["value"].is_monotonic_decreasing
     assert result.winner == 2
     assert result.sentence.startswith("over 2 new seeds, trial 2 has the best mean validation ndcg@10, 0.")

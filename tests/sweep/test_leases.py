@@ -37,16 +37,16 @@ def server():
     return ServerStorage(InMemoryStorage())
 
 
-def test_a_worker_is_dead_when_its_lease_was_not_renewed_for_30_seconds_of_the_observer(study):
+def test_a_worker_is_dead_if_its_lease_is_not_renewed_for_30_seconds_of_the_observers_clock(study):
     clock = Clock()
     one, two = Leases(study, 30, clock), Leases(study, 30, Clock())
     one.renew()
     for _ in range(3):
-        two.renew()  # its own clock stands still
+        two.renew()  # its own clock is stopped
         clock.now += 10
         one.renew()
         assert one.is_alive(two.id)
-    for is_alive in (True, True, False):  # 10, 20 and 30 seconds after the last
+    for is_alive in (True, True, False):  # 10, 20 and 30 seconds after the last renewal
         clock.now += 10
         one.renew()
         assert one.is_alive(two.id) is is_alive
@@ -74,7 +74,7 @@ def test_a_worker_without_a_lease_is_dead_after_30_seconds_and_one_that_ended_at
     assert not is_recent(study.user_attrs, other.id)
 
 
-def test_nobody_is_dead_because_the_observer_was_cut_off(study):
+def test_no_worker_is_dead_because_the_observer_was_disconnected(study):
     clock = Clock()
     one, two = Leases(study, 30, clock), Leases(study, 30, Clock())
     two.renew()
@@ -89,7 +89,7 @@ def test_nobody_is_dead_because_the_observer_was_cut_off(study):
     assert not one.is_alive(two.id)
 
 
-def test_turns_exclude_each_other(study, monkeypatch):
+def test_only_one_worker_has_the_turn(study, monkeypatch):
     monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.0005)
     inside, entered = 0, []
 
@@ -109,7 +109,7 @@ def test_turns_exclude_each_other(study, monkeypatch):
     assert all(study.user_attrs[TICKET + worker.id] == 0 for worker in workers)
 
 
-def test_the_turn_of_a_suspended_worker_passes_on_and_it_knows(study):
+def test_a_suspended_worker_loses_its_turn_and_notices_it(study):
     clock, other_clock = Clock(), Clock()
     suspended, other = Leases(study, 30, clock), Leases(study, 30, other_clock)
     suspended.renew()
@@ -150,7 +150,7 @@ def test_workers_of_a_server_in_threads_end_with_the_exact_number_of_trials(tmp_
         def evaluate(batch):
             if number not in started:
                 started.add(number)
-                all_have_trials.wait(60)  # else the first worker may train all trials before the others start
+                all_have_trials.wait(60)  # otherwise the first worker may train all trials before the others start
             return [Outcome(quadratic(params)) for params in batch]
 
         return sweep(tmp_path / str(number), evaluate, storage=storage, n_trials=17, population=2)

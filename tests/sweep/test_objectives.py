@@ -49,7 +49,7 @@ def test_goals_are_parsed_and_measured():
     assert found.values(attributes) == [0.25, 3.0]
     assert [each.violation(value) for each, value in zip(found.constraints, (0.25, 12.0), strict=True)] == [0.25, 2.0]
     assert COVERED.violation(math.nan) == math.inf
-    assert found.n_violated(attributes) == 1  # the bound itself is kept
+    assert found.n_violated(attributes) == 1  # a value equal to the bound is feasible
     assert str(COVERED) == "coverage@10 >= 0.5"
     assert goals([], [], "ndcg@10", METRICS) == Goals()
 
@@ -94,7 +94,7 @@ def test_an_infeasible_trial_is_the_best_only_if_all_are():
     assert best(made).number == 1
     assert not any("satisfies" in note for note in verdict(made, {}, {}, None))
     made = study(([5.0, 1.0], {a: 0.1, b: 2.0}), ([2.0, 1.0], {a: 0.3, b: 0.0}), ([3.0, 1.0], {a: 0.2, b: -5.0}))
-    assert best(made).number == 2  # one violation, and the better value of the two with one
+    assert best(made).number == 2  # the better of the two trials with one violation
     assert front(made) == []
     (note,) = verdict(made, {}, {}, None)
     assert note == f"no trial satisfies all constraints: the best trial violates {a}"
@@ -161,13 +161,13 @@ def test_a_killed_search_ends_with_the_same_trials(part, uninterrupted, tmp_path
 
 def test_a_search_killed_at_any_write_ends_with_the_same_trials(uninterrupted, tmp_path):
     made, n_writes = uninterrupted
-    for killed_at in [*range(1, 12), *range(12, n_writes - 1, 5)]:  # the first ones create the study
+    for killed_at in [*range(1, 12), *range(12, n_writes - 1, 5)]:  # the first writes create the study
         with pytest.raises(Killed):
             traded(tmp_path / str(killed_at), killed_at=killed_at)
         assert records(traded(tmp_path / str(killed_at))[0]) == records(made), killed_at
 
 
-def test_constraints_go_with_pruning(tmp_path):
+def test_constraints_allow_pruning(tmp_path):
     covered = Constraint("coverage@10", True, 0.2)
     made, _ = traded(tmp_path, Goals((), (covered,)), pruning=Pruning("halving", 11), sampler="random")
     assert any(trial.state.name == "PRUNED" for trial in made.trials)

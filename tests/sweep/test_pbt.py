@@ -29,7 +29,7 @@ def test_the_worst_quarter_copies_the_best_quarter():
     found = [exploit(scores, seed=0, epoch=epoch) for epoch in range(20)]
     assert all(parents.keys() == {0, 1} for parents in found)
     assert {parent for parents in found for parent in parents.values()} == {6, 7}
-    assert exploit(scores, 0, 3) == found[3]  # no matter what was drawn before
+    assert exploit(scores, 0, 3) == found[3]  # independent of earlier draws
     assert exploit({0: 0.2, 1: 0.1}, 0, 1) == {1: 0}  # at least one
     assert exploit({0: 0.1, 1: 0.1, 2: 0.1}, 0, 1) == {2: 0}  # of equal ones, the first
 
@@ -47,7 +47,7 @@ def test_explored_values_are_near_or_anywhere_and_always_in_the_space():
     rates = np.array([params["optimizer.learning_rate"] for params in found])
     moved = np.isclose(rates, 0.008) | np.isclose(rates, 0.012)
     assert 0.65 < moved.mean() < 0.85  # a quarter is drawn from the whole interval
-    assert 0.3 < (rates[~moved] < 0.01).mean() < 0.7  # whose middle is 0.01 on its log scale
+    assert 0.3 < (rates[~moved] < 0.01).mean() < 0.7  # the middle of the interval is 0.01 on its log scale
     near = {"model.dropout": (0.1, 0.3), "negatives.ratio": (4, 6), "model.embedding_dim": (16, 64), "loss": ("bce",)}
     for key, values in near.items():
         share = np.mean([params[key] in values for params in found])
@@ -63,7 +63,7 @@ def test_values_at_a_bound_stay_within_it():
     assert sum(params["optimizer.learning_rate"] == 0.1 for params in found) > 20
 
 
-def test_what_the_program_cannot_change_stays():
+def test_static_settings_do_not_change():
     found = [explore(PARAMS, SPACE, (0, 1, member), lambda params: params["loss"] == "bpr") for member in range(50)]
     assert {params["loss"] for params in found} == {"bpr"}
     conditional = {**SPACE, "negatives.ratio": Interval(1, 8, integer=True, when={"loss": "bpr"})}
@@ -78,7 +78,7 @@ LINEAGES = {
 INITIAL = {0: {"x.y": 0, "loss": "bpr"}, 1: {"x.y": 1, "loss": "bpr"}, 2: {"x.y": 2, "loss": "bpr"}}
 
 
-def test_an_ancestry_follows_the_copies_back():
+def test_an_ancestry_follows_copies_back():
     assert ancestry(INITIAL, LINEAGES, 2, 35) == [
         Segment(1, 1, INITIAL[1]),
         Segment(11, 2, {"x.y": 4}),

@@ -1,4 +1,4 @@
-"""The command of a population, killed at random moments and given again."""
+"""The command of a population, killed at random times and run again."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def outcome(directory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_population_killed_at_random_moments_ends_with_the_same_trials_and_metrics(tmp_path):
+def test_a_population_killed_at_random_times_ends_with_the_same_trials_and_metrics(tmp_path):
     cache = tmp_path / "cache"
     assert start(tmp_path / "through", cache).wait() == 0
     started = time.monotonic()

@@ -96,9 +96,7 @@ def test_a_killed_population_ends_with_the_same_trials(minutes, kills, trained, 
 @pytest.mark.slow
 @pytest.mark.parametrize("minutes", [None, 1e-9])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_population_killed_at_random_moments_ends_with_the_same_trials(
-    minutes, seed, trained, uninterrupted, tmp_path
-):
+def test_a_population_killed_at_random_times_ends_with_the_same_trials(minutes, seed, trained, uninterrupted, tmp_path):
     for n in np.random.default_rng(seed).integers(0, 50, 4):
         try:
             trained(tmp_path, minutes, n)
@@ -107,7 +105,7 @@ def test_a_population_killed_at_random_moments_ends_with_the_same_trials(
     assert records(trained(tmp_path, minutes)[1]) == records(uninterrupted[1])
 
 
-@pytest.mark.slow  # it clears the cache of compiled functions, which costs the tests after it more than itself
+@pytest.mark.slow  # slow: it clears the cache of compiled functions, which later tests would have to fill again
 def test_nothing_is_compiled_after_the_first_epoch(trained, tmp_path, monkeypatch):
     compiled, advance = [], PopulationRunner.advance
     jax.monitoring.register_event_duration_secs_listener(
@@ -133,7 +131,7 @@ def of_run(directory):
 
 
 def test_the_schedule_of_the_winner_trains_it_from_scratch(compose, tmp_path, capsys):
-    settings = (*PLANTED, *SETTINGS, "sweep.seed=1")  # by which the winner is a copy
+    settings = (*PLANTED, *SETTINGS, "sweep.seed=1")  # seed and interval for which the winner is a copy
     tree = compose(*settings)
     launch.sweep(tree, space_to_plain(SPACE), lambda more: tree, settings, tmp_path / "search")
     assert "copies" in capsys.readouterr().out
@@ -164,7 +162,7 @@ def test_the_schedule_of_the_winner_trains_it_from_scratch(compose, tmp_path, ca
         (("model=ease",), {"model.regularization": Interval(1.0, 9.0)}, "EASE trains without epochs"),
     ],
 )
-def test_what_makes_no_sense_is_refused(more, space, message, compose):
+def test_invalid_settings_are_refused(more, space, message, compose):
     settings = SETTINGS if "model=ease" not in more else SETTINGS[-3:]
     tree = compose(*PLANTED, *settings, *more)
     chosen: Search = build(tree["sweep"])

@@ -165,7 +165,7 @@ def test_a_killed_search_ends_with_the_same_trials(minutes, kills, searched, uni
 @pytest.mark.slow
 @pytest.mark.parametrize("minutes", [None, 1e-9])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_search_killed_at_random_moments_ends_with_the_same_trials(minutes, seed, searched, uninterrupted, tmp_path):
+def test_a_search_killed_at_random_times_ends_with_the_same_trials(minutes, seed, searched, uninterrupted, tmp_path):
     for n in np.random.default_rng(seed).integers(1, 120, 4):
         try:
             searched(tmp_path, minutes, n)

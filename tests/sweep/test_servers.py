@@ -19,7 +19,7 @@ URL = "postgresql+psycopg://user:s3cret@127.0.0.1:1/studies"
 
 
 class Unreliable(InMemoryStorage):
-    """A storage whose connection breaks in one of `every` calls, before or after the call was carried out."""
+    """A storage whose connection breaks in one of `every` calls, before or after the call is executed."""
 
     def __init__(self, every):
         super().__init__()
@@ -50,7 +50,7 @@ def hasty(monkeypatch):
 
 
 @pytest.mark.parametrize("every", [3, 10])
-def test_a_broken_connection_loses_and_doubles_nothing(every, tmp_path, hasty):
+def test_a_broken_connection_loses_and_repeats_nothing(every, tmp_path, hasty):
     through = sweep(tmp_path, storage=ServerStorage(InMemoryStorage()), runner=Curves(lambda params: 2), n_trials=9)
     unreliable = Unreliable(every)
     study = sweep(tmp_path, storage=ServerStorage(unreliable), runner=Curves(lambda params: 2), n_trials=9)
@@ -60,7 +60,9 @@ def test_a_broken_connection_loses_and_doubles_nothing(every, tmp_path, hasty):
     ]
 
 
-def test_a_server_that_stays_away_ends_the_search_with_one_line_and_the_next_continues(tmp_path, hasty, monkeypatch):
+def test_an_unreachable_server_ends_the_search_with_one_line_and_the_next_search_continues(
+    tmp_path, hasty, monkeypatch
+):
     inner = InMemoryStorage()
     calls, storage = itertools.count(), ServerStorage(inner, minutes=0)
 
@@ -99,7 +101,7 @@ def test_every_method_of_a_storage_is_passed_on():
     optuna.delete_study(study_name="s", storage=storage)
 
 
-def test_no_message_holds_the_password(tmp_path, monkeypatch):
+def test_no_message_contains_the_password(tmp_path, monkeypatch):
     pytest.importorskip("psycopg")
     for opened in (lambda: open_storage(URL, tmp_path), lambda: read_storage(URL)):
         with pytest.raises(InputError, match=r"cannot open the storage postgresql\+psycopg://\.\.\.@127") as error:
@@ -130,7 +132,7 @@ def test_a_proxy_without_host_and_port_is_an_error(url, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["create_new_trial", "set_trial_state_values"])
-def test_a_call_that_was_carried_out_but_not_answered_has_its_effect_once(name, hasty, monkeypatch):
+def test_a_call_that_is_executed_without_a_response_takes_effect_once(name, hasty, monkeypatch):
     inner = InMemoryStorage()
     study = optuna.create_study(storage=ServerStorage(inner))
     study.enqueue_trial({"x": 0.5})

@@ -94,7 +94,7 @@ def test_a_name_with_a_slash_is_a_folder_in_a_folder(tmp_path):
     assert open_study("exp/one", tmp_path / "exp" / "one")[1] == tmp_path / "exp" / "one"
 
 
-def test_looking_writes_nothing(tmp_path):
+def test_showing_a_study_writes_nothing(tmp_path):
     missing = [f"sqlite:///{tmp_path}/nope.db", str(tmp_path / "nope.log")]
     for storage in missing:
         with pytest.raises(InputError, match="does not exist"):
@@ -106,7 +106,7 @@ def test_looking_writes_nothing(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["there.db"]
 
 
-def test_importances_find_what_mattered(tmp_path):
+def test_importances_identify_the_parameter_with_an_effect(tmp_path):
     study = sweep(tmp_path, n_trials=40, population=20, sampler="random")
     found = importances(study)
     assert next(iter(found)) == "x"
@@ -115,7 +115,7 @@ def test_importances_find_what_mattered(tmp_path):
     assert importance_note(study) == ""
 
 
-def test_importances_that_cannot_be_had_are_explained(tmp_path):
+def test_the_reason_for_missing_importances_is_given(tmp_path):
     constant = sweep(tmp_path, answer=lambda params: Outcome(0.5))
     assert importances(constant) == {}
     assert "all 12 complete trials have the same value" in importance_note(constant)
@@ -130,12 +130,12 @@ def test_the_command_repeats_a_trial(tmp_path):
     words = shlex.split(command(study, 1))
     assert words[:4] == ["jaxrec", "train", "data=ml100k", "+trainer.note=it's here"]
     read = {o.key_or_group: o.value() for o in OverridesParser.create().parse_overrides(words[4:])}
-    assert read == study.trials[1].params  # and x=0.5, typed but then varied, is gone
+    assert read == study.trials[1].params  # x=0.5 was typed but searched, so it is left out
     with pytest.raises(InputError, match="no trial 7; it has 0 to 1"):
         command(study, 7)
 
 
-def test_show_says_how_a_study_stands(tmp_path):
+def test_show_prints_the_state_of_a_study(tmp_path):
     study = sweep(tmp_path)
     text = printed(show, study, tmp_path / "movies")
     assert "movies: 12 complete" in text
@@ -143,7 +143,7 @@ def test_show_says_how_a_study_stands(tmp_path):
     assert "only 12 complete trials" in text
     assert command(study, study.best_trial.number) in printed(
         show, study, tmp_path / "movies", width=40
-    )  # to be copied, hence in one line
+    )  # one line, to be copied
     with pytest.raises(InputError):
         sweep(tmp_path, "failing", answer=lambda params: Outcome(None, "failed", {"error": "[no] data"}))
     text = printed(show, *open_study("failing", tmp_path))

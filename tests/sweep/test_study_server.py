@@ -1,4 +1,4 @@
-"""Workers of a study on a real server: killed, started at once, and cut off; each with a directory of its own."""
+"""Workers of a study on a real server, each with its own directory: killed, started together, disconnected."""
 
 import random
 import signal

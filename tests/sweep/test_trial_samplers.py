@@ -1,4 +1,4 @@
-"""Samplers by name, and what is said of those that cannot learn."""
+"""Samplers by name, and notes on samplers that cannot learn."""
 
 import importlib.util
 
@@ -35,7 +35,7 @@ def proposed(directory, sign, **changes):
         ({"sampler": "cmaes", "n_trials": 30}, ""),
     ],
 )
-def test_a_sampler_that_ignores_the_values_says_so(changes, reason, tmp_path):
+def test_a_note_on_samplers_that_cannot_learn_from_values(changes, reason, tmp_path):
     arguments = {"space": SPACE, "population": 5} | changes
     note = note_if_random(changes["sampler"], arguments["space"], arguments["n_trials"], arguments["population"])
     same = proposed(tmp_path / "1", 1, **arguments) == proposed(tmp_path / "2", -1, **arguments)
@@ -48,7 +48,7 @@ def test_samplers_without_a_model_have_no_note():
     assert [note_if_random(name, SPACE, 2, 8) for name in ("random", "qmc", "grid")] == ["", "", ""]
 
 
-def test_auto_is_a_grid_where_all_points_fit_else_tpe(tmp_path):
+def test_auto_is_a_grid_if_all_points_fit_else_tpe(tmp_path):
     assert resolve("auto", CHOICES, 12) == "grid"
     assert resolve("auto", CHOICES, 11) == "tpe"
     assert resolve("auto", SPACE, 10**6) == "tpe"
@@ -66,11 +66,11 @@ def test_gp_without_torch_says_what_to_install(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow  # importing PyTorch takes seconds
-def test_gp_learns_and_goes_on_where_it_stopped(tmp_path):
+def test_gp_learns_and_resumes(tmp_path):
     pytest.importorskip("torch")
     evaluate, through = Recorder(), Recorder()
     for n_trials in (12, 21):
         sweep(tmp_path / "1", evaluate, sampler="gp", n_trials=n_trials)
     sweep(tmp_path / "2", through, sampler="gp", n_trials=21)
     assert evaluate.seen == through.seen
-    assert sum(abs(params["x"]) for params in evaluate.seen[12:]) / 9 < 0.25  # 0.5 on average where nothing is learned
+    assert sum(abs(params["x"]) for params in evaluate.seen[12:]) / 9 < 0.25  # 0.5 on average without learning

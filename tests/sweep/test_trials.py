@@ -18,7 +18,7 @@ def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
     assert list(trials_table(optuna.create_study())) == ["number", "state", "value"]
 
 
-def test_the_table_is_written_without_what_killed_processes_left_of_it(tmp_path):
+def test_writing_the_table_removes_temporary_files_of_killed_processes(tmp_path):
     (tmp_path / ".tmp-0123abcd-trials.csv").touch()
     os.utime(tmp_path / ".tmp-0123abcd-trials.csv", (0, 0))
     write_trials(optuna.create_study(), tmp_path)

@@ -1,4 +1,4 @@
-"""Validation values of users by trial: what is stored and found again, and which trials the best is compared with."""
+"""Validation values of users by trial: storage, and the trials with which the best is compared."""
 
 import numpy as np
 import optuna
@@ -17,7 +17,7 @@ VALUES = np.random.default_rng(0).random((4, 30)).astype(np.float32)  # of 4 tri
 
 
 class Table(Evaluator):
-    """Measures a table of values [P, R] of these users as ndcg@10."""
+    """An evaluator that returns a table of values [P, R] of these users as ndcg@10."""
 
     model = None
 
@@ -33,7 +33,7 @@ class Table(Evaluator):
 
 @pytest.fixture(params=["directory", "memory"])
 def stored(request, tmp_path):
-    """The values of four trials; one more is that of another search."""
+    """Store the values of four trials, and of one that belongs to another search."""
     found = UserValues(tmp_path if request.param == "directory" else None)
     for number, values in enumerate(VALUES):
         found.write(number, np.stack([values, np.ones(30, np.float32)]))
@@ -41,7 +41,7 @@ def stored(request, tmp_path):
 
 
 def study(*trials, direction="maximize"):
-    """A study of complete trials, each given by what differs from one with the mean of its `VALUES`."""
+    """Return a study of complete trials, each with changes to a trial with the mean of its `VALUES`."""
     made = optuna.create_study(direction=direction)
     for number, more in enumerate(trials):
         made.add_trial(create_trial(**{"value": float(VALUES[number % 4].mean()), **more}))
@@ -63,16 +63,16 @@ def test_each_members_best_values_are_kept_by_user():
     observed.keep({second: 2})
     assert sorted(observed.best[first].T.tolist()) == [[2, 1], [4, 1], [4, 2]]  # sums and numbers of users 3, 5, 7
     assert sorted(observed.best[second].T.tolist()) == [[0, 0], [2, 1], [4, 2]]
-    third = observed.best[first][0].tolist().index(2)  # user 3 has the same place for all members
+    third = observed.best[first][0].tolist().index(2)  # the position of user 3 is the same for all members
     assert observed.best[second][:, third].tolist() == [2, 1]
-    assert observed.latest([0]) == {}  # it holds no arrays of the devices any longer
+    assert observed.latest([0]) == {}  # it no longer refers to device arrays
     of_all_lists = ObservedEvaluator(table, "coverage@10")
     of_all_lists.means(None, Hyper(), None)
     of_all_lists.keep({first: 0})
     assert first not in of_all_lists.best
 
 
-def test_the_best_is_compared_with_all_trials_it_could_have_been(stored):
+def test_the_best_is_compared_with_all_trials_that_could_have_been_best(stored):
     best_first = np.argsort(-VALUES.mean(axis=1))
     found, missing = stored.corrected(study({}, {}, {}, {}))
     assert missing == 0
@@ -84,7 +84,7 @@ def test_the_best_is_compared_with_all_trials_it_could_have_been(stored):
 
 
 def test_trials_that_could_not_be_the_best_do_not_count(stored):
-    """Those that repeat another, violate more constraints, or were pruned above the best or without values here."""
+    """Trials that repeat another, violate more constraints, or were pruned above the best or without values here."""
     repeating, infeasible = {"user_attrs": {"same_as": 0}}, {"constraints": {"size <= 1": 1.0}}
     pruned = [{"state": TrialState.PRUNED} | more for more in ({}, {"value": None}, {"value": 0.9}, {"value": 0.1})]
     first, second, third = np.argsort(-VALUES.mean(axis=1))[:3]
@@ -94,7 +94,7 @@ def test_trials_that_could_not_be_the_best_do_not_count(stored):
     assert missing == 0
     assert found == pytest.approx(corrected(second, third, np.argmin(VALUES.mean(axis=1))), abs=1e-6)
     found, _ = stored.corrected(study(infeasible, infeasible, {"constraints": {"a": 1.0, "b": 1.0}}))
-    assert found.n == 2  # if all violate some, those that violate fewest
+    assert found.n == 2  # if all violate constraints, those with the fewest violations
 
 
 def test_values_of_other_searches_are_missing(stored):

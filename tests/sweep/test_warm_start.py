@@ -1,4 +1,4 @@
-"""Trials of an earlier study in a new one."""
+"""Warm start: trials of an earlier study in a new one."""
 
 import pytest
 
@@ -57,7 +57,7 @@ def test_the_sampler_learns_from_added_trials(tmp_path):
     for sign in (1, -1):
         sweep(tmp_path / str(sign), evaluate := Recorder(), source=earlier, study_name="new")
         near = [abs(params["x"]) for params in evaluate.seen]
-    assert sum(near) / 8 < 0.35  # 0.5 on average where nothing is known
+    assert sum(near) / 8 < 0.35  # 0.5 on average without knowledge
     assert all(quadratic(trial.params) == trial.value for trial in earlier.trials)
 
 
@@ -69,7 +69,7 @@ def test_an_added_trial_is_trained_when_it_is_proposed_and_a_grid_is_complete(so
     assert len(study.trials) == 6
 
 
-def test_what_cannot_be_a_start_is_refused(source, tmp_path):
+def test_studies_that_cannot_be_a_start_are_refused(source, tmp_path):
     with pytest.raises(InputError, match=r"its metric is ndcg@10, this search is for recall@5: set the same eval"):
         open_source(source, None, "recall@5")
     assert open_source(str(tmp_path / "earlier"), None, "ndcg@10").study_name == "earlier"
