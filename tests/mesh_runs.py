@@ -1,4 +1,4 @@
-"""Trains and ranks on eight CPU devices, split and not split, and prints what differs: run by tests/test_mesh.py."""
+"""Train and rank on eight CPU devices, with and without a mesh, and print the differences; used by test_mesh.py."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ SETTINGS = "trainer.epochs=2 trainer.patience=null trainer.batch_size=512 optimi
 
 
 def trained(overrides: str, mesh: str) -> dict:
-    """Parameters, losses, lists, and the bytes of tables and optimizer state on the first device."""
+    """Return parameters, losses, lists, and the bytes of tables and optimizer state on the first device."""
     tree = plain(hydra.compose("config", f"{DATA} {SETTINGS} {overrides} {mesh}".split()))
     settings.check(tree)
     split, _ = experiment.prepare(tree)
@@ -38,7 +38,7 @@ def trained(overrides: str, mesh: str) -> dict:
 
 
 def compared(overrides: str, mesh: str) -> dict:
-    """Largest differences between a split fit and one that is not."""
+    """Return the largest differences between a fit with and without a mesh."""
     one, split = trained(overrides, ""), trained(overrides, mesh)
     differences = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), one["params"], split["params"])
     return {

@@ -1,8 +1,8 @@
-"""Mutation testing: plants small faults in the code that results depend on, and counts how many the tests see.
+"""Mutation testing: plant small faults in the code that results depend on, and count how many the tests detect.
 
 `python tests/mutation.py metrics losses --sample 30` prints each mutant that survives as `file:line before → after`,
 then a table of the share killed. Slow: every mutant runs the tests of its module in a fresh process. Mutation tools
-that fork after a first run of the tests do not serve: programs that JAX compiled then hide the fault.
+that fork after a first run of the tests are of no use here: compiled programs of JAX would hide the fault.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SPLITS = ("data/splits/test_split.py", "data/splits/test_new_users.py", "data/te
 SESSIONS = ("data/splits/test_sessions.py", "data/splits/test_session_split.py")
 SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py", "sweep/test_workers.py")
 
-# Group → module of jaxrec → its tests, the quickest first.
+# Group → module of jaxrec → its tests, fastest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "metrics": {
         "bootstrap": ("test_bootstrap.py",),
@@ -118,9 +118,9 @@ OPERATORS: dict[type, type] = {
 NAMES = {"min": "max", "minimum": "maximum", "any": "all", "left": "right", "mean": "sum"}
 NAMES |= {other: name for name, other in NAMES.items()}
 FRESH = multiprocessing.get_context("forkserver")
-# Neither jaxrec, which is what changes, nor pytest's plugins, which are to be imported by it: flax imports one.
+# Neither jaxrec, which is mutated, nor plugins that pytest has to import itself, such as one that flax imports.
 FRESH.set_forkserver_preload(["jax", "jax.numpy", "pandas", "pytest", "scipy.stats", "sklearn.metrics"])
-LARGEST = 100  # numbers above are sizes of blocks and names of streams
+LARGEST = 100  # larger numbers are block sizes and stream names
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Mutant:
 
 
 def faults(node: ast.AST) -> Iterator[ast.AST]:
-    """What this node may be replaced by."""
+    """Yield the replacements of a node."""
     match node:
         case ast.BinOp(op=op) | ast.BoolOp(op=op) if type(op) in OPERATORS:
             yield _changed(node, op=OPERATORS[type(op)]())
@@ -163,7 +163,7 @@ def faults(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def mutants(module: str, source: bytes) -> list[Mutant]:
-    """Every fault of a module; none in annotations, decorators and messages."""
+    """Return all faults of a module; none in annotations, decorators and messages."""
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
@@ -200,7 +200,7 @@ def _changed(node: ast.AST, **fields: object) -> ast.AST:
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the project, so that nothing here is ever left changed."""
+    """Copy the project, so that the original is never changed."""
     folder.mkdir()
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -211,7 +211,7 @@ def copied(folder: Path) -> Path:
 
 
 def run_tests(folder: Path, tests: tuple[str, ...], timeout: float | None) -> bool:
-    """Whether the tests of a copy of the project pass in time, in a process that has imported libraries alone."""
+    """Return whether the tests of a copy of the project pass in time, in a process that has only imported libraries."""
     process = FRESH.Process(target=_pytest, args=(folder, tests))
     process.start()
     process.join(timeout)
@@ -224,7 +224,7 @@ def run_tests(folder: Path, tests: tuple[str, ...], timeout: float | None) -> bo
 def _pytest(folder: Path, tests: tuple[str, ...]) -> None:
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    sys.dont_write_bytecode = True  # a file that is changed twice within a second looks unchanged to its cache
+    sys.dont_write_bytecode = True  # bytecode caches miss a second change within the same second
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
@@ -234,7 +234,7 @@ def _pytest(folder: Path, tests: tuple[str, ...]) -> None:
 
 
 def survives(folder: Path, mutant: Mutant, tests: tuple[str, ...], timeout: float) -> bool:
-    """Whether the tests miss the fault."""
+    """Return whether the tests miss the fault."""
     path = folder / f"jaxrec/{mutant.module}.py"
     whole = path.read_bytes()
     path.write_bytes(whole[: mutant.start] + mutant.after.encode() + whole[mutant.end :])

@@ -1,4 +1,4 @@
-"""Small data with clusters to find, and how well whoever knows all that is planted can rank it."""
+"""Small synthetic data with planted clusters, and the best possible ranking of it."""
 
 import numpy as np
 
@@ -17,9 +17,9 @@ PLANTED = (
 
 
 def chances(held: HeldOut) -> np.ndarray:
-    """The chance [U, I] with which each user draws each item: nobody can rank better than by it.
+    """Return the probability [U, I] of each user to draw each item: no ranking is better than by it.
 
-    The draws of `synthetic` that make items' weights and users' tastes, repeated; both clusters are in its features.
+    Repeats the draws of item weights and user tastes in `synthetic`; its features have the clusters of both.
     """
     rng = np.random.default_rng(SEED)
     weight = (rng.permutation(N_ITEMS) + 1.0) ** -ZIPF
@@ -34,7 +34,7 @@ def chances(held: HeldOut) -> np.ndarray:
 
 
 def ndcg(scores: np.ndarray, held: HeldOut, k: int = 10) -> float:
-    """NDCG@k in the mean over users who seek something, where nothing known is listed."""
+    """Return the mean NDCG@k over users with relevant items; known items are filtered."""
     known, ground_truth = np.zeros((2, N_USERS, N_ITEMS))
     known[held.known.user, held.known.item] = 1
     ground_truth[held.target.user, held.target.item] = 1

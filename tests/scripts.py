@@ -1,4 +1,4 @@
-"""The scripts as a user runs them, each in a process of its own. Fixture `command` runs them in this one, for less."""
+"""Scripts run in processes of their own. Fixture `command` runs commands in this process, which is faster."""
 
 import subprocess
 import sys
@@ -8,6 +8,6 @@ from tests.paths import ROOT
 
 
 def script(*arguments: str, name: str = "train", cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """Runs scripts/NAME.py to its end."""
+    """Run scripts/NAME.py to its end."""
     line = [sys.executable, str(ROOT / "scripts" / f"{name}.py"), *arguments]
     return subprocess.run(line, capture_output=True, text=True, cwd=cwd, check=False)

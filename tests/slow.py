@@ -1,4 +1,4 @@
-"""Parameters of which only some are tested unless `pytest -m slow` asks for the rest."""
+"""Parameters of tests, some of which run only with `pytest -m slow`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,5 +7,5 @@ import pytest
 
 
 def some_slow(values: Iterable[Any], *slow: Any) -> list[Any]:
-    """The values in their order, those named `slow` marked so."""
+    """Return all values in order, those listed in `slow` with the mark."""
     return [pytest.param(value, marks=pytest.mark.slow) if value in slow else value for value in values]

@@ -1,4 +1,4 @@
-"""Files are whole or absent whatever happens while they are written."""
+"""Atomic writes: files are complete or absent, whatever happens while they are written."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ def names(folder: Path) -> list[str]:
 
 
 def refuse(monkeypatch, name: str, code: int):
-    """Makes a call of the operating system fail as a full or read-only disk does (the tests may run as root)."""
+    """Make a system call fail as on a full or read-only disk (the tests may run as root)."""
 
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code))
@@ -102,7 +102,7 @@ def test_interrupted_writing_leaves_the_old_file(tmp_path, error):
         (errno.EIO, "Input/output error; choose another folder"),
     ],
 )
-def test_disk_that_refuses(tmp_path, monkeypatch, call, code, advice):
+def test_a_disk_that_refuses_to_write(tmp_path, monkeypatch, call, code, advice):
     write_text(tmp_path / "file.txt", "old")
     with monkeypatch.context() as patch:
         refuse(patch, call, code)
@@ -132,8 +132,8 @@ def test_folder_that_cannot_be_synced_does_no_harm(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["history.csv", "[1]*.csv"])
-def test_a_file_is_written_without_what_killed_processes_left_of_it(name, tmp_path):
-    """Files of other names may belong to anyone, and young ones are still being written."""
+def test_writing_removes_temporary_files_of_killed_processes(name, tmp_path):
+    """Files with other names are not ours, and recent ones may still be written."""
     killed, young, others = f".tmp-0123abcd-{name}", f".tmp-89abcdef-{name}", [".tmp-0123abcd-1x.csv", ".tmp-x"]
     for each in (killed, young, *others):
         (tmp_path / each).touch()

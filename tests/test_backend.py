@@ -1,4 +1,4 @@
-"""Choices by platform: the programs of accelerators, run on a CPU, compute what those of a CPU compute."""
+"""Choices by platform: programs for accelerators, run on a CPU, give the results of programs for CPUs."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ SOURCE = jnp.array([3, 4], jnp.uint32)
 
 @pytest.fixture
 def as_gpu(monkeypatch):
-    """`as_gpu()`: from here on programs are built as for a GPU."""
+    """`as_gpu()`: from here on, programs are built as for a GPU."""
 
     def switch(**choices):
         monkeypatch.setattr(backend, "platform", lambda: "gpu")
@@ -29,7 +29,7 @@ def as_gpu(monkeypatch):
     return switch
 
 
-def test_programs_are_built_for_the_devices_of_the_process_or_for_given_ones():
+def test_programs_are_built_for_the_devices_of_the_process_or_for_given_devices():
     sharding = NamedSharding(jax.make_mesh((1,), ("x",)), PartitionSpec())
     assert backend.platform() == "cpu"
     assert isinstance(backend.put(np.ones(3), sharding), jax.Array)
@@ -42,7 +42,7 @@ def test_programs_are_built_for_the_devices_of_the_process_or_for_given_ones():
 
 @pytest.mark.parametrize(("rows", "columns"), [(1, 2), (2, 1), (1, 1)])
 def test_parts_of_an_array_are_joined_on_one_device(rows, columns):
-    """Also of one that every device holds in full."""
+    """Also an array that is replicated on every device."""
     x = np.arange(24.0, dtype=np.float32).reshape(4, 6)
     mesh = jax.make_mesh((rows, columns, 2 // (rows * columns)), ("row", "column", "copy"))
     joined = backend.together({"x": jax.device_put(x, NamedSharding(mesh, PartitionSpec("row", "column")))})["x"]
@@ -67,7 +67,7 @@ def test_the_order_of_examples_is_the_same(as_gpu, n):
     assert sorted(expected.tolist()) == list(range(n))
 
 
-def test_walks_of_a_known_length_need_no_loop(as_gpu):
+def test_scans_of_known_length_are_unrolled(as_gpu):
     as_gpu()
     program = jax.make_jaxpr(lambda index: shuffled(SOURCE, 6040, index))(jnp.arange(4, dtype=jnp.int32))
     assert "while" not in str(program)
@@ -85,7 +85,7 @@ def test_softmax_over_the_catalog_by_blocks_of_all_positions(as_gpu, scored):
     both = jax.jit(jax.value_and_grad(catalog_cross_entropy, argnums=(0, 1)))
     cost, (dh, dvectors) = both(h, vectors, target, weight)
     np.testing.assert_allclose(cost, expected, rtol=1e-5)
-    # The gradient of the scores is weight (softmax - one-hot).
+    # The gradient with respect to scores is weight (softmax - one-hot).
     of_scores = np.asarray(weight)[:, None] * (np.exp(logs) - np.eye(12)[target])
     np.testing.assert_allclose(dh, of_scores @ np.asarray(vectors), atol=1e-5)
     np.testing.assert_allclose(dvectors, of_scores.T @ np.asarray(h), atol=1e-5)
@@ -121,7 +121,7 @@ def test_a_run_of_an_accelerator_agrees_with_one_of_a_cpu(compose, as_gpu, model
     assert [row["ndcg@10"] for row in of_gpu] == pytest.approx([row["ndcg@10"] for row in validation], abs=0.02)
 
 
-def test_filtered_items_are_one_mask_for_all_members(as_gpu):
+def test_filtered_items_are_one_mask_shared_by_all_members(as_gpu):
     seen = ragged(np.array([0, 2, 2, 3]), np.array([1, 3, 0]))
     mask = jax.vmap(lambda scores: seen.mask_block(scores, jnp.int32(1), 3))  # rows 1 and 2
     scores = jnp.asarray(np.arange(16, dtype=np.float32).reshape(2, 2, 4))

@@ -1,4 +1,4 @@
-"""Files are whole or absent whatever happens while they are written, and what loads is what was saved or an error."""
+"""Checkpoints: complete or absent, whatever happens while they are written; loading restores them or is an error."""
 
 import errno
 import hashlib
@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
 
 
 def assert_same(left, right):
-    """Equal to the last bit, in dtype, shape and structure."""
+    """Check equality to the bit, in dtype, shape and structure."""
     assert isinstance(left, dict) == isinstance(right, dict)
     if isinstance(left, dict):
         assert left.keys() == right.keys()
@@ -41,7 +41,7 @@ def assert_same(left, right):
 
 
 def refuse(monkeypatch, name: str, code: int):
-    """Makes a call of the operating system fail as a full or read-only disk does (the tests may run as root)."""
+    """Make a system call fail as on a full or read-only disk (the tests may run as root)."""
 
     def fail(*args, **kwargs):
         raise OSError(code, os.strerror(code))
@@ -50,7 +50,7 @@ def refuse(monkeypatch, name: str, code: int):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_killed_process_leaves_the_old_checkpoint(tmp_path):
+def test_a_killed_process_leaves_the_old_checkpoint(tmp_path):
     save_params(tmp_path, PARAMS)
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "1"], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
@@ -58,8 +58,8 @@ def test_killed_process_leaves_the_old_checkpoint(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_parameters_of_another_run_are_not_taken_for_this_ones(tmp_path):
-    """Killed between the two files: one line, not the ids of one run and the parameters of another."""
+def test_parameters_of_another_run_are_an_error(tmp_path):
+    """Killed between the two files: an error of one line, not ids of one run with parameters of another."""
     save_params(tmp_path, PARAMS, extra={"ids": np.arange(3)})
     killed = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), "2"], check=False, timeout=120)
     assert killed.returncode == -signal.SIGKILL
@@ -83,7 +83,7 @@ save_params(Path(sys.argv[1]), {"other": np.zeros(9)})
 """
 
 
-def test_disk_that_refuses_a_folder_or_a_checkpoint(tmp_path, monkeypatch):
+def test_a_disk_that_refuses_a_folder_or_a_checkpoint(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         refuse(patch, "mkdir", errno.EROFS)
         with pytest.raises(InputError, match="read-only"):
@@ -102,7 +102,7 @@ def test_disk_that_refuses_a_folder_or_a_checkpoint(tmp_path, monkeypatch):
      "float8_e4m3fn", "int4"],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", [(), (0,), (4, 3)])
-def test_parameters_come_back_in_every_dtype(tmp_path, dtype, shape):
+def test_parameters_of_every_dtype_are_restored(tmp_path, dtype, shape):
     leaf = np.arange(np.prod(shape), dtype=np.int8).reshape(shape).astype(jnp.dtype(dtype))
     params = {"layer_0": {"kernel": leaf, "transposed": leaf.T}}
     save_params(tmp_path, params)
@@ -111,7 +111,7 @@ def test_parameters_come_back_in_every_dtype(tmp_path, dtype, shape):
     assert type(loaded["layer_0"]["kernel"]) is np.ndarray
 
 
-def test_parameters_come_back_from_jax_and_in_structure(tmp_path):
+def test_jax_parameters_are_restored_with_their_structure(tmp_path):
     params = {
         "deep": {"er": {"est": jnp.full(2, 1.5, jnp.bfloat16)}, "nothing": {}},
         "file": jnp.arange(3),
@@ -124,7 +124,7 @@ def test_parameters_come_back_from_jax_and_in_structure(tmp_path):
     assert names(tmp_path) == ["model.json", "params.safetensors"]
 
 
-def test_extras_come_back_and_stay_apart_from_parameters(tmp_path):
+def test_extras_are_restored_separately_from_parameters(tmp_path):
     strings = np.array(["u1", "ż\x00", "", "\ud800", "a" * 50], object)
     extra = {
         "ids": np.array([2**62, -1]),
@@ -155,7 +155,7 @@ def test_nothing_is_pickled(tmp_path):
 
 
 @pytest.mark.parametrize("params", [{"a/b": 0}, {"": 0}, {"@meta": 0}, {"a": {3: 0}}, {"a": {"": {}}}])
-def test_keys_that_would_not_come_back_are_refused(tmp_path, params):
+def test_keys_that_would_not_be_restored_are_refused(tmp_path, params):
     with pytest.raises(ValueError, match="a key must be"):
         save_params(tmp_path, params)
     assert names(tmp_path) == []
@@ -177,7 +177,7 @@ def test_both_files_have_the_permissions_of_new_files(tmp_path):
 
 
 def test_parameters_are_views_of_the_file(tmp_path):
-    """No copy in memory, however large; what was saved beside them is copied."""
+    """Parameters are not copied in memory; extras are."""
     save_params(tmp_path, PARAMS, extra={"ids": np.arange(3)})
     params, extra = load(tmp_path)
     assert not params["users"]["table"].flags.writeable
@@ -191,8 +191,8 @@ def memory_of(array):
     return array
 
 
-def test_what_a_killed_process_left_of_safetensors_is_removed(tmp_path):
-    """`save_file` has temporary files of its own, as large as the model; a young one may be of another process."""
+def test_temporary_files_of_safetensors_are_removed(tmp_path):
+    """`save_file` writes its own temporary files, as large as the model; a recent one may be in use."""
     for name in (".tmpDiUjHG", ".tmpAbCdEf"):
         (tmp_path / name).touch()
     os.utime(tmp_path / ".tmpDiUjHG", (0, 0))
@@ -212,7 +212,7 @@ def test_missing_checkpoint_is_named(tmp_path, load):
         load(tmp_path)
 
 
-def test_a_later_format_asks_for_a_later_jaxrec(tmp_path, monkeypatch):
+def test_the_error_for_a_later_format_says_to_update_jaxrec(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "FORMAT", 3)
     save_params(tmp_path, PARAMS)
     monkeypatch.undo()
@@ -233,7 +233,7 @@ def test_truncated_anywhere_is_an_error(tmp_path, name):
 
 
 def test_damaged_arrays_are_an_error_wherever_it_is(tmp_path):
-    """Bytes flipped in turn: never another exception, never other numbers."""
+    """Bytes flipped one by one: never another exception, never different numbers."""
     save_params(tmp_path, PARAMS, extra={"ids": np.arange(3)})
     path = tmp_path / "params.safetensors"
     whole = path.read_bytes()
@@ -247,14 +247,14 @@ def test_a_damaged_description_is_an_error_wherever_it_is(tmp_path):
     save_params(tmp_path, PARAMS, extra={"arguments": {"length": 50}, "ids": np.array(["a"], object)})
     path = tmp_path / "model.json"
     whole = path.read_bytes()
-    for position in range(len(whole) - 1):  # the last is a line break
+    for position in range(len(whole) - 1):  # the last byte is a line break
         if not bytes([whole[position]]).isspace():
             path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
             try:
                 loaded = load(tmp_path)
             except InputError:
                 continue
-            assert b'"json"' not in path.read_bytes()  # only where the digest is not found
+            assert b'"json"' not in path.read_bytes()  # only if the digest is not found
             assert (loaded[1]["arguments"], loaded[1]["ids"].tolist()) == ({"length": 50}, ["a"])
 
 
@@ -270,7 +270,7 @@ def test_stored_strings_take_the_memory_of_their_text(tmp_path):
 
 
 def test_a_stored_header_that_lies_is_an_error(tmp_path):
-    """The digest fits and the arrays do not: offsets beyond the file, a type that is none, fewer bytes than a shape."""
+    """The digest matches, the arrays do not: offsets beyond the file, an unknown type, fewer bytes than the shape."""
     save_params(tmp_path, {"a": np.arange(4, dtype=np.float32)})
     path, about = tmp_path / "params.safetensors", read_json(tmp_path / "model.json")
     whole = path.read_bytes()
@@ -285,7 +285,7 @@ def test_a_stored_header_that_lies_is_an_error(tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_run_of_0_1_0_is_replaced_by_one_of_now(tmp_path):
+def test_a_run_of_0_1_0_is_replaced_by_one_in_the_current_format(tmp_path):
     (tmp_path / "params.npz").touch()
     save_params(tmp_path, PARAMS)
     assert names(tmp_path) == ["model.json", "params.safetensors"]

@@ -1,4 +1,4 @@
-"""Runs of several processes: the numbers of one process, one writer, and an end for all when one is lost."""
+"""Runs of several processes: results of one process, one writer, and the end of all if one is lost."""
 
 import json
 import os
@@ -40,8 +40,8 @@ def test_a_process_ends_when_another_is_lost(
     assert printed.startswith("error: process 3 of 1 was lost" if ends else "")
 
 
-def test_a_failed_process_gives_the_others_time_to_fail_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the wait this process would report the other's end instead of its own error."""
+def test_a_failed_process_gives_the_others_time_to_fail_with_their_own_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the wait this process would report the end of the other process instead of its own error."""
     monkeypatch.setattr(cluster.os, "_exit", lambda code: pytest.fail("it did not wait"))
     monkeypatch.setattr(cluster, "_leaving", threading.Event())
     here, there = socket.socketpair()
@@ -62,7 +62,7 @@ def test_incomplete_variables_are_an_error_of_one_line(given: dict, monkeypatch:
 
 
 def start(folder: Path, *arguments: str, of: int = 1) -> list[subprocess.Popen]:
-    """Starts `jaxrec train` in `of` processes of two devices each; their output is in FOLDER-0.txt, FOLDER-1.txt."""
+    """Start `jaxrec train` in `of` processes with two devices each; output is in FOLDER-0.txt, FOLDER-1.txt."""
     with socket.create_server(("localhost", 0)) as free:
         port = free.getsockname()[1]
     begun = []
@@ -83,7 +83,7 @@ def metrics(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.slow
-def test_two_processes_train_to_the_numbers_of_one_and_continue_after_a_kill(tmp_path: Path) -> None:
+def test_two_processes_train_to_the_results_of_one_and_continue_after_a_kill(tmp_path: Path) -> None:
     (alone,) = start(tmp_path / "one", "trainer.mesh.batch=1")
     assert alone.wait(300) == 0
 

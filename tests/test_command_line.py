@@ -1,4 +1,4 @@
-"""What is printed to be pasted: read back by a shell, by Hydra and by OmegaConf it is what was meant."""
+"""Printed commands: pasted into a shell and parsed by Hydra and OmegaConf they keep their meaning."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ NESTED = [[], ["a", 1, None], ["a b", "x,y]", ["1"]], {"a": 1, "b": ["d e"]}]
 
 
 @pytest.mark.parametrize("value", [*PLAIN, *READ_OTHERWISE, *QUOTED, *INTERPOLATED, *NESTED])
-def test_a_shell_and_hydra_read_back_the_value_and_its_type(value):
+def test_a_shell_and_hydra_restore_value_and_type(value):
     (word,) = shlex.split(advice("key", value))
     assert word == override("key", value)
     read = OverridesParser.create().parse_override(word).value()
@@ -29,20 +29,20 @@ def test_a_shell_and_hydra_read_back_the_value_and_its_type(value):
 
 
 @pytest.mark.parametrize("value", [*INTERPOLATED, *QUOTED, ["${x}", {"a": "b\\\\${y}"}]])
-def test_what_is_escaped_is_read_back_as_it_was(value):
+def test_escaped_text_is_restored(value):
     tree = OmegaConf.create({"key": escaped(value)})
     assert OmegaConf.to_container(tree, resolve=True)["key"] == value
     assert unescaped(escaped(value)) == value
 
 
-def test_advice_is_as_plain_as_it_can_be():
+def test_values_are_quoted_only_if_necessary():
     assert advice("data.delimiter", ";") == """'data.delimiter=";"'"""
     assert advice("data.path", "logs/views.csv") == "data.path=logs/views.csv"
     assert advice("users", [196, 22]) == "'users=[196,22]'"
     assert value_text("/tmp/runs") == "/tmp/runs"
 
 
-def test_a_command_is_spelled_as_this_process_was_started(monkeypatch, tmp_path):
+def test_a_command_begins_as_this_process_was_started(monkeypatch, tmp_path):
     assert command("study", "study=a b") == "jaxrec study 'study=a b'"
     monkeypatch.setattr("sys.argv", [str(tmp_path / "bin" / "jaxrec")])  # of an environment that is not activated
     assert command("study") == f"{tmp_path}/bin/jaxrec study"

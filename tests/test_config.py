@@ -1,4 +1,4 @@
-"""The command line: what is typed, what is refused, what it says."""
+"""The command line: overrides, help, and errors."""
 
 import os
 import re
@@ -61,7 +61,7 @@ from tests.slow import some_slow
         (["--multirun", "model=mf,ease", "hydra.sweep.subdir=x"], "hydra.sweep.subdir=x has no effect"),
     ],
 )
-def test_a_mistake_is_one_clear_line_and_leaves_nothing(command, arguments, message, tmp_path):
+def test_an_error_is_one_line_and_leaves_no_files(command, arguments, message, tmp_path):
     done = command("train", *arguments)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
@@ -70,14 +70,14 @@ def test_a_mistake_is_one_clear_line_and_leaves_nothing(command, arguments, mess
     assert not list(tmp_path.rglob("metrics.json"))
 
 
-def test_cfg_shows_the_settings_and_leaves_nothing(command, tmp_path):
+def test_cfg_shows_the_settings_and_leaves_no_files(command, tmp_path):
     shown = command("train", "--cfg", "job").stdout
     assert OmegaConf.create(shown).trainer.epochs == 100
     assert not list(tmp_path.iterdir())
 
 
 def told(monkeypatch, capsys, *words: str) -> str:
-    """What a command prints."""
+    """Return the output of a command."""
     monkeypatch.setattr(sys, "argv", ["jaxrec"])
     with pytest.raises(SystemExit) as ended:
         cli.main(words)
@@ -144,7 +144,7 @@ def test_a_script_runs_the_code_of_its_own_checkout_and_has_help(tmp_path):
     assert "model       ancf ancf_history bert4rec dlrm ease" in done.stdout
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch):
+def test_a_closed_pipe_is_not_an_error(monkeypatch):
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as pipe:
@@ -153,7 +153,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_process_whose_reader_has_seen_enough_ends_without_a_word():
+def test_a_process_with_a_closed_pipe_ends_silently():
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), "--help"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
@@ -163,7 +163,7 @@ def test_a_process_whose_reader_has_seen_enough_ends_without_a_word():
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "conf" / "sweep").glob("*.yaml")))
 @pytest.mark.slow
-def test_every_space_is_of_settings_that_its_model_has(compose, name):
+def test_every_search_space_has_settings_of_its_model(compose, name):
     tunes = compose(f"sweep={name}")["sweep"]["tunes"]
     assert tunes or name in ("none", "compare")
     firsts = [f"{group}={allowed if isinstance(allowed, str) else allowed[0]}" for group, allowed in tunes.items()]
@@ -182,7 +182,7 @@ def test_every_space_is_of_settings_that_its_model_has(compose, name):
         ("model=ancf_history", 4),
         ("model=mlp negatives=batch_shared", 64),  # the sampler's own default
         ("model=ancf negatives=dynamic", 4),
-        ("model=mlp loss=bsl", 512),  # that of the loss
+        ("model=mlp loss=bsl", 512),  # the default of the loss
         ("model=mlp loss=softmax", None),
         ("model=mlp negatives.ratio=3", 3),
         ("model=mlp negatives=mixed negatives.ratio=3", 3),
@@ -201,7 +201,7 @@ def test_every_experiment_is_a_run(compose, name):
     settings.check(compose(f"experiment={name}", *(["data.train=A", "data.test=B"] if given else ["data.path=FILE"])))
 
 
-def test_an_experiment_has_the_last_word_over_the_defaults(compose):
+def test_an_experiment_overrides_the_defaults(compose):
     assert compose("experiment=ml1m_holdout_mf")["refit"] is True
     assert compose("experiment=ml1m_holdout_mf", "refit=false")["refit"] is False
 
@@ -214,7 +214,7 @@ def test_the_defaults_of_a_model_lie_within_its_search_space(name, compose):
     tree = compose(f"model={name}")
     for key, dimension in OmegaConf.load(settings.CONF / "sweep" / f"{name}.yaml").space.items():
         default = settings.get(tree, key)
-        if default == 0:  # a penalty that is off has no place on a logarithmic scale
+        if default == 0:  # a penalty of 0 is not on a logarithmic scale
             continue
         if "choices" in dimension:
             assert default in dimension["choices"], key
@@ -222,8 +222,8 @@ def test_the_defaults_of_a_model_lie_within_its_search_space(name, compose):
             assert dimension["low"] <= default <= dimension["high"], key
 
 
-def test_a_run_directory_is_no_program(command, tmp_path):
-    """Neither a target of its own nor a callback of Hydra's is called; see `settings.check_registered`."""
+def test_a_run_directory_cannot_execute_code(command, tmp_path):
+    """Neither its targets nor Hydra callbacks are called; see `settings.check_registered`."""
     mark = tmp_path / "executed"
     files = {
         "data": f"data: {{_target_: os.system, command: 'touch {mark}'}}\n",

@@ -1,4 +1,4 @@
-"""Output: the bar ends however training ends, tables fit where they are shown, and a fit ends in one line."""
+"""Console output: the progress bar always ends, tables fit their width, and a fit ends with one line."""
 
 import io
 
@@ -29,14 +29,14 @@ def test_the_bar_is_stopped_and_the_cursor_shown_again(monkeypatch, ending):
     assert text.rindex("[?25h") > text.rindex("[?25l")
 
 
-def test_tables_in_a_file_are_not_folded(monkeypatch):
+def test_tables_in_a_file_are_not_wrapped(monkeypatch):
     file = io.StringIO()
     monkeypatch.setattr(console, "console", Console(file=file, width=80))
     console.table("test", pd.DataFrame({"": ["x" * 70], "interval": ["y" * 70]}))
     assert f"{'x' * 70}   {'y' * 70}" in file.getvalue()
 
 
-def test_a_pipe_is_told_that_compiling_has_begun(monkeypatch):
+def test_the_start_of_compilation_is_printed_to_a_pipe(monkeypatch):
     for tree, line in ((TREE, "compiling"), ({"eval": {"monitor": "ndcg@10"}}, "fitting")):
         file = io.StringIO()
         monkeypatch.setattr(console, "console", Console(file=file, width=80))
@@ -55,7 +55,7 @@ def printed(width: int, terminal: bool) -> str:
     return file.getvalue()
 
 
-def test_a_narrow_terminal_shows_the_columns_that_matter_and_says_where_the_rest_is():
+def test_a_narrow_terminal_shows_the_main_columns_and_names_the_file_of_the_rest():
     text = printed(80, terminal=True)
     assert "optimizer.learning_rate=0.001 seed=1" in text
     assert "mmm" not in text
@@ -81,7 +81,7 @@ def fitted(histories, best_epoch, compile_s=0.0, interrupted=False):
     return Fit({}, rows, best_epoch, "", diverged, compile_s, 1.0, 0.5, interrupted)
 
 
-def test_the_line_at_the_end_says_how_training_went():
+def test_the_last_line_summarizes_training():
     assert console.fit_line(fitted([[0.123456, 0.1, 0.1]], [1], compile_s=4.0), 5, "ndcg@10") == (
         "trained 3 of 5 epochs; stopped early (no validation improvement); best epoch 1, "
         "validation ndcg@10 0.1235; 5.5 s (4.0 s compiling)"
@@ -99,7 +99,7 @@ def test_the_line_at_the_end_says_how_training_went():
     assert console.fit_line(closed_form, 0, "ndcg@10") == "fitted; 2.0 s"
 
 
-def test_a_population_ends_in_one_line_too():
+def test_a_population_ends_with_one_line_too():
     members = fitted([[0.1, 0.3, 0.2], [0.1, 0.1, 0.1, 0.1, 0.2], [0.0]], [2, 5, 0])
     assert console.fit_line(members, 5, "ndcg@10") == (
         "trained 3 members, 3 to 5 of 5 epochs; 1 stopped early (no validation improvement); 1 diverged; "

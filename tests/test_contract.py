@@ -1,4 +1,4 @@
-"""Every model in conf/model keeps every promise that the rest of jaxrec makes for it. A new yaml is tested unasked.
+"""Every model in conf/model keeps every promise that jaxrec makes for models. New yaml files are tested automatically.
 
 By default one model of each kind is built with random parameters, which takes a second or two, and two are trained;
 `pytest -m slow` builds and trains all of them.
@@ -31,8 +31,8 @@ from tests.planted import N_ITEMS, N_USERS, PLANTED, chances, ndcg
 from tests.slow import some_slow
 
 MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
-TRAINED = ("ease", "mf")  # by default: in closed form and by gradient
-# Built by `pytest -m slow`, as a model of the same kind is built by default; see tests/models for what is their own.
+TRAINED = ("ease", "mf")  # by default: one closed form, one by gradient descent
+# Built by `pytest -m slow`: a model of the same kind is built by default; tests/models covers what differs.
 ALIKE = (
     "ancf_history",
     "edlae",
@@ -56,8 +56,8 @@ SMALL = {
     "model.n_blocks": 1,
     "model.dilations": (1,),
 }
-# Share of the way from popularity to the best ranking that there is: a single score of user and item comes further than
-# layers, which have to learn from 7,200 pairs how to combine what they read; so has what reads a sequence.
+# Share of the gap between popularity and the best possible ranking: a product of user and item closes more of it than
+# layers or sequence models, which have to learn from 7,200 pairs how to combine their inputs.
 SHARE, SHARE_OF_LAYERS = 0.4, 0.2
 
 
@@ -88,7 +88,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def selections(compose):
-    """The data of a model, read and split once for all models with the same split."""
+    """Return the data of a model, read and split once for all models with the same split."""
 
     @cache
     def prepared(split: str) -> Selection:
@@ -126,28 +126,28 @@ class Fitted:
 @pytest.fixture(scope="module", params=some_slow(MODELS, *SLOW))
 def fitted(request, compose) -> Fitted:
     tree = compose(f"model={request.param}", *PLANTED)
-    if request.param in ("ancf", "ials"):  # a few clusters fill few dimensions; more learn single users by heart
+    if request.param in ("ancf", "ials"):  # few clusters need few dimensions; more would memorize single users
         tree = settings.put(tree, {"model.embedding_dim": 8})
     of_sequences = tree["split"]["_target_"].endswith("leave_one_out")
-    if of_sequences:  # what comes next is to be found, which is not planted otherwise
+    if of_sequences:  # next-item models need planted sequences
         tree = settings.put(tree, {"data.sequential": True})
     if "epochs" in tree["trainer"]:
         short = {"trainer.epochs": 12, "trainer.batch_size": 512, "optimizer.learning_rate": 0.02}
-        # An Adam that does not scale up gradients that are nothing but rounding, so that equals stay equal.
+        # Adam with a large epsilon does not amplify gradients that are only rounding, so that equal members stay equal.
         short |= {"optimizer.eps": 1e-6}
         if tree["loss"]["_target_"].endswith((".Reconstruction", ".CompositePrior")):  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.006}
         if of_sequences:  # batches count users
             short |= {"trainer.batch_size": 32, "optimizer.learning_rate": 0.006, "model.history_length": 12}
             short |= {"trainer.epochs": 20, "trainer.patience": 20, "model.dropout": 0.1}
-            short |= {"model.n_blocks": 1, "model.dilations": (1,)}  # more of the same would take long to compile
+            short |= {"model.n_blocks": 1, "model.dilations": (1,)}  # more layers would take long to compile
             short |= {"optimizer.eps": 1e-4}
         tree = settings.put(tree, {key: value for key, value in short.items() if settings.get(tree, key) is not None})
     return Fitted(tree)
 
 
 def assert_agreement(model, params, query):
-    """Scores of candidates, of pools, and products of vectors are those of the catalog."""
+    """Check that scores of candidates and pools, and products of vectors, equal scores of the catalog."""
     n_rows = len(query.user)
     items = jnp.asarray(np.random.default_rng(0).integers(0, model.n_items, (n_rows, 7), np.int32))
     pool = jnp.array([11, 0, 7], jnp.int32)
@@ -171,12 +171,12 @@ def test_candidates_and_pools_score_as_in_the_catalog(built):
     assert_agreement(built.model, built.params, built.query(20))
 
 
-def test_what_is_learned_is_scored_as_in_the_catalog(fitted):
+def test_training_scores_equal_scores_of_the_catalog(fitted):
     assert_agreement(fitted.model, fitted.params, fitted.query(20))
 
 
 def test_training_keeps_the_shapes_of_the_parameters_and_has_one_program(built):
-    """Traced but not compiled, for one of two members; every number that may differ between them is an argument."""
+    """Traced without compiling, for one of two members; every setting that may differ between them is an argument."""
     train, model = built.selection.train, built.plain
     one = jax.tree.map(lambda x: x[0], built.hyper)
     if isinstance(built.trainer, ClosedForm):
@@ -226,7 +226,7 @@ def test_no_metric_depends_on_the_block_size(fitted, block):
 @pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
 @pytest.mark.parametrize("block", [7])
 def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, block):
-    """Two members, of which the second is the first: both rank each held-out item as the catalog's scores do."""
+    """Two equal members: both rank each held-out item as the scores of the catalog do."""
     held = fitted.split.selection.validation
     drawn = draw_candidates(held, 20, seed=0)
     two = jax.tree.map(lambda x: np.repeat(x, 2, axis=0), (fitted.selected.fit.params, fitted.population.hyper))
@@ -238,7 +238,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
     users, items = found[0].users, found[0].ground_truth.items
     score = jax.jit(lambda params, query: fitted.model.apply(params, query, method="score_catalog"))
     scores = np.asarray(score(fitted.params, fitted.query(users.max() + 1)))
-    entry = drawn[0][users][:, None] + np.arange(20)  # a user who knows nearly everything has fewer
+    entry = drawn[0][users][:, None] + np.arange(20)  # a user with nearly all items has fewer candidates
     others = drawn[1][np.minimum(entry, len(drawn[1]) - 1)]
     gap = scores[users[:, None], others] - scores[users, items][:, None]
     gap[entry >= drawn[0][users + 1][:, None]] = -np.inf
@@ -248,7 +248,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
     assert clear.mean() > 0.9
 
 
-def test_what_a_user_has_never_comes_back(fitted):
+def test_known_items_are_never_recommended(fitted):
     train = fitted.split.selection.train
     asked = QueryRows.about(np.arange(train.n_users), train.histories, fitted.encoded)
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
@@ -259,8 +259,8 @@ def test_what_a_user_has_never_comes_back(fitted):
 
 
 @pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
-def test_members_of_a_population_are_what_they_are_alone(fitted):
-    """Two seeds and, where the model has them, two of every traced number."""
+def test_members_of_a_population_train_as_alone(fitted):
+    """Two seeds and, if the model has traced hyperparameters, two values of each."""
     different = {"optimizer.learning_rate": 0.01, "negatives.ratio": 2, "model.dropout": 0.3}
     different |= {"model.k": 30, "model.shrinkage": 3.0, "model.unobserved_weight": 0.3, "model.temperature": 0.8}
     different |= {
@@ -276,11 +276,11 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
     own = {key: value for key, value in different.items() if key in numbers_of(fitted.tree)}
     short = fitted.tree
     if "epochs" in fitted.tree["trainer"]:
-        # Two epochs: what layers make of a rounding error grows with every step, and with how much Adam makes of it.
+        # Two epochs: rounding errors grow with every step, through layers and Adam.
         short = settings.put(short, {"trainer.epochs": 2})
         if settings.get(short, "optimizer.eps") is not None:
             short = settings.put(short, {"optimizer.eps": 1e-4})
-    if settings.get(short, "model.regularization") == 0:  # no penalty is another program
+    if settings.get(short, "model.regularization") == 0:  # without a penalty the program differs
         short = settings.put(short, {"model.regularization": 0.02})
     members = [short, settings.put(short, own | {"seed": 5})]
     ((positions, shared, population),) = populations(members)
@@ -303,7 +303,7 @@ def test_members_of_a_population_are_what_they_are_alone(fitted):
 
 
 @pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
-def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
+def test_a_run_directory_gives_the_lists_of_the_run(fitted, tmp_path):
     rundir.write(tmp_path, fitted.tree, fitted.result)
     model = recommend.load(tmp_path)
     users = fitted.split.test.known.user_ids[[3, 1, 200]]
@@ -316,12 +316,12 @@ def test_a_run_directory_recommends_as_the_run_did(fitted, tmp_path):
 
 
 @pytest.mark.parametrize("fitted", some_slow(MODELS, *(name for name in MODELS if name != "ease")), indirect=True)
-def test_an_export_for_every_backend_answers_as_the_run_does(fitted, tmp_path):
+def test_an_export_for_every_backend_gives_the_lists_of_the_run(fitted, tmp_path):
     rundir.write(tmp_path / "run", fitted.tree, fitted.result)
     export(str(tmp_path / "run"), str(tmp_path / "out"), k=5)
     model, exported = recommend.load(tmp_path / "run"), Exported(tmp_path / "out")
     assert exported.about["platforms"] == ["cpu", "cuda", "tpu"]
-    # Users and histories alike in number and in the longest, so that one program answers both.
+    # As many users as histories, with the same maximum length, so that one program serves both.
     longest = int(np.argmax(np.diff(model.known.offsets)))
     users = model.user_ids[[3, 1, longest]].tolist()
     history = model.known.items[model.known.offsets[longest] : model.known.offsets[longest + 1]]

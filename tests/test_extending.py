@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md, run as they stand on the page."""
+"""The examples of docs/extending.md, executed unchanged."""
 
 import importlib.util
 import json
@@ -32,7 +32,7 @@ COMMANDS = [shlex.split(line)[1:] for line in re.findall(r"^jaxrec .*$", PAGE, r
 
 
 def write_files(folder: Path) -> None:
-    """Write every file of the page."""
+    """Write all files of the page."""
     for name, text in re.findall(r"```\w+\n# (my_\S+)\n(.*?)```", PAGE, re.DOTALL):
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_files(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A folder with every file of the page and plays.jsonl; its package can be imported, its settings are trusted."""
+    """Folder with all files of the page and plays.jsonl; its package can be imported, its settings are trusted."""
     folder = tmp_path_factory.mktemp("project")
     write_files(folder)
     made = synthetic(n_users=80, n_items=40, n_interactions=1600, n_clusters=4, seed=0)
@@ -69,7 +69,7 @@ def composed(project, compose):
 
 @pytest.fixture(scope="module")
 def trained(project, composed):
-    """A run of all parts of the page together."""
+    """Train a run with all parts of the page together."""
     parts = ("model=biased_dot", "loss=hinge", "negatives=current", "eval=mine", "split=latest", "data=plays")
     short = ("trainer.epochs=3", "trainer.batch_size=256", f"data.path={project / 'plays.jsonl'}")
     launch.run(composed("config", *parts, *short), project / "run")
@@ -121,7 +121,7 @@ def test_values_are_checked_before_data_is_read(composed, tmp_path, overrides, m
 
 
 def test_targets_named_without_a_file(composed, project):
-    """As on the command line: keys that the target does not have are dropped."""
+    """Keys that the target does not have are dropped, as on the command line."""
     model = ["model=gmf", "model._target_=my_package.model.BiasedDot", "~model.regularization", "~model.init_std"]
     settings.check(composed("config", *model, "split._target_=my_package.split.latest", "~split.seed"))
 
@@ -139,7 +139,7 @@ def test_all_parts_make_a_run(trained):
 
 
 @pytest.mark.slow
-def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
+def test_a_run_with_user_defined_parts_is_loaded_and_reranked(trained, composed, tmp_path):
     model = recommend.load(trained)
     assert len(model.recommend(model.user_ids[:2], k=3)) == 6
     tree = composed(
@@ -151,7 +151,7 @@ def test_a_run_of_own_parts_is_loaded_and_reranked(trained, composed, tmp_path):
     assert novelty[-1] > novelty[0]
 
 
-def test_files_of_a_run_name_own_parts_only_where_their_folder_is_trusted(trained, monkeypatch):
+def test_user_defined_parts_of_a_run_are_loaded_only_from_trusted_folders(trained, monkeypatch):
     file = trained / "config.yaml"
     settings.check_registered(settings.read(file), file)
     monkeypatch.setattr("jaxrec.settings.files._TRUSTED", [settings.CONF])
@@ -218,7 +218,7 @@ def test_an_installed_package_trains_and_searches(tmp_path):
     (project / "pyproject.toml").write_text(PYPROJECT)
     python = environment(fresh)
     install(project, fresh, python)
-    shutil.rmtree(project / "my_package")  # only the installed copy is left
+    shutil.rmtree(project / "my_package")  # only the installed copy remains
     empty.mkdir()
 
     def jaxrec(*words: str) -> None:

@@ -1,4 +1,4 @@
-"""Users the model knows nothing of get popularity's lists, wherever lists are made; against numpy."""
+"""Users unknown to the model get the lists of popularity, wherever lists are made; against numpy."""
 
 import numpy as np
 import pandas as pd
@@ -29,9 +29,9 @@ DAY = 86_400
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory):
-    """Old users throughout; from day 80 users "b…" who come once, and from day 60 users "v…", who stay.
+    """Old users at all times; from day 80 users "b…" with one event, and from day 60 users "v…" with several.
 
-    Popular items are those of low numbers, and item 29 is first seen on day 61, by the users "v…".
+    Low item numbers are popular; item 29 first occurs on day 61, with users "v…".
     """
     rng = np.random.default_rng(0)
     chance = np.exp(-np.arange(29) / 6)
@@ -61,8 +61,8 @@ def ndcg(listed: list, ground_truth: set) -> float:
 
 
 @pytest.mark.parametrize("name", some_slow(["ease", "neumf", "ials"], "neumf", "ials"))
-def test_new_users_are_measured_by_what_they_are_served(compose, log, tmp_path, name):
-    """Of users "b" nothing is known; "v" have one item, which nobody had in train: no model can use it."""
+def test_new_users_are_evaluated_by_the_lists_they_are_served(compose, log, tmp_path, name):
+    """Users "b" have no history; users "v" have one item, which is not in train: no model can use it."""
     fast = {"neumf": ("trainer.epochs=1",), "ials": ("trainer.epochs=2", "model.embedding_dim=4"), "ease": ()}[name]
     result = trained(compose, log, tmp_path, f"model={name}", *fast)
     rows = pd.read_csv(log)
@@ -86,7 +86,7 @@ def test_new_users_are_measured_by_what_they_are_served(compose, log, tmp_path, 
     assert served == {user: items[:10] for user, items in expected.items()} | {"nobody": popular[:10]}
     assert frame.score[:10].tolist() == counts[expected[new[0]][:10]].tolist()
     assert model.score(["b0", "v0"], popular[:2]).tolist() == counts[popular[:2]].tolist()
-    if name == "ease":  # the server, by user and by a history of an item that nobody had in train
+    if name == "ease":  # the server, by user and by a history of an item that is not in train
         with Client(Service.of(model, Limits(), "log")) as client:
             assert client.recommend(user="v0", k=10) == expected["v0"][:10]
             assert client.recommend(history=[29], k=10) == expected["v0"][:10]
@@ -106,7 +106,7 @@ def rows(pairs: list[tuple[int, int]], n_users: int) -> Interactions:
 
 @pytest.mark.slow
 def test_candidates_of_new_users_are_ranked_by_popularity():
-    """User 0 has a history, user 1 none; the item sought stands behind those chosen as often or more."""
+    """User 0 has a history, user 1 none; the relevant item ranks after items with equal or larger counts."""
     train = rows([(2, i) for i in range(10) for _ in range(10 - i)] + [(0, 3)], 3)
     known, target = rows([(0, 3)], 3), rows([(0, 5), (1, 4)], 3)
     candidates = np.array([0, 3, 6, 6]), np.array([7, 8, 9, 1, 2, 9])
@@ -116,11 +116,11 @@ def test_candidates_of_new_users_are_ranked_by_popularity():
         EASE(ITEMS, 4), HeldOut(known, target), candidates, k=(1, 4), fallback=Fallback(trained_on(train))
     )
     found = evaluator({"params": {"weights": weights}}, Hyper()).per_user["sampled_mrr@4"][0]
-    np.testing.assert_allclose(found, [1.0, 1 / 3], rtol=1e-6)  # user 1: items 1 and 2 are chosen more often than 4
+    np.testing.assert_allclose(found, [1.0, 1 / 3], rtol=1e-6)  # user 1: items 1 and 2 have larger counts than 4
 
 
-def test_normal_users_are_ranked_by_the_model_alone():
-    """Nothing is added to the program where the model answers for everybody."""
+def test_known_users_are_ranked_by_the_model_only():
+    """The program is unchanged if the model can rank for every user."""
     train = rows([(0, 1), (1, 2)], 2)
     held = HeldOut(train, rows([(0, 4), (1, 5)], 2))
     evaluator = CatalogEvaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(trained_on(train)))
@@ -133,8 +133,8 @@ def features(codes: list[int]) -> Encoded:
     return Encoded.holding(Features(categories, *nothing, schema=Schema((), (), (), {}, 1, 1)), None)
 
 
-def test_who_answers():
-    """Users 0: trained on, 1: known since, 2: known by an item nobody had, 3: unknown, of whom a feature is known."""
+def test_which_users_the_model_can_rank_for():
+    """Users 0: in train; 1: history after train; 2: history of an item not in train; 3: unknown, with a feature."""
     known = UserHistories(np.array([0, 1, 2, 3, 3]), np.array([0, 0, 9], np.int32))
     items = np.arange(ITEMS) < 5
     trained = Trained(np.ones(ITEMS, np.float32), np.array([True, False, False, False]), items)

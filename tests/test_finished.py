@@ -1,4 +1,4 @@
-"""Runs that a directory names are in that directory."""
+"""Runs named by files of a directory must be inside that directory."""
 
 import json
 
@@ -11,7 +11,7 @@ from jaxrec.finished import finished_run, finished_runs
 @pytest.mark.parametrize(
     "seeds", [{"best": "1/../../x", "seeds": [1]}, {"best": 1, "seeds": ["/x"]}, {"best": 1, "seeds": 3}]
 )
-def test_seeds_that_lead_elsewhere_are_refused(tmp_path, seeds):
+def test_seeds_outside_of_the_directory_are_refused(tmp_path, seeds):
     (tmp_path / "seeds.json").write_text(json.dumps(seeds))
     for find in (finished_run, finished_runs):
         with pytest.raises(InputError, match=r"seeds\.json has seeds that are not integers"):
@@ -19,7 +19,7 @@ def test_seeds_that_lead_elsewhere_are_refused(tmp_path, seeds):
 
 
 @pytest.mark.parametrize("path", ["../other", "/etc", "0/../..", "linked"])
-def test_runs_of_a_grid_that_lead_elsewhere_are_refused(tmp_path, path):
+def test_runs_of_a_grid_outside_of_the_directory_are_refused(tmp_path, path):
     grid = tmp_path / "grid"
     grid.mkdir()
     (grid / "linked").symlink_to(tmp_path)

@@ -14,7 +14,7 @@ ENTRIES = 12
 
 @pytest.mark.parametrize("length", [1, 3, ENTRIES + 2])
 def test_latest(length):
-    """Any stretch, empty ones included: the entries before its end, padded on the left, every column alike."""
+    """Any range, also empty: the entries before its end, padded on the left, in every column."""
     rng = np.random.default_rng(0)
     items, event = rng.integers(0, 9, (2, ENTRIES))
     gap, value = rng.random((2, ENTRIES)).astype(np.float32)
@@ -26,7 +26,7 @@ def test_latest(length):
         np.testing.assert_array_equal(window, np.array([row[-length:] for row in expected], column.dtype))
 
 
-def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
+def test_missing_columns_are_absent_and_empty_histories_are_padding():
     nothing = device_histories(UserHistories(np.zeros(3, int), np.zeros(0, np.int32)))
     history = latest(nothing, jnp.array([0, 1]), 3)
     np.testing.assert_array_equal(history.items, np.full((2, 3), -1))
@@ -34,8 +34,8 @@ def test_what_the_data_lacks_is_absent_and_nothing_at_all_is_padding():
 
 
 @pytest.mark.parametrize("length", [1, 3, ENTRIES + 2])
-def test_an_entry_left_out_is_as_if_it_had_never_been(length):
-    """Every stretch, and every entry in it."""
+def test_excluding_an_entry_equals_removing_it(length):
+    """Every range, and every entry in it."""
     items = np.arange(ENTRIES) + 20
     cases = [
         (low, high, but) for low in range(ENTRIES) for high in range(low + 1, ENTRIES + 1) for but in range(low, high)

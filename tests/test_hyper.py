@@ -1,4 +1,4 @@
-"""Numbers of members: found by annotation, replaced by path, and in the trained parameters."""
+"""Traced hyperparameters of members: declared by annotation, replaced by path, and stored with trained parameters."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -38,7 +38,7 @@ def power(x: float, exponent: float = 2.0) -> float:
 
 @dataclass(frozen=True)
 class Sum:
-    """weight times the sum of two terms."""
+    """Return weight times the sum of two terms."""
 
     first: partial
     second: "Sum | None" = None
@@ -49,12 +49,12 @@ class Sum:
 
 
 def hinge(positive, negatives, used, margin: float | Traced = 1.0):
-    """max(0, margin - difference), a loss that a user may write."""
+    """Return max(0, margin - difference), a user-defined loss."""
     return jnp.mean(jax.nn.relu(margin - positive[:, None] + negatives) * used, axis=1)
 
 
 def momentum(rate: float | Traced, decay: float | Swept = 0.9) -> Dense:
-    """An optimizer that a user may write, with a name of its own for the learning rate."""
+    """A user-defined optimizer with its own name for the learning rate."""
     return Dense(optax.chain(optax.trace(decay), optax.scale_by_learning_rate(rate)))
 
 
@@ -68,7 +68,7 @@ def declares(
 ) -> float | Traced: ...
 
 
-def test_annotations_declare_numbers():
+def test_annotations_declare_traced_numbers():
     assert declared(declares) | {"return": None} == {
         "a": Declared("a", np.float32),
         "b": Declared("b", np.int32),
@@ -95,7 +95,7 @@ def test_a_model_gets_the_numbers_of_its_group():
     assert (model.regularization, model.beta, model.embedding_dim) == (0.3, 0.7, 32)
 
 
-def test_numbers_of_a_model_are_its_traced_ones_without_those_left_open():
+def test_numbers_of_a_model_are_the_traced_fields_that_are_set():
     assert hyper_of(ANCF(3, 4, regularization=0.3, beta=0.7)) == Hyper({"model.regularization": 0.3})
     assert hyper_of(MatrixFactorization(3, 4, 8)) == Hyper({"model.regularization": 0.0})
     assert hyper_of(MatrixFactorization(3, 4, 8, width=2)).of("model") == {"regularization": 0.0, "width": 2}
@@ -116,7 +116,7 @@ def trees(compose) -> list[dict]:
 
 @pytest.mark.slow
 def test_an_annotation_makes_a_number_differ_within_one_program(trees):
-    """A margin of a loss and rates of an optimizer that nothing else names; each member is what it is alone."""
+    """A margin of a loss and rates of an optimizer that appear nowhere else; each member trains as alone."""
     for tree in trees:
         settings.check(tree)
     ((places, shared, population),) = populations(trees)
@@ -133,7 +133,7 @@ def test_an_annotation_makes_a_number_differ_within_one_program(trees):
     together = experiment.select(shared, split.selection, population).fit.params
     for member, tree in enumerate(trees):
         ((_, alone, one),) = populations([tree])
-        assert "optimizer.decay" not in one.hyper.numbers  # a constant, as no member differs
+        assert "optimizer.decay" not in one.hyper.numbers  # a constant, as all members agree
         fitted = experiment.select(alone, split.selection, one).fit.params
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a[member], b[0], rtol=1e-4, atol=1e-6),  # noqa: B023
@@ -144,20 +144,20 @@ def test_an_annotation_makes_a_number_differ_within_one_program(trees):
     assert float(jnp.max(jnp.abs(tables[0] - tables[1]))) > 0.01
 
 
-def test_what_is_not_annotated_names_the_program(trees):
+def test_values_that_are_not_annotated_are_part_of_the_program(trees):
     other = settings.put(trees[0], {"loss.history": "before"})
     assert [places for places, _, _ in populations([*trees, other])] == [[0, 1], [2]]
 
 
-def test_a_number_that_is_left_open_names_the_program(compose):
+def test_an_unset_number_is_part_of_the_program(compose):
     tree = compose("model=sasrec")
     with_cosines = settings.put(tree, {"model.temperature": 0.1})
     places = [places for places, _, _ in populations([tree, with_cosines, settings.put(tree, {"model.dropout": 0})])]
     assert places == [[0, 2], [1]]
 
 
-def test_zeros_take_the_place_of_numbers_of_which_only_the_type_is_known():
-    """As for devices that are absent, on which no number can be."""
+def test_zeros_replace_numbers_of_which_only_the_type_is_known():
+    """As when compiling for absent devices, which cannot store values."""
     model = MatrixFactorization(3, 4, 2, regularization=0.5, width=2)
     numbers = {
         "regularization": jax.ShapeDtypeStruct((5,), jnp.float32),

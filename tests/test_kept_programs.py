@@ -1,4 +1,4 @@
-"""Programs of one process: what is the same is compiled once, and what differs never shares a program."""
+"""Programs of one process: equal definitions are compiled once, and different ones never share a program."""
 
 import gc
 import weakref
@@ -31,7 +31,7 @@ jax.monitoring.register_event_duration_secs_listener(
 
 @pytest.fixture(autouse=True)
 def no_programs() -> Iterator[None]:
-    """Every test begins with none, and leaves those of other tests as they were."""
+    """Every test begins without programs, and restores those of other tests."""
     others, programs._kept = programs._kept, type(programs._kept)()
     yield
     programs._kept = others
@@ -67,7 +67,7 @@ def local():
 
 
 def fitted(tree):
-    """The parameters of a run, and its test metrics."""
+    """Return the parameters of a run, and its test metrics."""
     split, _ = experiment.prepare(tree)
     ((_, shared, population),) = settings.populations([tree])
     selected = experiment.select(shared, split.selection, population)
@@ -76,7 +76,7 @@ def fitted(tree):
 
 
 @pytest.mark.whole
-def test_a_second_fit_compiles_nothing_and_gives_the_same_bits(compose):
+def test_a_second_fit_compiles_nothing_and_is_equal_to_the_bit(compose):
     tree = compose("model=mf", *PLANTED, "trainer.epochs=2", "trainer.batch_size=512")
     held = {id(array) for array in jax.live_arrays()}  # by other tests
     first = fitted(tree)
@@ -152,7 +152,7 @@ def test_what_cannot_be_compared_or_holds_arrays_has_no_definition(value):
         definition(value)
 
 
-def test_equal_functions_are_one_program_and_others_are_not():
+def test_equal_functions_share_a_program_and_others_do_not():
     program = programs.jit(partial(scaled, 2.0))
     assert programs.jit(partial(scaled, 2.0)) is program
     assert programs.jit(partial(scaled, 3.0)) is not program
@@ -162,7 +162,7 @@ def test_equal_functions_are_one_program_and_others_are_not():
     assert programs.jit(partial(scaled, 2.0)) is not program
 
 
-def test_functions_that_capture_arrays_are_compiled_on_their_own_and_not_kept():
+def test_functions_that_capture_arrays_are_compiled_separately_and_not_kept():
     def plus(array):
         return programs.jit(lambda x: x + array)
 
@@ -179,10 +179,10 @@ def test_functions_that_capture_arrays_are_compiled_on_their_own_and_not_kept():
     assert kept() is None
 
 
-def test_the_functions_that_are_kept_are_few(monkeypatch):
+def test_the_number_of_kept_functions_is_limited(monkeypatch):
     monkeypatch.setattr(programs, "MOST", 2)
     one, two = (programs.jit(partial(scaled, n)) for n in (1, 2))
-    assert programs.jit(partial(scaled, 1)) is one  # used again, later than the second
+    assert programs.jit(partial(scaled, 1)) is one  # used again, after the second
     programs.jit(partial(scaled, 3))
     assert len(programs._kept) == 2
     assert programs.jit(partial(scaled, 1)) is one
@@ -205,7 +205,7 @@ def choices(*groups: str) -> list[str]:
 
 @pytest.mark.parametrize("setting", some_slow(choices("model", "loss"), *choices("model")))
 def test_every_model_and_loss_has_a_definition(compose, setting):
-    """With its trainer and optimizer. A new one that holds arrays would be compiled in every fit."""
+    """With its trainer and optimizer. A definition with arrays would be compiled in every fit."""
     model = {"loss=masked_softmax": "model=bert4rec"}.get(setting, "model=sasrec" if "sequence" in setting else "")
     tree = compose(*PLANTED, *filter(None, [model]), setting)
     trainer = experiment.trainer(tree)

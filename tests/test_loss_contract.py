@@ -1,4 +1,4 @@
-"""Every loss trains members with different numbers to what they are alone, and every sampler serves sequences."""
+"""Every loss trains members with different hyperparameters as alone, and every sampler supports sequences."""
 
 import jax
 import numpy as np
@@ -33,7 +33,7 @@ SMALL = {
 
 
 def trained(*trees: dict) -> list:
-    """The epochs' losses and metrics, and the parameters, of members of one population."""
+    """Return losses and metrics by epoch, and the parameters, of members of one population."""
     ((positions, shared, population),) = settings.populations(trees)
     split, _ = experiment.prepare(trees[0])
     fit = experiment.select(shared, split.selection, population).fit
@@ -41,7 +41,7 @@ def trained(*trees: dict) -> list:
 
 
 def check(tree: dict) -> None:
-    """Two members that differ in every number of loss and sampler against each on its own."""
+    """Train two members that differ in every setting of loss and sampler, together and each alone."""
     tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
     settings.check(tree)
     numbers = settings.numbers_of(tree)
@@ -69,7 +69,7 @@ def test_members_with_different_numbers_of_a_loss(name, compose):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_every_sampler_serves_sequences(name, compose):
+def test_every_sampler_supports_sequences(name, compose):
     if name in ("none", "given"):
         pytest.skip("no sampler, or one of labels, which are not planted")
     share = {"in_batch": "batch", "batch_shared": "batch", "dynamic": "position"}.get(name, "user")

@@ -1,4 +1,4 @@
-"""Losses by hand, at their limits, against scipy and scikit-learn, and their gradients against differences."""
+"""Losses by hand, at their limits, and against scipy and scikit-learn; gradients against finite differences."""
 
 from functools import partial
 from math import atan, exp, log, log1p, tanh
@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss
 
 from jaxrec import losses
 
-# Compiled once a shape, which is quicker than an operation at a time.
+# Compiled once per shape, which is faster than single operations.
 bpr, bce, softmax = map(jax.jit, (losses.bpr, losses.bce, losses.softmax))
 multinomial = jax.jit(losses.multinomial)
 COSINES = {
@@ -26,7 +26,7 @@ sampled = pytest.mark.parametrize("loss", SAMPLED.values(), ids=SAMPLED)
 
 
 def case(n: int = 4, batch: int = 5, seed: int = 0) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Random scores; the first example uses no negative, the last uses all."""
+    """Return random scores; the first example uses no negative, the last one all."""
     rng = np.random.default_rng(seed)
     used = np.arange(n)[None, :] < np.linspace(0, n, batch).astype(int)[:, None]
     return tuple(jnp.asarray(x, jnp.float32) for x in (rng.normal(size=batch), rng.normal(size=(batch, n)), used))
@@ -41,7 +41,7 @@ def case(n: int = 4, batch: int = 5, seed: int = 0) -> tuple[jax.Array, jax.Arra
     ],
 )
 def test_by_hand(loss, expected):
-    """A positive of 2 against 0, 3 and a third that does not count."""
+    """A positive score of 2, negatives 0 and 3, and a third one that is not used."""
     value = loss(jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]]))
     assert value.shape == (1,)
     assert float(value[0]) == pytest.approx(expected, rel=1e-6)
@@ -61,14 +61,14 @@ def test_by_hand(loss, expected):
     ],
 )
 def test_losses_of_cosines_by_hand(loss, settings, expected):
-    """A positive of .5 against .1, .8 and a third that does not count."""
+    """A positive score of .5, negatives .1 and .8, and a third one that is not used."""
     scores = jnp.array([0.5]), jnp.array([[0.1, 0.8, 0.3]]), jnp.array([[1.0, 1.0, 0.0]])
     assert float(jax.jit(partial(getattr(losses, loss), **settings))(*scores)[0]) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", COSINES)
-def test_losses_of_cosines_see_used_negatives_only(name):
-    """As if the others had never been drawn; an example without any has no gradient but the positive's of CCL."""
+def test_losses_of_cosines_depend_on_used_negatives_only(name):
+    """Others have no effect; without used negatives there is no gradient except that of the positive in CCL."""
     loss, (positive, negatives, used) = COSINES[name], (np.tanh(x) for x in case())
     used = (used > 0).astype(np.float32)
     expected = loss(positive, negatives, used)
@@ -81,7 +81,7 @@ def test_losses_of_cosines_see_used_negatives_only(name):
     assert np.isfinite(gradients[0]).all()
 
 
-def test_equal_temperatures_of_bsl_are_a_softmax_among_negatives():
+def test_bsl_with_equal_temperatures_is_a_softmax_over_negatives():
     positive, negatives, _ = case()
     value = jax.jit(losses.bsl)(positive, negatives, np.ones_like(negatives), 0.3, 0.3)
     scores = np.asarray(negatives, np.float64) / 0.3
@@ -91,7 +91,7 @@ def test_equal_temperatures_of_bsl_are_a_softmax_among_negatives():
 
 @pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
 def test_gbce_by_hand(t):
-    """Two of the four other items of five are negatives: the positive weighs 1 - t (1 - 2/4)."""
+    """Of five items, two of the other four are negatives: the weight of the positive is 1 - t (1 - 2/4)."""
     scores = jnp.array([2.0]), jnp.array([[0.0, 3.0, 9.0]]), jnp.array([[1.0, 1.0, 0.0]])
     expected = ((1 - t / 2) * log1p(exp(-2)) + log1p(exp(0)) + log1p(exp(3))) / 3
     assert float(jax.jit(partial(losses.gbce, n_items=5, t=t))(*scores)[0]) == pytest.approx(expected, rel=1e-6)
@@ -102,7 +102,7 @@ OF_ONE = SAMPLED | COSINES | {"gbce": jax.jit(partial(losses.gbce, n_items=5, t=
 
 @pytest.mark.parametrize("name", OF_ONE)
 def test_an_example_is_divided_by_its_own_negatives(name):
-    """Two examples with one and three negatives, each as if it were alone with these."""
+    """Two examples with one and three negatives give the costs of each alone."""
     positive, negatives = np.float32([0.5, 0.1]), np.float32([[0.9, 0.0, 0.0], [0.8, 0.4, 0.3]])
     used = np.float32([[1, 0, 0], [1, 1, 1]])
     first = OF_ONE[name](positive[:1], negatives[:1, :1], used[:1, :1])
@@ -126,7 +126,7 @@ def test_gbce_without_correction_is_bce():
 
 
 @pytest.mark.parametrize("n", [1, 50])
-def test_scores_of_zero_know_nothing(n):
+def test_costs_at_zero_scores(n):
     zeros = np.zeros(2, np.float32), np.zeros((2, n), np.float32), np.ones((2, n), np.float32)
     np.testing.assert_allclose(bpr(*zeros), log(2), rtol=1e-6)
     np.testing.assert_allclose(bce(*zeros), log(2), rtol=1e-6)
@@ -134,7 +134,7 @@ def test_scores_of_zero_know_nothing(n):
 
 
 @sampled
-def test_a_positive_far_above_costs_nothing_and_far_below_its_distance(loss):
+def test_a_positive_far_above_costs_zero_and_far_below_the_difference(loss):
     one, negatives = jnp.ones((1, 1)), jnp.zeros((1, 1))
     assert float(loss(jnp.array([100.0]), negatives, one)[0]) == pytest.approx(
         log(2) / 2 if loss is bce else 0, abs=1e-6
@@ -152,13 +152,13 @@ def test_scores_in_the_thousands_stay_finite(loss):
 
 
 @sampled
-def test_negatives_that_do_not_count_change_nothing(loss):
+def test_unused_negatives_have_no_effect(loss):
     positive, negatives, used = case()
     expected = loss(positive, negatives, used)
     wild = jnp.where(used > 0, negatives, jnp.float32(1e4))
     np.testing.assert_array_equal(loss(positive, wild, used), expected)
     fewer = loss(*(np.asarray(x)[2:3, ..., :2] if x.ndim == 2 else x[2:3] for x in (positive, negatives, used)))
-    np.testing.assert_allclose(fewer[0], expected[2], rtol=1e-6)  # as if two of four had never been drawn
+    np.testing.assert_allclose(fewer[0], expected[2], rtol=1e-6)  # as if only two of four were drawn
     of_negatives = jax.jit(jax.grad(lambda negatives: loss(positive, negatives, used).sum()))(negatives)
     np.testing.assert_array_equal(np.asarray(of_negatives)[np.asarray(used) == 0], 0)
 
@@ -174,8 +174,8 @@ def test_an_example_without_negatives():
 
 
 @sampled
-def test_gradients_are_differences(loss):
-    """Scores of an example side by side, [B, 1 + N], one of them moved up and down at a time."""
+def test_gradients_against_finite_differences(loss):
+    """Scores [B, 1 + N] of examples, changed up and down one at a time."""
     positive, negatives, used = case()
     scores, step = jnp.concatenate([positive[:, None], negatives], axis=1), 2.0**-7
     value = jax.jit(lambda scores: loss(scores[:, 0], scores[:, 1:], used))
@@ -185,7 +185,7 @@ def test_gradients_are_differences(loss):
         np.testing.assert_allclose(gradient[:, column], difference, atol=2e-4)
 
 
-def test_bce_is_scikit_learns_log_loss():
+def test_bce_against_log_loss_of_scikit_learn():
     positive, negatives, _ = case()
     value = bce(positive, negatives, jnp.ones_like(negatives))
     scores = np.concatenate([positive[:, None], negatives], axis=1)
@@ -194,7 +194,7 @@ def test_bce_is_scikit_learns_log_loss():
         assert float(value[row]) == pytest.approx(log_loss([1, 0, 0, 0, 0], probabilities), rel=1e-5)
 
 
-def test_softmax_against_the_rest_of_the_catalog_is_scipys():
+def test_softmax_over_the_catalog_against_scipy():
     scores = np.random.default_rng(1).normal(size=(3, 8)).astype(np.float32)
     chosen = [5, 0, 7]
     negatives = jnp.asarray([np.delete(row, item) for row, item in zip(scores, chosen, strict=True)])
@@ -215,6 +215,6 @@ def test_multinomial_is_the_sum_over_a_users_items():
     np.testing.assert_allclose(gradient, chosen.sum(1)[:, None] * softmaxed - chosen, atol=1e-5)
 
 
-def test_multinomial_does_not_see_a_shift_of_all_scores():
+def test_multinomial_is_invariant_to_a_shift_of_all_scores():
     scores, chosen = jnp.array([[1.0, 2.0, 3.0]]), jnp.array([[1.0, 0.0, 1.0]])
     np.testing.assert_allclose(multinomial(scores + 50, chosen), multinomial(scores, chosen), rtol=1e-5)

@@ -6,7 +6,7 @@ from jaxrec.machine import use_all_cores
 
 
 def test_a_configured_compilation_cache_is_kept():
-    """These tests configure one of their own, which keeps small programs too."""
+    """The tests configure their own cache, which also keeps small programs."""
 
     def configured() -> tuple[str | None, float]:
         return jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs

@@ -13,7 +13,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models.ease import EASE
 
 
-def test_available_memory_is_what_the_system_says(monkeypatch, tmp_path):
+def test_available_memory_against_the_system(monkeypatch, tmp_path):
     file = tmp_path / "meminfo"
     monkeypatch.setattr(memory, "MEMINFO", file)
     monkeypatch.setattr(container, "CGROUPS", tmp_path)

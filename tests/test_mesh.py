@@ -60,7 +60,7 @@ CASES = {
     "catalog": (CatalogObjective(), adagrad),
     "uniformity": (AlignmentAndUniformity(), adagrad),
     "rows": (SampledObjective(bce, Uniform(3)), row_adagrad),
-    # As many as a device has examples: nothing but their origin tells which ids are those of examples.
+    # As many as examples on a device: only their origin shows which ids are those of examples.
     "shared rows": (SampledObjective(softmax, BatchShared(BATCH // 2)), row_adagrad),
 }
 
@@ -103,8 +103,8 @@ def test_each_device_holds_its_rows_of_tables_and_optimizer_state() -> None:
     assert not np.asarray(params["item_embedding"]["table"])[0, 19].any()
 
 
-def test_a_catalog_split_over_devices_is_ranked_as_a_whole_one_ties_included() -> None:
-    """Items 0 and 10 to 18 score 1, others 0: equal scores lie in both parts of the catalog."""
+def test_a_catalog_split_over_devices_is_ranked_like_a_whole_one_with_ties() -> None:
+    """Items 0 and 10 to 18 score 1, others 0: equal scores are in both parts of the catalog."""
     items = np.zeros((ITEMS, WIDTH), np.float32)
     items[[0, *range(10, ITEMS)]] = 1 / WIDTH
     params = {
@@ -138,7 +138,7 @@ def test_a_mesh_must_fit_the_devices_and_the_batch() -> None:
         fit(*CASES["sampled"], MeshSize(batch=3))
 
 
-def test_members_take_the_devices_that_rows_leave() -> None:
+def test_members_use_the_devices_that_rows_leave_free() -> None:
     placement = place(4, size=MeshSize(row=2))
     assert (placement.n_devices, placement.n_rows, placement.per_device) == (1, 2, 4)
 
@@ -162,8 +162,8 @@ OBJECTIVES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", OBJECTIVES)
-def test_every_objective_trains_and_ranks_alike_on_eight_devices(case: str) -> None:
-    """As above: 512 examples in a sum are 3e-5 of a gradient, and a few dozen steps of 0.05 follow each other."""
+def test_every_objective_trains_and_ranks_the_same_on_eight_devices(case: str) -> None:
+    """As above: sums of 512 examples differ by 3e-5 of a gradient, over a few dozen steps of 0.05."""
     overrides = OBJECTIVES[case] + ("" if "optimizer" in OBJECTIVES[case] else " optimizer=adagrad")
     call = [sys.executable, "-m", "tests.mesh_runs", overrides, "trainer.mesh.batch=2 trainer.mesh.row=4"]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Every metric of jaxrec keeps every promise made for metrics. A new one is tested unasked."""
+"""Every metric of jaxrec keeps every promise made for metrics. New metrics are tested automatically."""
 
 import inspect
 
@@ -13,7 +13,7 @@ from jaxrec.metrics import METRICS
 from tests.slow import some_slow
 
 WIDTH = 5
-# What a list full of hits scores where that is not 1, by the formulas of the papers.
+# Score of a list full of hits if it is not 1, by the formulas of the papers.
 FULL = {
     "rbp": lambda k: 1 - 0.8**k,
     "err": lambda k: sum(0.5**r / r for r in range(1, k + 1)),
@@ -37,7 +37,7 @@ def of_list(request):
 
 
 def every_list() -> np.ndarray:
-    """All 2^WIDTH lists."""
+    """Return all 2^WIDTH lists."""
     return (np.arange(2**WIDTH)[:, None] >> np.arange(WIDTH)) & 1 > 0
 
 
@@ -58,15 +58,15 @@ def test_a_list_without_a_hit_scores_0(of_list):
 
 
 @pytest.mark.parametrize("n_relevant", [1, WIDTH, 9])
-def test_the_best_list_there_is(of_list, n_relevant):
-    """Hits on top, as many as there are to find. 1, unless a metric asks for more than fits, or says so in FULL."""
+def test_the_best_possible_list(of_list, n_relevant):
+    """All relevant items on top score 1, unless a metric counts more than fit, or FULL has another value."""
     hits = min(n_relevant, WIDTH)
     best = {"precision": hits / WIDTH, "recall": hits / n_relevant, "map_all": hits / n_relevant}
     expected = FULL[of_list.name](hits) if of_list.name in FULL else best.get(of_list.name, 1)
     assert of_list([1] * hits + [0] * (WIDTH - hits), n_relevant) == pytest.approx([expected], abs=1e-6)
 
 
-def test_no_list_beats_that_with_its_hits_on_top_and_a_hit_moved_up_never_hurts(of_list):
+def test_hits_on_top_are_best_and_moving_a_hit_up_never_hurts(of_list):
     for hits in every_list():
         for upper in range(WIDTH - 1):
             if not hits[upper] and hits[upper + 1]:
@@ -75,12 +75,12 @@ def test_no_list_beats_that_with_its_hits_on_top_and_a_hit_moved_up_never_hurts(
                 assert of_list(moved, WIDTH) >= of_list(hits, WIDTH) - 1e-6
 
 
-def test_nothing_to_find_is_nan_for_that_user_alone(of_list):
+def test_users_without_relevant_items_are_nan_and_others_are_not(of_list):
     values = of_list([[0] * WIDTH, [1] + [0] * (WIDTH - 1)], [0, 1])
     assert np.isnan(values).tolist() == [True, False]
 
 
-def test_users_are_measured_each_alone(of_list):
+def test_users_are_measured_independently(of_list):
     hits = np.random.default_rng(0).random((6, WIDTH)) < 0.4
     n_relevant = hits.sum(axis=1) + np.arange(1, 7)
     whole = of_list(hits, n_relevant)
@@ -90,7 +90,7 @@ def test_users_are_measured_each_alone(of_list):
 
 @pytest.mark.parametrize("name", names(OF_ALL_LISTS))
 def test_metrics_of_all_lists(name):
-    """The worst value or none without items, the best for every item once, whatever the order of users."""
+    """Worst value or NaN without items, best value for every item once, for any order of users."""
     function, is_larger_better = METRICS[name], metric(name).larger_is_better
     lists = np.array([[0, 1], [2, 0], [-1, -1]], np.int32)
     empty = float(function(jnp.full((3, 2), -1, jnp.int32), 4))
@@ -102,10 +102,10 @@ def test_metrics_of_all_lists(name):
 
 @pytest.mark.parametrize("name", names(OF_VALUES, OF_LABELS))
 def test_metrics_of_predictions(name):
-    """Right ones are better than wrong ones, in the direction that the metric declares; row order says nothing."""
+    """Correct predictions are better than wrong ones, in the declared direction; row order has no effect."""
     chosen = metric(name)
     known = np.array([0.0, 1.0, 1.0, 0.0, 1.0], np.float32)
-    right = known if chosen.kind == OF_VALUES else 100 * (known - 0.5)  # labels have logits for scores
+    right = known if chosen.kind == OF_VALUES else 100 * (known - 0.5)  # for labels, scores are logits
     measure = jax.jit(chosen)
     best, worst = float(measure(right, known)), float(measure(right[::-1] * -1, known))
     assert best == pytest.approx(1 if chosen.larger_is_better else 0, abs=1e-6)

@@ -1,4 +1,4 @@
-"""Metrics by name: what a text means, and what results call it."""
+"""Metrics by name: parsing, and keys in results."""
 
 import jax.numpy as jnp
 import pytest
@@ -20,7 +20,7 @@ def test_parameters_are_given_to_the_function_and_are_part_of_the_name():
     assert float(metric("rbp")(hits, jnp.array([2]))[0]) == float(rbp(hits, jnp.array([2]))[0])
 
 
-def test_keys_go_length_by_length_and_predictions_come_last():
+def test_keys_are_ordered_by_list_length_with_predictions_last():
     chosen = [metric(name) for name in ("coverage", "rmse", "ndcg", "rbp(p=0.9)")]
     assert keys(chosen, (5, 10)) == (
         *("ndcg@5", "rbp(p=0.9)@5", "coverage@5"),
@@ -30,12 +30,12 @@ def test_keys_go_length_by_length_and_predictions_come_last():
 
 
 @pytest.mark.parametrize("text", ["", "rbp(", "rbp(0.8)", "rbp(p=x)", "1", "a b", "rbp(**p)", "ndcg@10"])
-def test_what_is_no_name(text):
+def test_invalid_names(text):
     with pytest.raises(InputError, match="is not a metric: write a name"):
         metric(text)
 
 
-def test_a_function_of_something_else_is_no_metric():
+def test_a_function_with_other_arguments_is_not_a_metric():
     with pytest.raises(InputError, match=r"json\.dumps is not a metric: .*\(hits, n_relevant\) of a user's list"):
         metric("json.dumps")
 

@@ -16,19 +16,19 @@ from jaxrec.metric_names import OF_LIST, RANKED, Metric, metric, per_user
 from jaxrec.metrics import METRICS, appearances, coverage, inequality, novelty
 from tests.slow import some_slow
 
-WIDTH = 6  # one width for every drawn list, so that each metric is compiled once
+WIDTH = 6  # one width for every random list, so that each metric is compiled once
 CHOSEN: tuple[Metric, ...] = tuple(map(metric, RANKED))
 LISTS = [key for key in METRICS if metric(key).kind == OF_LIST]
 COMPILED = {key: jax.jit(METRICS[key]) for key in LISTS}
 
 
 def one(key: str, hits: list[int], n_relevant: int) -> float:
-    """A metric of a single user."""
+    """Return a metric of a single user."""
     return float(COMPILED[key](np.array([hits], bool), np.array([n_relevant], np.int32))[0])
 
 
 def oracle(key: str, hits: list[bool], n: int) -> float:
-    """The definitions once more, in plain Python."""
+    """Return metrics by their definitions, in plain Python."""
     k, ranks = len(hits), [rank for rank, hit in enumerate(hits, 1) if hit]
     return {
         "ndcg": sum(1 / log2(r + 1) for r in ranks) / sum(1 / log2(r + 1) for r in range(1, min(n, k) + 1)),
@@ -46,7 +46,7 @@ def oracle(key: str, hits: list[bool], n: int) -> float:
 
 @st.composite
 def lists(draw):
-    """Hits of one list and a number of relevant items they are possible with."""
+    """Generate hits of one list and a possible number of relevant items."""
     hits = draw(st.lists(st.booleans(), min_size=WIDTH, max_size=WIDTH))
     return hits, draw(st.integers(max(1, sum(hits)), 3 * WIDTH))
 
@@ -65,7 +65,7 @@ def lists(draw):
         ("err", 0.5 / 2 + 0.5 * 0.5 / 4),
     ],
 )
-def test_hits_at_two_and_four_with_three_to_find(key, expected):
+def test_hits_at_two_and_four_of_three_relevant_items(key, expected):
     assert one(key, [0, 1, 0, 1], 3) == pytest.approx(expected)
 
 
@@ -80,8 +80,8 @@ def test_hits_at_two_and_four_with_three_to_find(key, expected):
         ("map_all", 1 / 5),
     ],
 )
-def test_more_to_find_than_the_list_holds(key, expected):
-    """n = 5 > K = 2 with the first position hit: what is truncated at min(n, K) is 2."""
+def test_more_relevant_items_than_the_list_is_long(key, expected):
+    """n = 5 > K = 2 with a hit at the first position: min(n, K) is 2."""
     assert one(key, [1, 0], 5) == pytest.approx(expected)
 
 
@@ -94,11 +94,11 @@ def test_oracle(case):
 
 
 @pytest.mark.parametrize("k", some_slow([1, 5, 20], 1, 20))
-def test_ndcg_is_scikit_learns(k):
-    """With scores that fall with the rank, scikit-learn ranks the whole catalog as it stands here."""
+def test_ndcg_against_scikit_learn(k):
+    """Scores decrease with the rank, so scikit-learn ranks the catalog in this order."""
     rng = np.random.default_rng(0)
     relevant = rng.random((50, 20)) < 0.3
-    relevant[:, 7] = True  # scikit-learn has no answer for a user with nothing to find
+    relevant[:, 7] = True  # scikit-learn has no value for a user without relevant items
     scores = np.tile(-np.arange(20.0), (50, 1))
     ours = COMPILED["ndcg"](relevant[:, :k], relevant.sum(1).astype(np.int32))
     assert float(ours.mean()) == pytest.approx(ndcg_score(relevant, scores, k=k), abs=1e-6)
@@ -112,7 +112,7 @@ def test_order_among_metrics(case):
     assert values["mrr"] <= values["hit_rate"]
 
 
-def test_per_user_names_and_cuts():
+def test_per_user_keys_and_list_lengths():
     hits, n = jnp.array([[False, True, True], [True, False, False]]), jnp.array([2, 1])
     values = jax.jit(partial(per_user, ks=(1, 3), chosen=CHOSEN))(hits, n)
     assert list(values) == [f"{key}@{k}" for k in (1, 3) for key in RANKED]
@@ -130,7 +130,7 @@ def test_per_user_refuses_lists_too_short():
 
 @pytest.mark.slow
 def test_per_user_under_jit_and_vmap():
-    """A population of members over the same users; jit keeps the order of the keys."""
+    """A population of members with the same users; jit keeps the order of the keys."""
     hits = jax.random.bernoulli(jax.random.key(0), 0.3, (3, 4, 5))
     n = jnp.array([5, 6, 0, 7])
     of_one = partial(per_user, ks=(2, 5), chosen=CHOSEN)
@@ -142,7 +142,7 @@ def test_per_user_under_jit_and_vmap():
 
 
 @pytest.mark.parametrize("key", LISTS)
-def test_users_of_a_batch_are_measured_each_alone(key):
+def test_users_of_a_batch_are_measured_independently(key):
     hits = np.random.default_rng(0).random((5, WIDTH)) < 0.4
     n = np.array([6, 7, 3, 12, 9], np.int32)
     expected = [oracle(key, row.tolist(), int(count)) for row, count in zip(hits, n, strict=True)]
@@ -174,7 +174,7 @@ def test_rating_errors():
     }
 
 
-def test_rating_errors_are_scikit_learns():
+def test_rating_errors_against_scikit_learn():
     predictions, targets = np.random.default_rng(0).normal(3, 1, (2, 1000)).astype(np.float32)
     ours = [float(error(jnp.array(predictions), jnp.array(targets))) for error in (metrics.mse, metrics.mae)]
     assert ours == pytest.approx(
@@ -204,8 +204,8 @@ def test_serendipity_counts_unexpected_hits():
     np.testing.assert_allclose(METRICS["serendipity"](jnp.asarray(hits), jnp.asarray(expected)), [0.5, 0])
 
 
-def test_popularity_bias_is_relative_to_the_own_history():
-    """Mean of .2 and .4 over .1, of .1 alone over .2; an empty list and a user without history have none."""
+def test_popularity_bias_is_relative_to_the_history_of_the_user():
+    """Mean of .2 and .4 over .1, of .1 over .2; an empty list and a user without history have no value."""
     listed = np.array([[0.2, 0.4], [0.1, np.nan], [np.nan, np.nan], [0.1, 0.2]], np.float32)
     own = np.array([0.1, 0.2, 0.1, np.nan], np.float32)
     np.testing.assert_allclose(

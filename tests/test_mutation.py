@@ -1,4 +1,4 @@
-"""The table of mutation testing names modules and tests that exist, and leaves out no module of its packages."""
+"""The table of mutation testing: its modules and tests exist, and no module of its packages is missing."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_modules_and_tests_of_a_group_exist(group):
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_no_module_of_a_package_is_left_out(package):
+def test_no_module_of_a_package_is_missing(package):
     modules = {
         f"{package}/{path.stem}" for path in Path(ROOT, "jaxrec", package).glob("*.py") if path.stem != "__init__"
     }

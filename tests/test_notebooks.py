@@ -1,4 +1,4 @@
-"""The notebooks of docs/notebooks run, and are stored without outputs."""
+"""Notebooks of docs/notebooks: they run, and are stored without outputs."""
 
 import json
 import os
@@ -12,7 +12,7 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_is_stored_without_outputs(path: Path):
+def test_a_notebook_is_stored_without_outputs(path: Path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert len(code) > 3
@@ -23,7 +23,7 @@ def test_it_is_stored_without_outputs(path: Path):
 @pytest.mark.usefixtures("movielens_100k_at_hand")
 @pytest.mark.filterwarnings("ignore:.*(Proactor|event loop|unclosed).*")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(path, as_version=4)

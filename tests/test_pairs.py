@@ -1,4 +1,4 @@
-"""Scores of every pair by tiles, against one product over everything."""
+"""Scores of all pairs by tiles, against one product."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def relu_of_one(user, items):
-    """A sum over hidden units, and biases of users and items; what is None has no items."""
+    """Return scores: a sum over hidden units, plus biases of users and items; None is left out."""
     (hidden, user_bias), (columns, item_bias, nothing) = user, items
     assert nothing is None
     return jax.nn.relu(hidden[:, None] + columns).sum(axis=0) + user_bias + item_bias
@@ -30,7 +30,7 @@ def parts(n_users: int, n_items: int):
 @pytest.mark.parametrize(
     "n_items", some_slow([1, 19, 20, 21, 39, 40, 41, 57], 19, 21, 39, 41)
 )  # tiles of 20 items at most
-def test_tiles_give_every_score_once(n_users, n_items, monkeypatch):
+def test_tiles_cover_every_score_once(n_users, n_items, monkeypatch):
     monkeypatch.setattr(pairs, "TILE_FLOATS", 20 * FLOATS)
     users, items = parts(n_users, n_items)
     expected = np.maximum(users[0][:, :, None] + items[0][None], 0).sum(axis=1) + users[1][:, None] + items[1][None]
@@ -38,9 +38,9 @@ def test_tiles_give_every_score_once(n_users, n_items, monkeypatch):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_on_a_cpu_only_scores_are_as_large_as_the_catalog():
+def test_on_a_cpu_only_scores_have_the_size_of_the_catalog():
     n_users, n_items = 50, 40_000
     users, items = parts(n_users, n_items)
     program = jax.jit(lambda *given: every_pair(relu_of_one, *given, 8)).lower(users, items).compile()
     scores = 4 * n_users * n_items
-    assert program.memory_analysis().temp_size_in_bytes < 2 * scores + 4 * pairs.TILE_FLOATS  # at once it is 8 scores
+    assert program.memory_analysis().temp_size_in_bytes < 2 * scores + 4 * pairs.TILE_FLOATS  # 8 scores at once

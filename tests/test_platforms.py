@@ -10,7 +10,7 @@ from tests.planted import PLANTED
 
 
 def choices(group: str) -> list[str]:
-    """What planted data can be run with: it has no rows of label 0, which negatives=given wants."""
+    """Return the choices for planted data, which has no rows of label 0 for negatives=given."""
     return sorted({path.stem for path in (ROOT / "conf" / group).glob("*.yaml")} - {"none", "given"})
 
 
@@ -45,7 +45,7 @@ class Exported:
 
 @pytest.fixture
 def no_programs():
-    """None are kept from other tests, and none for them."""
+    """Start without programs of other tests, and leave none."""
     programs.clear()
     yield
     programs.clear()

@@ -17,7 +17,7 @@ ROWS, ENTRIES, ITEMS = 6, 12, 9
 
 @st.composite
 def row_lists(draw):
-    """Six lists of twelve entries in all, some of them empty."""
+    """Generate six lists with twelve entries in total, some of them empty."""
     cuts = sorted(draw(st.lists(st.integers(0, ENTRIES), min_size=ROWS - 1, max_size=ROWS - 1)))
     entries = draw(st.lists(st.integers(0, ITEMS - 1), min_size=ENTRIES, max_size=ENTRIES))
     bounds = [0, *cuts, ENTRIES]
@@ -38,7 +38,7 @@ quick = settings(max_examples=25, deadline=None)
 @given(row_lists(), rows_drawn)
 @quick
 def test_contains(lists, rows):
-    """Every item of the catalog is asked for, an id beyond it, and the padding of lists too short."""
+    """Queries: every item of the catalog, an id beyond it, and padding of short lists."""
     offsets, items = flat(lists)
     asked = [-1, *range(ITEMS + 1)]
     found = contains(ragged(offsets, sort_rows(offsets, items)), jnp.array(rows), jnp.tile(jnp.array(asked), (4, 1)))
@@ -47,7 +47,7 @@ def test_contains(lists, rows):
 
 @pytest.mark.parametrize("length", some_slow([1, 2, 3, 8, 31, 32, 33], 2, 8, 31, 33))
 def test_contains_bisects_rows_of_any_length(length):
-    """One row of the even numbers: each is there, the odd ones between and around them are not."""
+    """One row of even numbers: each is found, the odd ones between and around them are not."""
     row = ragged(np.array([0, length]), 2 * np.arange(length))
     asked = np.arange(-1, 2 * length + 1)
     found = contains(row, jnp.array([0]), jnp.asarray(asked)[None, :])
@@ -57,7 +57,7 @@ def test_contains_bisects_rows_of_any_length(length):
 @given(row_lists(), st.integers(0, ROWS - 1))
 @quick
 def test_mask_block(lists, first):
-    """Blocks of four rows: from row 3 on the block reaches behind the last row, where nothing is masked."""
+    """Blocks of four rows: from row 3 on, the block extends beyond the last row, where nothing is masked."""
     scores = jnp.arange(4 * ITEMS, dtype=jnp.float32).reshape(4, ITEMS)
     expected = np.asarray(scores).copy()
     for row, items in enumerate(lists[first : first + 4]):
@@ -65,8 +65,8 @@ def test_mask_block(lists, first):
     np.testing.assert_array_equal(mask_block(ragged(*flat(lists)), scores, jnp.int32(first), ENTRIES), expected)
 
 
-def test_mask_block_with_no_entry_to_spare():
-    """max_entries is that of the fullest block and no more."""
+def test_mask_block_with_exactly_enough_entries():
+    """max_entries is that of the largest block."""
     lists = [[0], [1, 2], [], [3, 0]]
     for first, expected in [
         (0, [[-np.inf, 0, 0, 0], [0, -np.inf, -np.inf, 0]]),

@@ -1,4 +1,4 @@
-"""The hash generator against what randomness looks like; seeds are fixed, so no bound is crossed by bad luck later."""
+"""Statistical tests of the hash generator, with fixed seeds, so that results never change."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from scipy import stats
 from jaxrec import random
 from jaxrec.random import stream
 
-# Compiled once a shape, which is quicker than an operation at a time.
+# Compiled once per shape, which is faster than single operations.
 bits, normals, substream = map(jax.jit, (random.bits, random.normals, random.substream))
 integers = jax.jit(random.integers, static_argnums=1)
 SOURCE = stream(jax.random.key(7))
@@ -20,7 +20,7 @@ substreams = jax.jit(jax.vmap(substream, in_axes=(None, 0)))
 
 
 def evenly(values: np.ndarray, n_buckets: int) -> bool:
-    """Whether counts in buckets vary as those of independent draws do: neither more nor less, by chi-square."""
+    """Return whether bucket counts vary like those of independent draws, neither more nor less, by chi-square."""
     return 1e-3 < stats.chisquare(np.bincount(values, minlength=n_buckets)).pvalue < 1 - 1e-3
 
 
@@ -36,17 +36,17 @@ DRAWS = {
 
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 @pytest.mark.slow
-def test_bits_fall_evenly(draw):
+def test_bits_are_uniform(draw):
     values = np.asarray(draw()).ravel()
     assert len(values) == 1 << 16
-    for shift in (0, 12, 24):  # low, middle and high bits; 4 buckets of neighbors' pairs as well
+    for shift in (0, 12, 24):  # low, middle and high bits, and pairs of neighboring values in 4 buckets
         assert evenly((values >> shift) & 255, 256), shift
         one, other = (values[:-1:2] >> shift) & 15, (values[1::2] >> shift) & 15
         assert evenly(16 * one + other, 256), shift
 
 
 def test_every_input_bit_moves_every_output_bit_half_the_time():
-    """2,000 random inputs of four words: the stream's two, two counters. A share of 2,000 has a deviation of 0.011."""
+    """2,000 random inputs of four words: two of the stream, two counters. A share has a deviation of 0.011."""
     n = 2000
     words = np.random.default_rng(0).integers(0, 1 << 32, (n, 4), np.uint32)
     draw = jax.jit(jax.vmap(lambda w: bits(w[:2], w[2], w[3])))
@@ -60,12 +60,12 @@ def test_every_input_bit_moves_every_output_bit_half_the_time():
         assert np.abs(share - 0.5).max() < 0.06, word  # 1,024 shares: five deviations
 
 
-def test_a_counter_is_never_drawn_alike_twice():
+def test_counters_never_collide():
     """For one stream the hash is a bijection of the counter."""
     assert len(np.unique(bits(SOURCE, MANY))) == 1 << 16
 
 
-def test_what_is_drawn_depends_on_row_and_column_alone():
+def test_draws_depend_on_row_and_column_only():
     few = bits(SOURCE, jnp.arange(10)[:, None], jnp.arange(3)[None, :])
     many = bits(SOURCE, jnp.arange(40)[:, None], jnp.arange(8)[None, :])
     np.testing.assert_array_equal(few, many[:10, :3])
@@ -94,7 +94,7 @@ def test_integers_reach_catalogs_of_any_size():
     assert stats.kstest(values / (2**31 - 1), "uniform").pvalue > 1e-3
 
 
-def test_normals_are_normal():
+def test_normal_draws_have_normal_moments():
     values = np.asarray(normals(SOURCE, jnp.arange(1 << 13)[:, None], jnp.arange(8)[None, :]), np.float64).ravel()
     n = len(values)
     assert stats.kstest(values, "norm").pvalue > 1e-3
@@ -103,8 +103,8 @@ def test_normals_are_normal():
         assert abs((values**power).mean() - moment) < 4 * np.sqrt(variance / n), power
 
 
-def test_normals_have_finite_tails(monkeypatch):
-    """The two extreme draws, 2^-24 from 0 and from 1."""
+def test_normal_draws_are_finite(monkeypatch):
+    """The two extreme uniform draws, 2^-24 from 0 and from 1."""
     for word, uniform in [(0, 2.0**-24), (0xFFFFFFFF, 1 - 2.0**-24)]:
         monkeypatch.setattr(random, "bits", lambda *_, word=word: jnp.full(1, word, jnp.uint32))
         np.testing.assert_allclose(random.normals(SOURCE, jnp.arange(1)), stats.norm.ppf(uniform), rtol=1e-4)
@@ -121,7 +121,7 @@ INDEPENDENT = {
 
 @pytest.mark.parametrize("draw", INDEPENDENT.values(), ids=INDEPENDENT)
 @pytest.mark.slow
-def test_draws_are_independent_across(draw):
+def test_draws_are_uncorrelated(draw):
     """Correlations of 20,000 pairs have a deviation of 0.007; neighbors, and neighbors shifted by one."""
     values = np.asarray(draw(), np.float64)
     shifted = np.roll(values, 1, axis=1)

@@ -1,4 +1,4 @@
-"""Exact top k against a stable sort, and the streamed Ranker against one loop over users in numpy."""
+"""Exact top k against a stable sort, and the blockwise Ranker against a loop over users in numpy."""
 
 import math
 import re
@@ -23,7 +23,7 @@ USERS, ITEMS, K = 23, 40, 7
 
 
 class Table(Model):
-    """Scores that are given."""
+    """Model whose scores are a table."""
 
     n_users: int = USERS
     n_items: int = ITEMS
@@ -36,11 +36,11 @@ class Table(Model):
 
 
 def best(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the k largest of each row, equal ones in order of position."""
+    """Return the positions of the k largest of each row, ties in order of position."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
 
 
-# Around one, two, three, five and six groups; from 2k groups on all items are sorted, below only k groups' are.
+# Around one, two, three, five and six groups; up to 2k groups all items are sorted, then only k groups.
 @pytest.mark.parametrize(
     ("width", "ks"),
     [
@@ -63,11 +63,11 @@ def test_top_k_is_a_stable_sort(width, ks):
             rng.normal(size=(4, width)),
             rng.integers(0, 3, (8, width)),  # many ties
             np.where(rng.random((4, width)) < 0.9, -np.inf, rng.integers(0, 2, (4, width))),
-            np.where(np.arange(width) < width - 1, -np.inf, np.zeros((1, width))),  # the last alone is left
+            np.where(np.arange(width) < width - 1, -np.inf, np.zeros((1, width))),  # only the last is left
             np.where(rng.random((4, width)) < 0.5, 0.0, -0.0),  # equal
             np.full((1, width), 3.0),
             np.full((1, width), -np.inf),
-            np.arange(width, dtype=float)[None, :],  # the best stand at the end, beside the padding
+            np.arange(width, dtype=float)[None, :],  # the best are at the end, next to the padding
         ]
     ).astype(np.float32)
     for k in ks:
@@ -77,7 +77,7 @@ def test_top_k_is_a_stable_sort(width, ks):
 
 
 def known_lists() -> tuple[np.ndarray, np.ndarray]:
-    """Random rows; user 5 has but four items left, user 6 none, user 7 knows nothing, the last knows much."""
+    """Random known items; user 5 has only four items left, user 6 none, user 7 no known items, the last user many."""
     rng = np.random.default_rng(1)
     lists = [rng.permutation(ITEMS)[: rng.integers(0, 12)] for _ in range(USERS)]
     lists[5], lists[6], lists[7], lists[-1] = np.arange(36), np.arange(ITEMS), np.arange(0), np.arange(1, 30)
@@ -97,8 +97,8 @@ def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray,
 
 @pytest.mark.parametrize("excluded", some_slow([True, False], False))
 @pytest.mark.parametrize(("n_members", "block"), [(1, 4), (2, None), (3, 5), (3, 100)])
-def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
-    """Two devices: one member's users are shared among them, two members have one each, three again share."""
+def test_lists_of_every_member_against_a_loop(n_members, block, excluded):
+    """Two devices: users of one member are split over them, two members have one each, three share both."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
     asked = QueryRows.about(np.arange(USERS), UserHistories(*known_lists()))
     ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)({"params": {"scores": tables}}, Hyper())
@@ -111,8 +111,8 @@ def test_lists_of_every_member_are_those_of_a_loop(n_members, block, excluded):
 
 
 @pytest.mark.parametrize("heavy", [0, 9, USERS - 1])
-def test_a_block_has_room_for_all_that_its_users_know(heavy):
-    """One user knows 30 items, all others one."""
+def test_a_block_has_room_for_all_known_items_of_its_users(heavy):
+    """One user has 30 known items, all others one."""
     lists = [np.arange(30) if user == heavy else np.array([1]) for user in range(USERS)]
     known = UserHistories(np.cumsum([0, *map(len, lists)]), np.concatenate(lists))
     ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), known), ITEMS, block=4)
@@ -121,7 +121,7 @@ def test_a_block_has_room_for_all_that_its_users_know(heavy):
     assert left == [set(range(ITEMS)) - set(own.tolist()) for own in lists]
 
 
-def test_users_are_ranked_in_the_order_asked():
+def test_lists_are_in_the_order_of_the_query_rows():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, int))
@@ -129,7 +129,7 @@ def test_users_are_ranked_in_the_order_asked():
     np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
 
 
-def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
+def test_one_ranker_ranks_several_parameters_and_populations():
     rng = np.random.default_rng(3)
     ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K)
     for n_members in (1, 2, 1):
@@ -140,7 +140,7 @@ def test_one_ranker_serves_parameters_and_populations_one_after_the_other():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_scores_that_are_not_finite_mark_the_member(bad):
-    """One score of one user of one member, of an item that the user knows and that no list would hold."""
+    """One score of one user and one member, for a known item that would not be listed."""
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
     ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K, block=4)
@@ -149,7 +149,7 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
 
 @pytest.mark.slow
 def test_memory_is_a_block_and_never_users_times_items():
-    """Every array of the compiled program, by the shapes in its text; 1,009 and 2,003 divide nothing else."""
+    """Checks all shapes in the text of the compiled program; no other size is a multiple of 1,009 or 2,003."""
     n_users, n_items, block = 1009, 2003, 16
     model = MatrixFactorization(n_users, n_items, 2)
     known = UserHistories(np.arange(n_users + 1), np.arange(n_users) % n_items)
@@ -166,7 +166,7 @@ def test_memory_is_a_block_and_never_users_times_items():
     assert compiled.memory_analysis().temp_size_in_bytes < 4 * n_users * n_items / 4
 
 
-def test_a_query_has_the_history_that_the_model_asks_for():
+def test_a_query_has_a_history_of_the_length_of_the_model():
     users = np.array([1, 0, 2])
     asked = QueryRows.about(users, UserHistories(np.array([0, 3, 3, 4]), np.array([4, 5, 6, 7])))
     assert query_of(Table(), asked).history is None
@@ -180,7 +180,7 @@ def test_a_query_has_the_history_that_the_model_asks_for():
 
 
 class Parts(Table, Pairwise):
-    """Says what depends on items alone apart, and that a pair takes many numbers while it is scored."""
+    """Computes item parts separately, and declares many numbers per scored pair."""
 
     pair_floats: int = 1
 
@@ -192,7 +192,7 @@ class Parts(Table, Pairwise):
 
 
 @pytest.mark.parametrize("model", [Table(), Parts()], ids=["catalog", "parts"])
-def test_scores_of_a_pool_are_those_of_the_catalog(model):
+def test_scores_of_a_pool_equal_those_of_the_catalog(model):
     scores = np.random.default_rng(4).normal(size=(USERS, ITEMS)).astype(np.float32)
     query, pool = Query(jnp.array([3, 0], jnp.int32)), jnp.array([9, 2, 30], jnp.int32)
     params = {"params": {"scores": jnp.asarray(scores)}}
@@ -205,8 +205,8 @@ def test_sizes_are_rounded_up_by_less_than_an_eighth(n, rounded):
     assert _rounded_up(n) == rounded
 
 
-def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_blocks(monkeypatch):
-    """2^21 numbers a block, shared by its users; one user at least, and as many in every block of a device's 2,000."""
+def test_on_accelerators_blocks_are_smaller_for_models_with_more_numbers_per_pair(monkeypatch):
+    """2^21 numbers per block, shared by its users; at least one user, and equal blocks of the 2,000 on a device."""
     nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
     asked = QueryRows.about(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
@@ -221,7 +221,7 @@ def test_on_accelerators_a_model_that_takes_more_for_a_pair_is_asked_in_smaller_
         assert Ranker(Parts(4000, n_items, floats), asked, 1)._block == users
 
 
-def test_parts_of_items_are_computed_once_and_used():
+def test_item_parts_are_computed_once_and_used():
     scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
     ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)

@@ -1,4 +1,4 @@
-"""A sweep directory belongs to one study; what a killed process left is removed."""
+"""A sweep directory belongs to one study; files left by a killed process are removed."""
 
 import json
 
@@ -11,7 +11,7 @@ from jaxrec.sweep.storage import open_storage
 
 
 def test_a_directory_is_claimed_by_one_study(tmp_path):
-    for _ in range(2):  # a study goes on in its own
+    for _ in range(2):  # a study continues in its own directory
         rundir.claim(tmp_path, "mf/first", overwrite=False)
     for refused in (rundir.check_study, rundir.claim):
         with pytest.raises(
@@ -33,7 +33,7 @@ def test_a_search_of_0_1_0_is_known_by_its_journal(tmp_path):
 
 
 def test_a_search_in_a_database_is_not_overwritten_by_a_grid(tmp_path):
-    """No journal tells of it."""
+    """There is no journal by which to recognize it."""
     rundir.claim(tmp_path, "a", overwrite=False)
     with pytest.raises(InputError, match="already holds a search"):
         rundir.check_empty(tmp_path, False, "grid")
@@ -49,8 +49,8 @@ def test_a_search_in_a_database_is_not_overwritten_by_a_grid(tmp_path):
         ("runs.csv", {}, True),
     ],
 )
-def test_training_states_of_a_finished_run_are_removed_with_the_refusal(tmp_path, file, content, is_finished):
-    """Its process was killed after the results were written; an interrupted run is still to be continued."""
+def test_refusing_a_finished_run_removes_its_training_states(tmp_path, file, content, is_finished):
+    """Its process was killed after the results were written; an interrupted run keeps them."""
     (tmp_path / "training" / "a").mkdir(parents=True)
     (tmp_path / file).write_text(json.dumps(content))
     kind = {"seeds.json": "run with several seeds", "runs.csv": "grid"}.get(file, "run")
@@ -59,7 +59,7 @@ def test_training_states_of_a_finished_run_are_removed_with_the_refusal(tmp_path
     assert (tmp_path / "training").exists() != is_finished
 
 
-def test_training_states_of_a_finished_run_are_removed_when_it_is_to_be_continued(tmp_path):
+def test_resuming_a_finished_run_removes_its_training_states(tmp_path):
     (tmp_path / "training" / "a").mkdir(parents=True)
     (tmp_path / "config.yaml").write_text("data: {}\nsplit: {}\n")
     (tmp_path / "metrics.json").write_text("{}")

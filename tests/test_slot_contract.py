@@ -53,7 +53,7 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "hstu"])
 def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
-    """Members differ in the rate and in ID dropout; one continues from a saved state."""
+    """Members differ in learning rate and ID dropout; one continues from a saved state."""
     read = ("item_features=true", "user_features=true", "time_gap=4", "calendar=true")
     read += ("time_bias=true",) if name == "hstu" else ()
     tree = compose(f"model={name}", *PLANTED, *(f"model.{setting}" for setting in read))
@@ -78,7 +78,7 @@ def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lion", "adagrad", "sgd"])
 def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
-    """Members differ in the rate, its warm-up and the decay of the average; one continues from a saved state."""
+    """Members differ in learning rate, warm-up and decay of the average; one continues from a saved state."""
     tree = compose(f"optimizer={name}", *PLANTED)
     tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
     values = zip((1, 2, 3), RATES, (0.5, 1.0, 0.25), (0.5, 0.9, 0.99), strict=True)

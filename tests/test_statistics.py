@@ -10,7 +10,7 @@ from tests.slow import some_slow
 
 
 def simulated(rng, n_seeds, n_users, *, users=0.3, setting=0.1, seeds=0.02, noise=0.1):
-    """Metrics [S, R] of two settings with equal means: effects of users, users by setting, seeds, and the rest."""
+    """Return metrics [S, R] of two settings with equal means: effects of users, users by setting, seeds, and noise."""
     shared = users * rng.normal(size=n_users)
     return [
         shared
@@ -49,7 +49,7 @@ def test_variance_and_degrees_of_freedom_by_hand():
     assert found.dof == pytest.approx(1.0**2 / (0.25**2 / 1 + 1**2 / 1 + 0.25**2 / 1))
 
 
-def test_the_variance_is_that_of_a_table_of_mean_squares():
+def test_the_variance_against_mean_squares():
     # Crossed random effects: var(mean) = (MS_users + MS_seeds - MS_both) / (S R).  [Cornfield and Tukey 1956]
     values = simulated(np.random.default_rng(2), (4,), 30, seeds=0.1)[0]
     n_seeds, n_users = values.shape
@@ -106,13 +106,13 @@ def test_under_the_null_one_in_twenty_is_significant_and_without_seeds_many_are(
     rng = np.random.default_rng(5)
     samples = [simulated(rng, n_seeds, 100, **effects) for _ in range(1000)]
     rate = np.mean([estimate(a, b).p_value() < 0.05 for a, b in samples])
-    assert 0.025 < rate < 0.07  # three standard errors around 5 % are 2.9 to 7.1 %
+    assert 0.025 < rate < 0.07  # three standard errors around 5% are 2.9 to 7.1%
     if effects["seeds"]:
         assert np.mean([estimate(a[:1], b[:1]).p_value() < 0.05 for a, b in samples]) > 0.2
 
 
 def test_folds_with_users_of_their_own_count_as_one_each():
-    # Clusters within clusters: what remains is the variance of the mean of four fold means.
+    # Nested clusters: the variance is that of the mean of four fold means.
     values = np.random.default_rng(9).normal(size=(1, 80)) + np.repeat([0.0, 1.0, 3.0, 4.0], 20)
     means = values.reshape(4, 20).mean(axis=1)
     found = estimate(values, folds=np.repeat(np.arange(4), 20))
@@ -122,7 +122,7 @@ def test_folds_with_users_of_their_own_count_as_one_each():
 
 
 def test_folds_that_agree_add_nothing():
-    # Every user has the same value in each fold: what remains is the variance over users.
+    # Every user has the same value in each fold: the variance is that over users.
     values = np.random.default_rng(10).normal(size=(1, 30))
     found = estimate(np.tile(values, 3), units=np.tile(np.arange(30), 3), folds=np.repeat(np.arange(3), 30))
     assert found.variance == pytest.approx(estimate(values).variance, rel=1e-9)
@@ -155,7 +155,7 @@ def test_a_true_difference_is_found():
 
 
 def test_holm_by_hand():
-    # Sorted .01 .02 .03 .5: times 4, 3, 2, 1 and never below the one before.
+    # Sorted .01 .02 .03 .5: times 4, 3, 2, 1 and never below the previous one.
     assert holm([0.5, 0.03, 0.01, 0.02]) == pytest.approx([0.5, 0.06, 0.04, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([np.nan, 0.03, 0.02]) == pytest.approx([np.nan, 0.04, 0.04], nan_ok=True)
