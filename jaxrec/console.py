@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -41,6 +42,12 @@ def show_warnings() -> None:
 def say(line: str) -> None:
     """Print one line."""
     console.print(line, markup=False)
+
+
+def say_results(path: Path, note: str = "") -> None:
+    """Print where the results are, relative to the working directory if they are inside."""
+    here = Path.cwd()
+    say(f"results: {path.relative_to(here) if path.is_relative_to(here) else path}{note}")
 
 
 def table(

@@ -1,6 +1,7 @@
 """Console output: the progress bar always ends, tables fit their width, and a fit ends with one line."""
 
 import io
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -110,3 +111,12 @@ def test_a_population_ends_with_one_line_too():
         for row in rows:
             row["rmse"] = row.pop("ndcg@10")
     assert "best epochs 1, best validation rmse 0.1;" in console.fit_line(errors, 2, "rmse")
+
+
+def test_results_inside_the_working_directory_are_shown_by_a_relative_path(tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(console, "say", lines.append)
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "runs" / "1", Path("runs/1"), tmp_path.parent):
+        console.say_results(path)
+    assert lines == ["results: runs/1", "results: runs/1", f"results: {tmp_path.parent}"]

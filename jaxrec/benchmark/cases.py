@@ -19,7 +19,7 @@ from jaxrec.atomic_files import write_json
 from jaxrec.benchmark import comparison, compiling, processes, searching, serving
 from jaxrec.benchmark import mining as mining_case
 from jaxrec.benchmark.comparison import Row
-from jaxrec.console import say, table
+from jaxrec.console import say, say_results, table
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.features import FeatureTables, tables, with_tables
@@ -85,7 +85,7 @@ def run(
     write_json(
         out, {"case": case, "rows": rows, "peak_memory_mib": round(peak), "environment": machine, "settings": tree}
     )
-    say(f"results: {out}")
+    say_results(out)
     return rows
 
 

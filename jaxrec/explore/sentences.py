@@ -82,7 +82,8 @@ def of_activity(table: pd.DataFrame) -> str:
         f"{noun(row.action)}: median {number(row.median)}, 90th percentile {number(row.p90)}, maximum {row.most:,}"
         for row in rows(table)
     ]
-    return f"Users with at least one. {_sentence('; '.join(parts))}. Box: quartiles; whiskers: 90%; dashed: mean."
+    text = f"{_sentence('; '.join(parts))}; only users with at least one."
+    return f"{text} Box: quartiles; whiskers: 5th and 95th percentiles; dashed: mean."
 
 
 def of_all_users(table: pd.DataFrame) -> str:
@@ -90,10 +91,10 @@ def of_all_users(table: pd.DataFrame) -> str:
     bins = table[table.group == "all users"]
     n, action = int(bins["count"].sum()), table.action.iloc[0]
     single = int(bins["count"][bins.high == 1].sum())
-    kind = "interaction" if action == ONE_KIND else f"“{action}” interaction"
+    kind = "interactions" if action == ONE_KIND else f"“{action}” interactions"
     have = "have" if single > 1 else "has"
     who = f"{single:,} ({percent(single / n)})" if single else "None"
-    return f"{who} of the {plural(n, 'user')} with any {kind} {have} just one."
+    return f"{who} of the {plural(n, 'user')} with {kind} {have} just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:

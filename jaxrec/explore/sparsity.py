@@ -41,7 +41,7 @@ def k_cores(interactions: Interactions) -> pd.DataFrame:
 
 
 def concentration(interactions: Interactions) -> pd.DataFrame:
-    """Return the share of interactions of the most frequent 1, 10 and 20 % of items and users, and the Gini index.
+    """Return the share of interactions of the most frequent 1, 10 and 20% of items and users, and the Gini index.
 
     Gini = sum_i (2i - n - 1) x_i / (n sum_i x_i) of the ascending counts x: 0 if all are equal, close to 1 if one id
     has all interactions. Ids without interactions are excluded.
@@ -58,7 +58,7 @@ def concentration(interactions: Interactions) -> pd.DataFrame:
 
 
 def lorenz(interactions: Interactions) -> pd.DataFrame:
-    """Return the share of interactions by share of the most frequent ids, in steps of 1 %."""
+    """Return the share of interactions by share of the most frequent ids, in steps of 1%."""
     parts = []
     for of, column in (("items", interactions.item), ("users", interactions.user)):
         counts = np.bincount(column)

@@ -14,7 +14,7 @@ SAMPLE = 200_000  # maximum number of rows for correlations
 def spread(values: np.ndarray | None) -> pd.DataFrame | None:
     """Return a histogram of values.
 
-    One bin per value if there are at most 30, `histogram` bins for counts, else 40 equal bins of the central 99 % and
+    One bin per value if there are at most 30, `histogram` bins for counts, else 40 equal bins of the central 99% and
     one bin at either end. None without finite values.
     """
     finite = values[np.isfinite(values)] if values is not None else np.empty(0)

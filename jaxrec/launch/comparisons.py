@@ -15,7 +15,7 @@ import pandas as pd
 from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import write_text
 from jaxrec.compare import compare, verdicts
-from jaxrec.console import say, table
+from jaxrec.console import say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation import cost
@@ -215,7 +215,7 @@ def _finished(
         say(line)
     best = rows[0]["model"]
     say(f"best by validation: {best}, in {directory / best}")
-    say(f"results: {directory}")
+    say_results(directory)
     return found
 
 

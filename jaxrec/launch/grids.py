@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import remove_mark, write_text
-from jaxrec.console import say, table
+from jaxrec.console import say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, named
 from jaxrec.experiment import Result
@@ -130,7 +130,7 @@ def _train(
         over = "folds and seeds" if "folds" in means else "seeds"
         table(f"means over {over}", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
     say_undefined([result for result in results if result is not None])
-    say(f"results: {directory}")
+    say_results(directory)
     return results
 
 

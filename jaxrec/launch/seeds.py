@@ -10,7 +10,7 @@ import pandas as pd
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import write_json, write_text
-from jaxrec.console import say, table
+from jaxrec.console import say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
@@ -95,13 +95,13 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     write_json(directory / SEEDS_FILE, content)
     table(f"{model}, {len(results)} seeds", _shown(summary, results[best].metrics["popularity"], monitor))
     say_undefined([*results.values()])
-    say(f"results: {directory} (best on validation: seed-{best})")
+    say_results(directory, f" (best on validation: seed-{best})")
     saved.remove()
     return results
 
 
 def summarize(results: Sequence[Result], folds: Sequence[int | None] | None = None) -> Summary:
-    """Return mean, standard deviation over runs, and 95 % interval of each validation and test metric.
+    """Return mean, standard deviation over runs, and 95% interval of each validation and test metric.
 
     Intervals of test metrics with a value per user cover users, seeds and folds; those of all other metrics cover
     folds, or seeds if there is one fold.
@@ -173,7 +173,7 @@ def shown_means(means: pd.DataFrame, monitor: str | None) -> pd.DataFrame:
         entries = [{name: row[column] for name, column in columns.items()} for row in means.to_dict("records")]
         shown[f"{key} ± sd"] = [_mean_and_sd(entry) for entry in entries]
         if key.startswith("test"):
-            shown["95 % interval"] = [_interval(entry) for entry in entries]
+            shown["95% interval"] = [_interval(entry) for entry in entries]
     return shown
 
 
@@ -201,7 +201,7 @@ def _shown(summary: Summary, popularity: Mapping[str, float], monitor: str) -> p
             {
                 "": f"{part} {key}",
                 "mean ± sd over seeds": _mean_and_sd(summary[part][key]),
-                "95 % interval": _interval(summary[part][key]),
+                "95% interval": _interval(summary[part][key]),
                 "popularity": f"{popularity[key]:.4f}" if part == "test" and key in popularity else "",
             }
             for part, key in rows

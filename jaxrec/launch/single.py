@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxrec import cluster, experiment, rundir, settings
 from jaxrec.atomic_files import remove_mark
 from jaxrec.command_line import command, override
-from jaxrec.console import EpochProgress, fit_line, say
+from jaxrec.console import EpochProgress, fit_line, say, say_results
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
@@ -60,7 +60,7 @@ def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
     (result,) = experiment.finish(shared, split, select(shared, split, population, saved), load_s)
     rundir.write(directory, tree, result)
     test_table("test", settings.get(tree, "model._target_").rpartition(".")[2], result)
-    say(f"results: {directory}")
+    say_results(directory)
     if result.metrics["interrupted"]:
         say(f"to continue: {command('train', override('resume', str(directory)))}")
         raise KeyboardInterrupt

@@ -15,7 +15,7 @@ from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import read_json, write_json, write_text
 from jaxrec.bootstrap import Corrected
 from jaxrec.command_line import command, override
-from jaxrec.console import EpochProgress, say, table
+from jaxrec.console import EpochProgress, say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch.search_task import SearchTask
@@ -167,7 +167,7 @@ def _show(tuned: Tuned, monitor: str, directory: Path) -> None:
     test_table(f"test, {title} trained on {parts}", title, tuned.result)
     for note in tuned.notes:
         say(f"note: {note}")
-    say(f"results: {directory}")
+    say_results(directory)
 
 
 def _look_closer(name: str, directory: Path, storage: str | None) -> str:

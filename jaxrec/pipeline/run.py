@@ -91,7 +91,7 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
     )
     write_text(directory / "report.html", page)
     _print_results(stages_table, stages.candidate_statistics, quality, tree["k"])
-    console.say(f"results: {directory}")
+    console.say_results(directory)
     return done
 
 

@@ -95,7 +95,7 @@ async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Re
         return _json(503 if answer.get("status") == "stuck" else 200, answer)
     except ValidationError as error:
         status = 400 if error.errors(include_url=False)[0]["type"] == "json_invalid" else 422
-        return _problem(status, _validation_message(error))
+        return _problem(status, _validation_message(error, endpoint.takes))
     except UnknownIdError as error:
         return _problem(404, str(error))
     except InputError as error:
@@ -132,12 +132,17 @@ async def _message(endpoint: Endpoint, request: Request, max_body: int) -> Messa
     return endpoint.takes.model_validate_json(bytes(body), strict=True)
 
 
-def _validation_message(error: ValidationError) -> str:
+def _validation_message(error: ValidationError, message: type[Message]) -> str:
     """Describe validation errors without the input values, which may be long."""
     messages = []
     for problem in error.errors(include_url=False, include_input=False, include_context=False):
         location = ".".join(str(part) for part in problem["loc"])[:100]
-        reason = problem["msg"].removeprefix("Value error, ")
+        reason = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1)
+        if problem["type"] == "missing":
+            reason = "required"
+        elif problem["type"] == "extra_forbidden":
+            is_nested = len(problem["loc"]) > 1
+            reason = "unknown" if is_nested else f"unknown; allowed: {', '.join(message.model_fields) or 'nothing'}"
         messages.append(f"{location}: {reason}" if location else reason)
     more = f"; and {len(messages) - MAX_ERRORS} more" if len(messages) > MAX_ERRORS else ""
     return "; ".join(messages[:MAX_ERRORS]) + more

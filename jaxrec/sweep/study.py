@@ -67,7 +67,9 @@ def open_study(name: str, root: Path, storage: str | None = None) -> tuple[Study
         check_format(studies[name][0])
         return studies[name]
     close = difflib.get_close_matches(name, studies, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(sorted(studies)) or 'none'}"
+    hint = f"did you mean {' or '.join(close)}?" if close else f"available: {', '.join(sorted(studies))}"
+    if not studies:
+        hint = "there are no studies there"
     raise InputError(f"no study called {name} in {'the storage' if storage else root}; {hint}")
 
 

@@ -1,4 +1,4 @@
-"""What the sentences say, on tables small enough to read."""
+"""Sentences of the page, on small tables."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from jaxrec.explore.values import spread
 
 
 @pytest.mark.parametrize(
-    ("median", "said"),
+    ("median", "message"),
     [
         (None, "No session has more than one interaction"),
         (0.0, "Half of the sessions with more than one interaction have all of them at the same time"),
@@ -17,38 +17,38 @@ from jaxrec.explore.values import spread
         (2.54, "Half of the sessions with more than one interaction last at most 2.5 minutes"),
     ],
 )
-def test_durations(median, said):
+def test_durations(median, message):
     facts = {"minutes of pause that end one": 30.0}
     facts |= {} if median is None else {"median minutes, of those with more than one": median}
     table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
-    assert sentences.of_durations(table) == f"{said}. A gap of more than 30 minutes ends a session."
+    assert sentences.of_durations(table) == f"{message}. A gap of more than 30 minutes ends a session."
 
 
 @pytest.mark.parametrize(
-    ("single", "said"),
+    ("single", "message"),
     [
-        (0, "None of the 40 users with any “view” interaction has"),
-        (1, "1 (2.5%) of the 40 users with any “view” interaction has"),
+        (0, "None of the 40 users with “view” interactions has"),
+        (1, "1 (2.5%) of the 40 users with “view” interactions has"),
     ],
 )
-def test_users_with_a_single_row(single, said):
+def test_users_with_a_single_row(single, message):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
-    assert sentences.of_all_users(pd.DataFrame(rows)) == f"{said} just one."
+    assert sentences.of_all_users(pd.DataFrame(rows)) == f"{message} just one."
 
 
 @pytest.mark.parametrize(
-    ("period", "said"),
+    ("period", "message"),
     [
         ("day", "The busiest day (UTC) is 2015-06-08, with 7 interactions; the median of 2 days is 5."),
         ("week", "The busiest week (UTC) starts on 2015-06-08, with 7 interactions; the median of 2 weeks is 5."),
     ],
 )
-def test_the_busiest_period(period, said):
+def test_the_busiest_period(period, message):
     rows = {"period": period, "start": ["2015-06-01", "2015-06-08", "2015-06-08"], "interactions": [3, 4, 3]}
-    assert sentences.of_time(pd.DataFrame(rows)) == said
+    assert sentences.of_time(pd.DataFrame(rows)) == message
 
 
-def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
+def test_correlations_between_event_types_of_one_row_are_not_mentioned():
     names = ["is view", "is buy", "hour"]
     values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
     table = pd.DataFrame(values, columns=names).assign(column=names)
@@ -57,7 +57,7 @@ def test_kinds_of_action_exclude_each_other_and_that_is_no_news():
     )
 
 
-def test_the_strongest_of_all_cells_is_said_where_there_is_one_kind_of_action():
+def test_with_one_event_type_the_strongest_correlation_is_mentioned():
     table = pd.DataFrame([[1, -0.9], [-0.9, 1]], columns=["value", "hour"]).assign(column=["value", "hour"])
     assert sentences.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
 

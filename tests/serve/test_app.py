@@ -1,4 +1,4 @@
-"""What the server answers, beside numpy; what it refuses, and how it says so."""
+"""Responses of the server against numpy, and its errors."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.serve.shop import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known,
 
 
 def best(scores: np.ndarray, hidden: list[int], k: int = 10) -> list[int]:
-    """Ids of the best items that are not hidden."""
+    """Return the ids of the best items that are not hidden."""
     order = np.argsort(-np.where(np.isin(np.arange(ITEMS), hidden), -np.inf, scores), kind="stable")
     return (order[: min(k, ITEMS - len(set(hidden)))] + 100).tolist()
 
@@ -33,7 +33,7 @@ def ids(items: list[int]) -> list[int]:
 
 
 @pytest.mark.parametrize("user", [1, 5, 11])
-def test_a_user_gets_the_best_of_what_they_have_not_had(asked, user):
+def test_a_user_gets_the_best_new_items(asked, user):
     client = asked("EASE")
     scores = ease_scores(client, KNOWN[user])
     assert client.recommend(user=f"u{user}") == best(scores, KNOWN[user])
@@ -48,7 +48,7 @@ def test_a_user_gets_the_best_of_what_they_have_not_had(asked, user):
     assert [item["rank"] for item in answer["items"]] == [1, 2]
 
 
-def test_a_posted_history_is_a_user_who_had_it(asked):
+def test_a_posted_history_gets_the_list_of_a_user_with_this_history(asked):
     client = asked("EASE")
     assert client.recommend(history=ids(KNOWN[5])) == client.recommend(user="u5")
     answer = client.post("/recommend", {"history": ["103", 999, 104, "no such"]}).json()
@@ -58,7 +58,7 @@ def test_a_posted_history_is_a_user_who_had_it(asked):
 
 
 def test_ials_folds_a_history_in(asked):
-    """The list is that of the vector solved for the history, by numpy."""
+    """The list is that of the user vector solved for the history in numpy."""
     client = asked("ImplicitALS")
     run = client.service.recommender
     q = np.asarray(run.arrays[1]["params"]["item_embedding"]["table"], np.float64)
@@ -70,7 +70,7 @@ def test_ials_folds_a_history_in(asked):
 
 
 @pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "SASRec", "Popularity"])
-def test_who_has_no_history_gets_the_most_popular_items(asked, name):
+def test_users_without_history_get_the_most_popular_items(asked, name):
     client = asked(name)
     popular = np.bincount(np.concatenate(list(KNOWN.values())), minlength=ITEMS)
     for body in ({"user": "nobody"}, {"history": []}):
@@ -79,7 +79,7 @@ def test_who_has_no_history_gets_the_most_popular_items(asked, name):
         assert [item["score"] for item in answer["items"]] == sorted(popular, reverse=True)[:10]
 
 
-def test_requests_that_share_a_batch_get_what_they_get_alone(asked):
+def test_requests_in_one_batch_get_the_lists_they_get_alone(asked):
     client = asked("EASE")
     bodies = [{"user": f"u{user}", "k": 1 + user % 10, "diversity": 0.1 * (user % 3)} for user in range(1, 9)]
     alone = [client.post("/recommend", body).json() for body in bodies]
@@ -90,11 +90,11 @@ def test_requests_that_share_a_batch_get_what_they_get_alone(asked):
     together = client.runner.run(at_once())
     assert [response.json() for response in together] == alone
     sizes = re.findall(r'jaxrec_batch_rows_bucket{le="(\d+)\.0"} (\d+)', client.get("/metrics").text)
-    assert dict(sizes)["4"] > dict(sizes)["1"]  # some were answered together
+    assert dict(sizes)["4"] > dict(sizes)["1"]  # some requests shared a batch
 
 
 @pytest.mark.parametrize("name", ["EASE", "ImplicitALS", "SASRec"])
-def test_what_a_user_has_just_had_counts_at_once(name):
+def test_new_events_of_a_user_count_at_once(name):
     with Client(Service.of(recommender(name), LIMITS, "shop")) as client:
         before = client.recommend(user="u5")
         had = before[0]
@@ -102,13 +102,13 @@ def test_what_a_user_has_just_had_counts_at_once(name):
         after = client.recommend(user="u5")
         assert had not in after
         assert after == client.recommend(history=[*ids(KNOWN[5]), had])
-        assert after != before[1:]  # it has not only gone: the rest is in another order
+        assert after != before[1:]  # the item is not only removed: the others are in another order
         past = client.get("/history", user="u5").json()
         assert (past["known"], past["since"], past["items"][0]["id"]) == (True, 1, had)
         assert [item["id"] for item in past["items"][1:]] == ids(KNOWN[5])[::-1]
 
 
-def test_someone_new_is_known_by_their_events(asked):
+def test_a_new_user_is_known_by_their_events(asked):
     with Client(Service.of(recommender("EASE"), LIMITS, "shop")) as client:
         assert client.get("/history", user="eve").status_code == 404
         client.post("/events", {"events": [{"user": "eve", "item": 103}, {"user": "eve", "item": "104"}]})
@@ -118,7 +118,7 @@ def test_someone_new_is_known_by_their_events(asked):
         assert client.get("/history", user="eve").json()["known"] is False
 
 
-def test_no_event_is_taken_where_one_is_wrong(asked):
+def test_no_event_is_accepted_if_one_is_invalid(asked):
     client = asked("EASE")
     before = client.recommend(user="u3")
     response = client.post("/events", {"events": [{"user": "u3", "item": before[0]}, {"user": "u3", "item": 7}]})
@@ -127,20 +127,20 @@ def test_no_event_is_taken_where_one_is_wrong(asked):
     assert client.recommend(user="u3") == before
 
 
-def test_diversity_and_freshness_are_what_they_say(asked):
+def test_diversity_and_freshness_rerank_the_list(asked):
     client = asked("EASE")
     plain = client.recommend(user="u5", k=6)
     assert client.recommend(user="u5", k=6, diversity=1e-9) == plain
     scores = ease_scores(client, KNOWN[5])
     candidates = best(scores, KNOWN[5], LIMITS.candidates)
-    # Of ages 0, 10, … days the newest candidates come first where nothing else counts.
+    # Ages are 0, 10, … days: with freshness 1 the newest candidates come first.
     assert client.recommend(user="u5", k=6, freshness=1) == sorted(candidates)[:6]
     diverse = client.recommend(user="u5", k=6, diversity=1)
     assert diverse[0] == plain[0]
     assert sorted(item % 3 for item in diverse[:3]) == [0, 1, 2]  # one of each category
 
 
-def test_what_a_run_cannot_do_is_said(asked):
+def test_options_that_a_run_does_not_support_are_errors(asked):
     bare = recommender("Popularity", ages=None, categories_names=None, **nothing_known())
     with Client(Service.of(bare, LIMITS, "shop")) as client:
         can = client.get("/about").json()["can"]
@@ -152,8 +152,8 @@ def test_what_a_run_cannot_do_is_said(asked):
     assert set(asked("EASE").get("/about").json()["can"].values()) == {None}
 
 
-def test_without_categories_and_vectors_items_are_alike_that_the_same_users_had():
-    """Users had items 0 to 9, or 10 to 19, never some of both: a diverse list has one of each kind at most."""
+def test_without_categories_and_vectors_similarity_is_by_common_users():
+    """Users have items 0 to 9, or 10 to 19, never of both: a diverse list has at most one of each group."""
     kinds = [np.arange(10), 10 + np.arange(10)]
     had = np.concatenate([kinds[user % 2] for user in range(USERS)]).astype(np.int32)
     bare = recommender("EASE", categories_names=None, known_offsets=np.arange(USERS + 1) * 10, known_items=had)
@@ -169,13 +169,13 @@ def test_linear_models_explain_their_scores_exactly(asked, name):
     client = asked(name)
     history = [3, 8, 8, 20]
     item = client.post("/recommend", {"history": ids(history), "k": 1}).json()["items"][0]
-    said = client.post("/explain", {"history": ids(history), "item": item["id"]}).json()
-    parts = {part["id"]: part["contribution"] for part in said["history"]}
-    assert said["method"] == "exact"
+    message = client.post("/explain", {"history": ids(history), "item": item["id"]}).json()
+    parts = {part["id"]: part["contribution"] for part in message["history"]}
+    assert message["method"] == "exact"
     assert set(parts) == {103, 108, 120}
-    assert said["score"] == pytest.approx(item["score"], rel=1e-4)
-    assert sum(parts.values()) + said["rest"] == pytest.approx(item["score"], rel=1e-4)
-    assert said["rest"] == pytest.approx(0, abs=1e-4)
+    assert message["score"] == pytest.approx(item["score"], rel=1e-4)
+    assert sum(parts.values()) + message["rest"] == pytest.approx(item["score"], rel=1e-4)
+    assert message["rest"] == pytest.approx(0, abs=1e-4)
     assert list(parts.values()) == sorted(parts.values(), reverse=True)
     if name == "EASE":
         weights = np.asarray(client.service.recommender.arrays[1]["params"]["weights"])
@@ -184,7 +184,7 @@ def test_linear_models_explain_their_scores_exactly(asked, name):
 
 
 @pytest.mark.parametrize("name", ["SASRec", "MatrixFactorization"])
-def test_other_models_of_histories_explain_by_leaving_out(asked, name):
+def test_other_models_of_histories_explain_by_leaving_out_one_item(asked, name):
     client = asked(name)
     history = [103, 108, 120]
 
@@ -193,11 +193,11 @@ def test_other_models_of_histories_explain_by_leaving_out(asked, name):
         return {item["id"]: item["score"] for item in answer["items"]}.get(best, np.nan)
 
     best = client.post("/recommend", {"history": history, "k": 1}).json()["items"][0]["id"]
-    said = client.post("/explain", {"history": history, "item": best}).json()
-    assert said["method"] == "leave_one_out"
+    message = client.post("/explain", {"history": history, "item": best}).json()
+    assert message["method"] == "leave_one_out"
     whole = score(history)
-    assert said["score"] == pytest.approx(whole, rel=1e-4)
-    found = {part["id"]: part["contribution"] for part in said["history"]}
+    assert message["score"] == pytest.approx(whole, rel=1e-4)
+    found = {part["id"]: part["contribution"] for part in message["history"]}
     compared = 0
     for item in history:
         without = score([other for other in history if other != item])
@@ -207,11 +207,11 @@ def test_other_models_of_histories_explain_by_leaving_out(asked, name):
     assert compared
 
 
-def test_popularity_says_that_it_cannot_say(asked):
+def test_popularity_has_no_explanation(asked):
     client = asked("Popularity")
-    said = client.post("/explain", {"user": "u5", "item": 103}).json()
-    assert (said["method"], said["history"], said["score"]) == ("none", [], None)
-    assert said["reason"] == "Popularity scores do not depend on a history"
+    message = client.post("/explain", {"user": "u5", "item": 103}).json()
+    assert (message["method"], message["history"], message["score"]) == ("none", [], None)
+    assert message["reason"] == "Popularity scores do not depend on a history"
     response = client.get("/similar", item=103)
     assert response.status_code == 422
     assert "similar items are not available" in response.json()["error"]
@@ -240,27 +240,28 @@ WRONG = [
     ("/recommend", {}, 422, "set exactly one of user and history"),
     ("/recommend", {"user": "u1", "history": [103]}, 422, "set exactly one of user and history"),
     ("/recommend", {"user": "u1", "k": 11}, 422, "k: must be at most 10, got 11"),
-    ("/recommend", {"user": "u1", "k": 0}, 422, "k: Input should be greater than or equal to 1"),
-    ("/recommend", {"user": "u1", "k": "5"}, 422, "k: Input should be a valid integer"),
-    ("/recommend", {"user": "u1", "k": True}, 422, "k: Input should be a valid integer"),
-    ("/recommend", {"user": "u1", "K": 5}, 422, "K: Extra inputs are not permitted"),
-    ("/recommend", {"user": "u1", "diversity": 1.5}, 422, "diversity: Input should be less than or equal to 1"),
+    ("/recommend", {"user": "u1", "k": 0}, 422, "k: must be greater than or equal to 1"),
+    ("/recommend", {"user": "u1", "k": "5"}, 422, "k: must be a valid integer"),
+    ("/recommend", {"user": "u1", "k": True}, 422, "k: must be a valid integer"),
+    ("/recommend", {"user": "u1", "K": 5}, 422, "K: unknown; allowed: user, history, event_types, "),
+    ("/recommend", {"user": "u1", "diversity": 1.5}, 422, "diversity: must be less than or equal to 1"),
     ("/recommend", {"user": 1.5}, 422, "user: must be an id"),
     ("/recommend", {"user": 2**64}, 422, "user: must be an id"),
     ("/recommend", {"history": [[]]}, 422, "history.0: must be an id"),
     ("/recommend", {"history": [103] * 11}, 422, "history: must have at most 10 entries, got 11"),
-    ("/recommend", [], 422, "Input should be an object"),
+    ("/recommend", [], 422, "must be an object"),
     ("/explain", {"user": "u1", "item": "x"}, 404, "item 'x' is not in this run"),
+    ("/events", {"events": [{"user": "u1", "items": 103}]}, 422, "events.0.item: required; events.0.items: unknown"),
     ("/events", {"events": []}, 422, "events: List should have at least 1 item"),
     ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, got 11"),
 ]
 
 
-@pytest.mark.parametrize(("path", "body", "status", "said"), WRONG)
-def test_a_wrong_request_is_told_what_is_wrong(asked, path, body, status, said):
+@pytest.mark.parametrize(("path", "body", "status", "message"), WRONG)
+def test_errors_of_invalid_requests(asked, path, body, status, message):
     response = asked("EASE").post(path, body)
     assert (response.status_code, response.headers["content-type"]) == (status, "application/json")
-    assert said in response.json()["error"]
+    assert message in response.json()["error"]
 
 
 JSON = {"content-type": "application/json"}
@@ -277,14 +278,14 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("content", "headers", "status", "said"), BROKEN)
-def test_a_body_that_cannot_be_read_is_refused(asked, content, headers, status, said):
+@pytest.mark.parametrize(("content", "headers", "status", "message"), BROKEN)
+def test_invalid_bodies_are_refused(asked, content, headers, status, message):
     response = asked("EASE").post("/recommend", content=content, headers=headers)
     assert response.status_code == status
-    assert said in response.json()["error"]
+    assert message in response.json()["error"]
 
 
-def test_a_body_without_a_length_is_read_no_further_than_allowed(asked):
+def test_a_body_without_a_length_is_read_up_to_the_limit(asked):
     sent = 0
 
     async def endless():
@@ -302,7 +303,7 @@ def test_a_body_without_a_length_is_read_no_further_than_allowed(asked):
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/recommend", 405), ("GET", "/nowhere", 404), ("POST", "/similar", 405)]
 )
-def test_what_is_not_there_is_said_in_json(asked, method, path, status):
+def test_unknown_paths_and_methods_have_json_errors(asked, method, path, status):
     client = asked("EASE")
     response = client.runner.run(client.http.request(method, path))
     assert response.status_code == status
@@ -310,20 +311,20 @@ def test_what_is_not_there_is_said_in_json(asked, method, path, status):
 
 
 @pytest.mark.parametrize(
-    ("path", "parameters", "status", "said"),
+    ("path", "parameters", "status", "message"),
     [
-        ("/similar", {}, 422, "item: Field required"),
+        ("/similar", {}, 422, "item: required"),
         ("/similar", {"item": 7}, 404, "item '7' is not in this run"),
-        ("/similar", {"item": 104, "k": "many"}, 422, "k: Input should be a valid integer"),
+        ("/similar", {"item": 104, "k": "many"}, 422, "k: must be a valid integer"),
         ("/history", {"user": "nobody"}, 404, "user 'nobody' is not in this run"),
-        ("/items", {"limit": 101}, 422, "limit: Input should be less than or equal to 100"),
-        ("/about", {"more": 1}, 422, "more: Extra inputs are not permitted"),
+        ("/items", {"limit": 101}, 422, "limit: must be less than or equal to 100"),
+        ("/about", {"more": 1}, 422, "more: unknown; allowed: nothing"),
     ],
 )
-def test_wrong_parameters_are_told_what_is_wrong(asked, path, parameters, status, said):
+def test_errors_of_invalid_parameters(asked, path, parameters, status, message):
     response = asked("EASE").get(path, **parameters)
     assert response.status_code == status
-    assert said in response.json()["error"]
+    assert message in response.json()["error"]
 
 
 json_values = st.recursive(
@@ -337,14 +338,14 @@ KEYS = ["user", "history", "item", "k", "events", "diversity", "freshness", "exc
 @pytest.mark.whole
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.sampled_from(["/recommend", "/explain", "/events"]), st.dictionaries(st.sampled_from(KEYS), json_values))
-def test_no_json_is_the_servers_fault(asked, path, body):
+def test_no_json_causes_a_server_error(asked, path, body):
     content = json.dumps(body).encode()
     response = asked("SASRec").post(path, content=content, headers=JSON)
     assert response.status_code in (200, 400, 404, 413, 422)
     assert response.json()
 
 
-def test_a_failure_is_logged_and_told_without_its_insides(caplog):
+def test_a_failure_is_logged_and_the_response_has_no_details(caplog):
     service = Service.of(recommender("EASE"), LIMITS, "shop")
     with Client(service) as client:
         answer, service.lists.answer = service.lists.answer, lambda rows: [][0]
@@ -356,7 +357,7 @@ def test_a_failure_is_logged_and_told_without_its_insides(caplog):
         assert client.post("/recommend", {"user": "u1"}).status_code == 200
 
 
-def test_overload_is_answered_at_once_and_passes():
+def test_overload_is_refused_at_once_and_temporary():
     service = Service.of(recommender("EASE"), LIMITS, "shop")
     begun, go, answer = threading.Event(), threading.Event(), service.lists.answer
 
@@ -369,7 +370,7 @@ def test_overload_is_answered_at_once_and_passes():
     with Client(service) as client:
 
         async def rush() -> list[httpx.Response]:
-            """One is being answered, 8 wait, and the other 21 are refused while they do."""
+            """One request is being processed, 8 wait, and the other 21 are refused meanwhile."""
             tasks = [asyncio.create_task(client.http.post("/recommend", json={"user": "u1"}))]
             while not begun.is_set():
                 await asyncio.sleep(0.001)
@@ -390,14 +391,14 @@ def test_overload_is_answered_at_once_and_passes():
         assert 'jaxrec_requests_total{path="/recommend",status="503"} 21.0' in client.get("/metrics").text
 
 
-def test_a_batch_that_never_ends_is_seen_in_the_health(asked, monkeypatch):
+def test_health_reports_a_batch_that_never_ends(asked, monkeypatch):
     client = asked("EASE")
     monkeypatch.setattr(type(client.service.lists), "busy_for", 31.0)
     response = client.get("/health")
     assert (response.status_code, response.json()["status"]) == (503, "stuck")
 
 
-def test_the_description_describes_what_is_answered(asked):
+def test_responses_match_the_openapi_description(asked):
     client = asked("EASE")
     described = client.get("/openapi.json").json()
     assert described == json.loads(json.dumps(openapi("shop")))
@@ -422,7 +423,7 @@ def test_the_description_describes_what_is_answered(asked):
         endpoint.gives.model_validate(response.json())
 
 
-def test_the_page_needs_nothing_from_elsewhere(asked):
+def test_the_page_loads_nothing_from_other_sites(asked):
     response = asked("EASE").get("/")
     assert response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
