@@ -15,7 +15,7 @@ class Corrected(NamedTuple):
     Attributes:
         value: the best mean.
         corrected: what it would be on other users.
-        low, high: 95 % percentile interval of `corrected`.
+        low, high: 95% percentile interval of `corrected`.
         n: number of means it was chosen from.
     """
 
@@ -51,7 +51,7 @@ def mean_and_interval(
 
     The interval covers the sampling of users for this model and this split; it does not cover training seeds. A single
     user gives an interval of zero width. More than 10,000 users are pooled at random into 10,000 groups, and groups are
-    resampled: this preserves the mean and variance of the resampled mean, gives the width of the interval to about 1 %,
+    resampled: this preserves the mean and variance of the resampled mean, gives the width of the interval to about 1%,
     and bounds the cost.  [Efron 1979; Efron and Tibshirani 1993, chapter 13]
 
     Args:

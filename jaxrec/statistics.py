@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
     dof: float
 
     def interval(self) -> tuple[float, float]:
-        """Return the 95 % interval of the t distribution; NaN if the variance is unknown."""
+        """Return the 95% interval of the t distribution; NaN if the variance is unknown."""
         from scipy import special  # here, because it takes long to import
 
         half = special.stdtrit(self.dof, 1 - LEVEL / 2) * np.sqrt(self.variance)
@@ -133,7 +133,7 @@ def compared(
         One row per setting:
 
         - run, seeds: name and number of seeds;
-        - value, low, high: mean with its 95 % interval over users, seeds and folds;
+        - value, low, high: mean with its 95% interval over users, seeds and folds;
         - sd: standard deviation of the metric over seeds; 0 for a setting without random numbers, NaN for one seed;
         - difference, difference_low, difference_high: to the reference, paired by user, with the same interval;
         - p: of that difference, by the t distribution over users, seeds and folds;

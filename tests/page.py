@@ -1,4 +1,4 @@
-"""A page as tests read it: its text, attributes and charts."""
+"""HTML pages parsed for tests: text, attributes and charts."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ VOID = {"meta", "link", "br", "img", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):
-    """Text, attributes and charts of a page; tags that are not closed in their order are an error."""
+    """Text, attributes and charts of a page; tags not closed in order are an error."""
 
     def __init__(self, source):
         super().__init__()
@@ -20,7 +20,7 @@ class Page(HTMLParser):
         self.feed(source)
         self.close()
         assert self.open == []
-        self.said = " ".join(" ".join(self.text).split())
+        self.content = " ".join(" ".join(self.text).split())
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
@@ -45,12 +45,12 @@ class Page(HTMLParser):
 
 
 def numbers(chart, trace, axis):
-    """What a chart draws."""
+    """Return the values of a trace of a chart."""
     return unpacked(chart["data"][trace][axis])
 
 
 def unpacked(found):
-    """Plotly packs arrays of numbers."""
+    """Decode an array of numbers, which Plotly stores as base64."""
     if isinstance(found, list):
         return found
     return np.frombuffer(base64.b64decode(found["bdata"]), found["dtype"]).tolist()

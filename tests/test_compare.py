@@ -1,4 +1,4 @@
-"""Comparison of finished runs: differences by hand, tests of scipy, grouping of seeds, page, refusals."""
+"""Comparison of finished runs: differences by hand, tests of scipy, grouping of seeds, page, errors."""
 
 import json
 import shutil
@@ -15,12 +15,12 @@ from tests.page import Page, numbers
 from tests.planted import PLANTED
 
 SHORT = ("trainer.epochs=2", "trainer.batch_size=512")
-SHARES = {0.01: 1.0, 0.0001: 0.3}  # how good a run with this learning rate is, as a share of what was trained
+SHARES = {0.01: 1.0, 0.0001: 0.3}  # factor of the metrics of a run with this learning rate
 
 
 @pytest.fixture(scope="module")
 def runs(compose, planted_run, tmp_path_factory):
-    """Two models in closed form, one as of another split, and a grid of two learning rates with three seeds each."""
+    """Two closed-form models, one also on another split, and a grid of two learning rates with three seeds each."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("ease", "popularity"):
         shutil.copytree(planted_run(f"model={name}"), folder / name)
@@ -37,7 +37,7 @@ def runs(compose, planted_run, tmp_path_factory):
 
 
 def made_run(source, directory, tree, share):
-    """Copy a run as one of other settings, by which every user is served `share` as well."""
+    """Copy a run with other settings, and multiply the metrics of every user by `share`."""
     shutil.copytree(source, directory)
     rundir.write_config(directory, tree)
     frame = pd.read_parquet(directory / "per_user.parquet")
@@ -154,15 +154,15 @@ def test_runs_are_words_of_the_command_which_writes_a_page_or_a_table(command, r
 def test_the_page_shows_verdicts_differences_and_what_differs(runs):
     found = compare([str(runs / "grid"), str(runs / "ease")], "ndcg@10")
     page = Page(found.page())
-    assert all(line in page.said for line in verdicts("ndcg@10", found.table))
-    assert "Reference optimizer.learning_rate=0.01" in page.said
-    assert "model MatrixFactorization MatrixFactorization EASE" in page.said
-    assert "optimizer.learning_rate 0.01 0.0001" in page.said
+    assert all(line in page.content for line in verdicts("ndcg@10", found.table))
+    assert "Reference optimizer.learning_rate=0.01" in page.content
+    assert "model MatrixFactorization MatrixFactorization EASE" in page.content
+    assert "optimizer.learning_rate 0.01 0.0001" in page.content
     forest, means = page.charts
     drawn = [numbers(forest, place, "x")[0] for place in range(2)]
-    assert drawn[::-1] == pytest.approx(found.table["difference"][1:].tolist())  # the first on top
+    assert drawn[::-1] == pytest.approx(found.table["difference"][1:].tolist())  # the first setting is on top
     assert numbers(means, 1, "x")[::-1] == pytest.approx(found.table["value"].tolist())
     assert len(numbers(means, 0, "x")) == 7  # every seed
-    assert "differences between its seeds are not included" not in page.said
+    assert "differences between its seeds are not included" not in page.content
     single = Page(compare([str(runs / "grid" / "0"), str(runs / "ease")]).page())
-    assert "One seed of grid/0: differences between its seeds are not included" in single.said
+    assert "One seed of grid/0: differences between its seeds are not included" in single.content

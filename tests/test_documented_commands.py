@@ -1,4 +1,4 @@
-"""Commands of README, docs and conf, and overrides that messages suggest: each composes, and those of docs run."""
+"""Commands in README, docs and conf, and overrides in messages: all can be composed; those of the docs are executed."""
 
 import ast
 import html
@@ -38,7 +38,7 @@ ABBREVIATED = {"OR": "experiment=online_retail_time", "CJ": "experiment=complete
 
 
 class Command(NamedTuple):
-    """One command: where it stands, the script or subcommand, its arguments."""
+    """A command: its file, the script or subcommand, its arguments."""
 
     path: Path
     script: str
@@ -46,7 +46,7 @@ class Command(NamedTuple):
 
 
 def blocks(path: Path) -> list[str]:
-    """Code that stands in a file: fenced shell blocks and `code` of Markdown, comments of YAML, code in docstrings."""
+    """Return the code in a file: fenced shell blocks and `code` of Markdown, comments of YAML, code in docstrings."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".yaml":
         lines = [line[1:].removeprefix(" ").strip() for line in text.splitlines() if line.startswith("#")]
@@ -56,12 +56,12 @@ def blocks(path: Path) -> list[str]:
 
 
 def lines_of(block: str) -> list[str]:
-    """Lines as a shell sees them, without comments."""
+    """Return the lines of a block without comments, with continued lines joined."""
     return [re.sub(r"(^|\s)# .*$", "", line) for line in re.sub(r"\\\n\s*", " ", block).splitlines()]
 
 
 def command_of(line: str) -> tuple[str, str] | None:
-    """The script or subcommand in a line, and what follows it; None where there is none."""
+    """Return the script or subcommand in a line, and its arguments; None without one."""
     found = COMMAND.search(line)
     return (found[1], found[2]) if found else None
 
@@ -82,7 +82,7 @@ def commands(paths: list[Path]) -> Iterator[Command]:
 
 
 def distinct(found: Iterator[Command]) -> list[Command]:
-    """The first of those that are alike."""
+    """Return the first of equal commands."""
     return list({(c.script, *c.words, c.path.suffix == ".md"): c for c in reversed([*found])}.values())[::-1]
 
 
@@ -91,7 +91,7 @@ def _whole(found: re.Match) -> str:
 
 
 def overrides_of(words: list[str]) -> list[str]:
-    """The overrides among the words; of what is varied the first value."""
+    """Return the overrides among the words, with the first value of sweeps."""
     parsed = OverridesParser.create().parse_overrides([w for w in words if not w.startswith("-")])
     firsts = []
     for o in parsed:
@@ -105,12 +105,12 @@ def overrides_of(words: list[str]) -> list[str]:
 
 
 def check_settings(compose, script: str, words: list[str]) -> None:
-    """Composes a command; a setting it does not know, one that is missing, or of a wrong type is an error."""
+    """Compose a command; an unknown or missing setting, or one of the wrong type, is an error."""
     words = arguments_of(script, words)
     if script == "train":
         check(compose(*overrides_of(words)))
         return
-    named = ["out=X"] if script == "explore" else []  # its default is named by Hydra when it runs
+    named = ["out=X"] if script == "explore" else []  # Hydra sets its default at run time
     assert not OmegaConf.missing_keys(hydra.compose(CONFIGS[script], [*overrides_of(words), *named]))
 
 
@@ -119,17 +119,17 @@ def label(command: Command) -> str:
 
 
 def long_unless_in_readme(command: Command) -> list[pytest.MarkDecorator]:
-    """README's commands are composed by default, those of other files by `pytest -m slow`."""
+    """Commands of README are composed by default, those of other files by `pytest -m slow`."""
     return [] if command.path.name == "README.md" else [pytest.mark.slow]
 
 
-COMPOSED = [c for c in distinct(commands(FILES)) if "--config-dir" not in c.words]  # those: see test_extending.py
+COMPOSED = [c for c in distinct(commands(FILES)) if "--config-dir" not in c.words]  # tested in test_extending.py
 
 
 @pytest.mark.parametrize("command", [pytest.param(c, id=label(c), marks=long_unless_in_readme(c)) for c in COMPOSED])
 def test_it_composes(compose, command):
     words = [word.replace("STEP", "mmr") for word in command.words]
-    if command.path.suffix != ".md":  # its first line names a script, and not everything that it needs
+    if command.path.suffix != ".md":  # its first line names a script, without all required settings
         config = OmegaConf.load(CONF / f"{CONFIGS[command.script]}.yaml")
         given = {word.split("=")[0] for word in words}
         words = [word for word in words if "=" in word or word.startswith("-")]
@@ -141,11 +141,11 @@ def test_every_script_is_documented_with_a_command():
     assert {command.script for command in commands(DOCS)} == set(COMMANDS)
 
 
-# What messages suggest.
+# Overrides in messages.
 
 
 def suggestions() -> set[str]:
-    """`key=value` in texts of the code that are no docstrings, where nothing of it is filled in at run time."""
+    """Return `key=value` in string literals other than docstrings, unless part of it is filled in at run time."""
     found = set()
     for path in sorted((ROOT / "jaxrec").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -167,7 +167,7 @@ TOPS = {entry.name.partition(".")[0] for entry in CONF.iterdir()} | {
 
 
 def overrides_in(text: str) -> set[str]:
-    """Overrides in a sentence: quoted for a shell, or words; `model=mf or ease` and what has blanks to fill are not."""
+    """Return the overrides in a sentence, quoted for a shell or as words; not `model=mf or ease` or placeholders."""
     if "=" not in text or "<" in text:  # HTML
         return set()
     quoted = re.findall(rf"'({KEY}=[^'\0…]+)'", text)
@@ -176,7 +176,7 @@ def overrides_in(text: str) -> set[str]:
 
 
 def places_of(key: str) -> Iterator[tuple[str, list[str]]]:
-    """Scripts, and choices of a group, under which a key may exist."""
+    """Yield the scripts, and choices of a group, in which a key may exist."""
     group, _, rest = key.partition(".")
     choices = sorted((CONF / group).glob("*.yaml")) if rest else []
     for script in ("train", "pipeline", "recommend", "export", "mine", "serve", "study", "explore", "benchmark"):
@@ -187,7 +187,7 @@ def places_of(key: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def errors_of(override: str) -> list[str]:
-    """Why an override is not a setting of any command; empty if it is one of some command."""
+    """Return why an override is not a setting of any command; empty if some command has it."""
     key, value = override.split("=", 1)
     if (CONF / key / f"{value}.yaml").exists():
         return []
@@ -209,7 +209,7 @@ def test_what_messages_suggest_are_settings():
     assert [error for override in sorted(suggested) for error in errors_of(override)] == []
 
 
-# What documents print, run as it is pasted, on tiny data.
+# Commands of documents, pasted into a shell, on tiny data.
 
 FILLED = {
     "TRAIN": "train.parquet",
@@ -239,7 +239,7 @@ NOT_RUN = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Every file that documents name, two runs and a study."""
+    """Folder with every file named in documents, two runs and a study."""
     folder = tmp_path_factory.mktemp("pasted")
     (folder / "scripts").symlink_to(ROOT / "scripts")
     rng = np.random.default_rng(0)
@@ -285,7 +285,7 @@ def folder(tmp_path_factory):
 
 
 def paste(folder: Path, script: str) -> str:
-    """Runs lines in a shell of their own; what they print."""
+    """Run lines in a new shell; return their output."""
     paths = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": paths}
     done = subprocess.run(
@@ -296,7 +296,7 @@ def paste(folder: Path, script: str) -> str:
 
 
 def tiny(compose, line: str, variables: dict[str, str]) -> str:
-    """The line with what keeps it small: other data where it names none, one epoch, two trials."""
+    """Return the line with settings that keep it small: other data if it names none, one epoch, two trials."""
     script, arguments = command_of(line) or ("", "")
     if script != "train":
         return line
@@ -335,11 +335,11 @@ def test_pasted_into_a_shell_it_works(compose, folder, lines):
 
 
 @pytest.mark.slow
-def test_what_a_search_prints_to_be_pasted_works(folder):
+def test_commands_printed_by_a_search_work(folder):
     small = "data=files data.path=orders.csv"
     search = f"python scripts/train.py --multirun {small} sweep=ease sweep.n_trials=2"
-    said = paste(folder, f"{search} 'sweep.study_name=it is/a $study' 'hydra.sweep.dir=my search'")
-    (closer,) = re.findall(r"^details: (.*)$", said, re.MULTILINE)
+    message = paste(folder, f"{search} 'sweep.study_name=it is/a $study' 'hydra.sweep.dir=my search'")
+    (closer,) = re.findall(r"^details: (.*)$", message, re.MULTILINE)
     again = paste(folder, closer).strip().splitlines()[-1]
     paste(folder, again)
     header = (folder / "my search" / "best" / "config.yaml").read_text().splitlines()[1]
@@ -347,15 +347,15 @@ def test_what_a_search_prints_to_be_pasted_works(folder):
 
 
 @pytest.mark.slow
-def test_what_an_error_suggests_works(folder):
+def test_the_command_in_an_error_works(folder):
     small = "data=files data.path=orders.csv"
-    said = paste(folder, f"jaxrec train {small} sweep=ease 2>&1 || true")
-    (suggested,) = re.findall(r"requires --multirun: (jaxrec .*)$", said, re.MULTILINE)
+    message = paste(folder, f"jaxrec train {small} sweep=ease 2>&1 || true")
+    (suggested,) = re.findall(r"requires --multirun: (jaxrec .*)$", message, re.MULTILINE)
     paste(folder, f"{suggested} {small} sweep.n_trials=2")
 
 
 @pytest.mark.slow
-def test_the_next_steps_of_a_data_report_work(folder):
+def test_the_next_steps_of_a_data_report_work_when_pasted(folder):
     paste(folder, "jaxrec explore data=files data.path=views.csv data.time_column=timestamp 'out=the report'")
     page = (folder / "the report" / "report.html").read_text(encoding="utf-8")
     steps = [html.unescape(text) for text in re.findall(r"<pre>(jaxrec train .*?)</pre>", page)]
@@ -373,11 +373,11 @@ def test_the_next_steps_of_a_data_report_work(folder):
 @pytest.mark.slow
 def test_an_interrupted_run_prints_how_to_continue(folder):
     training = "jaxrec train data=files data.path=orders.csv trainer.epochs=300 trainer.patience=null"
-    said = paste(
+    message = paste(
         folder,
         f"{training} 'hydra.run.dir=a run' > printed 2>&1 & pid=$!\n"
         "until grep -q 'epoch 1 of' printed; do sleep 0.1; done\n"
         "kill -TERM $pid; wait $pid || true; cat printed",
     )
-    (suggested,) = re.findall(r"^to continue: (.*)$", said, re.MULTILINE)
+    (suggested,) = re.findall(r"^to continue: (.*)$", message, re.MULTILINE)
     assert "trained 300 of 300 epochs" in paste(folder, suggested)

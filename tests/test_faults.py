@@ -1,4 +1,4 @@
-"""Faults of the machine: each gives one clear message, and what was written stays."""
+"""Faults of the machine: each gives one clear message, and existing files are kept."""
 
 import errno
 import json
@@ -40,7 +40,7 @@ def tree(compose):
 
 
 def failing_at(number: int, code: int):
-    """`os.replace` that fails at its n-th call, as a disk does that is full by then."""
+    """Make `os.replace` fail at its n-th call, as if the disk were full by then."""
     calls, replace = [], os.replace
 
     def fail(*paths):
@@ -54,19 +54,19 @@ def failing_at(number: int, code: int):
 
 @pytest.mark.parametrize("number", [1, 4, 8])
 def test_a_disk_that_is_full_at_any_write_of_a_run(tree, tmp_path, monkeypatch, number):
-    """A run is complete or is not finished, and the same command writes it."""
+    """The run is either complete or unfinished, and the same command then writes it."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", failing_at(number, errno.ENOSPC))
         with pytest.raises(InputError, match=r"^Cannot write .*: the disk is full; free some space") as caught:
             launch.run(tree, tmp_path)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "metrics.json").exists()
-    assert files_in(tmp_path) == set(WRITES[: number - 1])  # and nothing half-written
+    assert files_in(tmp_path) == set(WRITES[: number - 1])  # and no partial file
     launch.run(tree, tmp_path)
     assert files_in(tmp_path) == set(WRITES)
 
 
-OUTPUTS = {  # command → files that mark its folders as complete, and its words
+OUTPUTS = {  # command → files that mark its folders as complete, and its arguments
     "run": (["metrics.json"], "train", *PLANTED, "model=popularity", "overwrite=true", "hydra.run.dir={out}"),
     "grid": (
         ["runs.csv", "0/metrics.json"],
@@ -79,8 +79,8 @@ OUTPUTS = {  # command → files that mark its folders as complete, and its word
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
-def test_an_output_that_is_replaced_is_not_complete_meanwhile(name, command, planted_run, tmp_path, monkeypatch):
-    """Whatever stops the command: nobody takes old and new files for one output."""
+def test_an_output_is_not_complete_while_it_is_replaced(name, command, planted_run, tmp_path, monkeypatch):
+    """Whatever stops the command: a mixture of old and new files is never a complete output."""
     marks, *words = OUTPUTS[name]
     words = [word.format(run=planted_run("model=popularity"), out=tmp_path / "out") for word in words]
     assert command(*words).returncode == 0
@@ -91,7 +91,7 @@ def test_an_output_that_is_replaced_is_not_complete_meanwhile(name, command, pla
 
 
 def test_the_table_of_a_grid_comes_last_and_then_its_training_states_are_removed(tree, tmp_path, monkeypatch):
-    """Killed in between, the same command has something to continue, or nothing more to do."""
+    """If killed in between, the same command continues from them, or has nothing to do."""
     order, replace, rmtree = [], os.replace, shutil.rmtree
     monkeypatch.setattr(os, "replace", lambda old, new: (order.append(Path(new).name), replace(old, new)))
     monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (order.append(Path(path).name), rmtree(path, **how)))
@@ -101,7 +101,7 @@ def test_the_table_of_a_grid_comes_last_and_then_its_training_states_are_removed
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB; the test skips where it cannot be mounted."""
+    """A file system of 1 MB; tests are skipped if it cannot be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
@@ -114,7 +114,7 @@ def small_disk(tmp_path):
 
 
 def test_a_small_disk(tree, small_disk):
-    """The report does not fit; what was written before it stays, and a journal keeps its whole records."""
+    """The report does not fit; files written before it are kept, and a journal keeps its complete records."""
     with pytest.raises(InputError, match=r"Cannot write report\.html in .*disk: the disk is full"):
         launch.run(tree, small_disk)
     assert files_in(small_disk) == set(WRITES[:6])
@@ -123,12 +123,12 @@ def test_a_small_disk(tree, small_disk):
     with pytest.raises(OSError, match="No space left"):
         any(storage.set_study_user_attr(study, "x", "y" * 20_000) for _ in range(100))
     (small_disk / "model" / "params.safetensors").unlink()
-    again = open_storage(None, small_disk)  # the last record was cut off
+    again = open_storage(None, small_disk)  # the last record was truncated
     again.set_study_user_attr(study, "x", "z")
     assert open_storage(None, small_disk).get_study_user_attrs(study) == {"x": "z"}
 
 
-def test_a_disk_that_is_read_only(command, small_disk):
+def test_a_read_only_disk(command, small_disk):
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     done = command("train", *PLANTED, "model=popularity", f"hydra.run.dir={small_disk / 'run'}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -145,14 +145,14 @@ def test_a_disk_that_is_read_only(command, small_disk):
         (OSError(errno.ESTALE, "Stale file handle", "/x"), "/x: the folder was removed or its server restarted"),
     ],
 )
-def test_what_a_command_says_when_the_machine_is_exhausted(capsys, error, message):
+def test_messages_if_the_machine_is_out_of_resources(capsys, error, message):
     def fail() -> None:
         raise error
 
     assert exit_code_of(fail) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"error: {message}")
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {message}")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("error", [JaxRuntimeError("INTERNAL: a bug"), OSError(errno.EBADF, "Bad file descriptor")])
@@ -165,7 +165,7 @@ def test_other_errors_are_not_hidden(error):
 
 
 def test_a_second_process_in_the_same_directory(tree, tmp_path):
-    """It is refused while the first runs, and not after the first was killed."""
+    """It is refused while the first runs, but not after the first was killed."""
     line = [sys.executable, "-c", HELD, str(tmp_path / LOCK_FILE)]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
@@ -188,8 +188,8 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     assert (tmp_path / "x").read_text() == "1"
 
 
-def test_a_rename_that_nfs_reports_as_failed(tmp_path, monkeypatch):
-    """The first answer was lost, and the second says that the file is not there: it has been renamed."""
+def test_a_successful_rename_that_nfs_reports_as_failed(tmp_path, monkeypatch):
+    """The first response was lost, and the retry reports a missing file: it has been renamed."""
     replace = os.replace
 
     def twice(*paths):
@@ -207,7 +207,7 @@ def test_a_rename_that_nfs_reports_as_failed(tmp_path, monkeypatch):
 
 
 def test_a_folder_that_vanishes_is_written_again(tree, tmp_path, monkeypatch):
-    """Removed while the model trained: the run is written as if it had just been started."""
+    """Removed during training: the run is written as into a new folder."""
     select = launch.single.select
 
     def vanishing(*arguments):
@@ -222,7 +222,7 @@ def test_a_folder_that_vanishes_is_written_again(tree, tmp_path, monkeypatch):
 
 
 def test_a_clock_that_jumps(tmp_path):
-    """Files from the future are not taken for those of killed processes."""
+    """Files from the future do not count as those of killed processes."""
     file = tmp_path / ".tmp-0123abcd-x"
     file.touch()
     os.utime(file, (2**33, 2**33))
@@ -230,8 +230,8 @@ def test_a_clock_that_jumps(tmp_path):
     assert file.exists()
 
 
-def test_a_search_on_a_disk_that_is_full_goes_on_when_it_is_not(small_disk):
-    """Trials that were told are kept; the search then ends with exactly its number of trials."""
+def test_a_search_on_a_full_disk_continues_when_there_is_space(small_disk):
+    """Stored trials are kept; the search then ends with exactly its number of trials."""
     filler = small_disk / "filler"
     filler.write_bytes(bytes(940_000))
     evaluate = Recorder(lambda params: Outcome(quadratic(params), attributes={"note": "x" * 2000}))

@@ -1,4 +1,4 @@
-"""Whole commands: runs, grids and searches, what they leave on disk, and what is left when they are stopped."""
+"""Whole commands: runs, grids and searches, their files, and files after an interruption."""
 
 import json
 import re
@@ -31,7 +31,7 @@ SPACE = {
 
 @contextmanager
 def training(*arguments: str, cwd) -> Iterator[subprocess.Popen]:
-    """scripts/train.py in a process of its own, what it says in `log`; killed if the test ends before it does."""
+    """Run scripts/train.py in its own process, with output in `log`; killed if the test ends first."""
     command = [sys.executable, str(ROOT / "scripts" / "train.py"), *arguments]
     with (cwd / "log").open("w") as log, subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log) as process:
         yield process
@@ -43,7 +43,7 @@ def run_dir(planted_run):
     return planted_run("trainer.epochs=2", "trainer.batch_size=512")
 
 
-def test_a_run_directory_holds_what_it_promises(run_dir):
+def test_a_run_directory_has_the_documented_files(run_dir):
     names = {path.name for path in run_dir.iterdir()}
     assert names == {"config.yaml", "metrics.json", "per_user.parquet", "history.csv", "model", "report.html"}
     metrics = json.loads((run_dir / "metrics.json").read_text())
@@ -58,7 +58,7 @@ def test_a_run_directory_holds_what_it_promises(run_dir):
 
 
 @pytest.mark.slow
-def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path):
+def test_training_again_from_config_yaml_gives_the_same_numbers(run_dir, tmp_path):
     arguments = ("--config-path", str(run_dir), "--config-name", "config", f"hydra.run.dir={tmp_path}")
     with training(*arguments, cwd=tmp_path) as again:
         assert again.wait(300) == 0, (tmp_path / "log").read_text()
@@ -67,7 +67,7 @@ def test_a_run_is_repeated_from_its_config_to_the_same_numbers(run_dir, tmp_path
     assert one["validation"] == two["validation"]
 
 
-def test_a_value_with_a_dollar_sign_is_repeated_as_it_is(compose, tmp_path):
+def test_a_value_with_a_dollar_sign_in_config_yaml_is_not_interpolated(compose, tmp_path):
     path = tmp_path / "${name} \\${x}.csv"
     pd.DataFrame({"user_id": [0, 0, 0, 1, 1, 1], "item_id": [0, 1, 2, 0, 1, 2]}).to_csv(path, index=False)
     tree = compose(
@@ -79,7 +79,7 @@ def test_a_value_with_a_dollar_sign_is_repeated_as_it_is(compose, tmp_path):
     assert Run.open(tmp_path / "run").tree["data"]["path"] == str(path)
 
 
-def test_loaded_runs_speak_original_ids(run_dir):
+def test_loaded_runs_use_original_ids(run_dir):
     model = recommend.load(run_dir)
     with pytest.raises(InputError, match="user 'nobody' is not in this run's data"):
         model.recommend(["nobody"])
@@ -99,7 +99,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
     assert len(results) == 3
     assert results[1].metrics["environment"]["placement"].startswith("2 members on")
     table = pd.read_csv(tmp_path / "runs.csv")
-    assert table.run.tolist() == [0, 1, 2, 3]  # the last row is popularity's
+    assert table.run.tolist() == [0, 1, 2, 3]  # the last row is that of popularity
     columns = [f"{part}_ndcg@10{end}" for part, end in [("validation", ""), ("test", ""), ("test", "_low")]]
     for number in range(3):
         metrics = json.loads((tmp_path / table.path[number] / "metrics.json").read_text())
@@ -109,7 +109,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
             metrics["test_interval"]["ndcg@10"][0],
         ]
         assert table[columns].iloc[number].tolist() == pytest.approx(expected)
-    # The grid's popularity is that of model=popularity, on validation and on test.
+    # The baseline row equals the run of model=popularity, on validation and on test.
     assert table[columns[:2]].iloc[3].tolist() == pytest.approx(table[columns[:2]].iloc[0].tolist())
     page = (tmp_path / "report.html").read_text()
     assert all(f'href="{number}/report.html"' in page for number in range(3))
@@ -121,7 +121,7 @@ def test_a_grid_trains_every_combination_once(compose, tmp_path):
 
 
 @pytest.mark.whole
-def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, capsys):
+def test_a_grid_keeps_successful_runs_and_names_failed_ones(compose, tmp_path, capsys):
     chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
     trees = [compose(*SHORT, *c) for c in chosen]
     good, bad = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path / "both")
@@ -137,7 +137,7 @@ def test_a_grid_keeps_what_succeeds_and_names_what_fails(compose, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_what_is_left_of_a_population_is_what_it_is_alone(compose, tmp_path):
+def test_members_left_after_a_failure_train_as_alone(compose, tmp_path):
     chosen = [["optimizer.learning_rate=0.01"], ["optimizer.learning_rate=1e30"]]
     trees = [compose(*SHORT, *c) for c in chosen]
     good, _ = launch.grid(list(zip(trees, chosen, strict=True)), tmp_path / "both")
@@ -182,23 +182,23 @@ def test_a_metric_that_is_not_defined_on_test_is_shown_with_its_reason(compose, 
 
 
 @pytest.mark.whole
-def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path, monkeypatch, capsys):
+def test_a_search_uses_validation_and_tests_only_the_winner(compose, tmp_path, monkeypatch, capsys):
     reads = []
     finish = experiment.finish
     monkeypatch.setattr(experiment, "finish", lambda *a, **k: (reads.append(1), finish(*a, **k))[1])
     tree = compose(*SHORT, "sweep.n_trials=6", "sweep.population=4")
     result = launch.sweep(tree, SPACE, lambda more: compose(*SHORT, *more), ["data=synthetic"], tmp_path)
     assert len(reads) == 1
-    said = capsys.readouterr().out
-    assert "6 trials, 4 at a time" in said
-    assert said.count("compiling ...") == 1
-    assert [int(number) for number in re.findall(r"  trial (\d): 0\.\d+", said)] == list(range(6))
+    shown = capsys.readouterr().out
+    assert "6 trials, 4 at a time" in shown
+    assert shown.count("compiling ...") == 1
+    assert [int(number) for number in re.findall(r"  trial (\d): 0\.\d+", shown)] == list(range(6))
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {"journal.log", "trials.csv", "best.yaml", "report.html"} <= names
     assert not [path for path in tmp_path.glob("*/metrics.json") if path.parent.name != "best"]
     trials = pd.read_csv(tmp_path / "trials.csv")
     assert trials.state.tolist() == ["complete"] * 6
-    assert result.metrics["validation"]["ndcg@10"] == trials.value.max()  # its parameters were kept
+    assert result.metrics["validation"]["ndcg@10"] == trials.value.max()  # its parameters are kept
     overrides = yaml.safe_load((tmp_path / "best.yaml").read_text())
     assert {text.split("=")[0] for text in overrides} == set(SPACE)
     with pytest.raises(InputError, match="already holds a search"):
@@ -206,7 +206,7 @@ def test_a_search_tells_validation_and_tests_the_winner_alone(compose, tmp_path,
 
 
 @pytest.mark.slow
-def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
+def test_null_is_a_choice_beside_a_group_too(compose, tmp_path):
     short = (*PLANTED, "model=popularity", "sweep.sampler=grid", "sweep.population=2")
     space = {"model": {"choices": ["popularity"]}, "model.window_days": {"choices": [None, 10.0]}}
     launch.sweep(compose(*short), space, lambda more: compose(*short, *more), [], tmp_path)
@@ -215,7 +215,7 @@ def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
     (best,) = [text for text in yaml.safe_load((tmp_path / "best.yaml").read_text()) if "window_days" in text]
     assert best in ("model.window_days=null", "model.window_days=10.0")
     assert compose(*short, best)["model"]["window_days"] in (None, 10.0)
-    # The directory is that study's: another is refused, and nothing of the first is touched.
+    # The directory belongs to that study: another is refused, and the first is not changed.
     page = (tmp_path / "report.html").read_bytes()
     other = compose(*short, "sweep.study_name=other")
     with pytest.raises(InputError, match=r"already holds the study synthetic.*: set another hydra\.sweep\.dir"):
@@ -223,7 +223,7 @@ def test_null_is_a_choice_also_beside_a_group(compose, tmp_path):
     assert (tmp_path / "report.html").read_bytes() == page
 
 
-def test_a_space_that_does_not_fit_each_of_its_models_is_refused_first(compose, tmp_path):
+def test_a_space_that_does_not_fit_all_models_is_refused_before_training(compose, tmp_path):
     space = {"model": {"choices": ["mf", "ease"]}, "trainer.epochs": {"choices": [1, 2]}}
     with pytest.raises(Exception, match=r"trainer\.epochs"):
         launch.sweep(compose(*PLANTED), space, lambda more: compose(*PLANTED, *more), [], tmp_path / "s")
@@ -249,7 +249,7 @@ def test_refit_trains_on_validation_too(compose, tmp_path):
     assert refitted.metrics["test"] != alone.metrics["test"]
 
 
-def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp_path):
+def test_models_of_user_ids_are_refused_if_all_users_are_new(compose, tmp_path):
     message = "all evaluated users are new.* GMF knows users only by their id: .*model=ease"
     for split in (["split=new_users"], ["split=sessions", "split.gap_minutes=null", "split.validation_days=0"]):
         with pytest.raises(InputError, match=message):
@@ -258,7 +258,7 @@ def test_models_that_know_users_by_id_are_refused_where_all_are_new(compose, tmp
 
 
 @pytest.mark.slow
-def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tmp_path, capsys):
+def test_new_users_are_ranked_by_history_and_groups_are_reported(compose, tmp_path, capsys):
     launch.run(compose(*PLANTED, "split=new_users", "model=ease", "refit=true"), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["test"]["ndcg@10"] > 1.25 * metrics["popularity"]["ndcg@10"]
@@ -269,7 +269,7 @@ def test_new_users_are_served_from_their_history_and_groups_are_told(compose, tm
 
 
 @pytest.mark.slow
-def test_every_number_of_a_sampled_run_says_so(compose, tmp_path):
+def test_every_metric_of_a_sampled_run_is_labeled(compose, tmp_path):
     launch.run(compose(*SHORT, "eval=candidates", "eval.n=9", "eval.k=[5]", "eval.monitor=sampled_ndcg@5"), tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     for part in ("validation", "test", "test_interval", "popularity"):
@@ -281,7 +281,7 @@ def test_every_number_of_a_sampled_run_says_so(compose, tmp_path):
     assert "SAMPLED" in (tmp_path / "report.html").read_text()
 
 
-def test_patience_without_validation_data_is_said_to_have_no_effect(compose, tmp_path, monkeypatch, capsys):
+def test_patience_without_validation_data_prints_a_note(compose, tmp_path, monkeypatch, capsys):
     def stop(*given):
         raise InputError("stopped before training")
 
@@ -299,7 +299,7 @@ def test_patience_without_validation_data_is_said_to_have_no_effect(compose, tmp
         assert (note in printed) == is_said
 
 
-def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_path):
+def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(compose, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(InputError, match=f"cannot write to {blocked}"):
@@ -308,10 +308,10 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_work(compose, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_who_is_asked_to_stop_keeps_what_was_done(tmp_path, sent):
+def test_a_run_that_is_terminated_keeps_its_results(tmp_path, sent):
     arguments = (*PLANTED, "trainer.epochs=100000", "trainer.patience=null", "hydra.run.dir=run")
     with training(*arguments, cwd=tmp_path) as process:
-        while "epoch" not in (tmp_path / "log").read_text():  # the first line about training, some seconds into it
+        while "epoch" not in (tmp_path / "log").read_text():  # the first line about training, after some seconds
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.2)
         process.send_signal(sent)
@@ -322,7 +322,7 @@ def test_who_is_asked_to_stop_keeps_what_was_done(tmp_path, sent):
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
+def test_a_killed_search_continues(tmp_path):
     arguments = ("--multirun", *SHORT, "sweep=mf", "sweep.n_trials=6", "sweep.population=2", "hydra.sweep.dir=s")
     with training(*arguments, cwd=tmp_path) as process:
         while not (tmp_path / "s" / "trials.csv").exists():
@@ -337,7 +337,7 @@ def test_a_killed_search_goes_on_where_it_stopped(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_says_what_to_do(compose, tmp_path):
+def test_the_error_of_a_diverged_run_says_what_to_do(compose, tmp_path):
     tree = settings.put(compose(*SHORT, "optimizer=sgd"), {"optimizer.learning_rate": 1e30})
     with pytest.raises(InputError, match=r"training diverged: decrease optimizer\.learning_rate"):
         launch.run(tree, tmp_path)
@@ -357,7 +357,7 @@ def test_a_trial_that_diverges_fails_alone(compose, tmp_path):
 
 @pytest.mark.slow
 def test_a_search_for_the_smallest_error(compose, tmp_path):
-    """Ratings that are sums of a user's and an item's part: the best trial has the smallest rmse, near the noise."""
+    """Ratings are sums of user and item effects and noise: the best trial has the smallest rmse, near the noise."""
     rng = np.random.default_rng(0)
     user, item = np.divmod(rng.permutation(60 * 40)[:1500], 40)
     rating = 3 + rng.normal(0, 0.5, 60)[user] + rng.normal(0, 0.5, 40)[item] + rng.normal(0, 0.1, 1500)

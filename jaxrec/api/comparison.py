@@ -41,7 +41,7 @@ def evaluate(
 
     Returns:
         One row per model and metric: model, metric, and the columns of `jaxrec.statistics.compared`: seeds, value with
-        low and high (95 % interval over users and seeds), sd over seeds, and, except for the first model, difference,
+        low and high (95% interval over users and seeds), sd over seeds, and, except for the first model, difference,
         difference_low, difference_high (paired by user), p and p_wilcoxon (with Holm's correction). The sd of a single
         seed is NaN: differences between seeds are then not included in intervals and p. Metrics of all lists together,
         such as coverage, have no differences.

@@ -59,4 +59,4 @@ def _cautions(notes: dict[str, int | float], random: bool) -> list[str]:
 
 
 def _percent(share: float) -> str:
-    return "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
+    return "less than 0.1%" if share < 0.001 else f"{100 * share:.1f}%"

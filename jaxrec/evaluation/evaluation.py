@@ -141,7 +141,7 @@ class Evaluation:
         return means | {key: float(values[member]) for key, values in self.overall.items()}
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:
-        """95 % bootstrap interval of each mean; users are resampled with all of their rows."""
+        """95% bootstrap interval of each mean; users are resampled with all of their rows."""
         units = self.users if self.ground_truth.singly else None
         return {key: mean_and_interval(values[member], units=units)[1:] for key, values in self.per_user.items()}
 

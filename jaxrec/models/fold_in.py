@@ -4,7 +4,7 @@ Either by least squares, `sums` and `cholesky` [Hu, Koren, Volinsky 2008, sectio
 estimation under a softmax over the catalog and a Gaussian prior, `most_likely` [Salakhutdinov and Mnih 2008,
 Probabilistic matrix factorization; fixed curvature: Boehning 1992, Multinomial logistic regression algorithm].
 
-Test NDCG@10 on 2,000 users of MovieLens-1M, a fifth of them held out (split=new_users, a random 80 % of their
+Test NDCG@10 on 2,000 users of MovieLens-1M, a fifth of them held out (split=new_users, a random 80% of their
 interactions known), without tuning: EASE .436 (.410 to .462), iALS .398 (.373 to .424), MF trained by BPR .390 (.364 to
 .416), popularity .212.
 """

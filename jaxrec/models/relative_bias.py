@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 FARTHEST = 127  # largest distance between positions with a bias of its own
 TIME_BUCKETS = 64  # the last one starts after 5.5 years
-BUCKET_WIDTH = 0.301  # in the natural logarithm of seconds, as in the code of Zhai et al.: 35 % longer each
+BUCKET_WIDTH = 0.301  # in the natural logarithm of seconds, as in the code of Zhai et al.: 35% longer each
 
 
 def relative_biases(

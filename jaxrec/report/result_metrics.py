@@ -64,6 +64,6 @@ def metric_table(result: Result) -> Html:
 
 
 def test_interval(result: Result, key: str) -> str:
-    """Return the 95 % interval of a test metric as text; empty if it has none."""
+    """Return the 95% interval of a test metric as text; empty if it has none."""
     low, high = result.metrics.get("test_interval", {}).get(key, (math.nan, math.nan))
     return interval(low, high)

@@ -15,28 +15,28 @@ def split_of(rows: list[tuple], notes: dict[str, int] | None = None):
     return given(encode(frame, notes=notes, name="told"))
 
 
-def test_nothing_is_said_of_data_without_blemish():
+def test_clean_data_has_no_notices():
     assert notices(split_of([(1, 1, 1, 0), (1, 2, 2, 0), (2, 1, 1, 0), (2, 2, 9, 2)], {"rows of nobody": 0})) == []
 
 
-def test_what_was_dropped_and_what_leaks_is_said_in_words():
+def test_notices_of_dropped_rows_and_leakage():
     rows = [(1, 1, 1, 0), (1, 2, 8, 0), (2, 1, 1, 0), (2, 1, 7, 2), (2, 2, 7, 2), (2, 9, 9, 2), (3, 1, 9, 2)]
     split = split_of(rows, {"rows without a customer, dropped": 1234, "rows of nobody": 0})
     assert notices(split) == [
         "  read: 1,234 rows without a customer, dropped",
         "  left out: 1 test interactions with an item that the user had already",
-        "  note: 33.3 % of the test interactions are older than the latest training interaction, so models may learn "
+        "  note: 33.3% of the test interactions are older than the latest training interaction, so models may learn "
         "from the future (split=global_time prevents this); 1 of 2 test users are not in train; 1 test items are not "
         "in train (only item features can rank them; see test_groups)",
     ]
 
 
-def test_nothing_is_said_of_a_leak_where_there_is_no_time():
+def test_no_leakage_notice_without_times():
     frame = pd.DataFrame([(1, 1, 0), (1, 2, 2)], columns=["user_id", "item_id", "part"])
     assert not any("older than" in line for line in notices(given(encode(frame, name="told"))))
 
 
-def test_whether_a_split_is_random_is_told_by_its_kind_not_by_the_share_that_leaks():
+def test_the_leakage_notice_depends_on_the_kind_of_split_not_on_the_share():
     rows = pd.DataFrame({"user_id": [0] * 10, "item_id": range(10), "time": range(1, 11)})
     times = dict.fromkeys(("validation_fraction", "test_fraction"), 0.3)
     random = holdout(encode(rows, name="told"), **times, seed=1)
@@ -45,15 +45,15 @@ def test_whether_a_split_is_random_is_told_by_its_kind_not_by_the_share_that_lea
     of_users = new_users(encode(rows.assign(user_id=[0, 1] * 5), name="told"), validation_fraction=0, test_fraction=0.5)
     assert "the split is random" in notices(of_users)[-1]
     whole = split_of([(1, 1, 1, 0), (1, 2, 8, 0), (2, 1, 8, 0), (2, 2, 7, 2)])
-    assert notices(whole)[-1].startswith("  note: 100.0 % of the test interactions are older")
+    assert notices(whole)[-1].startswith("  note: 100.0% of the test interactions are older")
 
 
-def test_users_who_are_all_new_are_said_to_be():
+def test_notice_if_all_test_users_are_new():
     split = split_of([(1, 1, 1, 0), (1, 2, 2, 0), (3, 1, 9, 2)])
     assert notices(split) == ["  note: all 1 test users are new (represented by their history only)"]
 
 
-def test_a_small_leak_is_not_rounded_away():
+def test_a_small_leakage_share_is_not_rounded_to_zero():
     split = split_of([(1, 1, 1, 0), (1, 2, 8, 0), (2, 2, 9, 2)])
     small = replace(split, notes={**split.notes, "test_before_last_train": np.float64(1e-5)})
-    assert "less than 0.1 % of the test interactions" in notices(small)[-1]
+    assert "less than 0.1% of the test interactions" in notices(small)[-1]

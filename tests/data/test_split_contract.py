@@ -1,4 +1,4 @@
-"""Every split in conf/split keeps every promise made for splits. A new yaml is tested unasked."""
+"""Every split in conf/split keeps every promise made for splits. New yaml files are tested automatically."""
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,13 @@ from jaxrec.errors import InputError
 from tests.paths import ROOT
 
 SPLITS = sorted(path.stem for path in (ROOT / "conf" / "split").glob("*.yaml"))
-IN_TIME = {"global_time", "rolling", "sessions"}  # nobody trains on what is newer than anything that is held out
-IN_TIME_BY_USER = {"leave_one_out"}  # the same, of each user's own
+IN_TIME = {"global_time", "rolling", "sessions"}  # no training row is newer than a held-out row
+IN_TIME_BY_USER = {"leave_one_out"}  # the same within each user
 SETTINGS = {"sessions": ("split.validation_days=4", "split.test_days=4")}
 
 
 def data(name: str, n_users: int = 40, n_rows: int = 1200) -> Interactions:
-    """Users who act on 60 items in 30 days, some twice; the value tells rows apart."""
+    """Interactions with 60 items in 30 days, some repeated; the value identifies the row."""
     rng = np.random.default_rng(5)
     frame = pd.DataFrame({"user_id": rng.integers(0, n_users, n_rows), "item_id": rng.integers(0, 60, n_rows)})
     frame["time"] = np.sort(rng.integers(0, 30 * DAY, n_rows))
@@ -59,7 +59,7 @@ def test_no_row_is_in_two_parts(made):
     assert all(len(part) for part in held_out(split))
 
 
-def test_what_is_sought_is_not_known(made):
+def test_targets_are_not_known(made):
     split = made()
     assert split.selection.validation is not None
     for held in (split.selection.validation, split.test):
@@ -71,7 +71,7 @@ def test_what_is_sought_is_not_known(made):
 
 
 def test_every_row_is_in_the_split_or_counted_as_dropped(made):
-    """A row is trained on, sought, or known when something is sought."""
+    """A row is in train, a target, or known at a target."""
     source, split = data(made.name), made()
     assert split.selection.validation is not None
     held = split.selection.validation, split.test
@@ -87,7 +87,7 @@ def test_every_row_is_in_the_split_or_counted_as_dropped(made):
         assert missing == dropped
 
 
-def test_notes_count_who_is_asked_about(made):
+def test_notes_count_evaluated_users(made):
     split = made()
     validation, test = held_out(split)
     assert split.notes["users_with_validation"] == len(set(validation.user.tolist()))
@@ -98,8 +98,8 @@ def test_notes_count_who_is_asked_about(made):
     assert split.notes["test_before_last_train"] == (test.time < train.time.max()).mean()
 
 
-def test_nobody_trains_on_the_future(made):
-    """Of the data as a whole, or of each user; other splits say how much of the test is older than train."""
+def test_training_data_precedes_held_out_data(made):
+    """In the whole data or within each user; other splits note how much of the test is older than train."""
     split = made()
     validation, test = held_out(split)
     train = split.selection.train
@@ -114,7 +114,7 @@ def test_nobody_trains_on_the_future(made):
             assert (np.diff(in_order) >= 0).all()
 
 
-def test_a_split_is_set_by_its_seed(made):
+def test_the_seed_sets_the_split(made):
     one, again = made(), made()
     assert rows(*held_out(one)) == rows(*held_out(again))
     if "seed" in made.settings:
@@ -123,14 +123,14 @@ def test_a_split_is_set_by_its_seed(made):
 
 @pytest.mark.parametrize("n_rows", [0, 1])
 def test_data_that_is_too_small_is_one_clear_error(made, n_rows):
-    """No row at all, and one user with one row."""
+    """No rows, and one user with one row."""
     source = data(made.name).take(np.arange(n_rows))
     with pytest.raises(InputError) as error:
         made(source)
     assert "\n" not in str(error.value)
     assert any(
-        said in str(error.value)
-        for said in (
+        reason in str(error.value)
+        for reason in (
             "no user has",
             "no interaction lies",
             "no training data left",

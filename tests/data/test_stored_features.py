@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of features is what they were, and encodes other rows as they did."""
+"""Features in a checkpoint are restored, and encode other rows as before."""
 
 import numpy as np
 import pytest
@@ -6,13 +6,13 @@ import pytest
 from jaxrec.checkpoint import load_extra, save_params
 from jaxrec.data.features import Encoded
 from jaxrec.data.stored_features import restored, stored
-from tests.models.made_features import ITEMS, OF_ITEMS, OF_USERS
+from tests.models.synthetic_features import ITEMS, OF_ITEMS, OF_USERS
 
 ARRAYS = ("categories", "bags", "numbers")
 
 
 @pytest.mark.parametrize("of_users", [OF_USERS, None], ids=["both", "items alone"])
-def test_a_checkpoint_gives_back_arrays_vocabularies_and_scales(tmp_path, of_users):
+def test_a_checkpoint_restores_arrays_vocabularies_and_scales(tmp_path, of_users):
     save_params(tmp_path, {"w": np.zeros(1)}, extra=stored(Encoded.holding(of_users, OF_ITEMS)))
     found = restored(load_extra(tmp_path))
     assert (found.of_users is None) == (of_users is None)

@@ -1,4 +1,4 @@
-"""The page: what it says, that names stay text, and that a real browser draws every chart without the net."""
+"""The page: contents, escaping of names, and that a real browser draws every chart offline."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from jaxrec.explore.report import report
 from jaxrec.explore.tables import tables
 from jaxrec.explore.time_charts import over_time
 from tests.data.sources.complete_journey_files import tables as complete_journey_tables
-from tests.explore.made_log import made
+from tests.explore.synthetic_log import made
 from tests.page import EVIL, Page, numbers, unpacked
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -44,15 +44,15 @@ DEGENERATE = {
 }
 
 
-def test_the_page_says_what_the_tables_hold(full):
-    said = Page(full).said
-    assert "interactions 3,000" in said
-    assert "rows dropped 3" in said
-    assert "Not shown" not in said
-    assert "film 0" in said
+def test_the_page_contains_the_numbers_of_the_tables(full):
+    shown_text = Page(full).content
+    assert "interactions 3,000" in shown_text
+    assert "rows dropped 3" in shown_text
+    assert "Not shown" not in shown_text
+    assert "film 0" in shown_text
 
 
-def test_every_chart_says_what_to_see(full):
+def test_every_chart_has_a_sentence(full):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", full)
     assert len(captions) == len(Page(full).charts) == 24
     assert all(re.search(r"\d.*\.$", caption) for caption in captions)
@@ -60,34 +60,34 @@ def test_every_chart_says_what_to_see(full):
 
 
 @pytest.mark.parametrize("name", DEGENERATE)
-def test_data_that_lacks_nearly_everything_has_a_page(name):
+def test_minimal_data_has_a_page(name):
     page = Page(report(name, tables(DEGENERATE[name])))
-    assert "features: the data has no features of users or items" in page.said
+    assert "features: the data has no features of users or items" in page.content
     assert len(page.charts) >= 9
-    assert not re.search(r"\bnan\b", page.said)
+    assert not re.search(r"\bnan\b", page.content)
 
 
 def test_problems_come_first_and_next_steps_last(full):
-    said = Page(full).said
-    places = [said.index(title) for title in ("rows dropped 3", "Summary", "Items", "Sparsity", "Next steps")]
+    shown_text = Page(full).content
+    places = [shown_text.index(title) for title in ("rows dropped 3", "Summary", "Items", "Sparsity", "Next steps")]
     assert places == sorted(places)
 
 
 def test_next_steps_fit_the_data():
     days = pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "time": [0, 86_400_000]})
     timed, untimed = tables(encode(days, name="x")), tables(encode(days.drop(columns="time"), name="x"))
-    assert ["split=global_time" in step for _, step in next_steps(timed)] == [True, True]  # days alone have no sessions
+    assert ["split=global_time" in step for _, step in next_steps(timed)] == [True, True]  # whole days have no sessions
     assert [step for _, step in next_steps(untimed)] == [["model=popularity,item_knn,ease,ials"], ["sweep=mf"]]
     alone = tables(encode(days.assign(time=[1, 2]), name="x"))
     assert ["split=sessions" in step for _, step in next_steps(alone)] == [False, False]  # sessions of one action
     moments = tables(encode(days.assign(user_id=1, item_id=[1, 2], time=[1, 2]), name="x"))
     assert next_steps(moments)[-1][1] == ["split=sessions", "model=item_knn,gru4rec", "data.duplicates=keep"]
     assert next_steps(moments, repeats=False)[-1][1] == ["split=sessions", "model=item_knn,gru4rec"]
-    source = Page(report("x", untimed, ["data=files", "data.path=a b.csv"])).said
+    source = Page(report("x", untimed, ["data=files", "data.path=a b.csv"])).content
     assert "jaxrec train --multirun data=files 'data.path=a b.csv' sweep=mf" in source
 
 
-def test_every_bar_has_its_label_and_empty_ranges_in_front_are_left_out():
+def test_every_bar_has_a_label_and_leading_empty_ranges_are_omitted():
     table = pd.DataFrame({"low": [1, 2, 3, 5], "high": [1, 2, 4, 9], "count": [0, 3, 0, 2]})
     (chart,) = Page(histogram("t", table, "x", "y", "", "#000000")).charts
     assert chart["layout"]["xaxis"]["ticktext"] == ["2", "3\u20134", "5\u20139"]
@@ -96,7 +96,7 @@ def test_every_bar_has_its_label_and_empty_ranges_in_front_are_left_out():
 
 
 @pytest.mark.parametrize(("days", "tick"), [(40, None), (200, "M1"), (500, "M2"), (3000, "M12")])
-def test_ticks_are_months_nine_at_most(days, tick):
+def test_ticks_are_at_most_nine_months(days, tick):
     time = pd.Series([0, days * 86_400_000])
     made = tables(encode(pd.DataFrame({"user_id": [1, 2], "item_id": [1, 1], "time": time}), name="x"))
     (chart,) = Page(over_time(made["over_time"])).charts
@@ -109,7 +109,7 @@ def test_markup_in_names_stays_text():
     data = encode(frame, item_features=items, event_names=(f"view{EVIL}", f"buy{EVIL}"), notes={EVIL: 3}, name=EVIL)
     source = report(EVIL, tables(data))
     page = Page(source)
-    assert EVIL in page.said
+    assert EVIL in page.content
     assert "<script>alert" not in source
     assert "<img" not in source
     # Plotly draws tags that it finds in text.
@@ -118,7 +118,7 @@ def test_markup_in_names_stays_text():
 
 
 @pytest.mark.slow
-def test_large_data_makes_a_small_page():
+def test_the_page_of_large_data_is_small():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"user_id": rng.integers(0, 50_000, 200_000), "item_id": rng.integers(0, 20_000, 200_000)})
     data = encode(rows.assign(time=rng.integers(0, 10**12, 200_000), value=rng.normal(size=200_000)), name="large")
@@ -137,7 +137,7 @@ def test_the_script_writes_the_page_and_its_tables(command, tmp_path):
     assert pd.read_csv(tmp_path / "x" / "actions.csv").interactions.tolist() == [900]
 
 
-def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(command, tmp_path):
+def test_repeats_and_returns_are_included_by_default(command, tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id,q\n1,1,3\n1,1,-3\n2,1,1\n2,1,1\n3,2,4\n")
     of = ["data=files", f"data.path={tmp_path / 'log.csv'}", "data.value_column=q"]
     for more, n, single in ([], 5, 1), (["data.duplicates=last"], 3, 3):
@@ -152,7 +152,7 @@ def test_a_log_is_described_with_its_repeats_and_returns_unless_asked_otherwise(
 
 
 @pytest.mark.parametrize(("typed", "least"), [((), 1.0), (("data.quantity=log",), np.log(2))])
-def test_quantities_are_shown_as_they_are_unless_asked_otherwise(command, typed, least, tmp_path):
+def test_quantities_are_not_transformed_by_default(command, typed, least, tmp_path):
     for name, table in complete_journey_tables().items():
         table.to_parquet(tmp_path / f"{name}.parquet", index=False)
     given = ("data=complete_journey", f"data.path={tmp_path}", f"out={tmp_path}/x", *typed)
@@ -169,14 +169,14 @@ def test_quantities_are_shown_as_they_are_unless_asked_otherwise(command, typed,
         (["data=synthetic", "explore.funnel=[view]"], "the data has no event types"),
     ],
 )
-def test_a_mistake_is_one_clear_line(command, arguments, message, tmp_path):
+def test_an_error_is_one_line(command, arguments, message, tmp_path):
     done = command("explore", *arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert not list(tmp_path.rglob("report.html"))
 
 
-# Said by the page itself, as the browser has requests of its own.
+# Recorded by the page itself, as the browser makes requests of its own.
 SAYS = """<script>setTimeout(() => {
   const asked = performance.getEntriesByType("resource").map((entry) => entry.name);
   document.body.dataset.asked = JSON.stringify(asked);
@@ -186,7 +186,7 @@ SAYS = """<script>setTimeout(() => {
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: no chromium or google-chrome is installed")
 @pytest.mark.parametrize("name", ["full", "one row with all columns"])
-def test_a_browser_draws_every_chart_without_the_net(name, full, tmp_path):
+def test_a_browser_draws_every_chart_offline(name, full, tmp_path):
     source = full if name == "full" else report(name, tables(DEGENERATE[name]))
     path = tmp_path / "report.html"
     path.write_text(source.replace("</body>", f"{SAYS}</body>"), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Every table against a plain computation on made data, and on data that lacks nearly everything."""
+"""Every table against a plain computation on synthetic data, and on minimal data."""
 
 from collections import Counter
 from dataclasses import replace
@@ -17,7 +17,7 @@ from jaxrec.explore.tables import tables
 from jaxrec.explore.times import over_time
 from jaxrec.explore.users import user_histogram
 from jaxrec.explore.values import spread
-from tests.explore.made_log import DAY, EVENTS, MINUTE, made
+from tests.explore.synthetic_log import DAY, EVENTS, MINUTE, made
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_over_time_and_hours(both):
         (40_000, "year", None),
     ],
 )
-def test_the_period_suits_the_span(days, period, starts):
+def test_the_period_depends_on_the_time_span(days, period, starts):
     time = np.array([0, int(days * DAY)])
     table = over_time(time, np.zeros(2, int), ["view"])
     assert (table.period == period).all()
@@ -164,7 +164,7 @@ def test_funnel(both):
         assert rates[1:] == [len(through[1]) / len(through[0]), len(through[2]) / len(through[1])]
 
 
-def test_stages_are_guessed_or_named():
+def test_funnel_stages_are_inferred_or_given():
     names = ("remove_from_cart", "Purchase", "add_to_cart", "ViewContent")
     assert funnel_stages(names, None) == ["ViewContent", "add_to_cart", "Purchase"]
     assert funnel_stages(names, ("add_to_cart", "Purchase")) == ["add_to_cart", "Purchase"]
@@ -241,14 +241,14 @@ def test_spread():
 
 
 @pytest.mark.parametrize("most", [1, 24, 25, 87, 10**6, 2**31])
-def test_bins_hold_everything_once(most):
+def test_every_value_is_in_one_bin(most):
     table = histogram(np.array([1, most]))
     assert table["count"].sum() == 2
     assert (table.low.to_numpy()[1:] == table.high.to_numpy()[:-1] + 1).all()
     assert table.high.iloc[-1] == most
 
 
-def test_many_kinds_of_action_are_folded():
+def test_rare_event_types_are_combined():
     n = 30
     frame = pd.DataFrame({"user_id": np.arange(n), "item_id": 1, "event": np.repeat(np.arange(10), 3)})
     data = encode(frame, event_names=tuple("abcdefghij"), name="made")
@@ -258,7 +258,7 @@ def test_many_kinds_of_action_are_folded():
     assert np.bincount(codes).tolist() == [3, 3, 3, 3, 3, 15]
 
 
-def test_data_that_lacks_everything():
+def test_minimal_data():
     found = tables(encode(pd.DataFrame({"user_id": ["a"], "item_id": ["b"]}), name="one"))
     absent = {
         "over_time",
@@ -276,21 +276,21 @@ def test_data_that_lacks_everything():
     assert found["k_cores"].interactions.tolist() == [1, 0]
 
 
-def test_an_item_without_a_title_is_called_by_its_id_and_kind():
+def test_an_item_without_a_title_is_shown_by_id_and_category():
     frame = pd.DataFrame({"user_id": 1, "item_id": [7, 7, 7, 8, 8, 9]})
     kinds = pd.DataFrame({"item_id": [7, 8], "brand": ["x", "y"], "Product_Type": ["BANANAS", " "]})
     found = tables(encode(frame, item_features=kinds, name="kinds"))
     assert found["top_items"].title.tolist() == ["7 BANANAS", "item 8", "item 9"]
 
 
-def test_of_what_changes_the_last_value_is_shown():
+def test_of_changing_features_the_last_value_is_shown():
     data = encode(pd.DataFrame({"user_id": [1, 2], "item_id": [5, 5], "time": [10, 20]}), name="made")
     known = properties(1, {"color": Changes(np.zeros(3, int), np.array([5, 15, 25]), pd.Categorical(["a", "b", "c"]))})
     found = tables(replace(data, properties=known))["features"]
     assert found[["of", "feature", "most_frequent"]].to_numpy().tolist() == [["item", "color", "b"]]
 
 
-def test_nothing_to_explore():
+def test_data_without_rows():
     interactions, _ = made()
     with pytest.raises(InputError, match="made has no interactions"):
         tables(interactions.take(np.arange(0)))

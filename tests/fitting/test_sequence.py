@@ -1,4 +1,4 @@
-"""Windows of histories as examples, what each position is asked, and chunks that change no number."""
+"""Windows of histories as examples, the targets of each position, and chunks that do not change results."""
 
 from typing import NamedTuple
 
@@ -35,8 +35,8 @@ def data(**columns) -> Interactions:
     return Interactions(user, item, None, None, None, np.arange(len(LISTS)), np.arange(ITEMS), **columns)
 
 
-class Asked(NamedTuple):
-    """What reached the cost."""
+class CostArguments(NamedTuple):
+    """Arguments of the cost."""
 
     items: list
     target: list
@@ -44,7 +44,7 @@ class Asked(NamedTuple):
 
 
 class Spy(SequenceModel):
-    """A model that answers with what it reads."""
+    """A model whose encoder returns its inputs."""
 
     n_items: int = ITEMS
     history_length: int = 4
@@ -61,7 +61,7 @@ class Spy(SequenceModel):
 
 
 class Sum(SequenceModel):
-    """The sum of what came before, some of it dropped: an encoder that compiles at once."""
+    """Sum of the earlier items with dropout: an encoder that compiles fast."""
 
     dropout: float = 0.4
 
@@ -76,8 +76,8 @@ class Sum(SequenceModel):
         return self.item_embedding.whole()
 
 
-def asked(objective, train: Interactions) -> tuple[Asked, int]:
-    """Each example's items, targets and weights, by example."""
+def asked(objective, train: Interactions) -> tuple[CostArguments, int]:
+    """Return items, targets and weights of each example."""
     seen = []
 
     def record(h, target, weight, vectors, rows, draw):
@@ -96,10 +96,10 @@ def asked(objective, train: Interactions) -> tuple[Asked, int]:
     jax.effects_barrier()
     seen.sort()
     assert float(jnp.sum(costs)) == pytest.approx(float(jnp.sum(weights)))
-    return Asked(*zip(*((items, target, weight) for _, items, target, weight in seen), strict=True)), n
+    return CostArguments(*zip(*((items, target, weight) for _, items, target, weight in seen), strict=True)), n
 
 
-def test_every_position_of_the_latest_window_is_asked_for_what_comes_next():
+def test_every_position_of_the_latest_window_predicts_the_next_item():
     found, n = asked(NextItem(Softmax()), data())
     assert n == 3  # users with two or more items
     assert list(found.items) == [[3, 4, 5, 6], [-1, -1, -1, 0], [-1, 6, 6, 2]]
@@ -107,7 +107,7 @@ def test_every_position_of_the_latest_window_is_asked_for_what_comes_next():
     np.testing.assert_array_equal(np.array(found.weight), np.array(found.target) >= 0)
 
 
-def test_windows_with_a_stride_ask_everything_once():
+def test_windows_with_a_stride_predict_every_item_once():
     found, n = asked(NextItem(Softmax(), stride=2), data())
     assert n == 3 + 1 + 2
     assert list(found.items)[:3] == [[3, 4, 5, 6], [1, 2, 3, 4], [-1, -1, 1, 2]]
@@ -116,7 +116,7 @@ def test_windows_with_a_stride_ask_everything_once():
     assert sorted(targets[targets >= 0]) == sorted(item for items in LISTS for item in items[1:])
 
 
-def test_history_that_is_no_target_is_read_and_not_asked_and_weights_count():
+def test_history_only_rows_are_inputs_but_not_targets_and_weights_count():
     target = np.ones(14, bool)
     target[4] = False  # the first user's item 5
     weight = np.arange(1, 15, dtype=np.float32)
@@ -126,7 +126,7 @@ def test_history_that_is_no_target_is_read_and_not_asked_and_weights_count():
     assert found.weight[0] == [4, 0, 6, 7]
 
 
-def test_masks_hide_what_they_ask_for_and_one_at_least():
+def test_masked_items_are_the_targets_and_at_least_one_is_masked():
     many = Interactions(
         np.repeat(np.arange(2000), 4).astype(np.int32),
         np.tile(np.arange(4, dtype=np.int32), 2000),
@@ -142,21 +142,21 @@ def test_masks_hide_what_they_ask_for_and_one_at_least():
     hidden = items == ITEMS
     np.testing.assert_array_equal(target, np.where(hidden, np.arange(4), -1))
     assert hidden.any(axis=1).all()
-    # The last alone: a quarter of the windows and, of the rest, those where chance took none or just it.
+    # Only the last: a quarter of the windows and, of the rest, those where no item or just this one was drawn.
     share = 0.25 + 0.75 * (0.7**4 + 0.3 * 0.7**3)
     alone = (hidden.sum(axis=1) == 1) & hidden[:, 3]
     assert alone.mean() == pytest.approx(share, abs=5 * np.sqrt(share * (1 - share) / n))
     assert hidden[:, 0].mean() == pytest.approx(0.75 * 0.3, abs=0.05)
 
 
-def test_the_mask_sees_users_of_one_item_too():
+def test_masked_training_uses_users_with_one_item():
     found, n = asked(MaskedItem(Softmax(), mask=0.0, trailing=1.0), data())
     assert n == 4
     assert found.items[1] == [-1, -1, -1, ITEMS]
     assert found.target[1] == [-1, -1, -1, 8]
 
 
-def test_what_cannot_be_learned_from_is_said():
+def test_data_without_training_windows_is_an_error():
     alone = data().take(np.array([0, 7]))
     with pytest.raises(InputError, match="no user has 2 or more training interactions"):
         NextItem(Softmax()).examples(alone)
@@ -172,15 +172,15 @@ def test_what_cannot_be_learned_from_is_said():
         (MaskedItem(Softmax()), SASRec(ITEMS), "choose loss=sequence_softmax"),
     ],
 )
-def test_a_loss_that_does_not_suit_the_model_is_refused(objective, model, message):
+def test_a_loss_that_does_not_fit_the_model_is_refused(objective, model, message):
     examples, _ = objective.examples(data())
     with pytest.raises(InputError, match=message):
         objective.costs(model, {}, examples, jnp.arange(2), SOURCE, False)
 
 
 @pytest.mark.slow
-def test_chunks_and_cuts_change_no_number(monkeypatch):
-    """Cost and gradient of a batch, a repeated last row included, as of its examples one by one."""
+def test_chunks_and_shortened_windows_do_not_change_results(monkeypatch):
+    """Cost and gradient of a batch, with a repeated last row, equal those of its examples one by one."""
     model = Sum(ITEMS, 8)
     objective = NextItem(Softmax())
     examples, n = objective.examples(data())
@@ -204,8 +204,8 @@ def test_chunks_and_cuts_change_no_number(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_split_batch_learns_what_a_whole_one_does():
-    """One member over two devices, and twice the same member, one a device; the last batch is short."""
+def test_a_batch_split_over_devices_trains_like_a_whole_one():
+    """One member on two devices, against the same member twice, one per device; the last batch is short."""
 
     def population(n):
         return Population(np.zeros(n, int), Hyper({"optimizer.learning_rate": np.full(n, 0.1, np.float32)}))

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from tests.kills import victims
 from tests.kills.kinds import Kind
-from tests.kills.left import Left, age, broken, differing
+from tests.kills.outputs import Contents, age, broken, differing
 from tests.kills.victims import Victim
 
-LONGER = 1.1  # moments are drawn from that multiple of a command's duration, so that some commands end by themselves
-LIMIT = 600  # seconds of a command
-REFUSED = "already holds"  # the same command after its end
+LONGER = 1.1  # times of kills are uniform up to this multiple of the duration, so that some commands end by themselves
+LIMIT = 600  # time limit of a command, in seconds
+REFUSED = "already holds"  # same command again after it has ended
 UNFINISHED = ("the same command continues the search", "no trial was completed")  # all workers were killed
 
 
 class DifferenceError(Exception):
-    """A command that was killed left something else than one that was not."""
+    """The output of a killed command differs from that of an uninterrupted one."""
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Campaign:
         values: {run} and {storage} in its words.
         program: the program of the command.
         kills: how often it was killed.
-        at_events: how often at an event of the file system.
+        at_events: how often it was killed at an event of the file system.
         ends: how often it ended by itself.
         seconds: duration without interruption.
         n_events: number of events.
@@ -56,8 +56,8 @@ class Campaign:
         words = [word.format(out=out, name=name, **self.values) for word in (*self.kind.words, *more)]
         return Victim(self.program, words, out, at, delay)
 
-    def look(self, name: str) -> Left:
-        """Return what is in a folder."""
+    def look(self, name: str) -> Contents:
+        """Return the contents of a folder, in the form that is compared."""
         return self.kind.look(self.folder / name)
 
     def reference(self) -> None:
@@ -74,7 +74,7 @@ class Campaign:
             self.check(self.start("earlier", *self.kind.earlier).wait(LIMIT), "earlier")
 
     def kill(self, n_kills: int, moments: random.Random) -> None:
-        """Kill the command until it has been killed `n_kills` times and has ended by itself after that."""
+        """Kill the command `n_kills` times, then let it end by itself."""
         step = self.kill_workers if self.kind.workers else self.kill_process
         while self.kills < n_kills:
             name = f"killed-{self.ends}"
@@ -106,7 +106,7 @@ class Campaign:
             age(self.folder / name)
             self.check_killed(name)
             return False
-        if code != 2 or REFUSED not in self.said(name):
+        if code != 2 or REFUSED not in self.printed(name):
             self.check(code, name)
         return True
 
@@ -118,7 +118,7 @@ class Campaign:
             chosen = [moments.choice(workers)] if workers and victim < 0.6 else [process.pid]
             victims.kill(*(chosen if victim < 0.8 else [process.pid, *workers]))
             self.kills += 1
-        if code == -signal.SIGKILL or (code == 2 and any(text in self.said(name) for text in UNFINISHED)):
+        if code == -signal.SIGKILL or (code == 2 and any(text in self.printed(name) for text in UNFINISHED)):
             return False
         self.check(code, name)
         deadline = time.monotonic() + LIMIT
@@ -137,8 +137,8 @@ class Campaign:
     def check(self, code: int | None, name: str) -> None:
         """Check that a command has succeeded."""
         if code != 0:
-            raise DifferenceError(f"{name} ended with exit code {code}: {self.said(name)}")
+            raise DifferenceError(f"{name} ended with exit code {code}: {self.printed(name)}")
 
-    def said(self, name: str) -> str:
+    def printed(self, name: str) -> str:
         """Return the end of the messages of a command."""
         return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]

@@ -1,28 +1,28 @@
-"""Commands that are killed."""
+"""Kinds of commands that the campaign kills."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.kills import left
-from tests.kills.left import Left
+from tests.kills import outputs
+from tests.kills.outputs import Contents
 from tests.planted import PLANTED
 
 
 class Kind(NamedTuple):
-    """A command that is killed, and what it must leave.
+    """A command to be killed, and the output that it must leave.
 
     Attributes:
         words: the command. {out} is its folder, {run} a finished run, {name} and {storage} a study and where it is.
-        look: what is compared with a command that was not killed.
-        earlier: words of an earlier output, which half of the commands replace; none: what is there is continued.
-        last: file of an output that is written last; empty: nothing is checked before the command has ended.
+        look: reads the output that is compared with that of an uninterrupted command.
+        earlier: words of a command whose output half of the commands replace; empty: existing output is continued.
+        last: the file that is written last; empty: nothing is checked before the command has ended.
         workers: whether it has worker processes, which are killed too.
         storage: "journal", "postgres" or "grpc".
     """
 
     words: tuple[str, ...]
-    look: Callable[[Path], Left] = left.training
+    look: Callable[[Path], Contents] = outputs.training
     earlier: tuple[str, ...] = ()
     last: str = ""
     workers: bool = False
@@ -44,16 +44,19 @@ KINDS = {
     "pbt": Kind((*SEARCH, "sweep.strategy=pbt")),
     "compare": Kind((*GRID, *PLANTED, "sweep=compare", "sweep.models=[popularity,item_knn,ease]", "sweep.n_trials=4")),
     "mine": Kind(
-        ("mine", "run={run}", "out={out}/mined.parquet"), left.output, earlier=("per_user=2",), last="mined.parquet"
+        ("mine", "run={run}", "out={out}/mined.parquet"), outputs.digests, earlier=("per_user=2",), last="mined.parquet"
     ),
     "recommend": Kind(
-        ("recommend", "run={run}", "users=all", "out={out}/lists.csv"), left.output, earlier=("k=3",), last="lists.csv"
+        ("recommend", "run={run}", "users=all", "out={out}/lists.csv"),
+        outputs.digests,
+        earlier=("k=3",),
+        last="lists.csv",
     ),
-    "export": Kind(("export", "run={run}", "out={out}", "platforms=[cpu]"), left.output, ("k=20",), "about.json"),
-    "explore": Kind(("explore", *PLANTED, "out={out}"), left.output, ("explore.top=5",), "report.html"),
-    "pipeline": Kind(("pipeline", "run={run}", "rerank=mmr", "out={out}"), left.output, ("k=5",), "report.html"),
-    "workers": Kind(WORKERS, left.trials, workers=True),
-    "postgres": Kind(SERVED, left.trials, workers=True, storage="postgres"),
-    "grpc": Kind(SERVED, left.trials, workers=True, storage="grpc"),
+    "export": Kind(("export", "run={run}", "out={out}", "platforms=[cpu]"), outputs.digests, ("k=20",), "about.json"),
+    "explore": Kind(("explore", *PLANTED, "out={out}"), outputs.digests, ("explore.top=5",), "report.html"),
+    "pipeline": Kind(("pipeline", "run={run}", "rerank=mmr", "out={out}"), outputs.digests, ("k=5",), "report.html"),
+    "workers": Kind(WORKERS, outputs.trials, workers=True),
+    "postgres": Kind(SERVED, outputs.trials, workers=True, storage="postgres"),
+    "grpc": Kind(SERVED, outputs.trials, workers=True, storage="grpc"),
 }
-RUN = (*TRAIN, *PLANTED, "trainer.epochs=3")  # the finished run of which some commands write outputs
+RUN = (*TRAIN, *PLANTED, "trainer.epochs=3")  # finished run that some commands read

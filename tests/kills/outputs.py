@@ -1,4 +1,4 @@
-"""What commands leave in their folders, in a form that can be compared."""
+"""Outputs of commands, in a form that can be compared."""
 
 import hashlib
 import json
@@ -15,12 +15,12 @@ TIMED = (  # columns that differ between equal runs
 LOCKS = (".lock", ".flock")
 TEMPORARY = "temporary"
 
-Left = dict[str, object]  # name of a file → its content, or what of it is compared
+Contents = dict[str, object]  # name of a file → the part of its contents that is compared
 
 
-def training(folder: Path) -> Left:
-    """Return what a finished `jaxrec train` left, without times and names of processes."""
-    found: Left = {}
+def training(folder: Path) -> Contents:
+    """Return the output of a finished `jaxrec train`, without times and process names."""
+    found: Contents = {}
     for name, path in _files(folder).items():
         if path.name == "metrics.json":
             metrics = json.loads(path.read_text())
@@ -37,14 +37,14 @@ def training(folder: Path) -> Left:
     return found | dict.fromkeys(temporary(folder), TEMPORARY)
 
 
-def output(folder: Path) -> Left:
+def digests(folder: Path) -> Contents:
     """Return digests of all files of an output."""
-    found: Left = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(folder).items()}
+    found: Contents = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _files(folder).items()}
     return found | dict.fromkeys(temporary(folder), TEMPORARY)
 
 
-def trials(folder: Path) -> Left:
-    """Return what must be true of a search by several workers, however they were killed."""
+def trials(folder: Path) -> Contents:
+    """Return what must hold for a search by several workers, whichever were killed."""
     table = pd.read_csv(folder / "trials.csv")
     parameters = table[[column for column in table if column.startswith(("model.", "optimizer.", "negatives."))]]
     best = json.loads((folder / "best" / "metrics.json").read_text())["validation"]["ndcg@10"]
@@ -72,18 +72,18 @@ def age(folder: Path) -> None:
         os.utime(folder / name, (0, 0))
 
 
-def differing(found: Left, expected: Left) -> list[str]:
-    """Return the names that differ."""
+def differing(found: Contents, expected: Contents) -> list[str]:
+    """Return the names of files that differ."""
     return [name for name in found | expected if found.get(name) != expected.get(name)]
 
 
-def broken(found: Left, complete: Sequence[Left], last: str) -> list[str]:
-    """Return the names that are wrong in the output of a command that was killed.
+def broken(found: Contents, complete: Sequence[Contents], last: str) -> list[str]:
+    """Return the names of files that are wrong in the output of a killed command.
 
     Args:
         found: the output.
-        complete: the outputs that may be there; a file must be that of one of them.
-        last: the file that is written last: if it is there, the output must be complete.
+        complete: complete outputs; a file must equal that of one of them.
+        last: the file that is written last: if it exists, the output must be complete.
     """
     visible = {name: content for name, content in found.items() if content != TEMPORARY}
     half = [name for name, content in visible.items() if content not in [each.get(name) for each in complete]]

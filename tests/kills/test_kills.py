@@ -1,4 +1,4 @@
-"""The campaign finds what it looks for, in small programs."""
+"""The kill campaign finds partial files and mixed outputs, in small programs."""
 
 import random
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.kills.campaign import Campaign, DifferenceError
 from tests.kills.kinds import Kind
-from tests.kills.left import TEMPORARY, broken, output
+from tests.kills.outputs import TEMPORARY, broken, digests
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # processes that use JAX should not fork; these do not use it there
 
@@ -25,20 +25,20 @@ def careless(words):
 
 def early(words):
     careful(words)
-    (Path(words[0]) / "y").touch()  # after x, which is to be the last
+    (Path(words[0]) / "y").touch()  # after x, which should be last
 
 
 def campaign(write, folder):
-    """Kills of a program that writes to its folder, if that has not been done."""
+    """Campaign of a program that writes to its folder, unless that is done."""
 
     def program(words):
         Path(words[0]).mkdir(exist_ok=True)
         write(words)
 
-    return Campaign(Kind(("{out}",), output, last="x"), folder, program=program)
+    return Campaign(Kind(("{out}",), digests, last="x"), folder, program=program)
 
 
-def test_files_that_are_renamed_are_never_seen_in_part(tmp_path):
+def test_renamed_files_are_never_partial(tmp_path):
     killed = campaign(careful, tmp_path)
     killed.reference()
     assert killed.n_events == 3  # the folder, the file, its new name
@@ -47,15 +47,15 @@ def test_files_that_are_renamed_are_never_seen_in_part(tmp_path):
     assert killed.ends >= 1
 
 
-@pytest.mark.parametrize(("write", "said"), [(careless, r"after a kill: \['x'\]"), (early, "x beside an incomplete")])
-def test_a_file_that_is_seen_in_part_is_found(write, said, tmp_path):
+@pytest.mark.parametrize(("write", "error"), [(careless, r"after a kill: \['x'\]"), (early, "x beside an incomplete")])
+def test_a_partial_file_is_found(write, error, tmp_path):
     killed = campaign(write, tmp_path)
     killed.reference()
-    with pytest.raises(DifferenceError, match=said):
+    with pytest.raises(DifferenceError, match=error):
         killed.kill(30, random.Random(0))
 
 
-def test_files_of_two_outputs_are_told_from_one_output():
+def test_a_mixture_of_two_outputs_is_found():
     new, old = {"a": 1, "b": 1, "end": 1}, {"a": 2, "b": 2, "end": 1}
     for right in ({}, {"a": 1}, {"a": 1, "b": 2}, new, old, {**new, ".tmp-x": TEMPORARY}):
         assert broken(right, [new, old], "end") == []

@@ -54,8 +54,8 @@ def test_every_model_is_searched_on_one_split_and_tested_in_one_table(contenders
     assert "ease beats popularity in NDCG@10" in printed
     assert "best by validation: ease" in printed
     page = Page((tmp_path / "report.html").read_text())
-    assert "ease beats popularity in NDCG@10" in page.said
-    assert "Latency: milliseconds to list the best 10 items of 256 users" in page.said
+    assert "ease beats popularity in NDCG@10" in page.content
+    assert "Latency: milliseconds to list the best 10 items of 256 users" in page.content
 
     monkeypatch.setattr(comparisons, "_train", None)  # nothing is trained again
     again = launch.compare_models(contenders("ease", "popularity"), sweep, directory=tmp_path)
@@ -102,14 +102,14 @@ def test_a_failed_model_is_named_and_tried_again(contenders, sweep, tmp_path, mo
         found = launch.compare_models(models, sweep, directory=tmp_path)
         assert found["state"].tolist() == ["complete", "failed"]
         assert found["error"][1] == "all trials failed; first failure: training diverged"
-        assert "ease failed: all trials failed" in Page((tmp_path / "report.html").read_text()).said
+        assert "ease failed: all trials failed" in Page((tmp_path / "report.html").read_text()).content
         with pytest.raises(InputError, match="ease: all trials failed"):
             launch.compare_models(models[:1], sweep, directory=tmp_path)
     found = launch.compare_models(models, sweep, directory=tmp_path)
     assert found["state"].tolist() == ["complete"] * 2
 
 
-def test_the_time_of_a_search_is_counted_over_interruptions(contenders, sweep, tmp_path, monkeypatch):
+def test_the_timeout_of_a_search_counts_across_interruptions(contenders, sweep, tmp_path, monkeypatch):
     limits = []
 
     def stop(task, *others):

@@ -42,7 +42,7 @@ def per_user(folder, model):
     return pd.concat([frame.assign(fold=fold) for fold, frame in enumerate(frames)])
 
 
-def test_the_means_of_a_grid_are_over_folds(folder):
+def test_means_of_a_grid_are_over_folds(folder):
     means = pd.read_csv(folder / "seeds.csv").set_index("overrides")
     runs = pd.read_csv(folder / "runs.csv")
     assert set(runs["state"]) == {"complete"}  # the folds have no common baseline
@@ -56,7 +56,7 @@ def test_the_means_of_a_grid_are_over_folds(folder):
         low, high = stats.ttest_1samp(own["validation_ndcg@10"], 0).confidence_interval(0.95)
         assert means.loc[f"model={model}", "validation_ndcg@10_low"] == pytest.approx(low)
         assert means.loc[f"model={model}", "validation_ndcg@10_high"] == pytest.approx(high)
-    assert "Means over seeds and folds" in Page((folder / "report.html").read_text(encoding="utf-8")).said
+    assert "Means over seeds and folds" in Page((folder / "report.html").read_text(encoding="utf-8")).content
 
 
 def test_models_are_compared_over_all_folds(folder):
@@ -78,14 +78,14 @@ def test_models_are_compared_over_all_folds(folder):
     dof = variance**2 / sum(term**2 / own for term, own in terms)
     half = (found.table["difference_high"][1] - found.table["difference_low"][1]) / 2
     assert half == pytest.approx(stats.t.ppf(0.975, dof) * np.sqrt(variance), rel=1e-6)
-    said = Page(found.page()).said
-    assert "95% intervals over users, seeds and 2 folds" in said
-    assert f"Users {joined['user_id'].nunique()}" in said
-    assert "rolling test periods (folds=2" in said
+    text = Page(found.page()).content
+    assert "95% intervals over users, seeds and 2 folds" in text
+    assert f"Users {joined['user_id'].nunique()}" in text
+    assert "rolling test periods (folds=2" in text
 
 
 def test_intervals_without_users_are_over_the_means_of_folds():
-    """Two folds with two seeds each; a seed is no further fold."""
+    """Two folds with two seeds each; seeds do not count as folds."""
     values = [0.1, 0.3, 0.4, 0.8]
     frames = [pd.DataFrame({"user_id": [1, 2], "ndcg@10": [value, value]}) for value in values]
     runs = [

@@ -25,7 +25,7 @@ SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}
 
 @pytest.fixture
 def interrupted(monkeypatch):
-    """Make the n-th round of every search an interrupt."""
+    """Interrupt every search in its n-th round."""
 
     def at(n):
         rounds, advance = iter(range(1, 1000)), SlotRunner.advance
@@ -64,7 +64,7 @@ def test_an_interrupted_search_leaves_the_best_so_far_and_is_continued(compose, 
 
 @pytest.fixture
 def tested(monkeypatch):
-    """Each test of a winner."""
+    """List of the tests of winners."""
     tests, finish = [], winner.finish
     monkeypatch.setattr(winner, "finish", lambda *given: tests.append(given) or finish(*given))
     return tests
@@ -72,7 +72,7 @@ def tested(monkeypatch):
 
 @pytest.fixture
 def searched(compose, tmp_path, capsys):
-    """`searched("sweep.refit=true")`: the result of a search in one directory, and its leaderboard as printed."""
+    """`searched("sweep.refit=true")`: result of a search in a fixed directory, and its printed leaderboard."""
 
     def search(*more):
         tree = compose(*SHORT, "sweep.n_trials=2", *more)
@@ -91,12 +91,12 @@ def test_a_finished_search_is_shown_again_without_training_its_winner(searched, 
     assert (
         by_chance := re.search(r"trial \d: validation ndcg@10 (0\.\d+, about .* by chance \(best of 2\).*)", printed)
     )
-    said = Page((tmp_path / "report.html").read_text()).said
-    assert f"validation NDCG@10 {by_chance[1]}." in said
+    message = Page((tmp_path / "report.html").read_text()).content
+    assert f"validation NDCG@10 {by_chance[1]}." in message
     assert again.metrics["test"] == first.metrics["test"]
     assert not (tmp_path / "training").exists()
     jax.tree.map(np.testing.assert_array_equal, again.params, first.params)
-    assert Latency(again.model, again.known)(again.params, again.hyper) > 0  # as a comparison measures it
+    assert Latency(again.model, again.known)(again.params, again.hyper) > 0  # as measured in a comparison
     assert {path: path.read_bytes() for path in files} == files
     (tmp_path / "best" / "model" / "params.safetensors").unlink()
     shutil.rmtree(tmp_path / "validation")
@@ -116,7 +116,7 @@ def test_a_finished_search_with_other_settings_tests_its_winner_again(searched, 
     assert len(tested) == 3
 
 
-def test_an_interrupt_before_the_first_outcome_leaves_no_best(compose, tmp_path, interrupted, capsys):
+def test_an_interrupt_before_the_first_outcome_leaves_no_best_run(compose, tmp_path, interrupted, capsys):
     interrupted(1)
     tree = compose(*SHORT)
     with pytest.raises(KeyboardInterrupt):
@@ -177,7 +177,7 @@ def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys
     assert (tmp_path / "best.yaml").read_text().startswith(f"# overrides of trial {winner}, ")
     metrics = json.loads((tmp_path / "best" / "metrics.json").read_text())
     assert metrics["validation"]["ndcg@10"] == trials["value"][winner]
-    page = Page((tmp_path / "report.html").read_text()).said
+    page = Page((tmp_path / "report.html").read_text()).content
     assert f"over 2 new seeds, trial {winner} has the best mean" in page.replace("Over", "over")
     assert f"{finalists['value'][0]:.4f}" in page
     assert "finalists, validation ndcg@10 over new seeds" in capsys.readouterr().out
@@ -197,7 +197,7 @@ def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, cap
     assert (trials["latency_ms"] > 0).all()
     assert trials["is_feasible"].tolist() == (trials["coverage@10"] >= 0.93).tolist()
     winner = trials[trials["is_feasible"]]["value"].idxmax()
-    assert trials["value"].idxmax() != winner  # the best value is not feasible
+    assert trials["value"].idxmax() != winner  # the trial with the best value is not feasible
     assert result.metrics["validation"]["ndcg@10"] == trials["value"][winner]
     kept = {int(path.name): json.loads((path / "metrics.json").read_text()) for path in (tmp_path / "front").iterdir()}
     assert set(kept) == set(trials.index[trials["is_on_front"]])
@@ -207,7 +207,7 @@ def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, cap
     assert "several objectives: no trial is ended early" in printed
     assert "sweep.sampler=random ignores sweep.constraints" in printed
     page = Page((tmp_path / "report.html").read_text())
-    assert "Validation NDCG@10 and parameters" in page.said
+    assert "Validation NDCG@10 and parameters" in page.content
     assert "infeasible" in (tmp_path / "report.html").read_text()
 
 
@@ -216,8 +216,8 @@ def test_constraints_that_no_trial_satisfies_are_named(compose, tmp_path):
     tree["sweep"]["constraints"] = ("train_seconds <= 0",)
     result = launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
     assert result.metrics["violated_constraints"] == ["train_seconds <= 0"]
-    said = Page((tmp_path / "report.html").read_text()).said
-    assert "No trial satisfies all constraints: the best trial violates train_seconds <= 0" in said
+    message = Page((tmp_path / "report.html").read_text()).content
+    assert "No trial satisfies all constraints: the best trial violates train_seconds <= 0" in message
 
 
 def test_runs_of_a_front_need_several_objectives(compose, tmp_path):
@@ -226,7 +226,7 @@ def test_runs_of_a_front_need_several_objectives(compose, tmp_path):
         launch.sweep(tree, SPACE, lambda more: tree, [], tmp_path)
 
 
-def test_a_value_set_beside_its_dimension_is_only_tried_first(compose):
+def test_a_value_set_beside_its_dimension_is_only_the_first_trial(compose):
     def remarks(value):
         typed = f"model.regularization={value}"
         return check_search(compose(*SHORT, typed), SPACE, lambda more: {}, [typed]).plan.remarks

@@ -1,4 +1,4 @@
-"""Runs with several seeds: the replicas are the runs of single seeds, and the summary is theirs."""
+"""Runs with several seeds: replicas equal runs of single seeds; the summary aggregates them."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def test_each_seed_is_the_run_of_that_seed(folder):
     assert "seeds: null\n" in (one / "config.yaml").read_text()
 
 
-def test_the_summary_is_of_the_seeds(folder):
+def test_the_summary_aggregates_the_seeds(folder):
     directory = folder / "several"
     summary = read(directory, "seeds.json")
     metrics = {seed: read(directory / f"seed-{seed}") for seed in (5, 6)}
@@ -69,7 +69,7 @@ def test_the_summary_is_of_the_seeds(folder):
     assert [found["mean"], found["low"], found["high"]] == pytest.approx([both.value, *both.interval()], abs=1e-7)
 
 
-def test_readers_take_the_seed_that_is_best_on_validation(folder):
+def test_commands_load_the_seed_that_is_best_on_validation(folder):
     directory = folder / "several"
     best = directory / f"seed-{read(directory, 'seeds.json')['best']}"
     expected = recommend.load(best)
@@ -87,8 +87,8 @@ def test_compare_takes_all_seeds(folder, planted_run):
 def test_the_page_shows_means_and_links_every_seed(folder):
     page = Page((folder / "several" / "report.html").read_text())
     entry = read(folder / "several", "seeds.json")["test"]["ndcg@10"]
-    assert "MatrixFactorization on" in page.said
-    assert f"{entry['mean']:.4f} 95% interval {entry['low']:.4f} to {entry['high']:.4f}" in page.said
+    assert "MatrixFactorization on" in page.content
+    assert f"{entry['mean']:.4f} 95% interval {entry['low']:.4f} to {entry['high']:.4f}" in page.content
     links = [a["href"] for name, a in page.tags if name == "a"]
     assert links == [f"seed-{seed}/report.html" for seed in (5, 6)]
     (chart,) = page.charts
@@ -97,7 +97,7 @@ def test_the_page_shows_means_and_links_every_seed(folder):
 
 
 @pytest.mark.slow
-def test_a_directory_is_not_overwritten_unless_asked(folder, compose, tmp_path):
+def test_a_directory_is_not_overwritten_without_overwrite(folder, compose, tmp_path):
     message = r"already holds a run with several seeds: set another hydra\.run\.dir"
     with pytest.raises(InputError, match=message):
         launch.run_seeds(compose(*SHORT), 2, folder / "several")
@@ -126,7 +126,7 @@ def test_a_seed_that_fails_is_named_and_the_others_are_kept(folder, compose, tmp
 
 def test_a_killed_run_continues_to_the_same_numbers(folder, compose, tmp_path, monkeypatch, capsys):
     class Killed(BaseException):
-        """Ends a run as SIGKILL does: no handler catches it."""
+        """Ends a run like SIGKILL: no handler catches it."""
 
     arguments = (*SHORT, "seed=5", "trainer.save_minutes=1e-9")
     display = EpochProgress.__call__
@@ -179,7 +179,7 @@ def test_a_grid_has_means_over_seeds(command):
     assert f"{row['test_ndcg@10']:.4f} ± {row['test_ndcg@10_sd']:.4f}" in done.stdout
     assert f"{row['test_ndcg@10_low']:.4f} to {row['test_ndcg@10_high']:.4f}" in done.stdout
     assert compare(["grid"]).table["seeds"].tolist() == [2, 1]
-    assert "Means over seeds" in Page(Path("grid/report.html").read_text()).said
+    assert "Means over seeds" in Page(Path("grid/report.html").read_text()).content
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_grid_has_means_over_seeds(command):
         ),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(command, arguments, message, tmp_path):
+def test_errors_are_one_line_and_leave_no_files(command, arguments, message, tmp_path):
     done = command("train", *arguments, *PLANTED)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""DLRM against numpy, its two sides without numbers or without features, and data that has none."""
+"""DLRM against numpy, sides without numbers or without features, and data without features."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ from jaxrec.errors import InputError
 from jaxrec.features import FeatureTables, table, with_tables
 from jaxrec.models.dlrm import DLRM
 from jaxrec.query import Query
-from tests.models.made_features import OF_ITEMS, OF_USERS, vectors
+from tests.models.synthetic_features import OF_ITEMS, OF_USERS, vectors
 from tests.models.weights import assert_scores, call, drawn
 from tests.planted import PLANTED
 
@@ -26,7 +26,7 @@ def layers(w: dict, name: str, x: np.ndarray) -> np.ndarray:
 
 
 def side(w: dict, name: str, of, row: int, ids: bool) -> tuple[list[np.ndarray], np.ndarray]:
-    """A user's or an item's vectors, and z."""
+    """Return the vectors of a user or an item, and z."""
     found = [w[f"{name}_embedding"]["table"][row]] if ids else []
     if of is None:
         return found, np.zeros(0)
@@ -44,7 +44,7 @@ def side(w: dict, name: str, of, row: int, ids: bool) -> tuple[list[np.ndarray],
     ids=["both", "no ids", "items alone"],
 )
 def test_scores(of_users, ids):
-    """The order of what the first top layer reads: z and dots of the user, of the item, then those across."""
+    """Order of inputs of the first top layer: z and dots of the user, of the item, then dots of user and item."""
     sizes = of_users.sizes if of_users is not None else Sizes()
     model = DLRM(3, 6, 4, bottom=(5,), top=(7, 3), ids=ids, user_sizes=sizes, item_sizes=OF_ITEMS.sizes)
     given = FeatureTables(None if of_users is None else table(of_users), table(OF_ITEMS))
@@ -65,7 +65,7 @@ def test_scores(of_users, ids):
     assert_scores(model, params, ASKED, np.asarray(call(model, params, "score_catalog", ASKED)))
 
 
-def test_the_penalty_is_of_the_ids_alone():
+def test_the_penalty_is_of_id_embeddings_only():
     model = with_tables(
         DLRM(3, 6, 4, regularization=0.1, item_sizes=OF_ITEMS.sizes), FeatureTables(item_table=table(OF_ITEMS))
     )
@@ -83,7 +83,7 @@ def test_ids_can_be_left_out_only_where_both_sides_have_features():
 
 
 @pytest.mark.parametrize("frame", ["none", "nothing of use"])
-def test_data_without_features_is_told_what_to_add_before_training(compose, monkeypatch, frame):
+def test_the_error_for_data_without_features_says_what_to_add(compose, monkeypatch, frame):
     tree = compose("model=dlrm", *PLANTED)
     split, _ = experiment.prepare(tree)
     train = split.selection.train
@@ -93,6 +93,6 @@ def test_data_without_features_is_told_what_to_add_before_training(compose, monk
         object.__setattr__(train.encoded, name, left)
     ((_, shared, population),) = settings.populations([tree])
     monkeypatch.setattr("jaxrec.experiment.training.trainer", lambda tree: pytest.fail("trained"))
-    said = "this data has none" if frame == "none" else "cluster: one value only"
-    with pytest.raises(InputError, match=rf"{said}.*data\.user_features and data\.item_features"):
+    message = "this data has none" if frame == "none" else "cluster: one value only"
+    with pytest.raises(InputError, match=rf"{message}.*data\.user_features and data\.item_features"):
         experiment.select(shared, split.selection, population)

@@ -1,4 +1,4 @@
-"""Vectors of features by hand, unknown ones among them."""
+"""Feature embeddings by hand, with unknown values."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec.features import table
 from jaxrec.models.feature_embedding import FAR, FeatureEmbedding
-from tests.models.made_features import ITEMS, OF_ITEMS, vectors
+from tests.models.synthetic_features import ITEMS, OF_ITEMS, vectors
 from tests.slow import some_slow
 
 MODEL = FeatureEmbedding(OF_ITEMS.sizes, 3)
@@ -19,7 +19,7 @@ def flat(rows) -> np.ndarray:
     return np.asarray(jax.jit(lambda params, rows: MODEL.apply(params, rows, method="flat"))(PARAMS, rows))
 
 
-def test_a_row_is_its_vectors_then_its_numbers():
+def test_a_row_has_its_vectors_then_its_numbers():
     found = flat(table(OF_ITEMS))
     for row in range(6):
         by_hand = np.concatenate([vectors(PARAMS["params"], OF_ITEMS, row).ravel(), OF_ITEMS.numbers[row]])
@@ -34,8 +34,8 @@ def test_ids_of_any_shape(ids):
     np.testing.assert_allclose(found[known], whole[np.array(ids)[known]], rtol=1e-6)
 
 
-def test_a_category_never_seen_is_unknown():
-    """As one that is missing; so are the values of a bag, which count for nothing beside known ones."""
+def test_a_new_category_is_unknown():
+    """It is treated as missing, as are new values of a bag, which have no effect beside known ones."""
     later = ITEMS.iloc[[0, 0, 2]].assign(
         brand=["never seen", None, "x"], tags=[["a", "never seen"], ["a"], ["never seen"]]
     )
@@ -46,6 +46,6 @@ def test_a_category_never_seen_is_unknown():
     np.testing.assert_allclose(found[2, 3:6], tables["bags_0"]["table"][0])
 
 
-def test_numbers_far_from_all_that_was_fitted_on_stay_finite():
+def test_numbers_far_outside_the_fitted_range_stay_finite():
     later = pd.concat([ITEMS.iloc[:1].assign(price=1e300), ITEMS.iloc[:1].assign(price=-1e300)])
     np.testing.assert_array_equal(flat(table(OF_ITEMS.schema.encode(later)))[:, 6], [FAR, -FAR])

@@ -1,4 +1,4 @@
-"""What sequence models read besides items: the sum in numpy, causality, and items without interactions."""
+"""Inputs of sequence models besides items: their sum in numpy, causality, and items without interactions."""
 
 from functools import cache
 
@@ -23,7 +23,7 @@ from jaxrec.models.sasrec import SASRec
 from jaxrec.models.sequence import Context, SequenceModel
 from jaxrec.models.sequence_inputs import SequenceInputs, bucket
 from jaxrec.query import Query
-from tests.models.made_features import OF_ITEMS, OF_USERS, vectors
+from tests.models.synthetic_features import OF_ITEMS, OF_USERS, vectors
 from tests.slow import some_slow
 
 ITEMS, LENGTH, DIM = 6, 4, 4
@@ -51,7 +51,7 @@ FAMILIES = {
     "bert4rec": BERT4Rec(**ALL, n_blocks=1),
     "untied": SASRec(**ALL, n_blocks=1, tied=False, normalize="post", temperature=0.5),
 }
-# One history with padding, and one with entries of which nothing is known. 1.5e6 hours after 1970 is 2141-02-13 00:00,
+# One history with padding, and one with unknown columns. 1.5e6 hours after 1970 is 2141-02-13 00:00,
 # a Monday, and 30 hours 1970-01-02 06:00, a Friday.
 HISTORY = History(
     jnp.array([[-1, 3, 0, 5], [1, 2, 2, 4]]),
@@ -64,7 +64,7 @@ USERS = jnp.array([2, -1])
 
 
 def with_random_numbers(model):
-    """The model with the feature tables, and random numbers for every parameter."""
+    """Return the model with feature tables, and random values for every parameter."""
     model = with_tables(model, TABLES)
     query = Query(jnp.zeros(1, jnp.int32), History(jnp.full((1, LENGTH), -1, jnp.int32)))
     shapes = jax.eval_shape(model.init, jax.random.key(0), query, jnp.zeros((1, 1), jnp.int32))
@@ -74,13 +74,13 @@ def with_random_numbers(model):
 
 @cache
 def built(name: str):
-    """A model, its parameters, and its encoder."""
+    """Return a model, its parameters, and its encoder."""
     model, params = with_random_numbers(FAMILIES[name])
     return model, params, jax.jit(lambda p, items, context: model.apply(p, items, None, context, method="encode"))
 
 
 def of_features(p: dict, features, row: int) -> np.ndarray:
-    """Sum of the vectors of a row, and its numbers times their matrix."""
+    """Return the sum of the vectors of a row and of its numbers times their matrix."""
     return vectors(p["embedding"], features, row).sum(axis=0) + features.numbers[row] @ p["numbers"]["kernel"]
 
 
@@ -109,23 +109,25 @@ def test_the_sum_at_every_position_in_numpy():
             known = [p[f"{name}_embedding"]["table"][code] for name, code in codes.items() if code is not None]
             expected[row, place + 1] = x[row, place] + sum(known)
     expected[0, 1:] += of_features(p["user_part"], OF_USERS, 2)
-    unknown = p["user_part"]["embedding"]["categories_0"]["table"][0]  # of the new user, whose age is the mean
+    unknown = p["user_part"]["embedding"]["categories_0"]["table"][
+        0
+    ]  # the new user, whose age is unknown and thus the mean
     expected[1] += unknown
-    expected[0, 1] = of_features(p["user_part"], OF_USERS, 2)  # the user alone, before the first event
+    expected[0, 1] = of_features(p["user_part"], OF_USERS, 2)  # only the user, before the first event
     np.testing.assert_array_equal(real, [[False, True, True, True, True], [True] * 5])
     np.testing.assert_allclose(np.asarray(found)[real], expected[np.asarray(real)], rtol=1e-5, atol=1e-6)
     by_item = [of_features(p["item_part"], OF_ITEMS, item) for item in range(ITEMS)]
     np.testing.assert_allclose(of_items, by_item, rtol=1e-5, atol=1e-6)
 
 
-def test_buckets_are_equally_wide_in_the_logarithm():
+def test_buckets_have_equal_widths_in_the_logarithm():
     x = jnp.array([[0.0, 0.9, 1.1, 2.9, 3.1, 6.9, 7.1, 14.0, 1e9, -1.0, jnp.nan]])
     np.testing.assert_array_equal(bucket(x, 4, 15.0), [[0, 0, 1, 1, 2, 2, 3, 3, 3, -1, -1]])  # 15 is 2 ** 4 - 1
 
 
 @pytest.mark.parametrize("name", some_slow(FAMILIES, "untied"))
-def test_every_part_counts_from_its_position_on(name):
-    """Each column of one event changes the outputs from there on, of causal models none before; so does the user."""
+def test_every_column_affects_only_outputs_from_its_position_on(name):
+    """Each column of an event changes outputs from there on, and none before in causal models; so does the user."""
     model, params, encode = built(name)
     context = Context(HISTORY, USERS)
     before = np.asarray(encode(params, HISTORY.items, context))
@@ -141,13 +143,13 @@ def test_every_part_counts_from_its_position_on(name):
     moved = np.abs(after - before).max(axis=2) > 0
     assert moved[0, 1:].all()
     assert not moved[1].any()
-    nothing = jnp.full((2, LENGTH), -1)  # users without events are told apart by their features
+    nothing = jnp.full((2, LENGTH), -1)  # features distinguish users without events
     one, other = (np.asarray(encode(params, nothing, Context(HISTORY, users)))[:, -1] for users in (USERS, USERS[::-1]))
     assert np.abs(one - other).max(axis=1).min() > 1e-3
 
 
 @pytest.mark.parametrize("name", some_slow(FAMILIES, *(name for name in FAMILIES if name != "sasrec")))
-def test_padding_is_without_influence(name):
+def test_padding_has_no_effect(name):
     _, params, encode = built(name)
     whole = encode(params, HISTORY.items, Context(HISTORY, USERS))
     cut = jax.tree.map(lambda x: x[:, 1:], HISTORY)
@@ -155,8 +157,8 @@ def test_padding_is_without_influence(name):
     np.testing.assert_allclose(whole[0, 1:], short[0], rtol=1e-4, atol=1e-5)
 
 
-def test_a_bidirectional_model_knows_nothing_of_the_event_that_it_predicts():
-    """The mask is appended to the columns too, as unknown; what is hidden leaves no trace in the next gap either."""
+def test_a_bidirectional_model_does_not_read_the_event_that_it_predicts():
+    """The mask also hides the columns, as unknown, and the gap of the next event."""
     appended = HISTORY.appended(ITEMS)
     assert np.asarray(appended.items).tolist() == [[3, 0, 5, ITEMS], [2, 2, 4, ITEMS]]
     assert np.asarray(appended.event).tolist() == [[2, 0, 1, -1], [-1, 2, 0, -1]]
@@ -203,11 +205,11 @@ def test_ids_are_dropped_by_step_in_inputs_and_outputs_alike():
     lost = np.abs(np.asarray(found) - bare).max(axis=2) > 1e-6
     np.testing.assert_allclose(found, bare - lost[:, :, None] * ids, atol=1e-5)
     assert lost.mean() == pytest.approx(0.3, abs=5 * np.sqrt(0.3 * 0.7 / lost.size))
-    assert np.unique(lost.sum(axis=1)).size > 2  # each item for itself
+    assert np.unique(lost.sum(axis=1)).size > 2  # each item on its own
 
 
 class IdsOnly(SequenceModel):
-    """A model of its own that reads no more than items."""
+    """A user-defined model that reads only items."""
 
     def setup(self):
         self.item_embedding = Embedding(self.n_items, 2)
@@ -229,7 +231,7 @@ class IdsOnly(SequenceModel):
         (IdsOnly(ITEMS, time_gap=4), "IdsOnly reads item ids only: remove model.time_gap"),
     ],
 )
-def test_what_cannot_be_read_is_refused(model, message):
+def test_columns_that_the_model_cannot_read_are_refused(model, message):
     train = Interactions(np.array([0, 1]), np.array([0, 4]), None, None, None, np.arange(2), np.arange(ITEMS))
     with pytest.raises(InputError, match=message):
         model.check_data(train)

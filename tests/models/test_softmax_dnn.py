@@ -1,4 +1,4 @@
-"""The softmax DNN against numpy: every part, with and without features, and histories that are empty."""
+"""The softmax DNN against numpy: all inputs, with and without features, and empty histories."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from jaxrec.features import FeatureTables, table, with_tables
 from jaxrec.history import History
 from jaxrec.models.softmax_dnn import SoftmaxDNN
 from jaxrec.query import Query
-from tests.models.made_features import OF_ITEMS, OF_USERS, vectors
+from tests.models.synthetic_features import OF_ITEMS, OF_USERS, vectors
 from tests.models.weights import assert_scores, call, drawn
 
 ASKED = Query(jnp.array([2, 0], jnp.int32), History(jnp.array([[-1, 5, 1], [-1, -1, -1]], jnp.int32)))
@@ -26,7 +26,7 @@ def model(with_features: bool = True, **fields) -> SoftmaxDNN:
 def by_hand(
     w: dict, with_features: bool, user_ids=False, tied=False, residual=False, cosine=False, temperature=1.0
 ) -> np.ndarray:
-    """As in the module's docstring, a pair at a time."""
+    """Return scores by the formula in the module docstring, pair by pair."""
     q = w["item_embedding"]["table"]
     h = q if tied else w["history_embedding"]["table"]
     scores = np.zeros((2, 6))
@@ -73,8 +73,8 @@ def test_scores(with_features, fields):
 
 
 @pytest.mark.parametrize("length", [1, 40])
-def test_the_bag_is_the_mean_however_it_is_computed(length):
-    """By look-ups where histories are short beside the catalog, by a product where they are not; repeats count."""
+def test_the_bag_is_the_mean_for_both_computations(length):
+    """By look-ups if histories are short relative to the catalog, else by a matrix product; repeats count."""
     made = SoftmaxDNN(1, 20, history_length=length, embedding_dim=4)
     items = np.full((2, length), -1)
     items[0, -3:] = [3, 7, 3][-length:]
@@ -86,7 +86,7 @@ def test_the_bag_is_the_mean_however_it_is_computed(length):
     np.testing.assert_allclose(found, [expected, np.zeros(4)], rtol=1e-5, atol=1e-6)
 
 
-def test_the_penalty_is_of_the_vectors_that_are_multiplied():
+def test_the_penalty_is_of_the_output_vectors():
     made = model(user_ids=True, regularization=0.1)
     params = drawn(made, ASKED)
     of_user, of_item = call(made, params, "penalty", ASKED)
@@ -96,7 +96,7 @@ def test_the_penalty_is_of_the_vectors_that_are_multiplied():
     np.testing.assert_allclose(of_item, 0.1 * (v**2).sum(axis=1), rtol=1e-4)
 
 
-def test_nothing_known_has_finite_gradients():
+def test_gradients_are_finite_without_any_input():
     """Neither history nor features, and the cosine of a vector that may be zero."""
     made = SoftmaxDNN(3, 6, history_length=3, embedding_dim=4, layers=(), cosine=True)
     params = drawn(made, ASKED)
@@ -105,7 +105,7 @@ def test_nothing_known_has_finite_gradients():
 
 
 def test_a_new_user_has_no_vector_of_their_own():
-    """-1 is nobody, not the last of the table."""
+    """User -1 is unknown, not the last row of the table."""
     model = SoftmaxDNN(n_users=3, n_items=5, history_length=2, embedding_dim=4, layers=(), user_ids=True)
     history = History(jnp.array([[1, 2]], jnp.int32))
     asked = Query(jnp.array([2], jnp.int32), history)

@@ -1,4 +1,4 @@
-"""Three stages on a small shop: what each keeps of the one before, what is chosen where, and what is refused."""
+"""Pipelines of three stages on a small shop: candidates, scoring, re-ranking, choices on validation, and errors."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ USERS, ITEMS, CATEGORIES = 120, 60, 4
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    """Purchases with times; users keep to one category two times of three."""
+    """Purchases with times; two of three purchases of a user are in one category."""
     folder, rng = tmp_path_factory.mktemp("shop"), np.random.default_rng(0)
     category = rng.integers(0, CATEGORIES, ITEMS)
     taste = rng.integers(0, CATEGORIES, USERS)
@@ -46,7 +46,7 @@ def shop(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def runs(shop, compose):
-    """EASE, neighbors and matrix factorization on one split, and EASE on another."""
+    """Runs of EASE, item neighbors and matrix factorization on one split, and of EASE on another."""
     data = ("data=files", f"data.path={shop / 'purchases.csv'}", "data.time_column=time")
     data += (f"data.item_features={shop / 'items.csv'}", "data.categorical=[kind,stock]")
     eval_ = ("eval.k=[5,10]", "eval.category=kind")
@@ -62,7 +62,7 @@ def runs(shop, compose):
     }
 
     class Runs(dict):
-        """A directory and its metrics by name, each run when it is first needed."""
+        """Directory and metrics of runs by name, each trained at first use."""
 
         def __missing__(self, name):
             result = launch.run(compose(*data, *eval_, *made[name]), shop / name)
@@ -81,7 +81,7 @@ def tree(compose_pipeline, runs):
 
 @pytest.fixture(scope="module")
 def compose_pipeline(compose):
-    """As the command line would."""
+    """Compose a pipeline configuration as the command line does."""
     import hydra
 
     from jaxrec.config import plain
@@ -96,7 +96,7 @@ def opened(tree, runs, steps=None, second=None, **changes):
 
 
 @pytest.mark.whole
-def test_the_first_stage_is_the_run_and_a_second_model_that_sees_all_is_that_run(tree, runs):
+def test_single_stages_equal_their_runs(tree, runs):
     everything = CandidateSet(n=ITEMS)
     pipeline = opened(tree, runs, second=Run.open(runs["knn"][0]), candidates=everything)
     split = pipeline.run.split()
@@ -111,7 +111,7 @@ def relevances(scores):
 
 
 @pytest.mark.slow
-def test_half_the_weight_is_between_the_models_by_their_relevance(tree, runs):
+def test_a_weight_of_one_half_averages_the_relevance_of_both_models(tree, runs):
     pipeline = opened(tree, runs, second=Run.open(runs["mf"][0]), weight=0.5)
     split = pipeline.run.split()
     stages = pipeline.stages(split.test, split)
@@ -140,8 +140,8 @@ def test_rules_hold_in_every_list(tree, runs, shop):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["labeled", "mf", "ease"])  # alike by categories, by the model, by common users
-def test_a_diverse_list_of_the_server_is_the_pipelines(compose_pipeline, runs, name):
+@pytest.mark.parametrize("name", ["labeled", "mf", "ease"])  # similarity by categories, by the model, by common users
+def test_diverse_lists_of_server_and_pipeline_are_equal(compose_pipeline, runs, name):
     tree = compose_pipeline(f"run={runs[name][0]}", "candidates.n=40")
     run, steps = Run.open(runs[name][0]), {"mmr": Mmr(0.4)}
     facts, candidates = build(tree["items"]), build(tree["candidates"])
@@ -175,7 +175,7 @@ def test_candidates_of_several_sources_are_distinct_unknown_to_the_user_and_scor
         np.testing.assert_allclose(scores[row][: len(mine)], [of_all[i] for i in mine], rtol=1e-4, atol=1e-5)
 
 
-def test_an_index_that_searches_all_lists_is_exact_and_one_that_does_not_says_so(tree, runs):
+def test_an_index_that_searches_all_lists_is_exact_and_others_report_recall(tree, runs):
     pytest.importorskip("faiss", reason="needs the extra ann")
     mf = Run.open(runs["mf"][0])
     split = mf.split()
@@ -199,13 +199,13 @@ def test_union_and_overlap():
 
 
 @pytest.mark.whole
-def test_a_run_of_the_script_chooses_on_validation_and_writes_its_page(tree, runs, tmp_path):
+def test_the_script_chooses_on_validation_and_writes_a_page(tree, runs, tmp_path):
     settings = tree("rerank=mmr", "tradeoff=mmr", "keep=0.5", "values=[0.0,0.4,0.8]")
     done = pipeline_run.run(settings, tmp_path)
     curve = pd.read_csv(tmp_path / "tradeoff.csv")
     assert curve["mmr.strength"].tolist()[1:] == [0.0, 0.4, 0.8]
     assert np.isnan(curve["mmr.strength"][0])
-    # No strength is no re-ranking, and these are the run's own validation metrics.
+    # Strength 0 is no re-ranking: these are the validation metrics of the run.
     pd.testing.assert_series_equal(curve.iloc[0, 1:], curve.iloc[1, 1:], check_names=False, rtol=1e-6)
     assert curve["ndcg@10"][0] == pytest.approx(runs["ease"][1]["validation"]["ndcg@10"], abs=1e-6)
     assert curve["diversity@10"].is_monotonic_increasing
@@ -244,11 +244,11 @@ def test_the_weight_of_a_second_model_is_chosen_on_validation(tree, runs, tmp_pa
 
 
 @pytest.mark.slow
-def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs, shop, tmp_path):
+def test_columns_of_a_file_are_added_and_override_those_of_the_data(tree, runs, shop, tmp_path):
     items = pd.read_csv(shop / "items.csv")
     colors = items.item_id.map(lambda item: ["red", "blue"][item % 2])
     changed = pd.DataFrame({"item_id": items.item_id, "color": colors, "stock": "yes"})
-    changed[5:].to_csv(tmp_path / "more.csv", index=False)  # of five items nothing is known
+    changed[5:].to_csv(tmp_path / "more.csv", index=False)  # five items are not in the file
     node = tree(f"items.file={tmp_path / 'more.csv'}", "items.category=color", "items.without=[red]")["items"]
     run = Run.open(runs["ease"][0])
     split = run.split()
@@ -263,7 +263,7 @@ def test_columns_of_a_file_stand_beside_and_before_those_of_the_data(tree, runs,
         pipeline_run.run(tree(f"items.file={tmp_path / 'none.csv'}"), tmp_path)
 
 
-def test_rows_of_a_user_are_drawn_together_in_the_intervals_of_stages():
+def test_intervals_of_stages_resample_all_rows_of_a_user_together():
     values, users = np.array([0.0, 0.2, 0.7, 1.0]), np.repeat(np.arange(4), 10)
     stages = {
         name: ListResults({"ndcg@5": of_user[users]}, {}, np.zeros((40, 5), int), users)
@@ -275,20 +275,20 @@ def test_rows_of_a_user_are_drawn_together_in_the_intervals_of_stages():
     assert tuple(table[columns]) == pytest.approx(expected)
 
 
-def test_what_is_chosen_is_the_best_that_keeps_enough():
+def test_the_best_value_that_keeps_enough_is_chosen():
     table = pd.DataFrame(
         {"s": [np.nan, 0, 1, 2, 3], "q": [1.0, 1.0, 0.96, 0.95, 0.8], "gini@10": [0.9, 0.9, 0.7, 0.8, 0.1]}
     )
     assert choose_value(table, "s", "gini@10", "q", 0.95) == 1
     assert choose_value(table, "s", "gini@10", "q", 0.5) == 3
     table["diversity@10"] = [0.1, 0.1, 0.2, 0.2, 0.9]
-    assert choose_value(table, "s", "diversity@10", "q", 0.9) == 1  # of equals, what costs less
+    assert choose_value(table, "s", "diversity@10", "q", 0.9) == 1  # of equal values, the one with the higher NDCG
     with pytest.raises(InputError, match="no value of s keeps that share"):
         choose_value(table, "s", "gini@10", "q", 1.01)
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["rerank=mmr", "rerank.mmr.strength=2.0"], "rerank.mmr.strength=2.0: must be"),
         (["tradeoff=mmr"], "unknown step mmr"),
@@ -305,15 +305,15 @@ def test_what_is_chosen_is_the_best_that_keeps_enough():
         (["items.vectors=model"], "has no item vectors"),
     ],
 )
-def test_what_cannot_be_done_is_said(tree, tmp_path, more, said):
-    with pytest.raises(InputError, match=said):
+def test_impossible_settings_are_errors(tree, tmp_path, more, message):
+    with pytest.raises(InputError, match=message):
         pipeline_run.run(tree(*more), tmp_path)
 
 
 def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):
     with pytest.raises(InputError, match="or another split than"):
         pipeline_run.run(tree("scoring=model", f"scoring.run={runs['other'][0]}"), tmp_path)
-    for name, was, now, said in (
+    for name, was, now, message in (
         ("refit", "refit: false", "refit: true", "strengths cannot be chosen on"),
         ("moved", "  seed: 0", "  seed: 9", "the data has changed"),
     ):
@@ -321,7 +321,7 @@ def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):
         config = tmp_path / name / "config.yaml"
         assert was in config.read_text()
         config.write_text(config.read_text().replace(was, now))
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=message):
             pipeline_run.run(tree(f"run={tmp_path / name}", "rerank=mmr", "tradeoff=mmr"), tmp_path)
     with pytest.raises(InputError, match="There is no file"):
         pipeline_run.run(tree(f"run={tmp_path}"), tmp_path)

@@ -1,4 +1,4 @@
-"""The page of a pipeline, on stages and lists small enough to read."""
+"""The page of a pipeline, on small stages and lists."""
 
 import pandas as pd
 import pytest
@@ -31,35 +31,35 @@ def made(**changes):
 
 def test_metrics_have_arrows_and_a_difference():
     source = made()
-    said = Page(source).said.replace("\u00a0", " ")
-    assert "metric first stage + re-ranking difference" in said
-    assert "NDCG@10 \u2191 0.2500 0.2000 -0.0500" in said
-    assert "Diversity@10 \u2191 0.5000 0.7500 +0.2500" in said
-    assert "Gini@10 \u2193 0.9000 0.8000 -0.1000" in said
-    assert "Recall@10 \u2191 0.1000 0.1000 0.0000" in said
+    shown_text = Page(source).content.replace("\u00a0", " ")
+    assert "metric first stage + re-ranking difference" in shown_text
+    assert "NDCG@10 \u2191 0.2500 0.2000 -0.0500" in shown_text
+    assert "Diversity@10 \u2191 0.5000 0.7500 +0.2500" in shown_text
+    assert "Gini@10 \u2193 0.9000 0.8000 -0.1000" in shown_text
+    assert "Recall@10 \u2191 0.1000 0.1000 0.0000" in shown_text
     assert '<td class="number bad">-0.0500' in source
     assert '<td class="number good">+0.2500' in source
     assert '<td class="number good">-0.1000' in source  # less inequality is better
 
 
-def test_four_curves_the_metric_of_the_step_first():
+def test_four_curves_with_the_metric_of_the_step_first():
     titles = [chart["layout"]["xaxis"]["title"]["text"] for chart in Page(made(metric="calibration_error@10")).charts]
     assert titles == ["Calibration error@10 \u2193", "Diversity@10 \u2191", "Coverage@10 \u2191", "Novelty@10 \u2191"]
 
 
-def test_ndcg_itself_is_drawn_by_the_value():
+def test_ndcg_is_drawn_over_the_value():
     first, *others = Page(made(metric="ndcg@10")).charts
     assert first["layout"]["xaxis"]["title"]["text"] == "mmr.strength"
     assert len(others) == 3
 
 
-def test_lists_stand_beside_those_before():
+def test_lists_are_shown_beside_those_before_reranking():
     example = Example("u1", 7, [("A", True), ("B", False), (EVIL, True)], [("B", False), ("C", True), ("A", True)])
     source = made(examples=[example])
-    said = Page(source).said
-    assert "User u1 7 interactions in the history." in said
-    assert "after re-ranking before 1 B 2 2 C hit new 3 A hit 1 dropped from the first list" in said
-    assert f"3 {EVIL} hit" in said
+    shown_text = Page(source).content
+    assert "User u1 7 interactions in the history." in shown_text
+    assert "after re-ranking before 1 B 2 2 C hit new 3 A hit 1 dropped from the first list" in shown_text
+    assert f"3 {EVIL} hit" in shown_text
     assert "<script>alert" not in source
     assert "<img" not in source
 

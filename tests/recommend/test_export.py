@@ -1,4 +1,4 @@
-"""What is exported answers as the run does, in a process that cannot import jaxrec."""
+"""Exports give the lists of their run, in a process that cannot import jaxrec."""
 
 import json
 import subprocess
@@ -45,9 +45,9 @@ def pairs(frame: pd.DataFrame, key: str) -> list:
 
 @pytest.mark.parametrize("name", some_slow(SETTINGS, "mf"))
 @pytest.mark.slow
-def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
+def test_an_export_gives_the_lists_of_the_run(compose, tmp_path, name):
     launch.run(compose(*PLANTED, *SETTINGS[name]), tmp_path / "run")
-    said = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)
+    printed = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)
     model = recommend.load(tmp_path / "run")
     users = model.user_ids[[3, 200, 7]]
     histories = [model.item_ids[[5, 9, 2]].tolist(), model.item_ids[[1]].tolist(), []]
@@ -70,7 +70,7 @@ def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert about["platforms"] == ["cpu", "cuda", "tpu"]
     if name == "ease":
-        assert "no vectors" in said[-1]
+        assert "no vectors" in printed[-1]
         return
     tables = [pq.read_table(tmp_path / "out" / f"{side}_vectors.parquet") for side in ("user", "item")]
     of_users, of_items = (np.stack(table["vector"].to_numpy()) for table in tables)
@@ -80,8 +80,8 @@ def test_an_export_answers_as_the_run_does(compose, tmp_path, name):
     np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
 
 
-class AsksTheHost(Model):
-    """Scores by a function of the host, which no compiled program can take along."""
+class CallsTheHost(Model):
+    """Scores by a callback to the host, which an exported program cannot contain."""
 
     n_items: int = 4
 
@@ -91,17 +91,17 @@ class AsksTheHost(Model):
         return jax.pure_callback(lambda user: np.zeros((len(user), self.n_items), np.float32), shape, query.user)
 
 
-def test_what_cannot_be_exported_says_so(tmp_path, monkeypatch):
+def test_models_that_cannot_be_exported_are_refused(tmp_path, monkeypatch):
     known = UserHistories(np.array([0, 1, 2, 3]), np.arange(3, dtype=np.int32))._asdict()
     extra = {"user_ids": np.arange(3), "item_ids": np.arange(4)}
-    run = recommend.Recommender(AsksTheHost(), {}, extra | {f"known_{name}": column for name, column in known.items()})
+    run = recommend.Recommender(CallsTheHost(), {}, extra | {f"known_{name}": column for name, column in known.items()})
     monkeypatch.setattr("jaxrec.recommend.export.load", lambda directory: run)
-    with pytest.raises(InputError, match=r"AsksTheHost cannot be exported for cpu, cuda, tpu: .*\. Serve it from"):
+    with pytest.raises(InputError, match=r"CallsTheHost cannot be exported for cpu, cuda, tpu: .*\. Serve it from"):
         export("run", str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
 
 
-def test_platforms_that_there_are_not(tmp_path):
+def test_unknown_platforms_are_refused(tmp_path):
     with pytest.raises(InputError, match="platforms=metal is unknown; choose from cpu, cuda, tpu"):
         export("run", str(tmp_path / "out"), platforms=("metal",))
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Negatives to a file: what is written, that it is whole, and that it can be trained on."""
+"""Mined negatives in a file: contents, completeness, and training on them."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from tests.slow import some_slow
 
 @pytest.fixture(scope="module")
 def run(compose, tmp_path_factory):
-    """A run on planted data, and that data."""
+    """A run on planted data, and its data."""
     directory = tmp_path_factory.mktemp("run")
     tree = compose(*PLANTED, "trainer.epochs=2", "trainer.batch_size=512", "optimizer.learning_rate=0.02")
     result = launch.run(tree, directory)
@@ -25,7 +25,7 @@ def had(result) -> set:
 
 
 @pytest.mark.parametrize("suffix", some_slow(["csv", "parquet"], "parquet"))
-def test_history_and_the_ranks_asked_for(run, tmp_path, suffix, monkeypatch):
+def test_the_file_has_the_history_and_the_requested_ranks(run, tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(mining, "USERS_AT_A_TIME", 128)
     directory, result = run
     out = tmp_path / f"negatives.{suffix}"
@@ -50,7 +50,7 @@ def test_history_and_the_ranks_asked_for(run, tmp_path, suffix, monkeypatch):
 
 
 @pytest.mark.slow
-def test_all_ranks_without_history_and_nothing_that_a_user_has(run, tmp_path):
+def test_all_ranks_contain_no_item_of_the_user(run, tmp_path):
     directory, result = run
     mining.mine(directory, tmp_path / "all.parquet", (1, 5), history=False)
     table = pd.read_parquet(tmp_path / "all.parquet")
@@ -72,7 +72,7 @@ def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"out": "negatives.txt"}, "the suffix must be"),
         ({"ranks": (1, 121)}, "from 1 to 120"),
@@ -80,9 +80,9 @@ def test_a_file_of_the_first_model_trains_a_second(run, tmp_path, compose):
         ({"ranks": (1, 3), "per_user": 4}, "from 1 to 3"),
     ],
 )
-def test_what_cannot_be_mined_is_refused_and_nothing_is_written(run, tmp_path, change, said):
+def test_impossible_settings_are_refused_and_nothing_is_written(run, tmp_path, change, message):
     given = {"out": "negatives.csv", **change}
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         mining.mine(run[0], tmp_path / given.pop("out"), **given)
     assert not list(tmp_path.iterdir())
 

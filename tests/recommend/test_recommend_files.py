@@ -1,4 +1,4 @@
-"""Lists to files and to the terminal: who is asked about, what is written, and what is refused."""
+"""Recommendation lists in files and on the terminal: selection of users, output, and errors."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from tests.slow import some_slow
 
 @pytest.fixture
 def run(planted_run):
-    """EASE on planted data, whose item features are clusters."""
+    """A run of EASE on planted data with clusters as item features."""
     return str(planted_run("model=ease"))
 
 
@@ -50,7 +50,7 @@ def test_some_users_by_name_or_by_file(run, tmp_path):
 
 
 def test_histories_of_new_users(run, tmp_path):
-    """Rows of a user may lie apart; their order is the history's."""
+    """Rows of a user need not be adjacent; their order is that of the history."""
     model = recommend.load(run)
     items = model.item_ids[[3, 8, 9]].tolist()
     by_hand = files.recommend(run, history=(items[0], items[2]), k=3)[1]
@@ -65,8 +65,8 @@ def test_histories_of_new_users(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
-    """A column with a gap, or read as floats, names the same users and items; so do floats on a command line."""
+def test_ids_written_by_pandas_match_those_of_the_run(run, tmp_path):
+    """Ids in columns with missing values, and floats on the command line, match the integer ids."""
     model = recommend.load(run)
     user, item = int(model.user_ids[5]), int(model.item_ids[3])
     expected = files.recommend(run, users=(user,), k=3)[1]
@@ -77,19 +77,22 @@ def test_ids_as_pandas_writes_them_are_the_runs(run, tmp_path):
     found = files.recommend(run, histories=str(tmp_path / "h.parquet"), k=3)[1]
     by_hand = files.recommend(run, history=(item,), k=3)[1]
     assert (found.user_id.tolist(), found.item_id.tolist()) == ([9, 9, 9], by_hand.item_id.tolist())
-    for users, said in (((1.5,), "1.5: ids are text or integers"), ((2.0**53,), "floats of .* or more are not exact")):
-        with pytest.raises(InputError, match=said):
+    for users, message in (
+        ((1.5,), "1.5: ids are text or integers"),
+        ((2.0**53,), "floats of .* or more are not exact"),
+    ):
+        with pytest.raises(InputError, match=message):
             files.recommend(run, users=users)
 
 
-def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
+def test_a_long_table_is_truncated_on_the_terminal(run, monkeypatch):
     monkeypatch.setattr(files, "SHOWN", 7)
     rows, table = files.recommend(run, users="all", k=2)
     assert (rows, len(table)) == (600, 7)
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "message"),
     [
         ({"users": (10**9,)}, r"user 1000000000 is not in this run's data \(1 of 1 are missing\)"),
         ({"users": "all", "k": 121}, "k=121: must be from 1 to 120"),
@@ -104,14 +107,14 @@ def test_a_long_table_is_cut_on_the_terminal(run, monkeypatch):
         ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/model.json"),
     ],
 )
-def test_what_cannot_be_done_is_refused(run, request_, said, tmp_path, monkeypatch):
+def test_invalid_settings_are_refused(run, request_, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         files.recommend(**{"run": run, "out": "lists.csv", **request_})
     assert not list(tmp_path.iterdir())
 
 
-def test_files_that_say_nothing_are_refused(run, tmp_path):
+def test_files_without_ids_are_refused(run, tmp_path):
     path = tmp_path / "users.csv"
     path.write_text("user_id,x\n1,1\n,2\n")
     with pytest.raises(InputError, match=r"users\.csv has 1 rows without 'user_id' \(user_column\)"):
@@ -121,7 +124,7 @@ def test_files_that_say_nothing_are_refused(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_script_says_so_in_one_line(run, tmp_path):
+def test_errors_of_the_script_are_one_line(run, tmp_path):
     def script(*arguments: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(ROOT / "scripts" / "recommend.py"), f"run={run}", *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
@@ -137,7 +140,7 @@ def test_the_script_says_so_in_one_line(run, tmp_path):
 
 
 def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
-    """A run of EASE that lists the item after each that a user had."""
+    """A run of EASE that recommends the successor of each item of the history."""
     none = dict.fromkeys(f"known_{name}" for name in ("event", "gap", "value", "target"))
     extra = {
         "model": "ease",
@@ -155,7 +158,7 @@ def tiny(directory, users: list, items: list, known: list[list[int]]) -> str:
 
 @pytest.mark.parametrize("suffix", some_slow(["csv", "parquet"], "parquet"))
 def test_text_and_numbers_among_the_ids(tmp_path, suffix):
-    """7 is known, "zz" is not: both are written, as text; of numbers alone the column is numbers."""
+    """7 is known, "zz" is not: both are written as text; numbers only are written as numbers."""
     run = tiny(tmp_path / "run", [7, 8], list(range(4)), [[0], [1, 2]])
     read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[suffix]
     out = tmp_path / f"lists.{suffix}"
@@ -169,8 +172,8 @@ def test_text_and_numbers_among_the_ids(tmp_path, suffix):
 
 
 @pytest.mark.slow
-def test_the_schema_depends_on_no_block(tmp_path, monkeypatch):
-    """Blocks of one user; the first has had everything, so that nothing is left to list."""
+def test_the_schema_does_not_depend_on_blocks(tmp_path, monkeypatch):
+    """Blocks of one user; the first has all items, so that its list is empty."""
     monkeypatch.setattr(files, "USERS_AT_A_TIME", 1)
     run = tiny(tmp_path / "run", ["full", "a"], list("wxyz"), [[0, 1, 2, 3], [1]])
     out = tmp_path / "lists.parquet"

@@ -1,4 +1,4 @@
-"""What a run directory that somebody else wrote can and cannot do when it is read."""
+"""Run directories from untrusted sources: loading executes nothing."""
 
 import json
 from pathlib import Path
@@ -16,11 +16,11 @@ from jaxrec.settings import build, check_registered, registered
 
 
 class Mine(EASE):
-    """A model that jaxrec knows nothing of."""
+    """A user-defined model."""
 
 
 def write(directory: Path, stored: dict, weights: np.ndarray | None = None, left_out: tuple = ()) -> Path:
-    """A run of EASE on four items, two users."""
+    """Write a run of EASE with four items and two users."""
     weights = np.eye(4, k=1, dtype=np.float32) if weights is None else weights
     known = {"offsets": np.array([0, 1, 3]), "items": np.array([0, 1, 2], np.int32)}
     none = dict.fromkeys(("event", "gap", "value", "target"))
@@ -40,7 +40,7 @@ def ease(name: object = "ease", **arguments: object) -> dict:
 
 
 def executed(directory: Path) -> list[dict]:
-    """Models each of which would write the file `executed` if it were built."""
+    """Models that would each write the file `executed` if they were built."""
     mark, file = f"touch {directory / 'executed'}", str(directory / "executed")
     return [
         {"model": "os.system", "arguments": {"command": mark}},
@@ -55,7 +55,7 @@ def executed(directory: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("which", range(8))
-def test_what_is_no_model_is_not_built(tmp_path, which):
+def test_targets_that_are_not_models_are_not_built(tmp_path, which):
     run = write(tmp_path, executed(tmp_path)[which])
     with pytest.raises(InputError, match="not loaded") as error:
         recommend.load(run)
@@ -65,7 +65,7 @@ def test_what_is_no_model_is_not_built(tmp_path, which):
 
 
 @pytest.mark.parametrize("which", range(8))
-def test_what_is_no_model_is_not_built_from_a_run_of_0_1_0(tmp_path, which):
+def test_targets_that_are_not_models_are_not_built_from_a_run_of_0_1_0(tmp_path, which):
     stored = executed(tmp_path)[which]
     target = "jaxrec.models.ease.EASE" if stored["model"] == "ease" else stored["model"]
     meta = {"format": 1, "dtypes": {}, "strings": {}, "empty": []}
@@ -83,7 +83,7 @@ def test_what_is_no_model_is_not_built_from_a_run_of_0_1_0(tmp_path, which):
 
 @pytest.mark.parametrize("name", ["ancf", "ancf_history", "gmf", "sasrec", "softmax_dnn"])
 def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
-    """Two files of conf/model share a class: the one that names it stands for both, and arguments tell them apart."""
+    """If two files of conf/model share a class, the name is that of the class, and arguments distinguish them."""
     node = compose(f"model={name}")["model"]
     sizes = {"n_users": 3, "n_items": 4} | ({} if "history_length" in node else {"history_length": 5})
     kept = stored_model.stored(build(node, **sizes))
@@ -96,7 +96,7 @@ def test_a_model_is_stored_by_a_name_of_conf_and_its_arguments(compose, name):
     assert "jaxrec" not in json.dumps(kept)
 
 
-def test_a_model_of_the_callers_own(tmp_path):
+def test_a_user_defined_model(tmp_path):
     run = write(tmp_path, stored_model.stored(Mine(4, 4)))
     assert json.loads((run / "model" / "model.json").read_text())["model"] == f"{Mine.__module__}.Mine"
     with pytest.raises(InputError, match=r"names the model .*Mine, which is not part of jaxrec.*model=MyModel"):
@@ -107,7 +107,7 @@ def test_a_model_of_the_callers_own(tmp_path):
 
 
 def test_a_run_of_another_version(tmp_path):
-    """One line that names the file and says so, whatever differs."""
+    """The error is one line that names the file and the difference."""
     cases = {
         "field_of_later": write(tmp_path / "a", ease(field_of_later=1)),
         r"cannot be built from its arguments \(.*\): it was written by another version": write(
@@ -120,15 +120,15 @@ def test_a_run_of_another_version(tmp_path):
         "has no model name": write(tmp_path / "e", {}),
         "names the model mf2, which": write(tmp_path / "f", ease("mf2")),
     }
-    for said, run in cases.items():
-        with pytest.raises(InputError, match=said) as error:
+    for printed, run in cases.items():
+        with pytest.raises(InputError, match=printed) as error:
             recommend.load(run)
         assert str(error.value).startswith(str(run / "model" / "model.json"))
         assert "\n" not in str(error.value)
 
 
 def test_a_configuration_builds_what_conf_names(tmp_path):
-    """Nested as deep as may be, and before anything of the file is used."""
+    """At any depth, and before anything in the file is used."""
     assert {"jaxrec.models.ease.EASE", "jaxrec.data.sources.files.files", "jaxrec.losses.bpr"} <= registered()
     run = write(tmp_path, ease())
     evil = {
@@ -136,7 +136,7 @@ def test_a_configuration_builds_what_conf_names(tmp_path):
     }
     with pytest.raises(InputError, match=r"config\.yaml has _target_: os\.system, which conf/ does not name"):
         check_registered(evil, run / "config.yaml")
-    for key in ("metrics", "test_metrics"):  # imported when they are used
+    for key in ("metrics", "test_metrics"):  # imported at first use
         with pytest.raises(InputError, match=r"has _target_: evil\.metric, which conf/ does not name"):
             check_registered({"eval": {key: ["ndcg", "evil.metric(k=1)"]}}, run / "config.yaml")
     (run / "config.yaml").write_text("data: {_target_: os.system, command: 'true'}\nsplit: {}\n")

@@ -1,4 +1,4 @@
-"""Page of a comparison: colors by verdict, text stays text."""
+"""Page of a comparison: colors by verdict, escaped text."""
 
 import numpy as np
 import pandas as pd
@@ -37,4 +37,4 @@ def test_text_is_escaped():
     source = page_of("ndcg@10", [0.2], [0.5])
     assert "<script>alert" not in source
     assert "<img" not in source
-    assert "One seed of" not in Page(source).said
+    assert "One seed of" not in Page(source).content

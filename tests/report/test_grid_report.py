@@ -21,9 +21,9 @@ TABLE = pd.DataFrame(
 def test_a_grid_shows_few_columns_best_validation_first():
     source = grid_report(EVIL, TABLE, "ndcg@10", EVIL)
     page = Page(source)
-    assert "run overrides validation NDCG@10 test NDCG@10 best epoch training, s" in page.said
-    assert f"1 x={EVIL} 0.3000 0.3500 4 2.5 0 model=mf 0.2000 0.2500 3 1.2 popularity 0.1000 0.1500" in page.said
-    assert "0.9000" not in page.said
+    assert "run overrides validation NDCG@10 test NDCG@10 best epoch training, s" in page.content
+    assert f"1 x={EVIL} 0.3000 0.3500 4 2.5 0 model=mf 0.2000 0.2500 3 1.2 popularity 0.1000 0.1500" in page.content
+    assert "0.9000" not in page.content
     assert "model=<wbr>mf" in source  # a line may break there
     assert [a["href"] for name, a in page.tags if name == "a"] == ["1/report.html", "0/report.html"]
     assert "<script>alert" not in source
@@ -33,8 +33,8 @@ def test_a_grid_shows_few_columns_best_validation_first():
 def test_the_state_is_a_column_if_a_run_failed():
     failed = pd.DataFrame([{"run": 3, "overrides": "x=9", "state": "failed", "error": "out of memory"}])
     page = Page(grid_report("g", pd.concat([TABLE, failed], ignore_index=True), "ndcg@10", "films"))
-    assert "run overrides state validation NDCG@10 test" in page.said
-    assert "3 x=9 failed" in page.said
+    assert "run overrides state validation NDCG@10 test" in page.content
+    assert "3 x=9 failed" in page.content
 
 
 def test_runs_are_bars_and_the_baseline_is_gray():
@@ -46,10 +46,10 @@ def test_runs_are_bars_and_the_baseline_is_gray():
 
 def test_a_model_without_epochs_has_no_best_epoch():
     page = Page(grid_report("g", TABLE.assign(best_epoch=[0, 4, None]), "ndcg@10", "films"))
-    assert "0 model=mf 0.2000 0.2500 1.2 popularity" in page.said
+    assert "0 model=mf 0.2000 0.2500 1.2 popularity" in page.content
 
 
 def test_runs_without_one_metric_stay_in_their_order():
     page = Page(grid_report("g", TABLE.drop(columns="validation_ndcg@10"), "ndcg@10", "films"))
-    assert "in the order of the command" in page.said
+    assert "in the order of the command" in page.content
     assert page.charts == []

@@ -1,4 +1,4 @@
-"""Pictures of a population; the expected lines are drawn by hand."""
+"""Charts of a population; the expected lines are derived by hand."""
 
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
@@ -40,7 +40,7 @@ def test_copies_go_from_the_copied_trial_to_the_replaced_one(page):
     assert (heads["x"], heads["y"]) == ([4, 2], [0, 2])
     assert (own["x"], own["y"]) == ([0, 2, 2, 4, 4, 6], [1, 1, 2, 2, 0, 0])  # from trial 1 over 2 to 0
     assert (star["x"], star["y"]) == ([6], [0])
-    assert "2 times a trial was replaced" in page.said
+    assert "2 times a trial was replaced" in page.content
 
 
 def test_only_settings_that_changed_are_drawn(page):
@@ -51,5 +51,5 @@ def test_only_settings_that_changed_are_drawn(page):
     assert (own["x"], own["y"]) == ([0, 2, 2, 4, 4, 6], [0.5, 0.5, 0.01, 0.01, 0.012, 0.012])
     assert star["y"] == [0.012]
     assert page.charts[1]["layout"]["yaxis"]["type"] == "log"
-    assert "a.rate by epoch" in page.said
-    assert "a.size" not in page.said
+    assert "a.rate by epoch" in page.content
+    assert "a.size" not in page.content

@@ -18,5 +18,5 @@ ROWS = {"ndcg@5": ["1"], "ndcg@10": ["2"], "coverage@5": ["3"], "coverage@10": [
 )
 def test_one_length_is_shown_and_the_others_are_collapsed(metric, text):
     source = metrics_at(["metric", "value"], ROWS, metric, tag("p", "note"))
-    assert Page(source).said.startswith(text)
+    assert Page(source).content.startswith(text)
     assert source.index("note") < source.index("<details>")

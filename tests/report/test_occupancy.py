@@ -1,4 +1,4 @@
-"""Slots over time; the expected places are worked out by hand."""
+"""Chart of slots over time; the expected positions are derived by hand."""
 
 import pytest
 from optuna.trial import TrialState, create_trial
@@ -46,7 +46,7 @@ def test_the_share_of_slots_in_use_is_stated():
     # 33 of 2 x 20: 20 complete, 12 pruned, 1 failed.
     assert (
         "82.5% of 2 slots \u00d7 20 rounds were used: 50.0% by complete trials, 30.0% by pruned trials, 2.5%"
-        in page.said
+        in page.content
     )
     (chart,) = page.charts
     by_name = {trace["name"]: trace for trace in chart["data"]}
@@ -75,4 +75,4 @@ def test_of_many_trials_the_busy_slots_are_drawn(monkeypatch):
     assert busy["pruned"] == pytest.approx([1, 4 / 5, 3 / 5, 0])
     assert busy["failed"] == pytest.approx([0, 1 / 5, 0, 0])
     assert numbers(chart, 0, "x") == [2.5, 7.5, 12.5, 17.5]
-    assert "as 6 trials are too many to draw" in page.said
+    assert "as 6 trials are too many to draw" in page.content

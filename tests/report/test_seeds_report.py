@@ -2,7 +2,7 @@
 
 from jaxrec.report.seeds import seeds_report
 from tests.page import Page
-from tests.report.made_result import TREE, result
+from tests.report.synthetic_result import TREE, result
 
 
 def test_metrics_of_the_monitored_length_come_first_and_the_others_are_collapsed():
@@ -10,8 +10,11 @@ def test_metrics_of_the_monitored_length_come_first_and_the_others_are_collapsed
     keys = ("ndcg@5", "recall@5", "ndcg@10", "coverage@10", "auc")
     summary = {"validation": {"ndcg@10": entry}, "test": dict.fromkeys(keys, entry)}
     source = seeds_report("three", TREE, {1: result(), 2: result()}, summary, 2)
-    said = Page(source).said
-    first, further = said.index("Metrics metric validation sd test sd popularity NDCG@10 0.5000"), said.index("At 5")
-    assert first < said.index("Coverage@10 0.5000") < said.index("AUC 0.5000") < further
-    assert said[further:].startswith("At 5 metric validation sd test sd popularity NDCG@5 0.5000")
+    text = Page(source).content
+    first, further = (
+        text.index("Metrics metric validation sd test sd popularity NDCG@10 0.5000"),
+        text.index("At 5"),
+    )
+    assert first < text.index("Coverage@10 0.5000") < text.index("AUC 0.5000") < further
+    assert text[further:].startswith("At 5 metric validation sd test sd popularity NDCG@5 0.5000")
     assert source.index("<details>") < source.index("NDCG@5<")

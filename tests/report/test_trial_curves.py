@@ -19,7 +19,7 @@ def trial(number, state, value, curve, **attributes):
 def drawn(trials, winner, minimize=False):
     page = Page(str(learning_curves(trials, trials[winner], "NDCG@10", minimize=minimize)))
     (chart,) = page.charts
-    return chart, page.said
+    return chart, page.content
 
 
 def rgb(code):

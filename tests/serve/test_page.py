@@ -1,4 +1,4 @@
-"""The page in a real browser, against a real server on a port of its own: read, typed into, clicked."""
+"""The page in a real browser, with a real server on its own port."""
 
 import json
 import threading
@@ -29,31 +29,31 @@ class Shop:
         self.service, self.address, self.window = service, address, window
 
     def open(self, **state: Any) -> None:
-        """The page with this state in its address, once all that it asks for at first has come."""
+        """Open the page with this state in its address, and wait for its first responses."""
         self.window.open(f"{self.address}/#{urlencode(state)}")
         self.window.until(lambda: self.window.texts("#status") not in ([], [""], ["Loading …"]))
 
     def answer(self, **asked: Any) -> dict[str, Any]:
-        """What the server recommends."""
+        """Return the recommendations of the server."""
         return httpx.post(f"{self.address}/recommend", json={"k": 10, **asked}).json()
 
     def shows(self, **asked: Any) -> None:
-        """Passes once the list is what the server answers to this; fails if it never is."""
+        """Wait until the list is the server's response to this request."""
         wanted = [item["title"] for item in self.answer(**asked)["items"]]
         self.window.until(lambda: self.window.texts(f"{ROWS} .title") == wanted)
 
     def says(self, text: str) -> None:
-        """Passes once the line above the list is this."""
+        """Wait until the line above the list is this."""
         self.window.until(lambda: self.window.texts("#status") == [text])
 
     def state(self) -> dict[str, str]:
-        """What the address says."""
+        """Return the state in the address."""
         return dict(parse_qsl(urlsplit(self.window.run("return location.href")).fragment))
 
 
 @contextmanager
 def served(service: Service) -> Iterator[str]:
-    """The address of its server."""
+    """Start the server and yield its address."""
     server = uvicorn.Server(uvicorn.Config(application(service), port=0, log_level="critical"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -80,20 +80,20 @@ def shop(window) -> Iterator[Shop]:
 
 
 @pytest.fixture(autouse=True)
-def no_complaints(window) -> Iterator[None]:
-    """The console hears of nothing but answers that are refusals, which the page says itself."""
+def no_console_errors(window) -> Iterator[None]:
+    """The console has no errors except those of refused requests, which the page shows itself."""
     yield
-    assert [said for said in window.complaints() if "Failed to load resource" not in said] == []
+    assert [printed for printed in window.console_errors() if "Failed to load resource" not in printed] == []
 
 
 @pytest.mark.parametrize("weights", [{}, {"diversity": 1.0}, {"freshness": 1.0}])
 @pytest.mark.parametrize("who", [{"user": "u5"}, {"history": [103, 108]}])
-def test_an_address_says_what_is_shown(shop, who, weights):
+def test_the_address_sets_the_contents(shop, who, weights):
     shop.open(**{name: str(value) for name, value in (who | weights).items()}, k="5")
     shop.shows(**who, **weights, k=5)
     titles = shop.window.texts(f"{ROWS} .title")
     assert len(titles) == 5
-    assert all("<b>" in title for title in titles)  # markup of a title is shown, not obeyed
+    assert all("<b>" in title for title in titles)  # markup in a title is escaped
     assert "undefined" not in shop.window.text("body")
 
 
@@ -111,15 +111,15 @@ def test_a_slider_changes_the_list(shop, weight):
     assert shop.window.texts(f"{ROWS} .title") != plain
     ranks = {item["id"]: item["rank"] for item in shop.answer(user="u5")["items"]}
     for row, item in enumerate(shop.answer(user="u5", **{weight: 1.0})["items"], 1):
-        said = shop.window.texts(f"{ROWS}:nth-child({row}) .moved")
-        assert said == moved(ranks.get(item["id"]), row)
+        printed = shop.window.texts(f"{ROWS}:nth-child({row}) .moved")
+        assert printed == moved(ranks.get(item["id"]), row)
     shop.window.type(f"#{weight}", LEFT * 20)
     shop.shows(user="u5")
     assert shop.window.texts(f"{ROWS} .moved") == []
 
 
 def moved(before: int | None, now: int) -> list[str]:
-    """What is said of an item that was elsewhere by score alone."""
+    """Return the text of an item whose rank by score alone differs."""
     if before is None:
         return ["▲ from further down"]
     return [] if before == now else [f"{'▲' if before > now else '▼'} #{before} by score"]
@@ -136,7 +136,7 @@ def test_both_sliders_at_once_and_a_shorter_list(shop):
     assert asked == {"user": "u7", "k": 5, "diversity": 0.5, "freshness": 0.2}
 
 
-def test_what_a_run_cannot_do_is_said_beside_its_slider(window):
+def test_an_unsupported_option_is_explained_beside_its_slider(window):
     service = Service.of(recommender("Popularity", ages=None, categories_names=None, **nothing_known()), LIMITS, "bare")
     with served(service) as address:
         shop = Shop(service, address, window)
@@ -148,12 +148,12 @@ def test_what_a_run_cannot_do_is_said_beside_its_slider(window):
         assert "why?" not in window.texts(f"{ROWS} button")
 
 
-def test_a_history_is_built_searched_for_and_taken_back(shop):
+def test_a_history_is_built_by_search_and_reduced(shop):
     shop.open(user="u5")
     shop.window.click("#tab-history")
     shop.says("Search for items and add them to the history.")
     assert shop.window.texts(ROWS) == []
-    shop.window.until(lambda: len(shop.window.texts(FOUND)) > 1)  # popular ones, to begin with
+    shop.window.until(lambda: len(shop.window.texts(FOUND)) > 1)  # popular items first
     shop.window.type("#search", "film 29")
     shop.window.until(lambda: [text.split(" <b>")[0] for text in shop.window.texts(FOUND)] == ["Film 29"])
     shop.window.click(f"{FOUND} button")
@@ -179,14 +179,14 @@ def test_a_history_is_built_searched_for_and_taken_back(shop):
     shop.window.until(lambda: shop.window.texts(FOUND) == ["No items found."])
 
 
-def test_an_item_of_an_address_that_there_is_not_is_left_out(shop):
-    # 3 is no id, but a word of many titles.
+def test_an_unknown_item_in_the_address_is_left_out(shop):
+    # 3 is not an id, but a word in many titles.
     shop.open(history="[3, 108]")
     shop.shows(history=[108])
     assert [text.split(" <b>")[0] for text in shop.window.texts(PAST)] == ["Film 8"]
 
 
-def test_what_a_user_had_meanwhile_counts_at_once(shop):
+def test_items_marked_as_seen_count_at_once(shop):
     shop.open(user="u4")
     shop.shows(user="u4")
     first = shop.answer(user="u4")["items"][0]
@@ -199,7 +199,7 @@ def test_what_a_user_had_meanwhile_counts_at_once(shop):
     assert not any(line.endswith("new") for line in past[1:])
 
 
-def test_why_and_what_is_similar(shop):
+def test_explanation_and_similar_items(shop):
     shop.open(user="u5")
     shop.shows(user="u5")
     first = shop.answer(user="u5")["items"][0]
@@ -232,7 +232,7 @@ def test_a_user_is_typed_or_taken_from_examples(shop):
     shop.window.until(lambda: shop.state()["user"] == example)
 
 
-def test_an_unknown_user_is_said_to_be_one(shop):
+def test_an_unknown_user_is_reported(shop):
     shop.open(user="u5")
     shop.window.clear("#user")
     shop.window.type("#user", "nobody")
@@ -241,7 +241,7 @@ def test_an_unknown_user_is_said_to_be_one(shop):
     shop.shows(user="nobody")
 
 
-def test_a_servers_error_is_said_in_words_and_passes(shop, monkeypatch):
+def test_a_server_error_is_shown_and_temporary(shop, monkeypatch):
     shop.open(user="u5")
     with monkeypatch.context() as broken:
         broken.setattr(shop.service.lists, "answer", lambda rows: 1 / 0)
@@ -254,14 +254,14 @@ def test_a_servers_error_is_said_in_words_and_passes(shop, monkeypatch):
     assert shop.window.texts("#status.error") == []
 
 
-def test_overload_is_said_in_words(shop, monkeypatch):
+def test_overload_is_shown(shop, monkeypatch):
     shop.open(user="u5")
     monkeypatch.setattr(shop.service.lists, "queue", 0)
     shop.window.type("#diversity", RIGHT)
     shop.says("the queue is full (0 requests are waiting)")
 
 
-def test_a_server_that_is_gone_is_no_unknown_user(shop):
+def test_a_stopped_server_is_not_reported_as_an_unknown_user(shop):
     shop.open(user="u5")
     shop.window.command("Network.enable")
     nothing = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
@@ -274,8 +274,8 @@ def test_a_server_that_is_gone_is_no_unknown_user(shop):
         shop.window.command("Network.emulateNetworkConditions", offline=False, **nothing)
 
 
-def test_an_answer_that_is_no_json_is_said_in_words(shop):
-    """As of a proxy that stands before the server."""
+def test_a_response_that_is_not_json_is_reported(shop):
+    """For example from a proxy in front of the server."""
     shop.open(user="u5")
     shop.window.run("window.fetch = async () => new Response('<html>Bad gateway', { status: 502 })")
     shop.window.type("#diversity", RIGHT)

@@ -1,4 +1,4 @@
-"""How a server starts, and what keeps it from starting."""
+"""Start of the server, and errors that prevent it."""
 
 import socket
 
@@ -17,18 +17,18 @@ def test_a_port_in_use_is_named():
             _bind("127.0.0.1", port)
 
 
-def test_nobody_is_let_in_before_the_server_listens():
+def test_programs_are_compiled_before_the_server_listens():
     with _bind("127.0.0.1", 0) as bound, pytest.raises(ConnectionRefusedError):
         socket.create_connection(bound.getsockname(), timeout=5)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"batch_sizes": (8, 1)}, r"limits.batch_sizes=\[8, 1\]: must be strictly increasing"),
         ({"candidates": 50}, "limits.candidates=50"),
     ],
 )
-def test_limits_that_contradict_themselves(changes, said):
-    with pytest.raises(InputError, match=said):
+def test_contradictory_limits(changes, message):
+    with pytest.raises(InputError, match=message):
         Limits(**changes)

@@ -18,7 +18,7 @@ from tests.sweep.recorder import SPACE, Curves, Recorder, n_done, quadratic, swe
 GRID = {"a": Choice(("p", "q")), "b": Interval(1, 3, integer=True)}
 
 
-# What a sweep does --------------------------------------------------------------------------------
+# Searches -----------------------------------------------------------------------------------------
 
 
 def test_the_target_is_met_exactly_in_batches(tmp_path):
@@ -33,7 +33,7 @@ def test_the_target_is_met_exactly_in_batches(tmp_path):
     assert len(evaluate.batches[-1]) == 1
 
 
-def test_what_is_told_is_what_evaluate_gave(tmp_path):
+def test_stored_values_are_those_of_evaluate(tmp_path):
     values = iter([0.25, 0.5, 0.125])
     outcomes = [
         Outcome(v, s, {"seconds": 2.0}) for v, s in zip(values, ["complete", "pruned", "complete"], strict=True)
@@ -43,7 +43,7 @@ def test_what_is_told_is_what_evaluate_gave(tmp_path):
     assert [trial.value for trial in study.trials] == [0.25, 0.5, 0.125, None]
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "PRUNED", "COMPLETE", "PRUNED"]
     assert [trial.user_attrs.get("seconds") for trial in study.trials] == [2.0, 2.0, 2.0, None]
-    assert best(study).number == 0  # the pruned trial was better, but never finished
+    assert best(study).number == 0  # the pruned trial was better but did not complete
 
 
 def test_best_and_leaderboard_follow_the_direction_and_break_ties_by_number(tmp_path):
@@ -73,7 +73,7 @@ def test_trials_csv_has_every_trial(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("auto", "gp", "grid")])
-def test_every_sampler_goes_on_where_it_stopped_without_repeating_itself(sampler, tmp_path, caplog):
+def test_every_sampler_resumes_without_repeating_itself(sampler, tmp_path, caplog):
     evaluate = Recorder()
     for n_trials in (5, 10, 15):
         study = sweep(tmp_path, evaluate, n_trials=n_trials, population=5, sampler=sampler)
@@ -82,7 +82,7 @@ def test_every_sampler_goes_on_where_it_stopped_without_repeating_itself(sampler
         assert len({(params["x"], params["lr"]) for params in batch}) == 5
     assert len({(params["x"], params["lr"]) for params in evaluate.seen}) == 15
     assert not caplog.records
-    # A sweep that ran through has drawn the same.
+    # An uninterrupted search proposes the same.
     through = Recorder()
     sweep(tmp_path / "through", through, n_trials=15, population=5, sampler=sampler)
     assert through.seen == evaluate.seen
@@ -98,11 +98,11 @@ def test_seeds_differ(tmp_path):
 def test_tpe_learns(tmp_path):
     study = sweep(tmp_path, n_trials=40, population=4)
     late = [abs(trial.params["x"]) for trial in study.trials[20:]]
-    assert sum(late) / 20 < 0.4  # 0.5 on average where nothing is learned
+    assert sum(late) / 20 < 0.4  # 0.5 on average without learning
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_members_of_a_tpe_batch_are_no_near_copies(seed, tmp_path):
+def test_members_of_a_tpe_batch_are_not_near_copies(seed, tmp_path):
     space = {"x": Interval(-1.0, 1.0), "y": Interval(-1.0, 1.0)}
     evaluate = Recorder(lambda params: Outcome(-(params["x"] ** 2) - params["y"] ** 2))
     sweep(tmp_path, evaluate, space=space, n_trials=20, population=10, seed=seed)
@@ -118,7 +118,7 @@ def test_qmc_stays_on_one_sequence_from_batch_to_batch(tmp_path):
     assert cells == list(range(16))
 
 
-def test_the_grid_is_covered_once_and_resumed(tmp_path):
+def test_the_grid_is_searched_once_and_resumed(tmp_path):
     evaluate = Recorder(lambda params: Outcome(float(params["b"])))
     combinations = [{"a": a, "b": b} for a in ("p", "q") for b in (1, 2, 3)]
 
@@ -145,11 +145,11 @@ def test_a_combination_that_fails_is_tried_twice(tmp_path):
     assert len(evaluate.seen) == 7
 
 
-# What goes wrong ----------------------------------------------------------------------------------
+# Errors -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         (
             {"sampler": "tep"},
@@ -161,11 +161,11 @@ def test_a_combination_that_fails_is_tried_twice(tmp_path):
         ({"space": {}}, "the search space is empty"),
     ],
 )
-def test_bad_settings_are_said_before_anything_is_written(changes, said, tmp_path):
+def test_invalid_settings_are_errors_before_anything_is_written(changes, message, tmp_path):
     storage = optuna.storages.InMemoryStorage()
     with pytest.raises(InputError) as error:
         sweep(tmp_path, storage=storage, **changes)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert not list(tmp_path.iterdir())
     assert not storage.get_all_studies()
 
@@ -173,7 +173,7 @@ def test_bad_settings_are_said_before_anything_is_written(changes, said, tmp_pat
 def test_a_study_is_not_continued_with_other_settings(tmp_path):
     sweep(tmp_path)
     narrower = SPACE | {"x": Interval(-1.0, 0.5)}
-    for changes, said in [
+    for changes, message in [
         ({"fixed": {"model": "gmf", "trainer.epochs": 5}}, ["model: was mf, now gmf"]),
         ({"fixed": {"model": "mf", "seed": 3}}, ["trainer.epochs: was 5, now absent", "seed: was absent, now 3"]),
         ({"metric": "recall@5"}, ["sweep.metric: was ndcg@10, now recall@5"]),
@@ -184,14 +184,14 @@ def test_a_study_is_not_continued_with_other_settings(tmp_path):
         with pytest.raises(InputError) as error:
             sweep(tmp_path, evaluate, n_trials=20, **changes)
         assert "set another sweep.study_name" in str(error.value)
-        assert all(part in str(error.value) for part in said)
+        assert all(part in str(error.value) for part in message)
         assert not evaluate.batches
-    # Tuples come back from a storage as lists, which is no change.
+    # A storage returns tuples as lists, which is not a change.
     for n_trials in (1, 2):
         sweep(tmp_path, study_name="other", fixed={"k": (5, 10)}, n_trials=n_trials)
 
 
-def test_values_that_are_not_numbers_fail_and_are_tried_once_more(tmp_path):
+def test_values_that_are_not_finite_fail_and_are_tried_once_more(tmp_path):
     values = iter([math.nan, 1.0, 1.0, math.inf, 2.0])
     evaluate = Recorder(lambda params: Outcome(next(values)))
     study = sweep(tmp_path, evaluate, n_trials=3, population=3)
@@ -212,7 +212,7 @@ def test_a_trial_that_succeeds_at_the_second_try_is_one_trial(tmp_path):
 
 
 @pytest.mark.parametrize(("population", "n_evaluated"), [(4, 4), (1, 3), (2, 4)])
-def test_a_sweep_that_only_fails_stops_and_says_why(population, n_evaluated, tmp_path):
+def test_a_search_of_failed_trials_only_stops_with_the_reason(population, n_evaluated, tmp_path):
     evaluate = Recorder(lambda params: Outcome(None, "failed", {"error": f"first {len(evaluate.seen)}"}))
     with pytest.raises(InputError, match="in a row failed; first failure: first"):
         sweep(tmp_path, evaluate, population=population, n_trials=50)
@@ -222,7 +222,7 @@ def test_a_sweep_that_only_fails_stops_and_says_why(population, n_evaluated, tmp
         sweep(tmp_path, short, study_name="short", population=1, n_trials=1)
 
 
-def test_an_error_of_evaluate_comes_through_and_what_it_gave_before_is_kept(tmp_path):
+def test_an_error_of_evaluate_is_raised_and_earlier_values_are_kept(tmp_path):
     def breaks(batch):
         yield Outcome(0.5)
         raise RuntimeError("out of memory")
@@ -235,11 +235,11 @@ def test_an_error_of_evaluate_comes_through_and_what_it_gave_before_is_kept(tmp_
     evaluate = Recorder()
     study = sweep(tmp_path, evaluate)
     assert n_done(study) == 8
-    # Once more, with the same parameters, before anything new.
+    # The same parameters are tried again before new ones.
     assert evaluate.seen[:2] == [study.trials[n].params for n in (1, 2)]
 
 
-def test_an_outcome_for_each_trial_is_asked_for(tmp_path):
+def test_an_outcome_is_required_for_each_trial(tmp_path):
     with pytest.raises(ValueError, match="shorter"):
         sweep(tmp_path, lambda batch: [Outcome(1.0)])
 
@@ -253,7 +253,7 @@ def test_equal_parameters_are_trained_once(tmp_path):
     evaluate = Recorder(lambda params: outcomes[params["x"]])
     study = sweep(tmp_path, evaluate, space=space, n_trials=40, population=2)
     assert sorted(params["x"] for params in evaluate.seen) == [-0.5, 0.0, 0.25]
-    assert n_done(study) == len(study.trials) == 40  # an exhausted space ends the search too
+    assert n_done(study) == len(study.trials) == 40  # an exhausted space also ends the search
     first = {trial.params["x"]: trial.number for trial in study.trials[::-1] if "same_as" not in trial.user_attrs}
     for trial in study.trials:
         expected = outcomes[trial.params["x"]]
@@ -275,11 +275,11 @@ def test_no_trials_start_after_the_timeout_and_those_in_training_end(tmp_path, m
     study = sweep(tmp_path, runner=runner, n_trials=100, timeout=3)  # 18 trial-epochs
     # 3 trials of 5 epochs take 150 s; the second three start in time and end at 300 s.
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
-    study = sweep(tmp_path, runner=Curves(lambda params: 1), n_trials=7, timeout=1e-9)  # a start has its own time
+    study = sweep(tmp_path, runner=Curves(lambda params: 1), n_trials=7, timeout=1e-9)  # each start has the full time
     assert n_done(study) == 7
 
 
-def test_dimensions_are_proposed_where_their_condition_holds(tmp_path):
+def test_dimensions_are_proposed_if_their_condition_holds(tmp_path):
     space = {
         "y": Interval(0.0, 1.0, when={"loss": "bpr"}),
         "loss": Choice(("bpr", "bce", "softmax")),
@@ -293,13 +293,13 @@ def test_dimensions_are_proposed_where_their_condition_holds(tmp_path):
         assert params.keys() == {"loss", "x", "y" if params["loss"] == "bpr" else "z"}
     assert study.trials == sweep(tmp_path, evaluate, space=space, n_trials=40).trials
     late = [params["loss"] for params in evaluate.seen[20:]]
-    assert late.count("bce") > 10  # a third where nothing is learned
+    assert late.count("bce") > 10  # one third without learning
     for sampler in ("random", "cmaes", "nsga2", "qmc"):
         assert n_done(sweep(tmp_path / sampler, space=space, sampler=sampler)) == 8
 
 
-def test_what_diverged_is_not_trained_again(tmp_path):
-    """Neither retried, nor when the sampler proposes the same parameters again; every proposal counts as a trial."""
+def test_diverged_parameters_are_not_trained_again(tmp_path):
+    """Neither as a retry, nor if the sampler proposes them again; every proposal counts as a trial."""
     space = {"x": Choice((-1, 0, 1))}
 
     def evaluate(params):

@@ -33,7 +33,7 @@ def test_a_space_becomes_optuna_distributions():
     }
 
 
-def test_yaml_and_python_say_the_same():
+def test_yaml_and_python_spaces_are_equal():
     space = space_from_yaml(SPACE)
     assert space == {
         "optimizer.learning_rate": Interval(1e-4, 1e-1, log=True),
@@ -51,7 +51,7 @@ def test_a_space_of_one_point_is_allowed():
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "printed"),
     [
         ({"low": 2, "high": 1}, "low 2.0 is above high 1.0"),
         ({"low": 0, "high": 1, "log": True}, "log needs low above 0"),
@@ -82,14 +82,14 @@ def test_a_space_of_one_point_is_allowed():
         (3, "write {choices: [...]}"),
     ],
 )
-def test_what_cannot_be_searched_is_said_with_its_key(fields, said):
+def test_errors_of_invalid_dimensions_name_the_key(fields, printed):
     with pytest.raises(InputError) as error:
         space_from_yaml({"good": {"choices": [1]}, "model.width": fields})
     assert str(error.value).startswith("model.width: ")
-    assert said in str(error.value)
+    assert printed in str(error.value)
 
 
-def test_python_spaces_are_checked_alike():
+def test_python_spaces_have_the_same_checks():
     with pytest.raises(InputError, match=r"low 2\.0 is above high 1\.0"):
         Interval(2, 1)
     with pytest.raises(InputError, match="choices is empty"):
@@ -128,7 +128,7 @@ LOSSES = {
 }
 
 
-def test_a_dimension_comes_after_those_of_its_condition():
+def test_a_dimension_is_proposed_after_those_of_its_condition():
     space = check_space(space_from_yaml(LOSSES))
     assert list(space) == ["loss", "negatives.ratio", "loss.temperature"]
     assert is_searched(space["loss"], {})
@@ -140,7 +140,7 @@ def test_a_dimension_comes_after_those_of_its_condition():
     assert "when" not in space_to_plain(space)["loss"]
 
 
-def test_a_grid_has_only_what_is_searched():
+def test_a_grid_has_only_conditional_dimensions_whose_condition_holds():
     ratio, temperature = "negatives.ratio", "loss.temperature"
     assert grid(space_from_yaml(LOSSES)) == [
         *({"loss": loss, ratio: n} for loss in ("bpr", "bce") for n in (1, 2)),
@@ -150,7 +150,7 @@ def test_a_grid_has_only_what_is_searched():
 
 
 @pytest.mark.parametrize(
-    ("when", "said"),
+    ("when", "printed"),
     [
         ({"model": "mf"}, "a: when names model, which is not in the search space"),
         ({"b": "s"}, "a: when.b has 's', which is not in the dimension b"),
@@ -159,11 +159,11 @@ def test_a_grid_has_only_what_is_searched():
         ({"b": []}, "a: when.b is empty"),
     ],
 )
-def test_a_condition_that_cannot_hold_is_refused(when, said):
+def test_a_condition_that_cannot_hold_is_refused(when, printed):
     choices = {"choices": [1, 2]}
     with pytest.raises(InputError) as error:
         space_from_yaml({"a": choices | {"when": when}, "b": {"choices": ["p"]}, "c": choices | {"when": {"a": 1}}})
-    assert said in str(error.value)
+    assert printed in str(error.value)
 
 
 def test_spaces_of_any_size_take_little_memory():

@@ -27,7 +27,7 @@ def journal(tmp_path):
     return tmp_path / "journal.log"
 
 
-def test_a_half_written_last_line_is_cut_and_kept_aside(journal, caplog):
+def test_a_partial_last_line_is_removed_and_saved_in_a_file(journal, caplog):
     whole = journal.read_bytes()
     for n, tail in enumerate([b'{"op_code":4,"worker', b'{"op_code":4,"wor\n', b"\0\0\0", b'"text"\n'], start=1):
         journal.write_bytes(whole + tail)
@@ -40,7 +40,7 @@ def test_a_half_written_last_line_is_cut_and_kept_aside(journal, caplog):
     assert not journal.with_name("journal.log.broken-5").exists()
 
 
-def test_a_line_cut_short_while_others_write_does_not_break_theirs(journal, caplog):
+def test_a_truncated_line_does_not_damage_lines_of_other_processes(journal, caplog):
     study = optuna.load_study(study_name="s", storage=open_storage(None, journal.parent))
     with journal.open("ab") as file:
         file.write(b'{"op_code":4,"worker')  # another process, killed now
@@ -67,14 +67,14 @@ def test_reading_changes_nothing(journal):
     assert journal.read_bytes() == broken
 
 
-def test_a_stale_lock_of_optuna_itself_stops_nothing(tmp_path, caplog):
+def test_a_stale_optuna_lock_has_no_effect(tmp_path, caplog):
     (tmp_path / "journal.log.lock").symlink_to("journal.log")
     started = time.monotonic()
     add_trials(open_storage(None, tmp_path), 1)
     assert time.monotonic() - started < 5
 
 
-def test_other_places_to_keep_a_study(tmp_path):
+def test_other_storages_of_a_study(tmp_path):
     add_trials(open_storage(str(tmp_path / "other.log"), tmp_path), 1)
     assert (tmp_path / "other.log").is_file()
     storage = open_storage(f"sqlite:///{tmp_path / 'sweeps.db'}", tmp_path)
@@ -84,17 +84,17 @@ def test_other_places_to_keep_a_study(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("journal.txt", "sweep.storage=journal.txt is neither a journal file"),
         ("nosuch://user:secret@host/db", "cannot open the storage nosuch://...@host/db"),
         ("sqlite:////no/such/folder/x.db", "unable to open database file"),
     ],
 )
-def test_a_storage_that_cannot_be_opened(url, said, tmp_path):
+def test_a_storage_that_cannot_be_opened(url, message, tmp_path):
     with pytest.raises(InputError) as error:
         open_storage(url, tmp_path)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "secret" not in str(error.value)
 
 
@@ -129,7 +129,7 @@ def test_attributes_of_a_trial_are_one_write_and_a_cut_one_leaves_the_first(tmp_
     assert len(syncs) == 1
     assert trial.user_attrs == {"a": 1, "b": [2.5, None], "worker": "me"}
     trial.report(0.25, 3)
-    assert len(syncs) == 1  # a validation does not wait for the disk
+    assert len(syncs) == 1  # reporting a validation does not wait for the disk
     study.tell(trial, 0.5)
     assert len(syncs) > 1
     (other,) = read_journal(tmp_path / "journal.log").get_all_trials(0)

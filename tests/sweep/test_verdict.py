@@ -1,4 +1,4 @@
-"""Reasons to doubt a search's winner: each is said where it holds, and only there."""
+"""Reasons to doubt the winner of a search: each is noted if and only if it applies."""
 
 import optuna
 import pytest
@@ -26,7 +26,7 @@ def test_a_good_search_has_nothing_to_note():
 
 
 @pytest.mark.parametrize(
-    ("made", "popularity", "epochs", "said"),
+    ("made", "popularity", "epochs", "message"),
     [
         (study([0.2, 0.2], [0.0, 5.0]), 0.1, None, "all 2 trials have the same validation ndcg@10, 0.2"),
         (study([0.1, 0.2], [4.0, 5.0]), 0.25, None, "below the popularity baseline: validation ndcg@10 0.2 vs 0.25"),
@@ -35,9 +35,9 @@ def test_a_good_search_has_nothing_to_note():
         (study([0.1, 0.2], [4.0, 5.0]), 0.1, 3, "peaked in its last epoch (3): increase trainer.epochs"),
     ],
 )
-def test_each_reason_is_said_alone(made, popularity, epochs, said):
+def test_each_reason_is_noted_alone(made, popularity, epochs, message):
     (note,) = verdict(made, SPACE, {"ndcg@10": popularity}, epochs)
-    assert said in note
+    assert message in note
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_an_interrupt_leaves_the_trials_for_the_next_time(tmp_path):
 
 
 def test_a_worker_takes_over_as_many_trials_as_it_can_train(tmp_path):
-    """Several workers had died: the others, or this one when it has room again, take over the rest."""
+    """Several workers have died: others, or this one when it has room again, take over the rest."""
 
     def interrupted(batch):
         raise KeyboardInterrupt
@@ -68,7 +68,7 @@ def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_
     assert rounds == [3, 3]
     assert saved == [False, False, True]
     states = [t.state.name for t in optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)).trials]
-    assert states == ["COMPLETE"] * 3  # nothing new is proposed
+    assert states == ["COMPLETE"] * 3  # no new trial is proposed
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def twice(batch):
@@ -129,8 +129,8 @@ def process(directory, n_trials, kill_in_batch=0, pause=0.0, together=0):
 
 
 def finish(running):
-    _, said = running.communicate(timeout=60)
-    return running.returncode, said
+    _, printed = running.communicate(timeout=60)
+    return running.returncode, printed
 
 
 def assert_none_lost_or_doubled(study, n_trials):
@@ -148,7 +148,7 @@ def test_killed_twice_in_the_middle_of_a_batch(tmp_path):
     assert_none_lost_or_doubled(study, 10)
     through = sweep(tmp_path / "through", n_trials=10)
     assert [trial.params for trial in study.trials] == [trial.params for trial in through.trials]
-    assert len(list((tmp_path / "workers").iterdir())) == 1  # those of the dead are gone
+    assert len(list((tmp_path / "workers").iterdir())) == 1  # locks of dead workers are removed
 
 
 @pytest.mark.whole
@@ -166,9 +166,9 @@ def test_two_processes_share_a_study(tmp_path):
 def test_one_process_takes_over_when_the_other_is_killed(tmp_path):
     doomed, heir = (process(tmp_path, 12, kill, pause=0.05, together=2) for kill in (2, 0))
     assert finish(doomed)[0] == -signal.SIGKILL
-    code, said = finish(heir)
+    code, printed = finish(heir)
     assert code == 0
-    assert "running in a process that ended" in said
+    assert "running in a process that ended" in printed
     assert_none_lost_or_doubled(optuna.load_study(study_name="study", storage=open_storage(None, tmp_path)), 12)
 
 

@@ -83,7 +83,7 @@ def _events(rng: np.random.Generator, n: int, n_visitors: int, items: np.ndarray
     n_views = n - n_carts - n_bought
     if n_views < n_visitors:
         raise InputError(f"{n:,} events have {n_views:,} views, too few for one of each of {n_visitors:,} visitors")
-    # 70 % of the visitors have one event; the activity of the others follows a power law.
+    # 70% of the visitors have one event; the activity of the others follows a power law.
     activity = np.cumsum(np.where(rng.random(n_visitors) < 0.7, 0.0, rng.pareto(1.3, n_visitors) + 1) + 1e-9)
     more = np.searchsorted(activity, rng.random(n_views - n_visitors) * activity[-1], side="right")
     count = 1 + np.bincount(more, minlength=n_visitors)

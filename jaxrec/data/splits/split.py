@@ -114,7 +114,7 @@ def global_time(
     """Split by time, as in deployment: train on the past, test on the future.
 
     A cut is an ISO date (2015-06-01, read as UTC), a number as in a time column (seconds, milliseconds, ... since
-    1970), or a fraction: 0.9 cuts after 90 % of all interactions. Interactions at the time of a cut are after it.
+    1970), or a fraction: 0.9 cuts after 90% of all interactions. Interactions at the time of a cut are after it.
 
     Args:
         interactions: data with times that is not split yet.

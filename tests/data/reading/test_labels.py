@@ -1,4 +1,4 @@
-"""Files with labels: rows of 0 are negatives and nothing else."""
+"""Label columns: rows of label 0 are negatives and not interactions."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def write(frame: pd.DataFrame, path):
     return path
 
 
-def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
+def test_rows_of_label_0_are_negatives_and_not_interactions(tmp_path):
     """User d and item 12 are in no row of label 1; c with item 10 is in one; b with item 10 is there twice."""
     data = files(write(FRAME, tmp_path / "sample.csv"), label_column="label")
     named = lambda user, item: sorted(zip(data.user_ids[user], data.item_ids[item], strict=True))  # noqa: E731
@@ -28,8 +28,8 @@ def test_rows_of_label_0_are_negatives_and_nothing_else(tmp_path):
     assert data.take(np.array([0])).negatives is data.negatives
 
 
-def test_labels_beside_ids_of_mixed_kinds_and_rows_of_nobody(tmp_path):
-    """Where one id is text all are, though those of the rows of label 0 look like numbers."""
+def test_labels_beside_ids_of_mixed_types_and_anonymous_rows(tmp_path):
+    """One id that is text makes all ids text, also those of rows of label 0 that look like numbers."""
     rows = [("x", 10, 1), (7, 11, 1), (7, 10, 0), (None, 10, 1)]
     frame = pd.DataFrame(rows, columns=FRAME.columns)
     data = files(write(frame, tmp_path / "mixed.csv"), label_column="label")
@@ -37,8 +37,8 @@ def test_labels_beside_ids_of_mixed_kinds_and_rows_of_nobody(tmp_path):
     assert data.notes == {"rows without a user, dropped": 1}
 
 
-def test_the_label_is_of_train_where_the_data_comes_split(tmp_path):
-    """What only test holds may be a negative: nobody knew."""
+def test_with_given_splits_only_train_has_a_label_column(tmp_path):
+    """An item that is only in test may be a negative: it was not known in training."""
     train = write(FRAME, tmp_path / "train.csv")
     test = write(pd.DataFrame({"user_id": ["a", "b"], "item_id": [12, 10]}), tmp_path / "test.csv")
     data = files(train=train, test=test, label_column="label")
@@ -52,14 +52,14 @@ def test_without_a_label_column_there_are_no_negatives(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "message"),
     [
         ([1, 2, 0], r"line 3 of .*bad\.csv has the label '2' \(1 such rows\)"),
         ([0, 0, 0], "all labels are 0"),
         (["1", "yes", "0"], "'yes'"),
     ],
 )
-def test_labels_that_are_none_are_refused(tmp_path, labels, said):
+def test_invalid_labels_are_refused(tmp_path, labels, message):
     path = write(pd.DataFrame({"user_id": [1, 2, 3], "item_id": [1, 1, 1], "label": labels}), tmp_path / "bad.csv")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         files(path, label_column="label")

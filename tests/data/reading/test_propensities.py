@@ -1,4 +1,4 @@
-"""Position bias of a log made with known propensities: found again, and undone."""
+"""Position bias of a synthetic log: known propensities are estimated and corrected for."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ USERS, ITEMS, SHOWINGS = 150, 24, 60
 
 @pytest.fixture(scope="module")
 def log():
-    """Rankers that know what is relevant, each with noise of its own: what is relevant stands high."""
+    """Clicks on the lists of noisy rankers, which place relevant items high."""
     rng = np.random.default_rng(0)
     relevance = np.clip(rng.beta(1.0, 2.0, ITEMS)[None, :] * rng.uniform(0.4, 1.6, (USERS, ITEMS)), 0, 0.95)
     noisy = relevance[:, None, :] + rng.normal(0, 0.25, (USERS, SHOWINGS, ITEMS))
@@ -27,7 +27,7 @@ def log():
     return pd.DataFrame({name: column.ravel() for name, column in columns.items()}), relevance
 
 
-def test_known_propensities_are_found_where_click_rates_mislead(log):
+def test_known_propensities_are_estimated_where_click_rates_are_biased(log):
     frame, _ = log
     pair = frame.user_id.to_numpy() * ITEMS + frame.item_id.to_numpy()
     found = propensities(pair, frame.position.to_numpy(), frame.label.to_numpy())
@@ -39,7 +39,7 @@ def test_known_propensities_are_found_where_click_rates_mislead(log):
 
 
 def test_two_positions_by_arithmetic():
-    # Pair 0: 3 of 4 at position 1, 1 of 2 at position 3. Pair 1: 1 of 1 and 1 of 4. Pair 2 stood at one position only.
+    # Pair 0: 3 of 4 at position 1, 1 of 2 at position 3. Pair 1: 1 of 1 and 1 of 4. Pair 2: one position only.
     pair = np.repeat([0, 0, 1, 1, 2], [4, 2, 1, 4, 5])
     position = np.repeat([1, 3, 1, 3, 1], [4, 2, 1, 4, 5])
     click = np.array([1, 1, 1, 0, 1, 0, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1])
@@ -47,7 +47,7 @@ def test_two_positions_by_arithmetic():
     assert found.to_dict() == pytest.approx({1: 1, 3: (0.5 + 0.25) / (0.75 + 1)})
 
 
-def test_clicks_of_a_file_weigh_the_inverse_and_count_as_if_all_had_been_seen(log, tmp_path):
+def test_clicks_of_a_file_are_weighted_by_inverse_propensities(log, tmp_path):
     frame, relevance = log
     frame.to_csv(tmp_path / "log.csv", index=False)
     read = {"label_column": "label", "position_column": "position", "duplicates": "keep"}
@@ -55,7 +55,7 @@ def test_clicks_of_a_file_weigh_the_inverse_and_count_as_if_all_had_been_seen(lo
     clicks = frame[frame.label == 1]
     assert len(data) == len(clicks)
     np.testing.assert_allclose(data.weight, np.minimum(1 / TRUE, LARGEST)[clicks.position - 1], rtol=0.08)
-    # What each item would have been clicked had it always stood first.
+    # Clicks that each item would have had if always shown first.
     shown = np.zeros(ITEMS)
     np.add.at(shown, frame.item_id, relevance[frame.user_id, frame.item_id])
     weighed = np.bincount(data.item_ids[data.item].astype(int), data.weight, ITEMS)
@@ -73,22 +73,23 @@ def test_event_weights_are_kept(tmp_path):
     assert data.weight.tolist() == pytest.approx([1, 0.1 * 2, 1])
 
 
-def test_what_is_no_position_is_named():
-    for said in (0, -1, 1.5, None, "top"):
+def test_invalid_positions_are_named():
+    for position in (0, -1, 1.5, None, "top"):
         with pytest.raises(InputError, match=r"row 2 has the position .* \(1 such rows\)"):
             parse_positions(
-                pa.chunked_array([pa.array(["1", None if said is None else str(said)])]), lambda row: f"row {row + 1}"
+                pa.chunked_array([pa.array(["1", None if position is None else str(position)])]),
+                lambda row: f"row {row + 1}",
             )
 
 
-def test_positions_that_nothing_links_to_the_first_are_named():
+def test_positions_not_linked_to_the_first_are_named():
     pair, position = np.array([0, 0, 1, 1]), np.array([1, 2, 5, 6])
     with pytest.raises(InputError, match=r"position 5 is not identifiable \(2 of 4 positions\)"):
         propensities(pair, position, np.ones(4))
 
 
 @pytest.mark.parametrize("position", ["300000000", "1e30", "10001", "0", "-1", "1.5", "nan", "x"])
-def test_positions_that_are_no_ranks_are_refused(position):
+def test_positions_that_are_not_ranks_are_refused(position):
     """A model has a number for each position: one of 3e8 would make a table of 1.1 GiB."""
     column = pa.chunked_array([["1", position, "10000"]])
     with pytest.raises(InputError, match=r"line 3 has the position .*ranks from 1 to 10,000"):
@@ -97,7 +98,7 @@ def test_positions_that_are_no_ranks_are_refused(position):
 
 
 def test_propensities_of_many_positions_are_refused():
-    """Of n positions they take a system of n x n."""
+    """The estimate for n positions solves a system of n x n."""
     n = 2001
     with pytest.raises(InputError, match=r"has 2,001 different positions; .* at most 2,000"):
         propensities(np.zeros(n, int), np.arange(1, n + 1), np.ones(n, int))

@@ -36,7 +36,7 @@ def made(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Writes the small files, some of them otherwise."""
+    """Write the small files, with some contents replaced."""
 
     def folder(**other: str | bytes | None) -> Path:
         for name, content in (FILES | {f"{name}.csv": content for name, content in other.items()}).items():
@@ -60,14 +60,14 @@ def rows(data) -> list[tuple]:
 EXPECTED = [(8, 2, 0, "view"), (7, 2, 1, "view"), (7, 1, 2, "view"), (7, 1, 3, "transaction")]
 
 
-def test_the_small_files_read_as_they_stand(folder):
+def test_the_small_files(folder):
     data = read(folder(), item_properties=("categoryid", "available", "790"))
     assert rows(data) == EXPECTED
     assert data.notes == {
         "rows older than the one above them, put in the order of time": 1,
         "property rows of items without events, dropped": 1,
     }
-    assert data.properties.item.min() == 0  # none of what was dropped
+    assert data.properties.item.min() == 0  # without dropped rows
     known = data.properties.at(data.item, data.time)
     assert known["category_path"].map(str).tolist() == ["nan", "nan", "[1, 5]", "[1, 5]"]
     assert known["available"].astype(object).fillna("none").tolist() == ["none", "none", False, False]
@@ -107,7 +107,7 @@ def zipped(path: Path) -> None:
 @pytest.mark.parametrize(
     "pack", [zipped, lambda path: Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))]
 )
-def test_packed_files_read_the_same(folder, pack):
+def test_zipped_files_read_the_same(folder, pack):
     path = folder()
     for file in list(path.iterdir()):
         pack(file)
@@ -129,7 +129,7 @@ def test_packed_files_read_the_same(folder, pack):
         {"category_tree": FILES["category_tree.csv"].encode() + b"\x00\xff\n"},
     ],
 )
-def test_files_as_they_come(folder, change):
+def test_files_of_all_formats(folder, change):
     data = read(folder(**change))
     assert rows(data) == EXPECTED
     assert data.properties.as_of(T + 2)["category_path"].map(str).sort_values().tolist() == ["[1, 5]", "nan"]
@@ -144,7 +144,7 @@ def test_rows_of_one_time_keep_the_order_of_the_file(folder):
     assert data.notes == {"rows of the visitor -1, dropped": 1}
 
 
-def test_events_are_kept_and_weighed(folder):
+def test_events_are_kept_and_weighted(folder):
     weighed = read(folder(), event_weights={"view": 0.5})
     assert weighed.weight.tolist() == [0.5, 0.5, 0.5, 1]
     views = read(folder(), events=("view",), item_properties=())
@@ -152,12 +152,12 @@ def test_events_are_kept_and_weighed(folder):
     assert views.notes["rows of events that data.events does not keep, dropped"] == 1
 
 
-def test_of_two_values_of_one_time_that_of_the_later_part_counts(folder):
+def test_of_two_values_at_the_same_time_that_of_the_later_file_counts(folder):
     data = read(folder(item_properties_part2=FILES["item_properties_part2.csv"] + f"{T + 2},1,categoryid,1\n"))
     assert data.properties.as_of(T + 2)["category_path"].map(str).sort_values().tolist() == ["[1]", "nan"]
 
 
-def test_nobody_is_no_visitor(folder):
+def test_anonymous_rows_are_dropped(folder):
     data = read(folder(events=FILES["events.csv"] + f"{T},-1,view,2,\n" * 2))
     assert rows(data) == EXPECTED
     assert data.notes["rows of the visitor -1, dropped"] == 2
@@ -203,15 +203,15 @@ def test_nobody_is_no_visitor(folder):
         ("category_tree", "1,\n", "1,5\n", r"category_tree\.csv has a cycle"),
     ],
 )
-def test_what_cannot_be_read_is_named(folder, file, old, new, message):
+def test_errors_name_file_and_row(folder, file, old, new, message):
     content = FILES[f"{file}.csv"].replace(old, new, 1).encode("latin-1")
     assert content != FILES[f"{file}.csv"].encode()
     with pytest.raises(InputError, match=message):
         read(folder(**{file: content}))
 
 
-def test_a_row_far_down_is_found(folder):
-    """Files are read piece by piece, and of the pieces only the rows of wanted properties stay."""
+def test_errors_name_a_row_far_down(folder):
+    """Files are read in blocks, of which only rows of selected properties are kept."""
     filler = "".join(f"{T},{n},790,n1.000 {n * 7919 % 10007} {n}\n" for n in range(70_000))
     content = FILES["item_properties_part1.csv"] + filler
     assert len(content) > 2 << 20
@@ -220,7 +220,7 @@ def test_a_row_far_down_is_found(folder):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_files_that_are_missing_or_cut(folder, name):
+def test_files_that_are_missing_or_truncated(folder, name):
     path = folder()
     packed = gzip.compress((path / name).read_bytes() * 50)
     (path / name).unlink()
@@ -233,12 +233,12 @@ def test_files_that_are_missing_or_cut(folder, name):
     assert (name in ("events.csv",)) or rows(read(path, item_properties=())) == EXPECTED
 
 
-def test_a_path_must_be_said():
+def test_a_path_is_required():
     with pytest.raises(InputError, match=r"set data\.path=FOLDER to the folder"):
         retailrocket()
 
 
-def test_categories_that_the_tree_lacks_are_roots(folder):
+def test_categories_missing_from_the_tree_are_roots(folder):
     data = read(folder(category_tree="categoryid,parentid\n5,1\n9,77\n"))
     assert data.notes["parents without a row in category_tree.csv, taken as roots"] == 2
     data = read(folder(category_tree="categoryid,parentid\n9,\n"))
@@ -263,14 +263,14 @@ OPTIONS = st.fixed_dictionaries(
 
 
 def rarest(frame: pd.DataFrame) -> pd.Series:
-    """How often the visitor or the item of each row occurs, whichever occurs less."""
+    """Return the smaller of the counts of visitor and item of each row."""
     return frame[["visitorid", "itemid"]].apply(lambda ids: ids.map(ids.value_counts())).min(axis=1)
 
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(OPTIONS)
-def test_the_steps_are_those_of_pandas(made, options):
-    """The documented steps, one after the other, by group and transform."""
+def test_filters_against_pandas(made, options):
+    """The documented steps in order, by group and transform."""
     frame = pd.read_csv(made / "events.csv").drop(columns="transactionid").drop_duplicates()
     frame = frame.sort_values("timestamp", kind="stable")
     if options["visitors"]:
@@ -298,7 +298,7 @@ def test_the_steps_are_those_of_pandas(made, options):
         assert data.target.tolist() == (frame["event"] == "transaction").tolist()
 
 
-def test_visitors_are_drawn_by_the_seed(made):
+def test_the_seed_sets_the_sample_of_visitors(made):
     one, other, again = (set(read(made, visitors=50, seed=seed).user_ids) for seed in (1, 2, 1))
     assert len(one) == len(other) == 50
     assert one == again != other
@@ -306,7 +306,7 @@ def test_visitors_are_drawn_by_the_seed(made):
         read(made, min_per_user=999)
 
 
-def test_the_cache_gives_what_was_read(made, tmp_path, monkeypatch):
+def test_the_cache_returns_the_same_data(made, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXREC_CACHE", str(tmp_path))
     options = {"target_event": "transaction", "event_weights": {"view": 0.5}}
     first, second = retailrocket(made, **options), retailrocket(made, **options)
@@ -320,7 +320,7 @@ def test_the_cache_gives_what_was_read(made, tmp_path, monkeypatch):
     assert {field.name for field in fields(fresh)} >= {"properties"}
 
 
-def test_made_files_have_the_shape_of_real_ones(made, tmp_path):
+def test_synthetic_files_resemble_real_ones(made, tmp_path):
     events = pd.read_csv(made / "events.csv")
     assert len(events) == SIZES["n_events"]
     assert events["visitorid"].nunique() == SIZES["n_visitors"]
@@ -360,8 +360,8 @@ def test_the_real_reduction_with_events(shared_data):
 
 
 @pytest.mark.shared_data
-def test_the_real_sessions_are_those_of_half_an_hour(shared_data):
-    """Where the file starts a session so do we; rows that it leaves out make a few gaps longer than they were."""
+def test_the_published_sessions_have_gaps_of_half_an_hour(shared_data):
+    """Sessions start where those of the file do; rows missing from the file make a few gaps longer."""
     path = shared_data / "retailrocket-sample.parquet"
     data = files(path, time_column="timestamp", duplicates="keep")
     frame = pd.read_parquet(path).assign(ours=sessions(data)).sort_values(["user_id", "timestamp"], kind="stable")
@@ -384,7 +384,7 @@ EDITS = st.lists(
 
 @settings(deadline=None, max_examples=25, database=None)
 @given(st.sampled_from(sorted(FILES)), EDITS)
-def test_whatever_the_bytes_it_is_data_or_a_clear_error(tmp_path_factory, name, edits):
+def test_damaged_files_are_data_or_a_clear_error(tmp_path_factory, name, edits):
     folder = tmp_path_factory.mktemp("edited")
     for other, content in FILES.items():
         raw = content.encode()
@@ -393,10 +393,10 @@ def test_whatever_the_bytes_it_is_data_or_a_clear_error(tmp_path_factory, name, 
             raw = raw[:start] + more + raw[start + length :]
         (folder / other).write_bytes(raw)
     try:
-        data, said = read(folder), ""
+        data, message = read(folder), ""
     except InputError as error:
-        data, said = None, str(error)
-    assert (name in said) or ("item_properties has the unknown property" in said) or (data and not said)
+        data, message = None, str(error)
+    assert (name in message) or ("item_properties has the unknown property" in message) or (data and not message)
     if data:
         assert len(data) == len(data.time) > 0
         assert (np.diff(data.time) >= 0).all()
