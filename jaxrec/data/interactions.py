@@ -33,7 +33,8 @@ class Interactions:
         part: int8 [N], 0 train, 1 validation, 2 test; None unless the data is already split.
         event: int8 [N], positions in `event_names`; None if there is only one event type.
         target: bool [N], whether the row is a recommendation target; the others, such as views when purchases are
-            the target, are history only: never held out, never filtered. None: every row is a target.
+            the target, are never held out and never filtered: models that read histories find them there, the others
+            are trained on them. None: every row is a target.
         weight: float32 [N], sample weight in training; None: all weights are 1.
         position: int32 [N], rank from 1 at which the item was shown to the user; None if unknown or not used.
         user_ids, item_ids: original ids (int64 or str objects); `item_ids` is shuffled, see `encode`.

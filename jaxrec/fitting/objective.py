@@ -100,8 +100,8 @@ class Pairs(NamedTuple):
 
 
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
-    """Examples and their number: every interaction that is a target; others appear in histories only."""
-    rows = slice(None) if train.target is None else np.flatnonzero(train.target)
+    """Examples and their number: every interaction that is a target, and the others if no history shows them."""
+    rows = np.flatnonzero(train.target) if history_length and train.target is not None else slice(None)
     user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
     weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
     histories = example_histories(train, np.arange(len(train))[rows]) if history_length else None
@@ -218,7 +218,7 @@ class OfUsers(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
-        user, positives = np.unique(train.user), targets(train)
+        user, positives = np.unique(train.user), targets(train) if history_length else train
         if positives.weight is not None and (positives.weight != 1).any():
             raise InputError(
                 "this loss counts each item of a user once and cannot use interaction weights "

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.interactions import Interactions
 from jaxrec.models.gram import binary
 
 SEGMENT = 16  # neighbors per segment; 8 and 32 are not faster on a CPU, and longer ones pad sparse data more
@@ -54,8 +54,8 @@ class UserItemGraph(NamedTuple):
 
 
 def user_item_graph(train: Interactions) -> UserItemGraph:
-    """The graph of the training targets; repeated interactions are one edge."""
-    x = binary(targets(train))
+    """The graph of the training interactions of all kinds; repeated ones are one edge."""
+    x = binary(train)
     return UserItemGraph(*(_neighbors(rows.indptr, rows.indices, rows.shape[1]) for rows in (x, x.T.tocsr())))
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from jaxrec.data.interactions import Interactions, targets
+from jaxrec.data.interactions import Interactions
 from jaxrec.data.padded_segments import PaddedSegments, padded_segments
 from jaxrec.hyper import Padded, Swept, Traced
 from jaxrec.models.embedding import Embedding
@@ -90,9 +90,9 @@ class ImplicitALS(Factorized, Alternating):
         return FoldedALS(**fields(self), history_length=length, parent=None)
 
     def prepare(self, train: Interactions) -> Sides:
-        """The target interactions grouped by user and by item, in batches of one shape."""
-        chosen, u, i = targets(train), self.n_users, self.n_items
-        user, item, weight = chosen.user, chosen.item, chosen.weight
+        """The interactions grouped by user and by item, in batches of one shape."""
+        u, i = self.n_users, self.n_items
+        user, item, weight = train.user, train.item, train.weight
         return Sides(
             padded_segments(user, item, weight, n_rows=u, padding=i),
             padded_segments(item, user, weight, n_rows=i, padding=u),

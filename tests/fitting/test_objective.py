@@ -107,6 +107,20 @@ def test_full_softmax_examples_have_each_user_with_items_once():
     np.testing.assert_array_equal(examples.user, [0, 1, 3, 4])
 
 
+def test_interactions_that_are_no_targets_are_examples_unless_a_history_shows_them():
+    """With views and purchases, a model that reads no histories learns from the views as well."""
+    train = replace(TRAIN, target=np.array([True, False, False, True, True, False, False]))
+    sampled, catalog = SampledObjective(bpr, the_rest), CatalogObjective()
+    pairs, n = sampled.examples(train)
+    assert (n, pairs.item.tolist()) == (7, ITEM.tolist())
+    pairs, n = sampled.examples(train, history_length=2)
+    assert (n, pairs.item.tolist()) == (3, [5, 1, 0])
+    users = [0, 3]
+    chosen = [catalog.examples(train, length)[0].items.rows(jnp.array(users), ITEMS) for length in (0, 2)]
+    assert [np.flatnonzero(row).tolist() for row in chosen[0]] == [[0, 2], [0, 4, 5]]
+    assert [np.flatnonzero(row).tolist() for row in chosen[1]] == [[], [0, 5]]
+
+
 def test_the_full_softmax_equals_the_sampled_one_with_all_negatives():
     """Cost, weight and gradient, summed over the data."""
     model, params = model_and_params()

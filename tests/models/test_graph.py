@@ -46,13 +46,12 @@ def test_the_gradient_against_the_dense_product():
     np.testing.assert_allclose(found, powers(train, 2).T @ np.concatenate(w), rtol=1e-5, atol=1e-6)
 
 
-def test_only_targets_are_edges():
+def test_interactions_of_all_kinds_are_edges():
+    """Views too, where purchases are recommended."""
     whole = interactions()
-    target = whole.user != 2
-    graph = user_item_graph(Interactions(*list(vars(whole).values())[:7], target=target))
-    kept = Interactions(whole.user[target], whole.item[target], None, None, None, np.arange(USERS), np.arange(ITEMS))
-    jax.tree.map(np.testing.assert_array_equal, graph, user_item_graph(kept))
-    assert 2 not in graph.users.owner
+    graph = user_item_graph(Interactions(*list(vars(whole).values())[:7], target=whole.user != 2))
+    jax.tree.map(np.testing.assert_array_equal, graph, user_item_graph(whole))
+    assert 2 in graph.users.owner
 
 
 def test_without_interactions_nothing_is_propagated():
