@@ -12,7 +12,7 @@ from pydantic import NonNegativeFloat
 from jaxrec.arguments import of_cosines
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.example_histories import Which
-from jaxrec.fitting.objective import Costs, Objective, Pairs, pairs
+from jaxrec.fitting.objective import Costs, Objective, Pairs, learned, pairs
 from jaxrec.hyper import Traced
 from jaxrec.mesh import places_in_batch, sum_over_batch, whole_batch
 from jaxrec.models.model import Factorized, FactorizedByRow, Model, Params
@@ -38,7 +38,7 @@ class AlignmentAndUniformity(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, and their histories."""
-        return pairs(train, history_length)
+        return pairs(learned(train, history_length), history_length)
 
     def costs(
         self,

@@ -5,7 +5,7 @@ example of a batch; a step minimizes the sum of costs divided by the sum of weig
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, NamedTuple
 
 import jax
@@ -99,9 +99,14 @@ class Pairs(NamedTuple):
         return weight * cost, weight
 
 
+def learned(train: Interactions, history_length: int) -> Interactions:
+    """The interactions that a model learns from: if it reads no histories, those of all kinds are targets."""
+    return train if history_length or train.target is None else replace(train, target=None)
+
+
 def pairs(train: Interactions, history_length: int) -> tuple[Pairs, int]:
-    """Examples and their number: every interaction that is a target, and the others if no history shows them."""
-    rows = np.flatnonzero(train.target) if history_length and train.target is not None else slice(None)
+    """Examples and their number: every interaction that is a target; others appear in histories only."""
+    rows = slice(None) if train.target is None else np.flatnonzero(train.target)
     user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
     weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
     histories = example_histories(train, np.arange(len(train))[rows]) if history_length else None
@@ -130,6 +135,7 @@ class SampledObjective(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, their histories, and the tables of the sampler."""
+        train = learned(train, history_length)
         examples, n = pairs(train, history_length)
         return examples._replace(tables=self.negatives.prepare(train)), n
 
@@ -218,7 +224,7 @@ class OfUsers(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
-        user, positives = np.unique(train.user), targets(train) if history_length else train
+        user, positives = np.unique(train.user), targets(learned(train, history_length))
         if positives.weight is not None and (positives.weight != 1).any():
             raise InputError(
                 "this loss counts each item of a user once and cannot use interaction weights "

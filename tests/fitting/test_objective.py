@@ -14,7 +14,9 @@ from jaxrec.fitting.objective import CatalogObjective, SampledObjective
 from jaxrec.losses import bce, bpr, softmax
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.negatives.candidates import Negatives
+from jaxrec.negatives.popularity import Popularity
 from jaxrec.negatives.sampler import Sampler
+from jaxrec.negatives.uniform import Uniform
 from jaxrec.query import Query
 
 USERS, ITEMS = 5, 6
@@ -110,11 +112,14 @@ def test_full_softmax_examples_have_each_user_with_items_once():
 def test_interactions_that_are_no_targets_are_examples_unless_a_history_shows_them():
     """With views and purchases, a model that reads no histories learns from the views as well."""
     train = replace(TRAIN, target=np.array([True, False, False, True, True, False, False]))
-    sampled, catalog = SampledObjective(bpr, the_rest), CatalogObjective()
-    pairs, n = sampled.examples(train)
-    assert (n, pairs.item.tolist()) == (7, ITEM.tolist())
-    pairs, n = sampled.examples(train, history_length=2)
-    assert (n, pairs.item.tolist()) == (3, [5, 1, 0])
+    sampled, catalog = SampledObjective(bpr, Uniform(1)), CatalogObjective()
+    by_frequency = SampledObjective(bpr, Popularity(1))
+    for length, items in ((0, ITEM.tolist()), (2, [5, 1, 0])):
+        pairs, n = sampled.examples(train, length)
+        assert (n, pairs.item.tolist()) == (len(items), items)
+        frequency = np.bincount(items, minlength=ITEMS) ** Popularity.power
+        tables = by_frequency.examples(train, length)[0].tables
+        np.testing.assert_allclose(np.exp(tables.log_q), frequency / frequency.sum(), rtol=1e-6)
     users = [0, 3]
     chosen = [catalog.examples(train, length)[0].items.rows(jnp.array(users), ITEMS) for length in (0, 2)]
     assert [np.flatnonzero(row).tolist() for row in chosen[0]] == [[0, 2], [0, 4, 5]]
