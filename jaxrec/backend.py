@@ -180,13 +180,13 @@ def together(tree: PyTree) -> PyTree:
     def joined(x: jax.Array) -> jax.Array:
         if not x.is_fully_addressable:
             return jax.device_put(to_host(x), device)
-        parts = {_first(shard): jax.device_put(shard.data, device) for shard in x.addressable_shards}
+        parts = {first_of(shard): jax.device_put(shard.data, device) for shard in x.addressable_shards}
         return _joined(parts)
 
     return jax.tree.map(joined, tree)
 
 
-def _first(shard: jax.Shard) -> tuple[int, ...]:
+def first_of(shard: jax.Shard) -> tuple[int, ...]:
     """Place of the first number of a part in the whole array."""
     return tuple(part.start or 0 for part in shard.index)
 

@@ -20,8 +20,7 @@ def available() -> int | None:
     except OSError:
         lines = []
     of_machine = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    of_container = container.free_memory()
-    return min([*of_machine, *([] if of_container is None else [of_container])], default=None)
+    return min((free for free in (*of_machine, container.free_memory()) if free is not None), default=None)
 
 
 def require(needed: int, what: str, instead: str) -> None:

@@ -105,7 +105,7 @@ class Placement:
         first = device * self.per_device
 
         def own(x: jax.Array) -> jax.Array:
-            return next(s.data for s in x.addressable_shards if (s.index[0].start or 0) == first)
+            return next(shard.data for shard in x.addressable_shards if backend.first_of(shard)[0] == first)
 
         return jax.tree.map(own, tree)
 
