@@ -89,7 +89,7 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
 
 
 def _table(file: Path, read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
-    """Read a table of a run; empty if the file is missing or has no columns, e.g. the history of EASE."""
+    """Read a table of a run; empty if the file is missing or, in a run of an early version, empty."""
     try:
         return read(file)
     except (FileNotFoundError, pd.errors.EmptyDataError):

@@ -21,6 +21,7 @@ from jaxrec.experiment.training import Selected, members_of
 from jaxrec.fallback import Fallback, Trained, folding, trained_on
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.population import Population
+from jaxrec.fitting.saved_slots import EpochRow
 from jaxrec.hyper import Hyper
 from jaxrec.models.model import Model, Params
 from jaxrec.models.popularity import Popularity
@@ -111,7 +112,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "environment": environment(selected.fit.placement),
             },
             per_user=test.table(member, known),
-            history=pd.DataFrame(selected.fit.history[member]),
+            history=_history(selected.fit.history[member]),
             model=evaluator.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
             hyper=jax.tree.map(lambda x: x[member], hyper),  # noqa: B023
@@ -121,6 +122,11 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         )
         for member in range(selected.population.size)
     ]
+
+
+def _history(rows: list[EpochRow]) -> pd.DataFrame:
+    """Loss and validation metrics by epoch; a closed form has no epochs."""
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["epoch", "loss", "seconds"])
 
 
 def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result | str]:

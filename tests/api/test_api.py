@@ -376,6 +376,12 @@ def test_histories_may_be_an_arrow_column(model):
     pd.testing.assert_frame_equal(model.recommend_histories((iter(ids) for ids in lists), k=3), expected)
 
 
+def test_the_history_of_a_closed_form_is_a_table_without_rows(ease, tmp_path):
+    for history in (ease.history, pd.read_csv(ease.save(tmp_path / "run") / "history.csv")):
+        assert [*history] == ["epoch", "loss", "seconds"]
+        assert history.empty
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("metrics.json", "[]"), ("per_user.parquet", "PAR"), ("history.csv", b"\xff")]
 )
