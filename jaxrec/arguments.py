@@ -1,4 +1,4 @@
-"""Targets of settings: import, validation of values, and declared requirements."""
+"""Targets of settings: import, validation of values, and declared properties."""
 
 import importlib
 import inspect
@@ -12,13 +12,13 @@ from jaxrec.errors import InputError
 
 Target = TypeVar("Target", bound=Callable[..., object])
 
-GIVEN: dict[str, object] = {}  # objects passed by the caller, by dotted path; see `settings.give`
+REGISTERED: dict[str, object] = {}  # objects passed by the caller, by dotted path; see `settings.register_object`
 
 
 def locate(path: str, key: str = "_target_") -> Any:
     """Import the function or class of a dotted path; `key` is the setting named in error messages."""
-    if path in GIVEN:
-        return GIVEN[path]
+    if path in REGISTERED:
+        return REGISTERED[path]
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
@@ -70,9 +70,15 @@ def reads(*columns: str) -> Callable[[Target], Target]:
     return declare
 
 
-def of_cosines(target: Target) -> Target:
+def smaller_is_better(target: Target) -> Target:
+    """Declare that smaller values of a metric are better, such as those of errors and losses."""
+    target.larger_is_better = False  # type: ignore[attr-defined]
+    return target
+
+
+def compares_cosines(target: Target) -> Target:
     """Declare that a loss compares cosines, so that the scores of the model must be cosines."""
-    target.of_cosines = True  # type: ignore[attr-defined]
+    target.compares_cosines = True  # type: ignore[attr-defined]
     return target
 
 
@@ -80,7 +86,7 @@ def check_loss(loss: Callable[..., object], *arguments: str) -> None:
     """Raise an InputError if a loss function cannot be called with these arguments."""
     try:
         takes = inspect.signature(loss)
-    except ValueError:  # some compiled functions tell none
+    except ValueError:  # some compiled functions have no signature
         return
     try:
         takes.bind(*arguments)

@@ -23,10 +23,10 @@ class Choices(NamedTuple):
 
     Attributes:
         sequential: members of a device take turns in a loop; else they are vmapped
-        encoded: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
-        scored: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a CPU
-            scores blocks of positions that stay in the cache
-        ranked: scores of a block of rows while ranking, per member
+        encode_block: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
+        loss_block: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a
+            CPU scores blocks of positions that stay in the cache
+        rank_block: scores of a block of rows while ranking, per member
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
             would make the device wait for the host
@@ -34,9 +34,9 @@ class Choices(NamedTuple):
     """
 
     sequential: bool
-    encoded: int | None
-    scored: int
-    ranked: int
+    encode_block: int | None
+    loss_block: int
+    rank_block: int
     tiled: bool
     branches: bool
     compiler_options: Mapping[str, object] = MappingProxyType({})
@@ -44,13 +44,13 @@ class Choices(NamedTuple):
 
 CHOICES = {
     # Blocks that stay in a core's cache; a vmapped member would not train to the same bits as alone.
-    "cpu": Choices(sequential=True, encoded=1_600, scored=0, ranked=1 << 21, tiled=True, branches=True),
+    "cpu": Choices(sequential=True, encode_block=1_600, loss_block=0, rank_block=1 << 21, tiled=True, branches=True),
     # Few large kernels: each takes microseconds to start, however small it is.
     "gpu": Choices(
         sequential=False,
-        encoded=None,
-        scored=1 << 27,
-        ranked=1 << 21,  # the encoder of 64 sequence models holds some 10 GB beside these scores
+        encode_block=None,
+        loss_block=1 << 27,
+        rank_block=1 << 21,  # the encoder of 64 sequence models needs some 10 GB besides these scores
         tiled=False,
         branches=False,
         # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
@@ -59,9 +59,9 @@ CHOICES = {
     ),
     "tpu": Choices(
         sequential=False,
-        encoded=None,
-        scored=1 << 26,
-        ranked=1 << 20,
+        encode_block=None,
+        loss_block=1 << 26,
+        rank_block=1 << 20,
         tiled=False,
         branches=False,
     ),
@@ -126,7 +126,7 @@ def platform() -> str:
 
 
 def memory() -> float:
-    """Bytes that programs can use on each device of this process; infinite if the device does not tell."""
+    """Bytes that programs can use on each device of this process; infinite if the device does not report it."""
     return float((jax.local_devices()[0].memory_stats() or {}).get("bytes_limit", "inf"))
 
 
@@ -136,9 +136,9 @@ def choices() -> Choices:
 
 
 def target() -> Hashable:
-    """All that a program depends on beside its own definition: the devices and the choices of their platform."""
-    own = choices()
-    return tuple(devices()), own._replace(compiler_options=tuple(own.compiler_options.items()))  # type: ignore[arg-type]
+    """All that a program depends on besides its own definition: the devices and the choices of their platform."""
+    chosen = choices()
+    return tuple(devices()), chosen._replace(compiler_options=tuple(chosen.compiler_options.items()))  # type: ignore[arg-type]
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -180,19 +180,19 @@ def together(tree: PyTree) -> PyTree:
     def joined(x: jax.Array) -> jax.Array:
         if not x.is_fully_addressable:
             return jax.device_put(to_host(x), device)
-        parts = {first_of(shard): jax.device_put(shard.data, device) for shard in x.addressable_shards}
+        parts = {shard_start(shard): jax.device_put(shard.data, device) for shard in x.addressable_shards}
         return _joined(parts)
 
     return jax.tree.map(joined, tree)
 
 
-def first_of(shard: jax.Shard) -> tuple[int, ...]:
-    """Place of the first number of a part in the whole array."""
+def shard_start(shard: jax.Shard) -> tuple[int, ...]:
+    """Index of the first element of a shard in the whole array."""
     return tuple(part.start or 0 for part in shard.index)
 
 
 def _joined(parts: Mapping[tuple[int, ...], jax.Array], axis: int = 0) -> jax.Array:
-    """Join the parts of an array, by the place of the first number of each."""
+    """Join the parts of an array, given by the index of the first element of each."""
     if len(parts) == 1:
         return next(iter(parts.values()))
     starts = sorted({place[axis] for place in parts})
@@ -201,7 +201,7 @@ def _joined(parts: Mapping[tuple[int, ...], jax.Array], axis: int = 0) -> jax.Ar
 
 
 def to_host(tree: PyTree) -> PyTree:
-    """Arrays on the host; those of which other processes hold parts are collected by all."""
+    """Arrays on the host; all processes take part in collecting those that are distributed over processes."""
 
     def copied(x: jax.Array | np.ndarray) -> np.ndarray:
         if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:

@@ -18,22 +18,22 @@ Block = Callable[[Int[Array, "B"]], tuple[PyTree, Bool[Array, ""]]]
 
 
 def block_size(n_rows: int, n_items: int, block: int | None = None, floats: int = 1) -> int:
-    """Rows per block, at most `block` or `Choices.ranked` scores, such that blocks and devices have equal loads.
+    """Rows per block, at most `block` or `Choices.rank_block` scores, such that blocks and devices have equal loads.
 
     Args:
         n_rows: number of rows.
         n_items: scores per row.
-        block: maximum number of rows; None: as many as fit into `Choices.ranked`.
+        block: maximum number of rows; None: as many as fit into `Choices.rank_block`.
         floats: floats allocated per score; above 1 for models that do not factorize.
     """
     share = -(-n_rows // (backend.device_count() // row_devices()))
     n_items = -(-n_items // row_devices())
-    most = block or max(1, 8 // floats, backend.choices().ranked // (n_items * floats))
+    most = block or max(1, 8 // floats, backend.choices().rank_block // (n_items * floats))
     n_blocks = -(-share // most)
     return -(-share // n_blocks)
 
 
-def each_member(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
+def map_members(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """Return a function of stacked arguments [P, ...] that applies `f` to every member; call it in a jitted function.
 
     On accelerators `f` is vmapped. On a CPU, where the last digits of vectorized functions depend on the number of
@@ -50,9 +50,9 @@ class Blockwise:
     `member(models, shared, params, hyper)` returns a function of a block's row numbers [block], which computes a pytree
     of [block, ...] arrays and whether all scores are finite. The last block repeats the last row, which is cut off.
     Members are distributed over as many devices as divide them evenly, rows over the remaining ones, and tables over
-    as many as `mesh.row_devices` said when this was built; those of a device are computed one after another on a CPU,
-    vmapped on accelerators. Memory: one block per device, on accelerators one per member; on a CPU all devices share
-    the parameters on the host without copies.
+    as many as `mesh.row_devices` returned when this was built; those of a device are computed one after another on a
+    CPU, vmapped on accelerators. Memory: one block per device, on accelerators one per member; on a CPU all devices
+    share the parameters on the host without copies.
 
     Args:
         member: the computation of one member; with the models, the definition of the program, see `jaxrec.programs`.
@@ -80,9 +80,9 @@ class Blockwise:
         n_members = len(jax.tree.leaves((params, hyper))[0])
         if n_members not in self._programs:
             self._programs[n_members] = self.compile(n_members, hyper)
-        program, deal = self._programs[n_members]
+        program, put = self._programs[n_members]
         active = np.ones(n_members, bool) if active is None else active
-        return backend.together(program(*deal(params, hyper, active)))
+        return backend.together(program(*put(params, hyper, active)))
 
     def compile(self, n_members: int, hyper: Hyper) -> tuple[Callable[..., PyTree], Callable[..., PyTree]]:
         """The jitted program, and the function that puts its arguments on the devices."""
@@ -93,10 +93,10 @@ class Blockwise:
         models = tuple(model and zeroed(model, hyper.of("model")) for model in self.models)
         shared = backend.put(self.shared, NamedSharding(layout.mesh, PartitionSpec()))
 
-        def deal(*members: PyTree) -> PyTree:
+        def put(*members: PyTree) -> PyTree:
             return shared, *put_members(members, layout.mesh)
 
-        return programs.jit(partial(layout.evaluate, self.member, models)), deal
+        return programs.jit(partial(layout.evaluate, self.member, models)), put
 
 
 @dataclass(frozen=True)

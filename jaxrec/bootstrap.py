@@ -27,7 +27,7 @@ class Corrected(NamedTuple):
 
     @property
     def optimism(self) -> float:
-        """How much the best mean owes to the choice; negative if smaller means are better."""
+        """Share of the best mean that is due to the choice; negative if smaller means are better."""
         return self.value - self.corrected
 
     def __str__(self) -> str:
@@ -111,10 +111,10 @@ def best_corrected(
     """Correct the best of T means over users for the choice among them; NaN with fewer than two users.
 
     The best of several noisy means is too good: it is the one that these users favor. Here users are resampled, the
-    best mean on the drawn users is chosen, and its mean over the users that were not drawn is noted; the average over
-    the resamples is the corrected value. It is computed as the best mean plus the average difference, on the users not
-    drawn, between the chosen mean and the best one, which is exact for T = 1. The interval is that of the noted means;
-    as these are over fewer users than there are, it is rather too wide.
+    best mean on the drawn users is chosen, and its mean over the users that were not drawn is recorded; the average
+    over the resamples is the corrected value. It is computed as the best mean plus the average difference, on the users
+    not drawn, between the chosen mean and the best one, which is exact for T = 1. The interval is that of the recorded
+    means; as these are over fewer users than there are, it is slightly too wide.
     [Tsamardinos, Greasidou and Borboudakis 2018, bootstrap bias-corrected cross-validation]
 
     Args:
@@ -133,18 +133,18 @@ def best_corrected(
     for start in range(0, n_resamples, rows):
         size = min(rows, n_resamples - start)
         drawn = rng.integers(n_units, size=(size, n_units)) + n_units * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * n_units).reshape(size, n_units).astype(np.float64)
-        left_out = (times == 0).astype(np.float64)
+        n_drawn = np.bincount(drawn.ravel(), minlength=size * n_units).reshape(size, n_units).astype(np.float64)
+        left_out = (n_drawn == 0).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            inside, outside = ((weights @ sums.T) / (weights @ counts.T) for weights in (times, left_out))
+            inside, outside = ((weights @ sums.T) / (weights @ counts.T) for weights in (n_drawn, left_out))
         chosen = np.argmax(np.where(np.isnan(inside), -np.inf, sign * inside), axis=1)
         of_chosen.append(outside[np.arange(size), chosen])
         of_best.append(outside[:, best])
-    noted, reference = np.concatenate(of_chosen), np.concatenate(of_best)
-    is_defined = ~np.isnan(noted) & ~np.isnan(reference)
+    recorded, reference = np.concatenate(of_chosen), np.concatenate(of_best)
+    is_defined = ~np.isnan(recorded) & ~np.isnan(reference)
     if not is_defined.any():
         return Corrected(float(means[best]), np.nan, np.nan, np.nan, n)
     tail = (1 - confidence) / 2
-    low, high = np.quantile(noted[is_defined], [tail, 1 - tail])
-    corrected = means[best] + (noted - reference)[is_defined].mean()
+    low, high = np.quantile(recorded[is_defined], [tail, 1 - tail])
+    corrected = means[best] + (recorded - reference)[is_defined].mean()
     return Corrected(float(means[best]), float(corrected), float(low), float(high), n)

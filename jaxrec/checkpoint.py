@@ -22,7 +22,7 @@ from flax.traverse_util import empty_node, flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from jaxrec import first_format
+from jaxrec import legacy_format
 from jaxrec.atomic_files import read_json, reading, remove_stale, write_atomic, write_text
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params
@@ -70,7 +70,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
             add(name, np.asarray(leaf))
         else:
             raise TypeError(f"{name}: {type(leaf).__name__} is neither an array nor a dict of arrays")
-    for name, value in first_format.with_public_name(dict(extra or {})).items():
+    for name, value in legacy_format.with_public_name(dict(extra or {})).items():
         if isinstance(value, np.ndarray | np.generic | jax.Array):
             add(f"@{name}", np.asarray(value))
         else:
@@ -90,7 +90,7 @@ def save_params(directory: Path, params: Mapping[str, object], *, extra: Mapping
     about = {"format": FORMAT, **values, "arrays": stored}
     stored["json"] = _json_digest(about)
     write_text(directory / MODEL_FILE, json.dumps(about, indent=2) + "\n")
-    (directory / first_format.FILE).unlink(missing_ok=True)
+    (directory / legacy_format.FILE).unlink(missing_ok=True)
     remove_stale(directory.glob(".tmp??????"))  # of `save_file`
 
 
@@ -103,9 +103,9 @@ def load(directory: Path) -> tuple[Params, Extra]:
         InputError: a file is missing, truncated, damaged or of a later version.
     """
     file = model_file(directory)
-    if file.name == first_format.FILE:
+    if file.name == legacy_format.FILE:
         with reading(file):
-            return first_format.read(file)
+            return legacy_format.read(file)
     path = directory / PARAMS_FILE
     about = read_json(file)
     with reading(file):
@@ -137,7 +137,7 @@ def load(directory: Path) -> tuple[Params, Extra]:
 
 def model_file(directory: Path) -> Path:
     """Return the main file of a saved model: `model.json`, or `params.npz` of jaxrec 0.1.0."""
-    old = directory / first_format.FILE
+    old = directory / legacy_format.FILE
     return old if old.exists() and not (directory / MODEL_FILE).exists() else directory / MODEL_FILE
 
 

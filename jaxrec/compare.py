@@ -22,7 +22,7 @@ from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, by_fold, differing, flat, fold_of, get, is_random, seeds_differ, without_replica
 from jaxrec.statistics import LEVEL, compared
 
-BESIDE = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
+NOT_METRICS = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Setting:
     name: str
     runs: list[Run] = field(default_factory=list)
 
-    def takes(self, run: Run) -> bool:
+    def matches(self, run: Run) -> bool:
         """Return whether a run is another seed or fold of this setting."""
         return run.replica not in {each.replica for each in self.runs} and _shared(run) == _shared(self.runs[0])
 
@@ -111,30 +111,30 @@ class Comparison:
         )
 
 
-def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) -> Comparison:
+def compare(runs: Sequence[str], metric: str | None = None, min_settings: int = 2) -> Comparison:
     """Compare runs on the users of one test split; the settings of the first run are the reference.
 
     Args:
         runs: directories of runs, of runs with several seeds, of grids (all complete runs), or of searches (the best
             trial). Runs that differ only in their seed or in the fold of their split count as one setting.
         metric: a test metric; None: the `eval.monitor` of the first run.
-        n_least: least number of settings.
+        min_settings: least number of settings.
 
     Returns:
         The comparison.
 
     Raises:
-        InputError: fewer than `n_least` settings; different data, splits or evaluations; an unknown metric.
+        InputError: fewer than `min_settings` settings; different data, splits or evaluations; an unknown metric.
     """
     settings: list[Setting] = []
     for argument in runs:
         for name, directory in finished_runs(Path(argument)):
             run = _load(directory)
-            same = next((setting for setting in settings if setting.takes(run)), None)
+            same = next((setting for setting in settings if setting.matches(run)), None)
             if same is None:
                 settings.append(same := Setting(name))
             same.runs.append(run)
-    if len(settings) < n_least:
+    if len(settings) < min_settings:
         raise InputError(
             "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR"
             + (f"; the {len(settings[0].runs)} runs here differ only in their seed or fold" if settings else "")
@@ -142,7 +142,7 @@ def compare(runs: Sequence[str], metric: str | None = None, n_least: int = 2) ->
     first = settings[0].runs[0]
     metric = metric or str(get(first.config, "eval.monitor"))
     if metric not in first.per_user:
-        names = ", ".join(str(column) for column in first.per_user if column not in BESIDE)
+        names = ", ".join(str(column) for column in first.per_user if column not in NOT_METRICS)
         raise InputError(f"metric={metric} is not in {first.directory}/per_user.parquet; choose one of {names}")
     folds = settings[0].folds
     for setting in settings:

@@ -16,7 +16,7 @@ from pydantic import Field, TypeAdapter
 from jaxrec.arguments import check_value
 from jaxrec.command_line import advice
 from jaxrec.errors import InputError, first_line
-from jaxrec.settings import CONF, OF_COMMAND, Tree, get, put, read, tuples
+from jaxrec.settings import COMMAND_KEYS, CONF, Tree, get, put, read, tuples
 from jaxrec.settings.renamed import up_to_date
 from jaxrec.settings.schedule import Schedule
 
@@ -98,7 +98,7 @@ def plain(cfg: DictConfig) -> Tree:
         InputError: a mandatory value is missing, or a value refers to a setting that does not exist.
     """
     try:
-        cfg = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key not in OF_COMMAND])
+        cfg = OmegaConf.masked_copy(cfg, [key for key in map(str, cfg) if key not in COMMAND_KEYS])
         missing = OmegaConf.missing_keys(cfg)
         tree = {} if missing else OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:

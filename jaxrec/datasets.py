@@ -21,5 +21,5 @@ movielens_100k = _named("movielens_100k", "MovieLens-100K: 100,000 ratings of 94
 movielens = _named("movielens", 'MovieLens `version="1m"`, 20M, 25M, 32M or latest-small')
 retailrocket = _named("retailrocket", "Retailrocket: views, additions to carts and transactions of a shop")
 online_retail = _named("online_retail", "Online Retail II: invoices of a wholesaler of gifts")
-complete_journey = _named("complete_journey", "The Complete Journey: two years of groceries of 2,500 households")
-synthetic = _named("synthetic", "Made-up interactions with clusters to find")
+complete_journey = _named("complete_journey", "The Complete Journey: a year of groceries of 2,469 households")
+synthetic = _named("synthetic", "Synthetic interactions with known clusters")

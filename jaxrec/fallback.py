@@ -30,7 +30,7 @@ from jaxrec.query import Query
 Mask = TypeVar("Mask", np.ndarray, Array)  # of rows, on the host or the device
 
 
-class Trained(NamedTuple):
+class TrainingSummary(NamedTuple):
     """Summary of a model's training data.
 
     Attributes:
@@ -44,13 +44,13 @@ class Trained(NamedTuple):
     items: np.ndarray
 
 
-def trained_on(train: Interactions) -> Trained:
+def training_summary(train: Interactions) -> TrainingSummary:
     """Summarize training interactions."""
     users, items = (
         np.diff(offsets_of(ids, n)) for ids, n in ((train.user, train.n_users), (train.item, train.n_items))
     )
     popular = items if train.weight is None else np.bincount(train.item, train.weight, minlength=train.n_items)
-    return Trained(popular.astype(np.float32), users > 0, items > 0)
+    return TrainingSummary(popular.astype(np.float32), users > 0, items > 0)
 
 
 class Fallback(NamedTuple):
@@ -61,11 +61,11 @@ class Fallback(NamedTuple):
         folds: fold-in model with the same parameters; None if the model does not support fold-in
     """
 
-    trained: Trained
+    trained: TrainingSummary
     folds: Model | None = None
 
 
-def folding(model: Model, length: int) -> Model | None:
+def fold_in_model(model: Model, length: int) -> Model | None:
     """The fold-in model for histories of up to `length` items; None if the model itself scores them or cannot."""
     folds = model.by_history(length)
     return None if folds is model else folds
@@ -93,8 +93,8 @@ def source_masks(
 
 def blend(
     scores: Float[Array, "B N"],
-    own: Bool[Array, "B"],
-    folded: Bool[Array, "B"],
+    by_model: Bool[Array, "B"],
+    by_fold_in: Bool[Array, "B"],
     popular: Float[Array, "*B N"],
     fold: Callable[[], Array] | None,
 ) -> Float[Array, "B N"]:
@@ -102,14 +102,14 @@ def blend(
 
     Args:
         scores: scores of the model.
-        own: mask of rows scored by the model.
-        folded: mask of rows scored with fold-in.
+        by_model: mask of rows scored by the model.
+        by_fold_in: mask of rows scored with fold-in.
         popular: scores by popularity.
         fold: computes the scores with fold-in; None if no row needs it.
     """
     if fold is not None:
-        scores = jax.lax.cond(folded.any(), lambda: jnp.where(folded[:, None], fold(), scores), lambda: scores)
-    return jnp.where((own | folded)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
+        scores = jax.lax.cond(by_fold_in.any(), lambda: jnp.where(by_fold_in[:, None], fold(), scores), lambda: scores)
+    return jnp.where((by_model | by_fold_in)[:, None], scores, popular if popular.ndim == 2 else popular[None, :])
 
 
 class FoldIn(NamedTuple):
@@ -127,8 +127,8 @@ class FoldIn(NamedTuple):
 class Sources(NamedTuple):
     """Source of the scores of each row, on the device; see `source_masks`."""
 
-    own: Bool[Array, "R"]
-    folded: Bool[Array, "R"]
+    by_model: Bool[Array, "R"]
+    by_fold_in: Bool[Array, "R"]
     popular: Float[Array, "I"]
 
     def blended(
@@ -150,7 +150,7 @@ class Sources(NamedTuple):
         """
         popular = self.popular if items is None else self.popular[items]
         fold = None if fold_in is None else partial(fold_in.score, query(rows, fold_in.history_length))
-        return blend(scores, self.own[rows], self.folded[rows], popular, fold)
+        return blend(scores, self.by_model[rows], self.by_fold_in[rows], popular, fold)
 
 
 def row_sources(
@@ -189,11 +189,11 @@ def sources(
     """Sources of the scores of rows, and the fold-in model if needed; None if the model scores all rows."""
     if fallback is None:
         return None, None
-    own, folded = row_sources(model, fallback, rows, known, users_with_features(model, encoded))
-    if own.all():
+    by_model, by_fold_in = row_sources(model, fallback, rows, known, users_with_features(model, encoded))
+    if by_model.all():
         return None, None
-    of_rows = Sources(*(jnp.asarray(part) for part in (own, folded, fallback.trained.popular)))
-    return of_rows, fallback.folds if folded.any() else None
+    of_rows = Sources(*(jnp.asarray(part) for part in (by_model, by_fold_in, fallback.trained.popular)))
+    return of_rows, fallback.folds if by_fold_in.any() else None
 
 
 def users_with_features(model: Model, encoded: Encoded | None) -> np.ndarray | None:

@@ -35,7 +35,7 @@ class History(NamedTuple):
         return History(self.items, **{name: masked(name) for name in UNKNOWN})
 
     def appended(self, item: int) -> "History":
-        """The history without its first entry and with this item as its last one, of which nothing else is known."""
+        """The history without its first entry and with this item as its last one, whose other columns are unknown."""
 
         def moved(column: Array | None, value: float | int) -> Array | None:
             if column is None:
@@ -87,7 +87,7 @@ class DeviceHistories(NamedTuple):
         length: int,
         *,
         before: Int[Array, "B"] | None = None,
-        but: Int[Array, "B"] | None = None,
+        skip: Int[Array, "B"] | None = None,
     ) -> History:
         """The last `length` entries of these rows.
 
@@ -95,12 +95,12 @@ class DeviceHistories(NamedTuple):
             rows: indices of rows.
             length: number of entries.
             before: end of each row's entries; None: `end`.
-            but: position of one entry of each row to skip; None: skip none.
+            skip: position of one entry of each row to leave out; None: leave out none.
         """
         start, end = self.start[rows], self.end[rows] if before is None else before
         index = end[:, None] - jnp.arange(length, 0, -1, dtype=end.dtype)[None, :]
-        if but is not None:
-            index = index - (index <= but[:, None]).astype(index.dtype)
+        if skip is not None:
+            index = index - (index <= skip[:, None]).astype(index.dtype)
         inside = index >= start[:, None]
 
         def window(column: Array | None, padding: int) -> Array | None:

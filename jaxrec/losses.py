@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 
-from jaxrec.arguments import of_cosines
+from jaxrec.arguments import compares_cosines
 from jaxrec.hyper import Swept, Traced
 
 
@@ -76,7 +76,7 @@ def bsl(
     return jnp.where(_any(used), (temperature * others - positive) / positive_temperature, 0.0)
 
 
-@of_cosines
+@compares_cosines
 def psl(
     positive: Float[Array, "B"],
     negatives: Float[Array, "B N"],
@@ -120,7 +120,7 @@ def slatk(
     return jnp.where(_any(used), weight * (others + jnp.log(jnp.maximum(jnp.sum(used, axis=1), 1))), 0.0)
 
 
-@of_cosines
+@compares_cosines
 def ccl(
     positive: Float[Array, "B"],
     negatives: Float[Array, "B N"],

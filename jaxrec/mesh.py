@@ -23,7 +23,7 @@ from jaxrec.errors import InputError
 
 MEMBER, BATCH, ROW = AXES = ("member", "batch", "row")
 
-FEWEST = 8  # rows per device; smaller tables are replicated, because splitting them saves nothing
+MIN_ROWS = 8  # rows per device; smaller tables are replicated, because splitting them saves nothing
 
 
 class _Batch(NamedTuple):
@@ -172,4 +172,4 @@ def _is_split(path: tuple[object, ...], x: Array, n_devices: int, axis: int = 0)
     names = {getattr(key, "key", getattr(key, "name", None)) for key in path}
     if n_devices == 1 or not names & {"table", "tables"}:
         return False
-    return x.ndim > axis and x.shape[axis] >= FEWEST * n_devices
+    return x.ndim > axis and x.shape[axis] >= MIN_ROWS * n_devices

@@ -1,4 +1,6 @@
-"""Metrics of rankings and predictions: pure functions of arrays. `jaxrec.metric_names` finds them by name.
+"""Metrics of rankings: pure functions of arrays; those of predictions are in `jaxrec.prediction_metrics`.
+
+`METRICS` names all of them, and `jaxrec.metric_names` finds them by name.
 
 The names of the first two parameters determine the kind of a metric; all others are its parameters and have defaults:
 
@@ -20,22 +22,17 @@ scores [N], labels [N] → scalar     held-out labels, 0 or 1, and scores as log
 """
 
 from collections.abc import Callable
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import Field
 
+from jaxrec.arguments import smaller_is_better
+from jaxrec.prediction_metrics import auc, log_loss, mae, mse, rmse
+
 Probability = Annotated[float, Field(gt=0, lt=1)]
 SMOOTHING = 0.01  # weight of the user's own categories in those of a list, so that their divergence stays finite
-F = TypeVar("F", bound=Callable[..., object])
-
-
-def smaller_is_better(metric: F) -> F:
-    """Decorator for metrics of which smaller values are better, such as errors and losses."""
-    metric.larger_is_better = False  # type: ignore[attr-defined]
-    return metric
 
 
 def ndcg(hits: Bool[Array, "B K"], n_relevant: Int[Array, "B"]) -> Float[Array, "B"]:
@@ -202,46 +199,6 @@ def divergence(own: Float[Array, "*B G"], of_list: Float[Array, "*B G"]) -> Floa
     smooth = (1 - SMOOTHING) * of_list + SMOOTHING * own
     ratio = jnp.where(own > 0, own / jnp.where(own > 0, smooth, 1.0), 1.0)
     return jnp.sum(own * jnp.log(ratio), axis=-1)
-
-
-@smaller_is_better
-def mse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
-    """Mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
-    return jnp.mean(jnp.square(predictions - targets))
-
-
-@smaller_is_better
-def rmse(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
-    """Root of the mean squared error over all N ratings (a scalar, not per user); NaN if there are none."""
-    return jnp.sqrt(mse(predictions, targets))
-
-
-@smaller_is_better
-def mae(predictions: Float[Array, "N"], targets: Float[Array, "N"]) -> Float[Array, ""]:
-    """Mean absolute error over all N ratings (a scalar, not per user); NaN if there are none."""
-    return jnp.mean(jnp.abs(predictions - targets))
-
-
-@smaller_is_better
-def log_loss(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
-    """Mean negative log-likelihood of the labels (0 or 1) over all N rows; NaN if there are none.
-
-    Scores are logits: the probability of a 1 is sigmoid(score).
-    """
-    return jnp.mean(jax.nn.softplus(scores) - labels * scores)
-
-
-def auc(scores: Float[Array, "N"], labels: Float[Array, "N"]) -> Float[Array, ""]:
-    """Area under the ROC curve; NaN if one of the labels does not occur.
-
-    Share of pairs of a row with label 1 and one with label 0 in which the former scores higher; ties count half. Over
-    all rows, not per user.   [Hanley and McNeil 1982]
-    """
-    zeros = jnp.sort(jnp.where(labels > 0, jnp.inf, scores))  # scores of label 1 are sorted to the end
-    n_zeros = jnp.sum(labels <= 0)
-    below, up_to = (jnp.minimum(jnp.searchsorted(zeros, scores, side=s), n_zeros) for s in ("left", "right"))
-    wins = (below + up_to).astype(jnp.float32) / (2 * n_zeros).astype(jnp.float32)
-    return jnp.sum(jnp.where(labels > 0, wins, 0.0)) / jnp.sum(labels > 0).astype(jnp.float32)
 
 
 METRICS: dict[str, Callable[..., Array]] = {

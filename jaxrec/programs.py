@@ -27,7 +27,7 @@ import numpy as np
 
 from jaxrec import backend
 
-MOST = 128  # functions that are kept; the one that was unused for longest is dropped first
+MAX_PROGRAMS = 128  # functions that are kept; the one that was unused for longest is dropped first
 
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
 _lock = threading.Lock()
@@ -51,7 +51,7 @@ def jit(f: Callable[..., Any], **options: Any) -> Any:
     with _lock:
         _kept[key] = program = _kept.get(key) or _jitted(f, options)
         _kept.move_to_end(key)
-        while len(_kept) > MOST:
+        while len(_kept) > MAX_PROGRAMS:
             _kept.popitem(last=False)
     return program
 
@@ -91,7 +91,9 @@ def definition(value: object) -> Hashable:
             return kind, *(definition(getattr(value, field.name)) for field in fields)
         case _ if callable(value):
             return _lasting(value)
-    raise UndefinedError(f"{kind.__name__} is no part of a program's definition: make arrays arguments of the program")
+    raise UndefinedError(
+        f"{kind.__name__} cannot be part of the definition of a program: make arrays arguments of the program"
+    )
 
 
 def _lasting(value: Any) -> Any:

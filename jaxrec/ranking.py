@@ -112,7 +112,7 @@ class QueryRows:
     encoded: Encoded | None = None
 
     @classmethod
-    def about(cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None) -> "QueryRows":
+    def for_users(cls, users: np.ndarray, known: UserHistories, encoded: Encoded | None = None) -> "QueryRows":
         """One row per user with all known interactions; known targets are filtered from the lists."""
         return cls(users, known, known.offsets[users], known.offsets[users + 1], known.masked(users), encoded)
 
@@ -190,7 +190,7 @@ class Ranker:
         self._masked = queries.masked if exclude_known else None
         masked = None if self._masked is None else ragged(*self._masked)
         self._shared = rows_of(model, queries, folds), masked, sources
-        self._set_block(block_size(self._n_rows, pool or model.n_items, block, _held_floats(model)))
+        self._set_block(block_size(self._n_rows, pool or model.n_items, block, _floats_per_pair(model)))
 
     def _set_block(self, block: int) -> None:
         """Rank this many rows at a time."""
@@ -201,7 +201,7 @@ class Ranker:
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
             max_entries = _rounded_up(max(1, int(np.max(offsets[last_rows] - offsets[first_rows]))))
         member = partial(_rank_member, self.k, max_entries)
-        self.stream = Blockwise(member, self._models, self._shared, self._n_rows, self._block)
+        self.blockwise = Blockwise(member, self._models, self._shared, self._n_rows, self._block)
 
     def __call__(
         self,
@@ -220,11 +220,11 @@ class Ranker:
         """
         while True:
             try:
-                (items, scores), finite = self.stream((params, pools), hyper, active)
+                (items, scores), finite = self.blockwise((params, pools), hyper, active)
             except jax.errors.JaxRuntimeError as error:
                 if not backend.is_out_of_memory(error) or self._block == 1:
                     raise
-                with rows_over(self.stream.rows_over):
+                with rows_over(self.blockwise.rows_over):
                     self._set_block(-(-self._block // 2))
                 log.warning("out of memory while ranking: %d rows at a time from here on", self._block)
             else:
@@ -293,6 +293,6 @@ def _rounded_up(n: int) -> int:
     return -(-n // step) * step
 
 
-def _held_floats(model: Model) -> int:
+def _floats_per_pair(model: Model) -> int:
     """Floats allocated per user-item pair while a block is scored against the catalog, see `pairs.every_pair`."""
     return 1 if backend.choices().tiled else model.pair_floats

@@ -27,7 +27,7 @@ from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.hyper import hyper_of
 from jaxrec.recommend import stored_model
 from jaxrec.report.run_report import run_report
-from jaxrec.settings import OF_COMMAND, Tree, check_registered, flat, get, read, tuples
+from jaxrec.settings import COMMAND_KEYS, Tree, check_registered, flat, get, read, tuples
 from jaxrec.settings.renamed import up_to_date
 from jaxrec.sweep.file_lock import FileLock
 from jaxrec.sweep.journal import read_journal
@@ -65,7 +65,7 @@ def make(directory: Path) -> Path:
 
 
 @contextlib.contextmanager
-def alone(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path) -> Iterator[None]:
     """Keep other processes from writing results to the same directory.
 
     Raises:
@@ -167,7 +167,7 @@ def write(directory: Path, tree: Tree, result: Result) -> None:
     """Write the run directory; `metrics.json` is written last, so a directory that has it is complete."""
     remove_mark(make(directory) / "metrics.json")  # of a run that is replaced
     write_config(directory, tree)
-    save_params(directory / "model", result.params, extra=beside_parameters(result))
+    save_params(directory / "model", result.params, extra=stored_values(result))
     write_atomic(directory / "per_user.parquet", lambda path: result.per_user.to_parquet(path, index=False))
     write_atomic(directory / "history.csv", lambda path: result.history.to_csv(path, index=False))
     write_text(directory / "report.html", run_report(directory.name, _without_passwords(tree), result))
@@ -220,7 +220,7 @@ def write_config(directory: Path, tree: Tree) -> None:
     write_text(directory / "config.yaml", config_text(directory, _without_passwords(tree)))
 
 
-def beside_parameters(result: Result) -> dict[str, object]:
+def stored_values(result: Result) -> dict[str, object]:
     """Return values stored with the parameters: model arguments, ids, histories, features, item titles and ages."""
     return {
         **stored_model.stored(result.model, result.hyper),
@@ -252,7 +252,7 @@ def read_config(directory: Path) -> Tree:
     tree = read(file)
     if not isinstance(tree, dict) or not {"data", "split"} <= tree.keys():
         raise InputError(f"{file} is not the configuration of a run: the keys data and split are missing")
-    kept = {key: value for key, value in tree.items() if key not in OF_COMMAND}
+    kept = {key: value for key, value in tree.items() if key not in COMMAND_KEYS}
     settings: Tree = up_to_date(unescaped(kept))
     return settings
 

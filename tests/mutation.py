@@ -35,7 +35,8 @@ SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "metrics": {
         "bootstrap": ("test_bootstrap.py",),
-        "metrics": ("test_metrics.py", "test_metric_contract.py", "evaluation/test_prediction.py"),
+        "metrics": ("test_metrics.py", "test_metric_contract.py"),
+        "prediction_metrics": ("test_metric_contract.py", "evaluation/test_prediction.py"),
     },
     "ranking": {"ranking": ("test_ranking.py", "test_mesh.py")},
     "losses": {"losses": ("test_losses.py",)},
@@ -96,6 +97,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/best_trial": SEARCH[2:3],
         "sweep/repeats": SEARCH,
         "sweep/search": SEARCH,
+        "sweep/worker_loop": SEARCH,
         "sweep/servers": ("sweep/test_servers.py",),
         "sweep/space": ("sweep/test_space.py",),
         "sweep/databases": ("sweep/test_servers.py", "sweep/test_storage.py"),

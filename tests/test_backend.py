@@ -81,7 +81,7 @@ def test_softmax_over_the_catalog_by_blocks_of_all_positions(as_gpu, scored):
     weight = jnp.asarray(rng.integers(3, size=17), jnp.float32)
     logs = log_softmax(np.asarray(h) @ np.asarray(vectors).T, axis=1)
     expected = -np.sum(np.asarray(weight) * logs[np.arange(17), target])
-    as_gpu(scored=scored)
+    as_gpu(loss_block=scored)
     both = jax.jit(jax.value_and_grad(catalog_cross_entropy, argnums=(0, 1)))
     cost, (dh, dvectors) = both(h, vectors, target, weight)
     np.testing.assert_allclose(cost, expected, rtol=1e-5)

@@ -83,7 +83,7 @@ class Built:
         self.params = jax.tree.map(draw, self.shapes)
 
     def query(self, n_users: int):
-        return query_of(self.model, QueryRows.about(np.arange(n_users), self.selection.train.histories))
+        return query_of(self.model, QueryRows.for_users(np.arange(n_users), self.selection.train.histories))
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ class Fitted:
         self.model = with_tables(member, tables(member, self.encoded))
 
     def query(self, n_users: int):
-        return query_of(self.model, QueryRows.about(np.arange(n_users), self.split.selection.train.histories))
+        return query_of(self.model, QueryRows.for_users(np.arange(n_users), self.split.selection.train.histories))
 
 
 @pytest.fixture(scope="module", params=some_slow(MODELS, *SLOW))
@@ -250,7 +250,7 @@ def test_sampled_ranks_depend_on_neither_the_block_nor_the_population(fitted, bl
 
 def test_known_items_are_never_recommended(fitted):
     train = fitted.split.selection.train
-    asked = QueryRows.about(np.arange(train.n_users), train.histories, fitted.encoded)
+    asked = QueryRows.for_users(np.arange(train.n_users), train.histories, fitted.encoded)
     ranked = Ranker(fitted.selected.model, asked, 20)(fitted.selected.fit.params, fitted.population.hyper)
     had = set(zip(train.user.tolist(), train.item.tolist(), strict=True))
     shown = [(user, item) for user, items in enumerate(np.asarray(ranked.items[0]).tolist()) for item in items]

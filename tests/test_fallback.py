@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.candidates import CandidateEvaluator
 from jaxrec.evaluation.full_catalog import CatalogEvaluator
-from jaxrec.fallback import Fallback, Trained, row_sources, trained_on, users_with_features
+from jaxrec.fallback import Fallback, TrainingSummary, row_sources, training_summary, users_with_features
 from jaxrec.hyper import Hyper
 from jaxrec.models.dlrm import DLRM
 from jaxrec.models.ease import EASE
@@ -113,7 +113,7 @@ def test_candidates_of_new_users_are_ranked_by_popularity():
     weights = np.zeros((1, ITEMS, ITEMS), np.float32)
     weights[0, 3] = -np.arange(ITEMS)
     evaluator = CandidateEvaluator(
-        EASE(ITEMS, 4), HeldOut(known, target), candidates, k=(1, 4), fallback=Fallback(trained_on(train))
+        EASE(ITEMS, 4), HeldOut(known, target), candidates, k=(1, 4), fallback=Fallback(training_summary(train))
     )
     found = evaluator({"params": {"weights": weights}}, Hyper()).per_user["sampled_mrr@4"][0]
     np.testing.assert_allclose(found, [1.0, 1 / 3], rtol=1e-6)  # user 1: items 1 and 2 have larger counts than 4
@@ -123,8 +123,8 @@ def test_known_users_are_ranked_by_the_model_only():
     """The program is unchanged if the model can rank for every user."""
     train = rows([(0, 1), (1, 2)], 2)
     held = HeldOut(train, rows([(0, 4), (1, 5)], 2))
-    evaluator = CatalogEvaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(trained_on(train)))
-    assert evaluator.ranker.stream.shared[2] is None
+    evaluator = CatalogEvaluator(EASE(ITEMS, 4), held, k=(5,), fallback=Fallback(training_summary(train)))
+    assert evaluator.ranker.blockwise.shared[2] is None
 
 
 def features(codes: list[int]) -> Encoded:
@@ -137,7 +137,7 @@ def test_which_users_the_model_can_rank_for():
     """Users 0: in train; 1: history after train; 2: history of an item not in train; 3: unknown, with a feature."""
     known = UserHistories(np.array([0, 1, 2, 3, 3]), np.array([0, 0, 9], np.int32))
     items = np.arange(ITEMS) < 5
-    trained = Trained(np.ones(ITEMS, np.float32), np.array([True, False, False, False]), items)
+    trained = TrainingSummary(np.ones(ITEMS, np.float32), np.array([True, False, False, False]), items)
     users = np.arange(4)
     asked = users, known.offsets[:-1], known.offsets[1:]
     encoded = features([0, 0, 0, 2])

@@ -16,7 +16,7 @@ from jaxrec import launch
 from jaxrec.atomic_files import write_text
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.errors import InputError
-from jaxrec.rundir import LOCK_FILE, alone
+from jaxrec.rundir import LOCK_FILE, exclusive
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.outcome import Outcome
 from jaxrec.sweep.storage import open_storage
@@ -173,7 +173,7 @@ def test_a_second_process_in_the_same_directory(tree, tmp_path):
             launch.run(tree, tmp_path)
         assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
         other.kill()
-    with alone(tmp_path):
+    with exclusive(tmp_path):
         assert (tmp_path / LOCK_FILE).exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -183,7 +183,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("jaxrec.sweep.file_lock._lock", refuse)
-    with alone(tmp_path):
+    with exclusive(tmp_path):
         write_text(tmp_path / "x", "1")
     assert (tmp_path / "x").read_text() == "1"
 

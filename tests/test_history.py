@@ -42,6 +42,6 @@ def test_excluding_an_entry_equals_removing_it(length):
     ]
     low, high, but = np.array(cases).T
     source = device_histories(UserHistories(np.array([0, ENTRIES]), items), low, high)
-    found = latest(source, jnp.arange(len(low)), length, but=jnp.asarray(but))
+    found = latest(source, jnp.arange(len(low)), length, skip=jnp.asarray(but))
     expected = [[-1] * length + [i for i in items[a:b].tolist() if i != 20 + c] for a, b, c in cases]
     np.testing.assert_array_equal(found.items, [row[-length:] for row in expected])

@@ -180,7 +180,7 @@ def test_functions_that_capture_arrays_are_compiled_separately_and_not_kept():
 
 
 def test_the_number_of_kept_functions_is_limited(monkeypatch):
-    monkeypatch.setattr(programs, "MOST", 2)
+    monkeypatch.setattr(programs, "MAX_PROGRAMS", 2)
     one, two = (programs.jit(partial(scaled, n)) for n in (1, 2))
     assert programs.jit(partial(scaled, 1)) is one  # used again, after the second
     programs.jit(partial(scaled, 3))
@@ -194,7 +194,7 @@ def test_other_devices_and_choices_are_other_programs(monkeypatch):
     with backend.built_for(jax.devices()[:1]):
         assert programs.jit(partial(scaled, 2.0)) is not program
     assert programs.jit(partial(scaled, 2.0)) is program
-    monkeypatch.setitem(backend.CHOICES, "cpu", backend.CHOICES["cpu"]._replace(ranked=7))
+    monkeypatch.setitem(backend.CHOICES, "cpu", backend.CHOICES["cpu"]._replace(rank_block=7))
     assert programs.jit(partial(scaled, 2.0)) is not program
 
 

@@ -116,7 +116,7 @@ def test_a_catalog_split_over_devices_is_ranked_like_a_whole_one_with_ties() -> 
     }
     known = Interactions(*np.array([[0], [10]], np.int32), None, None, None, np.arange(USERS), np.arange(ITEMS))
     with rows_over(2):
-        ranker = Ranker(MODEL, QueryRows.about(np.arange(USERS), known.histories), 12)
+        ranker = Ranker(MODEL, QueryRows.for_users(np.arange(USERS), known.histories), 12)
     ranked = ranker({"params": jax.tree.map(lambda x: x[None], params)}, Hyper({}))
     best = [0, *range(10, ITEMS), 1, 2, 3]
     assert ranked.items[0, 1].tolist() == best[:12]
@@ -140,7 +140,7 @@ def test_a_mesh_must_fit_the_devices_and_the_batch() -> None:
 
 def test_members_use_the_devices_that_rows_leave_free() -> None:
     placement = place(4, size=MeshSize(row=2))
-    assert (placement.n_devices, placement.n_rows, placement.per_device) == (1, 2, 4)
+    assert (placement.n_devices, placement.n_row_devices, placement.per_device) == (1, 2, 4)
 
 
 OBJECTIVES = {

@@ -100,7 +100,7 @@ def brute_force(scores: np.ndarray, k: int, excluded: bool) -> tuple[np.ndarray,
 def test_lists_of_every_member_against_a_loop(n_members, block, excluded):
     """Two devices: users of one member are split over them, two members have one each, three share both."""
     tables = np.random.default_rng(0).integers(0, 15, (n_members, USERS, ITEMS)).astype(np.float32)
-    asked = QueryRows.about(np.arange(USERS), UserHistories(*known_lists()))
+    asked = QueryRows.for_users(np.arange(USERS), UserHistories(*known_lists()))
     ranked = Ranker(Table(), asked, K, block=block, exclude_known=excluded)({"params": {"scores": tables}}, Hyper())
     for member in range(n_members):
         items, values = brute_force(tables[member], K, excluded)
@@ -115,7 +115,7 @@ def test_a_block_has_room_for_all_known_items_of_its_users(heavy):
     """One user has 30 known items, all others one."""
     lists = [np.arange(30) if user == heavy else np.array([1]) for user in range(USERS)]
     known = UserHistories(np.cumsum([0, *map(len, lists)]), np.concatenate(lists))
-    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), known), ITEMS, block=4)
+    ranker = Ranker(Table(), QueryRows.for_users(np.arange(USERS), known), ITEMS, block=4)
     table = np.zeros((1, USERS, ITEMS), np.float32)
     left = [set(row.tolist()) - {-1} for row in np.asarray(ranker({"params": {"scores": table}}, Hyper()).items[0])]
     assert left == [set(range(ITEMS)) - set(own.tolist()) for own in lists]
@@ -125,13 +125,15 @@ def test_lists_are_in_the_order_of_the_query_rows():
     table = np.random.default_rng(2).random((1, USERS, ITEMS)).astype(np.float32)
     users = np.array([20, 3, 3, 11])
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, int))
-    ranked = Ranker(Table(), QueryRows.about(users, nothing), ITEMS, block=3)({"params": {"scores": table}}, Hyper())
+    ranked = Ranker(Table(), QueryRows.for_users(users, nothing), ITEMS, block=3)(
+        {"params": {"scores": table}}, Hyper()
+    )
     np.testing.assert_array_equal(ranked.items[0], best(table[0][users], ITEMS))
 
 
 def test_one_ranker_ranks_several_parameters_and_populations():
     rng = np.random.default_rng(3)
-    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K)
+    ranker = Ranker(Table(), QueryRows.for_users(np.arange(USERS), UserHistories(*known_lists())), K)
     for n_members in (1, 2, 1):
         tables = rng.random((n_members, USERS, ITEMS)).astype(np.float32)
         items = ranker({"params": {"scores": tables}}, Hyper()).items
@@ -143,7 +145,7 @@ def test_scores_that_are_not_finite_mark_the_member(bad):
     """One score of one user and one member, for a known item that would not be listed."""
     tables = np.zeros((2, USERS, ITEMS), np.float32)
     tables[1, USERS - 1, 5] = bad
-    ranker = Ranker(Table(), QueryRows.about(np.arange(USERS), UserHistories(*known_lists())), K, block=4)
+    ranker = Ranker(Table(), QueryRows.for_users(np.arange(USERS), UserHistories(*known_lists())), K, block=4)
     assert ranker({"params": {"scores": tables}}, Hyper()).finite.tolist() == [True, False]
 
 
@@ -153,13 +155,13 @@ def test_memory_is_a_block_and_never_users_times_items():
     n_users, n_items, block = 1009, 2003, 16
     model = MatrixFactorization(n_users, n_items, 2)
     known = UserHistories(np.arange(n_users + 1), np.arange(n_users) % n_items)
-    ranker = Ranker(model, QueryRows.about(np.arange(n_users), known), 5, block=block)
+    ranker = Ranker(model, QueryRows.for_users(np.arange(n_users), known), 5, block=block)
     nobody = Query(jnp.zeros(1, jnp.int32)), jnp.zeros((1, 1), jnp.int32)
     params = jax.tree.map(
         lambda x: np.zeros((1, *x.shape), x.dtype), jax.eval_shape(model.init, jax.random.key(0), *nobody)
     )
-    program, deal = ranker.stream.compile(1, Hyper())
-    compiled = program.lower(*deal((params, None), Hyper(), np.ones(1, bool))).compile()
+    program, put = ranker.blockwise.compile(1, Hyper())
+    compiled = program.lower(*put((params, None), Hyper(), np.ones(1, bool))).compile()
     shapes = re.findall(r"\b[a-z]+\d+\[([\d,]+)\]", compiled.as_text())
     largest = max(math.prod(map(int, shape.split(","))) for shape in shapes)
     assert block * n_items <= largest <= block * (n_items + GROUP)  # padded to whole groups
@@ -168,7 +170,7 @@ def test_memory_is_a_block_and_never_users_times_items():
 
 def test_a_query_has_a_history_of_the_length_of_the_model():
     users = np.array([1, 0, 2])
-    asked = QueryRows.about(users, UserHistories(np.array([0, 3, 3, 4]), np.array([4, 5, 6, 7])))
+    asked = QueryRows.for_users(users, UserHistories(np.array([0, 3, 3, 4]), np.array([4, 5, 6, 7])))
     assert query_of(Table(), asked).history is None
 
     class Sequence(Table):
@@ -208,7 +210,7 @@ def test_sizes_are_rounded_up_by_less_than_an_eighth(n, rounded):
 def test_on_accelerators_blocks_are_smaller_for_models_with_more_numbers_per_pair(monkeypatch):
     """2^21 numbers per block, shared by its users; at least one user, and equal blocks of the 2,000 on a device."""
     nothing = UserHistories(np.zeros(4001, int), np.zeros(0, np.int32))
-    asked = QueryRows.about(np.arange(4000), nothing)
+    asked = QueryRows.for_users(np.arange(4000), nothing)
     assert Ranker(Parts(4000, 1024, 16), asked, 1)._block == 2000
     monkeypatch.setattr(backend, "platform", lambda: "gpu")
     for n_items, floats, users in (
@@ -224,7 +226,7 @@ def test_on_accelerators_blocks_are_smaller_for_models_with_more_numbers_per_pai
 def test_item_parts_are_computed_once_and_used():
     scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
-    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
+    ranker = Ranker(Parts(), QueryRows.for_users(np.arange(USERS), nothing), K, block=4)
     ranked = ranker({"params": {"scores": jnp.asarray(scores)[None]}}, Hyper())
     np.testing.assert_array_equal(ranked.items[0], best(scores, K))
     np.testing.assert_allclose(ranked.scores[0], 2 * np.sort(scores, axis=1)[:, ::-1][:, :K], rtol=1e-6)
@@ -233,7 +235,7 @@ def test_item_parts_are_computed_once_and_used():
 def test_blocks_are_halved_when_memory_runs_out(monkeypatch, caplog):
     scores = np.random.default_rng(0).normal(size=(USERS, ITEMS)).astype(np.float32)
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
-    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
+    ranker = Ranker(Parts(), QueryRows.for_users(np.arange(USERS), nothing), K, block=4)
     params, call = {"params": {"scores": jnp.asarray(scores)[None]}}, Blockwise.__call__
 
     def of_small_blocks(stream, *arguments):
@@ -254,7 +256,7 @@ def test_other_errors_of_a_device_are_not_hidden(monkeypatch):
         raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
     nothing = UserHistories(np.zeros(USERS + 1, int), np.zeros(0, np.int32))
-    ranker = Ranker(Parts(), QueryRows.about(np.arange(USERS), nothing), K, block=4)
+    ranker = Ranker(Parts(), QueryRows.for_users(np.arange(USERS), nothing), K, block=4)
     monkeypatch.setattr(Blockwise, "__call__", broken)
     with pytest.raises(jax.errors.JaxRuntimeError, match="broken"):
         ranker({"params": {"scores": jnp.zeros((1, USERS, ITEMS))}}, Hyper())

@@ -76,7 +76,7 @@ def evaluate(
     evaluated = {name: [model.evaluated(evaluation, held) for model in members] for name, members in named.items()}
     without_seed = [name for name, members in named.items() if isinstance(members[0].model, Solved)]
     first = evaluated[next(iter(named))][0]
-    units = first.users if first.ground_truth.singly else None
+    units = first.users if first.ground_truth.one_per_row else None
     frames: list[pd.DataFrame] = []
     for key in first.per_user:
         values = {name: np.stack([each.per_user[key][0] for each in seeds]) for name, seeds in evaluated.items()}

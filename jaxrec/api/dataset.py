@@ -10,8 +10,8 @@ import pandas as pd
 from jaxrec import settings
 from jaxrec.command_line import override
 from jaxrec.config import compose
+from jaxrec.data.data_warnings import reading_report
 from jaxrec.data.interactions import Interactions, summary
-from jaxrec.data.notices import of_reading
 from jaxrec.data.reading.tables import source
 from jaxrec.data.splits.assembly import Split
 from jaxrec.settings import Tree
@@ -119,7 +119,7 @@ class Dataset:
     def __repr__(self) -> str:
         with_times = "" if self.interactions.time is None else ", with times"
         sizes = f"{self.n_users:,} users, {self.n_items:,} items, {len(self):,} interactions{with_times}"
-        return f"Dataset({'; '.join([f'{self.interactions.name}: {sizes}', *of_reading(self.interactions)])})"
+        return f"Dataset({'; '.join([f'{self.interactions.name}: {sizes}', *reading_report(self.interactions)])})"
 
 
 def split(data: Dataset | object, name: str = "holdout", **options: object) -> Split:

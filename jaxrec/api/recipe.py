@@ -58,7 +58,7 @@ class Recipe:
         if self.loss is not None:
             if "loss" not in tree["loss"]:
                 raise InputError(f"{tree['model']['_target_']} does not support a custom loss function: omit loss")
-            tree["loss"]["loss"] = {"_target_": settings.give(self.loss), "_partial_": True}
+            tree["loss"]["loss"] = {"_target_": settings.register_object(self.loss), "_partial_": True}
         if self.metrics is not None:
             tree["eval"]["metrics"] = self.metrics
         tree |= {key: self.split.config[key] for key in _OF_SPLIT if key in self.split.config}
@@ -99,7 +99,7 @@ def _given(metric: object) -> str:
         raise InputError(f"metrics: {metric!r} is neither a name nor a function")
     if "<lambda>" in metric.__qualname__:
         raise InputError("metrics: a lambda has no name for the results: define the metric with def")
-    return settings.give(metric)
+    return settings.register_object(metric)
 
 
 def _values(value: object, present: object) -> Sequence[object]:
@@ -127,4 +127,4 @@ def _own_model(model: type[Model] | Model) -> dict[str, Any]:
         choices = ["trainer=alternating", *without_loss]
     elif issubclass(kind, SequenceModel):
         choices = ["loss=sequence_softmax"]
-    return {"choices": choices, "_target_": settings.give(kind), **kept}
+    return {"choices": choices, "_target_": settings.register_object(kind), **kept}

@@ -17,7 +17,7 @@ from jaxrec.api.recipe import Metrics, Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
-from jaxrec.data.notices import notices
+from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
@@ -172,7 +172,7 @@ def search(
     check_in_space(tuning.space, overrides or {}, "omit it from overrides, or put it into space")
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
-    remarks = (*notices(split), *plan.remarks)
+    remarks = (*data_warnings(split), *plan.remarks)
     tuning.check_data(split)
 
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,4 +1,4 @@
-"""Trained models in Python: metrics and history beside the recommender, saved and loaded."""
+"""Trained models in Python: a recommender with its metrics and training history, saved and loaded."""
 
 import shutil
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class TrainedModel(Recommender):
     @classmethod
     def from_result(cls, tree: Tree, result: Result) -> "TrainedModel":
         """Build the model from the result of an experiment, in memory."""
-        model = cls(result.model, result.params, rundir.beside_parameters(result))
+        model = cls(result.model, result.params, rundir.stored_values(result))
         model.metrics, model.history, model.per_user = result.metrics, result.history, result.per_user
         model.config, model._result = tree, result
         return model

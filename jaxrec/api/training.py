@@ -9,7 +9,7 @@ from jaxrec import experiment, settings
 from jaxrec.api.recipe import Metrics, Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.console import EpochProgress, say
-from jaxrec.data.notices import notices
+from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.machine import use_all_cores
@@ -89,7 +89,7 @@ def fit(
     trees, several = Recipe(split, model, loss, negatives, optimizer, metrics).members(overrides or {})
     models: list[TrainedModel | None] = [None] * len(trees)
     failed: dict[int, str] = {}
-    for line in notices(split) if verbose else ():
+    for line in data_warnings(split) if verbose else ():
         say(line)
     for places, shared, population in settings.populations(trees):
         experiment.check(shared, split.selection)

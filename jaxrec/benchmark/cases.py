@@ -124,7 +124,7 @@ def rank(tree: Tree, repeats: int, peer: str | None) -> list[Row]:
     """Time the top-10 ranking of every user, with seen items masked, from random parameters."""
     data: Interactions = build(tree["data"])
     model, params, hyper = _fresh(tree, data)
-    query_rows = QueryRows.about(np.arange(data.n_users), data.histories)
+    query_rows = QueryRows.for_users(np.arange(data.n_users), data.histories)
     ranker = Ranker(model, query_rows, 10, block=get(tree, "eval.block"))
     rows = _with_peer(lambda: np.asarray(ranker(params, hyper).items), repeats, peer, data, tree)
     for row in rows:

@@ -95,15 +95,15 @@ def programs(tree: Tree, selection: Selection, n_members: int) -> Iterator[tuple
     epoch, arguments = epoch_of(program, placement, population.hyper_of(0))
     yield "epoch", _compiled(epoch, arguments)
     _, states, hyper, active = arguments
-    queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
+    queries = QueryRows.for_users(np.arange(train.n_users), train.histories, train.encoded)
     with rows_over(get(shared, "trainer.mesh.row", 1)):
         validation = evaluator.ranker if isinstance(evaluator, CatalogEvaluator) else evaluator
         rankers = {"validation": validation, "ranking": Ranker(model, queries, 10)}
     for name, ranker in rankers.items():
         if isinstance(ranker, Ranker | CandidateEvaluator):
             arguments = (states.params, None) if isinstance(ranker, Ranker) else states.params
-            ranking, deal = ranker.stream.compile(placement.n_slots, hyper)
-            yield name, _compiled(ranking, deal(arguments, hyper, active))
+            ranking, put = ranker.blockwise.compile(placement.n_slots, hyper)
+            yield name, _compiled(ranking, put(arguments, hyper, active))
 
 
 def _compiled(jitted: Any, arguments: tuple[PyTree, ...]) -> Compiled | str:

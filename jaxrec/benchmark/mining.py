@@ -54,7 +54,7 @@ def mine(tree: Tree, repeats: int) -> tuple[list[float], dict[str, float]]:
     hyper = population.hyper
     params = jax.jit(lambda hyper: fresh(model, jax.random.key(0), hyper))(jax.tree.map(lambda x: x[0], hyper))
     stacked = jax.tree.map(lambda x: x[None], params)
-    query_rows = QueryRows.about(np.arange(data.n_users), data.histories)
+    query_rows = QueryRows.for_users(np.arange(data.n_users), data.histories)
     started = time.perf_counter()
     ranker = Ranker(model, query_rows, HARDEST, block=get(tree, "eval.block"))
     items = np.asarray(ranker(stacked, hyper).items)[0]
@@ -113,7 +113,7 @@ def flops_of_a_user(model: Model, params: Params, data: Interactions, users: int
     """
 
     def counted(n: int) -> float:
-        query = query_of(model, QueryRows.about(np.arange(n), data.histories))
+        query = query_of(model, QueryRows.for_users(np.arange(n), data.histories))
         score = jax.jit(lambda params, query: model.bind(params).score_catalog(query))
         cost = score.trace(params, query).lower(lowering_platforms=("cuda",)).cost_analysis()
         return float(cost["flops"])
@@ -125,7 +125,7 @@ def _check(model: Model, params: Params, data: Interactions, items: np.ndarray) 
     known = data.histories
     everything = jnp.arange(data.n_items, dtype=jnp.int32)[None, :]
     for user in np.random.default_rng(0).choice(data.n_users, CHECKED, replace=False):
-        query = query_of(model, QueryRows.about(np.array([user]), known))
+        query = query_of(model, QueryRows.for_users(np.array([user]), known))
         scores = np.array(model.bind(params)(query, everything)[0])
         scores[known.masked(np.array([user]))[1]] = -np.inf
         best = np.sort(scores)[::-1][: items.shape[1]]

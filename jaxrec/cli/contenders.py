@@ -16,7 +16,7 @@ from jaxrec.settings import Tree
 if TYPE_CHECKING:
     from jaxrec.launch import Contender
 
-OF_A_MODEL = ("model", "loss", "negatives", "optimizer", "trainer")
+MODEL_GROUPS = ("model", "loss", "negatives", "optimizer", "trainer")
 
 
 def compose_contenders(
@@ -36,7 +36,7 @@ def compose_contenders(
         raise InputError(f"{typed['model']} sets one model, and {comparison} trains several: list them in sweep.models")
     if (name := choices.get("experiment")) is not None:
         with_it, without = load([f"experiment={name}"]), load([])
-        if changed := [part for part in OF_A_MODEL if with_it.get(part) != without.get(part)]:
+        if changed := [part for part in MODEL_GROUPS if with_it.get(part) != without.get(part)]:
             raise InputError(
                 f"experiment={name} sets {', '.join(changed)} for one model, and {comparison} trains several: only an "
                 "experiment that sets data, split and evaluation can be compared; set these alone"

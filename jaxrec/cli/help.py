@@ -57,7 +57,7 @@ def help_text(config_name: str, arguments: Sequence[str], title: str | None = No
 
 
 def _groups(config: Path) -> Iterator[str]:
-    """Yield the groups of which a command reads a choice."""
+    """Yield the config groups that a command reads a choice from."""
     for entry in read(config)["defaults"]:
         if isinstance(entry, dict):
             yield from (group for group in entry if not group.startswith(("override ", "optional ")))
@@ -126,7 +126,7 @@ def _of_choice(folders: Sequence[Path], file: Path, package: str) -> tuple[list[
 
 
 def _comments(text: str, prefix: str) -> tuple[list[str], dict[str, str]]:
-    """Return the comment at the top of a YAML file, and the comments beside and above its keys."""
+    """Return the comment at the top of a YAML file, and the comments next to and above its keys."""
     header: list[str] = []
     comments: dict[str, str] = {}
     path: list[tuple[int, str]] = []  # indentation and name of the key, and of those around it
@@ -147,7 +147,7 @@ def _comments(text: str, prefix: str) -> tuple[list[str], dict[str, str]]:
             continue
         path = [(indent, name) for indent, name in path if indent < len(key[1])] + [(len(key[1]), key[2])]
         last, column = prefix + ".".join(name for _, name in path), comment.start() if comment else -1
-        if said := [*above, *([comment[1]] if comment else [])]:
-            comments[last] = " ".join(said)
+        if texts := [*above, *([comment[1]] if comment else [])]:
+            comments[last] = " ".join(texts)
         above = []
     return header, comments

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-NO_TIME = np.iinfo(np.int64).min  # unknown time of an event of which a server is told
+NO_TIME = np.iinfo(np.int64).min  # unknown time: an event that a server received without one
 
 
 class UserHistories(NamedTuple):

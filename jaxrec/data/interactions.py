@@ -16,7 +16,9 @@ from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
 COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight", "position")  # one entry per row
-MOST = 2**31 - 2**24  # interactions; positions are int32, also those of the last batch, which may end beyond the data
+MAX_INTERACTIONS = (
+    2**31 - 2**24
+)  # interactions; positions are int32, also those of the last batch, which may end beyond the data
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,10 +179,10 @@ def encode(
     Raises:
         InputError: an id is missing or invalid, or occurs twice in the features; or there are too many interactions.
     """
-    if len(frame) > MOST:
+    if len(frame) > MAX_INTERACTIONS:
         raise InputError(
-            f"the data has {len(frame):,} interactions, but their numbers have 32 bits: use {MOST:,} at most, e.g. the "
-            "latest ones"
+            f"the data has {len(frame):,} interactions, but their numbers have 32 bits: use at most "
+            f"{MAX_INTERACTIONS:,}, e.g. the latest ones"
         )
     user, user_ids = _table(frame["user_id"])
     item, item_ids = _table(frame["item_id"])

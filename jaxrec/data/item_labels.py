@@ -11,7 +11,7 @@ import pandas as pd
 
 TITLE_COLUMNS = ("title", "name", "product_name", "item_name", "description")
 CATEGORY_COLUMNS = ("genres", "genre", "categories", "category", "department", "product_category", "cluster")
-LONGEST = 100  # maximum number of characters of a title or category
+MAX_CHARACTERS = 100  # maximum number of characters of a title or category
 
 
 class Categories(NamedTuple):
@@ -84,7 +84,7 @@ def _categories(column: pd.Series) -> Categories:
 
 
 def _text(column: pd.Series) -> pd.Series:
-    """Return text of at most `LONGEST` characters, missing where missing or blank."""
+    """Return text of at most `MAX_CHARACTERS` characters, missing where missing or blank."""
     text = column.astype(object).where(column.notna()).map(str, na_action="ignore").astype(object)
-    text = text.map(lambda value: " ".join(value.split())[:LONGEST], na_action="ignore")
+    text = text.map(lambda value: " ".join(value.split())[:MAX_CHARACTERS], na_action="ignore")
     return text.where(text != "")

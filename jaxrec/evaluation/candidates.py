@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Int
 from pydantic import NonNegativeInt, PositiveInt
 
-from jaxrec.blockwise import Block, Blockwise, block_size, each_member
+from jaxrec.blockwise import Block, Blockwise, block_size, map_members
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.candidate_lists import draw_candidates, read_candidates
 from jaxrec.data.splits.split import HeldOut
@@ -50,7 +50,7 @@ class CandidateEvaluator(Evaluator):
     ) -> None:
         self.model, self.k = model, tuple(sorted(k))
         self.metrics = chosen or metrics(RANKED, [OF_LIST])
-        self.ground_truth = ground_truth(held_out, singly=True)
+        self.ground_truth = ground_truth(held_out, one_per_row=True)
         queries, (offsets, items) = self.ground_truth.queries, lists
         self._width = int(np.max(np.diff(offsets)[queries.users]))
         if self.k[-1] > self._width + 1:
@@ -62,13 +62,13 @@ class CandidateEvaluator(Evaluator):
         targets = jnp.asarray(self.ground_truth.items, jnp.int32)
         shared = rows_of(model, queries, folds), targets, ragged(offsets, items), sources
         rows_at_a_time = block_size(len(targets), max(model.n_items, self._width), block)
-        self.stream = Blockwise(
+        self.blockwise = Blockwise(
             partial(_rank_member, self._width), (model, folds), shared, len(targets), rows_at_a_time
         )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
         """Metrics of every member; see `Evaluator.measure`."""
-        ranks, finite = self.stream(params, hyper, active)
+        ranks, finite = self.blockwise(params, hyper, active)
         hits, by_metric = _measure(ranks, self.k, self.metrics)
         lists = jnp.where(hits, jnp.asarray(self.ground_truth.items, jnp.int32)[None, :, None], -1)
         named = {SAMPLED + key: values for key, values in by_metric.items()}
@@ -114,7 +114,7 @@ def _measure(
         hits = ranks[:, None] == jnp.arange(1, ks[-1] + 1)[None, :]
         return hits, per_user(hits, jnp.ones_like(ranks), ks, chosen)
 
-    return each_member(of_member)(ranks)
+    return map_members(of_member)(ranks)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class CandidateEvaluation:
         """Keys of all reported metrics."""
         return keys(self.chosen, self.k, SAMPLED)
 
-    def of_test(self, known: Interactions) -> "CandidateEvaluation":
+    def for_test(self, known: Interactions) -> "CandidateEvaluation":
         """The settings for the test part, which are the same."""
         return self
 

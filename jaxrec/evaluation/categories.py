@@ -20,7 +20,7 @@ ENTRIES = 1 << 22  # entries of histories that are counted at a time
 ROWS = 4096  # lists that are compared with histories at a time
 
 
-class OwnCategories(NamedTuple):
+class HistoryCategories(NamedTuple):
     """Categories of the items, and the distribution of the categories of each row's history.
 
     Attributes:
@@ -49,7 +49,7 @@ class OwnCategories(NamedTuple):
         return jax.lax.map(mix, (items, self.codes), batch_size=ROWS)
 
 
-def own_categories(categories: ItemCategories, queries: QueryRows) -> OwnCategories:
+def history_categories(categories: ItemCategories, queries: QueryRows) -> HistoryCategories:
     """Count the categories of the history of each row."""
     n = queries.end - queries.start
     ends = np.cumsum(n)
@@ -68,7 +68,9 @@ def own_categories(categories: ItemCategories, queries: QueryRows) -> OwnCategor
             part[row, place] = values
             parts.append(part)
     of_items = jnp.asarray(categories.codes, jnp.int32)
-    return OwnCategories(of_items, jnp.asarray(_stacked(codes), jnp.int32), jnp.asarray(_stacked(shares), jnp.float32))
+    return HistoryCategories(
+        of_items, jnp.asarray(_stacked(codes), jnp.int32), jnp.asarray(_stacked(shares), jnp.float32)
+    )
 
 
 def _stacked(parts: list[np.ndarray]) -> np.ndarray:

@@ -35,7 +35,7 @@ class Latency:
 
     def __init__(self, model: Model, known: Interactions) -> None:
         users = np.arange(min(N_USERS, known.n_users))
-        rows = QueryRows.about(users, known.histories, known.encoded)
+        rows = QueryRows.for_users(users, known.histories, known.encoded)
         self._ranker = Ranker(model, rows, min(N_ITEMS, known.n_items))
 
     def __call__(self, params: Params, hyper: Hyper) -> float:

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Array, Bool, Float
 
 from jaxrec import backend
-from jaxrec.blockwise import each_member
+from jaxrec.blockwise import map_members
 from jaxrec.bootstrap import mean_and_interval
 from jaxrec.data.interactions import Interactions
 from jaxrec.evaluation.ground_truth import GroundTruth
@@ -82,7 +82,7 @@ def _means(per_user: OrderedDict[str, Float[Array, "P R"]]) -> OrderedDict[str, 
         parts = jnp.pad(jnp.where(is_defined, x, 0), (0, -len(x) % SUMMED)).reshape(-1, SUMMED)
         return jnp.sum(jnp.sum(parts, axis=1)) / jnp.sum(is_defined).astype(jnp.float32)
 
-    return each_member(lambda own: OrderedDict((key, mean(x)) for key, x in own.items()))(per_user)
+    return map_members(lambda own: OrderedDict((key, mean(x)) for key, x in own.items()))(per_user)
 
 
 class RankedLists(NamedTuple):
@@ -126,8 +126,8 @@ class Evaluation:
         """User of each row, [R]."""
         return self.ground_truth.queries.users
 
-    def shown(self, member: int) -> RankedLists | None:
-        """Ranked lists of one member; None if only candidates were ranked."""
+    def ranked_lists(self, member: int) -> RankedLists | None:
+        """Ranked lists of one member with their relevant items; None if only candidates were ranked."""
         if self.prefix:
             return None
         return RankedLists(
@@ -142,7 +142,7 @@ class Evaluation:
 
     def intervals(self, member: int) -> dict[str, tuple[float, float]]:
         """95% bootstrap interval of each mean; users are resampled with all of their rows."""
-        units = self.users if self.ground_truth.singly else None
+        units = self.users if self.ground_truth.one_per_row else None
         return {key: mean_and_interval(values[member], units=units)[1:] for key, values in self.per_user.items()}
 
     def table(self, member: int, data: Interactions) -> pd.DataFrame:
@@ -151,6 +151,6 @@ class Evaluation:
         `known` is the number of interactions known before the target: in a session, those of the steps before.
         """
         columns: dict[str, np.ndarray] = {"user_id": data.user_ids[self.users]}
-        if self.ground_truth.singly:
+        if self.ground_truth.one_per_row:
             columns |= {"item_id": data.item_ids[self.ground_truth.items], "known": self.ground_truth.n_known}
         return pd.DataFrame(columns | {key: values[member] for key, values in self.per_user.items()})

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import PositiveInt
 
-from jaxrec.blockwise import each_member
+from jaxrec.blockwise import map_members
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
-from jaxrec.evaluation.categories import OwnCategories, categories_of, has_categories, own_categories
+from jaxrec.evaluation.categories import HistoryCategories, categories_of, has_categories, history_categories
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.fallback import Fallback
@@ -72,13 +72,13 @@ class CatalogEvaluator(Evaluator):
         kinds = {metric.kind for metric in self.metrics}
         known = held_out.known
         expected = most_popular(held_out, queries, self.k[-1], exclude_known) if OF_HITS in kinds else None
-        self._known = _Known(
+        self._known = _ListInputs(
             self.ground_truth.relevant,
             jnp.asarray(np.diff(self.ground_truth.offsets), jnp.int32),
             jnp.asarray(known.shares) if kinds & {OF_ITEMS, OF_POPULARITY} else None,
             jnp.asarray(mean_over_history(known.shares, queries)) if OF_POPULARITY in kinds else None,
             expected,
-            own_categories(categories_of(known, category), queries) if OF_CATEGORIES in kinds else None,
+            history_categories(categories_of(known, category), queries) if OF_CATEGORIES in kinds else None,
         )
 
     def measure(self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None) -> Measured:
@@ -110,7 +110,7 @@ def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:
     return np.divide(total, n, out=np.full(len(n), np.nan), where=n > 0).astype(np.float32)
 
 
-class _Known(NamedTuple):
+class _ListInputs(NamedTuple):
     """Inputs of list metrics besides the lists; None for what no metric needs.
 
     Attributes:
@@ -127,7 +127,7 @@ class _Known(NamedTuple):
     shares: Float[Array, "I"] | None
     own: Float[Array, "R"] | None
     expected: Int[Array, "R K"] | None
-    categories: OwnCategories | None
+    categories: HistoryCategories | None
 
     def arrays(
         self, items: Int[Array, "R K"], hits: Bool[Array, "R K"], n_items: int, k: int
@@ -148,7 +148,7 @@ class _Known(NamedTuple):
 
 @partial(jax.jit, static_argnames=("ks", "n_items", "chosen"))
 def _measure(
-    known: _Known,
+    known: _ListInputs,
     items: Int[Array, "P R K"],
     finite: Bool[Array, "P"],
     ks: tuple[int, ...],
@@ -167,7 +167,7 @@ def _measure(
                 parts[kind == OF_ALL_LISTS].update((f"{m.name}@{k}", m(*arrays[kind])) for m in own)
         return parts
 
-    per_user_values, overall = each_member(of_member)(items)
+    per_user_values, overall = map_members(of_member)(items)
     return invalidated(per_user_values, finite), invalidated(overall, finite)
 
 
@@ -201,7 +201,7 @@ class FullCatalog:
         check_monitor(self.monitor, self.measured)
         metrics(DEFAULT, CATALOG_KINDS, self.test_metrics)
 
-    def of_test(self, known: Interactions) -> "FullCatalog":
+    def for_test(self, known: Interactions) -> "FullCatalog":
         """The settings for the test part, with the metrics that are measured there only."""
         further = self.test_metrics
         if further == ON_TEST and not has_categories(known, self.category):
@@ -210,8 +210,8 @@ class FullCatalog:
 
     def check_data(self, known: Interactions) -> None:
         """Raise an InputError if a metric needs categories of items and the data has none."""
-        asked = *self._all, *(metric(name) for name in self.test_metrics if self.test_metrics != ON_TEST)
-        if self.category is not None or any(each.kind == OF_CATEGORIES for each in asked):
+        chosen = *self._all, *(metric(name) for name in self.test_metrics if self.test_metrics != ON_TEST)
+        if self.category is not None or any(each.kind == OF_CATEGORIES for each in chosen):
             categories_of(known, self.category)
 
     @property

@@ -19,13 +19,13 @@ class GroundTruth(NamedTuple):
         queries: users and histories of the rows
         offsets: bounds of the relevant items of each row
         items: relevant items of all rows
-        singly: whether each row has one relevant item, so that a user may have several rows
+        one_per_row: whether each row has one relevant item, so that a user may have several rows
     """
 
     queries: QueryRows
     offsets: np.ndarray
     items: np.ndarray
-    singly: bool
+    one_per_row: bool
 
     @property
     def relevant(self) -> Ragged:
@@ -38,8 +38,8 @@ class GroundTruth(NamedTuple):
         return self.queries.end - self.queries.start
 
 
-def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
-    """One row per user with held-out items; one per held-out interaction if `singly` or for session splits.
+def ground_truth(held_out: HeldOut, *, one_per_row: bool = False) -> GroundTruth:
+    """One row per user with held-out items; one per held-out interaction if `one_per_row` or for session splits.
 
     The history of a row is all that is known of its user; at a step of a session, the interactions before it.
 
@@ -52,18 +52,18 @@ def ground_truth(held_out: HeldOut, *, singly: bool = False) -> GroundTruth:
         return _steps(held_out, held_out.order)
     is_evaluated = _of_evaluated_users(held_out.known, held_out)
     known = (held_out.known if is_evaluated.all() else held_out.known.take(is_evaluated)).histories
-    if singly:
+    if one_per_row:
         _, rows = held_out.target.user_order
         users = held_out.target.user[rows]
         queries = QueryRows(
             users, known, known.offsets[users], known.offsets[users + 1], encoded=held_out.known.encoded
         )
-        return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], singly=True)
+        return GroundTruth(queries, np.arange(len(rows) + 1), held_out.target.item[rows], one_per_row=True)
     offsets, items = held_out.target.histories[:2]
     users = np.flatnonzero(np.diff(offsets))
     offsets, items = select_rows(offsets, items, users)
     return GroundTruth(
-        QueryRows.about(users, known, held_out.known.encoded), offsets, sort_rows(offsets, items), singly=False
+        QueryRows.for_users(users, known, held_out.known.encoded), offsets, sort_rows(offsets, items), one_per_row=False
     )
 
 
@@ -78,7 +78,7 @@ def _steps(held_out: HeldOut, order: np.ndarray) -> GroundTruth:
     end = np.flatnonzero(is_target[rows])
     users = context.user[rows[end]]
     queries = QueryRows(users, known, known.offsets[users], end, encoded=held_out.known.encoded)
-    return GroundTruth(queries, np.arange(len(end) + 1), known.items[end], singly=True)
+    return GroundTruth(queries, np.arange(len(end) + 1), known.items[end], one_per_row=True)
 
 
 def _of_evaluated_users(rows: Interactions, held_out: HeldOut) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec import programs
-from jaxrec.blockwise import Block, Blockwise, block_size, each_member
+from jaxrec.blockwise import Block, Blockwise, block_size, map_members
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.evaluation.evaluation import Evaluator, Measured
 from jaxrec.evaluation.full_catalog import DEFAULT, FullCatalog
@@ -34,13 +34,13 @@ class Predictor:
         pairs = rows_of(model, queries), jnp.asarray(held_out.target.item, jnp.int32), below
         # Some models score the whole catalog to score a pair.
         rows_at_a_time = block_size(len(user), model.n_items, block)
-        self.stream = Blockwise(_score_member, (model, None), pairs, len(user), rows_at_a_time)
+        self.blockwise = Blockwise(_score_member, (model, None), pairs, len(user), rows_at_a_time)
 
     def __call__(
         self, params: Params, hyper: Hyper, active: Bool[np.ndarray, "P"] | None = None
     ) -> Float[Array, "P R"]:
         """Scores in the order of the held-out rows, from parameters and hyperparameters with a member axis."""
-        return self.stream(params, hyper, active)[0]
+        return self.blockwise(params, hyper, active)[0]
 
 
 def _score_member(
@@ -90,7 +90,7 @@ def _measure(
     chosen: tuple[Metric, ...], scores: Float[Array, "P R"], targets: Float[Array, "R"]
 ) -> dict[str, Float[Array, "P"]]:
     """Metrics of every member's predictions."""
-    return each_member(lambda own: {metric.name: metric(own, targets) for metric in chosen})(scores)
+    return map_members(lambda own: {metric.name: metric(own, targets) for metric in chosen})(scores)
 
 
 def _undefined(labels: np.ndarray, threshold: float) -> dict[str, str]:

@@ -14,7 +14,7 @@ from jaxrec.evaluation import cost
 from jaxrec.evaluation.candidates import CandidateEvaluation
 from jaxrec.evaluation.evaluation import Evaluator
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.fallback import Fallback, folding, trained_on
+from jaxrec.fallback import Fallback, fold_in_model, training_summary
 from jaxrec.features import sizes
 from jaxrec.fitting.epochs import Trainer
 from jaxrec.fitting.gradient import GradientFit
@@ -39,7 +39,7 @@ def model_and_evaluator(tree: Tree, selection: Selection) -> tuple[Model, Evalua
     evaluation, model, evaluated_model, known = _parts(tree, selection)
     if validation is None:
         return model, None
-    fallback = Fallback(trained_on(train), folding(evaluated_model, longest_history(known)))
+    fallback = Fallback(training_summary(train), fold_in_model(evaluated_model, longest_history(known)))
     with tables_split(tree):
         evaluator = evaluation.evaluator(evaluated_model, validation, fallback)
     if why := evaluator.undefined.get(evaluation.monitor):

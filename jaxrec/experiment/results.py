@@ -1,4 +1,4 @@
-"""Results of trained members: metrics on the test split, beside those of the popularity baseline."""
+"""Results of trained members: metrics on the test split, next to those of the popularity baseline."""
 
 import time
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from jaxrec.experiment.failures import DIVERGED, failure, numbers_of_member
 from jaxrec.experiment.parts import evaluated_model_of, longest_history, model_of, tables_split, trainer
 from jaxrec.experiment.provenance import environment, facts
 from jaxrec.experiment.training import Selected, members_of
-from jaxrec.fallback import Fallback, Trained, folding, trained_on
+from jaxrec.fallback import Fallback, TrainingSummary, fold_in_model, training_summary
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow
@@ -40,7 +40,7 @@ class Result:
     hyper: Hyper
     known: Interactions = field(repr=False)
     lists: RankedLists | None = field(default=None, repr=False)
-    trained: Trained | None = field(default=None, repr=False)
+    trained: TrainingSummary | None = field(default=None, repr=False)
 
 
 def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) -> list[Result]:
@@ -71,12 +71,12 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
         fit = trainer(tree)(model_of(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
     known = split.test.known
     settings: FullCatalog | CandidateEvaluation = build(tree["eval"])
-    evaluation = settings.of_test(split.test.known)
+    evaluation = settings.for_test(split.test.known)
     started = time.perf_counter()
     context = split.test.context()
     evaluated_model = evaluated_model_of(model_of(tree, context), selection, context)
-    trained = trained_on(fitted_on)
-    fallback = Fallback(trained, folding(evaluated_model, longest_history(context)))
+    trained = training_summary(fitted_on)
+    fallback = Fallback(trained, fold_in_model(evaluated_model, longest_history(context)))
     with tables_split(tree):
         evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
     hyper = selected.population.at(selected.fit.best_epoch)
@@ -117,7 +117,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
             hyper=jax.tree.map(lambda x: x[member], hyper),  # noqa: B023
             known=known,
-            lists=test.shown(member),
+            lists=test.ranked_lists(member),
             trained=trained,
         )
         for member in range(selected.population.size)

@@ -1,4 +1,4 @@
-"""Training of a population, and selection by its validation metrics; test data is not at hand here."""
+"""Training of a population, and selection by its validation metrics; it has no access to test data."""
 
 import time
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ def select(
         population: seeds and hyperparameters of the members.
         on_epoch: called after each epoch.
         saved: training states of a process that ended, which are continued and written; None: nothing is written.
-        n_slots: least number of slots of the program.
+        n_slots: minimum number of slots of the program.
     """
     return train(tree, selection, population, *model_and_evaluator(tree, selection), on_epoch, saved, n_slots)
 

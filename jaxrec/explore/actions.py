@@ -8,7 +8,7 @@ import pandas as pd
 from jaxrec.data.interactions import Interactions, summary
 from jaxrec.data.reading.times import DAY
 
-MOST_ACTIONS = 6  # number of event types shown; the rarest ones are merged
+MAX_ACTIONS = 6  # number of event types shown; the rarest ones are merged
 OTHERS = "others"
 ONE_KIND = "interaction"
 
@@ -22,8 +22,8 @@ def actions(interactions: Interactions) -> tuple[np.ndarray, list[str]]:
     place = np.zeros(len(counts), np.int64)
     place[order] = np.arange(len(order))
     names = [interactions.event_names[code] for code in order]
-    if len(order) > MOST_ACTIONS:
-        place, names = np.minimum(place, MOST_ACTIONS - 1), [*names[: MOST_ACTIONS - 1], OTHERS]
+    if len(order) > MAX_ACTIONS:
+        place, names = np.minimum(place, MAX_ACTIONS - 1), [*names[: MAX_ACTIONS - 1], OTHERS]
     return place[interactions.event], names
 
 

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences
+from jaxrec.explore import captions
 from jaxrec.page.figure import LEGEND, chart, plain, titled
 from jaxrec.page.html import Html
 
-MOST_LABELS = 24  # vertical labels that fit on a phone
+MAX_LABELS = 24  # vertical labels that fit on a phone
 FAINT = "rgba(61,139,212,0.06)"
 LOG = {"type": "log", "dtick": 1, "tickformat": "~s"}
 SHARE = {"tickformat": ".0%", "rangemode": "tozero"}
@@ -19,7 +19,7 @@ def histogram(title: str, table: pd.DataFrame, x: str, y: str, caption: str, col
     """Draw a histogram, starting at the first nonempty bin."""
     table = table[table["count"].cumsum() > 0]
     labels = [
-        sentences.number(low) if low == high else f"{sentences.number(low)}\u2013{sentences.number(high)}"
+        captions.number(low) if low == high else f"{captions.number(low)}\u2013{captions.number(high)}"
         for low, high in zip(table.low, table.high, strict=True)
     ]
     return bars(title, labels, table["count"], x, y, caption, color)
@@ -29,11 +29,11 @@ def bars(title: str, labels: Sequence[str], counts: pd.Series, x: str, y: str, c
     """Draw labeled vertical bars at integer positions, so that Plotly does not parse labels as numbers or dates."""
     places = list(range(len(labels)))
     tips = [
-        f"{label} {plain(x)}: {n:,} {y} ({sentences.percent(n / counts.sum())})"
+        f"{label} {plain(x)}: {n:,} {y} ({captions.percent(n / counts.sum())})"
         for label, n in zip(labels, counts, strict=True)
     ]
     bars = go.Bar(x=places, y=counts, marker_color=color, hovertext=tips, hoverinfo="text")
-    step = -(-len(labels) // MOST_LABELS)
+    step = -(-len(labels) // MAX_LABELS)
     flat = len("".join(labels)) <= 22
     look = {"tickangle": 0} if flat else {"tickangle": -90, "tickfont": {"size": 11}}
     axis = titled(x, tickvals=places[::step], ticktext=list(labels)[::step], showgrid=False, **look)
@@ -86,7 +86,7 @@ def legend(traces: Sequence[object]) -> dict[str, object]:
 
 
 def short(text: object, most: int = 24) -> str:
-    """Truncate a label to fit beside a chart on a phone; the tooltip has the full text."""
+    """Truncate a label to fit next to a chart on a phone; the tooltip has the full text."""
     text = str(text)
     return plain(text if len(text) <= most else text[: most - 1].rstrip() + "…")
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences
+from jaxrec.explore import captions
 from jaxrec.explore.actions import ONE_KIND
 from jaxrec.explore.bars import FAINT, LOG, SHARE, histogram, legend, listing, ranked, short
 from jaxrec.page.figure import BLUE, COLORS, GRAY, ORANGE, chart, log_ticks, plain, titled
@@ -14,26 +14,26 @@ from jaxrec.page.html import Html, plural
 
 def actions(table: pd.DataFrame) -> Html:
     """Draw interactions by event type."""
-    texts = [f"{row.interactions:,} ({sentences.percent(row.share)})" for row in sentences.rows(table)]
+    texts = [f"{row.interactions:,} ({captions.percent(row.share)})" for row in captions.rows(table)]
     tips = [
         f"{plain(row.action)}: {row.interactions:,} interactions of {row.users:,} users with {row.items:,} items"
-        for row in sentences.rows(table)
+        for row in captions.rows(table)
     ]
     colors = list(COLORS[: len(table)])
     bars = ranked(list(table.action), table.interactions, colors, tips, texts)
-    return listing("Event types", [bars], sentences.of_actions(table), list(table.action), room=1.9)
+    return listing("Event types", [bars], captions.of_actions(table), list(table.action), room=1.9)
 
 
 def top_items(table: pd.DataFrame, color: str) -> Html:
     """Draw the most popular items of one event type."""
     tips = [
         f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
-        for row in sentences.rows(table)
+        for row in captions.rows(table)
     ]
     titles, action = list(table.title), table.action.iloc[0]
     bars = ranked(titles, table.interactions, color, tips, [f"{n:,}" for n in table.interactions])
     title = "Most popular items" if action == ONE_KIND else f"Most popular items: {action}"
-    return listing(title, [bars], sentences.of_top_items(table), titles, room=1.6)
+    return listing(title, [bars], captions.of_top_items(table), titles, room=1.6)
 
 
 def ranks(table: pd.DataFrame) -> Html:
@@ -50,7 +50,7 @@ def ranks(table: pd.DataFrame) -> Html:
         for (action, group), color in zip(table.groupby("action", sort=False), COLORS, strict=False)
     ]
     axes = {"xaxis": titled("popularity rank", **LOG), "yaxis": titled("interactions", **LOG)}
-    return chart("Long tail", lines, sentences.of_ranks(table), **legend(lines), **axes)
+    return chart("Long tail", lines, captions.of_ranks(table), **legend(lines), **axes)
 
 
 def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
@@ -77,7 +77,7 @@ def lorenz(table: pd.DataFrame, concentration: pd.DataFrame) -> Html:
         "xaxis": titled("share of items or users", **{**SHARE, "tickvals": [0.2, 0.4, 0.6, 0.8, 1]}),
         "yaxis": titled("share of interactions", **SHARE),
     }
-    return chart("Concentration", lines, sentences.of_concentration(concentration), **legend(lines), **axes)
+    return chart("Concentration", lines, captions.of_concentration(concentration), **legend(lines), **axes)
 
 
 def activity(table: pd.DataFrame) -> Html:
@@ -97,10 +97,10 @@ def activity(table: pd.DataFrame) -> Html:
             hoverinfo="x",
             name=plain(row.action),
         )
-        for place, row in enumerate(sentences.rows(table))
+        for place, row in enumerate(captions.rows(table))
     ]
     names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
-    caption = sentences.of_activity(table)
+    caption = captions.of_activity(table)
     low, high = table.p5.min(), table.p95.max()
     span = {"type": "log", **log_ticks(low, high if high > low else 10 * low)}
     axes = {"xaxis": titled("interactions per user", **span), "yaxis": {**names, "showgrid": False}}
@@ -111,9 +111,9 @@ def users(table: pd.DataFrame, group: str) -> Html:
     """Draw a histogram of interactions per user, of all users or the most active tenth."""
     bins, action = table[table.group == group], table.action.iloc[0]
     everyone = group == "all users"
-    noun = sentences.noun(action)
+    noun = captions.noun(action)
     title = f"Users by number of {noun}" if everyone else f"Top 10% of the users by number of {noun}"
-    caption = sentences.of_all_users(table) if everyone else sentences.of_top_users(table)
+    caption = captions.of_all_users(table) if everyone else captions.of_top_users(table)
     bins = bins if everyone else bins[bins["high"] >= table.cut.iloc[0]]
     return histogram(title, bins, noun, "users", caption, BLUE if everyone else ORANGE)
 
@@ -129,7 +129,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
             color,
             [
                 f"user {plain(row.user_id)}: {row.interactions:,} with {row.items:,} items<br>{plain(kind)}: {n:,}"
-                for row, n in zip(sentences.rows(table), table[kind], strict=True)
+                for row, n in zip(captions.rows(table), table[kind], strict=True)
             ],
             [f"{n:,}" for n in table.interactions] if kind == kinds[-1] else None,
             name=plain(kind),
@@ -139,7 +139,7 @@ def most_active(table: pd.DataFrame, names: Sequence[str], total: int) -> Html:
     return listing(
         "Most active users",
         bars,
-        sentences.of_most_active(table, total),
+        captions.of_most_active(table, total),
         labels,
         room=1.25,
         most=table.interactions.max(),
@@ -152,12 +152,12 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
     """Draw the number of users or user-item pairs at each step of the funnel."""
     through = table[f"{of}_through"]
     texts = [
-        f"{n:,}" if place == 0 else f"{n:,} ({sentences.percent(rate)})"
+        f"{n:,}" if place == 0 else f"{n:,} ({captions.percent(rate)})"
         for place, (n, rate) in enumerate(zip(through, table[f"{of}_rate"], strict=True))
     ]
     tips = [
         f"{plain(row.action)}: {getattr(row, of):,},<br>{getattr(row, f'{of}_through'):,} with all previous steps"
-        for row in sentences.rows(table)
+        for row in captions.rows(table)
     ]
     bars = go.Funnel(
         y=list(range(len(table))),
@@ -175,7 +175,7 @@ def funnel(table: pd.DataFrame, of: str) -> Html:
     names = {"tickvals": list(range(len(table))), "ticktext": [short(name) for name in table.action]}
     title = {"pairs": "User-item pairs", "users": "Users"}[of]
     return chart(
-        title, [bars], sentences.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
+        title, [bars], captions.of_funnel(table, of), height=100 + 65 * len(table), yaxis={**names, "showgrid": False}
     )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 SIMPLE = "model=popularity,item_knn,ease,ials"  # fast to train and strong baselines
-MOST_SINGLE = 0.9  # beyond this share of sessions with a single action, there is no next item to predict
-MOST_ITEMS = 20_000  # beyond that, the item-item matrix of EASE is too large for most machines
+MAX_SINGLE_SHARE = 0.9  # beyond this share of sessions with a single action, there is no next item to predict
+MAX_ITEMS = 20_000  # beyond that, the item-item matrix of EASE is too large for most machines
 
 
 def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> list[tuple[str, list[str]]]:
@@ -17,14 +17,14 @@ def next_steps(tables: Mapping[str, pd.DataFrame], *, repeats: bool = True) -> l
         repeats: whether the source has the setting `data.duplicates`.
     """
     facts = dict(zip(tables["summary"].fact, tables["summary"].value, strict=True))
-    models = SIMPLE if facts["items"] <= MOST_ITEMS else SIMPLE.replace(",ease", "")
+    models = SIMPLE if facts["items"] <= MAX_ITEMS else SIMPLE.replace(",ease", "")
     timed = "over_time" in tables
     split = ["split=global_time"] if timed else []
     why = "train on the past and test on the future" if timed else "without times, hold out interactions at random"
     steps = [(f"Compare simple models first; {why}.", [models, *split])]
     steps.append(("Search the settings of matrix factorization.", ["sweep=mf", *split]))
     sessions = tables.get("sessions", pd.DataFrame({"fact": [], "value": []})).set_index("fact").value
-    if sessions.get("share with a single action", 1.0) < MOST_SINGLE:
+    if sessions.get("share with a single action", 1.0) < MAX_SINGLE_SHARE:
         text = "Predict the next item at every step of a session."
         keep = ["data.duplicates=keep"] if repeats else []
         steps.append((text, ["split=sessions", "model=item_knn,gru4rec", *keep]))

@@ -10,7 +10,7 @@ from jaxrec import console
 from jaxrec.atomic_files import remove_mark, write_atomic, write_text
 from jaxrec.command_line import command
 from jaxrec.data.interactions import Interactions
-from jaxrec.explore import charts, sentences, time_charts, value_charts
+from jaxrec.explore import captions, charts, time_charts, value_charts
 from jaxrec.explore.next_steps import next_steps
 from jaxrec.page.figure import COLORS
 from jaxrec.page.html import Cell, Html, box, cards, frame, grid, page, section, tag
@@ -48,7 +48,7 @@ def run(tree: Tree, directory: Path, typed: Sequence[str] = ()) -> None:
     console.table(interactions.name, tables["summary"].astype({"value": object}).map(_shown))
     if len(tables["actions"]) > 1:
         console.table("", tables["actions"].rename(columns={"action": "event type"}))
-    for sentence in [*sentences.in_short(tables), sentences.of_problems(tables["problems"])]:
+    for sentence in [*captions.in_short(tables), captions.of_problems(tables["problems"])]:
         console.say(f"- {sentence}")
     console.say(f"charts: {directory / 'report.html'}; the tables behind them are CSV files in the same folder")
 
@@ -78,7 +78,7 @@ def report(name: str, tables: dict[str, pd.DataFrame], typed: Sequence[str] = ()
         _when(tables["summary"]),
         cards(*_cards(tables["summary"], tables["problems"])),
         section("Problems", *_problems(tables["problems"])),
-        section("Summary", _list(sentences.in_short(tables))),
+        section("Summary", _list(captions.in_short(tables))),
         *(section(title, *make()) for key, (title, make) in parts.items() if key not in missing),
         section("Next steps", *_next_steps(tables, typed, repeats)),
         section("Not shown", _list([LACKING[key] for key in missing])) if missing else Html(),
@@ -106,13 +106,13 @@ def _when(summary: pd.DataFrame) -> Html:
 
 def _cards(summary: pd.DataFrame, problems: pd.DataFrame) -> list[tuple[str, str, str]]:
     facts = dict(zip(summary.fact, summary.value, strict=True))
-    per_user, per_item = (sentences.number(facts[f"interactions per {of}"]) for of in ("user", "item"))
-    days = [("days", sentences.number(round(facts["days"], 1)), "from first to last")] if "days" in facts else []
+    per_user, per_item = (captions.number(facts[f"interactions per {of}"]) for of in ("user", "item"))
+    days = [("days", captions.number(round(facts["days"], 1)), "from first to last")] if "days" in facts else []
     return [
         ("interactions", f"{facts['interactions']:,}", f"{facts['distinct pairs']:,} distinct user-item pairs"),
         ("users", f"{facts['users']:,}", f"{per_user} interactions on average"),
         ("items", f"{facts['items']:,}", f"{per_item} interactions on average"),
-        ("density", sentences.percent(facts["density"]), "of all user-item pairs occur"),
+        ("density", captions.percent(facts["density"]), "of all user-item pairs occur"),
         *days,
         ("possible problems", f"{len(problems):,}", "listed below"),
     ]
@@ -171,7 +171,7 @@ def _sparsity(tables: dict[str, pd.DataFrame]) -> list[Html]:
 
 
 def _percent(share: float) -> Cell:
-    return Cell("" if pd.isna(share) else sentences.percent(share))
+    return Cell("" if pd.isna(share) else captions.percent(share))
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame:
@@ -185,15 +185,15 @@ def _features(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _problems(table: pd.DataFrame) -> list[Html]:
-    summary = tag("p", sentences.of_problems(table))
+    summary = tag("p", captions.of_problems(table))
     if table.empty:
         return [summary]
     found = {"found": "check", "while reading": "reading"}
-    shares = [Cell("" if pd.isna(share) else sentences.percent(share)) for share in table["share"]]
+    shares = [Cell("" if pd.isna(share) else captions.percent(share)) for share in table["share"]]
     shown = table.assign(share=pd.Series(shares, table.index, dtype=object), when=table["when"].map(found))
     shown = shown.rename(columns={"when": "found by", "meaning": "what it may mean"})
     return [summary, box(frame(shown[["problem", "count", "share", "what it may mean", "found by"]], thousands=True))]
 
 
 def _shown(cell: object) -> str:
-    return cell if isinstance(cell, str) else sentences.number(float(cell))  # type: ignore[arg-type]
+    return cell if isinstance(cell, str) else captions.number(float(cell))  # type: ignore[arg-type]

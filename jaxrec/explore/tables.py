@@ -5,7 +5,7 @@ import pandas as pd
 from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec.data.interactions import Interactions
-from jaxrec.data.problems import problems
+from jaxrec.data.quality_checks import problems
 from jaxrec.data.splits.assembly import with_item_properties
 from jaxrec.errors import InputError
 from jaxrec.explore.actions import ONE_KIND, action_counts, actions, sizes

@@ -3,7 +3,7 @@
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences
+from jaxrec.explore import captions
 from jaxrec.explore.bars import FAINT, SHARE, bars, faint, histogram, legend
 from jaxrec.page.figure import BLUE, COLORS, ORANGE, chart, plain, titled
 from jaxrec.page.html import Html
@@ -39,7 +39,7 @@ def over_time(table: pd.DataFrame) -> Html:
     margin = {"l": 10, "r": 14, "t": 26, "b": 10}
     title = f"Interactions per {table.period.iloc[0]}"
     edges = f" The first and the last {table.period.iloc[0]} may be incomplete." if table.start.nunique() > 2 else ""
-    return chart(title, lines, sentences.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
+    return chart(title, lines, captions.of_time(table) + edges, height=90 + 120 * n, margin=margin, **layout)
 
 
 def _month_ticks(start: pd.Series) -> dict[str, object]:
@@ -58,7 +58,7 @@ def week(table: pd.DataFrame) -> Html:
     heat = go.Heatmap(
         z=cells.to_numpy(),
         x=list(cells.columns),
-        y=[day[:3] for day in sentences.WEEKDAYS],
+        y=[day[:3] for day in captions.WEEKDAYS],
         colorscale=[[0, FAINT], [1, BLUE]],
         xgap=1,
         ygap=1,
@@ -70,7 +70,7 @@ def week(table: pd.DataFrame) -> Html:
         "xaxis": titled("hour (UTC)", dtick=3, showgrid=False),
         "yaxis": {"autorange": "reversed", "showgrid": False},
     }
-    return chart("By weekday and hour", [heat], sentences.of_hours(table), **axes)
+    return chart("By weekday and hour", [heat], captions.of_hours(table), **axes)
 
 
 def by_hour(table: pd.DataFrame) -> Html:
@@ -87,14 +87,14 @@ def by_hour(table: pd.DataFrame) -> Html:
         for action, shares, color in _shares(table, "hour")
     ]
     axes = {"xaxis": titled("hour (UTC)", dtick=3, range=[-0.7, 23.7]), "yaxis": SHARE}
-    return chart("By hour of the day", lines, sentences.of_peaks(table, "hour"), **legend(lines), **axes)
+    return chart("By hour of the day", lines, captions.of_peaks(table, "hour"), **legend(lines), **axes)
 
 
 def by_weekday(table: pd.DataFrame) -> Html:
     """Draw the share of each event type by weekday."""
     bars = [
         go.Bar(
-            x=[day[:3] for day in sentences.WEEKDAYS],
+            x=[day[:3] for day in captions.WEEKDAYS],
             y=shares,
             name=plain(action),
             marker_color=color,
@@ -102,7 +102,7 @@ def by_weekday(table: pd.DataFrame) -> Html:
         )
         for action, shares, color in _shares(table, "weekday")
     ]
-    return chart("By weekday", bars, sentences.of_peaks(table, "weekday"), bargap=0.25, yaxis=SHARE, **legend(bars))
+    return chart("By weekday", bars, captions.of_peaks(table, "weekday"), bargap=0.25, yaxis=SHARE, **legend(bars))
 
 
 def _shares(table: pd.DataFrame, column: str) -> list[tuple[str, pd.Series, str]]:
@@ -119,14 +119,14 @@ def session_sizes(table: pd.DataFrame, summary: pd.DataFrame, of: str) -> Html:
     bins = table[table.of == of]
     if of == "actions":
         return histogram(
-            "Interactions per session", bins, "interactions", "sessions", sentences.of_sessions(summary), BLUE
+            "Interactions per session", bins, "interactions", "sessions", captions.of_sessions(summary), BLUE
         )
     labels = [
         "under 1 s" if low == 0 else f"{_clock(low)} +" if last else f"{_clock(low)}\u2013{_clock(high)}"
         for low, high, last in zip(bins.low, bins.high, bins.low == bins.low.iloc[-1], strict=True)
     ]
     return bars(
-        "Session duration", labels, bins["count"], "duration", "sessions", sentences.of_durations(summary), ORANGE
+        "Session duration", labels, bins["count"], "duration", "sessions", captions.of_durations(summary), ORANGE
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from jaxrec.explore import sentences
+from jaxrec.explore import captions
 from jaxrec.explore.bars import SHARE, histogram, legend, short
 from jaxrec.page.figure import BLUE, COLORS, ORANGE, chart, plain, titled
 from jaxrec.page.html import Html, tag
@@ -14,7 +14,7 @@ NONE = "rgba(141,151,163,0)"
 
 def spread(table: pd.DataFrame, name: str, color: str) -> Html:
     """Draw a histogram of values or weights."""
-    return histogram(f"{name.capitalize()}s", table, name, "interactions", sentences.of_spread(table, name), color)
+    return histogram(f"{name.capitalize()}s", table, name, "interactions", captions.of_spread(table, name), color)
 
 
 def correlations(table: pd.DataFrame) -> Html:
@@ -39,7 +39,7 @@ def correlations(table: pd.DataFrame) -> Html:
     )
     labels = {"tickvals": places, "ticktext": names, "showgrid": False}
     axes = {"xaxis": {**labels, "tickangle": -40}, "yaxis": {**labels, "autorange": "reversed"}}
-    drawn = chart("Rank correlations", [heat], sentences.of_correlations(table), height=190 + 32 * len(names), **axes)
+    drawn = chart("Rank correlations", [heat], captions.of_correlations(table), height=190 + 32 * len(names), **axes)
     return tag("div", drawn, "grid wide")
 
 
@@ -47,7 +47,7 @@ def pairs(table: pd.DataFrame, of: str) -> Html:
     """Draw a histogram of distinct items per user, or distinct users per item."""
     other, color = ("items", BLUE) if of == "users" else ("users", ORANGE)
     title = f"Distinct {other} per {of.removesuffix('s')}"
-    return histogram(title, table[table.of == of], f"distinct {other}", of, sentences.of_pairs(table, of, other), color)
+    return histogram(title, table[table.of == of], f"distinct {other}", of, captions.of_pairs(table, of, other), color)
 
 
 def cores(table: pd.DataFrame) -> Html:
@@ -68,4 +68,4 @@ def cores(table: pd.DataFrame) -> Html:
         "xaxis": titled("k", type="category"),
         "yaxis": titled("share kept", **SHARE),
     }
-    return chart("k-core sizes", lines, sentences.of_cores(table), **legend(lines), **axes)
+    return chart("k-core sizes", lines, captions.of_cores(table), **legend(lines), **axes)

@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import NonNegativeFloat
 
-from jaxrec.arguments import of_cosines
+from jaxrec.arguments import compares_cosines
 from jaxrec.data.interactions import Interactions
 from jaxrec.fitting.example_histories import Which
-from jaxrec.fitting.objective import Costs, Objective, Pairs, learned, pairs
+from jaxrec.fitting.objective import Costs, Objective, Pairs, learnable, pairs
 from jaxrec.hyper import Traced
 from jaxrec.mesh import places_in_batch, sum_over_batch, whole_batch
 from jaxrec.models.model import Factorized, FactorizedByRow, Model, Params
 from jaxrec.random import RandomStream
 
 
-@of_cosines
+@compares_cosines
 @dataclass(frozen=True)
 class AlignmentAndUniformity(Objective):
     """|x_u - y_i|^2 + gamma (l(x) + l(y)) / 2, with l(x) = log mean exp(-2 |x - x'|^2) over the pairs of a batch.
@@ -38,7 +38,7 @@ class AlignmentAndUniformity(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, and their histories."""
-        return pairs(learned(train, history_length), history_length)
+        return pairs(learnable(train, history_length), history_length)
 
     def costs(
         self,

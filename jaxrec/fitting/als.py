@@ -50,9 +50,9 @@ class AlternatingFit(EpochLoop):
     def program(
         self, model: Alternating, train: Interactions, hyper: Hyper, n_slots: int
     ) -> tuple[MemberProgram, Placement]:
-        """How a member is trained, and where the slots are: sequential, because one member's matrices fill a device."""
+        """Program of a member, and placement of the slots: sequential, because one member's matrices fill a device."""
         placement = place(n_slots, "sequential")
-        prepared = placement.share(jax.tree.map(jnp.asarray, model.prepare(train)))
+        prepared = placement.replicate(jax.tree.map(jnp.asarray, model.prepare(train)))
         own = zeroed(model, hyper.of("model"))
         return MemberProgram(prepared, partial(_start, own), partial(_epoch, own)), placement
 

@@ -43,7 +43,7 @@ def epoch_of(program: MemberProgram, placement: Placement, hyper: Hyper) -> tupl
     start = programs.jit(placement.map(program.start))
     shapes = start.eval_shape(program.shared, member_keys(np.zeros(n, np.int64)), numbers)
     states = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
-    arguments = program.shared, *(placement.deal(x) for x in (states, numbers, np.ones(n, bool)))
+    arguments = program.shared, *(placement.put(x) for x in (states, numbers, np.ones(n, bool)))
     return programs.jit(placement.map(program.epoch), donate_argnums=1), arguments
 
 

@@ -15,7 +15,7 @@ from jaxrec import backend
 from jaxrec.models.model import Params
 from jaxrec.models.sequence import Context
 
-SHORTEST = 8  # chunks are cut to 1/2 or 1/4 of the history length, but not below this
+MIN_LENGTH = 8  # chunks are cut to 1/2 or 1/4 of the history length, but not below this
 
 
 class SequenceBatch(NamedTuple):
@@ -43,8 +43,8 @@ def in_chunks(
     This is possible because the cost is a plain sum over chunks: the gradient of a chunk depends on no other chunk.
     """
     n_rows, length = batch.items.shape
-    size = min(n_rows, max(1, (backend.choices().encoded or n_rows * length) // length))
-    lengths = sorted({length} | {n for n in (length // 2, length // 4) if n >= SHORTEST})
+    size = min(n_rows, max(1, (backend.choices().encode_block or n_rows * length) // length))
+    lengths = sorted({length} | {n for n in (length // 2, length // 4) if n >= MIN_LENGTH})
     used = jnp.max(jnp.where(batch.items >= 0, length - jnp.arange(length)[None, :], 0), axis=1)
     order = jnp.argsort(-used)
     short = -n_rows % size

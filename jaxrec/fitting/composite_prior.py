@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from pydantic import Field, NonNegativeFloat, NonNegativeInt
 
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs, OfUsers, UserItems
+from jaxrec.fitting.objective import Costs, UserItems, UserObjective
 from jaxrec.fitting.reconstruction import LATENT, check_autoencoder
 from jaxrec.hyper import Share, Traced
 from jaxrec.losses import multinomial
@@ -25,7 +25,7 @@ WIDE = 10.0  # log variance of the wide part of the prior
 
 
 @dataclass(frozen=True)
-class CompositePrior(OfUsers):
+class CompositePrior(UserObjective):
     """-sum over a user's items of log softmax(s)_i + gamma n_u (log q(z) - log p(z)); batches count users.
 
     z is one sample of q, the posterior of a part of the user's items, n_u the number of the items. The prior p is a

@@ -85,11 +85,11 @@ class EpochLoop:
 
     @property
     def rules(self) -> Rules:
-        """When members are validated, and when they end."""
+        """Rules of validation and early stopping."""
         return Rules(self.patience, self.validate_every, self.monitor, 1 if larger_is_better(self.monitor) else -1)
 
     def program(self, model: Any, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
-        """How a member is trained, and where the slots are; `hyper` has the numbers of the members."""
+        """Program of a member, and placement of the slots; `hyper` has the numbers of the members."""
         raise NotImplementedError
 
     def n_slots(self, population: Population) -> int:
@@ -99,7 +99,7 @@ class EpochLoop:
     def halving(self, n_slots: int, train: Callable[[int], Fit]) -> Fit:
         """Result of `train(n_slots)`; with half as many slots, where members take turns, if memory runs out.
 
-        Members are trained anew from their seeds, to the same results.
+        Members are trained again from their seeds, with the same results.
         """
         while True:
             try:
@@ -177,7 +177,7 @@ class EpochLoop:
         kept = [params.get(member, missing) for member in members]
         return Fit(
             # Tables that are split over devices may not fit into one.
-            jax.tree.map(lambda *values: (np if placement.n_rows > 1 else jnp).asarray(np.stack(values)), *kept),
+            jax.tree.map(lambda *values: (np if placement.n_row_devices > 1 else jnp).asarray(np.stack(values)), *kept),
             [member.history for member in members],
             [member.best_epoch for member in members],
             str(placement),

@@ -30,7 +30,7 @@ class ExampleHistories(NamedTuple):
         """
         if which == "before":
             return self.of_user.latest(rows, length, before=self.at[rows])
-        return self.of_user.latest(rows, length, but=self.at[rows])
+        return self.of_user.latest(rows, length, skip=self.at[rows])
 
 
 def example_histories(train: Interactions, rows: np.ndarray) -> ExampleHistories:

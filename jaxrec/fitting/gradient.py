@@ -18,7 +18,7 @@ from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.fitting.epochs import EpochLoop, Fit, OnEpoch, fresh
 from jaxrec.fitting.member_program import MemberProgram, Validate
-from jaxrec.fitting.mining import Miner, hard_of, nothing_mined
+from jaxrec.fitting.mining import Miner, mining_sampler, nothing_mined
 from jaxrec.fitting.objective import EpochStart, Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
@@ -97,7 +97,7 @@ class GradientFit(EpochLoop):
         return self.halving(max(n_slots, self.n_slots(population)), fit)
 
     def program(self, model: Model, train: Interactions, hyper: Hyper, n_slots: int) -> tuple[MemberProgram, Placement]:
-        """How a member is trained, and where the slots are; `hyper` tells whether any member is regularized."""
+        """Program of a member, and placement of the slots; `hyper` determines whether any member is regularized."""
         if self.precision == "bfloat16" and backend.platform() == "cpu":
             raise InputError(
                 "trainer.precision=bfloat16 needs a GPU or TPU, a CPU multiplies in float32: remove trainer.precision"
@@ -110,17 +110,17 @@ class GradientFit(EpochLoop):
             batch_size += -batch_size % self.mesh.batch
         placement = place(n_slots, self.members, self.objective.split_batch, batch_size, self.mesh)
         prepared = model.prepare(train) if isinstance(model, Prepared) else None
-        shared = placement.share((examples, tables(model, train.encoded), prepared))
+        shared = placement.replicate((examples, tables(model, train.encoded), prepared))
         release()
-        hard = hard_of(self.objective)
+        hard = mining_sampler(self.objective)
         training = Training(
             zeroed(model, hyper.of("model")),
             zeroed(self.objective, _numbers_of_loss(self.objective, hyper)),
             zeroed(partial(self.optimizer), hyper.of("optimizer")),
             n_examples,
             batch_size,
-            placement.n_split,
-            placement.n_rows,
+            placement.n_batch_devices,
+            placement.n_row_devices,
             penalized=bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0))),
             products=PRODUCTS[self.precision],
             mined=None if hard is None else (train.n_users, hard.width),
@@ -141,8 +141,8 @@ class Training:
         optimizer: optimizer of a step
         n_examples: number of examples
         batch_size: examples per step
-        n_split: number of devices over which each batch is split
-        n_rows: number of devices over which the rows of tables are split
+        n_batch_devices: number of devices over which each batch is split
+        n_row_devices: number of devices over which the rows of tables are split
         penalized: add the model's own penalty
         products: precision of matrix products, for `jax.default_matmul_precision`
         mined: shape of a member's mined negatives; None: the sampler uses none
@@ -153,8 +153,8 @@ class Training:
     optimizer: Callable[..., Dense | Averaged | RowDescent]
     n_examples: int
     batch_size: int
-    n_split: int
-    n_rows: int
+    n_batch_devices: int
+    n_row_devices: int
     penalized: bool
     products: str | None
     mined: tuple[int, int] | None
@@ -178,7 +178,7 @@ class Training:
     def epoch(self, shared: PyTree, state: State, hyper: Hyper, active: Array) -> tuple[State, Float[Array, ""]]:
         """Train on every example once, in random order; a member that is not active is returned unchanged."""
         examples, features, prepared = shared
-        n_examples, batch_size, n_split = self.n_examples, self.batch_size, self.n_split
+        n_examples, batch_size, n_batch_devices = self.n_examples, self.batch_size, self.n_batch_devices
         model, loss, optimizer = self._parts(hyper)
         model = _with_prepared(with_tables(model, features), prepared)
         of_epoch = substream(state.source, state.epoch)
@@ -189,7 +189,7 @@ class Training:
             examples = examples._replace(start=EpochStart(state.params, state.epoch))
 
         n_steps = -(-n_examples // batch_size)
-        share = batch_size // n_split  # examples of each batch on this device
+        share = batch_size // n_batch_devices  # examples of each batch on this device
 
         def step(carry: tuple[Params, PyTree], number: Array) -> tuple[tuple[Params, PyTree], tuple[Array, Array]]:
             params, moments = carry
@@ -214,11 +214,11 @@ class Training:
 
         def train(state: State) -> tuple[State, Array]:
             carry = state.params if state.trained is None else state.trained, state.optimizer
-            with batch_shared_by(n_split, share), jax.default_matmul_precision(self.products):
+            with batch_shared_by(n_batch_devices, share), jax.default_matmul_precision(self.products):
                 (params, moments), (totals, weights) = jax.lax.scan(step, carry, jnp.arange(n_steps))
             after = State(params, moments, state.source, state.epoch + 1, state.mined)
             # Tables that are computed have no padding.
-            return padded(_finished(model, after), self.n_rows), jnp.sum(totals) / jnp.sum(weights)
+            return padded(_finished(model, after), self.n_row_devices), jnp.sum(totals) / jnp.sum(weights)
 
         return jax.lax.cond(active, train, lambda state: (state, jnp.float32(jnp.nan)), state)
 

@@ -13,7 +13,7 @@ from jaxrec.hyper import Hyper
 
 
 class Rules(NamedTuple):
-    """When members are validated, and when they end; see `EpochLoop`."""
+    """Rules of validation and early stopping; see `EpochLoop`."""
 
     patience: int | None
     validate_every: int
@@ -36,7 +36,7 @@ class Member:
         stale: validations since then
         seconds: its share of the time of training and validation
         diverged: whether its last loss was not finite
-        ended: whether it is not to be trained further
+        ended: whether its training has ended
         lineage: when it became a copy of another member, as JSON values; see `sweep.pbt`
     """
 
@@ -60,7 +60,7 @@ class Member:
 
     @property
     def record(self) -> Record:
-        """What training has changed, as JSON values."""
+        """Fields that training changes, as JSON values."""
         return {
             "history": self.history,
             "best_epoch": self.best_epoch,

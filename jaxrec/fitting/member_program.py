@@ -1,4 +1,4 @@
-"""What slots compile: how one member is trained, and how members are validated."""
+"""Program of a member, which `Slots` compiles: initialization, one epoch, and validation."""
 
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
@@ -15,7 +15,7 @@ Validate = Callable[[Params, Hyper, Bool[np.ndarray, "S"]], Mapping[str, np.ndar
 
 
 class MemberProgram(NamedTuple):
-    """How one member is trained; `Slots` compiles it for all slots, once per process, see `jaxrec.programs`.
+    """Functions that train one member; `Slots` compiles them for all slots, once per process, see `jaxrec.programs`.
 
     Attributes:
         shared: device data that all members read

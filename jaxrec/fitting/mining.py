@@ -20,7 +20,7 @@ class Miner:
 
     def __init__(self, hard: Hard, model: Model, train: Interactions) -> None:
         self.hard, self._n_items = hard, train.n_items
-        queries = QueryRows.about(np.arange(train.n_users), train.histories, train.encoded)
+        queries = QueryRows.for_users(np.arange(train.n_users), train.histories, train.encoded)
         self._ranker = Ranker(model, queries, hard.ranks[1], pool=hard.pool)
 
     def due(self, epoch: int) -> bool:
@@ -49,7 +49,7 @@ def nothing_mined(n_users: int, width: int) -> Int[Array, "U M"]:
     return jnp.full((n_users, width), -1, jnp.int32)
 
 
-def hard_of(objective: Objective) -> Hard | None:
+def mining_sampler(objective: Objective) -> Hard | None:
     """The sampler of an objective if it uses mined negatives, else None."""
     sampler = vars(objective).get("negatives")
     return sampler if isinstance(sampler, Hard) else None

@@ -28,7 +28,7 @@ from jaxrec.negatives.sampler import Sampler
 from jaxrec.query import Query
 from jaxrec.random import RandomStream, uniforms
 
-NEVER = -1e9  # score of masked items; finite, because it is multiplied by 0
+MASKED_SCORE = -1e9  # score of masked items; finite, because it is multiplied by 0
 
 Costs = tuple[Float[Array, "B"], Float[Array, "B"]]
 
@@ -99,7 +99,7 @@ class Pairs(NamedTuple):
         return weight * cost, weight
 
 
-def learned(train: Interactions, history_length: int) -> Interactions:
+def learnable(train: Interactions, history_length: int) -> Interactions:
     """The interactions that a model learns from: if it reads no histories, those of all kinds are targets."""
     return train if history_length or train.target is None else replace(train, target=None)
 
@@ -135,7 +135,7 @@ class SampledObjective(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Pairs, int]:
         """Users, items and weights of the interactions, their histories, and the tables of the sampler."""
-        train = learned(train, history_length)
+        train = learnable(train, history_length)
         examples, n = pairs(train, history_length)
         return examples._replace(tables=self.negatives.prepare(train)), n
 
@@ -219,12 +219,12 @@ class UserItems(NamedTuple):
         return Query(self.user[rows], history._replace(items=jnp.where(is_history, history.items, -1)))
 
 
-class OfUsers(Objective):
+class UserObjective(Objective):
     """Base class of objectives whose examples are users."""
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[UserItems, int]:
         """Users with at least one item, their items, and their histories."""
-        user, positives = np.unique(train.user), targets(learned(train, history_length))
+        user, positives = np.unique(train.user), targets(learnable(train, history_length))
         if positives.weight is not None and (positives.weight != 1).any():
             raise InputError(
                 "this loss counts each item of a user once and cannot use interaction weights "
@@ -240,7 +240,7 @@ class OfUsers(Objective):
 
 
 @dataclass(frozen=True)
-class CatalogObjective(OfUsers):
+class CatalogObjective(UserObjective):
     """Full softmax over the catalog, for all items of a user at once. A batch counts users.
 
     The objective equals `SampledObjective(softmax)` with the whole catalog as negatives, but scores the catalog once
@@ -272,7 +272,7 @@ class CatalogObjective(OfUsers):
         scores = model.bind(params).score_catalog(query)
         if query.history is not None:
             is_history = query.history.multihot(model.n_items)
-            chosen, scores = chosen * (1 - is_history), jnp.where(is_history > 0, NEVER, scores)
+            chosen, scores = chosen * (1 - is_history), jnp.where(is_history > 0, MASKED_SCORE, scores)
         n_chosen = jnp.sum(chosen, axis=1)
         cost = multinomial(scores, chosen)
         if penalized:

@@ -62,15 +62,15 @@ class Placement:
     """Distribution of members over `n_devices`; on each device they are vmapped or run sequentially.
 
     Attributes:
-        n_split: number of devices over which the batches of each member are split
-        n_rows: number of devices over which the rows of tables are split
+        n_batch_devices: number of devices over which the batches of each member are split
+        n_row_devices: number of devices over which the rows of tables are split
     """
 
     n_members: int
     n_devices: int
     sequential: bool
-    n_split: int = 1
-    n_rows: int = 1
+    n_batch_devices: int = 1
+    n_row_devices: int = 1
 
     @property
     def per_device(self) -> int:
@@ -84,9 +84,9 @@ class Placement:
 
     def __str__(self) -> str:
         how = "sequential" if self.sequential else "vmapped"
-        split = f", batches split over {self.n_split}" if self.n_split > 1 else ""
-        split += f", tables split over {self.n_rows}" if self.n_rows > 1 else ""
-        n = self.n_devices * self.n_split * self.n_rows
+        split = f", batches split over {self.n_batch_devices}" if self.n_batch_devices > 1 else ""
+        split += f", tables split over {self.n_row_devices}" if self.n_row_devices > 1 else ""
+        n = self.n_devices * self.n_batch_devices * self.n_row_devices
         devices = f"{n} {backend.platform()} device{'s' if n > 1 else ''}"
         members = f"{self.n_members} member{'s' if self.n_members > 1 else ''}"
         return f"{members} on {devices}, {self.per_device} on each, {how}{split}"
@@ -94,9 +94,9 @@ class Placement:
     @property
     def mesh(self) -> Mesh:
         """The devices in use."""
-        return mesh(self.n_devices, self.n_split, self.n_rows)
+        return mesh(self.n_devices, self.n_batch_devices, self.n_row_devices)
 
-    def deal(self, members: PyTree) -> PyTree:
+    def put(self, members: PyTree) -> PyTree:
         """Put each slot's values [S, ...] on its device, and the rows of its tables on theirs."""
         return put_members(members, self.mesh)
 
@@ -105,15 +105,15 @@ class Placement:
         first = device * self.per_device
 
         def own(x: jax.Array) -> jax.Array:
-            return next(shard.data for shard in x.addressable_shards if backend.first_of(shard)[0] == first)
+            return next(shard.data for shard in x.addressable_shards if backend.shard_start(shard)[0] == first)
 
         return jax.tree.map(own, tree)
 
     def padded(self, tree: PyTree) -> PyTree:
         """Values of one member, with tables padded to the same number of rows on each device."""
-        return padded(tree, self.n_rows)
+        return padded(tree, self.n_row_devices)
 
-    def share(self, data: PyTree) -> PyTree:
+    def replicate(self, data: PyTree) -> PyTree:
         """Replicate the data on every device; the devices of a CPU share one copy, which may be a memory map."""
         if backend.platform() == "cpu":
             data = jax.tree.map(np.asarray, data)
@@ -129,7 +129,7 @@ class Placement:
 
     def _sharded(self, f: Callable[..., PyTree], shared: PyTree, *members: PyTree) -> PyTree:
         def spread(shared: PyTree, *member: PyTree) -> PyTree:
-            return split(padded(f(shared, *member), self.n_rows), self.n_rows)
+            return split(padded(f(shared, *member), self.n_row_devices), self.n_row_devices)
 
         def local(shared: PyTree, *members: PyTree) -> PyTree:
             if self.sequential:
@@ -179,21 +179,21 @@ def place(
     n_slots = min(n_members, MAX_SLOTS)
     fixed = {axis: n for axis, n in vars(size).items() if n not in ("auto", 1)}
     if math.prod(fixed.values()) > backend.device_count():
-        asked = " ".join(f"trainer.mesh.{axis}={n}" for axis, n in fixed.items())
+        settings = " ".join(f"trainer.mesh.{axis}={n}" for axis, n in fixed.items())
         raise InputError(
-            f"{asked} needs {math.prod(fixed.values())} devices, there are {backend.device_count()}: decrease them"
+            f"{settings} needs {math.prod(fixed.values())} devices, there are {backend.device_count()}: decrease them"
         )
     n_free = backend.device_count() // size.row
     n_devices = size.member if size.member != "auto" else min(n_free // fixed.get("batch", 1), n_slots)
     sequential = members == "sequential" or (members == "auto" and backend.choices().sequential)
     if size.batch != "auto":
-        n_split = size.batch
+        n_batch_devices = size.batch
     else:
-        n_split = n_free // n_devices if split_batch else 1
-        n_split = 1 if batch_size % n_split else n_split
-    if backend.choices().sequential and size == MeshSize() and n_devices * n_split == 1:
+        n_batch_devices = n_free // n_devices if split_batch else 1
+        n_batch_devices = 1 if batch_size % n_batch_devices else n_batch_devices
+    if backend.choices().sequential and size == MeshSize() and n_devices * n_batch_devices == 1:
         n_devices = min(2, backend.device_count())
-    placement = Placement(n_slots, n_devices, sequential, n_split, size.row)
+    placement = Placement(n_slots, n_devices, sequential, n_batch_devices, size.row)
     if jax.process_count() > 1 and placement.mesh.size != (n := backend.device_count()):
         raise InputError(
             f"a run of {jax.process_count()} processes must use all of their {n} devices, this one uses "

@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 from pydantic import NonNegativeFloat
 
 from jaxrec.errors import InputError
-from jaxrec.fitting.objective import Costs, OfUsers, UserItems
+from jaxrec.fitting.objective import Costs, UserItems, UserObjective
 from jaxrec.hyper import Share, Traced
 from jaxrec.losses import multinomial
 from jaxrec.models.dropout import Noise
@@ -22,7 +22,7 @@ LATENT = 1  # substream of the latent vectors
 
 
 @dataclass(frozen=True)
-class Reconstruction(OfUsers):
+class Reconstruction(UserObjective):
     """-sum over a user's items of log softmax(s)_i + beta KL(q(z | part of the items) || N(0, I)); batches count users.
 
     Attributes:

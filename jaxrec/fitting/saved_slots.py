@@ -68,7 +68,7 @@ class SavedSlots:
         minutes: time between two saves; None: never
         settings: what the states depend on; states of other settings are ignored
         saves_results: whether to save the members of a population when all have ended, too
-        is_shared: whether other workers of a search save their states in folders beside this one
+        is_shared: whether other workers of a search save their states in folders next to this one
         writes: whether this process writes; of several processes of a run only the first does
     """
 

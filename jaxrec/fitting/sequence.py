@@ -15,7 +15,7 @@ from jaxrec import backend
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.fitting.chunks import SequenceBatch, in_chunks
-from jaxrec.fitting.objective import NEVER, Costs, Objective
+from jaxrec.fitting.objective import MASKED_SCORE, Costs, Objective
 from jaxrec.fitting.sequence_losses import Cost
 from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.history import DeviceHistories, History, device_histories
@@ -48,7 +48,7 @@ class Windows(NamedTuple):
     mined: Int[Array, "U M"] | None = None
 
 
-class OfWindows(Objective):
+class WindowObjective(Objective):
     """Base class of objectives whose examples are windows."""
 
     split_batch = True  # over devices that no member uses
@@ -61,7 +61,7 @@ class OfWindows(Objective):
 
 
 @dataclass(frozen=True)
-class NextItem(OfWindows):
+class NextItem(WindowObjective):
     """Next-item prediction at every position of a window.
 
     Attributes:
@@ -90,7 +90,7 @@ class NextItem(OfWindows):
         penalized: bool,
     ) -> Costs:
         """The cost of the batch, divided evenly among its examples, and the weight of each."""
-        model = reader(model, self.stride, causal=self.causal)
+        model = as_sequence_model(model, self.stride, causal=self.causal)
         length = model.history_length
         # The target of position t is the item at t + 1: `windows` ends the inputs one entry before the targets.
         history = examples.inputs.latest(rows, length)
@@ -101,7 +101,7 @@ class NextItem(OfWindows):
 
 
 @dataclass(frozen=True)
-class MaskedItem(OfWindows):
+class MaskedItem(WindowObjective):
     """Masked-item prediction (Cloze task): predict masked items of a window.   [Sun et al. 2019, BERT4Rec]
 
     Attributes:
@@ -131,7 +131,7 @@ class MaskedItem(OfWindows):
         penalized: bool,
     ) -> Costs:
         """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
-        model = reader(model, self.stride, causal=self.causal)
+        model = as_sequence_model(model, self.stride, causal=self.causal)
         length = model.history_length
         history = examples.inputs.latest(rows, length)
         targets = examples.targets.latest(rows, length)
@@ -187,14 +187,14 @@ def _with_tables(sampler: Sampler | None, train: Interactions, examples: Windows
     return (examples if sampler is None else examples._replace(tables=sampler.prepare(train))), n
 
 
-def reader(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
+def as_sequence_model(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
     """Return the model if it is a sequence model with this kind of attention; otherwise raise an InputError."""
-    check_reader(model, model.history_length, stride, causal=causal)
+    check_sequence_model(model, model.history_length, stride, causal=causal)
     assert isinstance(model, SequenceModel)
     return model
 
 
-def check_reader(model: Model | type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
+def check_sequence_model(model: Model | type[Model], history_length: int, stride: int | None, *, causal: bool) -> None:
     """Raise an InputError for a model that cannot be trained by a sequence loss.
 
     Args:
@@ -249,7 +249,7 @@ def _costs(
         h, vectors = _encoded(model, params, chunk, Noise(noise, chunk.rows, of_step))
         return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
 
-    total = cost_of(params, batch) if backend.choices().encoded is None else in_chunks(cost_of, params, batch)
+    total = cost_of(params, batch) if backend.choices().encode_block is None else in_chunks(cost_of, params, batch)
     return total * fresh / jnp.sum(fresh), weights
 
 
@@ -259,11 +259,11 @@ def _encoded(
     """Encoder outputs and item vectors.
 
     Items that no user had in training are never negatives, or their features would be learned to be disliked: a
-    further column adds `NEVER` to their scores.
+    further column adds `MASKED_SCORE` to their scores.
     """
     bound = model.bind(params)
     h = bound.encode(chunk.items, noise, *([] if chunk.context is None else [chunk.context]))
     if not model.item_features:
         return h, bound.item_vectors()
-    vectors, never = bound.item_vectors(noise), jnp.where(bound.is_new(), NEVER, 0.0)
+    vectors, never = bound.item_vectors(noise), jnp.where(bound.is_new(), MASKED_SCORE, 0.0)
     return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2), jnp.concatenate([vectors, never[:, None]], axis=1)

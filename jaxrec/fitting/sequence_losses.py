@@ -174,7 +174,7 @@ def _of_all_positions(
 ) -> tuple[Float[Array, ""], Gradients]:
     """Blocks as large as memory allows, of all positions: no lookups, and a known number of blocks."""
     n, (n_items, dim) = target.shape[0], vectors.shape
-    size = min(n, backend.block(backend.choices().scored, n_items))
+    size = min(n, backend.block(backend.choices().loss_block, n_items))
     size = -(-n // -(-n // size))  # blocks of equal size
     n_blocks = -(-n // size)
     pad = lambda x: jnp.pad(x, ((0, n_blocks * size - n), *[(0, 0)] * (x.ndim - 1)))  # noqa: E731

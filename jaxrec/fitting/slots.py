@@ -65,10 +65,10 @@ class Slots:
         of_one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), (keys, hyper))
         self._shapes = programs.jit(self.program.start).eval_shape(shared, *of_one)
         shapes = programs.jit(placement.map(self.program.start)).eval_shape(shared, keys, hyper)
-        self._states = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
-        self._best = placement.deal(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
+        self._states = placement.put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes))
+        self._best = placement.put(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes.params))
         self._refill = programs.jit(
-            placement.map(partial(_refill, self.program.start, placement.n_rows)), donate_argnums=(1, 2)
+            placement.map(partial(_refill, self.program.start, placement.n_row_devices)), donate_argnums=(1, 2)
         )
         epoch = programs.jit(placement.map(self.program.epoch), donate_argnums=1)
         self._epoch = epoch.lower(shared, self._states, hyper, self._is_new).compile()
@@ -76,11 +76,11 @@ class Slots:
         self._take = programs.jit(_take)
         self._write = programs.jit(_write, donate_argnums=0)
         # Compiled here, not at first use, so that several programs can be compiled at once.
-        nobody = self._is_new
-        self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, nobody)
-        self._best = self._choose(nobody, self._states.params, self._best)
+        no_slot = self._is_new
+        self._states, self._best = self._refill(shared, self._states, self._best, keys, hyper, no_slot)
+        self._best = self._choose(no_slot, self._states.params, self._best)
         if self.validate is not None:
-            jax.block_until_ready(list(self.validate(self._states.params, hyper, nobody).values()))
+            jax.block_until_ready(list(self.validate(self._states.params, hyper, no_slot).values()))
 
     @property
     def n_free(self) -> int:
@@ -104,7 +104,7 @@ class Slots:
         Args:
             member: the member.
             loads: members on each device; may include those of other programs. None: those of these slots.
-            saved: its training state in a process that ended; None: it starts anew.
+            saved: its training state in a process that ended; None: it starts from its seed.
         """
         share, loads = self.placement.per_device, self.loads if loads is None else loads
         free = [slot for slot, occupant in enumerate(self.occupants) if occupant is None]
@@ -157,7 +157,9 @@ class Slots:
 
     def _on_host(self, tree: PyTree, slot: int, shapes: PyTree) -> PyTree:
         """Values of one slot, copied to the host without the padding of tables."""
-        if self.placement.n_rows == 1 and jax.process_count() == 1:  # else a program of all devices collects the rows
+        if (
+            self.placement.n_row_devices == 1 and jax.process_count() == 1
+        ):  # else a program of all devices collects the rows
             device, slot = divmod(slot, self.placement.per_device)
             tree = self.placement.part(tree, device)
         return trimmed(backend.to_host(self._take(tree, slot)), shapes)
@@ -226,7 +228,7 @@ class Slots:
     def _arguments(self) -> tuple[Array, Hyper]:
         """Random keys and hyperparameters of all slots, on their devices."""
         if self._on_device is None:
-            self._on_device = self.placement.deal((member_keys(self._seeds), self._hyper))
+            self._on_device = self.placement.put((member_keys(self._seeds), self._hyper))
         return self._on_device
 
     def _fill(self, keys: Array, hyper: Hyper) -> None:
@@ -237,7 +239,7 @@ class Slots:
         loaded = self.program.loaded(self._states.params)
         if loaded is not self._states.params:
             like = jax.tree.map(lambda x, y: x.astype(y.dtype), backend.to_host(loaded), self._states.params)
-            params = self._choose(self._is_new, self.placement.deal(like), self._states.params)
+            params = self._choose(self._is_new, self.placement.put(like), self._states.params)
             self._states = self._states._replace(params=params)
             self._best = self._choose(self._is_new, params, self._best)
         self._is_new = np.zeros_like(self._is_new)
@@ -250,13 +252,13 @@ class Slots:
         epochs = [0 if member is None else member.epoch + 1 for member in self.occupants]
         due = active & np.array([miner.due(epoch) for epoch in epochs])
         if due.any():
-            mined = self.placement.deal(miner(np.array(epochs), self._seeds, self._states.params, hyper, due))
+            mined = self.placement.put(miner(np.array(epochs), self._seeds, self._states.params, hyper, due))
             self._states = self._states._replace(mined=self._choose(due, mined, self._states.mined))
 
 
 def _refill(
     start: Callable[..., PyTree],
-    n_rows: int,
+    n_row_devices: int,
     shared: PyTree,
     state: PyTree,
     best: Params,
@@ -267,7 +269,7 @@ def _refill(
     """State and best parameters of a slot: those of a new member if it has one."""
 
     def started(state: PyTree, best: Params) -> tuple[PyTree, Params]:
-        state = padded(start(shared, key, hyper), n_rows)
+        state = padded(start(shared, key, hyper), n_row_devices)
         return state, state.params
 
     return jax.lax.cond(is_new, started, lambda state, best: (state, best), state, best)

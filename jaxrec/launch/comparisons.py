@@ -26,8 +26,8 @@ from jaxrec.launch.contenders import SHARED, Contender, Work, check_data, check_
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.seeds import train_seeds
-from jaxrec.launch.shown import say_data, say_undefined
 from jaxrec.launch.single import select
+from jaxrec.launch.terminal_tables import say_data, say_undefined
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers
 from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
@@ -198,7 +198,7 @@ def _finished(
     simple = [work for work in done if not is_random(work.contender.tree)]
     reference = (simple or done)[0]
     ordered = [reference, *(work for work in done if work is not reference)]
-    compared = compare([str(directory / _path(work)) for work in ordered], monitor, n_least=1)
+    compared = compare([str(directory / _path(work)) for work in ordered], monitor, min_settings=1)
     tested = dict(zip((work.contender.name for work in ordered), compared.table.to_dict("records"), strict=True))
     tests = ("value", "low", "high", "seeds", "sd", "difference", "difference_low", "difference_high", "p")
     for row in rows:

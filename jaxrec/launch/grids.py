@@ -16,8 +16,8 @@ from jaxrec.finished import GRID_FILE
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch.seeds import means_table, shown_means
-from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
+from jaxrec.launch.terminal_tables import say_data, say_undefined, shown_keys
 from jaxrec.machine import use_all_cores
 from jaxrec.report.grid_report import Row, by_validation, grid_report, runs_table
 from jaxrec.settings import Tree
@@ -59,7 +59,7 @@ def grid(
         with named(rows[positions[0]].overrides if len(trees) > 1 else ""):
             experiment.check(shared, splits[key][0].selection)
     directory = rundir.make(directory or SWEEPS / f"grid-{datetime.now():%Y%m%d-%H%M%S}")
-    with rundir.alone(directory):
+    with rundir.exclusive(directory):
         return _train(groups, splits, trees, rows, directory)
 
 

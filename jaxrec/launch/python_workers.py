@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from jaxrec.arguments import GIVEN
+from jaxrec.arguments import REGISTERED
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, first_line
 from jaxrec.launch.search_task import SearchTask
@@ -26,7 +26,7 @@ def python_launcher(task: SearchTask, split: Split, directory: Path) -> Launcher
     Raises:
         InputError: the search has objects that only exist in this process.
     """
-    own = {path: GIVEN[path] for path in import_targets(task.tuning.tree) if path in GIVEN}
+    own = {path: REGISTERED[path] for path in import_targets(task.tuning.tree) if path in REGISTERED}
     if local := [path for path in own if path.startswith("__main__.")]:
         raise InputError(
             f"workers={task.chosen.workers}: other processes cannot import {local[0]}: move it into a module and "
@@ -55,7 +55,7 @@ def main() -> None:
         with Path(sys.argv[1]).open("rb") as file:
             sys.path[:] = pickle.load(file)
             task, split, directory, own = pickle.load(file)
-        GIVEN.update(own)
+        REGISTERED.update(own)
         use_all_cores()
         run_part(task, split, directory)
     except InputError as error:

@@ -57,7 +57,7 @@ class SearchProgress(ProgressDisplay):
         say(trial_line(trial))
 
     def _larger(self, value: float | None) -> float:
-        """Return a value of which larger is better; None is the worst."""
+        """Return the value with its sign changed if smaller values are better; None is the worst."""
         return -math.inf if value is None else self.sign * value
 
     def show(self, finished: int, running: int, total: int) -> None:

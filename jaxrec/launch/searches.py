@@ -16,7 +16,7 @@ from jaxrec.experiment import Result
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_progress import SearchProgress, copies_line
 from jaxrec.launch.search_task import SearchTask, check_search
-from jaxrec.launch.shown import say_data
+from jaxrec.launch.terminal_tables import say_data
 from jaxrec.launch.winner import conclude
 from jaxrec.launch.worker_process import HERE, LAUNCH, Launcher, leave_memory_to_workers, stopped_with_launch
 from jaxrec.machine import use_all_cores

@@ -16,8 +16,8 @@ from jaxrec.errors import InputError
 from jaxrec.experiment import Result
 from jaxrec.finished import SEEDS_FILE, in_all_runs
 from jaxrec.fitting.saved_slots import STATES
-from jaxrec.launch.shown import say_data, say_undefined, shown_keys
 from jaxrec.launch.single import select
+from jaxrec.launch.terminal_tables import say_data, say_undefined, shown_keys
 from jaxrec.machine import use_all_cores
 from jaxrec.metric_names import larger_is_better
 from jaxrec.report.grid_report import Row
@@ -58,7 +58,7 @@ def run_seeds(tree: Tree, seeds: int, directory: Path, overwrite: bool = False) 
     say_data(split)
     if overwrite:
         shutil.rmtree(directory / STATES, ignore_errors=True)
-    with rundir.alone(directory):
+    with rundir.exclusive(directory):
         return train_seeds(tree, seeds, split, load_s, directory)
 
 

@@ -13,7 +13,7 @@ from jaxrec.errors import InputError
 from jaxrec.experiment import Result, Selected
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import STATES, SavedSlots
-from jaxrec.launch.shown import say_data, test_table
+from jaxrec.launch.terminal_tables import say_data, test_table
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import Tree
 
@@ -25,7 +25,7 @@ def run(tree: Tree, directory: Path, overwrite: bool = False) -> Result:
     """
     settings.check(tree)
     rundir.check_empty(directory, overwrite)
-    with rundir.alone(rundir.make(directory)):
+    with rundir.exclusive(rundir.make(directory)):
         if overwrite:
             remove_mark(directory / "metrics.json")  # the old results have other settings than those written now
             shutil.rmtree(directory / STATES, ignore_errors=True)
@@ -39,7 +39,7 @@ def resume(directory: Path) -> Result:
     if not cluster.is_first():
         with tempfile.TemporaryDirectory() as own:
             return _run(tree, Path(own), directory)
-    with rundir.alone(directory):
+    with rundir.exclusive(directory):
         return _run(tree, directory)
 
 

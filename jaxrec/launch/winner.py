@@ -19,7 +19,7 @@ from jaxrec.console import EpochProgress, say, say_results, table
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch.search_task import SearchTask
-from jaxrec.launch.shown import test_table
+from jaxrec.launch.terminal_tables import test_table
 from jaxrec.report.search_report import sweep_report
 from jaxrec.settings import SCHEDULE
 from jaxrec.sweep.finalists import Finalists

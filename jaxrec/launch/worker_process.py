@@ -21,7 +21,7 @@ LAUNCH = "JAXREC_LAUNCH"  # environment variable of a worker: the launch that it
 STOP = "stop"  # attribute of a study: the launch whose workers are to end after the epoch in training
 POLL_SECONDS = 2.0
 PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
-OWN = ("sweep.storage", "hydra/launcher", "overwrite")  # arguments that workers do not get as they are
+REPLACED = ("sweep.storage", "hydra/launcher", "overwrite")  # arguments that workers do not get as they are
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def stopped_with_launch(study: Study) -> Iterator[None]:
 
 
 def _is_replaced(key: str, settings: Mapping[str, object]) -> bool:
-    return key in (*OWN, *settings, "sweep.workers") or key.startswith("hydra.launcher")
+    return key in (*REPLACED, *settings, "sweep.workers") or key.startswith("hydra.launcher")
 
 
 def _gpus() -> list[str]:

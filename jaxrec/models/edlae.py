@@ -38,7 +38,8 @@ class EDLAE(ItemWeights):
         history_length: length of the longest history, so that none is truncated
         regularization: weight of |B~|^2
         dropout: p, the share of a user's items that are dropped in training; penalizes an item by its popularity
-        user_normalization: exponent of the inverse weight of a user: 0 counts every interaction alike, 1 every user
+        user_normalization: exponent of the inverse weight of a user: 0 gives every interaction the same weight, 1 every
+            user
         item_normalization: exponent of the inverse popularity in X~; with more, less popular items matter more
         popularity: exponent of the popularity that scores are multiplied by
 
@@ -63,7 +64,7 @@ class EDLAE(ItemWeights):
         scale = items**-self.item_normalization
         normalized = gram_on_device(prepared.x, users**-self.user_normalization, self.n_items)
         normalized = scale[:, None] * normalized * scale[None, :]
-        weights = regress(normalized, self.regularization + self._of_dropout * jnp.diag(normalized))
+        weights = regress(normalized, self.regularization + self._dropout_penalty * jnp.diag(normalized))
         return {"weights": scale[:, None] * weights * (items**self.popularity)[None, :]}
 
     def solve_on_host(self, train: Interactions, members: Sequence[Model]) -> dict[str, Float[np.ndarray, "P I I"]]:
@@ -77,13 +78,13 @@ class EDLAE(ItemWeights):
             gram(x, users ** np.float32(-member.user_normalization), out=matrix)
             matrix *= scale[:, None]
             matrix *= scale
-            regress_in_place(matrix, member.regularization + member._of_dropout * matrix.diagonal())
+            regress_in_place(matrix, member.regularization + member._dropout_penalty * matrix.diagonal())
             matrix *= scale[:, None]
             matrix *= items ** np.float32(member.popularity)
         return {"weights": weights}
 
     @property
-    def _of_dropout(self) -> float | Traced:
+    def _dropout_penalty(self) -> float | Traced:
         """Penalty per interaction of an item."""
         return self.dropout / (1.0 - self.dropout)
 

@@ -12,7 +12,7 @@ from jaxrec.data.features import Sizes
 from jaxrec.features import FeatureTable
 from jaxrec.models.embedding import Embedding
 
-FAR = 10.0  # standardized numbers are clipped to this many standard deviations
+MAX_DEVIATIONS = 10.0  # standardized numbers are clipped to this many standard deviations
 
 
 class FeatureEmbedding(nn.Module):
@@ -32,12 +32,6 @@ class FeatureEmbedding(nn.Module):
         self.categories = [Embedding(n, self.dim, std=self.std) for n in sizes.categories]
         self.bags = [Embedding(n, self.dim, std=self.std) for n in sizes.bags]
 
-    @property
-    def n_vectors(self) -> int:
-        """Number of vectors per row, V."""
-        sizes = Sizes(*self.sizes)
-        return len(sizes.categories) + len(sizes.bags)
-
     def vectors(self, rows: FeatureTable) -> Float[Array, "*S V D"]:
         """Vectors of the categories, then of the bags."""
         vectors = [table.lookup(rows.categories[..., place]) for place, table in enumerate(self.categories)]
@@ -52,7 +46,7 @@ class FeatureEmbedding(nn.Module):
 
     def numbers(self, rows: FeatureTable) -> Float[Array, "*S F"]:
         """Standardized numeric features, clipped."""
-        return jnp.clip(rows.numbers, -FAR, FAR)
+        return jnp.clip(rows.numbers, -MAX_DEVIATIONS, MAX_DEVIATIONS)
 
     def flat(self, rows: FeatureTable) -> Float[Array, "*S X"]:
         """All features concatenated: vectors, then numbers."""

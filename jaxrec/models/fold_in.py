@@ -21,7 +21,7 @@ CHUNK = 64  # entries of a history whose outer products are added at a time
 STEPS = 4
 
 
-def fields(model: nn.Module) -> dict[str, Any]:
+def constructor_arguments(model: nn.Module) -> dict[str, Any]:
     """The constructor arguments of a model, for building another one with the same parameters."""
     own = (field.name for field in dataclasses.fields(model))
     return {name: getattr(model, name) for name in own if name not in ("parent", "name")}

@@ -14,7 +14,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.membership import Membership, membership
 
 ENTRIES = 1 << 24  # entries per block of rows of a sparse product
-BLOCK = 512  # columns inverted at a time; three blocks of rows are held beside the matrix
+BLOCK = 512  # columns inverted at a time; three blocks of rows are in memory besides the matrix
 TILE = 512  # rows and columns copied at a time; two tiles fit into a core's cache
 USERS = 1024  # users whose products are added at a time on the device
 
@@ -25,7 +25,7 @@ class DeviceMatrix(NamedTuple):
     Attributes:
         x: X
         users: a number per user, see `on_device`
-        items: a number per item, likewise
+        items: a number per item, see `on_device`
     """
 
     x: Membership

@@ -47,7 +47,7 @@ class UserItemGraph(NamedTuple):
     items: Neighbors
 
     def propagated(self, vectors: Vectors) -> Vectors:
-        """D^-1/2 A D^-1/2 times the vectors: p_u = sum of q_i / sqrt(d_u d_i) over the items of u, q_i likewise."""
+        """D^-1/2 A D^-1/2 times the vectors: p_u = sum of q_i / sqrt(d_u d_i) over the items of u; q_i by symmetry."""
         p, q = vectors
         of_users, of_items = self.users.scale[:, None], self.items.scale[:, None]
         return of_users * self.users.sums(of_items * q), of_items * self.items.sums(of_users * p)

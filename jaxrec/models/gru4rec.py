@@ -88,7 +88,7 @@ class Recurrent(nn.Module):
 
 
 def orthogonal(key: PRNGKeyArray, shape: tuple[int, int]) -> Float[Array, "D G"]:
-    """Random orthogonal matrix. Members get theirs in turn, also where they are vmapped.
+    """Random orthogonal matrix. Members are computed one after another, also where they are vmapped.
 
     Batched LAPACK calls wait for threads of the pool that runs them, a deadlock with as many devices as cores.
     """

@@ -29,7 +29,7 @@ class HSTU(SequenceModel):
         embedding_dim: embedding dimension; static, because layer normalization depends on it
         n_blocks, n_heads: number of blocks, and attention heads per block
         query_dim, value_dim: dimension of queries and keys, and of values, per head; None: embedding_dim / n_heads
-        dropout: dropout rate of the embeddings and of what W_2 reads; traced
+        dropout: dropout rate of the embeddings and of the input of W_2; traced
         init_std: root-mean-square norm of an initial item vector
         temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
         time_bias: add a learned bias by the time between two events, which needs times

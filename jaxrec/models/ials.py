@@ -22,7 +22,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.padded_segments import PaddedSegments, padded_segments
 from jaxrec.hyper import Padded, Swept, Traced
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.fold_in import cholesky, fields, sums
+from jaxrec.models.fold_in import cholesky, constructor_arguments, sums
 from jaxrec.models.model import Additive, Alternating, Factorized, Params
 from jaxrec.query import Query
 
@@ -87,7 +87,7 @@ class ImplicitALS(Factorized, Alternating):
 
     def fold_in(self, length: int) -> "FoldedALS":
         """A model with the same parameters for new users with histories of up to `length` interactions."""
-        return FoldedALS(**fields(self), history_length=length, parent=None)
+        return FoldedALS(**constructor_arguments(self), history_length=length, parent=None)
 
     def prepare(self, train: Interactions) -> Sides:
         """The interactions grouped by user and by item, in batches of one shape."""

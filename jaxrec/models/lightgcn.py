@@ -16,7 +16,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.hyper import Padded, Traced
 from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.fold_in import fields
+from jaxrec.models.fold_in import constructor_arguments
 from jaxrec.models.graph import UserItemGraph, mean_of_layers, user_item_graph
 from jaxrec.models.mf import FoldedMF
 from jaxrec.models.model import FactorizedByRow, Params, Prepared
@@ -88,7 +88,7 @@ class LightGCN(FactorizedByRow, Prepared):
 
     def fold_in(self, length: int) -> FoldedMF:
         """Matrix factorization of p and q, for new users with histories of up to `length` interactions."""
-        own = {name: value for name, value in fields(self).items() if FoldedMF.has_field(name)}
+        own = {name: value for name, value in constructor_arguments(self).items() if FoldedMF.has_field(name)}
         return FoldedMF(**own, biases=False, history_length=length, parent=None)
 
     def _items(self, q: Float[Array, "*S D"]) -> Float[Array, "*S D"]:

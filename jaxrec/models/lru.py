@@ -18,7 +18,7 @@ from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.sequence import Context, Rate, SequenceModel
 
-SMALLEST, LARGEST = 0.8, 0.99  # initial absolute values of lambda
+MIN_DECAY, MAX_DECAY = 0.8, 0.99  # initial absolute values of lambda
 
 
 class LRURec(SequenceModel):
@@ -103,5 +103,5 @@ def linear_recurrence(decay: Complex[Array, "N"], given: Complex[Array, "B T N"]
 
 def _log_decay(key: Array, shape: tuple[int, ...], dtype: type = jnp.float32) -> Array:
     """log(-log r) with r^2 uniform between the squares of the smallest and the largest absolute value."""
-    square = jax.random.uniform(key, shape, dtype, SMALLEST**2, LARGEST**2)
+    square = jax.random.uniform(key, shape, dtype, MIN_DECAY**2, MAX_DECAY**2)
     return jnp.log(-jnp.log(square) / 2)

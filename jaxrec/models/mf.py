@@ -15,7 +15,7 @@ from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
 from jaxrec.hyper import Padded, Traced
 from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.embedding import Bias, Embedding
-from jaxrec.models.fold_in import fields, most_likely
+from jaxrec.models.fold_in import constructor_arguments, most_likely
 from jaxrec.models.model import FactorizedByRow
 from jaxrec.query import Query
 
@@ -104,7 +104,7 @@ class MatrixFactorization(FactorizedByRow):
 
     def fold_in(self, length: int) -> "FoldedMF":
         """A model with the same parameters for new users with histories of up to `length` interactions."""
-        return FoldedMF(**fields(self), history_length=length, parent=None)
+        return FoldedMF(**constructor_arguments(self), history_length=length, parent=None)
 
     def penalty(self, query: Query) -> tuple[Float[Array, "B"], Float[Array, "I"]]:
         """L2 penalty of each user and item per occurrence in a batch: regularization * squared norm."""

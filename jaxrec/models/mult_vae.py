@@ -57,8 +57,8 @@ class MultVAE(FactorizedByRow):
 
     Memory: [B, items] floats for a batch of B users, as for their scores.
     Fidelity: encoder and decoder of the paper; repeated interactions count once. Inputs are scaled to norm 1 after
-    some are hidden, not before, so that inputs in training and prediction are alike. The divergence has a constant
-    weight, which a search can choose, where the paper raises it and stops at the best one.
+    some are hidden, not before, so that inputs in training and prediction have the same norm. The divergence has a
+    constant weight, which a search can choose, where the paper raises it and stops at the best one.
     """
 
     # Modules of the decoder; all others are of the encoder.

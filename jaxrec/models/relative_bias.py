@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-FARTHEST = 127  # largest distance between positions with a bias of its own
+MAX_DISTANCE = 127  # largest distance between positions with a bias of its own
 TIME_BUCKETS = 64  # the last one starts after 5.5 years
 BUCKET_WIDTH = 0.301  # in the natural logarithm of seconds, as in the code of Zhai et al.: 35% longer each
 
@@ -21,13 +21,13 @@ def relative_biases(
     Args:
         block: the module that owns the tables.
         n_heads: number of heads; each has its own numbers.
-        n: number of positions; None: no bias by distance. Distances of `FARTHEST` and more share one.
+        n: number of positions; None: no bias by distance. Distances of `MAX_DISTANCE` and more share one.
         elapsed: see `time_buckets`; None: no bias by time.
     """
     biases = []
     if n is not None:
-        table, place = block.param("distance", nn.initializers.zeros, (n_heads, FARTHEST + 1)), jnp.arange(n)
-        biases.append(table[:, jnp.clip(place[:, None] - place[None, :], 0, FARTHEST)][None])
+        table, place = block.param("distance", nn.initializers.zeros, (n_heads, MAX_DISTANCE + 1)), jnp.arange(n)
+        biases.append(table[:, jnp.clip(place[:, None] - place[None, :], 0, MAX_DISTANCE)][None])
     if elapsed is not None:
         table = block.param("elapsed", nn.initializers.zeros, (n_heads, TIME_BUCKETS))
         of_pairs = jnp.where((elapsed >= 0)[None], table[:, jnp.maximum(elapsed, 0)], 0)

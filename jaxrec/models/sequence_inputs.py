@@ -18,8 +18,8 @@ from jaxrec.history import History
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.feature_embedding import FeatureEmbedding
 
-LONGEST_GAP = 365 * 86_400.0  # seconds, where the last bucket of gaps starts to take everything
-LARGEST_VALUE = 1_000.0  # the same for values
+MAX_GAP = 365 * 86_400.0  # seconds, where the last bucket of gaps starts to take everything
+MAX_VALUE = 1_000.0  # the same for values
 HOURS, DAYS = 24, 7
 THURSDAY = 3  # 1970-01-01, counted from Monday
 
@@ -97,10 +97,10 @@ class SequenceInputs(nn.Module):
         if self.n_events:
             parts.append((self.event_embedding, history.event))
         if self.time_gap:
-            parts.append((self.gap_embedding, bucket(history.gap, self.time_gap, LONGEST_GAP)))
+            parts.append((self.gap_embedding, bucket(history.gap, self.time_gap, MAX_GAP)))
         if self.value:
             value = None if history.value is None else jnp.maximum(history.value, 0)
-            parts.append((self.value_embedding, bucket(value, self.value, LARGEST_VALUE)))
+            parts.append((self.value_embedding, bucket(value, self.value, MAX_VALUE)))
         if self.calendar:
             parts.append((self.hour_embedding, None if hour is None else jnp.where(hour < 0, -1, hour % HOURS)))
             day = None if hour is None else jnp.where(hour < 0, -1, (hour // HOURS + THURSDAY) % DAYS)

@@ -35,7 +35,7 @@ BLOCK_FLOATS = 1 << 23  # floats of the matrices G_SS that are solved at a time
 ROWS = 4096  # rows of G whose neighborhoods are selected at a time
 
 
-class Prepared(NamedTuple):
+class SparseGram(NamedTuple):
     """The sparse Gram matrix, sorted by row and column, and the neighborhood of each item.
 
     Attributes:
@@ -68,7 +68,7 @@ class SparseEASE(ItemNeighbors):
 
     regularization: PositiveFloat | Traced = 250.0
 
-    def prepare(self, train: Interactions) -> Prepared:
+    def prepare(self, train: Interactions) -> SparseGram:
         """The sparse Gram matrix and the neighborhoods."""
         x, k = binary(train), min(self.k, self.n_items - 1)
         self.check_memory(x)
@@ -89,9 +89,9 @@ class SparseEASE(ItemNeighbors):
             row, column = row[order], column[order]
             place = np.arange(len(row)) - np.searchsorted(row, row)
             neighbors[start + row[place < k], place[place < k]] = column[place < k]
-        return Prepared(gram.indptr.astype(np.int32), gram.indices.astype(np.int32), gram.data, neighbors)
+        return SparseGram(gram.indptr.astype(np.int32), gram.indices.astype(np.int32), gram.data, neighbors)
 
-    def solve(self, prepared: Prepared) -> dict[str, Array]:
+    def solve(self, prepared: SparseGram) -> dict[str, Array]:
         """The weights of every item's neighborhood, one block of items at a time."""
         k = prepared.neighbors.shape[1]
         n_used = k if self.n_neighbors is None else self.n_neighbors
@@ -151,7 +151,7 @@ class SparseEASE(ItemNeighbors):
         )
 
 
-def _entries(prepared: Prepared, row: Int[Array, "B ..."], column: Int[Array, "B ..."]) -> Float[Array, "B ..."]:
+def _entries(prepared: SparseGram, row: Int[Array, "B ..."], column: Int[Array, "B ..."]) -> Float[Array, "B ..."]:
     """Entries of the Gram matrix, found by binary search within the row; 0 where there is none."""
     row, column = jnp.broadcast_arrays(row, column)
     start, columns = jnp.asarray(prepared.start), jnp.asarray(prepared.columns)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, UInt32
 
 from jaxrec.random import RandomStream, bits, integers, substream
 
-OWN = 301  # number of the random substream that decides between an entry and its alias
+KEEP = 301  # number of the random substream that decides between an entry and its alias
 
 
 class Alias(NamedTuple):
@@ -24,18 +24,18 @@ class Alias(NamedTuple):
     def draw(self, source: RandomStream, *counters: Array) -> Int[Array, "*S"]:
         """Draw one number for each combination of counters."""
         place = integers(source, self.below.shape[0], *counters)
-        own = bits(substream(source, OWN), *counters) < self.below[place]
-        return jnp.where(own, place, self.other[place])
+        keep = bits(substream(source, KEEP), *counters) < self.below[place]
+        return jnp.where(keep, place, self.other[place])
 
 
 def alias(probabilities: np.ndarray) -> Alias:
     """Build the alias table of probabilities [I] that sum to 1; exact to 2^-32."""
-    own, other = shares(probabilities)
-    below = np.minimum(np.round(own * 2**32), 2**32 - 1).astype(np.uint32)
-    return Alias(jnp.asarray(below), jnp.asarray(np.where(own >= 1, np.arange(len(own)), other), jnp.int32))
+    keep, other = keep_and_alias(probabilities)
+    below = np.minimum(np.round(keep * 2**32), 2**32 - 1).astype(np.uint32)
+    return Alias(jnp.asarray(below), jnp.asarray(np.where(keep >= 1, np.arange(len(keep)), other), jnp.int32))
 
 
-def shares(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def keep_and_alias(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Probability of keeping each entry, and its alias.
 
     Entries below the mean probability are filled by entries above it, both in order; an entry that has given more than
@@ -45,13 +45,13 @@ def shares(probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     full = min(1.0, weight.max())  # rounded, equal probabilities may all lie below 1
     light, heavy = np.flatnonzero(weight < full), np.flatnonzero(weight >= full)
     deficit, excess = np.cumsum(1 - weight[light]), np.cumsum(weight[heavy] - 1)
-    own, other = np.ones(len(weight)), np.arange(len(weight))
-    own[light] = weight[light]
+    keep, other = np.ones(len(weight)), np.arange(len(weight))
+    keep[light] = weight[light]
     giver = np.searchsorted(excess, deficit - (1 - weight[light]))  # first one not exhausted by earlier entries
     other[light] = heavy[np.minimum(giver, len(heavy) - 1)]
     exhausting = np.searchsorted(deficit, excess, side="right")
     drained = exhausting < len(light)
     drained[-1] = False  # the remainder of the last entry is rounding error
-    own[heavy[drained]] = 1 - (deficit[exhausting[drained]] - excess[drained])
+    keep[heavy[drained]] = 1 - (deficit[exhausting[drained]] - excess[drained])
     other[heavy[drained]] = heavy[np.flatnonzero(drained) + 1]
-    return np.clip(own, 0, 1), other
+    return np.clip(keep, 0, 1), other

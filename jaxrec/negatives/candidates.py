@@ -30,7 +30,7 @@ class Negatives(NamedTuple):
     def first(
         cls, items: Int[Array, "B N"], n_negatives: Int[Array, ""], log_q: Float[Array, "I"] | None = None
     ) -> "Negatives":
-        """Negatives of which the first `n_negatives` of each row are in use."""
+        """Negatives whose first `n_negatives` columns are in use."""
         used = (jnp.arange(items.shape[1], dtype=jnp.int32) < n_negatives).astype(jnp.float32)
         return cls(items, jnp.broadcast_to(used[None, :], items.shape), log_q)
 

@@ -47,7 +47,7 @@ class ListedNegatives(PartlyUniform):
         offsets = np.concatenate([[0], np.cumsum(np.bincount(user, minlength=train.n_users))])
         return ListedTables(self.uniform.prepare(train), ragged(offsets, item))
 
-    def own(
+    def draw_nonuniform(
         self, source: RandomStream, context: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """Draw entries of each user's list."""

@@ -76,7 +76,7 @@ class Hard(PartlyUniform):
         places = alias(weight / weight.sum()) if self.power else None
         return HardTables(self.uniform.prepare(train), places)
 
-    def own(
+    def draw_nonuniform(
         self, source: RandomStream, context: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """Draw mined items of each user, and whether there are any."""

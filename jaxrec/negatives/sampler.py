@@ -54,7 +54,7 @@ class Sampler(ABC):
     def draw(
         self, source: RandomStream, examples: Int[Array, "B"], n_items: int, context: SamplerContext | None = None
     ) -> Negatives:
-        """Draw negatives, of which `n_negatives` are in use; see `__call__`."""
+        """Draw negatives, `n_negatives` of which are in use; see `__call__`."""
         return self(source, examples, n_items, self.in_use, context)
 
     def shared(

@@ -102,21 +102,21 @@ class Uniform(Sampler):
 
 @dataclass(frozen=True)
 class PartlyUniform(Uniform):
-    """Base class of samplers that draw a share of the negatives by `own` and the others uniformly.
+    """Base class of samplers that draw a share of the negatives by `draw_nonuniform` and the others uniformly.
 
-    Users for whom `own` has no items get uniform negatives only. The tables of a subclass contain those of the uniform
-    sampler as `random`.
+    Users for whom `draw_nonuniform` has no items get uniform negatives only. The tables of a subclass contain those of
+    the uniform sampler as `random`.
 
     Attributes:
-        share: share of negatives drawn by `own`
+        share: share of negatives drawn by `draw_nonuniform`
     """
 
     share: Share = 0.5
 
     shares: ClassVar[tuple[SharedBy, ...]] = ("position", "user")
-    picks: ClassVar[int]  # number of the random substream that chooses between `own` and uniform
+    picks: ClassVar[int]  # number of the random substream that chooses between `draw_nonuniform` and uniform
 
-    def own(
+    def draw_nonuniform(
         self, source: RandomStream, context: SamplerContext, rows: Int[Array, "B 1"], columns: Int[Array, "1 N"]
     ) -> tuple[Int[Array, "B N"], Bool[Array, "B N"]]:
         """Draw items for these examples and columns, and whether there are any."""
@@ -143,7 +143,7 @@ class PartlyUniform(Uniform):
         assert context is not None
         random = self.uniform(source, examples, n_items, n_negatives, context._replace(tables=context.tables.random))
         at = examples[:, None], jnp.arange(self.ratio, dtype=jnp.int32)[None, :]
-        items, there = self.own(source, context, *at)
+        items, there = self.draw_nonuniform(source, context, *at)
         picked = bernoulli(substream(source, self.picks), self.share, *at) & there
         return Negatives.first(items, n_negatives).where(picked, random)
 

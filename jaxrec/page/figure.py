@@ -13,7 +13,7 @@ BLUE, ORANGE, GRAY = "#3d8bd4", "#e08a1e", "#8d97a3"  # model; best or selected;
 GREEN = "#35a07c"  # validation, where test is blue
 COLORS = (BLUE, ORANGE, GREEN, "#a06fd6", "#d5574d", GRAY)
 LEGEND = {"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"}
-LONGEST = 24  # characters of a name beside a chart, which a phone has room for
+MAX_CHARACTERS = 24  # characters of a name next to a chart that fit on a phone
 CLEAR = "rgba(0,0,0,0)"  # transparent, for light and dark pages
 LAYOUT = {
     "template": "none",
@@ -50,7 +50,7 @@ def counted(title: str, n: int) -> dict[str, object]:
 
 def named(names: Iterable[str]) -> dict[str, object]:
     """Return an axis with a name at 0, 1, …; of a long name the end is shown."""
-    texts = [plain(name if len(name) <= LONGEST else f"\u2026{name[1 - LONGEST :]}") for name in names]
+    texts = [plain(name if len(name) <= MAX_CHARACTERS else f"\u2026{name[1 - MAX_CHARACTERS :]}") for name in names]
     places = list(range(len(texts)))
     return {"tickvals": places, "ticktext": texts, "range": [-0.7, len(texts) - 0.3], "showgrid": False}
 

@@ -83,7 +83,7 @@ class CandidateSet:
             exact = fitted.rank(query_rows, self.n, exclude_known)[0]
             sources, _ = sources_of(fitted.model, query_rows, fitted.fallback)
             if sources is not None:  # the model has no vectors of users it does not know
-                items = np.where(np.asarray(sources.own)[:, None], items, exact)
+                items = np.where(np.asarray(sources.by_model)[:, None], items, exact)
             statistics["recall of faiss against exact"] = overlap(items, exact)
         item_lists = [items]
         if self.popular:

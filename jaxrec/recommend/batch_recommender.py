@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree, Shaped
 from jaxrec import programs
 from jaxrec.blockwise import in_blocks
 from jaxrec.errors import InputError
-from jaxrec.fallback import Mask, Trained, blend, folding, source_masks
+from jaxrec.fallback import Mask, TrainingSummary, blend, fold_in_model, source_masks
 from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Model, Params
@@ -118,12 +118,12 @@ class CatalogScorer:
         model: Model,
         feature_tables: FeatureTables,
         params: Params,
-        trained: Trained,
+        trained: TrainingSummary,
         has_features: Bool[np.ndarray, "U"] | None,
         length: int,
     ) -> None:
         self.model, self.n_items = model, len(trained.popular)
-        self.scoring = Scoring(model, folding(model, length), length)
+        self.scoring = Scoring(model, fold_in_model(model, length), length)
         self._trained, self._has_features = trained, has_features
         side = programs.jit(partial(_item_side, model))(feature_tables, params)
         known = jax.tree.map(jnp.asarray, (trained, has_features))

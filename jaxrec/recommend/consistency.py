@@ -1,15 +1,15 @@
-"""Consistency of what is stored beside parameters: lengths agree, and positions are within their tables."""
+"""Consistency of the values stored with the parameters: lengths agree, and positions are within their tables."""
 
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
-from jaxrec.fallback import Trained
+from jaxrec.fallback import TrainingSummary
 
 
 def check_consistent(extra: Mapping[str, object]) -> None:
-    """Raise a ValueError if stored arrays, by name as in `rundir.beside_parameters`, do not belong together."""
+    """Raise a ValueError if stored arrays, by name as in `rundir.stored_values`, do not belong together."""
     if wrong := next(_wrong(extra), None):
         raise ValueError(wrong)
 
@@ -27,7 +27,7 @@ def _wrong(extra: Mapping[str, object]) -> Iterator[str]:
         return
     if not _are_offsets(_array(extra, "known_offsets"), n_users, len(known)):
         yield "known_offsets are not those of the users"
-    trained = [f"trained_{name}" for name in Trained._fields]
+    trained = [f"trained_{name}" for name in TrainingSummary._fields]
     sizes = dict.fromkeys(("known_event", "known_gap", "known_value", "known_target", "known_time"), len(known))
     sizes |= dict.fromkeys(("titles", "ages", "trained_popular", "trained_items"), n_items)
     sizes |= {"trained_users": n_users}

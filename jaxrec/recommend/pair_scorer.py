@@ -55,7 +55,7 @@ class PairScorer:
 
     def _block(self) -> int:
         """Return the rows per block; a model that reads histories may score the catalog to score one pair."""
-        return ROWS if self.reads else max(ROWS, min(MANY, backend.choices().ranked // self.model.pair_floats))
+        return ROWS if self.reads else max(ROWS, min(MANY, backend.choices().rank_block // self.model.pair_floats))
 
 
 def _score(

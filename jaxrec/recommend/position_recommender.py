@@ -16,7 +16,7 @@ from jaxrec.data.stored_features import restored
 from jaxrec.errors import InputError
 from jaxrec.evaluation.evaluation import Evaluation
 from jaxrec.evaluation.full_catalog import FullCatalog
-from jaxrec.fallback import Fallback, Trained, folding, row_sources, users_with_features
+from jaxrec.fallback import Fallback, TrainingSummary, fold_in_model, row_sources, users_with_features
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Factorized, Model, Params
@@ -58,7 +58,7 @@ class PositionRecommender:
         self.popular = self._trained.popular
         # One program per history length, independent of the other rows.
         self._longest = _length(int(np.diff(self.known.offsets).max(initial=1)))
-        folds = folding(model, self._longest)
+        folds = fold_in_model(model, self._longest)
         self._fallback = Fallback(self._trained, folds)
         self.fitted = Fitted(model, self._params, self._fallback)
         self._feature_tables = tables(model, self._encoded)
@@ -179,7 +179,7 @@ class PositionRecommender:
         n, known = len(users), users >= 0
         items, scores, by_model = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
         if known.any():
-            query_rows = QueryRows.about(users[known], self.known, self._encoded)
+            query_rows = QueryRows.for_users(users[known], self.known, self._encoded)
             rows = query_rows.users, query_rows.start, query_rows.end
             items[known], scores[known] = self.fitted.rank(query_rows, k, exclude_seen)
             by_model[known] = np.logical_or(
@@ -228,10 +228,10 @@ def _length(longest: int) -> int:
     return max(16, 1 << max(longest - 1, 0).bit_length())
 
 
-def _trained(extra: checkpoint.Extra, known: UserHistories, n_items: int) -> Trained:
+def _trained(extra: checkpoint.Extra, known: UserHistories, n_items: int) -> TrainingSummary:
     """Return what the run was trained on; for runs without that record, derive it from the known histories."""
-    if all(f"trained_{name}" in extra for name in Trained._fields):
-        return Trained(*(np.asarray(extra[f"trained_{name}"]) for name in Trained._fields))
+    if all(f"trained_{name}" in extra for name in TrainingSummary._fields):
+        return TrainingSummary(*(np.asarray(extra[f"trained_{name}"]) for name in TrainingSummary._fields))
     offsets, items = known.masked(np.arange(len(known.offsets) - 1))
     popular = np.bincount(items, minlength=n_items).astype(np.float32)
-    return Trained(popular, np.diff(offsets) > 0, np.ones(n_items, bool))
+    return TrainingSummary(popular, np.diff(offsets) > 0, np.ones(n_items, bool))

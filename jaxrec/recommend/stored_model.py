@@ -19,7 +19,7 @@ from jaxrec.data.features import Encoded
 from jaxrec.errors import InputError
 from jaxrec.features import tables, with_tables
 from jaxrec.hyper import Hyper
-from jaxrec.models.fold_in import fields
+from jaxrec.models.fold_in import constructor_arguments
 from jaxrec.models.model import Model, Params, parameter_shapes
 from jaxrec.settings import CONF, get, registered
 
@@ -34,7 +34,7 @@ def stored(model: Model, hyper: Hyper | None = None) -> dict[str, object]:
         model: stored under the name of its file in conf/model, or under its dotted path if it has none.
         hyper: hyperparameters of the trained member, which replace the arguments of the same names.
     """
-    arguments = fields(model)
+    arguments = constructor_arguments(model)
     if hyper is not None:
         arguments |= {name: np.asarray(value).item() for name, value in hyper.of("model").items()}
     path = f"{type(model).__module__}.{type(model).__qualname__}"

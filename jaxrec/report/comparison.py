@@ -21,8 +21,8 @@ METHOD = (
     "for the number of comparisons; intervals are for one comparison each."
 )
 FOLDS = (
-    " Test periods are a third sample: to the variance that of the fold means is added, less the interaction of users "
-    "and folds. Every user of every fold has the same weight."
+    " Test periods are a third sample: the variance of the fold means is added, less the interaction of users and "
+    "folds. Every user of every fold has the same weight."
 )
 
 

@@ -13,7 +13,7 @@ from jaxrec.page.html import Html, plural
 from jaxrec.sweep.trials import state_of
 
 OUTCOMES = {"best": ORANGE, "complete": BLUE, "pruned": GRAY, "failed": "#d5574d"}
-MOST_BARS = 500  # trials drawn one by one
+MAX_BARS = 500  # trials drawn one by one
 N_INTERVALS = 150
 
 
@@ -53,7 +53,7 @@ def occupancy(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> Html:
     caption = f"A round trains one epoch of every trial in a slot. {_usage(placed, n_rounds, n_slots)}"
     title, traces, barmode = "Trials in slots", _bars(placed, n_rounds), "overlay"
     yaxis = titled("slot", range=[n_slots + 0.5, 0.5], **({"dtick": 1} if n_slots <= 10 else {}))
-    if len(placed) > MOST_BARS:
+    if len(placed) > MAX_BARS:
         title, traces, barmode = "Busy slots", _busy(placed, n_rounds), "stack"
         yaxis = titled("busy slots", range=[0, n_slots])
         caption += f" Drawn is the number of busy slots, as {len(placed):,} trials are too many to draw."
@@ -71,7 +71,7 @@ def occupancy(trials: Sequence[FrozenTrial], winner: FrozenTrial) -> Html:
 
 
 def _usage(placed: Sequence[Span], n_rounds: int, n_slots: int) -> str:
-    """Return which share of the slots was used over the rounds, and for trials of which outcome."""
+    """Return one sentence: the share of the slots that was used over the rounds, by outcome of the trials."""
     used = Counter[str]()
     for span in placed:
         used["complete" if span.outcome == "best" else span.outcome] += span.end - span.start

@@ -32,7 +32,7 @@ def pareto_section(study: Study, winner: FrozenTrial, kept: Collection[int]) -> 
     return section("Pareto front", grid(charts), _table(efficient, winner, names, kept))
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """Return the display name of an objective."""
     return NAMES.get(name) or label(f"validation {name}")
 
@@ -68,11 +68,17 @@ def _chart(study: Study, efficient: Sequence[FrozenTrial], winner: FrozenTrial, 
         if own
     ]
     values = [trial.values[at] for trial in (*efficient, *others, winner)]
-    axis = titled(shown(names[at]))
+    axis = titled(display_name(names[at]))
     if names[at] in COSTS and min(values) > 0 and max(values) > LOG * min(values):
         axis |= {"type": "log", **log_ticks(min(values), max(values))}
-    layout = {"xaxis": axis, "yaxis": titled(shown(names[0])), "showlegend": True, "legend": LEGEND, "height": 380}
-    title = f"{shown(names[0])} and {shown(names[at])}"
+    layout = {
+        "xaxis": axis,
+        "yaxis": titled(display_name(names[0])),
+        "showlegend": True,
+        "legend": LEGEND,
+        "height": 380,
+    }
+    title = f"{display_name(names[0])} and {display_name(names[at])}"
     return chart(f"{title[:1].upper()}{title[1:]}", traces, "One point per complete trial.", **layout)
 
 
@@ -90,5 +96,5 @@ def _table(efficient: Sequence[FrozenTrial], winner: FrozenTrial, names: Sequenc
         rows.append([Cell(Html("{}{}").format(number, mark), key=trial.number), *values])
         rows[-1] += [trial.params.get(key, "") for key in keys]
     note = "No complete trial is better than one of these in one objective without being worse in another."
-    heads = ["trial", *map(shown, names), *keys]
+    heads = ["trial", *map(display_name, names), *keys]
     return box(table(heads, rows, sortable=True), tag("p", note, "soft note"))

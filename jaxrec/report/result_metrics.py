@@ -1,4 +1,4 @@
-"""Test metrics of one result: cards and a table, beside those of popularity."""
+"""Test metrics of one result: cards and a table, next to those of popularity."""
 
 import math
 from collections.abc import Mapping

@@ -14,7 +14,7 @@ from jaxrec.page.metric_labels import label
 from jaxrec.report import charts
 from jaxrec.report.lineage import lineage
 from jaxrec.report.occupancy import occupancy
-from jaxrec.report.pareto import pareto_section, shown
+from jaxrec.report.pareto import display_name, pareto_section
 from jaxrec.report.result_metrics import interrupted, metric_table, test_cards
 from jaxrec.report.trial_curves import learning_curves
 from jaxrec.report.trial_sample import sample, sample_note
@@ -187,7 +187,7 @@ def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[st
             "trial": trial.number,
             "state": state_of(trial),
             metric: value_of(trial),
-            **({shown(name): value for name, value in further(trial, others).items()} if trial.values else {}),
+            **({display_name(name): value for name, value in further(trial, others).items()} if trial.values else {}),
             **(best_params(trial) or params_of(trial)),
             **{
                 title: _attribute(trial.user_attrs[key]) for key, title in attributes.items() if key in trial.user_attrs
@@ -206,12 +206,12 @@ def _attribute(value: object) -> object:
 
 def _names(objectives: Sequence[str]) -> dict[str, str]:
     """Return the display name of each objective."""
-    return {name: shown(name) for name in objectives}
+    return {name: display_name(name) for name in objectives}
 
 
 def _rounded(trials: pd.DataFrame, metric: str, others: Sequence[str]) -> pd.DataFrame:
     """Return a table of trials whose metrics have as many decimals as in all other tables."""
-    columns = [metric, *(shown(name) for name in others if name not in COSTS)]
+    columns = [metric, *(display_name(name) for name in others if name not in COSTS)]
     table = trials.copy()
     for column in table.columns.intersection(columns):
         table[column] = trials[column].map(lambda v: Cell(decimals(v), key=v) if isinstance(v, float) else v)

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrec.models.cosine import unit
-from jaxrec.rerank.greedy import Number, each, greedy, relevance
+from jaxrec.rerank.greedy import Number, greedy, per_user, relevance
 
-NOTHING = 1e-6  # squared distances below this are 0 up to single-precision rounding
+MIN_DISTANCE = 1e-6  # squared distances below this are 0 up to single-precision rounding
 dot = partial(jnp.dot, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -31,7 +31,7 @@ def mmr(scores: Float[Array, "B C"], vectors: Float[Array, "B C D"], strength: N
     Returns:
         positions of the candidates by rank.
     """
-    return jax.vmap(partial(_mmr, k=k))(relevance(scores), unit(vectors), each(strength, scores))
+    return jax.vmap(partial(_mmr, k=k))(relevance(scores), unit(vectors), per_user(strength, scores))
 
 
 def _mmr(gains: Float[Array, "C"], units: Float[Array, "C D"], strength: Float[Array, ""], k: int) -> Int[Array, "K"]:
@@ -67,19 +67,19 @@ def dpp(scores: Float[Array, "B C"], vectors: Float[Array, "B C D"], strength: N
     Returns:
         positions of the candidates by rank.
     """
-    return jax.vmap(partial(_dpp, k=k))(relevance(scores), unit(vectors), each(strength, scores))
+    return jax.vmap(partial(_dpp, k=k))(relevance(scores), unit(vectors), per_user(strength, scores))
 
 
 def _dpp(gains: Float[Array, "C"], units: Float[Array, "C D"], strength: Float[Array, ""], k: int) -> Int[Array, "K"]:
     State = tuple[Float[Array, "C"], Float[Array, "K C"]]  # squared distances, rows of the Cholesky factor
 
     def gain(state: State, rank: Int[Array, ""]) -> Float[Array, "C"]:
-        return (1 - strength) * gains + strength * jnp.log(jnp.maximum(state[0], NOTHING))
+        return (1 - strength) * gains + strength * jnp.log(jnp.maximum(state[0], MIN_DISTANCE))
 
     def add(state: State, rank: Int[Array, ""], pick: Int[Array, ""]) -> State:
         distances, rows = state
-        within = distances[pick] <= NOTHING  # the item adds no direction
-        scale = jnp.where(within, 0.0, 1 / jnp.sqrt(jnp.maximum(distances[pick], NOTHING)))
+        within = distances[pick] <= MIN_DISTANCE  # the item adds no direction
+        scale = jnp.where(within, 0.0, 1 / jnp.sqrt(jnp.maximum(distances[pick], MIN_DISTANCE)))
         row = (dot(units, units[pick]) - dot(rows[:, pick], rows)) * scale
         return distances - jnp.square(row), rows.at[rank].set(row)
 

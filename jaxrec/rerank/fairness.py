@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxrec.metrics import divergence
-from jaxrec.rerank.greedy import Number, each, greedy, relevance
+from jaxrec.rerank.greedy import Number, greedy, per_user, relevance
 
 
 def attention(k: int) -> Float[Array, "K"]:
@@ -41,7 +41,7 @@ def within_band(
         positions of the candidates by rank.
     """
     of_user = partial(_within_band, k=k)
-    return jax.vmap(of_user, in_axes=(0, 0, None, 0))(relevance(scores), groups, target, each(band, scores))
+    return jax.vmap(of_user, in_axes=(0, 0, None, 0))(relevance(scores), groups, target, per_user(band, scores))
 
 
 def _within_band(
@@ -89,7 +89,7 @@ def calibrated(
         positions of the candidates by rank.
     """
     of_user = partial(_calibrated, k=k)
-    return jax.vmap(of_user)(relevance(scores), mixes, own, each(strength, scores))
+    return jax.vmap(of_user)(relevance(scores), mixes, own, per_user(strength, scores))
 
 
 def _calibrated(

@@ -1,12 +1,10 @@
 """Freshness: boost new items by their age at request time, with exponential decay."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from jaxrec.rerank.greedy import Number, each, relevance
+from jaxrec.rerank.greedy import Number, per_user, relevance
 
 
 @jax.jit
@@ -15,7 +13,7 @@ def freshness(ages: Float[Array, "B C"], half_life: Number) -> Float[Array, "B C
 
     Ages are at request time, in the unit of the half-life; negative ages (not released yet) count as new.
     """
-    fresh = jnp.exp2(-jnp.maximum(ages, 0.0) / each(half_life, ages)[:, None])
+    fresh = jnp.exp2(-jnp.maximum(ages, 0.0) / per_user(half_life, ages)[:, None])
     return jnp.where(jnp.isnan(ages), 0.0, fresh)
 
 
@@ -27,13 +25,5 @@ def freshened(
 
     (1 - strength) relevance_i + strength 2^(-age_i / half_life)
     """
-    share = each(strength, scores)[:, None]
+    share = per_user(strength, scores)[:, None]
     return (1 - share) * relevance(scores) + share * freshness(ages, half_life)
-
-
-@partial(jax.jit, static_argnames="k")
-def by_freshness(
-    scores: Float[Array, "B C"], ages: Float[Array, "B C"], strength: Number, half_life: Number, *, k: int
-) -> Int[Array, "B K"]:
-    """The k best candidates by `freshened` scores; ties by position."""
-    return jax.lax.top_k(freshened(scores, ages, strength, half_life), k)[1]

@@ -22,7 +22,7 @@ def relevance(scores: Float[Array, "*B C"]) -> Float[Array, "*B C"]:
     return jnp.where(known, (scores - low) / width, -jnp.inf)
 
 
-def each(number: PyTree, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
+def per_user(number: PyTree, lists: Shaped[Array, "B C"]) -> Float[Array, "B"]:
     """Broadcast a hyperparameter to one number per user."""
     return jnp.broadcast_to(jnp.asarray(number, jnp.float32), lists.shape[:1])
 

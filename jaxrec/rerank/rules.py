@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxrec.rerank.greedy import each
+from jaxrec.rerank.greedy import per_user
 
 
 @jax.jit
@@ -24,7 +24,7 @@ def capped(
         categories: categories of each entry; it counts in each of them. An entry without a category always remains.
         limit: maximum number of items per category.
     """
-    return jax.vmap(_capped)(candidates, categories, each(limit, candidates))
+    return jax.vmap(_capped)(candidates, categories, per_user(limit, candidates))
 
 
 def _capped(candidates: Bool[Array, "C"], categories: Bool[Array, "C G"], limit: Float[Array, ""]) -> Bool[Array, "C"]:

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from jaxrec.errors import InputError
 
 TOKEN = "JAXREC_SERVER_TOKEN"  # environment variable
-SHORTEST_TOKEN = 16  # characters
+MIN_TOKEN_LENGTH = 16  # characters
 WITHOUT_TOKEN = ("/", "/health")  # they hold no data
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -65,8 +65,8 @@ def token(address: str) -> str | None:
         InputError: there is none and the address is not loopback, or it is too short.
     """
     given = os.environ.get(TOKEN)
-    if given is not None and len(given) < SHORTEST_TOKEN:
-        raise InputError(f"{TOKEN} is too short: set at least {SHORTEST_TOKEN} characters (openssl rand -hex 16)")
+    if given is not None and len(given) < MIN_TOKEN_LENGTH:
+        raise InputError(f"{TOKEN} is too short: set at least {MIN_TOKEN_LENGTH} characters (openssl rand -hex 16)")
     if given is None and not is_loopback(address):
         raise InputError(
             f"host={address} is reachable from other machines: set the environment variable {TOKEN} to a secret that "

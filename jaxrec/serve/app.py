@@ -95,7 +95,7 @@ async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Re
         return _json(503 if answer.get("status") == "stuck" else 200, answer)
     except ValidationError as error:
         status = 400 if error.errors(include_url=False)[0]["type"] == "json_invalid" else 422
-        return _problem(status, _validation_message(error, endpoint.takes))
+        return _problem(status, _validation_message(error, endpoint.request))
     except UnknownIdError as error:
         return _problem(404, str(error))
     except InputError as error:
@@ -114,7 +114,7 @@ async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Re
 async def _message(endpoint: Endpoint, request: Request, max_body: int) -> Message:
     """Parse a request; reading stops once the body exceeds `max_body` bytes."""
     if endpoint.method == "GET":
-        return endpoint.takes.model_validate(dict(request.query_params))
+        return endpoint.request.model_validate(dict(request.query_params))
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "send JSON with the header Content-Type: application/json")
     body = bytearray()
@@ -129,7 +129,7 @@ async def _message(endpoint: Endpoint, request: Request, max_body: int) -> Messa
                 break
     if too_large:
         raise HTTPException(413, f"the request body must be at most {max_body} bytes", {"connection": "close"})
-    return endpoint.takes.model_validate_json(bytes(body), strict=True)
+    return endpoint.request.model_validate_json(bytes(body), strict=True)
 
 
 def _validation_message(error: ValidationError, message: type[Message]) -> str:

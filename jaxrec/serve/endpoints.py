@@ -16,8 +16,8 @@ class Endpoint(NamedTuple):
 
     method: str
     path: str
-    takes: type[Message]
-    gives: type[Message]
+    request: type[Message]
+    response: type[Message]
     answer: Callable[..., Awaitable[dict[str, object]]]
 
     @property
@@ -52,7 +52,7 @@ PROBLEMS = {
 
 def openapi(name: str) -> JsonSchemaValue:
     """Return the OpenAPI 3.1 description of all endpoints."""
-    used = {message for endpoint in ENDPOINTS for message in (endpoint.takes, endpoint.gives)} | {Problem}
+    used = {message for endpoint in ENDPOINTS for message in (endpoint.request, endpoint.response)} | {Problem}
     ordered = sorted(used, key=lambda message: message.__name__)
     _, schemas = models_json_schema(
         [(message, "validation") for message in ordered], ref_template="#/components/schemas/{model}"
@@ -69,9 +69,9 @@ def openapi(name: str) -> JsonSchemaValue:
 def _operation(endpoint: Endpoint, definitions: JsonSchemaValue) -> JsonSchemaValue:
     inputs: JsonSchemaValue
     if endpoint.method == "POST":
-        inputs = {"requestBody": {"required": True, "content": _json(endpoint.takes)}}
+        inputs = {"requestBody": {"required": True, "content": _json(endpoint.request)}}
     else:
-        schema = definitions[endpoint.takes.__name__]
+        schema = definitions[endpoint.request.__name__]
         required = schema.get("required", [])
         inputs = {
             "parameters": [
@@ -79,7 +79,7 @@ def _operation(endpoint: Endpoint, definitions: JsonSchemaValue) -> JsonSchemaVa
                 for name, about in schema.get("properties", {}).items()
             ]
         }
-    responses = {"200": {"description": (endpoint.gives.__doc__ or "").strip(), "content": _json(endpoint.gives)}}
+    responses = {"200": {"description": (endpoint.response.__doc__ or "").strip(), "content": _json(endpoint.response)}}
     problems = {status: {"description": why, "content": _json(Problem)} for status, why in PROBLEMS.items()}
     return {"operationId": endpoint.path[1:], "summary": endpoint.summary, **inputs, "responses": responses | problems}
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
-LONGEST_ID = 500  # characters
+MAX_ID_LENGTH = 500  # characters
 EXACT = 2**53  # larger floats do not identify a single integer
 
 
@@ -20,15 +20,15 @@ def _id(value: object) -> str | int:
             return value
         case float() if abs(value) < EXACT and value.is_integer():
             return int(value)
-        case str() if len(value) <= LONGEST_ID:
+        case str() if len(value) <= MAX_ID_LENGTH:
             return value
-    raise ValueError(f"must be an id: a 64-bit integer, or a string of at most {LONGEST_ID} characters")
+    raise ValueError(f"must be an id: a 64-bit integer, or a string of at most {MAX_ID_LENGTH} characters")
 
 
 Id = Annotated[
     str | int,
     PlainValidator(_id),
-    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": LONGEST_ID}, {"type": "integer"}]}),
+    WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_ID_LENGTH}, {"type": "integer"}]}),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Value = Annotated[float, Field(allow_inf_nan=False)]

@@ -1,10 +1,10 @@
 """Settings: a composed configuration as a plain tree of dicts; its validation, objects and populations."""
 
-from jaxrec.settings.building import build, call, give
+from jaxrec.settings.building import build, call, register_object
 from jaxrec.settings.checking import check
 from jaxrec.settings.files import (
+    COMMAND_KEYS,
     CONF,
-    OF_COMMAND,
     check_registered,
     choice_of,
     import_targets,
@@ -18,8 +18,8 @@ from jaxrec.settings.shared_programs import numbers_of, populations, program_of
 from jaxrec.settings.tree import Tree, differing, flat, get, put, tuples
 
 __all__ = [
+    "COMMAND_KEYS",
     "CONF",
-    "OF_COMMAND",
     "SCHEDULE",
     "Tree",
     "build",
@@ -32,7 +32,6 @@ __all__ = [
     "flat",
     "fold_of",
     "get",
-    "give",
     "import_targets",
     "is_random",
     "numbers_of",
@@ -41,6 +40,7 @@ __all__ = [
     "put",
     "read",
     "register",
+    "register_object",
     "registered",
     "seeds_differ",
     "tuples",

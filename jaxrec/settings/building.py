@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import flax.linen as nn
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 
-from jaxrec.arguments import GIVEN, check_value, locate
+from jaxrec.arguments import REGISTERED, check_value, locate
 from jaxrec.hyper import has_array, parts_of
 from jaxrec.settings.tree import Tree
 
@@ -35,10 +35,10 @@ def call(path: str, tree: Tree) -> Any:
     return locate(path)(**tree)
 
 
-def give(target: Any) -> str:
+def register_object(target: Any) -> str:
     """Register a function or class with `locate`, wherever it was defined; return its dotted path."""
     path = f"{target.__module__}.{target.__qualname__}".replace("<locals>.", "")
-    GIVEN[path] = target
+    REGISTERED[path] = target
     for cached in (signature, _floats):
         cached.cache_clear()  # a notebook may redefine a class of the same name
     return path

@@ -7,7 +7,7 @@ from jaxrec.arguments import locate
 from jaxrec.errors import InputError
 from jaxrec.fitting.composite_prior import CompositePrior
 from jaxrec.fitting.reconstruction import Reconstruction, check_autoencoder
-from jaxrec.fitting.sequence import MaskedItem, NextItem, check_reader
+from jaxrec.fitting.sequence import MaskedItem, NextItem, check_sequence_model
 from jaxrec.mesh import check_batch
 from jaxrec.models.attention import check_heads
 from jaxrec.models.model import Alternating, Model, Solved
@@ -143,16 +143,16 @@ def _check_model(tree: Tree) -> None:
     if (teacher := _target(tree, "loss")) in (NextItem, MaskedItem):
         kind = _target(tree, "model")
         length = model.get("history_length", kind.history_length)
-        check_reader(kind, length, loss.get("stride"), causal=teacher.causal)
+        check_sequence_model(kind, length, loss.get("stride"), causal=teacher.causal)
     if teacher in (Reconstruction, CompositePrior):
         check_autoencoder(_target(tree, "model"))
 
 
 def _check_cosines(tree: Tree) -> None:
-    """Raise an InputError if the loss compares cosines and the scores of the model are none."""
+    """Raise an InputError if the loss compares cosines and the scores of the model are not cosines."""
     loss, model = tree["loss"], tree["model"]
     parts = (loss, loss.get("loss"), (loss.get("cost") or {}).get("loss"))
-    compares = any(part and getattr(locate(part["_target_"]), "of_cosines", False) for part in parts)
+    compares = any(part and getattr(locate(part["_target_"]), "compares_cosines", False) for part in parts)
     if not compares or not str(model.get("_target_")).startswith("jaxrec."):
         return
     if "temperature" not in model:

@@ -16,7 +16,7 @@ CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[2] / "conf"
 _TRUSTED = [CONF]  # folders whose files may name import targets
 
 # Keys of a config.yaml that belong to the command, not to the run.
-OF_COMMAND = ("hydra", "defaults", "overwrite", "resume", "seeds", "cluster")
+COMMAND_KEYS = ("hydra", "defaults", "overwrite", "resume", "seeds", "cluster")
 
 
 def read(file: Path) -> Any:

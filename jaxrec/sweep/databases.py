@@ -98,7 +98,7 @@ def _check_tables(url: str, address: URL) -> None:
 
 
 def _beside(url: str, directory: Path) -> Path:
-    """Return the lock of a SQLite file, beside it; else in the sweep directory."""
+    """Return the lock of a SQLite file, next to it; else in the sweep directory."""
     file = make_url(url).database
     if not file or file == ":memory:" or not Path(file).absolute().parent.is_dir():
         return directory / "ask.lock"

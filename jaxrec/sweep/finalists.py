@@ -42,7 +42,7 @@ class Finalists:
 
     @property
     def sentence(self) -> str:
-        """Which trial is best over the seeds, and from which it does not differ demonstrably."""
+        """One sentence: the trial that is best over the seeds, and those from which it does not differ demonstrably."""
         first, *others = self.table.to_dict("records")
         mean = f"{first['value']:.4f}" + ("" if np.isnan(first["sd"]) else f" ± {first['sd']:.4f}")
         text = f"over {first['seeds']} new seeds, {first['run']} has the best mean validation {self.metric}, {mean}"

@@ -82,7 +82,7 @@ class Leases:
         self.observe(self.direct)
 
     def observe(self, storage: BaseStorage) -> None:
-        """Look at the leases of other workers; after a break, their time starts anew."""
+        """Look at the leases of other workers; after a break, their time starts again."""
         now = self.clock()
         attributes = storage.get_study_user_attrs(self.study_id)
         with self._lock:

@@ -142,7 +142,7 @@ class Plan:
 
     def counts(self, study: Study) -> tuple[int, int]:
         """Return how many of the `total` trials have ended, and how many are running."""
-        return progress(warm_start.own(study.get_trials(deepcopy=False)), self.combinations)
+        return progress(warm_start.without_added(study.get_trials(deepcopy=False)), self.combinations)
 
     def sampler_of(self, number: int) -> optuna.samplers.BaseSampler:
         """Return the sampler that proposes the trial of a number."""
@@ -222,7 +222,7 @@ def _fill(study: Study, plan: Plan, settings: Mapping[str, object]) -> None:
     if plan.source is not None:
         warm_start.add(study, plan.source, plan.dimensions, plan.fixed)
         study.set_user_attr("warm_start", plan.source.study_name)
-    if plan.first is not None and not warm_start.own(study.get_trials(deepcopy=False)):
+    if plan.first is not None and not warm_start.without_added(study.get_trials(deepcopy=False)):
         study.enqueue_trial(dict(plan.first))
     # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
     for name, value in {"format": FORMAT, "overrides": list(plan.overrides), **settings}.items():

@@ -21,7 +21,7 @@ FIRST_RUNG = 8  # epochs before which the order of trials says little
 
 @dataclass(frozen=True)
 class Pruning:
-    """When trials are ended early.
+    """Settings of early stopping of trials that fall behind.
 
     Attributes:
         name: one of `PRUNERS`. halving: asynchronous successive halving, where at each rung the better half of the

@@ -25,8 +25,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from jaxrec.command_line import value_text
 from jaxrec.errors import InputError
 
-LARGEST_GRID = 100_000
-LARGEST_STEPS = 10**9  # values of a dimension with a step
+MAX_GRID = 100_000
+MAX_STEPS = 10**9  # values of a dimension with a step
 
 Value = Any  # of a setting; YAML may hold anything, so it is checked where it is used
 Values = dict[str, Value]  # a value for each dimension or setting, by key
@@ -103,7 +103,7 @@ class Interval:
             raise InputError("log and step cannot be combined: remove one of them")
         if self.step is not None and self.step <= 0:
             raise InputError(f"step must be above 0, got {self.step}")
-        if self.step is not None and self._n_points() > LARGEST_STEPS:
+        if self.step is not None and self._n_points() > MAX_STEPS:
             raise InputError(f"step {self.step} is too small for the range from {self.low} to {self.high}")
 
     def distribution(self) -> BaseDistribution:
@@ -130,8 +130,8 @@ class Interval:
             if self.low == self.high:
                 return [self.low]
             raise InputError("a grid needs discrete values: add step, integer: true, or use choices")
-        if (size := self._n_points()) > LARGEST_GRID:
-            raise InputError(f"the grid has {size:,} values, more than {LARGEST_GRID:,}: use a larger step")
+        if (size := self._n_points()) > MAX_GRID:
+            raise InputError(f"the grid has {size:,} values, more than {MAX_GRID:,}: use a larger step")
         return [self._point(place) for place in range(size)]
 
     def _n_points(self) -> int:
@@ -239,8 +239,8 @@ def grid(space: Mapping[str, Dimension]) -> list[Values]:
             points = dimension.points()
         except InputError as error:
             raise InputError(f"{key}: {error}") from error
-        if (size := len(combinations) * len(points)) > LARGEST_GRID:
-            raise InputError(f"the grid has up to {size:,} combinations, more than {LARGEST_GRID:,}: use fewer values")
+        if (size := len(combinations) * len(points)) > MAX_GRID:
+            raise InputError(f"the grid has up to {size:,} combinations, more than {MAX_GRID:,}: use fewer values")
         combinations = [
             params | extra
             for params in combinations

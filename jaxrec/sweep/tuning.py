@@ -94,7 +94,7 @@ class Tuning:
         return params
 
     def pruning(self, pruner: str) -> Pruning:
-        """When trials are ended early; never for models without epochs."""
+        """Return the pruning of trials; none for models without epochs."""
         epochs = settings.get(self.tree, "trainer.epochs")
         return Pruning(pruner, epochs, settings.get(self.tree, "trainer.validate_every", 1)) if epochs else Pruning()
 

@@ -127,7 +127,7 @@ class UserValues:
         """Return the best value of a study, corrected for the choice, and how many complete trials have no values here.
 
         The candidates are the trials from which `trials.best` chooses, those with the fewest violated constraints, and
-        beside these the pruned ones, with what they had reached: on other users another trial would have been pruned.
+        the pruned ones, with the values that they had reached: on other users another trial would have been pruned.
         Of trials with equal parameters one counts.
         """
         sign = 1 if study.directions[0] == StudyDirection.MAXIMIZE else -1

@@ -18,7 +18,7 @@ from jaxrec.sweep.trials import best_params, key_of
 ADDED = "warm_start"  # attribute of an added trial: study and number it comes from
 
 
-def own(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+def without_added(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """Return the trials of a study without those added from another."""
     return [trial for trial in trials if ADDED not in trial.user_attrs]
 

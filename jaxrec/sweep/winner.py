@@ -1,4 +1,4 @@
-"""The best trial of a search: chosen, trained again if its parameters are not at hand, and tested."""
+"""The best trial of a search: chosen, trained again if its parameters are not available, and tested."""
 
 from dataclasses import dataclass
 

@@ -2,7 +2,7 @@
 
 Workers mark their trials with their id; a running trial of a dead worker is an orphan. For a study in a file, each
 worker holds a lock on its own file, `workers/<id>.lock`, and a second lock gives turns. The operating system releases
-locks as soon as a process ends, so there are no timeouts. The locks are in the sweep directory, or beside the file of
+locks as soon as a process ends, so there are no timeouts. The locks are in the sweep directory, or next to the file of
 the study if that is elsewhere. For a study on a server, see `leases`. Optuna's heartbeat does not cover the
 ask-and-tell interface.
 """

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.ids import IdTable, as_text, canonical, exact, few_matched, written_as
 from jaxrec.data.interactions import encode
-from jaxrec.data.notices import notices
 from jaxrec.data.sources.files import files
 from jaxrec.data.sources.sequences import sequences
 from jaxrec.data.splits.candidate_lists import read_candidates
@@ -186,7 +186,7 @@ def test_features_that_match_no_id_are_refused(tmp_path):
         files(tmp_path / "t.csv", item_features=items)
     items.write_text("item_id,color\n10,red\nSKU-20,blue\n")
     data = files(tmp_path / "t.csv", item_features=items)
-    (warning,) = [line for line in notices(leave_one_out(data)) if "warning" in line]
+    (warning,) = [line for line in data_warnings(leave_one_out(data)) if "warning" in line]
     assert "only 1 of 3 item ids" in warning
     for named in ("items.csv", "t.csv", "'20'"):
         assert named in warning
@@ -202,7 +202,9 @@ def test_test_files_that_match_no_id_of_train_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none of the 2 item ids of data.test=.*'10'.*'i10'"):
         files(train=train, test=test)
     test.write_text("user_id,item_id\n1,10\nu2,20\nu3,30\n")
-    assert any("only 1 of 3 user ids of data.test=" in line for line in notices(given(files(train=train, test=test))))
+    assert any(
+        "only 1 of 3 user ids of data.test=" in line for line in data_warnings(given(files(train=train, test=test)))
+    )
 
 
 def test_features_of_a_subset_give_no_warning():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jaxrec.checkpoint import load_extra, save_params
-from jaxrec.data.item_labels import LONGEST, Labels, labels, restored, stored
+from jaxrec.data.item_labels import MAX_CHARACTERS, Labels, labels, restored, stored
 
 
 def test_titles_and_genres():
@@ -17,7 +17,7 @@ def test_titles_and_genres():
         }
     )
     found = labels(frame)
-    assert found.titles.tolist() == ["Toy Story", "x" * LONGEST, "", ""]
+    assert found.titles.tolist() == ["Toy Story", "x" * MAX_CHARACTERS, "", ""]
     categories = found.categories
     assert categories.names.tolist() == ["Comedy", "Drama", "War"]
     assert [categories.of(item) for item in range(4)] == [["Drama", "Comedy"], [], [], ["War"]]

@@ -94,9 +94,9 @@ def test_without_categories_it_is_omitted_and_an_error_if_requested(columns):
     known, target = known_and_target()
     known = with_features(known, **columns) if columns else known
     usual = FullCatalog(k=(5,), monitor="ndcg@5")
-    assert "calibration_error@5" not in usual.of_test(known).measured
+    assert "calibration_error@5" not in usual.for_test(known).measured
     usual.check_data(known)
-    usual.of_test(known).evaluator(Table(), HeldOut(known, target))
+    usual.for_test(known).evaluator(Table(), HeldOut(known, target))
     names = ", ".join(columns) or "none"
     for asking in ({"metrics": ("ndcg", "calibration_error")}, {"test_metrics": ("calibration_error",)}):
         with pytest.raises(InputError, match=rf"need a column of categories .* one of these: {names}; or leave"):
@@ -115,4 +115,4 @@ def test_with_categories_calibration_is_measured_on_test():
     known = with_features(interactions(np.array([[0, 1], [0, 1]])), genres=genres())
     for settings in (FullCatalog(k=(5,), monitor="ndcg@5"), Predictions(k=(5,))):
         assert "calibration_error@5" not in settings.measured
-        assert "calibration_error@5" in settings.of_test(known).measured
+        assert "calibration_error@5" in settings.for_test(known).measured

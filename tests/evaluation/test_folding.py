@@ -81,7 +81,7 @@ def test_unrelated_groups_fold_without_negatives_and_are_separated_with_them(nam
     model = SoftmaxDNN(USERS, ITEMS, history_length=EACH, embedding_dim=16, layers=(32,))
     fit = GradientFit(OBJECTIVES[name], partial(adam), epochs=30, batch_size=60 if name == "full softmax" else 256)
     params = jax.tree.map(lambda x: x[0], fit(model, train, one).params)
-    query = query_of(model, QueryRows.about(np.arange(USERS), train.histories))
+    query = query_of(model, QueryRows.for_users(np.arange(USERS), train.histories))
 
     @jax.jit
     def shares(params):

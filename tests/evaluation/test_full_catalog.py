@@ -104,9 +104,9 @@ def test_metrics_for_test_only_are_not_measured_on_validation():
     assert evaluation.measured == ("ndcg@5", "gini@5", "ndcg@10", "gini@10")
     further = ("ndcg@5", "rbp(p=0.9)@5", "novelty@5", "gini@5", "ndcg@10", "rbp(p=0.9)@10", "novelty@10", "gini@10")
     known, _ = known_and_target()
-    assert evaluation.of_test(known).measured == further
+    assert evaluation.for_test(known).measured == further
     values = Predictions(test_metrics=("err",))
-    assert set(values.of_test(known).measured) - set(values.measured) == {"err@5", "err@10", "err@20"}
+    assert set(values.for_test(known).measured) - set(values.measured) == {"err@5", "err@10", "err@20"}
     with pytest.raises(InputError, match=r"eval\.test_metrics: unknown metric ndgc"):
         FullCatalog(test_metrics=("ndgc",))
     with pytest.raises(InputError, match=r"eval\.test_metrics: auc is a metric of predicted labels"):

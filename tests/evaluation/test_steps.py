@@ -101,7 +101,7 @@ def test_models_receive_features_at_every_step(source):
 def test_intervals_resample_all_rows_of_a_user_together():
     """Four users with equal rows each: the interval is that of four values, not of forty."""
     users, known = np.repeat(np.arange(4), 10), known_and_target()[0].histories
-    rows = GroundTruth(QueryRows.about(users, known), np.arange(41), users, singly=True)
+    rows = GroundTruth(QueryRows.for_users(users, known), np.arange(41), users, one_per_row=True)
     of_user = np.array([0.0, 0.2, 0.7, 1.0])
     found = Evaluation(rows, {"ndcg@5": of_user[users][None]}, {}, jnp.zeros((1, 40, 5), int), np.ones(1, bool))
     assert found.intervals(0)["ndcg@5"] == pytest.approx(mean_and_interval(of_user)[1:])

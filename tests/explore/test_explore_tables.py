@@ -10,7 +10,7 @@ import pytest
 from jaxrec.data.interactions import encode
 from jaxrec.data.properties import Changes, properties
 from jaxrec.errors import InputError
-from jaxrec.explore.actions import MOST_ACTIONS, actions
+from jaxrec.explore.actions import MAX_ACTIONS, actions
 from jaxrec.explore.funnel import funnel_stages
 from jaxrec.explore.histogram import histogram
 from jaxrec.explore.tables import tables
@@ -253,7 +253,7 @@ def test_rare_event_types_are_combined():
     frame = pd.DataFrame({"user_id": np.arange(n), "item_id": 1, "event": np.repeat(np.arange(10), 3)})
     data = encode(frame, event_names=tuple("abcdefghij"), name="made")
     codes, names = actions(data)
-    assert len(names) == MOST_ACTIONS
+    assert len(names) == MAX_ACTIONS
     assert names[-1] == "others"
     assert np.bincount(codes).tolist() == [3, 3, 3, 3, 3, 15]
 

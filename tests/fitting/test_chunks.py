@@ -30,9 +30,9 @@ def cost_of(params, chunk):
 @pytest.mark.parametrize("rows_per_chunk", [1, 2, 4, 7, 50])
 def test_cost_and_gradient_equal_those_of_the_whole_batch(rows_per_chunk, monkeypatch):
     """7 windows: the last chunk of 2 or 4 windows is short. Derivative of w sin(p) r: w cos(p) r."""
-    choices = backend.choices()._replace(encoded=rows_per_chunk * LENGTH)
+    choices = backend.choices()._replace(encode_block=rows_per_chunk * LENGTH)
     monkeypatch.setitem(backend.CHOICES, "cpu", choices)
-    monkeypatch.setattr(chunks, "SHORTEST", 2)
+    monkeypatch.setattr(chunks, "MIN_LENGTH", 2)
     whole, scale = batch(), np.linspace(0.1, 1.7, 5).astype(np.float32)
     both = jax.jit(jax.value_and_grad(lambda params: 3 * in_chunks(cost_of, params, whole)))
     cost, gradient = both({"scale": jnp.asarray(scale)})

@@ -14,7 +14,7 @@ from jaxrec.errors import InputError
 from jaxrec.fitting.composite_prior import CompositePrior
 from jaxrec.fitting.epochs import fresh
 from jaxrec.fitting.gradient import GradientFit
-from jaxrec.fitting.objective import EpochStart, OfUsers
+from jaxrec.fitting.objective import EpochStart, UserObjective
 from jaxrec.fitting.optimizers import sgd
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.reconstruction import LATENT
@@ -91,7 +91,7 @@ def test_shares_of_the_prior_must_leave_a_share_to_the_earlier_posterior():
 
 
 @dataclass(frozen=True)
-class FromStart(OfUsers):
+class FromStart(UserObjective):
     """(b - b at the start of the epoch)^2 / 2 - n b, with b the bias of the first item, after n epochs."""
 
     reads_start = True

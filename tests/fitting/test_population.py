@@ -32,7 +32,7 @@ def test_members_of_an_accelerator_are_vmapped(monkeypatch):
 
 def test_slots_are_on_separate_devices_and_data_on_all():
     placement = Placement(3, 2, sequential=False)
-    dealt, shared = placement.deal(np.arange(4.0)), placement.share(np.arange(5.0))
+    dealt, shared = placement.put(np.arange(4.0)), placement.replicate(np.arange(5.0))
     assert [shard.data.tolist() for shard in dealt.addressable_shards] == [[0, 1], [2, 3]]
     assert [shard.data.tolist() for shard in shared.addressable_shards] == [[0, 1, 2, 3, 4]] * 2
     assert len({shard.device for shard in dealt.addressable_shards}) == 2
@@ -51,7 +51,7 @@ def test_map_against_a_loop_over_members(n_members, sequential):
     def f(data, weights, number):
         return {"sum": jnp.sum(data * weights) + number, "data": data * number}
 
-    found = jax.jit(placement.map(f))(placement.share(data), *placement.deal((weights, number)))
+    found = jax.jit(placement.map(f))(placement.replicate(data), *placement.put((weights, number)))
     np.testing.assert_allclose(found["sum"], weights @ np.arange(4.0) + number, rtol=1e-5)
     np.testing.assert_allclose(found["data"], number[:, None] * np.arange(4.0))
 
@@ -76,7 +76,7 @@ def test_devices_of_a_cpu_share_one_copy_of_the_data():
     placement = place(jax.device_count())
     assert placement.mesh.size > 1
     data = jnp.arange(1_000)
-    shared = placement.share({"items": data})["items"]
+    shared = placement.replicate({"items": data})["items"]
     copies = {shard.data.unsafe_buffer_pointer() for shard in shared.addressable_shards}
     assert len(shared.addressable_shards) == placement.mesh.size
     assert copies == {data.unsafe_buffer_pointer()}

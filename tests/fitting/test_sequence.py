@@ -193,12 +193,12 @@ def test_chunks_and_shortened_windows_do_not_change_results(monkeypatch):
 
         return jax.jit(jax.value_and_grad(of, has_aux=True))
 
-    monkeypatch.setattr(chunks, "SHORTEST", 99)
+    monkeypatch.setattr(chunks, "MIN_LENGTH", 99)
     one = total()
     expected = jax.tree.map(lambda *x: sum(x), *(one(params, jnp.array([row])) for row in range(n)))
-    monkeypatch.setattr(chunks, "SHORTEST", 4)
+    monkeypatch.setattr(chunks, "MIN_LENGTH", 4)
     for chunk in (32, 1600):
-        monkeypatch.setitem(backend.CHOICES, "cpu", backend.choices()._replace(encoded=chunk))
+        monkeypatch.setitem(backend.CHOICES, "cpu", backend.choices()._replace(encode_block=chunk))
         found = total()(params, jnp.array([2, 0, 1, 1, 1]))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 

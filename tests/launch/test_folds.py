@@ -104,4 +104,4 @@ def test_settings_must_have_the_same_folds_and_each_fold_the_same_seeds(folder, 
     config = tmp_path / "other" / "config.yaml"
     config.write_text(config.read_text().replace("\nseed: 1\n", "\nseed: 2\n"))
     with pytest.raises(InputError, match=r"other seeds in some folds than in others \(fold 0: 1, 2; fold 1: 1\)"):
-        compare([str(folder / "0"), str(tmp_path / "other"), str(folder / "2")], n_least=1)
+        compare([str(folder / "0"), str(tmp_path / "other"), str(folder / "2")], min_settings=1)

@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
 from jaxrec.history import History
 from jaxrec.models.hstu import HSTU
-from jaxrec.models.relative_bias import FARTHEST, TIME_BUCKETS, time_buckets
+from jaxrec.models.relative_bias import MAX_DISTANCE, TIME_BUCKETS, time_buckets
 from jaxrec.models.sasrec import SASRec
 from jaxrec.models.sequence import Context
 from jaxrec.query import Query
@@ -176,7 +176,7 @@ def test_softmax_attention_has_the_time_bias_too():
 
 
 def test_distances_beyond_the_table_share_its_last_bias():
-    length = FARTHEST + 3
+    length = MAX_DISTANCE + 3
     model = HSTU(ITEMS, length, embedding_dim=DIM, n_blocks=1)
     params = params_of(model)["params"]
     items, block = jnp.arange(length)[None] % ITEMS, params["blocks_0"]
@@ -186,8 +186,8 @@ def test_distances_beyond_the_table_share_its_last_bias():
         return model.apply(changed, items, method="encode")[0, :, 0]
 
     found = np.asarray(jax.jit(jax.jacobian(outputs))(block["distance"]))[:, 0] != 0
-    assert found.shape == (length, FARTHEST + 1)
-    assert found.sum(axis=1).tolist() == [min(place, FARTHEST) + 1 for place in range(length)]
+    assert found.shape == (length, MAX_DISTANCE + 1)
+    assert found.sum(axis=1).tolist() == [min(place, MAX_DISTANCE) + 1 for place in range(length)]
 
 
 def test_scores_do_not_depend_on_the_start_of_the_history():
@@ -205,7 +205,7 @@ def test_scores_do_not_depend_on_the_start_of_the_history():
     params = params_of(MODEL)
 
     def scores(data):
-        query = query_of(MODEL, QueryRows.about(np.arange(2), data.histories))
+        query = query_of(MODEL, QueryRows.for_users(np.arange(2), data.histories))
         return np.asarray(jax.jit(lambda p: MODEL.apply(p, query, method="score_catalog"))(params))
 
     np.testing.assert_array_equal(scores(train), scores(later))

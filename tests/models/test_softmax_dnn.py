@@ -14,13 +14,13 @@ from tests.models.weights import assert_scores, call, drawn
 
 ASKED = Query(jnp.array([2, 0], jnp.int32), History(jnp.array([[-1, 5, 1], [-1, -1, -1]], jnp.int32)))
 HISTORIES = ([5, 1], [])
-GIVEN = FeatureTables(table(OF_USERS), table(OF_ITEMS))
+REGISTERED = FeatureTables(table(OF_USERS), table(OF_ITEMS))
 
 
 def model(with_features: bool = True, **fields) -> SoftmaxDNN:
     sizes = {"user_sizes": OF_USERS.sizes, "item_sizes": OF_ITEMS.sizes} if with_features else {}
     made = SoftmaxDNN(3, 6, history_length=3, embedding_dim=4, feature_dim=2, layers=(5, 3), **sizes, **fields)
-    return with_tables(made, GIVEN) if with_features else made
+    return with_tables(made, REGISTERED) if with_features else made
 
 
 def by_hand(

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxrec.negatives.alias import alias, shares
+from jaxrec.negatives.alias import alias, keep_and_alias
 from jaxrec.random import stream
 
 SOURCE = stream(jax.random.key(3))
@@ -19,9 +19,9 @@ SOURCE = stream(jax.random.key(3))
 @example([104858.51977719966] * 5)  # after rounding, each is below the mean
 def test_shares_add_up_to_the_probabilities(weights):
     probabilities = np.array(weights) / np.sum(weights)
-    own, other = shares(probabilities)
-    total = own.copy()
-    np.add.at(total, other, 1 - own)
+    keep, other = keep_and_alias(probabilities)
+    total = keep.copy()
+    np.add.at(total, other, 1 - keep)
     np.testing.assert_allclose(total / len(weights), probabilities, atol=1e-9)
 
 
@@ -39,5 +39,5 @@ def test_draws_have_the_given_probabilities_and_never_probability_zero():
 
 @pytest.mark.parametrize("n", [1, 7])
 def test_equal_weights_keep_every_place(n):
-    own, _ = shares(np.full(n, 1 / n))
-    np.testing.assert_allclose(own, 1)
+    keep, _ = keep_and_alias(np.full(n, 1 / n))
+    np.testing.assert_allclose(keep, 1)

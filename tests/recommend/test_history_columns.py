@@ -74,7 +74,7 @@ def stored(tmp_path_factory):
         params = jax.tree.map(lambda x: jnp.asarray(rng.normal(0.1, 0.6, x.shape), jnp.float32), shapes)
         folder = tmp_path_factory.mktemp("run")
         result = SimpleNamespace(model=plain, hyper=hyper_of(plain), known=known, trained=None)
-        save_params(folder / "model", params, extra=rundir.beside_parameters(result))
+        save_params(folder / "model", params, extra=rundir.stored_values(result))
         write_json(folder / "metrics.json", {})
         return folder, model, params, known
 
@@ -92,7 +92,7 @@ def described(user: str) -> dict:
 def test_by_user_by_history_and_by_the_server(stored):
     folder, model, params, known = stored(SASRec)
     run = load(folder)
-    query = query_of(model, QueryRows.about(np.arange(USERS), known.histories, known.encoded))
+    query = query_of(model, QueryRows.for_users(np.arange(USERS), known.histories, known.encoded))
     expected = np.asarray(jax.jit(lambda p: model.apply(p, query, method="score_catalog"))(params))
     by_user = run.recommend(run.user_ids, k=ITEMS, exclude_seen=False)
     at = {item: place for place, item in enumerate(run.item_ids)}

@@ -65,7 +65,7 @@ def test_trials_that_occupied_no_slot_are_left_out():
 
 
 def test_of_many_trials_the_busy_slots_are_drawn(monkeypatch):
-    monkeypatch.setattr(module, "MOST_BARS", 5)
+    monkeypatch.setattr(module, "MAX_BARS", 5)
     monkeypatch.setattr(module, "N_INTERVALS", 4)
     page = Page(str(occupancy(trials(*SIX), trials(*SIX)[0])))
     (chart,) = page.charts

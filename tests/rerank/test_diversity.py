@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxrec.rerank.diversity import NOTHING, dpp, mmr
+from jaxrec.rerank.diversity import MIN_DISTANCE, dpp, mmr
 
 USERS, CANDIDATES, D, K = 6, 12, 5, 8
 
@@ -57,7 +57,7 @@ def by_dpp(scores, vectors, strength):
     def value(chosen, i):
         before, after = (np.linalg.det(similar[np.ix_(s, s)]) if s else 1.0 for s in (chosen, [*chosen, i]))
         distance = after / before if before > 1e-9 else 0.0
-        return (1 - strength) * r[i] + strength * np.log(max(distance, NOTHING))
+        return (1 - strength) * r[i] + strength * np.log(max(distance, MIN_DISTANCE))
 
     return made(scores, value)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxrec.rerank.freshness import by_freshness, freshened, freshness
+from jaxrec.rerank.freshness import freshened, freshness
 
 AGES = np.array([[0.0, 10.0, 20.0, -5.0, np.nan], [30.0, 5.0, 0.0, 10.0, 1.0]], np.float32)
 SCORES = np.array([[4.0, 8.0, 6.0, 2.0, 7.0], [1.0, 2.0, -np.inf, 3.0, 3.0]], np.float32)
@@ -23,9 +23,3 @@ def test_freshened_scores_are_shares_of_relevance_and_freshness():
     relevance = np.array([[1 / 3, 1, 2 / 3, 0, 5 / 6], [0, 0.5, -np.inf, 1, 1]])
     fresh = np.array([[1, 0.5, 0.25, 1, 0], [0.125, 2**-0.5, 1, 0.5, 2**-0.1]])
     np.testing.assert_allclose(freshened(SCORES, AGES, 0.25, 10.0), 0.75 * relevance + 0.25 * fresh, rtol=1e-6)
-
-
-def test_order_by_freshness_for_strengths_from_zero_to_one():
-    # Items 0 and 3 of the first user are equally fresh; the third item of the second user is not a candidate.
-    assert np.asarray(by_freshness(SCORES, AGES, 0.0, 10.0, k=5)).tolist() == [[1, 4, 2, 0, 3], [3, 4, 1, 0, 2]]
-    assert np.asarray(by_freshness(SCORES, AGES, 1.0, 10.0, k=5)).tolist() == [[0, 3, 1, 2, 4], [4, 1, 3, 0, 2]]

@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec.rerank.diversity import dpp, mmr
 from jaxrec.rerank.fairness import calibrated, within_band
-from jaxrec.rerank.freshness import by_freshness, freshened
+from jaxrec.rerank.freshness import freshened
 from jaxrec.rerank.rules import allowed, capped
 
 C, D, K = 12, 4, 5
@@ -16,7 +16,6 @@ NUMBER, SCORES = "", "b,12"
 PROGRAMS = {
     "mmr": (partial(mmr, k=K), SCORES, "b,12,4", NUMBER),
     "dpp": (partial(dpp, k=K), SCORES, "b,12,4", NUMBER),
-    "by_freshness": (partial(by_freshness, k=K), SCORES, SCORES, NUMBER, NUMBER),
     "freshened": (freshened, SCORES, SCORES, NUMBER, NUMBER),
     "within_band": (partial(within_band, k=K), SCORES, "int b,12", "3", NUMBER),
     "calibrated": (partial(calibrated, k=K), SCORES, "b,12,3", "b,3", NUMBER),

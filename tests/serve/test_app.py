@@ -420,7 +420,7 @@ def test_responses_match_the_openapi_description(asked):
         ask = asks[endpoint.path]
         response = client.post(endpoint.path, ask) if endpoint.method == "POST" else client.get(endpoint.path, **ask)
         assert response.status_code == 200
-        endpoint.gives.model_validate(response.json())
+        endpoint.response.model_validate(response.json())
 
 
 def test_the_page_loads_nothing_from_other_sites(asked):

@@ -24,7 +24,7 @@ class Table(Evaluator):
     def __init__(self, users, values):
         rows = np.arange(len(users) + 1)
         queries = QueryRows(np.asarray(users), None, rows[:-1], rows[1:])
-        self.ground_truth = GroundTruth(queries, rows, rows[:-1], singly=True)
+        self.ground_truth = GroundTruth(queries, rows, rows[:-1], one_per_row=True)
         self.values = np.float32(values)
 
     def measure(self, params, hyper, active=None):

@@ -9,7 +9,7 @@ import pandas as pd
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
-MOST = 127  # codes are int8
+MAX_EVENT_TYPES = 127  # codes are int8
 
 
 class EventRows(NamedTuple):
@@ -53,8 +53,10 @@ def apply_events(
     if (missing := np.flatnonzero(codes < 0)).size:
         raise InputError(f"{where(int(missing[0]))} has no event ({missing.size:,} such rows): fill or drop them")
     names = tuple(known) if known is not None else tuple(sorted(events))
-    if len(names) > MOST:
-        raise InputError(f"data.event_column has {len(names):,} distinct events: name a column with {MOST} at most")
+    if len(names) > MAX_EVENT_TYPES:
+        raise InputError(
+            f"data.event_column has {len(names):,} distinct events: name a column with at most {MAX_EVENT_TYPES}"
+        )
     new_codes = np.array([names.index(name) if name in names else -1 for name in events], np.int8)
     codes = new_codes[codes]
     if (unknown_rows := np.flatnonzero(codes < 0)).size:

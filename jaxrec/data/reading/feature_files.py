@@ -21,7 +21,7 @@ from jaxrec.data.reading import tables
 from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, hint, with_decimal_points
 from jaxrec.errors import InputError
 
-OFTEN = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
+MULTI_VALUED_SHARE = 0.1  # a text column is multi-valued if a larger share of its values contains a separator
 TYPES = {"token": "categorical", "token_seq": "multi_valued", "float": "numerical"}  # types in headers → kinds
 
 
@@ -152,7 +152,9 @@ def _kind(written: pa.DataType, column: pa.ChunkedArray, separator: str) -> str:
         return "numerical"
     if _parsed(column) is not None:
         return "text" if pc.any(pc.match_substring_regex(column, r"^\s*-?0\d+$")).as_py() else "numerical"
-    return "multi_valued" if (pc.mean(pc.match_substring(column, separator)).as_py() or 0) > OFTEN else "text"
+    return (
+        "multi_valued" if (pc.mean(pc.match_substring(column, separator)).as_py() or 0) > MULTI_VALUED_SHARE else "text"
+    )
 
 
 def _is_list(kind: pa.DataType) -> bool:

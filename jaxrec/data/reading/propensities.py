@@ -14,9 +14,9 @@ import pyarrow as pa
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
 
-LAST_POSITION = 10_000  # models have a number for each position
-MOST_POSITIONS = 2_000  # of which propensities are estimated, by a dense linear system
-LARGEST = 20.0  # upper limit of click weights, so that a few rows do not dominate training
+MAX_POSITION = 10_000  # models have a number for each position
+MAX_DISTINCT_POSITIONS = 2_000  # of which propensities are estimated, by a dense linear system
+MAX_WEIGHT = 20.0  # upper limit of click weights, so that a few rows do not dominate training
 
 
 def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> pd.Series:
@@ -36,10 +36,10 @@ def propensities(pair: np.ndarray, position: np.ndarray, click: np.ndarray) -> p
     Raises:
         InputError: a position is not connected to the first by pairs clicked at both.
     """
-    if (n := len(np.unique(position))) > MOST_POSITIONS:
+    if (n := len(np.unique(position))) > MAX_DISTINCT_POSITIONS:
         raise InputError(
             f"data.position_column has {n:,} different positions; propensities are estimated for at most "
-            f"{MOST_POSITIONS:,}: drop rows at later positions"
+            f"{MAX_DISTINCT_POSITIONS:,}: drop rows at later positions"
         )
     log = pd.DataFrame({"pair": pair, "position": position, "click": click})
     shown = log.groupby(["pair", "position"], sort=True)["click"].agg(["sum", "count"]).reset_index()
@@ -86,12 +86,12 @@ def _linked(edges: np.ndarray) -> np.ndarray:
 def parse_positions(column: pa.ChunkedArray, where: Where) -> np.ndarray:
     """Return a column of positions as integers from 1; raises InputError, naming the row, for invalid positions."""
     numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(np.float64)
-    wrong = np.flatnonzero(~((numbers >= 1) & (numbers <= LAST_POSITION)) | (numbers != np.floor(numbers)))
+    wrong = np.flatnonzero(~((numbers >= 1) & (numbers <= MAX_POSITION)) | (numbers != np.floor(numbers)))
     if len(wrong):
         value = column[int(wrong[0])].as_py()
         raise InputError(
             f"data.position_column: {where(int(wrong[0]))} has the position {value!r} ({len(wrong):,} such rows): "
-            f"positions are ranks from 1 to {LAST_POSITION:,}"
+            f"positions are ranks from 1 to {MAX_POSITION:,}"
         )
     return numbers.astype(np.int64)
 
@@ -99,7 +99,7 @@ def parse_positions(column: pa.ChunkedArray, where: Where) -> np.ndarray:
 def inverse_propensity_weights(
     frame: pd.DataFrame, position: np.ndarray, click: np.ndarray
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """Return inverse propensity weights of rows, at most `LARGEST`, and a note with the number of truncated clicks.
+    """Return inverse propensity weights of rows, at most `MAX_WEIGHT`, and a note with the number of truncated clicks.
 
     Weighted clicks are unbiased, as if all positions were examined.   [Joachims, Swaminathan, Schnabel 2017]
 
@@ -110,6 +110,6 @@ def inverse_propensity_weights(
     """
     pair = frame.groupby(["user_id", "item_id"], observed=True, sort=False).ngroup().to_numpy()
     weight = 1 / propensities(pair, position, click).reindex(position).to_numpy()
-    cut = int(((weight > LARGEST) & (click > 0)).sum())
-    notes = {f"clicks at rarely examined positions, their weight cut to {LARGEST:g}": cut} if cut else {}
-    return np.minimum(weight, LARGEST).astype(np.float32), notes
+    cut = int(((weight > MAX_WEIGHT) & (click > 0)).sum())
+    notes = {f"clicks at rarely examined positions, their weight cut to {MAX_WEIGHT:g}": cut} if cut else {}
+    return np.minimum(weight, MAX_WEIGHT).astype(np.float32), notes

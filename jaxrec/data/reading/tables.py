@@ -30,7 +30,7 @@ from jaxrec.errors import InputError
 # Exceptions of damaged files; zipfile raises RuntimeError (NotImplementedError) for archives with damaged flags.
 DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError)
 
-LONGEST = 10_000  # maximum total length of column names; a longer first line is not a header
+MAX_HEADER = 10_000  # maximum total length of column names; a longer first line is not a header
 
 
 Source = Path | InMemory
@@ -231,7 +231,7 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
     if not header:
         raise InputError(f"{path} is empty")
     hint = _delimiter_of(header[0], name) if len(header) == 1 else None
-    if any("\n" in column for column in header) or sum(map(len, header)) > LONGEST:
+    if any("\n" in column for column in header) or sum(map(len, header)) > MAX_HEADER:
         raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or is not a header")
     hint = "tab" if hint == "\t" else hint  # easier to type in a shell
     choose = f"set {key} to one of them, or" if "." in key else "it is a different file or has no header:"

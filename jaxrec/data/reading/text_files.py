@@ -83,7 +83,7 @@ def open_lines(path: Path, encoding: str) -> Iterator[Iterator[str]]:
 
 
 def quote_fault(path: Path, delimiter: str | None, encoding: str, n_rows: int | None = None) -> str | None:
-    """Describe a stray quote in a text file of which Arrow read `n_rows`; None if no row is lost."""
+    """Describe a stray quote in a text file from which Arrow read `n_rows` rows; None if no row is lost."""
     with open_stream(path) as stream:
         if not any(b'"' in block for block in iter(lambda: stream.read(1 << 20), b"")):
             return None

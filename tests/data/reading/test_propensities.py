@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jaxrec.data.reading.propensities import LARGEST, parse_positions, propensities
+from jaxrec.data.reading.propensities import MAX_WEIGHT, parse_positions, propensities
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -54,7 +54,7 @@ def test_clicks_of_a_file_are_weighted_by_inverse_propensities(log, tmp_path):
     data = files(tmp_path / "log.csv", **read)
     clicks = frame[frame.label == 1]
     assert len(data) == len(clicks)
-    np.testing.assert_allclose(data.weight, np.minimum(1 / TRUE, LARGEST)[clicks.position - 1], rtol=0.08)
+    np.testing.assert_allclose(data.weight, np.minimum(1 / TRUE, MAX_WEIGHT)[clicks.position - 1], rtol=0.08)
     # Clicks that each item would have had if always shown first.
     shown = np.zeros(ITEMS)
     np.add.at(shown, frame.item_id, relevance[frame.user_id, frame.item_id])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxrec.explore import sentences
+from jaxrec.explore import captions
 from jaxrec.explore.values import spread
 
 
@@ -21,7 +21,7 @@ def test_durations(median, message):
     facts = {"minutes of pause that end one": 30.0}
     facts |= {} if median is None else {"median minutes, of those with more than one": median}
     table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
-    assert sentences.of_durations(table) == f"{message}. A gap of more than 30 minutes ends a session."
+    assert captions.of_durations(table) == f"{message}. A gap of more than 30 minutes ends a session."
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_durations(median, message):
 )
 def test_users_with_a_single_row(single, message):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
-    assert sentences.of_all_users(pd.DataFrame(rows)) == f"{message} just one."
+    assert captions.of_all_users(pd.DataFrame(rows)) == f"{message} just one."
 
 
 @pytest.mark.parametrize(
@@ -45,24 +45,24 @@ def test_users_with_a_single_row(single, message):
 )
 def test_the_busiest_period(period, message):
     rows = {"period": period, "start": ["2015-06-01", "2015-06-08", "2015-06-08"], "interactions": [3, 4, 3]}
-    assert sentences.of_time(pd.DataFrame(rows)) == message
+    assert captions.of_time(pd.DataFrame(rows)) == message
 
 
 def test_correlations_between_event_types_of_one_row_are_not_mentioned():
     names = ["is view", "is buy", "hour"]
     values = np.array([[1, -0.9, 0.1], [-0.9, 1, -0.3], [0.1, -0.3, 1]])
     table = pd.DataFrame(values, columns=names).assign(column=names)
-    assert sentences.of_correlations(table).endswith(
+    assert captions.of_correlations(table).endswith(
         "The strongest (except between event types) is -0.30, between “is buy” and “hour”."
     )
 
 
 def test_with_one_event_type_the_strongest_correlation_is_mentioned():
     table = pd.DataFrame([[1, -0.9], [-0.9, 1]], columns=["value", "hour"]).assign(column=["value", "hour"])
-    assert sentences.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
+    assert captions.of_correlations(table).endswith("The strongest is -0.90, between “value” and “hour”.")
 
 
 def test_values_go_from_the_smallest_to_the_largest():
     values = np.arange(20, 400, dtype=np.float32)
-    assert sentences.of_spread(spread(values), "value").endswith("the range is 20 to 399.")
-    assert sentences.of_spread(spread(np.append(values, -7)), "value").endswith("the range is -7 to 399.")
+    assert captions.of_spread(spread(values), "value").endswith("the range is 20 to 399.")
+    assert captions.of_spread(spread(np.append(values, -7)), "value").endswith("the range is -7 to 399.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 from jaxrec.console import say, table
-from jaxrec.data.notices import notices
+from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.splits.split import Split
 from jaxrec.experiment import Result
 from jaxrec.metric_names import LABELS, ON_TEST, RANKED, SAMPLED, VALUES
@@ -61,5 +61,5 @@ def say_data(split: Split) -> None:
         f"{train.name}: {train.n_users:,} users, {train.n_items:,} items; "
         f"{len(train):,} interactions to train on, {n:,} to validate, {len(test):,} to test"
     )
-    for line in notices(split):
+    for line in data_warnings(split):
         say(line)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from jaxrec.data.interactions import encode
-from jaxrec.data.problems import problems
+from jaxrec.data.quality_checks import problems
 
 START = 1_600_000_000_000
 

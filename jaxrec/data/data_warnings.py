@@ -14,15 +14,15 @@ DROPPED = {
 }
 
 
-def notices(split: Split) -> list[str]:
+def data_warnings(split: Split) -> list[str]:
     """Return lines of text on repairs, leaks and cold ids; none for clean data and a split without leaks."""
     notes = split.notes
     left_out = _listed({words: int(notes[key]) for key, words in DROPPED.items() if notes.get(key)})
-    lines = [*of_reading(split.selection.train), *([f"left out: {left_out}"] if left_out else [])]
+    lines = [*reading_report(split.selection.train), *([f"left out: {left_out}"] if left_out else [])]
     return [f"  {line}" for line in (*lines, *_cautions(notes, split.random))]
 
 
-def of_reading(data: Interactions) -> list[str]:
+def reading_report(data: Interactions) -> list[str]:
     """Return lines of text on the rows that were repaired or dropped when the data was read; none if all were clean."""
     read = nonzero(data.notes)
     doubts = {reason: rows for reason, rows in read.items() if reason.startswith(WARNING)}
