@@ -265,7 +265,7 @@ def test_equal_parameters_are_trained_once(tmp_path):
 
 def test_no_trials_start_after_the_timeout_and_those_in_training_end(tmp_path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("jaxrec.sweep.search.time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
+    monkeypatch.setattr("jaxrec.sweep.worker_loop.time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
 
     def n_epochs(params):
         now[0] += 10  # seconds
