@@ -44,7 +44,7 @@ def test_rows_without_an_id_are_refused():
 
 def test_too_many_interactions_for_positions_are_refused(monkeypatch):
     monkeypatch.setattr(interactions, "MAX_INTERACTIONS", 1_000)
-    with pytest.raises(InputError, match=r"the data has 1,001 interactions, .* use 1,000 at most"):
+    with pytest.raises(InputError, match=r"the data has 1,001 interactions, .* use at most 1,000"):
         encode(frame([(1, 2, 0)] * 1_001), name="rows")
 
 

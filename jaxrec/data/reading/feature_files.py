@@ -3,12 +3,11 @@
 The kind of a column is determined, in this order, by its name in `Columns`, a typed header (`class:token_seq`, as in
 atomic files), its Parquet type, and, for text, its values: if all are numbers (none like "007") or all ISO dates, the
 column is numerical; if more than a tenth contain a separator, multi-valued; otherwise text. Lists of decimal numbers
-are dense vectors. Text is classified as
-categorical or free text when vocabularies are fitted, see `features`.
+are dense vectors. Text is classified as categorical or free text when vocabularies are fitted, see `features`.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxrec.data.reading import tables
+from jaxrec.data.reading.columns import ids_of
 from jaxrec.data.reading.decimals import HINT, Decimal, has_commas, hint, with_decimal_points
 from jaxrec.errors import InputError
 
@@ -57,6 +57,33 @@ class Columns:
                 raise InputError(f"data.{self.kinds()[name]} names a column {name!r}; the feature files have {columns}")
             if names.count(name) > 1:
                 raise InputError(f"the feature {name!r} is listed twice: list it once, under one kind")
+
+
+def read_features(
+    sources: Mapping[str, tuple[tables.Source, str, str]],
+    columns: Columns,
+    delimiter: str | None,
+    encoding: str,
+    decimal: Decimal,
+) -> tuple[dict[str, pd.DataFrame], dict[str, dict[str, int]]]:
+    """Read the feature files; return their tables and notes, by kind.
+
+    Args:
+        sources: file, setting and name of the id column, by kind: user, item.
+        columns: configured column kinds.
+        delimiter, encoding, decimal: see `files`.
+
+    Raises:
+        InputError: as `feature_columns`, or a configured column does not exist.
+    """
+    columns.check([file for file, *_ in sources.values()], delimiter, encoding)
+    features: dict[str, pd.DataFrame] = {}
+    notes: dict[str, dict[str, int]] = {}
+    for kind, (file, key, name) in sources.items():
+        ids, features[kind], notes[kind] = feature_columns(file, key, name, columns, delimiter, encoding, decimal)
+        place = partial(tables.place, file, delimiter=delimiter)
+        features[kind][f"{kind}_id"] = ids_of(key, name, [pa.table({key: tables.scalars(ids, key, name)})], [place])
+    return features, notes
 
 
 def feature_columns(

@@ -20,7 +20,7 @@ from jaxrec.data.reading.anonymous import filter_anonymous
 from jaxrec.data.reading.columns import ColumnReader, ids_of, joined_categories
 from jaxrec.data.reading.decimals import Decimal, with_decimal_points
 from jaxrec.data.reading.events import apply_events
-from jaxrec.data.reading.feature_files import Columns, feature_columns
+from jaxrec.data.reading.feature_files import Columns, read_features
 from jaxrec.data.reading.labels import positive_rows, with_negatives
 from jaxrec.data.reading.propensities import inverse_propensity_weights, parse_positions
 from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
@@ -94,12 +94,15 @@ def files(
     Raises:
         InputError: something cannot be read; the message names the file, column and line.
     """
+    optional = {
+        "data.value_column": value_column,
+        "data.time_column": time_column,
+        "data.event_column": event_column,
+        "data.label_column": label_column,
+        "data.position_column": position_column,
+    }
     columns = {"data.user_column": user_column, "data.item_column": item_column}
-    columns |= {"data.value_column": value_column} if value_column is not None else {}
-    columns |= {"data.time_column": time_column} if time_column is not None else {}
-    columns |= {"data.event_column": event_column} if event_column is not None else {}
-    columns |= {"data.label_column": label_column} if label_column is not None else {}
-    columns |= {"data.position_column": position_column} if position_column is not None else {}
+    columns |= {key: name for key, name in optional.items() if name is not None}
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
     if len(set(columns.values())) < len(columns):
@@ -108,24 +111,14 @@ def files(
 
     train_only = ("data.label_column", "data.position_column") if label_column is not None else ()
     unlabeled = {key: column for key, column in columns.items() if key not in train_only}
-    parts = [columns, *[unlabeled] * (len(paths) - 1)]
-    read = [ColumnReader(f, of_part, delimiter, encoding) for f, of_part in zip(paths.values(), parts, strict=True)]
+    columns_by_file = [columns, *[unlabeled] * (len(paths) - 1)]
+    read = [
+        ColumnReader(file, file_columns, delimiter, encoding)
+        for file, file_columns in zip(paths.values(), columns_by_file, strict=True)
+    ]
     wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
-    of_rows: dict[str, np.ndarray | pd.Categorical] = {
-        "user_id": ids_of("data.user_column", user_column, read, wheres, anonymous != "error"),
-        "item_id": ids_of("data.item_column", item_column, read, wheres),
-    }
-    if value_column is not None:
-        allowed = negative == "keep" or min_value is not None
-        values = [finite_values(t["data.value_column"], w, decimal, allowed) for t, w in zip(read, wheres, strict=True)]
-        of_rows["value"] = spilled(np.concatenate(values))
-    if time_column is not None:
-        times = [
-            milliseconds(with_decimal_points(t["data.time_column"], decimal), w)
-            for t, w in zip(read, wheres, strict=True)
-        ]
-        of_rows["time"] = spilled(np.concatenate(times))
-    frame = pd.DataFrame(of_rows, copy=False)
+    can_be_negative = negative == "keep" or min_value is not None
+    frame = _rows(read, wheres, columns, decimal, can_be_negative, may_miss=anonymous != "error")
     if path is None:
         frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
     names: tuple[str, ...] = ()
@@ -135,15 +128,8 @@ def files(
         frame["event"] = joined_categories([t["data.event_column"].cast(pa.string()) for t in read])
         frame, names, notes = apply_events(frame, where, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
-        labels = positive_rows(*_of_kept(read[:1], "data.label_column", frame, where), len(frame))
-        if position_column is not None:
-            positions = parse_positions(*_of_kept(read[:1], "data.position_column", frame, where))
-            weights, cut = inverse_propensity_weights(frame.iloc[: len(positions)], positions, labels[: len(positions)])
-            event_weight = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
-            padding = np.ones(len(frame) - len(positions), np.float32)
-            frame["weight"] = event_weight * np.concatenate([weights, padding])
-            notes |= cut
-        frame, negatives = frame[labels], frame[~labels]
+        frame, negatives, cut = _labeled(frame, read[:1], where, position_column is not None)
+        notes |= cut
     elif position_column is not None:
         frame["position"] = parse_positions(*_of_kept(read, "data.position_column", frame, where))
     if anonymous != "error":
@@ -155,22 +141,17 @@ def files(
         notes |= _parts_match(frame, paths, kinds)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     notes |= filtered_out
-    name = _name(paths[0], path is None)
     id_columns = {
         "user": (user_features, "data.user_column", user_column),
         "item": (item_features, "data.item_column", item_column),
     }
     feature_files = {
-        kind: (tables.source(file), key, column) for kind, (file, key, column) in id_columns.items() if file is not None
+        kind: (tables.source(f), key, name) for kind, (f, key, name) in id_columns.items() if f is not None
     }
     kinds_of_columns = Columns(categorical, multi_valued, numerical, separator, max_text)
-    kinds_of_columns.check([file for file, *_ in feature_files.values()], delimiter, encoding)
-    features: dict[str, pd.DataFrame] = {}
-    for kind, (file, key, column) in feature_files.items():
-        ids, features[kind], cut = feature_columns(file, key, column, kinds_of_columns, delimiter, encoding, decimal)
-        place = partial(tables.place, file, delimiter=delimiter)
-        features[kind][f"{kind}_id"] = ids_of(key, column, [pa.table({key: tables.scalars(ids, key, column)})], [place])
-        notes |= cut | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
+    features, feature_notes = read_features(feature_files, kinds_of_columns, delimiter, encoding, decimal)
+    for kind, (file, *_) in feature_files.items():
+        notes |= feature_notes[kind] | _unmatched(kind, features[kind], frame, file, next(iter(paths.values())))
     frame = apply_quantity(frame, quantity, quantity_as)
     encoded = encode(
         frame,
@@ -178,9 +159,58 @@ def files(
         item_features=features.get("item"),
         event_names=names,
         notes=notes,
-        name=name,
+        name=_name(paths[0], path is None),
     )
     return encoded if label_column is None else with_negatives(encoded, negatives)
+
+
+def _rows(
+    read: Sequence[ColumnReader],
+    wheres: Sequence[Where],
+    columns: Mapping[str, str],
+    decimal: Decimal,
+    can_be_negative: bool,
+    *,
+    may_miss: bool,
+) -> pd.DataFrame:
+    """Return the rows of all files: user and item ids, and values and times if their columns are set.
+
+    Args:
+        read: the files.
+        wheres: maps a row of each file to its location, for error messages.
+        columns: column names by setting.
+        decimal: decimal separator of text.
+        can_be_negative: whether values may be below 0.
+        may_miss: whether rows without a user are kept, see `ids_of`.
+    """
+    arrays: dict[str, np.ndarray | pd.Categorical] = {
+        "user_id": ids_of("data.user_column", columns["data.user_column"], read, wheres, may_miss),
+        "item_id": ids_of("data.item_column", columns["data.item_column"], read, wheres),
+    }
+    files = list(zip(read, wheres, strict=True))
+    if (key := "data.value_column") in columns:
+        values = [finite_values(file[key], where, decimal, can_be_negative) for file, where in files]
+        arrays["value"] = spilled(np.concatenate(values))
+    if (key := "data.time_column") in columns:
+        times = [milliseconds(with_decimal_points(file[key], decimal), where) for file, where in files]
+        arrays["time"] = spilled(np.concatenate(times))
+    return pd.DataFrame(arrays, copy=False)
+
+
+def _labeled(
+    frame: pd.DataFrame, read: Sequence[ColumnReader], where: Where, has_positions: bool
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
+    """Return positive rows, weighted by inverse propensity if their positions are known; negative rows; and notes."""
+    labels = positive_rows(*_of_kept(read, "data.label_column", frame, where), len(frame))
+    notes: dict[str, int] = {}
+    if has_positions:
+        positions = parse_positions(*_of_kept(read, "data.position_column", frame, where))
+        n = len(positions)
+        weights, notes = inverse_propensity_weights(frame.iloc[:n], positions, labels[:n])
+        event_weight = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
+        padding = np.ones(len(frame) - n, np.float32)
+        frame["weight"] = event_weight * np.concatenate([weights, padding])
+    return frame[labels], frame[~labels], notes
 
 
 def _name(source: tables.Source, of_folder: bool) -> str:
