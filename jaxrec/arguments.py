@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from jaxrec.command_line import advice
 from jaxrec.errors import InputError
 
 Target = TypeVar("Target", bound=Callable[..., object])
@@ -31,19 +32,26 @@ def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
     try:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
-        reasons = dict.fromkeys(_expected(reason["type"], reason["msg"], value) for reason in error.errors())
+        reasons = dict.fromkeys(_expected(reason["type"], reason["msg"], value, key) for reason in error.errors())
         raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}={value!r}: must be a finite number")
 
 
-def _expected(kind: str, message: str, value: object) -> str:
-    """Describe what pydantic expected in place of a value."""
+def _expected(kind: str, message: str, value: object, key: str) -> str:
+    """Describe what pydantic expected in place of a value, and for common mistakes what to type."""
+    message = message.removeprefix("Input should be ")
+    if kind == "bool_type":
+        return f"{message}, true or false"
+    if kind == "string_type" and type(value) in (int, float):
+        return f"{message}, {advice(key, str(value))}"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"{message}, {key}={value:.0f}; a search needs int(interval(LOW,HIGH))"
     if kind in ("tuple_type", "list_type", "sequence_str"):
         return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
     if kind in ("too_long", "missing"):
         return "a shorter list" if kind == "too_long" else "a longer list"
-    return message.removeprefix("Input should be ")
+    return message
 
 
 def checked_by(check: Callable[..., None]) -> Callable[[Target], Target]:

@@ -20,6 +20,7 @@ from jaxrec.settings import COMMAND_KEYS, CONF, Tree, get, put, read, tuples
 from jaxrec.settings.renamed import up_to_date
 from jaxrec.settings.schedule import Schedule
 
+SPACES = "see docs/howto/search.md"
 _SEEDS: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=2)] | None)
 
 
@@ -58,10 +59,12 @@ def explain(error: BaseException) -> str:
         key, _, value = ambiguous[1].partition("=")
         return (
             f"{ambiguous[1]} has several values: write a list, '{key}=[{value}]', text in quotes, "
-            f"{advice(key, value)}, or add --multirun to train each"
+            f"{advice(key, value)}, or add --multirun to jaxrec train for a run of each"
         )
     node = getattr(error.__cause__ or error, "parent_node", None)
-    if (key := unknown_key(error)) and isinstance(node, DictConfig):
+    if (key := unknown_key(error)) and key.startswith("sweep.space."):
+        return f"{key} is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file, {SPACES}"
+    if key and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
         return f"{key} is unknown here; {f'available: {keys}' if keys else 'this choice has no settings'}"
     if isinstance(error, InterpolationResolutionError):
@@ -75,8 +78,12 @@ def _unreadable(override: str, message: str) -> str:
     key, equals, value = override.partition("=")
     if not equals:
         return f"{override}: write KEY=VALUE, e.g. model=ease"
+    if key != key.strip() or value != value.strip():
+        return f"{override}: write KEY=VALUE without blanks around the =, {advice(key.strip(), value.strip())}"
+    if key.startswith("sweep.space"):
+        return f"{override} cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file, {SPACES}"
     if value.startswith("choice(") and "NoneType" in message:
-        return f"{override}: choice(...) cannot contain null: write the space as a file, see docs/howto/search.md"
+        return f"{override}: choice(...) cannot contain null: write the space as a file, {SPACES}"
     if "evaluating" in message:
         return " ".join([override + ":", *message.splitlines()[1:-1]])
     brackets = ", or close its brackets" if value.startswith(("[", "{", "(")) else ""

@@ -176,7 +176,7 @@ def search(
     tuning.check_data(split)
 
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary if directory is None else directory)
+        place = Path(temporary if directory is None else directory).expanduser()
         name = "search" if directory is None else place.resolve().name
         if directory is not None:
             rundir.check_empty(place, False, "search")

@@ -48,7 +48,7 @@ class TrainedModel(Recommender):
         Raises:
             InputError: the directory already holds a run, and `overwrite` is False.
         """
-        to = Path(directory)
+        to = Path(directory).expanduser()
         rundir.check_empty(to, overwrite)
         if self._result is not None:
             rundir.write(to, self.config, self._result)
@@ -77,7 +77,7 @@ def load(run: str | Path, model: type[Model] | None = None) -> TrainedModel:
     """
     if not isinstance(run, str | Path):
         raise InputError(f"run={run!r}: must be the path of a run directory")
-    directory = finished_run(Path(run))
+    directory = finished_run(Path(run).expanduser())
     loaded = TrainedModel.of_run(directory, model)
     loaded.metrics = read_json(directory / "metrics.json")
     if not isinstance(loaded.metrics, dict):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, Override
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
@@ -40,6 +40,8 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     typed = {o.key_or_group: dimension(o) for o in overrides if is_dimension(o)}
     lists = [o for o in overrides if o.is_sweep_override() and not is_dimension(o)]
     fixed = [o for o in overrides if not o.is_sweep_override()]
+    if empty := [o.input_line for o in lists if isinstance(o.value(), Glob) and not list(o.sweep_iterator())]:
+        raise InputError(f"{empty[0]} matches nothing: glob() selects choices of a group, e.g. model=glob(mf*)")
     if several := [o.input_line for o in lists if _group(o) == "sweep"]:
         raise InputError(f"{several[0]}: only one search at a time; run one command per search")
 

@@ -1,5 +1,6 @@
 """Start of `jaxrec COMMAND ...`."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from jaxrec.cli.on_cluster import train_on_cluster
 from jaxrec.cli.options import split_options
 from jaxrec.cli.tuned_choices import with_tuned_choices
 from jaxrec.command_line import override
+from jaxrec.errors import InputError
+
+PLACES = ("hydra.run.dir=", "hydra.sweep.dir=")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def arguments_of(name: str, words: Sequence[str]) -> list[str]:
     """Return the arguments of Hydra for the words after `jaxrec NAME`."""
     options, others = split_options(words)
+    others = [_with_home(text) for text in others]
+    if name != "train" and (placed := [text for text in others if text.startswith(PLACES)]):
+        raise InputError(
+            f"{placed[0]} has no effect on jaxrec {name}: only jaxrec train reads it, other commands have out=…"
+        )
     if name == "train":
         others = with_tuned_choices(options, others)
     elif name == "compare":
@@ -61,6 +70,13 @@ def arguments_of(name: str, words: Sequence[str]) -> list[str]:
     elif name == "verify":
         others = _with_target(others)
     return [*options, *others]
+
+
+def _with_home(text: str) -> str:
+    """An override with a path below ~, with the path of the home folder: shells expand ~ at the start of words only."""
+    key, _, value = text.partition("=")
+    path = value.strip("\"'")
+    return override(key, os.path.expanduser(path)) if path == "~" or path.startswith("~/") else text
 
 
 def _with_runs(words: Sequence[str]) -> list[str]:

@@ -159,6 +159,28 @@ def joined(lists: Sequence[Iterable[object]], name: str) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
+def check_distinct(ids: pa.Array, what: str) -> None:
+    """Raise InputError if two ids look the same: they differ only in blanks around them or in their Unicode form.
+
+    Args:
+        ids: distinct ids; integers are always distinct.
+        what: the column, or whatever has the ids, for the message.
+    """
+    if not pa.types.is_string(ids.type):
+        return
+    plain = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, form="NFC"))
+    if pc.count_distinct(plain).as_py() == len(ids):
+        return
+    codes = plain.dictionary_encode().indices.to_numpy()
+    later = int(np.flatnonzero(pd.Series(codes).duplicated().to_numpy())[0])
+    first = int(np.flatnonzero(codes == codes[later])[0])
+    one, other = ids[first].as_py(), ids[later].as_py()
+    raise InputError(
+        f"{what}: the ids {one!a} and {other!a} differ only in blanks around them or in the Unicode form of a letter: "
+        "write each id the same way everywhere, e.g. without blanks"
+    )
+
+
 def few_matched(ids: np.ndarray, expected: np.ndarray, kind: str, here: str, there: str) -> dict[str, int]:
     """Return a warning note if fewer than half of the `expected` ids are among `ids`.
 

@@ -236,7 +236,10 @@ class FullCatalog:
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:
         """Build the evaluator of a model. Raises an InputError if k exceeds the catalog."""
         if max(self.k) > (n_items := held_out.target.n_items):
-            raise InputError(f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k")
+            raise InputError(
+                f"eval.k={max(self.k)} exceeds the {n_items} items of the catalog: choose smaller eval.k, e.g. "
+                f"eval.k=[{n_items}] eval.monitor=ndcg@{n_items}"
+            )
         return CatalogEvaluator(
             model,
             held_out.sampled(self.users),

@@ -143,7 +143,7 @@ def _user_ids(model: Recommender, users: tuple[int | str | float, ...] | str, co
     if users == "all":
         return model.user_ids
     if isinstance(users, str):
-        (ids,) = _columns(users, user_column=column)
+        (ids,) = _columns("users", users, user_column=column)
         return written_as(pd.unique(ids), model.user_ids)
     if not users:
         raise InputError("users=[] is empty: list user ids, or set users=all or users=FILE")
@@ -154,7 +154,7 @@ def _lists(
     path: str, user: str, item: str, columns: Mapping[str, str]
 ) -> tuple[np.ndarray, list[np.ndarray], dict[str, list[list[Any]]]]:
     """Return the users of a file in order of appearance, and the items and other columns of each in row order."""
-    users, items = _columns(path, user_column=user, item_column=item)
+    users, items = _columns("histories", path, user_column=user, item_column=item)
     owners, names = pd.factorize(users)
     order, ends = np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1]
     known = {}
@@ -188,8 +188,10 @@ def _of_histories(
         yield frame
 
 
-def _columns(path: str, **columns: str) -> list[np.ndarray]:
-    """Read the columns of a file; rows with missing values are an error."""
+def _columns(setting: str, path: str, **columns: str) -> list[np.ndarray]:
+    """Read the columns of the file in a setting; rows with missing values are an error."""
+    if not Path(path).exists():
+        raise InputError(f"there is no file {path}: check {setting}=FILE")
     read = tables.read(Path(path), columns)
     arrays = [tables.plain(read[key]) for key in columns]
     for (key, name), column in zip(columns.items(), arrays, strict=True):

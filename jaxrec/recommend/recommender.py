@@ -55,7 +55,7 @@ class Recommender(PositionRecommender):
     @classmethod
     def of_run(cls, run_dir: str | Path, model: type[Model] | None = None) -> Self:
         """Load the model of a run directory, see `load`."""
-        directory = finished_run(Path(run_dir)) / "model"
+        directory = finished_run(Path(run_dir).expanduser()) / "model"
         file, (params, extra) = checkpoint.model_file(directory), checkpoint.load(directory)
         params = jax.tree.map(_on_device, params)
         try:

@@ -7,6 +7,11 @@ import pytest
     ("line", "message"),
     [
         ("mine run=r out=5", "out=5: must be a valid string"),
+        ("compare a b metric=5", """metric=5: must be a valid string, 'metric="5"'"""),
+        (
+            "explore data=synthetic hydra.run.dir=x",
+            "hydra.run.dir=x has no effect on jaxrec explore: only",
+        ),
         ("mine run=null out=m.csv", "run=None: must be a valid string"),
         ("mine run=r out=m.csv ranks=5", "ranks=5: must be a list, e.g. [5]"),
         ("mine run=r out=m.csv ranks=[1,2,3]", "ranks=(1, 2, 3): must be a shorter list"),

@@ -5,8 +5,10 @@ import shlex
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from jaxrec.cli.start import arguments_of
 
-@pytest.mark.parametrize("value", ["été.csv", "~/log.csv", "a=b.csv", "file (1).csv", "my,file.csv"])
+
+@pytest.mark.parametrize("value", ["été.csv", "a=b.csv", "file (1).csv", "my,file.csv"])
 def test_text_with_special_characters_is_shown_in_quotes(command, value):
     ended = command("train", "model=popularity", "data=files", f"data.path={value}")
     assert ended.returncode == 2
@@ -23,6 +25,16 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
         (["train", "model"], "error: model: write KEY=VALUE, e.g. model=ease\n"),
         (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
         (["train", "data.path=${x}"], "error: Interpolation key 'x' not found; set another value, or write \\${ for"),
+        (["train", "model = ease"], "error: model = ease: write KEY=VALUE without blanks around the =, model=ease\n"),
+        (["train", "--multirun", "model.k=glob(*)"], "error: model.k=glob(*) matches nothing: glob() selects choices"),
+        (
+            ["train", "--multirun", "sweep.space={'model.k':{low:1,high:9}}"],
+            "cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file",
+        ),
+        (
+            ["train", "--multirun", "sweep.space.model.k.low=1"],
+            "error: sweep.space.model is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file",
+        ),
         (["train", "eval=clicks"], "error: eval.threshold: Interpolation key 'loss.threshold' not found; set another"),
         (
             ["train", "--multirun", "model.k=choice(1,null)"],
@@ -40,3 +52,13 @@ def test_other_overrides_that_cannot_be_parsed(command, arguments, message):
     assert ended.returncode == 2
     assert message in ended.stderr
     assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("value", ["~/my log.csv", '"~/my log.csv"', "'~/my log.csv'"])
+def test_a_path_may_begin_at_home(value, monkeypatch):
+    """Shells expand ~ at the start of words only, and Hydra reads ~ as a deletion."""
+    monkeypatch.setenv("HOME", "/home/me")
+    (word,) = arguments_of("explore", [f"data.path={value}"])
+    (parsed,) = OverridesParser.create().parse_overrides([word])
+    assert parsed.value() == "/home/me/my log.csv"
+    assert arguments_of("explore", ["data.path=a~/b", "~data.k_core"]) == ["data.path=a~/b", "~data.k_core"]

@@ -11,6 +11,7 @@ import pytest
 from jaxrec.data.data_warnings import data_warnings
 from jaxrec.data.ids import IdTable, as_text, canonical, exact, few_matched, written_as
 from jaxrec.data.interactions import encode
+from jaxrec.data.reading.tables import source
 from jaxrec.data.sources.files import files
 from jaxrec.data.sources.sequences import sequences
 from jaxrec.data.splits.candidate_lists import read_candidates
@@ -234,3 +235,26 @@ def test_whole_floats_in_frames_are_integers():
     assert data.user_ids.tolist() == [7, 13085]
     with pytest.raises(InputError, match="user_id"):
         encode(pd.DataFrame({"user_id": [2.0**53], "item_id": ["a"]}), name="floats")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "named"),
+    [
+        (["1", "2"], ["1 ", "2"], r"'1' and '1 '"),
+        (["a", "b"], ["\ta", "b"], r"'a' and '\\ta'"),
+        (["a", "b"], ["a\u00a0", "b"], r"'a' and 'a\\xa0'"),
+        (["Jos\u00e9", "b"], ["Jose\u0301", "b"], r"'Jos\\xe9' and 'Jose\\u0301'"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["user", "item"])
+def test_ids_that_look_the_same_are_refused(train, test, named, kind):
+    other = "item" if kind == "user" else "user"
+    parts = [pa.table({f"{kind}_id": ids, f"{other}_id": [7, 8]}) for ids in (train, test)]
+    with pytest.raises(InputError, match=f"^data.{kind}_column={kind}_id: the ids {named} differ only in blanks"):
+        files(train=source(parts[0]), test=source(parts[1]))
+
+
+def test_blanks_are_part_of_an_id_that_has_them_everywhere():
+    data = files(source(pa.table({"user_id": ["1 ", "1 ", "2"], "item_id": ["a b", "ab", "a  b"]})))
+    assert data.user_ids.tolist() == ["1 ", "2"]
+    assert sorted(data.item_ids) == ["a  b", "a b", "ab"]

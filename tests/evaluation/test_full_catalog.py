@@ -215,7 +215,7 @@ def test_metrics_do_not_depend_on_the_block_size(block):
 
 def test_k_beyond_the_catalog_names_its_key():
     known, target = known_and_target()
-    with pytest.raises(InputError, match=r"eval\.k=51 exceeds the 50 items"):
+    with pytest.raises(InputError, match=r"eval\.k=51 exceeds the 50 items .* eval\.k=\[50\] eval\.monitor=ndcg@50"):
         FullCatalog(k=(5, 51, 10)).evaluator(Table(), HeldOut(known, target))
     evaluator = FullCatalog(k=(50,), monitor="ndcg@50", exclude_known=False).evaluator(Table(), HeldOut(known, target))
     evaluation = evaluator(params(np.zeros((1, USERS, ITEMS))), Hyper())

@@ -101,7 +101,8 @@ def test_a_long_table_is_truncated_on_the_terminal(run, monkeypatch):
         ({}, "no users given: set exactly one"),
         ({"users": "all", "history": (1,)}, "users and history given"),
         ({"history": ("nothing",)}, "item 'nothing' is not in this run's data"),
-        ({"users": "no.csv"}, "there is no file no.csv"),
+        ({"users": "no.csv"}, "there is no file no.csv: check users=FILE"),
+        ({"histories": "no.csv"}, "there is no file no.csv: check histories=FILE"),
         ({"users": "all", "out": "lists.txt"}, "the suffix must be"),
         ({"users": "all", "out": "/dev/null/lists.csv"}, "Cannot write lists.csv in /dev/null: part of that path"),
         ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/model.json"),
@@ -119,7 +120,7 @@ def test_files_without_ids_are_refused(run, tmp_path):
     path.write_text("user_id,x\n1,1\n,2\n")
     with pytest.raises(InputError, match=r"users\.csv has 1 rows without 'user_id' \(user_column\)"):
         files.recommend(run, users=str(path))
-    with pytest.raises(InputError, match=r"users\.csv has no column 'who'"):
+    with pytest.raises(InputError, match=r"users\.csv has no column 'who'; .* set user_column to one of them"):
         files.recommend(run, users=str(path), user_column="who")
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from jaxrec.data.ids import exact
+from jaxrec.data.ids import check_distinct, exact
 from jaxrec.data.large_columns import gathered, spilled
 from jaxrec.data.reading import parquet, tables
 from jaxrec.data.reading.anonymous import mark_anonymous
@@ -68,6 +68,7 @@ def ids_of(
     kind = pa.int64() if all(ids.type == pa.int64() for _, ids in coded) else pa.string()
     # Ids may be equal in several files, and after conversion, as "7" and "7.0" are.
     all_ids = joined_categories([ids.cast(kind) for _, ids in coded])
+    check_distinct(pa.array(all_ids.categories, kind), f"{key}={name}")
     ends = np.cumsum([len(ids) for _, ids in coded])
     codes = [
         gathered(all_ids.codes[end - len(ids) : end].astype(np.int32), rows)

@@ -57,6 +57,13 @@ def apply_events(
         raise InputError(
             f"data.event_column has {len(names):,} distinct events: name a column with at most {MAX_EVENT_TYPES}"
         )
+    spellings: dict[str, str] = {}
+    for name in names:
+        if (other := spellings.setdefault(name.strip().casefold(), name)) != name:
+            raise InputError(
+                f"data.event_column has the events {other!r} and {name!r}, which differ only in case or in blanks: "
+                "write each event the same way"
+            )
     new_codes = np.array([names.index(name) if name in names else -1 for name in events], np.int8)
     codes = new_codes[codes]
     if (unknown_rows := np.flatnonzero(codes < 0)).size:

@@ -245,9 +245,8 @@ def _vectors(lists: pa.ChunkedArray, name: str, where: Callable[[int], str]) -> 
 
 
 def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) -> pd.Series:
-    if not pa.types.is_string(column.type):
-        return column.to_pandas()
-    parsed = _parsed(column)
+    """Return numbers or dates; InputError for other text, and for infinite numbers."""
+    parsed = _parsed(column) if pa.types.is_string(column.type) else column
     if parsed is None:
         text = column.to_pandas()
         numbers = pd.to_numeric(text, errors="coerce")
@@ -258,4 +257,6 @@ def _numerical(column: pa.ChunkedArray, name: str, where: Callable[[int], str]) 
             f"{where(row)} has {text[row]!r} as {name}, which is neither a number nor an ISO date: fix it, or list "
             f"{name} in data.categorical" + hint(text[row], ".")
         )
+    if pa.types.is_floating(parsed.type) and (row := pc.index(pc.is_inf(parsed), True).as_py()) >= 0:
+        raise InputError(f"{where(row)} has an infinite number as {name}: fix it, or leave it empty")
     return parsed.to_pandas()

@@ -37,6 +37,11 @@ class InMemory:
         """Names of the columns, as text."""
         return [str(name) for name in self.table.columns] if self._is_pandas else list(self.table.column_names)
 
+    @property
+    def index_names(self) -> list[str]:
+        """Names of the levels of the index, as text; empty for a table without one."""
+        return [str(name) for name in self.table.index.names] if isinstance(self.table, pd.DataFrame) else []
+
     def columns(self, names: Sequence[str], positions: Sequence[int]) -> pa.Table:
         """Return the columns at these positions under other names."""
         return pa.table({name: self._column(at) for name, at in zip(names, positions, strict=True)})
@@ -84,6 +89,8 @@ def in_memory(frame: object, name: str = "the data frame") -> InMemory:
     """
     if isinstance(frame, pd.DataFrame | pa.Table):
         return InMemory(frame, name)
+    if hasattr(frame, "collect") and not hasattr(frame, "__arrow_c_stream__"):
+        raise InputError(f"{type(frame).__name__} is not computed yet: pass frame.collect()")
     if not hasattr(frame, "__arrow_c_stream__") or isinstance(frame, pd.Series):
         raise InputError(f"{type(frame).__name__} is not a supported data type: {SUPPORTED}")
     try:

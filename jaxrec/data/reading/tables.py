@@ -37,10 +37,17 @@ Source = Path | InMemory
 
 
 def source(given: object, name: str = "the data frame") -> Source:
-    """Convert a path to `Path` and a data frame to `InMemory`, with its name in messages; see `frames.in_memory`."""
-    if isinstance(given, Path | InMemory):
+    """Convert a path to `Path` and a data frame to `InMemory`, with its name in messages; see `frames.in_memory`.
+
+    A leading ~ of a path is the home folder.
+    """
+    if isinstance(given, InMemory):
         return given
-    return Path(given) if isinstance(given, str) else in_memory(given, name)
+    if not isinstance(given, str | Path):
+        return in_memory(given, name)
+    if not str(given):  # `Path` takes it for the current folder
+        raise InputError("the path of a file is empty: name a file, e.g. data.path=orders.csv")
+    return Path(given).expanduser()
 
 
 def read(path: Source, columns: Mapping[str, str], delimiter: str | None = None, encoding: str = "utf-8") -> pa.Table:
@@ -222,6 +229,8 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
             return names.index(name)
         if names.count(name) > 1:
             raise InputError(f"{path} has {names.count(name)} columns {name!r}: rename all but the one for {key}")
+    if isinstance(path, InMemory) and name in path.index_names:
+        raise InputError(f"{path} has {name!r} as its index, not as a column: pass frame.reset_index()")
     if isinstance(path, InMemory) or parquet.is_parquet(path):
         raise InputError(
             f"{path} has no column {name!r}; the columns are {', '.join(map(repr, header))}: set {key} to one of them"
@@ -234,7 +243,7 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
     if any("\n" in column for column in header) or sum(map(len, header)) > MAX_HEADER:
         raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or is not a header")
     hint = "tab" if hint == "\t" else hint  # easier to type in a shell
-    choose = f"set {key} to one of them, or" if "." in key else "it is a different file or has no header:"
+    choose = f"set {key} to one of them, or" if key.endswith("_column") else "it is a different file or has no header:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "
         + (f"set {advice('data.delimiter', hint)}" if hint else f"{choose} add a line of column names")

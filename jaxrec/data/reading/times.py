@@ -27,7 +27,11 @@ UNCLEAR = (
     (1_900, 2_100, "years"),
     (190_001, 210_012, "years and months"),
     (29_221, 65_380, "serial days of a spreadsheet (1980 to 2078), or seconds of a day"),
+    (10_957, 29_220, "days since 1970 (2000 to 2050), or seconds of a day"),
 )
+WITHOUT = ", or set data.time_column=null"  # end of messages about times that a data set may do without
+RECENT = 631_152_000_000  # milliseconds: 1990
+UNSET = (0, -1, -1000)  # milliseconds: 0 and -1 in any unit, which often stand for a missing time
 YEARS = np.array(["1678", "2262"], "datetime64[Y]").astype("datetime64[ms]").astype(np.int64)  # range of ns
 
 Where = Callable[[int], str]  # location of row i (from 0): "line 12 of ratings.csv"
@@ -50,14 +54,18 @@ def milliseconds(column: pa.ChunkedArray, where: Where) -> np.ndarray:
         column = pc.utf8_trim_whitespace(column)
         column = pc.if_else(pc.equal(column, ""), None, column)
     if column.null_count:
-        raise InputError(
-            f"{where(_first(pc.is_null(column)))} has no time: fill it, drop it, or set data.time_column=null"
-        )
+        raise InputError(f"{where(_first(pc.is_null(column)))} has no time: fill it, drop it{WITHOUT}")
     time = _read(column, where)
     if (far := np.flatnonzero((time < YEARS[0]) | (time >= YEARS[1]))).size:
         raise InputError(
             f"{where(int(far[0]))} has the time {column[int(far[0])].as_py()}, outside the years 1678 to 2261: correct "
             "it, or drop the row if it is a placeholder"
+        )
+    if len(time) and time.max() >= RECENT and (unset := np.flatnonzero(np.isin(time, UNSET))).size:
+        row = int(unset[0])
+        raise InputError(
+            f"{where(row)} has the time {column[row].as_py()} ({unset.size:,} such rows), but others are after 1990: "
+            f"correct or drop rows without a time{WITHOUT}"
         )
     return time
 
@@ -109,7 +117,7 @@ def _from_numbers(numbers: np.ndarray, where: Where) -> np.ndarray:
         if numbers.min() >= low and numbers.max() <= high:
             raise InputError(
                 f"the times, such as {numbers[0].item()} ({where(0)}), look like {what}: write ISO dates such as "
-                "2024-03-31T18:30:00 or seconds since 1970, or set data.time_column=null"
+                f"2024-03-31T18:30:00 or seconds since 1970{WITHOUT}"
             )
     unit = _unit(numbers, where)
     if numbers.dtype.kind == "f":  # rounded to microseconds first, as 0.123 seconds may be stored as 0.122999999

@@ -172,7 +172,8 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
         known = known | kept[p]
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
         if not kept[p].any() and (validated or p == TEST):
-            raise InputError(f"no user has a {name} item that is not already in train: {remedy(interactions)}")
+            known_already = " that is not already in train" if held_out[p].any() else ""
+            raise InputError(f"no user has a {name} item{known_already}: {remedy(interactions)}")
     if not train.any():
         raise InputError(f"there is no training data left: {remedy(interactions)}")
 
@@ -246,7 +247,8 @@ def remedy(interactions: Interactions) -> str:
     """Return the sizes of the data and the settings to change, for messages about empty parts."""
     size = summary(interactions)
     span = f" from {size['first']} to {size['last']}" if "first" in size else ""
-    return (
-        f"the data has {size['interactions']:,} interactions of {size['users']:,} users{span}; check the split "
-        "settings (fractions, cut dates, min_history) or use another split"
-    )
+    if interactions.part is None:
+        check = "the split settings (fractions, cut dates, min_history) or use another split"
+    else:
+        check = "the files of the split, and filters of rows (data.min_value, data.events, data.target_event)"
+    return f"the data has {size['interactions']:,} interactions of {size['users']:,} users{span}; check {check}"

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from jaxrec.arguments import checked_by, reads
 from jaxrec.data.interactions import Interactions, targets
 from jaxrec.data.large_columns import gathered
-from jaxrec.data.reading.times import milliseconds
+from jaxrec.data.reading.times import WITHOUT, milliseconds
 from jaxrec.data.splits.assembly import (
     TEST,
     TRAIN,
@@ -241,4 +241,7 @@ def _moment(setting: str | int | float, key: str) -> float:
     """Return the milliseconds since 1970 of a date or time; a share is returned unchanged."""
     if _is_share(setting):
         return float(setting)
-    return int(milliseconds(pa.chunked_array([[setting]]), lambda _: f"{key}={setting}")[0])
+    try:
+        return int(milliseconds(pa.chunked_array([[setting]]), lambda _: f"{key}={setting}")[0])
+    except InputError as error:
+        raise InputError(str(error).removesuffix(WITHOUT)) from None

@@ -85,6 +85,8 @@ def test_event_names_come_from_the_data_unless_they_are_configured():
         (["view", "buy"], {"weights": {"view": 0, "buy": 0}}, "weight 0: give one of the events a weight above 0"),
         (["view", "buy"], {"weights": {"buy": 0}, "target": "buy"}, "weight 0: give buy a weight above 0"),
         ([str(i) for i in range(128)], {}, "128 distinct events"),
+        (["buy", "view", "View"], {"target": "buy"}, "events 'View' and 'view', which differ only in case"),
+        (["buy", "view", "buy "], {"target": "buy"}, "events 'buy' and 'buy ', which differ only in case or in blanks"),
     ],
 )
 def test_events_that_cannot_be_marked_are_named(events, options, message):

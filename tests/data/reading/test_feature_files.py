@@ -167,6 +167,11 @@ def test_parquet_types_set_the_kinds(data, tmp_path):
             {"numerical": ("a",)},
             "line 3 of .*items.csv has '31.1.24' as a, which",
         ),
+        (
+            "item_id,a\nx1,2\nx2,-inf\n",
+            {},
+            "line 3 of .*items.csv has an infinite number as a: fix it",
+        ),
         (ITEMS, {"item_features": None, "numerical": ("a",)}, "the feature files have none: set data.user_features"),
         (ITEMS, {"item_features": "nowhere.csv"}, "there is no file nowhere.csv"),
     ],

@@ -1,6 +1,7 @@
 """Data frames with columns of unusual types: only columns in use are read; those that cannot be read are named."""
 
 import decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -81,6 +82,27 @@ def test_columns_without_an_arrow_type_are_named(users, message):
     with pytest.raises(InputError) as raised:
         files(InMemory(frame.assign(item_id=ITEMS), "train"))
     assert message in str(raised.value)
+
+
+def test_columns_in_the_index_are_named():
+    frame = pd.DataFrame({"user_id": [7, 8], "item_id": [1, 2]}).set_index("user_id")
+    with pytest.raises(InputError, match=r"'user_id' as its index, not as a column: pass frame\.reset_index\(\)"):
+        files(InMemory(frame))
+
+
+def test_a_lazy_frame_is_to_be_computed_first():
+    class Lazy:
+        def collect(self) -> None: ...
+
+    with pytest.raises(InputError, match=r"Lazy is not computed yet: pass frame\.collect\(\)"):
+        source(Lazy())
+
+
+def test_paths_are_not_empty_and_may_begin_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert source("~/log.csv") == source(Path("~/log.csv")) == tmp_path / "log.csv"
+    with pytest.raises(InputError, match="the path of a file is empty: name a file"):
+        files("")
 
 
 @pytest.mark.parametrize("given", [pd.Series([1, 2]), Stream(pa.chunked_array([[1, 2]])), {"user_id": [1]}])

@@ -177,9 +177,10 @@ def test_time_cuts(validation_from, test_from, sizes):
             "validation_from=0.9 must be before split.test_from=0.8",
         ),
         ({"validation_from": 0.8, "test_from": 0.8}, "validation_from=0.8 must be before split.test_from=0.8"),
-        ({"test_from": "1980-01-01"}, "no user has a test item .*from 1970-01-01T00:00:00 to 1970-01-10"),
+        ({"test_from": "1980-01-01"}, "no user has a test item: .*from 1970-01-01T00:00:00 to 1970-01-10"),
         ({"test_from": "1960-01-01"}, "no training data left"),
-        ({"validation_from": "1970-01-05T01", "test_from": "1970-01-05T02"}, "no user has a validation item"),
+        ({"validation_from": "1970-01-05T01", "test_from": "1970-01-05T02"}, "no user has a validation item: "),
+        ({"test_from": 2015}, r"split.test_from=2015\), look like years: .* or seconds since 1970$"),
         ({"test_from": "christmas"}, "split.test_from=christmas has a time that cannot be read"),
     ],
 )
@@ -310,9 +311,11 @@ def test_impossible_splits():
         given(whole)
     with pytest.raises(InputError, match="their sum must be below 1"):
         holdout(whole, validation_fraction=0.5, test_fraction=0.5)
-    with pytest.raises(InputError, match="no user has a test item that is not already in train"):
+    with pytest.raises(InputError, match=r"no user has a test item that is not already in train: .* check the files"):
         given(parted([0, 2], items=[1, 1]))
-    with pytest.raises(InputError, match="no user has a validation item"):
+    with pytest.raises(InputError, match=r"no user has a test item: .* check the files .*data\.min_value"):
+        given(parted([0, 0]))
+    with pytest.raises(InputError, match="no user has a validation item: "):
         given(parted([0, 2]), validation_fraction=0.1)
     with pytest.raises(InputError, match="no training data left"):
         given(parted([2, 2]))
