@@ -19,6 +19,8 @@ from jaxrec.command_line import command, escaped, override, unescaped
 from jaxrec.data import item_labels
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.item_age import ages
+from jaxrec.data.splits.assembly import Selection
+from jaxrec.data.splits.fingerprint import fingerprint
 from jaxrec.data.stored_features import stored
 from jaxrec.errors import InputError
 from jaxrec.experiment import Result
@@ -156,10 +158,11 @@ def claim(directory: Path, study: str, overwrite: bool) -> None:
         write_text(directory / STUDY_FILE, f"{study}\n")
 
 
-def saved_slots(folder: Path, trees: Sequence[Tree], saves_results: bool = False) -> SavedSlots:
-    """Return the training states of a population in a folder; those of other settings are ignored."""
+def saved_slots(folder: Path, trees: Sequence[Tree], selection: Selection, saves_results: bool = False) -> SavedSlots:
+    """Return the training states of a population in a folder; those of other settings or data are ignored."""
     parts = [{key: value for key, value in flat(tree).items() if key != "trainer.save_minutes"} for tree in trees]
-    settings = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    text = json.dumps([parts, fingerprint(selection)], sort_keys=True, default=str)
+    settings = hashlib.sha256(text.encode()).hexdigest()
     return SavedSlots(folder, get(trees[0], "trainer.save_minutes"), settings, saves_results)
 
 

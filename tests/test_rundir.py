@@ -2,12 +2,18 @@
 
 import json
 
+import numpy as np
 import optuna
+import pandas as pd
 import pytest
 
+import jaxrec
 from jaxrec import rundir, settings
 from jaxrec.errors import InputError
+from jaxrec.fitting.saved_slots import SavedMember
 from jaxrec.sweep.storage import open_storage
+
+ITEMS = np.arange(10), np.arange(10)[::-1]
 
 
 def test_a_directory_is_claimed_by_one_study(tmp_path):
@@ -74,3 +80,14 @@ def test_no_file_of_a_run_holds_the_password_of_a_storage(compose, tmp_path):
     text = (tmp_path / "config.yaml").read_text()
     assert "s3cret" not in text
     assert "ada@host/studies" in text
+
+
+def test_training_states_of_other_data_are_ignored(tmp_path):
+    """A run that was killed starts again if its data has changed since."""
+    frames = [pd.DataFrame({"user_id": np.repeat([1, 2, 3], 10), "item_id": np.tile(items, 3)}) for items in ITEMS]
+    same, changed = (jaxrec.split(frame).selection for frame in frames)
+    tree = {"trainer": {"save_minutes": 1}}
+    record = {"history": [{"epoch": 1}]}
+    rundir.saved_slots(tmp_path, [tree], same).save({"0": SavedMember(record, {"x": np.zeros(1)}, None)})
+    assert rundir.saved_slots(tmp_path, [tree], same).epoch == 1
+    assert rundir.saved_slots(tmp_path, [tree], changed).epoch == 0

@@ -4,6 +4,7 @@ import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from jaxrec.api.trained_model import TrainedModel
 from jaxrec.config import compose
 from jaxrec.console import say
 from jaxrec.data.data_warnings import data_warnings
+from jaxrec.data.splits.fingerprint import fingerprint
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
@@ -172,6 +174,7 @@ def search(
     check_in_space(tuning.space, overrides or {}, "omit it from overrides, or put it into space")
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
     plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
+    plan = replace(plan, data=fingerprint(split.selection))
     remarks = (*data_warnings(split), *plan.remarks)
     tuning.check_data(split)
 

@@ -172,7 +172,7 @@ def _once(work: Work, split: Split, load_s: float, overwrite: bool) -> tuple[Res
     """Train a model without a search space."""
     tree, started = work.contender.tree, time.monotonic()
     ((_, shared, population),) = settings.populations([tree])
-    selected = select(shared, split, population, rundir.saved_slots(work.folder / STATES, [tree]))
+    selected = select(shared, split, population, rundir.saved_slots(work.folder / STATES, [tree], split.selection))
     (result,) = experiment.finish(shared, split, selected, load_s)
     if result.metrics["interrupted"]:
         raise KeyboardInterrupt

@@ -77,7 +77,8 @@ def _train(
         split, load_s = splits[_data_of(shared)]
         say(" | ".join(rows[p].overrides for p in positions))
         folder = directory / STATES / str(positions[0])
-        saved = rundir.saved_slots(folder, [trees[position] for position in positions], saves_results=True)
+        own = [trees[position] for position in positions]
+        saved = rundir.saved_slots(folder, own, split.selection, saves_results=True)
         try:
             selected = select(shared, split, population, saved)
         except InputError as error:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxrec import settings
 from jaxrec.command_line import keys_of
+from jaxrec.data.splits.assembly import Selection
+from jaxrec.data.splits.fingerprint import fingerprint
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
 from jaxrec.settings.combinations import check_validated
@@ -34,6 +36,10 @@ class SearchTask:
     tuning: Tuning
     plan: Plan
     overrides: Sequence[str]
+
+    def on(self, selection: Selection) -> "SearchTask":
+        """Return the task for this data, on which alone its study is continued."""
+        return replace(self, plan=replace(self.plan, data=fingerprint(selection)))
 
 
 def check_search(

@@ -94,6 +94,7 @@ def run(
     on_round: Callable[[], None] = lambda: None,
 ) -> Tuned:
     """Run or continue a checked search on a split; `on_round` is called before each round. See `sweep`."""
+    task = task.on(split.selection)
     name, chosen, tuning, plan = task.name, task.chosen, task.tuning, task.plan
     rundir.claim(rundir.make(directory), name, overwrite)
     limit = f"{plan.total} trials" if plan.total < UNLIMITED else f"{plan.timeout:.3g} minutes"
@@ -127,6 +128,7 @@ def run(
 
 def run_part(task: SearchTask, split: Split, directory: Path) -> None:
     """Train trials as one of several workers of a launch, which tests the best trial."""
+    task = task.on(split.selection)
     runner = task.tuning.runner(split.selection, task.chosen.population, directory)
     storage = open_storage(task.chosen.storage, directory)
     study = open_study(task.plan, task.name, storage)

@@ -67,7 +67,7 @@ def train_seeds(tree: Tree, seeds: int, split: Split, load_s: float, directory: 
     model = get(tree, "model._target_").rpartition(".")[2]
     trees = settings.with_seeds(tree, seeds)
     ((_, shared, population),) = settings.populations(trees)
-    saved = rundir.saved_slots(rundir.make(directory) / STATES, trees, saves_results=True)
+    saved = rundir.saved_slots(rundir.make(directory) / STATES, trees, split.selection, saves_results=True)
     if epoch := saved.epoch:
         say(f"  continuing after epoch {epoch}")
     selected = select(shared, split, population, saved)

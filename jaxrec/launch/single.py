@@ -46,12 +46,12 @@ def resume(directory: Path) -> Result:
 def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
     """Run in a directory; `first` is that of the first process of the run, which holds the training states."""
     first = cluster.path_of_first(first or directory)
-    saved = rundir.saved_slots(first / STATES, [tree])
-    saved.writes = cluster.is_first()
     rundir.write_config(directory, tree)  # first: a run that is killed can then be continued
     use_all_cores()
     split, load_s = experiment.prepare(tree)
     say_data(split)
+    saved = rundir.saved_slots(first / STATES, [tree], split.selection)
+    saved.writes = cluster.is_first()
     ((_, shared, population),) = settings.populations([tree])
     if cluster.of_first(saved.epoch) != saved.epoch:
         raise InputError(f"{saved.directory} must be on a disk that all processes of the run read")

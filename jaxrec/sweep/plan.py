@@ -77,6 +77,7 @@ class Plan:
         goals: further objectives, and constraints
         source: study whose complete trials are added to a new study; they do not count toward `n_trials`
         overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated
+        data: fingerprint of the data, with which a study is continued; empty: not compared
     """
 
     space: Mapping[str, Dimension]
@@ -93,6 +94,7 @@ class Plan:
     goals: Goals = field(default_factory=Goals)
     source: Study | None = None
     overrides: Sequence[str] = ()
+    data: str = ""
 
     def __post_init__(self) -> None:
         for name, number in (("sweep.n_trials", self.n_trials), ("sweep.population", self.population)):
@@ -225,7 +227,7 @@ def _fill(study: Study, plan: Plan, settings: Mapping[str, object]) -> None:
     if plan.first is not None and not warm_start.without_added(study.get_trials(deepcopy=False)):
         study.enqueue_trial(dict(plan.first))
     # `fixed` is written last: a process killed halfway leaves a study that still counts as new.
-    for name, value in {"format": FORMAT, "overrides": list(plan.overrides), **settings}.items():
+    for name, value in {"format": FORMAT, "overrides": list(plan.overrides), "data": plan.data, **settings}.items():
         study.set_user_attr(name, value)
 
 
@@ -239,6 +241,11 @@ def _check(study: Study, plan: Plan, settings: Values) -> None:
         raise InputError(
             f"study {study.study_name} has trials with other settings; set another sweep.study_name to start a new "
             "study, or restore " + "; ".join(differing)
+        )
+    if (data := stored.get("data")) and plan.data and data != plan.data:
+        raise InputError(
+            f"study {study.study_name} has trials on other data: the interactions in train or validation have changed; "
+            "start a new study in another directory and with another sweep.study_name, or restore the data"
         )
     if plan.source is not None and stored.get("warm_start") != plan.source.study_name:
         raise InputError(

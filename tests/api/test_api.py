@@ -420,6 +420,15 @@ def test_a_search_does_not_write_into_the_directory_of_another_study(split, tmp_
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".log"] == []
 
 
+def test_a_search_is_not_continued_with_other_data(tmp_path):
+    frame = pd.DataFrame({"user_id": np.repeat(np.arange(30), 12), "item_id": np.arange(360) * 7 % 25})
+    before, after = (jaxrec.split(rows, "leave_one_out") for rows in (frame, frame.iloc[:-1]))
+    search = {"model": "item_knn", "n_trials": 1, "directory": tmp_path, "verbose": False}
+    assert len(jaxrec.search(before, **search).trials) == 1
+    with pytest.raises(InputError, match="has trials on other data"):
+        jaxrec.search(after, **search | {"n_trials": 2})
+
+
 def test_types_of_a_fit():
     """A single model without lists of values, else a list in which None stands for members that diverged."""
     results = [typing.get_type_hints(overloaded)["return"] for overloaded in typing.get_overloads(jaxrec.fit)]

@@ -313,3 +313,13 @@ def test_diverged_parameters_are_not_trained_again(tmp_path):
     assert len(study.trials) == 12
     assert [trial.user_attrs.get("same_as") for trial in failed] == [None, *[failed[0].number] * (len(failed) - 1)]
     assert {trial.user_attrs["error"] for trial in failed} == {"diverged"}
+
+
+def test_a_study_is_continued_with_the_same_data_only(tmp_path):
+    """Values of trials on other data cannot be compared. A study that stores no fingerprint is continued with any."""
+    sweep(tmp_path, Recorder(), n_trials=2, data="a")
+    assert len(sweep(tmp_path, Recorder(), n_trials=3, data="a").trials) == 3
+    with pytest.raises(InputError, match="has trials on other data: the interactions in train or validation have chan"):
+        sweep(tmp_path, Recorder(), n_trials=4, data="b")
+    sweep(tmp_path / "old", Recorder(), n_trials=2)
+    assert len(sweep(tmp_path / "old", Recorder(), n_trials=3, data="b").trials) == 3
