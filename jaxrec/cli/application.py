@@ -1,5 +1,6 @@
 """Composition of the settings of a command by Hydra, and its execution."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -37,6 +38,7 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
 
     def main() -> None:
         check_folders(sys.argv[1:])
+        _allow_lazy_help()
         try:
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
         except OSError as error:  # Hydra creates the run directory before the command starts
@@ -48,3 +50,12 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
             raise errors[0]
 
     sys.exit(exit_code_of(main))
+
+
+def _allow_lazy_help() -> None:
+    """Turn off the check of help texts when options are added, new in Python 3.14.
+
+    Hydra 1.3 passes an object that becomes a text when it is printed, which the check rejects.
+    """
+    if sys.version_info >= (3, 14):
+        argparse.ArgumentParser._check_help = lambda *_: None

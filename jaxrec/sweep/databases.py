@@ -12,6 +12,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy import URL, create_engine, event, inspect, make_url
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from jaxrec.errors import InputError, first_line
 from jaxrec.sweep.file_lock import FileLock
@@ -30,8 +31,9 @@ def open_database(url: str, directory: Path) -> BaseStorage:
     """Open a database; tables are created if there are none. `directory`: see `storage.open_storage`."""
     if is_server(url):
         return patient(_CachedStorage(_connected(url)))
-    # SQLite serializes writers, so they need a long timeout.
-    options = {"connect_args": {"timeout": 60}}
+    # SQLite serializes writers, so they need a long timeout. No pool, which would leave connections open.
+    is_file = make_url(url).database not in (None, "", ":memory:")
+    options = {"connect_args": {"timeout": 60}} | ({"poolclass": NullPool} if is_file else {})
     # Two processes creating the tables of one SQLite file at the same time would crash.
     with FileLock(_beside(url, directory)):
         try:
@@ -51,7 +53,7 @@ def read_database(url: str) -> BaseStorage:
     read_only = {"mode": "ro", "uri": "true"}
     address = address.set(database=Path(address.database).absolute().as_uri(), query=read_only)
     _check_tables(url, address)
-    return RDBStorage(address.render_as_string(hide_password=False), skip_table_creation=True)
+    return RDBStorage(address.render_as_string(hide_password=False), {"poolclass": NullPool}, skip_table_creation=True)
 
 
 def address_of(url: str) -> URL:

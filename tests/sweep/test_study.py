@@ -101,7 +101,9 @@ def test_showing_a_study_writes_nothing(tmp_path):
             open_study("nope", tmp_path / "root", storage)
     assert not list(tmp_path.iterdir())
     there = f"sqlite:///{tmp_path}/there.db"
-    optuna.create_study(study_name="a", storage=there)
+    storage = optuna.storages.RDBStorage(there)
+    optuna.create_study(study_name="a", storage=storage)
+    storage.engine.dispose()
     assert open_study("a", tmp_path / "root", there)[0].study_name == "a"
     assert [path.name for path in tmp_path.iterdir()] == ["there.db"]
 
