@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from omegaconf import OmegaConf
 
 from jaxrec import cli, settings
 from jaxrec.cli.commands import COMMANDS
 from jaxrec.cli.exit_codes import exit_code_of
+from jaxrec.settings.tree import flat
 from jaxrec.sweep.effects import check_effects
+from tests.experiment_settings import EXPERIMENTS, FILE, settings_of
 from tests.paths import ROOT
 from tests.slow import some_slow
 
@@ -192,13 +195,13 @@ def test_the_negatives_of_a_model_are_those_of_its_default_sampler(compose, over
     assert settings.get(compose(*overrides.split()), "negatives.ratio") == ratio
 
 
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-
-
 @pytest.mark.parametrize("name", some_slow(EXPERIMENTS, *EXPERIMENTS[::2]))
-def test_every_experiment_is_a_run(compose, name):
-    given = "split: given" in (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
-    settings.check(compose(f"experiment={name}", *(["data.train=A", "data.test=B"] if given else ["data.path=FILE"])))
+def test_every_experiment_is_a_run_with_the_settings_of_its_results(compose, name):
+    tree, own = settings_of(name, compose)
+    settings.check(tree)
+    own, measured = flat(own), flat(yaml.safe_load(FILE.read_text())[name])
+    changed = {key: own.get(key) for key, value in measured.items() if own.get(key) != value}
+    assert not changed, f"pin the earlier values in conf/experiment/{name}.yaml, or measure it again: {changed}"
 
 
 def test_an_experiment_overrides_the_defaults(compose):
