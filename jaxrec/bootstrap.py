@@ -33,8 +33,10 @@ class Corrected(NamedTuple):
     def __str__(self) -> str:
         """Return a phrase: `0.2652, about 0.0021 too high by chance (best of 32): 0.2631 (0.2540 to 0.2725)`."""
         side = "high" if self.optimism >= 0 else "low"
+        size = abs(self.optimism)
+        amount = f"about {size:.4f}" if size >= 0.00005 else "less than 0.0001"
         return (
-            f"{self.value:.4f}, about {abs(self.optimism):.4f} too {side} by chance (best of {self.n}): "
+            f"{self.value:.4f}, {amount} too {side} by chance (best of {self.n}): "
             f"{self.corrected:.4f} ({self.low:.4f} to {self.high:.4f})"
         )
 

@@ -201,7 +201,7 @@ def fit_line(fit: Fit, epochs: int, monitor: str) -> str:
         ]
         best = max if larger_is_better(monitor) else min
         score = f", {'best ' if several else ''}validation {monitor} {best(reached):.4g}" if reached else ""
-        parts.append(f"best epoch{'s' if several else ''} {_span(kept)}{score}")
+        parts.append(f"best epoch{'s' if len(set(kept)) > 1 else ''} {_span(kept)}{score}")
     return f"{'; '.join(parts)}; {seconds}"
 
 

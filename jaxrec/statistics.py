@@ -62,7 +62,7 @@ def estimate(
     units: Int[np.ndarray, "R"] | None = None,
     folds: Int[np.ndarray, "R"] | None = None,
 ) -> Estimate:
-    """Estimate the mean over seeds and users, or its difference to that of a reference on the same users.
+    """Estimate the mean over seeds and users, or its difference from that of a reference on the same users.
 
     Args:
         values: metric of each row (a user, or one of its steps) by seed; rows that are NaN anywhere are left out.

@@ -134,6 +134,7 @@ def test_a_single_mean_is_not_corrected():
     found = best_corrected(values, np.ones((1, 50)))
     assert found.optimism == 0
     assert found.value == found.corrected == pytest.approx(values.mean())
+    assert f"{values.mean():.4f}, less than 0.0001 too high by chance (best of 1)" in str(found)
     assert best_corrected(np.repeat(values, 3, axis=0), np.ones((3, 50))).optimism == 0  # nor is one of equal means
 
 

@@ -110,7 +110,7 @@ def test_a_population_ends_with_one_line_too():
     for rows in errors.history:
         for row in rows:
             row["rmse"] = row.pop("ndcg@10")
-    assert "best epochs 1, best validation rmse 0.1;" in console.fit_line(errors, 2, "rmse")
+    assert "best epoch 1, best validation rmse 0.1;" in console.fit_line(errors, 2, "rmse")
 
 
 def test_results_inside_the_working_directory_are_shown_by_a_relative_path(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ def of_top_items(table: pd.DataFrame) -> str:
     first, kind = table.iloc[0], noun(table.action.iloc[0])
     listed = f"; the {len(table)} items shown have {percent(table.share.sum())}" if len(table) > 1 else ""
     who = plural(first.users, "user")
-    return f"“{first.title}” has {first.interactions:,} {kind} of {who}, {percent(first.share)} of the total{listed}."
+    return f"“{first.title}” has {first.interactions:,} {kind} from {who}, {percent(first.share)} of the total{listed}."
 
 
 def of_ranks(table: pd.DataFrame) -> str:
@@ -92,9 +92,10 @@ def of_all_users(table: pd.DataFrame) -> str:
     n, action = int(bins["count"].sum()), table.action.iloc[0]
     single = int(bins["count"][bins.high == 1].sum())
     kind = "interactions" if action == ONE_KIND else f"“{action}” interactions"
+    if not single:
+        return f"Each of the {plural(n, 'user')} with {kind} has at least two."
     have = "have" if single > 1 else "has"
-    who = f"{single:,} ({percent(single / n)})" if single else "None"
-    return f"{who} of the {plural(n, 'user')} with {kind} {have} just one."
+    return f"{single:,} ({percent(single / n)}) of the {plural(n, 'user')} with {kind} {have} just one."
 
 
 def of_top_users(table: pd.DataFrame) -> str:
@@ -224,10 +225,9 @@ def of_cores(table: pd.DataFrame) -> str:
     """Describe the size of the 5-core."""
     first, chosen = table.iloc[0], table[table.k <= 5].iloc[-1]
     kept = [f"{percent(chosen[of] / first[of])} of the {of}" for of in ("users", "items", "interactions")]
-    core = (
-        f"The {int(chosen.k)}-core (data.k_core={int(chosen.k)}), in which every user and item has at least that many"
-    )
-    return f"{core} interactions, keeps {kept[0]}, {kept[1]} and {kept[2]}."
+    k = int(chosen.k)
+    core = f"The {k}-core (data.k_core={k}), in which every user and item has at least {plural(k, 'interaction')},"
+    return f"{core} keeps {kept[0]}, {kept[1]} and {kept[2]}."
 
 
 def of_problems(table: pd.DataFrame) -> str:

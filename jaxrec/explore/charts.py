@@ -16,7 +16,7 @@ def actions(table: pd.DataFrame) -> Html:
     """Draw interactions by event type."""
     texts = [f"{row.interactions:,} ({captions.percent(row.share)})" for row in captions.rows(table)]
     tips = [
-        f"{plain(row.action)}: {row.interactions:,} interactions of {row.users:,} users with {row.items:,} items"
+        f"{plain(row.action)}: {row.interactions:,} interactions from {row.users:,} users with {row.items:,} items"
         for row in captions.rows(table)
     ]
     colors = list(COLORS[: len(table)])
@@ -27,7 +27,7 @@ def actions(table: pd.DataFrame) -> Html:
 def top_items(table: pd.DataFrame, color: str) -> Html:
     """Draw the most popular items of one event type."""
     tips = [
-        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} of {plural(row.users, 'user')}"
+        f"{_wrapped(row.title)}<br>id {plain(row.item_id)}: {row.interactions:,} from {plural(row.users, 'user')}"
         for row in captions.rows(table)
     ]
     titles, action = list(table.title), table.action.iloc[0]
@@ -99,7 +99,8 @@ def activity(table: pd.DataFrame) -> Html:
         )
         for place, row in enumerate(captions.rows(table))
     ]
-    names = {"tickvals": [-place for place in range(len(table))], "ticktext": [short(name) for name in table.action]}
+    labels = [short(name) for name in table.action] if len(table) > 1 else [""]
+    names = {"tickvals": [-place for place in range(len(table))], "ticktext": labels}
     caption = captions.of_activity(table)
     low, high = table.p5.min(), table.p95.max()
     span = {"type": "log", **log_ticks(low, high if high > low else 10 * low)}

@@ -175,7 +175,7 @@ def _percent(share: float) -> Cell:
 
 
 def _features(table: pd.DataFrame) -> pd.DataFrame:
-    names = {"different": "distinct values", "most_frequent": "most frequent", "its_share": "its share"}
+    names = {"different": "distinct values", "most_frequent": "most frequent", "its_share": "its share", "of": "entity"}
     shown = table.rename(columns=names).astype(object)
     for column in {"filled", "its share"} & set(shown):
         shown[column] = shown[column].map(_percent)
@@ -188,11 +188,11 @@ def _problems(table: pd.DataFrame) -> list[Html]:
     summary = tag("p", captions.of_problems(table))
     if table.empty:
         return [summary]
-    found = {"found": "check", "while reading": "reading"}
+    found = {"found": "by a check", "while reading": "while reading"}
     shares = [Cell("" if pd.isna(share) else captions.percent(share)) for share in table["share"]]
     shown = table.assign(share=pd.Series(shares, table.index, dtype=object), when=table["when"].map(found))
-    shown = shown.rename(columns={"when": "found by", "meaning": "what it may mean"})
-    return [summary, box(frame(shown[["problem", "count", "share", "what it may mean", "found by"]], thousands=True))]
+    shown = shown.rename(columns={"when": "found", "meaning": "what it may mean"})
+    return [summary, box(frame(shown[["problem", "count", "share", "what it may mean", "found"]], thousands=True))]
 
 
 def _shown(cell: object) -> str:

@@ -239,7 +239,7 @@ def choose_value(table: pd.DataFrame, knob: str, metric: str, quality: str, keep
 
 
 def stage_table(done: Mapping[str, ListResults], quality: str) -> pd.DataFrame:
-    """Return one row per stage: every metric, and intervals of the quality and of its difference to the first stage.
+    """Return one row per stage: every metric, and intervals of the quality and of its difference from the first stage.
 
     The bootstrap resamples users, so the rows of a user stay together.
     """

@@ -117,7 +117,8 @@ def _difference(value: float, key: str) -> Cell:
 
 def _candidates(candidates: Mapping[str, float]) -> Html:
     rows = [(name, Cell(f"{100 * value:.1f}%" if value <= 1 else f"{value:.1f}")) for name, value in candidates.items()]
-    return tag("h3", "Candidates") + table([], rows)
+    note = tag("p", "Candidate recall: share of the relevant test items that are among the candidates.", "soft note")
+    return tag("h3", "Candidates") + table([], rows) + (note if "candidate recall" in candidates else Html())
 
 
 def _example(example: Example) -> Html:
@@ -160,6 +161,13 @@ def without(knob: str | None) -> str:
     return "the first model alone" if knob == WEIGHT else "without re-ranking"
 
 
+def _room(values: pd.Series) -> dict[str, list[float]]:
+    """Return an axis range with space for the label at the end of a curve."""
+    low, high = float(values.min()), float(values.max())
+    space = 0.1 * (high - low)
+    return {"range": [low - space, high + space]} if space > 0 else {}
+
+
 def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float | None) -> Html:
     base, along = curve.iloc[:1], curve.iloc[1:]
     tip = f"{plain(knob)} %{{text}}<br>{plain(label(key))} %{{x:.4f}}<br>{label(quality)} %{{y:.4f}}<extra></extra>"
@@ -172,17 +180,19 @@ def _chart(curve: pd.DataFrame, knob: str, key: str, quality: str, picked: float
         points(along, strengths, mode="lines+markers", line_color=BLUE),
         points(base, ["none"], mode="markers", marker={"color": GRAY, "size": 11}),
     ]
-    # The last value is labeled, beyond the end of the curve, to show its direction.
-    side = "left" if along[key].iloc[-1] < along[key].iloc[0] else "right"
+    # The last value is labeled, beyond the end of the curve, to show its direction. Spaces keep it off the marker.
+    side, end = ("left", "{}\u00a0\u00a0") if along[key].iloc[-1] < along[key].iloc[0] else ("right", "\u00a0\u00a0{}")
     last = {"mode": "text", "textposition": f"middle {side}", "cliponaxis": False, "hoverinfo": "skip"}
-    traces.append(points(along[-1:], strengths[-1:], **last))
+    traces.append(points(along[-1:], [end.format(strengths[-1])], **last))
     if picked is not None:
         traces.append(points(along[along[knob] == picked], [f"{picked:g}"], mode="markers", marker=STAR))
     if key == knob:
-        return chart(
-            f"{label(quality)} by {knob}", traces, "", xaxis=titled(knob), yaxis=titled(f"{label(quality)} \u2191")
-        )
-    axes = {"xaxis": titled(f"{label(key)} {_arrow(key)}"), "yaxis": titled(f"{label(quality)} \u2191")}
+        axes = {"xaxis": titled(knob) | _room(along[key]), "yaxis": titled(f"{label(quality)} \u2191")}
+        return chart(f"{label(quality)} by {knob}", traces, "", **axes)
+    axes = {
+        "xaxis": titled(f"{label(key)} {_arrow(key)}") | _room(curve[key]),
+        "yaxis": titled(f"{label(quality)} \u2191"),
+    }
     text = meaning(key)
     caption = f"{text[:1].upper()}{text[1:]}." if text else ""
     return chart(f"{label(key)} and {label(quality)}", traces, caption, **axes)

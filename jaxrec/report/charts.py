@@ -130,7 +130,7 @@ def importance_bars(importances: Mapping[str, float], note: str) -> Html:
     caption = "Share of the variation in the metric that each parameter explains." + (
         f" {note[:1].upper()}{note[1:]}." if note else ""
     )
-    axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero"}, "yaxis": {"type": "category"}}
+    axes = {"xaxis": {"tickformat": ".0%", "rangemode": "tozero", "nticks": 5}, "yaxis": {"type": "category"}}
     return chart("Parameter importances", [bars], caption, bargap=0.4, height=120 + 45 * len(names), **axes)
 
 

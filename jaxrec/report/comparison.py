@@ -1,4 +1,4 @@
-"""Page of a comparison of runs: verdicts, differences to the reference, means, and what differs in the settings."""
+"""Page of a comparison of runs: verdicts, differences from the reference, means, and what differs in the settings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -84,7 +84,7 @@ def comparison_report(
 
 
 def _forest(metric: str, compared: pd.DataFrame) -> Html:
-    """Draw differences to the reference with intervals, the first run on top."""
+    """Draw differences from the reference with intervals, the first run on top."""
     _, *others = compared.to_dict("records")
     sign = 1 if larger_is_better(metric) else -1
     traces = []
@@ -101,8 +101,10 @@ def _forest(metric: str, compared: pd.DataFrame) -> Html:
         "yaxis": named([row["run"] for row in reversed(others)]),
         "shapes": [{"type": "line", "x0": 0, "x1": 0, "yref": "paper", "y0": 0, "y1": 1, "line": {"color": GRAY}}],
     }
-    caption = f"Mean difference to {reference} with 95% intervals. Blue: better; orange: worse; gray: not significant."
-    return chart(f"Difference to {reference}", traces, caption, height=110 + 40 * len(others), **axes)
+    caption = (
+        f"Mean difference from {reference} with 95% intervals. Blue: better; orange: worse; gray: not significant."
+    )
+    return chart(f"Difference from {reference}", traces, caption, height=110 + 40 * len(others), **axes)
 
 
 def _dots(metric: str, compared: pd.DataFrame, by_run: Mapping[str, Sequence[tuple[str, float]]], over: str) -> Html:

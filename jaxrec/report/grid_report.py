@@ -27,7 +27,7 @@ class Row:
 
 
 def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
-    """Return one row per run, in the order of the command, followed by the popularity baseline.
+    """Return one row per run, in the order of the command, then the popularity baseline if no run has its metrics.
 
     `popularity` has the metrics of the baseline by part; it is empty for runs on several splits, which have no common
     one.
@@ -51,7 +51,7 @@ def runs_table(rows: Sequence[Row], popularity: Mapping[str, Mapping[str, float]
         }
         records.append({**start, **numbers, **details})
     numbers = {key: value for part, values in popularity.items() for key, value in _prefixed(part, values).items()}
-    if popularity:
+    if popularity and not any(_agree(record, numbers) for record in records):
         records.append({"run": len(rows), "overrides": "popularity", "state": "baseline", **numbers})
     table = pd.DataFrame(records)
     first = [c for c in table if c in ("run", "overrides", "state", "error")]
@@ -115,7 +115,7 @@ def _runs(ranked: pd.DataFrame, monitor: str | None) -> Html:
         "overrides",
         *(["state"] if with_state else []),
         *labels,
-        *({"best_epoch": "best epoch", "train_s": "training, s"}[c] for c in extra),
+        *({"best_epoch": "best epoch", "train_s": "training,\u00a0s"}[c] for c in extra),
     ]
     rows = []
     for row in ranked.to_dict("records"):
@@ -183,6 +183,12 @@ def _chart(ranked: pd.DataFrame, key: str, metric: str) -> Html:
     parts += ["Gray: the most popular items for every user."] if (drawn.state == "baseline").any() else []
     caption = " ".join(parts)
     return grid([chart(f"V{metric[1:]} by run", [bars], caption, height=110 + 28 * len(drawn), bargap=0.3, **axes)])
+
+
+def _agree(record: Mapping[str, object], numbers: Mapping[str, object]) -> bool:
+    """Return whether a run has the metrics of the baseline: it is the baseline itself, e.g. of `model=popularity`."""
+    own = [record.get(key, np.nan) for key in numbers]
+    return np.allclose(np.array(own, float), np.array(list(numbers.values()), float), equal_nan=True)
 
 
 def _prefixed(part: str, metrics: Mapping[str, object]) -> dict[str, object]:

@@ -36,8 +36,8 @@ def models_section(found: pd.DataFrame, monitor: str, reference: str) -> Html:
                 Cell(f"{row['latency_ms']:,.1f}", key=row["latency_ms"]),
             ]
         )
-    heads = ["model", label(f"validation {monitor}"), label(f"test {monitor}"), f"difference to {reference}"]
-    heads += ["trials", "search, s", "training, s", "parameters", "latency, ms"]
+    heads = ["model", label(f"validation {monitor}"), label(f"test {monitor}"), f"difference from {reference}"]
+    heads += ["trials", "search,\u00a0s", "training,\u00a0s", "parameters", "latency,\u00a0ms"]
     note = (
         "Best validation first. Each model is the best trial of its own search by validation; training is of that "
         f"trial. Latency: milliseconds to list the best {N_ITEMS} items of {N_USERS} users on this machine, the "

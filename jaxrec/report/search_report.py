@@ -56,6 +56,7 @@ def sweep_report(
     minimize = study.directions[0] == optuna.study.StudyDirection.MINIMIZE
     tested = "the best trial and the runs in front/ were" if kept else "the best trial was"
     aim = f"Search on {result.known.name} for the {'lowest' if minimize else 'highest'} {metric}."
+    aim += f" Further objectives: {'; '.join(map(display_name, others))}." if others else ""
     ranked = leaderboard(study).rename(columns={"number": "trial", "value": metric, **_names(others)})
     body = [
         tag("h1", name),
@@ -140,7 +141,7 @@ def _finalists(finalists: Finalists, metric: str) -> Html:
     ]
     text = (
         f"The best trials, each trained with {finalists.table['seeds'].iloc[0]} new seeds. sd: standard deviation over "
-        "seeds. In small type: 95% intervals over users and seeds. p: of the difference to the first trial, with "
+        "seeds. In small type: 95% intervals over users and seeds. p: of the difference from the first trial, with "
         "Holm's correction."
     )
     failed = [tag("p", f"Trial {number} is left out: {why}.", "warn") for number, why in finalists.failed.items()]

@@ -43,7 +43,7 @@ def learning_curves(trials: Sequence[FrozenTrial], winner: FrozenTrial, metric: 
     ]
     last = max(max(curve) for curve in curves.values())
     layout = {
-        "xaxis": {**counted("epoch", last), "rangemode": "tozero"},
+        "xaxis": counted("epoch", last),
         "yaxis": titled(metric),
         "shapes": [_vertical(epoch) for epoch in rungs],
         "height": 420,

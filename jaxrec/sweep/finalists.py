@@ -47,7 +47,7 @@ class Finalists:
         mean = f"{first['value']:.4f}" + ("" if np.isnan(first["sd"]) else f" ± {first['sd']:.4f}")
         text = f"over {first['seeds']} new seeds, {first['run']} has the best mean validation {self.metric}, {mean}"
         close = [f"{row['run']} (p = {row['p']:.2g})" for row in others if row["p"] >= LEVEL]
-        return text + (f"; no difference to {' and '.join(close)} is demonstrated" if close else "")
+        return text + (f"; no difference from {' and '.join(close)} is demonstrated" if close else "")
 
 
 def confirm(

@@ -1,4 +1,4 @@
-"""Sentences of the page, on small tables."""
+"""Captions of the page, on small tables."""
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,13 @@ def test_durations(median, message):
 @pytest.mark.parametrize(
     ("single", "message"),
     [
-        (0, "None of the 40 users with “view” interactions has"),
-        (1, "1 (2.5%) of the 40 users with “view” interactions has"),
+        (0, "Each of the 40 users with “view” interactions has at least two."),
+        (1, "1 (2.5%) of the 40 users with “view” interactions has just one."),
     ],
 )
 def test_users_with_a_single_row(single, message):
     rows = {"low": [1, 2], "high": [1, 9], "count": [single, 40 - single], "group": "all users", "action": "view"}
-    assert captions.of_all_users(pd.DataFrame(rows)) == f"{message} just one."
+    assert captions.of_all_users(pd.DataFrame(rows)) == message
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,14 @@ def test_users_with_a_single_row(single, message):
 def test_the_busiest_period(period, message):
     rows = {"period": period, "start": ["2015-06-01", "2015-06-08", "2015-06-08"], "interactions": [3, 4, 3]}
     assert captions.of_time(pd.DataFrame(rows)) == message
+
+
+def test_the_core_has_a_minimum_per_user_and_item():
+    kept = pd.DataFrame({"k": [1, 5, 10], "users": [4, 3, 1], "items": [5, 4, 1], "interactions": [20, 19, 10]})
+    assert captions.of_cores(kept) == (
+        "The 5-core (data.k_core=5), in which every user and item has at least 5 interactions, keeps 75% of the users, "
+        "80% of the items and 95% of the interactions."
+    )
 
 
 def test_correlations_between_event_types_of_one_row_are_not_mentioned():

@@ -185,9 +185,9 @@ def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys
 
 @pytest.mark.slow
 def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, capsys):
-    sought = ["sweep.objectives=[ndcg@10,coverage@10,n_parameters,latency_ms]", "sweep.keep=front"]
+    goals = ["sweep.objectives=[ndcg@10,coverage@10,n_parameters,latency_ms]", "sweep.keep=front"]
     tree = compose(
-        *PLANTED, "model=item_knn", *sought, "sweep.n_trials=4", "sweep.population=4", "sweep.sampler=random"
+        *PLANTED, "model=item_knn", *goals, "sweep.n_trials=4", "sweep.population=4", "sweep.sampler=random"
     )
     tree["sweep"]["constraints"] = ("coverage@10 >= 0.93",)
     space = {"model.k": {"low": 1, "high": 120, "integer": True}, "model.shrinkage": {"low": 1.0, "high": 100.0}}
@@ -208,6 +208,7 @@ def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, cap
     assert "sweep.sampler=random ignores sweep.constraints" in printed
     page = Page((tmp_path / "report.html").read_text())
     assert "Validation NDCG@10 and parameters" in page.content
+    assert "Further objectives: validation coverage@10; parameters; latency, ms." in page.content
     assert "infeasible" in (tmp_path / "report.html").read_text()
 
 

@@ -37,6 +37,7 @@ def test_metrics_have_arrows_and_a_difference():
     assert "Diversity@10 \u2191 0.5000 0.7500 +0.2500" in shown_text
     assert "Gini@10 \u2193 0.9000 0.8000 -0.1000" in shown_text
     assert "Recall@10 \u2191 0.1000 0.1000 0.0000" in shown_text
+    assert "candidate recall 50.0% Candidate recall: share of the relevant test items" in shown_text
     assert '<td class="number bad">-0.0500' in source
     assert '<td class="number good">+0.2500' in source
     assert '<td class="number good">-0.1000' in source  # less inequality is better
@@ -51,6 +52,13 @@ def test_ndcg_is_drawn_over_the_value():
     first, *others = Page(made(metric="ndcg@10")).charts
     assert first["layout"]["xaxis"]["title"]["text"] == "mmr.strength"
     assert len(others) == 3
+
+
+def test_the_last_value_is_labeled_inside_the_axes():
+    charts = Page(made(metric="ndcg@10")).charts
+    assert charts[0]["layout"]["xaxis"]["range"] == pytest.approx([-0.1, 1.1])
+    assert charts[1]["layout"]["xaxis"]["range"] == pytest.approx([0.19, 0.31])
+    assert [chart["data"][2]["text"] for chart in charts[:2]] == [["\u00a0\u00a01"], ["1\u00a0\u00a0"]]
 
 
 def test_lists_are_shown_beside_those_before_reranking():

@@ -1,6 +1,9 @@
-import pandas as pd
+from types import SimpleNamespace
 
-from jaxrec.report.grid_report import grid_report
+import pandas as pd
+import pytest
+
+from jaxrec.report.grid_report import Row, grid_report, runs_table
 from tests.page import EVIL, Page, numbers
 
 TABLE = pd.DataFrame(
@@ -28,6 +31,15 @@ def test_a_grid_shows_few_columns_best_validation_first():
     assert [a["href"] for name, a in page.tags if name == "a"] == ["1/report.html", "0/report.html"]
     assert "<script>alert" not in source
     assert "<img" not in source
+
+
+@pytest.mark.parametrize(("value", "states"), [(0.2, ["complete", "baseline"]), (0.1, ["complete"])])
+def test_the_baseline_is_left_out_if_it_is_one_of_the_runs(value, states):
+    metrics = {"validation": {"ndcg@10": value}, "test": {"ndcg@10": 0.3, "rmse": float("nan")}}
+    metrics |= {"test_interval": {}, "best_epoch": 0, "time": {"train_s": 1.0}}
+    popularity = {"validation": {"ndcg@10": 0.1}, "test": {"ndcg@10": 0.3, "rmse": float("nan")}}
+    runs = runs_table([Row("model=popularity", SimpleNamespace(metrics=metrics))], popularity)
+    assert runs.state.tolist() == states
 
 
 def test_the_state_is_a_column_if_a_run_failed():
