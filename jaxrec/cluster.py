@@ -85,17 +85,17 @@ def is_first() -> bool:
     return not is_joined() or jax.process_index() == 0
 
 
-def of_first(value: int) -> int:
-    """The value of the first process."""
+def broadcast(value: int) -> int:
+    """Return the value of the first process on every process."""
     return int(multihost_utils.broadcast_one_to_all(np.int32(value))) if is_joined() else value
 
 
-def path_of_first(path: Path) -> Path:
-    """The path that the first process has."""
+def broadcast_path(path: Path) -> Path:
+    """Return the path of the first process on every process."""
     if not is_joined():
         return path
     text = str(path.absolute()).encode()
-    letters = np.zeros(of_first(len(text)), np.uint8)
+    letters = np.zeros(broadcast(len(text)), np.uint8)
     letters[: len(text)] = np.frombuffer(text, np.uint8)[: len(letters)]
     return Path(multihost_utils.broadcast_one_to_all(letters).tobytes().decode())
 
@@ -130,14 +130,14 @@ def _watch() -> None:
         return
     if jax.process_index() == 0:
         listener = socket.create_server(("", 0), family=socket.AF_INET)
-        of_first(listener.getsockname()[1])
+        broadcast(listener.getsockname()[1])
         for _ in range(jax.process_count() - 1):
             connection, _ = listener.accept()
             (number,) = struct.unpack("<I", _read(connection, 4))
             _listen(connection, number)
     else:
         host = str(global_state.coordinator_address).rpartition(":")[0]
-        connection = socket.create_connection((host, of_first(0)))
+        connection = socket.create_connection((host, broadcast(0)))
         connection.sendall(struct.pack("<I", jax.process_index()))
         _listen(connection, 0)
 

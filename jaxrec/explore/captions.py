@@ -170,7 +170,8 @@ def of_sessions(table: pd.DataFrame) -> str:
     single = percent(shares.pop("a single action"))
     parts = [f"; {percent(value)} contain “{name}”" for name, value in shares.items()]
     mean = number(fact["mean actions"])
-    return f"{count}, with {mean} interactions on average; {single} have a single interaction{''.join(parts)}."
+    actions = f"{mean} interaction{'' if mean == '1' else 's'}"
+    return f"{count}, with {actions} on average; {single} have a single interaction{''.join(parts)}."
 
 
 def of_durations(table: pd.DataFrame) -> str:

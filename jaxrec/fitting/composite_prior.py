@@ -1,4 +1,4 @@
-"""Objective of RecVAE: reconstruction with a composite prior, by encoder and decoder together or in turn.
+"""Objective of RecVAE: reconstruction with a composite prior, by encoder and decoder jointly or alternately.
 
 [Shenbin et al. 2020, RecVAE: a new variational autoencoder for top-N recommendations with implicit feedback]
 """
@@ -32,15 +32,15 @@ class CompositePrior(UserObjective):
     mixture of N(0, 1), of N(0, e^10), and of the posterior of all of the user's items by the encoder before this epoch.
 
     Attributes:
-        dropout: share of a user's items hidden from the encoder while it is trained, drawn anew each step
+        dropout: share of a user's items hidden from the encoder while it is trained, resampled each step
         gamma: weight of the divergence per item of the user
         standard, wide: shares of N(0, 1) and N(0, e^10) in the prior; the earlier posterior has the rest
         encoder_epochs: epochs that train the encoder alone, before each one that trains the decoder alone, from all
             items; 0: all epochs train both, from the items that are shown
 
-    Fidelity: the mixture, one per coordinate, and the other defaults are those of the authors' code. The authors train
-    in turn, `encoder_epochs=3`, which was worse where it was measured (`docs/defaults.md`); they count these three and
-    the decoder's as one epoch, and their prior is the posterior before all four. Encoder and decoder share an
+    Fidelity: the mixture, one per coordinate, and the other defaults are those of the authors' code. The authors
+    alternate, `encoder_epochs=3`, which was worse where it was measured (`docs/defaults.md`); they count these
+    three and the decoder's as one epoch, and their prior is the posterior before all four. Encoder and decoder share an
     optimizer, whose momentum moves each on for some steps after its epochs.
     """
 

@@ -210,7 +210,7 @@ class UserItems(NamedTuple):
         return self.items.rows(self.user[rows], n_items).astype(jnp.float32)
 
     def query(self, rows: Int[Array, "B"], length: int, share: float | Float[Array, ""], source: RandomStream) -> Query:
-        """Queries with a random subset of each history, drawn anew each step; other entries are padding."""
+        """Queries with a random subset of each history, resampled each step; other entries are padding."""
         if self.histories is None:
             return Query(self.user[rows])
         history = self.histories.latest(rows, length)

@@ -26,7 +26,7 @@ class Reconstruction(UserObjective):
     """-sum over a user's items of log softmax(s)_i + beta KL(q(z | part of the items) || N(0, I)); batches count users.
 
     Attributes:
-        dropout: share of a user's items hidden from the encoder, drawn anew each step; they are targets all the same
+        dropout: share of a user's items hidden from the encoder, resampled each step; they are still targets
         beta: weight of the Kullback-Leibler divergence; 0 regularizes by dropout and noise alone
     """
 

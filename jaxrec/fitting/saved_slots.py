@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxrec.atomic_files import read_json
 from jaxrec.checkpoint import MODEL_FILE, load, save_params
-from jaxrec.cluster import of_first
+from jaxrec.cluster import broadcast
 from jaxrec.errors import InputError
 from jaxrec.models.model import Params
 
@@ -83,7 +83,7 @@ class SavedSlots:
     @property
     def is_due(self) -> bool:
         """Whether it is time to save, by the clock of the first process of a run."""
-        return self.minutes is not None and bool(of_first(time.monotonic() - self._last >= 60 * self.minutes))
+        return self.minutes is not None and bool(broadcast(time.monotonic() - self._last >= 60 * self.minutes))
 
     def save(self, members: Mapping[str, SavedMember]) -> None:
         """Write the state of members by name, in place of the older of the two saved ones."""

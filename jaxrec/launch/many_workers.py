@@ -35,7 +35,7 @@ def run_workers(
     overwrite: bool,
     launcher: Launcher,
     settings: Mapping[str, object],
-    on_look: Callable[[], None] = lambda: None,
+    on_poll: Callable[[], None] = lambda: None,
 ) -> Tuned:
     """Run or continue a search with several workers, then test the best trial.
 
@@ -47,7 +47,7 @@ def run_workers(
         overwrite: replace an earlier search in `directory`.
         launcher: runs the workers.
         settings: settings by key with which workers find this search, see `worker_process.processes`.
-        on_look: called every second.
+        on_poll: called every second.
 
     Raises:
         InputError: the search ended early because of workers that failed.
@@ -68,7 +68,7 @@ def run_workers(
             fill_or_check(study, plan)
         running = _Launched(launcher, workers)
         with SearchProgress(starting="starting the workers") as progress:
-            _watch(task, study, observer, running, progress, interrupts, launch, on_look)
+            _watch(task, study, observer, running, progress, interrupts, launch, on_poll)
     for line in running.failures():
         say(line)
     write_trials(study, directory)
@@ -120,13 +120,13 @@ def _watch(
     progress: SearchProgress,
     interrupts: Interrupts,
     launch: str,
-    on_look: Callable[[], None],
+    on_poll: Callable[[], None],
 ) -> None:
     """Show the progress of all workers until they have ended; an interrupt stops them."""
     seen = {trial.number for trial in _ended(study)}
     is_stopped = False
     while True:
-        on_look()
+        on_poll()
         # Processes may outlive the launcher that started them.
         is_over = not running.thread.is_alive() and not any_alive(study, observer)
         for trial in _ended(study):

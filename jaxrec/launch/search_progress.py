@@ -18,7 +18,7 @@ from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.trials import best_params, shown_params
 
-LINES_BESIDE = 8  # lines of a terminal that are kept for everything but the running trials
+RESERVED_LINES = 8  # lines of a terminal that are kept for everything but the running trials
 
 
 class SearchProgress(ProgressDisplay):
@@ -88,7 +88,7 @@ class SearchProgress(ProgressDisplay):
         if value is not None:
             parts.append(f"best so far: trial {number}, {value:.4g}")
         if self.running:
-            room = max(1, self.live.console.height - LINES_BESIDE)
+            room = max(1, self.live.console.height - RESERVED_LINES)
             parts.append(as_table("", self.table.head(room)))
             if len(self.running) > room:
                 parts.append(f"  and {len(self.running) - room} more")

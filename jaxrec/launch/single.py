@@ -45,7 +45,7 @@ def resume(directory: Path) -> Result:
 
 def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
     """Run in a directory; `first` is that of the first process of the run, which holds the training states."""
-    first = cluster.path_of_first(first or directory)
+    first = cluster.broadcast_path(first or directory)
     rundir.write_config(directory, tree)  # first: a run that is killed can then be continued
     use_all_cores()
     split, load_s = experiment.prepare(tree)
@@ -53,7 +53,7 @@ def _run(tree: Tree, directory: Path, first: Path | None = None) -> Result:
     saved = rundir.saved_slots(first / STATES, [tree], split.selection)
     saved.writes = cluster.is_first()
     ((_, shared, population),) = settings.populations([tree])
-    if cluster.of_first(saved.epoch) != saved.epoch:
+    if cluster.broadcast(saved.epoch) != saved.epoch:
         raise InputError(f"{saved.directory} must be on a disk that all processes of the run read")
     if epoch := saved.epoch:
         say(f"  continuing after epoch {epoch}")

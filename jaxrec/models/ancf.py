@@ -132,11 +132,11 @@ class ANCF(Pairwise):
     def score_parts(self, query: Query, parts: tuple[Array, Array, Array | None]) -> Float[Array, "B N"]:
         """Scores of the items in `parts`, which holds all or some columns of `item_parts`."""
 
-        def of_one(user: tuple[Array, Array], items: tuple[Array, Array, None]) -> Float[Array, "N"]:
+        def score_user(user: tuple[Array, Array], items: tuple[Array, Array, None]) -> Float[Array, "N"]:
             (p, user_bias), (q, bias, _) = user, items
             return self.score(self.weigh(p[:, None] * q, axis=0), axis=0) + bias + self.bias + user_bias
 
-        def of_history(user: tuple[Array, Array], items: tuple[Array, Array, Array | None]) -> Float[Array, "N"]:
+        def score_history(user: tuple[Array, Array], items: tuple[Array, Array, Array | None]) -> Float[Array, "N"]:
             (j, p), (q, bias, table) = user, items
             e = self._weights_of_rows(p, q) if table is None else table[jnp.maximum(j, 0)]
             weights, total = self.attend(j, e)
@@ -144,11 +144,11 @@ class ANCF(Pairwise):
 
         if query.history is None or not self.history_length:
             users = self.user_embedding(query.user), self.user_bias[query.user]
-            return every_pair(of_one, users, parts, self.pair_floats)
+            return every_pair(score_user, users, parts, self.pair_floats)
         j = query.history.items
         # The table is not split into tiles, which would copy it.
         floats = self.pair_floats if parts[2] is None else 1
-        return every_pair(of_history, (j, self.history_embedding(jnp.maximum(j, 0))), parts, floats)
+        return every_pair(score_history, (j, self.history_embedding(jnp.maximum(j, 0))), parts, floats)
 
     def weigh(self, z: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
         """Apply feature attention to z."""

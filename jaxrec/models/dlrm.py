@@ -119,12 +119,12 @@ class DLRM(Pairwise):
     def score_parts(self, query: Query, parts: Side) -> Float[Array, "B N"]:
         """Scores of the items in `parts`, which holds all or some columns of `item_parts`."""
 
-        def of_one(user: Side, items: Side) -> Float[Array, "N"]:
+        def score_user(user: Side, items: Side) -> Float[Array, "N"]:
             dots = jnp.einsum("ud,din->uin", user.vectors, items.vectors)
             across = self.pair_kernel.T @ dots.reshape(-1, dots.shape[-1])
             return self._score(user.part[:, None] + items.part + across, axis=0)
 
-        return every_pair(of_one, self.users(query.user), parts, self.pair_floats) + self.bias[:, None]
+        return every_pair(score_user, self.users(query.user), parts, self.pair_floats) + self.bias[:, None]
 
     def users(self, user: Int[Array, "B"]) -> Side:
         """User-only features."""

@@ -5,7 +5,7 @@ Minimizes  sum over observed pairs of (1 - <p_u, q_i>)^2  +  unobserved_weight *
 where n_u and n_i are the numbers of interactions of a user and of an item. With item vectors fixed, each user is a
 least squares problem:
 (sum over u's items of q q' + unobserved_weight Q'Q + regularization (n_u + unobserved_weight I)^nu) p = sum of q.
-It is solved for all columns at once, or for blocks of columns in turn, with the others fixed (iALS++).
+It is solved for all columns at once, or for one block of columns after another, with the others fixed (iALS++).
 [Hu, Koren, Volinsky 2008; Rendle, Krichene, Zhang, Koren 2022, Revisiting the performance of iALS on item
 recommendation benchmarks, and 2021, iALS++: Speeding up matrix factorization with subspace optimization]
 """
@@ -195,7 +195,7 @@ def _exact(
 def _by_blocks(
     block: int, rows: Rows, start: Float[Array, "B D"], everything: Float[Array, "D D"], penalty: Float[Array, "B"]
 ) -> tuple[Float[Array, "B D"], Float[Array, ""]]:
-    """Like `_exact`, for blocks of columns in turn, each with the current values of the other columns."""
+    """Like `_exact`, for one block of columns after another, each with the current values of the other columns."""
     n, dim = start.shape
 
     def improve(carry: tuple[Array, Array], first: Array) -> tuple[tuple[Array, Array], None]:

@@ -49,10 +49,10 @@ class Tower(nn.Module):
     def every(self, user_part: Float[Array, "B H"], item_part: Float[Array, "H N"]) -> Float[Array, "B N"]:
         """Scores of the same items, given as columns, for every user."""
 
-        def of_one(user: Float[Array, "H"], items: Float[Array, "H N"]) -> Float[Array, "N"]:
+        def score_user(user: Float[Array, "H"], items: Float[Array, "H N"]) -> Float[Array, "N"]:
             return self._rest(user[:, None] + items, axis=0)
 
-        return every_pair(of_one, user_part, item_part, sum(self.layers))
+        return every_pair(score_user, user_part, item_part, sum(self.layers))
 
     def _rest(self, x: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
         """Layers after the sum of both parts, whose units are on this axis; see `Layer`."""

@@ -102,11 +102,11 @@ class UserKNN(Solved):
         known = self._known(query)
         x = known * self.item_weight[None, :]
 
-        def in_common(words: UInt32[Array, "W"]) -> Float[Array, "B"]:
+        def common_items(words: UInt32[Array, "W"]) -> Float[Array, "B"]:
             row = Membership(words[None]).rows(jnp.zeros(1, jnp.int32), self.n_items)[0]
             return x @ row.astype(jnp.float32)
 
-        common = jax.lax.map(in_common, self.words, batch_size=min(CHUNK, self.n_users)).T
+        common = jax.lax.map(common_items, self.words, batch_size=min(CHUNK, self.n_users)).T
         near = similarity(self.similarity, common, jnp.sum(known * x, axis=1), self.size, self.shrinkage)
         is_self = query.user[:, None] == jnp.arange(self.n_users)[None, :]
         k = min(self.k, self.n_users)

@@ -201,7 +201,7 @@ def open_study(plan: Plan, name: str, storage: BaseStorage) -> Study:
 
 
 def fill_or_check(study: Study, plan: Plan) -> None:
-    """Add settings and first trials to a new study; check the settings of another. Workers do this in turn.
+    """Add settings and first trials to a new study; check the settings of another. Workers do this one at a time.
 
     Raises:
         InputError: the study has other settings.

@@ -24,6 +24,15 @@ def test_durations(median, message):
     assert captions.of_durations(table) == f"{message}. A gap of more than 30 minutes ends a session."
 
 
+@pytest.mark.parametrize(("mean", "text"), [(1.001, "1 interaction"), (2.5, "2.5 interactions")])
+def test_sessions(mean, text):
+    facts = {"sessions": 40, "sessions per user": 4, "mean actions": mean, "share with a single action": 0.5}
+    table = pd.DataFrame({"fact": list(facts), "value": list(facts.values())})
+    assert captions.of_sessions(table) == (
+        f"40 sessions, 4 per user, with {text} on average; 50% have a single interaction."
+    )
+
+
 @pytest.mark.parametrize(
     ("single", "message"),
     [

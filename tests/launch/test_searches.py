@@ -186,9 +186,7 @@ def test_finalists_choose_the_trial_with_the_best_mean(compose, tmp_path, capsys
 @pytest.mark.slow
 def test_a_search_with_several_objectives_keeps_its_front(compose, tmp_path, capsys):
     goals = ["sweep.objectives=[ndcg@10,coverage@10,n_parameters,latency_ms]", "sweep.keep=front"]
-    tree = compose(
-        *PLANTED, "model=item_knn", *goals, "sweep.n_trials=4", "sweep.population=4", "sweep.sampler=random"
-    )
+    tree = compose(*PLANTED, "model=item_knn", *goals, "sweep.n_trials=4", "sweep.population=4", "sweep.sampler=random")
     tree["sweep"]["constraints"] = ("coverage@10 >= 0.93",)
     space = {"model.k": {"low": 1, "high": 120, "integer": True}, "model.shrinkage": {"low": 1.0, "high": 100.0}}
     result = launch.sweep(tree, space, lambda more: tree, [], tmp_path)
