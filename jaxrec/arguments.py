@@ -46,7 +46,7 @@ def _expected(kind: str, message: str, value: object, key: str) -> str:
     if kind == "string_type" and type(value) in (int, float):
         return f"{message}, {advice(key, str(value))}"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
-        return f"{message}, {key}={value:.0f}; a search needs int(interval(LOW,HIGH))"
+        return f"{message}, {key}={value:.0f}"
     if kind in ("tuple_type", "list_type", "sequence_str"):
         return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
     if kind in ("too_long", "missing"):

@@ -9,6 +9,7 @@ from pydantic import PositiveInt, TypeAdapter
 from jaxrec.api.recipe import Metrics, metric_names
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.arguments import check_value
+from jaxrec.data.interactions import targets
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
 from jaxrec.evaluation.full_catalog import FullCatalog
@@ -47,8 +48,8 @@ def evaluate(
         such as coverage, have no differences.
 
     Raises:
-        InputError: a model was trained on other data, models of a list differ in more than their seed, or k exceeds
-            the catalog size.
+        InputError: a model was trained on other data or on another split of it; models of a list differ in more than
+            their seed; or k exceeds the catalog size.
 
     Example:
         >>> mf = jaxrec.fit(split, "mf", overrides={"seed": [1, 2, 3]})
@@ -73,6 +74,7 @@ def evaluate(
                 raise InputError(
                     f"model {name} was trained on other data: its users and items differ from those of the split"
                 )
+            _check_split(name, model, held)
     evaluated = {name: [model.evaluated(evaluation, held) for model in members] for name, members in named.items()}
     without_seed = [name for name, members in named.items() if isinstance(members[0].model, Solved)]
     first = evaluated[next(iter(named))][0]
@@ -88,6 +90,24 @@ def evaluate(
     order = table["model"].map({name: place for place, name in enumerate(named)})
     table = table.iloc[np.argsort(order.to_numpy(), kind="stable")].reset_index(drop=True)
     return table[["model", "metric", *(c for c in table if c not in ("model", "metric"))]]
+
+
+def _check_split(name: str, model: Recommender, held: HeldOut) -> None:
+    """Raise an InputError if held-out pairs are in the model's data, unless they are the validation of its split."""
+    if held.order is not None:  # at steps of sessions items repeat
+        return
+    known, n_items = model.known, len(model.item_ids)
+    owners = np.repeat(np.arange(len(known.offsets) - 1), np.diff(known.offsets))
+    own = owners * n_items + known.items
+    before, to_find = (
+        rows.user.astype(np.int64) * n_items + rows.item for rows in (targets(held.known), targets(held.target))
+    )
+    is_own = np.isin(to_find, own if known.target is None else own[known.target])
+    if is_own.any() and not (is_own.all() and np.isin(before, own).all()):
+        raise InputError(
+            f"model {name} was trained on another split: {is_own.sum():,} of {len(is_own):,} held-out interactions are "
+            "in its train or validation data; evaluate it on the split that it was trained on"
+        )
 
 
 def _lengths(k: Sequence[int]) -> tuple[int, ...]:

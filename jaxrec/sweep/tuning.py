@@ -23,7 +23,7 @@ from jaxrec.sweep.plan import UNLIMITED, Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import Space, Value, Values, grid, is_searched, reaching
+from jaxrec.sweep.space import Interval, Space, Value, Values, grid, is_searched, reaching
 from jaxrec.sweep.user_values import UserValues
 from jaxrec.sweep.warm_start import open_source
 from jaxrec.sweep.workers import own_states
@@ -154,10 +154,20 @@ class Tuning:
             raise InputError(f"{settings.SCHEDULE} sets the settings of a run: it cannot be combined with a search")
         for corner in self._corners():
             composed = self.tree_of(corner)
-            settings.check(composed)
+            try:
+                settings.check(composed)
+            except InputError as error:
+                raise self._with_hint(error) from error
             for key, dimension in self.space.items():
                 if not dimension.when or key in corner:
                     check_effects(composed, key)
+
+    def _with_hint(self, error: InputError) -> InputError:
+        """Return an error, with advice if a dimension of floats is one of a setting of integers."""
+        dimension = self.space.get(str(error).partition("=")[0])
+        if "must be a valid integer" in str(error) and isinstance(dimension, Interval) and not dimension.integer:
+            return InputError(f"{error}; integers are 'KEY=int(interval(LOW,HIGH))', or in a file integer: true")
+        return error
 
     def check_data(self, split: Split) -> None:
         """Raise an InputError if a trial at a bound of the space would fail on this data."""

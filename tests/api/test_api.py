@@ -110,6 +110,22 @@ def test_evaluate_agrees_with_the_run_and_pairs_differences_by_user(split, model
         jaxrec.evaluate({"mf": model}, other.test, k=(5,))
 
 
+def test_a_model_is_not_evaluated_on_what_it_was_trained_on(data, split, ease):
+    """A model of another split knows held-out items; the validation of its own split is no leak."""
+    assert len(jaxrec.evaluate(ease, split.selection.validation, k=(5,))) == 8
+    other = jaxrec.split(data, "holdout", seed=1)
+    known = {(u, i) for part in (split.selection.train, split.selection.validation.target) for u, i in _pairs(part)}
+    n_known = sum(pair in known for pair in _pairs(other.test.target))
+    with pytest.raises(InputError, match=f"model ease was trained on another split: {n_known:,} of"):
+        jaxrec.evaluate({"ease": ease}, other.test, k=(5,))
+    with pytest.raises(InputError, match="model model was trained on another split"):
+        jaxrec.evaluate(ease, other.selection.validation, k=(5,))
+
+
+def _pairs(part):
+    return list(zip(part.user.tolist(), part.item.tolist(), strict=True))
+
+
 @pytest.mark.slow
 def test_evaluate_takes_a_list_of_seeds(split, model, ease):
     seeds = jaxrec.fit(split, "mf", overrides=SHORT | {"seed": [1, 2, 3]}, verbose=False)

@@ -26,6 +26,10 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
         (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
         (["train", "data.path=${x}"], "error: Interpolation key 'x' not found; set another value, or write \\${ for"),
         (["train", "model = ease"], "error: model = ease: write KEY=VALUE without blanks around the =, model=ease\n"),
+        (
+            ["train", "--multirun", "model=item_knn", "model.k=interval(1,9)"],
+            "model.k=1.0: must be a valid integer, model.k=1; integers are 'KEY=int(interval(LOW,HIGH))', or in a file",
+        ),
         (["train", "--multirun", "model.k=glob(*)"], "error: model.k=glob(*) matches nothing: glob() selects choices"),
         (
             ["train", "--multirun", "sweep.space={'model.k':{low:1,high:9}}"],
