@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "splits": {
         "data/splits/assembly": SPLITS,
         "data/splits/candidate_lists": ("data/splits/test_candidate_lists.py",),
+        "data/splits/fingerprint": ("data/splits/test_fingerprint.py",),
         "data/splits/new_users": SPLITS[1:],
         "data/splits/session_split": SESSIONS,
         "data/splits/sessions": SESSIONS,

@@ -10,12 +10,13 @@ from optuna.trial import FrozenTrial
 
 from jaxrec.errors import InputError
 
-# What the state consists of; numpy moved its own functions between versions.
+# What the state consists of; numpy moved its functions between versions, and Python 3.14 pickles arrays as buffers.
 ALLOWED = {
     ("cmaes._cma", "CMA"),
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *((f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")),
 }
 
 

@@ -24,8 +24,8 @@ class Hostile:
         return os.system, (self.command,)
 
 
-def restored(sampler: CmaEsSampler, state: object):
-    text = pickle.dumps(state).hex()
+def restored(sampler: CmaEsSampler, state: object, protocol: int | None = None):
+    text = pickle.dumps(state, protocol).hex()
     trial = create_trial(value=1.0)
     trial.system_attrs = {f"{sampler._attr_key_optimizer}:{i}": part for i, part in enumerate([text[:100], text[100:]])}
     return sampler._restore_optimizer([trial])
@@ -40,11 +40,12 @@ def test_a_state_that_would_run_a_command_is_refused(tmp_path):
     assert mark.exists()
 
 
-def test_the_state_is_restored():
+@pytest.mark.parametrize("protocol", [4, 5])  # the default of Python up to 3.13, and from 3.14 on
+def test_the_state_is_restored(protocol):
     state = CMA(mean=np.array([0.25, 0.5]), sigma=0.1, bounds=np.array([[0.0, 1.0]] * 2), seed=3)
     for _ in range(3):
         state.tell([(x, float(np.sum(x**2))) for x in (state.ask() for _ in range(state.population_size))])
-    found = restored(CmaEs(), state)
+    found = restored(CmaEs(), state, protocol)
     for name in ("_mean", "_C", "_sigma", "_pc", "_g", "_bounds"):
         np.testing.assert_array_equal(getattr(found, name), getattr(state, name))
     assert len(found.ask()) == 2

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -97,6 +98,8 @@ def fetch_url(url: str, sha256: str, timeout: float = 30.0) -> Path:
                     if size and sys.stderr.isatty():
                         print(f"\r{file.tell() / size:4.0%} of {size / 1e6:.1f} MB", end="", file=sys.stderr)
         except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it is a response, too
             raise UnreachableError(str(error)) from error
         if sys.stderr.isatty():
             print(file=sys.stderr)
