@@ -72,7 +72,7 @@ def test_an_export_of_format_1_gives_the_lists_of_its_run():
 def test_a_study_of_format_1_is_shown_and_continued(tmp_path):
     shutil.copytree(V2 / "study", tmp_path / "study")
     study, directory = open_study(STUDY, tmp_path)
-    expected = pd.read_csv(V2 / "study" / "trials.csv")
+    expected = pd.read_csv(V2 / "study" / "trials.csv", float_precision="round_trip")
     assert directory == tmp_path / "study"
     assert [trial.value for trial in study.trials] == expected["value"].tolist()
     assert "optimizer.learning_rate=0.003" in command(study, 0)
