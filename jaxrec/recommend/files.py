@@ -14,9 +14,11 @@ import pyarrow.parquet
 
 from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
+from jaxrec.data.histories import NO_TIME
 from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
 from jaxrec.data.reading import tables
 from jaxrec.errors import InputError
+from jaxrec.recommend.history_columns import milliseconds_of
 from jaxrec.recommend.recommender import Recommender, Unknown, load
 
 USERS_AT_A_TIME = 1 << 15  # users whose lists are in memory at once
@@ -153,17 +155,18 @@ def _user_ids(model: Recommender, users: tuple[int | str | float, ...] | str, co
 def _lists(
     path: str, user: str, item: str, columns: Mapping[str, str]
 ) -> tuple[np.ndarray, list[np.ndarray], dict[str, list[list[Any]]]]:
-    """Return the users of a file in order of appearance, and the items and other columns of each in row order."""
+    """Return the users of a file in order of appearance, and the items and other columns of each, oldest first.
+
+    Without a time for each row, the oldest row of a user is the first.
+    """
     users, items = _columns("histories", path, user_column=user, item_column=item)
     owners, names = pd.factorize(users)
-    order, ends = np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1]
-    known = {}
-    if columns:
-        read = tables.read(Path(path), dict(columns))
-        for name in columns:
-            values = np.empty(len(users), object)
-            values[:] = tables.plain(read[name]).to_pylist()
-            known[name] = [part.tolist() for part in np.split(values[order], ends)]
+    ends = np.cumsum(np.bincount(owners))[:-1]
+    read = tables.read(Path(path), dict(columns)) if columns else pa.table({})
+    values = {name: tables.plain(read[name]).to_pylist() for name in columns}
+    times = milliseconds_of(values["times"]) if "times" in columns else np.full(len(users), NO_TIME)
+    order = np.lexsort((np.where((times == NO_TIME).any(), NO_TIME, times), owners))  # stable
+    known = {name: [[column[row] for row in rows] for rows in np.split(order, ends)] for name, column in values.items()}
     return np.asarray(names), np.split(items[order], ends), known
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from jaxrec.data.histories import NO_TIME, UserHistories, gaps, hours
-from jaxrec.data.reading.times import milliseconds
+from jaxrec.data.reading.times import WITHOUT, milliseconds
 from jaxrec.errors import InputError, first_line
 from jaxrec.history import UNKNOWN
 
@@ -85,10 +85,21 @@ def flat(
 
     event = None if event_types is None else codes(joined("event_types", event_types), event_names, "event_types")
     time = None if times is None else milliseconds_of(joined("times", times))
+    if time is not None:
+        check_order(time, lengths)
     value = None
     if values is not None:
         value = numbers_of(joined("values", values))
     return event, time, value
+
+
+def check_order(time: np.ndarray, lengths: Sequence[int]) -> None:
+    """Raise an InputError unless the known times of each history are in order."""
+    owner, known = np.repeat(np.arange(len(lengths)), lengths), time != NO_TIME
+    owner, time = owner[known], time[known]
+    back = (np.diff(time) < 0) & (np.diff(owner) == 0)
+    if back.any():
+        raise InputError(f"times of history {owner[back.argmax()]} decrease: list the items of a history oldest first")
 
 
 def numbers_of(entries: Sequence[Any]) -> np.ndarray:
@@ -123,7 +134,10 @@ def milliseconds_of(entries: Sequence[object]) -> np.ndarray:
             column = pa.chunked_array([pa.array([entry for entry in entries if entry is not None])])
         except pa.ArrowException as error:
             raise InputError(f"times are not all of one type: {first_line(error)}") from error
-        found[known] = milliseconds(column, lambda row: f"entry {row + 1} of times")
+        try:
+            found[known] = milliseconds(column, lambda row: f"entry {row + 1} of times")
+        except InputError as error:
+            raise InputError(str(error).removesuffix(WITHOUT)) from None
     return found
 
 

@@ -3,10 +3,15 @@
 Ids are strings or integers; 7, "7", 7.0 and "7.0" are the same id, as in the data.
 """
 
-from datetime import datetime
+import contextlib
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+
+from jaxrec.data.reading.times import milliseconds
+from jaxrec.errors import InputError
 
 MAX_ID_LENGTH = 500  # characters
 EXACT = 2**53  # larger floats do not identify a single integer
@@ -25,6 +30,18 @@ def _id(value: object) -> str | int:
     raise ValueError(f"must be an id: a 64-bit integer, or a string of at most {MAX_ID_LENGTH} characters")
 
 
+def _time(value: object) -> datetime:
+    match value:
+        case str():
+            with contextlib.suppress(ValueError):
+                return datetime.fromisoformat(value)
+        case int() | float() if not isinstance(value, bool):
+            with contextlib.suppress(InputError, OverflowError):
+                (time,) = milliseconds(pa.chunked_array([[value]]), str).tolist()  # a number as in data files
+                return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time)
+    raise ValueError("must be a time: ISO 8601, or a number of seconds since 1970")
+
+
 Id = Annotated[
     str | int,
     PlainValidator(_id),
@@ -40,7 +57,16 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-Time = Annotated[datetime, Field(strict=False, description="ISO 8601, or a number of seconds since 1970; UTC")]
+Time = Annotated[
+    datetime,
+    PlainValidator(_time),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}],
+            "description": "ISO 8601, or a number of seconds since 1970; UTC",
+        }
+    ),
+]
 
 
 class UserOrHistory(Message):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxrec.data.histories import NO_TIME
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
-from jaxrec.recommend.history_columns import codes, described, entries
+from jaxrec.recommend.history_columns import check_order, codes, described, entries
 from jaxrec.recommend.item_similarity import Vectors, item_similarity
 from jaxrec.recommend.recommender import Recommender
 from jaxrec.serve.batching import Batcher
@@ -205,6 +205,7 @@ class Service:
             event = self._codes(request.event_types or [None] * n, "event_types")
             time = np.array([milliseconds(time) for time in request.times or [None] * n], np.int64)
             value = np.array(request.values or [None] * n, np.float32)
+            check_order(time, [n])
             own = described(np.array([0, kept.sum()]), positions[kept], event[kept], time[kept], value[kept])
             return Row(NEW, own.items, own.items, columns=entries(own, self._columns)), unknown
         key = self.users.key(request.user)

@@ -126,6 +126,8 @@ def test_by_user_by_history_and_by_the_server(stored):
         wrong = client.post("/events", {"events": [event | {"event_type": "sale"}]})
         assert wrong.status_code == 422
         assert "event type 'sale' is not in this run; its event types are buy, view" in wrong.json()["error"]
+        wrong = client.post("/recommend", {"history": ["i1", "i2"], "times": [1_600_000_001, 1_600_000_000]})
+        assert "times of history 0 decrease" in wrong.json()["error"]
         wrong = client.post("/recommend", {"history": ["i1", "i2"], "values": [1]})
         assert "values must have one entry for each item of history" in wrong.json()["error"]
 
@@ -156,5 +158,9 @@ def test_columns_of_histories_must_have_matching_lengths(stored):
         run.recommend_histories([["i1"]], times=[[1, 2]])
     with pytest.raises(InputError, match=r"entry 1 of times .*yesterday"):
         run.recommend_histories([["i1"]], times=[["yesterday?"]])
+    with pytest.raises(InputError, match="times of history 1 decrease: list the items of a history oldest first"):
+        run.recommend_histories([["i1"], ["i1", "i2", "i3"]], times=[[9], [5, None, 3]])
+    with pytest.raises(InputError, match=r"entry 2 of times has the time 0 .* correct or drop rows without a time$"):
+        run.recommend_histories([["i1", "i2"]], times=[[1_600_000_000, 0]])
     with pytest.raises(InputError, match="event type 'sale' is not in this run; its event types are buy, view"):
         run.recommend_histories([["i1"]], event_types=[["sale"]])

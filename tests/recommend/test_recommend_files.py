@@ -185,3 +185,15 @@ def test_the_schema_does_not_depend_on_blocks(tmp_path, monkeypatch):
         assert dict(zip(schema.names, map(str, schema.types), strict=True)) == expected
     assert files.recommend(run, users=("full", "a"), k=2, out=str(tmp_path / "lists.csv"))[0] == 2
     assert pd.read_csv(tmp_path / "lists.csv").user_id.tolist() == ["a", "a"]
+
+
+def test_histories_of_a_file_are_sorted_by_its_times(tmp_path):
+    """Rows of equal times keep their order, as in training; without a time for each row, all do."""
+    path = tmp_path / "histories.csv"
+    path.write_text("user_id,item_id,t,e\nb,1,9,x\na,2,7,y\nb,3,5,z\nb,4,9,w\na,5,7,v\n")
+    names, items, known = files._lists(str(path), "user_id", "item_id", {"times": "t", "event_types": "e"})
+    assert names.tolist() == ["b", "a"]
+    assert [part.tolist() for part in items] == [[3, 1, 4], [2, 5]]
+    assert known == {"times": [["5", "9", "9"], ["7", "7"]], "event_types": [["z", "x", "w"], ["y", "v"]]}
+    path.write_text("user_id,item_id,t\na,1,9\na,2,\na,3,10\n")
+    assert files._lists(str(path), "user_id", "item_id", {"times": "t"})[1][0].tolist() == [1, 2, 3]

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from jaxrec.data.histories import NO_TIME
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
+from jaxrec.serve.messages import Event
 from jaxrec.serve.service import Service
+from jaxrec.serve.service import milliseconds as in_milliseconds
 from tests.serve.shop import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
 
 
@@ -429,3 +432,27 @@ def test_the_page_loads_nothing_from_other_sites(asked):
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert not re.findall(r"(?:https?:)?//[a-z]", response.text.replace("// ", ""))
     assert "innerHTML" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("written", "milliseconds"),
+    [
+        ("1600000000", 1_600_000_000_000),
+        ("1600000000.5", 1_600_000_000_500),
+        ("1600000000000", 1_600_000_000_000),
+        ('"2020-09-13T12:26:40Z"', 1_600_000_000_000),
+        ('"2020-09-13 14:26:40+02:00"', 1_600_000_000_000),
+        ('"2020-09-13"', 1_599_955_200_000),
+        ("20200913", 1_599_955_200_000),
+        ("null", NO_TIME),
+    ],
+)
+def test_times_are_read_as_the_description_says(written, milliseconds):
+    body = f'{{"user": "a", "item": "b", "time": {written}}}'
+    assert in_milliseconds(Event.model_validate_json(body, strict=True).time) == milliseconds
+
+
+@pytest.mark.parametrize("written", ["true", "2020", '"soon"', "[1]", "1e30", "1" + 400 * "0"])
+def test_what_is_no_time_is_named(written):
+    with pytest.raises(ValueError, match="must be a time: ISO 8601, or a number of seconds since 1970"):
+        Event.model_validate_json(f'{{"user": "a", "item": "b", "time": {written}}}', strict=True)

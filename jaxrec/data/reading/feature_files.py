@@ -144,6 +144,7 @@ def feature_columns(
             values = _multi_valued(column, " " if atomic else columns.separator)
             frame[name] = _vectors(values, name, where) if _has_vectors(values, typed.get(name)) else values.to_pandas()
         else:
+            column = _without_blanks(column) if pa.types.is_string(column.type) else column
             if columns.max_text is not None and pa.types.is_string(column.type):
                 if long := pc.sum(pc.greater(pc.utf8_length(column), columns.max_text)).as_py():
                     notes[f"values of {name} longer than {columns.max_text} characters, cut"] = long
@@ -199,11 +200,17 @@ def _parsed(text: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return None
 
 
+def _without_blanks(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return text in one Unicode form without blanks around it, missing where nothing is left."""
+    text = pc.utf8_trim_whitespace(pc.utf8_normalize(text, form="NFC"))
+    return pc.if_else(pc.equal(text, ""), None, text)
+
+
 def _multi_valued(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
     """Return lists, of text split at the separator."""
     if _is_list(column.type):
         return column
-    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    text = _without_blanks(column.cast(pa.string()))
     return pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*")
 
 

@@ -1,5 +1,6 @@
 import datetime
 import gzip
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -75,7 +76,7 @@ def test_files_of_all_formats(data, change, options):
 def test_kinds_of_columns_may_be_set(data):
     found = data(ITEMS, categorical=("price", "code"), multi_valued=("note",), numerical=("since",), separator=",")
     assert isinstance(found.item_features["price"].dtype, pd.CategoricalDtype)
-    assert by_id(found, "price") == ["3.5", " 4 ", None]
+    assert by_id(found, "price") == ["3.5", "4", None]
     assert by_id(found, "note") == [["a", '"b"'], None, None]
     assert by_id(found, "genres") == ["Comedy|Drama", "Drama", None]
 
@@ -261,7 +262,8 @@ def test_files_written_by_pandas_are_read_back(tmp_path_factory, drawn):
     read = found.item_features.set_axis(found.item_ids).sort_index()
     for position, column in enumerate(("name", "other", "number")):
         given = [row[position] for row in drawn]
-        assert [None if pd.isna(v) else v for v in read[column]] == [None if v == "" else v for v in given]
+        expected = [unicodedata.normalize("NFC", v).strip() or None if isinstance(v, str) else v for v in given]
+        assert [None if pd.isna(v) else v for v in read[column]] == expected
 
 
 def test_the_encoding_applies_to_feature_files_too(data):
@@ -270,3 +272,10 @@ def test_the_encoding_applies_to_feature_files_too(data):
         data(items)
     found = data(items, encoding="latin-1", categorical=("maker é",))
     assert by_id(found, "maker é") == ["Café", None, None]
+
+
+def test_names_of_categories_have_no_blanks_around_them(data):
+    """Neither blanks nor the Unicode form of a letter make a second category; blanks alone are a missing value."""
+    found = data("item_id,c,m\nx1,caf\u00e9 ,e\u0301 | b\nx2, cafe\u0301,\u00e9|b\nx3,  ,b\n", multi_valued=("m",))
+    assert by_id(found, "c") == ["caf\u00e9", "caf\u00e9", None]
+    assert [list(names) for names in by_id(found, "m")] == [["\u00e9", "b"], ["\u00e9", "b"], ["b"]]
