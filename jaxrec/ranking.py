@@ -281,7 +281,8 @@ def item_side(model: Model, params: Params) -> PyTree:
 def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float[Array, "B C"]:
     """Scores of every item of an `item_side`."""
     if isinstance(model, Factorized):
-        return model.bind(params).query_vectors(query) @ side.T
+        bound = model.bind(params)
+        return bound.all_pairs(bound.query_vectors(query), side)
     if isinstance(model, Pairwise):
         return model.bind(params).score_parts(query, side)
     return model.bind(params).score_catalog(query)

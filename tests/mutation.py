@@ -69,6 +69,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/mining": ("fitting/test_mining.py",),
         "fitting/objective": ("fitting/test_objective.py", "fitting/test_gradient.py"),
         "fitting/optimizers": ("fitting/test_optimizers.py", "fitting/test_row_updates.py", "fitting/test_gradient.py"),
+        "fitting/pairwise_softmax": ("fitting/test_sequence_losses.py",),
         "fitting/permutation": ("fitting/test_permutation.py",),
         "fitting/pointwise": ("fitting/test_pointwise.py", "fitting/test_rank_bias.py"),
         "fitting/population": ("fitting/test_population.py", *SLOTS),

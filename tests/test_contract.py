@@ -20,7 +20,7 @@ from jaxrec.features import tables, with_tables
 from jaxrec.fitting.closed_form import ClosedForm
 from jaxrec.fitting.epochs import fresh
 from jaxrec.hyper import with_hyper
-from jaxrec.models import Factorized
+from jaxrec.models.model import has_dot_products
 from jaxrec.programs import definition
 from jaxrec.ranking import QueryRows, Ranker, query_of, scorer
 from jaxrec.recommend.export import export
@@ -30,7 +30,10 @@ from tests.paths import ROOT
 from tests.planted import N_ITEMS, N_USERS, PLANTED, chances, ndcg
 from tests.slow import some_slow
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+VARIANTS = {  # options that change how a model scores
+    "sasrec_mixture": ("model=sasrec", "model.query_components=2", "model.item_components=3", "model.temperature=0.5"),
+}
+MODELS = [*sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")), *VARIANTS]
 TRAINED = ("ease", "mf")  # by default: one closed form, one by gradient descent
 # Built by `pytest -m slow`: a model of the same kind is built by default; tests/models covers what differs.
 ALIKE = (
@@ -99,7 +102,7 @@ def selections(compose):
 
 @pytest.fixture(scope="module", params=some_slow(MODELS, *ALIKE))
 def built(request, compose, selections) -> Built:
-    tree = compose(f"model={request.param}", *PLANTED)
+    tree = compose(*VARIANTS.get(request.param, (f"model={request.param}",)), *PLANTED)
     small = {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None}
     return Built(settings.put(tree, small), selections(tree["split"]["_target_"].rpartition(".")[2]))
 
@@ -125,7 +128,7 @@ class Fitted:
 
 @pytest.fixture(scope="module", params=some_slow(MODELS, *SLOW))
 def fitted(request, compose) -> Fitted:
-    tree = compose(f"model={request.param}", *PLANTED)
+    tree = compose(*VARIANTS.get(request.param, (f"model={request.param}",)), *PLANTED)
     if request.param in ("ancf", "ials"):  # few clusters need few dimensions; more would memorize single users
         tree = settings.put(tree, {"model.embedding_dim": 8})
     of_sequences = tree["split"]["_target_"].endswith("leave_one_out")
@@ -156,7 +159,7 @@ def assert_agreement(model, params, query):
     def scores(params, query):
         catalog = model.apply(params, query, method="score_catalog")
         products = catalog
-        if isinstance(model, Factorized):
+        if has_dot_products(model):
             products = model.bind(params).query_vectors(query) @ model.bind(params).item_vectors().T
         return catalog, products, model.apply(params, query, items), scorer(model, params, pool)(query)
 

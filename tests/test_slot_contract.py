@@ -76,6 +76,31 @@ def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("loss", ["sequence_softmax", "sequence_sampled_softmax"])
+def test_mixtures_train_to_the_same_bits_in_any_slot(loss, compose):
+    """Members differ in learning rate and temperature; one continues from a saved state."""
+    own = ("model=sasrec", f"loss={loss}", "model.query_components=2", "model.temperature=0.5")
+    own += ("negatives=uniform",) if loss == "sequence_sampled_softmax" else ()
+    tree = compose(*own, *PLANTED)
+    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = settings.put(tree, {"trainer.batch_size": 32})
+    trees = [
+        settings.put(tree, {"seed": seed, "optimizer.learning_rate": rate, "model.temperature": temperature})
+        for seed, rate, temperature in zip((1, 2, 3), RATES, (0.1, 0.2, 0.5), strict=True)
+    ]
+    split, _ = experiment.prepare(tree)
+    ((_, shared, population),) = settings.populations(trees)
+    one, other = (
+        _trained(shared, split.selection, population, n, order, interrupted)
+        for n, order, interrupted in ((2, (0, 1, 2), False), (4, (2, 0, 1), True))
+    )
+    assert len({row["loss"] for history, _ in one.values() for row in history}) == 6
+    for number, (history, params) in one.items():
+        assert other[number][0] == history
+        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adamw", "nadam", "lion", "adagrad", "sgd"])
 def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
     """Members differ in learning rate, warm-up and decay of the average; one continues from a saved state."""

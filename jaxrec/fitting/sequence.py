@@ -247,7 +247,9 @@ def _costs(
 
     def cost_of(params: Params, chunk: SequenceBatch) -> Float[Array, ""]:
         h, vectors = _encoded(model, params, chunk, Noise(noise, chunk.rows, of_step))
-        return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw)
+        compare = model.bind(params).comparison()
+        more = () if compare is None else (compare,)
+        return objective.cost(h, chunk.target, chunk.weight, vectors, chunk.rows, draw, *more)
 
     total = cost_of(params, batch) if backend.choices().encode_block is None else in_chunks(cost_of, params, batch)
     return total * fresh / jnp.sum(fresh), weights
@@ -255,7 +257,7 @@ def _costs(
 
 def _encoded(
     model: SequenceModel, params: Params, chunk: SequenceBatch, noise: Noise
-) -> tuple[Float[Array, "B T D"], Float[Array, "I D"]]:
+) -> tuple[Float[Array, "B T D"], Float[Array, "I D2"]]:
     """Encoder outputs and item vectors.
 
     Items that no user had in training are never negatives, or their features would be learned to be disliked: a

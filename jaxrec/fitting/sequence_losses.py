@@ -10,11 +10,13 @@ from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int
 from pydantic import NonNegativeFloat
 
 from jaxrec import backend
 from jaxrec.arguments import check_loss
+from jaxrec.fitting.pairwise_softmax import pairwise_cross_entropy
 from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.hyper import Swept
 from jaxrec.losses import gbce, softmax
@@ -32,9 +34,10 @@ class Cost(Protocol):
         h: Float[Array, "B T D"],
         target: Int[Array, "B T"],
         weight: Float[Array, "B T"],
-        vectors: Float[Array, "I D"],
+        vectors: Float[Array, "I D2"],
         rows: Int[Array, "B"],
         draw: Draw | None,
+        compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions.
 
@@ -45,6 +48,8 @@ class Cost(Protocol):
             vectors: item vectors of the whole catalog.
             rows: indices of the examples, for `draw`.
             draw: draws negatives; None for losses that use none.
+            compare: function that scores query vectors [B, D] with item vectors as columns [D2, N]; only passed for a
+                model whose scores are not dot products.
         """
         ...
 
@@ -58,12 +63,14 @@ class Softmax:
         h: Float[Array, "B T D"],
         target: Int[Array, "B T"],
         weight: Float[Array, "B T"],
-        vectors: Float[Array, "I D"],
+        vectors: Float[Array, "I D2"],
         rows: Int[Array, "B"],
         draw: Draw | None,
+        compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of -log softmax(s) at the target."""
-        return catalog_cross_entropy(h.reshape(-1, h.shape[2]), vectors, target.reshape(-1), weight.reshape(-1))
+        positions = h.reshape(-1, h.shape[2]), vectors, target.reshape(-1), weight.reshape(-1)
+        return catalog_cross_entropy(*positions) if compare is None else pairwise_cross_entropy(compare, *positions)
 
 
 @dataclass(frozen=True)
@@ -91,12 +98,13 @@ class Sampled:
         h: Float[Array, "B T D"],
         target: Int[Array, "B T"],
         weight: Float[Array, "B T"],
-        vectors: Float[Array, "I D"],
+        vectors: Float[Array, "I D2"],
         rows: Int[Array, "B"],
         draw: Draw | None,
+        compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions."""
-        scores = _against(h, target, vectors, rows, draw, self.share, self.corrected)
+        scores = _against(h, target, vectors, rows, draw, compare, self.share, self.corrected)
         return jnp.sum(weight.reshape(-1) * self.loss(*scores))
 
 
@@ -117,33 +125,58 @@ class GBCE:
         h: Float[Array, "B T D"],
         target: Int[Array, "B T"],
         weight: Float[Array, "B T"],
-        vectors: Float[Array, "I D"],
+        vectors: Float[Array, "I D2"],
         rows: Int[Array, "B"],
         draw: Draw | None,
+        compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions."""
-        scores = _against(h, target, vectors, rows, draw, self.share)
+        scores = _against(h, target, vectors, rows, draw, compare, self.share)
         return jnp.sum(weight.reshape(-1) * gbce(*scores, n_items=vectors.shape[0], t=self.t))
 
 
 def _against(
-    h: Array, target: Array, vectors: Array, rows: Array, draw: Draw | None, share: SharedBy, corrected: bool = False
+    h: Array,
+    target: Array,
+    vectors: Array,
+    rows: Array,
+    draw: Draw | None,
+    compare: Partial | None,
+    share: SharedBy,
+    corrected: bool = False,
 ) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
     """Scores of targets and negatives, and the mask of negatives in use."""
     assert draw is not None
-    items, used, log_q = draw(share, rows, h, target, vectors)
-    others = vectors[items]
-    match share:
-        case "position":
-            negatives = jnp.einsum("btd,btnd->btn", h, others)
-        case "user":
-            negatives = jnp.einsum("btd,bnd->btn", h, others[:, 0])
-        case "batch":
-            negatives = h @ others[0, 0].T
-    positive = jnp.sum(h * vectors[target], axis=2)
+    items, used, log_q = draw(share, rows, h, target, vectors, compare)
+    negatives = _scores(h, vectors[items], share, compare)
+    if compare is None:
+        positive = jnp.sum(h * vectors[target], axis=2)
+    else:
+        positive = _scores(h, vectors[target][:, :, None], "position", compare)[:, :, 0]
     if corrected and log_q is not None:
         positive, negatives = positive - log_q[target], negatives - log_q[items]
     return positive.reshape(-1), negatives.reshape(target.size, -1), used.reshape(target.size, -1)
+
+
+def _scores(
+    h: Float[Array, "B T D"], others: Float[Array, "#B #T N D2"], share: SharedBy, compare: Partial | None
+) -> Float[Array, "B T N"]:
+    """Scores of each position with its negatives."""
+    if compare is None:
+        match share:
+            case "position":
+                return jnp.einsum("btd,btnd->btn", h, others)
+            case "user":
+                return jnp.einsum("btd,bnd->btn", h, others[:, 0])
+            case "batch":
+                return h @ others[0, 0].T
+    columns = others.swapaxes(2, 3) if share == "position" else others[:, 0].swapaxes(1, 2)
+    columns = jnp.broadcast_to(columns, (len(h), *columns.shape[1:]))
+    of_window = jax.vmap(lambda q, own: compare(q[None], own)[0]) if share == "position" else compare
+    if not backend.choices().tiled:
+        return jax.vmap(of_window)(h, columns)
+    # A window at a time, and again for the gradient: the products of a pair are many.
+    return jax.lax.map(lambda window: jax.checkpoint(of_window)(*window), (h, columns))
 
 
 @jax.custom_vjp

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxrec.negatives.candidates import SamplerContext
@@ -56,7 +57,8 @@ class Draw(NamedTuple):
         rows: Int[Array, "C"],
         h: Float[Array, "C T D"],
         target: Int[Array, "C T"],
-        vectors: Float[Array, "I D"],
+        vectors: Float[Array, "I D2"],
+        compare: Partial | None = None,
     ) -> DrawnNegatives:
         """Draw negatives for these windows; a negative equal to the target of a position is not in use there.
 
@@ -66,6 +68,7 @@ class Draw(NamedTuple):
             h: encoder outputs.
             target: target items.
             vectors: item vectors of the whole catalog.
+            compare: see `Cost`.
         """
         user, (n, length) = self.user[rows], target.shape
         if share == "batch":
@@ -84,7 +87,10 @@ class Draw(NamedTuple):
             flat = h.reshape(n * length, -1)
 
             def score(items: Int[Array, "P N"]) -> Float[Array, "P N"]:
-                return jax.lax.stop_gradient(jnp.einsum("pd,pnd->pn", flat, vectors[items]))
+                if compare is None:
+                    return jax.lax.stop_gradient(jnp.einsum("pd,pnd->pn", flat, vectors[items]))
+                own = jax.vmap(lambda query, columns: compare(query[None], columns)[0])
+                return jax.lax.stop_gradient(own(flat, vectors[items].swapaxes(1, 2)))
 
             context = SamplerContext(self.tables, jnp.repeat(user, length), target.reshape(-1), score, self.mined)
             numbers = (rows[:, None] * PLACES + back[None, :]).reshape(-1)

@@ -41,9 +41,12 @@ class BERT4Rec(SequenceModel):
     init_std: NonNegativeFloat = 1.0
     causal = False
     has_inputs = True
+    has_head = True
+    has_item_bias = True
 
     def setup(self) -> None:
         self.inputs = self.input_layer(self.embedding_dim, self.init_std)
+        self.head = self.head_layer(self.embedding_dim)
         self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # last row: mask token
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
@@ -61,11 +64,11 @@ class BERT4Rec(SequenceModel):
         for i, block in enumerate(self.blocks):
             x = block(x, real, noise, 1 + 3 * i)
         h = self.output_norm(jax.nn.gelu(self.output(x[:, -items.shape[1] :])))
-        return jnp.concatenate([h, jnp.ones_like(h[:, :, :1])], axis=2)
+        return jnp.concatenate([self.as_queries(h), jnp.ones_like(h[:, :, :1])], axis=2)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
         """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.catalog(noise)[: self.n_items], self.item_bias[:, None]], axis=1)
+        return jnp.concatenate([self.as_items(self.catalog(noise)[: self.n_items]), self.item_bias[:, None]], axis=1)
 
     def after(self, history: History, user: Int[Array, "B"]) -> Float[Array, "B D1"]:
         """The output at a mask token appended to the history."""

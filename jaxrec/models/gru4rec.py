@@ -40,9 +40,12 @@ class GRU4Rec(SequenceModel):
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.5
     has_inputs = True
+    has_head = True
+    has_item_bias = True
 
     def setup(self) -> None:
         self.inputs = self.input_layer(self.embedding_dim, self.init_std)
+        self.head = self.head_layer(self.embedding_dim)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.layers = [Recurrent(self.embedding_dim, self.cell) for _ in range(self.n_layers)]
@@ -55,11 +58,11 @@ class GRU4Rec(SequenceModel):
         for site, layer in enumerate(self.layers):
             x = layer(dropout(x, self.dropout, noise, site), real)
         x = x[:, -items.shape[1] :]
-        return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
+        return jnp.concatenate([self.as_queries(x), jnp.ones_like(x[:, :, :1])], axis=2)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
         """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.catalog(noise), self.item_bias[:, None]], axis=1)
+        return jnp.concatenate([self.as_items(self.catalog(noise)), self.item_bias[:, None]], axis=1)
 
 
 class Recurrent(nn.Module):

@@ -10,11 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.attention import check_heads
-from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.relative_bias import relative_biases
@@ -31,7 +30,6 @@ class HSTU(SequenceModel):
         query_dim, value_dim: dimension of queries and keys, and of values, per head; None: embedding_dim / n_heads
         dropout: dropout rate of the embeddings and of the input of W_2; traced
         init_std: root-mean-square norm of an initial item vector
-        temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
         time_bias: add a learned bias by the time between two events, which needs times
 
     Fidelity: the authors' block: no biases in W_1, no scale and shift in LN, position embeddings. Theirs is trained
@@ -47,13 +45,14 @@ class HSTU(SequenceModel):
     value_dim: PositiveInt | None = None
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
-    temperature: PositiveFloat | Traced | None = None
     time_bias: bool = False
     has_inputs = True
+    has_head = True
 
     def setup(self) -> None:
         check_heads(self.n_heads, self.embedding_dim)
         self.inputs = self.input_layer(self.embedding_dim, self.init_std)
+        self.head = self.head_layer(self.embedding_dim)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         of_head = self.embedding_dim // self.n_heads
@@ -75,11 +74,11 @@ class HSTU(SequenceModel):
         for i, block in enumerate(self.blocks):
             x = jnp.where(real[:, :, None], block(x, real, elapsed, noise, 1 + i), 0)
         x = self.norm(x[:, -items.shape[1] :])
-        return x if self.temperature is None else smoothed_unit(x) / self.temperature
+        return self.as_queries(x)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
         """The item embedding table, plus features."""
-        return self.catalog(noise) if self.temperature is None else smoothed_unit(self.catalog(noise))
+        return self.as_items(self.catalog(noise))
 
 
 class Block(nn.Module):

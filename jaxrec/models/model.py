@@ -2,7 +2,7 @@
 
 A family derives from `Model`, or from the more specific base classes that apply:
 
-    Factorized        a score is a dot product of a query vector and an item vector
+    Factorized        a score compares a query vector with an item vector, by default as their dot product
     FactorizedByRow   the vectors of a few items can be computed without those of the whole catalog
     Pairwise          a network scores each user-item pair; item-only parts are computed once
     SequenceModel     a vector at every position of a history, see `models/sequence.py`
@@ -15,7 +15,7 @@ A family derives from `Model`, or from the more specific base classes that apply
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import flax.linen as nn
 import jax
@@ -111,7 +111,16 @@ class Model(nn.Module):
 
 
 class Factorized(Model):
-    """A model whose score is a dot product: score(u, i) = <query vector, item vector>."""
+    """A model whose score is a dot product: score(u, i) = <query vector, item vector>.
+
+    A family may compare its vectors in another way: then it defines `all_pairs` and `own_pairs`, and
+    `is_dot_product` is False.
+    """
+
+    @property
+    def is_dot_product(self) -> bool:
+        """Whether scores are dot products of the vectors, as approximate search and exported vectors need."""
+        return True
 
     def query_vectors(self, query: Query) -> Float[Array, "B D"]:
         """The vector of each query."""
@@ -121,13 +130,26 @@ class Factorized(Model):
         """The vector of every item."""
         raise self._lacks("item_vectors()")
 
+    def all_pairs(self, queries: Float[Array, "B D"], items: Float[Array, "N D2"]) -> Float[Array, "B N"]:
+        """Scores of every query vector with every item vector."""
+        return queries @ items.T
+
+    def own_pairs(self, queries: Float[Array, "B D"], items: Float[Array, "B N D2"]) -> Float[Array, "B N"]:
+        """Scores of every query vector with its own item vectors."""
+        return jnp.einsum("bd,bnd->bn", queries, items)
+
     def __call__(self, query: Query, items: Int[Array, "B N"]) -> Float[Array, "B N"]:
         """Scores of each query's own candidates."""
-        return jnp.einsum("bd,bnd->bn", self.query_vectors(query), self.item_vectors()[items])
+        return self.own_pairs(self.query_vectors(query), self.item_vectors()[items])
 
     def score_catalog(self, query: Query) -> Float[Array, "B I"]:
         """Scores of every item."""
-        return self.query_vectors(query) @ self.item_vectors().T
+        return self.all_pairs(self.query_vectors(query), self.item_vectors())
+
+
+def has_dot_products(model: Model) -> TypeGuard[Factorized]:
+    """Whether scores are dot products of `query_vectors` and `item_vectors`."""
+    return isinstance(model, Factorized) and model.is_dot_product
 
 
 class FactorizedByRow(Factorized):

@@ -39,9 +39,12 @@ class NextItNet(SequenceModel):
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.5
     has_inputs = True
+    has_head = True
+    has_item_bias = True
 
     def setup(self) -> None:
         self.inputs = self.input_layer(self.embedding_dim, self.init_std)
+        self.head = self.head_layer(self.embedding_dim)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.blocks = [Block(self.embedding_dim, self.kernel_size, dilation) for dilation in self.dilations]
@@ -56,11 +59,11 @@ class NextItNet(SequenceModel):
         for block in self.blocks:
             x = block(x, real)
         x = x[:, -items.shape[1] :]
-        return jnp.concatenate([x, jnp.ones_like(x[:, :, :1])], axis=2)
+        return jnp.concatenate([self.as_queries(x), jnp.ones_like(x[:, :, :1])], axis=2)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
         """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.catalog(noise), self.item_bias[:, None]], axis=1)
+        return jnp.concatenate([self.as_items(self.catalog(noise)), self.item_bias[:, None]], axis=1)
 
 
 class Block(nn.Module):

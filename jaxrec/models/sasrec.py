@@ -15,11 +15,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
-from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
 from jaxrec.models.relative_bias import relative_biases
@@ -38,7 +37,6 @@ class SASRec(SequenceModel):
         n_blocks, n_heads: number of blocks, and attention heads per block
         dropout: dropout rate of embeddings, attention weights and both feed-forward layers; traced
         init_std: root-mean-square norm of an initial item vector
-        temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data
         normalize: `query`: the queries, as in the paper's code; `pre`: the input of each sublayer; `post`: its output
         activation, feed_forward: activation of the feed-forward networks, and their width in embedding dimensions
         gated: gate both sublayers, see above
@@ -57,7 +55,6 @@ class SASRec(SequenceModel):
     n_heads: PositiveInt = 1
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
-    temperature: PositiveFloat | Traced | None = None
     normalize: Normalize = "query"
     activation: Activation = "relu"
     feed_forward: PositiveInt = 1
@@ -66,9 +63,11 @@ class SASRec(SequenceModel):
     time_bias: bool = False
     tied: bool = True
     has_inputs = True
+    has_head = True
 
     def setup(self) -> None:
         self.inputs = self.input_layer(self.embedding_dim, self.init_std)
+        self.head = self.head_layer(self.embedding_dim)
         self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         kind = self.normalize, self.activation, self.feed_forward, self.gated, self.relative
@@ -95,12 +94,11 @@ class SASRec(SequenceModel):
         x = x[:, -items.shape[1] :]
         if self.normalize != "post":
             x = self.norm(x)
-        return x if self.temperature is None else smoothed_unit(x) / self.temperature
+        return self.as_queries(x)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
         """The output table: the item embedding table, unless it is not tied, plus features."""
-        table = self.catalog(noise, None if self.tied else self.output_embedding)
-        return table if self.temperature is None else smoothed_unit(table)
+        return self.as_items(self.catalog(noise, None if self.tied else self.output_embedding))
 
 
 class Block(nn.Module):

@@ -1,14 +1,16 @@
 """Base class of sequence models: an encoder output at every position of a history; the last one is the query vector.
 
-score(u, i) = <h_T, q_i>, h = encode(the latest T items of u).
+score(u, i) = <h_T, q_i>, h = encode(the latest T items of u), or a cosine, or a mixture of several products.
 """
 
 from typing import Annotated, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from jaxrec.data.features import Sizes
 from jaxrec.data.interactions import Interactions
@@ -16,11 +18,14 @@ from jaxrec.errors import InputError
 from jaxrec.features import FeatureTable
 from jaxrec.history import History
 from jaxrec.hyper import Traced
+from jaxrec.models.cosine import smoothed_unit
 from jaxrec.models.dropout import Noise, kept
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.mixture import Components, Mixture
 from jaxrec.models.model import Factorized, Params
 from jaxrec.models.relative_bias import time_buckets
 from jaxrec.models.sequence_inputs import SequenceInputs
+from jaxrec.pairs import every_pair
 from jaxrec.query import Query
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -45,6 +50,12 @@ class SequenceModel(Factorized):
 
     Attributes:
         history_length: number of latest items read (T); static
+        temperature: None: scores are dot products; otherwise cosines divided by it, which suits sparse data; traced
+        query_components: 0: one product or cosine per pair; otherwise the number of components of a query in a mixture
+            of logits, see `jaxrec.models.mixture`
+        item_components: number of components of an item; None: as many as of a query
+        component_dim: dimension of a component; None: embedding_dim
+        gate_units: hidden units of each of the three gates
         item_features: add the items' features to their vectors, as input and as output; items without training
             interactions then have vectors of features alone
         id_dropout: share of items whose id is dropped in a training step, so that features alone suffice; traced
@@ -61,6 +72,11 @@ class SequenceModel(Factorized):
 
     n_items: int
     history_length: PositiveInt = 50
+    temperature: PositiveFloat | Traced | None = None
+    query_components: NonNegativeInt = 0
+    item_components: PositiveInt | None = None
+    component_dim: PositiveInt | None = None
+    gate_units: PositiveInt = 16
     item_features: bool = False
     id_dropout: Rate | Traced = 0.0
     user_features: bool = False
@@ -75,6 +91,8 @@ class SequenceModel(Factorized):
     user_sizes: tuple[tuple[int, ...], tuple[int, ...], int] = Sizes()
     causal = True  # outputs at a position do not depend on later positions
     has_inputs = False  # whether the family reads the optional inputs, by `embedded`, `with_inputs` and `catalog`
+    has_head = False  # whether it has cosines and mixtures, by `head_layer`, `as_queries` and `as_items`
+    has_item_bias = False  # whether it adds a bias of the item to the score
 
     @property
     def history_columns(self) -> tuple[str, ...]:
@@ -122,6 +140,52 @@ class SequenceModel(Factorized):
         if self.reads_context:
             return self.encode(history.items, None, Context(history, user))[:, -1]
         return self.encode(history.items)[:, -1]
+
+    @property
+    def is_dot_product(self) -> bool:
+        """Whether scores are dot products of the vectors: those of a mixture are not."""
+        return not self.query_components
+
+    @property
+    def pair_floats(self) -> int:
+        """Floats allocated per user-item pair during scoring."""
+        n_products = self.query_components * (self.item_components or self.query_components)
+        return 4 * n_products + 2 * self.gate_units if n_products else 1
+
+    def head_layer(self, dim: int) -> Mixture | None:
+        """The layer of a mixture, which `setup` assigns to `head`; None for one product per pair."""
+        if self.is_dot_product:
+            return None
+        numbers = self.query_components, self.item_components or self.query_components
+        return Mixture(Components(*numbers, self.component_dim or dim), self.gate_units)
+
+    def as_queries(self, x: Float[Array, "B T D"]) -> Float[Array, "B T Q"]:
+        """Encoder outputs as vectors to score: unchanged, of norm 1 / temperature, or components of a mixture."""
+        if not self.is_dot_product:
+            return self.head.queries(x, self.temperature)
+        return x if self.temperature is None else smoothed_unit(x) / self.temperature
+
+    def as_items(self, table: Float[Array, "I D"]) -> Float[Array, "I D2"]:
+        """Vectors of items as vectors to score, see `as_queries`."""
+        if not self.is_dot_product:
+            return self.head.items(table, self.temperature)
+        return table if self.temperature is None else smoothed_unit(table)
+
+    def comparison(self) -> Partial | None:
+        """Function that scores query vectors [B, D] with item vectors as columns [D2, N]; None: dot products."""
+        return None if self.is_dot_product else self.head.comparison()
+
+    def all_pairs(self, queries: Float[Array, "B D"], items: Float[Array, "N D2"]) -> Float[Array, "B N"]:
+        """Scores of every query vector with every item vector."""
+        if (compare := self.comparison()) is None:
+            return super().all_pairs(queries, items)
+        return every_pair(lambda query, columns: compare(query[None], columns)[0], queries, items.T, self.pair_floats)
+
+    def own_pairs(self, queries: Float[Array, "B D"], items: Float[Array, "B N D2"]) -> Float[Array, "B N"]:
+        """Scores of every query vector with its own item vectors."""
+        if (compare := self.comparison()) is None:
+            return super().own_pairs(queries, items)
+        return jax.vmap(lambda query, columns: compare(query[None], columns)[0])(queries, items.swapaxes(1, 2))
 
     def input_layer(self, dim: int, std: float) -> SequenceInputs | None:
         """The layer of the optional inputs, which `setup` assigns to `inputs`; None if the model reads items only."""

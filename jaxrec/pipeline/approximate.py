@@ -13,7 +13,7 @@ from jaxtyping import Array
 from jaxrec import programs
 from jaxrec.blockwise import slices
 from jaxrec.errors import InputError
-from jaxrec.models.model import Factorized, Model, Params
+from jaxrec.models.model import Factorized, Model, Params, has_dot_products
 from jaxrec.query import Query
 from jaxrec.ranking import QueryRows, query_of
 
@@ -38,10 +38,10 @@ class Index:
             import faiss
         except ImportError as error:
             raise InputError("candidates.search=faiss needs faiss: pip install 'jaxrec[ann]'") from error
-        if not isinstance(model, Factorized):
+        if not has_dot_products(model):
             raise InputError(
-                f"candidates.search=faiss needs item vectors, which {type(model).__name__} does not have: "
-                "set candidates=exact"
+                f"candidates.search=faiss needs scores that are dot products, which those of {type(model).__name__} "
+                "are not: set candidates=exact"
             )
         vectors = np.ascontiguousarray(model.bind(params).item_vectors(), np.float32)
         n_items, width = vectors.shape

@@ -44,7 +44,7 @@ class Fitted:
 def _candidates(model: Model, query_rows: QueryRows, items: np.ndarray, fallback: Fallback | None) -> Blockwise:
     """Return the program that scores candidates, a block of rows at a time."""
     sources, folds = sources_of(model, query_rows, fallback)
-    floats = model.pair_floats if isinstance(model, Pairwise) else 64
+    floats = model.pair_floats if isinstance(model, Pairwise) else max(64, model.pair_floats)
     shared = rows_of(model, query_rows, folds), jnp.asarray(items, jnp.int32), sources
     block = block_size(len(items), items.shape[1], None, floats)
     return Blockwise(_score_member, (model, folds), shared, len(items), block)

@@ -19,7 +19,7 @@ from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.fallback import Fallback, TrainingSummary, fold_in_model, row_sources, users_with_features
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import History
-from jaxrec.models.model import Factorized, Model, Params
+from jaxrec.models.model import Model, Params, has_dot_products
 from jaxrec.query import Query
 from jaxrec.ranking import QueryRows
 from jaxrec.recommend import history_columns
@@ -118,12 +118,12 @@ class PositionRecommender:
     def item_vectors(self) -> np.ndarray | None:
         """Return item vectors [I, D] in the order of `item_ids`; None if scores are not dot products."""
         model = with_tables(self.model, self._feature_tables)
-        return np.asarray(model.bind(self._params).item_vectors()) if isinstance(model, Factorized) else None
+        return np.asarray(model.bind(self._params).item_vectors()) if has_dot_products(model) else None
 
     def user_vectors(self, users: np.ndarray) -> np.ndarray | None:
         """Return vectors [R, D] of users at these positions; their products with `item_vectors` are the scores."""
         model = self.model
-        if not isinstance(model, Factorized):
+        if not has_dot_products(model):
             return None
         reads = model.history_length
         vectors = programs.jit(partial(_query_vectors, model))

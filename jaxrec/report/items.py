@@ -14,7 +14,7 @@ from jaxrec.evaluation.evaluation import RankedLists
 from jaxrec.experiment import Result
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.hyper import Hyper, with_hyper, zeroed
-from jaxrec.models.model import Factorized, Params
+from jaxrec.models.model import Factorized, Params, has_dot_products
 from jaxrec.page.figure import BLUE, COLORS, GRAY, LEGEND, chart, plain, titled
 from jaxrec.page.html import Html, box, grid, plural, section, table, tag
 
@@ -121,7 +121,7 @@ def frequency(lists: np.ndarray, counts: np.ndarray, names: np.ndarray) -> Html:
 
 def _vectors(result: Result) -> np.ndarray | None:
     """Return the item vectors of the trained model; None if it has none."""
-    if not isinstance(result.model, Factorized):
+    if not has_dot_products(result.model):
         return None
     program = programs.jit(partial(_item_vectors, zeroed(result.model, result.hyper.of("model"))))
     feature_tables = tables(result.model, result.known.encoded)

@@ -11,6 +11,7 @@ from jaxrec.fitting.sequence import MaskedItem, NextItem, check_sequence_model
 from jaxrec.mesh import check_batch
 from jaxrec.models.attention import check_heads
 from jaxrec.models.model import Alternating, Model, Solved
+from jaxrec.models.sequence import SequenceModel
 from jaxrec.negatives.sampler import Sampler
 from jaxrec.settings.building import signature
 from jaxrec.settings.files import choice_of
@@ -27,6 +28,7 @@ def check_combinations(tree: Tree) -> None:
     _check_negatives(tree)
     _check_predictions(tree)
     _check_model(tree)
+    _check_head(tree)
     _check_cosines(tree)
 
 
@@ -148,6 +150,31 @@ def _check_model(tree: Tree) -> None:
         check_autoencoder(_target(tree, "model"))
 
 
+def _check_head(tree: Tree) -> None:
+    """Raise an InputError if the model has no cosines or mixtures, or the loss cannot train a mixture."""
+    model, kind = tree["model"], _target(tree, "model")
+    if not (isinstance(kind, type) and issubclass(kind, SequenceModel)):
+        return
+    n = model.get("query_components", 0)
+    chosen = [key for key in ("temperature", "query_components") if model.get(key)]
+    if chosen and not kind.has_head:
+        raise InputError(f"{kind.__name__} scores by dot products only: remove model.{chosen[0]}")
+    unused = [key for key in ("item_components", "component_dim") if not n and model.get(key) is not None]
+    if unused:
+        raise InputError(
+            f"model.{unused[0]}={model[unused[0]]} only has an effect in a mixture: set model.query_components, or "
+            "remove it"
+        )
+    if not n or "cost" not in tree["loss"]:
+        return
+    cost = locate(tree["loss"]["cost"]["_target_"])
+    if "compare" not in inspect.signature(cost.__call__ if isinstance(cost, type) else cost).parameters:
+        raise InputError(
+            f"model.query_components={n} mixes several products, and loss.cost={cost.__name__} scores by one: set "
+            "model.query_components=0, or let the cost take `compare`, see jaxrec.fitting.sequence_losses.Cost"
+        )
+
+
 def _check_cosines(tree: Tree) -> None:
     """Raise an InputError if the loss compares cosines and the scores of the model are not cosines."""
     loss, model = tree["loss"], tree["model"]
@@ -155,7 +182,7 @@ def _check_cosines(tree: Tree) -> None:
     compares = any(part and getattr(locate(part["_target_"]), "compares_cosines", False) for part in parts)
     if not compares or not str(model.get("_target_")).startswith("jaxrec."):
         return
-    if "temperature" not in model:
+    if "temperature" not in model or getattr(locate(model["_target_"]), "has_item_bias", False):
         raise InputError("this loss compares cosines, which this model lacks: choose model=mf_cosine")
     changes = [
         f"model.{key}={str(value).lower()}" for key, value in COSINES.items() if key in model and model[key] != value

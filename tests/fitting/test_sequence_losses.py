@@ -6,12 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
+from jaxrec import backend
 from jaxrec.data.interactions import Interactions
-from jaxrec.fitting import sequence_losses
+from jaxrec.fitting import pairwise_softmax, sequence_losses
 from jaxrec.fitting.sequence_losses import GBCE, Sampled, Softmax, catalog_cross_entropy
 from jaxrec.fitting.sequence_negatives import Draw
 from jaxrec.losses import gbce, softmax
+from jaxrec.models.mixture import Components, PairGate
 from jaxrec.negatives.batch_shared import BatchShared
 from jaxrec.negatives.dynamic import Dynamic
 from jaxrec.negatives.hard import Hard
@@ -71,6 +74,66 @@ def test_catalog_cross_entropy_and_its_gradient(monkeypatch, block):
     expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(h, vectors) for f in (plain, blockwise))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
     np.testing.assert_array_equal(found[1][0][np.asarray(weight) == 0], 0)
+
+
+def compared(seed: int = 0) -> tuple:
+    """Return a comparison that is no dot product, and vectors for it: 2 components of a query and 3 of an item."""
+    rng = np.random.default_rng(seed)
+    normal = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)  # noqa: E731
+    gate = PairGate(normal(6, 2), normal(2), normal(2, 6), normal(6))
+    compare = Partial(Components(n_query=2, n_item=3, dim=DIM), gate)
+    return compare, normal(ROWS, LENGTH, 2 * DIM + 7), normal(ITEMS, 3 * DIM + 7)
+
+
+@pytest.mark.parametrize("is_cpu", [True, False], ids=["cpu", "accelerator"])
+def test_pairwise_cross_entropy_and_its_gradient(monkeypatch, is_cpu):
+    """Of scores that are no dot products: value and all gradients, also those of the gate, by plain autodiff."""
+    monkeypatch.setattr(pairwise_softmax, "POSITIONS", 4)
+    if not is_cpu:
+        monkeypatch.setattr(pairwise_softmax, "FLOATS", 1)
+        own = backend.choices()._replace(branches=False, loss_block=4 * ITEMS)
+        monkeypatch.setattr(backend, "choices", lambda: own)
+    compare, h, vectors = compared()
+    _, weight, _, target = case()
+
+    def plain(compare, h, vectors):
+        logits = jax.nn.log_softmax(compare(h.reshape(-1, h.shape[2]), vectors.T), axis=1)
+        chosen = jnp.take_along_axis(logits, jnp.maximum(target, 0).reshape(-1, 1), axis=1)[:, 0]
+        return -3 * jnp.sum(weight.reshape(-1) * chosen)
+
+    def blockwise(compare, h, vectors):
+        return 3 * Softmax()(h, target, weight, vectors, ROW, None, compare)
+
+    expected, found = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(compare, h, vectors) for f in (plain, blockwise)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
+    np.testing.assert_array_equal(found[1][1][np.asarray(weight) == 0], 0)
+
+
+@pytest.mark.parametrize("tiled", [True, False], ids=["cpu", "accelerator"])
+@pytest.mark.parametrize("share", ["position", "user", "batch"])
+def test_sampled_costs_of_scores_that_are_no_dot_products(monkeypatch, share, tiled):
+    """With the scores of all pairs at hand; dynamic negatives are chosen by the same scores."""
+    own = backend.choices()._replace(tiled=tiled)
+    monkeypatch.setattr(backend, "choices", lambda: own)
+    compare, h, vectors = compared()
+    _, weight, _, target = case()
+    rows = jnp.array([4, 0, 2])
+    draw = drawing(Dynamic(3, candidates=4) if share == "position" else Uniform(6), rows, target)
+
+    def plain(compare, h, vectors):
+        """All pairs are scored, and one-hot vectors take the place of items."""
+        scores = compare(h.reshape(-1, h.shape[2]), vectors.T).reshape(ROWS, LENGTH, ITEMS)
+        return Sampled(softmax, share)(scores, target, weight, jnp.eye(ITEMS), rows, draw)
+
+    def found_by(compare, h, vectors):
+        return Sampled(softmax, share)(h, target, weight, vectors, rows, draw, compare)
+
+    expected, found = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2)))(compare, h, vectors) for f in (plain, found_by)
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected)
 
 
 def test_positions_without_targets_cost_nothing():

@@ -1,11 +1,27 @@
 """Settings that are invalid for any data are refused before data is read: the data file does not exist here."""
 
+import jax.numpy as jnp
 import pytest
 
 from jaxrec import launch
 from jaxrec.errors import InputError
+from jaxrec.models.sasrec import SASRec
 
 FILES = ("data=files", "data.path=no/such/file.csv")
+COMPARES = ("loss=sequence_sampled_softmax", "negatives=uniform", "loss.cost.loss._target_=jaxrec.losses.psl")
+
+
+class OneProduct:
+    """A cost of dot products."""
+
+    def __call__(self, h, target, weight, vectors, rows, draw):
+        return jnp.sum(h)
+
+
+class OwnEncoder(SASRec):
+    """A family that scores by dot products only."""
+
+    has_head = False
 
 
 @pytest.mark.parametrize(
@@ -107,6 +123,19 @@ FILES = ("data=files", "data.path=no/such/file.csv")
         (["loss=ccl"], "this loss compares cosines: set model.temperature=1 model.biases=false"),
         (["loss=psl", "model.temperature=0.2", "model.biases=false"], "compares cosines: set model.temperature=1$"),
         (["model=neumf", "loss=directau"], "compares cosines, which this model lacks: choose model=mf_cosine"),
+        (["model=lru", *COMPARES, "model.temperature=1"], "compares cosines, which this model lacks"),
+        (
+            ["model=sasrec", "model.item_components=4"],
+            "model.item_components=4 only has an effect in a mixture: set model.query_components, or remove it$",
+        ),
+        (
+            ["model=sasrec", "model.query_components=4", f"loss.cost._target_={__name__}.OneProduct"],
+            "model.query_components=4 mixes several products, and loss.cost=OneProduct scores by one: set model.query",
+        ),
+        (
+            ["model=sasrec", f"model._target_={__name__}.OwnEncoder", "model.temperature=0.1"],
+            "OwnEncoder scores by dot products only: remove model.temperature$",
+        ),
         (["negatives=hard", "negatives.ranks=[9,3]"], r"negatives.ranks=\[9, 3\]: the first rank must not exceed"),
         (
             ["negatives=mixed", "negatives.first._target_=jaxrec.negatives.in_batch.InBatch", "~negatives.first.power"],
