@@ -130,6 +130,17 @@ def test_what_cannot_be_compared_is_refused(runs, names, metric, message):
         compare([str(runs / name) for name in names], metric)
 
 
+def test_runs_on_other_data_are_refused(runs, tmp_path):
+    """The file of the data may have changed between two runs of the same settings of it."""
+    shutil.copytree(runs / "popularity", tmp_path / "later")
+    metrics = json.loads((tmp_path / "later" / "metrics.json").read_text())
+    before = metrics["data"]["train"]
+    metrics["data"]["train"] = before + 1
+    (tmp_path / "later" / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match=rf"later had other data than .*ease \(train: {before + 1} and {before}\)"):
+        compare([str(runs / "ease"), str(tmp_path / "later")])
+
+
 def test_broken_tables_are_refused(tmp_path):
     (tmp_path / "runs.csv").write_text("run\n1\n")
     with pytest.raises(InputError, match=r"runs\.csv is not the table of a grid"):

@@ -16,7 +16,7 @@ from jaxrec.pipeline.list_evaluator import ListResults
 from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, choose_value, curve, stage_table
 from jaxrec.pipeline.report import Example, report, without
 from jaxrec.report.items import item_names
-from jaxrec.rerank.steps import Step
+from jaxrec.rerank.steps import Available, Step
 from jaxrec.settings import Tree, build, check
 
 SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "popularity_bias", "exposure_disparity")
@@ -49,6 +49,7 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
         facts=build(tree["items"]),
         k=tree["k"],
     )
+    _check_available(pipeline)
     split = first.split()
     quality = f"ndcg@{tree['k']}"
     table, picked = None, None
@@ -118,6 +119,15 @@ def _examples(done: Mapping[str, ListResults], stages: Stages, known: Interactio
         )
         for row in rows
     ]
+
+
+def _check_available(pipeline: Pipeline) -> None:
+    """Raise an InputError if the step `available` has nothing to filter by."""
+    facts = pipeline.facts
+    if facts.available is None and not facts.without and any(isinstance(s, Available) for s in pipeline.steps.values()):
+        raise InputError(
+            "rerank=available has no effect: set items.available to a yes/no column, or items.without to categories"
+        )
 
 
 def _check(tree: Tree) -> None:

@@ -301,6 +301,10 @@ def test_the_best_value_that_keeps_enough_is_chosen():
         (["items.available=kind"], "is not yes/no"),
         (["candidates.n=61"], "candidates.n=61 exceeds the 60 items of the catalog: set candidates.n=60 or less"),
         (["candidates.n=5"], "k=10 exceeds the 5 candidates"),
+        (
+            ["rerank=[available,mmr]", "items.available=null", "items.without=[]"],
+            "rerank=available has no effect: set items.available to a yes/no column",
+        ),
         (["items.target={head: 0.5, tail: 0.6}"], "sum to 1"),
         (["items.vectors=model"], "has no item vectors"),
     ],
