@@ -46,9 +46,12 @@ def mine(tree: Tree, repeats: int) -> tuple[list[float], dict[str, float]]:
     `limit_s` is the time of the multiplications alone at the rate of a large matrix product, measured in between.
 
     Raises:
-        InputError: a list differs from a NumPy ranking of all scores.
+        InputError: a user has too few unseen items, or a list differs from a NumPy ranking of all scores.
     """
     data: Interactions = build(tree["data"])
+    pairs = np.unique(data.user.astype(np.int64) * data.n_items + data.item)
+    if data.n_items - np.bincount(pairs // data.n_items).max() < HARDEST:
+        raise InputError(f"case=mining: a user has fewer than {HARDEST} unseen items: increase data.n_items")
     _, shared, population = next(populations([tree]))
     model = build(shared["model"], n_users=data.n_users, n_items=data.n_items)
     hyper = population.hyper
@@ -80,7 +83,8 @@ def epochs(tree: Tree, repeats: int) -> list[tuple[str, list[float]]]:
     timings = []
     for node in [*SAMPLERS, SAMPLERS[0]]:
         ratio = node.get("ratio", tree["negatives"]["ratio"])
-        sampler_tree = put(tree, {"trainer.epochs": repeats + 1, "trainer.patience": None}) | {
+        n_epochs = 1 + ("refresh" in node) + repeats  # the first one compiles, the second one mines
+        sampler_tree = put(tree, {"trainer.epochs": n_epochs, "trainer.patience": None}) | {
             "negatives": node | {"ratio": ratio}
         }
         _, shared, population = next(populations([sampler_tree]))

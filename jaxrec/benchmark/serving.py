@@ -28,7 +28,6 @@ from jaxrec.settings import Tree, build
 CONNECTIONS, SECONDS = 64, 6.0
 OVERLOAD = 400  # connections of the overload test
 QUEUE = 32  # queue limit of the overload test
-START = "import sys; from jaxrec.config import serve; sys.argv[0] = 'serve'; serve()"
 
 
 class Load(NamedTuple):
@@ -110,7 +109,7 @@ def _loop(folder: str, n_users: int) -> tuple[list[float], dict[str, float]]:
 @contextlib.contextmanager
 def _server(run: str, *overrides: str) -> Iterator[int]:
     """Start a server process; yield its port once it is ready."""
-    call = [sys.executable, "-u", "-c", START, f"run={run}", "port=0", *overrides]
+    call = [sys.executable, "-u", "-m", "jaxrec", "serve", f"run={run}", "port=0", *overrides]
     with subprocess.Popen(call, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -136,7 +135,7 @@ async def _load(port: int, n_users: int, connections: int, seconds: float) -> Lo
         with contextlib.closing(writer):
             while (sent := time.perf_counter()) < started + seconds:
                 body = json.dumps({"user": int(rng.integers(n_users))}).encode()
-                head = f"POST /recommend HTTP/1.1\r\nHost: here\r\nContent-Length: {len(body)}\r\n"
+                head = f"POST /recommend HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
                 writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
                 answer = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(int(answer.partition(b"content-length: ")[2].partition(b"\r\n")[0]))

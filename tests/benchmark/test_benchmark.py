@@ -110,6 +110,18 @@ def test_a_command_that_fails_is_named():
         cases.start("no-such-command", 1, None)
 
 
+def test_users_need_unseen_items_to_mine(timed):
+    with pytest.raises(InputError, match="fewer than 50 unseen items: increase"):
+        timed("mining", "data.n_items=40")
+
+
+@pytest.mark.slow
+def test_one_repeat_times_every_sampler(timed):
+    rows, _ = timed("samplers")
+    assert [row["name"] for row in rows if "Hard" in row["name"]] == ["Hard epoch with mining", "Hard"]
+    assert all(row["median_s"] > 0 for row in rows)
+
+
 def test_a_search_is_timed_over_a_space(timed):
     with pytest.raises(InputError, match="case=sweep needs a search space: add sweep=NAME"):
         timed("sweep")
