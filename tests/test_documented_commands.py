@@ -1,4 +1,7 @@
-"""Commands in README, docs and conf, and overrides in messages: all can be composed; those of the docs are executed."""
+"""Commands in README, docs and conf, overrides in messages, and Python in docs.
+
+All commands can be composed; commands and Python of the docs are executed on tiny data.
+"""
 
 import ast
 import html
@@ -228,9 +231,9 @@ FILLED = {
 NOT_RUN = (
     "scripts/serve.py",
     "jaxrec serve",
-    "scripts/benchmark.py",
-    "jaxrec benchmark",
     "data.version=",
+    "target=h200",  # compilers of other devices are not installed
+    "peer=",  # other libraries are not installed
     "resume=",  # of an unfinished run: see test_an_interrupted_run_prints_how_to_continue
     "--help",
     "--config-dir",  # with files of the page: see test_extending.py
@@ -247,6 +250,7 @@ def folder(tmp_path_factory):
     day = pd.Timestamp("2009-12-01") + pd.to_timedelta(rng.integers(0, 370 * 86400, 6000), unit="s")
     rows = pd.DataFrame({"user_id": user, "item_id": item, "rating": rng.integers(1, 6, 6000)})
     rows.assign(customer=user, sku=item, date=day).to_csv(folder / "orders.csv", index=False)
+    rows.to_parquet(folder / "amazon-beauty-sequences.parquet")
     rows[::5].to_parquet(folder / "test.parquet")
     rows.drop(rows.index[::5]).to_parquet(folder / "train.parquet")
     np.savetxt(folder / "Beauty.txt", rows[["user_id", "item_id"]], "%d")
@@ -263,6 +267,8 @@ def folder(tmp_path_factory):
     start = np.repeat(rng.integers(0, 60 * 86400, 500), 4) + np.tile([0, 60, 120, 180], 500)
     views = {"user_id": np.repeat(rng.integers(0, 50, 500), 4), "item_id": rng.integers(0, 30, 2000)}
     pd.DataFrame({**views, "timestamp": 1_400_000_000 + start}).to_csv(folder / "views.csv", index=False)
+    kinds = np.tile(["view", "view", "cart", "buy"], 500)
+    pd.DataFrame({**views, "time": 1_400_000_000 + start, "event": kinds}).to_csv(folder / "events.csv", index=False)
     shown = {
         "user_id": rng.integers(0, 200, 8000),
         "item_id": rng.integers(0, 60, 8000),
@@ -275,6 +281,7 @@ def folder(tmp_path_factory):
     )
     bought = bought.assign(Quantity=1, InvoiceDate=day, Price=1.5, **{"Customer ID": user, "Country": "EIRE"})
     bought.to_csv(folder / "retail.csv", index=False)
+    bought.astype({"StockCode": str}).to_parquet(folder / "retail.parquet")
     synthetic_retailrocket.write(folder / "FOLDER", 30000, 3000, 300, 3000, 30)
     data = "data=files data.path=orders.csv data.item_features=items.csv 'data.multi_valued=[genres]'"
     paste(folder, f"python scripts/train.py {data} model=ease hydra.run.dir=RUN_DIR")
@@ -298,6 +305,13 @@ def paste(folder: Path, script: str) -> str:
 def tiny(compose, line: str, variables: dict[str, str]) -> str:
     """Return the line with settings that keep it small: other data if it names none, one epoch, two trials."""
     script, arguments = command_of(line) or ("", "")
+    if script == "benchmark":
+        more = "repeats=1 trainer.epochs=1"
+        if "data=" not in arguments:
+            more += " data.n_users=60 data.n_items=200 data.n_interactions=1000"
+        if "sweep=" in arguments:
+            more += " sweep.n_trials=2 sweep.population=2"
+        return f"{line} {more}"
     if script != "train":
         return line
     words = shlex.split(re.sub(r"\$([A-Z]+)", lambda name: variables[name[1]], arguments))
@@ -312,14 +326,14 @@ def tiny(compose, line: str, variables: dict[str, str]) -> str:
 
 
 def scripts_to_paste() -> Iterator:
-    for path in DOCS:
+    for path in (*DOCS, ROOT / "benchmarks" / "README.md"):
         for number, block in enumerate(blocks(path)):
             for key, value in FILLED.items():
                 block = re.sub(rf"\b{key}\b", value, block)
             lines = [line for line in lines_of(block) if "…" not in line and not any(text in line for text in NOT_RUN)]
             kept = [line for line in lines if re.match(r"python scripts/|jaxrec [a-z]|[A-Z]+=", line)]
             if any(command_of(line) for line in kept):
-                yield pytest.param(kept, id=f"{path.name}-{number}")
+                yield pytest.param(kept, id=f"{path.relative_to(ROOT).as_posix()}-{number}")
 
 
 @pytest.mark.slow
@@ -332,6 +346,48 @@ def test_pasted_into_a_shell_it_works(compose, folder, lines):
             variables |= dict(word.split("=", 1) for word in shlex.split(line))
         pasted.append(tiny(compose, line, variables))
     paste(folder, "\n".join(pasted))
+
+
+READ = 'jaxrec.Dataset.read("orders.csv", user="customer", item="sku", time="date")'
+PYTHON_FILLED = {
+    "jaxrec.datasets.movielens_100k()": READ,
+    "timeout=2": "n_trials=2",
+    "STUDY": "tiny",
+    '"FILE"': '"retail.parquet"',
+    '"KINDS"': '"found_kinds.csv"',
+}
+BEFORE = {  # what the text around the first block defines
+    "compare.md": f"import jaxrec\nsplit = jaxrec.split({READ})",
+    "reranking.md": "import numpy as np\nscores, ages = np.random.rand(2, 3, 20).astype('float32')\n"
+    "vectors, half_life = np.random.rand(3, 20, 4).astype('float32'), 30.0",
+}
+
+
+def python_of(path: Path) -> list[str]:
+    """Return the blocks of Python in a page, with files and data of `folder`."""
+    found = re.findall(r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    for text, replacement in PYTHON_FILLED.items():
+        found = [block.replace(text, replacement) for block in found]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=p.name) for p in DOCS if p.name not in ("extending.md", "tutorial.md") and python_of(p)]
+)
+def test_the_python_of_a_page_runs(folder, path):
+    script = "\n".join([BEFORE.get(path.name, ""), *python_of(path)])
+    (folder / "page.py").write_text(script, encoding="utf-8")
+    paste(folder, "python page.py")
+
+
+@pytest.mark.slow
+def test_the_python_of_the_tutorial_runs(tmp_path):
+    for block in python_of(ROOT / "docs" / "tutorial.md"):
+        name = block.removeprefix("# ").partition("\n")[0]
+        (tmp_path / name).write_text(block, encoding="utf-8")
+        printed = paste(tmp_path, f"python {name}")
+    assert printed.split()[:3] == ["model", "metric", "value"]
 
 
 @pytest.mark.slow
