@@ -21,6 +21,8 @@ from jaxrec.settings.renamed import up_to_date
 from jaxrec.settings.schedule import Schedule
 
 SPACES = "see docs/howto/search.md"
+# Hydra 1.3 warns if it is missing, later versions if it is there.
+VERSION_BASE = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 _SEEDS: TypeAdapter[int | None] = TypeAdapter(Annotated[int, Field(ge=2)] | None)
 
 
@@ -38,7 +40,7 @@ def composed(overrides: Sequence[str], config_name: str, with_hydra: bool = Fals
     outer = GlobalHydra.instance().hydra  # state of a caller that is itself a Hydra application
     GlobalHydra.instance().clear()
     try:
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra.initialize_config_dir(str(CONF), **VERSION_BASE):
             return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise InputError(explain(error)) from error

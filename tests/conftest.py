@@ -98,10 +98,10 @@ def compose() -> Iterator[Callable[..., dict]]:
     """`compose("model=ease", …)`: the configuration that the command line composes from these overrides."""
     import hydra
 
-    from jaxrec.config import plain
+    from jaxrec.config import VERSION_BASE, plain
     from jaxrec.settings import CONF
 
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), **VERSION_BASE):
         composed = cache(lambda *overrides: plain(hydra.compose("config", list(overrides))))
         yield lambda *overrides: deepcopy(composed(*overrides))
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxrec import experiment, settings
-from jaxrec.config import plain
+from jaxrec.config import VERSION_BASE, plain
 from jaxrec.fitting.capacity import epoch_of
 from jaxrec.settings import CONF
 
@@ -52,5 +52,5 @@ def compared(overrides: str, mesh: str) -> dict:
 
 if __name__ == "__main__":
     jax.config.update("jax_num_cpu_devices", 8)
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(CONF), **VERSION_BASE):
         print(json.dumps(compared(sys.argv[1], sys.argv[2])))

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jaxrec.cli.exit_codes import exit_code_of
 from jaxrec.cli.settings_folders import check_folders
-from jaxrec.config import explain
+from jaxrec.config import VERSION_BASE, explain
 from jaxrec.errors import InputError
 from jaxrec.settings import CONF
 
@@ -40,7 +40,7 @@ def run_command(config_name: str, work: Callable[[DictConfig], None]) -> None:
         check_folders(sys.argv[1:])
         _allow_lazy_help()
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(guarded)()
+            hydra.main(config_path=str(CONF), config_name=config_name, **VERSION_BASE)(guarded)()
         except OSError as error:  # Hydra creates the run directory before the command starts
             if started or isinstance(error, BrokenPipeError | HydraException):
                 raise

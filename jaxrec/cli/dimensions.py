@@ -26,6 +26,8 @@ def dimension(override: Override) -> Dimension:
         case ChoiceSweep():
             return {"choices": [getattr(item, "text", item) for item in value.list or []]}
         case RangeSweep(start=start, stop=stop, step=step):
+            for cast in getattr(value, "transformers", ()):  # Hydra 1.4 casts the numbers of a range, 1.3 its bounds
+                start, stop, step = cast(start), cast(stop), cast(step)
             if start is None or stop is None or not step or not (size := len(list(value.range()))):
                 raise InputError(f"{line}: the range is empty: use range(START,STOP) with START below STOP")
             integer = all(isinstance(number, int) for number in (start, stop, step))

@@ -89,7 +89,8 @@ def n_leading(study: Study) -> int:
 def in_short(board: pd.DataFrame, n_first: int = 2) -> pd.DataFrame:
     """Return a table of trials for a narrow terminal: all columns after the first in one that may wrap."""
     first = list(board.columns[:n_first])
-    params = board.drop(columns=first).to_dict("records")
+    others = board.columns[n_first:]
+    params = [dict(zip(others, row, strict=True)) for row in board[others].to_numpy(object)]
     return board[first].assign(parameters=[shown_params(row) for row in params])
 
 

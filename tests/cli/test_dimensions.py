@@ -1,10 +1,13 @@
 """Search dimensions of the command line: their meaning in Hydra, and errors for those that a search would ignore."""
 
+import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from jaxrec.cli.dimensions import dimension, is_dimension
 from jaxrec.errors import InputError
+
+DROPS_TAGS = pytest.mark.skipif(not hydra.__version__.startswith("1.3."), reason="Hydra 1.4 keeps tags inside a cast")
 
 
 @pytest.mark.parametrize(
@@ -48,8 +51,8 @@ def test_plain_lists_are_not_dimensions(typed):
         ("tag(int,interval(1,9))", "tag int is unknown"),
         ("tag(log,choice(1,9))", "log has no effect on a choice"),
         ("tag(log,range(1,9,2))", "log and step cannot be combined"),
-        ("int(tag(log,range(1,9)))", "use one tag, outermost"),
-        ("float(tag(lgo,choice(1,9)))", "use one tag, outermost"),
+        pytest.param("int(tag(log,range(1,9)))", "use one tag, outermost", marks=DROPS_TAGS),
+        pytest.param("float(tag(lgo,choice(1,9)))", "use one tag, outermost", marks=DROPS_TAGS),
         ("shuffle(choice(1,9))", "shuffle has no effect"),
         ("shuffle(range(1,9))", "shuffle has no effect"),
     ],
