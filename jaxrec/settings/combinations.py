@@ -156,7 +156,9 @@ def _check_head(tree: Tree) -> None:
     if not (isinstance(kind, type) and issubclass(kind, SequenceModel)):
         return
     n = model.get("query_components", 0)
-    chosen = [key for key in ("temperature", "query_components") if model.get(key)]
+    # A family may have a setting of its own with one of these names.
+    general, own = SequenceModel.__dataclass_fields__, kind.__dataclass_fields__
+    chosen = [key for key in ("temperature", "query_components") if model.get(key) and own[key] is general[key]]
     if chosen and not kind.has_head:
         raise InputError(f"{kind.__name__} scores by dot products only: remove model.{chosen[0]}")
     unused = [key for key in ("item_components", "component_dim") if not n and model.get(key) is not None]

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
-from jaxrec import launch
+from jaxrec import launch, settings
 from jaxrec.errors import InputError
 from jaxrec.models.sasrec import SASRec
 
@@ -22,6 +22,16 @@ class OwnEncoder(SASRec):
     """A family that scores by dot products only."""
 
     has_head = False
+
+
+class OwnTemperature(OwnEncoder):
+    """A family with a temperature of its own."""
+
+    temperature: float | None = 0.1
+
+
+def test_a_family_may_have_a_temperature_of_its_own(compose):
+    settings.check(compose("model=sasrec", f"model._target_={__name__}.OwnTemperature", "model.temperature=0.1"))
 
 
 @pytest.mark.parametrize(
