@@ -16,9 +16,8 @@ from jaxrec.data.properties import Properties
 from jaxrec.errors import InputError
 
 COLUMNS = ("user", "item", "value", "time", "part", "event", "target", "weight", "position")  # one entry per row
-MAX_INTERACTIONS = (
-    2**31 - 2**24
-)  # interactions; positions are int32, also those of the last batch, which may end beyond the data
+# Positions are int32, also those of the last batch, which may end beyond the data.
+MAX_INTERACTIONS = 2**31 - 2**24
 
 
 @dataclass(frozen=True, eq=False)
