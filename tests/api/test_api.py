@@ -436,6 +436,7 @@ def test_a_search_does_not_write_into_the_directory_of_another_study(split, tmp_
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".log"] == []
 
 
+@pytest.mark.whole
 def test_a_search_is_not_continued_with_other_data(tmp_path):
     frame = pd.DataFrame({"user_id": np.repeat(np.arange(30), 12), "item_id": np.arange(360) * 7 % 25})
     before, after = (jaxrec.split(rows, "leave_one_out") for rows in (frame, frame.iloc[:-1]))

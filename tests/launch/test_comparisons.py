@@ -92,6 +92,7 @@ def test_an_interrupted_comparison_continues_with_the_same_trials(contenders, sw
     assert not (tmp_path / "stopped" / "ease" / "training").exists()
 
 
+@pytest.mark.whole
 def test_a_failed_model_is_named_and_tried_again(contenders, sweep, tmp_path, monkeypatch):
     def fail(*arguments):
         raise InputError("all trials failed; first failure: training diverged")

@@ -124,6 +124,7 @@ def test_a_weight_of_one_half_averages_the_relevance_of_both_models(tree, runs):
     assert (np.diff(mixed[user]) <= 0).all()
 
 
+@pytest.mark.whole
 def test_rules_hold_in_every_list(tree, runs, shop):
     steps = {"available": Available(), "mmr": Mmr(0.3), "cap": Cap(3)}
     pipeline = opened(tree, runs, steps)

@@ -159,6 +159,7 @@ def test_a_killed_search_ends_with_the_same_trials(part, uninterrupted, tmp_path
     assert records(traded(tmp_path)[0]) == records(made)
 
 
+@pytest.mark.whole
 def test_a_search_killed_at_any_write_ends_with_the_same_trials(uninterrupted, tmp_path):
     made, n_writes = uninterrupted
     for killed_at in [*range(1, 12), *range(12, n_writes - 1, 5)]:  # the first writes create the study
