@@ -29,7 +29,7 @@ def test_a_member_trains_to_the_same_bits_in_any_slot(name, compose):
     tree = compose(f"model={name}", *PLANTED)
     if not settings.is_random(tree):
         pytest.skip("solved in closed form, without slots")
-    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = _small(tree)
     if settings.get(tree, "trainer.batch_size") and tree["split"]["_target_"].endswith("leave_one_out"):
         tree = settings.put(tree, {"trainer.batch_size": 32})  # batches count users
     split, _ = experiment.prepare(tree)
@@ -57,22 +57,14 @@ def test_inputs_besides_ids_train_to_the_same_bits_in_any_slot(name, compose):
     read = ("item_features=true", "user_features=true", "time_gap=4", "calendar=true")
     read += ("time_bias=true",) if name == "hstu" else ()
     tree = compose(f"model={name}", *PLANTED, *(f"model.{setting}" for setting in read))
-    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = _small(tree)
     tree = settings.put(tree, {"trainer.batch_size": 32})
     trees = [
         settings.put(tree, {"seed": seed, "optimizer.learning_rate": rate, "model.id_dropout": dropped})
         for seed, rate, dropped in zip((1, 2, 3), RATES, (0.0, 0.2, 0.5), strict=True)
     ]
-    split, _ = experiment.prepare(tree)
-    ((_, shared, population),) = settings.populations(trees)
-    one, other = (
-        _trained(shared, split.selection, population, n, order, interrupted)
-        for n, order, interrupted in ((2, (0, 1, 2), False), (4, (2, 0, 1), True))
-    )
+    one = _trained_the_same_in_other_slots(trees)
     assert len({row["loss"] for history, _ in one.values() for row in history}) == 6
-    for number, (history, params) in one.items():
-        assert other[number][0] == history
-        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
 
 
 @pytest.mark.slow
@@ -82,22 +74,14 @@ def test_mixtures_train_to_the_same_bits_in_any_slot(loss, compose):
     own = ("model=sasrec", f"loss={loss}", "model.query_components=2", "model.temperature=0.5")
     own += ("negatives=uniform",) if loss == "sequence_sampled_softmax" else ()
     tree = compose(*own, *PLANTED)
-    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = _small(tree)
     tree = settings.put(tree, {"trainer.batch_size": 32})
     trees = [
         settings.put(tree, {"seed": seed, "optimizer.learning_rate": rate, "model.temperature": temperature})
         for seed, rate, temperature in zip((1, 2, 3), RATES, (0.1, 0.2, 0.5), strict=True)
     ]
-    split, _ = experiment.prepare(tree)
-    ((_, shared, population),) = settings.populations(trees)
-    one, other = (
-        _trained(shared, split.selection, population, n, order, interrupted)
-        for n, order, interrupted in ((2, (0, 1, 2), False), (4, (2, 0, 1), True))
-    )
+    one = _trained_the_same_in_other_slots(trees)
     assert len({row["loss"] for history, _ in one.values() for row in history}) == 6
-    for number, (history, params) in one.items():
-        assert other[number][0] == history
-        jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
 
 
 @pytest.mark.slow
@@ -105,7 +89,7 @@ def test_mixtures_train_to_the_same_bits_in_any_slot(loss, compose):
 def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose):
     """Members differ in learning rate, warm-up and decay of the average; one continues from a saved state."""
     tree = compose(f"optimizer={name}", *PLANTED)
-    tree = settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+    tree = _small(tree)
     values = zip((1, 2, 3), RATES, (0.5, 1.0, 0.25), (0.5, 0.9, 0.99), strict=True)
     trees = [
         settings.put(
@@ -120,7 +104,17 @@ def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose
         )
         for seed, learning_rate, warmup, ema in values
     ]
-    split, _ = experiment.prepare(tree)
+    _trained_the_same_in_other_slots(trees)
+
+
+def _small(tree: dict) -> dict:
+    """The settings with the sizes of `SMALL` that they have."""
+    return settings.put(tree, {key: value for key, value in SMALL.items() if settings.get(tree, key) is not None})
+
+
+def _trained_the_same_in_other_slots(trees: list[dict]) -> dict:
+    """Train three members in two slots, and assert that four slots, another order and a saved state change nothing."""
+    split, _ = experiment.prepare(trees[0])
     ((_, shared, population),) = settings.populations(trees)
     one, other = (
         _trained(shared, split.selection, population, n, order, interrupted)
@@ -129,6 +123,7 @@ def test_schedules_and_averages_train_to_the_same_bits_in_any_slot(name, compose
     for number, (history, params) in one.items():
         assert other[number][0] == history
         jax.tree.map(np.testing.assert_array_equal, other[number][1], params)
+    return one
 
 
 def _trained(

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,6 +15,15 @@ def fingerprint(selection: Selection) -> str:
 
     Features and the spelling of ids are not part of it.
     """
+    if selection not in _fingerprints:  # every group of a grid asks, and large data takes seconds
+        _fingerprints[selection] = _hash(selection)
+    return _fingerprints[selection]
+
+
+_fingerprints: WeakKeyDictionary[Selection, str] = WeakKeyDictionary()
+
+
+def _hash(selection: Selection) -> str:
     train, validation = selection.train, selection.validation
     parts = [train] if validation is None else [train, validation.known, validation.target]
     digest = hashlib.blake2b(repr((train.n_users, train.n_items)).encode(), digest_size=8)
