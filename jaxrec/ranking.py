@@ -9,7 +9,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxrec import backend
@@ -20,62 +19,13 @@ from jaxrec.fallback import Fallback, FoldIn, Sources, sources
 from jaxrec.features import FeatureTables, tables, with_tables
 from jaxrec.history import DeviceHistories, device_histories
 from jaxrec.hyper import Hyper, with_hyper
-from jaxrec.mesh import ROW, row_devices, rows_over
+from jaxrec.mesh import rows_over
 from jaxrec.models.model import Factorized, Model, Pairwise, Params
 from jaxrec.query import Query
 from jaxrec.ragged import Ragged, ragged
+from jaxrec.top_k import sharded_top_k, top_k
 
 log = logging.getLogger(__name__)
-
-GROUP = 16  # items per group in `top_k`
-
-
-def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """The k largest scores of each row and their positions; ties in order of position.
-
-    Only the k groups of items with the largest maxima can contain one of the k best items, so all others are never
-    sorted. Ties keep their order because groups are selected and concatenated in order of position.
-    """
-    n_rows, n_items = scores.shape
-    n_groups = -(-n_items // GROUP)
-    if n_groups <= 2 * k:
-        return _sorted(scores, k)
-    padding = ((0, 0), (0, n_groups * GROUP - n_items))
-    groups = jnp.pad(scores, padding, constant_values=-jnp.inf).reshape(n_rows, n_groups, GROUP)
-    _, best = _sorted(jnp.max(groups, axis=2), k)
-    best = jnp.sort(best, axis=1)
-    candidates = jnp.take_along_axis(groups, best[:, :, None], axis=1).reshape(n_rows, k * GROUP)
-    values, at = _sorted(candidates, k)
-    items = jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
-    return values, items
-
-
-def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """`lax.top_k` with -0.0 replaced by 0.0, because it sorts -0.0 below 0.0."""
-    values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
-    return values, at
-
-
-def best(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
-    """`top_k` of a catalog that may be split over devices: the best of each part, then the best of these.
-
-    Parts are concatenated in order of position, so that ties keep their order.
-    """
-    if (n_parts := row_devices()) == 1:
-        return top_k(scores, k)
-    n_items = scores.shape[1]
-    width = -(-n_items // n_parts)
-    scores = jnp.pad(scores, ((0, 0), (0, n_parts * width - n_items)), constant_values=-jnp.inf)
-
-    def of_part(own: Float[Array, "B W"]) -> tuple[Array, Array]:
-        values, items = top_k(own, min(k, width))
-        return values, items + jax.lax.axis_index(ROW) * width
-
-    by_items = PartitionSpec(None, ROW)
-    parts = jax.shard_map(of_part, in_specs=by_items, out_specs=by_items, axis_names={ROW}, check_vma=False)
-    values, items = parts(scores)
-    values, at = _sorted(values, k)
-    return values, jnp.take_along_axis(items, at, axis=1)
 
 
 class Ranked(NamedTuple):
@@ -253,7 +203,7 @@ def _rank_member(
             scores = sources.blended(rows, scores, pool, queries.query, fold_in)
         if masked is not None:
             scores = masked.mask_block(scores, rows[0], max_entries, place)
-        values, items = best(scores, k) if pool is None else top_k(scores, k)
+        values, items = sharded_top_k(scores, k) if pool is None else top_k(scores, k)
         items = items if pool is None else pool[items]
         return (jnp.where(values > -jnp.inf, items, -1), values), finite
 

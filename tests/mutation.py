@@ -38,7 +38,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "metrics": ("test_metrics.py", "test_metric_contract.py"),
         "prediction_metrics": ("test_metric_contract.py", "evaluation/test_prediction.py"),
     },
-    "ranking": {"ranking": ("test_ranking.py", "test_mesh.py")},
+    "ranking": {"ranking": ("test_ranking.py", "test_mesh.py"), "top_k": ("test_top_k.py", "test_mesh.py")},
     "losses": {"losses": ("test_losses.py",)},
     "negatives": {
         f"negatives/{path.stem}": ("negatives",)

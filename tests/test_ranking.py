@@ -1,4 +1,4 @@
-"""Exact top k against a stable sort, and the blockwise Ranker against a loop over users in numpy."""
+"""The blockwise Ranker against a loop over users in numpy."""
 
 import math
 import re
@@ -16,7 +16,8 @@ from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
-from jaxrec.ranking import GROUP, QueryRows, Ranker, _rounded_up, query_of, scorer, top_k
+from jaxrec.ranking import QueryRows, Ranker, _rounded_up, query_of, scorer
+from jaxrec.top_k import GROUP
 from tests.slow import some_slow
 
 USERS, ITEMS, K = 23, 40, 7
@@ -38,42 +39,6 @@ class Table(Model):
 def best(scores: np.ndarray, k: int) -> np.ndarray:
     """Return the positions of the k largest of each row, ties in order of position."""
     return np.argsort(-scores, axis=1, kind="stable")[:, :k]
-
-
-# Around one, two, three, five and six groups; up to 2k groups all items are sorted, then only k groups.
-@pytest.mark.parametrize(
-    ("width", "ks"),
-    [
-        (1, [1]),
-        (6, range(1, 7)),
-        (GROUP - 1, [1, 5, GROUP - 1]),
-        (GROUP, [1, GROUP]),
-        (GROUP + 1, [1, GROUP + 1]),
-        (2 * GROUP, [1]),
-        pytest.param(2 * GROUP + 1, [1, 2, 2 * GROUP + 1], marks=pytest.mark.slow),
-        pytest.param(5 * GROUP, [1, 2, 3], marks=pytest.mark.slow),
-        (5 * GROUP + 1, [1, 2, 3]),
-        pytest.param(16 * GROUP - 24, [1, 2, 5, 7, 8, 9, 16 * GROUP - 24], marks=pytest.mark.slow),
-    ],
-)
-def test_top_k_is_a_stable_sort(width, ks):
-    rng = np.random.default_rng(width)
-    scores = np.concatenate(
-        [
-            rng.normal(size=(4, width)),
-            rng.integers(0, 3, (8, width)),  # many ties
-            np.where(rng.random((4, width)) < 0.9, -np.inf, rng.integers(0, 2, (4, width))),
-            np.where(np.arange(width) < width - 1, -np.inf, np.zeros((1, width))),  # only the last is left
-            np.where(rng.random((4, width)) < 0.5, 0.0, -0.0),  # equal
-            np.full((1, width), 3.0),
-            np.full((1, width), -np.inf),
-            np.arange(width, dtype=float)[None, :],  # the best are at the end, next to the padding
-        ]
-    ).astype(np.float32)
-    for k in ks:
-        values, items = jax.jit(top_k, static_argnums=1)(scores, k)
-        np.testing.assert_array_equal(items, best(scores, k), err_msg=f"k={k}")
-        np.testing.assert_array_equal(values, -np.sort(-scores, axis=1)[:, :k], err_msg=f"k={k}")
 
 
 def known_lists() -> tuple[np.ndarray, np.ndarray]:

@@ -18,8 +18,9 @@ from jaxrec.features import FeatureTables, with_tables
 from jaxrec.history import History
 from jaxrec.models.model import Model, Params
 from jaxrec.query import Query
-from jaxrec.ranking import item_side, score_all, top_k
+from jaxrec.ranking import item_side, score_all
 from jaxrec.recommend.history_columns import Columns, completed
+from jaxrec.top_k import top_k
 
 NEW = -1  # user position of a row that is described only by its history
 ROWS = 8  # rows per program call

@@ -116,7 +116,7 @@ def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple
         scores = recommender.scorer.scoring.scores(jax.tree.unflatten(tree, weights), users, items, columns)
         hidden = jnp.where(excluded < 0, recommender.scorer.n_items, excluded)
         scores = scores.at[jnp.arange(users.shape[0])[:, None], hidden].set(-jnp.inf, mode="drop")
-        # Same rule as `ranking.top_k`: 0.0 must not rank before -0.0.
+        # Same rule as `jaxrec.top_k`: 0.0 must not rank before -0.0.
         values, items = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), recommender.k)
         return jnp.where(values > -jnp.inf, items, -1), values
 
