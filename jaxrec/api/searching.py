@@ -117,7 +117,8 @@ def search(
         strategy: search, or pbt for population-based training of `population` members, whose settings change in
             training; None: search.
         interval: epochs between copies of strategy pbt; None: a tenth of all epochs.
-        timeout: minutes after which no more trials start; those in training end normally.
+        timeout: minutes after which no more trials start, and those in training are stopped, with their best validation
+            so far; column `stopped` of `trials` marks them.
         objectives: the monitored metric, then others to trade off: validation metrics such as `novelty@10`,
             `train_seconds`, `n_parameters`, `latency_ms`. Column `is_on_front` of `trials` marks the Pareto front.
         constraints: bounds for the best trial, e.g. `["coverage@10 >= 0.2", "train_seconds <= 60"]`.

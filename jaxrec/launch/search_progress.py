@@ -12,7 +12,7 @@ from rich.progress import TimeElapsedColumn
 
 from jaxrec.console import ProgressDisplay, as_table, duration, say
 from jaxrec.sweep.objectives import value_of
-from jaxrec.sweep.outcome import Progress
+from jaxrec.sweep.outcome import STOPPED, Progress
 from jaxrec.sweep.plan import UNLIMITED, Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
@@ -120,4 +120,6 @@ def trial_line(trial: FrozenTrial) -> str:
     value = trial.state.name.lower() if value_of(trial) is None else f"{value_of(trial):.4g}"
     if trial.state == TrialState.PRUNED:
         value = f"pruned at {value}, epoch {trial.last_step}" if value_of(trial) is not None else value
+    if STOPPED in trial.user_attrs:
+        value = f"{value}, stopped at epoch {trial.user_attrs['epochs']}"
     return f"  trial {trial.number}: {value}  {shown_params(best_params(trial))}"

@@ -24,7 +24,7 @@ from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, check_registered, tuples
 from jaxrec.sweep.pbt import LINEAGE
 from jaxrec.sweep.space import space_from_yaml
-from jaxrec.sweep.trials import params_of
+from jaxrec.sweep.trials import epochs_to_repeat, params_of
 
 TOLERANCE = 1e-5  # absolute, of metrics; relative above 1
 
@@ -120,7 +120,7 @@ def verify_trial(study: Study, number: int, compose: Callable[[Sequence[str]], T
     tree = compose([*typed, *(override(key, value) for key, value in params.items())])
     check_registered(tree, Path(f"study {study.study_name}"))
     settings.check(tree)
-    if epochs := trial.user_attrs.get("epochs"):  # a pruned trial ended early
+    if epochs := epochs_to_repeat(trial, settings.get(tree, "trainer.validate_every", 1)):  # it may have ended early
         tree = settings.put(tree, {"trainer.epochs": epochs, "trainer.patience": None})
     use_all_cores()
     split, _ = experiment.prepare(tree)

@@ -20,6 +20,7 @@ from jaxrec.report.trial_curves import learning_curves
 from jaxrec.report.trial_sample import sample, sample_note
 from jaxrec.sweep.finalists import Finalists
 from jaxrec.sweep.objectives import COSTS, objectives_of, value_of
+from jaxrec.sweep.outcome import STOPPED
 from jaxrec.sweep.pbt import LINEAGE
 from jaxrec.sweep.study import command, importance_note, importances
 from jaxrec.sweep.trials import best, best_params, further, leaderboard, params_of, state_of
@@ -181,7 +182,8 @@ def _note(text: str) -> Html:
 
 
 def _trial_table(trials: Sequence[FrozenTrial], metric: str, others: Sequence[str], *, minimize: bool) -> Html:
-    attributes = {"epochs": "epochs", "best_epoch": "best epoch", "seconds": "seconds", "error": "error"}
+    attributes = {"epochs": "epochs", "best_epoch": "best epoch", STOPPED: "stopped by", "seconds": "seconds"}
+    attributes["error"] = "error"
     note = f"{sample_note(len(trials))} All of them are in trials.csv." if sample_note(len(trials)) else ""
     rows = [
         {

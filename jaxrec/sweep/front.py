@@ -36,7 +36,7 @@ def front_runs(tuning: Tuning, tuned: Tuned, split: Split, n_slots: int, load_s:
         if trial.number == tuned.winner.number:
             yield FrontRun(trial.number, tuned.tree, tuned.result)
             continue
-        tree = tuning.tree_of(trial.params) | {"refit": tuned.tree["refit"]}
+        tree = tuning.tree_of_trial(trial) | {"refit": tuned.tree["refit"]}
         shared, selected = train_again(tuning, tree, split.selection, n_slots)
         (result,) = experiment.finish(shared | {"refit": tree["refit"]}, split, selected, load_s)
         if result.metrics["interrupted"]:

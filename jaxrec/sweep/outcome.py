@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 from jaxrec.sweep.space import Values
 
 FINAL = "final"  # attribute of a failure that training again would repeat, such as divergence
+STOPPED = "stopped"  # attribute of a complete trial that trained for less than all epochs: what stopped it
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,18 @@ class Runner(Protocol):
                 reported. -1: the trial starts one round later.
         """
 
-    def advance(self) -> Iterable[Progress]:
-        """Train one epoch of every trial; yield the progress of each, in order of numbers."""
+    def advance(self, seconds: float = math.inf) -> Iterable[Progress]:
+        """Train one epoch of every trial; yield the progress of each, in order of numbers.
+
+        Args:
+            seconds: after these, no more trials without epochs are trained; those that are left are not yielded.
+        """
 
     def prune(self, number: int) -> Outcome:
         """End a trial early and return its outcome."""
+
+    def stop(self, number: int) -> Outcome | None:
+        """End a trial with its best validation so far; None: it has none yet, and nothing changes."""
 
     def save(self, is_interrupted: bool) -> bool:
         """Save the trials in training between two rounds, if it is time or if interrupted; return whether it did."""

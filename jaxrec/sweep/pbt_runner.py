@@ -1,5 +1,6 @@
 """Training of a population in slots: all members train the same number of epochs, and copy each other in between."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ from jaxrec.sweep.best_trial import BestTrial, fit_of
 from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
 from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
-from jaxrec.sweep.runner import Running, SlotRunner
+from jaxrec.sweep.runner import SlotRunner
+from jaxrec.sweep.running import Running
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Tuning
@@ -58,9 +60,9 @@ class PopulationRunner(SlotRunner):
         self._params[number] = params
         self._arrived[number] = (*program_of(self.tuning, params), trained)
 
-    def advance(self) -> Iterator[Progress]:
+    def advance(self, seconds: float = math.inf) -> Iterator[Progress]:
         """Train one epoch of every member; see `outcome.Runner`."""
-        for progress in super().advance():
+        for progress in super().advance(seconds):
             if progress.number not in self._ended_before:
                 yield progress
 

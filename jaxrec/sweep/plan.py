@@ -77,7 +77,8 @@ class Plan:
         direction: "maximize" or "minimize"
         first: parameters of the first trial of a new study; None: the sampler's
         pruning: when trials are ended early
-        timeout: minutes after which a process starts no more trials; None: no limit
+        timeout: minutes after which a process starts no more trials, and stops its own after the epoch in training; it
+            continues until the study has a complete trial. None: no limit
         goals: further objectives, and constraints
         source: study whose complete trials are added to a new study; they do not count toward `n_trials`
         overrides: the command-line overrides behind `fixed`, stored so that a trial can be repeated

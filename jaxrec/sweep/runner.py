@@ -1,6 +1,8 @@
 """Training of the trials of a search, side by side in the slots of one or several compiled programs."""
 
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,7 +14,7 @@ from jaxrec import experiment, settings
 from jaxrec.data.splits.split import Selection
 from jaxrec.experiment import Selected
 from jaxrec.fitting.epochs import EpochLoop
-from jaxrec.fitting.member import Member, members_of
+from jaxrec.fitting.member import members_of
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import SavedMember, SavedSlots
 from jaxrec.fitting.slots import Slots
@@ -23,45 +25,12 @@ from jaxrec.sweep.best_trial import BestTrial, fit_of
 from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
+from jaxrec.sweep.running import Program, Running
 from jaxrec.sweep.space import Value, Values
+from jaxrec.sweep.time_limit import in_parts
 from jaxrec.sweep.user_values import ObservedEvaluator, UserValues, observed
 
 MAX_IDLE = 16  # programs without a trial that are kept, with the memory of their slots, for later trials
-
-
-@dataclass(eq=False)
-class _Program:
-    """A compiled program: its settings, the slots in which its trials train, and what validates them."""
-
-    tree: Tree
-    model: Model
-    slots: Slots
-    evaluator: ObservedEvaluator
-
-
-@dataclass(eq=False)
-class Running:
-    """A trial in training.
-
-    Attributes:
-        trained: epochs to repeat without reporting
-        waits: rounds before it starts
-        number: number of the trial
-        attributes: those of its outcome, once it has one
-    """
-
-    program: _Program
-    member: Member
-    population: Population
-    trained: int
-    waits: int
-    number: int
-    attributes: Values = field(default_factory=dict)
-
-    @property
-    def saved(self) -> SavedMember:
-        """Its training state, copied to the host."""
-        return self.program.slots.save(self.member)._replace(validation=self.program.evaluator.best.get(self.member))
 
 
 @dataclass(eq=False)
@@ -89,7 +58,7 @@ class SlotRunner:
     goals: Goals = field(default_factory=Goals)
     user_values: UserValues = field(default_factory=UserValues)
     best: BestTrial | None = None
-    _programs: dict[str, _Program] = field(default_factory=dict)
+    _programs: dict[str, Program] = field(default_factory=dict)
     _running: dict[int, Running] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, tuple[Tree, bool]] = field(default_factory=dict)  # whether to wait a round
@@ -117,9 +86,9 @@ class SlotRunner:
         trained = [Progress(n, r.member.epoch, self._value(r)) for n, r in sorted(self._running.items())]
         return trained + [Progress(number) for number in (*self._arrived, *self._unsolved)]
 
-    def advance(self) -> Iterator[Progress]:
+    def advance(self, seconds: float = math.inf) -> Iterator[Progress]:
         """Train one epoch of every trial; see `outcome.Runner`."""
-        yield from self._solve()
+        yield from self._solve(seconds)
         self._place()
         while behind := [r for r in self._running.values() if r.member.epoch < r.trained and not r.member.ended]:
             self._train(behind)
@@ -147,6 +116,16 @@ class SlotRunner:
         self._drop(number)
         return outcome
 
+    def stop(self, number: int) -> Outcome | None:
+        """End a trial with its best validation so far; see `outcome.Runner`."""
+        running = self._running.get(number)
+        if running is None or not running.member.best_epoch:
+            return None
+        outcome = self._outcome(running, "complete")
+        self._keep(number, running)
+        self._drop(number)
+        return outcome
+
     def save(self, is_interrupted: bool) -> bool:
         """Save the trials in training; see `outcome.Runner`."""
         if self.saved is None or self.saved.minutes is None or not (is_interrupted or self.saved.is_due):
@@ -157,41 +136,56 @@ class SlotRunner:
         self.saved.save({str(number): running.saved for number, running in in_training.items()})
         return True
 
-    def _solve(self) -> Iterator[Progress]:
-        """Solve closed-form models, and yield their outcomes; none depends on what else is solved in a round."""
-        unsolved = {number: tree for number, (tree, waits) in self._unsolved.items() if not waits}
-        self._unsolved = {number: (tree, False) for number, (tree, waits) in self._unsolved.items() if waits}
+    def _solve(self, seconds: float) -> Iterator[Progress]:
+        """Solve closed-form models, and yield their outcomes; none depends on what else is solved in a round.
+
+        With a time limit they are solved in parts, until it is over.
+        """
+        until = time.monotonic() + seconds
         groups: dict[str, tuple[Tree, dict[int, Population]]] = {}
-        for number, tree in unsolved.items():
-            key, shared, population = settings.program_of(tree, self.extremes)
-            groups.setdefault(key, (shared, {}))[1][number] = population
+        for number, (tree, waits) in self._unsolved.items():
+            if not waits:
+                key, shared, population = settings.program_of(tree, self.extremes)
+                groups.setdefault(key, (shared, {}))[1][number] = population
         outcomes: dict[int, Outcome] = {}
         for shared, members in groups.values():
-            population = Population.joined([*members.values()])
-            monitor = str(settings.get(shared, "eval.monitor"))
+            if outcomes and time.monotonic() >= until:
+                break
             model, evaluator = observed(shared, self.selection)
-            selected = experiment.train(shared, self.selection, population, model, evaluator)
-            values = evaluator.latest(range(population.size))
-            for member, number in enumerate(members):
-                metrics = selected.validation[member]
-                if failure := experiment.failure(selected, member):
-                    outcomes[number] = Outcome(None, "failed", {"error": failure, FINAL: True})
-                    continue
-                seconds = round(selected.fit.train_s / population.size, 3)
-                attributes: Values = {**metrics, "seconds": seconds}
-                params, hyper = (
-                    jax.tree.map(lambda x: x[member], tree)  # noqa: B023
-                    for tree in (selected.fit.params, population.hyper)
-                )
-                attributes |= self._costs.measure(number, shared, selected.model, params, hyper)
-                self.user_values.write(number, values.get(member))
-                outcomes[number] = Outcome(metrics[monitor], attributes=attributes)
-                value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
-                score = (-self.goals.n_violated(attributes), value)
-                if self._is_best(number, score):
-                    self.best = BestTrial(number, score, shared, experiment.members_of(selected, [member]))
-        for number in unsolved:
+            for part in in_parts(list(members), jax.device_count(), until):
+                outcomes |= self._solved(shared, {number: members[number] for number in part}, model, evaluator)
+        solved = [number for number in self._unsolved if number in outcomes]
+        self._unsolved = {number: (tree, False) for number, (tree, _) in self._unsolved.items() if number not in solved}
+        for number in solved:
             yield Progress(number, outcome=outcomes[number])
+
+    def _solved(
+        self, shared: Tree, members: Mapping[int, Population], model: Model, evaluator: ObservedEvaluator
+    ) -> dict[int, Outcome]:
+        """Outcomes of closed-form models that share a program, by number of the trial."""
+        population = Population.joined([*members.values()])
+        monitor = str(settings.get(shared, "eval.monitor"))
+        selected = experiment.train(shared, self.selection, population, model, evaluator)
+        values = evaluator.latest(range(population.size))
+        outcomes: dict[int, Outcome] = {}
+        for member, number in enumerate(members):
+            metrics = selected.validation[member]
+            if failure := experiment.failure(selected, member):
+                outcomes[number] = Outcome(None, "failed", {"error": failure, FINAL: True})
+                continue
+            attributes: Values = {**metrics, "seconds": round(selected.fit.train_s / population.size, 3)}
+            params, hyper = (
+                jax.tree.map(lambda x: x[member], tree)  # noqa: B023
+                for tree in (selected.fit.params, population.hyper)
+            )
+            attributes |= self._costs.measure(number, shared, selected.model, params, hyper)
+            self.user_values.write(number, values.get(member))
+            outcomes[number] = Outcome(metrics[monitor], attributes=attributes)
+            value = metrics[monitor] * (1 if larger_is_better(monitor) else -1)
+            score = (-self.goals.n_violated(attributes), value)
+            if self._is_best(number, score):
+                self.best = BestTrial(number, score, shared, experiment.members_of(selected, [member]))
+        return outcomes
 
     def _place(self) -> None:
         """Put the trials that have arrived into slots; programs they need are compiled, all at once."""
@@ -218,14 +212,14 @@ class SlotRunner:
             self._running[number] = Running(program, member, population, max(trained, 0), waits, number)
         self._arrived = {}
 
-    def _program(self, shared: Tree, population: Population) -> _Program:
+    def _program(self, shared: Tree, population: Population) -> Program:
         model, evaluator = observed(shared, self.selection)
         trainer = experiment.trainer(shared)
         assert isinstance(trainer, EpochLoop)  # others are in `_unsolved`
         program, placement = trainer.program(model, self.selection.train, population.hyper, self.n_slots)
         hyper = members_of(population, [0])[0].hyper
         slots = Slots(program, placement, trainer.rules, evaluator.means, hyper, evaluator.keep)
-        return _Program(shared, model, slots, evaluator)
+        return Program(shared, model, slots, evaluator)
 
     def _loads(self) -> list[int]:
         """Members on each device, over all programs."""

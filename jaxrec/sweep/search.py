@@ -7,7 +7,7 @@ Guarantees, for any number of processes and if any worker is killed at any time:
 - Only outcomes of the runner are stored, and the settings shared by all trials never change within a study.
 - Decisions depend on validations and never on clocks. Each trial records the round in which it started and ended, so a
   search with one worker that is killed and started again proposes and prunes the same trials as an uninterrupted one.
-  The one exception is `Plan.timeout`, after which no trials are proposed.
+  The one exception is `Plan.timeout`, after which no trials are proposed and those in training are stopped.
 - Equal parameters are trained once; a trial that repeats another gets its value, and the attribute `same_as`.
 
 The rounds of a process are in `worker_loop.py`.

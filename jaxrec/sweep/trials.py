@@ -15,7 +15,7 @@ from jaxrec.atomic_files import write_atomic
 from jaxrec.errors import InputError
 from jaxrec.sweep.file_lock import FileLock
 from jaxrec.sweep.objectives import front, is_feasible, objectives_of, value_of, violated
-from jaxrec.sweep.outcome import FINAL
+from jaxrec.sweep.outcome import FINAL, STOPPED
 from jaxrec.sweep.pbt import LINEAGE, params_at
 from jaxrec.sweep.space import Values
 
@@ -138,6 +138,12 @@ def failures_by_key(trials: Sequence[FrozenTrial]) -> Counter[str]:
         if trial.state == TrialState.FAIL and "orphan" not in trial.user_attrs:
             counts[key_of(params_of(trial))] += 2 if FINAL in trial.user_attrs else 1
     return counts
+
+
+def epochs_to_repeat(trial: FrozenTrial, validate_every: int) -> int | None:
+    """Return after how many epochs a trial ended; one that was stopped, after its last validation. None: no epochs."""
+    epochs = trial.user_attrs.get("epochs")
+    return epochs - epochs % validate_every if epochs and STOPPED in trial.user_attrs else epochs
 
 
 def state_of(trial: FrozenTrial) -> str:

@@ -18,12 +18,14 @@ from jaxrec.metric_names import larger_is_better
 from jaxrec.settings import Tree
 from jaxrec.sweep.effects import check_effects
 from jaxrec.sweep.objectives import Goals
+from jaxrec.sweep.outcome import STOPPED
 from jaxrec.sweep.pbt import LINEAGE, Segment, ancestry_of, schedule
 from jaxrec.sweep.plan import UNLIMITED, Plan
 from jaxrec.sweep.pruning import Pruning
 from jaxrec.sweep.runner import SlotRunner
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Interval, Space, Value, Values, grid, is_searched, reaching
+from jaxrec.sweep.trials import epochs_to_repeat
 from jaxrec.sweep.user_values import UserValues
 from jaxrec.sweep.warm_start import open_source
 from jaxrec.sweep.workers import own_states
@@ -133,6 +135,14 @@ class Tuning:
             return settings.put(self.tree, params)
         return self.compose([override(key, value) for key, value in params.items()])
 
+    def tree_of_trial(self, trial: FrozenTrial) -> Tree:
+        """Return the configuration of an ended trial; of one that was stopped, with the epochs it was trained for."""
+        tree = self.tree_of(trial.params)
+        if STOPPED not in trial.user_attrs:
+            return tree
+        epochs = epochs_to_repeat(trial, settings.get(tree, "trainer.validate_every"))
+        return settings.put(tree, {"trainer.epochs": epochs})
+
     def scheduled(self, segments: Sequence[Segment], epochs: int, slots: int) -> Tree:
         """Return the configuration that trains the ancestry of a member of a population from scratch."""
         content = settings.tuples(schedule(segments, epochs, self.extremes, slots))
@@ -142,7 +152,7 @@ class Tuning:
     def winner_tree(self, study: Study, winner: FrozenTrial, refit: bool = False) -> Tree:
         """Return the configuration of the best trial; of a population, with the schedule of its settings."""
         if LINEAGE not in winner.user_attrs:
-            tree = self.tree_of(winner.params)
+            tree = self.tree_of_trial(winner)
         else:
             slots = study.user_attrs["fixed"]["sweep.population"]
             tree = self.scheduled(ancestry_of(study, winner), winner.user_attrs["best_epoch"], slots)

@@ -7,6 +7,7 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxrec.sweep.objectives import value_of, violated
+from jaxrec.sweep.outcome import STOPPED
 from jaxrec.sweep.space import Choice, Dimension
 from jaxrec.sweep.trials import best
 
@@ -53,7 +54,10 @@ def verdict(
             for key, dimension in space.items()
             if key in winner.params and (end := edge(dimension, winner.params[key]))
         ]
-    if epochs is not None and winner.user_attrs.get("best_epoch") == epochs:
+    if STOPPED in winner.user_attrs:
+        stopped, n = winner.user_attrs[STOPPED], winner.user_attrs["epochs"]
+        notes.append(f"the best trial was stopped by the {stopped} after {n} epochs: it may gain by more of them")
+    elif epochs is not None and winner.user_attrs.get("best_epoch") == epochs:
         notes.append(f"the best trial peaked in its last epoch ({epochs}): increase trainer.epochs")
     return notes
 

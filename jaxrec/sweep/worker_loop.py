@@ -15,13 +15,13 @@ from pathlib import Path
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import Study
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.asking import ask, enqueue_combinations, suggest
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
-from jaxrec.sweep.outcome import Outcome, Progress, Runner
+from jaxrec.sweep.outcome import STOPPED, Outcome, Progress, Runner
 from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import report
 from jaxrec.sweep.repeats import EndedTrials, repeated
@@ -73,7 +73,7 @@ class WorkerLoop:
         self.deadline = math.inf if plan.timeout is None else self.written + 60 * plan.timeout
 
     def run(self, interrupts: Interrupts) -> None:
-        """Train until the study has enough trials, or until there is no time for new ones.
+        """Train until the study has enough trials, or until the time is over.
 
         Raises:
             KeyboardInterrupt: after the round in which an interrupt was requested.
@@ -87,6 +87,8 @@ class WorkerLoop:
                 record_round(self.study, self.worker, self.round)
             if interrupts.is_requested:
                 raise KeyboardInterrupt
+            if is_over and self._stop():
+                return
             if self.running or n_continued:
                 self.on_round(self.finished, len(self.running), self.plan.total)
                 self._advance()
@@ -204,7 +206,7 @@ class WorkerLoop:
         """Train one epoch of every trial, and store what has ended."""
         self.round += 1
         try:
-            for step in self.runner.advance():
+            for step in self.runner.advance(self.deadline - time.monotonic()):
                 trial = self.running[step.number]
                 outcome = step.outcome or self._pruned(trial, step)
                 if outcome is not None:
@@ -221,6 +223,21 @@ class WorkerLoop:
         if time.monotonic() - self.written > SECONDS_BETWEEN_TABLES:
             write_trials(self.study, self.directory)
             self.written = time.monotonic()
+
+    def _stop(self) -> bool:
+        """End the trials in training with their values so far; return whether the search has a result.
+
+        Trials without a value keep running state and are continued later, as after an interrupt.
+        """
+        for number, trial in list(self.running.items()):
+            if (outcome := self.runner.stop(number)) is not None:
+                outcome = replace(outcome, attributes={**outcome.attributes, STOPPED: "timeout"})
+                self._end(trial, self.plan.checked(outcome))
+        if not without_added(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))):
+            return False
+        if self.runner.save(is_interrupted=True):
+            record_round(self.study, self.worker, self.round)
+        return True
 
     def _pruned(self, trial: Trial, step: Progress) -> Outcome | None:
         """Report a validation; return the outcome of a trial that is to be pruned."""

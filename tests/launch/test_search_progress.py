@@ -70,19 +70,30 @@ def test_rungs_double(epoch, rung):
 
 
 @pytest.mark.parametrize(
-    ("state", "value", "line"),
+    ("state", "value", "attributes", "line"),
     [
-        (TrialState.COMPLETE, 0.25, "  trial 0: 0.25  x=0.5"),
-        (TrialState.PRUNED, 0.125, "  trial 0: pruned at 0.125, epoch 8  x=0.5"),
+        (TrialState.COMPLETE, 0.25, {}, "  trial 0: 0.25  x=0.5"),
+        (
+            TrialState.COMPLETE,
+            0.25,
+            {"epochs": 9, "stopped": "timeout"},
+            "  trial 0: 0.25, stopped at epoch 9  x=0.5",
+        ),
+        (TrialState.PRUNED, 0.125, {}, "  trial 0: pruned at 0.125, epoch 8  x=0.5"),
     ],
 )
-def test_a_finished_trial_is_one_line(state, value, line):
+def test_a_finished_trial_is_one_line(state, value, attributes, line):
     reported = {4: 0.0625, 8: 0.125}
     study = optuna.create_study()
     space = {"x": FloatDistribution(0, 1)}
     study.add_trial(
         optuna.trial.create_trial(
-            state=state, value=value, params={"x": 0.5}, distributions=space, intermediate_values=reported
+            state=state,
+            value=value,
+            params={"x": 0.5},
+            distributions=space,
+            user_attrs=attributes,
+            intermediate_values=reported,
         )
     )
     assert trial_line(study.trials[0]) == line

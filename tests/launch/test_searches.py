@@ -30,10 +30,10 @@ def interrupted(monkeypatch):
     def at(n):
         rounds, advance = iter(range(1, 1000)), SlotRunner.advance
 
-        def advance_or_stop(runner):
+        def advance_or_stop(runner, *limit):
             if next(rounds) == n:
                 raise KeyboardInterrupt
-            return advance(runner)
+            return advance(runner, *limit)
 
         monkeypatch.setattr(SlotRunner, "advance", advance_or_stop)
 

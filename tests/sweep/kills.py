@@ -1,6 +1,7 @@
 """Runners whose process is killed, and records of a study, which are compared with those of a search without kills."""
 
 import itertools
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,8 +25,8 @@ class Mortal:
             raise Killed
         return getattr(self.runner, name)
 
-    def advance(self):
-        for progress in self.runner.advance():
+    def advance(self, seconds=math.inf):
+        for progress in self.runner.advance(seconds):
             yield progress
             if next(self.uses) == self.n:
                 raise Killed

@@ -1,5 +1,7 @@
 """A search over a function instead of trained models; evaluated parameters are recorded."""
 
+import math
+
 from optuna.trial import TrialState
 
 from jaxrec.sweep.outcome import Outcome, Progress
@@ -41,10 +43,13 @@ class InOneRound:
     def add(self, number, params, trained=0):
         self.waiting[number] = params
 
-    def advance(self):
+    def advance(self, seconds=math.inf):
         batch, self.waiting = self.waiting, {}
         for number, outcome in zip(batch, self.evaluate(list(batch.values())), strict=True):
             yield Progress(number, outcome=outcome)
+
+    def stop(self, number):
+        return None
 
     def save(self, is_interrupted):
         return False
@@ -60,7 +65,7 @@ class Curves:
         self.trials[number] = {"params": params, "epoch": max(trained, 0), "waits": trained < 0}
         self.started.append(number)
 
-    def advance(self):
+    def advance(self, seconds=math.inf):
         for number, trial in sorted(self.trials.items()):
             if trial["waits"]:
                 trial["waits"] = False
@@ -80,6 +85,9 @@ class Curves:
 
     def prune(self, number):
         return self.outcome(number, "pruned")
+
+    def stop(self, number):
+        return self.outcome(number, "complete") if self.trials[number]["epoch"] else None
 
     def save(self, is_interrupted):
         return False

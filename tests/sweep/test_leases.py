@@ -184,7 +184,7 @@ def test_trials_taken_over_by_another_worker_are_left_to_it(tmp_path, brief, cap
     storage, epochs = server(), []
 
     class Suspended(Curves):
-        def advance(self):
+        def advance(self, *limit):
             epochs.append(1)
             if len(epochs) == 2:
                 study = optuna.load_study(study_name="study", storage=storage)
@@ -192,7 +192,7 @@ def test_trials_taken_over_by_another_worker_are_left_to_it(tmp_path, brief, cap
                     trial = optuna.trial.Trial(study, study.trials[number]._trial_id)
                     trial.set_user_attr("worker", "other")
                 study.tell(0, 0.5)
-            yield from super().advance()
+            yield from super().advance(*limit)
 
     study = sweep(tmp_path, runner=Suspended(lambda params: 3), storage=storage, n_trials=5, population=2)
     assert [trial.state in DONE for trial in study.trials] == [True] * 5

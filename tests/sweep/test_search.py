@@ -1,7 +1,5 @@
 import itertools
 import math
-import time
-from types import SimpleNamespace
 
 import optuna
 import pandas as pd
@@ -13,7 +11,7 @@ from jaxrec.sweep.outcome import FINAL, Outcome
 from jaxrec.sweep.samplers import SAMPLERS
 from jaxrec.sweep.space import Choice, Interval
 from jaxrec.sweep.trials import best, leaderboard
-from tests.sweep.recorder import SPACE, Curves, Recorder, n_done, quadratic, sweep
+from tests.sweep.recorder import SPACE, Recorder, n_done, quadratic, sweep
 
 GRID = {"a": Choice(("p", "q")), "b": Interval(1, 3, integer=True)}
 
@@ -244,7 +242,7 @@ def test_an_outcome_is_required_for_each_trial(tmp_path):
         sweep(tmp_path, lambda batch: [Outcome(1.0)])
 
 
-# Repeated parameters, time, conditions ------------------------------------------------------------
+# Repeated parameters, conditions ------------------------------------------------------------------
 
 
 def test_equal_parameters_are_trained_once(tmp_path):
@@ -261,22 +259,6 @@ def test_equal_parameters_are_trained_once(tmp_path):
         assert trial.user_attrs.get("ndcg@5") == expected.attributes.get("ndcg@5")
         number = first[trial.params["x"]]
         assert trial.user_attrs.get("same_as") == (None if trial.number == number else number)
-
-
-def test_no_trials_start_after_the_timeout_and_those_in_training_end(tmp_path, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr("jaxrec.sweep.worker_loop.time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
-
-    def n_epochs(params):
-        now[0] += 10  # seconds
-        return 5
-
-    runner = Curves(n_epochs)
-    study = sweep(tmp_path, runner=runner, n_trials=100, timeout=3)  # 18 trial-epochs
-    # 3 trials of 5 epochs take 150 s; the second three start in time and end at 300 s.
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 6
-    study = sweep(tmp_path, runner=Curves(lambda params: 1), n_trials=7, timeout=1e-9)  # each start has the full time
-    assert n_done(study) == 7
 
 
 def test_dimensions_are_proposed_if_their_condition_holds(tmp_path):

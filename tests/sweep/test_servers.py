@@ -67,11 +67,11 @@ def test_an_unreachable_server_ends_the_search_with_one_line_and_the_next_search
     calls, storage = itertools.count(), ServerStorage(inner, minutes=0)
 
     class Leaving(Curves):
-        def advance(self):
+        def advance(self, *limit):
             if next(calls) == 3:
                 for name in ("get_all_trials", "get_trial", "set_trial_user_attr", "set_study_user_attr"):
                     monkeypatch.setattr(inner, name, unreachable)
-            yield from super().advance()
+            yield from super().advance(*limit)
 
     def unreachable(*args, **kwargs):
         raise UnreachableError

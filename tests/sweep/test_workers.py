@@ -53,9 +53,9 @@ def test_the_first_interrupt_waits_for_the_end_of_the_round_and_the_second_does_
     saved, rounds = [], []
 
     class Signaled(Curves):
-        def advance(self):
+        def advance(self, *limit):
             rounds.append(0)
-            for progress in super().advance():
+            for progress in super().advance(*limit):
                 os.kill(os.getpid(), signal.SIGINT) if len(rounds) == 2 and not rounds[1] else None
                 rounds[-1] += 1
                 yield progress
