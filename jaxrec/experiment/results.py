@@ -11,7 +11,7 @@ from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import HeldOut, Selection, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.candidates import CandidateEvaluation
-from jaxrec.evaluation.evaluation import Evaluation, RankedLists
+from jaxrec.evaluation.evaluation import Evaluation, Evaluator, RankedLists
 from jaxrec.evaluation.full_catalog import FullCatalog
 from jaxrec.evaluation.groups import by_group
 from jaxrec.experiment.failures import DIVERGED, failure, numbers_of_member
@@ -20,6 +20,7 @@ from jaxrec.experiment.provenance import environment, facts
 from jaxrec.experiment.training import Selected, members_of
 from jaxrec.fallback import Fallback, TrainingSummary, fold_in_model, training_summary
 from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.fitting.epochs import Fit
 from jaxrec.fitting.population import Population
 from jaxrec.fitting.saved_slots import EpochRow
 from jaxrec.hyper import Hyper
@@ -60,25 +61,15 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     Raises:
         InputError: a member diverged or returned non-finite scores.
     """
-    selection, fit = split.selection, selected.fit
-    if any(fit.diverged):
-        first = fit.diverged.index(True)
+    if any(selected.fit.diverged):
+        first = selected.fit.diverged.index(True)
         name = type(selected.model).__name__
         raise InputError(f"{name}: {failure(selected, first)}{numbers_of_member(selected.population, first)}")
-    fitted_on = selection.train
-    if tree["refit"] and selection.validation is not None and not fit.interrupted:
-        fitted_on = selection.joined()
-        fit = trainer(tree)(model_of(tree, fitted_on), fitted_on, selected.population, epochs=fit.best_epoch)
-    known = split.test.known
-    settings: FullCatalog | CandidateEvaluation = build(tree["eval"])
-    evaluation = settings.for_test(split.test.known)
+    fit, fitted_on = _final_fit(tree, split.selection, selected)
     started = time.perf_counter()
-    context = split.test.context()
-    evaluated_model = evaluated_model_of(model_of(tree, context), selection, context)
+    evaluation: FullCatalog | CandidateEvaluation = build(tree["eval"]).for_test(split.test.known)
     trained = training_summary(fitted_on)
-    fallback = Fallback(trained, fold_in_model(evaluated_model, longest_history(context)))
-    with tables_split(tree):
-        evaluator = evaluation.evaluator(evaluated_model, split.test, fallback)
+    evaluator = _test_evaluator(tree, evaluation, split, trained)
     hyper = selected.population.at(selected.fit.best_epoch)
     test = evaluator(fit.params, hyper)
     if not test.finite.all():
@@ -88,10 +79,11 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # prediction errors have no list length
     groups = by_group(test, fitted_on, int(length))
     (popular_groups,) = by_group(popular, fitted_on, int(length))
+    fits = [selected.fit] if fit is selected.fit else [selected.fit, fit]
     seconds = {
         "load_s": load_s,
-        "compile_s": selected.fit.compile_s + (fit.compile_s if fit is not selected.fit else 0.0),
-        "train_s": selected.fit.train_s + (fit.train_s if fit is not selected.fit else 0.0),
+        "compile_s": sum(each.compile_s for each in fits),
+        "train_s": sum(each.train_s for each in fits),
         "evaluate_s": evaluate_s,
     }
     return [
@@ -105,23 +97,43 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
                 "popularity_groups": popular_groups,
                 "undefined": dict(evaluator.undefined),
                 "best_epoch": selected.fit.best_epoch[member],
-                "refit": fit is not selected.fit,
-                "interrupted": selected.fit.interrupted or fit.interrupted,
+                "refit": len(fits) > 1,
+                "interrupted": any(each.interrupted for each in fits),
                 "data": facts(split),
                 "time": {key: round(value, 3) for key, value in seconds.items()},
                 "environment": environment(selected.fit.placement),
             },
-            per_user=test.table(member, known),
+            per_user=test.table(member, split.test.known),
             history=_history(selected.fit.history[member]),
             model=evaluator.model,
             params=jax.tree.map(lambda x: np.asarray(x[member]), fit.params),  # noqa: B023
             hyper=jax.tree.map(lambda x: x[member], hyper),  # noqa: B023
-            known=known,
+            known=split.test.known,
             lists=test.ranked_lists(member),
             trained=trained,
         )
         for member in range(selected.population.size)
     ]
+
+
+def _final_fit(tree: Tree, selection: Selection, selected: Selected) -> tuple[Fit, Interactions]:
+    """The fit to test, with `refit` one on train and validation for the best epochs; and the data it is fitted on."""
+    if not tree["refit"] or selection.validation is None or selected.fit.interrupted:
+        return selected.fit, selection.train
+    joined = selection.joined()
+    fit = trainer(tree)(model_of(tree, joined), joined, selected.population, epochs=selected.fit.best_epoch)
+    return fit, joined
+
+
+def _test_evaluator(
+    tree: Tree, evaluation: FullCatalog | CandidateEvaluation, split: Split, trained: TrainingSummary
+) -> Evaluator:
+    """Evaluator on the test split of models that were fitted on the data of this summary."""
+    context = split.test.context()
+    model = evaluated_model_of(model_of(tree, context), split.selection, context)
+    fallback = Fallback(trained, fold_in_model(model, longest_history(context)))
+    with tables_split(tree):
+        return evaluation.evaluator(model, split.test, fallback)
 
 
 def _history(rows: list[EpochRow]) -> pd.DataFrame:

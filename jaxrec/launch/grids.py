@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import pandas as pd
+
 from jaxrec import experiment, rundir, settings
 from jaxrec.atomic_files import remove_mark, write_text
 from jaxrec.console import say, say_results, table
@@ -14,7 +16,7 @@ from jaxrec.errors import InputError, named
 from jaxrec.experiment import Result
 from jaxrec.finished import GRID_FILE
 from jaxrec.fitting.population import Population
-from jaxrec.fitting.saved_slots import STATES
+from jaxrec.fitting.saved_slots import STATES, SavedSlots
 from jaxrec.launch.seeds import means_table, shown_means
 from jaxrec.launch.single import select
 from jaxrec.launch.terminal_tables import say_data, say_undefined, shown_keys
@@ -72,21 +74,13 @@ def _train(
 ) -> list[Result | None]:
     """Train the populations of a grid, and write its tables and reports."""
     remove_mark(directory / GRID_FILE)  # of a grid that is replaced
-    # The training states of every group are saved: a grid that was killed is continued by the same command
     for positions, shared, population in groups:
         split, load_s = splits[_data_of(shared)]
         say(" | ".join(rows[p].overrides for p in positions))
-        folder = directory / STATES / str(positions[0])
         own = [trees[position] for position in positions]
-        saved = rundir.saved_slots(folder, own, split.selection, saves_results=True)
-        try:
-            selected = select(shared, split, population, saved)
-        except InputError as error:
-            outcomes: list[Result | str] = [str(error)] * len(positions)
-            interrupted = False
-        else:
-            outcomes = experiment.finish_each(shared, split, selected, load_s)
-            interrupted = selected.fit.interrupted
+        # The training states of every group are saved: a grid that was killed is continued by the same command
+        saved = rundir.saved_slots(directory / STATES / str(positions[0]), own, split.selection, saves_results=True)
+        outcomes, interrupted = _outcomes(shared, split, population, saved, load_s)
         for position, outcome in zip(positions, outcomes, strict=True):
             name = rows[position].overrides
             if isinstance(outcome, str):
@@ -98,41 +92,57 @@ def _train(
         if interrupted:
             say(f"finished runs: {directory}")
             raise KeyboardInterrupt
-    results = [row.result for row in rows]
-    first = next((i for i, result in enumerate(results) if result is not None), None)
-    if first is None:
+    if all(row.result is None for row in rows):
         raise InputError("; ".join(f"{row.overrides}: {row.error}" for row in rows))
-    tree, first_result = trees[first], rows[first].result
-    assert first_result is not None
+    _conclude(rows, trees, splits, directory)
+    return [row.result for row in rows]
+
+
+def _outcomes(
+    shared: Tree, split: Split, population: Population, saved: SavedSlots, load_s: float
+) -> tuple[Sequence[Result | str], bool]:
+    """Train a population; return the result or the error of each member, and whether it was interrupted."""
+    try:
+        selected = select(shared, split, population, saved)
+    except InputError as error:
+        return [str(error)] * population.size, False
+    return experiment.finish_each(shared, split, selected, load_s), selected.fit.interrupted
+
+
+def _conclude(
+    rows: Sequence[Row], trees: Sequence[Tree], splits: Mapping[str, tuple[Split, float]], directory: Path
+) -> None:
+    """Write and print the tables of a grid, and write its report."""
+    tree, first = next((tree, row.result) for tree, row in zip(trees, rows, strict=True) if row.result is not None)
     baseline = experiment.popularity_on_validation(tree, splits[_data_of(tree)][0].selection)
-    popularity = {"validation": baseline, "test": first_result.metrics["popularity"]}
+    popularity = {"validation": baseline, "test": first.metrics["popularity"]}
     runs = runs_table(rows, popularity if len(splits) == 1 else {})
     monitors = {tree["eval"]["monitor"] for tree in trees}
     n_data = len({_data_of(settings.without_replica(tree)) for tree in trees})
     monitor = monitors.pop() if len(monitors) == 1 and n_data == 1 else None
     means = by_validation(means_table(rows, trees), monitor)
-    page = grid_report(directory.name, runs, monitor, first_result.known.name, means)
-    write_text(directory / "report.html", page)
+    write_text(directory / "report.html", grid_report(directory.name, runs, monitor, first.known.name, means))
     if len(means):
         write_text(directory / "seeds.csv", means.to_csv(index=False))
     write_text(directory / GRID_FILE, runs.to_csv(index=False))
     shutil.rmtree(directory / STATES, ignore_errors=True)
-    keys = shown_keys(first_result.metrics["test"])
-    columns = [
-        c for c in ("run", "overrides", *(f"{p}_{key}" for p in ("validation", "test") for key in keys)) if c in runs
-    ]
+    _print(runs, means, monitor, shown_keys(first.metrics["test"]), directory)
+    say_undefined([row.result for row in rows if row.result is not None])
+    say_results(directory)
+
+
+def _print(runs: pd.DataFrame, means: pd.DataFrame, monitor: str | None, keys: Sequence[str], directory: Path) -> None:
+    """Print the runs, best validation first, and the means over seeds."""
+    parts = "validation", "test"
+    columns = [c for c in ("run", "overrides", *(f"{p}_{key}" for p in parts for key in keys)) if c in runs]
     ranked = by_validation(runs[runs.state != "failed"][columns], monitor)
-    essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in ("validation", "test")) if c in runs)]
+    essential = ["run", "overrides", *(c for c in (f"{p}_{monitor}" for p in parts) if c in runs)]
     narrow = ranked[essential if len(essential) > 2 else columns[:4]]
-    table(
-        f"by validation {monitor}" if monitor else "runs", narrow=narrow, frame=ranked, rest=str(directory / GRID_FILE)
-    )
+    title = f"by validation {monitor}" if monitor else "runs"
+    table(title, narrow=narrow, frame=ranked, rest=str(directory / GRID_FILE))
     if len(means):
         over = "folds and seeds" if "folds" in means else "seeds"
         table(f"means over {over}", shown_means(means, monitor), rest=str(directory / "seeds.csv"))
-    say_undefined([result for result in results if result is not None])
-    say_results(directory)
-    return results
 
 
 def _data_of(tree: Tree) -> str:

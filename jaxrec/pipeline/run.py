@@ -11,6 +11,7 @@ import pandas as pd
 from jaxrec import console
 from jaxrec.atomic_files import remove_mark, write_atomic, write_json, write_text
 from jaxrec.data.interactions import Interactions
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.pipeline.list_evaluator import ListResults
 from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, choose_value, curve, stage_table
@@ -51,36 +52,16 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
     )
     _check_available(pipeline)
     split = first.split()
-    quality = f"ndcg@{tree['k']}"
     table, picked = None, None
     if knob is not None:
         _check_validation([first] if second is None else [first, second], split.selection.validation)
-        table = curve(pipeline, split, knob, tree["values"])
-        if metric not in table:
-            raise InputError(f"metric={metric} is not available; choose from {', '.join(table.columns[1:])}")
-        picked = None if tree["keep"] is None else choose_value(table, knob, metric, quality, tree["keep"])
-        watched = table[list(dict.fromkeys([knob, quality, metric]))]
-        console.table(f"validation by {knob} (first row: {without(knob)})", watched)
-        console.say(
-            f"chosen on validation: {knob}={picked:g}, the best {metric} with at least {tree['keep']:g} of {quality}"
-            if picked is not None
-            else f"{knob} is unchanged; set keep=0.95 to choose it on validation"
-        )
+        table, picked = _choose(pipeline, split, tree, knob, metric)
     stages = pipeline.stages(split.test, split)
     done = pipeline.evaluate(stages, {} if picked is None else {str(knob): picked})
+    quality = f"ndcg@{tree['k']}"
     stages_table = stage_table(done, quality)
-    remove_mark(directory / "report.html")  # of a pipeline that is replaced; written last
-    if table is not None:
-        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
-    write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
-    settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
-    write_json(
-        directory / "pipeline.json",
-        settings | {"candidates": stages.candidate_statistics, "test": stages_table.to_dict("records")},
-    )
-    title = f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked"
     page = report(
-        title,
+        f"{type(first.fitted.model).__name__} on {split.selection.train.name}, re-ranked",
         tree,
         stages_table,
         stages.candidate_statistics,
@@ -90,10 +71,36 @@ def run(tree: Tree, directory: Path) -> dict[str, ListResults]:
         picked=picked,
         examples=_examples(done, stages, split.test.known),
     )
+    remove_mark(directory / "report.html")  # of a pipeline that is replaced; written last
+    if table is not None:
+        write_atomic(directory / "tradeoff.csv", partial(table.to_csv, index=False))
+    write_atomic(directory / "stages.csv", partial(stages_table.to_csv, index=False))
+    settings = {"setting": _plain(tree), "chosen on validation": {knob: picked} if picked is not None else {}}
+    write_json(
+        directory / "pipeline.json",
+        settings | {"candidates": stages.candidate_statistics, "test": stages_table.to_dict("records")},
+    )
     write_text(directory / "report.html", page)
     _print_results(stages_table, stages.candidate_statistics, quality, tree["k"])
     console.say_results(directory)
     return done
+
+
+def _choose(pipeline: Pipeline, split: Split, tree: Tree, knob: str, metric: str) -> tuple[pd.DataFrame, float | None]:
+    """Validation metrics by value of the setting `knob`, and the value chosen by them; None if none is to be chosen."""
+    quality = f"ndcg@{tree['k']}"
+    table = curve(pipeline, split, knob, tree["values"])
+    if metric not in table:
+        raise InputError(f"metric={metric} is not available; choose from {', '.join(table.columns[1:])}")
+    picked = None if tree["keep"] is None else choose_value(table, knob, metric, quality, tree["keep"])
+    watched = table[list(dict.fromkeys([knob, quality, metric]))]
+    console.table(f"validation by {knob} (first row: {without(knob)})", watched)
+    console.say(
+        f"chosen on validation: {knob}={picked:g}, the best {metric} with at least {tree['keep']:g} of {quality}"
+        if picked is not None
+        else f"{knob} is unchanged; set keep=0.95 to choose it on validation"
+    )
+    return table, picked
 
 
 def _examples(done: Mapping[str, ListResults], stages: Stages, known: Interactions) -> list[Example]:

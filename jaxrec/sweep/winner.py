@@ -67,19 +67,7 @@ def finish(
     Raises:
         KeyboardInterrupt: it was interrupted while it was trained again.
     """
-    winner, finalists = best(study), None
-    equal = [trial for trial in ranked(study) if len(violated(trial)) == len(violated(winner))]
-    trials = {trial.number: trial for trial in equal[: chosen.finalists]}
-    if len(trials) > 1 and settings.is_random(tuning.tree):
-        finalists = confirm(
-            [*trials.values()],
-            chosen.finalist_seeds,
-            lambda trial: tuning.winner_tree(study, trial),
-            lambda tree: settings.program_of(tree, tuning.extremes),
-            split.selection,
-            on_epoch,
-        )
-        winner = trials[finalists.winner]
+    winner, finalists = _chosen(tuning, chosen, study, split.selection, on_epoch)
     tree = tuning.winner_tree(study, winner, chosen.refit)
     if runner.best is not None and runner.best.number == winner.number:
         selected, shared = runner.best.selected, runner.best.tree | {"refit": tree["refit"]}
@@ -97,7 +85,8 @@ def finish(
         notes = verdict(study, {}, baseline, settings.get(tuning.tree, "trainer.epochs"), winner)
     else:
         notes = verdict(study, tuning.space, baseline, settings.get(tree, "trainer.epochs"), winner)
-    if (n_ended := plan.counts(study)[0]) < plan.total < UNLIMITED:
+    n_ended = plan.counts(study)[0]
+    if n_ended < plan.total < UNLIMITED:
         notes.append(f"{n_ended} of {plan.total} trials have ended: start the same search again to continue it")
     elif runner.saved is not None and n_ended >= plan.total:
         runner.saved.remove()
@@ -118,6 +107,26 @@ def finish(
                 f"elsewhere: {n_missing}"
             )
     return Tuned(study, winner, tree, result, notes, finalists, corrected)
+
+
+def _chosen(
+    tuning: Tuning, chosen: Search, study: Study, selection: Selection, on_epoch: OnEpoch
+) -> tuple[FrozenTrial, Finalists | None]:
+    """The best trial by validation, or of several finalists the best over new seeds, with their comparison."""
+    winner = best(study)
+    equal = [trial for trial in ranked(study) if len(violated(trial)) == len(violated(winner))]
+    trials = {trial.number: trial for trial in equal[: chosen.finalists]}
+    if len(trials) < 2 or not settings.is_random(tuning.tree):
+        return winner, None
+    finalists = confirm(
+        [*trials.values()],
+        chosen.finalist_seeds,
+        lambda trial: tuning.winner_tree(study, trial),
+        lambda tree: settings.program_of(tree, tuning.extremes),
+        selection,
+        on_epoch,
+    )
+    return trials[finalists.winner], finalists
 
 
 def train_again(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from jaxrec.data.reading.times import Where
 from jaxrec.errors import InputError
@@ -49,29 +50,8 @@ def apply_events(
     Raises:
         InputError: a row has no event or an unknown one, or a setting names an event that is unknown or has no rows.
     """
-    codes, events = frame["event"].cat.codes.to_numpy(), [str(name) for name in frame["event"].cat.categories]
-    if (missing := np.flatnonzero(codes < 0)).size:
-        raise InputError(f"{where(int(missing[0]))} has no event ({missing.size:,} such rows): fill or drop them")
-    names = tuple(known) if known is not None else tuple(sorted(events))
-    if len(names) > MAX_EVENT_TYPES:
-        raise InputError(
-            f"data.event_column has {len(names):,} distinct events: name a column with at most {MAX_EVENT_TYPES}"
-        )
-    spellings: dict[str, str] = {}
-    for name in names:
-        if (other := spellings.setdefault(name.strip().casefold(), name)) != name:
-            raise InputError(
-                f"data.event_column has the events {other!r} and {name!r}, which differ only in case or in blanks: "
-                "write each event the same way"
-            )
-    new_codes = np.array([names.index(name) if name in names else -1 for name in events], np.int8)
-    codes = new_codes[codes]
-    if (unknown_rows := np.flatnonzero(codes < 0)).size:
-        event = str(frame["event"].iloc[unknown_rows[0]])
-        raise InputError(
-            f"{where(int(unknown_rows[0]))} has the unknown event {event!r} ({unknown_rows.size:,} such rows): the "
-            f"events are {', '.join(names)}; fix or drop these rows"
-        )
+    names = tuple(known) if known is not None else tuple(sorted(map(str, frame["event"].cat.categories)))
+    codes = _codes(frame["event"], names, where)
     settings = {"data.events": kept or (), "data.event_weights": weights or ()}
     settings |= {"data.target_event": () if target is None else (target,)}
     for key, values in settings.items():
@@ -104,3 +84,30 @@ def apply_events(
     if len(names) == 1:
         return EventRows(frame.drop(columns="event").assign(**columns), (), notes)
     return EventRows(frame.assign(event=codes, **columns), names, notes)
+
+
+def _codes(events: pd.Series, names: Sequence[str], where: Where) -> Int[np.ndarray, "N"]:
+    """Code of the event of each row; raise an InputError for ambiguous names and rows without a known event."""
+    codes = events.cat.codes.to_numpy()
+    if (missing := np.flatnonzero(codes < 0)).size:
+        raise InputError(f"{where(int(missing[0]))} has no event ({missing.size:,} such rows): fill or drop them")
+    if len(names) > MAX_EVENT_TYPES:
+        raise InputError(
+            f"data.event_column has {len(names):,} distinct events: name a column with at most {MAX_EVENT_TYPES}"
+        )
+    spellings: dict[str, str] = {}
+    for name in names:
+        if (other := spellings.setdefault(name.strip().casefold(), name)) != name:
+            raise InputError(
+                f"data.event_column has the events {other!r} and {name!r}, which differ only in case or in blanks: "
+                "write each event the same way"
+            )
+    categories = map(str, events.cat.categories)
+    codes = np.array([names.index(name) if name in names else -1 for name in categories], np.int8)[codes]
+    if (unknown := np.flatnonzero(codes < 0)).size:
+        event = str(events.iloc[unknown[0]])
+        raise InputError(
+            f"{where(int(unknown[0]))} has the unknown event {event!r} ({unknown.size:,} such rows): the "
+            f"events are {', '.join(names)}; fix or drop these rows"
+        )
+    return codes

@@ -68,15 +68,7 @@ def by_session(
     kept &= ~unknown
     kept &= _lengths(session, kept, n_sessions) >= 2
 
-    for p, name in ((TRAIN, "train on"), (VALIDATION, "validate"), (TEST, "test")):
-        if not (kept & (part == p)).any() and (p != VALIDATION or validation_days):
-            days = np.ptp(time) / DAY if len(time) else 0.0
-            raise InputError(
-                f"split=sessions leaves no session of two or more events to {name}: the data spans {days:.1f} days, "
-                f"split.validation_days={validation_days:g} and split.test_days={test_days:g}; change "
-                "them, or increase split.gap_minutes"
-            )
-
+    _check_parts(time, part[kept], validation_days, test_days)
     split_rows = np.flatnonzero(kept)
     data = _as_users(interactions, session, split_rows, numbered=gap_minutes is not None)
     part = part[split_rows]
@@ -91,6 +83,18 @@ def by_session(
         "rows_of_unknown_items_dropped": int(np.count_nonzero(unknown)),
     }
     return replace(split, notes={**split.notes, **notes})
+
+
+def _check_parts(time: np.ndarray, part: np.ndarray, validation_days: float, test_days: float) -> None:
+    """Raise an InputError if a part has no rows."""
+    for code, purpose in ((TRAIN, "train on"), (VALIDATION, "validate"), (TEST, "test")):
+        if not (part == code).any() and (code != VALIDATION or validation_days):
+            days = np.ptp(time) / DAY if len(time) else 0.0
+            raise InputError(
+                f"split=sessions leaves no session of two or more events to {purpose}: the data spans {days:.1f} days, "
+                f"split.validation_days={validation_days:g} and split.test_days={test_days:g}; change "
+                "them, or increase split.gap_minutes"
+            )
 
 
 def _lengths(session: np.ndarray, mask: np.ndarray, n_sessions: int) -> np.ndarray:
