@@ -22,7 +22,8 @@ from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, by_fold, differing, flat, fold_of, get, is_random, seeds_differ, without_replica
 from jaxrec.statistics import LEVEL, compared
 
-SIZES = ("users", "items", "train", "validation", "test")  # of the data, in metrics.json
+# What identifies the data, in metrics.json; runs of earlier versions have no fingerprint.
+OF_DATA = ("users", "items", "train", "validation", "test", "fingerprint")
 NOT_METRICS = ("user_id", "item_id", "known")  # columns of per_user.parquet that are not metrics
 
 
@@ -220,12 +221,13 @@ def _check_same(first: Run, run: Run, metric: str) -> None:
             f"{first.directory} has {key}={flat(one).get(key)}, {run.directory} has {key}={flat(other).get(key)}: runs "
             "can be compared only on the same data and split"
         )
-    sizes, others = ({key: each.metrics.get("data", {}).get(key) for key in SIZES} for each in (first, run))
-    for key in differing(sizes, others)[:1]:
-        raise InputError(
-            f"{run.directory} had other data than {first.directory} ({key}: {others[key]} and {sizes[key]}): the files "
-            "have changed in between; train both again"
-        )
+    for key in OF_DATA:
+        before, later = (each.metrics.get("data", {}).get(key) for each in (first, run))
+        if None not in (before, later) and before != later:
+            raise InputError(
+                f"{run.directory} had other data than {first.directory} ({key}: {later} and {before}): the files have "
+                "changed in between; train both again"
+            )
     ids = [name for name in ("user_id", "item_id") if name in first.per_user]
     if metric not in run.per_user or not run.per_user[ids].equals(first.per_user[ids]):
         raise InputError(

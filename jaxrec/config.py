@@ -63,6 +63,8 @@ def explain(error: BaseException) -> str:
             f"{ambiguous[1]} has several values: write a list, '{key}=[{value}]', text in quotes, "
             f"{advice(key, value)}, or add --multirun to jaxrec train for a run of each"
         )
+    if unknown := re.match(r"Could not override '(.*)'\.\s+No match in the defaults list", str(error)):
+        return f"{unknown[1]} is unknown here: no choice of this command has that name, see its settings with --help"
     node = getattr(error.__cause__ or error, "parent_node", None)
     if (key := unknown_key(error)) and key.startswith("sweep.space."):
         return f"{key} is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file, {SPACES}"
@@ -82,7 +84,7 @@ def _unreadable(override: str, message: str) -> str:
         return f"{override}: write KEY=VALUE, e.g. model=ease"
     if key != key.strip() or value != value.strip():
         return f"{override}: write KEY=VALUE without blanks around the =, {advice(key.strip(), value.strip())}"
-    if key.startswith("sweep.space"):
+    if key.lstrip("+~").startswith("sweep.space"):
         return f"{override} cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file, {SPACES}"
     if value.startswith("choice(") and "NoneType" in message:
         return f"{override}: choice(...) cannot contain null: write the space as a file, {SPACES}"

@@ -141,6 +141,18 @@ def test_runs_on_other_data_are_refused(runs, tmp_path):
         compare([str(runs / "ease"), str(tmp_path / "later")])
 
 
+def test_runs_on_as_many_other_rows_are_refused_and_runs_without_a_fingerprint_are_not(runs, tmp_path):
+    shutil.copytree(runs / "popularity", tmp_path / "later")
+    metrics = json.loads((tmp_path / "later" / "metrics.json").read_text())
+    metrics["data"]["fingerprint"] = "0"
+    (tmp_path / "later" / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(InputError, match=r"later had other data than .*ease \(fingerprint: 0 and [0-9a-f]{16}\)"):
+        compare([str(runs / "ease"), str(tmp_path / "later")])
+    del metrics["data"]["fingerprint"]
+    (tmp_path / "later" / "metrics.json").write_text(json.dumps(metrics))
+    assert len(compare([str(runs / "ease"), str(tmp_path / "later")]).settings) == 2
+
+
 def test_broken_tables_are_refused(tmp_path):
     (tmp_path / "runs.csv").write_text("run\n1\n")
     with pytest.raises(InputError, match=r"runs\.csv is not the table of a grid"):

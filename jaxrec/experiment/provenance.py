@@ -2,17 +2,18 @@
 
 import jax
 
+from jaxrec.data.splits.fingerprint import fingerprint
 from jaxrec.data.splits.split import Split
 from jaxrec.settings import Tree
 
 
 def facts(split: Split) -> Tree:
-    """Return dataset sizes, notes of the split, and counts of rows repaired while reading."""
+    """Return sizes and fingerprint of the data, notes of the split, and counts of rows repaired while reading."""
     train, validation = split.selection.train, split.selection.validation
     held_out = 0 if validation is None else len(validation.target)
     sizes = {"train": len(train), "validation": held_out, "test": len(split.test.target)}
     counts = {"users": train.n_users, "items": train.n_items, "interactions": sum(sizes.values()), **sizes}
-    return {**counts, **split.notes, "reading": dict(train.notes)}
+    return {**counts, **split.notes, "fingerprint": fingerprint(split), "reading": dict(train.notes)}
 
 
 def environment(placement: str) -> Tree:

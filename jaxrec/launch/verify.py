@@ -85,7 +85,7 @@ def verify_run(directory: Path) -> Verification:
     split, load_s = experiment.prepare(tree)
     _, shared, population = settings.program_of(tree, _extremes(settings.get(tree, "sweep.space")))
     (result,) = experiment.finish(shared, split, select(shared, split, population), load_s)
-    _note_environment(metrics.get("environment"), result.metrics["environment"])
+    _note_changes(metrics, result.metrics)
     stored, repeated = (
         {f"{part} {key}": value for part in ("validation", "test") for key, value in (each[part] or {}).items()}
         for each in (metrics, result.metrics)
@@ -153,9 +153,13 @@ def _extremes(space: Mapping[str, object] | None) -> dict[str, list[object]]:
     return {key: dimension.extremes() for key, dimension in space_from_yaml(space).items()} if space else {}
 
 
-def _note_environment(stored: Mapping[str, object] | None, present: Mapping[str, object]) -> None:
+def _note_changes(stored: Tree, present: Tree) -> None:
+    """Say whether data or environment are others than those of the stored metrics."""
+    data = stored.get("data") or {}
+    if data.get("fingerprint", present["data"]["fingerprint"]) != present["data"]["fingerprint"]:
+        say("note: the data has changed since the run was trained")
     keys = ("jax", "jaxlib", "backend", "device", "machine", "devices")
-    before = stored or {}
-    changed = [f"{key} {before.get(key)} → {present.get(key)}" for key in keys if before.get(key) != present.get(key)]
+    before, now = stored.get("environment") or {}, present["environment"]
+    changed = [f"{key} {before.get(key)} → {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
     if changed:
         say(f"note: the environment has changed: {', '.join(changed)}")

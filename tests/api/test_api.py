@@ -49,15 +49,15 @@ def test_rows_that_were_left_out_are_named(capsys):
     user[:2] = None
     frame = pd.DataFrame({"user_id": user, "item_id": np.arange(138) % 23})
     data = jaxrec.Dataset(frame)
-    assert "136 interactions; read: 2 rows without a user, dropped)" in repr(data)
+    assert "136 interactions; read: 2 rows without a user (missing, empty or -1), dropped)" in repr(data)
     parts = jaxrec.split(data, "leave_one_out")
     assert capsys.readouterr().out == ""
     jaxrec.fit(parts, "popularity", verbose=False)
     assert capsys.readouterr().out == ""
     jaxrec.fit(parts, "popularity")
-    assert "  read: 2 rows without a user, dropped\n" in capsys.readouterr().out
+    assert "  read: 2 rows without a user (missing, empty or -1), dropped\n" in capsys.readouterr().out
     jaxrec.search(parts, "item_knn", n_trials=1)
-    assert "  read: 2 rows without a user, dropped\n" in capsys.readouterr().out
+    assert "  read: 2 rows without a user (missing, empty or -1), dropped\n" in capsys.readouterr().out
 
 
 def test_a_fit_has_the_numbers_of_the_command_line(model, planted_run):

@@ -23,6 +23,10 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
     ("arguments", "message"),
     [
         (["train", "model"], "error: model: write KEY=VALUE, e.g. model=ease\n"),
+        (
+            ["study", "data=files"],
+            "error: data is unknown here: no choice of this command has that name, see its settings",
+        ),
         (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
         (["train", "data.path=${x}"], "error: Interpolation key 'x' not found; set another value, or write \\${ for"),
         (["train", "model = ease"], "error: model = ease: write KEY=VALUE without blanks around the =, model=ease\n"),
@@ -33,6 +37,10 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
         (["train", "--multirun", "model.k=glob(*)"], "error: model.k=glob(*) matches nothing: glob() selects choices"),
         (
             ["train", "--multirun", "sweep.space={'model.k':{low:1,high:9}}"],
+            "cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file",
+        ),
+        (
+            ["train", "--multirun", "+sweep.space={'model.k':{low:1,high:9}}"],
             "cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file",
         ),
         (

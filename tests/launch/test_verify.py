@@ -42,12 +42,14 @@ def test_a_run_is_verified(command, planted_run, tmp_path):
     metrics = json.loads((run / "metrics.json").read_text())
     metrics["test"]["ndcg@10"] += 0.001
     metrics["environment"]["jax"] = "0.0.1"
+    metrics["data"]["fingerprint"] = "0"
     (tmp_path / "changed" / "metrics.json").write_text(json.dumps(metrics))
     done = command("verify", str(tmp_path / "changed"))
     assert done.returncode == 1
     assert "test ndcg@10" in done.stdout
     assert "validation ndcg@10" not in done.stdout
     assert "differ by up to 0.001" in done.stdout
+    assert "note: the data has changed since the run was trained" in done.stdout
     assert "note: the environment has changed: jax 0.0.1 →" in done.stdout
 
 

@@ -48,7 +48,7 @@ def filter_anonymous(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.Data
     if not is_anonymous.any():
         return frame, {}
     if anonymous == "keep":
-        return frame, {"rows without a user, kept as the one user -1": int(is_anonymous.sum())}
+        return frame, {"rows without a user (missing, empty or -1), kept as the one user -1": int(is_anonymous.sum())}
     if is_anonymous.all():
         raise InputError(f"none of the {len(frame):,} rows has a user: data.anonymous=keep treats them as one user")
-    return frame[~is_anonymous], {"rows without a user, dropped": int(is_anonymous.sum())}
+    return frame[~is_anonymous], {"rows without a user (missing, empty or -1), dropped": int(is_anonymous.sum())}

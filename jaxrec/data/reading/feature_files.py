@@ -207,9 +207,15 @@ def _without_blanks(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _multi_valued(column: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
-    """Return lists, of text split at the separator."""
+    """Return lists, of text split at the separator; names have no blanks around them."""
     if _is_list(column.type):
-        return column
+        whole = column.combine_chunks()
+        values = tables.plain(pa.chunked_array([pc.list_flatten(whole)]))
+        if not pa.types.is_string(values.type):
+            return column
+        ends = np.cumsum(pc.fill_null(pc.list_value_length(whole), 0).to_numpy())
+        names = _without_blanks(values).combine_chunks()
+        return pa.chunked_array([pa.LargeListArray.from_arrays(np.append(0, ends), names, mask=whole.is_null())])
     text = _without_blanks(column.cast(pa.string()))
     return pc.split_pattern_regex(text, rf"\s*{re.escape(separator)}\s*")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jaxrec.data.reading.text_files import DELIMITERS, format_suffix
 from jaxrec.errors import InputError
 
 SUFFIXES = (".parquet", ".pq")
@@ -26,14 +27,22 @@ def is_pattern(path: Path) -> bool:
 def shards(path: Path) -> list[Path]:
     """Return the files of a table, sorted by name; those of a folder include its subfolders.
 
+    Files and subfolders whose name starts with a dot or an underscore are notes of the program that wrote the table.
+
     Raises:
-        InputError: there are none.
+        InputError: there are none, or a folder holds tables of another format, too.
     """
     if path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file() and not file.name.startswith((".", "_"))]
+        names = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+        found = [path / name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
         files = [file for file in found if file.suffix.lower() in SUFFIXES]
         if not files:
             raise InputError(f"{path} is a folder without .parquet files: name a file in it, or another folder")
+        if other := [file for file in found if format_suffix(file) in DELIMITERS]:
+            raise InputError(
+                f"{path} holds {min(other).relative_to(path)} beside .parquet files, and only .parquet files can be "
+                f"read together: name one file, or the pattern {path / '*.parquet'}"
+            )
     elif is_pattern(path):
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]
         if not files:

@@ -28,6 +28,8 @@ UNCLEAR = (
     (190_001, 210_012, "years and months"),
     (29_221, 65_380, "serial days of a spreadsheet (1980 to 2078), or seconds of a day"),
     (10_957, 29_220, "days since 1970 (2000 to 2050), or seconds of a day"),
+    (719_163, 748_762, "days since the year 1 or 0 (1970 to 2050)"),
+    (2_440_587, 2_469_808, "Julian days (1970 to 2050)"),
 )
 WITHOUT = ", or set data.time_column=null"  # end of messages about times that a data set may do without
 RECENT = 631_152_000_000  # milliseconds: 1990

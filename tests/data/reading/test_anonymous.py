@@ -29,10 +29,10 @@ def test_anonymous_rows_are_dropped_or_are_one_user(names):
     frame = pd.DataFrame({"user_id": pd.Categorical(names), "item_id": [1, 2, 3, 4]})
     dropped, notes = filter_anonymous(frame, "drop")
     assert dropped["item_id"].tolist() == [1, 3]
-    assert notes == {"rows without a user, dropped": 2}
+    assert notes == {"rows without a user (missing, empty or -1), dropped": 2}
     kept, notes = filter_anonymous(frame, "keep")
     assert kept["user_id"].tolist() == names
-    assert notes == {"rows without a user, kept as the one user -1": 2}
+    assert notes == {"rows without a user (missing, empty or -1), kept as the one user -1": 2}
     known = frame[[True, False, True, False]]
     for anonymous in ("drop", "keep"):
         assert filter_anonymous(known, anonymous) == (known, {})
@@ -51,14 +51,14 @@ def test_files_drop_anonymous_rows(bought):
     data = files(bought, value_column="v")
     assert (data.user_ids.tolist(), data.value.tolist()) == ([7], [1, 4])
     assert sorted(data.item_ids) == ["a", "b"]  # items of anonymous rows only are not in the catalog
-    assert data.notes == {"rows without a user, dropped": 3}
+    assert data.notes == {"rows without a user (missing, empty or -1), dropped": 3}
 
 
 def test_files_keep_anonymous_rows_as_one_user_beside_numeric_ids(bought):
     data = files(bought, value_column="v", anonymous="keep")
     assert data.user_ids.tolist() == [-1, 7]
     assert data.value[data.user == 0].tolist() == [2, 3, 5]
-    assert data.notes == {"rows without a user, kept as the one user -1": 3}
+    assert data.notes == {"rows without a user (missing, empty or -1), kept as the one user -1": 3}
 
 
 def test_missing_users_are_an_error_with_anonymous_error(bought):

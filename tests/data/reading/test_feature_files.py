@@ -279,3 +279,16 @@ def test_names_of_categories_have_no_blanks_around_them(data):
     found = data("item_id,c,m\nx1,caf\u00e9 ,e\u0301 | b\nx2, cafe\u0301,\u00e9|b\nx3,  ,b\n", multi_valued=("m",))
     assert by_id(found, "c") == ["caf\u00e9", "caf\u00e9", None]
     assert [list(names) for names in by_id(found, "m")] == [["\u00e9", "b"], ["\u00e9", "b"], ["b"]]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string()), pa.large_list(pa.dictionary(pa.int8(), pa.string()))])
+def test_names_in_lists_have_no_blanks_around_them(data, tmp_path, kind):
+    names = [["caf\u00e9 ", " b"], None, ["cafe\u0301", " "], []]
+    lists = pa.array(names, pa.list_(pa.string())).cast(kind)
+    pq.write_table(pa.table({"item_id": ["x1", "x2", "x3", "x4"], "m": lists}), tmp_path / "items.parquet")
+    found = by_id(data("", item_features=tmp_path / "items.parquet"), "m")
+    assert [None if names is None else list(names) for names in found] == [
+        ["caf\u00e9", "b"],
+        None,
+        ["caf\u00e9", None],
+    ]

@@ -55,7 +55,7 @@ def test_a_missing_category_is_a_missing_user():
     users = pa.DictionaryArray.from_arrays(pa.array([0, None, 0], pa.uint32()), pa.array(["a"], pa.string_view()))
     data = files(source(Stream(pa.table({"user_id": users, "item_id": ITEMS}))))
     assert data.user_ids[data.user].tolist() == ["a", "a"]
-    assert data.notes == {"rows without a user, dropped": 1}
+    assert data.notes == {"rows without a user (missing, empty or -1), dropped": 1}
 
 
 def test_short_decimals_and_sparse_columns():

@@ -34,7 +34,7 @@ def test_labels_beside_ids_of_mixed_types_and_anonymous_rows(tmp_path):
     frame = pd.DataFrame(rows, columns=FRAME.columns)
     data = files(write(frame, tmp_path / "mixed.csv"), label_column="label")
     assert [data.user_ids[user] for user in data.negatives[0]] == ["7"]
-    assert data.notes == {"rows without a user, dropped": 1}
+    assert data.notes == {"rows without a user (missing, empty or -1), dropped": 1}
 
 
 def test_with_given_splits_only_train_has_a_label_column(tmp_path):

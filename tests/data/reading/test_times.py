@@ -131,6 +131,9 @@ def test_dates_survive_their_iso_text(times):
         ([45_322.5, 45_323.25], "serial days of a spreadsheet"),
         ([202401, 202402], "years and months"),
         ([19_724, 19_725], "days since 1970"),
+        ([738_886, 738_887], "days since the year 1 or 0"),  # date.toordinal of January 2024
+        ([739_252.25, 739_253.5], "days since the year 1 or 0"),  # the same as MATLAB's datenum
+        ([2_460_310.5, 2_460_311.5], "Julian days"),  # the same days
         ([1_442_004_589, 0, 0], r"row 2 has the time 0 \(2 such rows\), but others are after 1990"),
         ([-1, 1_442_004_589], "row 1 has the time -1 .*, but others are after 1990: correct or drop"),
         (["2015-09-11", "1970-01-01"], "row 2 has the time 1970-01-01 .*, but others are after 1990"),

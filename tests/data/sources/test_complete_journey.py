@@ -83,7 +83,7 @@ def test_rows_without_a_household(write, missing):
     bought.loc[0, "household_id"] = missing
     folder = write(transactions=bought)
     dropped = complete_journey(folder)
-    assert (len(dropped), dropped.notes["rows without a user, dropped"]) == (4, 1)
+    assert (len(dropped), dropped.notes["rows without a user (missing, empty or -1), dropped"]) == (4, 1)
     kept = complete_journey(folder, anonymous="keep")
     assert kept.user_ids[kept.user].tolist() == [-1, 900, 906, 900, 906]
 

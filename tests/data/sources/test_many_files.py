@@ -156,6 +156,21 @@ def test_folders_and_patterns_need_parquet_files(tmp_path):
     (tmp_path / "log.csv").write_text("user_id,item_id\n1,2\n")
     with pytest.raises(InputError, match=r"log.csv, but only .parquet files can be read together"):
         files(tmp_path / "*.csv")
+    pq.write_table(pa.table({"user_id": [1], "item_id": [3]}), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"holds log.csv beside .*: name one file, or the pattern .*/\*\.parquet$"):
+        files(tmp_path)
+    (tmp_path / "log.csv").rename(tmp_path / "log.csv.gz")
+    with pytest.raises(InputError, match=r"holds log.csv.gz beside"):
+        files(tmp_path)
+    assert len(files(tmp_path / "*.parquet")) == 1
+
+
+def test_notes_of_the_program_that_wrote_a_folder_are_no_data(folder):
+    rows = len(files(folder, duplicates="keep"))
+    for name in ("_delta_log", ".cache"):
+        (folder / name).mkdir()
+        pq.write_table(pa.table({"user_id": [1], "item_id": ["p1"]}), folder / name / "0.checkpoint.parquet")
+    assert len(files(folder, duplicates="keep")) == rows
 
 
 def test_a_column_that_some_files_encode_by_a_dictionary_is_joined(log, folder):

@@ -59,7 +59,7 @@ NOTES = {
     "rows of quantity 0, dropped": 1,
     "rows with a negative quantity that are not cancellations, dropped": 1,
     "rows of a cancellation with a positive quantity, dropped": 1,
-    "rows without a user, dropped": 1,
+    "rows without a user (missing, empty or -1), dropped": 1,
     "further lines of an item in its invoice, summed into one": 1,
     "cancellations, taken from purchases before": 1,
     "cancellations of more than was bought before, the rest ignored": 1,
@@ -170,9 +170,9 @@ def test_rows_without_a_customer_may_be_kept_as_one_user(write, missing):
     frame = lines().astype({"Customer ID": "Int64"}).fillna({"Customer ID": missing or pd.NA})
     data = read(write(frame), anonymous="keep")
     assert (-1, "22041", 48, "2009-12-01T07:46") in rows(data)
-    assert data.notes["rows without a user, kept as the one user -1"] == 1
+    assert data.notes["rows without a user (missing, empty or -1), kept as the one user -1"] == 1
     data = read(write(frame))
-    assert data.notes["rows without a user, dropped"] == 1
+    assert data.notes["rows without a user (missing, empty or -1), dropped"] == 1
 
 
 def test_quantities_and_filters(write):
@@ -376,7 +376,7 @@ def test_the_real_year(shared_data):
     assert found == bought
     assert notes["no product"] == sum(data.notes[reason] for reason in CODES if reason)
     assert notes["price"] == data.notes["rows of a price of 0 or less, dropped"]
-    assert notes["nobody"] == data.notes["rows without a user, dropped"]
+    assert notes["nobody"] == data.notes["rows without a user (missing, empty or -1), dropped"]
     assert notes["too many"] == data.notes["cancellations of more than was bought before, the rest ignored"]
     parasol = data.item_features.set_index(data.item_ids).loc["15056BL"]
     assert parasol["description"] == "EDWARDIAN PARASOL BLACK"

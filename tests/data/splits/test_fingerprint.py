@@ -53,6 +53,15 @@ def test_another_split_or_a_row_less_changes_the_fingerprint():
     assert len({of(FRAME), *others}) == 5
 
 
+def test_the_fingerprint_of_a_split_covers_its_test_rows():
+    row = int(_rows_of_test()[0])
+    changed = FRAME.copy()
+    changed.loc[row, "value"] += 1
+    assert of(changed) == of(FRAME)
+    prints = {fingerprint(holdout(encode(frame, name="data"))) for frame in (FRAME, FRAME.copy(), changed)}
+    assert len(prints) == 2
+
+
 def _rows_of_test() -> np.ndarray:
     numbered = FRAME.assign(value=np.arange(200))
     return holdout(encode(numbered, name="data")).test.target.value.astype(int)
