@@ -13,7 +13,7 @@ from tests.paths import ROOT
 FILE = ROOT / "tests" / "fixtures" / "experiments.yaml"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SECTIONS = ("split", "model", "loss", "negatives", "optimizer", "trainer", "refit")
-WITHOUT_EFFECT = {"_partial_", "members", "mesh", "save_minutes", "precision"}
+WITHOUT_EFFECT = {"_partial_", "members", "mesh", "save_minutes", "precision", "loss_scale"}
 
 
 def settings_of(name: str, compose: Callable[..., Tree]) -> tuple[Tree, Tree]:

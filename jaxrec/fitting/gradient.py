@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
-from pydantic import PositiveInt
+from pydantic import PositiveFloat, PositiveInt
 
 from jaxrec import backend
 from jaxrec.data.interactions import Interactions
@@ -22,7 +22,7 @@ from jaxrec.fitting.mining import Miner, mining_sampler, nothing_mined
 from jaxrec.fitting.objective import EpochStart, Objective
 from jaxrec.fitting.permutation import shuffled
 from jaxrec.fitting.population import Members, Placement, Population, place
-from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent
+from jaxrec.fitting.row_updates import Averaged, Dense, RowDescent, unscaled
 from jaxrec.fitting.saved_slots import SavedSlots
 from jaxrec.hyper import Hyper, with_hyper, with_numbers, zeroed
 from jaxrec.mesh import MeshSize, batch_shared_by, check_batch, padded, places_in_batch, rows_over, sum_over_batch
@@ -64,6 +64,7 @@ class GradientFit(EpochLoop):
         members: run members of one device by `vmap` or `sequential`; `auto` decides by backend
         precision: of the factors of matrix products on accelerators: `float32` is JAX's default there (TF32, on TPUs
             bfloat16 passes), `bfloat16` rounds them. Sums, parameters and optimizer state are float32 in both
+        loss_scale: factor of the loss in the backward pass, by which gradients are divided before they are clipped
         mesh: devices over which members, batches and rows of tables are split
     """
 
@@ -72,6 +73,7 @@ class GradientFit(EpochLoop):
     batch_size: PositiveInt = 2048
     members: Members = "auto"
     precision: Precision = "float32"
+    loss_scale: PositiveFloat = 1.0
     mesh: MeshSize = MeshSize()  # noqa: RUF009
 
     def __post_init__(self) -> None:
@@ -123,6 +125,7 @@ class GradientFit(EpochLoop):
             placement.n_row_devices,
             penalized=bool(np.any((vars(model) | hyper.of("model")).get("regularization", 0))),
             products=PRODUCTS[self.precision],
+            loss_scale=self.loss_scale,
             mined=None if hard is None else (train.n_users, hard.width),
         )
         loaded = lambda params: model.pretrained(params, train)  # noqa: E731
@@ -145,6 +148,7 @@ class Training:
         n_row_devices: number of devices over which the rows of tables are split
         penalized: add the model's own penalty
         products: precision of matrix products, for `jax.default_matmul_precision`
+        loss_scale: factor of the loss in the backward pass
         mined: shape of a member's mined negatives; None: the sampler uses none
     """
 
@@ -157,6 +161,7 @@ class Training:
     n_row_devices: int
     penalized: bool
     products: str | None
+    loss_scale: float
     mined: tuple[int, int] | None
 
     def start(self, shared: PyTree, key: PRNGKeyArray, hyper: Hyper) -> State:
@@ -172,6 +177,7 @@ class Training:
     def _parts(self, hyper: Hyper) -> tuple[Model, Objective, Dense | Averaged | RowDescent]:
         """The model, the objective with its sampler, and the optimizer, with the member's hyperparameters."""
         optimizer = with_numbers(partial(self.optimizer), hyper.of("optimizer"))()
+        optimizer = optimizer if self.loss_scale == 1 else unscaled(optimizer, self.loss_scale)
         objective = with_numbers(self.objective, _numbers_of_loss(self.objective, hyper))
         return with_hyper(self.model, hyper), objective, optimizer
 
@@ -204,7 +210,8 @@ class Training:
                 # Each device divides by the weight of the whole batch, so that gradients can be summed over devices.
                 whole = sum_over_batch(weights)
                 # Avoid 0 / 0 for a batch of total weight 0, e.g. of windows without a target.
-                return total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny), (total, weights)
+                mean = total / jnp.maximum(whole, jnp.finfo(whole.dtype).tiny)
+                return self.loss_scale * mean, (total, weights)
 
             def passed() -> Float[Array, ""]:
                 return state.epoch.astype(jnp.float32) + (number.astype(jnp.float32) + 0.5) / n_steps

@@ -5,7 +5,7 @@ that plain SGD and Adagrad change anyway: the cost of a step depends on the batc
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -187,6 +187,21 @@ class RowDescent:
                 ids, of_ids = lookup.ids, sum_over_batch(of_rows_gradient)
             tables[path], states[path] = self.rule(tables[path], states[path], ids, of_ids)
         return _together(tables, optax.apply_updates(others, updates)), RowState(dense, states), report
+
+
+def unscaled(optimizer: Dense | Averaged | RowDescent, scale: float) -> Dense | Averaged | RowDescent:
+    """An optimizer for the gradients of `scale` times the cost: it divides them before it clips or uses them."""
+    if isinstance(optimizer, Averaged):
+        inner = unscaled(optimizer.inner, scale)
+        assert isinstance(inner, Dense)
+        return replace(optimizer, inner=inner)
+    if isinstance(optimizer, Dense):
+        return replace(optimizer, transformation=optax.chain(optax.scale(1 / scale), optimizer.transformation))
+
+    def rule(table: Array, state: PyTree, ids: Array, gradient: Array) -> tuple[Array, PyTree]:
+        return optimizer.rule(table, state, ids, gradient / scale)
+
+    return replace(optimizer, rule=rule, rest=optax.chain(optax.scale(1 / scale), optimizer.rest))
 
 
 def _at_tables(lookup: Callable[[Callable[[Array], Array], Array, tuple[str, ...]], Array]) -> Callable[..., Any]:

@@ -3,12 +3,12 @@
 import pickle
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from jaxrec.arguments import REGISTERED
+from jaxrec.atomic_files import write_atomic
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, first_line
 from jaxrec.launch.search_task import SearchTask
@@ -39,11 +39,16 @@ def python_launcher(task: SearchTask, split: Split, directory: Path) -> Launcher
             f"workers={task.chosen.workers}: this search cannot be handed to other processes ({first_line(error)})"
         ) from error
 
+    def write(path: Path) -> None:
+        path.write_bytes(pickle.dumps(sys.path) + content)
+
     def start(workers: Sequence[WorkerProcess]) -> list[int]:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "search.pickle"
-            file.write_bytes(pickle.dumps(sys.path) + content)
+        file = directory / "workers" / "search.pickle"  # replaced by the next process if this one is killed
+        write_atomic(file, write)
+        try:
             return start_here([replace(worker, command=("-c", CODE, str(file))) for worker in workers])
+        finally:
+            file.unlink(missing_ok=True)
 
     return Launcher(start, is_here=True)
 

@@ -31,6 +31,7 @@ ADDED: dict[str, object] = {
     "optimizer.cosine_epochs": None,
     "optimizer.ema": None,
     "trainer.precision": "float32",
+    "trainer.loss_scale": 1.0,
     "trainer.mesh._target_": "jaxrec.mesh.MeshSize",
     "trainer.mesh.member": "auto",
     "trainer.mesh.batch": "auto",

@@ -64,6 +64,7 @@ def run(name: str, n_kills: int, seed: int) -> bool:
         print(f"{name}: FAILED after {campaign.kills} kills: {error}", flush=True)
         return False
     except pytest.skip.Exception as error:
+        shutil.rmtree(folder)
         print(f"{name}: skipped: {error}", flush=True)
         return True
     except KeyboardInterrupt:

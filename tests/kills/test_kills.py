@@ -1,10 +1,13 @@
 """The kill campaign finds partial files and mixed outputs, in small programs."""
 
 import random
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from tests.kills import __main__ as command
 from tests.kills.campaign import Campaign, DifferenceError
 from tests.kills.kinds import Kind
 from tests.kills.outputs import TEMPORARY, broken, digests
@@ -53,6 +56,15 @@ def test_a_partial_file_is_found(write, error, tmp_path):
     killed.reference()
     with pytest.raises(DifferenceError, match=error):
         killed.kill(30, random.Random(0))
+
+
+@pytest.mark.parametrize(("kind", "module"), [("postgres", "psycopg"), ("grpc", "grpc")])
+def test_a_kind_whose_client_is_not_installed_is_skipped(kind, module, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert command.run(kind, 1, seed=0)
+    assert capsys.readouterr().out.startswith(f"{kind}: skipped: {module} is not installed: pip install ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_mixture_of_two_outputs_is_found():

@@ -3,6 +3,7 @@
 import pickle
 import signal
 import sys
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,7 +12,11 @@ import jaxrec
 from jaxrec.api.dataset import Dataset
 from jaxrec.data.sources.synthetic import synthetic
 from jaxrec.launch import python_workers
+from jaxrec.launch.search_task import SearchTask
+from jaxrec.launch.worker_process import WorkerProcess
 from jaxrec.losses import bpr
+from jaxrec.sweep.plan import Plan
+from jaxrec.sweep.space import Interval
 
 SPACE = {"model.regularization": {"low": 1.0, "high": 1000.0, "log": True}}
 
@@ -44,6 +49,30 @@ def test_several_workers_are_refused_where_they_cannot_share(split, monkeypatch)
         jaxrec.search(split, "mf", loss=own, n_trials=2, workers=2, verbose=False)
     with pytest.raises(jaxrec.InputError, match=r"strategy=pbt has one population in one process"):
         jaxrec.search(split, "mf", strategy="pbt", population=2, workers=2, verbose=False)
+
+
+def test_the_file_of_a_search_is_in_its_folder_until_the_workers_have_ended(tmp_path, monkeypatch):
+    """Where that of a killed process is replaced by the next one."""
+    plan = Plan(space={"x": Interval(0.0, 1.0)}, n_trials=1, population=1, metric="m", fixed={})
+    task = SearchTask("name", None, SimpleNamespace(tree={}), plan, [])
+    file = tmp_path / "workers" / "search.pickle"
+    file.parent.mkdir()
+    file.write_bytes(b"of a killed process")
+
+    def start(workers):
+        (worker,) = workers
+        assert worker.command == ("-c", python_workers.CODE, str(file))
+        assert [path.name for path in file.parent.iterdir()] == ["search.pickle"]
+        with file.open("rb") as opened:
+            assert pickle.load(opened) == sys.path
+            assert pickle.load(opened)[1:3] == ("the split", tmp_path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(python_workers, "start_here", start)
+    launcher = python_workers.python_launcher(task, "the split", tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        launcher.start([WorkerProcess((), {}, None, tmp_path / "0.log")])
+    assert not file.exists()
 
 
 def test_a_worker_is_terminated_as_by_an_interrupt(interruptible, monkeypatch, tmp_path):

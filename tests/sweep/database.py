@@ -39,6 +39,7 @@ class Postgres:
     """The server; `url` has its password."""
 
     def __init__(self):
+        pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'jaxrec[postgres]'")
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
         program = shutil.which("postgres") or (found[-1] if found else None)
         if program is None:
@@ -95,7 +96,7 @@ class Proxy:
     """The proxy of a SQLite file."""
 
     def __init__(self, directory):
-        pytest.importorskip("grpc")
+        pytest.importorskip("grpc", reason="grpc is not installed: pip install grpcio")
         port = free_port()
         self.url = f"grpc://127.0.0.1:{port}"
         file = f"sqlite:///{directory / 'behind.db'}"
