@@ -133,7 +133,7 @@ def _templates() -> Environment:
 @functools.cache
 def _plotly() -> str:
     """Return Plotly's JavaScript, compressed from 4.8 to 2 MB."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), compresslevel=5, mtime=0)).decode()
 
 
 def _breakable(text: str) -> Html:
