@@ -78,6 +78,7 @@ OUTPUTS = {  # command → files that mark its folders as complete, and its argu
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_an_output_is_not_complete_while_it_is_replaced(name, command, planted_run, tmp_path, monkeypatch):
     """Whatever stops the command: a mixture of old and new files is never a complete output."""

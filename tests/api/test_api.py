@@ -219,6 +219,7 @@ def test_a_search_trades_objectives_off_within_constraints(split):
         jaxrec.search(split, "ease", constraints=["size <= 1"])
 
 
+@pytest.mark.whole
 def test_a_search_in_a_directory_is_continued_and_leaves_the_files_of_a_sweep(split, tmp_path):
     settings = {"space": {"model.regularization": [1.0, 300.0, 9000.0]}, "population": 1, "directory": tmp_path / "s"}
     settings["verbose"] = False

@@ -185,6 +185,7 @@ def test_the_command_composes_every_model_on_its_split(command, monkeypatch):
     assert contenders[1].compose(["model.embedding_dim=7"])["model"]["embedding_dim"] == 7
 
 
+@pytest.mark.whole
 def test_an_experiment_that_sets_data_and_split_can_be_compared(command, monkeypatch):
     calls = []
     monkeypatch.setattr(launch, "compare_models", lambda *arguments: calls.append(arguments))

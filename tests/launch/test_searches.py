@@ -82,6 +82,7 @@ def searched(compose, tmp_path, capsys):
     return search
 
 
+@pytest.mark.whole
 def test_a_finished_search_is_shown_again_without_training_its_winner(searched, tested, tmp_path):
     first, printed = searched()
     files = {path: path.read_bytes() for path in tmp_path.rglob("best/**/*") if path.is_file()}

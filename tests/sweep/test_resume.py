@@ -89,6 +89,7 @@ def test_values_of_users_are_those_of_the_kept_parameters(uninterrupted, compose
     assert corrected.corrected < corrected.value == pytest.approx(best(study).value)
 
 
+@pytest.mark.whole
 def test_values_of_users_are_saved_with_the_training_state(compose, tmp_path):
     tree = compose(*PLANTED, *SETTINGS, "trainer.save_minutes=1")
     tuning, (split, _) = Tuning(tree, SPACE, lambda overrides: tree), experiment.prepare(tree)
@@ -141,6 +142,7 @@ def test_states_of_a_worker_are_used_by_others_and_not_overwritten(tmp_path):
     assert not (tmp_path / "training").exists()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("minutes", "kills"),
     [
