@@ -54,10 +54,9 @@ def embedding_map(vectors: np.ndarray, counts: np.ndarray, names: np.ndarray, ca
     items = np.sort(np.argsort(-counts, kind="stable")[:DRAWN])
     spread = vectors[items].std(axis=0)
     centered = (vectors[items] - vectors[items].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    _, lengths, directions = np.linalg.svd(centered, full_matrices=False)
-    coordinates = centered @ directions[:2].T
-    total = np.sum(lengths**2)
-    share = np.sum(lengths[:2] ** 2) / total if total > 0 else 0.0
+    variances, directions = np.linalg.eigh(centered.T @ centered)  # ascending
+    coordinates = centered @ directions[:, :-3:-1]
+    share = variances[-2:].sum() / variances.sum() if variances.any() else 0.0
     groups = _first_categories(items, categories)
     traces = [
         go.Scatter(
