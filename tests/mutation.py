@@ -30,6 +30,7 @@ SEQUENCES = ("fitting/test_sequence_losses.py", "fitting/test_sequence.py", "fit
 SPLITS = ("data/splits/test_split.py", "data/splits/test_new_users.py", "data/test_split_contract.py")
 SESSIONS = ("data/splits/test_sessions.py", "data/splits/test_session_split.py")
 SEARCH = ("sweep/test_search.py", "sweep/test_trials.py", "sweep/test_resume.py", "sweep/test_workers.py")
+TIMEOUT = ("sweep/test_timeout.py", "sweep/test_closed_forms.py")
 
 # Group → module of jaxrec → its tests, fastest first.
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -74,7 +75,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "fitting/pointwise": ("fitting/test_pointwise.py", "fitting/test_rank_bias.py"),
         "fitting/population": ("fitting/test_population.py", *SLOTS),
         "fitting/reconstruction": ("fitting/test_reconstruction.py",),
-        "fitting/row_updates": ("fitting/test_row_updates.py",),
+        "fitting/row_updates": ("fitting/test_row_updates.py", "fitting/test_loss_scale.py"),
         "fitting/saved_slots": ("sweep/test_resume.py",),
         "fitting/sequence": (*SEQUENCES, "models/test_sequence_inputs.py", "fitting/test_sequence_columns.py"),
         "fitting/sequence_losses": SEQUENCES,
@@ -99,7 +100,10 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/best_trial": SEARCH[2:3],
         "sweep/repeats": SEARCH,
         "sweep/search": SEARCH,
-        "sweep/worker_loop": SEARCH,
+        "sweep/runner": (*TIMEOUT, "sweep/test_resume.py"),
+        "sweep/running": SEARCH[2:3],
+        "sweep/time_limit": TIMEOUT[:1],
+        "sweep/worker_loop": (*SEARCH, *TIMEOUT),
         "sweep/servers": ("sweep/test_servers.py",),
         "sweep/space": ("sweep/test_space.py",),
         "sweep/databases": ("sweep/test_servers.py", "sweep/test_storage.py"),

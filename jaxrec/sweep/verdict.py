@@ -56,7 +56,7 @@ def verdict(
         ]
     if STOPPED in winner.user_attrs:
         stopped, n = winner.user_attrs[STOPPED], winner.user_attrs["epochs"]
-        notes.append(f"the best trial was stopped by the {stopped} after {n} epochs: it may gain by more of them")
+        notes.append(f"the best trial was stopped by the {stopped} after epoch {n}: it may gain by more of them")
     elif epochs is not None and winner.user_attrs.get("best_epoch") == epochs:
         notes.append(f"the best trial peaked in its last epoch ({epochs}): increase trainer.epochs")
     return notes

@@ -119,7 +119,7 @@ def test_the_best_trial_is_tested_as_it_was_when_it_was_stopped(tuning, split, c
     tuned = finish(tuning, chosen, plan, runner, study, split)
     assert tuned.result.metrics["validation"]["ndcg@10"] == tuned.winner.value
     assert "2 of 4 trials have ended: start the same search again to continue it" in tuned.notes
-    assert any("was stopped by the timeout after 5 epochs" in note for note in tuned.notes)
+    assert any("was stopped by the timeout after epoch 5" in note for note in tuned.notes)
     assert tuned.tree["trainer"]["epochs"] == 4
     _, again = train_again(tuning, tuned.tree, split.selection, 2)  # as another process does
     assert again.validation[0]["ndcg@10"] == tuned.winner.value

@@ -47,7 +47,7 @@ def test_a_trial_that_was_stopped_may_gain_by_more_epochs():
         create_trial(value=0.2, params={"x": 5.0}, distributions=distributions(SPACE), user_attrs=attributes)
     )
     (note,) = verdict(made, SPACE, {"ndcg@10": 0.05}, epochs=3)  # and not that it peaked in its last epoch
-    assert note == "the best trial was stopped by the timeout after 3 epochs: it may gain by more of them"
+    assert note == "the best trial was stopped by the timeout after epoch 3: it may gain by more of them"
 
 
 @pytest.mark.parametrize(
