@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from jaxrec.command_line import advice
+from jaxrec.command_line import advice, value_text
 from jaxrec.errors import InputError
 
 Target = TypeVar("Target", bound=Callable[..., object])
@@ -33,7 +33,8 @@ def check_value(adapter: TypeAdapter, value: object, key: str) -> None:
         adapter.validate_python(value, strict=True)
     except ValidationError as error:
         reasons = dict.fromkeys(_expected(reason["type"], reason["msg"], value, key) for reason in error.errors())
-        raise InputError(f"{key}={value!r}: must be {' or '.join(reasons)}") from None
+        text = value_text(value) if isinstance(value, tuple | list) else repr(value)
+        raise InputError(f"{key}={text}: must be {' or '.join(reasons)}") from None
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}={value!r}: must be a finite number")
 
@@ -49,7 +50,7 @@ def _expected(kind: str, message: str, value: object, key: str) -> str:
         return f"{message}, {key}={value:.0f}"
     if kind in ("tuple_type", "list_type", "sequence_str"):
         return f"a list, e.g. [{value}]" if isinstance(value, str | int | float) else "a list"
-    if kind in ("too_long", "missing"):
+    if kind in ("too_long", "too_short", "missing"):
         return "a shorter list" if kind == "too_long" else "a longer list"
     return message
 

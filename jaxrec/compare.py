@@ -137,9 +137,10 @@ def compare(runs: Sequence[str], metric: str | None = None, min_settings: int = 
                 settings.append(same := Setting(name))
             same.runs.append(run)
     if len(settings) < min_settings:
+        n = sum(len(setting.runs) for setting in settings)
         raise InputError(
             "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR"
-            + (f"; the {len(settings[0].runs)} runs here differ only in their seed or fold" if settings else "")
+            + (f"; the {n} runs here differ only in their seed or fold" if n > 1 else "")
         )
     first = settings[0].runs[0]
     metric = metric or str(get(first.config, "eval.monitor"))
@@ -215,6 +216,17 @@ def _check_replicas(first: Setting, setting: Setting) -> None:
 
 def _check_same(first: Run, run: Run, metric: str) -> None:
     """Raise an InputError for runs whose test metrics are of other data, users or items."""
+    if _fingerprint(first) is None or _fingerprint(first) != _fingerprint(run):
+        _check_data(first, run)
+    ids = [name for name in ("user_id", "item_id") if name in first.per_user]
+    if metric not in run.per_user or not run.per_user[ids].equals(first.per_user[ids]):
+        raise InputError(
+            f"{run.directory} does not have {metric} of the users of {first.directory}: evaluate both in the same way"
+        )
+
+
+def _check_data(first: Run, run: Run) -> None:
+    """Raise an InputError that says in what the data of two runs differs."""
     one, other = ({group: each.config[group] for group in ("data", "split")} for each in (first, run))
     for key in differing(one, other)[:1]:
         raise InputError(
@@ -228,11 +240,11 @@ def _check_same(first: Run, run: Run, metric: str) -> None:
                 f"{run.directory} had other data than {first.directory} ({key}: {later} and {before}): the files have "
                 "changed in between; train both again"
             )
-    ids = [name for name in ("user_id", "item_id") if name in first.per_user]
-    if metric not in run.per_user or not run.per_user[ids].equals(first.per_user[ids]):
-        raise InputError(
-            f"{run.directory} does not have {metric} of the users of {first.directory}: evaluate both in the same way"
-        )
+
+
+def _fingerprint(run: Run) -> str | None:
+    """Return the fingerprint of the run's interactions and split; None for a run of an earlier version."""
+    return run.metrics.get("data", {}).get("fingerprint")
 
 
 def _leaves(config: Tree) -> dict[str, str]:

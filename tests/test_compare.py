@@ -25,7 +25,7 @@ def runs(compose, planted_run, tmp_path_factory):
     for name in ("ease", "popularity"):
         shutil.copytree(planted_run(f"model={name}"), folder / name)
     other = compose(*PLANTED, "model=popularity", "split.seed=1")
-    made_run(planted_run("model=popularity"), folder / "other", other, 1.0)
+    made_run(planted_run("model=popularity"), folder / "other", other, 1.0, fingerprint="0")
     members = [(rate, seed) for rate in SHARES for seed in (1, 2, 3)]
     for number, (rate, seed) in enumerate(members):
         tree = compose(*PLANTED, *SHORT, f"optimizer.learning_rate={rate}", f"seed={seed}")
@@ -36,8 +36,8 @@ def runs(compose, planted_run, tmp_path_factory):
     return folder
 
 
-def made_run(source, directory, tree, share):
-    """Copy a run with other settings, and multiply the metrics of every user by `share`."""
+def made_run(source, directory, tree, share, **data):
+    """Copy a run with other settings and facts of its data, and multiply the metrics of every user by `share`."""
     shutil.copytree(source, directory)
     rundir.write_config(directory, tree)
     frame = pd.read_parquet(directory / "per_user.parquet")
@@ -46,6 +46,7 @@ def made_run(source, directory, tree, share):
     frame.to_parquet(directory / "per_user.parquet", index=False)
     metrics = json.loads((directory / "metrics.json").read_text())
     metrics["test"] |= frame[measured].mean().to_dict()
+    metrics["data"] |= data
     (directory / "metrics.json").write_text(json.dumps(metrics))
 
 
@@ -122,6 +123,7 @@ def test_smaller_errors_are_better(runs):
         (["grid/0", "grid/1"], None, "the 2 runs here differ only in their seed"),
         (["ease", "other"], None, "has split.seed=0, .*has split.seed=1: runs can be compared only on the same"),
         (["ease", "popularity"], "ndcg@7", "metric=ndcg@7 is not in .*; choose one of ndcg@5"),
+        (["ease"], None, "compare needs runs of two or more settings: jaxrec compare RUN_DIR RUN_DIR$"),
         (["ease", "nothing"], None, "There is no file .*metrics.json"),
     ],
 )
@@ -130,10 +132,18 @@ def test_what_cannot_be_compared_is_refused(runs, names, metric, message):
         compare([str(runs / name) for name in names], metric)
 
 
+def test_runs_on_the_same_interactions_are_compared_whatever_their_features(runs, compose, planted_run, tmp_path):
+    tree = compose(*PLANTED, "model=popularity")
+    tree["data"] |= {"item_features": "items.csv", "path": "elsewhere.csv"}
+    made_run(planted_run("model=popularity"), tmp_path / "features", tree, 1.0)
+    assert len(compare([str(runs / "ease"), str(tmp_path / "features")]).settings) == 2
+
+
 def test_runs_on_other_data_are_refused(runs, tmp_path):
     """The file of the data may have changed between two runs of the same settings of it."""
     shutil.copytree(runs / "popularity", tmp_path / "later")
     metrics = json.loads((tmp_path / "later" / "metrics.json").read_text())
+    del metrics["data"]["fingerprint"]
     before = metrics["data"]["train"]
     metrics["data"]["train"] = before + 1
     (tmp_path / "later" / "metrics.json").write_text(json.dumps(metrics))

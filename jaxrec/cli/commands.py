@@ -53,6 +53,8 @@ def _study(cfg: DictConfig) -> None:
     tree = plain(cfg)
     _check(tree, study=Name | None, trial=NonNegativeInt | None, root=Name, storage=Text, n=PositiveInt)
     root = Path(str(tree["root"]))
+    if tree["study"] is None and tree["trial"] is not None:
+        raise InputError(f"trial={tree['trial']} needs the name of its study: set study=NAME")
     if tree["study"] is None:
         return study.show_studies(study.list_studies(root))
     opened, directory = study.open_study(str(tree["study"]), root, tree["storage"])

@@ -21,7 +21,9 @@ def funnel_stages(event_names: Sequence[str], funnel: Sequence[str] | None) -> l
     """Return the events of the funnel in order: `funnel` if set, else the first match of each stage."""
     if funnel is not None:
         if unknown := [name for name in funnel if name not in event_names]:
-            events = f"the events are {', '.join(event_names)}" if event_names else "the data has no event types"
+            events = (
+                f"the events are {', '.join(event_names)}" if event_names else "the data has fewer than two event types"
+            )
             raise InputError(f"explore.funnel has unknown events, {', '.join(unknown)}: {events}")
         return list(funnel)
     matches = ([name for name in event_names if re.search(pattern, name.lower())] for pattern in STAGES.values())

@@ -87,6 +87,8 @@ class ItemFacts:
         categories, mixes = self._mixes(features, seen, train.n_items)
         groups, names = self._groups(train, features, seen)
         available = self._available(features, train.n_items)
+        if self.without and self.category is None:
+            raise InputError(f"items.without={list(self.without)} needs categories: set items.category to their column")
         if unknown := [name for name in self.without if name not in categories]:
             raise InputError(
                 f"items.without={unknown[0]}: not a category of items.category={self.category}; "

@@ -19,6 +19,7 @@ from jaxrec.data.splits.assembly import HeldOut, Split
 from jaxrec.errors import InputError
 from jaxrec.evaluation.ground_truth import ground_truth
 from jaxrec.finished import finished_run
+from jaxrec.hyper import Share
 from jaxrec.models.popularity import Popularity
 from jaxrec.pipeline.item_facts import ItemFacts
 from jaxrec.pipeline.list_evaluator import ListEvaluator, ListResults, larger_is_better
@@ -46,7 +47,7 @@ class Scoring:
     """
 
     run: str | Path | None = None
-    weight: float = 1.0
+    weight: Share = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,15 +4,19 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import Field, PositiveInt, TypeAdapter
 
 from jaxrec import console
+from jaxrec.arguments import check_value
 from jaxrec.atomic_files import remove_mark, write_atomic, write_json, write_text
 from jaxrec.data.interactions import Interactions
 from jaxrec.data.splits.split import Split
-from jaxrec.errors import InputError
+from jaxrec.errors import InputError, named
+from jaxrec.hyper import Share
 from jaxrec.pipeline.list_evaluator import ListResults
 from jaxrec.pipeline.pipeline import WEIGHT, Pipeline, Run, Scoring, Stages, choose_value, curve, stage_table
 from jaxrec.pipeline.report import Example, report, without
@@ -20,6 +24,13 @@ from jaxrec.report.items import item_names
 from jaxrec.rerank.steps import Available, Step
 from jaxrec.settings import Tree, build, check
 
+_KINDS: dict[str, Any] = {  # types of the settings that belong to no part
+    "k": PositiveInt,
+    "tradeoff": str | None,
+    "values": Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], Field(min_length=1)],
+    "metric": str | None,
+    "keep": Share | None,
+}
 SHOWN = ("ndcg", "recall", "diversity", "novelty", "coverage", "gini", "popularity_bias", "exposure_disparity")
 
 
@@ -141,12 +152,8 @@ def _check(tree: Tree) -> None:
     """Raise an InputError for the first setting that is unknown, of the wrong type, or out of range."""
     check({key: tree[key] for key in ("candidates", "scoring", "items")})
     check({f"rerank.{name}": node for name, node in tree["rerank"].items()})
-    if not isinstance(tree["k"], int) or tree["k"] < 1:
-        raise InputError(f"k={tree['k']}: must be an integer of at least 1 (list length)")
-    if tree["keep"] is not None and not 0 <= tree["keep"] <= 1:
-        raise InputError(f"keep={tree['keep']}: must be from 0 to 1 (share of NDCG)")
-    if not 0 <= tree["scoring"]["weight"] <= 1:
-        raise InputError(f"scoring.weight={tree['scoring']['weight']}: must be from 0 to 1")
+    for key, kind in _KINDS.items():
+        check_value(TypeAdapter(kind), tree[key], key)
 
 
 def _knob(tree: Tree) -> tuple[str | None, str]:
@@ -158,8 +165,7 @@ def _knob(tree: Tree) -> tuple[str | None, str]:
     if name == "scoring" and number in ("", "weight"):
         if tree["scoring"]["run"] is None:
             raise InputError(f"tradeoff={knob} needs a second model: set scoring=model scoring.run=RUN_DIR")
-        if not all(0 <= value <= 1 for value in tree["values"]):
-            raise InputError(f"values={list(tree['values'])}: weights of the second model must be from 0 to 1")
+        _check_values(tree["values"], "scoring", tree["scoring"], "weight")
         return WEIGHT, metric or f"ndcg@{k}"
     if name not in steps:
         raise InputError(f"tradeoff={knob}: unknown step {name}; rerank has {', '.join(steps) or 'none'}")
@@ -168,7 +174,15 @@ def _knob(tree: Tree) -> tuple[str | None, str]:
     if number not in steps[name] or number.startswith("_"):
         numbers = [f"{name}.{key}" for key in steps[name] if not key.startswith("_")]
         raise InputError(f"tradeoff={knob}: unknown number; the step has {', '.join(numbers) or 'none'}")
+    _check_values(tree["values"], f"rerank.{name}", steps[name], number)
     return f"{name}.{number}", metric or f"{step.metric}@{k}"
+
+
+def _check_values(values: Sequence[float], key: str, node: Tree, number: str) -> None:
+    """Raise an InputError for a value that this number of a part cannot have."""
+    with named("values"):
+        for value in values:
+            check({key: {**node, number: value}})
 
 
 def _check_validation(runs: Sequence[Run], validation: object) -> None:

@@ -94,11 +94,11 @@ def export(
 
 
 def _history_length(model: Recommender) -> int:
-    """Return the history length of the program: the model's, or with fold-in the longest known history."""
+    """Return the history length of the program: the model's, or with fold-in the longest of the run, rounded up."""
     if reads := model.model.history_length:
         return reads
     folds = model.model.has_field("n_users") and model.knows_new_users
-    return max(1, int(np.diff(model.known.offsets).max(initial=1))) if folds else 1
+    return model.longest_history if folds else 1
 
 
 def _program(recommender: BatchRecommender, platforms: tuple[str, ...]) -> tuple[bytes, list[np.ndarray]]:

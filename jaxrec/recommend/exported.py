@@ -79,6 +79,8 @@ class Exported:
             KeyError: an unknown user, with unknown="error".
             ValueError: k is larger than the export allows.
         """
+        if isinstance(user_ids, str) or unknown not in ("error", "popularity"):
+            raise ValueError(f"{user_ids=}, {unknown=}: pass a list of ids, and unknown as 'error' or 'popularity'")
         names = [as_text(user) for user in user_ids]
         users = [self._user[name] if unknown == "error" else self._user.get(name, -1) for name in names]
         offsets, items = self.tables["known_offsets"], self.tables["known_items"]
@@ -97,8 +99,13 @@ class Exported:
     ) -> list[list[tuple]]:
         """Return the k best items for each history of item ids; raise KeyError for an unknown item.
 
+        The model reads the latest `about["history_length"]` entries.
         `columns` has what else is known of the entries, by name as above; those left out are unknown.
         """
+        if wrong := [name for name in columns or {} if name not in self._columns]:
+            raise ValueError(
+                f"columns: {wrong[0]!r} is not read by this model; it reads {self._columns or 'items only'}"
+            )
         lists = [np.array([self._item[as_text(item)] for item in history], np.int32) for history in histories]
         seen = [h if exclude_seen else h[:0] for h in lists]
         given = {

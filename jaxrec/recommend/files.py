@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
+from jaxrec.command_line import advice
 from jaxrec.data.histories import NO_TIME
 from jaxrec.data.ids import as_array, canonical, exact, texts, written_as
 from jaxrec.data.reading import tables
@@ -41,7 +42,7 @@ class ListOptions(NamedTuple):
 
 def recommend(
     run: str,
-    users: tuple[int | str | float, ...] | str | None = None,
+    users: tuple[int | str | float, ...] | str | int | None = None,
     history: tuple[int | str | float, ...] | None = None,
     histories: str | None = None,
     k: int = 10,
@@ -62,7 +63,7 @@ def recommend(
 
     Args:
         run: a run directory.
-        users: user ids, "all", or a file of ids.
+        users: user ids or one number, "all", or a file of ids.
         history: item ids of one new user, oldest first.
         histories: a file of users and items, one row per event, oldest first.
         k: list length.
@@ -85,12 +86,12 @@ def recommend(
             f"{' and '.join(keys) or 'no users'} given: set exactly one of 'users=[196,22]', users=all, users=FILE, "
             "'history=[50,181]' and histories=FILE"
         )
-    if out is not None and Path(out).suffix.lower() not in SUFFIXES:
-        raise InputError(f"out={out}: the suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    if out is not None:
+        writer_of(Path(out))
     model = load(run)
     options = ListOptions(k, exclude_seen, unknown)
     if users is not None:
-        names = _user_ids(model, users, user_column)
+        names = _user_ids(model, (users,) if isinstance(users, int) else users, user_column)
         blocks = _of_users(model, names, options)
     elif history is not None:
         names, items = np.zeros(1, np.int64), canonical(history, "history")
@@ -113,6 +114,13 @@ def type_of(ids: np.ndarray) -> pa.DataType:
     return pa.int64() if whole else pa.string()
 
 
+def writer_of(out: Path) -> type[pa.csv.CSVWriter] | type[pa.parquet.ParquetWriter]:
+    """Return Arrow's writer for the suffix of a file; raise an InputError for other suffixes."""
+    if (suffix := out.suffix.lower()) not in SUFFIXES:
+        raise InputError(f"out={out}: the suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+    return pa.csv.CSVWriter if suffix == ".csv" else pa.parquet.ParquetWriter
+
+
 def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.DataType]) -> int:
     """Write frames with the same columns (at least one) to a file; return the number of rows."""
     rows = 0
@@ -122,8 +130,7 @@ def _write(out: Path, blocks: Iterator[pd.DataFrame], types: Mapping[str, pa.Dat
         temporary.touch()  # fail before any work if the file cannot be written
         first = next(blocks)
         schema = pa.schema([(name, types[name]) for name in map(str, first)])
-        kind = pa.csv.CSVWriter if out.suffix.lower() == ".csv" else pa.parquet.ParquetWriter
-        with kind(str(temporary), schema) as writer:
+        with writer_of(out)(str(temporary), schema) as writer:
             for frame in chain([first], blocks):
                 writer.write_table(
                     pa.Table.from_arrays([_column(frame[f.name], f.type) for f in schema], schema=schema)
@@ -194,7 +201,8 @@ def _of_histories(
 def _columns(setting: str, path: str, **columns: str) -> list[np.ndarray]:
     """Read the columns of the file in a setting; rows with missing values are an error."""
     if not Path(path).exists():
-        raise InputError(f"there is no file {path}: check {setting}=FILE")
+        ids = "" if setting == "histories" else f", or list ids, {advice(setting, [path])}"
+        raise InputError(f"there is no file {path}: check {setting}=FILE{ids}")
     read = tables.read(Path(path), columns)
     arrays = [tables.plain(read[key]) for key in columns]
     for (key, name), column in zip(columns.items(), arrays, strict=True):

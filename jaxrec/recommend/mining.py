@@ -9,14 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from pydantic import NonNegativeInt, PositiveInt
 
 from jaxrec.atomic_files import write_atomic
 from jaxrec.blockwise import slices
 from jaxrec.errors import InputError
-from jaxrec.recommend.files import type_of
+from jaxrec.recommend.files import type_of, writer_of
 from jaxrec.recommend.recommender import Recommender, load
 
 USERS_AT_A_TIME = 1 << 15  # users whose lists are in memory at once
@@ -47,8 +45,7 @@ def mine(
         InputError: a run without a model, ranks beyond the catalog, or an unknown suffix.
     """
     path, (first, last) = Path(out), ranks
-    if path.suffix not in (".parquet", ".pq", ".csv"):
-        raise InputError(f"out={out}: the suffix must be .parquet, .pq or .csv")
+    writer_of(path)
     model = load(run)
     n_items = len(model.item_ids)
     if not 1 <= first <= last <= n_items:
@@ -63,8 +60,7 @@ def mine(
 
     def write(temporary: Path) -> None:
         schema = _schema(model)
-        kind = pa.csv.CSVWriter if path.suffix == ".csv" else pa.parquet.ParquetWriter
-        with kind(str(temporary), schema) as writer:
+        with writer_of(path)(str(temporary), schema) as writer:
             for table in _tables(model, ranks, per_user, history, np.random.default_rng(seed)):
                 labels = table["label"].to_numpy()
                 counts["history"] += int(labels.sum())

@@ -37,6 +37,7 @@ class PositionRecommender:
     Attributes:
         user_ids, item_ids: original ids.
         known: history of every user in the train and validation data of the run.
+        longest_history: length of the longest known history, rounded up, which folding in reads at least.
         popular: training interactions per item, the scores of the popularity fallback; see `jaxrec.fallback`.
         event_names: event types of the data, for a model that reads them.
         titles, categories: labels of items, see `jaxrec.data.item_labels`; None if the data has none.
@@ -57,8 +58,8 @@ class PositionRecommender:
         self._trained = _trained(extra, self.known, len(self.item_ids))
         self.popular = self._trained.popular
         # One program per history length, independent of the other rows.
-        self._longest = _length(int(np.diff(self.known.offsets).max(initial=1)))
-        folds = fold_in_model(model, self._longest)
+        self.longest_history = _length(int(np.diff(self.known.offsets).max(initial=1)))
+        folds = fold_in_model(model, self.longest_history)
         self._fallback = Fallback(self._trained, folds)
         self.fitted = Fitted(model, self._params, self._fallback)
         self._feature_tables = tables(model, self._encoded)
@@ -90,7 +91,7 @@ class PositionRecommender:
         n = len(offsets) - 1
         best, scores, source = np.empty((n, k), np.int32), np.empty((n, k), np.float32), np.empty(n, bool)
         # The program of a row depends only on its own length.
-        lengths = np.array([max(self._longest, _length(int(size))) for size in np.diff(offsets)], np.int64)
+        lengths = np.array([max(self.longest_history, _length(int(size))) for size in np.diff(offsets)], np.int64)
         for length in np.unique(lengths):
             recommender, rows = self.batch_recommender(k, MANY, int(length)), np.flatnonzero(lengths == length)
             for part in slices(len(rows), MANY):
@@ -194,7 +195,7 @@ class PositionRecommender:
         self, users: np.ndarray, k: int, exclude_seen: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`_ranked` with fixed-shape programs, for up to MANY users."""
-        recommender = self.batch_recommender(k, MANY, self._longest)
+        recommender = self.batch_recommender(k, MANY, self.longest_history)
         histories, hidden = (np.full((len(users), recommender.length), -1, np.int32) for _ in range(2))
         known = users >= 0
         offsets, seen = self.known.masked(users[known])

@@ -152,13 +152,15 @@ class Recommender(PositionRecommender):
             raise InputError(f"score needs as many users as items, got {len(users)} and {len(items)}")
         return self.score_at(users, items)
 
-    def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown = "error") -> np.ndarray:
-        """Return positions of ids in their table; -1 for unknown ids unless they are an error."""
+    def _positions(self, kind: Literal["user", "item"], ids: Ids, unknown: Unknown | None = None) -> np.ndarray:
+        """Return positions of ids in their table; -1 for unknown ids unless they are an error. None: no choice."""
         table, ids = self._users if kind == "user" else self._items, canonical(ids, kind)
         positions = table.find(ids, kind)
-        if unknown == "error" and (missing := np.flatnonzero(positions < 0)).size:
-            first = ids[missing[:1]].tolist()[0]
-            raise InputError(f"{kind} {first!r} is not in this run's data ({missing.size} of {len(ids)} are missing)")
+        if unknown != "popularity" and (missing := np.flatnonzero(positions < 0)).size:
+            first, of = ids[missing[:1]].tolist()[0], f"{missing.size} of {len(ids)} are missing"
+            done = "ignores them" if kind == "item" else "lists the most popular items for them"
+            choice = "" if unknown is None else f"; unknown=popularity {done}"
+            raise InputError(f"{kind} {first!r} is not in this run's data ({of}){choice}")
         return positions
 
     def _check_options(self, k: Any, exclude_seen: bool, unknown: Unknown) -> None:

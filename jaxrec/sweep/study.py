@@ -35,6 +35,8 @@ def list_studies(root: Path) -> pd.DataFrame:
 
     An unreadable journal gets a row with the reason in `note`.
     """
+    if root.is_file():
+        raise InputError(f"root={root} is a file: name a folder of sweep directories")
     rows = []
     for journal in sorted(root.rglob("journal.log")):
         changed = datetime.fromtimestamp(journal.stat().st_mtime).replace(microsecond=0)

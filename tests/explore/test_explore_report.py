@@ -166,7 +166,7 @@ def test_quantities_are_not_transformed_by_default(command, typed, least, tmp_pa
     [
         (["explore.top=0"], "explore.top=0: must be greater than 0"),
         (["explore.gap=3"], "explore.gap"),
-        (["data=synthetic", "explore.funnel=[view]"], "the data has no event types"),
+        (["data=synthetic", "explore.funnel=[view]"], "the data has fewer than two event types"),
     ],
 )
 def test_an_error_is_one_line(command, arguments, message, tmp_path):

@@ -300,6 +300,20 @@ def test_the_best_value_that_keeps_enough_is_chosen():
         (["items.category=color"], "no such column in the item features"),
         (["items.without=[ties]"], "not a category of items.category=kind; available: gloves, hats"),
         (["items.available=kind"], "is not yes/no"),
+        (["items.without=[hats]", "items.category=null"], "needs categories: set items.category to their column"),
+        (["k=true"], "k=True: must be a valid integer"),
+        (["k=0"], "k=0: must be greater than 0"),
+        (["keep=most"], "keep='most': must be a valid number"),
+        (["keep=2"], "keep=2: must be less than or equal to 1"),
+        (["metric=5"], "metric=5: must be a valid string"),
+        (["tradeoff=5"], "tradeoff=5: must be a valid string"),
+        (["values=0.5"], r"values=0.5: must be a list, e.g. \[0.5\]"),
+        (["values=[]"], r"values=\[\]: must be a longer list"),
+        (["values=[a]"], r"values=\[a\]: must be a valid number"),
+        (["values=[nan]"], "must be a finite number"),
+        (["rerank=mmr", "tradeoff=mmr", "values=[0,2]"], "values: rerank.mmr.strength=2: must be less than or equal"),
+        (["tradeoff=scoring", "scoring=model", "scoring.run=x", "values=[-1]"], "values: scoring.weight=-1: must be"),
+        (["scoring.weight=2"], "scoring.weight=2: must be less than or equal to 1"),
         (["candidates.n=61"], "candidates.n=61 exceeds the 60 items of the catalog: set candidates.n=60 or less"),
         (["candidates.n=5"], "k=10 exceeds the 5 candidates"),
         (
@@ -313,6 +327,12 @@ def test_the_best_value_that_keeps_enough_is_chosen():
 def test_impossible_settings_are_errors(tree, tmp_path, more, message):
     with pytest.raises(InputError, match=message):
         pipeline_run.run(tree(*more), tmp_path)
+
+
+def test_a_file_of_items_needs_decimal_points(tree, tmp_path):
+    (tmp_path / "commas.csv").write_text('item_id,price\n1,"3,5"\n')
+    with pytest.raises(InputError, match=r"commas.csv, column 'price', .* '3,5': write them with decimal points$"):
+        pipeline_run.run(tree(f"items.file={tmp_path / 'commas.csv'}"), tmp_path)
 
 
 def test_runs_that_do_not_fit_are_refused(tree, runs, tmp_path):

@@ -16,6 +16,7 @@ from jaxrec.data.histories import UserHistories
 from jaxrec.errors import InputError
 from jaxrec.models import Model
 from jaxrec.recommend.export import export
+from jaxrec.recommend.exported import Exported
 from tests.planted import PLANTED
 from tests.slow import some_slow
 
@@ -50,7 +51,9 @@ def test_an_export_gives_the_lists_of_the_run(compose, tmp_path, name):
     printed = export(str(tmp_path / "run"), str(tmp_path / "out"), k=7)
     model = recommend.load(tmp_path / "run")
     users = model.user_ids[[3, 200, 7]]
-    histories = [model.item_ids[[5, 9, 2]].tolist(), model.item_ids[[1]].tolist(), []]
+    longest = model.item_ids[:-4].tolist()
+    assert np.diff(model.known.offsets).max() < len(longest) <= model.longest_history
+    histories = [model.item_ids[[5, 9, 2]].tolist(), model.item_ids[[1]].tolist(), [], longest]
     asked = json.dumps({"users": users.tolist(), "histories": histories})
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=tmp_path / "out", input=asked, capture_output=True, text=True, check=False
@@ -78,6 +81,16 @@ def test_an_export_gives_the_lists_of_the_run(compose, tmp_path, name):
     assert tables[1]["item_id"].to_pylist() == model.item_ids.tolist()
     scores = of_users[200] @ of_items.T
     np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
+
+
+def test_the_loader_names_what_it_cannot_read():
+    model = object.__new__(Exported)
+    model._columns = ["event"]
+    for wrong in (lambda: model.recommend("anna"), lambda: model.recommend(["anna"], unknown="ignore")):
+        with pytest.raises(ValueError, match="pass a list of ids, and unknown as 'error' or 'popularity'"):
+            wrong()
+    with pytest.raises(ValueError, match=r"columns: 'events' is not read by this model; it reads \['event'\]"):
+        model.recommend_histories([[1]], columns={"events": [[0]]})
 
 
 class CallsTheHost(Model):

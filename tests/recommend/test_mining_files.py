@@ -87,6 +87,11 @@ def test_impossible_settings_are_refused_and_nothing_is_written(run, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+def test_suffixes_may_be_in_capitals(run, tmp_path):
+    mining.mine(run[0], tmp_path / "a.CSV", (1, 2))
+    assert (tmp_path / "a.CSV").read_text().startswith('"user_id","item_id"')
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="There is no file"):
         mining.mine(rundir.make(tmp_path / "empty"), tmp_path / "negatives.csv")

@@ -94,15 +94,18 @@ def test_a_long_table_is_truncated_on_the_terminal(run, monkeypatch):
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({"users": (10**9,)}, r"user 1000000000 is not in this run's data \(1 of 1 are missing\)"),
+        (
+            {"users": (10**9,)},
+            r"user 1000000000 is not in this run's data \(1 of 1 are missing\); unknown=popularity lists",
+        ),
         ({"users": "all", "k": 121}, "k=121: must be from 1 to 120"),
         ({"users": "all", "k": 0}, "k=0: must be from 1"),
         ({"users": ()}, r"users=\[\] is empty"),
         ({}, "no users given: set exactly one"),
         ({"users": "all", "history": (1,)}, "users and history given"),
-        ({"history": ("nothing",)}, "item 'nothing' is not in this run's data"),
-        ({"users": "no.csv"}, "there is no file no.csv: check users=FILE"),
-        ({"histories": "no.csv"}, "there is no file no.csv: check histories=FILE"),
+        ({"history": ("nothing",)}, "item 'nothing' is not in this run's data .*; unknown=popularity ignores them$"),
+        ({"users": "no.csv"}, r"there is no file no.csv: check users=FILE, or list ids, 'users=\[no.csv\]'$"),
+        ({"histories": "no.csv"}, "there is no file no.csv: check histories=FILE$"),
         ({"users": "all", "out": "lists.txt"}, "the suffix must be"),
         ({"users": "all", "out": "/dev/null/lists.csv"}, "Cannot write lists.csv in /dev/null: part of that path"),
         ({"users": "all", "run": "nowhere"}, "There is no file nowhere/model/model.json"),
@@ -122,6 +125,13 @@ def test_files_without_ids_are_refused(run, tmp_path):
         files.recommend(run, users=str(path))
     with pytest.raises(InputError, match=r"users\.csv has no column 'who'; .* set user_column to one of them"):
         files.recommend(run, users=str(path), user_column="who")
+    path.write_text("user_id;x\n1;2\n")  # this command has no setting for the delimiter
+    with pytest.raises(InputError, match=r"users\.csv has no column 'user_id'; its separator is ';': save it as .csv"):
+        files.recommend(run, users=str(path))
+
+
+def test_one_user_needs_no_list(run):
+    pd.testing.assert_frame_equal(files.recommend(run, users=7, k=3)[1], files.recommend(run, users=(7,), k=3)[1])
 
 
 @pytest.mark.slow

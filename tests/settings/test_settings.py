@@ -43,7 +43,7 @@ def test_every_choice_in_conf_is_accepted(compose, group):
         ({"model.regularization": -1.0}, "model.regularization=-1.0: must be greater than or equal to 0"),
         ({"negatives.ratio": 0}, "negatives.ratio=0: must be greater than 0"),
         ({"trainer.members": "sideways"}, "trainer.members='sideways': must be 'auto', 'vmap' or 'sequential'"),
-        ({"eval.k": (10, 0)}, "eval.k=(10, 0): must be greater than 0"),
+        ({"eval.k": (10, 0)}, "eval.k=[10,0]: must be greater than 0"),
         ({"split.test_fraction": 0.0}, "split.test_fraction=0 leaves no test data"),
         ({"seed": -1}, "seed=-1: must be greater than or equal to 0"),
         ({"seed": True}, "seed=True: must be a valid integer"),

@@ -68,6 +68,8 @@ def test_studies_are_listed_and_a_broken_one_is_named(tmp_path):
     text = printed(show_studies, list_studies(tmp_path))
     assert "12 complete" in text
     assert "broken" in text
+    with pytest.raises(InputError, match=r"journal\.log is a file: name a folder of sweep directories"):
+        list_studies(journal)
     assert "no studies yet" in printed(show_studies, list_studies(tmp_path / "nowhere"))
 
 

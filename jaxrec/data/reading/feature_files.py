@@ -126,9 +126,10 @@ def feature_columns(
         column, source = tables.plain(table[name]), f"{path}, column {name!r},"
         _reject_type(column.type, source, kinds.get(name))
         if name not in kinds and decimal == "." and pa.types.is_string(column.type) and has_commas(column):
+            choose = f"{HINT}, or list {name} in data.categorical or data.multi_valued"
             raise InputError(
-                f"{source} contains numbers such as {_with_comma(column)!r}: {HINT}, or list {name} in "
-                "data.categorical or data.multi_valued"
+                f"{source} contains numbers such as {_with_comma(column)!r}: "
+                + (choose if key.startswith("data.") else "write them with decimal points")
             )
         with_points = with_decimal_points(column, decimal)
         kind = kinds.get(name) or (

@@ -46,7 +46,7 @@ def shards(path: Path) -> list[Path]:
     elif is_pattern(path):
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]
         if not files:
-            raise InputError(f"no file matches {path}: check data.path (or data.train, data.validation, data.test)")
+            raise InputError(f"no file matches {path}: check the pattern")
         if other := [file for file in files if file.suffix.lower() not in SUFFIXES]:
             raise InputError(f"{path} matches {other[0]}, but only .parquet files can be read together")
     else:

@@ -157,7 +157,7 @@ def content(path: Path) -> bytes:
 def present(path: Path) -> None:
     """Raise InputError unless the file exists and is not empty."""
     if not path.exists():
-        raise InputError(f"there is no file {path}: check data.path (or data.train, data.validation, data.test)")
+        raise InputError(f"there is no file {path}: check the path")
     if path.is_dir():
         raise InputError(f"{path} is a folder: name a file in it")
     if path.stat().st_size == 0:
@@ -243,6 +243,8 @@ def position(path: Source, header: list[str], key: str, name: str) -> int:
     if any("\n" in column for column in header) or sum(map(len, header)) > MAX_HEADER:
         raise InputError(f"{path} has no column {name!r}; its first line has a stray quote, or is not a header")
     hint = "tab" if hint == "\t" else hint  # easier to type in a shell
+    if hint and not key.startswith("data."):  # a command without such a setting
+        raise InputError(f"{path} has no column {name!r}; its separator is {hint!r}: save it as .csv with commas")
     choose = f"set {key} to one of them, or" if key.endswith("_column") else "it is a different file or has no header:"
     raise InputError(
         f"{path} has no column {name!r}; its first line names {', '.join(map(repr, header))}: "

@@ -126,7 +126,7 @@ def test_errors_name_file_and_column(write, frames, message):
 
 
 def test_a_folder_without_the_files(tmp_path, write):
-    with pytest.raises(InputError, match=r"there is no file .*transactions.parquet: check data.path"):
+    with pytest.raises(InputError, match=r"there is no file .*transactions.parquet: check the path"):
         complete_journey(tmp_path)
     folder = write()
     file = folder / "products.parquet"

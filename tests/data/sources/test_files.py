@@ -251,7 +251,7 @@ def test_an_archive_must_hold_one_file(tmp_path):
 
 
 def test_missing_files(tmp_path, write):
-    with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check data.path"):
+    with pytest.raises(InputError, match=r"there is no file .*nothing.csv: check the path"):
         files(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match=r"is a folder without .parquet files: name a file in it"):
         files(tmp_path)
