@@ -99,6 +99,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "sweep/asking": SEARCH,
         "sweep/best_trial": SEARCH[2:3],
         "sweep/repeats": SEARCH,
+        "sweep/scratch": ("sweep/test_scratch.py",),
         "sweep/search": SEARCH,
         "sweep/runner": (*TIMEOUT, "sweep/test_resume.py"),
         "sweep/running": SEARCH[2:3],

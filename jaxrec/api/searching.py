@@ -1,7 +1,6 @@
 """Hyperparameter search in Python: `search` returns a `SearchResult` with the best model and all trials."""
 
 import io
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
@@ -33,6 +32,7 @@ from jaxrec.settings import CONF, Tree
 from jaxrec.sweep.objectives import value_of
 from jaxrec.sweep.pbt_plan import population_plan
 from jaxrec.sweep.pbt_runner import make_runner
+from jaxrec.sweep.scratch import scratch_folder
 from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Values, check_in_space, space_from_yaml
@@ -179,8 +179,7 @@ def search(
     remarks = (*data_warnings(split), *plan.remarks)
     tuning.check_data(split)
 
-    with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary if directory is None else directory).expanduser()
+    with scratch_folder() if directory is None else nullcontext(Path(directory).expanduser()) as place:
         name = "search" if directory is None else place.resolve().name
         if directory is not None:
             rundir.check_empty(place, False, "search")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxrec.arguments import REGISTERED
-from jaxrec.atomic_files import write_atomic
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError, first_line
 from jaxrec.launch.search_task import SearchTask
@@ -16,6 +15,7 @@ from jaxrec.launch.searches import run_part
 from jaxrec.launch.worker_process import Launcher, WorkerProcess, start_here
 from jaxrec.machine import use_all_cores
 from jaxrec.settings import import_targets
+from jaxrec.sweep.scratch import scratch_folder
 
 CODE = "from jaxrec.launch.python_workers import main; main()"
 
@@ -39,16 +39,11 @@ def python_launcher(task: SearchTask, split: Split, directory: Path) -> Launcher
             f"workers={task.chosen.workers}: this search cannot be handed to other processes ({first_line(error)})"
         ) from error
 
-    def write(path: Path) -> None:
-        path.write_bytes(pickle.dumps(sys.path) + content)
-
     def start(workers: Sequence[WorkerProcess]) -> list[int]:
-        file = directory / "workers" / "search.pickle"  # replaced by the next process if this one is killed
-        write_atomic(file, write)
-        try:
+        with scratch_folder() as folder:  # not in that of the search, where others may write: pickles run code
+            file = folder / "search.pickle"
+            file.write_bytes(pickle.dumps(sys.path) + content)
             return start_here([replace(worker, command=("-c", CODE, str(file))) for worker in workers])
-        finally:
-            file.unlink(missing_ok=True)
 
     return Launcher(start, is_here=True)
 

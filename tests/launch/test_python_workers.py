@@ -3,6 +3,7 @@
 import pickle
 import signal
 import sys
+import tempfile
 from types import SimpleNamespace
 
 import pandas as pd
@@ -51,28 +52,25 @@ def test_several_workers_are_refused_where_they_cannot_share(split, monkeypatch)
         jaxrec.search(split, "mf", strategy="pbt", population=2, workers=2, verbose=False)
 
 
-def test_the_file_of_a_search_is_in_its_folder_until_the_workers_have_ended(tmp_path, monkeypatch):
-    """Where that of a killed process is replaced by the next one."""
+def test_the_file_of_a_search_is_removed_when_the_workers_have_ended(tmp_path, monkeypatch):
+    """Those of killed processes are removed by the next one; see test_scratch.py."""
     plan = Plan(space={"x": Interval(0.0, 1.0)}, n_trials=1, population=1, metric="m", fixed={})
     task = SearchTask("name", None, SimpleNamespace(tree={}), plan, [])
-    file = tmp_path / "workers" / "search.pickle"
-    file.parent.mkdir()
-    file.write_bytes(b"of a killed process")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def start(workers):
         (worker,) = workers
-        assert worker.command == ("-c", python_workers.CODE, str(file))
-        assert [path.name for path in file.parent.iterdir()] == ["search.pickle"]
-        with file.open("rb") as opened:
+        assert worker.command[:2] == ("-c", python_workers.CODE)
+        with open(worker.command[2], "rb") as opened:
             assert pickle.load(opened) == sys.path
-            assert pickle.load(opened)[1:3] == ("the split", tmp_path)
+            assert pickle.load(opened)[1:3] == ("the split", tmp_path / "out")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(python_workers, "start_here", start)
-    launcher = python_workers.python_launcher(task, "the split", tmp_path)
+    launcher = python_workers.python_launcher(task, "the split", tmp_path / "out")
     with pytest.raises(KeyboardInterrupt):
         launcher.start([WorkerProcess((), {}, None, tmp_path / "0.log")])
-    assert not file.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_is_terminated_as_by_an_interrupt(interruptible, monkeypatch, tmp_path):
