@@ -10,7 +10,7 @@ import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError, OmegaConfBaseException
 from pydantic import Field, TypeAdapter
 
 from jaxrec.arguments import check_value
@@ -71,6 +71,10 @@ def explain(error: BaseException) -> str:
     if key and isinstance(node, DictConfig):
         keys = ", ".join(key for key in map(str, node) if not key.startswith("_"))
         return f"{key} is unknown here; {f'available: {keys}' if keys else 'this choice has no settings'}"
+    if isinstance(error, InterpolationKeyError) and error.full_key:
+        key = str(error).split("'")[1]
+        group, other = (name.partition(".")[0] for name in (str(error.full_key), key))
+        return f"{error.full_key} takes the value of {key}, which this {other} lacks: choose another {group} or {other}"
     if isinstance(error, InterpolationResolutionError):
         where = f"{error.full_key}: " if error.full_key else ""
         return f"{where}{first_line(error)}; set another value, or write \\${{ for ${{ in plain text"

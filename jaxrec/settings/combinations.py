@@ -128,13 +128,24 @@ def _check_negatives(tree: Tree) -> None:
 
 
 def _check_predictions(tree: Tree) -> None:
+    """Raise an InputError if the predictions that are measured are not those that the model learns."""
     evaluation, loss = tree["eval"], _target(tree, "loss")
-    if "threshold" not in evaluation and not str(evaluation.get("_target_", "")).endswith(".Predictions"):
+    of_labels = evaluation.get("threshold") is not None
+    if not of_labels and not str(evaluation.get("_target_", "")).endswith(".Predictions"):
         return
-    if loss is not None and "value" not in getattr(loss, "reads", ()):
+    if loss is None and not str(tree["model"].get("_target_")).startswith("jaxrec."):
+        return
+    if loss is None or "value" not in getattr(loss, "reads", ()):
+        part = "model" if loss is None else "loss"
         raise InputError(
-            "eval=values and eval=clicks measure predictions, but this loss learns to rank: choose loss=mse or "
+            f"eval=values and eval=clicks measure predictions, but this {part} learns to rank: choose loss=mse or "
             "loss=click, or eval=full"
+        )
+    if of_labels != (tree["loss"].get("threshold") is not None):
+        learned, fitting = ("values", "values") if of_labels else ("labels", "clicks")
+        raise InputError(
+            f"eval={'clicks' if of_labels else 'values'} measures other predictions than the {learned} that this loss "
+            f"learns: choose eval={fitting} or eval=full"
         )
 
 

@@ -69,6 +69,15 @@ def test_a_family_may_have_a_temperature_of_its_own(compose):
         (["loss=mse", "data.value_column=r", "eval.metrics=[ndcg,auc]"], "auc is a metric of predicted labels"),
         (["loss=mse"], "this loss needs values: set data.value_column"),
         (["eval=values"], "this loss learns to rank: choose loss=mse or loss=click"),
+        (["model=ease", "eval=values"], "this model learns to rank: choose loss=mse or loss=click"),
+        (
+            ["loss=click", "data.value_column=r", "eval=values"],
+            "eval=values measures other predictions than the labels .*: choose eval=clicks",
+        ),
+        (
+            ["loss=mse", "data.value_column=r", "eval=clicks", "eval.threshold=4"],
+            "eval=clicks measures other predictions than the values .*: choose eval=values",
+        ),
         (["loss=reconstruction"], "trains autoencoders of a user's items: choose model=mult_vae"),
         (["loss=composite_prior"], "trains autoencoders of a user's items: choose model=mult_vae or model=recvae"),
         (
