@@ -58,15 +58,18 @@ def _check_node(node: Mapping[str, object], path: str) -> None:
             _check_node(value, f"{path}.{key}")
         elif key in adapters:
             check_value(adapters[key], value, f"{path}.{key}")
-    _check_together(node)
+    _check_together(node, path)
 
 
-def _check_together(node: Mapping[str, Any]) -> None:
+def _check_together(node: Mapping[str, Any], path: str) -> None:
     """Run the target's own checks of its arguments: `checked_by`, or the construction of a dataclass."""
     target = locate(node["_target_"])
     own = {key: value for key, value in node.items() if not key.startswith("_")}
     if check := getattr(target, "check_arguments", None):
-        check(**{key: value for key, value in own.items() if key in inspect.signature(check).parameters})
+        takes = inspect.signature(check).parameters
+        if missing := [key for key, each in takes.items() if each.default is each.empty and key not in own]:
+            raise InputError(f"{path}.{missing[0]} is missing: set it")
+        check(**{key: value for key, value in own.items() if key in takes})
     needs = [p.name for p in inspect.signature(target).parameters.values() if p.default is p.empty]
     # A module can only be built after the data is read, because it needs its sizes.
     is_module = isinstance(target, type) and issubclass(target, nn.Module)

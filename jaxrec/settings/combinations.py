@@ -59,7 +59,7 @@ def check_parts(tree: Tree) -> None:
             )
     if uses_gradient and not loss:
         raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
-    if uses_gradient and "_target_" not in tree["optimizer"]:
+    if uses_gradient and "_target_" not in tree.get("optimizer", {}):
         raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
     if (mesh := tree["trainer"].get("mesh")) and "batch_size" in tree["trainer"]:
         check_batch(tree["trainer"]["batch_size"], mesh.get("batch", "auto"))

@@ -65,6 +65,31 @@ def test_an_unknown_key_is_named_with_the_known_ones(compose):
         settings.put(compose(), {"trainer.epcohs": 3})
 
 
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("optimizer", "MatrixFactorization needs an optimizer and none is set: set one, e.g. optimizer=adam"),
+        ("split.validation_fraction", "split.validation_fraction is missing: set it"),
+    ],
+)
+def test_a_missing_setting_is_named(compose, key, message):
+    """As in a config.yaml that was edited."""
+    *path, name = key.split(".")
+    node = tree = {group: dict(value) if isinstance(value, dict) else value for group, value in compose().items()}
+    for part in path:
+        node = node[part]
+    del node[name]
+    with pytest.raises(InputError) as error:
+        settings.check(tree)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("target", ["..", ".optimizers.adam", "", "adam", "jaxrec.nothing.adam"])
+def test_a_target_that_cannot_be_imported_is_named(compose, target):
+    with pytest.raises(InputError, match=f"_target_: {target} cannot be imported"):
+        settings.check(settings.put(compose(), {"optimizer._target_": target}))
+
+
 def test_eval_monitor_must_be_a_metric_that_is_measured(compose):
     with pytest.raises(InputError, match=r"eval\.monitor=ndcg@7"):
         settings.build(compose("eval.monitor=ndcg@7")["eval"])
