@@ -23,7 +23,7 @@ def locate(path: str, key: str = "_target_") -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:  # TypeError: it starts with a dot
+    except (ImportError, AttributeError, TypeError, ValueError, SyntaxError) as error:  # TypeError: leading dot
         raise InputError(f"{key}: {path} cannot be imported: {error}") from error
 
 
