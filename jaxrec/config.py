@@ -60,8 +60,8 @@ def explain(error: BaseException) -> str:
     if ambiguous := re.match(r"Ambiguous value for argument '(.*)'\n", str(error)):
         key, _, value = ambiguous[1].partition("=")
         return (
-            f"{ambiguous[1]} has several values: write a list, '{key}=[{value}]', text in quotes, "
-            f"{advice(key, value)}, or add --multirun to jaxrec train for a run of each"
+            f"{ambiguous[1]} has several values: for a run of each, add --multirun to jaxrec train; a list is "
+            f"'{key}=[{value}]', text {advice(key, value)}"
         )
     if unknown := re.match(r"Could not override '(.*)'\.\s+No match in the defaults list", str(error)):
         return f"{unknown[1]} is unknown here: no choice of this command has that name, see its settings with --help"

@@ -17,6 +17,9 @@ def finished_run(directory: Path) -> Path:
     """Return the directory of the run to load: itself, `best` of a search, or the seed that is best on validation.
 
     `metrics.json`, written last, marks a finished run.
+
+    Raises:
+        InputError: the directory holds a grid, of which no run is the best for every purpose.
     """
     if (directory / "metrics.json").exists():
         return directory
@@ -24,6 +27,8 @@ def finished_run(directory: Path) -> Path:
         return directory / "best"
     if (directory / SEEDS_FILE).exists():
         return directory / f"seed-{_seeds(directory)['best']}"
+    if (directory / GRID_FILE).exists() and (runs := _of_grid(directory)):
+        raise InputError(f"{directory} holds the {len(runs)} runs of a grid: name one of them, e.g. {runs[0][1]}")
     return directory
 
 

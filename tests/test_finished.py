@@ -28,3 +28,9 @@ def test_runs_of_a_grid_outside_of_the_directory_are_refused(tmp_path, path):
         finished_runs(grid)
     (grid / "runs.csv").write_text("path,overrides,state\n0,model=mf seed=2,complete\n1,model=mf,failed\n")
     assert finished_runs(grid) == [("model=mf", grid / "0")]
+
+
+def test_a_grid_is_not_loaded_as_a_run(tmp_path):
+    (tmp_path / "runs.csv").write_text("path,overrides,state\n0,model=mf,failed\n1,model=ease,complete\n")
+    with pytest.raises(InputError, match=r"holds the 1 runs of a grid: name one of them, e\.g\. .*/1$"):
+        finished_run(tmp_path)

@@ -27,6 +27,10 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
             ["study", "data=files"],
             "error: data is unknown here: no choice of this command has that name, see its settings",
         ),
+        (
+            ["train", "seed=1,2"],
+            "error: seed=1,2 has several values: for a run of each, add --multirun to jaxrec train; a list is 'seed=",
+        ),
         (["train", "eval.k=[5,10"], "quotes, 'eval.k=\"[5,10\"', or close its brackets\n"),
         (["train", "data.path=${x}"], "error: Interpolation key 'x' not found; set another value, or write \\${ for"),
         (["train", "model = ease"], "error: model = ease: write KEY=VALUE without blanks around the =, model=ease\n"),
