@@ -44,7 +44,11 @@ def list_entries(column: pd.Series, max_text: int) -> tuple[np.ndarray, pd.Serie
 def as_floats(column: pd.Series) -> np.ndarray:
     """Return values as float64 [N], NaN where missing or infinite."""
     if types.infer_dtype(column, skipna=True) in ("date", "datetime", "datetime64"):
-        days = (pd.to_datetime(column, utc=True) - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(days=1)
+        try:  # microseconds, as nanoseconds end in 2262
+            times = pd.to_datetime(column, utc=True).dt.as_unit("us")
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise InputError(f"the feature {column.name!r} has a date that is out of range: {error}") from error
+        days = (times - pd.Timestamp(0, tz="UTC").as_unit("us")) / pd.Timedelta(days=1).as_unit("us")
         return days.to_numpy(np.float64)
     try:
         values = pd.to_numeric(column).to_numpy(np.float64, na_value=np.nan)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxrec.data.feature_values import as_floats
 from jaxrec.data.features import features
 from jaxrec.errors import InputError
 
@@ -192,3 +193,11 @@ def test_users_and_movies_of_movielens(shared_data):
     found = features(films.assign(genres=films["genres"].str.split("|")))
     assert [(v.column, v.size) for v in found.schema.bags] == [("genres", 19)]
     assert set(found.schema.left_out) == {"movieID", "title"}
+
+
+def test_dates_of_any_year_are_days_since_1970():
+    dates = [datetime.date(1, 1, 1), None, datetime.date(9999, 12, 31), datetime.date(2300, 1, 1)]
+    expected = [np.nan if date is None else date.toordinal() - 719_163 for date in dates]  # of 1970-01-01
+    np.testing.assert_array_equal(as_floats(pd.Series(dates)), expected)
+    times = pd.to_datetime(pd.Series(["1970-01-02 12:00", "1969-12-31 00:00"]))
+    np.testing.assert_array_equal(as_floats(times), [1.5, -1])

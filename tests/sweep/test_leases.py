@@ -74,6 +74,16 @@ def test_a_worker_without_a_lease_is_dead_after_30_seconds_and_one_that_ended_at
     assert not is_recent(study.user_attrs, other.id)
 
 
+def test_a_worker_is_waited_for_only_while_it_has_running_trials(study, monkeypatch):
+    """That of trial 0, which has ended, would have to be observed for 30 seconds."""
+    study.ask().set_user_attr("worker", "of an earlier version")
+    one = Leases(study, 30, Clock())
+    one.observe(one.storage)
+    monkeypatch.setattr(leases.time, "sleep", lambda seconds: study.tell(0, 0.5))
+    one.wait_until_known(study)
+    assert study.trials[0].value == 0.5
+
+
 def test_no_worker_is_dead_because_the_observer_was_disconnected(study):
     clock = Clock()
     one, two = Leases(study, 30, clock), Leases(study, 30, Clock())
