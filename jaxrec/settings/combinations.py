@@ -18,6 +18,7 @@ from jaxrec.settings.files import choice_of
 from jaxrec.settings.tree import Tree
 
 COSINES = {"temperature": 1, "cosine": True, "biases": False}  # settings of a model whose scores are then cosines
+SOFTMAX = "jaxrec.fitting.sequence_losses.Softmax"  # the cost of a sequence loss that needs no negatives
 NOT_VALIDATED = {"validation_fraction": 0, "validation_days": 0, "validation_from": None}
 
 
@@ -64,7 +65,9 @@ def check_parts(tree: Tree) -> None:
     if (mesh := tree["trainer"].get("mesh")) and "batch_size" in tree["trainer"]:
         check_batch(tree["trainer"]["batch_size"], mesh.get("batch", "auto"))
     sampler = tree.get("negatives", {}).get("_target_")
-    if loss.endswith(".SampledObjective") and sampler is None:
+    cost = _cost(tree["loss"])
+    samples = loss.endswith(".SampledObjective") or (cost.startswith("jaxrec.") and cost != SOFTMAX)
+    if samples and sampler is None:
         raise InputError("this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform")
     if sampler is not None and isinstance(kind := locate(sampler), type) and not issubclass(kind, Sampler):
         raise InputError(
@@ -107,11 +110,8 @@ def _check_negatives(tree: Tree) -> None:
     loss, negatives = tree["loss"], tree.get("negatives", {})
     if "_target_" not in loss or "_target_" not in negatives:
         return
-    cost = str(loss.get("cost", {}).get("_target_", ""))
-    if (
-        cost == "jaxrec.fitting.sequence_losses.Softmax"
-        or "negatives" not in inspect.signature(_target(tree, "loss")).parameters
-    ):
+    cost = _cost(loss)
+    if cost == SOFTMAX or "negatives" not in inspect.signature(_target(tree, "loss")).parameters:
         raise InputError(
             f"this loss samples no negatives, so negatives={choice_of('negatives', negatives)} has no effect: omit it "
             "(negatives=none), or choose a loss that does, e.g. loss=bpr"
@@ -202,6 +202,11 @@ def _check_cosines(tree: Tree) -> None:
     ]
     if changes:
         raise InputError(f"this loss compares cosines: set {' '.join(changes)}")
+
+
+def _cost(loss: Tree) -> str:
+    """Return the target of the cost of a sequence loss; empty for other losses."""
+    return str(loss.get("cost", {}).get("_target_", ""))
 
 
 def _target(tree: Tree, part: str) -> Any:

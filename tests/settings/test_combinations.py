@@ -87,6 +87,8 @@ def test_a_family_may_have_a_temperature_of_its_own(compose):
         (["loss=softmax", "negatives=hard"], "samples no negatives, so negatives=hard has no effect"),
         (["loss=softmax", "negatives=given"], "samples no negatives, so negatives=given has no effect"),
         (["loss=softmax", "negatives=batch_shared"], "samples no negatives, so negatives=batch_shared has no effect"),
+        (["negatives=none"], "this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform"),
+        (["model=sasrec", "loss=sequence_bce", "negatives=none"], "this loss needs negatives and none are set"),
         (["model=ease", "loss=bce"], "EASE is trained without a loss, so loss=bce has no effect: omit it"),
         (["model=ease", "trainer=alternating"], "trainer=alternating cannot train EASE: set trainer=closed_form"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
