@@ -172,8 +172,11 @@ def assembled(interactions: Interactions, part: np.ndarray, *, validated: bool, 
         known = known | kept[p]
     for p, name in ((TEST, "test"), (VALIDATION, "validation")):
         if not kept[p].any() and (validated or p == TEST):
-            known_already = " that is not already in train" if held_out[p].any() else ""
-            raise InputError(f"no user has a {name} item{known_already}: {remedy(interactions)}")
+            known_already = repeats = ""
+            if held_out[p].any():
+                known_already = " that is not already in train"
+                repeats = "; data.duplicates=last keeps one row of a repeated pair, split=sessions predicts repeats"
+            raise InputError(f"no user has a {name} item{known_already}: {remedy(interactions)}{repeats}")
     if not train.any():
         raise InputError(f"there is no training data left: {remedy(interactions)}")
 

@@ -313,7 +313,12 @@ def test_impossible_splits():
         holdout(whole, validation_fraction=0.5, test_fraction=0.5)
     with pytest.raises(InputError, match=r"no user has a test item that is not already in train: .* check the files"):
         given(parted([0, 2], items=[1, 1]))
-    with pytest.raises(InputError, match=r"no user has a test item: .* check the files .*data\.min_value"):
+    repeated = data([(1, item % 3, item) for item in range(9)], "keep")
+    with pytest.raises(
+        InputError, match=r"not already in train: .* another split; data\.duplicates=last keeps one row"
+    ):
+        leave_one_out(repeated)
+    with pytest.raises(InputError, match=r"no user has a test item: .* check the files .*data\.target_event\)$"):
         given(parted([0, 0]))
     with pytest.raises(InputError, match="no user has a validation item: "):
         given(parted([0, 2]), validation_fraction=0.1)
