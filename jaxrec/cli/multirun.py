@@ -107,6 +107,11 @@ def _parsed(hydra_context: HydraContext, arguments: Sequence[str]) -> Overrides:
         raise InputError(f"{empty[0]} matches nothing: glob() selects choices of a group, e.g. model=glob(mf*)")
     if several := [o.input_line for o in lists if _group(o) == "sweep"]:
         raise InputError(f"{several[0]}: only one search at a time; run one command per search")
+    if merged := [o.input_line for o in fixed if o.key_or_group == "sweep.space" and o.value() is not None]:
+        raise InputError(
+            f"{merged[0]} would be mixed with the space of sweep=NAME: write each dimension as "
+            "'KEY=interval(LOW,HIGH)', and model=NAME instead of sweep=NAME to search these alone"
+        )
     return Overrides(dimensions, lists, fixed, swept)
 
 

@@ -48,6 +48,10 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
             "cannot be read: write 'KEY=interval(LOW,HIGH)', or the space as a file",
         ),
         (
+            ["train", "--multirun", "sweep=item_knn", "sweep.space={model.k:{low:1,high:9}}"],
+            "would be mixed with the space of sweep=NAME: write each dimension as 'KEY=interval(LOW,HIGH)', and model=",
+        ),
+        (
             ["train", "--multirun", "sweep.space.model.k.low=1"],
             "error: sweep.space.model is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file",
         ),
