@@ -192,6 +192,8 @@ def _load(directory: Path) -> Run:
         per_user = pd.read_parquet(file)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{file} cannot be read ({first_line(error)}): train the run again") from error
+    if "user_id" not in per_user:
+        raise InputError(f"{file} has no column user_id: train the run again")
     order = [name for name in ("user_id", "item_id") if name in per_user]
     return Run(
         directory, read_config(directory), metrics, per_user.sort_values(order, kind="stable", ignore_index=True)

@@ -163,6 +163,14 @@ def test_runs_on_as_many_other_rows_are_refused_and_runs_without_a_fingerprint_a
     assert len(compare([str(runs / "ease"), str(tmp_path / "later")]).settings) == 2
 
 
+def test_values_without_their_users_are_refused(runs, tmp_path):
+    shutil.copytree(runs / "ease", tmp_path / "ease")
+    file = tmp_path / "ease" / "per_user.parquet"
+    pd.read_parquet(file).rename(columns={"user_id": "user"}).to_parquet(file, index=False)
+    with pytest.raises(InputError, match=r"per_user\.parquet has no column user_id: train the run again"):
+        compare([str(tmp_path / "ease")] * 2)
+
+
 def test_broken_tables_are_refused(tmp_path):
     (tmp_path / "runs.csv").write_text("run\n1\n")
     with pytest.raises(InputError, match=r"runs\.csv is not the table of a grid"):

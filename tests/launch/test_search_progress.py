@@ -49,6 +49,12 @@ def test_a_terminal_shows_the_running_trials_best_first_and_the_best_so_far(monk
     assert [row for row in rows if row] == ["5 17 of 40 0.3 16", "4 9 of 40 0.2 8", "and 1 more"]  # 10 lines are few
 
 
+def test_trials_without_epochs_do_not_show_how_many_they_have():
+    with SearchProgress(lambda: [Progress(4, 1, 0.2)]) as progress:
+        progress.show(0, 1, 8)
+        assert progress.table["epoch"].tolist() == ["1"]
+
+
 def test_a_line_of_text_names_the_best_running_trial(monkeypatch, capsys):
     now = [1000.0]
     monkeypatch.setattr(search_progress.time, "monotonic", lambda: now[0])

@@ -1,9 +1,12 @@
 import os
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from jaxrec.sweep.trials import trials_table, write_trials
+from jaxrec.sweep.outcome import FINAL
+from jaxrec.sweep.repeats import EndedTrials
+from jaxrec.sweep.trials import further, key_of, trials_table, write_trials
 
 
 def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
@@ -23,3 +26,26 @@ def test_writing_the_table_removes_temporary_files_of_killed_processes(tmp_path)
     os.utime(tmp_path / ".tmp-0123abcd-trials.csv", (0, 0))
     write_trials(optuna.create_study(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"ask.lock", "trials.csv"}
+
+
+def test_a_number_of_parameters_is_an_integer_and_other_objectives_are_not():
+    trial = create_trial(values=[0.5, 12.0, 0.75])
+    found = further(trial, ["n_parameters", "novelty@10"])
+    assert [(name, type(value), value) for name, value in found.items()] == [
+        ("n_parameters", int, 12),
+        ("novelty@10", float, 0.75),
+    ]
+
+
+def test_ended_trials_are_those_that_need_no_training():
+    space = {"x": FloatDistribution(0, 3)}
+    ended = EndedTrials()
+    for x, state, attributes in (
+        (0.0, TrialState.COMPLETE, {}),
+        (1.0, TrialState.FAIL, {FINAL: True, "error": "diverged"}),
+        (2.0, TrialState.FAIL, {"error": "no memory"}),  # tried once more
+    ):
+        value = 0.5 if state == TrialState.COMPLETE else None
+        trial = create_trial(state=state, value=value, params={"x": x}, distributions=space, user_attrs=attributes)
+        ended.add([trial])
+    assert [key_of({"x": x}) in ended for x in (0.0, 1.0, 2.0)] == [True, True, False]
