@@ -92,6 +92,7 @@ class WorkerLoop:
             if self.running or n_continued:
                 self.on_round(self.finished, len(self.running), self.plan.total)
                 self._advance()
+                is_over = time.monotonic() > self.deadline
             elif self.finished < self.plan.total and not is_over and any_alive(self.study, self.worker):
                 time.sleep(POLL_SECONDS)  # others run the last trials; if they die, their trials are continued
             else:

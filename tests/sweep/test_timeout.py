@@ -76,6 +76,11 @@ def test_a_search_trains_until_it_has_a_value_and_leaves_other_trials_to_the_nex
     assert study.trials[0].user_attrs["epochs"] == 5
 
 
+def test_no_trial_is_proposed_after_the_round_in_which_the_time_ends(tmp_path, slow):
+    slow.n_epochs, n_epochs = lambda params: n_epochs(params) - 4, slow.n_epochs
+    assert states(sweep(tmp_path, runner=slow, n_trials=7, timeout=0.4)) == "CCC"  # after 30 s
+
+
 def test_a_trial_with_the_parameters_of_a_stopped_one_has_its_value(tmp_path, slow):
     study = sweep(tmp_path, runner=slow, space={"x": Interval(0, 1, integer=True)}, n_trials=4, timeout=1e-9)
     assert states(study) == "CCCC"
