@@ -357,8 +357,8 @@ def test_errors_are_those_of_the_command_line(wrong, message, split):
     [
         ({"k": 5}, "k=5: must be a list, e.g. [5]"),
         ({"k": ()}, "k=() has no list length: add one, e.g. k=(10,)"),
-        ({"k": (0,)}, "k=(0,): must be greater than 0"),
-        ({"k": (1.5,)}, "k=(1.5,): must be a valid integer"),
+        ({"k": (0,)}, "k=[0]: must be greater than 0"),
+        ({"k": (1.5,)}, "k=[1.5]: must be a valid integer"),
     ],
 )
 def test_list_lengths_of_an_evaluation_are_checked(options, message, model, split):

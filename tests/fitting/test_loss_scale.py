@@ -8,7 +8,7 @@ import pytest
 
 from jaxrec.fitting.gradient import GradientFit
 from jaxrec.fitting.optimizers import adam, row_adagrad, row_sgd, sgd
-from tests.fitting.test_gradient import BATCH, LABELED, MODEL, population, train
+from tests.fitting.small_fits import BATCH, LABELED, MODEL, population, train
 
 OPTIMIZERS = {
     "adam": adam,
