@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec.data.histories import UserHistories, hours
+from jaxrec.programs import padded
 
 UNKNOWN = {"event": -1, "gap": -1, "value": float("nan"), "hour": -1}  # columns besides the items
 
@@ -118,11 +119,11 @@ def device_histories(
 ) -> DeviceHistories:
     """Copy histories to the device, one row per user, or one per pair of bounds `start`, `end`; `hour` only on request.
 
-    Without entries one dummy entry is kept, because gathers need a non-empty array.
+    Columns are padded, see `programs.padded`.
     """
 
     def column(values: np.ndarray, kind: type) -> Array:
-        return jnp.asarray(values if len(values) else np.zeros(1), kind)
+        return jnp.asarray(padded(values, 0), kind)
 
     def optional(values: np.ndarray | None, kind: type) -> Array | None:
         return None if values is None else column(values, kind)

@@ -28,6 +28,7 @@ import numpy as np
 from jaxrec import backend
 
 MAX_PROGRAMS = 128  # functions that are kept; the one that was unused for longest is dropped first
+MAX_PADDED = 1 << 20  # entries of a column; copying a longer one may cost more than compiling for its length
 
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
 _lock = threading.Lock()
@@ -54,6 +55,22 @@ def jit(f: Callable[..., Any], **options: Any) -> Any:
         while len(_kept) > MAX_PROGRAMS:
             _kept.popitem(last=False)
     return program
+
+
+def rounded_up(n: int) -> int:
+    """The number rounded up by less than an eighth, so that similar data share a program."""
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def padded(values: np.ndarray, fill: float) -> np.ndarray:
+    """A column extended to `rounded_up` entries, at least one, because gathers need a non-empty array.
+
+    A column of more than `MAX_PADDED` entries is returned as it is.
+    """
+    if len(values) > MAX_PADDED:
+        return values
+    return np.pad(values, (0, rounded_up(max(1, len(values))) - len(values)), constant_values=fill)
 
 
 def clear() -> None:

@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxrec import backend
+from jaxrec.programs import padded
+
+NO_ROW = np.iinfo(np.int32).max  # owner of an entry that no row has: scatters drop it
 
 
 class Ragged(NamedTuple):
@@ -56,7 +59,7 @@ class Ragged(NamedTuple):
         assert self.owners is not None
         entry = self.offsets[first_row] + jnp.arange(max_entries, dtype=self.offsets.dtype)
         # Entries after the block's last row get an out-of-range row, which the scatter drops.
-        row = self.owners.at[entry].get(mode="fill", fill_value=jnp.iinfo(jnp.int32).max) - first_row
+        row = self.owners.at[entry].get(mode="fill", fill_value=NO_ROW) - first_row
         items = self.items.at[entry].get(mode="clip")
         at = row, items if place is None else place[items]
         if backend.choices().sequential:
@@ -67,15 +70,12 @@ class Ragged(NamedTuple):
 
 
 def ragged(offsets: np.ndarray, items: np.ndarray, *, owned: bool = True) -> Ragged:
-    """Copy offsets [R + 1] and items [E] to the device, with `owners` if `owned`.
-
-    Without items one dummy entry is kept for gathers.
-    """
-    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets)) if owned else None
-    if not len(items):
-        items, owners = np.full(1, -1), np.full(1, len(offsets)) if owned else None
-    bounds, entries = (jnp.asarray(array, jnp.int32) for array in (offsets, items))
-    return Ragged(bounds, entries, None if owners is None else jnp.asarray(owners, jnp.int32))
+    """Copy offsets [R + 1] and items [E] to the device, with `owners` if `owned`; padded, see `programs.padded`."""
+    entries, owners = jnp.asarray(padded(items, -1), jnp.int32), None
+    if owned:
+        owner = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+        owners = jnp.asarray(padded(owner, NO_ROW))
+    return Ragged(jnp.asarray(offsets, jnp.int32), entries, owners)
 
 
 def sort_rows(offsets: np.ndarray, items: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
-from jaxrec import backend
+from jaxrec import backend, programs
 from jaxrec.blockwise import Block, Blockwise, block_size
 from jaxrec.data.features import Encoded
 from jaxrec.data.histories import UserHistories
@@ -149,7 +149,7 @@ class Ranker:
             offsets, _ = self._masked
             first_rows = np.arange(0, self._n_rows, self._block)
             last_rows = np.minimum(first_rows + self._block, self._n_rows)
-            max_entries = _rounded_up(max(1, int(np.max(offsets[last_rows] - offsets[first_rows]))))
+            max_entries = programs.rounded_up(max(1, int(np.max(offsets[last_rows] - offsets[first_rows]))))
         member = partial(_rank_member, self.k, max_entries)
         self.blockwise = Blockwise(member, self._models, self._shared, self._n_rows, self._block)
 
@@ -236,12 +236,6 @@ def score_all(model: Model, params: Params, side: PyTree, query: Query) -> Float
     if isinstance(model, Pairwise):
         return model.bind(params).score_parts(query, side)
     return model.bind(params).score_catalog(query)
-
-
-def _rounded_up(n: int) -> int:
-    """The number rounded up by less than an eighth, so that similar data share a program."""
-    step = 1 << max(0, n.bit_length() - 4)
-    return -(-n // step) * step
 
 
 def _floats_per_pair(model: Model) -> int:

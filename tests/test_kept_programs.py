@@ -13,12 +13,17 @@ import numpy as np
 import pytest
 
 from jaxrec import backend, experiment, programs, settings
+from jaxrec.data.histories import UserHistories
 from jaxrec.fitting.als import AlternatingFit
 from jaxrec.fitting.closed_form import ClosedForm
+from jaxrec.hyper import Hyper
 from jaxrec.metric_names import metrics
 from jaxrec.metrics import METRICS
+from jaxrec.models.ease import EASE
 from jaxrec.models.mf import MatrixFactorization
+from jaxrec.models.popularity import Popularity
 from jaxrec.programs import UndefinedError, definition
+from jaxrec.ranking import QueryRows, Ranker
 from tests.paths import ROOT
 from tests.planted import PLANTED
 from tests.slow import some_slow
@@ -96,6 +101,42 @@ def test_a_second_fit_compiles_nothing_and_is_equal_to_the_bit(compose):
     assert programs._kept
     kept = [array.size for array in jax.live_arrays() if id(array) not in held]
     assert max(kept, default=0) < 7_000  # neither the 7,200 interactions in train nor parameters
+
+
+@pytest.mark.parametrize(("n", "rounded"), [(1, 1), (15, 15), (16, 16), (17, 18), (33, 36), (64, 64), (65, 72)])
+def test_sizes_are_rounded_up_by_less_than_an_eighth(n, rounded):
+    assert programs.rounded_up(n) == rounded
+
+
+def test_columns_are_padded_unless_they_are_long(monkeypatch):
+    np.testing.assert_array_equal(programs.padded(np.arange(17), -1), [*range(17), -1])
+    np.testing.assert_array_equal(programs.padded(np.zeros(0, np.int32), 7), [7])
+    monkeypatch.setattr(programs, "MAX_PADDED", 16)
+    assert len(programs.padded(np.arange(16), -1)) == 16
+    assert len(programs.padded(np.arange(17), -1)) == 17
+
+
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [
+        (Popularity(9), {"count": np.zeros((1, 9), np.float32)}),
+        (EASE(9, 4), {"weights": np.zeros((1, 9, 9), np.float32)}),
+    ],
+    ids=["no histories", "histories"],
+)
+def test_rows_with_almost_as_many_known_items_are_ranked_by_the_same_program(model, params):
+    """As on validation and test of a leave-one-out split, where each user knows one item more."""
+
+    def ranker(lengths):
+        offsets = np.cumsum([0, *lengths])
+        known = UserHistories(offsets, np.arange(offsets[-1], dtype=np.int32) % 9)
+        return Ranker(model, QueryRows.for_users(np.arange(3), known), 2)
+
+    one, other = ranker([6, 6, 5]), ranker([6, 6, 6])
+    one({"params": params}, Hyper())
+    COMPILED.clear()
+    other({"params": params}, Hyper())
+    assert not COMPILED
 
 
 VALUES = [None, True, 1, 1.0, float("nan"), "1", b"1", (1, (2.0, None)), {"a": 1}, Color.RED, np.float32(1)]

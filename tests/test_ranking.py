@@ -16,7 +16,7 @@ from jaxrec.hyper import Hyper
 from jaxrec.models import Model, Pairwise
 from jaxrec.models.mf import MatrixFactorization
 from jaxrec.query import Query
-from jaxrec.ranking import QueryRows, Ranker, _rounded_up, query_of, scorer
+from jaxrec.ranking import QueryRows, Ranker, query_of, scorer
 from jaxrec.top_k import GROUP
 from tests.slow import some_slow
 
@@ -165,11 +165,6 @@ def test_scores_of_a_pool_equal_those_of_the_catalog(model):
     params = {"params": {"scores": jnp.asarray(scores)}}
     whole = scorer(model, params, None)(query)
     np.testing.assert_array_equal(scorer(model, params, pool)(query), np.asarray(whole)[:, [9, 2, 30]])
-
-
-@pytest.mark.parametrize(("n", "rounded"), [(1, 1), (15, 15), (16, 16), (17, 18), (33, 36), (64, 64), (65, 72)])
-def test_sizes_are_rounded_up_by_less_than_an_eighth(n, rounded):
-    assert _rounded_up(n) == rounded
 
 
 def test_on_accelerators_blocks_are_smaller_for_models_with_more_numbers_per_pair(monkeypatch):

@@ -4,7 +4,7 @@ Sampled metrics do not estimate full-catalog metrics and may order models differ
 [Krichene and Rendle 2020, On sampled metrics for item recommendation]
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -172,6 +172,12 @@ class CandidateEvaluation:
     def ranking(self) -> "CandidateEvaluation":
         """The settings that apply to any model: all of them."""
         return self
+
+    @property
+    def monitored(self) -> "CandidateEvaluation":
+        """The settings that measure the monitor alone."""
+        name, _, k = self.monitor.removeprefix(SAMPLED).rpartition("@")
+        return replace(self, k=(int(k),), metrics=(name,))
 
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> CandidateEvaluator:
         """Build the evaluator of a model, with the candidates of these held-out items."""

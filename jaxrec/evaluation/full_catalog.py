@@ -4,7 +4,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +18,7 @@ from jaxrec.errors import InputError
 from jaxrec.evaluation.categories import HistoryCategories, categories_of, has_categories, history_categories
 from jaxrec.evaluation.evaluation import Evaluator, Measured, invalidated
 from jaxrec.evaluation.ground_truth import ground_truth
+from jaxrec.evaluation.most_popular import PopularityRanker, most_popular
 from jaxrec.fallback import Fallback
 from jaxrec.hyper import Hyper
 from jaxrec.metric_names import (
@@ -68,7 +68,13 @@ class CatalogEvaluator(Evaluator):
         self.metrics = chosen or metrics(DEFAULT, CATALOG_KINDS)
         self.ground_truth = ground_truth(held_out)
         queries = self.ground_truth.queries
-        self.ranker = Ranker(model, queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback)
+        self.ranker: Ranker | PopularityRanker
+        if isinstance(model, Popularity) and fallback is None:
+            self.ranker = PopularityRanker(queries, self.k[-1], exclude_known=exclude_known)
+        else:
+            self.ranker = Ranker(
+                model, queries, self.k[-1], block=block, exclude_known=exclude_known, fallback=fallback
+            )
         kinds = {metric.kind for metric in self.metrics}
         known = held_out.known
         expected = most_popular(held_out, queries, self.k[-1], exclude_known) if OF_HITS in kinds else None
@@ -86,20 +92,6 @@ class CatalogEvaluator(Evaluator):
         ranked = self.ranker(params, hyper, active=active)
         per_user, overall = _measure(self._known, ranked.items, ranked.finite, self.k, self.n_items, self.metrics)
         return Measured(per_user, overall, ranked.items, ranked.finite)
-
-
-def most_popular(held_out: HeldOut, queries: QueryRows, k: int, exclude_known: bool) -> Int[Array, "R K"]:
-    """The k items with the most known interactions for each row, computed once for all models."""
-    lists = _popular_lists.setdefault(held_out, {})
-    if (k, exclude_known) not in lists:
-        n_items = held_out.known.n_items
-        counts = np.bincount(held_out.known.item, minlength=n_items).astype(np.float32)
-        ranker = Ranker(Popularity(n_items), queries, k, exclude_known=exclude_known)
-        lists[k, exclude_known] = ranker({"params": {"count": jnp.asarray(counts[None])}}, Hyper()).items[0]
-    return lists[k, exclude_known]
-
-
-_popular_lists: WeakKeyDictionary[HeldOut, dict[tuple[int, bool], Array]] = WeakKeyDictionary()
 
 
 def mean_over_history(values: np.ndarray, queries: QueryRows) -> np.ndarray:
@@ -232,6 +224,12 @@ class FullCatalog:
     def ranking(self) -> "FullCatalog":
         """The settings that apply to any model: all of them."""
         return self
+
+    @property
+    def monitored(self) -> "FullCatalog":
+        """The settings that measure the monitor, and NDCG because any evaluation has a metric of a user's list."""
+        name, _, k = self.monitor.rpartition("@")
+        return replace(self, k=(int(k),), metrics=tuple(dict.fromkeys((name, "ndcg"))), test_metrics=())
 
     def evaluator(self, model: Model, held_out: HeldOut, fallback: Fallback | None = None) -> Evaluator:
         """Build the evaluator of a model. Raises an InputError if k exceeds the catalog."""

@@ -75,7 +75,7 @@ def finish(tree: Tree, split: Split, selected: Selected, load_s: float = 0.0) ->
     if not test.finite.all():
         raise InputError(f"{type(selected.model).__name__} returned non-finite scores: {DIVERGED}")
     evaluate_s = selected.evaluate_s + selected.fit.validate_s + time.perf_counter() - started
-    popular = _popularity(evaluation, fitted_on, split.test)
+    popular = _popularity(evaluation.ranking, fitted_on, split.test)
     length = evaluation.monitor.partition("@")[2] or evaluation.k[0]  # prediction errors have no list length
     groups = by_group(test, fitted_on, int(length))
     (popular_groups,) = by_group(popular, fitted_on, int(length))
@@ -159,14 +159,22 @@ def finish_each(tree: Tree, split: Split, selected: Selected, load_s: float = 0.
     return outcomes
 
 
-def popularity_on_validation(tree: Tree, selection: Selection) -> dict[str, float]:
-    """Return validation metrics of the popularity baseline; empty without validation data."""
+def popularity_on_validation(tree: Tree, selection: Selection, *, only_monitor: bool = False) -> dict[str, float]:
+    """Return validation metrics of the popularity baseline; empty without validation data.
+
+    Args:
+        tree: the settings.
+        selection: training and validation data.
+        only_monitor: whether eval.monitor is all that is needed: one metric compiles in a third of the time of all.
+            An error of predictions (eval=values) is never there, because popularity predicts no values.
+    """
     if selection.validation is None:
         return {}
-    return _popularity(build(tree["eval"]), selection.train, selection.validation).means(0)
+    ranking = build(tree["eval"]).ranking
+    return _popularity(ranking.monitored if only_monitor else ranking, selection.train, selection.validation).means(0)
 
 
-def _popularity(evaluation: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
+def _popularity(ranking: FullCatalog | CandidateEvaluation, train: Interactions, test: HeldOut) -> Evaluation:
     one = Population(np.zeros(1, np.int32), Hyper())
     model = Popularity(n_items=train.n_items)
-    return evaluation.ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)
+    return ranking.evaluator(model, test)(ClosedForm()(model, train, one).params, one.hyper)

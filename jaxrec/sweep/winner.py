@@ -80,7 +80,7 @@ def finish(
         raise KeyboardInterrupt
     if broken := violated(winner):
         result.metrics["violated_constraints"] = broken
-    baseline = experiment.popularity_on_validation(tuning.tree, split.selection)
+    baseline = experiment.popularity_on_validation(tuning.tree, split.selection, only_monitor=True)
     if LINEAGE in winner.user_attrs:  # its parameters were not those of all epochs
         notes = verdict(study, {}, baseline, settings.get(tuning.tree, "trainer.epochs"), winner)
     else:
