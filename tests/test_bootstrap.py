@@ -64,10 +64,14 @@ def test_interval_of_units_of_many_sizes_against_the_plain_bootstrap():
     np.testing.assert_allclose([low, high], expected, atol=0.03 * (high - low))
 
 
-def test_the_seed_sets_the_interval():
+def test_the_seed_sets_the_interval_and_the_correction():
     values = np.random.default_rng(5).random(50)
     assert mean_and_interval(values) == mean_and_interval(values)
     assert mean_and_interval(values)[1:] != mean_and_interval(values, seed=1)[1:]
+    several = np.random.default_rng(6).random((3, 50))
+    first, same, other = (best_corrected(several, np.ones((3, 50)), n_resamples=50, seed=seed) for seed in (0, 0, 1))
+    assert first == same
+    assert first.corrected != other.corrected
 
 
 def test_interval_excludes_users_without_relevant_items():

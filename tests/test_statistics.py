@@ -177,3 +177,16 @@ def test_a_table_has_the_tests_of_scipy_and_says_which_seeds_are_unknown():
     low, high = estimate(b, a).interval()
     assert table.loc["b", ["difference_low", "difference_high"]].tolist() == pytest.approx([low, high])
     assert pd.isna(table.loc["a", ["difference", "p", "p_wilcoxon"]]).all()
+
+
+def test_a_table_counts_users_and_folds_not_rows():
+    a, b = simulated(np.random.default_rng(12), (2, 2), 60, noise=0.3)
+    units, folds = np.repeat(np.arange(20), 3), np.tile(np.arange(3), 20)
+    table = compared({"a": a, "b": b}, units, folds=folds).set_index("run")
+    differences = (b - a).mean(axis=0).reshape(20, 3).mean(axis=1)  # one per user
+    assert table.loc["b", "p_wilcoxon"] == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-9)
+    paired = estimate(b, a, units, folds)
+    assert paired.variance != pytest.approx(estimate(b, a, units).variance, rel=0.1)
+    assert table.loc["b", "p"] == pytest.approx(paired.p_value(), rel=1e-9)
+    assert table.loc["b", ["difference_low", "difference_high"]].tolist() == pytest.approx(paired.interval(), rel=1e-9)
+    assert table.loc["a", ["low", "high"]].tolist() == pytest.approx(estimate(a, None, units, folds).interval())
