@@ -1,8 +1,10 @@
 """Comparison of finished runs: differences by hand, tests of scipy, grouping of seeds, page, errors."""
 
+import itertools
 import json
 import shutil
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
@@ -67,6 +69,38 @@ def test_differences_are_paired_by_user(runs):
     assert table["p"][1] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue, rel=1e-6)
     assert table["p_wilcoxon"][1] == pytest.approx(stats.wilcoxon(differences).pvalue, rel=1e-6)
     assert verdicts(found.metric, table) == [f"ease beats popularity in Recall@10 (p = {table.p[1]:.2g})"]
+
+
+def test_rows_are_paired_in_whatever_order_their_files_have_them(runs, tmp_path):
+    shutil.copytree(runs / "ease", tmp_path / "ease")
+    file = tmp_path / "ease" / "per_user.parquet"
+    pd.read_parquet(file).sample(frac=1.0, random_state=0).to_parquet(file, index=False)
+    found, expected = (compare([str(runs / "popularity"), str(own / "ease")]).table for own in (tmp_path, runs))
+    pd.testing.assert_frame_equal(found.drop(columns="run"), expected.drop(columns="run"))
+
+
+def test_rows_count_by_user_and_fold_and_means_are_over_all_runs(compose, tmp_path):
+    """Two settings on two folds of three users, two rows each."""
+    tree = compose("data=files", "data.path=log.csv", "data.time_column=time", "split=rolling", "split.folds=2")
+    rng, values = np.random.default_rng(0), {}
+    for name, fold in itertools.product(("a", "b"), (0, 1)):
+        own = tree | {"optimizer": tree["optimizer"] | {"learning_rate": {"a": 0.1, "b": 0.2}[name]}}
+        directory = tmp_path / f"{name}{fold}"
+        directory.mkdir()
+        rundir.write_config(directory, own | {"split": tree["split"] | {"fold": fold}})
+        values[name, fold] = rng.random(6)
+        rows = {"user_id": np.repeat([7, 8, 9], 2), "item_id": np.arange(6), "ndcg@10": values[name, fold]}
+        pd.DataFrame(rows).to_parquet(directory / "per_user.parquet", index=False)
+        test = {"ndcg@10": values[name, fold].mean(), "recall@10": 0.25 + 0.5 * fold}
+        (directory / "metrics.json").write_text(json.dumps({"test": test, "data": {"fingerprint": str(fold)}}))
+    found = compare([str(tmp_path / name) for name in ("a0", "a1", "b0", "b1")], "ndcg@10")
+    a, b = (np.concatenate([values[name, fold] for fold in (0, 1)])[None] for name in ("a", "b"))
+    units, folds = np.tile(np.repeat([0, 1, 2], 2), 2), np.repeat([0, 1], 6)
+    ends = found.table.loc[1, ["difference_low", "difference_high"]].tolist()
+    assert ends == pytest.approx(estimate(b, a, units, folds).interval(), rel=1e-9)
+    for other in ((None, folds), (units, None)):
+        assert ends != pytest.approx(estimate(b, a, *other).interval(), rel=0.01)
+    assert "Recall@10 0.5000 0.5000" in Page(found.page()).content
 
 
 def test_a_run_does_not_beat_itself_and_the_default_is_what_was_monitored(runs):

@@ -89,7 +89,9 @@ def start(seed: int) -> tuple[dict[str, np.ndarray], jax.Array]:
     return {name: np.asarray(x, np.float64) for name, x in flat.items()}, source
 
 
-def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float) -> tuple[dict, list[float]]:
+def plain_sgd(
+    seed: int, epochs: int, rate: float, decay: float, penalty: float, warmup: float = 0.0
+) -> tuple[dict, list[float]]:
     """BPR by stochastic gradient descent, one weighted example, negative and parameter at a time."""
     data, (w, source) = train(), start(seed)
     losses = []
@@ -115,7 +117,9 @@ def plain_sgd(seed: int, epochs: int, rate: float, decay: float, penalty: float)
                     g["q"][j] += wrong * w["p"][u]
                     g["c"][i] -= wrong
                     g["c"][j] += wrong
-            w = {name: x - rate * (g[name] / WEIGHT[rows].sum() + decay * x) for name, x in w.items()}
+            passed = epoch + (first / BATCH + 0.5) / -(-N // BATCH)  # epochs, in the middle of the step
+            own = rate * min(1.0, passed / warmup) if warmup else rate
+            w = {name: x - own * (g[name] / WEIGHT[rows].sum() + decay * x) for name, x in w.items()}
         losses.append(total / WEIGHT.sum())
     return w, losses
 
@@ -135,6 +139,17 @@ def test_training_against_a_loop():
         np.testing.assert_allclose(found["item_bias"]["table"], expected["c"], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose([row["loss"] for row in fit.history[m]], losses, rtol=1e-5)
         assert not np.allclose(expected["p"], start(3 + m)[0]["p"], atol=0.01)
+
+
+def test_a_warm_up_of_one_and_a_half_epochs_against_the_loop():
+    fit = GradientFit(OBJECTIVE, partial(sgd, warmup_epochs=1.5), epochs=2, batch_size=BATCH)(
+        MODEL, train(WEIGHT), population(2, (0.5, 0.2), (0.0, 0.0), (0.0, 0.0))
+    )
+    expected, losses = plain_sgd(3, 2, 0.5, 0.0, 0.0, warmup=1.5)
+    np.testing.assert_allclose(
+        member(fit.params, 0)["params"]["item_embedding"]["table"], expected["q"], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose([row["loss"] for row in fit.history[0]], losses, rtol=1e-5)
 
 
 @pytest.mark.slow

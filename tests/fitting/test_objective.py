@@ -126,6 +126,18 @@ def test_interactions_that_are_no_targets_are_examples_unless_a_history_shows_th
     assert [np.flatnonzero(row).tolist() for row in chosen[1]] == [[], [0, 5]]
 
 
+def test_the_share_of_a_history_is_that_of_its_items():
+    """Of 4,000 items a fifth is 800, with a standard deviation of 25; a repeated item is shown at both places or at none."""
+    items = np.concatenate([np.arange(4000), np.arange(4000)]).astype(np.int32)
+    train = Interactions(np.zeros(8000, np.int32), items, None, None, None, np.arange(1), np.arange(4000))
+    examples, _ = CatalogObjective().examples(train, 8000)
+    row = jnp.zeros(1, jnp.int32)
+    shown = [np.asarray(examples.query(row, 8000, share, SOURCE).history.items[0]) for share in (0.2, 1.0)]
+    np.testing.assert_array_equal(shown[0][:4000], shown[0][4000:])
+    assert 700 < np.count_nonzero(shown[0][:4000] >= 0) < 900
+    np.testing.assert_array_equal(shown[1], items)
+
+
 def test_the_full_softmax_equals_the_sampled_one_with_all_negatives():
     """Cost, weight and gradient, summed over the data."""
     model, params = model_and_params()

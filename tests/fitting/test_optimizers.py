@@ -48,7 +48,8 @@ def test_the_learning_rate_warms_up_and_decays_by_a_cosine():
 
 
 def test_steps_follow_the_schedule():
-    for optimizer, passed, expected in ((sgd(1.0, warmup_epochs=4.0), 1.0, -0.5), (sgd(1.0), 1.0, -2.0)):
+    warming, falling = sgd(1.0, warmup_epochs=4.0), sgd(1.0, cosine_epochs=4.0)
+    for optimizer, passed, expected in ((warming, 1.0, -0.5), (sgd(1.0), 1.0, -2.0), (falling, 2.0, -1.0)):
         params = {"a": jnp.zeros(1)}
         cost = lambda p: (2.0 * p["a"][0], None)  # noqa: E731
         state = optimizer.init(params)
@@ -80,3 +81,12 @@ def test_first_steps_of_lion_and_nadam():
     np.testing.assert_allclose(step(lion(0.1), (3.0, -0.5)), (-0.1, 0.1), rtol=1e-6)
     m = 0.9 * 0.1 * 3.0 / (1 - 0.9**2) + 0.1 * 3.0 / (1 - 0.9)
     np.testing.assert_allclose(step(nadam(0.1), (3.0, 0.0))[0], -0.1 * m / 3.0, rtol=1e-4)
+
+
+def test_the_momentum_of_lion_decays_by_b2():
+    """With gradients 1 and -.5, the momentum is (1 - b2) = .75, and the second step goes by .5 * .75 - .5 * .5 > 0."""
+    optimizer, params = lion(0.1, b1=0.5, b2=0.25), {"a": jnp.zeros(1)}
+    state = optimizer.init(params)
+    for gradient in (1.0, -0.5):
+        params, state, _ = optimizer.step(lambda p, g=gradient: (g * p["a"][0], None), params, state)
+    assert float(params["a"][0]) == pytest.approx(-0.2)

@@ -14,7 +14,7 @@ import pytest
 from jaxrec import launch, recommend
 from jaxrec.data.histories import UserHistories
 from jaxrec.errors import InputError
-from jaxrec.models import Model
+from jaxrec.models import Factorized, Model
 from jaxrec.recommend.export import export
 from jaxrec.recommend.exported import Exported
 from tests.planted import PLANTED
@@ -81,6 +81,48 @@ def test_an_export_gives_the_lists_of_the_run(compose, tmp_path, name):
     assert tables[1]["item_id"].to_pylist() == model.item_ids.tolist()
     scores = of_users[200] @ of_items.T
     np.testing.assert_allclose(scores, model.score([model.user_ids[200]], model.item_ids), rtol=1e-4, atol=1e-5)
+
+
+class Dots(Factorized):
+    """Dot products of users and items; new users get the most popular items."""
+
+    n_users: int = 3
+    n_items: int = 4
+
+    def setup(self):
+        self.users = self.param("users", nn.initializers.zeros, (self.n_users, 2))
+        self.items = self.param("items", nn.initializers.zeros, (self.n_items, 2))
+
+    def query_vectors(self, query):
+        return self.users[query.user]
+
+    def item_vectors(self):
+        return self.items
+
+
+def test_an_export_of_dot_products_by_hand(tmp_path, monkeypatch):
+    """Item b is only history of anna, who may get it; carl is new. Popularity is 3, 2, 2 and 1."""
+    users, items = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), np.array([[1.0, 4.0], [3, 3], [2, 2], [4, 1]])
+    known = {"offsets": np.array([0, 3, 5, 5]), "items": np.array([3, 1, 0, 0, 2], np.int32)}
+    known |= {"event": None, "gap": None, "value": None, "target": np.array([True, False, True, True, True])}
+    trained = {"popular": np.float32([3, 2, 2, 1]), "users": np.array([True, True, False]), "items": np.ones(4, bool)}
+    extra = {"user_ids": np.array(["anna", "bert", "carl"]), "item_ids": np.array(["d", "b", "a", "c"])}
+    extra |= {f"known_{name}": column for name, column in known.items()}
+    extra |= {f"trained_{name}": column for name, column in trained.items()}
+    params = {"params": {"users": users.astype(np.float32), "items": items.astype(np.float32)}}
+    run = recommend.Recommender(Dots(), params, extra)
+    monkeypatch.setattr("jaxrec.recommend.export.load", lambda directory: run)
+    export("run", str(tmp_path), k=9, platforms=("cpu",))
+    model = Exported(tmp_path)
+    assert model.recommend(["anna", "bert"], k=4) == [[("b", 3.0), ("a", 2.0)], [("b", 3.0), ("c", 1.0)]]
+    assert model.recommend(["anna"], k=3, exclude_seen=False) == [[("c", 4.0), ("b", 3.0), ("a", 2.0)]]
+    assert model.recommend(["carl", "dora"], k=2, unknown="popularity") == [[("d", 3.0), ("b", 2.0)]] * 2
+    assert model.recommend_histories([["d", "b"], []], k=2) == [[("a", 2.0), ("c", 1.0)], [("d", 3.0), ("b", 2.0)]]
+    assert model.recommend_histories([["d"]], k=1, exclude_seen=False) == [[("d", 3.0)]]
+    for side, ids, vectors in (("user", ["anna", "bert", "carl"], users), ("item", ["d", "b", "a", "c"], items)):
+        table = pq.read_table(tmp_path / f"{side}_vectors.parquet")
+        assert table[f"{side}_id"].to_pylist() == ids
+        np.testing.assert_array_equal(np.stack(table["vector"].to_numpy()), vectors)
 
 
 def test_the_loader_names_what_it_cannot_read():
