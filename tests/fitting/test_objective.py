@@ -127,7 +127,7 @@ def test_interactions_that_are_no_targets_are_examples_unless_a_history_shows_th
 
 
 def test_the_share_of_a_history_is_that_of_its_items():
-    """Of 4,000 items a fifth is 800, with a standard deviation of 25; a repeated item is shown at both places or at none."""
+    """Of 4,000 items a fifth is 800, with a standard deviation of 25; a repeated item is shown twice or not at all."""
     items = np.concatenate([np.arange(4000), np.arange(4000)]).astype(np.int32)
     train = Interactions(np.zeros(8000, np.int32), items, None, None, None, np.arange(1), np.arange(4000))
     examples, _ = CatalogObjective().examples(train, 8000)
