@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,21 +22,25 @@ class Choices(NamedTuple):
     """Choices of one platform. Results do not depend on them, up to rounding.
 
     Attributes:
-        sequential: members of a device take turns in a loop; else they are vmapped
+        train_sequential: members of a device take turns in a loop while they train; else they are vmapped
+        rank_sequential: the same while they are ranked and measured
         encode_block: positions of sequences encoded at a time; None: the whole batch, without sorting windows by length
         loss_block: scores of positions and items, of a sequence loss, computed at a time by all members of a device; a
             CPU scores blocks of positions that stay in the cache
         rank_block: scores of a block of rows while ranking, per member
+        top_k: how `jaxrec.top_k` selects: "lax" by `lax.top_k`, "groups" with few sorts, "maxima" without a sort
         tiled: pairs of models that do not factorize are scored in tiles of items, see `jaxrec.pairs`
         branches: decisions that depend on data are branches and loops, which a CPU can leave early; elsewhere they
             would make the device wait for the host
         compiler_options: options of the compiler
     """
 
-    sequential: bool
+    train_sequential: bool
+    rank_sequential: bool
     encode_block: int | None
     loss_block: int
     rank_block: int
+    top_k: Literal["lax", "groups", "maxima"]
     tiled: bool
     branches: bool
     compiler_options: Mapping[str, object] = MappingProxyType({})
@@ -44,13 +48,24 @@ class Choices(NamedTuple):
 
 CHOICES = {
     # Blocks that stay in a core's cache; a vmapped member would not train to the same bits as alone.
-    "cpu": Choices(sequential=True, encode_block=1_600, loss_block=0, rank_block=1 << 21, tiled=True, branches=True),
+    "cpu": Choices(
+        train_sequential=True,
+        rank_sequential=True,
+        encode_block=1_600,
+        loss_block=0,
+        rank_block=1 << 21,
+        top_k="maxima",
+        tiled=True,
+        branches=True,
+    ),
     # Few large kernels: each takes microseconds to start, however small it is.
     "gpu": Choices(
-        sequential=False,
+        train_sequential=False,
+        rank_sequential=False,
         encode_block=None,
         loss_block=1 << 27,
         rank_block=1 << 21,  # the encoder of 64 sequence models needs some 10 GB besides these scores
+        top_k="groups",
         tiled=False,
         branches=False,
         # Products by cuBLAS. Triton finds no tiles for products of reshaped windows of 50 or 200 positions, and on a
@@ -58,10 +73,13 @@ CHOICES = {
         compiler_options=MappingProxyType({"xla_gpu_enable_triton_gemm": False}),
     ),
     "tpu": Choices(
-        sequential=False,
+        # Vmapped, 64 members of MF take as long by prediction, twice the memory, and minutes to compile.
+        train_sequential=True,
+        rank_sequential=False,
         encode_block=None,
         loss_block=1 << 26,
         rank_block=1 << 20,
+        top_k="lax",  # a kernel of its own, where a sort takes ten seconds to compile
         tiled=False,
         branches=False,
     ),

@@ -39,7 +39,7 @@ def map_members(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     On accelerators `f` is vmapped. On a CPU, where the last digits of vectorized functions depend on the number of
     members, they are computed one after another.
     """
-    if not backend.choices().sequential:
+    if not backend.choices().rank_sequential:
         return jax.vmap(f)
     return lambda *members: jax.lax.map(lambda member: f(*member), members)
 
@@ -150,7 +150,7 @@ class Layout:
                 return jax.lax.cond(is_active, of_active, zeros, params, hyper)
 
             members = params, hyper, active
-            if self.n_members > self.over_members and not backend.choices().sequential:
+            if self.n_members > self.over_members and not backend.choices().rank_sequential:
                 return jax.vmap(of_active)(params, hyper)
             if self.n_members > self.over_members:
                 return jax.lax.map(of_member, members)

@@ -62,7 +62,7 @@ class Ragged(NamedTuple):
         row = self.owners.at[entry].get(mode="fill", fill_value=NO_ROW) - first_row
         items = self.items.at[entry].get(mode="clip")
         at = row, items if place is None else place[items]
-        if backend.choices().sequential:
+        if backend.choices().rank_sequential:
             return scores.at[at].set(-jnp.inf, mode="drop")
         # Vmapped members share the mask; a scatter into the scores of each would be many times as large.
         masked = jnp.zeros(scores.shape, bool).at[at].set(True, mode="drop")

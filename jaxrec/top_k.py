@@ -1,5 +1,8 @@
 """Exact top k of each row of scores, with ties in order of position."""
 
+from collections.abc import Callable
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
@@ -18,8 +21,10 @@ def top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int
     NaN in a row makes its result meaningless.
     """
     n_rows, n_items = scores.shape
-    is_small = n_items <= MAX_GROUPS * GROUP and k <= MAX_K
-    if backend.choices().sequential and is_small and n_rows >= MIN_ROWS:
+    how = backend.choices().top_k
+    if how == "lax":
+        return _by_lax(scores, k)
+    if how == "maxima" and n_items <= MAX_GROUPS * GROUP and k <= MAX_K and n_rows >= MIN_ROWS:
         return _one_by_one(scores, k)
     return _of_best_groups(scores, k)
 
@@ -33,21 +38,40 @@ def _of_best_groups(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "
     n_rows, n_items = scores.shape
     n_groups = -(-n_items // GROUP)
     if n_groups <= 2 * k:
-        return _sorted(scores, k)
+        return _by_lax(scores, k)
     padding = ((0, 0), (0, n_groups * GROUP - n_items))
     groups = jnp.pad(scores, padding, constant_values=-jnp.inf).reshape(n_rows, n_groups, GROUP)
-    _, best = _sorted(jnp.max(groups, axis=2), k)
+    _, best = _by_lax(jnp.max(groups, axis=2), k)
     best = jnp.sort(best, axis=1)
     candidates = jnp.take_along_axis(groups, best[:, :, None], axis=1).reshape(n_rows, k * GROUP)
-    values, at = _sorted(candidates, k)
+    values, at = _by_lax(candidates, k)
     items = jnp.take_along_axis(best, at // GROUP, axis=1) * GROUP + at % GROUP
     return values, items
 
 
-def _sorted(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+def _by_lax(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
     """`lax.top_k` with -0.0 replaced by 0.0, because it sorts -0.0 below 0.0."""
-    values, at = jax.lax.top_k(jnp.where(scores == 0, 0.0, scores), k)
+    values, at = _lax_top_k(k)(jnp.where(scores == 0, 0.0, scores))
     return values, at
+
+
+@cache
+def _lax_top_k(k: int) -> Callable[[Float[Array, "B N"]], tuple[Float[Array, "B K"], Int[Array, "B K"]]]:
+    """`lax.top_k` that vmapped members call with all of their rows: a TPU has a kernel for [rows, items] only."""
+
+    @jax.custom_batching.custom_vmap
+    def best(scores: Float[Array, "B N"]) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
+        values, at = jax.lax.top_k(scores, k)
+        return values, at
+
+    @best.def_vmap
+    def of_members(
+        n_members: int, _: object, scores: Float[Array, "P B N"]
+    ) -> tuple[tuple[Float[Array, "P B K"], Int[Array, "P B K"]], tuple[bool, bool]]:
+        values, at = best(scores.reshape(-1, scores.shape[-1]))
+        return (values.reshape(n_members, -1, k), at.reshape(n_members, -1, k)), (True, True)
+
+    return best
 
 
 def _one_by_one(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
@@ -100,5 +124,5 @@ def sharded_top_k(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "B 
     by_items = PartitionSpec(None, ROW)
     parts = jax.shard_map(of_part, in_specs=by_items, out_specs=by_items, axis_names={ROW}, check_vma=False)
     values, items = parts(scores)
-    values, at = _sorted(values, k)
+    values, at = _by_lax(values, k)
     return values, jnp.take_along_axis(items, at, axis=1)

@@ -4,7 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from jaxrec import backend
 from jaxrec.top_k import GROUP, MIN_ROWS, top_k
+
+WAYS = ["lax", "groups", "maxima"]
 
 
 # Around one, two, three, five and six groups; up to 2k groups all items are sorted, then only k groups.
@@ -44,3 +47,22 @@ def test_top_k_is_a_stable_sort(width, ks, n_copies):
         expected = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         np.testing.assert_array_equal(items, expected, err_msg=f"k={k}")
         np.testing.assert_array_equal(values, np.take_along_axis(scores, expected, axis=1), err_msg=f"k={k}")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_vmapped_members_have_the_lists_they_have_alone(monkeypatch, how):
+    """In every way, whatever the platform: two members of 33 rows with many ties."""
+    monkeypatch.setattr(backend, "choices", lambda: backend.CHOICES["cpu"]._replace(top_k=how))
+    scores = np.random.default_rng(5).integers(-2, 3, (2, MIN_ROWS + 1, 5 * GROUP + 1)).astype(np.float32)
+    values, items = jax.jit(jax.vmap(lambda own: top_k(own, 2)))(scores)
+    expected = np.argsort(-scores, axis=2, kind="stable")[:, :, :2]
+    np.testing.assert_array_equal(items, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(scores, expected, axis=2))
+
+
+def test_a_tpu_selects_from_the_rows_of_all_members_at_once(monkeypatch):
+    """Its kernel is for two dimensions."""
+    monkeypatch.setattr(backend, "choices", lambda: backend.CHOICES["tpu"])
+    program = jax.jit(jax.vmap(lambda own: top_k(own, 2))).lower(np.zeros((3, 4, 50), np.float32)).as_text()
+    assert "tensor<12x50xf32>" in program
+    assert program.count("top_k(") == 1

@@ -167,8 +167,8 @@ def place(
 
     Args:
         n_members: number of members; larger populations take turns in `MAX_SLOTS` slots.
-        members: members of a device run by "vmap", "sequential", or "auto": sequential on a CPU, where free slots then
-            cost nothing, else vmap.
+        members: members of a device run by "vmap", "sequential", or "auto": vmap on a GPU, else sequential; free slots
+            then cost nothing on a CPU.
         split_batch: split batches evenly over devices that would otherwise be idle.
         batch_size: examples per step.
         size: devices along each axis of the mesh.
@@ -185,13 +185,13 @@ def place(
         )
     n_free = backend.device_count() // size.row
     n_devices = size.member if size.member != "auto" else min(n_free // fixed.get("batch", 1), n_slots)
-    sequential = members == "sequential" or (members == "auto" and backend.choices().sequential)
+    sequential = members == "sequential" or (members == "auto" and backend.choices().train_sequential)
     if size.batch != "auto":
         n_batch_devices = size.batch
     else:
         n_batch_devices = n_free // n_devices if split_batch else 1
         n_batch_devices = 1 if batch_size % n_batch_devices else n_batch_devices
-    if backend.choices().sequential and size == MeshSize() and n_devices * n_batch_devices == 1:
+    if backend.platform() == "cpu" and size == MeshSize() and n_devices * n_batch_devices == 1:
         n_devices = min(2, backend.device_count())
     placement = Placement(n_slots, n_devices, sequential, n_batch_devices, size.row)
     if jax.process_count() > 1 and placement.mesh.size != (n := backend.device_count()):

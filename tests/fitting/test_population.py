@@ -24,10 +24,13 @@ def test_members_of_a_device_are_sequential_on_a_cpu(members, sequential):
     assert place(4, members).sequential is sequential
 
 
-def test_members_of_an_accelerator_are_vmapped(monkeypatch):
-    monkeypatch.setattr(backend, "platform", lambda: "gpu")
-    assert not place(4).sequential
+@pytest.mark.parametrize(("platform", "by_default"), [("gpu", False), ("tpu", True)])
+def test_members_of_a_gpu_are_vmapped_and_those_of_a_tpu_take_turns(monkeypatch, platform, by_default):
+    monkeypatch.setattr(backend, "platform", lambda: platform)
+    assert place(4).sequential is by_default
     assert place(4, "sequential").sequential
+    assert not place(4, "vmap").sequential
+    assert place(1).n_devices == 1  # a CPU of several devices has two
 
 
 def test_slots_are_on_separate_devices_and_data_on_all():
