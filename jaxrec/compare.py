@@ -203,9 +203,9 @@ def _load(directory: Path) -> Run:
 def _check_replicas(first: Setting, setting: Setting) -> None:
     """Raise an InputError for a setting with other folds than the first, or with other seeds in one of its folds."""
     if setting.folds.keys() != first.folds.keys():
-        own, others = (", ".join(map(str, each.folds)) for each in (setting, first))
+        own, others = ("no folds" if None in each.folds else f"folds {[*each.folds]}" for each in (setting, first))
         raise InputError(
-            f"{setting.name} has the folds {own}, {first.name} has {others}: train the same folds of both, "
+            f"{setting.name} has {own}, {first.name} has {others}: train the same folds of both, split=rolling "
             "split.fold=0,1,..."
         )
     if seeds_differ({fold: [run.config for run in runs] for fold, runs in setting.folds.items()}):

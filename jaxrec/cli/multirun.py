@@ -59,6 +59,7 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
 
     cfg = load(lines)
     tree, overwrite, seeds = plain(cfg), overwrites(cfg), n_seeds(cfg)
+    _check_space(given, str(cfg.hydra.runtime.choices.sweep))
     space = {**(tree["sweep"]["space"] or {}), **given.dimensions}
     models, workers = tree["sweep"]["models"], tree["sweep"]["workers"]
     _check_seeds(given, seeds, is_search=bool(space) and not models)
@@ -107,12 +108,16 @@ def _parsed(hydra_context: HydraContext, arguments: Sequence[str]) -> Overrides:
         raise InputError(f"{empty[0]} matches nothing: glob() selects choices of a group, e.g. model=glob(mf*)")
     if several := [o.input_line for o in lists if _group(o) == "sweep"]:
         raise InputError(f"{several[0]}: only one search at a time; run one command per search")
-    if merged := [o.input_line for o in fixed if o.key_or_group == "sweep.space" and o.value() is not None]:
-        raise InputError(
-            f"{merged[0]} would be mixed with the space of sweep=NAME: write each dimension as "
-            "'KEY=interval(LOW,HIGH)', and model=NAME instead of sweep=NAME to search these alone"
-        )
     return Overrides(dimensions, lists, fixed, swept)
+
+
+def _check_space(given: Overrides, sweep: str) -> None:
+    """Raise an InputError for a space in one override, which Hydra merges into the space of `sweep`."""
+    if whole := [o.input_line for o in given.fixed if o.key_or_group == "sweep.space" and o.value() is not None]:
+        raise InputError(
+            f"{whole[0]} would be mixed with the space of sweep={sweep}: write each dimension as "
+            f"'KEY=interval(LOW,HIGH)', and model=NAME instead of sweep={sweep} to search these alone"
+        )
 
 
 def _check_seeds(given: Overrides, seeds: int | None, is_search: bool) -> None:

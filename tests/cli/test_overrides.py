@@ -49,7 +49,12 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
         ),
         (
             ["train", "--multirun", "sweep=item_knn", "sweep.space={model.k:{low:1,high:9}}"],
-            "would be mixed with the space of sweep=NAME: write each dimension as 'KEY=interval(LOW,HIGH)', and model=",
+            "would be mixed with the space of sweep=item_knn: write each dimension as 'KEY=interval(LOW,HIGH)', and "
+            "model=NAME instead of sweep=item_knn to search these alone",
+        ),
+        (
+            ["train", "--multirun", "sweep.space={model.k:{low:1,high:9}}"],
+            "error: sweep.space.model.k is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file",
         ),
         (
             ["train", "--multirun", "sweep.space.model.k.low=1"],

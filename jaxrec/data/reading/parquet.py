@@ -1,5 +1,6 @@
 """Parquet files: a single one, or a table in several files, given as a folder or a pattern (logs/2024-*.parquet)."""
 
+import fnmatch
 import glob
 from collections.abc import Sequence
 from itertools import accumulate
@@ -27,14 +28,15 @@ def is_pattern(path: Path) -> bool:
 def shards(path: Path) -> list[Path]:
     """Return the files of a table, sorted by name; those of a folder include its subfolders.
 
-    Files and subfolders whose name starts with a dot or an underscore are notes of the program that wrote the table.
+    Files and subfolders whose name starts with a dot or an underscore are notes of the program that wrote the table,
+    such as `_delta_log`. They are left out, unless a pattern names them, as in `_*/*.parquet`.
 
     Raises:
         InputError: there are none, or a folder holds tables of another format, too.
     """
     if path.is_dir():
         names = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
-        found = [path / name for name in names if not any(part.startswith((".", "_")) for part in name.parts)]
+        found = [path / name for name in names if not any(map(_is_note, name.parts))]
         files = [file for file in found if file.suffix.lower() in SUFFIXES]
         if not files:
             raise InputError(f"{path} is a folder without .parquet files: name a file in it, or another folder")
@@ -44,7 +46,9 @@ def shards(path: Path) -> list[Path]:
                 f"read together: name one file, or the pattern {path / '*.parquet'}"
             )
     elif is_pattern(path):
-        files = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
+        named = [part for part in path.parts if _is_note(part)]
+        files = [file for file in found if not any(_is_note(part) and not _matches(part, named) for part in file.parts)]
         if not files:
             raise InputError(f"no file matches {path}: check the pattern")
         if other := [file for file in files if file.suffix.lower() not in SUFFIXES]:
@@ -52,6 +56,15 @@ def shards(path: Path) -> list[Path]:
     else:
         return [path]
     return sorted(files)
+
+
+def _is_note(part: str) -> bool:
+    """Whether a file or folder of this name belongs to the program that wrote a table, not to the table."""
+    return part.startswith((".", "_")) and part not in (".", "..")
+
+
+def _matches(part: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(part, pattern) for pattern in patterns)
 
 
 def n_rows(path: Path) -> int:

@@ -171,6 +171,8 @@ def test_notes_of_the_program_that_wrote_a_folder_are_no_data(folder):
         (folder / name).mkdir()
         pq.write_table(pa.table({"user_id": [1], "item_id": ["p1"]}), folder / name / "0.checkpoint.parquet")
     assert len(files(folder, duplicates="keep")) == rows
+    assert len(files(folder / "**" / "*.parquet", duplicates="keep")) == rows
+    assert len(files(folder / "_*" / "*.parquet")) == 1
 
 
 def test_a_column_that_some_files_encode_by_a_dictionary_is_joined(log, folder):
