@@ -95,7 +95,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "search": {
         "sweep/leases": ("sweep/test_leases.py",),
         "sweep/objectives": ("sweep/test_objectives.py",),
-        "sweep/pruning": ("sweep/test_search.py", "sweep/test_resume.py"),
+        "sweep/pruning": ("sweep/test_pruning.py", "sweep/test_search.py", "sweep/test_resume.py"),
         "sweep/asking": SEARCH,
         "sweep/best_trial": SEARCH[2:3],
         "sweep/repeats": SEARCH,

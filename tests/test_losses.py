@@ -81,6 +81,15 @@ def test_losses_of_cosines_depend_on_used_negatives_only(name):
     assert np.isfinite(gradients[0]).all()
 
 
+def test_slatk_has_no_gradient_through_the_last_score_of_the_top():
+    """The last of the top 1 is the negative of .8; its gradient is that of the softmax, times the weight."""
+    used, positive = jnp.ones((1, 2)), jnp.array([0.5])
+    loss = partial(losses.slatk, k=1, temperature=0.5, weight_temperature=0.1)
+    found = jax.grad(lambda negatives: loss(positive, negatives, used)[0])(jnp.array([[0.1, 0.8]]))
+    shares = np.exp([-0.8, 0.6]) / np.exp([-0.8, 0.6]).sum()
+    np.testing.assert_allclose(found[0], shares / 0.5 / (1 + exp(3)), rtol=1e-5)
+
+
 def test_bsl_with_equal_temperatures_is_a_softmax_over_negatives():
     positive, negatives, _ = case()
     value = jax.jit(losses.bsl)(positive, negatives, np.ones_like(negatives), 0.3, 0.3)

@@ -5,6 +5,7 @@ import pytest
 
 from jaxrec.data.splits.split import HeldOut
 from jaxrec.errors import InputError
+from jaxrec.evaluation import candidates
 from jaxrec.evaluation.candidates import CandidateEvaluation, CandidateEvaluator
 from jaxrec.hyper import Hyper
 from tests.evaluation.score_table import ITEMS, USERS, Table, known_and_target, lists, of_user, params
@@ -46,6 +47,14 @@ def test_a_constant_model_has_no_hits():
         params(np.zeros((1, USERS, ITEMS))), Hyper()
     )
     assert evaluation.means(0)["sampled_hit_rate@5"] == 0
+
+
+def test_candidates_are_drawn_by_the_seed(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(candidates, "draw_candidates", lambda held, n, seed: drawn.append((n, seed)) or lists())
+    known, target = known_and_target()
+    CandidateEvaluation(n=9, k=(5,), monitor="sampled_ndcg@5", seed=4).evaluator(Table(), HeldOut(known, target))
+    assert drawn == [(9, 4)]
 
 
 def test_a_diverged_member_has_no_metrics():

@@ -82,6 +82,9 @@ def test_mixed_draws_its_share_from_each():
     mixture = 0.25 * COUNTS / N + 0.75 / ITEMS
     assert fits(items, mixture)
     np.testing.assert_allclose(np.exp(log_q), mixture, rtol=1e-5)
+    own = Mixed(first=Popularity(power=1.0), second=Uniform(), exclude_known=True)
+    items, used, _ = draw(own, MANY, users=np.full(len(MANY), 3, np.int32))
+    assert not HAS[3][items[used > 0]].any()
     with pytest.raises(InputError, match="needs samplers that draw per example"):
         Mixed(first=InBatch(), second=Uniform()).prepare(TRAIN)
 
@@ -113,7 +116,8 @@ def test_dynamic_keeps_a_negative_if_any_of_its_candidates_is_unknown():
 
 @pytest.mark.parametrize(("ratio", "n_negatives"), [(3, 2), (100, 100), (100, 3)])
 def test_in_batch_uses_the_following_examples(ratio, n_negatives):
-    rows = np.array([5, 9, 100, 17, 17, 17])  # a short batch repeats its last example
+    same = np.flatnonzero(np.isin(ITEM, ITEM[5]))[1]
+    rows = np.array([5, same, 100, 17, 17, 17])  # two of one item; a short batch repeats its last example
     items, used, log_q = draw(InBatch(ratio), rows, n_negatives)
     items = np.broadcast_to(items, used.shape)
     for place in range(4):
@@ -141,7 +145,7 @@ def test_a_shared_negative_is_not_used_for_the_example_whose_positive_it_is():
     np.testing.assert_array_equal(used, items != ITEM[rows][:, None])
 
 
-@pytest.mark.parametrize("power", [0.0, 1.0])
+@pytest.mark.parametrize("power", [0.0, 2.0])
 def test_hard_draws_its_share_from_mined_items(power):
     """Items 0 and 1 are mined for user 5; rank p is drawn in proportion to 1 / p^power."""
     items, _, _ = draw(Hard(ranks=(2, 3), share=0.5, power=power), MANY, users=np.full(len(MANY), 5, np.int32))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from jaxrec.data.histories import NO_TIME
 from jaxrec.serve.endpoints import ENDPOINTS, openapi
 from jaxrec.serve.messages import Event
+from jaxrec.serve.programs import rerank
 from jaxrec.serve.service import Service
 from jaxrec.serve.service import milliseconds as in_milliseconds
 from tests.serve.shop import ITEMS, KNOWN, LIMITS, USERS, Client, nothing_known, recommender
@@ -141,6 +142,15 @@ def test_diversity_and_freshness_rerank_the_list(asked):
     diverse = client.recommend(user="u5", k=6, diversity=1)
     assert diverse[0] == plain[0]
     assert sorted(item % 3 for item in diverse[:3]) == [0, 1, 2]  # one of each category
+
+
+def test_items_age_while_a_server_runs():
+    """Relevances 1 and 0, ages 10 and 0 days, weight .7, half-life 10: .65 and .7, and 20 days later .39 and .18."""
+    scores, ages, items = np.float32([[3, 1]]), np.float32([10, 0]), np.array([[0, 1]], np.int32)
+    weights = np.zeros(1, np.float32), np.full(1, 0.7, np.float32)
+    order = [rerank(scores, np.eye(2, dtype=np.float32), ages, items, np.float32(days), *weights, half_life=10.0, k=2)
+             for days in (0, 20)]  # fmt: skip
+    assert [found[0].tolist() for found in order] == [[1, 0], [0, 1]]
 
 
 def test_options_that_a_run_does_not_support_are_errors(asked):

@@ -99,6 +99,14 @@ def test_no_worker_is_dead_because_the_observer_was_disconnected(study):
     assert not one.is_alive(two.id)
 
 
+def test_of_equal_tickets_that_of_the_lower_id_is_first_and_whoever_chooses_is_waited_for(study):
+    one = Leases(study, 30, Clock())
+    one.id = "5"
+    one.renew()
+    assert [one._is_before(worker, 3, mine=3) for worker in ("4", "5", "6")] == [True, False, False]
+    assert [one._is_before("6", ticket, mine=3) for ticket in (leases.CHOOSING, 0, 2, 4)] == [True, False, True, False]
+
+
 def test_only_one_worker_has_the_turn(study, monkeypatch):
     monkeypatch.setattr(leases, "TURN_POLL_SECONDS", 0.0005)
     inside, entered = 0, []

@@ -2,12 +2,13 @@
 
 import importlib.util
 
+import optuna
 import pytest
 
 from jaxrec.errors import InputError
 from jaxrec.sweep.outcome import Outcome
-from jaxrec.sweep.samplers import note_if_random, resolve
-from jaxrec.sweep.space import Choice
+from jaxrec.sweep.samplers import make_sampler, note_if_random, resolve
+from jaxrec.sweep.space import Choice, distributions
 from tests.sweep.recorder import SPACE, Recorder, quadratic, sweep
 
 CHOICES = {"x": Choice((-1.0, 0.0, 0.5, 1.0)), "width": Choice((16, 32, 64))}  # 12 points
@@ -46,6 +47,18 @@ def test_a_note_on_samplers_that_cannot_learn_from_values(changes, reason, tmp_p
 
 def test_samplers_without_a_model_have_no_note():
     assert [note_if_random(name, SPACE, 2, 8) for name in ("random", "qmc", "grid")] == ["", "", ""]
+
+
+def test_the_seed_of_a_search_sets_its_quasi_random_sequence():
+    """The first trial of a study is drawn at random, its sequence starts with the second."""
+
+    def second(seed):
+        study = optuna.create_study(sampler=make_sampler("qmc", seed))
+        study.tell(study.ask(distributions(SPACE)), 0.0)
+        study.sampler = make_sampler("qmc", seed, 1)
+        return study.ask(distributions(SPACE)).params["x"]
+
+    assert second(1) == second(1) != second(2)
 
 
 def test_auto_is_a_grid_if_all_points_fit_else_tpe(tmp_path):

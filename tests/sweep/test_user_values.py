@@ -93,6 +93,10 @@ def test_trials_that_could_not_be_the_best_do_not_count(stored):
     found, missing = stored.corrected(study(*trials, repeating, *pruned[1:]))
     assert missing == 0
     assert found == pytest.approx(corrected(second, third, np.argmin(VALUES.mean(axis=1))), abs=1e-6)
+    trials = [{}] * 4
+    trials[first] = pruned[0]  # above the best one
+    found, _ = stored.corrected(study(*trials))
+    assert found == pytest.approx(corrected(*np.argsort(-VALUES.mean(axis=1))[1:]), abs=1e-6)
     found, _ = stored.corrected(study(infeasible, infeasible, {"constraints": {"a": 1.0, "b": 1.0}}))
     assert found.n == 2  # if all violate constraints, those with the fewest violations
 

@@ -55,6 +55,8 @@ def test_a_trial_that_was_stopped_may_gain_by_more_epochs():
     [
         (Interval(1, 10_000, log=True), 1.1, "lower"),
         (Interval(1, 10_000, log=True), 500.0, ""),
+        (Interval(1, 10_000, log=True), 100.0, ""),
+        (Interval(1, 10_000, log=True), 9_000.0, "upper"),
         (Interval(1, 8, integer=True), 8, "upper"),
         (Interval(1, 8, integer=True), 7, ""),
         (Interval(0, 0.35, step=0.1), 0.3, "upper"),

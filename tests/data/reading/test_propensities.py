@@ -5,7 +5,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from jaxrec.data.reading.propensities import MAX_WEIGHT, parse_positions, propensities
+from jaxrec.data.reading.propensities import MAX_WEIGHT, inverse_propensity_weights, parse_positions, propensities
 from jaxrec.data.sources.files import files
 from jaxrec.errors import InputError
 
@@ -63,6 +63,14 @@ def test_clicks_of_a_file_are_weighted_by_inverse_propensities(log, tmp_path):
     often = shown > 200
     np.testing.assert_allclose(weighed[often] / shown[often], 1, atol=0.2)
     assert (np.abs(plain[often] / shown[often] - 1) > 0.2).all()
+
+
+def test_weights_of_rare_positions_are_cut():
+    """One of 40 showings at position 2 is clicked and the one at position 1, so that its propensity is 1 / 40."""
+    frame = pd.DataFrame({"user_id": [7] * 41, "item_id": [3] * 41})
+    weight, notes = inverse_propensity_weights(frame, np.array([1] + [2] * 40), np.array([1, 1] + [0] * 39))
+    assert weight.tolist() == pytest.approx([1] + [20] * 40)
+    assert notes == {"clicks at rarely examined positions, their weight cut to 20": 1}
 
 
 def test_event_weights_are_kept(tmp_path):
