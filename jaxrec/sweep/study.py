@@ -21,6 +21,7 @@ from jaxrec.console import table
 from jaxrec.errors import InputError
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.objectives import front, objectives_of, value_of, violated
+from jaxrec.sweep.outcome import STOPPED
 from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import read_storage
@@ -101,7 +102,7 @@ def importance_note(study: Study) -> str:
 
 
 def command(study: Study, trial_number: int, schedule_file: str | None = None) -> str:
-    """Return the shell command that repeats a trial.
+    """Return the shell command that repeats a trial; one that was pruned or stopped is trained for as many epochs.
 
     Args:
         study: the study.
@@ -111,12 +112,15 @@ def command(study: Study, trial_number: int, schedule_file: str | None = None) -
     trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
     if trial_number not in trials:
         raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
-    params: Values = dict(trials[trial_number].params)
+    trial = trials[trial_number]
+    params: Values = dict(trial.params)
+    if "epochs" in trial.user_attrs and (trial.state == TrialState.PRUNED or STOPPED in trial.user_attrs):
+        params["trainer.epochs"] = trial.user_attrs["epochs"]
     # An override of a key that the sweep varies does not apply to this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
-    if LINEAGE in trials[trial_number].user_attrs:
+    if LINEAGE in trial.user_attrs:
         params = {key: value for key, value in params.items() if not is_number(key)}
-        params["trainer.schedule"] = schedule_file or schedule_of(study, trials[trial_number])
+        params["trainer.schedule"] = schedule_file or schedule_of(study, trial)
     varied = [override(key, value) for key, value in params.items()]
     return shell_command("train", *typed, *varied)
 

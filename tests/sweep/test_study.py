@@ -139,6 +139,17 @@ def test_the_command_repeats_a_trial(tmp_path):
         command(study, 7)
 
 
+@pytest.mark.parametrize(
+    ("state", "attributes", "expected"),
+    [("pruned", {}, [8]), ("complete", {"stopped": "sweep.timeout"}, [8]), ("complete", {}, [60])],
+)
+def test_the_command_of_a_trial_that_was_ended_early_has_its_epochs(tmp_path, state, attributes, expected):
+    outcome = Outcome(0.5, state, {"epochs": 8} | attributes)
+    study = sweep(tmp_path, answer=lambda params: outcome, n_trials=1, overrides=["trainer.epochs=60"])
+    words = OverridesParser.create().parse_overrides(shlex.split(command(study, 0))[2:])
+    assert [word.value() for word in words if word.key_or_group == "trainer.epochs"] == expected
+
+
 def test_show_prints_the_state_of_a_study(tmp_path):
     study = sweep(tmp_path)
     text = printed(show, study, tmp_path / "movies")
