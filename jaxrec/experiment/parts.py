@@ -101,10 +101,11 @@ def evaluated_model_of(model: Model, selection: Selection, known: Interactions) 
         return model
     evaluated_model = model.by_history(longest_history(known))
     if evaluated_model is None:
+        by_features = "model.ids=false, which knows them by their features, " if model.has_field("ids") else ""
         raise InputError(
             f"all evaluated users are new, without training data, and {type(model).__name__} knows users only by their "
-            "id: choose a model that reads histories or folds in new users, e.g. model=ease or model=ials, "
-            "model=popularity, or a split that trains on every user, e.g. split=holdout"
+            f"id: choose {by_features}a model that reads histories or folds in new users, e.g. model=ease or "
+            "model=ials, model=popularity, or a split that trains on every user, e.g. split=holdout"
         )
     return evaluated_model
 
