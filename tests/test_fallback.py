@@ -1,5 +1,7 @@
 """Users unknown to the model get the lists of popularity, wherever lists are made; against numpy."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -153,3 +155,21 @@ def test_which_users_the_model_can_rank_for():
     assert answers(DLRM(4, ITEMS)) == ["model", "popularity", "popularity", "popularity"]
     assert answers(DLRM(4, ITEMS, ids=False)) == ["popularity", "popularity", "popularity", "model"]
     assert answers(Popularity(ITEMS)) == ["model"] * 4
+
+
+def test_a_model_ranks_for_users_with_an_item_of_train_in_the_part_of_the_history_that_it_reads():
+    known, items = UserHistories(np.array([0, 3, 6]), np.array([0, 9, 9, 9, 0, 9], np.int32)), np.arange(ITEMS) < 5
+    fallback = Fallback(TrainingSummary(np.ones(ITEMS, np.float32), np.ones(2, bool), items))
+    asked = np.arange(2), known.offsets[:-1], known.offsets[1:]
+    for length, expected in ((3, [True, True]), (2, [False, True]), (1, [False, False])):
+        own, folded = row_sources(EASE(ITEMS, length), fallback, asked, known, None)
+        assert own.tolist() == expected
+        assert not folded.any()
+
+
+def test_popularity_sums_the_weights_of_interactions():
+    train = replace(rows([(0, 1), (1, 1), (1, 2)], 3), weight=np.float32([0.5, 2.0, 0.25]))
+    summary = training_summary(train)
+    assert summary.popular[:4].tolist() == [0.0, 2.5, 0.25, 0.0]
+    assert summary.users.tolist() == [True, True, False]
+    assert np.flatnonzero(summary.items).tolist() == [1, 2]

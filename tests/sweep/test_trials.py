@@ -4,9 +4,10 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from jaxrec.sweep.asking import enqueue_combinations
 from jaxrec.sweep.outcome import FINAL
 from jaxrec.sweep.repeats import EndedTrials
-from jaxrec.sweep.trials import further, key_of, trials_table, write_trials
+from jaxrec.sweep.trials import failures_by_key, further, key_of, params_of, trials_table, write_trials
 
 
 def test_the_rounds_are_the_last_columns_and_the_worker_is_not_in_the_table():
@@ -49,3 +50,17 @@ def test_ended_trials_are_those_that_need_no_training():
         trial = create_trial(state=state, value=value, params={"x": x}, distributions=space, user_attrs=attributes)
         ended.add([trial])
     assert [key_of({"x": x}) in ended for x in (0.0, 1.0, 2.0)] == [True, True, False]
+
+
+def test_failures_that_count_and_combinations_that_wait_for_a_trial():
+    """The first failed for good, the second once, the third with a worker that lost its turn, the fourth twice."""
+    space = {"x": FloatDistribution(0, 3)}
+    combinations = {key_of(params): params for params in ({"x": float(x)} for x in range(4))}
+    failed = [
+        create_trial(state=TrialState.FAIL, params={"x": x}, distributions=space, user_attrs=attributes)
+        for x, attributes in ((0.0, {FINAL: True}), (1.0, {}), (2.0, {"orphan": True}), (3.0, {}), (3.0, {}))
+    ]
+    assert [failures_by_key(failed)[key] for key in combinations] == [2, 1, 0, 2]
+    study = optuna.create_study()
+    enqueue_combinations(study, failed, combinations, n_free=9)
+    assert [params_of(trial) for trial in study.trials] == [{"x": 1.0}, {"x": 2.0}]
