@@ -90,6 +90,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "evaluation/full_catalog": FULL,
         "evaluation/ground_truth": (*FULL, "evaluation/test_candidates.py"),
         "evaluation/groups": ("evaluation/test_groups.py",),
+        "evaluation/most_popular": ("evaluation/test_most_popular.py",),
         "evaluation/prediction": ("evaluation/test_prediction.py", "fitting/test_rank_bias.py"),
     },
     "search": {

@@ -254,7 +254,7 @@ def test_models_of_user_ids_are_refused_if_all_users_are_new(compose, tmp_path):
     for split in (["split=new_users"], ["split=sessions", "split.gap_minutes=null", "split.validation_days=0"]):
         with pytest.raises(InputError, match=message):
             launch.run(compose(*SHORT, *split, "model=gmf"), tmp_path)
-    with pytest.raises(InputError, match="DLRM knows users only by their id: choose model.ids=false, which"):
+    with pytest.raises(InputError, match=r"DLRM knows users only by their id: choose model\.ids=false, which"):
         launch.run(compose(*PLANTED, "split=new_users", "model=dlrm"), tmp_path)
     assert not (tmp_path / "metrics.json").exists()
 

@@ -63,10 +63,11 @@ def test_groups_of_users():
 
 
 def test_metrics_of_groups_against_sets():
+    """Lists are longer than K: what follows rank K does not count."""
     known, target = known_and_target()
     train = trained()
     tables = np.random.default_rng(1).integers(0, 12, (2, USERS, ITEMS)).astype(float)
-    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(1, K))(params(tables), Hyper())
+    evaluation = CatalogEvaluator(Table(), HeldOut(known, target), k=(1, K, K + 5))(params(tables), Hyper())
     n_known = np.bincount(known.user, minlength=USERS)
     for member, found in enumerate(by_group(evaluation, train, K)):
         ranked = {}
