@@ -100,9 +100,9 @@ def test_intervals_without_users_are_over_the_means_of_folds():
 def test_settings_must_have_the_same_folds_and_each_fold_the_same_seeds(folder, tmp_path):
     with pytest.raises(InputError, match=r"3 has folds \[1\], .*0 has folds \[0\]: train the same folds of both"):
         compare([str(folder / name) for name in ("0", "3")])
-    shutil.copytree(folder / "0", tmp_path / "unfolded")
+    shutil.copytree(folder / "3", tmp_path / "unfolded")
     config = tmp_path / "unfolded" / "config.yaml"
-    config.write_text(config.read_text().replace("  fold: 0\n", ""))
+    config.write_text(config.read_text().replace("  fold: 1\n", ""))
     with pytest.raises(InputError, match=r"0 has folds \[0\], .*unfolded has no folds: train the same folds of both"):
         compare([str(tmp_path / "unfolded"), str(folder / "0")])
     shutil.copytree(folder / "0", tmp_path / "other")
