@@ -51,8 +51,7 @@ def _of_best_groups(scores: Float[Array, "B I"], k: int) -> tuple[Float[Array, "
 
 def _by_lax(scores: Float[Array, "B N"], k: int) -> tuple[Float[Array, "B K"], Int[Array, "B K"]]:
     """`lax.top_k` with -0.0 replaced by 0.0, because it sorts -0.0 below 0.0."""
-    values, at = _lax_top_k(k)(jnp.where(scores == 0, 0.0, scores))
-    return values, at
+    return _lax_top_k(k)(jnp.where(scores == 0, 0.0, scores))
 
 
 @cache

@@ -16,7 +16,8 @@ def choices(group: str) -> list[str]:
 
 RUNS = [f"model={name}" for name in choices("model")]
 RUNS += [f"model=mf negatives={name}" for name in choices("negatives")]
-RUNS += [f"model=mf optimizer={name} model.regularization=0" for name in choices("optimizer")]
+NO_PENALTY = {"row_sgd": " model.regularization=0", "row_adagrad": " model.regularization=0"}
+RUNS += [f"model=mf optimizer={name}{NO_PENALTY.get(name, '')}" for name in choices("optimizer")]
 RUNS += ["model=mf loss=softmax", "model=mf eval=candidates", "model=sasrec loss=sequence_gbce"]
 
 

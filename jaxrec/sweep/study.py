@@ -25,7 +25,16 @@ from jaxrec.sweep.outcome import STOPPED
 from jaxrec.sweep.pbt import LINEAGE, is_number, schedule_of
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.storage import read_storage
-from jaxrec.sweep.trials import best, check_format, in_short, leaderboard, n_leading, params_of, state_of
+from jaxrec.sweep.trials import (
+    best,
+    check_format,
+    epochs_to_repeat,
+    in_short,
+    leaderboard,
+    n_leading,
+    params_of,
+    state_of,
+)
 from jaxrec.sweep.workers import is_run
 
 STATES = ("complete", "pruned", "running", "interrupted", "waiting", "failed")
@@ -114,8 +123,11 @@ def command(study: Study, trial_number: int, schedule_file: str | None = None) -
         raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
     trial = trials[trial_number]
     params: Values = dict(trial.params)
-    if "epochs" in trial.user_attrs and (trial.state == TrialState.PRUNED or STOPPED in trial.user_attrs):
-        params["trainer.epochs"] = trial.user_attrs["epochs"]
+    key = "trainer.validate_every"
+    epochs = epochs_to_repeat(trial, params.get(key, study.user_attrs.get("fixed", {}).get(key, 1)))
+    is_early = trial.state == TrialState.PRUNED or STOPPED in trial.user_attrs
+    if epochs and is_early and LINEAGE not in trial.user_attrs:  # a schedule has its own number of epochs
+        params["trainer.epochs"] = epochs
     # An override of a key that the sweep varies does not apply to this trial.
     typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
     if LINEAGE in trial.user_attrs:

@@ -140,12 +140,18 @@ def test_the_command_repeats_a_trial(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "attributes", "expected"),
-    [("pruned", {}, [8]), ("complete", {"stopped": "sweep.timeout"}, [8]), ("complete", {}, [60])],
+    ("state", "attributes", "every", "expected"),
+    [
+        ("pruned", {}, 1, [8]),
+        ("complete", {"stopped": "sweep.timeout"}, 1, [8]),
+        ("complete", {"stopped": "sweep.timeout"}, 5, [5]),  # its last validation
+        ("complete", {}, 1, [60]),
+    ],
 )
-def test_the_command_of_a_trial_that_was_ended_early_has_its_epochs(tmp_path, state, attributes, expected):
+def test_the_command_of_a_trial_that_was_ended_early_has_its_epochs(tmp_path, state, attributes, every, expected):
     outcome = Outcome(0.5, state, {"epochs": 8} | attributes)
-    study = sweep(tmp_path, answer=lambda params: outcome, n_trials=1, overrides=["trainer.epochs=60"])
+    fixed = {"seed": 0, "trainer.validate_every": every}
+    study = sweep(tmp_path, answer=lambda params: outcome, n_trials=1, overrides=["trainer.epochs=60"], fixed=fixed)
     words = OverridesParser.create().parse_overrides(shlex.split(command(study, 0))[2:])
     assert [word.value() for word in words if word.key_or_group == "trainer.epochs"] == expected
 
