@@ -113,7 +113,8 @@ def _parsed(hydra_context: HydraContext, arguments: Sequence[str]) -> Overrides:
 
 def _check_space(given: Overrides, sweep: str) -> None:
     """Raise an InputError for a space in one override, which Hydra merges into the space of `sweep`."""
-    if whole := [o.input_line for o in given.fixed if o.key_or_group == "sweep.space" and o.value() is not None]:
+    whole = [o.input_line for o in given.fixed if o.key_or_group == "sweep.space" and o.value() is not None]
+    if whole and sweep != "none":
         raise InputError(
             f"{whole[0]} would be mixed with the space of sweep={sweep}: write each dimension as "
             f"'KEY=interval(LOW,HIGH)', and model=NAME instead of sweep={sweep} to search these alone"

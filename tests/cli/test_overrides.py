@@ -56,6 +56,7 @@ def test_text_with_special_characters_is_shown_in_quotes(command, value):
             ["train", "--multirun", "sweep.space={model.k:{low:1,high:9}}"],
             "error: sweep.space.model.k is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file",
         ),
+        (["train", "--multirun", "sweep.space={}"], "error: sweep.space={} has no effect without a search space"),
         (
             ["train", "--multirun", "sweep.space.model.k.low=1"],
             "error: sweep.space.model is unknown here: write 'KEY=interval(LOW,HIGH)', or the space as a file",
