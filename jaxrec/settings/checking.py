@@ -11,7 +11,7 @@ from pydantic import NonNegativeInt, TypeAdapter
 from jaxrec.arguments import check_value, locate
 from jaxrec.errors import InputError
 from jaxrec.settings.building import build, signature
-from jaxrec.settings.combinations import check_combinations, check_parts
+from jaxrec.settings.combinations import check_combinations, check_parts, check_training
 from jaxrec.settings.schedule import SCHEDULE, steps_of
 from jaxrec.settings.shared_programs import scheduled
 from jaxrec.settings.tree import Tree, get
@@ -21,9 +21,15 @@ _TOP: dict[str, TypeAdapter] = {
     "refit": TypeAdapter(bool),
 }
 
+PARTS = ("model", "trainer", "loss", "negatives", "optimizer")
+
 
 def check(tree: Tree) -> None:
     """Raise an InputError for the first key that is unknown, of the wrong type, or out of range."""
+    is_trained = {"model", "trainer", "loss"} <= tree.keys()
+    # First, because files of losses and models also set keys of the trainer, which another trainer does not take.
+    if is_trained and all(isinstance(tree.get(part, {}), Mapping) for part in PARTS):
+        check_training(tree)
     for key, value in tree.items():
         if isinstance(value, Mapping):
             if "_target_" in value:
@@ -32,7 +38,7 @@ def check(tree: Tree) -> None:
             check_value(_TOP[key], value, key)
         else:
             raise InputError(f"{key} is unknown; available: {', '.join(k for k in tree if k != key)}")
-    if {"model", "trainer", "loss"} <= tree.keys():
+    if is_trained:
         check_parts(tree)
         if get(tree, SCHEDULE):
             for step in steps_of(tree).values():

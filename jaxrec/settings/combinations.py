@@ -33,8 +33,8 @@ def check_combinations(tree: Tree) -> None:
     _check_cosines(tree)
 
 
-def check_parts(tree: Tree) -> None:
-    """Raise an InputError if model, trainer, loss, negatives and optimizer are incompatible."""
+def check_training(tree: Tree) -> None:
+    """Raise an InputError if the model cannot be trained by this trainer, or without or with this loss."""
     model, trainer, loss = (str(tree[part].get("_target_", "")) for part in ("model", "trainer", "loss"))
     name, model_class = model.rpartition(".")[2], locate(model)
     uses_gradient = "objective" in signature(trainer)[0]
@@ -62,6 +62,11 @@ def check_parts(tree: Tree) -> None:
         raise InputError(f"{name} needs a loss and none is set: set one, e.g. loss=bpr")
     if uses_gradient and "_target_" not in tree.get("optimizer", {}):
         raise InputError(f"{name} needs an optimizer and none is set: set one, e.g. optimizer=adam")
+
+
+def check_parts(tree: Tree) -> None:
+    """Raise an InputError if trainer, loss and negatives are incompatible."""
+    loss = str(tree["loss"].get("_target_", ""))
     if (mesh := tree["trainer"].get("mesh")) and "batch_size" in tree["trainer"]:
         check_batch(tree["trainer"]["batch_size"], mesh.get("batch", "auto"))
     sampler = tree.get("negatives", {}).get("_target_")
@@ -196,7 +201,8 @@ def _check_cosines(tree: Tree) -> None:
     if not compares or not str(model.get("_target_")).startswith("jaxrec."):
         return
     if "temperature" not in model or getattr(locate(model["_target_"]), "has_item_bias", False):
-        raise InputError("this loss compares cosines, which this model lacks: choose model=mf_cosine")
+        other = "sasrec model.temperature=1" if _cost(loss) else "mf_cosine model.temperature=1 model.biases=false"
+        raise InputError(f"this loss compares cosines, which this model lacks: choose model={other}")
     changes = [
         f"model.{key}={str(value).lower()}" for key, value in COSINES.items() if key in model and model[key] != value
     ]

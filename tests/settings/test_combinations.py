@@ -90,6 +90,9 @@ def test_a_family_may_have_a_temperature_of_its_own(compose):
         (["negatives=none"], "this loss needs negatives and none are set: set a sampler, e.g. negatives=uniform"),
         (["model=sasrec", "loss=sequence_bce", "negatives=none"], "this loss needs negatives and none are set"),
         (["model=ease", "loss=bce"], "EASE is trained without a loss, so loss=bce has no effect: omit it"),
+        (["model=ease", "loss=softmax"], "EASE is trained without a loss, so loss=softmax has no effect: omit it"),
+        (["model=ials", "loss=reconstruction"], "so loss=reconstruction has no effect: omit it"),
+        (["model=sasrec", "trainer=closed_form"], "trainer=closed_form cannot train SASRec: set trainer=gradient"),
         (["model=ease", "trainer=alternating"], "trainer=alternating cannot train EASE: set trainer=closed_form"),
         (["model=sasrec", "negatives=popularity"], "samples no negatives, so negatives=popularity has no effect"),
         (
@@ -143,8 +146,8 @@ def test_a_family_may_have_a_temperature_of_its_own(compose):
         ),
         (["loss=ccl"], "this loss compares cosines: set model.temperature=1 model.biases=false"),
         (["loss=psl", "model.temperature=0.2", "model.biases=false"], "compares cosines: set model.temperature=1$"),
-        (["model=neumf", "loss=directau"], "compares cosines, which this model lacks: choose model=mf_cosine"),
-        (["model=lru", *COMPARES, "model.temperature=1"], "compares cosines, which this model lacks"),
+        (["model=neumf", "loss=directau"], "lacks: choose model=mf_cosine model.temperature=1 model.biases=false"),
+        (["model=lru", *COMPARES, "model.temperature=1"], "lacks: choose model=sasrec model.temperature=1"),
         (
             ["model=sasrec", "model.item_components=4"],
             "model.item_components=4 only has an effect in a mixture: set model.query_components, or remove it$",
