@@ -108,8 +108,9 @@ def numbers_of(entries: Sequence[Any]) -> np.ndarray:
     for row, entry in enumerate(entries):
         if entry is not None:
             try:
-                numbers[row] = entry
-            except (TypeError, ValueError):
+                with np.errstate(over="ignore"):  # too large for 32 bits becomes infinite
+                    numbers[row] = entry
+            except (TypeError, ValueError, OverflowError):
                 numbers[row] = np.inf
             if np.isinf(numbers[row]):
                 raise InputError(f"values: entry {row + 1} is {entry!r}, not a finite number")

@@ -42,6 +42,8 @@ class Access:
 
     def _refusal(self, path: str, headers: Headers) -> Response | None:
         host = headers.get("host", "")
+        if self.names and not host:
+            return _problem(403, "send a Host header, e.g. Host: localhost")
         if self.names and _name(host) not in self.names:
             return _problem(403, f"the name {_name(host)[:100]!r} is not served: add it to hosts=[NAME]")
         origin = headers.get("origin")

@@ -114,6 +114,9 @@ async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Re
 async def _message(endpoint: Endpoint, request: Request, max_body: int) -> Message:
     """Parse a request; reading stops once the body exceeds `max_body` bytes."""
     if endpoint.method == "GET":
+        given = [name for name, _ in request.query_params.multi_items()]
+        if repeated := [name for name in given if given.count(name) > 1]:
+            raise InputError(f"{repeated[0][:100]}: given {given.count(repeated[0])} times: give it once")
         return endpoint.request.model_validate(dict(request.query_params))
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "send JSON with the header Content-Type: application/json")

@@ -7,6 +7,7 @@ import contextlib
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
 
@@ -48,7 +49,8 @@ Id = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "maxLength": MAX_ID_LENGTH}, {"type": "integer"}]}),
 ]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Value = Annotated[float, Field(allow_inf_nan=False)]
+LARGEST = float(np.finfo(np.float32).max)
+Value = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]  # models read 32 bits
 
 
 class Message(BaseModel):

@@ -9,6 +9,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from jaxrec.data.histories import NO_TIME
+from jaxrec.data.reading.anonymous import is_anonymous_text
 from jaxrec.errors import InputError
 from jaxrec.recommend.batch_recommender import NEW
 from jaxrec.recommend.history_columns import check_order, codes, described, entries
@@ -163,6 +164,12 @@ class Service:
                 f"events.{at}.item: item {request.events[at].item!r} is not in this run; no event was stored"
             )
         users = [self.users.key(event.user) for event in request.events]
+        for at, user in enumerate(users):
+            if is_anonymous_text(user) and self.users.find(user) < 0:  # all visitors would share one history
+                raise InputError(
+                    f"events.{at}.user: {user!r} stands for a missing user: send an id for each visitor, or "
+                    "their items as history to /recommend; no event was stored"
+                )
         types = self._codes([event.event_type for event in request.events], "events")
         for user, item, code, event in zip(users, items, types, request.events, strict=True):
             value = math.nan if event.value is None else event.value

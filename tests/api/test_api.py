@@ -378,6 +378,8 @@ def test_list_lengths_of_an_evaluation_are_checked(options, message, model, spli
         ({"histories": [None]}, "histories must be one list of item ids per user"),
         ({"values": [["a"]]}, "values: entry 1 is 'a', not a finite number"),
         ({"values": [[np.inf]]}, "values: entry 1 is inf, not a finite number"),
+        ({"values": [[1e39]]}, "values: entry 1 is 1e+39, not a finite number"),
+        ({"values": [[10**400]]}, "0, not a finite number"),
     ],
 )
 def test_options_of_recommendations_are_checked(options, message, model):

@@ -46,6 +46,16 @@ def test_other_host_names_are_refused_on_this_machine(host, expected):
     assert status(local(), host) == expected
 
 
+def test_a_request_without_a_host_is_told_to_send_one():
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(local()({"type": "http", "path": "/health", "headers": []}, None, send))
+    assert (sent[0]["status"], sent[1]["body"]) == (403, b'{"error":"send a Host header, e.g. Host: localhost"}')
+
+
 @pytest.mark.parametrize(
     ("origin", "expected"),
     [

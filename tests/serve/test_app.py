@@ -131,6 +131,23 @@ def test_no_event_is_accepted_if_one_is_invalid(asked):
     assert client.recommend(user="u3") == before
 
 
+@pytest.mark.parametrize("user", ["", " ", "NULL", "nan", -1, "-1.0"])
+def test_visitors_without_an_id_do_not_share_a_history(asked, user):
+    client = asked("EASE")
+    events = [{"user": "u4", "item": 103}, {"user": user, "item": 103}]
+    response = client.post("/events", {"events": events})
+    assert response.status_code == 422
+    assert re.match(r"events\.1\.user: .* stands for a missing user: send an id", response.json()["error"])
+    assert client.get("/history", user="u4").json()["since"] == 0  # no event was stored
+
+
+def test_the_one_anonymous_user_of_a_run_has_events():
+    """With data.anonymous=keep, the user -1 is in the run."""
+    users = np.array(["-1", *(f"u{user}" for user in range(1, USERS))], object)
+    with Client(Service.of(recommender("EASE", user_ids=users), LIMITS, "shop")) as client:
+        assert client.post("/events", {"events": [{"user": -1, "item": 103}]}).json() == {"accepted": 1}
+
+
 def test_diversity_and_freshness_rerank_the_list(asked):
     client = asked("EASE")
     plain = client.recommend(user="u5", k=6)
@@ -265,6 +282,8 @@ WRONG = [
     ("/recommend", [], 422, "must be an object"),
     ("/explain", {"user": "u1", "item": "x"}, 404, "item 'x' is not in this run"),
     ("/events", {"events": [{"user": "u1", "items": 103}]}, 422, "events.0.item: required; events.0.items: unknown"),
+    ("/events", {"events": [{"user": "u1", "item": 103, "value": 1e39}]}, 422, "value: must be less than or equal to"),
+    ("/recommend", {"history": [103], "values": [-1e39]}, 422, "values.0: must be greater than or equal to"),
     ("/events", {"events": []}, 422, "events: List should have at least 1 item"),
     ("/events", {"events": [{"user": "u1", "item": 103}] * 11}, 422, "events: must have at most 10 entries, got 11"),
 ]
@@ -331,6 +350,8 @@ def test_unknown_paths_and_methods_have_json_errors(asked, method, path, status)
         ("/similar", {"item": 104, "k": "many"}, 422, "k: must be a valid integer"),
         ("/history", {"user": "nobody"}, 404, "user 'nobody' is not in this run"),
         ("/items", {"limit": 101}, 422, "limit: must be less than or equal to 100"),
+        ("/items", {"limit": ["2", "3"]}, 422, "limit: given 2 times: give it once"),
+        ("/similar", {"item": [104, 104]}, 422, "item: given 2 times"),
         ("/about", {"more": 1}, 422, "more: unknown; allowed: nothing"),
     ],
 )

@@ -30,6 +30,11 @@ def mark_anonymous(ids: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([names.take(chunk.indices) for chunk in codes.chunks]).fill_null("-1")
 
 
+def is_anonymous_text(user: str) -> bool:
+    """Return whether the text of a user id stands for a missing user."""
+    return user.strip().lower() in ANONYMOUS_IDS
+
+
 def filter_anonymous(frame: pd.DataFrame, anonymous: Anonymous) -> tuple[pd.DataFrame, dict[str, int]]:
     """Drop the rows of anonymous users or keep them as one user.
 
