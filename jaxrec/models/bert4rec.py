@@ -7,7 +7,6 @@ Sequential recommendation with bidirectional encoder representations from Transf
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 from pydantic import NonNegativeFloat, PositiveInt
 
@@ -16,10 +15,11 @@ from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Context, Rate, SequenceModel
+from jaxrec.models.encoder import Encoder
+from jaxrec.models.sequence import Context, Rate
 
 
-class BERT4Rec(SequenceModel):
+class BERT4Rec(Encoder):
     """Bidirectional Transformer encoder; trained by `loss=masked_softmax`.
 
     Attributes:
@@ -34,41 +34,33 @@ class BERT4Rec(SequenceModel):
     layers, not a truncated normal.
     """
 
-    embedding_dim: PositiveInt = 64
     n_blocks: PositiveInt = 2
     n_heads: PositiveInt = 2
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 1.0
     causal = False
-    has_inputs = True
-    has_head = True
     has_item_bias = True
 
     def setup(self) -> None:
-        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
-        self.head = self.head_layer(self.embedding_dim)
-        self.item_embedding = Embedding(self.n_items + 1, self.embedding_dim, std=self.init_std)  # last row: mask token
+        super().setup()
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
-        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
         self.embedding_norm, self.output_norm = nn.LayerNorm(), nn.LayerNorm()
         self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout) for _ in range(self.n_blocks)]
         self.output = nn.Dense(self.embedding_dim)
 
-    def encode(
-        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
-    ) -> Float[Array, "B T D1"]:
-        """Outputs at every position, with a 1 appended for the bias; item id `n_items` is the mask token."""
+    @property
+    def n_tokens(self) -> int:
+        """The items and the mask token."""
+        return self.n_items + 1
+
+    def hidden(self, items: Int[Array, "B T"], noise: Noise | None, context: Context | None) -> Float[Array, "B T D"]:
+        """Outputs at every position; item id `n_items` is the mask token."""
         x = self.embedded(items, noise) + self.position_embedding.whole()[None, -items.shape[1] :]
         x, real = self.with_inputs(x, items, context)
         x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
         for i, block in enumerate(self.blocks):
             x = block(x, real, noise, 1 + 3 * i)
-        h = self.output_norm(jax.nn.gelu(self.output(x[:, -items.shape[1] :])))
-        return jnp.concatenate([self.as_queries(h), jnp.ones_like(h[:, :, :1])], axis=2)
-
-    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.as_items(self.catalog(noise)[: self.n_items]), self.item_bias[:, None]], axis=1)
+        return self.output_norm(jax.nn.gelu(self.output(x[:, -items.shape[1] :])))
 
     def after(self, history: History, user: Int[Array, "B"]) -> Float[Array, "B D1"]:
         """The output at a mask token appended to the history."""

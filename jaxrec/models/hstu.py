@@ -16,11 +16,12 @@ from jaxrec.hyper import Traced
 from jaxrec.models.attention import check_heads
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.encoder import Encoder
 from jaxrec.models.relative_bias import relative_biases
-from jaxrec.models.sequence import Context, Rate, SequenceModel
+from jaxrec.models.sequence import Context, Rate
 
 
-class HSTU(SequenceModel):
+class HSTU(Encoder):
     """Hierarchical sequential transduction units: causal blocks of attention without softmax or feed-forward network.
 
     Attributes:
@@ -38,7 +39,6 @@ class HSTU(SequenceModel):
     start at zero and weights as in Flax dense layers, and h is normalized for dot products.
     """
 
-    embedding_dim: PositiveInt = 64
     n_blocks: PositiveInt = 2
     n_heads: PositiveInt = 1
     query_dim: PositiveInt | None = None
@@ -46,14 +46,10 @@ class HSTU(SequenceModel):
     dropout: Rate | Traced = 0.2
     init_std: NonNegativeFloat = 0.2
     time_bias: bool = False
-    has_inputs = True
-    has_head = True
 
     def setup(self) -> None:
         check_heads(self.n_heads, self.embedding_dim)
-        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
-        self.head = self.head_layer(self.embedding_dim)
-        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        super().setup()
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         of_head = self.embedding_dim // self.n_heads
         sizes = self.n_heads, self.query_dim or of_head, self.value_dim or of_head
@@ -62,9 +58,7 @@ class HSTU(SequenceModel):
         ]
         self.norm = nn.LayerNorm()
 
-    def encode(
-        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
-    ) -> Float[Array, "B T D"]:
+    def hidden(self, items: Int[Array, "B T"], noise: Noise | None, context: Context | None) -> Float[Array, "B T D"]:
         """Normalized outputs of the last block at every position."""
         x = self.embedded(items, noise) * jnp.sqrt(jnp.float32(self.embedding_dim))
         x = x + self.position_embedding.whole()[None, -items.shape[1] :]
@@ -73,12 +67,7 @@ class HSTU(SequenceModel):
         x = jnp.where(real[:, :, None], dropout(x, self.dropout, noise, 0), 0)
         for i, block in enumerate(self.blocks):
             x = jnp.where(real[:, :, None], block(x, real, elapsed, noise, 1 + i), 0)
-        x = self.norm(x[:, -items.shape[1] :])
-        return self.as_queries(x)
-
-    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
-        """The item embedding table, plus features."""
-        return self.as_items(self.catalog(noise))
+        return self.norm(x[:, -items.shape[1] :])
 
 
 class Block(nn.Module):

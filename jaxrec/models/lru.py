@@ -11,17 +11,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float, Int
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.dropout import Noise, dropout
-from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Context, Rate, SequenceModel
+from jaxrec.models.encoder import Encoder
+from jaxrec.models.sequence import Context, Rate
 
 MIN_DECAY, MAX_DECAY = 0.8, 0.99  # initial absolute values of lambda
 
 
-class LRURec(SequenceModel):
+class LRURec(Encoder):
     """Stacked linear recurrent units, each followed by a feed-forward network.
 
     Attributes:
@@ -36,37 +36,23 @@ class LRURec(SequenceModel):
     of B and C. A scan takes log2(T) steps, like the paper's recursive halving.
     """
 
-    embedding_dim: PositiveInt = 64
     n_blocks: PositiveInt = 2
     expansion: PositiveInt = 2
     dropout: Rate | Traced = 0.2
-    init_std: NonNegativeFloat = 0.5
-    has_inputs = True
-    has_head = True
     has_item_bias = True
 
     def setup(self) -> None:
-        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
-        self.head = self.head_layer(self.embedding_dim)
-        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
-        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        super().setup()
         self.embedding_norm = nn.LayerNorm()
         self.blocks = [Block(self.embedding_dim, self.expansion, self.dropout) for _ in range(self.n_blocks)]
 
-    def encode(
-        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
-    ) -> Float[Array, "B T D1"]:
-        """Outputs of the last block at every position, with a 1 appended for the bias."""
+    def hidden(self, items: Int[Array, "B T"], noise: Noise | None, context: Context | None) -> Float[Array, "B T D"]:
+        """Outputs of the last block at every position."""
         x, real = self.with_inputs(self.embedded(items, noise), items, context)
         x = dropout(self.embedding_norm(x), self.dropout, noise, 0)
         for i, block in enumerate(self.blocks):
             x = block(x, real, noise, 1 + 2 * i)
-        x = x[:, -items.shape[1] :]
-        return jnp.concatenate([self.as_queries(x), jnp.ones_like(x[:, :, :1])], axis=2)
-
-    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.as_items(self.catalog(noise)), self.item_bias[:, None]], axis=1)
+        return x[:, -items.shape[1] :]
 
 
 class Block(nn.Module):

@@ -9,15 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
-from pydantic import NonNegativeFloat, PositiveInt
+from pydantic import PositiveInt
 
 from jaxrec.hyper import Traced
 from jaxrec.models.dropout import Noise, dropout
-from jaxrec.models.embedding import Embedding
-from jaxrec.models.sequence import Context, Rate, SequenceModel
+from jaxrec.models.encoder import Encoder
+from jaxrec.models.sequence import Context, Rate
 
 
-class NextItNet(SequenceModel):
+class NextItNet(Encoder):
     """A causal convolutional network.
 
     Attributes:
@@ -33,37 +33,23 @@ class NextItNet(SequenceModel):
     and the embeddings have dropout, which the paper does not.
     """
 
-    embedding_dim: PositiveInt = 64
     dilations: tuple[PositiveInt, ...] = (1, 4)
     kernel_size: PositiveInt = 3
     dropout: Rate | Traced = 0.2
-    init_std: NonNegativeFloat = 0.5
-    has_inputs = True
-    has_head = True
     has_item_bias = True
 
     def setup(self) -> None:
-        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
-        self.head = self.head_layer(self.embedding_dim)
-        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
-        self.item_bias = self.param("item_bias", nn.initializers.zeros, (self.n_items,))
+        super().setup()
         self.blocks = [Block(self.embedding_dim, self.kernel_size, dilation) for dilation in self.dilations]
 
-    def encode(
-        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
-    ) -> Float[Array, "B T D1"]:
-        """Outputs of the last block at every position, with a 1 appended for the bias."""
+    def hidden(self, items: Int[Array, "B T"], noise: Noise | None, context: Context | None) -> Float[Array, "B T D"]:
+        """Outputs of the last block at every position."""
         x, real = self.with_inputs(self.embedded(items, noise), items, context)
         x = dropout(x, self.dropout, noise, 0)
         x = jnp.where(real[:, :, None], x, 0)
         for block in self.blocks:
             x = block(x, real)
-        x = x[:, -items.shape[1] :]
-        return jnp.concatenate([self.as_queries(x), jnp.ones_like(x[:, :, :1])], axis=2)
-
-    def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D1"]:
-        """(e_i, b_i) of the whole catalog."""
-        return jnp.concatenate([self.as_items(self.catalog(noise)), self.item_bias[:, None]], axis=1)
+        return x[:, -items.shape[1] :]
 
 
 class Block(nn.Module):

@@ -21,14 +21,15 @@ from jaxrec.hyper import Traced
 from jaxrec.models.attention import attention
 from jaxrec.models.dropout import Noise, dropout
 from jaxrec.models.embedding import Embedding
+from jaxrec.models.encoder import Encoder
 from jaxrec.models.relative_bias import relative_biases
-from jaxrec.models.sequence import Context, Rate, SequenceModel
+from jaxrec.models.sequence import Context, Rate
 
 Normalize = Literal["query", "pre", "post"]
 Activation = Literal["relu", "gelu", "silu"]
 
 
-class SASRec(SequenceModel):
+class SASRec(Encoder):
     """Causal Transformer encoder over the history.
 
     Attributes:
@@ -50,7 +51,6 @@ class SASRec(SequenceModel):
     accurate.   [Klenitskiy and Vasilev 2023]
     """
 
-    embedding_dim: PositiveInt = 64
     n_blocks: PositiveInt = 2
     n_heads: PositiveInt = 1
     dropout: Rate | Traced = 0.2
@@ -62,13 +62,9 @@ class SASRec(SequenceModel):
     relative: bool = False
     time_bias: bool = False
     tied: bool = True
-    has_inputs = True
-    has_head = True
 
     def setup(self) -> None:
-        self.inputs = self.input_layer(self.embedding_dim, self.init_std)
-        self.head = self.head_layer(self.embedding_dim)
-        self.item_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
+        super().setup()
         self.position_embedding = Embedding(self.history_length, self.embedding_dim, std=self.init_std)
         kind = self.normalize, self.activation, self.feed_forward, self.gated, self.relative
         self.blocks = [Block(self.embedding_dim, self.n_heads, self.dropout, *kind) for _ in range(self.n_blocks)]
@@ -76,9 +72,7 @@ class SASRec(SequenceModel):
         if not self.tied:
             self.output_embedding = Embedding(self.n_items, self.embedding_dim, std=self.init_std)
 
-    def encode(
-        self, items: Int[Array, "B T"], noise: Noise | None = None, context: Context | None = None
-    ) -> Float[Array, "B T D"]:
+    def hidden(self, items: Int[Array, "B T"], noise: Noise | None, context: Context | None) -> Float[Array, "B T D"]:
         """Normalized outputs of the last block at every position."""
         x = self.embedded(items, noise)
         if self.normalize != "post":
@@ -92,9 +86,7 @@ class SASRec(SequenceModel):
         for i, block in enumerate(self.blocks):
             x = jnp.where(real[:, :, None], block(x, real, elapsed, noise, 1 + 3 * i), 0)
         x = x[:, -items.shape[1] :]
-        if self.normalize != "post":
-            x = self.norm(x)
-        return self.as_queries(x)
+        return x if self.normalize == "post" else self.norm(x)
 
     def item_vectors(self, noise: Noise | None = None) -> Float[Array, "I D"]:
         """The output table: the item embedding table, unless it is not tied, plus features."""
