@@ -11,10 +11,9 @@ from jaxtyping import Array, Float, Int
 from jaxrec.arguments import check_loss, reads
 from jaxrec.data.interactions import Interactions
 from jaxrec.errors import InputError
-from jaxrec.fitting.example_histories import ExampleHistories, Which, example_histories
-from jaxrec.fitting.objective import Costs, Objective
+from jaxrec.fitting.example_histories import Which
+from jaxrec.fitting.objective import Costs, Objective, Pairs, pairs
 from jaxrec.models.model import Model, Params
-from jaxrec.query import Query
 from jaxrec.random import RandomStream
 
 RANKS = "rank_bias"  # parameter of the objective, trained with those of the model
@@ -23,11 +22,8 @@ RANKS = "rank_bias"  # parameter of the objective, trained with those of the mod
 class LabeledPairs(NamedTuple):
     """Labeled examples, one per interaction: the target is a value, or a label 0 or 1."""
 
-    user: Int[Array, "E"]
-    item: Int[Array, "E"]
+    pairs: Pairs
     target: Float[Array, "E"]
-    weight: Float[Array, "E"] | None  # None: all weights are 1
-    seen: ExampleHistories | None  # None: the model reads no histories
     below: Int[Array, "E"] | None = None  # rank at which the item was shown, from 0; None: unknown
     ranks: Float[Array, "K"] | None = None  # zeros, one per rank
 
@@ -63,7 +59,7 @@ class PointwiseObjective(Objective):
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[LabeledPairs, int]:
         """Users, items, targets and weights of the interactions, and their histories."""
-        rows = np.arange(len(train)) if train.target is None else np.flatnonzero(train.target)
+        rows = slice(None) if train.target is None else np.flatnonzero(train.target)
         target = targets_of(train, self.threshold)[rows]
         if self.threshold is not None and target.min() == target.max():
             low, high = (float(end(train.value[rows])) for end in (np.min, np.max))  # type: ignore[index]
@@ -71,21 +67,18 @@ class PointwiseObjective(Objective):
             if low == high:
                 remedy = f"as all values are {low:g}, no threshold separates them: choose a loss without labels"
             raise InputError(f"loss.threshold={self.threshold:g} makes every label of train {int(target[0])}: {remedy}")
-        user, item = (jnp.asarray(x[rows], jnp.int32) for x in (train.user, train.item))
-        weight = None if train.weight is None else jnp.asarray(train.weight[rows], jnp.float32)
-        histories = example_histories(train, rows) if history_length else None
-        pairs = LabeledPairs(user, item, jnp.asarray(target), weight, histories)
+        examples = LabeledPairs(pairs(train, history_length)[0], jnp.asarray(target))
         if train.position is not None:
             below = train.position[rows] - 1
-            pairs = pairs._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
-        return pairs, len(rows)
+            examples = examples._replace(below=jnp.asarray(below, jnp.int32), ranks=jnp.zeros(int(below.max()) + 1))
+        return examples, len(target)
 
     def start(self, params: Params, examples: LabeledPairs) -> Params:
         """Initialize the model's `bias`, if it has one, and the position biases to the best constants."""
-        own, of_all = {}, jnp.average(examples.target, weights=examples.weight)
+        own, of_all = {}, jnp.average(examples.target, weights=examples.pairs.weight)
         constant = self._constant(of_all)
         if examples.below is not None and examples.ranks is not None:
-            weight = jnp.ones_like(examples.target) if examples.weight is None else examples.weight
+            weight = jnp.ones_like(examples.target) if examples.pairs.weight is None else examples.pairs.weight
             total, n = (examples.ranks.at[examples.below].add(x) for x in (weight * examples.target, weight))
             # Smoothing: one pseudo-row with the overall mean per rank, so that no rank is empty or has mean 0 or 1.
             own[RANKS] = self._constant((total + of_all) / (n + 1))
@@ -107,10 +100,8 @@ class PointwiseObjective(Objective):
         penalized: bool,
     ) -> Costs:
         """Loss and weight of each interaction."""
-        histories = None
-        if examples.seen is not None:
-            histories = examples.seen.history(rows, model.history_length, self.history)
-        query, item = Query(examples.user[rows], histories), examples.item[rows]
+        query = examples.pairs.query(rows, model.history_length, self.history)
+        item = examples.pairs.item[rows]
         scores = model.bind(params)(query, item[:, None])[:, 0]
         if examples.below is not None:
             scores = scores + rank_bias(params, examples.below[rows])
@@ -118,10 +109,7 @@ class PointwiseObjective(Objective):
         if penalized:
             of_user, of_item = model.bind(params).penalty(query)
             cost = cost + of_user + of_item[item]
-        if examples.weight is None:
-            return cost, jnp.ones_like(cost)
-        weight = examples.weight[rows]
-        return weight * cost, weight
+        return examples.pairs.weighted(cost, rows)
 
 
 def rank_bias(params: Params, below: Int[Array, "B"]) -> Float[Array, "B"]:

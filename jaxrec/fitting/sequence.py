@@ -4,7 +4,7 @@ A CPU processes a batch in chunks, see `fitting.chunks`; accelerators process it
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -48,21 +48,9 @@ class Windows(NamedTuple):
     mined: Int[Array, "U M"] | None = None
 
 
-class WindowObjective(Objective):
-    """Base class of objectives whose examples are windows."""
-
-    split_batch = True  # over devices that no member uses
-
-    def with_columns(self, examples: Windows, train: Interactions, columns: tuple[str, ...]) -> Windows:
-        """The windows with these columns of their inputs."""
-        every = device_histories(train.histories, hour="hour" in columns)
-        inputs = examples.inputs._replace(**{name: getattr(every, name) for name in columns})
-        return examples._replace(inputs=inputs)
-
-
 @dataclass(frozen=True)
-class NextItem(WindowObjective):
-    """Next-item prediction at every position of a window.
+class WindowObjective(Objective):
+    """Base class of objectives whose examples are windows, with a loss at their positions.
 
     Attributes:
         cost: loss of a position
@@ -74,11 +62,26 @@ class NextItem(WindowObjective):
     cost: Cost
     negatives: Sampler | None = None
     stride: PositiveInt | None = None
-    causal = True  # for causal models
+    split_batch = True  # over devices that no member uses
+    causal: ClassVar[bool]  # whether it trains causal models, else bidirectional ones
+    ahead: ClassVar[int]  # number of entries by which the targets are ahead of the inputs
+
+    def with_columns(self, examples: Windows, train: Interactions, columns: tuple[str, ...]) -> Windows:
+        """The windows with these columns of their inputs."""
+        every = device_histories(train.histories, hour="hour" in columns)
+        inputs = examples.inputs._replace(**{name: getattr(every, name) for name in columns})
+        return examples._replace(inputs=inputs)
 
     def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
-        """Windows of users with at least two interactions."""
-        return _with_tables(self.negatives, train, *windows(train, self.stride, 1))
+        """Windows of all users with more than `ahead` interactions, and the tables of the sampler."""
+        examples, n = windows(train, self.stride, self.ahead)
+        return examples if self.negatives is None else examples._replace(tables=self.negatives.prepare(train)), n
+
+    def hidden(
+        self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]
+    ) -> Bool[Array, "B T"] | None:
+        """Positions whose items are hidden from the model, and alone are targets; None: all are read, and targets."""
+        return None
 
     def costs(
         self,
@@ -91,13 +94,22 @@ class NextItem(WindowObjective):
     ) -> Costs:
         """The cost of the batch, divided evenly among its examples, and the weight of each."""
         model = as_sequence_model(model, self.stride, causal=self.causal)
-        length = model.history_length
-        # The target of position t is the item at t + 1: `windows` ends the inputs one entry before the targets.
-        history = examples.inputs.latest(rows, length)
-        targets = examples.targets.latest(rows, length)
+        history, targets = (x.latest(rows, model.history_length) for x in (examples.inputs, examples.targets))
+        items, target, weight = history.items, targets.items, _weight(targets)
+        hidden = self.hidden(substream(source, MASKS), rows, target)
+        if hidden is not None:
+            items, history = jnp.where(hidden, model.n_items, items), history.without(hidden)
+            target, weight = jnp.where(hidden, target, -1), jnp.where(hidden, weight, 0)
         context = Context(history, examples.user[rows]) if model.reads_context else None
-        batch = SequenceBatch(rows, history.items, targets.items, _weight(targets), context)
-        return _costs(self, model, params, examples, batch, source)
+        return _costs(self, model, params, examples, SequenceBatch(rows, items, target, weight, context), source)
+
+
+@dataclass(frozen=True)
+class NextItem(WindowObjective):
+    """Next-item prediction at every position of a window, for causal models."""
+
+    causal = True
+    ahead = 1
 
 
 @dataclass(frozen=True)
@@ -107,40 +119,12 @@ class MaskedItem(WindowObjective):
     Attributes:
         mask: share of items that is masked
         trailing: share of windows in which only the last item is masked, as when the model recommends
-        cost, negatives, stride: see `NextItem`
     """
 
-    cost: Cost
-    negatives: Sampler | None = None
-    stride: PositiveInt | None = None
     mask: Share = 0.2
     trailing: Share = 0.1
     causal = False
-
-    def examples(self, train: Interactions, history_length: int = 0) -> tuple[Windows, int]:
-        """Windows of all users."""
-        return _with_tables(self.negatives, train, *windows(train, self.stride, 0))
-
-    def costs(
-        self,
-        model: Model,
-        params: Params,
-        examples: Windows,
-        rows: Int[Array, "B"],
-        source: RandomStream,
-        penalized: bool,
-    ) -> Costs:
-        """The cost of the batch at masked items, divided evenly among its examples, and the weight of each."""
-        model = as_sequence_model(model, self.stride, causal=self.causal)
-        length = model.history_length
-        history = examples.inputs.latest(rows, length)
-        targets = examples.targets.latest(rows, length)
-        hidden = self.hidden(substream(source, MASKS), rows, targets.items)
-        target = jnp.where(hidden, targets.items, -1)
-        weight = jnp.where(hidden, _weight(targets), 0)
-        context = Context(history.without(hidden), examples.user[rows]) if model.reads_context else None
-        batch = SequenceBatch(rows, jnp.where(hidden, model.n_items, history.items), target, weight, context)
-        return _costs(self, model, params, examples, batch, source)
+    ahead = 0
 
     def hidden(self, source: RandomStream, rows: Int[Array, "B"], items: Int[Array, "B T"]) -> Bool[Array, "B T"]:
         """Random mask of items; if none of a window is drawn, its last item is masked."""
@@ -152,39 +136,34 @@ class MaskedItem(WindowObjective):
         return jnp.where(alone[:, None], last, chosen)
 
 
-def windows(train: Interactions, stride: int | None, before: int) -> tuple[Windows, int]:
+def windows(train: Interactions, stride: int | None, ahead: int) -> tuple[Windows, int]:
     """Windows of all users, and their number.
 
     Args:
         train: training interactions.
         stride: None: one window per user, ending at the latest entry; otherwise further windows end every `stride`
             entries before it.
-        before: minimum number of entries before a target, and by how many the inputs end before the targets.
+        ahead: number of entries by which the targets are ahead of the inputs; as many come before any target.
     """
     known = train.histories
     start, stop = known.offsets[:-1], known.offsets[1:]
-    n_targets = np.maximum(stop - start - before, 0)
+    n_targets = np.maximum(stop - start - ahead, 0)
     count = (n_targets > 0).astype(np.int64) if stride is None else -(-n_targets // stride)
     user = np.repeat(np.arange(len(count)), count)
     if not len(user):
         raise InputError(
-            f"{train.name}: no user has {before + 1} or more training interactions, which sequence models need: use "
+            f"{train.name}: no user has {ahead + 1} or more training interactions, which sequence models need: use "
             "more data, or choose another model"
         )
     back = np.arange(len(user)) - np.repeat(np.cumsum(count) - count, count)
     end = stop[user] - back * (stride or 0)
-    first = np.maximum(start[user] + before, end - stride) if stride else start[user] + before
+    first = np.maximum(start[user] + ahead, end - stride) if stride else start[user] + ahead
     targets = known.items if known.target is None else np.where(known.target, known.items, -1)
     weight = None if train.weight is None else jnp.asarray(train.weight[train.user_order[1]], jnp.float32)
     device = lambda x: jnp.asarray(x, jnp.int32)  # noqa: E731
-    inputs = DeviceHistories(device(start[user]), device(end - before), device(known.items))
+    inputs = DeviceHistories(device(start[user]), device(end - ahead), device(known.items))
     ends = DeviceHistories(device(first), device(end), device(targets), value=weight)
     return Windows(inputs, ends, device(user)), len(user)
-
-
-def _with_tables(sampler: Sampler | None, train: Interactions, examples: Windows, n: int) -> tuple[Windows, int]:
-    """Examples with the tables of the sampler, if there is one."""
-    return (examples if sampler is None else examples._replace(tables=sampler.prepare(train))), n
 
 
 def as_sequence_model(model: Model, stride: int | None, *, causal: bool) -> SequenceModel:
@@ -226,7 +205,7 @@ def _weight(targets: History) -> Float[Array, "B T"]:
 
 
 def _costs(
-    objective: NextItem | MaskedItem,
+    objective: WindowObjective,
     model: SequenceModel,
     params: Params,
     examples: Windows,

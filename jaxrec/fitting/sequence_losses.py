@@ -6,6 +6,7 @@ weight, 0 at positions without a target. Each loss is a weighted sum over positi
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -104,8 +105,18 @@ class Sampled:
         compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions."""
-        scores = _against(h, target, vectors, rows, draw, compare, self.share, self.corrected)
-        return jnp.sum(weight.reshape(-1) * self.loss(*scores))
+        assert draw is not None
+        items, used, log_q = draw(self.share, rows, h, target, vectors, compare)
+        negatives = _scores(h, vectors[items], self.share, compare)
+        if compare is None:
+            positive = jnp.sum(h * vectors[target], axis=2)
+        else:
+            positive = _scores(h, vectors[target][:, :, None], "position", compare)[:, :, 0]
+        if self.corrected and log_q is not None:
+            positive, negatives = positive - log_q[target], negatives - log_q[items]
+        n = target.size
+        loss = self.loss(positive.reshape(n), negatives.reshape(n, -1), used.reshape(n, -1))
+        return jnp.sum(weight.reshape(n) * loss)
 
 
 @dataclass(frozen=True)
@@ -131,31 +142,8 @@ class GBCE:
         compare: Partial | None = None,
     ) -> Float[Array, ""]:
         """Weighted sum of the loss over positions."""
-        scores = _against(h, target, vectors, rows, draw, compare, self.share)
-        return jnp.sum(weight.reshape(-1) * gbce(*scores, n_items=vectors.shape[0], t=self.t))
-
-
-def _against(
-    h: Array,
-    target: Array,
-    vectors: Array,
-    rows: Array,
-    draw: Draw | None,
-    compare: Partial | None,
-    share: SharedBy,
-    corrected: bool = False,
-) -> tuple[Float[Array, "P"], Float[Array, "P N"], Float[Array, "P N"]]:
-    """Scores of targets and negatives, and the mask of negatives in use."""
-    assert draw is not None
-    items, used, log_q = draw(share, rows, h, target, vectors, compare)
-    negatives = _scores(h, vectors[items], share, compare)
-    if compare is None:
-        positive = jnp.sum(h * vectors[target], axis=2)
-    else:
-        positive = _scores(h, vectors[target][:, :, None], "position", compare)[:, :, 0]
-    if corrected and log_q is not None:
-        positive, negatives = positive - log_q[target], negatives - log_q[items]
-    return positive.reshape(-1), negatives.reshape(target.size, -1), used.reshape(target.size, -1)
+        sampled = Sampled(partial(gbce, n_items=vectors.shape[0], t=self.t), self.share)
+        return sampled(h, target, weight, vectors, rows, draw, compare)
 
 
 def _scores(

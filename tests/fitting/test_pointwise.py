@@ -67,7 +67,7 @@ def test_training_starts_at_the_best_constant(loss, threshold, constant):
 
 def test_history_is_all_other_interactions_of_the_user():
     examples, _ = PointwiseObjective(squared_error).examples(DATA, 2)
-    found = examples.seen.history(jnp.array([1, 2, 0]), 2, "others").items
+    found = examples.pairs.seen.history(jnp.array([1, 2, 0]), 2, "others").items
     np.testing.assert_array_equal(found, [[-1, 1], [-1, 2], [-1, -1]])
 
 
