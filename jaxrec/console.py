@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,6 +38,16 @@ def show_warnings() -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("jaxrec"):
             logging.getLogger(name).disabled = False
+
+
+@contextmanager
+def silent(is_silent: bool = True) -> Iterator[None]:
+    """Print nothing while in context."""
+    before, console.quiet = console.quiet, is_silent
+    try:
+        yield
+    finally:
+        console.quiet = before
 
 
 def say(line: str) -> None:
@@ -106,7 +117,7 @@ class ProgressDisplay:
         self.total, self.starting, self.bar = total, starting, None
         self.last_line = time.monotonic()
         self.live = Live(console=console, get_renderable=self.shown, transient=True)
-        if console.is_terminal:
+        if console.is_terminal and not console.quiet:
             parts = TextColumn(unit), MofNCompleteColumn(), BarColumn(), *columns, TextColumn("{task.description}")
             self.bar = Progress(*parts, console=console)
 

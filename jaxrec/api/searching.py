@@ -1,41 +1,34 @@
 """Hyperparameter search in Python: `search` returns a `SearchResult` with the best model and all trials."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from optuna import load_study
 from optuna.storages import BaseStorage, InMemoryStorage
 
 from jaxrec import rundir, settings
 from jaxrec.api.recipe import Metrics, Recipe
 from jaxrec.api.trained_model import TrainedModel
 from jaxrec.config import compose
-from jaxrec.console import say
+from jaxrec.console import say, silent
 from jaxrec.data.data_warnings import data_warnings
-from jaxrec.data.splits.fingerprint import fingerprint
 from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.launch import winner
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.python_workers import python_launcher
-from jaxrec.launch.search_progress import SearchProgress, copies_line
-from jaxrec.launch.search_task import SearchTask, check_one_population
+from jaxrec.launch.search_task import SearchTask, plan_of
+from jaxrec.launch.searches import runner_of, train_trials
 from jaxrec.machine import use_all_cores
 from jaxrec.models.model import Model
 from jaxrec.settings import CONF, Tree
 from jaxrec.sweep.objectives import value_of
-from jaxrec.sweep.pbt_plan import population_plan
-from jaxrec.sweep.pbt_runner import make_runner
 from jaxrec.sweep.scratch import scratch_folder
-from jaxrec.sweep.search import search as sweep
 from jaxrec.sweep.search_settings import Search
-from jaxrec.sweep.space import Values, check_in_space, space_from_yaml
+from jaxrec.sweep.space import Values, space_from_yaml
 from jaxrec.sweep.storage import open_storage
 from jaxrec.sweep.trials import leaderboard, trials_table
 from jaxrec.sweep.tuning import Tuning
@@ -148,7 +141,6 @@ def search(
         >>> jaxrec.search(split, "ease", space={"model.regularization": {"low": 10, "high": 2000, "log": True}})
     """
     use_all_cores()
-    config = _search_config(model, space)
     options = {
         "n_trials": n_trials,
         "population": population,
@@ -164,55 +156,28 @@ def search(
         "objectives": tuple(objectives),
         "constraints": tuple(constraints),
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    config |= {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
-    settings.check({"sweep": config})
-    parameters: Search = settings.build(config)
-    tree = parameters.measuring(Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {}))
-    check_one_population(parameters)
-    tuning = Tuning(tree, space_from_yaml(parameters.space), _compose_trial, parameters.goals(tree))
-    tuning.check()
-    check_in_space(tuning.space, overrides or {}, "omit it from overrides, or put it into space")
+    chosen = _settings(model, space, options)
+    tree = chosen.measuring(Recipe(split, model, loss, negatives, optimizer, metrics).tree(overrides or {}))
+    tuning = Tuning(tree, space_from_yaml(chosen.space), _compose_trial, chosen.goals(tree))
     source = warm_start.study if isinstance(warm_start, SearchResult) else warm_start
-    plan = population_plan(tuning.plan(parameters, warm_start=source), parameters, tuning)
-    plan = replace(plan, data=fingerprint(split.selection))
-    remarks = (*data_warnings(split), *plan.remarks)
-    tuning.check_data(split)
-
-    with scratch_folder() if directory is None else nullcontext(Path(directory).expanduser()) as place:
-        name = "search" if directory is None else place.resolve().name
-        if directory is not None:
-            rundir.check_empty(place, False, "search")
-            rundir.claim(rundir.make(place), name, overwrite=False)
+    plan = plan_of(chosen, tuning, overrides or {}, "omit it from overrides, or put it into space", source=source)
+    folder = None if directory is None else Path(directory).expanduser()
+    name = "search" if folder is None else folder.resolve().name
+    task = SearchTask(name, chosen, tuning, plan, []).on(split)
+    if folder is not None:
+        rundir.check_empty(folder, False, "search")
+        rundir.claim(rundir.make(folder), name, overwrite=False)
+    with silent(not verbose), scratch_folder() if folder is None else nullcontext(folder) as place:
         if workers > 1:
-            task = SearchTask(name, parameters, tuning, plan, [])
-            launcher = python_launcher(task, split, place)
-            with nullcontext() if verbose else redirect_stdout(io.StringIO()):
-                return SearchResult(run_workers(task, split, 0.0, place, False, launcher, {}))
-        storage: BaseStorage = InMemoryStorage() if directory is None else open_storage(None, place)
-        runner = make_runner(
-            tuning,
-            parameters,
-            split.selection,
-            None if directory is None else place,
-            lambda: load_study(study_name=name, storage=storage).trials,
-            (lambda *copies: say(copies_line(*copies))) if verbose else lambda *copies: None,
-        )
-        with SearchProgress.of(plan, runner) if verbose else nullcontext() as shown:
-            for remark in remarks if verbose else ():
-                say(remark)
-            study = sweep(
-                plan,
-                runner,
-                study_name=name,
-                storage=storage,
-                directory=place,
-                on_tell=shown.tell if shown else lambda trial: None,
-                on_round=shown.show if shown else lambda finished, running, total: None,
-            )
-        tuned = finish(tuning, parameters, plan, runner, study, split)
-        if directory is not None:
-            winner.write(place, name, tuned, [])
+            return SearchResult(run_workers(task, split, 0.0, place, False, python_launcher(task, split, place), {}))
+        for remark in (*data_warnings(split), *plan.remarks):
+            say(remark)
+        storage: BaseStorage = InMemoryStorage() if folder is None else open_storage(None, folder)
+        runner = runner_of(task, split.selection, storage, folder)
+        study = train_trials(task, runner, storage, place)
+        tuned = finish(tuning, chosen, task.plan, runner, study, split)
+        if folder is not None:
+            winner.write(folder, name, tuned, [])
     return SearchResult(tuned)
 
 
@@ -231,14 +196,19 @@ def _dimension(key: str, value: object) -> Tree:
     raise InputError(f"space: {key}={value!r}: write a list of choices, or {{'low': ..., 'high': ...}}")
 
 
-def _search_config(model: object, space: str | Mapping[str, Any] | None) -> Tree:
-    """Return the settings of the group `sweep`, with the given space or that of a file in conf/sweep."""
+def _settings(model: object, space: str | Mapping[str, Any] | None, options: Mapping[str, object]) -> Search:
+    """Return the settings of the group `sweep`: options, and a given space or that of a file in conf/sweep."""
     if isinstance(space, Mapping):
         dimensions = {key: _dimension(key, value) for key, value in space.items()}
-        return compose(["sweep=none"])["sweep"] | {"space": dimensions}
-    known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem not in ("none", "compare"))
-    name = space or model
-    if name not in known:
-        raise InputError(f"there is no search space {name}: set space={{...}} or one of {', '.join(known)}")
-    config: Tree = compose([f"sweep={name}"])["sweep"]
-    return config
+        config = compose(["sweep=none"])["sweep"] | {"space": dimensions}
+    else:
+        known = sorted(path.stem for path in CONF.glob("sweep/*.yaml") if path.stem not in ("none", "compare"))
+        name = space or model
+        if name not in known:
+            raise InputError(f"there is no search space {name}: set space={{...}} or one of {', '.join(known)}")
+        config = compose([f"sweep={name}"])["sweep"]
+    given = {key: value for key, value in options.items() if value is not None}
+    config |= {key: value.item() if isinstance(value, np.generic) else value for key, value in given.items()}
+    settings.check({"sweep": config})
+    chosen: Search = settings.build(config)
+    return chosen

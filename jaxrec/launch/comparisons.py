@@ -22,7 +22,7 @@ from jaxrec.evaluation import cost
 from jaxrec.experiment import Result
 from jaxrec.fitting.saved_slots import STATES
 from jaxrec.launch import searches
-from jaxrec.launch.contenders import SHARED, Contender, Work, check_data, check_shared, checked
+from jaxrec.launch.contenders import SHARED, Contender, Work, check_shared, checked, on_data
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_task import SearchTask
 from jaxrec.launch.seeds import train_seeds
@@ -80,8 +80,7 @@ def compare_models(
     use_all_cores()
     tree = contenders[0].tree
     split, load_s = experiment.prepare(tree)
-    for work in works:
-        check_data(work, split)
+    works = [on_data(work, split) for work in works]
     say_data(split)
     if LAUNCH in os.environ:
         for work in works:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -102,11 +102,11 @@ def check_shared(contenders: Sequence[Contender]) -> None:
             )
 
 
-def check_data(work: Work, split: Split) -> None:
-    """Raise an InputError if a model cannot be trained on this data, or without validation data."""
+def on_data(work: Work, split: Split) -> Work:
+    """Return the work on this data; raise an InputError if the model cannot be trained on it, or has no validation."""
     with named(f"sweep.models: {work.contender.name}"):
-        if work.task is not None:
-            work.task.tuning.check_data(split)
+        task = None if work.task is None else work.task.on(split)
         experiment.check(work.contender.tree, split.selection)
     if split.selection.validation is None:
         raise InputError("a comparison needs validation data: set split.validation_fraction or data.validation")
+    return replace(work, task=task)

@@ -40,7 +40,7 @@ def run_workers(
     """Run or continue a search with several workers, then test the best trial.
 
     Args:
-        task: a checked search.
+        task: a search on this data.
         split: the data.
         load_s: seconds it took to load.
         directory: the sweep directory.
@@ -53,7 +53,6 @@ def run_workers(
         InputError: the search ended early because of workers that failed.
         KeyboardInterrupt: after an interrupt, when the results of the trials that have ended are written.
     """
-    task = task.on(split.selection)
     plan, chosen = task.plan, task.chosen
     rundir.claim(rundir.make(directory), task.name, overwrite)
     say(f"study {task.name}: {chosen.workers} workers with sweep.population={chosen.population} each, in {directory}")

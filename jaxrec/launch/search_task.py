@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+
+from optuna.study import Study
 
 from jaxrec import settings
 from jaxrec.command_line import keys_of
-from jaxrec.data.splits.assembly import Selection
 from jaxrec.data.splits.fingerprint import fingerprint
+from jaxrec.data.splits.split import Split
 from jaxrec.errors import InputError
 from jaxrec.settings import Tree
 from jaxrec.settings.combinations import check_validated
@@ -37,39 +40,63 @@ class SearchTask:
     plan: Plan
     overrides: Sequence[str]
 
-    def on(self, selection: Selection) -> "SearchTask":
-        """Return the task for this data, on which alone its study is continued."""
-        return replace(self, plan=replace(self.plan, data=fingerprint(selection)))
+    def on(self, split: Split) -> "SearchTask":
+        """Return the task for this data, on which alone its study is continued.
+
+        Raises:
+            InputError: a trial at a bound of the space would fail on this data.
+        """
+        self.tuning.check_data(split)
+        return replace(self, plan=replace(self.plan, data=fingerprint(split.selection)))
 
 
 def check_search(
     tree: Tree, space: Tree, compose: Callable[[Sequence[str]], Tree], overrides: Sequence[str]
 ) -> SearchTask:
-    """Check a search before any work starts; see `launch.sweep`."""
+    """Check a search of the command line before any work starts; see `launch.sweep`."""
     settings.check(tree)
     check_validated(tree)
     chosen: Search = settings.build(tree["sweep"])
     tree = chosen.measuring(tree)
-    check_one_population(chosen)
     tuning = Tuning(tree, space_from_yaml(space), compose, chosen.goals(tree))
-    tuning.check()
     typed = keys_of(overrides)
-    check_in_space(tuning.space, {key: value for key, value in settings.flat(tree).items() if key in typed})
+    given = {key: value for key, value in settings.flat(tree).items() if key in typed}
     kept = [text for text in overrides if not text.startswith("sweep")]
-    plan = population_plan(tuning.plan(chosen, kept, chosen.warm_start), chosen, tuning)
-    _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
+    plan = plan_of(chosen, tuning, given, overrides=kept, source=chosen.warm_start)
     name = chosen.study_name or _study_name(tree, dict(plan.fixed), space)
     if name.startswith("/") or {"", ".", ".."} & set(name.split("/")):
         raise InputError(f"sweep.study_name={name}: each part between slashes must be a folder name, e.g. mf/first")
     return SearchTask(name, chosen, tuning, plan, overrides)
 
 
-def check_one_population(chosen: Search) -> None:
-    """Raise an InputError for several workers of population-based training."""
+def plan_of(
+    chosen: Search,
+    tuning: Tuning,
+    given: Mapping[str, object],
+    advice: str = "",
+    *,
+    overrides: Sequence[str] = (),
+    source: str | Path | Study | None = None,
+) -> Plan:
+    """Check the settings and the space of a search, and return what to search for.
+
+    Args:
+        chosen: settings of the search.
+        tuning: configuration and search space.
+        given: settings that the user has set besides the space.
+        advice: what to do about those that the space contains, too; empty: on a command line.
+        overrides: command-line overrides to store in the study.
+        source: study to start from.
+    """
     if chosen.workers > 1 and chosen.strategy == "pbt":
         raise InputError(
             f"sweep.workers={chosen.workers}: sweep.strategy=pbt has one population in one process: omit sweep.workers"
         )
+    tuning.check()
+    check_in_space(tuning.space, given, advice)
+    plan = population_plan(tuning.plan(chosen, overrides, source), chosen, tuning)
+    _ = plan.remarks  # fails if no trial of sweep.warm_start can be used
+    return plan
 
 
 def _study_name(tree: Tree, fixed: Tree, space: Tree) -> str:

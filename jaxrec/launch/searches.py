@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from jaxrec import experiment, rundir, settings
 from jaxrec.console import say
-from jaxrec.data.splits.split import Split
+from jaxrec.data.splits.split import Selection, Split
 from jaxrec.experiment import Result
 from jaxrec.launch.many_workers import run_workers
 from jaxrec.launch.search_progress import SearchProgress, copies_line
@@ -70,12 +70,12 @@ def sweep(
         leave_memory_to_workers()
     use_all_cores()
     split, load_s = experiment.prepare(tree)
-    task.tuning.check_data(split)
+    task = task.on(split)
     say_data(split)
     if is_auto:
         population = task.tuning.largest_population(split.selection)
         say(f"sweep.population=auto: {population} trials at once")
-        task = check_search(settings.put(tree, {"sweep.population": population}), space, compose, overrides)
+        task = check_search(settings.put(tree, {"sweep.population": population}), space, compose, overrides).on(split)
     if LAUNCH in os.environ:
         run_part(task, split, directory)
         return None
@@ -93,26 +93,18 @@ def run(
     overwrite: bool = False,
     on_round: Callable[[], None] = lambda: None,
 ) -> Tuned:
-    """Run or continue a checked search on a split; `on_round` is called before each round. See `sweep`."""
-    task = task.on(split.selection)
-    name, chosen, tuning, plan = task.name, task.chosen, task.tuning, task.plan
+    """Run or continue a search on its data; `on_round` is called before each round. See `sweep`."""
+    name, chosen, plan = task.name, task.chosen, task.plan
     rundir.claim(rundir.make(directory), name, overwrite)
     limit = f"{plan.total} trials" if plan.total < UNLIMITED else f"{plan.timeout:.3g} minutes"
     say(f"study {name}: {limit}, {min(chosen.population, plan.total)} at a time, in {directory}")
     for remark in plan.remarks:
         say(remark)
     storage = open_storage(chosen.storage, directory)
-    runner = make_runner(
-        tuning,
-        chosen,
-        split.selection,
-        directory,
-        lambda: load_study(study_name=name, storage=storage).trials,
-        lambda epoch, best, parents: say(copies_line(epoch, best, parents)),
-    )
+    runner = runner_of(task, split.selection, storage, directory)
     interrupt = None
     try:
-        study = _train(task, runner, storage, directory, on_round)
+        study = train_trials(task, runner, storage, directory, on_round)
     except KeyboardInterrupt as error:
         interrupt, study = error, load_study(study_name=name, storage=storage)
         if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
@@ -128,34 +120,45 @@ def run(
 
 def run_part(task: SearchTask, split: Split, directory: Path) -> None:
     """Train trials as one of several workers of a launch, which tests the best trial."""
-    task = task.on(split.selection)
     runner = task.tuning.runner(split.selection, task.chosen.population, directory)
     storage = open_storage(task.chosen.storage, directory)
     study = open_study(task.plan, task.name, storage)
     try:
         with stopped_with_launch(study):
-            _train(task, runner, storage, directory)
+            train_trials(task, runner, storage, directory)
     finally:
         if study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
             hand_over(runner.best, best(study).number, runner.saved)
 
 
-def _train(
+def runner_of(task: SearchTask, selection: Selection, storage: BaseStorage, directory: Path | None) -> SlotRunner:
+    """Return what trains the trials of a search in this process; without a directory it saves no training states."""
+    return make_runner(
+        task.tuning,
+        task.chosen,
+        selection,
+        directory,
+        lambda: load_study(study_name=task.name, storage=storage).trials,
+        lambda epoch, best, parents: say(copies_line(epoch, best, parents)),
+    )
+
+
+def train_trials(
     task: SearchTask,
     runner: SlotRunner,
     storage: BaseStorage,
     directory: Path,
     on_round: Callable[[], None] = lambda: None,
 ) -> Study:
-    plan = task.plan
-    with SearchProgress.of(plan, runner) as progress:
+    """Train the trials of a search in this process, with a progress display; `on_round` is called before each round."""
+    with SearchProgress.of(task.plan, runner) as progress:
 
         def show(finished: int, running: int, total: int) -> None:
             on_round()
             progress.show(finished, running, total)
 
         return search(
-            plan,
+            task.plan,
             runner,
             study_name=task.name,
             storage=storage,
