@@ -1,31 +1,26 @@
 """User-provided files (`data=files`): CSV, TSV, atomic (.inter) and Parquet, one file or already split."""
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from jaxrec.data.filters import Duplicates, filtered
 from jaxrec.data.ids import canonical, few_matched, texts
 from jaxrec.data.interactions import Interactions, encode
-from jaxrec.data.large_columns import spilled
 from jaxrec.data.notes import nonzero
 from jaxrec.data.reading import tables
 from jaxrec.data.reading.anonymous import filter_anonymous
-from jaxrec.data.reading.columns import ColumnReader, ids_of, joined_categories
-from jaxrec.data.reading.decimals import Decimal, with_decimal_points
+from jaxrec.data.reading.decimals import Decimal
 from jaxrec.data.reading.events import apply_events
 from jaxrec.data.reading.feature_files import Columns, read_features
+from jaxrec.data.reading.file_rows import FileRows
 from jaxrec.data.reading.labels import positive_rows, with_negatives
 from jaxrec.data.reading.propensities import inverse_propensity_weights, parse_positions
 from jaxrec.data.reading.quantities import Quantity, QuantityAs, apply_quantity
-from jaxrec.data.reading.times import Where, milliseconds
-from jaxrec.data.reading.values import finite_values
 from jaxrec.errors import InputError
 
 PARTS = ("train", "validation", "test")
@@ -94,44 +89,34 @@ def files(
     Raises:
         InputError: something cannot be read; the message names the file, column and line.
     """
-    optional = {
-        "data.value_column": value_column,
-        "data.time_column": time_column,
-        "data.event_column": event_column,
-        "data.label_column": label_column,
-        "data.position_column": position_column,
-    }
-    columns = {"data.user_column": user_column, "data.item_column": item_column}
-    columns |= {key: name for key, name in optional.items() if name is not None}
     if event_column is None and (events, target_event, event_weights) != (None, None, None):
         raise InputError("data.events, data.target_event and data.event_weights need data.event_column=COLUMN")
-    if len(set(columns.values())) < len(columns):
-        raise InputError(f"a column is used twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
+    columns = _columns(
+        user=user_column,
+        item=item_column,
+        value=value_column,
+        time=time_column,
+        event=event_column,
+        label=label_column,
+        position=position_column,
+    )
     paths = _paths(path, train, validation, test, k_core)
-
     train_only = ("data.label_column", "data.position_column") if label_column is not None else ()
-    unlabeled = {key: column for key, column in columns.items() if key not in train_only}
-    columns_by_file = [columns, *[unlabeled] * (len(paths) - 1)]
-    read = [
-        ColumnReader(file, file_columns, delimiter, encoding)
-        for file, file_columns in zip(paths.values(), columns_by_file, strict=True)
-    ]
-    wheres: list[Where] = [partial(tables.place, file, delimiter=delimiter) for file in paths.values()]
+    rows = FileRows([*paths.values()], columns, train_only, delimiter, encoding, decimal)
     can_be_negative = negative == "keep" or min_value is not None
-    frame = _rows(read, wheres, columns, decimal, can_be_negative, may_miss=anonymous != "error")
+    frame = rows.frame(can_be_negative=can_be_negative, may_miss=anonymous != "error")
     if path is None:
-        frame["part"] = np.repeat(np.array(list(paths), np.int8), [len(table) for table in read])
+        frame["part"] = np.repeat(np.array(list(paths), np.int8), rows.sizes)
     names: tuple[str, ...] = ()
     notes: dict[str, int] = {}
-    where = partial(_place, wheres, np.cumsum([len(table) for table in read]))
     if event_column is not None:
-        frame["event"] = joined_categories([t["data.event_column"].cast(pa.string()) for t in read])
-        frame, names, notes = apply_events(frame, where, kept=events, target=target_event, weights=event_weights)
+        frame["event"] = rows.categories("data.event_column")
+        frame, names, notes = apply_events(frame, rows.place, kept=events, target=target_event, weights=event_weights)
     if label_column is not None:
-        frame, negatives, cut = _labeled(frame, read[:1], where, position_column is not None)
+        frame, negatives, cut = _labeled(frame, rows, position_column is not None)
         notes |= cut
     elif position_column is not None:
-        frame["position"] = parse_positions(*_of_kept(read, "data.position_column", frame, where))
+        frame["position"] = parse_positions(*rows.column("data.position_column", frame))
     if anonymous != "error":
         frame, without_user = filter_anonymous(frame, anonymous)
         notes |= without_user
@@ -141,12 +126,10 @@ def files(
         notes |= _parts_match(frame, paths, kinds)
     frame, filtered_out = filtered(frame, min_value=min_value, duplicates=duplicates, k_core=k_core)
     notes |= filtered_out
-    id_columns = {
-        "user": (user_features, "data.user_column", user_column),
-        "item": (item_features, "data.item_column", item_column),
-    }
     feature_files = {
-        kind: (tables.source(f), key, name) for kind, (f, key, name) in id_columns.items() if f is not None
+        kind: (tables.source(file), f"data.{kind}_column", id_column)
+        for kind, file, id_column in (("user", user_features, user_column), ("item", item_features, item_column))
+        if file is not None
     }
     kinds_of_columns = Columns(categorical, multi_valued, numerical, separator, max_text)
     features, feature_notes = read_features(feature_files, kinds_of_columns, delimiter, encoding, decimal)
@@ -164,47 +147,22 @@ def files(
     return encoded if label_column is None else with_negatives(encoded, negatives)
 
 
-def _rows(
-    read: Sequence[ColumnReader],
-    wheres: Sequence[Where],
-    columns: Mapping[str, str],
-    decimal: Decimal,
-    can_be_negative: bool,
-    *,
-    may_miss: bool,
-) -> pd.DataFrame:
-    """Return the rows of all files: user and item ids, and values and times if their columns are set.
-
-    Args:
-        read: the files.
-        wheres: maps a row of each file to its location, for error messages.
-        columns: column names by setting.
-        decimal: decimal separator of text.
-        can_be_negative: whether values may be below 0.
-        may_miss: whether rows without a user are kept, see `ids_of`.
-    """
-    arrays: dict[str, np.ndarray | pd.Categorical] = {
-        "user_id": ids_of("data.user_column", columns["data.user_column"], read, wheres, may_miss),
-        "item_id": ids_of("data.item_column", columns["data.item_column"], read, wheres),
-    }
-    files = list(zip(read, wheres, strict=True))
-    if (key := "data.value_column") in columns:
-        values = [finite_values(file[key], where, decimal, can_be_negative) for file, where in files]
-        arrays["value"] = spilled(np.concatenate(values))
-    if (key := "data.time_column") in columns:
-        times = [milliseconds(with_decimal_points(file[key], decimal), where) for file, where in files]
-        arrays["time"] = spilled(np.concatenate(times))
-    return pd.DataFrame(arrays, copy=False)
+def _columns(**names: str | None) -> dict[str, str]:
+    """Return the names of the columns that are set, by setting."""
+    columns = {f"data.{kind}_column": name for kind, name in names.items() if name is not None}
+    if len(set(columns.values())) < len(columns):
+        raise InputError(f"a column is used twice: {', '.join(f'{k}={v}' for k, v in columns.items())}")
+    return columns
 
 
 def _labeled(
-    frame: pd.DataFrame, read: Sequence[ColumnReader], where: Where, has_positions: bool
+    frame: pd.DataFrame, rows: FileRows, has_positions: bool
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, int]]:
     """Return positive rows, weighted by inverse propensity if their positions are known; negative rows; and notes."""
-    labels = positive_rows(*_of_kept(read, "data.label_column", frame, where), len(frame))
+    labels = positive_rows(*rows.column("data.label_column", frame), len(frame))
     notes: dict[str, int] = {}
     if has_positions:
-        positions = parse_positions(*_of_kept(read, "data.position_column", frame, where))
+        positions = parse_positions(*rows.column("data.position_column", frame))
         n = len(positions)
         weights, notes = inverse_propensity_weights(frame.iloc[:n], positions, labels[:n])
         event_weight = frame["weight"].to_numpy() if "weight" in frame else np.ones(len(frame), np.float32)
@@ -218,19 +176,6 @@ def _name(source: tables.Source, of_folder: bool) -> str:
     if isinstance(source, tables.InMemory):
         return "frame"
     return (source.parent if of_folder else source).resolve().name.split(".")[0]
-
-
-def _of_kept(
-    read: Sequence[ColumnReader], key: str, frame: pd.DataFrame, where: Where
-) -> tuple[pa.ChunkedArray, Callable[[int], str]]:
-    """Return a column of the first files, restricted to the rows in the frame's index, and the location of each row."""
-    columns = [table[key] for table in read]
-    if len({column.type for column in columns}) > 1:
-        columns = [column.cast(pa.string()) for column in columns]
-    column = pa.chunked_array([chunk for column in columns for chunk in column.chunks], columns[0].type)
-    rows = frame.index.to_numpy()
-    rows = rows[rows < len(column)]
-    return column.take(pa.array(rows)), lambda row: where(int(rows[row]))
 
 
 def _unmatched(
@@ -280,9 +225,3 @@ def _paths(
             "data.path to one file and choose a split=…"
         )
     return {part: tables.source(file) for part, file in enumerate((train, validation, test)) if file is not None}
-
-
-def _place(wheres: Sequence[Where], ends: np.ndarray, row: int) -> str:
-    """Return the location of row `row` of the concatenated files."""
-    file = int(np.searchsorted(ends, row, side="right"))
-    return wheres[file](row - (int(ends[file - 1]) if file else 0))
