@@ -18,6 +18,7 @@ from jaxrec.cli.tuned_choices import check_tuned_choices
 from jaxrec.config import n_seeds, overwrites, plain
 from jaxrec.console import show_warnings
 from jaxrec.errors import InputError
+from jaxrec.settings import Tree
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher")
 
@@ -57,6 +58,9 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
     def load(texts: Sequence[str]) -> DictConfig:
         return hydra_context.config_loader.load_sweep_config(config, list(texts))
 
+    def compose(texts: Sequence[str]) -> Tree:
+        return plain(load([*lines, *texts]))
+
     cfg = load(lines)
     tree, overwrite, seeds = plain(cfg), overwrites(cfg), n_seeds(cfg)
     _check_space(given, str(cfg.hydra.runtime.choices.sweep))
@@ -79,7 +83,6 @@ def multirun(hydra_context: HydraContext, config: DictConfig, arguments: Sequenc
         return launch.compare_models(contenders, tree["sweep"], seeds, directory, overwrite, launcher)
     if space:
         check_tuned_choices(cfg, tree["sweep"].get("tunes", {}), given.fixed, given.dimensions)
-        compose = lambda more: plain(load([*lines, *more]))  # noqa: E731
         return launch.sweep(tree, space, compose, lines, directory, overwrite, launcher)
     if settings_of_search := [o.input_line for o in given.fixed if _group(o) == "sweep" and o.value() != "none"]:
         raise InputError(

@@ -24,6 +24,7 @@ from jaxrec.rundir import read_config
 from jaxrec.settings import Tree, check_registered, tuples
 from jaxrec.sweep.pbt import LINEAGE
 from jaxrec.sweep.space import space_from_yaml
+from jaxrec.sweep.study import fixed_overrides, trial_of
 from jaxrec.sweep.trials import epochs_to_repeat, params_of
 
 TOLERANCE = 1e-5  # absolute, of metrics; relative above 1
@@ -104,17 +105,13 @@ def verify_trial(study: Study, number: int, compose: Callable[[Sequence[str]], T
     Raises:
         InputError: there is no such trial, it has no value, or its settings changed while it trained.
     """
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    name = f"trial {number} of {study.study_name}"
-    if number not in trials:
-        raise InputError(f"study {study.study_name} has no trial {number}; it has 0 to {len(trials) - 1}")
-    trial = trials[number]
+    trial, name = trial_of(study, number), f"trial {number} of {study.study_name}"
     if trial.values is None and "best_epoch" not in trial.user_attrs:
         raise InputError(f"{name} has no validation metrics: its state is {trial.state.name.lower()}")
     if LINEAGE in trial.user_attrs:
         raise InputError(f"the settings of {name} changed while it trained: verify the run in best/ instead")
     params = params_of(trial)
-    typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
+    typed = fixed_overrides(study, params)
     if wrong := [text for text in typed if text.lstrip("+~").startswith("hydra")]:
         raise InputError(f"study {study.study_name} has the override {wrong[0]}, so it is not repeated")
     tree = compose([*typed, *(override(key, value) for key, value in params.items())])

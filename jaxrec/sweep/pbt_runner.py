@@ -22,7 +22,7 @@ from jaxrec.sweep.outcome import Outcome, Progress
 from jaxrec.sweep.pbt import LINEAGE, Copied, Segment, ancestry, exploit, explore, params_at
 from jaxrec.sweep.pbt_plan import interval_of, model_sizes, program_of
 from jaxrec.sweep.runner import SlotRunner
-from jaxrec.sweep.running import Running
+from jaxrec.sweep.running_trial import RunningTrial
 from jaxrec.sweep.search_settings import Search
 from jaxrec.sweep.space import Values
 from jaxrec.sweep.tuning import Tuning
@@ -95,7 +95,7 @@ class PopulationRunner(SlotRunner):
                 slots.change(member, self._hyper_of(member.lineage[-1]["params"]))
             slots.copy(member, member, member.hyper)  # compiles it
 
-    def _train(self, trials: list[Running]) -> None:
+    def _train(self, trials: list[RunningTrial]) -> None:
         if trials and (epoch := trials[0].member.epoch) and epoch % self.interval == 0:
             self._exchange(epoch)
         super()._train(trials)
@@ -156,13 +156,13 @@ class PopulationRunner(SlotRunner):
     def _hyper_of(self, params: Values) -> Hyper:
         return jax.tree.map(lambda x: x[0], program_of(self.tuning, params)[2].hyper)
 
-    def _outcome(self, running: Running, state: Literal["complete", "pruned"]) -> Outcome:
+    def _outcome(self, running: RunningTrial, state: Literal["complete", "pruned"]) -> Outcome:
         outcome = super()._outcome(running, state)
         attributes = {**outcome.attributes, LINEAGE: running.member.lineage}
         # A member that never had a finite validation is not to be trained once more.
         return Outcome(outcome.value, "pruned" if outcome.value is None else state, attributes)
 
-    def _keep(self, number: int, running: Running) -> None:
+    def _keep(self, number: int, running: RunningTrial) -> None:
         """Keep the parameters of the best member, with the record of its ancestry."""
         member, slots = running.member, running.program.slots
         score = (0, member.score)

@@ -25,7 +25,7 @@ from jaxrec.sweep.best_trial import BestTrial, fit_of
 from jaxrec.sweep.costs import TrialCosts
 from jaxrec.sweep.objectives import Goals
 from jaxrec.sweep.outcome import FINAL, Outcome, Progress
-from jaxrec.sweep.running import Program, Running
+from jaxrec.sweep.running_trial import Program, RunningTrial
 from jaxrec.sweep.space import Value, Values
 from jaxrec.sweep.time_limit import in_parts
 from jaxrec.sweep.user_values import ObservedEvaluator, UserValues, observed
@@ -59,7 +59,7 @@ class SlotRunner:
     user_values: UserValues = field(default_factory=UserValues)
     best: BestTrial | None = None
     _programs: dict[str, Program] = field(default_factory=dict)
-    _running: dict[int, Running] = field(default_factory=dict)
+    _running: dict[int, RunningTrial] = field(default_factory=dict)
     _arrived: dict[int, tuple[str, Tree, Population, int]] = field(default_factory=dict)
     _unsolved: dict[int, tuple[Tree, bool]] = field(default_factory=dict)  # whether to wait a round
     _states: dict[str, SavedMember] = field(init=False)
@@ -105,7 +105,7 @@ class SlotRunner:
             yield Progress(number, member.epoch, value, outcome)
 
     @staticmethod
-    def _value(running: Running) -> float | None:
+    def _value(running: RunningTrial) -> float | None:
         """Best validation so far; None before the first."""
         member = running.member
         return running.program.slots.rules.sign * member.score if member.best_epoch else None
@@ -209,7 +209,7 @@ class SlotRunner:
                 program.evaluator.best[member] = saved.validation
             # A saved member may be ahead of the last round that is known to have ended.
             waits = max(0, member.epoch - trained)
-            self._running[number] = Running(program, member, population, max(trained, 0), waits, number)
+            self._running[number] = RunningTrial(program, member, population, max(trained, 0), waits, number)
         self._arrived = {}
 
     def _program(self, shared: Tree, population: Population) -> Program:
@@ -229,7 +229,7 @@ class SlotRunner:
                 loads[device] += n
         return loads
 
-    def _train(self, trials: list[Running]) -> None:
+    def _train(self, trials: list[RunningTrial]) -> None:
         """Train one epoch of these trials; all programs are started before the first result is waited for."""
         started = [program for program in self._programs.values() if any(r.program is program for r in trials)]
         for program in started:
@@ -237,7 +237,7 @@ class SlotRunner:
         for program in started:
             program.slots.collect()
 
-    def _outcome(self, running: Running, state: Literal["complete", "pruned"]) -> Outcome:
+    def _outcome(self, running: RunningTrial, state: Literal["complete", "pruned"]) -> Outcome:
         member, program, slots = running.member, running.program, running.program.slots
         if not member.best_epoch:
             return Outcome(None, "failed", {"error": experiment.failure_of(member.history), FINAL: True})
@@ -250,7 +250,7 @@ class SlotRunner:
         running.attributes = attributes
         return Outcome(slots.rules.sign * member.score, state, attributes)
 
-    def _keep(self, number: int, running: Running) -> None:
+    def _keep(self, number: int, running: RunningTrial) -> None:
         """Keep the parameters of the best trial."""
         member, slots = running.member, running.program.slots
         score = (-self.goals.n_violated(running.attributes), member.score)

@@ -118,23 +118,33 @@ def command(study: Study, trial_number: int, schedule_file: str | None = None) -
         trial_number: number of the trial.
         schedule_file: file with the schedule of a member of a population; None: it is part of the command.
     """
-    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
-    if trial_number not in trials:
-        raise InputError(f"study {study.study_name} has no trial {trial_number}; it has 0 to {len(trials) - 1}")
-    trial = trials[trial_number]
+    trial = trial_of(study, trial_number)
     params: Values = dict(trial.params)
     key = "trainer.validate_every"
     epochs = epochs_to_repeat(trial, params.get(key, study.user_attrs.get("fixed", {}).get(key, 1)))
     is_early = trial.state == TrialState.PRUNED or STOPPED in trial.user_attrs
     if epochs and is_early and LINEAGE not in trial.user_attrs:  # a schedule has its own number of epochs
         params["trainer.epochs"] = epochs
-    # An override of a key that the sweep varies does not apply to this trial.
-    typed = [text for text in study.user_attrs.get("overrides", []) if text.lstrip("+").split("=", 1)[0] not in params]
+    typed = fixed_overrides(study, params)
     if LINEAGE in trial.user_attrs:
         params = {key: value for key, value in params.items() if not is_number(key)}
         params["trainer.schedule"] = schedule_file or schedule_of(study, trial)
     varied = [override(key, value) for key, value in params.items()]
     return shell_command("train", *typed, *varied)
+
+
+def trial_of(study: Study, number: int) -> FrozenTrial:
+    """Return the trial of this number; raise an InputError if there is none."""
+    trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    if number not in trials:
+        raise InputError(f"study {study.study_name} has no trial {number}; it has 0 to {len(trials) - 1}")
+    return trials[number]
+
+
+def fixed_overrides(study: Study, params: Values) -> list[str]:
+    """Return the command-line overrides of a search that apply to a trial: those of keys that it does not vary."""
+    overrides = study.user_attrs.get("overrides", [])
+    return [text for text in overrides if text.lstrip("+").split("=", 1)[0] not in params]
 
 
 def show_studies(studies: pd.DataFrame, console: Console | None = None) -> None:

@@ -18,7 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from jaxrec.errors import InputError
-from jaxrec.sweep.asking import ask, enqueue_combinations, suggest
+from jaxrec.sweep.ask_and_tell import ask, enqueue_combinations, set_attributes, suggest, tell
 from jaxrec.sweep.interrupts import Interrupts
 from jaxrec.sweep.leases import LeaseLostError
 from jaxrec.sweep.outcome import STOPPED, Outcome, Progress, Runner
@@ -26,7 +26,6 @@ from jaxrec.sweep.plan import Plan
 from jaxrec.sweep.pruning import report
 from jaxrec.sweep.repeats import EndedTrials, repeated
 from jaxrec.sweep.servers import StorageLostError
-from jaxrec.sweep.telling import set_attributes, tell
 from jaxrec.sweep.trials import key_of, progress, write_trials
 from jaxrec.sweep.warm_start import without_added
 from jaxrec.sweep.workers import Worker, any_alive, last_round, orphans, record_round

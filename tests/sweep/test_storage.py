@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy.pool import NullPool
 
 from jaxrec.errors import InputError
+from jaxrec.sweep.ask_and_tell import set_attributes
 from jaxrec.sweep.journal import read_journal
 from jaxrec.sweep.storage import open_storage
-from jaxrec.sweep.telling import set_attributes
 from tests.paths import ROOT
 
 STORED = ROOT / "tests" / "fixtures" / "format-2" / "study"

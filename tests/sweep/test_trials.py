@@ -4,7 +4,7 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from jaxrec.sweep.asking import enqueue_combinations
+from jaxrec.sweep.ask_and_tell import enqueue_combinations
 from jaxrec.sweep.outcome import FINAL
 from jaxrec.sweep.repeats import EndedTrials
 from jaxrec.sweep.trials import failures_by_key, further, key_of, params_of, trials_table, write_trials

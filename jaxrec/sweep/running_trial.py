@@ -23,7 +23,7 @@ class Program:
 
 
 @dataclass(eq=False)
-class Running:
+class RunningTrial:
     """A trial in training.
 
     Attributes:
